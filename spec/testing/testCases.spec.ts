@@ -5,12 +5,12 @@ import { type StorageKind, storageContract } from '../../lib/testing.ts'
 import { storageLayer } from '../support/layers.ts'
 import { spec } from '../support/spec.ts'
 
-/** Runs of numbers, which hold unless they have 3 and, behind it, 7. */
+/** Runs of numbers that fail if a 3 is followed by a 7. */
 const numbers: RandomRuns<number> = {
   runs: 50,
   draw: (draw) => draw.some(1, 40, () => draw.from(1, 9)),
   async check(steps) {
-    if (steps.indexOf(7, Math.max(0, steps.indexOf(3))) > 0 && steps.includes(3)) throw new Error('7 is behind 3')
+    if (steps.indexOf(7, Math.max(0, steps.indexOf(3))) > 0 && steps.includes(3)) throw new Error('7 follows 3')
   },
   textOf: (step) => `number ${step}`,
 }
@@ -27,29 +27,29 @@ const kindOf = (layer: (storage: ReturnType<typeof memory>) => ReturnType<typeof
   },
 })
 
-/** A storage that keeps a message which is removed beside others. */
+/** A storage that removes at most two messages at once. */
 const forgetful = kindOf((below) =>
   storageLayer(below, {
     mailboxes: (mailboxes) => ({ remove: (user, seqs) => mailboxes.remove(user, seqs.slice(0, 2)) }),
   }),
 )
 
-const drawnFact = (seed?: number) =>
+const randomCase = (seed?: number) =>
   storageContract(forgetful, { seed }).find(({ subject }) => subject.startsWith('the mailboxes of')) ??
-  assert.fail('there is no such fact')
+  assert.fail('there is no such test case')
 
-spec('a contract', (it) => {
-  it('is data: facts that are proved in any order, as often as one likes', async () => {
-    const facts = storageContract(forgetful)
-    assert.ok(facts.length > 100)
-    const [first] = facts
+spec('a test suite', (it) => {
+  it('consists of test cases that run in any order and repeatedly', async () => {
+    const cases = storageContract(forgetful)
+    assert.ok(cases.length > 100)
+    const [first] = cases
     await first?.run()
     await first?.run()
-    assert.equal(new Set(facts.map(({ subject, name: fact }) => `${subject} ${fact}`)).size, facts.length)
-    assert.ok(facts.every(({ limitMs }) => limitMs > 0))
+    assert.equal(new Set(cases.map(({ subject, name }) => `${subject} ${name}`)).size, cases.length)
+    assert.ok(cases.every(({ limitMs }) => limitMs > 0))
   })
 
-  it('reports the cases that it cannot run, and never as passed', async () => {
+  it('reports test cases that cannot run, which never pass', async () => {
     const skipped = storageContract(forgetful).filter(({ skipped }) => skipped !== undefined)
     assert.deepEqual(
       skipped.map(({ subject }) => subject),
@@ -66,25 +66,25 @@ spec('a contract', (it) => {
     for (const { run } of skipped) await assert.rejects(run(), { message: /^the test case cannot run: / })
   })
 
-  it('names the seed at which what is drawn does not hold, and the least steps', async () => {
+  it('names the seed of a failing run, and the shortest failing steps', async () => {
     await assert.rejects(checkRandomRuns(1, numbers), ({ message }: Error) => {
-      assert.match(message, /^with seed \d+ it fails after these steps:\n- number 3\n- number 7\n7 is behind 3$/u)
+      assert.match(message, /^with seed \d+ it fails after these steps:\n- number 3\n- number 7\n7 follows 3$/u)
       return true
     })
   })
 
-  it('draws the same again from a seed that it has named', async () => {
+  it('generates the same steps again from a named seed', async () => {
     const seedOf = (error: Error) => Number(/^with seed (\d+) /u.exec(error.message)?.[1])
-    const first: Error = await drawnFact()
+    const first: Error = await randomCase()
       .run()
       .then(
-        () => assert.fail('it holds'),
+        () => assert.fail('it passes'),
         (error) => error,
       )
-    const second: Error = await drawnFact(seedOf(first))
+    const second: Error = await randomCase(seedOf(first))
       .run()
       .then(
-        () => assert.fail('it holds'),
+        () => assert.fail('it passes'),
         (error) => error,
       )
     assert.ok(seedOf(first) >= 0, first.message)

@@ -13,7 +13,7 @@ const echo: Answering = (request, reply) => reply(request)
 const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError && error.code === code
 
 spec('asking a control socket', (it) => {
-  it('fails as unreachable where nobody listens', async () => {
+  it('fails as unreachable if no program listens', async () => {
     await using at = await place()
     await assert.rejects(askControl(join(at.path, 'none'), {}), coded('unreachable'))
     await assert.rejects(askControl(at.path, {}), coded('unreachable'))
@@ -23,7 +23,7 @@ spec('asking a control socket', (it) => {
     await assert.rejects(askControl(join(at.path, 'file'), {}), coded('unreachable'))
   })
 
-  it('fails if the other side goes away before it is done', async () => {
+  it('fails if the other side disconnects before the last answer', async () => {
     await using at = await place()
     await using _server = await strangeServer(at.path, '{"taken":true}\n{"answer":1}\n', true)
     const answers: unknown[] = []
@@ -48,13 +48,13 @@ spec('asking a control socket', (it) => {
     await assert.rejects(askControl(at.path, {}), { code: 'internal', message: 'new' })
   })
 
-  it('fails if nobody takes the request', async () => {
+  it('fails if no program confirms the request', async () => {
     await using at = await place()
     await using _server = await strangeServer(at.path, '', false)
     await assert.rejects(askControl(at.path, {}, undefined, { silenceMs: 20 }), coded('timed-out'))
   })
 
-  it('can be given up', async () => {
+  it('can be aborted', async () => {
     await using at = await place()
     const { handle, until } = endless()
     await using _control = await serveControl(at.path, handle)
@@ -72,7 +72,7 @@ spec('asking a control socket', (it) => {
     await assert.rejects(askControl(at.path, { text: 'x'.repeat(70_000) }), coded('too-large'))
   })
 
-  it('fails with what a listener for answers throws', async () => {
+  it('fails with the error of the handler of answers', async () => {
     await using at = await place()
     await using _control = await serveControl(at.path, echo)
     const thrower = () => {

@@ -13,15 +13,15 @@ const echo: Answering = (request, reply) => reply(request)
 
 const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError && error.code === code
 
-/** The code of the error that a client was told last. */
-async function toldCode({ lines }: ControlClient): Promise<string | undefined> {
+/** Resolves with the code of the last error that a client received. */
+async function receivedCode({ lines }: ControlClient): Promise<string | undefined> {
   return ((await lines).at(-1) as { error?: { code: string } } | undefined)?.error?.code
 }
 
 spec('a control socket loses only the connection of a client', (it) => {
   for (const [what, text, code] of [
     ['that sends garbage', '\u0000\u0001 GET / HTTP/1.1\r\n', 'malformed'],
-    ['whose JSON is no object', '["status"]\n', 'malformed'],
+    ['whose JSON is not an object', '["status"]\n', 'malformed'],
     ['that sends nothing before the end of the line', '\n', 'malformed'],
     ['that nests its garbage deep', `${'['.repeat(60_000)}\n`, 'malformed'],
     ['whose line is too long', `{"a":"${'x'.repeat(70_000)}"}\n`, 'too-large'],
@@ -32,7 +32,7 @@ spec('a control socket loses only the connection of a client', (it) => {
       await using _control = await serveControl(at.path, echo)
       using client = controlClient(at.path)
       client.write(text)
-      assert.equal(await toldCode(client), code)
+      assert.equal(await receivedCode(client), code)
       assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
     })
   }
@@ -49,31 +49,31 @@ spec('a control socket loses only the connection of a client', (it) => {
       client.write('{"a":1}\n')
       await until(({ begun }) => begun === 1)
       client.write(second)
-      assert.equal(await toldCode(client), 'malformed')
+      assert.equal(await receivedCode(client), 'malformed')
       await until(({ ended }) => ended === 1)
     })
   }
 
-  it('that never asks', async () => {
+  it('that sends no request', async () => {
     await using at = await place()
     await using _control = await serveControl(at.path, echo, { silenceMs: 20 })
     using client = controlClient(at.path)
-    assert.equal(await toldCode(client), 'timed-out')
+    assert.equal(await receivedCode(client), 'timed-out')
   })
 
-  it('that asks one byte at a time', async () => {
+  it('that sends its request one byte at a time', async () => {
     await using at = await place()
     await using _control = await serveControl(at.path, echo, { silenceMs: 200 })
     using client = controlClient(at.path)
     const trickle = setInterval(() => client.write('{'), 5)
     try {
-      assert.equal(await toldCode(client), 'timed-out')
+      assert.equal(await receivedCode(client), 'timed-out')
     } finally {
       clearInterval(trickle)
     }
   })
 
-  it('that does not take its answer', async () => {
+  it('that does not read its answer', async () => {
     await using at = await place()
     const { handle, until } = endless('x'.repeat(4_000_000))
     await using _control = await serveControl(at.path, handle, { silenceMs: 50 })
@@ -83,7 +83,7 @@ spec('a control socket loses only the connection of a client', (it) => {
     await until(({ ended }) => ended === 1)
   })
 
-  it('for whom more waits than may', async () => {
+  it('with too many unread answers', async () => {
     await using at = await place()
     let ended = (_megabytes: number) => {}
     const given = new Promise<number>((resolve) => {
@@ -104,7 +104,7 @@ spec('a control socket loses only the connection of a client', (it) => {
     assert.ok(megabytes > 4 && megabytes < 20, `${megabytes} MB`)
   })
 
-  it('that goes away, whose handler is told', async () => {
+  it('that disconnects, and aborts its handler', async () => {
     await using at = await place()
     const { handle, until } = endless()
     await using _control = await serveControl(at.path, handle)
@@ -115,7 +115,7 @@ spec('a control socket loses only the connection of a client', (it) => {
     await until(({ ended }) => ended === 1)
   })
 
-  it('that is one too many, until another has gone', async () => {
+  it('beyond the maximum number, until another one disconnects', async () => {
     await using at = await place()
     const { handle, until } = endless()
     await using control = await serveControl(at.path, handle)
@@ -133,14 +133,14 @@ spec('a control socket loses only the connection of a client', (it) => {
     await asked
   })
 
-  it('of hundreds that are too many', async () => {
+  it('that is one of hundreds too many', async () => {
     await using at = await place()
     const { handle, until } = endless()
     await using control = await serveControl(at.path, handle)
     const clients = Array.from({ length: 300 }, () => controlClient(at.path))
     for (const client of clients) client.write('{}\n')
     await until(({ begun }) => begun === 32)
-    // Those that are not served are ended, whether they were told or not.
+    // Clients that are not served are disconnected, with or without an error.
     await Promise.all(clients.slice(32).map(({ lines }) => lines))
     await control.close()
     for (const client of clients) client[Symbol.dispose]()
@@ -167,7 +167,7 @@ spec('a control socket that is closed', (it) => {
     assert.ok(!existsSync(join(at.path, 'control.sock')))
   })
 
-  it('does not wait for a client that takes nothing', async () => {
+  it('does not wait for a client that does not read', async () => {
     await using at = await place()
     const { handle, until } = endless('x'.repeat(4_000_000))
     const control = await serveControl(at.path, handle)

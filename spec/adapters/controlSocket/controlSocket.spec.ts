@@ -18,7 +18,7 @@ const coded = (code: ErrorCode) => (error: unknown) => error instanceof OspError
 
 const modeOf = (path: string) => lstatSync(path).mode & 0o777
 
-/** A directory whose path no socket's address holds, and the one for temporary files meanwhile. */
+/** A directory whose path is too long for a socket, and a directory for temporary files. */
 async function deep() {
   const at = await place()
   const directory = join(at.path, ...Array.from({ length: 10 }, () => 'a-rather-long-name'))
@@ -39,7 +39,7 @@ async function deep() {
 }
 
 spec('a control socket', (it) => {
-  it('hands a request over and its answers back, in order', async () => {
+  it('delivers a request, and its answers in order', async () => {
     await using at = await place()
     const asked: unknown[] = []
     await using _control = await serveControl(at.path, async (request, reply) => {
@@ -56,7 +56,7 @@ spec('a control socket', (it) => {
     assert.deepEqual(last, { n: 3, text: 'é\n文' })
   })
 
-  it('gives no answer where there is none', async () => {
+  it('has no answer if its handler sends none', async () => {
     await using at = await place()
     await using _control = await serveControl(at.path, () => {})
     assert.equal(await askControl(at.path, {}), undefined)
@@ -69,7 +69,7 @@ spec('a control socket', (it) => {
     assert.equal(await askControl(at.path, {}), large)
   })
 
-  it('tells the error of its handler by its code, and one that has none as internal', async () => {
+  it('reports an error of its handler with its code, and one without a code as internal', async () => {
     await using at = await place()
     await using _control = await serveControl(at.path, async (request) => {
       throw (request as { coded: boolean }).coded ? new OspError('file-busy', 'not now') : new Error('a bug')
@@ -78,7 +78,7 @@ spec('a control socket', (it) => {
     await assert.rejects(askControl(at.path, { coded: false }), { code: 'internal', message: 'a bug' })
   })
 
-  it('is its owner’s alone, at every moment', async () => {
+  it('is accessible to its owner only, at every moment', async () => {
     await using at = await place()
     await chmod(at.path, 0o755)
     const former = process.umask(0)
@@ -109,7 +109,7 @@ spec('a control socket', (it) => {
     }
   })
 
-  it('leaves nothing when it is closed, and can be closed twice', async () => {
+  it('leaves no file when it is closed, and can be closed twice', async () => {
     await using at = await place()
     const control = await serveControl(at.path, echo)
     await Promise.all([control.close(), control.close()])
@@ -118,7 +118,7 @@ spec('a control socket', (it) => {
     assert.deepEqual(await askControl(at.path, { a: 1 }), { a: 1 })
   })
 
-  it('takes the place of one whose process was killed', async () => {
+  it('replaces one whose process was killed', async () => {
     await using at = await place()
     await deadSocket(at.path)
     await using _control = await serveControl(at.path, echo)
@@ -126,7 +126,7 @@ spec('a control socket', (it) => {
     assert.deepEqual(readdirSync(at.path), ['control.sock'])
   })
 
-  it('does not take the place of a living one, which goes on', async () => {
+  it('does not replace one in use, which continues', async () => {
     await using at = await place()
     await using _control = await serveControl(at.path, echo)
     await assert.rejects(serveControl(at.path, echo), coded('data-locked'))
@@ -134,7 +134,7 @@ spec('a control socket', (it) => {
     assert.deepEqual(readdirSync(at.path), ['control.sock'])
   })
 
-  it('is one program’s where several come upon a dead one at once', async () => {
+  it('belongs to one program if several find a dead one at once', async () => {
     await using at = await place()
     await deadSocket(at.path)
     const all = await Promise.allSettled(
@@ -148,11 +148,11 @@ spec('a control socket', (it) => {
     await served[0]?.control.close()
   })
 
-  it('takes the place of a dead one that another program has died removing', async () => {
+  it('replaces a dead one if another program was killed while it removed that one', async () => {
     await using at = await place()
     await deadSocket(at.path)
     const path = join(at.path, 'control.sock')
-    // What it leaves is a second link; a program that is still at work has made it in the last seconds.
+    // The killed program leaves a second link. A running program has created it within the last seconds.
     linkSync(path, join(at.path, `control.${lstatSync(path).ino}`))
     const now = Date.now
     Date.now = () => now() + 60_000
@@ -164,7 +164,7 @@ spec('a control socket', (it) => {
     }
   })
 
-  it('removes nothing that is no socket', async () => {
+  it('does not remove a file that is not a socket', async () => {
     await using at = await place()
     await writeFile(join(at.path, 'control.sock'), 'precious')
     await assert.rejects(serveControl(at.path, echo), /is not a socket.*move it away/u)
@@ -172,7 +172,7 @@ spec('a control socket', (it) => {
     assert.deepEqual(readdirSync(at.path), ['control.sock'])
   })
 
-  it('needs a directory', async () => {
+  it('requires a directory', async () => {
     await using at = await place()
     await assert.rejects(serveControl(join(at.path, 'none'), echo), coded('internal'))
   })
@@ -181,7 +181,7 @@ spec('a control socket', (it) => {
 spec('a control socket of a directory with a long path', (it) => {
   if (process.platform === 'win32') return it.skip('has a place', 'Windows has named pipes instead')
 
-  it('is found by any path that leads to the directory, and leaves nothing', async () => {
+  it('is found by any path to the directory, and leaves no file', async () => {
     await using at = await deep()
     const { directory, temporary } = at
     const control = await serveControl(join(directory, '..', basename(directory)), echo)
@@ -193,7 +193,7 @@ spec('a control socket of a directory with a long path', (it) => {
     await assert.rejects(askControl(directory, {}), coded('unreachable'))
   })
 
-  const inside = 'is in the directory itself, and nothing is in the directory for temporary files'
+  const inside = 'is in the directory itself, not in the directory for temporary files'
   if (process.platform !== 'linux') it.skip(inside, 'only Linux has short paths through a descriptor')
   else {
     it(inside, async () => {
@@ -213,7 +213,7 @@ spec('a control socket of a directory with a long path', (it) => {
   }
 })
 
-/** Serves as a system does that has no short path: the socket lies elsewhere. */
+/** Serves as on a system without short paths: the socket is elsewhere. */
 async function servedElsewhere() {
   const at = await deep()
   const server = createServer()
@@ -252,7 +252,7 @@ spec('a control socket that a file in the directory names', (it) => {
     assert.deepEqual(readdirSync(at.temporary), [])
   })
 
-  it('is not asked if others can enter its directory, and neither is one of another user', async () => {
+  it('is not used if others can enter its directory, or if it belongs to another user', async () => {
     await using at = await servedElsewhere()
     await chmod(at.folder, 0o755)
     await assert.rejects(askControl(at.directory, {}), /is not a directory that only this user can enter/u)
@@ -271,9 +271,9 @@ spec('a control socket that a file in the directory names', (it) => {
 })
 
 spec('a directory of a control socket', (it) => {
-  if (process.platform === 'win32') return it.skip('is checked', 'Windows has lists of rights instead')
+  if (process.platform === 'win32') return it.skip('is checked', 'Windows has access control lists instead')
 
-  it('that others can write to is refused, by the server and by who asks', async () => {
+  it('that others can write to is refused by the server and by the client', async () => {
     await using at = await place()
     await using _control = await serveControl(at.path, echo)
     await chmod(at.path, 0o777)

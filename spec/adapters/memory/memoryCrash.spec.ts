@@ -20,7 +20,7 @@ const bounds = {
 }
 const bytesOf = (text: string) => [new TextEncoder().encode(text)]
 
-/** The partial file of an upload of twelve bytes, which is claimed. */
+/** Claims an upload of twelve bytes and opens its partial file. */
 async function claimed(storage: MemoryStorage, name = 'a'): Promise<PartialFile> {
   const want = { user: 'alice', name, size: 12, modifiedAt: 1, algorithm: 'sha256' } as const
   const owner = { node: 1, instance: 1, session: '0'.repeat(32) }
@@ -36,7 +36,7 @@ async function textOf(file: PartialFile): Promise<string> {
   return new TextDecoder().decode(bytes)
 }
 
-/** A storage whose only upload has six bytes that were flushed and six that were not. */
+/** Returns a storage whose only upload has six flushed and six unflushed bytes. */
 async function halfFlushed(): Promise<MemoryStorage> {
   const storage = memory()
   await storage.open(platform)
@@ -49,18 +49,18 @@ async function halfFlushed(): Promise<MemoryStorage> {
 
 spec('a storage in memory that has crashed', (it) => {
   for (const [what, left, expected] of [
-    ['all that was written, if its process was killed', undefined, 'flushebuffer'],
-    ['what was flushed, if its power has failed', always(0), 'flushe'],
-    ['and some of what was not', always(0.5), 'flushebuf'],
+    ['all written bytes, if the process was killed', undefined, 'flushebuffer'],
+    ['only the flushed bytes, if the power has failed', always(0), 'flushe'],
+    ['the flushed bytes and some unflushed ones, if the power has failed', always(0.5), 'flushebuf'],
   ] as const) {
-    it(`has of a partial file ${what}`, async () => {
+    it(`has ${what}`, async () => {
       const storage = (await halfFlushed()).crashed(left)
       await storage.open(platform)
       assert.equal(await textOf(await claimed(storage)), expected)
     })
   }
 
-  it('has what it has published, all of it only if it was flushed', async () => {
+  it('has its published files, complete only if they were flushed', async () => {
     const storage = memory()
     await storage.open(platform)
     for (const name of ['flushed', 'not']) {
@@ -84,7 +84,7 @@ spec('a storage in memory that has crashed', (it) => {
     assert.deepEqual(await left.mailboxes.levels(), [{ user: 'ben', messages: 1, bytes: 3 }])
   })
 
-  it('is not changed by what the former one still does', async () => {
+  it('is independent of later operations of the former storage', async () => {
     const storage = await halfFlushed()
     const left = storage.crashed()
     await storage.transfers.remove('alice', 'a')
@@ -94,8 +94,8 @@ spec('a storage in memory that has crashed', (it) => {
   })
 })
 
-spec('a storage in memory that takes its time', (it) => {
-  it('does a thing in the middle of its time, and says so at the end', async () => {
+spec('a storage in memory with simulated latency', (it) => {
+  it('executes an operation in the middle of its duration, and resolves at the end', async () => {
     const clock = new VirtualClock()
     const storage = memory({ operationMs: 8 })
     const opening = storage.open({ ...platform, clock, random: always(0.5) })
@@ -115,7 +115,7 @@ spec('a storage in memory that takes its time', (it) => {
   })
 })
 
-/** Lets time pass until it has come to its end. */
+/** Lets time pass until `work` has settled. */
 async function passing<T>(clock: VirtualClock, work: Promise<T>): Promise<T> {
   let isOver = false
   const over = work.finally(() => {

@@ -11,7 +11,7 @@ import { spec } from '../../support/spec.ts'
 
 const never = new AbortController().signal
 
-/** Runs `proof` with a directory in which a file `movie` holds `hello`. */
+/** Runs `proof` with a directory that contains a file `movie` with the text `hello`. */
 const within = (proof: (directory: string, path: string) => Promise<void>) => async () => {
   const directory = await mkdtemp(join(tmpdir(), 'ospd-spec-'))
   try {
@@ -25,7 +25,7 @@ const within = (proof: (directory: string, path: string) => Promise<void>) => as
 }
 
 spec('a file as a source', (it) => {
-  it('is named by the last part of its path, in NFC, or as one likes', () => {
+  it('has the last part of its path as its name, in NFC, or a given name', () => {
     assert.equal(file('a/b/cafe\u0301').name, 'caf\u00e9')
     assert.equal(file('a/b/').name, 'b')
     assert.equal(file('a/b', { name: 'x/y' }).name, 'x/y')
@@ -34,7 +34,7 @@ spec('a file as a source', (it) => {
   const huge = 'of more than 2^53 - 1 bytes is opened, and not taken for one whose size is not known'
   const path = join(mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'ospd-spec-')), 'huge')
   const { status } = spawnSync('truncate', ['-s', '9007199254740993', path])
-  if (status !== 0) it.skip(huge, 'the file system holds no such file')
+  if (status !== 0) it.skip(huge, 'the file system cannot hold such a file')
   else {
     it(huge, async () => {
       await using open = await file(path).open(never)
@@ -45,14 +45,14 @@ spec('a file as a source', (it) => {
   process.once('exit', () => rmSync(dirname(path), { recursive: true, force: true }))
 
   it(
-    'is found again by its absolute path',
+    'has its absolute path as `ref`',
     within(async (_directory, path) => {
       assert.equal(file(relative(process.cwd(), path)).ref, path)
     }),
   )
 
   it(
-    'has the size and the time of its file',
+    'has the size and the modification time of its file',
     within(async (_directory, path) => {
       await using source = await file(path).open(never)
       assert.equal(source.size, 5)
@@ -61,7 +61,7 @@ spec('a file as a source', (it) => {
   )
 
   it(
-    'tells whole milliseconds that are not negative',
+    'has a modification time in whole milliseconds that is not negative',
     within(async (_directory, path) => {
       await utimes(path, new Date(-5_250), new Date(-5_250))
       await using source = await file(path).open(never)
@@ -70,7 +70,7 @@ spec('a file as a source', (it) => {
   )
 
   it(
-    'is read anywhere, with fewer bytes only at the end',
+    'can be read at any offset, with fewer bytes only at the end',
     within(async (_directory, path) => {
       await using source = await file(path).open(never)
       const into = new Uint8Array(3)
@@ -82,7 +82,7 @@ spec('a file as a source', (it) => {
   )
 
   it(
-    'that is not there says so by its path',
+    'that is missing is reported with its path',
     within(async (directory) => {
       const missing = { code: 'source-missing', message: /none does not exist/ }
       await assert.rejects(file(join(directory, 'none')).open(never), missing)
@@ -100,7 +100,7 @@ spec('a file as a source', (it) => {
   )
 
   it(
-    'is not opened for somebody who does not want it any more',
+    'is not opened after its signal has aborted',
     within(async (_directory, path) => {
       await assert.rejects(file(path).open(AbortSignal.abort()), { name: 'AbortError' })
     }),
@@ -136,7 +136,7 @@ spec('a file as a source', (it) => {
   }
 
   it(
-    'is unchanged as long as nobody writes to it',
+    'is unchanged until a program writes to it',
     within(async (_directory, path) => {
       await using source = await file(path).open(never)
       await source.read(new Uint8Array(5), 0)
@@ -145,7 +145,7 @@ spec('a file as a source', (it) => {
   )
 
   it(
-    'shows a write that follows its opening at once in the change time, however coarse the clock of the disk',
+    'notices a write immediately after its opening, even with a coarse clock of the file system',
     within(async (_directory, path) => {
       for (let round = 0; round < 20; round++) {
         await writeFile(path, 'hello')
@@ -161,7 +161,7 @@ spec('a file as a source', (it) => {
   for (const path of ['/proc/version', '/sys/devices/system/cpu/possible']) {
     if (!existsSync(path)) it.skip(`${path} is read to its real end`, 'this system has no such file')
     else {
-      it(`${path} is read to its real end, though the size that is told for it is ${path.startsWith('/sys') ? 'longer' : '0'}`, async () => {
+      it(`${path} is read to its real end, although its reported size is ${path.startsWith('/sys') ? 'longer' : '0'}`, async () => {
         const content = readFileSync(path)
         assert.notEqual((await stat(path)).size, content.length)
         await using source = await file(path).open(never)
@@ -178,9 +178,9 @@ spec('a file as a source', (it) => {
     }
   }
 
-  if (!existsSync('/proc/version')) it.skip('of unknown size is copied up to a bound', 'this system has no such file')
+  if (!existsSync('/proc/version')) it.skip('of unknown size is copied up to a limit', 'this system has no such file')
   else {
-    it('of unknown size is copied up to a bound', async () => {
+    it('of unknown size is copied up to a limit', async () => {
       const { unsizedBytes } = clientLimits
       try {
         Object.assign(clientLimits, { unsizedBytes: 3 })
@@ -193,7 +193,7 @@ spec('a file as a source', (it) => {
   }
 
   it(
-    'of a size that is true is not copied, be it empty or with a hole at its end',
+    'of a known size is not copied, even if it is empty or has a hole at its end',
     within(async (_directory, path) => {
       for (const size of [0, 1, 100_000]) {
         await truncate(path, 0)
@@ -207,7 +207,7 @@ spec('a file as a source', (it) => {
   )
 
   it(
-    'is missing when its path is gone, though it can still be read',
+    'is missing after its path was removed, although it can still be read',
     within(async (_directory, path) => {
       await using source: OpenSource = await file(path).open(never)
       await rm(path)

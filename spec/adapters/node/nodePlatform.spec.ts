@@ -18,7 +18,7 @@ const vectors: Record<DigestName, readonly [empty: string, abc: string]> = {
 
 spec('the digests of Node', (it) => {
   for (const [name, [empty, abc]] of Object.entries(vectors) as [DigestName, readonly [string, string]][]) {
-    it(`make the known ${name} values`, async () => {
+    it(`have the known values of ${name}`, async () => {
       const { digests } = nodePlatform()
       await digests.load(name)
       assert.equal(toHex(digests.create(name).digest()), empty)
@@ -29,7 +29,7 @@ spec('the digests of Node', (it) => {
       assert.equal(toHex(digest.digest()), abc)
     })
 
-    it(`go on apart when ${name} is copied`, async () => {
+    it(`are independent after ${name} is copied`, async () => {
       const { digests } = nodePlatform()
       await digests.load(name)
       const whole = digests.create(name)
@@ -49,7 +49,7 @@ spec('the digests of Node', (it) => {
       assert.equal(toHex(whole.digest()), fresh('x'))
     })
 
-    it(`are not mixed up when several ${name} run in turn`, async () => {
+    it(`are not mixed up when several ${name} digests alternate`, async () => {
       const { digests } = nodePlatform()
       await digests.load(name)
       const running = [1, 2, 3].map((fill) => ({ fill, digest: digests.create(name) }))
@@ -63,7 +63,7 @@ spec('the digests of Node', (it) => {
       }
     })
 
-    it(`refuse to take ${name} further once it was taken`, async () => {
+    it(`refuse to use ${name} after its digest was returned`, async () => {
       const { digests } = nodePlatform()
       await digests.load(name)
       const digest = digests.create(name)
@@ -72,7 +72,7 @@ spec('the digests of Node', (it) => {
       assert.throws(() => digest.digest())
     })
 
-    it(`must be loaded before one of ${name} is created`, () => {
+    it(`must be loaded before ${name} is created`, () => {
       assert.throws(() => nodePlatform().digests.create(name), /must be loaded/)
     })
   }
@@ -91,25 +91,25 @@ spec('the digests of Node', (it) => {
 spec('the CRC-32 of Node', (it) => {
   const { crc32 } = nodePlatform()
 
-  it('makes the check value of IEEE 802.3', () => {
+  it('has the check value of IEEE 802.3', () => {
     assert.equal(crc32(bytes('123456789')), 0xcbf43926)
   })
 
-  it('goes on from where another one ended', () => {
+  it('continues an earlier CRC', () => {
     assert.equal(crc32(bytes('56789'), crc32(bytes('1234'))), 0xcbf43926)
     assert.equal(crc32(bytes('')), 0)
   })
 })
 
-spec('the random of Node', (it) => {
+spec('the random numbers of Node', (it) => {
   const { random } = nodePlatform()
 
-  it('gives as many bytes as it is asked for, others each time', () => {
+  it('have the requested number of bytes, different each time', () => {
     assert.equal(random.bytes(16, 'a session').length, 16)
     assert.notDeepEqual(random.bytes(16, 'a session'), random.bytes(16, 'a session'))
   })
 
-  it('gives fractions from 0 to below 1', () => {
+  it('include fractions from 0 to below 1', () => {
     const fractions = Array.from({ length: 1_000 }, () => random.fraction('a wait'))
     assert.ok(fractions.every((fraction) => fraction >= 0 && fraction < 1))
     assert.ok(Math.max(...fractions) - Math.min(...fractions) > 0.5)
@@ -129,14 +129,14 @@ spec('the alarm of Node', (it) => {
     assert.ok(!early.includes(true))
   })
 
-  it('rings after the call, even for a time that is past', async () => {
+  it('rings after the call, even for a time in the past', async () => {
     let returned = false
     const rang = new Promise<boolean>((resolve) => clock.alarm(clock.now() - 1_000, () => resolve(returned)))
     returned = true
     assert.equal(await rang, true)
   })
 
-  it('does not ring when it is disposed', async () => {
+  it('does not ring after it is disposed', async () => {
     let rang = false
     const atMs = clock.now() + 2
     const alarm = clock.alarm(atMs, () => {
@@ -147,7 +147,7 @@ spec('the alarm of Node', (it) => {
     assert.equal(rang, false)
   })
 
-  it('waits for times that are further away than a timer can count', async () => {
+  it('waits longer than the maximum delay of a timer', async () => {
     let rang = false
     const alarms = [2 ** 31 + 1_000, 2 ** 40, Number.POSITIVE_INFINITY].map((delayMs) =>
       clock.alarm(clock.now() + delayMs, () => {
@@ -161,7 +161,7 @@ spec('the alarm of Node', (it) => {
 })
 
 spec('the clock of Node', (it) => {
-  it('tells the wall time in milliseconds since 1970', () => {
+  it('returns the wall time in milliseconds since 1970', () => {
     assert.ok(Math.abs(nodePlatform().clock.wallTime() - Date.now()) < 1_000)
   })
 })

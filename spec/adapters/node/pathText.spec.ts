@@ -10,7 +10,7 @@ import { spec } from '../../support/spec.ts'
 const bytes = (...parts: readonly (string | number)[]) =>
   Buffer.concat(parts.map((part) => (typeof part === 'number' ? Buffer.of(part) : Buffer.from(part))))
 
-/** Bytes among which those of UTF-8, whole and broken, are frequent. */
+/** Bytes with frequent complete and broken UTF-8 characters. */
 const pieces = array(
   oneof(
     constantFrom(bytes('/'), bytes('é'), bytes('\uFFFD'), bytes('电'), bytes('📷'), bytes(0xed, 0xb2, 0x80)),
@@ -26,7 +26,7 @@ spec('the text of a path', (it) => {
     }
   })
 
-  it('has U+DC00 and the byte for each one that is not UTF-8', () => {
+  it('has U+DC00 plus the byte for each byte that is not UTF-8', () => {
     assert.equal(pathText(bytes('caf', 0xe9)), 'caf\uDCE9')
     assert.equal(pathText(bytes(0xff, '/', 0xc3, 'é')), '\uDCFF/\uDCC3é')
     // A surrogate has no UTF-8.
@@ -38,7 +38,7 @@ spec('the text of a path', (it) => {
     check(property(oneof(pieces, uint8Array()), same))
   })
 
-  it('survives JSON, and the making of absolute paths', () => {
+  it('survives JSON and conversion to an absolute path', () => {
     const path = 'a/../caf\uDCE9'
     assert.equal(JSON.parse(JSON.stringify(path)), path)
     assert.equal(absolutePath(path), join(process.cwd(), 'caf\uDCE9'))
@@ -50,7 +50,7 @@ spec('the text of a path', (it) => {
 
   if (process.platform !== 'linux') it.skip('leads to its own file', 'names are Unicode on this system')
   else {
-    it('leads to its own file, and never to one with U+FFFD in its name', async () => {
+    it('leads to its own file, never to one with U+FFFD in its name', async () => {
       const directory = mkdtempSync(join(tmpdir(), 'ospd-spec-'))
       try {
         const place = Buffer.concat([Buffer.from(`${directory}/`), bytes('dir', 0xff)])

@@ -18,8 +18,8 @@ const broken = (fault: Error) =>
     throw fault
   })()
 
-spec('what is spooled', (it) => {
-  it('is a file of its owner alone, and a source with the name that was chosen', async () => {
+spec('a spooled stream', (it) => {
+  it('is a file that only its owner can access, and a source with the given name', async () => {
     await using at = await place()
     const { source, size } = await spool(at.path, parts('some ', '', 'text'), 'a name')
     assert.deepEqual([source.name, size], ['a name', 9])
@@ -29,7 +29,7 @@ spec('what is spooled', (it) => {
     assert.deepEqual([isSpooled(at.path, ref), isSpooled(at.path, join(at.path, 'tasks'))], [true, false])
   })
 
-  it('leaves nothing where its stream breaks', async () => {
+  it('leaves no file if the stream breaks', async () => {
     await using at = await place()
     await assert.rejects(spool(at.path, broken(new Error('gone')), 'a'), {
       code: 'source-unreadable',
@@ -38,7 +38,7 @@ spec('what is spooled', (it) => {
     assert.deepEqual(await readdir(join(at.path, 'spool')), [])
   })
 
-  it('is removed when it is not needed, and nothing else is', async () => {
+  it('is removed when it is not needed, without any other file', async () => {
     await using at = await place()
     const { source } = await spool(at.path, parts('x'), 'a')
     await at.write('other', 'x')
@@ -49,7 +49,7 @@ spec('what is spooled', (it) => {
     assert.equal(await readFile(join(at.path, 'other'), 'utf8'), 'x')
   })
 
-  it('is swept away where no task wants it and nobody is writing it', async () => {
+  it('is removed by a sweep if no task uses it and no program is writing it', async () => {
     await using at = await place()
     await sweepSpool(at.path, [])
     const wanted = await spool(at.path, parts('x'), 'a')
@@ -64,10 +64,10 @@ spec('what is spooled', (it) => {
   })
 })
 
-spec('what is spooled to a full disk', (it) => {
-  if (!canMount) return it.skip('leaves nothing', 'no disk can be mounted')
+spec('a stream that is spooled to a full disk', (it) => {
+  if (!canMount) return it.skip('is rejected, and leaves no file', 'this process cannot mount a disk')
 
-  it('leaves nothing, and says so', async () => {
+  it('is rejected, and leaves no file', async () => {
     await using disk = await smallDisk(1_000_000)
     const endless = (async function* () {
       for (;;) yield new Uint8Array(100_000)

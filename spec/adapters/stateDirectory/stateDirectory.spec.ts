@@ -7,7 +7,7 @@ import { stateDirectory } from '../../../lib/adapters/stateDirectory/stateDirect
 import { receiptOf, taskOf } from '../../../lib/testing/clientState.ts'
 import { spec } from '../../support/spec.ts'
 
-/** A directory for a state that is not there yet. */
+/** The path of a state directory that does not exist yet. */
 async function place() {
   const above = await mkdtemp(join(tmpdir(), 'ospd-state-'))
   const directory = join(above, 'state')
@@ -20,7 +20,7 @@ async function place() {
 const modeOf = async (path: string) => ((await stat(path)).mode & 0o777).toString(8)
 
 spec('a state directory', (it) => {
-  it('is made when something is kept, for its owner alone', async () => {
+  it('is created at the first write, with access for its owner only', async () => {
     await using here = await place()
     const { directory, file, put, seqs } = here
     assert.deepEqual(await seqs(), [])
@@ -30,14 +30,14 @@ spec('a state directory', (it) => {
     assert.deepEqual(await readdir(directory), ['receipts'])
   })
 
-  it('has one line for each receipt, behind its CRC', async () => {
+  it('has one line for each receipt, after a CRC', async () => {
     await using here = await place()
     const { file, put } = here
     await put(1)
     assert.match(await readFile(file, 'utf8'), /^[0-9a-f]{8} \{"seq":1,"sender":"bob 1 \\"ä\\"","id":"0{31}1"\}\n$/u)
   })
 
-  it('ignores a line that was not written to its end, and goes on behind the last whole one', async () => {
+  it('ignores an incomplete line, and continues after the last complete one', async () => {
     await using here = await place()
     const { file, put, seqs } = here
     await put(1)
@@ -45,7 +45,7 @@ spec('a state directory', (it) => {
     const text = await readFile(file, 'utf8')
     for (let length = text.indexOf('\n') + 2; length < text.length; length++) {
       await writeFile(file, text.slice(0, length))
-      // A line that lacks nothing but its end is whole.
+      // A line that lacks only its newline is complete.
       const whole = length === text.length - 1 ? [1, 2] : [1]
       assert.deepEqual(await seqs(), whole)
       await put(3)
@@ -53,7 +53,7 @@ spec('a state directory', (it) => {
     }
   })
 
-  it('ignores a damaged line, and keeps those around it', async () => {
+  it('ignores a damaged line, and keeps its neighbours', async () => {
     await using here = await place()
     const { file, put, seqs } = here
     for (const seq of [1, 2, 3]) await put(seq)
@@ -65,7 +65,7 @@ spec('a state directory', (it) => {
     assert.equal((await readFile(file, 'utf8')).split('\n').length, 4)
   })
 
-  it('ignores what is no receipt at all', async () => {
+  it('ignores lines that are not receipts', async () => {
     await using here = await place()
     const { directory, file, put, seqs } = here
     await mkdir(directory)
@@ -76,7 +76,7 @@ spec('a state directory', (it) => {
     assert.deepEqual(await seqs(), [1])
   })
 
-  it('takes no notice of a file that was about to take the place of the other', async () => {
+  it('ignores the unfinished replacement of its file', async () => {
     await using here = await place()
     const { directory, file, put, seqs } = here
     await put(1)
@@ -87,7 +87,7 @@ spec('a state directory', (it) => {
     assert.deepEqual([await seqs(), await readdir(directory)], [[1, 2], ['receipts']])
   })
 
-  it('grows to a multiple of what is kept and no further', async () => {
+  it('grows only to a multiple of the lines that it needs', async () => {
     await using here = await place()
     const { directory, file } = here
     const { receipts } = stateDirectory(directory)
@@ -99,7 +99,7 @@ spec('a state directory', (it) => {
     assert.equal(most, 400)
   })
 
-  it('says which file could not be written, and keeps what it had', async () => {
+  it('reports which file could not be written, and keeps its content', async () => {
     await using here = await place()
     const { directory, file, put, seqs } = here
     await put(1)
@@ -116,7 +116,7 @@ spec('a state directory', (it) => {
     assert.deepEqual(await seqs(), [1, 3])
   })
 
-  it('ignores a task that says to have failed with what is no code, though every object has it', async () => {
+  it('ignores a task whose error code is unknown, also if it is a property of every object', async () => {
     await using here = await place()
     const { directory } = here
     const why = { code: 'constructor', text: '' }

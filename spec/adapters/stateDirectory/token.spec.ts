@@ -5,7 +5,7 @@ import { checkToken, keptToken, readToken } from '../../../lib/adapters/stateDir
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 
-/** A place for a state directory that is not there yet. */
+/** The path of a state directory that does not exist yet. */
 async function fresh() {
   const at = await place()
   const directory = join(at.path, 'state', '127.0.0.1_6682', 'alice')
@@ -19,8 +19,8 @@ async function fresh() {
 
 const rightsOf = async (path: string) => ((await stat(path)).mode & 0o777).toString(8)
 
-spec('a kept token', (it) => {
-  it('is there for whoever opens the directory next, until it is forgotten', async () => {
+spec('a stored token', (it) => {
+  it('is available to later programs until it is removed', async () => {
     await using at = await fresh()
     assert.equal(await at.kept.load(), undefined)
     await at.kept.keep('osp_one')
@@ -42,7 +42,7 @@ spec('a kept token', (it) => {
     for (const above of ['', '..', '../..']) assert.equal(await rightsOf(join(at.directory, above)), '700')
   })
 
-  it('takes the place of another one whole, and of its rights; nothing else is left', async () => {
+  it('replaces another one and its permissions, without leaving other files', async () => {
     await using at = await fresh()
     await at.kept.keep('osp_one')
     await chmod(at.path, 0o644)
@@ -52,7 +52,7 @@ spec('a kept token', (it) => {
     assert.deepEqual(await readdir(at.directory), ['token'])
   })
 
-  it('of two that are kept at once is one of them', async () => {
+  it('is one of those that are stored concurrently', async () => {
     await using at = await fresh()
     const tokens = Array.from({ length: 20 }, (_, number) => `osp_${number}`)
     await Promise.all(tokens.map((token) => keptToken(at.directory).keep(token)))
@@ -61,7 +61,7 @@ spec('a kept token', (it) => {
   })
 
   for (const mode of [0o640, 0o604, 0o620]) {
-    it(`with the rights ${mode.toString(8)} is refused, saying what to do`, async () => {
+    it(`with the permissions ${mode.toString(8)} is refused, with advice`, async () => {
       await using at = await fresh()
       await at.kept.keep('osp_one')
       await chmod(at.path, mode)
@@ -76,7 +76,7 @@ spec('a kept token', (it) => {
   }
 
   for (const boundTo of ['authority', 'local', 'open', `SHA256:${'A'.repeat(43)}`] as const) {
-    it(`has the connections that it may be sent over beside it: ${boundTo.slice(0, 9)}`, async () => {
+    it(`has the connections over which it may be sent: ${boundTo.slice(0, 9)}`, async () => {
       await using at = await fresh()
       await at.kept.keep('osp_one', boundTo)
       assert.deepEqual(await at.kept.load(), { token: 'osp_one', boundTo })
@@ -84,7 +84,7 @@ spec('a kept token', (it) => {
     })
   }
 
-  it('of a former version has no record of its connection', async () => {
+  it('of an earlier version has no record of its connection', async () => {
     await using at = await fresh()
     await mkdir(at.directory, { recursive: true })
     await writeFile(at.path, 'osp_one\n', { mode: 0o600 })
@@ -100,7 +100,7 @@ spec('a kept token', (it) => {
     }
   })
 
-  it('that is none is not kept, and what was kept stays', async () => {
+  it('that is invalid is not stored, and the stored one stays', async () => {
     await using at = await fresh()
     await at.kept.keep('osp_one')
     for (const wrong of ['', 'two words', 'two\nlines', 'x'.repeat(1_025)]) {
@@ -109,7 +109,7 @@ spec('a kept token', (it) => {
     assert.equal((await at.kept.load())?.token, 'osp_one')
   })
 
-  it('is forgotten with what a killed program has left of keeping one', async () => {
+  it('is removed together with the temporary files of killed programs', async () => {
     await using at = await fresh()
     await at.kept.keep('osp_one')
     await writeFile(join(at.directory, 'token.0123456789abcdef.new'), 'osp_two', { mode: 0o600 })
@@ -118,7 +118,7 @@ spec('a kept token', (it) => {
     assert.deepEqual(await readdir(at.directory), ['tasks'])
   })
 
-  it('that cannot be written is told with its place, and what was begun is gone', async () => {
+  it('that cannot be written is reported with its path, and leaves no temporary file', async () => {
     await using at = await fresh()
     await mkdir(at.path, { recursive: true })
     await assert.rejects(at.kept.keep('osp_one'), (error: Error) => {
@@ -130,7 +130,7 @@ spec('a kept token', (it) => {
 })
 
 spec('a token file', (it) => {
-  it('holds the token, with or without the end of its line', async () => {
+  it('contains the token, with or without a newline', async () => {
     await using at = await place()
     for (const end of ['', '\n', '\r\n']) {
       await at.write('t', `osp_one${end}`)
@@ -140,15 +140,15 @@ spec('a token file', (it) => {
 
   const wrong: readonly (readonly [string, string | Uint8Array, RegExp])[] = [
     ['that is empty', '', /is empty/u],
-    ['with nothing but the end of a line', '\n', /is empty/u],
+    ['with only a newline', '\n', /is empty/u],
     ['with a space', 'mark ed', /spaces or control characters/u],
     ['with a second line', 'mark\ned\n', /spaces or control characters/u],
     ['with an escape', 'mark\u001B[2J', /spaces or control characters/u],
-    ['that is no UTF-8', Buffer.from([0x6d, 0xff]), /spaces or control characters/u],
+    ['that is not UTF-8', Buffer.from([0x6d, 0xff]), /spaces or control characters/u],
     ['that is too long', 'mark'.repeat(300), /more than 1024 bytes/u],
   ]
   for (const [what, content, message] of wrong) {
-    it(`${what} is refused by its name, and not repeated`, async () => {
+    it(`${what} is refused with its name, and not repeated`, async () => {
       await using at = await place()
       const path = join(at.path, 't')
       await at.write('t', content)
@@ -160,25 +160,25 @@ spec('a token file', (it) => {
     })
   }
 
-  it('that has no end is read only as far as a token goes', async () => {
+  it('without an end is read only up to the maximum length of a token', async () => {
     await using at = await place()
     const path = join(at.path, 't')
     await symlink('/dev/urandom', path)
     await assert.rejects(readToken(path), { code: 'usage' })
   })
 
-  it('that is not there is named', async () => {
+  it('that is missing is named', async () => {
     await assert.rejects(readToken('/nowhere/t'), {
       code: 'usage',
       message: /the token file \/nowhere\/t cannot be read/u,
     })
   })
 
-  it('of a real length is taken', () => {
+  it('of a realistic length is accepted', () => {
     assert.equal(checkToken(`${'x'.repeat(1_024)}\n`, 'it').length, 1_024)
   })
 
-  it('is left as it is', async () => {
+  it('is not changed', async () => {
     await using at = await place()
     await at.write('t', 'osp_one\n')
     await readToken(join(at.path, 't'))

@@ -7,7 +7,7 @@ import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import type { BrittlePlace, StorageKind } from '../../../lib/testing.ts'
 import { failingFlushes } from '../../support/failingFlushes.ts'
 
-/** A new directory that is removed with all it holds. */
+/** A new directory that is removed with its content. */
 export interface TemporaryDirectory extends AsyncDisposable {
   readonly path: string
 }
@@ -17,7 +17,7 @@ export async function temporaryDirectory(): Promise<TemporaryDirectory> {
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }
 
-/** A directory on a disk of its own, of so many bytes. */
+/** Mounts a disk of this size, in bytes. */
 export async function smallDisk(bytes: number): Promise<TemporaryDirectory> {
   const directory = await temporaryDirectory()
   try {
@@ -35,7 +35,7 @@ export async function smallDisk(bytes: number): Promise<TemporaryDirectory> {
   }
 }
 
-/** Whether this process may mount a disk of its own; one is mounted to see. */
+/** Whether this process may mount a disk, which it tries once. */
 export const canMount: boolean = await smallDisk(4_096).then(
   async (directory) => {
     await directory[Symbol.asyncDispose]()
@@ -44,7 +44,7 @@ export const canMount: boolean = await smallDisk(4_096).then(
   () => false,
 )
 
-/** So small that messages come to lie in many segments. */
+/** Small enough to spread messages over many segments. */
 const segmentBytes = 1_024
 
 /** The storage in memory. */
