@@ -38,7 +38,7 @@ export async function runWithClient(values: CommonOptions, options: CommandRun):
   })
   watchLink(client, token, new (values.json ? LinkJsonReporter : LinkTextReporter)(values))
   const interrupt = new AbortController()
-  const interrupts = onInterrupt(() => {
+  using _ = onInterrupt(() => {
     interrupt.abort()
     void client.close()
   })
@@ -52,7 +52,6 @@ export async function runWithClient(values: CommonOptions, options: CommandRun):
     return interrupted ? exitCodes.interrupted : exitCodeOf(error)
   } finally {
     await client.close()
-    interrupts[Symbol.dispose]()
   }
 }
 

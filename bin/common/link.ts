@@ -49,15 +49,13 @@ export function waitingText(server: string, reason: string, retryForMs: number):
 
 /** Prints the state of the connection as lines of text. */
 export class LinkTextReporter implements LinkReporter {
+  readonly say: StatusPrinter
+  readonly #values: LinkValues
+  readonly #server: string
   /** The kind of the last line about a missing connection. Each kind is printed once, however often the client retries. */
   #waitingSince: 'answer' | 'link' | 'refusal' | undefined
   /** Whether the server has spoken the protocol. */
   #wasOnline = false
-
-  /** Prints a sentence. */
-  readonly say: StatusPrinter
-  readonly #values: LinkValues
-  readonly #server: string
 
   constructor(values: LinkValues, print: StatusPrinter = say) {
     this.#values = values

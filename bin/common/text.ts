@@ -16,13 +16,11 @@ export function printable(text: string): string {
   return text.replace(raw, (found, flag?: string, joined?: string, keycap?: string) => {
     if (flag ?? joined ?? keycap) return found
     if (/[\uDC80-\uDCFF]/u.test(found)) return `\\x${(found.charCodeAt(0) - 0xdc00).toString(16)}`
-    return found === '\n' ? '\\n' : [...units(found)].join('')
+    if (found === '\n') return '\\n'
+    // JSON escapes a character beyond U+FFFF as two code units.
+    const units = found.split('').map((unit) => unit.charCodeAt(0).toString(16).padStart(4, '0'))
+    return units.map((unit) => `\\u${unit}`).join('')
   })
-}
-
-/** JSON has no other escape for a character beyond U+FFFF. */
-function* units(char: string): Generator<string> {
-  for (let at = 0; at < char.length; at++) yield `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`
 }
 
 /** Returns a word quoted for a shell. */

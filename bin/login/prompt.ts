@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { checkToken } from 'ospd/node'
 import { type Input, readInput } from '../common/input.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
@@ -31,23 +32,17 @@ export async function promptConfirmation(question: string): Promise<boolean | un
 
 async function unlessInterrupted(read: (stop: AbortController) => Promise<string>): Promise<string | undefined> {
   const stop = new AbortController()
-  const interrupts = onInterrupt(() => stop.abort())
-  try {
-    const line = await read(stop)
-    return stop.signal.aborted ? undefined : line
-  } finally {
-    interrupts[Symbol.dispose]()
-  }
+  using _ = onInterrupt(() => stop.abort())
+  const line = await read(stop)
+  return stop.signal.aborted ? undefined : line
 }
 
 /** Reads a typed line up to Enter. Echoes the beginning if `isShown`; a longer text can be a token that was pasted too early. */
 async function typed(prompt: string, stop: AbortController, isShown = false): Promise<string> {
   const { stdin, stderr } = process
   const line = new TypedLine()
-  let end = () => {}
-  const ended = new Promise<void>((resolve) => {
-    end = resolve
-  })
+  const ended = new AbortController()
+  const end = () => ended.abort()
   stop.signal.addEventListener('abort', end, { once: true })
   stdin.on('end', end)
   const read = (text: string) => {
@@ -57,12 +52,9 @@ async function typed(prompt: string, stop: AbortController, isShown = false): Pr
     else if (isShown && line.text.length <= shownCharacters) stderr.write(text.replace(/[^\w ]/gu, ''))
   }
   const keys = readKeys(stdin, read, () => stderr.write(prompt + (isShown ? line.text.slice(0, shownCharacters) : '')))
-  try {
-    await ended
-  } finally {
-    keys[Symbol.dispose]()
-    stderr.write('\n')
-  }
+  await once(ended.signal, 'abort')
+  keys[Symbol.dispose]()
+  stderr.write('\n')
   return line.text
 }
 

@@ -42,27 +42,23 @@ export async function* namesIn(list: AsyncIterable<Uint8Array>, from0 = false): 
 async function* partsOf(list: AsyncIterable<Uint8Array>, end: number): AsyncGenerator<Buffer> {
   let rest: Buffer[] = []
   let length = 0
-  for await (const part of readable(list)) {
-    let begin = 0
-    for (let at = part.indexOf(end); at >= 0; at = part.indexOf(end, begin)) {
-      yield Buffer.concat([...rest, part.subarray(begin, at)])
-      rest = []
-      begin = at + 1
-    }
-    if (begin < part.length) rest.push(Buffer.from(part.subarray(begin)))
-    length = begin > 0 ? part.length - begin : length + part.length
-    if (length > mostBytes) throw new OspError('usage', `a name in it has more than ${mostBytes} bytes`)
-  }
-  yield Buffer.concat(rest)
-}
-
-async function* readable(list: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   try {
-    yield* list
+    for await (const part of list) {
+      let begin = 0
+      for (let at = part.indexOf(end); at >= 0; at = part.indexOf(end, begin)) {
+        yield Buffer.concat([...rest, part.subarray(begin, at)])
+        rest = []
+        begin = at + 1
+      }
+      if (begin < part.length) rest.push(Buffer.from(part.subarray(begin)))
+      length = begin > 0 ? part.length - begin : length + part.length
+      if (length > mostBytes) throw new OspError('usage', `a name in it has more than ${mostBytes} bytes`)
+    }
   } catch (cause) {
     if (cause instanceof OspError) throw cause
     throw new OspError('source-unreadable', `it cannot be read: ${(cause as Error).message}`, { cause })
   }
+  yield Buffer.concat(rest)
 }
 
 function withoutMark(bytes: Buffer): Buffer {

@@ -140,25 +140,23 @@ export class FileSender {
   }
 
   async #add(candidate: Candidate): Promise<void> {
-    const { uploads, digest, stop, summary } = this.#options
+    const { uploads, digest, stop, summary, overview } = this.#options
     const { path, name, size, spooled } = candidate
     try {
       const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), { digest })
       this.#own.add(upload)
       const known = this.#tasks.get(upload)
-      if (known) this.#forget(known)
+      if (known) {
+        // The command follows it already, for another program.
+        this.#unfinished.delete(known)
+        overview.end(known)
+      }
       this.#follow({ path, size, upload })
     } catch (cause) {
       const error = OspError.from(cause)
       if (error.code === 'closed' && stop.aborted) summary.addUnfinished(0)
       else await this.#reject(candidate, error)
     }
-  }
-
-  /** Forgets a followed task whose file the command is also given. */
-  #forget(task: ReportedFile): void {
-    this.#unfinished.delete(task)
-    this.#options.overview.end(task)
   }
 
   #follow(task: ReportedFile): void {
@@ -170,7 +168,10 @@ export class FileSender {
 
   async #toItsEnd(task: ReportedFile): Promise<void> {
     const { upload } = task
-    const end = await endOf(upload)
+    const end = await upload.done.then(
+      (file) => ({ file }),
+      (error: unknown) => ({ error: OspError.from(error) }),
+    )
     // The command was also given the file, and follows it as another task.
     if (this.#tasks.get(upload) !== task) return
     const isClosed = 'error' in end && end.error.code === 'closed'
@@ -214,13 +215,6 @@ export class FileSender {
 }
 
 type End = { readonly file: SentFile } | { readonly error: OspError }
-
-function endOf({ done }: Upload): Promise<End> {
-  return done.then(
-    (file) => ({ file }),
-    (error: unknown) => ({ error: OspError.from(error) }),
-  )
-}
 
 function sizeOf(path: string): number {
   try {

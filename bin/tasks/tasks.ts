@@ -45,12 +45,7 @@ export const pauseCommand = command({
     ['osp pause', 'pause all tasks, including those of a running osp send'],
     ['osp pause 3 4', 'pause two tasks; "osp tasks" prints the numbers'],
   ],
-  run: (values, operands) =>
-    withTasks(values, async (at) => {
-      const tasks = await change(at, operands, (ids) => at.tasks.pause(ids))
-      if (tasks.length === 0) at.hint('there is nothing to pause')
-      return exitCodes.done
-    }),
+  run: (values, operands) => withTasks(values, (at) => change(at, 'pause', operands, (ids) => at.tasks.pause(ids))),
 })
 
 /** `osp continue`: continues paused tasks. */
@@ -63,13 +58,7 @@ export const continueCommand = command({
     ['osp continue', 'continue all paused tasks'],
     ['osp continue 3', 'continue or retry one task'],
   ],
-  run: (values, operands) =>
-    withTasks(values, async (at) => {
-      const tasks = await change(at, operands, (ids) => at.tasks.resume(ids))
-      if (tasks.length === 0) at.hint('there is nothing to continue')
-      else if (tasks.some(({ state }) => state === 'waiting')) hintNoSender(at)
-      return exitCodes.done
-    }),
+  run: (values, operands) => withTasks(values, (at) => change(at, 'continue', operands, (ids) => at.tasks.resume(ids))),
 })
 
 const cancelSettings = {
@@ -105,19 +94,22 @@ async function cancel(at: TaskContext, all: boolean, operands: readonly string[]
   return exitCodes.done
 }
 
-/** Applies `act` to the tasks that the operands name, or to all unfinished tasks. Prints and returns their new state. */
+/** Applies `act` to the tasks that the operands name, or to all unfinished tasks. Prints their new state. */
 async function change(
   at: TaskContext,
+  verb: 'pause' | 'continue',
   operands: readonly string[],
   act: (ids: readonly number[] | undefined) => Promise<void>,
-): Promise<readonly CancelledTask[]> {
+): Promise<number> {
   const chosen = await choose(at, operands)
   const ids = new Set(chosen.map(({ id }) => id))
   await act(operands.length > 0 ? [...ids] : undefined)
   const now = (await listed(at.tasks)).filter(({ id }) => ids.has(id))
   at.print(now)
   reportStored(at, chosen)
-  return now
+  if (now.length === 0) at.hint(`there is nothing to ${verb}`)
+  else if (verb === 'continue' && now.some(({ state }) => state === 'waiting')) hintNoSender(at)
+  return exitCodes.done
 }
 
 /** Reports the tasks that are already done. */
