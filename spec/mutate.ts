@@ -2,17 +2,18 @@
  * `npm run mutate [-- --only TEXT --from N --to M --runs R]`: checks that the specs and the simulator find deliberate faults.
  *
  * For each mutation of `spec/mutate/` whose fault or file contains TEXT, and whose number is from N to M: applies it to a copy
- * of the sources, runs its seed or spec file there with and without it, and expects a failure only with it. For a seed that
- * does not fail, the first three failing seeds up to R (1000) are suggested. The end reports how many faults are shown, which
- * are not, and which mutations no longer have their place in the sources. Exits with 1 unless all are shown.
+ * of the sources and runs its spec file there, or its worlds from seed 1 until a run fails, up to R (1000) runs. The fault is
+ * shown if the same spec or seed holds without the mutation. The end reports how many faults are shown, which are not, and
+ * which mutations no longer have their place in the sources. Exits with 1 unless all are shown.
  */
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Mutation, mutatedFile, nameOf, type Seed } from './mutate/mutation.ts'
+import { type Mutation, mutatedFile } from './mutate/mutation.ts'
 import { mutations } from './mutate/mutations.ts'
+import type { WorldKind } from './simulation/actions.ts'
 import { root } from './support/source.ts'
 
 type Result = 'shown' | 'not shown' | 'place missing'
@@ -47,26 +48,48 @@ function check(mutation: Mutation): Result {
   const { fault, file, shownBy } = mutation
   const text = mutatedFile(copy, mutation)
   const original = text !== undefined && readFileSync(join(copy, file))
-  if (!original) return tried('place missing', mutation)
-  writeFileSync(join(copy, file), text)
-  try {
-    const isFound = fails(shownBy)
-    writeFileSync(join(copy, file), original)
-    if (isFound) return tried(fails(shownBy) ? 'not shown' : 'shown', mutation)
-    tried('not shown', mutation)
-    if (typeof shownBy === 'string') return 'not shown'
-    writeFileSync(join(copy, file), text)
-    const others = failures({ ...shownBy, seed: 1 }, Number(values.runs))
-    console.log(others.length > 0 ? others.map((other) => `  ${other}`).join('\n') : `  no seed shows ${fault}`)
-    return 'not shown'
-  } finally {
-    writeFileSync(join(copy, file), original)
+  const printed = (result: Result, by: string) => {
+    console.log(`${result}: ${fault}: ${by}`)
+    return result
   }
+  if (!original) return printed('place missing', file)
+  writeFileSync(join(copy, file), text)
+  const failure = isSpec(shownBy) ? specFailure(shownBy) : worldFailure(shownBy)
+  writeFileSync(join(copy, file), original)
+  if (!failure) return printed('not shown', shownBy)
+  return printed(failure.holds() ? 'shown' : 'not shown', failure.name)
 }
 
-function tried(result: Result, { fault, shownBy }: Mutation): Result {
-  console.log(`${result}: ${fault}: ${nameOf(shownBy)}`)
-  return result
+/** What failed with a mutation. */
+interface Failure {
+  readonly name: string
+  /** Returns whether the same spec or seed holds in the unchanged copy. */
+  holds(): boolean
+}
+
+function isSpec(shownBy: Mutation['shownBy']): shownBy is `spec/${string}` {
+  return shownBy.startsWith('spec/')
+}
+
+function specFailure(file: string): Failure | undefined {
+  if (run(file).status === 0) return undefined
+  return { name: file, holds: () => run(file).status === 0 }
+}
+
+/** Returns the first failing run of a kind of worlds. */
+function worldFailure(world: WorldKind): Failure | undefined {
+  const simulated = (seed: number, runs: number) =>
+    run('spec/simulate.ts', '--lines', '--failures', '1', '--world', world, '--seed', `${seed}`, '--runs', `${runs}`)
+  const { stdout, stderr } = simulated(1, Number(values.runs))
+  const [, failed, reason] = /^seed (\d+): .*FAILED: (.*)$/mu.exec(stdout) ?? []
+  // A mutation can end the whole process, which also counts as found: by the run after the last printed one.
+  const isEnded = failed === undefined && !/ runs hold, 0 failed\n$/u.test(stdout)
+  if (failed === undefined && !isEnded) return undefined
+  const seed = Number(failed ?? stdout.match(/^seed /gmu)?.length ?? 0) + (isEnded ? 1 : 0)
+  return {
+    name: `seed ${seed} of ${world}: ${reason ?? `the simulator ended: ${stderr.trim().slice(-200)}`}`,
+    holds: () => simulated(seed, 1).status === 0,
+  }
 }
 
 /** Prints the counts, then every mutation that is not shown. */
@@ -75,27 +98,10 @@ function report(results: readonly { mutation: Mutation; result: Result }[]): voi
   console.log(
     `\n${of('shown').length} shown, ${of('not shown').length} not shown, ${of('place missing').length} without place`,
   )
-  for (const { fault, shownBy } of of('not shown')) console.log(`not shown: ${fault}: ${nameOf(shownBy)}`)
+  for (const { fault, shownBy } of of('not shown')) console.log(`not shown: ${fault}: ${shownBy}`)
   for (const { fault, file, within, pattern } of of('place missing')) {
     console.log(`place missing: ${fault}: ${file}, ${within}: ${pattern}`)
   }
-}
-
-/** Returns whether the seed or the spec file fails in the unchanged copy. */
-function fails(shownBy: Mutation['shownBy']): boolean {
-  if (typeof shownBy !== 'string') return failures(shownBy, 1).length > 0
-  return run(shownBy).status !== 0
-}
-
-/** Returns the first failing runs in the copy, up to three of `runs` runs from a seed, each with its failure. */
-function failures({ world, seed }: Seed, runs: number): string[] {
-  const options = { world, seed, runs, failures: 3 }
-  const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, `${value}`])
-  const { stdout, stderr } = run('spec/simulate.ts', '--lines', ...args)
-  // A mutation can end the whole process, which also counts as found.
-  if (!/ runs hold, \d+ failed\n$/u.test(stdout)) return [`the simulator ended early: ${stderr.trim().slice(-200)}`]
-  const failed = [...stdout.matchAll(/^(seed \d+): .*FAILED: (.*)$/gmu)]
-  return failed.map(([, name, failure]) => `${name}: ${failure}`)
 }
 
 function run(...program: string[]): SpawnSyncReturns<string> {

@@ -1,8 +1,4 @@
-import type { Mutation, Seed } from './mutation.ts'
-
-const files = (seed: number): Seed => ({ world: 'files', seed })
-const both = (seed: number): Seed => ({ world: 'both', seed })
-const messages = (seed: number): Seed => ({ world: 'messages', seed })
+import type { Mutation } from './mutation.ts'
 
 /** Missing limits: on waiting work, on memory and on what is remembered. */
 export const boundMutations: readonly Mutation[] = [
@@ -20,7 +16,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'roomBefore',
     pattern: 'if (this.#pending.size < pendingLinks) return undefined',
     replacement: 'if (pendingLinks > 0) return undefined',
-    shownBy: files(31),
+    shownBy: 'files',
   },
   {
     fault: 'rejected connections to which the reason is sent have no limit',
@@ -28,7 +24,7 @@ export const boundMutations: readonly Mutation[] = [
     within: '#reject',
     pattern: 'if (this.#rejected.size >= this.#limits.refusedLinks) return rejected.destroy()',
     replacement: '',
-    shownBy: files(34),
+    shownBy: 'files',
   },
   {
     fault: 'every address is remembered',
@@ -36,7 +32,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'WindowCounter',
     pattern: 'new BoundedMap(maxKeys)',
     replacement: 'new BoundedMap(Number.MAX_SAFE_INTEGER)',
-    shownBy: files(44),
+    shownBy: 'files',
   },
   {
     fault: 'every user who left recently is remembered',
@@ -44,7 +40,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'leave',
     pattern: 'if (!isNew && this.#gone.size <= this.#limits.rememberedAddresses) return',
     replacement: 'if (!isNew) return',
-    shownBy: both(39),
+    shownBy: 'both',
   },
   {
     fault: 'a user above the rate limit is still read',
@@ -52,7 +48,7 @@ export const boundMutations: readonly Mutation[] = [
     within: '#pause',
     pattern: 'link.throttle(true)',
     replacement: '',
-    shownBy: files(6),
+    shownBy: 'files',
   },
   {
     fault: 'bytes that wait for a peer that does not read have no limit',
@@ -60,7 +56,7 @@ export const boundMutations: readonly Mutation[] = [
     within: '#pump',
     pattern: 'this.#link.unsentBytes > this.#options.unsentBytes ||',
     replacement: '',
-    shownBy: files(121),
+    shownBy: 'files',
   },
   {
     fault: 'concurrent requests of a link have no limit',
@@ -68,7 +64,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'admit',
     pattern: 'if (this.unanswered >= fixed.replies)',
     replacement: 'if (this.unanswered < 0)',
-    shownBy: messages(3),
+    shownBy: 'messages',
   },
   {
     fault: 'every reply of a link is remembered',
@@ -76,7 +72,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'remember',
     pattern: 'if (this.#answered.length <= fixed.replies) return',
     replacement: 'if (this.#answered.length > 0) return',
-    shownBy: files(6),
+    shownBy: 'files',
   },
   {
     fault: 'a link is read although too many bytes of it wait to be executed',
@@ -84,7 +80,7 @@ export const boundMutations: readonly Mutation[] = [
     within: '#update',
     pattern: '|| this.#bytes > this.#maxBytes()',
     replacement: '',
-    shownBy: files(1),
+    shownBy: 'files',
   },
   {
     fault: 'requests that wait to be executed are not counted',
@@ -92,7 +88,7 @@ export const boundMutations: readonly Mutation[] = [
     within: '#serve',
     pattern: 'this.#readGate.hold(bytes)',
     replacement: '',
-    shownBy: files(1),
+    shownBy: 'files',
   },
   {
     fault: 'chunk sizes are granted as if there were no other uploads',
@@ -100,7 +96,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'grantedChunk',
     pattern: 'this.#context.limits.chunkMemoryBytes / Math.max(1, this.#pool.busy)',
     replacement: 'this.#context.limits.chunkMemoryBytes',
-    shownBy: files(21),
+    shownBy: 'files',
   },
   {
     fault: 'the state of an upload is remembered after the upload is gone',
@@ -108,7 +104,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'run',
     pattern: 'this.#forget(upload) }',
     replacement: '}',
-    shownBy: files(1),
+    shownBy: 'files',
   },
   {
     fault: 'changes of the presence list are collected for longer than configured',
@@ -116,7 +112,7 @@ export const boundMutations: readonly Mutation[] = [
     within: '#changed',
     pattern: 'this.#sentAt + this.#gatherMs',
     replacement: 'this.#sentAt + 2 * this.#gatherMs',
-    shownBy: messages(4),
+    shownBy: 'messages',
   },
   {
     fault: 'the memory of deliveries is not counted',
@@ -124,7 +120,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'add',
     pattern: 'this.#usedBytes += bytes',
     replacement: '',
-    shownBy: both(76),
+    shownBy: 'both',
   },
   {
     fault: 'the attempts of a message are remembered after the message left its mailbox',
@@ -140,7 +136,7 @@ export const boundMutations: readonly Mutation[] = [
     within: '#checkBounds',
     pattern: 'own >= bounds.senderIds ||',
     replacement: '',
-    shownBy: messages(4),
+    shownBy: 'messages',
   },
   {
     fault: 'the ids of all senders have no bound',
@@ -148,7 +144,7 @@ export const boundMutations: readonly Mutation[] = [
     within: '#checkBounds',
     pattern: '|| !fitsShare({ most: bounds.allIds, held: ids.count }, own, 1, sharePercent)',
     replacement: '',
-    shownBy: messages(6),
+    shownBy: 'messages',
   },
   {
     fault: 'messages that wait to be sent have no limit',
@@ -156,7 +152,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'send',
     pattern: 'this.#waiting.size + this.#unanswered.size >= sends ||',
     replacement: '',
-    shownBy: messages(101),
+    shownBy: 'messages',
   },
   {
     fault: 'bytes of messages that wait to be sent have no limit',
@@ -164,7 +160,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'send',
     pattern: '|| this.#bytes + outgoing.bytes > sendBytes',
     replacement: '',
-    shownBy: messages(9),
+    shownBy: 'messages',
   },
   {
     fault: 'every receipt stays in memory',
@@ -172,7 +168,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'window',
     pattern: 'this.#kept.maxSize = windows * deliveries',
     replacement: '',
-    shownBy: messages(2),
+    shownBy: 'messages',
   },
   {
     fault: 'a link allocates a buffer for every chunk',
@@ -180,6 +176,6 @@ export const boundMutations: readonly Mutation[] = [
     within: 'take',
     pattern: 'if (this.#made < clientLimits.buffers)',
     replacement: 'if (this.#made >= 0)',
-    shownBy: files(20),
+    shownBy: 'files',
   },
 ]

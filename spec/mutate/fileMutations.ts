@@ -1,7 +1,4 @@
-import type { Mutation, Seed } from './mutation.ts'
-
-const files = (seed: number): Seed => ({ world: 'files', seed })
-const messages = (seed: number): Seed => ({ world: 'messages', seed })
+import type { Mutation } from './mutation.ts'
 
 /** Faults of uploads and links. */
 export const fileMutations: readonly Mutation[] = [
@@ -11,7 +8,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'assign',
     pattern: 'this.#pool.assign(caller, event, isFit)',
     replacement: 'this.#pool.assign(caller, event)',
-    shownBy: files(5),
+    shownBy: 'files',
   },
   {
     fault: 'a takeover gives a link an instance that is quarantined for it',
@@ -27,7 +24,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'reserve',
     pattern: 'this.#byNode.add(node)',
     replacement: '',
-    shownBy: files(127),
+    shownBy: 'files',
   },
   {
     fault: 'a version that is stored already is sent again beside the record of another version',
@@ -35,7 +32,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#claim',
     pattern: 'options.fresh || !same ?',
     replacement: 'options.fresh || !former ?',
-    shownBy: files(9),
+    shownBy: 'files',
   },
   {
     fault: 'a START that had to wait stores again what another program has stored meanwhile',
@@ -59,7 +56,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#free',
     pattern: 'if (pending.freed || pending.copies > 0) return',
     replacement: 'if (pending.freed) return',
-    shownBy: files(161),
+    shownBy: 'files',
   },
   {
     fault: 'a START that is refused for a limited time is forgotten, and its upload fails permanently',
@@ -91,7 +88,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#shutDown',
     pattern: 'await Promise.all(this.#leaving)',
     replacement: '',
-    shownBy: files(23),
+    shownBy: 'files',
   },
   {
     fault: 'a file is acknowledged before it is flushed',
@@ -99,7 +96,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'finish',
     pattern: 'await this.#partial.flush() const file',
     replacement: 'const file',
-    shownBy: files(3),
+    shownBy: 'files',
   },
   {
     fault: 'a checkpoint is recorded before its bytes are flushed',
@@ -107,7 +104,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#recordCheckpoint',
     pattern: 'await this.#partial.flush() await storage',
     replacement: 'await storage',
-    shownBy: files(3),
+    shownBy: 'files',
   },
   {
     fault: 'a flush is trusted after an earlier one failed',
@@ -115,7 +112,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'fail',
     pattern: 'this.#failure ??= OspError.from(error)',
     replacement: 'void error',
-    shownBy: files(163),
+    shownBy: 'files',
   },
   {
     fault: 'a file is published although its digest is wrong',
@@ -131,7 +128,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#carryOut',
     pattern: 'const admitted = this.#replies.admit(frame.seq)',
     replacement: "const admitted = 'carry out' as ReturnType<Replies['admit']>",
-    shownBy: messages(13),
+    shownBy: 'messages',
   },
   {
     fault: 'the record of an upload is removed before its file is in place',
@@ -141,7 +138,7 @@ export const fileMutations: readonly Mutation[] = [
       'if (!(await take(partial, storedName, onConflict))) continue published?.() await storage.transfers.complete(claim, limits.noteMs)',
     replacement:
       'await storage.transfers.complete(claim, limits.noteMs)\n    if (!(await take(partial, storedName, onConflict))) continue',
-    shownBy: files(1),
+    shownBy: 'files',
   },
   {
     fault: 'no completion marker is stored for an upload',
@@ -149,7 +146,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'complete',
     pattern: "return this.#append({ kind: 'completed', value: marker }, completed, record)",
     replacement: 'void [completed, record]\n    return Promise.resolve()',
-    shownBy: files(87),
+    shownBy: 'files',
   },
   {
     fault: 'a chunk is sent beyond the window',
@@ -157,7 +154,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'take',
     pattern: 'if (length === 0 || length > room) return undefined',
     replacement: 'if (length === 0 || length > room + 1) return undefined',
-    shownBy: files(38),
+    shownBy: 'files',
   },
   {
     fault: 'one message more is delivered than the window allows',
@@ -165,7 +162,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'free',
     pattern: 'const messages = this.#maxMessages - this.#sent.length',
     replacement: 'const messages = this.#maxMessages + 1 - this.#sent.length',
-    shownBy: messages(5),
+    shownBy: 'messages',
   },
   {
     fault: 'a chunk from a link that no longer owns the upload is written',
@@ -173,7 +170,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#admit',
     pattern: 'if (!this.heldBy(by)) answer.reject(denied()) else if (length',
     replacement: 'if (length',
-    shownBy: files(2),
+    shownBy: 'files',
   },
   {
     fault: 'a user is admitted with a wrong token',
@@ -182,7 +179,7 @@ export const fileMutations: readonly Mutation[] = [
     pattern: 'const admitted = await this.#host.authenticator.authenticate({ user, token, peer })',
     replacement:
       'const admitted = await this.#host.authenticator.authenticate({ user, token, peer }).catch(() => ({ user }))',
-    shownBy: files(3),
+    shownBy: 'files',
   },
   {
     fault: 'a link sends more files at once than its limit',
@@ -190,7 +187,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#checkLink',
     pattern: 'if (count < this.#limits.uploadsPerLink) return',
     replacement: 'if (count >= 0) return',
-    shownBy: files(10),
+    shownBy: 'files',
   },
   {
     fault: 'parked uploads have no bound',
@@ -198,7 +195,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#sweep',
     pattern: 'if (this.#parked.size <= this.#context.limits.parkedUploads) return const counts',
     replacement: 'return\n    const counts',
-    shownBy: files(116),
+    shownBy: 'files',
   },
   {
     fault: 'a record keeps every checkpoint',
@@ -206,7 +203,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#recordCheckpoint',
     pattern: 'withCheckpoint(known, { offset, digest }, limits.checkpoints)',
     replacement: 'withCheckpoint(known, { offset, digest }, Number.MAX_SAFE_INTEGER)',
-    shownBy: files(7),
+    shownBy: 'files',
   },
   {
     fault: 'a closed client leaves an alarm',
@@ -214,7 +211,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'waitAtMost',
     pattern: 'over.abort()',
     replacement: '',
-    shownBy: files(1),
+    shownBy: 'files',
   },
   {
     fault: 'a task is accepted before it is stored',
@@ -222,7 +219,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'accept',
     pattern: 'await this.#write(this.#store.put(task)) } catch',
     replacement: 'void this.#write(this.#store.put(task))\n    } catch',
-    shownBy: files(25),
+    shownBy: 'files',
   },
   {
     fault: 'a file above the size limit is accepted',
@@ -230,7 +227,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'checkSize',
     pattern: 'if (size <= fileBytes) return',
     replacement: 'if (size >= 0 || fileBytes > 0) return',
-    shownBy: files(1),
+    shownBy: 'files',
   },
   {
     fault: 'a malformed request is never answered',
@@ -238,7 +235,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#serve',
     pattern: "if (why.code === 'malformed') await this.#driver.close(why) else this.#driver.refuse(request, why)",
     replacement: "if (why.code !== 'malformed') this.#driver.refuse(request, why)",
-    shownBy: files(114),
+    shownBy: 'files',
   },
   {
     fault: 'a link stays open after its token was revoked',
@@ -246,7 +243,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'listen',
     pattern: 'for (const session of this.#sessions) session.accessChanged(user)',
     replacement: 'void user',
-    shownBy: files(28),
+    shownBy: 'files',
   },
   {
     fault: 'a file that is renamed into place is not durable there',

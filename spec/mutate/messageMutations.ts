@@ -1,6 +1,4 @@
-import type { Mutation, Seed } from './mutation.ts'
-
-const messages = (seed: number): Seed => ({ world: 'messages', seed })
+import type { Mutation } from './mutation.ts'
 
 /** Faults of messages, mailboxes and presence. */
 export const messageMutations: readonly Mutation[] = [
@@ -10,7 +8,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#admitted',
     pattern: 'this.uncertainty ? undefined : this.#refusalOf',
     replacement: 'this.#refusalOf',
-    shownBy: messages(757),
+    shownBy: 'messages',
   },
   {
     fault: 'receipts of only one window are kept',
@@ -26,7 +24,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#post',
     pattern: 'await this.#deliveries.post({ sender: caller.user, id, content }, recipients)',
     replacement: 'void this.#deliveries.post({ sender: caller.user, id, content }, recipients).catch(() => {})',
-    shownBy: messages(1),
+    shownBy: 'messages',
   },
   {
     fault: 'a takeover leaves the previous holder its link',
@@ -34,7 +32,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#createRegistration',
     pattern: "caller, 'superseded') this.#supersede(former, caller)",
     replacement: "caller, 'superseded')\n      this.#stopListening(former)",
-    shownBy: messages(13),
+    shownBy: 'messages',
   },
   {
     fault: 'a superseded program takes the registration back',
@@ -42,7 +40,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#register',
     pattern: 'if (listening && this.#superseded.has(user, caller.session))',
     replacement: 'if (Number.isNaN(flags))',
-    shownBy: messages(23),
+    shownBy: 'messages',
   },
   {
     fault: 'messages are sent to a program that has stopped listening',
@@ -50,7 +48,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#stopListening',
     pattern: 'this.#deliveries.stop(user)',
     replacement: '',
-    shownBy: messages(56),
+    shownBy: 'messages',
   },
   {
     fault: 'deliveries of an earlier run of the server are repeated as if for the first time',
@@ -58,7 +56,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#attemptOf',
     pattern: '(seq <= this.#context.oldSeq ? 1 : 0)',
     replacement: '0',
-    shownBy: messages(23),
+    shownBy: 'messages',
   },
   {
     fault: 'deliveries of an earlier link are repeated as if for the first time',
@@ -66,7 +64,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#attemptOf',
     pattern: 'this.#attempts.get(seq) ??',
     replacement: 'undefined ??',
-    shownBy: messages(23),
+    shownBy: 'messages',
   },
   {
     fault: 'a removal frees its place in the window before it is durable',
@@ -74,7 +72,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#answered',
     pattern: 'this.#acknowledged.push(sent)',
     replacement: 'this.#acknowledged.push(sent)\n    this.#removed([sent])',
-    shownBy: messages(3),
+    shownBy: 'messages',
   },
   {
     fault: 'deliveries begin after the first message',
@@ -82,7 +80,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#lastRead',
     pattern: '#lastRead = 0',
     replacement: '#lastRead = 1',
-    shownBy: messages(1),
+    shownBy: 'messages',
   },
   {
     fault: 'a delivery that waits for memory is forgotten',
@@ -98,7 +96,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'keep',
     pattern: 'await this.#store.put(',
     replacement: 'void this.#store.put(',
-    shownBy: messages(1),
+    shownBy: 'messages',
   },
   {
     fault: 'fewer receipts are kept than the window has deliveries',
@@ -106,7 +104,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'keep',
     pattern: 'await this.#store.put(receipt, windows * this.#window)',
     replacement: 'await this.#store.put(receipt, Math.ceil(this.#window / 2))',
-    shownBy: messages(279),
+    shownBy: 'messages',
   },
   {
     fault: 'a message that has a receipt is passed to the application again',
@@ -114,7 +112,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'take',
     pattern: 'else if (receipts.has(delivery))',
     replacement: 'else if (Number.isNaN(delivery))',
-    shownBy: messages(19),
+    shownBy: 'messages',
   },
   {
     fault: 'a program listens before its receipts are loaded',
@@ -122,7 +120,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#listening',
     pattern: 'await this.#receipts.load()',
     replacement: 'void this.#receipts.load()',
-    shownBy: messages(403),
+    shownBy: 'messages',
   },
   {
     fault: 'a message that overtook others is passed to the application before them',
@@ -130,7 +128,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#next',
     pattern: 'arrivals.complete < request.seq',
     replacement: 'arrivals.complete < 0',
-    shownBy: messages(3),
+    shownBy: 'messages',
   },
   {
     fault: 'messages that wait on a lost link are still passed to the application',
@@ -138,7 +136,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'lost',
     pattern: 'this.#waiting = [] this.#inHand?.requests',
     replacement: 'this.#inHand?.requests',
-    shownBy: messages(154),
+    shownBy: 'messages',
   },
   {
     fault: 'messages that a lost link left unanswered are sent again after messages that were never sent',
@@ -146,7 +144,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#takeBack',
     pattern: 'new Set([...this.#unanswered, ...this.#waiting])',
     replacement: 'new Set([...this.#waiting, ...this.#unanswered])',
-    shownBy: messages(16),
+    shownBy: 'messages',
   },
   {
     fault: 'posts overtake each other when frames are reordered',
@@ -154,7 +152,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#pump',
     pattern: '? unansweredSends : 1',
     replacement: '? unansweredSends : 2',
-    shownBy: messages(2),
+    shownBy: 'messages',
   },
   {
     fault: 'a message that may have been sent is reported as not sent',
@@ -162,7 +160,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'fail',
     pattern: 'outgoing.knownUntilMs === undefined ? error : outcomeUnknown(error)',
     replacement: 'error',
-    shownBy: messages(98),
+    shownBy: 'messages',
   },
   {
     fault: 'changes of the presence list are applied although an earlier one is missing',
@@ -170,7 +168,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#takeChanges',
     pattern: 'this.#known === undefined || before > this.#known',
     replacement: 'this.#known === undefined',
-    shownBy: messages(11),
+    shownBy: 'messages',
   },
   {
     fault: 'a lost change of the presence list is never requested',
@@ -178,7 +176,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'announced',
     pattern: 'if (this.#known === undefined || this.#known < listVersion)',
     replacement: 'if (this.#known === undefined)',
-    shownBy: messages(84),
+    shownBy: 'messages',
   },
   {
     fault: 'messages that were removed are back after a mailbox is read again',
@@ -186,7 +184,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'enterRemoved',
     pattern: 'for (const seq of seqs) index.remove(user, seq)',
     replacement: 'for (const seq of seqs.slice(1)) index.remove(user, seq)',
-    shownBy: messages(1),
+    shownBy: 'messages',
   },
   {
     fault: 'messages that were set aside are offered after a mailbox is read again',
@@ -194,7 +192,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'enterAside',
     pattern: 'if (index.get(user, seq)) index',
     replacement: 'if (Number.isNaN(seq)) index',
-    shownBy: messages(19),
+    shownBy: 'messages',
   },
   {
     fault: 'a sequence number of a mailbox is assigned twice after a restart',
@@ -202,7 +200,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'enterMessage',
     pattern: 'index.lastSeq = Math.max(index.lastSeq, seq)',
     replacement: 'index.lastSeq = Math.max(index.lastSeq, seq - 1)',
-    shownBy: messages(3),
+    shownBy: 'messages',
   },
   {
     fault: 'copying a segment loses message ids',
@@ -210,7 +208,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'addId',
     pattern: 'if (id.storedAt >= index.idsBefore &&',
     replacement: 'if (id.storedAt <= 0 &&',
-    shownBy: messages(1),
+    shownBy: 'messages',
   },
   {
     fault: 'copying a segment loses which messages are set aside',
@@ -218,7 +216,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'addMessage',
     pattern: 'if (index.mailbox(user)?.isAside(seq)) pushTo(',
     replacement: 'if (Number.isNaN(seq)) pushTo(',
-    shownBy: messages(61),
+    shownBy: 'messages',
   },
   {
     fault: 'the new place of a copied message is not recorded',
@@ -226,7 +224,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'moved',
     pattern: 'if (entry) index.locate(entry, place)',
     replacement: 'void [entry, place]',
-    shownBy: messages(20),
+    shownBy: 'messages',
   },
   {
     fault: 'a message is read before it is durable',
@@ -234,7 +232,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'pageOf',
     pattern: 'if (!entry.isDurable) break',
     replacement: '',
-    shownBy: messages(2),
+    shownBy: 'messages',
   },
   {
     fault: 'a message id is used for two messages',
@@ -242,7 +240,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#known',
     pattern: "if (former !== fingerprint) throw new OspError('id-reused')",
     replacement: '',
-    shownBy: messages(11),
+    shownBy: 'messages',
   },
   {
     fault: 'one sender fills the space that all senders share',
@@ -258,6 +256,6 @@ export const messageMutations: readonly Mutation[] = [
     within: 'now',
     pattern: 'Math.min(jump, mostJumpMs)',
     replacement: 'jump',
-    shownBy: messages(43),
+    shownBy: 'messages',
   },
 ]

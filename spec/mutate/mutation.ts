@@ -13,19 +13,8 @@ export interface Mutation {
   /** Occurs once there. White space in it matches any white space. */
   readonly pattern: string
   readonly replacement: string
-  /** A run of the simulator that breaks an invariant, or a spec file that fails. */
-  readonly shownBy: Seed | string
-}
-
-/** A run of the simulator. */
-export interface Seed {
-  readonly world: WorldKind
-  readonly seed: number
-}
-
-/** Returns a readable name of the run that shows a fault. */
-export function nameOf(shownBy: Mutation['shownBy']): string {
-  return typeof shownBy === 'string' ? shownBy : `seed ${shownBy.seed} of ${shownBy.world}`
+  /** The kind of worlds in which a run of the simulator breaks an invariant, or a spec file that fails. */
+  readonly shownBy: WorldKind | `spec/${string}`
 }
 
 /** Returns the mutated text of the mutation's file below `root`, or `undefined` if the file, function or pattern is gone. */
