@@ -1,5 +1,5 @@
-// `npm run demo`: uploads real files over a real connection, kills the client and the server half-way, and shows
-// that nothing is lost and little is sent twice. Everything happens on this machine, in a temporary directory.
+// `npm run demo`: uploads real files over a real connection, kills the client and the server midway, and shows that
+// nothing is lost and little is sent twice. Everything happens on this machine, in a temporary directory.
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -33,14 +33,14 @@ const relay = countingRelay()
 const files = join(directory, 'files')
 const names = Object.keys(sizes)
 await makeFiles()
-say(`${names.length} files with ${mib(total)} of random bytes were made. They are sent to a server on this machine:`)
+say(`${names.length} files with ${mib(total)} of random bytes were created. They are sent to a server on this machine:`)
 let server = await startServer()
 let client = startClient()
 await unlessEnded(client, relay.passed(total * 0.3))
 await kill(client)
-// A killed client can't give the terminal its cursor back.
+// A killed client cannot restore the cursor of the terminal.
 if (process.stderr.isTTY) process.stderr.write('\u001B[?25h\u001B[?7h\n')
-say(`The client was killed (SIGKILL) when ${mib(relay.bytes)} had been sent. The same command again:`)
+say(`The client was killed (SIGKILL) after it had sent ${mib(relay.bytes)}. The same command again:`)
 
 client = startClient()
 const ended = once(client, 'exit')
@@ -50,7 +50,7 @@ await relay.close()
 const before = mib(relay.bytes)
 server = await startServer()
 const [code] = await ended
-say(`Meanwhile the server was killed (SIGKILL) too, when ${before} had been sent, and was started again.`)
+say(`Meanwhile the server was also killed (SIGKILL), after ${before} had been sent, and restarted.`)
 process.exitCode = (await verify()) && code === 0 ? 0 : 1
 server.kill('SIGTERM')
 await once(server, 'exit')
@@ -82,7 +82,7 @@ function startClient() {
 
 function run(program, args, stdio) {
   const path = join(import.meta.dirname, '../dist/bin', program)
-  // Settings of the user who runs the demo are none of its business.
+  // The demo ignores the settings of the user who runs it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^OSPD?_/u.test(name)))
   env.OSP_STATE = join(directory, 'state')
   const child = spawn(process.execPath, [path, ...args], { stdio, env, cwd: files })
@@ -97,20 +97,22 @@ async function kill(child) {
   await gone
 }
 
-async function unlessEnded(child, fact) {
-  const early = once(child, 'exit').then(([code]) => Promise.reject(new Error(`it ended too early, with ${code}`)))
-  await Promise.race([fact, early])
+async function unlessEnded(child, event) {
+  const early = once(child, 'exit').then(([code]) =>
+    Promise.reject(new Error(`the process exited too early, with ${code}`)),
+  )
+  await Promise.race([event, early])
   early.catch(() => {})
 }
 
-/** Stands between clients and server, and counts the bytes that the clients send. */
+/** Relays connections between the clients and the server, and counts the bytes that the clients send. */
 function countingRelay() {
   const marks = []
   let listener
   return {
     port: 0,
     bytes: 0,
-    /** Resolves when so many bytes have been sent. */
+    /** Resolves when this many bytes have been sent. */
     passed(bytes) {
       return new Promise((resolve) => marks.push({ bytes, resolve }))
     },
@@ -143,12 +145,12 @@ async function verify() {
   let same = true
   for (const name of names) {
     const [sent, stored] = await Promise.all([sha256(join(files, name)), sha256(join(data, 'files/demo', name))])
-    console.log(`  ${sent === stored ? 'the same bytes' : 'OTHER BYTES'}: ${name}, SHA-256 ${stored.slice(0, 16)}…`)
+    console.log(`  ${sent === stored ? 'identical' : 'DIFFERENT BYTES'}: ${name}, SHA-256 ${stored.slice(0, 16)}…`)
     same &&= sent === stored
   }
   const more = ((100 * (relay.bytes - total)) / total).toFixed(1)
-  say(`Of ${mib(total)}, ${mib(relay.bytes)} were sent in all: ${more} % more, in spite of both kills.`)
-  console.log(same ? 'Every file has arrived whole.' : 'Something is wrong: the files differ.')
+  say(`Of ${mib(total)}, ${mib(relay.bytes)} were sent in total: ${more}% more, despite both kills.`)
+  console.log(same ? 'Every stored file is identical to the original.' : 'Error: the files differ.')
   return same
 }
 

@@ -37,8 +37,8 @@ spec('the examples', (it) => {
     await using at = await place()
     await using demo = startNode('examples/demo.mjs', [], { cwd: at.path })
     assert.equal((await demo.ended).code, 0, demo.stdout + demo.stderr)
-    assert.match(demo.stdout, /^Of 48\.0 MiB, \d\d\.\d MiB were sent in all: /mu)
-    assert.match(demo.stdout, /^Every file has arrived whole\.$/mu)
+    assert.match(demo.stdout, /^Of 48\.0 MiB, \d\d\.\d MiB were sent in total: /mu)
+    assert.match(demo.stdout, /^Every stored file is identical to the original\.$/mu)
   })
 
   it('include two users, one of whom is offline when a message is sent', async () => {

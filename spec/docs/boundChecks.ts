@@ -54,7 +54,7 @@ export const boundChecks: {
   bytesPerSecond: { files: ['spec/server/connections/userRateLimitersOnLinks.spec.ts'] },
   workMsPerSecond: { files: ['spec/server/connections/userRateLimitersOnLinks.spec.ts'] },
   registrationsPerSecond: { files: ['spec/server/connections/userRateLimitersOnLinks.spec.ts'] },
-  gatherMs: { rows: ['ms for which changes of the online list are not told'] },
+  gatherMs: { rows: ['ms for which changes of the presence list are pending'] },
   mailboxMessages: { files: ['spec/simulation/watchedMailboxes.ts'] },
   mailboxBytes: { files: ['spec/simulation/watchedMailboxes.ts'] },
   waitingMessages: { files: ['spec/simulation/watchedMailboxes.ts'] },

@@ -4,7 +4,7 @@ import type { ServerGauges } from '../../lib/server/status.ts'
 
 /** The state of a server as seen from outside. */
 export type SeenQueue =
-  | 'ms for which changes of the online list are not told'
+  | 'ms for which changes of the presence list are pending'
   | 'bytes of requests of a link that wait while it is read'
   | 'frames of a user that are read ahead'
   | 'message ids of a sender'
@@ -34,7 +34,7 @@ export function serverBounds(limits: Limits): { readonly [Q in keyof ServerGauge
     runningRequestsPerLink: fixed.replies,
     rememberedRepliesPerLink: fixed.replies,
     pendingPresenceChanges: fixed.clientsMost,
-    'ms for which changes of the online list are not told': limits.gatherMs,
+    'ms for which changes of the presence list are pending': limits.gatherMs,
     // One read can exceed the budget; beyond it, each recipient can have one message.
     deliveryBytes: deliveryMemoryBytes + Math.max(deliveryBytes, longestContent) + clients * longestContent,
     rememberedAttemptsPerUser: limits.deliveryWindow,

@@ -85,7 +85,7 @@ export class Queues {
   #told(process: SimulatedProcess, changes: number): void {
     if (changes === 0 || process.frozen) this.#untold = undefined
     else if (this.#untold?.process !== process) this.#untold = { process, sinceMs: this.#time.now() }
-    else this.saw('ms for which changes of the online list are not told', this.#time.now() - this.#untold.sinceMs)
+    else this.saw('ms for which changes of the presence list are pending', this.#time.now() - this.#untold.sinceMs)
   }
 }
 
