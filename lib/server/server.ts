@@ -163,7 +163,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       bootId: platform.random.bytes(16, 'boot id'),
       admission: new Admission(limits, platform.clock, bounded),
       incompleteFrames: new IncompleteFrames(limits, platform.clock),
-      rateLimiters: new UserRateLimiters(limits, platform.clock, log),
+      rateLimiters: new UserRateLimiters(context),
       presence: this.#msgApp.presence,
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#left(session),

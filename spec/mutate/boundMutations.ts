@@ -38,7 +38,7 @@ export const boundMutations: readonly Mutation[] = [
     fault: 'every user who left recently is remembered',
     file: 'lib/server/connections/userRateLimiters.ts',
     within: 'leave',
-    pattern: 'if (!isNew && this.#gone.size <= this.#limits.rememberedAddresses) return',
+    pattern: 'if (!isNew && this.#gone.size <= this.#context.limits.rememberedAddresses) return',
     replacement: 'if (!isNew) return',
     shownBy: 'both',
   },

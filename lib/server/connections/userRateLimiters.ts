@@ -1,9 +1,7 @@
 import { LeakyBucket } from '../../core/leakyBucket.ts'
-import type { Limits } from '../../limits.ts'
-import type { Clock } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { LinkDriver } from '../../runtime/linkDriver.ts'
-import type { ServerLog } from '../logEvents.ts'
+import type { ServerContext } from '../app.ts'
 import { costs } from './requestCost.ts'
 
 /** Minimum time between two log lines about the same throttled user. */
@@ -23,15 +21,16 @@ const busyMs = 1_000
 /** Total wait of a user's requests within `logIntervalMs` after which the server logs it. */
 const longWaitMs = 10_000
 
+type LimiterContext = Pick<ServerContext, 'limits' | 'platform' | 'log'>
+
 /** Limits how fast all links of one user are read together. */
 class UserRateLimiter {
-  readonly #limits: Limits
-  readonly #clock: Clock
+  readonly #user: string
+  readonly #context: LimiterContext
   readonly #frames: LeakyBucket
   readonly #bytes: LeakyBucket
   readonly #work: LeakyBucket
   readonly #registrations: LeakyBucket
-  readonly #onThrottled: (text: string) => void
   readonly #sharers: (of: UserRateLimiter, isBusy: boolean) => number
   readonly #throttled = new Set<ReadGate>()
   readonly #alarm: Alarm
@@ -46,34 +45,29 @@ class UserRateLimiter {
   links = 0
 
   /** `sharers` returns the number of users that share the processing time; `isBusy` adds this user to the busy ones. */
-  constructor(
-    limits: Limits,
-    clock: Clock,
-    onThrottled: (text: string) => void,
-    sharers: (of: UserRateLimiter, isBusy: boolean) => number,
-  ) {
-    this.#limits = limits
-    this.#clock = clock
+  constructor(user: string, context: LimiterContext, sharers: (of: UserRateLimiter, isBusy: boolean) => number) {
+    this.#user = user
+    this.#context = context
+    const { limits, platform } = context
     // No pause is longer than a keep-alive interval, so that neither side considers the other dead.
     const maxWaitMs = limits.keepAliveMs
     this.#frames = new LeakyBucket(limits.framesPerSecond, { maxWaitMs })
     this.#bytes = new LeakyBucket(limits.bytesPerSecond, { maxWaitMs })
     this.#work = new LeakyBucket(limits.workMsPerSecond, { maxWaitMs, burstMs: workBurstMs, minWaitMs: turnMs })
     this.#registrations = new LeakyBucket(limits.registrationsPerSecond, { maxWaitMs })
-    this.#onThrottled = onThrottled
     this.#sharers = sharers
-    this.#alarm = new Alarm(clock, () => this.#resume())
-    this.#turn = new Alarm(clock, () => {
+    this.#alarm = new Alarm(platform.clock, () => this.#resume())
+    this.#turn = new Alarm(platform.clock, () => {
       this.#pieceMs = 0
     })
   }
 
   /** Counts a frame that arrived on one of the links. */
   countFrame(bytes: number, link: ReadGate): void {
-    const now = this.#clock.now()
+    const now = this.#context.platform.clock.now()
     const waitMs = Math.max(this.#frames.take(1, now), this.#bytes.take(bytes, now))
     if (waitMs > 0) {
-      const { framesPerSecond, bytesPerSecond } = this.#limits
+      const { framesPerSecond, bytesPerSecond } = this.#context.limits
       const rates = `${framesPerSecond} frames and ${bytesPerSecond} bytes per second`
       this.#pause(waitMs, link, now)
       this.#log(now, `the links of this user are read at up to ${rates}`)
@@ -83,7 +77,7 @@ class UserRateLimiter {
 
   /** Counts work of `costMs` milliseconds that one of the links caused. */
   countWork(costMs: number, link: ReadGate): void {
-    const now = this.#clock.now()
+    const now = this.#context.platform.clock.now()
     const shareMs = costMs * this.#sharers(this, false)
     const waitMs = Math.max(this.#work.take(shareMs, now), this.#addToPiece(shareMs, now))
     if (waitMs === 0) return
@@ -105,10 +99,10 @@ class UserRateLimiter {
 
   /** Counts a REGIST_REQ that arrived on one of the links. */
   countRegistration(link: ReadGate): void {
-    const now = this.#clock.now()
+    const now = this.#context.platform.clock.now()
     const waitMs = this.#registrations.take(1, now)
     if (waitMs === 0) return
-    const { registrationsPerSecond } = this.#limits
+    const { registrationsPerSecond } = this.#context.limits
     this.#pause(waitMs, link, now)
     this.#log(now, `up to ${registrationsPerSecond} registration requests of this user are read per second`)
   }
@@ -125,7 +119,7 @@ class UserRateLimiter {
 
   /** Whether this equals a new limiter: it has no link, no used allowance and no recent log line. */
   get isNew(): boolean {
-    const now = this.#clock.now()
+    const now = this.#context.platform.clock.now()
     const allowances = [this.#frames, this.#bytes, this.#work, this.#registrations]
     return this.links === 0 && allowances.every((one) => one.isEmpty(now)) && now - this.#loggedAt >= logIntervalMs
   }
@@ -134,7 +128,7 @@ class UserRateLimiter {
   #addToPiece(costMs: number, now: number): number {
     if (this.#pieceMs === 0) this.#turn.by(now + turnMs)
     this.#pieceMs += costMs
-    return this.#pieceMs > (pieceMs * this.#limits.workMsPerSecond) / 1_000 ? turnMs : 0
+    return this.#pieceMs > (pieceMs * this.#context.limits.workMsPerSecond) / 1_000 ? turnMs : 0
   }
 
   #pause(waitMs: number, link: ReadGate, now: number): void {
@@ -147,11 +141,11 @@ class UserRateLimiter {
   #log(now: number, text: string): void {
     if (now - this.#loggedAt < logIntervalMs) return
     this.#loggedAt = now
-    this.#onThrottled(text)
+    this.#context.log({ level: 'warn', event: 'user-slowed', user: this.#user, code: 'rate-limited', text })
   }
 
   #resume(): void {
-    if (this.#clock.now() < this.#untilMs) {
+    if (this.#context.platform.clock.now() < this.#untilMs) {
       this.#alarm.by(this.#untilMs)
       return
     }
@@ -163,19 +157,15 @@ class UserRateLimiter {
 
 /** The limiters of users with links, and of users whose links ended recently, so that a new link does not reset the limits. */
 export class UserRateLimiters {
-  readonly #limits: Limits
-  readonly #clock: Clock
-  readonly #log: ServerLog
+  readonly #context: LimiterContext
   readonly #present = new Map<string, UserRateLimiter>()
   /** Of users without a link, in the order in which their last links ended. */
   readonly #gone = new Map<string, UserRateLimiter>()
   /** The users that were paused for their work, the least recent first, and the time until which they count as busy. */
   readonly #busy = new Map<UserRateLimiter, number>()
 
-  constructor(limits: Limits, clock: Clock, log: ServerLog) {
-    this.#limits = limits
-    this.#clock = clock
-    this.#log = log
+  constructor(context: LimiterContext) {
+    this.#context = context
   }
 
   /** Number of remembered users without a link. */
@@ -185,7 +175,9 @@ export class UserRateLimiters {
 
   /** Returns the limiter of a user for a new link. */
   enter(user: string): UserRateLimiter {
-    const limiter = this.#present.get(user) ?? this.#gone.get(user) ?? this.#create(user)
+    const sharers = (of: UserRateLimiter, isBusy: boolean) => this.#sharers(of, isBusy)
+    const known = this.#present.get(user) ?? this.#gone.get(user)
+    const limiter = known ?? new UserRateLimiter(user, this.#context, sharers)
     this.#gone.delete(user)
     this.#present.set(user, limiter)
     limiter.links++
@@ -200,20 +192,14 @@ export class UserRateLimiters {
     this.#present.delete(user)
     this.#gone.set(user, limiter)
     for (const [gone, { isNew }] of this.#gone) {
-      if (!isNew && this.#gone.size <= this.#limits.rememberedAddresses) return
+      if (!isNew && this.#gone.size <= this.#context.limits.rememberedAddresses) return
       this.#gone.delete(gone)
     }
   }
 
-  #create(user: string): UserRateLimiter {
-    const onThrottled = (text: string) =>
-      this.#log({ level: 'warn', event: 'user-slowed', user, code: 'rate-limited', text })
-    return new UserRateLimiter(this.#limits, this.#clock, onThrottled, (of, isBusy) => this.#sharers(of, isBusy))
-  }
-
   /** Returns the number of users that share the processing time: the busy ones, and this one. */
   #sharers(limiter: UserRateLimiter, isBusy: boolean): number {
-    const now = this.#clock.now()
+    const now = this.#context.platform.clock.now()
     if (isBusy) {
       this.#busy.delete(limiter)
       this.#busy.set(limiter, now + busyMs)

@@ -130,7 +130,11 @@ export class MsgApp implements ServerApp {
       this.#pool.move(instance, 'takenOver', caller, 'superseded')
       this.#supersede(former, caller)
     } else {
-      this.#checkUserLimit(caller.user)
+      const { registrationsPerUser } = this.#limits
+      if (this.#registrationCounts.of(caller.user) >= registrationsPerUser) {
+        const text = `${caller.user} has ${registrationsPerUser} registered clients, the maximum for one user`
+        throw new OspError('clients-full', text)
+      }
       instance = this.#pool.assign(caller, 'RegistReq')
     }
     if (!instance) {
@@ -141,13 +145,6 @@ export class MsgApp implements ServerApp {
     this.#registrations.set(caller.node, registration)
     this.#registrationCounts.add(caller.user)
     return registration
-  }
-
-  #checkUserLimit(user: string): void {
-    const { registrationsPerUser } = this.#limits
-    if (this.#registrationCounts.of(user) < registrationsPerUser) return
-    const text = `${user} has ${registrationsPerUser} registered clients, the maximum for one user`
-    throw new OspError('clients-full', text)
   }
 
   #startListening(registration: Registration): void {

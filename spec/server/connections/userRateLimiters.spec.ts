@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { defaultLimits } from '../../../lib/limits.ts'
 import { ReadGate, UserRateLimiters } from '../../../lib/server/connections/userRateLimiters.ts'
+import { heldPlatform } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
-import { VirtualClock } from '../../support/virtualClock.ts'
 
 /** A link that is read, and whether it is at present. */
 function reading() {
@@ -20,13 +20,14 @@ function reading() {
 
 spec('the work of a user who sends requests without pause', (it) => {
   it('is interrupted for the links of others, although the clock advances during the work', () => {
-    const clock = new VirtualClock()
-    const pace = new UserRateLimiters(defaultLimits, clock, () => {}).enter('alice')
+    const platform = heldPlatform()
+    const { clock } = platform
+    const limiter = new UserRateLimiters({ limits: defaultLimits, platform, log: () => {} }).enter('alice')
     const one = reading()
     let requests = 0
     for (; one.link.read && requests < 1_000; requests++) {
       clock.freeze(0.1)
-      pace.countWork(0.1, one.reading)
+      limiter.countWork(0.1, one.reading)
     }
     assert.equal(requests, 51)
     clock.pass(1)
