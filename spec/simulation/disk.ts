@@ -4,15 +4,15 @@ import type { Platform } from '../../lib/ports/platform.ts'
 import type { Storage, TransferRecord } from '../../lib/ports/storage.ts'
 import type { Journal } from '../../lib/storage/journal/journal.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
-import { RecordStore, recordKey } from '../../lib/storage/transfers/recordStore.ts'
-import { readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
+import { RecordStore } from '../../lib/storage/transfers/recordStore.ts'
+import { readRow } from '../../lib/storage/transfers/rows.ts'
 import { Transfers } from '../../lib/storage/transfers/transfers.ts'
 import { UploadLog } from '../../lib/storage/transfers/uploadLog.ts'
 import type { SeededRandom } from '../support/random.ts'
 import { DiskFaults } from './diskFaults.ts'
 import { DiskFiles } from './diskFiles.ts'
 import { SimulatedJournal } from './journal.ts'
-import { JournalRot } from './journalRot.ts'
+import { JournalRot, keyOfRow } from './journalRot.ts'
 import type { OwnLayers } from './layers.ts'
 import type { PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -86,8 +86,7 @@ export class SimulatedDisk {
     for (const bytes of rows) {
       const row = readRow(bytes)
       if (!row) continue
-      const { user, name } = subjectOfRow(row)
-      const key = recordKey(user, name)
+      const key = keyOfRow(row)
       if (row.kind === 'record') {
         this.records.set(key, row.value)
         this.orphans.delete(key)

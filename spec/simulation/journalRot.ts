@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib'
 import type { MemoryJournal } from '../../lib/adapters/memory/memoryJournal.ts'
 import { keyOf, recipientsOf, recordKinds, senderOf, seqOf } from '../../lib/storage/mailboxes/records.ts'
 import { recordKey } from '../../lib/storage/transfers/recordStore.ts'
-import { type Row, readRow, subjectOfRow } from '../../lib/storage/transfers/rows.ts'
+import { type Row, readRow } from '../../lib/storage/transfers/rows.ts'
 import type { SeededRandom } from '../support/random.ts'
 import { keyOf as postKeyOf } from './post.ts'
 
@@ -13,8 +13,9 @@ interface RecordPlace {
   readonly record: Buffer
 }
 
-const keyOfRow = (row: Row): string => {
-  const { user, name } = subjectOfRow(row)
+/** Returns the `recordKey` of the upload of a row. */
+export function keyOfRow({ value }: Row): string {
+  const { user, name } = 'file' in value ? value.file : value
   return recordKey(user, name)
 }
 

@@ -4,7 +4,7 @@ import { OspError } from '../../errors.ts'
 import { fixed, MiB } from '../../limits.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
+import type { Storage } from '../../ports/storage.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { Transfers } from '../../storage/transfers/transfers.ts'
@@ -39,14 +39,13 @@ export function disk(directory: string, options: DiskOptions = {}): Storage {
 }
 
 class DiskStorage implements Storage {
-  readonly transfers: TransferStore
-  readonly files: FileStore
+  readonly transfers: Transfers
+  readonly files: DiskFiles
   readonly mailboxes = new Mailboxes()
   readonly #layout: Layout
   readonly #segmentBytes: number
   readonly #tree: PublishedTree
   readonly #records = new RecordStore()
-  readonly #files: DiskFiles
   readonly #ballast: Ballast
   #lock: AsyncDisposable | undefined
   #priority: WritePriority | undefined
@@ -58,9 +57,8 @@ class DiskStorage implements Storage {
     this.#tree = new PublishedTree(layout.files, new DirectoryFlushes())
     this.#ballast = new Ballast(layout.ballast)
     const ready = async () => this.#priority?.ready()
-    this.#files = new DiskFiles(layout, this.#tree, this.#records, ready, () => this.#opened.digests)
-    this.files = this.#files
-    this.transfers = new Transfers(this.#records, this.#files, () => this.#opened.clock.wallTime())
+    this.files = new DiskFiles(layout, this.#tree, this.#records, ready, () => this.#opened.digests)
+    this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime())
   }
 
   async open(platform: Platform): Promise<void> {
@@ -69,7 +67,7 @@ class DiskStorage implements Storage {
     try {
       this.#platform = platform
       await choosePartial(this.#layout)
-      this.#files.fix()
+      this.files.fix()
       this.#tree.foldsCase = await foldsCase(this.#layout)
       if (isDamaged) this.#records.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
       const { uploads, mailboxes } = this.#layout
@@ -91,7 +89,7 @@ class DiskStorage implements Storage {
     if (!held) return
     this.#lock = undefined
     const closed = this.#records.close()
-    await this.#files.close()
+    await this.files.close()
     await closed
     await this.mailboxes.close()
     await held[Symbol.asyncDispose]()

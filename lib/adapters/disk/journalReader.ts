@@ -96,7 +96,7 @@ export class JournalReader {
     const found: (Buffer | undefined)[] = []
     for (let at = 0; at < places.length; ) {
       const near = neighbours(places, at)
-      for (const record of await this.#readNear(near)) found.push(record)
+      found.push(...(await this.#readNear(near)))
       at += near.length
     }
     return found
@@ -108,8 +108,7 @@ export class JournalReader {
     if (!first || !last) return []
     const { segment, offset } = first
     const seed = this.seeds.get(segment)
-    const length = last.offset + frameBytes + last.length - offset
-    const bytes = await this.#files.use(segment, (handle) => readAt(handle, offset, length))
+    const bytes = await this.#files.use(segment, (handle) => readAt(handle, offset, endOf(last) - offset))
     if (!bytes || seed === undefined) return places.map(() => undefined)
     return places.map((place) => {
       const at = place.offset - offset
@@ -140,22 +139,19 @@ export class JournalReader {
 }
 
 /** Returns the places from index `at` on that can be read together. */
-function neighbours(places: readonly Place[], at: number): Place[] {
-  const near: Place[] = []
-  for (let index = at; index < places.length; index++) {
-    const place = places[index]
-    const first = near[0]
-    const last = near.at(-1)
-    if (!place) break
-    if (first && last) {
-      const gap = place.offset - (last.offset + frameBytes + last.length)
-      const span = place.offset + frameBytes + place.length - first.offset
-      if (place.segment !== first.segment || gap < 0 || gap > gapBytes || span > spanBytes) break
-    }
-    near.push(place)
-  }
-  return near
+function neighbours(places: readonly Place[], at: number): readonly Place[] {
+  let end = at + 1
+  while (end < places.length && areNear(places[at], places[end - 1], places[end])) end++
+  return places.slice(at, end)
 }
+
+function areNear(first?: Place, last?: Place, next?: Place): boolean {
+  if (!first || !last || !next || first.segment !== next.segment) return false
+  const gap = next.offset - endOf(last)
+  return gap >= 0 && gap <= gapBytes && endOf(next) - first.offset <= spanBytes
+}
+
+const endOf = ({ offset, length }: Place) => offset + frameBytes + length
 
 /** The size of a block that is read alone if the disk cannot read everything. */
 const blockBytes = 4_096

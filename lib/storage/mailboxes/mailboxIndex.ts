@@ -56,11 +56,8 @@ export class MailboxIndex {
 
   /** Adds a message to a mailbox. */
   add(user: string, entry: IndexEntry): void {
-    let mailbox = this.#mailboxes.get(user)
-    if (!mailbox) {
-      mailbox = new Mailbox()
-      this.#mailboxes.set(user, mailbox)
-    }
+    const mailbox = this.#mailboxes.get(user) ?? new Mailbox()
+    this.#mailboxes.set(user, mailbox)
     if (!mailbox.add(entry)) return
     this.waiting++
     const bytes = entry.waiting++ === 0 ? entry.length : 0

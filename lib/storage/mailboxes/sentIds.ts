@@ -162,11 +162,8 @@ export class SentIds {
   }
 
   #make(sender: string): SenderIds {
-    let ids = this.#senders.get(sender)
-    if (!ids) {
-      ids = new SenderIds()
-      this.#senders.set(sender, ids)
-    }
+    const ids = this.#senders.get(sender) ?? new SenderIds()
+    this.#senders.set(sender, ids)
     return ids
   }
 

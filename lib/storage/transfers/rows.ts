@@ -84,6 +84,3 @@ export function writeRow(row: Row): Buffer {
 export function readRow(bytes: Buffer): Row | undefined {
   return row.safeParse(jsonOf(bytes.toString('utf8'))).data as Row | undefined
 }
-
-/** Returns the user and the name of a row. */
-export const subjectOfRow = ({ value }: Row): Subject => ('file' in value ? value.file : value)

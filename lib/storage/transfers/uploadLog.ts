@@ -3,29 +3,21 @@ import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import type { Contents, Moved } from '../journal/compaction.ts'
 import type { Journal, JournalRecord, Place } from '../journal/journal.ts'
-import { JournalWriter } from '../journal/journalWriter.ts'
+import { JournalWriter, type PendingRecord } from '../journal/journalWriter.ts'
 import { recordKey } from './recordStore.ts'
-import { type CompletionMarker, type Row, readRow, type Subject, subjectOfRow, writeRow } from './rows.ts'
+import { type CompletionMarker, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
-/** The present value of a subject, and its place in the journal. */
-class Entry<T> implements Place {
+/** The value of a subject, and its place in the journal: segment -1 and no bytes until it is durable. */
+interface Entry<T> {
   value: T
-  /** -1 until the entry is durable; `length` is 0 until then. */
-  segment = -1
-  offset = 0
-  length = 0
-  isCurrent = false
-
-  constructor(value: T) {
-    this.value = value
-  }
+  place: Place
+  isCurrent: boolean
 }
+
+const nowhere: Place = { segment: -1, offset: 0, length: 0 }
 
 /** A change in memory, whose row is appended to the journal. */
-interface Change {
-  durable(place: Place): void
-  undo(): void
-}
+type Change = Required<Pick<PendingRecord, 'durable' | 'undo'>>
 
 /** The present entries of one user. */
 interface UserEntries {
@@ -70,7 +62,7 @@ class Table<T> {
 
   /** Replaces the value of a subject, or removes it. */
   set(subject: Subject, value: T | undefined): Change {
-    const entry = value === undefined ? undefined : new Entry(value)
+    const entry = value === undefined ? undefined : { value, place: nowhere, isCurrent: false }
     const former = this.#swap(subject, entry)
     return {
       durable: (place) => {
@@ -80,23 +72,15 @@ class Table<T> {
     }
   }
 
-  /** Returns the present entries among these rows, and with `segment` all entries in that segment. */
-  live(rows: readonly { readonly place: Place; readonly subject: Subject }[], segment?: number): readonly Entry<T>[] {
-    const live = new Set<Entry<T>>()
-    for (const { place, subject } of rows) {
-      const entry = this.get(subject)
-      if (entry?.segment === place.segment && entry.offset === place.offset) live.add(entry)
-    }
-    if (segment !== undefined) for (const entry of this.entries()) if (entry.segment === segment) live.add(entry)
-    return [...live]
+  /** Returns the present entries of a segment up to an offset. */
+  live(segment: number, last: number): readonly Entry<T>[] {
+    return [...this.entries()].filter(({ place }) => place.segment === segment && place.offset <= last)
   }
 
   /** Sets the place at which an entry is durable. */
-  locate(entry: Entry<T>, { segment, offset, length }: Place): void {
-    if (entry.isCurrent) this.bytes += length - entry.length
-    entry.segment = segment
-    entry.offset = offset
-    entry.length = length
+  locate(entry: Entry<T>, place: Place): void {
+    if (entry.isCurrent) this.bytes += place.length - entry.place.length
+    entry.place = place
   }
 
   /** Replaces the previous entry, or removes it. Returns the previous entry. */
@@ -105,7 +89,7 @@ class Table<T> {
     const former = this.#entries.get(key)
     const own = this.#users.get(user) ?? { names: new Set<string>(), weight: 0 }
     if (former) {
-      this.bytes -= former.length
+      this.bytes -= former.place.length
       own.weight -= this.#weightOf(former.value)
       former.isCurrent = false
       this.#entries.delete(key)
@@ -113,7 +97,7 @@ class Table<T> {
       this.owners.remove(user)
     }
     if (next) {
-      this.bytes += next.length
+      this.bytes += next.place.length
       own.weight += this.#weightOf(next.value)
       next.isCurrent = true
       this.#entries.set(key, next)
@@ -283,14 +267,10 @@ export class UploadLog implements Contents {
   }
 
   move(segment: number, records: readonly JournalRecord[], isLast: boolean): Moved {
-    const rows = records.flatMap((place) => {
-      const row = readRow(place.record)
-      return row ? [{ place, subject: subjectOfRow(row) }] : []
-    })
-    // Entries that cannot be read from the disk are still in memory.
-    const whole = isLast ? segment : undefined
-    const liveRecords = this.#records.live(rows, whole)
-    const liveMarkers = this.#markers.live(rows, whole)
+    // The values are in memory, also those of rows that cannot be read from the disk.
+    const last = isLast ? Number.POSITIVE_INFINITY : (records.at(-1)?.offset ?? -1)
+    const liveRecords = this.#records.live(segment, last)
+    const liveMarkers = this.#markers.live(segment, last)
     return {
       records: [
         ...liveRecords.map(({ value }) => writeRow({ kind: 'record', value })),
