@@ -62,10 +62,7 @@ export class Ballast {
   async #release(): Promise<boolean> {
     await this.#making
     this.#isThere = false
-    const removed = await unless(['ENOENT'], `removing ${this.#path}`, async () => {
-      await rm(this.#path)
-      return true
-    })
-    return removed ?? false
+    const remove = () => rm(this.#path).then(() => true)
+    return (await unless(['ENOENT'], `removing ${this.#path}`, remove)) ?? false
   }
 }

@@ -7,11 +7,8 @@ import { checkDirectoryRights, checkParentRights, writeOwnFile } from './rights.
 
 /** Creates a directory that only its owner can enter. Resolves with whether it was missing. */
 export async function makeDirectory(path: string): Promise<boolean> {
-  const made = await unless(['EEXIST'], `creating the directory ${path}`, async () => {
-    await mkdir(path, { mode: 0o700 })
-    return true
-  })
-  return made ?? false
+  const make = () => mkdir(path, { mode: 0o700 }).then(() => true)
+  return (await unless(['EEXIST'], `creating the directory ${path}`, make)) ?? false
 }
 
 /**

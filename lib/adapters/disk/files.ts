@@ -24,7 +24,7 @@ import { type Layout, partialName } from './layout.ts'
 import { DiskPartialFile } from './partialFile.ts'
 import { publishPartial } from './publish.ts'
 import type { PublishedTree } from './publishedTree.ts'
-import { FixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
+import { fixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
 
 const stampOf = ({ size, mtimeNs }: BigIntStats) => `${size}:${mtimeNs}`
 
@@ -36,7 +36,7 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #ready: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
-  #directories: readonly FixedDirectory[] = []
+  #checks: readonly (() => void)[] = []
 
   /**
    * `ready` resolves when bytes of uploads may be written to the disk. `digests` belong to the platform of the open
@@ -59,12 +59,12 @@ export class DiskFiles implements FileStore, StoredNames {
   /** Remembers the directories of this storage. From then on no upload is opened or published in others. */
   fix(): void {
     const { partial, files } = this.#layout
-    this.#directories = [partial, files].map((path) => new FixedDirectory(path))
+    this.#checks = [partial, files].map(fixedDirectory)
     this.#checkDirectories()
   }
 
   #checkDirectories(): void {
-    for (const directory of this.#directories) directory.check()
+    for (const check of this.#checks) check()
   }
 
   get foldsCase(): boolean {

@@ -5,7 +5,7 @@ import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, fault, isFull, unless } from './faults.ts'
-import { FixedDirectory, makeOwnFile, openOwnFile } from './rights.ts'
+import { fixedDirectory, makeOwnFile, openOwnFile } from './rights.ts'
 
 /** The number of handles for reading that stay open when they are not in use. */
 const mostHandles = 8
@@ -20,13 +20,13 @@ interface Reader {
 /** The files of a journal's segments, `00000001.log` and so on in one directory. */
 export class JournalFiles {
   readonly #directory: string
-  readonly #fixed: FixedDirectory
+  readonly #checkDirectory: () => void
   /** By segment, the least recently used first. */
   readonly #readers = new BoundedMap<number, Reader>(mostHandles, (number) => void this.#letGo(number))
 
   constructor(directory: string) {
     this.#directory = directory
-    this.#fixed = new FixedDirectory(directory)
+    this.#checkDirectory = fixedDirectory(directory)
   }
 
   pathOf(number: number): string {
@@ -37,7 +37,7 @@ export class JournalFiles {
   async list(): Promise<number[]> {
     await makeDirectory(this.#directory)
     await syncDirectory(this.#directory)
-    this.#fixed.check()
+    this.#checkDirectory()
     const doing = `reading the directory ${this.#directory}`
     const entries = await attempt(doing, () => readdir(this.#directory))
     const numbers = entries.flatMap((entry) => /^(\d{8,})\.log$/.exec(entry)?.[1] ?? []).map(Number)
@@ -48,7 +48,7 @@ export class JournalFiles {
   async create(number: number, seed: number, header: Buffer): Promise<JournalTail> {
     const path = this.pathOf(number)
     return attempt(`creating ${path}`, async () => {
-      this.#fixed.check()
+      this.#checkDirectory()
       // A file with this number is left over from a failed attempt.
       const handle = await makeOwnFile(path, tailFlags)
       try {

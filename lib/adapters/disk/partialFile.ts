@@ -27,7 +27,7 @@ export class DiskPartialFile implements PartialFile {
   readonly #path: string
   readonly #host: PartialFileHost
   #handle: FileHandle | undefined
-  #length: number
+  length: number
   #entryDurable = false
   #isClosed = false
 
@@ -35,23 +35,19 @@ export class DiskPartialFile implements PartialFile {
     this.#path = path
     this.#host = host
     this.#handle = handle
-    this.#length = length
-  }
-
-  get length(): number {
-    return this.#length
+    this.length = length
   }
 
   write(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     return this.#guard(`writing ${this.#path}`, async () => {
       await this.#host.ready()
       const handle = this.#opened()
-      if (offset > this.#length) throw new Error(`byte ${offset} is beyond the end at ${this.#length}`)
+      if (offset > this.length) throw new Error(`byte ${offset} is beyond the end at ${this.length}`)
       try {
-        this.#length = Math.max(this.#length, await writeAll(handle, offset, parts))
+        this.length = Math.max(this.length, await writeAll(handle, offset, parts))
       } catch (error) {
         // Frees the space for records and other uploads. If this fails too, the next opening cuts the file.
-        await handle.truncate(this.#length).catch(() => {})
+        await handle.truncate(this.length).catch(() => {})
         throw error
       }
     })
@@ -61,7 +57,7 @@ export class DiskPartialFile implements PartialFile {
     this.#checkOpen()
     return attempt(`reading ${this.#path}`, async () => {
       const handle = this.#opened()
-      return await readFull(handle, into.subarray(0, Math.max(0, this.#length - offset)), offset)
+      return await readFull(handle, into.subarray(0, Math.max(0, this.length - offset)), offset)
     })
   }
 
@@ -81,9 +77,9 @@ export class DiskPartialFile implements PartialFile {
   truncate(length: number): Promise<void> {
     return this.#guard(`truncating ${this.#path}`, async () => {
       const handle = this.#opened()
-      if (length >= this.#length) return
+      if (length >= this.length) return
       await handle.truncate(length)
-      this.#length = length
+      this.length = length
     })
   }
 

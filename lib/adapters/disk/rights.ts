@@ -284,29 +284,21 @@ export function checkOwn(path: string, { uid, gid, mode }: Stats | BigIntStats):
   }
 }
 
-/** A directory that must stay the same while a program runs, since its rights are checked only at the start. */
-export class FixedDirectory {
-  readonly #path: string
+/**
+ * Returns a check that a directory stays the same while a program runs, since its rights are checked only at the start.
+ * The check throws OspError `storage-unusable` if the directory is missing, or is not the one that the first check found.
+ * Synchronous, since waiting for another thread after the writes of uploads costs far more than the call.
+ */
+export function fixedDirectory(path: string): () => void {
   /** Device and inode. */
-  #place: string | undefined
-
-  constructor(path: string) {
-    this.#path = path
-  }
-
-  /**
-   * Throws OspError `storage-unusable` if the directory is missing, or is not the one that the first call found.
-   * Synchronous, since waiting for another thread after the writes of uploads costs far more than the call.
-   */
-  check(): void {
-    const there = statSync(this.#path, { bigint: true, throwIfNoEntry: false })
-    const place = there && `${there.dev} ${there.ino}`
-    if (this.#place !== undefined && this.#place !== place) {
-      throw unusableFile(
-        `${this.#path} has been replaced since the start; restore the directory, or restart the server`,
-      )
+  let place: string | undefined
+  return () => {
+    const there = statSync(path, { bigint: true, throwIfNoEntry: false })
+    const now = there && `${there.dev} ${there.ino}`
+    if (place !== undefined && place !== now) {
+      throw unusableFile(`${path} has been replaced since the start; restore the directory, or restart the server`)
     }
-    this.#place = place
+    place = now
   }
 }
 

@@ -5,7 +5,7 @@ import { OspError } from '../../../errors.ts'
 import { makeDirectory, makePath, syncDirectory } from '../../disk/directories.ts'
 import { attempt, unless } from '../../disk/faults.ts'
 import { exclusively } from '../../disk/lock.ts'
-import { checkDirectoryRights, checkPart, FixedDirectory, openOwnFile, writeOwnFile } from '../../disk/rights.ts'
+import { checkDirectoryRights, checkPart, fixedDirectory, openOwnFile, writeOwnFile } from '../../disk/rights.ts'
 import { damaged, formatUsers, mostFileBytes, parseUsers, type Users } from './table.ts'
 
 /** The users in one version of the file. */
@@ -23,20 +23,20 @@ export class StoredUsersFile {
   readonly path: string
   readonly #directory: string
   readonly #lock: string
-  readonly #place: FixedDirectory
+  readonly #checkPlace: () => void
 
   constructor(directory: string) {
     this.#directory = resolve(directory)
     this.path = join(this.#directory, 'users.json')
     this.#lock = join(this.#directory, 'users.lock')
-    this.#place = new FixedDirectory(this.#directory)
+    this.#checkPlace = fixedDirectory(this.#directory)
   }
 
   /** Resolves with the stamp of the current version; `undefined` if there is no file. */
   async stamp(): Promise<string | undefined> {
     // Called for each message and each connection. Asynchronous calls would wait in the thread pool after writes of uploads.
     const there = await attempt(`looking at ${this.path}`, async () => {
-      this.#place.check()
+      this.#checkPlace()
       return lstatSync(this.path, { bigint: true, throwIfNoEntry: false })
     })
     return there && stampOf(there)
@@ -58,7 +58,7 @@ export class StoredUsersFile {
   async read(): Promise<Found | undefined> {
     return await unless(['ENOENT'], `reading ${this.path}`, async () => {
       checkDirectoryRights(this.#directory)
-      this.#place.check()
+      this.#checkPlace()
       await using file = await openOwnFile(this.path, constants.O_RDONLY)
       const there = await file.stat({ bigint: true })
       if (there.size > mostFileBytes) throw damaged(this.path, `it has more than ${mostFileBytes} bytes`)
