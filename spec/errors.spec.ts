@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { codeOf, type ErrorCode, errors, numberOf, OspError, type Retry } from '../lib/errors.ts'
 import { spec } from './support/spec.ts'
 
-/** The codes as docs/protocol.md gives them; what helps besides waiting is `recover`. */
+/** The codes as in docs/protocol.md; `recover` means that a step besides waiting helps. */
 const onWire: readonly [number, ErrorCode, Retry][] = [
   [1, 'malformed', 'never'],
   [2, 'unsupported-version', 'never'],
@@ -42,7 +42,7 @@ const onWire: readonly [number, ErrorCode, Retry][] = [
 const codes = Object.keys(errors) as ErrorCode[]
 
 spec('the error codes', (it) => {
-  it('that travel have the numbers of the protocol, and say whether trying again helps', () => {
+  it('that are sent have the numbers of the protocol, and say whether a retry can help', () => {
     const travelling = codes.filter((code) => errors[code].number !== undefined)
     assert.deepEqual(
       travelling.map((code) => [errors[code].number, code, errors[code].retry]),
@@ -50,7 +50,7 @@ spec('the error codes', (it) => {
     )
   })
 
-  it('are read from the number that they are written as', () => {
+  it('are read back from the number that they are written as', () => {
     for (const [number, code] of onWire) {
       assert.equal(numberOf(code), number)
       assert.equal(codeOf(number), code)
@@ -61,18 +61,18 @@ spec('the error codes', (it) => {
     for (const number of [0, 34, 0xffff]) assert.equal(codeOf(number), 'internal')
   })
 
-  it('that never travel are written as internal', () => {
+  it('that are never sent are written as internal', () => {
     assert.equal(numberOf('link-lost'), errors.internal.number)
   })
 
-  it('are kebab-case, each with a sentence of its own', () => {
+  it('are in kebab case, and each has its own text', () => {
     for (const code of codes) assert.match(code, /^[a-z]+(-[a-z]+)*$/u)
     assert.equal(new Set(codes.map((code) => errors[code].text)).size, codes.length)
   })
 })
 
 spec('an OspError', (it) => {
-  it('carries its code, its sentence and whether trying again helps', () => {
+  it('has its code, its text and whether a retry can help', () => {
     const error = new OspError('disk-full')
     assert.equal(error.code, 'disk-full')
     assert.equal(error.message, errors['disk-full'].text)
@@ -83,7 +83,7 @@ spec('an OspError', (it) => {
     assert.ok(!('cause' in error))
   })
 
-  it('carries what the peer said besides', () => {
+  it('has the text and the details that the peer sent', () => {
     const cause = new Error('why')
     const details = { retryAfterMs: 5, progress: 7, recipients: ['bob'], cause }
     const error = new OspError('wrong-offset', 'the server has 7 bytes', details)
@@ -94,7 +94,7 @@ spec('an OspError', (it) => {
     assert.equal(error.cause, cause)
   })
 
-  it('is made of anything that was thrown', () => {
+  it('can be made from any thrown value', () => {
     const known = new OspError('closed')
     const other = new TypeError('x is not y')
     assert.equal(OspError.from(known), known)

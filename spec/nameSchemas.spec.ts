@@ -5,7 +5,7 @@ import { spec } from './support/spec.ts'
 spec('the name of a user in a record', (it) => {
   it('is a string', () => assert.equal(userName.safeParse(7).success, false))
 
-  it('is refused with the fault of the name', () => {
+  it('is refused with the error of the name', () => {
     assert.equal(userName.safeParse('').error?.issues[0]?.message, 'it is empty')
     assert.equal(userName.safeParse('alice').success, true)
   })

@@ -14,7 +14,7 @@ function fileNamesAre(allowed: boolean, names: readonly string[]): void {
 }
 
 spec('a file name', (it) => {
-  it('is one part or several', () =>
+  it('has one part or several', () =>
     fileNamesAre(true, ['a', 'a b.txt', 'fotos/2024/ä.jpg', '…', '.hidden', 'a/...b', '😀']))
 
   it('has at most 1024 bytes, and 1 to 255 in each part', () => {
@@ -23,7 +23,7 @@ spec('a file name', (it) => {
     fileNamesAre(false, ['', 'a'.repeat(256), 'ä'.repeat(128), `${long}abcde`, `${long}abcä`])
   })
 
-  it('has at most 32 parts; one that an earlier version has stored may have more', () => {
+  it('has at most 32 parts; one that an earlier version has stored can have more', () => {
     fileNamesAre(true, [`${'a/'.repeat(31)}a`])
     const deep = `${'a/'.repeat(32)}a`
     assert.throws(() => checkFileName(deep), { code: 'bad-name', message: /it has 33 parts; a name has at most 32/u })
@@ -35,7 +35,7 @@ spec('a file name', (it) => {
 
   it('does not leave its directory', () => fileNamesAre(false, ['.', '..', '../a', 'a/../b', 'a/./b', 'a/..']))
 
-  it('has no control characters, and none that turn the direction of writing', () => {
+  it('has no control characters, and none that change the text direction', () => {
     fileNamesAre(false, [
       'a\0b',
       'a\nb',
@@ -50,7 +50,7 @@ spec('a file name', (it) => {
     ])
   })
 
-  it('has nothing in it that nobody sees', () => {
+  it('has no invisible characters', () => {
     const points = [0xad, 0x180e, 0x200b, 0x2028, 0x2029, 0x2060, 0x2061, 0x2062, 0x2063, 0x2064, 0xfeff]
     fileNamesAre(
       false,
@@ -59,14 +59,14 @@ spec('a file name', (it) => {
     assert.throws(() => checkFileName('a\u200bb'), /it has the invisible character U\+200B/u)
   })
 
-  it('keeps the joiners and variation selectors that languages and emoji are written with', () =>
+  it('can have the joiners and variation selectors that languages and emoji need', () =>
     fileNamesAre(true, ['می\u200cخواهم.txt', 'क्\u200dष', '👩\u200d💻.png', '❤\ufe0f', '葛\u{e0100}']))
 
   it('has no backslash and no colon', () => fileNamesAre(false, ['a\\b', 'c:', 'a:b', 'a/b:c']))
 
   it('has no part that ends in a dot or a space', () => fileNamesAre(false, ['a.', 'a ', 'a./b', 'a /b', '...']))
 
-  it('has no part that is a device on Windows', () => {
+  it('has no part that is a device name of Windows', () => {
     fileNamesAre(false, [
       'con',
       'CON',
@@ -89,7 +89,7 @@ spec('a file name', (it) => {
 
   it('is valid Unicode', () => fileNamesAre(false, ['\ud800', 'a\udc00b']))
 
-  it('is refused with a sentence that names it and says what is wrong', () => {
+  it('is refused with an error that names it and the violated rule', () => {
     assert.throws(() => checkFileName('a/../b'), {
       message: 'the file name "a/../b" is not allowed: it has ".." as a part',
     })
@@ -99,7 +99,7 @@ spec('a file name', (it) => {
     )
   })
 
-  it('that is allowed stays within its directory, whatever it is', () => {
+  it('that is allowed stays within its directory', () => {
     const piece = fc.oneof(fc.constantFrom('/', '.', '..', '\\', ' ', ':', 'a', 'con'), fc.string({ unit: 'binary' }))
     const property = fc.property(fc.array(piece, { maxLength: 6 }), (pieces) => {
       const name = pieces.join('')
@@ -114,7 +114,7 @@ spec('a file name', (it) => {
 })
 
 spec('a user name', (it) => {
-  it('is one part of at most 64 bytes', () => {
+  it('has one part of at most 64 bytes', () => {
     for (const name of ['alice', 'älice', 'a b', 'a@b.example', 'x'.repeat(64), 'ä'.repeat(32)]) {
       assert.equal(checkUserName(name), name)
     }
@@ -123,12 +123,12 @@ spec('a user name', (it) => {
     }
   })
 
-  it('is refused with a sentence that names it and says what is wrong', () => {
+  it('is refused with an error that names it and the violated rule', () => {
     assert.throws(() => checkUserName('a/b'), { message: 'the user name "a/b" is not allowed: it has a "/"' })
     assert.throws(() => checkUserName(''), { message: 'the user name "" is not allowed: it is empty' })
   })
 
-  it('hides nothing: no joiner, selector, tag or other character that is ignored, and no space but the plain one', () => {
+  it('has no joiner, selector, tag or other ignorable character, and no space but the plain one', () => {
     const hidden = ['\u00ad', '\u034f', '\u115f', '\u180b', '\u200b', '\u200c', '\u200d', '\u2060', '\u3164', '\ufe0f']
     const more = [
       '\u{e0041}',
@@ -151,7 +151,7 @@ spec('a user name', (it) => {
     assert.throws(() => checkUserName('bob\u3164'), /U\+3164, which is invisible/u)
   })
 
-  it('has a key, which those have in common that look the same but for case and width', () => {
+  it('has the same key as the names that differ from it only in case and width', () => {
     for (const [one, other] of [
       ['bob', 'BOB'],
       ['bob', 'ｂｏｂ'],
@@ -164,14 +164,14 @@ spec('a user name', (it) => {
     assert.notEqual(nameKey('bob'), nameKey('rob'))
   })
 
-  it('has a key that is its own key', () => {
+  it('has a key whose key is the key itself', () => {
     const property = fc.property(fc.string({ unit: 'binary' }), (name) => {
       assert.equal(nameKey(nameKey(name)), nameKey(name))
     })
     fc.assert(property, { numRuns: 2_000 })
   })
 
-  it('that is allowed has only what can be seen, and plain spaces', () => {
+  it('that is allowed has only visible characters and plain spaces', () => {
     const unit = fc.oneof(
       fc.constantFrom('a', ' ', '\u200d', '\ufe0f', '\u00a0'),
       fc.string({ unit: 'binary', maxLength: 2 }),

@@ -25,7 +25,7 @@ import { spec } from './support/spec.ts'
 
 type Call = (...args: never[]) => unknown
 
-/** Proves that a call fails with `usage`, in words of this package that begin with `where`. */
+/** Checks that a call fails with `usage`, and with a message of this package that begins with `where`. */
 async function refused(where: string, call: () => unknown, message = /./u): Promise<void> {
   await assert.rejects(
     async () => await call(),
@@ -44,7 +44,7 @@ const odd = [null, 5, Number.NaN, 'x', true, [], () => {}, new Map(), Symbol('s'
 const nameOf = (value: unknown) =>
   `${typeof value} ${String(typeof value === 'object' ? JSON.stringify(value) : String(value))}`
 
-spec('options that cannot be', (it) => {
+spec('invalid options', (it) => {
   const server = () => ({ listen: memoryTransport(), storage: memory() })
   const client = () => ({ to: memoryTransport(), user: 'alice' })
   const calls: readonly (readonly [where: string, call: Call, good: object | undefined, wrong: object])[] = [
@@ -95,7 +95,7 @@ spec('options that cannot be', (it) => {
     ],
   ]
   for (const [where, call, good, wrong] of calls) {
-    it(`of ${where} are named, with what they take`, async () => {
+    it(`of ${where} are named, with the permitted values`, async () => {
       const run = call as (options: unknown) => unknown
       for (const value of [undefined, ...odd]) {
         if (where === 'memory' && (value === undefined || typeof value === 'object')) continue
@@ -114,20 +114,20 @@ spec('options that cannot be', (it) => {
     })
   }
 
-  it('of a server need no more than what is missing to be named', () =>
+  it('of a server are reported only up to the first missing one', () =>
     refused(
       'serve',
       () => serve({} as never),
       /the option listen must be a transport, such as tcp\(\{ port \}\), not undefined$/u,
     ))
 
-  it('that are undefined have their defaults', () => {
+  it('do not include undefined ones, which get their defaults', () => {
     checkOptions('f', { a: optional(kinds.count) }, { a: undefined })
     tcp({ port: 1, host: undefined as never })
   })
 })
 
-spec('arguments that cannot be', (it) => {
+spec('invalid arguments', (it) => {
   const paths: Record<string, Call> = {
     disk,
     stateDirectory,
@@ -148,7 +148,7 @@ spec('arguments that cannot be', (it) => {
     })
   }
 
-  it('are named also behind the first one', async () => {
+  it('after the first one are named as well', async () => {
     await refused('disk', () => disk('x', { segmentBytes: Number.NaN }), /the option segmentBytes must be/u)
     await refused('disk', () => disk('x', null as never))
     await refused('file', () => file('x', { name: 5 as never }), /the option name must be a string, not 5/u)
@@ -170,7 +170,7 @@ spec('arguments that cannot be', (it) => {
   })
 })
 
-spec('what is given to a client that it cannot take', (it) => {
+spec('a client rejects', (it) => {
   const client = createClient({ to: memoryTransport(), user: 'alice' })
   const add = client.uploads.add.bind(client.uploads) as (source: unknown, options?: unknown) => Promise<unknown>
   const again = /write it to a file and add file\(path\): an interrupted upload must be able to read it again$/u
@@ -188,16 +188,16 @@ spec('what is given to a client that it cannot take', (it) => {
     ),
   ]
   for (const [what, value, message] of sources) {
-    it(`as a source: ${what}`, () => refused('uploads.add', () => add(value), message))
+    it(`as a source ${what}`, () => refused('uploads.add', () => add(value), message))
   }
 
-  it('with a source', async () => {
+  it('invalid options of a source', async () => {
     const source = memorySource('a', new Uint8Array())
     for (const value of [null, 5, 'x', { name: 5 }, { digest: 'sha1' }, { nmae: 'b' }])
       await refused('uploads.add', () => add(source, value))
   })
 
-  it('as a message', async () => {
+  it('invalid arguments of a message', async () => {
     const send = client.send.bind(client) as (...args: unknown[]) => Promise<unknown>
     for (const to of [undefined, 'bob', [], [5]])
       await refused('client.send', () => send(to, 'x'), /the recipients must be/u)
@@ -208,7 +208,7 @@ spec('what is given to a client that it cannot take', (it) => {
     await refused('client.receive', () => client.receive(5 as never))
   })
 
-  it('as ids of uploads', async () => {
+  it('invalid ids of uploads', async () => {
     for (const name of ['pause', 'resume', 'cancel', 'restore'] as const) {
       for (const ids of [5, 'x', ['1'], [Number.NaN], [1.5], null, ...(name === 'cancel' ? [undefined] : [])])
         await refused(`uploads.${name}`, () => (client.uploads[name] as (ids: unknown) => unknown)(ids))

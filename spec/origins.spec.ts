@@ -3,7 +3,7 @@ import { originOf } from '../lib/origins.ts'
 import { spec } from './support/spec.ts'
 
 spec('links are counted', (it) => {
-  it('by an IPv4 address, also where it is mapped into IPv6', () => {
+  it('by an IPv4 address, even if it is mapped into IPv6', () => {
     for (const host of ['192.0.2.7', '::ffff:192.0.2.7', '::FFFF:c000:207', '0:0:0:0:0:ffff:192.0.2.7']) {
       assert.equal(originOf(host), '192.0.2.7')
     }
@@ -15,12 +15,12 @@ spec('links are counted', (it) => {
     assert.notEqual(originOf('2001:db8:0:1::1'), originOf('2001:db8::1'))
   })
 
-  it('without the interface that an address is reached by', () => {
+  it('without the interface of an address', () => {
     assert.equal(originOf('fe80::1%eth0'), 'fe80:0:0:0::/64')
     assert.equal(originOf('::1'), '0:0:0:0::/64')
   })
 
-  it('by what else stands for a peer as it is', () => {
+  it('by any other name of a peer as it is', () => {
     for (const host of ['memory', '', '/run/ospd.sock', 'a:b', '1::2::3', '1:2:3:4:5:6:7:8:9', 'C:\\pipe%1']) {
       assert.equal(originOf(host), host)
     }

@@ -16,7 +16,7 @@ function pack(...args: readonly string[]): { readonly filename: string; readonly
   return { filename: packed.filename, files: packed.files.map(({ path }) => path) }
 }
 
-/** The files that package.json promises. */
+/** The files listed in package.json. */
 const entries = [
   ...Object.values(packageJson.bin),
   ...Object.values(packageJson.exports).flatMap((entry) =>
@@ -39,7 +39,7 @@ spec('the package', (it) => {
     for (const path of entries) assert.ok(files.includes(path), path)
   })
 
-  it('has the fields that npm needs to publish it with its provenance', () => {
+  it('has the fields that npm needs to publish it with provenance', () => {
     const { repository, publishConfig, license } = packageJson
     assert.match(repository.url, /^git\+https:\/\/.+\.git$/u)
     assert.deepEqual(publishConfig, { access: 'public', provenance: true })

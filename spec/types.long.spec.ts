@@ -35,7 +35,7 @@ spec('the types of the package', (it) => {
       ['with the types of Node', ['node'], ['ES2020']],
       ['without them', [], ['ES2022', 'DOM', 'ESNext.Disposable']],
     ] as const) {
-      it(`hold in TypeScript ${version} ${what}`, async () => {
+      it(`compile in TypeScript ${version} ${what}`, async () => {
         await using at = await place()
         const text = types.length > 0 ? program.replaceAll('NODE ', '') : program.replaceAll(/^NODE .*$/gmu, '')
         await at.write('use.ts', text)
