@@ -2,17 +2,21 @@ import assert from 'node:assert/strict'
 import type { Platform } from '../ports/platform.ts'
 import { claimModelChecks } from './storage/claimModel.ts'
 import { claimingChecks, takenNamesChecks, takeoverChecks } from './storage/claims.ts'
-import { completedChecks, completionMarkersChecks } from './storage/completionMarkers.ts'
-import { failedFlushChecks, failedMailFlushChecks, fullChecks } from './storage/faults.ts'
+import { failedFlushChecks, fullChecks, partialFilesChecks, publishingChecks, usageChecks } from './storage/files.ts'
 import { type StorageKind, TestedStorage } from './storage/fixture.ts'
 import { mailBoundsChecks, mailSharesChecks, mailSpaceChecks } from './storage/mailBounds.ts'
-import { readingChecks, removingChecks, seqsChecks, settingAsideChecks, timeChecks } from './storage/mailLife.ts'
+import {
+  appendingChecks,
+  failedMailFlushChecks,
+  readingChecks,
+  removingChecks,
+  repetitionChecks,
+  seqsChecks,
+  settingAsideChecks,
+  timeChecks,
+} from './storage/mailboxes.ts'
 import { mailModelChecks } from './storage/mailModel.ts'
-import { appendingChecks, repetitionChecks } from './storage/mailPosting.ts'
-import { partialFilesChecks } from './storage/partialFiles.ts'
-import { publishingChecks } from './storage/publishing.ts'
-import { recordsChecks } from './storage/records.ts'
-import { usageChecks } from './storage/usage.ts'
+import { completedChecks, completionMarkersChecks, recordsChecks } from './storage/transfers.ts'
 import { type Checks, type TestCase, testCasesOf } from './testCases.ts'
 
 /** The promises of opening and closing. */

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { checkArgument, kinds } from '../../options.ts'
-import type { Listener, PeerAddress, Socket, SocketEvents, SocketOptions, Transport } from '../../ports/socket.ts'
+import type { PeerAddress, Socket, SocketEvents, SocketOptions, Transport } from '../../ports/socket.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { lengthOf } from '../../wire/codec.ts'
 import { type Frame, headerBytes } from '../../wire/frame.ts'
@@ -13,18 +13,35 @@ import { socketBounds } from '../net/socketBounds.ts'
 export function memoryTransport(name = 'memory'): Transport {
   checkArgument('memoryTransport', 'the name', kinds.text, name)
   const address: PeerAddress = { host: name, port: 0, local: true }
-  let open: MemoryListener | undefined
+  let open: { readonly options: SocketOptions; admit(socket: Socket): void } | undefined
   return {
     async listen(options) {
       if (open) {
         const text = `cannot listen on ${name}: another listener already listens there; close it first`
         throw new OspError('unreachable', text)
       }
-      const listener = new MemoryListener(address, options, () => {
-        if (open === listener) open = undefined
-      })
+      const waiting: Socket[] = []
+      let accept: ((socket: Socket) => void) | undefined
+      // Sockets are accepted after the dial, as over a network.
+      const handOver = () =>
+        queueMicrotask(() => {
+          if (accept) for (const socket of waiting.splice(0)) accept(socket)
+        })
+      const admit = (socket: Socket) => {
+        waiting.push(socket)
+        handOver()
+      }
+      const listener = { options, admit }
       open = listener
-      return listener
+      const close = async () => {
+        if (open === listener) open = undefined
+        for (const socket of waiting.splice(0)) socket.destroy()
+      }
+      const start = (to: (socket: Socket) => void) => {
+        accept = to
+        handOver()
+      }
+      return { address, start, close, [Symbol.asyncDispose]: close }
     },
     async dial(options, signal) {
       if (signal.aborted) throw new OspError('closed', `connecting to ${name} was aborted`)
@@ -33,45 +50,6 @@ export function memoryTransport(name = 'memory'): Transport {
       open.admit(far)
       return near
     },
-  }
-}
-
-class MemoryListener implements Listener {
-  readonly address: PeerAddress
-  readonly options: SocketOptions
-  readonly #onClosed: () => void
-  #waiting: Socket[] = []
-  #accept: ((socket: Socket) => void) | undefined
-
-  constructor(address: PeerAddress, options: SocketOptions, onClosed: () => void) {
-    this.address = address
-    this.options = options
-    this.#onClosed = onClosed
-  }
-
-  /** `accept` runs after the dial, as over a network. */
-  admit(socket: Socket): void {
-    this.#waiting.push(socket)
-    queueMicrotask(() => this.#handOver())
-  }
-
-  start(accept: (socket: Socket) => void): void {
-    this.#accept = accept
-    queueMicrotask(() => this.#handOver())
-  }
-
-  #handOver(): void {
-    if (!this.#accept) return
-    for (const socket of this.#waiting.splice(0)) this.#accept(socket)
-  }
-
-  async close(): Promise<void> {
-    this.#onClosed()
-    for (const socket of this.#waiting.splice(0)) socket.destroy()
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 }
 

@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict'
+import { type Checks, upTo } from '../testCases.ts'
+import type { TestedStorage } from './fixture.ts'
+import { all, long, message, messageNumbersOf, post, roomy, seqsOf, waiting } from './mailSteps.ts'
+
+/** The promises of `MailboxStore.append`, except its limits. */
+export const appendingChecks: Checks<TestedStorage> = {
+  'is returned as it was appended, now and after a restart': async (storage) => {
+    const given = message(1, { content: Uint8Array.of(0, 255, 10), sender: 'élise', sentAt: 1.7e12 + 1 })
+    await storage.mailboxes.append(given, ['bob'], roomy)
+    for (const _ of ['at once', 'after a restart']) {
+      const [found, ...others] = await all(storage.mailboxes, 'bob')
+      assert.ok(found)
+      const { seq, sender, sentAt, id, content } = found
+      assert.deepEqual([seq, sender, sentAt, others.length], [1, 'élise', given.sentAt, 0])
+      assert.deepEqual([Uint8Array.from(id), Uint8Array.from(content)], [given.id, given.content])
+      await storage.restart()
+    }
+  },
+  'reaches all of sixteen recipients with one seq, and no other user': async (storage) => {
+    const users = upTo(16).map((number) => `user ${number}`)
+    await storage.mailboxes.append(message(1), users, roomy)
+    await storage.restart()
+    for (const user of users) assert.deepEqual(await seqsOf(storage.mailboxes, user), [1])
+    const levels = await storage.mailboxes.levels()
+    const reached = levels.map(({ user }) => user)
+    assert.deepEqual(reached, users.toSorted())
+  },
+  'may be empty, and may have no recipient': async ({ mailboxes }) => {
+    await mailboxes.append(long(1, 0), ['bob'], roomy)
+    await mailboxes.append(message(2), [], roomy)
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
+  },
+  'follows all messages that were appended before it, also under concurrent appends': async (storage) => {
+    const { mailboxes } = storage
+    await Promise.all(upTo(500).map((number) => mailboxes.append(message(number), ['bob'], roomy)))
+    assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(500))
+    await storage.restart()
+    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), upTo(500))
+    const seqs = await seqsOf(storage.mailboxes, 'bob')
+    const rising = seqs.toSorted((a, b) => a - b)
+    assert.deepEqual(seqs, rising)
+    assert.equal(new Set(seqs).size, 500)
+  },
+  'is announced to watchers when it can be read': async ({ mailboxes }) => {
+    const seen: string[] = []
+    const reading: Promise<number[]>[] = []
+    {
+      using _ = mailboxes.watch((user) => {
+        seen.push(user)
+        reading.push(waiting(mailboxes, user))
+      })
+      await post(mailboxes, [1], ['bob', 'eve'])
+    }
+    await post(mailboxes, [2])
+    assert.deepEqual(seen.sort(), ['bob', 'eve'])
+    assert.deepEqual(await Promise.all(reading), [[1], [1]])
+  },
+  'is refused by a storage that is closed': async (storage) => {
+    const { mailboxes } = storage
+    await storage.close()
+    await assert.rejects(mailboxes.append(message(1), ['bob'], roomy), { code: 'closed' })
+    await assert.rejects(mailboxes.read('bob', 0, 1, 1), { code: 'closed' })
+  },
+}
+
+/** The promises of `MailboxStore.append` about an id that was used before. */
+export const repetitionChecks: Checks<TestedStorage> = {
+  'stores nothing while the first is being stored, later, and after a restart': async (storage) => {
+    const { mailboxes } = storage
+    const users = ['bob', 'eve']
+    await Promise.all([1, 1, 2, 1].map((number) => mailboxes.append(message(number), users, roomy)))
+    await post(mailboxes, [2], users)
+    await storage.restart()
+    await storage.mailboxes.append(message(1, { storedAt: 99 }), users, roomy)
+    for (const user of users) assert.deepEqual(await waiting(storage.mailboxes, user), [1, 2])
+  },
+  'stores nothing when the message was removed from every mailbox': async (storage) => {
+    await post(storage.mailboxes, [1])
+    await storage.mailboxes.remove('bob', [1])
+    await post(storage.mailboxes, [1])
+    await storage.restart()
+    await post(storage.mailboxes, [1])
+    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [])
+  },
+  'with another content or other recipients is refused, also while the first is being stored': async (storage) => {
+    const first = post(storage.mailboxes, [1], ['bob', 'eve'])
+    for (const _ of ['being stored', 'durable', 'after a restart']) {
+      const { mailboxes } = storage
+      const others = [
+        mailboxes.append(long(1, 9), ['bob', 'eve'], roomy),
+        mailboxes.append(message(1), ['eve', 'bob'], roomy),
+        mailboxes.append(message(1), ['bob'], roomy),
+      ]
+      await Promise.all(others.map((other) => assert.rejects(other, { code: 'id-reused' })))
+      await first
+      await storage.restart()
+    }
+    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [1])
+  },
+  'is a new message if another user sends it': async ({ mailboxes }) => {
+    await post(mailboxes, [1])
+    await mailboxes.append(message(1, { sender: 'eve', content: new Uint8Array(1) }), ['bob'], roomy)
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 1])
+  },
+  'fails with the first one, and can then be stored itself': async ({ mailboxes }) => {
+    await post(mailboxes, [1])
+    const tight = { ...roomy, messages: 1 }
+    await assert.rejects(mailboxes.append(message(2), ['bob'], tight), { code: 'mailbox-full' })
+    await mailboxes.append(message(2, { content: new Uint8Array(3) }), ['bob', 'eve'], roomy)
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 2])
+  },
+}
+
+/** The promises of `MailboxStore.read`. */
+export const readingChecks: Checks<TestedStorage> = {
+  'returns pages of limited messages and bytes, but at least one message': async ({ mailboxes }) => {
+    for (const number of upTo(6)) await mailboxes.append(long(number, number * 100), ['bob'], roomy)
+    const page = async (after: number, most: number, bytes: number) =>
+      messageNumbersOf(await mailboxes.read('bob', after, most, bytes))
+    assert.deepEqual(await page(0, 2, 10_000), [1, 2])
+    assert.deepEqual(await page(2, 10, 700), [3, 4])
+    assert.deepEqual(await page(4, 10, 1), [5])
+    assert.deepEqual(await page(5, 10, 10_000), [6])
+    assert.deepEqual(await page(6, 10, 10_000), [])
+    assert.deepEqual(await page(0, 0, 10_000), [])
+    assert.deepEqual(await waiting(mailboxes, 'eve'), [])
+  },
+  'finds messages that are far apart, and old ones': async ({ mailboxes }) => {
+    const users = ['bob', 'eve', 'carol']
+    const recipientOf = (number: number) => users[number % 3] ?? ''
+    const numbers = upTo(300)
+    const appends = numbers.map((number) => mailboxes.append(long(number, 30_000), [recipientOf(number)], roomy))
+    await Promise.all(appends)
+    for (const user of users) {
+      const found = await all(mailboxes, user)
+      const own = numbers.filter((number) => recipientOf(number) === user)
+      assert.deepEqual(messageNumbersOf(found), own)
+      assert.ok(found.every(({ content }) => content.length === 30_000))
+    }
+  },
+}
+
+/** The promises of `MailboxStore.remove`. */
+export const removingChecks: Checks<TestedStorage> = {
+  'is gone from that mailbox only, now and after a restart': async (storage) => {
+    await post(storage.mailboxes, upTo(4), ['bob', 'eve'])
+    await storage.mailboxes.remove('bob', [3, 1, 99, 3])
+    await storage.mailboxes.remove('carol', [1])
+    for (const _ of ['now', 'after a restart']) {
+      assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [2, 4])
+      assert.deepEqual(await waiting(storage.mailboxes, 'eve'), [1, 2, 3, 4])
+      await storage.restart()
+    }
+  },
+  'is not returned any more as soon as the removal was requested': async ({ mailboxes }) => {
+    await post(mailboxes, upTo(3))
+    const removing = mailboxes.remove('bob', [2])
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+    await Promise.all([removing, mailboxes.remove('bob', [2])])
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+  },
+}
+
+/** The promises of `MailboxStore.setAside`. */
+export const settingAsideChecks: Checks<TestedStorage> = {
+  'is not returned, and stays until it expires or is removed': async (storage) => {
+    await post(storage.mailboxes, upTo(4), ['bob', 'eve'])
+    await storage.mailboxes.setAside('bob', [2, 3, 99])
+    await storage.mailboxes.setAside('carol', [1])
+    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [1, 4])
+    await storage.restart()
+    const { mailboxes } = storage
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 4])
+    assert.deepEqual(await waiting(mailboxes, 'eve'), [1, 2, 3, 4])
+    await mailboxes.remove('bob', [2])
+    const bytes = 3 * 'message 1'.length
+    assert.deepEqual((await mailboxes.levels())[0], { user: 'bob', messages: 3, bytes })
+    const expired = await mailboxes.expire(10, 4, 0)
+    const counts = Object.fromEntries(expired.map(({ user, messages }) => [user, messages]))
+    assert.deepEqual(counts, { bob: 2, eve: 3 })
+  },
+}
+
+/** The promises of `MailboxStore.expire` and `lastTime`. */
+export const timeChecks: Checks<TestedStorage> = {
+  'expires messages by their age and ids by theirs, for good': async (storage) => {
+    const first = storage.mailboxes
+    await post(first, upTo(5))
+    await post(first, [6], ['eve'])
+    assert.deepEqual(await first.expire(100, 4, 3), [{ user: 'bob', messages: 3 }])
+    assert.deepEqual(await first.expire(100, 4, 3), [])
+    await storage.restart()
+    const { mailboxes } = storage
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [4, 5])
+    assert.deepEqual(await mailboxes.expire(100, 4, 3), [])
+    await mailboxes.append(message(3, { storedAt: 100 }), ['bob'], roomy)
+    await mailboxes.append(message(2, { storedAt: 100 }), ['bob'], roomy)
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [4, 5, 2])
+  },
+  'is remembered, with a message or without one': async (storage) => {
+    assert.equal(await storage.mailboxes.lastTime(), 0)
+    await storage.mailboxes.append(message(1, { storedAt: 1e12 + 0.5 }), ['bob'], roomy)
+    assert.equal(await storage.mailboxes.lastTime(), 1e12 + 0.5)
+    await storage.restart()
+    assert.equal(await storage.mailboxes.lastTime(), 1e12 + 0.5)
+    await storage.mailboxes.expire(2e12, 0, 0)
+    await storage.restart()
+    assert.equal(await storage.mailboxes.lastTime(), 2e12)
+  },
+}
+
+/** The promises of `MailboxStore.lastSeq`. */
+export const seqsChecks: Checks<TestedStorage> = {
+  'keep rising after every message was removed and its space was reused': async (storage) => {
+    assert.equal(await storage.mailboxes.lastSeq(), 0)
+    for (let round = 0; round < 20; round++) {
+      const { mailboxes } = storage
+      const numbers = upTo(50).map((number) => round * 50 + number)
+      await Promise.all(numbers.map((number) => mailboxes.append(long(number, 100), ['bob'], roomy)))
+      await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
+      await mailboxes.expire(round * 50 + 50, 0, round * 50 + 50)
+      assert.equal(await mailboxes.lastSeq(), (round + 1) * 50)
+      assert.deepEqual(await mailboxes.levels(), [])
+      if (round % 5 === 4) await storage.restart()
+    }
+    assert.equal(await storage.mailboxes.lastSeq(), 1_000)
+    await post(storage.mailboxes, [2_000])
+    assert.deepEqual(await seqsOf(storage.mailboxes, 'bob'), [1_001])
+  },
+}
+
+/** The promises of mailboxes after a failed flush. */
+export const failedMailFlushChecks: Checks<TestedStorage> = {
+  'acknowledges nothing, shows nothing, and keeps all durable messages': async (storage) => {
+    const { mailboxes } = storage
+    const users = ['bob', 'eve']
+    await post(mailboxes, upTo(3), users)
+    const seen: string[] = []
+    {
+      using _ = await storage.place.failFlushes?.()
+      using __ = mailboxes.watch((user) => seen.push(user))
+      const failed = { code: 'internal' }
+      const calls = [
+        mailboxes.append(message(4), users, roomy),
+        mailboxes.append(message(4), users, roomy),
+        mailboxes.remove('bob', [1]),
+        mailboxes.remove('bob', [1]),
+        mailboxes.setAside('bob', [2]),
+        mailboxes.expire(50, 2, 2),
+      ]
+      await Promise.all(calls.map((call) => assert.rejects(call, failed)))
+      await assert.rejects(mailboxes.append(message(5), ['bob'], roomy), failed)
+      for (const user of users) assert.deepEqual(await waiting(mailboxes, user), [1, 2, 3])
+      assert.deepEqual(seen, [])
+      assert.deepEqual([await mailboxes.lastSeq(), await mailboxes.lastTime()], [3, 3])
+    }
+    await storage.restart()
+    // A message that failed with `internal` may be stored, for both recipients or for neither.
+    const again = storage.mailboxes
+    const [bob, eve] = [await waiting(again, 'bob'), await waiting(again, 'eve')]
+    assert.equal(bob.includes(4), eve.includes(4))
+    assert.ok(bob.includes(3) && eve.includes(3))
+    await post(again, [4], users)
+    await post(again, [5])
+    assert.deepEqual((await waiting(again, 'bob')).slice(-3), [3, 4, 5])
+    assert.deepEqual((await waiting(again, 'eve')).slice(-2), [3, 4])
+  },
+}
