@@ -5,52 +5,31 @@ import { setImmediate } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { OspError } from 'ospd'
 
-/** Content that a command reads from stdin. */
-export interface Input extends AsyncIterable<Buffer> {
-  /** Stops reading. */
-  destroy(): void
-}
-
 /**
- * Returns stdin as content to send. Reading rejects with OspError `source-unreadable` if stdin is closed, if it cannot
- * be read to its end, or if the terminal hangs up meanwhile. The hang-up also ends the program that writes to the pipe,
- * possibly before its last byte.
+ * Yields the content of stdin, until `signal` aborts. Rejects with OspError `source-unreadable` if stdin is closed, if it
+ * cannot be read to its end, or if the terminal hangs up meanwhile. The hang-up also ends the program that writes to the
+ * pipe, possibly before its last byte.
  */
-export const readInput = (): Input => new StandardInput()
-
-class StandardInput implements Input {
-  #stream: Readable | undefined
-  #isDestroyed = false
-  #isHungUp = false
-
-  destroy(): void {
-    this.#isDestroyed = true
-    this.#stream?.destroy()
+export async function* readInput(signal?: AbortSignal): AsyncGenerator<Buffer> {
+  if (signal?.aborted) return
+  if (isClosed(0)) {
+    throw unreadable('it is closed, or is /dev/null opened for writing; to send empty content, use "< /dev/null"')
   }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
-    if (this.#isDestroyed) return
-    if (isClosed(0)) {
-      throw unreadable('it is closed, or is /dev/null opened for writing; to send empty content, use "< /dev/null"')
-    }
-    const stream = streamOf()
-    this.#stream = stream
-    const hangUp = () => {
-      this.#isHungUp = true
-      stream.destroy()
-    }
-    if (isatty(2)) process.once('SIGHUP', hangUp)
-    try {
-      yield* stream
-      // Node delivers a signal that arrives together with the end of the stream after that end.
-      await setImmediate()
-    } catch (error) {
-      if (!this.#isHungUp) throw unreadable((error as Error).message)
-    } finally {
-      process.off('SIGHUP', hangUp)
-    }
-    if (this.#isHungUp) throw unreadable('the terminal hung up, and the end of the input may be missing')
+  const stream = streamOf()
+  const hungUp = new AbortController()
+  const hangUp = () => hungUp.abort()
+  for (const each of [signal, hungUp.signal]) each?.addEventListener('abort', () => stream.destroy(), { once: true })
+  if (isatty(2)) process.once('SIGHUP', hangUp)
+  try {
+    yield* stream
+    // Node delivers a signal that arrives together with the end of the stream after that end.
+    await setImmediate()
+  } catch (error) {
+    if (!hungUp.signal.aborted) throw unreadable((error as Error).message)
+  } finally {
+    process.off('SIGHUP', hangUp)
   }
+  if (hungUp.signal.aborted) throw unreadable('the terminal hung up, and the end of the input may be missing')
 }
 
 /**

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { checkToken } from 'ospd/node'
-import { type Input, readInput } from '../common/input.ts'
+import { readInput } from '../common/input.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 
 /** The maximum number of characters that are read. Every token is shorter. */
@@ -20,7 +20,7 @@ const { ctrlC, ctrlZ, ctrlD, ctrlU, backspace, delete: del } = controlKeys
  */
 export async function promptToken(prompt: string): Promise<string | undefined> {
   const { isTTY } = process.stdin
-  const line = await unlessInterrupted((stop) => (isTTY ? typed(prompt, stop) : firstLine(readInput(), stop.signal)))
+  const line = await unlessInterrupted((stop) => (isTTY ? typed(prompt, stop) : firstLine(stop.signal)))
   return line === undefined ? undefined : checkToken(line.trim(), isTTY ? 'the typed text' : 'the line on stdin')
 }
 
@@ -75,12 +75,11 @@ class TypedLine {
 }
 
 /** Returns the first line of stdin. Reads no more than necessary. */
-async function firstLine(stdin: Input, signal: AbortSignal): Promise<string> {
-  signal.addEventListener('abort', () => stdin.destroy(), { once: true })
+async function firstLine(signal: AbortSignal): Promise<string> {
   const decoder = new TextDecoder()
   let text = ''
   try {
-    for await (const part of stdin) {
+    for await (const part of readInput(signal)) {
       text += decoder.decode(part, { stream: true })
       if (lineEnd.test(text) || text.length >= mostCharacters) break
     }

@@ -90,11 +90,9 @@ async function contentOf(text: string, interrupted: AbortSignal): Promise<Uint8A
 }
 
 async function readAll(interrupted: AbortSignal): Promise<Buffer> {
-  const stdin = readInput()
-  interrupted.addEventListener('abort', () => stdin.destroy(), { once: true })
   const parts: Buffer[] = []
   let bytes = 0
-  for await (const part of stdin) {
+  for await (const part of readInput(interrupted)) {
     parts.push(part)
     bytes += part.length
     // Content that is too long is not read to its end.

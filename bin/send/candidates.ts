@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { checkFileName, OspError } from 'ospd'
 import { absolutePath, pathBytes, pathReason, pathText, type Spooled, spool } from 'ospd/node'
-import { type Input, readInput } from '../common/input.ts'
+import { readInput } from '../common/input.ts'
 import { asUsageError, displayed, UsageError } from '../common/usage.ts'
 import { namesIn, openList } from './fileList.ts'
 import type { SendValues } from './send.ts'
@@ -28,21 +28,17 @@ export type FoundPath =
   | { readonly path: string; readonly failure: OspError }
   | { readonly path: string; readonly skipped: string }
 
-/** The files that a command is to send. */
-export interface Candidates extends AsyncIterable<FoundPath> {
-  /** The stream of names or content that is still being read while files are sent. */
-  readonly input: Input | undefined
-}
-
 /**
  * Returns the files to send, which are found while the caller iterates. The content of stdin (`-`) is spooled to the state
- * directory first. Rejects with UsageError if the operands are not valid together, such as two FILEs of the same name.
+ * directory first. No more is read when `stop` aborts; the iteration can reject then. Rejects with UsageError if the
+ * operands are not valid together, such as two FILEs of the same name.
  */
 export async function candidatesOf(
   values: CandidateValues,
   files: readonly string[],
   directory: string,
-): Promise<Candidates> {
+  stop?: AbortSignal,
+): Promise<AsyncIterable<FoundPath>> {
   const { recursive, as, 'files-from': from, from0 } = values
   checkOperands(values, files)
   /** The paths by their names on the server. */
@@ -54,18 +50,15 @@ export async function candidatesOf(
     taken.set(name, path)
   }
   const named = [...taken]
-  const stdin = files.includes('-') ? readInput() : undefined
-  const list = from === undefined ? undefined : await openList(from)
-  return {
-    input: stdin ?? list,
-    async *[Symbol.asyncIterator]() {
-      for (const [name, path] of named) {
-        if (path === '-' && stdin) yield await spooled(directory, stdin, name)
-        else yield* find(path, name, recursive)
-      }
-      if (list) yield* listed(`--files-from ${from}`, namesIn(list, from0), taken, recursive)
-    },
+  const list = from === undefined ? undefined : await openList(from, stop)
+  async function* candidates(): AsyncGenerator<FoundPath> {
+    for (const [name, path] of named) {
+      if (path === '-') yield await spooled(directory, name, stop)
+      else yield* find(path, name, recursive)
+    }
+    if (list) yield* listed(`--files-from ${from}`, namesIn(list, from0), taken, recursive)
   }
+  return candidates()
 }
 
 function checkOperands({ as, 'files-from': from, from0 }: CandidateValues, files: readonly string[]): void {
@@ -103,10 +96,10 @@ async function* listed(
   }
 }
 
-async function spooled(directory: string, stdin: Input, name: string): Promise<FoundPath> {
+async function spooled(directory: string, name: string, stop: AbortSignal | undefined): Promise<FoundPath> {
   const path = '-'
   try {
-    const spooled = await spool(directory, stdin, name)
+    const spooled = await spool(directory, readInput(stop), name)
     return { path, name, size: spooled.size, spooled }
   } catch (error) {
     return { path, failure: OspError.from(error) }

@@ -2,15 +2,19 @@ import { open } from 'node:fs/promises'
 import { OspError } from 'ospd'
 import { pathBytes, pathText } from 'ospd/node'
 import { unreadable } from '../common/files.ts'
-import { type Input, readInput } from '../common/input.ts'
+import { readInput } from '../common/input.ts'
 import { UsageError } from '../common/usage.ts'
 
-/** Opens the list of `--files-from`; `-` is stdin. Throws UsageError if it cannot be opened. */
-export async function openList(path: string): Promise<Input> {
-  if (path === '-') return readInput()
+/** Opens the list of `--files-from`; `-` is stdin. Reading it rejects when `signal` aborts. Throws UsageError if it cannot be opened. */
+export async function openList(path: string, signal?: AbortSignal): Promise<AsyncIterable<Buffer>> {
+  if (path === '-') return readInput(signal)
   try {
     const file = await open(pathBytes(path))
-    if (!(await file.stat()).isDirectory()) return file.createReadStream()
+    if (!(await file.stat()).isDirectory()) {
+      const stream = file.createReadStream()
+      signal?.addEventListener('abort', () => stream.destroy(), { once: true })
+      return stream
+    }
     await file.close()
   } catch (error) {
     throw unreadable('--files-from', path, error)

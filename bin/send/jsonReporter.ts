@@ -1,18 +1,26 @@
 import type { OspError, SentFile } from 'ospd'
 import type { PrintedEvent } from '../common/events.ts'
 import { LinkJsonReporter, type LinkValues } from '../common/link.ts'
+import { results, say } from '../common/output.ts'
 import type { Overview } from './overview.ts'
 import { type FailedFile, type ReportedFile, retryOf, type SendReporter, type SendSummary } from './reporter.ts'
 
+/** Interval of the `progress` events. */
+const progressMs = 1_000
+
 /** Prints the events of docs/json.md. */
 export class JsonReporter extends LinkJsonReporter implements SendReporter {
+  readonly say = say
   readonly #overview: Overview
+  readonly #timer: NodeJS.Timeout
   /** The last `progress` event of each file. */
   readonly #reported = new WeakMap<ReportedFile, string>()
 
   constructor(values: LinkValues, overview: Overview, emit?: (event: PrintedEvent) => void) {
     super(values, emit)
     this.#overview = overview
+    const report = () => results.waitingBytes > 0 || this.progress(performance.now())
+    this.#timer = setInterval(report, progressMs).unref()
   }
 
   joined(text: string): void {
@@ -70,6 +78,10 @@ export class JsonReporter extends LinkJsonReporter implements SendReporter {
     const seconds = Math.round(elapsed * 1_000) / 1_000
     const counts = { stored, replaced, renamed, failed: failed - remaining, unfinished: unfinished + remaining }
     this.emit({ event: 'summary', ...counts, size, transferred, seconds, exitCode })
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer)
   }
 }
 

@@ -1,5 +1,6 @@
 import { connectionErrors, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
 import type { LinkReporter } from '../common/link.ts'
+import type { StatusPrinter } from '../common/output.ts'
 import { exitCodeOf, exitCodes } from '../common/usage.ts'
 
 /** A file that is being sent or waiting. */
@@ -13,8 +14,10 @@ export interface ReportedFile {
 /** A file that failed, possibly before it became a task. */
 export type FailedFile = Pick<ReportedFile, 'path'> & Partial<ReportedFile>
 
-/** Reports results to the user, as text or JSON. */
-export interface SendReporter extends LinkReporter {
+/** Reports results to the user, as text or JSON. Must be disposed of after the end. */
+export interface SendReporter extends LinkReporter, Disposable {
+  /** Prints a sentence, above the bars if there are any. */
+  readonly say: StatusPrinter
   /** Another program sends the files of this command. */
   joined(text: string): void
   /** There is no task to continue. */

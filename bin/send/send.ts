@@ -4,7 +4,7 @@ import { openTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
-import { results, type StatusPrinter, say } from '../common/output.ts'
+import { say } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { choice, count, optionalSetting, path, setting, size, switched, text, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
@@ -56,19 +56,17 @@ export const sendCommand = command({
 
 async function run(values: SendValues, operands: readonly string[]): Promise<number> {
   const directory = await openStateDirectory(values)
-  const candidates = await candidatesOf(values, operands, directory)
+  const stop = new AbortController()
+  const candidates = await candidatesOf(values, operands, directory, stop.signal)
   const began = performance.now()
   const summary = new SendSummary()
   const overview = new Overview()
-  const stop = new AbortController()
-  stop.signal.addEventListener('abort', () => candidates.input?.destroy(), { once: true })
   const { jobs: uploadsAtOnce, 'limit-rate': limitRate, digest, 'files-from': from } = values
   const token = new ConfiguredToken(values)
   const log = warnIfNotStored()
   const client = openClient(values, token, { uploadsAtOnce, limitRate, state: stateDirectory(directory), log })
   await using tasks = await openTasks(client.uploads, directory)
-  const report = openReporter(values, overview)
-  const { reporter } = report
+  const reporter = openReporter(values, overview)
   const sender = new FileSender({
     uploads: tasks.joined ? tasks : client.uploads,
     reporter,
@@ -94,7 +92,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     if (tasks.joined) void tasks.close()
   })
   const readsStdin = from === '-' || operands.includes('-')
-  using _ = tasks.joined || readsStdin ? undefined : takeKeys(client.uploads, report.say)
+  using _ = tasks.joined || readsStdin ? undefined : takeKeys(client.uploads, reporter.say)
   const all = operands.length === 0 && from === undefined
   if (tasks.joined) {
     reporter.joined(`another osp send is running and sends the files${all ? ', except paused ones' : ''}`)
@@ -112,7 +110,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   await sender.settled()
   interrupts[Symbol.dispose]()
   reporter.end(summary, (performance.now() - began) / 1_000, sender.unfinished)
-  report[Symbol.dispose]()
+  reporter[Symbol.dispose]()
   return summary.exitCode
 }
 
@@ -150,30 +148,15 @@ async function restore(uploads: Uploads, sender: FileSender, reporter: SendRepor
   if (all && restored.length === 0) reporter.nothing()
 }
 
-/** Interval of the `progress` events in JSON. */
-const progressMs = 1_000
-
-/** A reporter that must be disposed of after it has reported the end. */
-interface OpenReporter extends Disposable {
-  readonly reporter: SendReporter
-  /** Prints a sentence above the bars. */
-  readonly say: StatusPrinter
-}
-
 /**
  * Returns the requested reporter. It draws bars if stderr is a terminal that no other program of the command line
  * writes to.
  */
-function openReporter(values: SendValues, overview: Overview): OpenReporter {
-  if (values.json) {
-    const reporter = new JsonReporter(values, overview)
-    const timer = setInterval(() => results.waitingBytes > 0 || reporter.progress(performance.now()), progressMs)
-    return { reporter, say, [Symbol.dispose]: () => clearInterval(timer) }
-  }
+function openReporter(values: SendValues, overview: Overview): SendReporter {
+  if (values.json) return new JsonReporter(values, overview)
   const isShown = isTerminal(process.stderr) && !values.quiet
   const lines = !isShown ? plainLines : sharesTerminal() ? progressLines(overview) : new Bars(overview)
-  const reporter = new TextReporter(values, lines)
-  return { reporter, say: reporter.say, [Symbol.dispose]: () => lines[Symbol.dispose]() }
+  return new TextReporter(values, lines)
 }
 
 /** Returns whether the program that reads stdout may also write to the terminal. */

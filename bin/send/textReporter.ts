@@ -97,6 +97,10 @@ export class TextReporter extends LinkTextReporter implements SendReporter {
     }
   }
 
+  [Symbol.dispose](): void {
+    this.#lines[Symbol.dispose]()
+  }
+
   #notSentText({ code }: OspError): string {
     const all = this.#notSent
     const kept = this.#notSentTasks

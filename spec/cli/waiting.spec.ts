@@ -70,7 +70,7 @@ spec('osp send that is refused', (it) => {
     const flags = ['--server', its.address, '--retry-for', '300ms']
     const { code, stderr } = await run('osp', ['send', 'a', ...flags], { cwd: at.path })
     assert.equal(code, 5)
-    assert.match(stderr, /the server has 1 links/u)
+    assert.match(stderr, /the server already has 1 links/u)
   })
 })
 

@@ -20,6 +20,8 @@ const silent: SendReporter = {
   online() {},
   gaveUp() {},
   end() {},
+  say() {},
+  [Symbol.dispose]() {},
 }
 
 /** The options of a command without a running program beside it. */
