@@ -2,7 +2,7 @@
  * `npm run bench:attack [-- TEXT]`: measures the effect of each attack of `spec/support/attacks.ts` (or each whose name
  * contains TEXT) on an honest client of the built `ospd serve`, and on the memory and the log of the daemon. `SECONDS=`
  * sets the duration of each attack. Linux only. All attacks on one kind of server run one after another on the same
- * daemon. Each has four spans: before; the same attack against a second daemon of this kind, so that the machine is
+ * daemon. Each has four spans: before; the same attack against a second daemon of this kind, the twin, so that the machine is
  * equally busy; the attack; and after. The attackers run in a separate process. They and the second daemon have a lower
  * priority than the daemon and this process, so that they do not take their CPU time on two cores. Exits with 1 if a
  * bound is exceeded.
@@ -372,11 +372,11 @@ async function main(text: string): Promise<void> {
   console.log(
     `${wanted.length} attacks of ${attackMs / 1_000} s each, on ${cpus().length} cores. Attackers are ${below} steps of nice ` +
       'below the server and its honest client.\n' +
-      'twin: the same attack on another daemon, at the priority of the attackers. A bound for pings is on p99 in the attack and\n' +
-      'after it, less the greater of p99 before and p99 with the twin attacked: so it is what the attack costs in the server.\n' +
-      'waited: how long the main thread was ready to run and had no core, in percent of the time: if that of the server is more\n' +
-      'than a few percent, the machine is too busy for these figures.\n' +
-      'Columns: pings p50 / p99 / most; uploads, messages and logins of the honest client, p50 / most; all in ms.\n',
+      'twin: the same attack on another daemon, at the priority of the attackers. The bounds of pings apply to p99 during and\n' +
+      'after the attack, minus the greater of p99 before it and p99 while the twin is attacked: the cost of the attack in the server.\n' +
+      'waited: the time in which the main thread was ready to run and had no core. If it is more than a few percent for the server,\n' +
+      'the machine is too busy for these measurements.\n' +
+      'Columns: pings p50 / p99 / maximum; uploads, messages and logins of the honest client, p50 / maximum; all in ms.\n',
   )
   const failed: string[] = []
   for (const kind of Object.keys(serverKinds) as Kind[]) {

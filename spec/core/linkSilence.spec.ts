@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { fixed } from '../../lib/limits.ts'
-import { frameFor, named } from '../support/frames.ts'
+import { eventNames, frameFor } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 import { handed, interval, linkOf } from './links.ts'
 
@@ -18,7 +18,7 @@ spec('a link with nothing to say', (it) => {
     assert.equal(link.deadline, interval)
     link.advance(interval)
     const [ping] = handed(link, interval)
-    assert.deepEqual(named([ping ?? assert.fail()]), ['PingReq'])
+    assert.deepEqual(eventNames([ping ?? assert.fail()]), ['PingReq'])
     const pong = link.receive(frameFor({ event: 'PingAck', listVersion: 7 }, 1), interval)
     assert.deepEqual(pong, { kind: 'pong', listVersion: 7 })
     assert.equal(link.deadline, 2 * interval)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { disk } from '../../lib/adapters/disk/disk.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
-import { type Orders, startMessagingProcess } from '../support/messagingProcesses.ts'
+import { type MessagingOrders, startMessagingProcess } from '../support/messagingProcesses.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { allTaken, areOnline, Recipient } from '../support/recipients.ts'
 import { spec } from '../support/spec.ts'
@@ -27,7 +27,7 @@ async function ground(): Promise<Ground> {
 const texts = ['1', '2', '3', '4', '5', '6']
 const sends = texts.map((text) => ({ id: text.padStart(32, '0'), recipients: ['bob', 'carol'], text }))
 
-const sendsAgain = (dies: Orders['dies']) => async (): Promise<void> => {
+const sendsAgain = (dies: MessagingOrders['dies']) => async (): Promise<void> => {
   await using on = await ground()
   const { place, port, storage } = on
   const bob = new Recipient(place.client({ user: 'bob' }))

@@ -11,7 +11,7 @@ import type { WireMessage } from '../../lib/wire/message.ts'
 import { healthyClient } from '../support/healthyClient.ts'
 import { patterned } from '../support/memorySource.ts'
 import { bytesOf, helloBytes, RawStream } from '../support/rawStream.ts'
-import { heldPlatform, ServerRig } from '../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
 
@@ -235,7 +235,7 @@ spec('a logged-in link', (it) => {
 
 spec('a link', (it) => {
   it('without a byte is ended when the time for HELLO has elapsed', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.onDisk({}, { platform })
     await using raw = await RawStream.connect(rig.server.addresses[0]?.port ?? 0)
     // This client has connected later.
@@ -245,7 +245,7 @@ spec('a link', (it) => {
   })
 
   it('with a byte per second is ended when the time for HELLO has elapsed', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     const listen = overheard(tcp({ port: 0 }))
     await using rig = await ServerRig.onDisk({}, { platform, listen })
     await using raw = await RawStream.connect(rig.server.addresses[0]?.port ?? 0)
@@ -259,7 +259,7 @@ spec('a link', (it) => {
   })
 
   it('with a byte per second is ended when the time for its frame has elapsed', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     const listen = overheard(tcp({ port: 0 }))
     await using rig = await ServerRig.onDisk({}, { platform, listen })
     await using raw = await RawStream.letIn(rig.server.addresses[0]?.port ?? 0)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import { type Outcome, place, run } from '../support/commands.ts'
-import { type Act, type Heard, type HostileServer, hostileServer, nack } from '../support/hostileServer.ts'
+import { type Act, type HostileServer, hostileServer, nack, type ReceivedRequest } from '../support/hostileServer.ts'
 import { assertPrintable, containsHostileText, hostileText } from '../support/hostileText.ts'
 import { spec } from '../support/spec.ts'
 import { startOnTerminal, terminals } from '../support/terminal.ts'
@@ -9,7 +9,7 @@ import { startOnTerminal, terminals } from '../support/terminal.ts'
 const members = [{ change: rosterChange.here, node: 1, userName: 'bob' }]
 
 /** Registers a client, and sends it a list, and a message if it accepts any. */
-function registered({ message, frame, reply, say }: Heard): void {
+function registered({ message, frame, reply, say }: ReceivedRequest): void {
   reply({ event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow: 8 })
   say({ event: 'RegistListNtf', listVersion: 1, kind: rosterKind.whole, members }, 0)
   if (message.event !== 'RegistReq' || (message.flags & registFlags.listening) === 0) return

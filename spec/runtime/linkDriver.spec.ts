@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../lib/errors.ts'
 import { decode, type WireMessage } from '../../lib/wire/message.ts'
-import { chunkFrame, frameFor, named, pauseFrame } from '../support/frames.ts'
+import { chunkFrame, eventNames, frameFor, pauseFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 import { Rig } from './linkDriverRig.ts'
 
@@ -16,7 +16,7 @@ spec('what a peer asks', (it) => {
     const { peer, socket } = new Rig()
     const asked = peer.ask(pause, 3)
     assert.equal(asked.seq, 1)
-    assert.deepEqual(named(socket.sent), ['PauseFileReq'])
+    assert.deepEqual(eventNames(socket.sent), ['PauseFileReq'])
     socket.hear(paused, 1, 3)
     assert.deepEqual(await asked.reply, paused)
   })
@@ -48,7 +48,7 @@ spec('what a peer asks', (it) => {
     assert.throws(() => peer.ask({ event: 'PostFileReq', progress: -1, content: [] }, 3), RangeError)
     assert.equal(peer.ended, undefined)
     peer.ask(pause, 3)
-    assert.deepEqual(named(socket.sent), ['PauseFileReq'])
+    assert.deepEqual(eventNames(socket.sent), ['PauseFileReq'])
     assert.equal(clock.set.length, 1)
   })
 
@@ -70,7 +70,7 @@ spec('what a peer asks', (it) => {
     clock.pass(1_000)
     await turn()
     assert.equal(left, 0)
-    assert.deepEqual(named(socket.sent), ['PostFileReq', 'PostFileReq'])
+    assert.deepEqual(eventNames(socket.sent), ['PostFileReq', 'PostFileReq'])
     socket.hear(acked, 1, 3)
     await turn()
     assert.equal(left, 0)
@@ -82,7 +82,7 @@ spec('what a peer asks', (it) => {
     const { peer, socket } = new Rig()
     for (const _ of [1, 2, 3]) peer.ask(chunk, 3, 'chunks')
     peer.ask(pause, 3)
-    assert.deepEqual(named(socket.sent), ['PostFileReq', 'PostFileReq', 'PauseFileReq'])
+    assert.deepEqual(eventNames(socket.sent), ['PostFileReq', 'PostFileReq', 'PauseFileReq'])
     socket.leave()
     assert.deepEqual(
       socket.sent.map(({ seq }) => seq),
@@ -99,7 +99,7 @@ spec('what a peer is asked', (it) => {
     assert.ok(request)
     rig.peer.reply(request, paused)
     rig.socket.to.frame(pauseFrame(1))
-    assert.deepEqual([rig.requests.length, named(rig.socket.sent)], [1, ['PauseFileAck', 'PauseFileAck']])
+    assert.deepEqual([rig.requests.length, eventNames(rig.socket.sent)], [1, ['PauseFileAck', 'PauseFileAck']])
   })
 
   it('can be refused', () => {
@@ -119,7 +119,7 @@ spec('what a peer is asked', (it) => {
       const rig = new Rig({ side: 'server' })
       rig.socket.to.frame(frameFor(message, 1, instance))
       rig.peer.refuse(rig.requests[0] ?? assert.fail(), why)
-      assert.deepEqual(named([rig.socket.last ?? assert.fail()]), ['GoodbyeNtf'])
+      assert.deepEqual(eventNames([rig.socket.last ?? assert.fail()]), ['GoodbyeNtf'])
       assert.deepEqual([rig.codes, rig.socket.sent], [[why.code], []])
     }
   })
@@ -128,7 +128,7 @@ spec('what a peer is asked', (it) => {
     const rig = new Rig({ side: 'server' })
     rig.onRequest = (request) => rig.peer.reply(request, paused)
     rig.socket.to.frame(pauseFrame(1))
-    assert.deepEqual(named(rig.socket.sent), ['PauseFileAck'])
+    assert.deepEqual(eventNames(rig.socket.sent), ['PauseFileAck'])
   })
 })
 

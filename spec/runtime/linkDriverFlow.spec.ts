@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { OspError } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
 import type { WireMessage } from '../../lib/wire/message.ts'
-import { named } from '../support/frames.ts'
+import { eventNames } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 import { Rig } from './linkDriverRig.ts'
 
@@ -88,7 +88,7 @@ spec('a peer that is told not to read', (it) => {
     const rig = new Rig()
     rig.peer.pause()
     rig.clock.pass(16_000 * 3)
-    assert.ok(named(rig.socket.sent).filter((event) => event === 'PingReq').length >= 3)
+    assert.ok(eventNames(rig.socket.sent).filter((event) => event === 'PingReq').length >= 3)
   })
 })
 
@@ -112,7 +112,7 @@ spec('the alarm of a peer', (it) => {
     const rig = new Rig()
     rig.peer.keepAliveMs = 1_000
     rig.clock.pass(1_000)
-    assert.deepEqual(named(rig.socket.sent), ['PingReq'])
+    assert.deepEqual(eventNames(rig.socket.sent), ['PingReq'])
   })
 
   it('rings for the repetition of what was asked last', () => {
@@ -137,7 +137,7 @@ spec('the alarm of a peer', (it) => {
       rig.clock.pass(0)
       rig.socket.hear({ event: 'PingReq' }, 1)
       rig.clock.pass(1_000)
-      assert.deepEqual([rig.codes, named(rig.socket.sent).includes('PingAck')], [[], true])
+      assert.deepEqual([rig.codes, eventNames(rig.socket.sent).includes('PingAck')], [[], true])
     }
   })
 

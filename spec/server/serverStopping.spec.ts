@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { MiB } from '../../lib/limits.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { patterned } from '../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
 import { turn } from '../support/turn.ts'
 
@@ -100,7 +100,7 @@ spec('a server that is closed', (it) => {
   })
 
   it('leaves no alarm, no partial file and no link behind', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ uploadsPerLink: 3 }, { platform })
     const client = await rig.client({ session: 'one' })
     for (const name of ['a', 'b', 'c']) {

@@ -35,7 +35,7 @@ export interface OwnLayers {
 }
 
 /** Shows the watchers of a link its frames as the layers above received them. */
-export function unveil({ client, server }: Link, plain: (sent: Frame) => Frame): void {
+export function showPlainFrames({ client, server }: Link, plain: (sent: Frame) => Frame): void {
   for (const end of [client, server]) {
     const { heard, sent } = end
     end.sent = (frame) => sent(plain(frame))

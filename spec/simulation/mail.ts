@@ -9,7 +9,7 @@ import { SimulatedJournal } from './journal.ts'
 import { LinkWatch } from './linkWatch.ts'
 import { MessageActor } from './messageActor.ts'
 import { MessageInvariants } from './messageInvariants.ts'
-import type { Temper } from './messageRun.ts'
+import type { HandlerBehavior } from './messageRun.ts'
 import type { SimulatedNetwork } from './network.ts'
 import { type Machine, SimulatedProcess } from './process.ts'
 import type { Queues } from './queues.ts'
@@ -56,7 +56,7 @@ export class Mail {
   readonly invariants: MessageInvariants
   readonly watch: LinkWatch
   readonly sentIds: SentIds
-  temper: Temper
+  temper: HandlerBehavior
   /** Maximum number of messages of a world at which handlers always throw. */
   poison: number
   /** Message ids in use. */

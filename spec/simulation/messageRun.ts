@@ -15,7 +15,7 @@ import type { Trace } from './trace.ts'
 const over: readonly string[] = ['closed', 'superseded', 'unauthorized']
 
 /** The behaviour of the handlers in a world. */
-export interface Temper {
+export interface HandlerBehavior {
   /** Maximum duration of a handler. */
   readonly handlerMs: number
   /** Probability that a handler throws. */
@@ -32,7 +32,7 @@ export interface MessageRunParts {
   readonly tokens: Tokens
   readonly bounds: Bounds
   readonly server: { readonly hasFailed: boolean }
-  readonly mail: { readonly invariants: MessageInvariants; readonly temper: Temper }
+  readonly mail: { readonly invariants: MessageInvariants; readonly temper: HandlerBehavior }
 }
 
 /** One run of a program that sends and receives messages. */

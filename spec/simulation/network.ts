@@ -1,7 +1,7 @@
 import { OspError } from '../../lib/errors.ts'
 import type { Address, Listener, Socket, Transport } from '../../lib/ports/socket.ts'
 import type { SeededRandom } from '../support/random.ts'
-import { type OwnLayers, unveil } from './layers.ts'
+import { type OwnLayers, showPlainFrames } from './layers.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { asSent, type Heard, SimulatedSocket } from './socket.ts'
 
@@ -124,7 +124,7 @@ export class SimulatedNetwork {
         link.client.heard = heard
         this.links.add(link)
         this.opened(link)
-        if (this.layers.plainFrame) unveil(link, this.layers.plainFrame)
+        if (this.layers.plainFrame) showPlainFrames(link, this.layers.plainFrame)
         this.#admit(link, server, mostDelayMs)
         process.awake(() => resolve(link.client))
       })

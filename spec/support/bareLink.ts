@@ -24,7 +24,7 @@ interface Origin {
 const requests = new Set(Object.values(events).flatMap((row) => (row.kind === 'request' ? [row.number] : [])))
 
 /** A frame that has arrived, decoded only on request. */
-export interface Came {
+export interface ReceivedFrame {
   readonly event: number
   readonly seq: number
   readonly message: () => WireMessage
@@ -44,8 +44,8 @@ export class BareLink {
   /** Unanswered requests. */
   unanswered = 0
   seq = 1
-  took: (came: Came) => void = () => {}
-  readonly #waiting = new Set<(came: Came | undefined) => void>()
+  took: (came: ReceivedFrame) => void = () => {}
+  readonly #waiting = new Set<(came: ReceivedFrame | undefined) => void>()
   #rest: Buffer = Buffer.alloc(0)
   #look: () => void = () => {}
 
@@ -81,9 +81,9 @@ export class BareLink {
   }
 
   /** Resolves with the next frame, or the next one of this event; with `undefined` when the link has ended. */
-  next(event?: EventName): Promise<Came | undefined> {
+  next(event?: EventName): Promise<ReceivedFrame | undefined> {
     return new Promise((resolve) => {
-      const look = (came: Came | undefined) => {
+      const look = (came: ReceivedFrame | undefined) => {
         if (came && event && came.event !== events[event].number) return
         this.#waiting.delete(look)
         resolve(came)
@@ -100,7 +100,7 @@ export class BareLink {
   }
 
   /** Sends one request. Resolves with its reply, or with `undefined` when the link has ended. */
-  async reply(make: Make): Promise<Came | undefined> {
+  async reply(make: Make): Promise<ReceivedFrame | undefined> {
     this.ask(make)
     const { seq } = this
     for (;;) {

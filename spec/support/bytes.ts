@@ -4,7 +4,7 @@ export function hex(digits: string): Uint8Array {
 }
 
 /** Concatenates pieces. */
-export function joined(parts: readonly Uint8Array[]): Uint8Array {
+export function concatenated(parts: readonly Uint8Array[]): Uint8Array {
   return Uint8Array.from(Buffer.concat(parts))
 }
 

@@ -3,7 +3,7 @@ import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
 import { type Step, stepped } from './steppedStorage.ts'
 
 /** A step on hold, which the spec completes or fails. */
-export interface Held {
+export interface HeldStep {
   /** Resolves when the step has been reached. */
   readonly reached: Promise<void>
   go(): void
@@ -89,7 +89,7 @@ export class FaultyStorage implements Storage {
   }
 
   /** Holds the next such step, before or after it is done. */
-  hold(step: Step, when: 'before' | 'after' = 'before'): Held {
+  hold(step: Step, when: 'before' | 'after' = 'before'): HeldStep {
     const waiting = { when, reached: deferred<void>(), going: deferred<void>() }
     this.#held.set(step, [...(this.#held.get(step) ?? []), waiting])
     return {

@@ -19,6 +19,6 @@ export function pauseFrame(seq: number): Frame {
 }
 
 /** The event names of frames. */
-export function named(frames: readonly Frame[]): string[] {
+export function eventNames(frames: readonly Frame[]): string[] {
   return frames.map((frame) => decode(frame).event)
 }

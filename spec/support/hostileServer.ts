@@ -14,7 +14,7 @@ import { bytesOf } from './rawStream.ts'
 const { crc32, clock, random, digests } = nodePlatform()
 
 /** The requests that a hostile server has received, and the ways to answer them. */
-export interface Heard {
+export interface ReceivedRequest {
   readonly message: WireMessage
   readonly frame: Frame
   /** Answers with the seq and instance of the request. */
@@ -26,7 +26,7 @@ export interface Heard {
 }
 
 /** Answers a request in any way; resolves with true if the well-behaved answer is to be sent. */
-export type Act = (heard: Heard) => boolean | undefined
+export type Act = (heard: ReceivedRequest) => boolean | undefined
 
 export interface HostileServer extends AsyncDisposable {
   readonly to: Transport
@@ -69,7 +69,7 @@ export function nack<K extends EventName>(event: K, code: ErrorCode, more: objec
 }
 
 /** The answers of a server that accepts everything and stores nothing. */
-function politely({ message, frame, reply }: Heard): void {
+function politely({ message, frame, reply }: ReceivedRequest): void {
   const { event } = message
   if (event === 'HelloReq') reply(welcome)
   else if (event === 'PingReq') reply({ event: 'PingAck', listVersion: 0 })
@@ -100,7 +100,7 @@ export async function hostileServer(act: Act): Promise<HostileServer> {
         const message = decode(frame)
         heard.set(message.event, (heard.get(message.event) ?? 0) + 1)
         const write = (bytes: Uint8Array) => void (stream.writable && stream.write(bytes))
-        const told: Heard = {
+        const told: ReceivedRequest = {
           message,
           frame,
           write,

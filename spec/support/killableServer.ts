@@ -20,14 +20,14 @@ export interface Kill {
 }
 
 /** Instructions for the program, passed as JSON in its only argument. */
-export interface Orders {
+export interface KillableServerOrders {
   readonly data: string
   readonly kill: Kill
   readonly limits: Partial<Limits>
   readonly onConflict: OnConflict
 }
 
-const { data, kill, limits, onConflict }: Orders = JSON.parse(process.argv[2] ?? '')
+const { data, kill, limits, onConflict }: KillableServerOrders = JSON.parse(process.argv[2] ?? '')
 let times = 0
 
 /** Kills this process at the specified point. */

@@ -5,7 +5,7 @@ import type { Limits } from '../../lib/limits.ts'
 import type { WireMessage } from '../../lib/wire/message.ts'
 import { deliveryStatus, registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import type { Greeting, RawClient } from './rawClient.ts'
-import { heldPlatform, ServerRig } from './serverRig.ts'
+import { manualPlatform, ServerRig } from './serverRig.ts'
 import { turn } from './turn.ts'
 import { VirtualClock } from './virtualClock.ts'
 
@@ -186,6 +186,6 @@ export async function heldRig(
   options: Parameters<typeof ServerRig.start>[1] = {},
 ): Promise<ServerRig & { readonly clock: WallClock }> {
   const clock = new WallClock()
-  const rig = await ServerRig.start(limits, { ...options, platform: { ...heldPlatform(), clock } })
+  const rig = await ServerRig.start(limits, { ...options, platform: { ...manualPlatform(), clock } })
   return Object.assign(rig, { clock })
 }

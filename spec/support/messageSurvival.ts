@@ -9,16 +9,16 @@ import { allTaken, areOnline, mailboxesIn, Recipient, type Waiting } from './rec
 import { injecting } from './strace.ts'
 
 /** Starts a server that will be killed while it relays messages. */
-export type DoomedRelay = (place: MortalServer) => Promise<Running>
+export type StartDoomedServer = (place: MortalServer) => Promise<Running>
 
 export const dyingAt =
-  (at: Kill['at'], when: Kill['when'], nth = 1): DoomedRelay =>
+  (at: Kill['at'], when: Kill['when'], nth = 1): StartDoomedServer =>
   (place) =>
     place.killable({ kill: { at, when, nth }, limits: {}, onConflict: 'replace' })
 
 /** Starts a daemon that is killed when it enters a system call about the first file of the message journal. */
 export const dyingWithin =
-  (calls: string, when: string): DoomedRelay =>
+  (calls: string, when: string): StartDoomedServer =>
   (place) =>
     place.daemon([], injecting({ calls, fault: 'signal=SIGKILL', when, paths: [segmentIn(place.data)] }))
 
@@ -37,7 +37,7 @@ const texts = ['1', '2', '3', '4', '5']
  * server has stored any message by then.
  */
 export const relays =
-  (start: DoomedRelay, { stores }: { stores: boolean }) =>
+  (start: StartDoomedServer, { stores }: { stores: boolean }) =>
   async (): Promise<void> => {
     await using place = await MortalServer.in()
     const server = await start(place)

@@ -6,9 +6,17 @@ import type { Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
 import type { EventName } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import { eagerPlatform } from './chat/eager.ts'
-import type { Orders } from './messagingProcesses.ts'
+import type { MessagingOrders } from './messagingProcesses.ts'
 
-const { port, user, state, sends = [], listens = false, holds, dies }: Orders = JSON.parse(process.argv[2] ?? '')
+const {
+  port,
+  user,
+  state,
+  sends = [],
+  listens = false,
+  holds,
+  dies,
+}: MessagingOrders = JSON.parse(process.argv[2] ?? '')
 
 const die = () => process.kill(process.pid, 'SIGKILL')
 const isDeadly = (event: number, when: string) => dies?.when === when && event === events[dies.at as EventName].number

@@ -4,7 +4,7 @@ import type { Handed } from './recipients.ts'
 import { startSource } from './sources.ts'
 
 /** Instructions for a messaging process, passed as JSON in its only argument. */
-export interface Orders {
+export interface MessagingOrders {
   readonly port: number
   readonly user: string
   /** The state directory. */
@@ -25,7 +25,7 @@ export interface MessagingProcess extends Running {
   got(text: string): Promise<unknown>
 }
 
-export function startMessagingProcess(orders: Orders): MessagingProcess {
+export function startMessagingProcess(orders: MessagingOrders): MessagingProcess {
   const running = startSource('spec/support/messagingProcess.ts', [JSON.stringify(orders)])
   const own = {
     get handed() {

@@ -10,7 +10,7 @@ import type { Transport } from '../../lib/ports/socket.ts'
 import type { TransferRecord } from '../../lib/ports/storage.ts'
 import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
 import { type TemporaryDirectory, temporaryDirectory } from '../testing/storage/places.ts'
-import type { Orders } from './killableServer.ts'
+import type { KillableServerOrders } from './killableServer.ts'
 import { type Running, type StartOptions, startNode } from './processes.ts'
 import { startSource } from './sources.ts'
 
@@ -36,7 +36,7 @@ export class MortalServer implements AsyncDisposable {
   }
 
   /** Starts a process that follows `orders`; resolves when it is ready or has ended. */
-  killable(orders: Omit<Orders, 'data'>): Promise<Running> {
+  killable(orders: Omit<KillableServerOrders, 'data'>): Promise<Running> {
     const line = JSON.stringify({ ...orders, data: this.data })
     return this.#started(startSource('spec/support/killableServer.ts', [line]))
   }

@@ -33,7 +33,7 @@ export function nackOf<K extends NackName>(event: K, code: ErrorCode, more: obje
 }
 
 /** Returns `promise`, whose rejection counts as handled. */
-export function unheard<T>(promise: Promise<T>): Promise<T> {
+export function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
 }

@@ -147,7 +147,7 @@ export class ServerRig implements AsyncDisposable {
 }
 
 /** Node's platform with a clock that moves only on request. */
-export function heldPlatform(): Platform & { readonly clock: VirtualClock } {
+export function manualPlatform(): Platform & { readonly clock: VirtualClock } {
   return { ...nodePlatform(), clock: new VirtualClock() }
 }
 

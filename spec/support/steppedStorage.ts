@@ -22,10 +22,10 @@ export type Step =
   | 'set messages aside'
 
 /** Executes a step of a storage; `run` is the real step. */
-export type Around = <T>(step: Step, run: () => Promise<T>) => Promise<T>
+export type StepWrapper = <T>(step: Step, run: () => Promise<T>) => Promise<T>
 
 /** Wraps a storage: `around` is called for each step, and may act before, after or instead of it. */
-export function stepped(storage: Storage, around: Around): Storage {
+export function stepped(storage: Storage, around: StepWrapper): Storage {
   const { transfers, files, mailboxes } = storage
   const step =
     <A extends unknown[], T>(name: Step, run: (...args: A) => Promise<T>) =>
@@ -75,7 +75,7 @@ export function stepped(storage: Storage, around: Around): Storage {
   }
 }
 
-function steppedFile(file: PartialFile, around: Around): PartialFile {
+function steppedFile(file: PartialFile, around: StepWrapper): PartialFile {
   return {
     get length() {
       return file.length

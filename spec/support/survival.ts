@@ -25,16 +25,16 @@ const limits = {
 const flags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '--checkpoint-time', '1h']
 
 /** Starts a server that will be killed while it receives `folder/a`. */
-export type Doomed = (place: MortalServer, onConflict: OnConflict) => Promise<Running>
+export type StartDoomedServer = (place: MortalServer, onConflict: OnConflict) => Promise<Running>
 
 export const dying =
-  (at: Kill['at'], when: Kill['when'], nth = 1): Doomed =>
+  (at: Kill['at'], when: Kill['when'], nth = 1): StartDoomedServer =>
   (place, onConflict) =>
     place.killable({ kill: { at, when, nth }, limits, onConflict })
 
 /** Starts a daemon that is killed when it enters a system call. */
 export const dyingIn =
-  (calls: string, paths: (data: string) => readonly string[], when = '1'): Doomed =>
+  (calls: string, paths: (data: string) => readonly string[], when = '1'): StartDoomedServer =>
   (place, onConflict) => {
     const fault: Injection = { calls, fault: 'signal=SIGKILL', when, paths: paths(place.data) }
     return place.daemon([...flags, '--on-conflict', onConflict], injecting(fault))
@@ -54,7 +54,10 @@ export interface Plan {
  * is stored once and completely, its client reports success once, and nothing is left over.
  */
 export const survives =
-  (doomed: readonly Doomed[], { bytes = long, onConflict = 'replace', taken = false, again = false }: Plan = {}) =>
+  (
+    doomed: readonly StartDoomedServer[],
+    { bytes = long, onConflict = 'replace', taken = false, again = false }: Plan = {},
+  ) =>
   async (): Promise<void> => {
     await using place = await MortalServer.in()
     const expected = new Map<string, Uint8Array>()

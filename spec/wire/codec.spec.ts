@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { lengthOf, Reader } from '../../lib/wire/codec.ts'
-import { cut, joined } from '../support/bytes.ts'
+import { concatenated, cut } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
 
 const anyParts = fc
@@ -22,7 +22,7 @@ spec('a reader of parts', (it) => {
       assert.equal(reader.left, lengthOf(parts) - lengthOf(taken))
       const rest = reader.rest()
       assert.equal(reader.left, 0)
-      assert.deepEqual(joined([...taken, ...rest]), joined(parts))
+      assert.deepEqual(concatenated([...taken, ...rest]), concatenated(parts))
     })
     fc.assert(property)
   })

@@ -14,14 +14,14 @@ import {
   u32,
   u64,
 } from '../../lib/wire/fields.ts'
-import { hex, joined } from '../support/bytes.ts'
+import { concatenated, hex } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
 
 function written<T>(codec: Codec<T>, value: T): string {
   const writer = new Writer(codec.size(value))
   codec.write(writer, value)
   assert.equal(writer.at, writer.bytes.length)
-  return Buffer.from(joined([writer.bytes, ...writer.tail])).toString('hex')
+  return Buffer.from(concatenated([writer.bytes, ...writer.tail])).toString('hex')
 }
 
 const read = <T>(codec: Codec<T>, digits: string): T => codec.read(new Reader([hex(digits)]))

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { encodeFrame, type Frame, FrameReader, headerBytes } from '../../lib/wire/frame.ts'
-import { cut, joined } from '../support/bytes.ts'
+import { concatenated, cut } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
 import { anyFrame } from './arbitrary.ts'
 
 const limit = 4 * 1024 * 1024
 
 const reader = (maxPayload = limit) => new FrameReader(crc32, maxPayload)
-const bytesOf = (frame: Frame) => joined(encodeFrame(frame, crc32))
+const bytesOf = (frame: Frame) => concatenated(encodeFrame(frame, crc32))
 const frameOf = (...payload: Uint8Array[]): Frame => ({
   version: 1,
   flags: 0,
@@ -20,7 +20,7 @@ const frameOf = (...payload: Uint8Array[]): Frame => ({
   payload,
 })
 const counting = (length: number) => Uint8Array.from({ length }, (_, index) => index * 7)
-const whole = (frame: Frame) => ({ ...frame, payload: joined(frame.payload) })
+const whole = (frame: Frame) => ({ ...frame, payload: concatenated(frame.payload) })
 
 function read(pieces: Iterable<Uint8Array>, from = reader()): Frame[] {
   return [...pieces].flatMap((piece) => [...from.push(piece)])
@@ -54,7 +54,7 @@ spec('a frame reader', (it) => {
     const lengths = fc.array(fc.oneof(fc.nat(3), fc.nat(500)), { minLength: 1 })
     fc.assert(
       fc.property(fc.array(anyFrame), lengths, (frames, lengths) => {
-        const stream = joined(frames.map(bytesOf))
+        const stream = concatenated(frames.map(bytesOf))
         assert.deepEqual(read(cut(stream, lengths)).map(whole), frames.map(whole))
       }),
     )
@@ -63,7 +63,7 @@ spec('a frame reader', (it) => {
   it('finds long frames again, however the stream is cut', () => {
     const lengths = fc.array(fc.oneof(fc.nat(5), fc.nat(5_000), fc.nat(100_000)), { minLength: 1, maxLength: 20 })
     const frames = [frameOf(counting(200_000)), frameOf(), frameOf(counting(70_000), counting(4_097))]
-    const stream = joined(frames.map(bytesOf))
+    const stream = concatenated(frames.map(bytesOf))
     const property = fc.property(lengths, (lengths) => {
       fc.pre(lengths.some((length) => length > 100))
       assert.deepEqual(read(cut(stream, lengths)).map(whole), frames.map(whole))
@@ -80,7 +80,7 @@ spec('a frame reader', (it) => {
   })
 
   it('copies a short payload, which would else keep all alive that arrived with it', () => {
-    const stream = joined([bytesOf(frameOf(counting(10_000))), bytesOf(frameOf(counting(20_000)))])
+    const stream = concatenated([bytesOf(frameOf(counting(10_000))), bytesOf(frameOf(counting(20_000)))])
     const [short, long] = read([stream])
     assert.deepEqual(
       short?.payload.map((part) => part.buffer.byteLength),
@@ -133,7 +133,7 @@ spec('a frame reader', (it) => {
     const from = reader()
     const [first] = read(cut(bytesOf(frameOf(counting(100))), [9]), from)
     read(cut(bytesOf(frameOf(new Uint8Array(100))), [9]), from)
-    assert.deepEqual(joined(first?.payload ?? []), counting(100))
+    assert.deepEqual(concatenated(first?.payload ?? []), counting(100))
   })
 
   it('refuses a payload over the limit as soon as its header is there', () => {
@@ -148,8 +148,8 @@ spec('a frame reader', (it) => {
   it('takes a limit that is raised between two frames of one piece', () => {
     const from = reader(10)
     const found: number[] = []
-    for (const frame of from.push(joined([bytesOf(frameOf(counting(10))), bytesOf(frameOf(counting(99)))]))) {
-      found.push(joined(frame.payload).length)
+    for (const frame of from.push(concatenated([bytesOf(frameOf(counting(10))), bytesOf(frameOf(counting(99)))]))) {
+      found.push(concatenated(frame.payload).length)
       from.maxPayload = 100
     }
     assert.deepEqual(found, [10, 99])

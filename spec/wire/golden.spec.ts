@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib'
 import { encodeFrame, FrameReader } from '../../lib/wire/frame.ts'
 import { decode, encode } from '../../lib/wire/message.ts'
 import { apps, events, version } from '../../lib/wire/protocol.ts'
-import { hex, joined } from '../support/bytes.ts'
+import { concatenated, hex } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
 import { vectors } from './golden.ts'
 
@@ -25,7 +25,7 @@ spec('the golden frames', (it) => {
     it(`are what is written: ${fact}`, () => {
       const { number, app } = events[message.event]
       const header = { version, flags, event: number, seq, app: apps[app], instance }
-      const bytes = joined(encodeFrame({ ...header, payload: encode(message) }, crc32))
+      const bytes = concatenated(encodeFrame({ ...header, payload: encode(message) }, crc32))
       assert.equal(Buffer.from(bytes).toString('hex'), frame.replaceAll(' ', ''))
     })
 

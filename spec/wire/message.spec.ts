@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { OspError } from '../../lib/errors.ts'
 import { ackNameOf, decode, encode, isRequest, nackNameOf, type WireMessage } from '../../lib/wire/message.ts'
 import { apps, events } from '../../lib/wire/protocol.ts'
-import { cut, joined } from '../support/bytes.ts'
+import { concatenated, cut } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
 import { anyMessage, eventNames, messageOf } from './arbitrary.ts'
 
@@ -17,7 +17,7 @@ const frameOf = ({ event }: WireMessage, ...payload: Uint8Array[]) => ({
 
 /** A message in which fields that lie in parts are one piece. */
 const whole = (message: WireMessage) =>
-  message.event === 'PostFileReq' ? { ...message, content: joined(message.content) } : message
+  message.event === 'PostFileReq' ? { ...message, content: concatenated(message.content) } : message
 
 /** Whether an event's payload ends in a field that may be of any length, or absent. */
 function openEnded({ event }: WireMessage): boolean {
@@ -30,7 +30,7 @@ spec('a message', (it) => {
     it(`${event} is read as it was written, however its payload is cut`, () => {
       const lengths = fc.array(fc.nat(40), { minLength: 1, maxLength: 8 })
       const property = fc.property(messageOf(event), lengths, (message, lengths) => {
-        const payload = cut(joined(encode(message)), lengths)
+        const payload = cut(concatenated(encode(message)), lengths)
         assert.deepEqual(whole(decode(frameOf(message, ...payload))), whole(message))
       })
       fc.assert(property)
@@ -39,7 +39,7 @@ spec('a message', (it) => {
 
   it('that is too short is malformed, wherever it ends', () => {
     const property = fc.property(anyMessage, fc.nat(), (message, place) => {
-      const payload = joined(encode(message))
+      const payload = concatenated(encode(message))
       fc.pre(payload.length > 0 && !openEnded(message))
       assert.throws(() => decode(frameOf(message, payload.subarray(0, place % payload.length))), malformed)
     })

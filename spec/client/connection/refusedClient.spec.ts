@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { OspError } from '../../../lib/errors.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { MemoryTasks } from '../../support/memoryTasks.ts'
-import { ScriptedServer, unheard } from '../../support/scriptedServer.ts'
+import { handled, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { until } from '../../support/until.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
@@ -24,7 +24,7 @@ spec('a client whose link the server ends because the users have changed', (it) 
     await using server = new ScriptedServer()
     const tokens = ['one', 'two']
     const client = server.client({ token: async () => tokens.shift() ?? '' })
-    const ready = unheard(client.presence.ready())
+    const ready = handled(client.presence.ready())
     const first = await server.link()
     first.goodbye('unauthorized')
     const second = await server.registered()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { fixed } from '../../../lib/limits.ts'
-import { type Heard, hostileServer } from '../../support/hostileServer.ts'
+import { hostileServer, type ReceivedRequest } from '../../support/hostileServer.ts'
 import { delivery } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { turns } from '../../support/turns.ts'
@@ -17,7 +17,7 @@ const mib = () => {
 }
 
 /** Answers REGIST and POST_MSG; returns whether the request was one of these. */
-function messages({ message, reply }: Heard, deliveryWindow: number): boolean {
+function messages({ message, reply }: ReceivedRequest, deliveryWindow: number): boolean {
   if (message.event === 'RegistReq') reply({ event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow })
   else if (message.event === 'PostMsgReq') {
     reply({ event: 'PostMsgAck', recipients: message.recipients.map((recipient) => ({ recipient, status: 0 })) })

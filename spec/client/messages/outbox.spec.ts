@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { clientLimits, fixed, KiB } from '../../../lib/limits.ts'
-import { nackOf, ScriptedServer, unheard } from '../../support/scriptedServer.ts'
+import { handled, nackOf, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
@@ -31,7 +31,7 @@ spec('a sent message', (it) => {
     await using server = new ScriptedServer()
     const id = new Uint8Array(16).fill(7)
     const content = Uint8Array.of(1, 2)
-    void unheard(server.client().send(['bob'], content, { id }))
+    void handled(server.client().send(['bob'], content, { id }))
     id.fill(0)
     content.fill(0)
     const { message } = await (await server.registered()).expect('PostMsgReq')
@@ -69,7 +69,7 @@ spec('a sent message', (it) => {
   it('waits for the answer to the one before on a link that reorders frames', async () => {
     await using server = new ScriptedServer({ reliable: false })
     const client = server.client()
-    for (const n of ['1', '2', '3']) void unheard(client.send(['bob'], n))
+    for (const n of ['1', '2', '3']) void handled(client.send(['bob'], n))
     const link = await server.registered()
     for (const n of ['1', '2', '3']) {
       const asked = await link.expect('PostMsgReq')
@@ -159,7 +159,7 @@ spec('a message that cannot be sent', (it) => {
       code: 'too-many-recipients',
       message: /2.*3/u,
     })
-    void unheard(client.send(['b', 'c'], 'next'))
+    void handled(client.send(['b', 'c'], 'next'))
     const link = await server.registered()
     await tooMany
     assert.equal(text((await link.expect('PostMsgReq')).message.content), 'next')
@@ -178,12 +178,12 @@ spec('a message that cannot be sent', (it) => {
   it('because too many messages or bytes wait is rejected', async () => {
     await using server = new ScriptedServer()
     const many = server.client()
-    for (let n = 0; n < clientLimits.sends; n++) void unheard(many.send(['bob'], ''))
+    for (let n = 0; n < clientLimits.sends; n++) void handled(many.send(['bob'], ''))
     await assert.rejects(many.send(['bob'], ''), { code: 'rate-limited' })
     const large = server.client()
     const content = new Uint8Array(64 * KiB)
     for (let bytes = 0; bytes + 65 * KiB < clientLimits.sendBytes; bytes += 65 * KiB) {
-      void unheard(large.send(['bob'], content))
+      void handled(large.send(['bob'], content))
     }
     await turn()
     await assert.rejects(Promise.all(Array.from({ length: 20 }, () => large.send(['bob'], content))), {

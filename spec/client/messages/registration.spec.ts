@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import { nackOf, ScriptedServer, unheard } from '../../support/scriptedServer.ts'
+import { handled, nackOf, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
@@ -10,13 +10,13 @@ spec('a client registers', (it) => {
   it('on a separate link with a separate session, when it sends, receives or needs the presence list', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    void unheard(client.online())
+    void handled(client.online())
     const uploads = await server.link()
     void client.presence
     const messages = await server.registered(0)
     assert.notDeepEqual(uploads.socket.messages[0], messages.socket.messages[0])
     await uploads.quiet()
-    void unheard(client.send(['bob'], 'hi'))
+    void handled(client.send(['bob'], 'hi'))
     client.receive(nothing)
     await messages.expect('PostMsgReq')
     await messages.expect('RegistReq')
@@ -58,7 +58,7 @@ spec('a client registers', (it) => {
     const { random, ...platform } = nodePlatform()
     const halves = { ...platform, clock: server.clock, random: { ...random, fraction: () => 0.5 } }
     const client = server.client({ platform: halves })
-    void unheard(client.send(['bob'], 'hi'))
+    void handled(client.send(['bob'], 'hi'))
     const link = await server.link()
     link.reply(await link.expect('RegistReq'), nackOf('RegistNack', 'clients-full', { retryAfter: 1_000 }))
     await server.pass(1_249)
@@ -120,7 +120,7 @@ spec('a registration that is granted just before its link ends', (it) => {
   it('does not count on the next one', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    const sending = unheard(client.send(['bob'], 'hi'))
+    const sending = handled(client.send(['bob'], 'hi'))
     const first = await server.link()
     first.reply(await first.expect('RegistReq'), { event: 'RegistAck', instance: 7, listVersion: 1, deliveryWindow: 1 })
     first.break()
@@ -136,7 +136,7 @@ spec('a listener that another program of the user supersedes', (it) => {
   it('by a GOODBYE ends with that error, with all messages, but not the uploads', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    void unheard(client.online())
+    void handled(client.online())
     const uploads = await server.link()
     const receiver = client.receive(nothing)
     const link = await server.listening()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { OspError } from '../../../lib/errors.ts'
-import { type Asked, nackOf, type ScriptedLink, ScriptedServer, unheard } from '../../support/scriptedServer.ts'
+import { type Asked, handled, nackOf, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 
 const textOf = ({ message }: Asked<'PostMsgReq'>) => new TextDecoder().decode(message.content)
@@ -17,13 +17,13 @@ spec('a message that a lost link leaves unanswered', (it) => {
   it('is sent again on the next link after REGIST, in order, with the same id, before messages that were not sent', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    const sendings = ['a', 'b', 'c'].map((content) => unheard(client.send(['bob'], content)))
+    const sendings = ['a', 'b', 'c'].map((content) => handled(client.send(['bob'], content)))
     const first = await server.registered()
     const before = await posted(first, 3)
     first.acknowledge(before[1] as Asked<'PostMsgReq'>)
     await sendings[1]
     first.break()
-    sendings.push(unheard(client.send(['bob'], 'd')))
+    sendings.push(handled(client.send(['bob'], 'd')))
     const second = await server.registered(0, { instance: 9 })
     const after = await posted(second, 3)
     assert.deepEqual(after.map(textOf), ['a', 'c', 'd'])
@@ -37,7 +37,7 @@ spec('a message that a lost link leaves unanswered', (it) => {
   it('counts as acknowledged if the ACK arrived just before', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    const sending = unheard(client.send(['bob'], 'a'))
+    const sending = handled(client.send(['bob'], 'a'))
     const first = await server.registered()
     first.acknowledge(await first.expect('PostMsgReq'))
     first.break()
@@ -49,14 +49,14 @@ spec('a message that a lost link leaves unanswered', (it) => {
     await using server = new ScriptedServer()
     server.welcome = { ...server.welcome, messageIdFor: 10 }
     const client = server.client()
-    const sending = unheard(client.send(['bob'], 'a'))
+    const sending = handled(client.send(['bob'], 'a'))
     const unknown = assert.rejects(sending, { code: 'timed-out', message: /unknown/u })
     const first = await server.registered()
     await first.expect('PostMsgReq')
     await server.pass(6_000)
     first.break()
     const second = await server.link()
-    const next = unheard(client.send(['bob'], 'b'))
+    const next = handled(client.send(['bob'], 'b'))
     await server.pass(4_000)
     await unknown
     await second.register(0)
@@ -76,7 +76,7 @@ spec('a message that a lost link leaves unanswered', (it) => {
     await server.pass(1_000)
     server.transport.dial = () => Promise.reject(new OspError('unreachable'))
     first.break()
-    void unheard(client.send(['bob'], 'was not sent'))
+    void handled(client.send(['bob'], 'was not sent'))
     await server.pass(8_999)
     assert.equal(await Promise.race([unknown.then(() => 'rejected'), server.pass(0)]), undefined)
     await server.pass(1)
@@ -93,7 +93,7 @@ spec('a message that its sender has given up', (it) => {
       code: 'closed',
       message: /before it was sent/u,
     })
-    void unheard(client.send(['bob'], 'b'))
+    void handled(client.send(['bob'], 'b'))
     giving.abort()
     await given
     const link = await server.registered()
@@ -111,7 +111,7 @@ spec('a message that its sender has given up', (it) => {
       code: 'closed',
       message: /unknown/u,
     })
-    void unheard(client.send(['bob'], 'b'))
+    void handled(client.send(['bob'], 'b'))
     const first = await server.registered()
     await posted(first, 2)
     giving.abort()
@@ -124,8 +124,8 @@ spec('a message that its sender has given up', (it) => {
     await using server = new ScriptedServer({ reliable: false })
     const client = server.client()
     const giving = new AbortController()
-    void unheard(client.send(['bob'], 'a', { signal: giving.signal }))
-    void unheard(client.send(['bob'], 'b'))
+    void handled(client.send(['bob'], 'a', { signal: giving.signal }))
+    void handled(client.send(['bob'], 'b'))
     const link = await server.registered()
     const asked = await link.expect('PostMsgReq')
     giving.abort()
@@ -139,14 +139,14 @@ spec('a lost instance', (it) => {
   it('is registered again after every answer, and the refused messages are sent again in order', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    const sendings = ['a', 'b', 'c', 'd'].map((content) => unheard(client.send(['bob'], content)))
+    const sendings = ['a', 'b', 'c', 'd'].map((content) => handled(client.send(['bob'], content)))
     const link = await server.registered()
     const [a, b, c, d] = (await posted(link, 4)) as [Asked<'PostMsgReq'>, ...Asked<'PostMsgReq'>[]]
     if (!b || !c || !d) throw new Error('four were posted')
     link.acknowledge(a)
     link.reply(b, nackOf('PostMsgNack', 'not-registered'))
     await link.quiet()
-    sendings.push(unheard(client.send(['bob'], 'e')))
+    sendings.push(handled(client.send(['bob'], 'e')))
     await link.quiet()
     link.reply(d, nackOf('PostMsgNack', 'wrong-node'))
     await link.quiet()

@@ -9,7 +9,7 @@ import { fixed } from '../../../lib/limits.ts'
 import type { OpenSource } from '../../../lib/ports/source.ts'
 import { IncrementalDigest } from '../../../lib/runtime/incrementalDigest.ts'
 import { Rig } from '../../runtime/linkDriverRig.ts'
-import { named } from '../../support/frames.ts'
+import { eventNames } from '../../support/frames.ts'
 import { spec } from '../../support/spec.ts'
 
 const { digests } = nodePlatform()
@@ -59,7 +59,7 @@ spec('a request of an upload attempt', (it) => {
   it('is not repeated after the attempt has ended, because another upload may have its instance', async () => {
     const { rig, run, stop } = sending()
     const { socket } = rig
-    const chunks = () => named(socket.sent).filter((event) => event === 'PostFileReq').length
+    const chunks = () => eventNames(socket.sent).filter((event) => event === 'PostFileReq').length
     const ended = assert.rejects(run, { code: 'closed' })
     await turns()
     const grant = { instance: 3, progress: 0, chunk: chunkBytes, window: 5 * chunkBytes }
@@ -69,7 +69,7 @@ spec('a request of an upload attempt', (it) => {
     assert.equal(chunks(), fixed.chunksHanded)
     stop()
     await turns()
-    const pause = socket.sent[named(socket.sent).indexOf('PauseFileReq')]
+    const pause = socket.sent[eventNames(socket.sent).indexOf('PauseFileReq')]
     socket.hear({ event: 'PauseFileAck', progress: 0, durable: 0 }, pause?.seq ?? 0, 3)
     await ended
     socket.leave()

@@ -12,7 +12,7 @@ import { deferred } from '../../../lib/runtime/deferred.ts'
 import { IncrementalDigest } from '../../../lib/runtime/incrementalDigest.ts'
 import type { WireMessage } from '../../../lib/wire/message.ts'
 import { Rig } from '../../runtime/linkDriverRig.ts'
-import { named } from '../../support/frames.ts'
+import { eventNames } from '../../support/frames.ts'
 import { spec } from '../../support/spec.ts'
 
 const { digests } = nodePlatform()
@@ -102,11 +102,11 @@ const turn = () => new Promise((go) => setImmediate(go))
 /** Waits until the client has sent this event, and returns its seq. */
 async function asked(rig: Rig, event: string): Promise<number> {
   for (let turns = 0; turns < 100; turns++) {
-    const at = named(rig.socket.sent).lastIndexOf(event)
+    const at = eventNames(rig.socket.sent).lastIndexOf(event)
     if (at >= 0) return rig.socket.sent[at]?.seq ?? 0
     await new Promise((go) => setImmediate(go))
   }
-  return assert.fail(`${event} was not sent, but ${named(rig.socket.sent)}`)
+  return assert.fail(`${event} was not sent, but ${eventNames(rig.socket.sent)}`)
 }
 
 spec('an upload attempt', (it) => {
@@ -160,12 +160,12 @@ spec('an upload attempt', (it) => {
     rig.socket.hear(granted(0, 0, undefined, 30), await asked(rig, 'ContinuePostFileReq'))
     await asked(rig, 'PostFileReq')
     for (let turns = 0; turns < 20; turns++) await turn()
-    assert.deepEqual(named(rig.socket.sent), ['ContinuePostFileReq', 'PostFileReq', 'PostFileReq'])
+    assert.deepEqual(eventNames(rig.socket.sent), ['ContinuePostFileReq', 'PostFileReq', 'PostFileReq'])
     stop()
     rig.socket.hear({ event: 'PauseFileAck', progress: 60, durable: 0 }, await asked(rig, 'PauseFileReq'), 3)
     await ended
     rig.socket.leave()
-    assert.ok(!named(rig.socket.sent).includes('FileMd5Req'))
+    assert.ok(!eventNames(rig.socket.sent).includes('FileMd5Req'))
   })
 
   it('continues when it is stopped while the server can verify the file', async () => {

@@ -2,7 +2,7 @@ import type { Client } from '../../../lib/client/client.ts'
 import { RunningClient } from '../../../lib/client/runningClient.ts'
 import type { Socket, Transport } from '../../../lib/ports/socket.ts'
 import type { Frame } from '../../../lib/wire/frame.ts'
-import { joined } from '../../support/bytes.ts'
+import { concatenated } from '../../support/bytes.ts'
 import { type MemorySource, memorySource, patterned } from '../../support/memorySource.ts'
 import { turn } from '../../support/turn.ts'
 import { Stage } from './stage.ts'
@@ -36,7 +36,7 @@ class Recorder implements Pick<Transport, 'dial' | 'listen'> {
     const link = this.sockets.push(socket) - 1
     const send = socket.send.bind(socket)
     socket.send = (frame, left) => {
-      this.script.push({ link, frame: { ...frame, payload: [joined(frame.payload)] } })
+      this.script.push({ link, frame: { ...frame, payload: [concatenated(frame.payload)] } })
       return send(frame, left)
     }
     return socket

@@ -7,7 +7,7 @@ import type { Authenticator } from '../../../lib/ports/authenticator.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import type { RawClient } from '../../support/rawClient.ts'
 import { remoteClients } from '../../support/remoteClients.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
@@ -17,7 +17,7 @@ const allowAll = { authenticate: async ({ user }: { user: string }) => ({ user }
 async function addressed(limits: Partial<Limits>, gone?: Promise<void>, authenticator: Authenticator = allowAll) {
   let address = ''
   let count = 0
-  const platform = heldPlatform()
+  const platform = manualPlatform()
   const listen = remoteClients(memoryTransport(), () => address, gone)
   const rig = await ServerRig.start(limits, { listen, authenticator, platform })
   return Object.assign(rig, {

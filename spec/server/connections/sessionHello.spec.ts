@@ -4,7 +4,7 @@ import { defaultLimits, fixed, MiB } from '../../../lib/limits.ts'
 import { patterned } from '../../support/memorySource.ts'
 import type { RawClient } from '../../support/rawClient.ts'
 import { remoteClients } from '../../support/remoteClients.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
 
@@ -144,7 +144,7 @@ spec('HELLO', (it) => {
   })
 
   it('must be complete within its time, or the link ends', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({}, { platform })
     const client = await rig.dial()
     await pass(platform.clock, defaultLimits.handshakeMs - 1)
@@ -154,7 +154,7 @@ spec('HELLO', (it) => {
   })
 
   it('does not end a link by its time limit after its reply', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({}, { platform })
     const { raw } = await rig.client()
     await pass(platform.clock, defaultLimits.handshakeMs + 1)

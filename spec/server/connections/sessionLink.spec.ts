@@ -3,7 +3,7 @@ import { defaultLimits, fixed, KiB, MiB } from '../../../lib/limits.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import type { RawClient } from '../../support/rawClient.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
 
@@ -52,7 +52,7 @@ spec('a link', (it) => {
   }
 
   it('ends after two silent keep-alive intervals, and receives a ping before', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({}, { platform })
     const { raw } = await rig.client()
     await pass(platform.clock, defaultLimits.keepAliveMs)

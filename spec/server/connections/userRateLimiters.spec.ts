@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { defaultLimits } from '../../../lib/limits.ts'
 import { ReadGate, UserRateLimiters } from '../../../lib/server/connections/userRateLimiters.ts'
-import { heldPlatform } from '../../support/serverRig.ts'
+import { manualPlatform } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 
 /** A link that is read, and whether it is at present. */
@@ -20,7 +20,7 @@ function reading() {
 
 spec('the work of a user who sends requests without pause', (it) => {
   it('is interrupted for the links of others, although the clock advances during the work', () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     const { clock } = platform
     const limiter = new UserRateLimiters({ limits: defaultLimits, platform, log: () => {} }).enter('alice')
     const one = reading()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { KiB, MiB } from '../../../lib/limits.ts'
 import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
 
@@ -110,7 +110,7 @@ spec('the disk', (it) => {
   })
 
   it('stops a running upload before the reserve of messages is used when something else fills it', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start(limits, { ...small, platform })
     const client = await rig.client()
     const instance = await begin(client, 'a', 40 * KiB, 10 * KiB)

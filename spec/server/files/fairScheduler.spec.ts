@@ -3,7 +3,7 @@ import { clientLimits } from '../../../lib/limits.ts'
 import { FairScheduler } from '../../../lib/server/files/fairScheduler.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 
 const retryMs = 2_000
@@ -125,7 +125,7 @@ const named = (name: string) => ({ name, bytes })
 
 spec("a user's one file", (it) => {
   it('waits for no more than one upload of another user who always sends more', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ fileInstances: 2 }, { platform })
     const alice = await rig.client({ user: 'alice', session: 'one' })
     const bob = await rig.client({ user: 'bob', session: 'two' })
@@ -147,7 +147,7 @@ spec("a user's one file", (it) => {
   })
 
   it('that is refused names other users as the reason only if an instance is kept for them', async () => {
-    await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: heldPlatform() })
+    await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: manualPlatform() })
     const alice = await rig.client({ user: 'alice', session: 'one' })
     const bob = await rig.client({ user: 'bob', session: 'two' })
     const [{ instance }] = [await alice.start(named('1')), await alice.start(named('2'))]
@@ -165,7 +165,7 @@ spec("a user's one file", (it) => {
   })
 
   it('that is cancelled, or whose link ends, keeps no instance from others', async () => {
-    await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: heldPlatform() })
+    await using rig = await ServerRig.start({ fileInstances: 2 }, { platform: manualPlatform() })
     const alice = await rig.client({ user: 'alice', session: 'one' })
     for (const how of ['cancel', 'vanish'] as const) {
       const [first, second] = [await alice.start(named('1')), await alice.start(named('2'))]

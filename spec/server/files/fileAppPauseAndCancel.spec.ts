@@ -3,7 +3,7 @@ import { OspError } from '../../../lib/errors.ts'
 import { KiB } from '../../../lib/limits.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
 
@@ -207,7 +207,7 @@ spec('a lost link', (it) => {
   })
 
   it('leaves an upload open for a while, then closes it and keeps its record', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ parkedMs: 10_000 }, { platform })
     const client = await rig.client()
     const { instance } = await client.start(file)

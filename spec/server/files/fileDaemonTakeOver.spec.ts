@@ -3,7 +3,7 @@ import { OspError } from '../../../lib/errors.ts'
 import { fixed } from '../../../lib/limits.ts'
 import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
 
@@ -131,7 +131,7 @@ spec('a take-over', (it) => {
   })
 
   it('is not disturbed by a checkpoint that becomes due meanwhile, and does not lose it', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ checkpointMs: 500 }, { platform })
     const [, other, instance] = await two(rig)
     const claim = rig.storage.hold('claim')

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { StoredFile } from '../../../lib/ports/storage.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
 
@@ -102,7 +102,7 @@ spec('FILE_MD5_REQ', (it) => {
   })
 
   it('is answered again by the completion marker, which lasts seven days', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({}, { platform })
     await (await rig.client()).upload(file)
     // By the hour: what the server does not see pass at all counts as an hour.

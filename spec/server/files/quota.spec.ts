@@ -7,7 +7,7 @@ import { encode } from '../../../lib/wire/message.ts'
 import { cancelOutcomes } from '../../../lib/wire/protocol.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
 
@@ -172,7 +172,7 @@ spec('a quota', (it) => {
   })
 
   it('is counted again before a refusal, at most once in five minutes, and the refusal says how old the count is', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000, keepAliveMs: 3_600_000 }, { platform })
     rig.storage.besides = 1_000
     const client = await rig.client()
@@ -190,7 +190,7 @@ spec('a quota', (it) => {
   })
 
   it('stops an upload that no longer fits, which continues at its progress when it fits again', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     const limits = { entryBytes: 0, userBytes: 1_000, retryAfterMs: 300, keepAliveMs: 3_600_000, parkedMs: 3_600_000 }
     await using rig = await ServerRig.start(limits, { platform })
     const client = await rig.client()
@@ -215,7 +215,7 @@ spec('a quota', (it) => {
   })
 
   it('that only seemed exceeded stops no upload', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000, keepAliveMs: 3_600_000 }, { platform })
     const client = await rig.client()
     const { instance } = await client.start(sized('a', 400))
@@ -245,7 +245,7 @@ spec('a quota', (it) => {
   })
 
   it('notices, after an upload five minutes later, files that other programs have added', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000, keepAliveMs: 3_600_000 }, { platform })
     const client = await rig.client()
     await client.upload(sized('a', 100))

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
 
@@ -32,7 +32,7 @@ spec('a checkpoint', (it) => {
   })
 
   it('is made the given time after the first byte that is not durable', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ checkpointMs: 500 }, { platform })
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -61,7 +61,7 @@ spec('a checkpoint', (it) => {
   })
 
   it('does not delay writing, and another one covers the bytes written meanwhile', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ checkpointBytes: 300, checkpointMs: 500 }, { platform })
     const client = await rig.client()
     const { instance } = await client.start(file)

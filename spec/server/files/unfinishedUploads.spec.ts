@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { KiB } from '../../../lib/limits.ts'
 import { removeUnfinished, unfinishedUploads } from '../../../lib/server/files/unfinishedUploads.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
 
@@ -12,7 +12,7 @@ const file = (name: string) => ({ name, bytes: patterned(8 * KiB) })
 
 /** A server with an upload that was paused a while ago, and one that runs. */
 async function withTwo() {
-  const platform = heldPlatform()
+  const platform = manualPlatform()
   const rig = await ServerRig.start({ keepAliveMs: 3_600_000 }, { platform })
   const client = await rig.client()
   const { instance: first } = await client.start(file('old'))

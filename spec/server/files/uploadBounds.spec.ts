@@ -4,7 +4,7 @@ import { defaultLimits, limitsWith } from '../../../lib/limits.ts'
 import { UploadTable } from '../../../lib/server/files/uploadTable.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
@@ -49,7 +49,7 @@ spec('uploads at once', (it) => {
   it('beyond the limit get different times to come back', async () => {
     const fractions: number[] = []
     const reasons: string[] = []
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     const fraction = (reason: string) => {
       reasons.push(reason)
       return fractions.shift() ?? 0
@@ -153,7 +153,7 @@ spec('an instance', (it) => {
 
 spec('an upload that is not open', (it) => {
   function uploadsOf(): UploadTable {
-    const context = { limits: limitsWith({ fileInstances: 1 }), platform: heldPlatform(), log: () => {} }
+    const context = { limits: limitsWith({ fileInstances: 1 }), platform: manualPlatform(), log: () => {} }
     return new UploadTable(context, () => {})
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { fixed } from '../../../lib/limits.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldPlatform, ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
 
@@ -23,7 +23,7 @@ spec('an instance that a link has lost', (it) => {
   })
 
   it('is assigned to it again after a minute, and to other links at once', async () => {
-    const platform = heldPlatform()
+    const platform = manualPlatform()
     await using rig = await ServerRig.start({ fileInstances: 1, keepAliveMs: 600_000 }, { platform })
     const [mine, theirs] = [await rig.client({ session: 'mine' }), await rig.client({ session: 'theirs' })]
     const { instance } = await mine.start(one)

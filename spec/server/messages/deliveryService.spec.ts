@@ -8,7 +8,7 @@ import { DeliveryService } from '../../../lib/server/messages/deliveryService.ts
 import type { RequestName, WireMessage } from '../../../lib/wire/message.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { idOf, textOf, WallClock } from '../../support/messageClient.ts'
-import { heldPlatform } from '../../support/serverRig.ts'
+import { manualPlatform } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { stepped } from '../../support/steppedStorage.ts'
 import { pass, turn } from '../../support/turn.ts'
@@ -80,7 +80,7 @@ class Recipient implements Connection {
 /** A delivery service on a manual clock. */
 async function deliveryRig(limits: Partial<Limits> = {}) {
   const clock = new WallClock()
-  const platform = { ...heldPlatform(), clock }
+  const platform = { ...manualPlatform(), clock }
   const storage = memory()
   await storage.open(platform)
   const { mailboxes } = stepped(storage, (_, run) => run())
