@@ -9,13 +9,13 @@ import { ballast as fill } from '../../support/ballast.ts'
 import { spec } from '../../support/spec.ts'
 import { canMount, smallDisk } from '../../testing/storage/places.ts'
 
-/** More than what is left of a page. */
+/** More than the rest of a page. */
 const record = Buffer.alloc(8 * KiB, 1)
 
 spec('the ballast of a data directory', (it) => {
-  if (!canMount) return it.skip('makes room for what frees more', 'this process may not mount a small disk')
+  if (!canMount) return it.skip('gives its space to records', 'this process cannot mount a small disk')
 
-  it('makes room on a full disk only for a record that frees space, and is recreated when there is room', async () => {
+  it('gives its space to records that free space on a full disk, and is recreated when the disk has space again', async () => {
     await using disk = await smallDisk(8 * MiB)
     const path = join(disk.path, 'own')
     const ballast = new Ballast(path)

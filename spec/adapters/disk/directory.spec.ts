@@ -9,7 +9,7 @@ import { opened, withData } from './data.ts'
 
 spec('a data directory', (it) => {
   it(
-    'is made for its owner alone',
+    'is accessible only to its owner',
     withData(async (data) => {
       await using storage = await opened(data)
       const { claim } = await claimed(storage)
@@ -34,7 +34,7 @@ spec('a data directory', (it) => {
   )
 
   it(
-    'carries the version of its format',
+    'contains the version of its format',
     withData(async (data) => {
       await (await opened(data))[Symbol.asyncDispose]()
       assert.equal(await readFile(join(data, 'format'), 'utf8'), 'ospd 2 8fa03071\n')
@@ -48,7 +48,7 @@ spec('a data directory', (it) => {
     ['something else', /is damaged/],
   ] as const) {
     it(
-      `is left alone if its format says ${JSON.stringify(format)}`,
+      `is not changed if its format says ${JSON.stringify(format)}`,
       withData(async (data) => {
         await mkdir(data)
         await writeFile(join(data, 'format'), format)
@@ -69,7 +69,7 @@ spec('a data directory', (it) => {
   )
 
   it(
-    'takes over the files and messages of another one',
+    'can get the files and messages of another one',
     withData(async (data) => {
       const old = await opened(data)
       const { claim } = await claimed(old)
@@ -86,7 +86,7 @@ spec('a data directory', (it) => {
   )
 
   it(
-    'may have been made before, with users in it',
+    'can exist before, with a list of users',
     withData(async (data) => {
       await mkdir(data)
       await writeFile(join(data, 'users.json'), '')
@@ -95,7 +95,7 @@ spec('a data directory', (it) => {
   )
 
   it(
-    'that cannot be made is named',
+    'is named by the error if it cannot be created',
     withData(async (data) => {
       await writeFile(data, 'a file')
       await assert.rejects(opened(data), { code: 'internal', message: new RegExp(data) })
@@ -103,7 +103,7 @@ spec('a data directory', (it) => {
   )
 
   it(
-    'whose format is damaged gets it anew where all else is there, and that is reported',
+    'with a damaged format file and all other parts gets a new one, and the damage is reported',
     withData(async (data) => {
       await (await opened(data))[Symbol.asyncDispose]()
       const format = join(data, 'format')
@@ -123,7 +123,7 @@ spec('a data directory', (it) => {
   )
 
   it(
-    'opens whatever lies in its lock',
+    'opens with any content of the directory of its lock',
     withData(async (data) => {
       await (await opened(data))[Symbol.asyncDispose]()
       const lock = join(data, 'lock')
@@ -141,7 +141,7 @@ spec('a data directory', (it) => {
 
 spec('the lock of a data directory', (it) => {
   it(
-    'names its owner to others, and is given back',
+    'names its owner to other processes, and is released',
     withData(async (data) => {
       const storage = await opened(data)
       await assert.rejects(opened(data), { code: 'data-locked', message: new RegExp(`process ${process.pid}, since`) })
@@ -153,7 +153,7 @@ spec('the lock of a data directory', (it) => {
   )
 
   it(
-    'dies with the process that holds it',
+    'ends with the process that holds it',
     withData(async (data) => {
       const code = `
         import { disk } from ${JSON.stringify(new URL('../../../lib/adapters/disk/disk.ts', import.meta.url).href)}

@@ -5,7 +5,7 @@ import { attempt, isFull, pathReason, systemErrors } from '../../../lib/adapters
 import { type ErrorCode, errors, type OspError } from '../../../lib/errors.ts'
 import { spec } from '../../support/spec.ts'
 
-/** An error as `node:fs` rejects with it. */
+/** Returns an error as `node:fs` rejects with it. */
 const systemError = (code: string) => Object.assign(new Error(`${code}: some text, write`), { code, errno: -1 })
 
 const failed = (cause: unknown): Promise<OspError> =>
@@ -57,7 +57,7 @@ spec('an error of the operating system', (it) => {
     }
   })
 
-  it('that Node has no name for is known by its number', async () => {
+  it('is recognized by its number if Node has no name for it', async () => {
     const errno = -constants.errno.EDQUOT
     const code = `Unknown system error ${errno}`
     const error = await failed(Object.assign(new Error(`${code}: ${code}, write`), { code, errno }))
@@ -73,12 +73,12 @@ spec('an error of the operating system', (it) => {
     assert.deepEqual([...final, ...passing, ...disk].sort(), Object.keys(expected).sort())
   })
 
-  it('without a row is internal, with the text of the system', async () => {
+  it('is internal if it has no row, with the text of the system', async () => {
     const { code, message } = await failed(systemError('EWHATEVER'))
     assert.deepEqual([code, message], ['internal', 'writing /data/x failed: EWHATEVER: some text, write'])
   })
 
-  it('says that there is no room also as the cause of another one, or in the words of LevelDB', async () => {
+  it('means a full disk also as the cause of another error, or in the words of LevelDB', async () => {
     const said = new Error('IO error: /data/records/000005.log: No space left on device')
     for (const error of [systemError('ENOSPC'), systemError('EDQUOT'), said, new Error('wrapped', { cause: said })]) {
       assert.ok(isFull(error))
@@ -89,7 +89,7 @@ spec('an error of the operating system', (it) => {
   })
 })
 
-spec('a path that a person named', (it) => {
+spec('a path that a user named', (it) => {
   it('cannot be used for a reason without the text of the system', () => {
     for (const [code, reason] of [
       ['ENOENT', 'it does not exist; check the path'],

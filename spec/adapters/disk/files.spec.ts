@@ -23,7 +23,7 @@ spec('the published files of a data directory', (it) => {
   )
 
   it(
-    'are not taken from a user whose directory is a symbolic link',
+    'are not read from a symbolic link in the place of the directory of a user',
     withData(async (data) => {
       await using storage = await opened(data)
       await mkdir(join(data, '..', 'outside'))
@@ -35,7 +35,7 @@ spec('the published files of a data directory', (it) => {
   )
 
   it(
-    'do not take the place of a symbolic link',
+    'do not replace a symbolic link',
     withData(async (data) => {
       await using storage = await opened(data)
       await mkdir(join(data, 'files', 'alice'))
@@ -46,7 +46,7 @@ spec('the published files of a data directory', (it) => {
   )
 
   it(
-    'take the place of directories that hold no file',
+    'replace directories that contain no file',
     withData(async (data) => {
       await using storage = await opened(data)
       await mkdir(join(data, 'files', 'alice', 'a', 'b', 'c'), { recursive: true })
@@ -59,7 +59,7 @@ spec('the published files of a data directory', (it) => {
   )
 
   it(
-    'may have as long a name as the protocol allows',
+    'can have names of the maximum length of the protocol',
     withData(async (data) => {
       await using storage = await opened(data)
       await claimed(storage, { name: `${'d'.repeat(255)}/${'e'.repeat(255)}/${'f'.repeat(255)}/${'g'.repeat(250)}` })
@@ -69,7 +69,7 @@ spec('the published files of a data directory', (it) => {
 
 spec('the partial files of a data directory', (it) => {
   it(
-    'stay at the start without a record, and what is no such file is removed and told with the old ones',
+    'without a record survive the start; old ones and other entries are removed and reported',
     withData(async (data) => {
       const storage = await opened(data)
       const { claim } = await claimed(storage)
@@ -88,7 +88,7 @@ spec('the partial files of a data directory', (it) => {
   )
 
   it(
-    'leave no handle behind when the storage is closed',
+    'leave no open handle when the storage is closed',
     withData(async (data) => {
       const storage = await opened(data)
       const { claim } = await claimed(storage)
@@ -100,7 +100,7 @@ spec('the partial files of a data directory', (it) => {
   )
 
   it(
-    'that may not be opened are named',
+    'that cannot be opened are named by the error',
     withData(async (data) => {
       await using storage = await opened(data)
       const { claim } = await claimed(storage)
@@ -116,7 +116,7 @@ spec('the partial files of a data directory', (it) => {
   )
 })
 
-/** What this process has open below a directory (Linux only). */
+/** Returns the files below a directory that this process has open (Linux only). */
 async function handlesBelow(directory: string): Promise<string[]> {
   const numbers = await readdir('/proc/self/fd').catch(() => [])
   const paths = await Promise.all(numbers.map((number) => readlink(`/proc/self/fd/${number}`).catch(() => '')))

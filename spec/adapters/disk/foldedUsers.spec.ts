@@ -66,7 +66,7 @@ function caseInsensitive(directory: string): Disposable {
 const his = { name: 'a', bytes: patterned(100, 1) }
 const hers = { name: 'b', bytes: patterned(100, 2) }
 
-/** Proves something of a server whose data directory folds case, and of the folder of its files. */
+/** Runs `proof` with a server whose data directory folds case, and the folder of its files. */
 const folding = (prove: (server: DiskServer, files: string) => Promise<void>) => async () => {
   await using place = await temporaryDirectory()
   using _folded = caseInsensitive(place.path)
@@ -75,9 +75,9 @@ const folding = (prove: (server: DiskServer, files: string) => Promise<void>) =>
   await prove(server, join(data, 'files'))
 }
 
-spec('two users whose names differ in case alone, where a disk folds case,', (it) => {
+spec('two users whose names differ only in case, on a disk that folds case,', (it) => {
   it(
-    'share no folder: the one who comes later is refused at the start',
+    'share no folder: the later user is refused at the start of an upload',
     folding(async (server, files) => {
       const [bob, other] = [await server.client('Bob'), await server.client('bob')]
       await bob.upload(his)
@@ -91,7 +91,7 @@ spec('two users whose names differ in case alone, where a disk folds case,', (it
   )
 
   it(
-    'share none either if neither had one when both began',
+    'share no folder if both begin at the same time',
     folding(async (server, files) => {
       const users = [await server.client('Bob'), await server.client('bob')]
       const uploads = []

@@ -8,9 +8,9 @@ import { writeSeqs } from '../../../lib/storage/mailboxes/records.ts'
 import { long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
 import { upTo } from '../../../lib/testing/testCases.ts'
 import { spec } from '../../support/spec.ts'
-import { flipped, format, found, journalOf, look, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
+import { flipped, format, found, journalOf, look, segmentsOf, withDirectory, withMailboxes } from './journalFixture.ts'
 
-/** The bytes of a segment with messages 1 to `count`, each written by itself. */
+/** Returns the bytes of a segment with messages 1 to `count`, each in a group of its own. */
 async function written(directory: string, count: number): Promise<Buffer> {
   await withMailboxes(directory, async (mailboxes) => {
     for (const number of upTo(count)) await mailboxes.append(message(number), ['bob'], roomy)
@@ -19,7 +19,7 @@ async function written(directory: string, count: number): Promise<Buffer> {
   return readFile(path ?? '')
 }
 
-/** What is there when a journal of these bytes is opened, and that it goes on from there. */
+/** Returns the content of a journal of these bytes. Checks that the journal can be continued. */
 async function foundIn(bytes: Uint8Array): Promise<{ numbers: number[]; damaged: number[][] }> {
   await using directory = await journalOf(bytes)
   const { numbers, damages } = await found(directory.path)
@@ -30,7 +30,7 @@ async function foundIn(bytes: Uint8Array): Promise<{ numbers: number[]; damaged:
 
 spec('the end of a journal on disk', (it) => {
   it(
-    'is cut off wherever a crash has ended the last record',
+    'is cut off at any place where a crash has ended the last record',
     withDirectory(async (directory) => {
       const bytes = await written(directory, 3)
       const { frames } = await look((await segmentsOf(directory))[0] ?? '')
@@ -41,7 +41,7 @@ spec('the end of a journal on disk', (it) => {
   )
 
   it(
-    'is cut off where its bytes are not those that were written',
+    'is cut off if its bytes are not those that were written',
     withDirectory(async (directory) => {
       const bytes = await written(directory, 3)
       const { frames } = await look((await segmentsOf(directory))[0] ?? '')
@@ -53,7 +53,7 @@ spec('the end of a journal on disk', (it) => {
   )
 
   it(
-    'loses only what cannot be read of what came in the same writing, and says so once',
+    'loses only the unreadable records of the last group, and reports them once',
     withDirectory(async (directory) => {
       await withMailboxes(directory, async (mailboxes) => {
         await mailboxes.append(message(1), ['bob'], roomy)
@@ -66,7 +66,7 @@ spec('the end of a journal on disk', (it) => {
   )
 
   it(
-    'may be a segment that was only begun',
+    'can be a segment without a record',
     withDirectory(async (directory) => {
       const bytes = await written(directory, 2)
       for (let length = 0; length <= journalHeaderBytes; length++) {
@@ -78,7 +78,7 @@ spec('the end of a journal on disk', (it) => {
 
 spec('a damaged journal on disk', (it) => {
   it(
-    'loses what is damaged and says so, and gives all the rest',
+    'loses and reports damaged records, and returns all others',
     withDirectory(async (directory) => {
       const bytes = await written(directory, 3)
       const { frames } = await look((await segmentsOf(directory))[0] ?? '')
@@ -90,7 +90,7 @@ spec('a damaged journal on disk', (it) => {
   )
 
   it(
-    'loses one of a group that is known to be durable',
+    'loses a record of a group that is known to be durable',
     withDirectory(async (directory) => {
       await withMailboxes(directory, async (mailboxes) => {
         await Promise.all([1, 2, 3].map((number) => mailboxes.append(message(number), ['bob'], roomy)))
@@ -103,7 +103,7 @@ spec('a damaged journal on disk', (it) => {
   )
 
   it(
-    'is read by the second half of a header whose first half is damaged; without both it is lost, and others are not',
+    'is readable with one half of its header; without both halves one segment is lost',
     withDirectory(async (directory) => {
       const bytes = await written(directory, 2)
       for (let at = 0; at < journalHeaderBytes; at++)
@@ -113,7 +113,7 @@ spec('a damaged journal on disk', (it) => {
     }),
   )
 
-  it('of another version is left alone', async () => {
+  it('of another version is not changed', async () => {
     const half = Buffer.alloc(16)
     half.write('ospdlog2', 'latin1')
     half.writeUInt32BE(nodePlatform().crc32(half.subarray(0, 12)), 12)
@@ -122,9 +122,9 @@ spec('a damaged journal on disk', (it) => {
   })
 
   it(
-    'takes no record from the content of a message',
+    'reads no record from the content of a message',
     withDirectory(async (directory) => {
-      // The seed that is guessed here is not the journal's.
+      // The guessed seed differs from that of the journal.
       const { bytes: forged } = format.frame([writeSeqs('removed', { user: 'bob', seqs: [1] })], 12_345)
       await withMailboxes(directory, async (mailboxes) => {
         await mailboxes.append(message(1), ['bob'], roomy)
@@ -138,7 +138,7 @@ spec('a damaged journal on disk', (it) => {
   )
 
   it(
-    'loses what is found damaged when it is read, and says so once',
+    'loses a record that is found damaged when it is read, and reports it once',
     withDirectory(async (directory) => {
       await written(directory, 3)
       const [path = ''] = await segmentsOf(directory)
@@ -155,7 +155,7 @@ spec('a damaged journal on disk', (it) => {
   )
 
   it(
-    'loses what is found damaged when it is moved',
+    'loses a record that is found damaged when it is moved',
     withDirectory(async (directory) => {
       const before = await written(directory, 3)
       const [path = ''] = await segmentsOf(directory)

@@ -8,11 +8,11 @@ import { failingFlushes } from '../../support/failingFlushes.ts'
 import { spec } from '../../support/spec.ts'
 import { canMount, smallDisk } from '../../testing/storage/places.ts'
 import { opened, withData } from './data.ts'
-import { format, found, journalOf, segmentsOf, withDirectory, withMailboxes } from './journalTrial.ts'
+import { format, found, journalOf, segmentsOf, withDirectory, withMailboxes } from './journalFixture.ts'
 
 const first = (nth: number) => nth === 1
 
-/** Lets files not be cut: the handles of files share one prototype. */
+/** Makes every truncation of a file fail. All file handles share one prototype. */
 async function uncuttable(directory: string): Promise<Disposable> {
   const handle = await open(directory)
   const shared: { truncate: FileHandle['truncate'] } = Object.getPrototypeOf(handle)
@@ -24,7 +24,7 @@ async function uncuttable(directory: string): Promise<Disposable> {
   return { [Symbol.dispose]: () => Object.assign(shared, { truncate }) }
 }
 
-/** Lets reads that touch this byte fail. A read names its place by the fourth of its arguments. */
+/** Makes reads of this byte fail. The fourth argument of a read is its position. */
 async function unreadable(directory: string, byte: number): Promise<Disposable> {
   const handle = await open(directory)
   const shared = Object.getPrototypeOf(handle)
@@ -67,7 +67,7 @@ spec('a journal on a disk with faults', (it) => {
   )
 
   it(
-    'gives all that lies in other blocks than one that can not be read',
+    'returns all records outside of an unreadable block',
     withDirectory(async (directory) => {
       await withMailboxes(directory, async (mailboxes) => {
         for (const number of upTo(20)) await mailboxes.append(long(number, 2_000), ['bob'], roomy)
@@ -87,7 +87,7 @@ spec('a journal on a disk with faults', (it) => {
     ['ENOSPC', 'disk-full'],
   ] as const) {
     it(
-      `goes on in another segment after a flush that failed with ${errno}, and has nothing of what that was to cover`,
+      `continues in another segment after a flush that failed with ${errno}, without the records of that flush`,
       withDirectory(async (directory) => {
         await withMailboxes(directory, async (mailboxes) => {
           await mailboxes.append(message(1), ['bob'], roomy)
@@ -109,7 +109,7 @@ spec('a journal on a disk with faults', (it) => {
   }
 
   it(
-    'takes nothing more where what a failed flush has left can not be removed, until it is opened anew',
+    'accepts no records until it is reopened if the bytes of a failed flush cannot be removed',
     withDirectory(async (directory) => {
       await withMailboxes(directory, async (mailboxes) => {
         await mailboxes.append(message(1), ['bob'], roomy)
@@ -122,7 +122,7 @@ spec('a journal on a disk with faults', (it) => {
         await assert.rejects(mailboxes.remove('bob', [1]), { code: 'internal' })
         assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
       })
-      // What was refused with `internal` was there all the same.
+      // The message that was refused with `internal` exists nevertheless.
       assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
       await withMailboxes(directory, async (mailboxes) => {
         await mailboxes.append(message(2), ['bob'], roomy)
@@ -133,7 +133,7 @@ spec('a journal on a disk with faults', (it) => {
   )
 
   it(
-    'flushes the end again when it is opened, for an earlier flush may have failed',
+    'flushes the end again when it is opened, since an earlier flush may have failed',
     withDirectory(async (directory) => {
       await withMailboxes(directory, (mailboxes) => mailboxes.append(message(1), ['bob'], roomy))
       using _ = await failingFlushes(directory, first)
@@ -142,14 +142,14 @@ spec('a journal on a disk with faults', (it) => {
     }),
   )
 
-  it('flushes it again also where nothing follows its header', async () => {
+  it('flushes the end again also if there is only a header', async () => {
     await using directory = await journalOf(format.header(1))
     using _ = await failingFlushes(directory.path, first)
     await assert.rejects(found(directory.path), { code: 'internal' })
     assert.deepEqual((await found(directory.path)).numbers, [])
   })
 
-  const full = 'has nothing of what did not fit, and goes on when there is room again'
+  const full = 'has no record that did not fit, and continues when there is space again'
   if (!canMount) it.skip(full, 'no disk can be mounted here')
   else
     it(full, async () => {
@@ -170,7 +170,7 @@ spec('a journal on a disk with faults', (it) => {
       assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
     })
 
-  const part = 'has nothing of what was written as far as there was room, and goes on in the same segment'
+  const part = 'has no part of a record that did not fit, and continues in the same segment'
   if (!canMount) it.skip(part, 'no disk can be mounted here')
   else
     it(part, async () => {
@@ -189,7 +189,7 @@ spec('a journal on a disk with faults', (it) => {
 
 spec('a data directory', (it) => {
   it(
-    'from before there were messages gets mailboxes, which only their owner can read',
+    'without mailboxes gets a directory for them that only the owner can read',
     withData(async (data) => {
       await (await opened(data))[Symbol.asyncDispose]()
       await rm(join(data, 'mailboxes'), { recursive: true })

@@ -13,7 +13,7 @@ function run(...[name = '', ...args]: string[]): void {
   if (status !== 0) throw error ?? new Error(`${name} failed: ${stderr}`)
 }
 
-/** What is mounted at a directory: another file system, or the same one once more. */
+/** Mounts another file system at a directory, or the same one a second time. */
 const kinds = {
   'a file system of its own': (path: string) =>
     run('mount', '-t', 'tmpfs', '-o', 'size=4000000,mode=700', 'tmpfs', path),
@@ -36,12 +36,12 @@ const mounted = (mount: (path: string) => void, folder: string, proof: (data: st
 }
 
 spec('a data directory', (it) => {
-  if (!canMount) return it.skip('may have mounts in it', 'this process may not mount anything')
+  if (!canMount) return it.skip('can contain mounts', 'this process cannot mount anything')
 
   for (const [kind, mount] of Object.entries(kinds)) {
     for (const folder of ['files', 'partial']) {
       it(
-        `whose folder ${folder} is ${kind} has its partial files beside the published ones`,
+        `whose folder ${folder} is ${kind} has its partial files on the mount of the published ones`,
         mounted(mount, folder, async (data) => {
           await writeFile(join(data, 'partial', `${'0'.repeat(32)}.part`), 'left')
           for (const content of ['one', 'two']) {
@@ -61,7 +61,7 @@ spec('a data directory', (it) => {
 
     for (const folder of ['files/alice', 'files/alice/x']) {
       it(
-        `refuses files below ${folder} at once and for good where that is ${kind}`,
+        `refuses files below ${folder} at once and permanently if that is ${kind}`,
         mounted(mount, folder, async (data) => {
           await using storage = await opened(data)
           for (const name of ['x/a', 'x/y/a']) {
@@ -80,7 +80,7 @@ spec('a data directory', (it) => {
   }
 
   it(
-    'whose user has a mount for a folder tells osp send so before anything is sent',
+    'with a mount as the folder of a user is reported to osp send before anything is sent',
     mounted(kinds['a file system of its own'], 'files/alice', async (data) => {
       await using at = await place()
       await at.write('a', 'content')

@@ -6,7 +6,7 @@ import { claimed, fill } from '../../../lib/testing/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
 
-/** What somebody can put in the place of a file, so that writing there would do harm, or hang. */
+/** Entries that an attacker can put in the place of a file, so that a write to it would do harm or hang. */
 const planting = {
   'a symbolic link': (foreign: string, at: string) => symlink(foreign, at),
   'a hard link': (foreign: string, at: string) => link(foreign, at),
@@ -15,7 +15,7 @@ const planting = {
 
 const facts = Object.entries(planting).filter(([what]) => process.platform !== 'win32' || what === 'a hard link')
 
-/** Plants at `path`, with what lay there out of the way; resolves with the path of the foreign file that it leads to. */
+/** Moves the entry at `path` away and plants another one. Resolves with the path of the foreign file that it leads to. */
 async function plant(act: (typeof planting)['a hard link'], data: string, path: string): Promise<string> {
   const foreign = join(dirname(data), 'foreign')
   await writeFile(foreign, 'foreign')
@@ -38,7 +38,7 @@ for (const [what, act] of facts) {
         const foreign = await plant(act, data, join('partial', partial))
         await assert.rejects(storage.files.open(claim), { code: 'storage-unusable', message: new RegExp(partial) })
         await untouched(foreign)
-        // What begins anew removes it.
+        // An upload that starts over removes it.
         await storage.files.remove(claim.user, claim.name)
         await using file = await storage.files.open(claim)
         await fill(storage, claim)
@@ -49,7 +49,7 @@ for (const [what, act] of facts) {
     )
 
     it(
-      'that lies in "partial" under any name is gone after old partial files are removed, and what it leads to is not',
+      'in "partial" under any name is removed with old partial files; its target is not',
       withData(async (data) => {
         await (await opened(data))[Symbol.asyncDispose]()
         const foreign = await plant(act, data, 'partial/0123.part')
@@ -64,7 +64,7 @@ for (const [what, act] of facts) {
     )
 
     it(
-      'in the place of a published file is replaced, or leaves no room; what it leads to stays as it is',
+      'in the place of a published file is replaced or conflicts with the upload; its target does not change',
       withData(async (data) => {
         await using storage = await opened(data)
         const { claim } = await claimed(storage)
@@ -80,10 +80,10 @@ for (const [what, act] of facts) {
 
     for (const path of ['format.new', 'daemon.json.new']) {
       it(
-        `in the place of ${path} goes; what it leads to stays as it is`,
+        `in the place of ${path} is removed; its target does not change`,
         withData(async (data) => {
           await mkdir(data, { mode: 0o700 })
-          // One that is left of a start that failed is no strange thing in an empty directory.
+          // A failed start can leave it in a directory that is otherwise empty.
           if (path === 'daemon.json.new') await (await opened(data))[Symbol.asyncDispose]()
           const foreign = await plant(act, data, path)
           await using _ = await opened(data)
@@ -113,10 +113,10 @@ for (const [what, act] of facts) {
 }
 
 spec('a data directory that was replaced while it is open', (it) => {
-  if (process.platform === 'win32') return it.skip('takes nothing', 'Windows renames no directory that is in use')
+  if (process.platform === 'win32') return it.skip('is not used', 'Windows renames no directory that is in use')
 
   it(
-    'has no file opened, published or begun in the other one, and is used again once it is back',
+    'opens, publishes and creates no file in the other one, and is used again when it is back',
     withData(async (data) => {
       await using storage = await opened(data)
       const { claim } = await claimed(storage)

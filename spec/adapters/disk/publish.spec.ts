@@ -10,7 +10,7 @@ import { withData } from './data.ts'
 spec('a file that is moved into its place', (it) => {
   for (const replace of [true, false]) {
     it(
-      `is there before its directory is flushed, and that is the last thing done (replace: ${replace})`,
+      `is there before its directory is flushed, which is the last step (replace: ${replace})`,
       withData(async (data) => {
         await mkdir(join(data, 'alice'), { recursive: true })
         await writeFile(join(data, 'partial'), 'bytes')

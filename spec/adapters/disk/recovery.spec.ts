@@ -20,7 +20,7 @@ import { spec } from '../../support/spec.ts'
 import { canMount, smallDisk, temporaryDirectory } from '../../testing/storage/places.ts'
 import { opened } from './data.ts'
 
-/** Leaves a verified upload behind as a crash would, changed on the disk by `crash`; then finishes it. */
+/** Leaves a verified upload as a crash would, changes the disk by `crash`, then finishes the upload. */
 const afterCrash =
   (replace: boolean, crash: (partial: string, target: string) => Promise<void>, check: Check) => async () => {
     await using directory = await temporaryDirectory()
@@ -47,25 +47,25 @@ const inPlace: Check = async (published, data, storage, claim) => {
   await storage.transfers.complete(claim, 1_000)
 }
 
-spec('a file whose publishing a crash interrupted', (it) => {
+spec('a file whose publication a crash has interrupted', (it) => {
   for (const replace of [true, false]) {
     const how = replace ? 'replacing' : 'not replacing'
     it(
-      `is published if it had not begun, ${how}`,
+      `is published if the publication had not begun, ${how}`,
       afterCrash(replace, async () => {}, inPlace),
     )
     it(
-      `is published if it was linked and the partial file not removed, ${how}`,
+      `is published if it was linked and the partial file was not removed, ${how}`,
       afterCrash(replace, (partial, target) => link(partial, target), inPlace),
     )
     it(
-      `is published if the partial file was gone already, ${how}`,
+      `is published if the partial file was already removed, ${how}`,
       afterCrash(replace, (partial, target) => link(partial, target).then(() => rm(partial)), inPlace),
     )
   }
 
   it(
-    'does not replace another one that came into its place, unless it is told to',
+    'does not replace a later file of that name, unless the upload replaces files',
     afterCrash(
       false,
       (_partial, target) => writeFile(target, 'other'),
@@ -78,11 +78,11 @@ spec('a file whose publishing a crash interrupted', (it) => {
   )
 })
 
-/** The paths of the journal of uploads. */
+/** Returns the path of the journal of uploads. */
 const rowsIn = (data: string) => join(data, 'uploads', '00000001.log')
 
-spec('records that are damaged', (it) => {
-  it('cost only the one that a flipped bit has hit, at every place, and its bytes are taken up again', async () => {
+spec('damaged records', (it) => {
+  it('lose only the record with the flipped bit, at every place, and its upload continues with its bytes', async () => {
     await using directory = await temporaryDirectory()
     const before = await opened(directory.path)
     const names = ['a', 'b', 'c']
@@ -103,7 +103,7 @@ spec('records that are damaged', (it) => {
       const whole = found.filter(({ checkpoints }) => checkpoints.length === 1).map(({ name }) => name)
       const isNoted = (await storage.transfers.completed({ ...wanted, name: 'stored' })) !== undefined
       assert.ok(whole.length + (isNoted ? 1 : 0) >= 3, `${at}: ${whole} and ${isNoted}`)
-      // The first bytes say twice what they say.
+      // The header is stored twice.
       if (at >= journalHeaderBytes) assert.equal((await storage.transfers.damages()).length, 1, `${at}`)
       const lost = names.find((name) => !found.some((record) => record.name === name))
       if (lost === undefined) continue
@@ -115,7 +115,7 @@ spec('records that are damaged', (it) => {
     }
   })
 
-  it('at the end of the journal cost no partial file of an upload that was removed and began again, also when the start that cuts them is killed', async () => {
+  it('at the end of the journal lose no partial file of an upload that was removed and began again, also if the start that cuts them is killed', async () => {
     await using directory = await temporaryDirectory()
     const before = await opened(directory.path)
     await claimed(before)
@@ -125,7 +125,7 @@ spec('records that are damaged', (it) => {
     const again = await opened(directory.path)
     await fill(again, (await claimed(again)).claim)
     await again[Symbol.asyncDispose]()
-    // What a start leaves that has cut the damaged end and is killed then.
+    // The state after a start that has cut the damaged end and is then killed.
     await writeFile(rowsIn(directory.path), removed)
     await using storage = await opened(directory.path)
     assert.deepEqual(await storage.transfers.damages(), [])
@@ -134,7 +134,7 @@ spec('records that are damaged', (it) => {
     assert.equal(await contentOf(storage, claim), 'hello')
   })
 
-  it('leave partial files that are kept, and removed when they are old or empty', async () => {
+  it('leave partial files, which are removed when they are old or empty', async () => {
     await using directory = await temporaryDirectory()
     const before = await opened(directory.path)
     await fill(before, (await claimed(before)).claim)
@@ -166,7 +166,7 @@ spec('a partial file whose record is lost', (it) => {
   }
 
   it(
-    'is taken up by an upload of that name that goes on',
+    'is continued by an upload of that name',
     lost(async (storage) => {
       const { claim, record } = await claimed(storage)
       assert.deepEqual(record.checkpoints, [{ offset: 5, digest: new Uint8Array() }])
@@ -194,7 +194,7 @@ spec('a partial file whose record is lost', (it) => {
     ['of another user', { user: 'bob' }, resume],
   ] as const) {
     it(
-      `is not taken up by an upload ${what}`,
+      `is not continued by an upload ${what}`,
       lost(async (storage) => {
         const { claim, record } = await claimed(storage, want, options)
         assert.deepEqual(record.checkpoints, [])
@@ -209,7 +209,7 @@ spec('a copy of a data directory', (it) => {
     ['with its times', true],
     ['without its times', false],
   ] as const) {
-    it(`${what} knows the stored files, and those that were changed since`, async () => {
+    it(`${what} recognizes the stored files, and those that have changed since`, async () => {
       await using directory = await temporaryDirectory()
       const data = join(directory.path, 'data')
       const before = await opened(data)
@@ -231,9 +231,9 @@ spec('a copy of a data directory', (it) => {
 })
 
 spec('records on a full disk', (it) => {
-  if (!canMount) return it.skip('are refused', 'this process may not mount a small disk')
+  if (!canMount) return it.skip('are refused', 'this process cannot mount a small disk')
 
-  it('refuse a claim, and grant it when there is room again', async () => {
+  it('refuse a claim, and grant it when there is space again', async () => {
     await using directory = await smallDisk(3_000_000)
     await using storage = await opened(join(directory.path, 'data'))
     await writeFile(join(directory.path, 'ballast'), new Uint8Array(4_000_000)).catch(() => {})
@@ -247,7 +247,7 @@ spec('records on a full disk', (it) => {
     await upload(storage, {}, hello)
   })
 
-  it('do not keep a directory from opening that is full to its last byte', async () => {
+  it('can be opened in a directory without a free byte', async () => {
     await using directory = await smallDisk(3_000_000)
     const data = join(directory.path, 'data')
     const before = await opened(data)
@@ -260,7 +260,7 @@ spec('records on a full disk', (it) => {
     assert.ok(await storage.transfers.completed({ ...wanted, name: 'b' }))
   })
 
-  it('do not keep a directory from opening whose damaged end is cut, after many uploads were removed', async () => {
+  it('can be opened if their damaged end must be cut, after many uploads were removed', async () => {
     await using directory = await smallDisk(3_000_000)
     const data = join(directory.path, 'data')
     const before = await opened(data)

@@ -7,7 +7,7 @@ import { opened, withData } from './data.ts'
 const directories = ['files', 'partial', 'lock', 'uploads', 'mailboxes', 'tls']
 const files = ['format', 'daemon.json', 'users.json']
 
-/** Runs `proof` with a data directory that has every part, and that nobody has open. */
+/** Runs `proof` with a closed data directory that has every part. */
 const withParts = (proof: (data: string) => Promise<void>) =>
   withData(async (data) => {
     await (await opened(data))[Symbol.asyncDispose]()
@@ -21,7 +21,7 @@ async function refused(data: string, message: RegExp): Promise<void> {
 }
 
 spec('a data directory that others can change', (it) => {
-  if (process.platform === 'win32') return it.skip('is refused', 'Windows has lists of rights instead')
+  if (process.platform === 'win32') return it.skip('is refused', 'Windows has access control lists instead')
 
   for (const path of ['.', ...directories, ...files]) {
     it(
@@ -40,7 +40,7 @@ spec('a data directory that others can change', (it) => {
   }
 
   it(
-    'is not one that others can read',
+    'can be readable for others',
     withParts(async (data) => {
       for (const path of ['.', ...directories]) await chmod(join(data, path), 0o755)
       await (await opened(data))[Symbol.asyncDispose]()
@@ -58,7 +58,7 @@ spec('a data directory that others can change', (it) => {
   )
 
   it(
-    'has its path in quotes where a shell needs them',
+    'has its path in quotes if a shell needs them',
     withData(async (path) => {
       const data = `${path} o'ne`
       await mkdir(data)
@@ -67,7 +67,7 @@ spec('a data directory that others can change', (it) => {
     }),
   )
 
-  const fact = 'is refused where it, or a part of it, is another user’s'
+  const fact = 'is refused if it or a part of it belongs to another user'
   if (process.geteuid?.() !== 0) it.skip(fact, 'only root can give files away')
   else {
     for (const path of ['.', ...directories, ...files]) {
@@ -125,7 +125,7 @@ spec('a part of a data directory', (it) => {
   )
 })
 
-/** Runs `proof` with an open directory of this user below a temporary one, and the path of a data directory in it. */
+/** Runs `proof` with a directory of this user that others can enter, and the path of a data directory in it. */
 const withUpper = (proof: (upper: string, data: string) => Promise<void>) =>
   withData(async (at) => {
     await mkdir(at, { mode: 0o755 })
@@ -133,10 +133,10 @@ const withUpper = (proof: (upper: string, data: string) => Promise<void>) =>
   })
 
 spec('a directory above a data directory', (it) => {
-  if (process.platform === 'win32') return it.skip('has to be safe', 'Windows has lists of rights instead')
+  if (process.platform === 'win32') return it.skip('must be safe', 'Windows has access control lists instead')
 
   it(
-    'is refused if others can write to it; the error names it and the fix, and nothing is created in it',
+    'is refused if others can write to it; the error names it and the remedy, and nothing is created in it',
     withUpper(async (upper, data) => {
       await chmod(upper, 0o777)
       await refused(data, new RegExp(`^${upper} can be written to by other users, .*run "chmod go-w ${upper}"`))
@@ -149,7 +149,7 @@ spec('a directory above a data directory', (it) => {
   )
 
   it(
-    'that others can write to and that is sticky, as /tmp is, takes one',
+    'that others can write to and that is sticky, as /tmp is, can contain one',
     withUpper(async (upper, data) => {
       await chmod(upper, 0o1777)
       await (await opened(data))[Symbol.asyncDispose]()
@@ -176,7 +176,7 @@ spec('a directory above a data directory', (it) => {
     }),
   )
 
-  const fact = 'that is another user’s is refused by its name, and so is a link of another user'
+  const fact = 'that belongs to another user is refused by its name, and so is a link of another user'
   if (process.geteuid?.() !== 0) it.skip(fact, 'only root can give files away')
   else {
     it(
@@ -193,7 +193,7 @@ spec('a directory above a data directory', (it) => {
     )
 
     it(
-      'with group write permission is refused if the group has other members, and else is accepted',
+      'with group write permission is refused if the group has other members, otherwise accepted',
       withUpper(async (upper, data) => {
         await chmod(upper, 0o775)
         await (await opened(data))[Symbol.asyncDispose]()

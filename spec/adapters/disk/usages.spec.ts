@@ -14,7 +14,7 @@ import { spec } from '../../support/spec.ts'
 
 const usageOf = (bytes: number, files = 1, folders = 0): Usage => ({ bytes, files, folders })
 
-/** An open storage in a directory of its own, with the folder of alice there. */
+/** Opens a storage in a new directory that has the folder of alice. */
 async function opened() {
   const directory = await mkdtemp(join(tmpdir(), 'ospd-usages-'))
   const storage: Storage = disk(directory)
@@ -30,7 +30,7 @@ async function opened() {
   }
 }
 
-/** How many entries of directories are read while `work` runs. */
+/** Returns the number of directory entries that are read while `work` runs. */
 async function entriesRead(work: () => Promise<unknown>): Promise<number> {
   let entries = 0
   const { opendir } = fs
@@ -56,7 +56,7 @@ async function entriesRead(work: () => Promise<unknown>): Promise<number> {
 }
 
 spec('the totals of a user on a disk', (it) => {
-  it('are of plain files and folders, and read no folder again until a recount is asked for', async () => {
+  it('include regular files and folders, and no folder is read again before a recount', async () => {
     await using on = await opened()
     await upload(on.storage, { name: 'a/b/c' })
     assert.deepEqual(await on.usage(), usageOf(5, 1, 2))
@@ -72,7 +72,7 @@ spec('the totals of a user on a disk', (it) => {
     assert.deepEqual(await on.usage(), usageOf(19, 4, 5))
   })
 
-  it('count a folder that makes room for a file no more', async () => {
+  it('do not include a folder that a file has replaced', async () => {
     await using on = await opened()
     await mkdir(join(on.folder, 'a/b/c'), { recursive: true })
     assert.deepEqual(await on.usage(), usageOf(0, 0, 3))
@@ -81,7 +81,7 @@ spec('the totals of a user on a disk', (it) => {
     assert.deepEqual(await on.usage(true), usageOf(5, 1, 0))
   })
 
-  it('count a file once if its publication fails and is repeated', async () => {
+  it('include a file once if its publication fails and is repeated', async () => {
     await using on = await opened()
     await on.usage()
     await upload(on.storage, { name: 'a' })
@@ -110,7 +110,7 @@ spec('the totals of a user on a disk', (it) => {
     usages.change('a', usageOf(10))
     usages.change('a', usageOf(-3, -1))
     counts.get('a')?.resolve(usageOf(100, 7))
-    // What was published meanwhile may have been met, so that only what adds to the totals counts.
+    // The count may include the files that were published meanwhile, so only their additions count.
     assert.deepEqual(await asked[0], usageOf(110, 8))
     assert.deepEqual(await asked[3], usageOf(110, 8))
     assert.deepEqual([...counts.keys()].slice(14), ['a', 'b', 'c'])
@@ -131,7 +131,7 @@ spec('the totals of a user on a disk', (it) => {
 })
 
 spec('an upload with the name of a directory', (it) => {
-  it('is refused after a few entries are read, however many files are there', async () => {
+  it('is refused after a few entries are read, regardless of the number of files', async () => {
     await using on = await opened()
     await mkdir(join(on.folder, 'full'), { recursive: true })
     for (let at = 0; at < 500; at++) await writeFile(join(on.folder, 'full', `${at}`), '')
@@ -141,7 +141,7 @@ spec('an upload with the name of a directory', (it) => {
     assert.ok(entries > 0 && entries <= 16, `${entries} entries were read`)
   })
 
-  it('is refused when a few of its directories have been read, however many empty ones are there', async () => {
+  it('is refused after a few of its directories are read, regardless of their number', async () => {
     await using on = await opened()
     for (let at = 0; at < 500; at++) await mkdir(join(on.folder, `hollow/${at}/x`), { recursive: true })
     const entries = await entriesRead(() =>

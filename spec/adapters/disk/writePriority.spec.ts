@@ -11,7 +11,7 @@ import { turn } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 import { withData } from './data.ts'
 
-/** A clock that goes on by itself whenever it is looked at. */
+/** A clock that advances at each reading. */
 class SlowClock extends VirtualClock {
   stepMs = 0
 
@@ -24,14 +24,14 @@ class SlowClock extends VirtualClock {
 function begun() {
   const clock = new VirtualClock()
   const first = new WritePriority(clock)
-  /** An append that takes so long. */
+  /** Appends for this time. */
   const append = async (ms: number) => {
     const { end, done } = hold()
     clock.pass(ms)
     end()
     await done
   }
-  /** An append that takes until it is ended. */
+  /** Begins an append, which lasts until it is ended. */
   const hold = () => {
     const work = deferred<void>()
     return { end: work.resolve, done: first.append(() => work.promise) }
@@ -40,7 +40,7 @@ function begun() {
 }
 
 spec('uploads beside messages on one disk', (it) => {
-  it('begin at once during no append', async () => {
+  it('begin at once if no append is under way', async () => {
     const { first, append } = begun()
     assert.equal(await hasResolved(first.ready()), true)
     await append(1)
@@ -56,11 +56,11 @@ spec('uploads beside messages on one disk', (it) => {
     await Promise.all([done, ...turns])
   })
 
-  it('rest after an append that was slow, twice what it took longer than usual', async () => {
+  it('pause after a slow append, for twice the time by which it exceeded the usual one', async () => {
     const { clock, first, append } = begun()
     await append(1)
     await append(21)
-    // 20 ms longer, of which a hundredth is usual from now on.
+    // 20 ms longer; a hundredth of that is added to the usual time.
     const turn = first.ready()
     clock.pass(39)
     assert.equal(await hasResolved(turn), false)
@@ -69,7 +69,7 @@ spec('uploads beside messages on one disk', (it) => {
     assert.equal(await hasResolved(first.ready()), true)
   })
 
-  it('wait for one that is under way when their rest is over', async () => {
+  it('wait for an append that is under way when their pause is over', async () => {
     const { clock, first, append, hold } = begun()
     await append(1)
     await append(21)
@@ -79,13 +79,13 @@ spec('uploads beside messages on one disk', (it) => {
     assert.equal(await hasResolved(turn), false)
     end()
     await done
-    // It was slow as well: the rest begins anew.
+    // This append was slow too, so another pause begins.
     assert.equal(await hasResolved(turn), false)
     clock.pass(80)
     await turn
   })
 
-  it('wait 250 ms at most, however long an append takes', async () => {
+  it('wait at most 250 ms for an append', async () => {
     const { clock, first, hold } = begun()
     const { end, done } = hold()
     const turn = first.ready()
@@ -99,7 +99,7 @@ spec('uploads beside messages on one disk', (it) => {
     await done
   })
 
-  it('rest 250 ms at most after one that took a minute', async () => {
+  it('pause at most 250 ms after an append of a minute', async () => {
     const { clock, first, append } = begun()
     await append(1)
     await append(60_000)
@@ -111,7 +111,7 @@ spec('uploads beside messages on one disk', (it) => {
     assert.equal(await hasResolved(first.ready()), true)
   })
 
-  it('do not rest on a disk where every append takes as long', async () => {
+  it('do not pause on a disk on which every append takes the same time', async () => {
     const { first, append } = begun()
     await append(30)
     assert.equal(await hasResolved(first.ready()), true)
@@ -119,7 +119,7 @@ spec('uploads beside messages on one disk', (it) => {
     assert.equal(await hasResolved(first.ready()), true)
   })
 
-  it('rest no more when what was slow has become usual', async () => {
+  it('do not pause after slow appends have become usual', async () => {
     const { clock, first, append } = begun()
     await append(1)
     for (let n = 0; n < 300; n++) await append(30)
@@ -149,7 +149,7 @@ spec('uploads beside messages on one disk', (it) => {
   })
 
   it(
-    'rest in a data directory whose messages take long',
+    'pause in a data directory with slow appends of messages',
     withData(async (data) => {
       const clock = new SlowClock()
       await using storage = disk(data)

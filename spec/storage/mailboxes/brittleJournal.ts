@@ -5,16 +5,16 @@ import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
 import type { Journal, Piece, Place, Segment } from '../../../lib/storage/journal/journal.ts'
 
 /**
- * What becomes of an append: it is durable; the disk is full; a flush fails and so many records are kept all the same, of
- * which nobody hears; or the process dies when so many are written.
+ * The result of an append: it is durable; the disk is full; a flush fails, but this number of records is stored; or the
+ * process dies after this number of records is written.
  */
 export type Fate = 'durable' | 'full' | { readonly fails: number } | { readonly dies: number }
 
-/** A journal that keeps its records in `disk`, fails when it is told to, and takes its time. */
+/** A journal that stores its records in `disk`, asynchronously, and fails as `fates` says. */
 export class BrittleJournal implements Journal {
-  /** What becomes of the next appends; then all are durable. */
+  /** The results of the next appends. Later ones are durable. */
   readonly fates: Fate[] = []
-  /** How many segments may be dropped before the process dies at the next. */
+  /** The number of segments that are dropped before the process dies at the next one. */
   drops = Number.POSITIVE_INFINITY
   readonly damages = []
   /** Resolves when the process dies. */
@@ -37,12 +37,12 @@ export class BrittleJournal implements Journal {
     return this.#disk.segmentBytes
   }
 
-  /** Whether the process has died: nothing that was asked comes to an end any more. */
+  /** Whether the process has died. Its calls do not settle any more. */
   get isDead(): boolean {
     return this.#isDead
   }
 
-  /** From now on the process is dead. */
+  /** Ends the process. */
   die(): void {
     this.#isDead = true
     this.#died.resolve()

@@ -20,18 +20,18 @@ async function opened(journal: Journal): Promise<Mailboxes> {
   return mailboxes
 }
 
-/** Puts messages from this number on, and removes each: 300 bytes of journal or so for each. */
+/** Appends messages from this number on, and removes each: about 300 bytes of journal for each. */
 async function churn(mailboxes: Mailboxes, from: number, count: number): Promise<void> {
   for (let number = from; number < from + count; number++) {
     await mailboxes.append(long(number, 200), ['churn'], roomy)
     await mailboxes.remove('churn', [await mailboxes.lastSeq()])
-    // What is moved goes with later groups.
+    // Moved records are appended with later groups.
     await setImmediate()
   }
 }
 
 spec('the journal of mailboxes', (it) => {
-  it('stays short, however much comes and goes, and keeps what waits in it', async () => {
+  it('stays short after many appends and removals, and keeps the waiting messages', async () => {
     const disk = newDisk()
     const mailboxes = await opened(disk)
     for (const number of upTo(5)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
@@ -48,7 +48,7 @@ spec('the journal of mailboxes', (it) => {
     assert.deepEqual(await waiting(again, 'bob'), [])
   })
 
-  it('remembers ids whose messages are gone, however often they were moved', async () => {
+  it('remembers the ids of removed messages after many moves', async () => {
     const disk = newDisk()
     const mailboxes = await opened(disk)
     for (const number of upTo(5)) await mailboxes.append(message(number), ['bob'], roomy)
@@ -62,7 +62,7 @@ spec('the journal of mailboxes', (it) => {
     assert.deepEqual(await waiting(again, 'bob'), [])
   })
 
-  it('keeps set aside what was, and what was set aside counts', async () => {
+  it('keeps messages set aside, which count towards the limits', async () => {
     const disk = newDisk()
     const mailboxes = await opened(disk)
     for (const number of upTo(3)) await mailboxes.append(message(number), ['bob'], roomy)
@@ -74,7 +74,7 @@ spec('the journal of mailboxes', (it) => {
     assert.equal((await again.levels())[0]?.messages, 3)
   })
 
-  it('is the same after a death between moving and dropping', async () => {
+  it('is the same if the process dies between moving and dropping', async () => {
     const disk = newDisk()
     const first = await opened(disk)
     for (const number of upTo(3)) await first.append(message(number), ['bob', 'eve'], roomy)

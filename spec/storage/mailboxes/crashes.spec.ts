@@ -30,7 +30,7 @@ const turns: fc.Arbitrary<readonly Turn[]> = fc.array(
   { minLength: 1, maxLength: 80, size: 'max' },
 )
 
-/** Mailboxes on a disk that outlives them, and the model of what they are. */
+/** Mailboxes on a disk that outlives them, and a model of them. */
 class Scene {
   readonly disk = new MemoryJournal(512, Number.POSITIVE_INFINITY, () => false)
   model = new MailModel()
@@ -46,18 +46,18 @@ class Scene {
   async turn({ calls, fate, dropDies }: Turn): Promise<void> {
     this.journal.fates.push(fate)
     if (dropDies) this.journal.drops = 0
-    // The model as it is when so many of the calls were carried out.
+    // The model after this number of calls.
     const models = [this.model.copy()]
     let settled = 0
     let acknowledged = 0
     const failed = new Set<unknown>()
     for (const [at, call] of calls.entries()) {
-      // So some of them come when a group is on its way already.
+      // So some of them arrive during the commit of a group.
       for (let hops = 0; hops < 3; hops++) await undefined
       const { done, expected } = this.model.make(call, this.mailboxes)
       const former = textOf(models.at(-1))
       models.push(this.model.copy())
-      // What changes nothing is answered before its turn.
+      // A call that changes nothing is answered before earlier calls.
       const changed = textOf(this.model) !== former
       void done
         .catch(({ code }) => code)
@@ -72,13 +72,13 @@ class Scene {
     if (this.journal.isDead || failed.has('internal')) return this.#reopen(models, acknowledged)
     const { time, givenSeq } = this.model
     this.model = Object.assign(models[failed.size > 0 ? acknowledged : calls.length] ?? this.model, { time, givenSeq })
-    // A dead process answers no more.
+    // A dead process does not answer.
     const shown = await Promise.race([shownBy(this.mailboxes), this.journal.death])
     if (shown === undefined) await this.#reopen([this.model], 0)
     else assert.deepEqual(shown, this.model.shown())
   }
 
-  /** After the process has died: what was acknowledged is there, and some of what came next, in its order. */
+  /** After the process has died, all acknowledged changes exist, and some of the following ones, in their order. */
   async #reopen(models: readonly MailModel[], acknowledged: number): Promise<void> {
     this.journal.die()
     await this.open()
@@ -92,8 +92,8 @@ class Scene {
 const runs = 60
 const textOf = (model: MailModel | undefined) => JSON.stringify(model?.shown())
 
-spec('mailboxes whose process dies, or whose disk fails', (it) => {
-  it('have all acknowledged changes, and of the other calls those before some point', async () => {
+spec('mailboxes after a death of the process or a fault of the disk', (it) => {
+  it('have all acknowledged changes, and the other changes up to some point', async () => {
     let dropped = 0
     await fc.assert(
       fc.asyncProperty(turns, async (turns) => {

@@ -7,7 +7,7 @@ import { spec } from '../../support/spec.ts'
 const senders = ['alice', 'eve', 'zoe']
 const users = ['bob', 'carol', 'dave']
 
-/** What is done to a ledger; `at` chooses a message of those that were given out. */
+/** An operation on an index; `at` selects one of the messages so far. */
 const steps = fc.array(
   fc.record({
     does: fc.constantFrom('append', 'append', 'take', 'setAside', 'move', 'expire', 'undo'),
@@ -19,8 +19,8 @@ const steps = fc.array(
   { maxLength: 80 },
 )
 
-spec('what each sender has in the mailboxes', (it) => {
-  it('is counted as it waits, whatever is stored, received, set aside, moved, expired or undone', () => {
+spec('the waiting messages of each sender', (it) => {
+  it('are counted correctly after any sequence of appends, removals, moves, expirations and undone appends', () => {
     fc.assert(
       fc.property(steps, (done) => {
         const ledger = new MailboxIndex()
@@ -37,7 +37,7 @@ spec('what each sender has in the mailboxes', (it) => {
           else if (!held) continue
           else if (does === 'take') for (const user of to) ledger.remove(user, held.seq)
           else if (does === 'setAside') for (const user of to) ledger.mailbox(user)?.setAside(held.seq)
-          // Moved with fewer recipients, it is shorter.
+          // A record that was moved with fewer recipients is shorter.
           else if (does === 'move') ledger.locate(held, { segment: 2, offset: at, length: 50 + bytes })
           else
             for (const user of to) {

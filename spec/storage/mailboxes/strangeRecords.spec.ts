@@ -6,7 +6,7 @@ import { writeMessage, writeSeqs, writeTime } from '../../../lib/storage/mailbox
 import { message, waiting } from '../../../lib/testing/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
 
-/** Mailboxes of a journal with these records. */
+/** Opens mailboxes with a journal of these records. */
 async function opened(...records: readonly Buffer[]): Promise<Mailboxes> {
   const journal = new MemoryJournal(1_000, 1_000_000, () => false)
   await journal.append(records)
@@ -18,8 +18,8 @@ async function opened(...records: readonly Buffer[]): Promise<Mailboxes> {
 const post = writeMessage(1, message(1), ['bob'], () => 0)
 const time = { now: 5, lastSeq: 2, messagesBefore: -3, idsBefore: 0 }
 
-spec('a record of a journal whose CRC is right', (it) => {
-  it('is taken as it says', async () => {
+spec('a record of a journal with a valid CRC', (it) => {
+  it('is applied', async () => {
     const mailboxes = await opened(post, writeTime(time))
     assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
     assert.equal(await mailboxes.lastTime(), 5)
@@ -36,7 +36,7 @@ spec('a record of a journal whose CRC is right', (it) => {
     await assert.rejects(opened(post, writeSeqs('removed', { user: 'bob', seqs: [1] }).subarray(0, -1)), strange)
   })
 
-  it('is reported so if a number in it exceeds the range of valid numbers', async () => {
+  it('is reported as written by another version if a number exceeds the valid range', async () => {
     const strange = { code: 'data-format' }
     for (const number of [Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
       await assert.rejects(opened(writeMessage(number, message(1), ['bob'], () => 0)), strange)

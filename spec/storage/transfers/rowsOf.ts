@@ -2,7 +2,7 @@ import type { TransferRecord } from '../../../lib/ports/storage.ts'
 import type { CompletionMarker } from '../../../lib/storage/transfers/rows.ts'
 import { fileOf, owner, wanted } from '../../../lib/testing/storage/steps.ts'
 
-/** A record of alice's upload `a`, but for `change`. */
+/** Returns a record of the upload `a` of alice with the fields of `change`. */
 export const recordOf = (change: Partial<TransferRecord> = {}): TransferRecord => ({
   ...wanted,
   token: 3,
@@ -13,7 +13,7 @@ export const recordOf = (change: Partial<TransferRecord> = {}): TransferRecord =
   ...change,
 })
 
-/** The note of alice's upload of this name, which stands until `until`. */
+/** Returns the completion marker of the upload of alice of this name, valid until `until`. */
 export const noteOf = (name: string, until = 1_000): CompletionMarker => ({
   file: fileOf({ name }),
   modifiedAt: wanted.modifiedAt,

@@ -14,9 +14,9 @@ async function conflict(there: string, name: string, foldsCase: boolean): Promis
   return conflictingRecord(log, 'alice', name, foldsCase)
 }
 
-spec('a record whose name leaves no room for another', (it) => {
+spec('a record that conflicts with a name', (it) => {
   for (const foldsCase of [true, false]) {
-    const where = foldsCase ? 'where case is folded' : 'where it is not'
+    const where = foldsCase ? 'if case is folded' : 'if case is not folded'
 
     for (const [there, name, other] of [
       ['a/b', 'a', 'a/b'],
@@ -26,7 +26,7 @@ spec('a record whose name leaves no room for another', (it) => {
       ['a', 'a.b', undefined],
       ['a0', 'a', undefined],
     ] as const) {
-      it(`is ${other ?? 'none'} for ${name} beside ${there}, ${where}`, async () => {
+      it(`is ${other ?? 'none'} for ${name} next to ${there}, ${where}`, async () => {
         assert.equal(await conflict(there, name, foldsCase), other)
       })
     }
@@ -39,7 +39,7 @@ spec('a record whose name leaves no room for another', (it) => {
       ['ΟΔΟΣ', 'οδος'],
     ] as const) {
       const other = foldsCase ? there : undefined
-      it(`is ${other ?? 'none'} for ${name} beside ${there}, ${where}`, async () => {
+      it(`is ${other ?? 'none'} for ${name} next to ${there}, ${where}`, async () => {
         assert.equal(await conflict(there, name, foldsCase), other)
       })
     }

@@ -5,7 +5,7 @@ import { fixed } from '../../../lib/limits.ts'
 import { claimed } from '../../../lib/testing/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
 
-spec('unfinished uploads that are kept', (it) => {
+spec('unfinished uploads', (it) => {
   it('are limited for each user, by a share of the free ones, and in all; an existing one continues, and an ended one frees a place', async () => {
     await using storage = memory()
     await storage.open(nodePlatform())
@@ -13,7 +13,7 @@ spec('unfinished uploads that are kept', (it) => {
       for (let name = 0; name < many; name++) await claimed(storage, { user, name: `${name}` })
     }
     for (const user of ['u0', 'u1', 'u2', 'u3']) await fill(user, fixed.unfinishedPerUser)
-    // A user has at most as many as are free.
+    // A user has at most as many uploads as are free.
     await fill('u4', 1_000)
     await assert.rejects(claimed(storage, { user: 'u4', name: 'more' }), {
       code: 'too-many-uploads',
@@ -33,7 +33,7 @@ spec('unfinished uploads that are kept', (it) => {
     await storage.transfers.remove('u0', '7')
     await assert.rejects(claimed(storage, one), { code: 'too-many-uploads' })
     await claimed(storage, { user: 'new' })
-    // With one more, this user has as many as are left free.
+    // With one more, this user has as many uploads as are free.
     for (let name = 0; name < fixed.unfinishedPerUser; name++) await storage.transfers.remove('u1', `${name}`)
     await storage.transfers.remove('u2', '0')
     await claimed(storage, one)

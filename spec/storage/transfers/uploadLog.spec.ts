@@ -38,9 +38,9 @@ spec('the upload records in a journal', (it) => {
   })
 
   const bad: Record<string, Partial<TransferRecord>> = {
-    'names nobody': { name: 'b', user: '..' },
-    'names a place elsewhere': { name: '../b' },
-    'has a token that leaves no room for later ones': { name: 'b', token: Number.MAX_SAFE_INTEGER },
+    'has no valid user': { name: 'b', user: '..' },
+    'has a name outside of the folder of the user': { name: '../b' },
+    'has a token that no later one could exceed': { name: 'b', token: Number.MAX_SAFE_INTEGER },
   }
   for (const [what, change] of Object.entries(bad)) {
     it(`lose only the row that ${what}, which is reported`, async () => {
@@ -66,7 +66,7 @@ spec('the upload records in a journal', (it) => {
     })
   }
 
-  it('lose the oldest notes beyond the limit, and expired ones', async () => {
+  it('lose the oldest completion markers beyond the limit, and expired ones', async () => {
     const journal = inMemory()
     const log = await UploadLog.open(journal, platform, 3)
     const left = (of: UploadLog) => ['a', 'b', 'c', 'd', 'e'].filter((name) => of.marker('alice', name)).join('')
@@ -95,7 +95,7 @@ spec('the upload records in a journal', (it) => {
 
 spec('a change of an upload that cannot be made durable', (it) => {
   for (const fate of ['full', { fails: 0 }] as const) {
-    it(`is taken back: ${JSON.stringify(fate)}`, async () => {
+    it(`is undone: ${JSON.stringify(fate)}`, async () => {
       const journal = new BrittleJournal(inMemory())
       const log = await UploadLog.open(journal, platform, 10)
       await log.put(recordOf({ token: 1 }))
@@ -113,7 +113,7 @@ spec('a change of an upload that cannot be made durable', (it) => {
 })
 
 spec('a journal of uploads', (it) => {
-  it('stays short while a few records change, and keeps the present ones', async () => {
+  it('stays short while a few records change, and keeps the current ones', async () => {
     const journal = inMemory(2_000)
     const log = await UploadLog.open(journal, platform, 10)
     await log.put(recordOf({ name: 'still' }))

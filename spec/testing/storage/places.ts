@@ -7,7 +7,7 @@ import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import type { BrittlePlace, StorageKind } from '../../../lib/testing.ts'
 import { failingFlushes } from '../../support/failingFlushes.ts'
 
-/** A new directory that is removed with its content. */
+/** Creates a directory, which is removed with its content. */
 export interface TemporaryDirectory extends AsyncDisposable {
   readonly path: string
 }
@@ -35,7 +35,7 @@ export async function smallDisk(bytes: number): Promise<TemporaryDirectory> {
   }
 }
 
-/** Whether this process may mount a disk, which it tries once. */
+/** Whether this process can mount a disk. Tried once. */
 export const canMount: boolean = await smallDisk(4_096).then(
   async (directory) => {
     await directory[Symbol.asyncDispose]()
@@ -44,7 +44,7 @@ export const canMount: boolean = await smallDisk(4_096).then(
   () => false,
 )
 
-/** Small enough to spread messages over many segments. */
+/** Small, so that the messages are in many segments. */
 const segmentBytes = 1_024
 
 /** The storage in memory. */

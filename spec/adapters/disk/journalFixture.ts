@@ -10,7 +10,7 @@ import { temporaryDirectory } from '../../testing/storage/places.ts'
 
 export const format = new JournalFormat(nodePlatform().crc32)
 
-/** Mailboxes in a directory, open for one piece of work. */
+/** Runs `work` with the mailboxes in a directory. */
 export async function withMailboxes<T>(
   directory: string,
   work: (mailboxes: Mailboxes, journal: DiskJournal) => Promise<T>,
@@ -26,7 +26,7 @@ export async function withMailboxes<T>(
   }
 }
 
-/** What bob has, and what is damaged elsewhere than at the end, when the mailboxes are opened. */
+/** Opens the mailboxes. Returns the messages of bob, and the damage elsewhere than at the end. */
 export function found(directory: string): Promise<{ readonly numbers: number[]; readonly damages: readonly Damage[] }> {
   return withMailboxes(directory, async (mailboxes) => ({
     numbers: await waiting(mailboxes, 'bob'),
@@ -34,12 +34,12 @@ export function found(directory: string): Promise<{ readonly numbers: number[]; 
   }))
 }
 
-/** The paths of the segments, the oldest first. */
+/** Returns the paths of the segments, the oldest first. */
 export async function segmentsOf(directory: string): Promise<string[]> {
   return (await readdir(directory)).sort().map((name) => join(directory, name))
 }
 
-/** A segment's bytes and the frames in it. */
+/** Returns the bytes and the frames of a segment. */
 export async function look(
   path: string,
 ): Promise<{ readonly bytes: Buffer; readonly frames: readonly JournalFrame[] }> {
@@ -47,21 +47,21 @@ export async function look(
   return { bytes, frames: [...format.frames(bytes, journalHeaderBytes, format.seedOf(bytes) ?? 0)] }
 }
 
-/** The same bytes, one of them changed. */
+/** Returns a copy of the bytes with one bit changed. */
 export function flipped(bytes: Buffer, at: number): Buffer {
   const copy = Buffer.from(bytes)
   copy[at] = (copy[at] ?? 0) ^ 0x10
   return copy
 }
 
-/** A directory with this one segment. */
+/** Returns a new directory with this segment only. */
 export async function journalOf(bytes: Uint8Array): Promise<{ readonly path: string } & AsyncDisposable> {
   const directory = await temporaryDirectory()
   await writeFile(join(directory.path, '00000001.log'), bytes)
   return directory
 }
 
-/** Runs `proof` with a directory for a journal. */
+/** Returns a test that runs `proof` with a directory for a journal. */
 export const withDirectory = (proof: (directory: string) => Promise<void>) => async (): Promise<void> => {
   await using directory = await temporaryDirectory()
   await proof(directory.path)
