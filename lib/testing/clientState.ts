@@ -8,7 +8,7 @@ export interface ClientStateLocation extends AsyncDisposable {
   state(): ClientState
 }
 
-/** A receipt that differs from those of other numbers. */
+/** Returns a receipt that differs from those of other numbers. */
 export function receiptOf(seq: number): Receipt {
   return { seq, sender: `bob ${seq} "ä"`, id: seq.toString(16).padStart(32, '0') }
 }
@@ -90,7 +90,7 @@ function tasksOf(place: ClientStateLocation): TaskStore {
   return place.state().tasks ?? assert.fail('it keeps no tasks')
 }
 
-/** A task that differs from those of other ids. */
+/** Returns a task that differs from those of other ids. */
 export function taskOf(id: number): StoredTask {
   const name = `folder/${id} "ä" \u200d`
   // A path may contain characters that a name may not.

@@ -64,14 +64,19 @@ const shownRecord = ({ name, size, owner, superseded, checkpoints, verified, tok
   token,
 })
 
-interface Wish {
-  readonly name: string
-  readonly size: number
-  readonly by: number
-  readonly fresh: boolean
-  readonly takeOver: boolean
-  readonly onConflict: 'replace' | 'reject'
-}
+type Wish = ReturnType<typeof drawWish>
+
+const drawName = (draw: Draw) => draw.pick(['a', 'b'])
+const drawSize = (draw: Draw) => draw.pick([5, 5, 6])
+
+const drawWish = (draw: Draw) => ({
+  name: drawName(draw),
+  size: drawSize(draw),
+  by: draw.from(1, 11),
+  fresh: draw.once(2),
+  takeOver: draw.once(2),
+  onConflict: draw.pick(['replace', 'replace', 'reject'] as const),
+})
 
 const claim = (wish: Wish): Step => ({
   text: `claim ${JSON.stringify(wish)}`,
@@ -218,18 +223,8 @@ const restart: Step = {
 
 /** Returns random claims, and steps under them. */
 function drawSteps(draw: Draw): readonly Step[] {
-  const name = () => draw.pick(['a', 'b'])
-  const size = () => draw.pick([5, 5, 6])
   const choice = () => draw.from(0, 20)
-  const claiming = () =>
-    claim({
-      name: name(),
-      size: size(),
-      by: draw.from(1, 11),
-      fresh: draw.once(2),
-      takeOver: draw.once(2),
-      onConflict: draw.pick(['replace', 'replace', 'reject'] as const),
-    })
+  const claiming = () => claim(drawWish(draw))
   const kinds: readonly (() => Step)[] = [
     claiming,
     claiming,
@@ -238,9 +233,9 @@ function drawSteps(draw: Draw): readonly Step[] {
     () => writeOnly(choice()),
     () => fillAndVerify(choice()),
     () => complete(choice()),
-    () => remove(name()),
-    () => forget(name()),
-    () => look(name(), size()),
+    () => remove(drawName(draw)),
+    () => forget(drawName(draw)),
+    () => look(drawName(draw), drawSize(draw)),
     () => restart,
   ]
   return draw.some(1, 40, () => draw.pick(kinds)())

@@ -26,22 +26,19 @@ interface Entry {
   readonly aside: boolean
 }
 
-/** A call of a store, as data. `picks` choose among the latest seqs. */
-export type Call =
-  | {
-      readonly does: 'append'
-      readonly sender: string
-      readonly number: number
-      readonly bytes: number
-      readonly to: readonly string[]
-      readonly bounds: MailboxBounds
-    }
-  | { readonly does: 'remove' | 'setAside'; readonly user: string; readonly picks: readonly number[] }
-  | { readonly does: 'expire'; readonly messageAge: number; readonly idAge: number }
+/** A call of a store, as data. */
+export type Call = ReturnType<typeof drawCall>
+
+const callKinds: readonly ('append' | 'remove' | 'setAside' | 'expire')[] = [
+  ...Array(6).fill('append'),
+  ...Array(4).fill('remove'),
+  'setAside',
+  'expire',
+]
 
 /** Returns a random call, most often an append; some repeat an id, with the same body or another one. */
-export function drawCall(draw: Draw): Call {
-  const does = draw.pick<Call['does']>([...Array(6).fill('append'), ...Array(4).fill('remove'), 'setAside', 'expire'])
+export function drawCall(draw: Draw) {
+  const does = draw.pick(callKinds)
   if (does === 'append') {
     const to = new Set(draw.some(0, 4, () => draw.pick(users)))
     return {
@@ -54,6 +51,7 @@ export function drawCall(draw: Draw): Call {
     }
   }
   if (does === 'expire') return { does, messageAge: draw.from(5, 60), idAge: draw.from(0, 40) }
+  // `picks` choose among the latest seqs.
   return { does, user: draw.pick(users), picks: draw.some(0, 12, () => draw.from(0, 30)) }
 }
 

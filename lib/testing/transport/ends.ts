@@ -48,12 +48,12 @@ export function socketOptions({ maxPayload = 2 * MiB, clock = new HeldClock() as
   return { platform: { clock, crc32: (bytes, start = 0) => crc32(bytes, start) }, maxPayload }
 }
 
-/** A frame with this number and payload. */
+/** Returns a frame with this number and payload. */
 export function frameOf(seq: number, ...payload: Uint8Array[]): Frame {
   return { version: 1, flags: 0, event: 4, seq, app: 1, instance: 7, payload }
 }
 
-/** `length` bytes that differ by `seed`. */
+/** Returns `length` bytes that depend on `seed`. */
 export function bytesOf(length: number, seed = 0): Uint8Array {
   return Uint8Array.from({ length }, (_, at) => (at * 31 + seed * 17 + (at >> 8)) & 0xff)
 }
@@ -73,28 +73,28 @@ export class EventRecorder implements SocketEvents {
 
   frame(frame: Frame): void {
     this.frames.push(frame)
-    this.#tell('frame')
+    this.#record('frame')
     this.onFrame(frame)
   }
 
   begun(payloadBytes: number): void {
     this.begunBytes.push(payloadBytes)
-    this.#tell('begun')
+    this.#record('begun')
   }
 
   fault(why: OspError): void {
     this.faults.push(why)
-    this.#tell('fault')
+    this.#record('fault')
   }
 
   drained(): void {
-    this.#tell('drained')
+    this.#record('drained')
     this.onDrained()
   }
 
   closed(why?: OspError): void {
     this.ends.push(why)
-    this.#tell('closed')
+    this.#record('closed')
   }
 
   get seqs(): number[] {
@@ -102,7 +102,7 @@ export class EventRecorder implements SocketEvents {
   }
 
   count(event: keyof SocketEvents): number {
-    return this.order.filter((told) => told === event).length
+    return this.order.filter((each) => each === event).length
   }
 
   /** Resolves when `event` has occurred `count` times. */
@@ -110,7 +110,7 @@ export class EventRecorder implements SocketEvents {
     while (this.count(event) < count) await new Promise<void>((resolve) => this.#waiting.push(resolve))
   }
 
-  #tell(event: keyof SocketEvents): void {
+  #record(event: keyof SocketEvents): void {
     this.order.push(event)
     for (const wake of this.#waiting.splice(0)) wake()
   }
@@ -156,7 +156,7 @@ export async function aWhile(open: () => TransportFactory): Promise<void> {
   const { near, far, nearEvents, farEvents } = ends
   farEvents.onFrame = (frame) => far.send(frame)
   ends.start()
-  for (let seq = 1; seq <= 20; seq++) {
+  for (const seq of upTo(20)) {
     near.send(frameOf(seq))
     await nearEvents.times('frame', seq)
   }
