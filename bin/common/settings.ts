@@ -28,17 +28,17 @@ export type Settings = Readonly<Record<string, Setting<unknown>>>
 export type Values<S extends Settings> = { readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never }
 
 /** A kind of values. */
-export type Kind<T> = Pick<Setting<T>, 'schema' | 'takes' | 'fault' | 'placeholder' | 'isSecret'>
+export type ValueKind<T> = Pick<Setting<T>, 'schema' | 'takes' | 'fault' | 'placeholder' | 'isSecret'>
 
 type Wording = Pick<Setting<unknown>, 'describe' | 'unset' | 'alias'>
 
 /** Returns a setting with a default. */
-export function setting<T>(kind: Kind<T>, fallback: string | boolean, wording: Wording): Setting<T> {
+export function setting<T>(kind: ValueKind<T>, fallback: string | boolean, wording: Wording): Setting<T> {
   return { ...kind, fallback, ...wording }
 }
 
 /** Returns a setting that can be absent. */
-export function optionalSetting<T>(kind: Kind<T>, wording: Wording): Setting<T | undefined> {
+export function optionalSetting<T>(kind: ValueKind<T>, wording: Wording): Setting<T | undefined> {
   return { ...kind, schema: kind.schema.optional(), ...wording }
 }
 
@@ -59,7 +59,7 @@ const words = new Map([
   ...['0', 'false', 'no', 'off'].map((word) => [word, false] as const),
 ])
 
-const onOff: Kind<boolean> = {
+const onOff: ValueKind<boolean> = {
   schema: z.union([z.boolean(), read((text) => words.get(text.toLowerCase()))]),
   takes: 'true or false',
 }
@@ -67,44 +67,44 @@ const onOff: Kind<boolean> = {
 /** Does not use `min`, which reads `length` of values of other types and can throw. */
 const filled = z.string().refine((value) => value !== '')
 
-export const text: Kind<string> = { schema: filled, takes: 'a text that is not empty', placeholder: 'TEXT' }
+export const text: ValueKind<string> = { schema: filled, takes: 'a text that is not empty', placeholder: 'TEXT' }
 
-export const path: Kind<string> = { schema: filled, takes: 'a path', placeholder: 'PATH' }
+export const path: ValueKind<string> = { schema: filled, takes: 'a path', placeholder: 'PATH' }
 
-export const pem: Kind<string> = { ...path, takes: 'the path of a PEM file', placeholder: 'FILE' }
+export const pem: ValueKind<string> = { ...path, takes: 'the path of a PEM file', placeholder: 'FILE' }
 
-export const fingerprint: Kind<string> = {
+export const fingerprint: ValueKind<string> = {
   schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
   takes: 'a fingerprint as printed by ospd at its start: SHA256: and 43 characters',
   placeholder: 'SHA256:…',
   isSecret: true,
 }
 
-export const count: Kind<number> = {
+export const count: ValueKind<number> = {
   schema: read((text) => (/^[1-9]\d{0,8}$/u.test(text) ? Number(text) : undefined)),
   takes: 'a whole number of at least 1',
   placeholder: 'N',
 }
 
-export const port: Kind<number> = {
+export const port: ValueKind<number> = {
   schema: read((text) => (/^\d{1,5}$/u.test(text) && Number(text) < 65_536 ? Number(text) : undefined)),
   takes: 'a port from 0 to 65535; 0 selects a free port',
   placeholder: 'PORT',
 }
 
-export const size: Kind<number> = {
+export const size: ValueKind<number> = {
   schema: read((text) => parseSize(text) || undefined),
   takes: 'a size above 0 such as 500k, 10M or 2G',
   placeholder: 'SIZE',
 }
 
-export const duration: Kind<number> = {
+export const duration: ValueKind<number> = {
   schema: read(parseDuration),
   takes: 'a duration such as 500ms, 30s, 5m or 7d',
   placeholder: 'TIME',
 }
 
-export function choice<const T extends string>(...choices: readonly [T, ...T[]]): Kind<T> {
+export function choice<const T extends string>(...choices: readonly [T, ...T[]]): ValueKind<T> {
   return {
     schema: z.enum(choices),
     takes: choices.length === 1 ? choices[0] : `one of ${choices.join(', ')}`,
@@ -122,7 +122,7 @@ export interface ServerAddress {
 }
 
 /** Accepts `HOST:PORT`, `HOST` or `[IPv6 address]:PORT`. An IPv6 address can have a zone: `[fe80::1%eth0]:6682`. */
-export function serverAddress(defaultPort: number): Kind<ServerAddress> {
+export function serverAddress(defaultPort: number): ValueKind<ServerAddress> {
   return {
     schema: read((text) => {
       const [, bracketed, plain, port = String(defaultPort)] =

@@ -4,7 +4,6 @@ import {
   count,
   duration,
   jsonSetting,
-  type Kind,
   optionalSetting,
   path,
   pem,
@@ -14,6 +13,7 @@ import {
   size,
   switched,
   text,
+  type ValueKind,
   type Values,
 } from '../common/settings.ts'
 
@@ -83,7 +83,7 @@ function limitSetting(name: string, limit: Limit): Setting<number | undefined> {
   const range = isBounded
     ? `from ${inUnits(least, units)} to ${inUnits(most, units)}`
     : `of at least ${inUnits(least, units)}`
-  const ranged: Kind<number> = {
+  const ranged: ValueKind<number> = {
     ...kind,
     schema: kind.schema.refine((value) => value >= least && value <= most),
     takes: `${noun} ${range}${examples}`,

@@ -14,7 +14,7 @@ interface Secured {
   who(own: { readonly cert: string; readonly key: string }): ReturnType<typeof run>
 }
 
-/** A daemon that asks for certificates of the root's. */
+/** Starts a daemon that requests certificates of the root. */
 async function withDaemon(users: readonly string[], use: (secured: Secured) => Promise<void>): Promise<void> {
   await using at = await place()
   const data = join(at.path, 'data')
@@ -37,7 +37,7 @@ async function withDaemon(users: readonly string[], use: (secured: Secured) => P
 const alice = root.issue({ names: ['alice'] })
 
 spec('a certificate of a client', (it) => {
-  it('lets in under its name, where there is no list of users', () =>
+  it('permits logins under its name if there is no list of users', () =>
     withDaemon([], async ({ who }) => {
       assert.equal((await who(alice)).code, 0)
     }))
@@ -59,7 +59,7 @@ spec('a certificate of a client', (it) => {
       /it is not signed by the authority that this/u,
     ],
   ] as const) {
-    it(`that ${what} lets nobody in, and both sides are told why`, () =>
+    it(`that ${what} permits no login, and both sides report the reason`, () =>
       withDaemon([], async ({ who, server }) => {
         const { code, stderr } = await who(own)
         assert.equal(code, 4)
@@ -74,7 +74,7 @@ spec('a certificate of ospd serve', (it) => {
     ['has expired', '20200101000000Z', 'expires=2020-01-01T00:00:00\\.000Z text="the certificate has expired'],
     ['expires soon', inDays(3), 'expires=\\S+ text="the certificate expires within 3 days'],
   ] as const) {
-    it(`that ${what} is warned of when the daemon starts, and at SIGHUP`, async () => {
+    it(`that ${what} causes a warning when the daemon starts, and at SIGHUP`, async () => {
       await using at = await place()
       const { cert, key } = root.issue({ notAfter })
       await at.write('cert', cert)
@@ -88,14 +88,14 @@ spec('a certificate of ospd serve', (it) => {
     })
   }
 
-  it('that was made for a daemon of its own is not', async () => {
+  it('that the daemon created causes no warning', async () => {
     await using at = await place()
     await using server = await daemon(at.path, ['--tls', 'auto'])
     assert.doesNotMatch(server.stderr, /tls-expiring/u)
   })
 })
 
-/** As a certificate has it. */
+/** Returns the time in the format of certificates. */
 function inDays(days: number): string {
   const text = new Date(Date.now() + days * 86_400_000 - 60_000).toISOString()
   return `${text.replace(/[-:T]/gu, '').slice(0, 14)}Z`

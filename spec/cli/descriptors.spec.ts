@@ -9,7 +9,7 @@ import { spec } from '../support/spec.ts'
 const canLimit = spawnSync('prlimit', ['--nofile=256', 'true']).status === 0
 const limited = (descriptors: number) => ({ under: ['prlimit', `--nofile=${descriptors}`] })
 
-spec('a program that may have few files open', (it) => {
+spec('a program with few file descriptors', (it) => {
   if (!canLimit) return it.skip('says so', 'this system has no prlimit')
 
   for (const [program, line] of [
@@ -17,7 +17,7 @@ spec('a program that may have few files open', (it) => {
     ['ospd', ['status']],
     ['osp', ['who', '--server', '127.0.0.1:1']],
   ] as const) {
-    it(`says what it needs and exits with 1, without a stack trace: ${program} ${line[0]}`, async () => {
+    it(`states its requirement and exits with 1, without a stack trace: ${program} ${line[0]}`, async () => {
       for (const descriptors of [40, 110]) {
         const { code, stdout, stderr } = await run(program, line, limited(descriptors))
         const text = `${program}: this process can open ${descriptors} files and needs at least 128; raise the limit (ulimit -n 1024)\n`
@@ -30,7 +30,7 @@ spec('a program that may have few files open', (it) => {
 spec('ospd serve', (it) => {
   if (!canLimit) return it.skip('takes as many links as it may', 'this system has no prlimit')
 
-  it('takes no more links than it has file descriptors for, says so, and tells those beyond why', async () => {
+  it('accepts only as many links as its file descriptors permit, and reports the reason to the rejected ones', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'), [], limited(128))
     assert.match(server.stderr, /few-descriptors descriptors=128 links=32 uploads=16/u)
@@ -42,7 +42,7 @@ spec('ospd serve', (it) => {
     for (const client of clients) await client.close()
   })
 
-  it('logs once that no file descriptor is left, and once that there are some again', async () => {
+  it('logs once when no file descriptor is left, and once when some are available again', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'))
     const limit = (soft: number) => spawnSync('prlimit', ['--pid', `${server.child.pid}`, `--nofile=${soft}:`])

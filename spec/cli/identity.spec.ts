@@ -7,7 +7,7 @@ import { idOf } from '../support/messageClient.ts'
 import { type Greeting, RawClient } from '../support/rawClient.ts'
 import { spec } from '../support/spec.ts'
 
-/** Does something to a user of a data directory; resolves with what is printed, the token where there is one. */
+/** Changes a user of a data directory. Resolves with the output, such as the token. */
 async function user(data: string, verb: string, name: string): Promise<string> {
   const { code, stdout, stderr } = await run('ospd', ['user', verb, name, '--data', data])
   assert.equal(code, 0, stderr)
@@ -26,7 +26,7 @@ async function letIn(server: Daemon, greeting: Greeting): Promise<RawClient> {
   return client
 }
 
-/** Resolves with the sentence that tells why. */
+/** Resolves with the printed reason. */
 async function refused(server: Daemon, greeting: Greeting, code: 'unauthorized' | 'internal' = 'unauthorized') {
   const client = await greeted(server, greeting)
   const { text } = await client.refused('HelloNack', code)
@@ -86,7 +86,7 @@ spec('ospd serve with users', (it) => {
     await (await letIn(server, { user: 'alice', token })).vanish()
   })
 
-  it('takes no message for somebody who is no user, and says for whom', async () => {
+  it('rejects a message to an unknown user, and names that user', async () => {
     await using at = await place()
     const token = await user(at.path, 'add', 'alice')
     await user(at.path, 'add', 'bob')
@@ -120,7 +120,7 @@ spec('ospd serve with users', (it) => {
     await server.printed(/ error request-failed .*logins are not possible: .*users\.json is not a list of users/u)
   })
 
-  it('whose list is gone lets nobody in', async () => {
+  it('whose list is missing accepts no login', async () => {
     await using at = await place()
     const token = await user(at.path, 'add', 'alice')
     await using server = await daemon(at.path)
@@ -130,7 +130,7 @@ spec('ospd serve with users', (it) => {
   })
 })
 
-spec('ospd serve where other machines come', (it) => {
+spec('ospd serve on an address that other machines can reach', (it) => {
   const serve = (data: string, ...flags: string[]) => [
     'serve',
     '--host',
@@ -166,7 +166,7 @@ spec('ospd serve where other machines come', (it) => {
     )
   })
 
-  it('starts when it is told that this is meant, and warns', async () => {
+  it('starts with --insecure, and warns', async () => {
     await using at = await place()
     await using first = start('ospd', serve(join(at.path, 'a'), '--insecure'))
     await first.printed(/ready on 0\.0\.0\.0/u)
@@ -180,7 +180,7 @@ spec('ospd serve where other machines come', (it) => {
     )
   })
 
-  it('needs no such thing on this machine alone', async () => {
+  it('requires none of this on a loopback address', async () => {
     await using at = await place()
     await using running = start('ospd', ['serve', '--host', 'localhost', '--port', '0', '--data', at.path])
     await running.printed(/ready on/u)

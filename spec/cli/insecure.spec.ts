@@ -5,12 +5,12 @@ import { type Running, startNode } from '../support/processes.ts'
 import { startSource } from '../support/sources.ts'
 import { spec } from '../support/spec.ts'
 
-/** An address that is no loopback one, of a network that has nothing but this machine in it. */
+/** An address other than loopback, in a network that contains only this machine. */
 const host = '203.0.113.1'
 const network = ['unshare', '-rn', 'sh', '-c', `ip link set lo up && ip addr add ${host}/32 dev lo && exec "$0" "$@"`]
 const networks = spawnSync(network[0] ?? '', [...network.slice(1), 'true']).status === 0
 
-/** A server in such a network, which seems to be another machine to whoever connects. */
+/** A server in such a network, which clients take for another machine. */
 async function faraway(insecure = '') {
   const at = await place()
   const server = startSource('spec/support/remoteServer.ts', [host, insecure], { under: network })
@@ -50,13 +50,13 @@ spec('osp with a token and a server on another machine', (it) => {
     assert.ok(!stderr.includes('marked'))
   })
 
-  it('sends it with --insecure, where the server takes it', async () => {
+  it('sends it with --insecure if the server accepts it', async () => {
     await using far = await faraway('insecure')
     assert.deepEqual(await far.who(['--insecure'], env), { code: 0, stderr: '' })
     assert.equal((await far.who([], { ...env, OSP_INSECURE: 'true' })).code, 0)
   })
 
-  it('is told by a server that does not take it', async () => {
+  it('reports that the server does not accept it', async () => {
     await using far = await faraway()
     const { code, stderr } = await far.who(['--insecure'], env)
     assert.equal(code, 4)

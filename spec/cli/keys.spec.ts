@@ -7,7 +7,7 @@ import { startCommand } from '../support/processes.ts'
 import { spec } from '../support/spec.ts'
 import { commandLine, ctrlC, startOnTerminal, terminals } from '../support/terminal.ts'
 
-/** A file that is being sent on a terminal, slowly. */
+/** Sends a file slowly on a terminal. */
 async function sending() {
   const at = await place()
   const server = await daemon(join(at.path, 'data'))

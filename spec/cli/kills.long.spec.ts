@@ -98,7 +98,7 @@ const send = (paths: readonly string[], port: number, state: string) =>
 
 const digestOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
-/** Who is killed, each at a random place of what is sent; in a random order. */
+/** The processes to kill, in random order, each at a random number of sent bytes. */
 function drawKills(): { victim: 'server' | 'client'; atBytes: number }[] {
   const victims: ('server' | 'client')[] = ['server', 'server', 'server', 'client', 'client']
   const share = allBytes / victims.length
@@ -109,7 +109,7 @@ function drawKills(): { victim: 'server' | 'client'; atBytes: number }[] {
 }
 
 spec('five files of 64 MiB at once', (it) => {
-  it('are stored whole, though the server is killed three times and the client twice', async () => {
+  it('are stored correctly although the server is killed three times and the client twice', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'ospd-kills-'))
     const data = join(directory, 'data')
     const kills = drawKills()

@@ -10,11 +10,11 @@ import { escapeCode, terminals } from '../support/terminal.ts'
 
 const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`
 
-/** What stands behind the times. */
+/** Returns the text after each time. */
 const withoutTimes = (stdout: string) => stdout.replace(new RegExp(`^${time} `, 'gmu'), '')
 
 spec('osp listen', (it) => {
-  it('prints what waited, then what comes, and ends after as many as it was told', async () => {
+  it('prints waiting messages, then new ones, and ends after --count', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
     await alice.send(['bob'], 'one')
@@ -27,11 +27,11 @@ spec('osp listen', (it) => {
     assert.equal(listen.stderr, '')
   })
 
-  it('has acknowledged what it has printed, and not what comes behind its count', async () => {
+  it('acknowledges the printed messages, and none after --count', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
     for (const text of ['one', 'two', 'three', 'four']) await alice.send(['bob'], text)
-    // Another state directory remembers nothing: what is printed twice was not acknowledged.
+    // A new state directory has no receipts: a message that is printed twice was not acknowledged.
     const printed = []
     for (const place of ['a', 'b']) {
       printed.push(await chat.osp('bob', ['listen', '--count', '2', '--state', `${chat.at.path}/${place}`]))
@@ -45,7 +45,7 @@ spec('osp listen', (it) => {
     )
   })
 
-  it('tells times as the clocks here do', async () => {
+  it('prints local times', async () => {
     await using chat = await messagingBench()
     await (await chat.client('alice')).send(['bob'], 'hi')
     await using listen = chat.begin('bob', ['listen', '--count', '1'], { TZ: 'Asia/Kolkata' })
@@ -55,7 +55,7 @@ spec('osp listen', (it) => {
     assert.ok(Math.abs(Date.parse(said) - Date.now()) < 60_000, said)
   })
 
-  it('prints nothing raw that could steer a terminal', async () => {
+  it('escapes control characters', async () => {
     await using chat = await messagingBench()
     const nasty = `a${escapeCode}[2Jb\r\nc\u0007\u009B31md\u202Ee\u007F`
     const alice = await chat.client('alice')
@@ -74,7 +74,7 @@ spec('osp listen', (it) => {
     assert.equal(published(stdout, listenEvents).at(-1)?.text, nasty)
   })
 
-  it('tells in JSON all that there is to know', async () => {
+  it('prints all fields as JSON', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
     const id = Uint8Array.from({ length: 16 }, (_, at) => at * 16)
@@ -91,7 +91,7 @@ spec('osp listen', (it) => {
     assert.equal(more.length, 0)
   })
 
-  it('says that it cannot keep anything, and takes no message then', async () => {
+  it('reports a state directory that it cannot use, and receives no message', async () => {
     await using chat = await messagingBench()
     await chat.at.write('file', '')
     await (await chat.client('alice')).send(['bob'], 'hi')
@@ -100,7 +100,7 @@ spec('osp listen', (it) => {
     assert.match(stderr, /^osp: --state .* is a file, not a directory; specify a directory$/mu)
   })
 
-  it('acknowledges no message that it cannot note, and says so', async () => {
+  it('acknowledges no message that it cannot record, and says so', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
     await alice.send(['bob'], 'one')
@@ -117,7 +117,7 @@ spec('osp listen', (it) => {
     assert.equal(withoutTimes(next.stdout).replace('(again?) ', ''), 'alice two\n')
   })
 
-  it('takes no operand, and no count of nothing', async () => {
+  it('takes no operand, and no count of 0', async () => {
     const { code, stderr } = await run('osp', ['listen', 'bob'])
     assert.equal(code, 2)
     assert.match(stderr, /^osp: listen takes no operand bob$/mu)
@@ -129,7 +129,7 @@ spec('osp listen', (it) => {
 })
 
 spec('osp listen ends', (it) => {
-  it('by Ctrl-C with exit code 130', async () => {
+  it('at Ctrl-C with exit code 130', async () => {
     await using chat = await messagingBench()
     await using listen = chat.begin('bob', ['listen'])
     await chat.isOnline('bob')
@@ -139,7 +139,7 @@ spec('osp listen ends', (it) => {
     await chat.isOnline('bob', false)
   })
 
-  it('when another program of the user listens, which it says', async () => {
+  it('when another program of the user listens, and says so', async () => {
     await using chat = await messagingBench()
     await using first = chat.begin('bob', ['listen'])
     await chat.isOnline('bob')
@@ -150,7 +150,7 @@ spec('osp listen ends', (it) => {
     await second.printed(/alice hi/u)
   })
 
-  it('when nobody reads it any more, and leaves what was not printed to the next one', async () => {
+  it('when its output has no reader, and leaves unprinted messages to the next one', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
     await using listen = chat.begin('bob', ['listen'])
@@ -165,7 +165,7 @@ spec('osp listen ends', (it) => {
     assert.match(withoutTimes(stdout), /^alice \(again\?\) two\nalice (?:\(again\?\) )?three\n$/u)
   })
 
-  it('where there is no server for too long, with exit code 3', async () => {
+  it('when there is no server for too long, with exit code 3', async () => {
     await using chat = await messagingBench()
     await chat.server.server.close()
     const { code, stderr } = await chat.osp('bob', ['listen', '--retry-for', '300ms'])

@@ -10,7 +10,7 @@ import { type Daemon, daemon, events, place, start } from '../support/commands.t
 import { type MessagingBench, messagingBench } from '../support/messagingBench.ts'
 import { spec } from '../support/spec.ts'
 
-/** The lines that were printed, each as its text, with `(again?)` where that stands before it. */
+/** Returns the texts of the printed lines, each with its `(again?)`. */
 const said = (stdout: string) =>
   stdout
     .split('\n')
@@ -21,10 +21,10 @@ async function sendAll(alice: Client, texts: readonly string[]): Promise<void> {
   await Promise.all(texts.map((text) => alice.send(['bob'], text)))
 }
 
-/** More than a pipe holds. */
+/** More bytes than a pipe can hold. */
 const manyTexts = Array.from({ length: 300 }, (_, at) => `${at} ${'x'.repeat(4_000)}`)
 
-/** Resolves when some messages, but not all, are acknowledged, and no more are for a while. */
+/** Resolves when some, but not all, messages are acknowledged, and no more for a while. */
 async function stuck({ mailboxes }: Storage): Promise<void> {
   for (let before = manyTexts.length; ; await pause(1_000)) {
     const [{ messages = 0 } = {}] = await mailboxes.levels()
@@ -33,7 +33,7 @@ async function stuck({ mailboxes }: Storage): Promise<void> {
   }
 }
 
-/** Prints what is left for bob, whose state may say that all of it was printed: `last` ends it. */
+/** Prints the remaining messages of bob, whose state may record all of them as printed: `last` ends it. */
 async function printRest(chat: MessagingBench, last: string): Promise<readonly string[]> {
   await using listen = chat.begin('bob', ['listen'])
   await listen.printed(new RegExp(`alice (?:\\(again\\?\\) )?${last}\n`, 'u'))
@@ -42,7 +42,7 @@ async function printRest(chat: MessagingBench, last: string): Promise<readonly s
 }
 
 spec('osp listen that is killed', (it) => {
-  it('prints every message all the same, and marks what it perhaps prints twice', async () => {
+  it('prints every message, and marks messages that it may print twice', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
     const texts = Array.from({ length: 400 }, (_, at) => `message ${at}`)
@@ -62,13 +62,13 @@ spec('osp listen that is killed', (it) => {
     assert.equal(new Set(fresh).size, fresh.length, 'a message was printed twice without a mark')
     const all = printed.map((text) => text.replace('(again?) ', ''))
     assert.deepEqual(new Set(all), new Set([...texts, 'last']))
-    // Of each listener at most the one message that it was about to note.
+    // For each listener at most the one message that it was about to record.
     assert.ok(all.length <= texts.length + 1 + 4, `${all.length} lines for ${texts.length + 1} messages`)
   })
 })
 
-spec('osp listen whose output nobody takes', (it) => {
-  it('waits, takes no more messages than it can print, and loses none', async () => {
+spec('osp listen whose output is not read', (it) => {
+  it('waits, receives only the messages that it can print, and loses none', async () => {
     const storage = memory()
     await using chat = await messagingBench({ storage })
     const alice = await chat.client('alice')
@@ -85,7 +85,7 @@ spec('osp listen whose output nobody takes', (it) => {
 })
 
 spec('osp listen that is interrupted', (it) => {
-  it('ends also where nobody takes its output', async () => {
+  it('ends also if its output has no reader', async () => {
     const storage = memory()
     await using chat = await messagingBench({ storage })
     const alice = await chat.client('alice')
@@ -103,7 +103,7 @@ spec('osp listen that is interrupted', (it) => {
 spec('osp listen whose server goes away', (it) => {
   const aliceAt = ({ port }: Daemon) => connect({ to: tcp({ port }), user: 'alice' })
 
-  it('says so once, comes back by itself, and prints on', async () => {
+  it('reports that once, reconnects, and continues to print', async () => {
     await using at = await place()
     const data = join(at.path, 'data')
     await using first = await daemon(data)
@@ -125,7 +125,7 @@ spec('osp listen whose server goes away', (it) => {
     assert.equal(listen.stderr.split('\n').length, 3)
   })
 
-  it('marks what waited while the server was restarted, since that does not know any more how often it was sent', async () => {
+  it('marks messages that waited during a restart of the server, which no longer knows how often it sent them', async () => {
     await using at = await place()
     const data = join(at.path, 'data')
     await using first = await daemon(data)

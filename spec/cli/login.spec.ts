@@ -12,7 +12,7 @@ import { tokenServer } from '../support/tokenServer.ts'
 import { turns } from '../support/turns.ts'
 
 spec('osp login', (it) => {
-  it('keeps the token of stdin for its owner alone once the server has let it in, and says so in one line', async () => {
+  it('stores the token from stdin privately after the server has accepted it, and reports that in one line', async () => {
     await using at = await tokenServer()
     const { code, stdout, stderr } = await at.osp(['login'], { input: 'osp_alices\nmore' })
     assert.deepEqual([code, stdout, stderr], [0, `logged in to ${at.its.address} as alice\n`, ''])
@@ -21,7 +21,7 @@ spec('osp login', (it) => {
     assert.equal(at.its.server.status().links, 0)
   })
 
-  it('is what the other commands come in by, until osp logout', async () => {
+  it('stores the token that other commands use until osp logout', async () => {
     await using at = await tokenServer()
     await at.osp(['login'], { input: 'osp_alices' })
     assert.equal((await at.osp(['who'])).code, 0)
@@ -31,7 +31,7 @@ spec('osp login', (it) => {
     assert.match((await at.osp(['logout'])).stderr, /^osp: no token of alice for .* is stored$/mu)
   })
 
-  it('that the server refuses exits with 4, and what was kept before stays', async () => {
+  it('that the server rejects exits with 4, and keeps the previous token', async () => {
     await using at = await tokenServer()
     await at.osp(['login'], { input: 'osp_alices' })
     const { code, stdout, stderr } = await at.osp(['login'], { input: 'osp_wrong' })
@@ -40,7 +40,7 @@ spec('osp login', (it) => {
     assert.equal(await readFile(at.kept, 'utf8'), 'osp_alices\nlocal\n')
   })
 
-  it('without a server exits with 3, and keeps nothing', async () => {
+  it('without a server exits with 3, and stores nothing', async () => {
     await using at = await tokenServer()
     await at.its.server.close()
     const { code } = await at.osp(['login', '--retry-for', '0'], { input: 'osp_alices' })
@@ -57,7 +57,7 @@ spec('osp login', (it) => {
     assert.match((await at.osp(['who', '--user', 'bob'])).stderr, /this server wants a token/u)
   })
 
-  it('tells in JSON', async () => {
+  it('prints its events as JSON', async () => {
     await using at = await tokenServer()
     const login = await at.osp(['login', '--json'], { input: 'osp_alices' })
     assert.deepEqual(published(login.stdout, loginEvents).at(-1), {
@@ -81,7 +81,7 @@ spec('osp login', (it) => {
     ['an endless line', 'marked'.repeat(10_000), /more than 1024 bytes/u],
   ]
   for (const [what, input, message] of wrong) {
-    it(`does not take ${what} for a token, and does not repeat it`, async () => {
+    it(`does not accept ${what} as a token, and does not repeat it`, async () => {
       await using at = await tokenServer()
       const { code, stdout, stderr } = await at.osp(['login'], { input })
       assert.equal(code, 2)
@@ -100,7 +100,7 @@ spec('osp login', (it) => {
     })
   }
 
-  it('is left by Ctrl-C while it waits for stdin, with 130', async () => {
+  it('exits with 130 at Ctrl-C while it reads stdin', async () => {
     if (process.platform !== 'linux') return
     await using at = await tokenServer()
     await using login = at.begin(['login'])
@@ -129,7 +129,7 @@ spec('osp login', (it) => {
     assert.deepEqual([other.code, other.stderr.includes(`presents the key ${fingerprint}, not SHA256:AAA`)], [4, true])
     assert.doesNotMatch(`${unknown.stderr}${other.stderr}`, /not kept/u)
     assert.deepEqual((await login('--fingerprint', fingerprint)).stderr, '')
-    // Lines that a person has edited count here too.
+    // Edited lines count as well.
     const list = join(at.path, 'state', 'known_servers')
     await writeFile(list, `# mine\n \t${(await readFile(list, 'utf8')).replace(/ (?=SHA256)/u, '\t ')}`)
     assert.equal((await login()).code, 0)
@@ -137,7 +137,7 @@ spec('osp login', (it) => {
     assert.match(nameless.stderr, /^osp: no token was sent; tokens are stored for alice: specify --user alice$/mu)
   })
 
-  it('says where OSP_TOKEN goes before what it has kept', async () => {
+  it('reports that OSP_TOKEN overrides the stored token', async () => {
     await using at = await tokenServer()
     const { stderr } = await at.osp(['login'], { input: 'osp_alices', env: { OSP_TOKEN: 'osp_other' } })
     assert.equal(stderr, 'osp: OSP_TOKEN is set and overrides the stored token\n')
@@ -145,7 +145,7 @@ spec('osp login', (it) => {
 })
 
 spec('the token of a command', (it) => {
-  it('is that of --token-file before that of OSP_TOKEN before the kept one', async () => {
+  it('comes from --token-file, OSP_TOKEN or osp login, in this order', async () => {
     await using at = await tokenServer()
     await at.osp(['login'], { input: 'osp_alices' })
     await at.at.write('token', 'osp_file\n')
@@ -162,7 +162,7 @@ spec('the token of a command', (it) => {
     await comesIn('osp_file', [], { OSP_TOKEN_FILE: file, OSP_TOKEN: 'osp_variable' })
   })
 
-  it('is read from a pipe as well, once: it holds as long as the command runs', async () => {
+  it('can be read from a pipe, once for the whole command', async () => {
     if (process.platform === 'win32') return
     await using at = await tokenServer()
     const pipe = join(at.at.path, 'pipe')
@@ -174,7 +174,7 @@ spec('the token of a command', (it) => {
     await listen.printed(/"waiting"[\s\S]*"online"/u)
   })
 
-  it('is read anew for each link: a program that was away comes in by the one that was kept meanwhile', async () => {
+  it('is read again for each link, so that a new token takes effect', async () => {
     await using at = await tokenServer()
     await at.osp(['login'], { input: 'osp_alices' })
     await using listen = at.begin(['listen', '--json'])
@@ -187,7 +187,7 @@ spec('the token of a command', (it) => {
     await listen.printed(/"waiting"[\s\S]*"online"/u)
   })
 
-  it('that others can read is not used: the command says so, and exits with 4', async () => {
+  it('that other users can read is not used; the command says so, and exits with 4', async () => {
     await using at = await tokenServer()
     await at.osp(['login'], { input: 'osp_alices' })
     await chmod(at.kept, 0o640)
@@ -196,7 +196,7 @@ spec('the token of a command', (it) => {
     assert.match(stderr, /other users can read the token in .*: run chmod 600 \//u)
   })
 
-  it('that cannot be had is told with its place', async () => {
+  it('that cannot be read is reported with its path', async () => {
     await using at = await tokenServer()
     await at.at.write('empty', '')
     const empty = await at.osp(['who', '--token-file', join(at.at.path, 'empty')])
@@ -211,7 +211,7 @@ spec('the token of a command', (it) => {
     assert.deepEqual([odd.code, /OSP_TOKEN contains spaces/u.test(odd.stderr)], [4, true], odd.stderr)
   })
 
-  it('itself in the place of its file is a usage error that does not repeat it', async () => {
+  it('in place of its file is a usage error that does not repeat it', async () => {
     await using at = await tokenServer()
     const token = `osp_${'m'.repeat(43)}`
     const { code, stdout, stderr } = await at.osp(['who', '--token-file', token])

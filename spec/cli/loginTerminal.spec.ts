@@ -8,7 +8,7 @@ import { spec } from '../support/spec.ts'
 import { commandLine, ctrlC, startOnTerminal, terminals } from '../support/terminal.ts'
 import { tokenServer } from '../support/tokenServer.ts'
 
-/** `osp login` on a terminal that has asked. */
+/** `osp login` on a terminal, after the prompt. */
 async function asked() {
   const at = await tokenServer('osp_marked')
   const login = startOnTerminal('osp', ['login', ...at.flags])
@@ -27,7 +27,7 @@ async function asked() {
 spec('osp login on a terminal', (it) => {
   if (!terminals) return it.skip('asks', 'there is no script(1) to make a terminal')
 
-  it('asks for the token, and shows nothing of it', async () => {
+  it('prompts for the token without echoing it', async () => {
     await using on = await asked()
     on.type('osp_marked\r')
     assert.equal((await on.login.ended).code, 0)
@@ -36,7 +36,7 @@ spec('osp login on a terminal', (it) => {
     assert.equal(await readFile(on.at.kept, 'utf8'), 'osp_marked\nlocal\n')
   })
 
-  it('asks first whether a new server of TLS is the right one, and for no token where it is not', async () => {
+  it('asks to confirm a new TLS server first, and prompts for no token if it is not confirmed', async () => {
     await using at = await place()
     const data = join(at.path, 'data')
     const { stdout: token } = await run('ospd', ['user', 'add', 'alice', '--data', data])
@@ -61,7 +61,7 @@ spec('osp login on a terminal', (it) => {
     }
   })
 
-  it('asks for nothing where nothing listens, and exits with 3', async () => {
+  it('does not prompt if nothing listens, and exits with 3', async () => {
     await using at = await tokenServer()
     await at.its.server.close()
     await using login = startOnTerminal('osp', ['login', ...at.flags])
@@ -69,13 +69,13 @@ spec('osp login on a terminal', (it) => {
     assert.match(login.stdout, /^osp: cannot connect to \S+ nothing listens there[^?]*$/u)
   })
 
-  it('takes back what was typed wrongly', async () => {
+  it('deletes characters with Backspace and Ctrl-U', async () => {
     await using on = await asked()
     on.type('nonsense\u0015osp_mx\u007Farked\r')
     assert.equal((await on.login.ended).code, 0)
   })
 
-  it('is left by Ctrl-C with 130, and keeps nothing', async () => {
+  it('exits with 130 at Ctrl-C, and stores nothing', async () => {
     await using on = await asked()
     on.type('osp_marked')
     on.type(ctrlC)
@@ -85,7 +85,7 @@ spec('osp login on a terminal', (it) => {
     assert.equal(on.at.log.length, 0)
   })
 
-  it('leaves the terminal as it was, however it ends', async () => {
+  it('restores the terminal however it ends', async () => {
     await using at = await tokenServer('osp_marked')
     const shell = ['sh', '-c', `exec script -qefc "$0" /dev/null`]
     for (const [keys, code] of [

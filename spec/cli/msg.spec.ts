@@ -7,7 +7,7 @@ import { type MessagingBench, messagingBench } from '../support/messagingBench.t
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 
-/** The next messages of a user, `count` of them. */
+/** Resolves with the next `count` messages of a user. */
 async function received(chat: MessagingBench, user: string, count: number): Promise<readonly Message[]> {
   const messages: Message[] = []
   const client = await chat.client(user)
@@ -20,7 +20,7 @@ async function received(chat: MessagingBench, user: string, count: number): Prom
 }
 
 spec('osp msg', (it) => {
-  it('prints for each recipient whether a program of theirs listens, or the message waits', async () => {
+  it('prints for each recipient whether a program is listening or the message waits', async () => {
     await using chat = await messagingBench()
     const bob = await chat.client('bob')
     bob.receive(() => {})
@@ -31,7 +31,7 @@ spec('osp msg', (it) => {
     assert.deepEqual([message?.from, message?.text()], ['alice', 'hi'])
   })
 
-  it('says that no user of a name has come in yet: perhaps a text has no quotes', async () => {
+  it('reports a name that has never logged in: the text may lack quotes', async () => {
     await using chat = await messagingBench({ authenticator: rememberNames(loopbackOnly()) })
     await chat.client('bob').then((bob) => bob.online())
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'lunch', 'today?'])
@@ -42,12 +42,12 @@ spec('osp msg', (it) => {
     assert.deepEqual([sent?.recipient, sent?.status], ['lunch', 'unseen'])
   })
 
-  it('sends one message to somebody who is named twice', async () => {
+  it('sends one message to a recipient that is named twice', async () => {
     await using chat = await messagingBench()
     assert.equal((await chat.osp('alice', ['msg', 'bob', 'carol', 'bob', 'hi'])).stdout, 'bob stored\ncarol stored\n')
   })
 
-  it('takes a text as it is', async () => {
+  it('sends a text unchanged', async () => {
     await using chat = await messagingBench()
     const texts = ['help', 'completion', 'send', '3.10', '"q"', ' a\n丁😀\t', '']
     for (const text of texts) assert.equal((await chat.osp('alice', ['msg', 'bob', text])).code, 0, text)
@@ -59,7 +59,7 @@ spec('osp msg', (it) => {
     )
   })
 
-  it('sends what stands on stdin, byte by byte', async () => {
+  it('sends the content of stdin unchanged', async () => {
     await using chat = await messagingBench()
     const begun = chat.begin('alice', ['msg', 'bob', '-'])
     const content = Buffer.from(Array.from({ length: 65_536 }, (_, at) => at % 251))
@@ -69,7 +69,7 @@ spec('osp msg', (it) => {
     assert.ok(message && content.equals(message.content))
   })
 
-  it('refuses a message that is too long, before it sends it', async () => {
+  it('rejects a message that is too long before it sends it', async () => {
     await using chat = await messagingBench()
     for (const [text, input] of [
       ['-', 'x'.repeat(65_537)],
@@ -81,7 +81,7 @@ spec('osp msg', (it) => {
     }
   })
 
-  it('tells in JSON what has become of it', async () => {
+  it('prints the result as JSON', async () => {
     await using chat = await messagingBench()
     const { stdout } = await chat.osp('alice', ['msg', 'bob', 'carol', 'hi', '--json'])
     const [online, ...sent] = published(stdout, msgEvents)
@@ -100,12 +100,12 @@ spec('osp msg is used wrongly', (it) => {
     assert.match(stderr, message)
   }
 
-  it('without anything to send', () => usage([], /^osp: specify a RECIPIENT and a TEXT$/mu))
+  it('without operands', () => usage([], /^osp: specify a RECIPIENT and a TEXT$/mu))
 
   it('without a text', () =>
     usage(['bob'], /^osp: specify a TEXT after the RECIPIENT, or - to read the text from stdin$/mu))
 
-  it('with a recipient who cannot be one', () =>
+  it('with an invalid recipient', () =>
     usage(['bob', 'a/b', 'hi'], /^osp: RECIPIENT: the user name "a\/b" is not allowed/mu))
 
   it('with a flag that does not exist', () =>

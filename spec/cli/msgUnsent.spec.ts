@@ -8,8 +8,8 @@ import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
 
-spec('osp msg that is refused', (it) => {
-  it('by a full mailbox names its owner, sends nothing to anyone, and exits with 5', async () => {
+spec('osp msg that is rejected', (it) => {
+  it('by a full mailbox names its owner, sends to no recipient, and exits with 5', async () => {
     await using chat = await messagingBench({ limits: { mailboxMessages: 1, senderSharePercent: 100 } })
     await chat.osp('alice', ['msg', 'bob', 'one'])
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'carol', 'bob', 'two'])
@@ -29,7 +29,7 @@ spec('osp msg that is refused', (it) => {
     assert.equal((await chat.osp('alice', ['msg', 'carol', 'two'])).code, 0)
   })
 
-  it('by the share of one sender says so, and others still send', async () => {
+  it('by the share of one sender says so, and other users can still send', async () => {
     await using chat = await messagingBench({ limits: { mailboxMessages: 2 } })
     await chat.osp('alice', ['msg', 'bob', 'one'])
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'two'])
@@ -39,7 +39,7 @@ spec('osp msg that is refused', (it) => {
     assert.equal((await chat.osp('eve', ['msg', 'bob', 'two'])).code, 0)
   })
 
-  it('because nobody has such a name names them, and exits with 1', async () => {
+  it('because of unknown users names them, and exits with 1', async () => {
     const authenticate = async ({ user }: { user: string }) => ({ user })
     const knows = async (user: string) => user === 'bob'
     await using chat = await messagingBench({ authenticator: { authenticate, knows } })
@@ -53,7 +53,7 @@ spec('osp msg that is refused', (it) => {
     assert.match(two.stderr, /unknown user: dave, carol; enclose a text of several words in quotes$/mu)
   })
 
-  it('because it has too many recipients exits with 1', async () => {
+  it('because of too many recipients exits with 1', async () => {
     await using chat = await messagingBench()
     const names = Array.from({ length: 17 }, (_, at) => `user${at}`)
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', ...names, 'hi'])
@@ -62,7 +62,7 @@ spec('osp msg that is refused', (it) => {
     assert.equal((await chat.osp('alice', ['msg', ...names.slice(1), 'hi'])).code, 0)
   })
 
-  it('because its user is not let in exits with 4', async () => {
+  it('because its login is rejected exits with 4', async () => {
     const authenticate = async () => {
       throw new OspError('unauthorized', 'nobody comes in here')
     }
@@ -77,7 +77,7 @@ spec('osp msg that is refused', (it) => {
 })
 
 spec('osp msg without an answer', (it) => {
-  it('says that nothing was sent where there was no server, with exit code 3', async () => {
+  it('says that nothing was sent if there is no server, with exit code 3', async () => {
     await using chat = await messagingBench()
     await chat.server.server.close()
     const { code, stderr } = await chat.osp('alice', ['msg', 'bob', 'hi', '--retry-for', '300ms'])
@@ -103,7 +103,7 @@ spec('osp msg without an answer', (it) => {
     assert.match(begun.stderr, /^osp: the message was not sent: interrupted$/mu)
   })
 
-  it('that is interrupted while it reads its text exits with 130 too', async () => {
+  it('that is interrupted while it reads its text also exits with 130', async () => {
     await using chat = await messagingBench()
     await using begun = chat.begin('alice', ['msg', 'bob', '-'])
     await feed(begun, 'hi')
@@ -113,7 +113,7 @@ spec('osp msg without an answer', (it) => {
     assert.deepEqual([begun.stdout, begun.stderr], ['', 'osp: the message was not sent: interrupted\n'])
   })
 
-  it('that is interrupted on its way says that nobody knows what has become of it', async () => {
+  it('that is interrupted after sending says that the outcome is unknown', async () => {
     const storage = memory()
     const appending: (() => void)[] = []
     storage.mailboxes.append = () => new Promise((resolve) => appending.push(resolve))

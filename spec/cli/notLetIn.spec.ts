@@ -4,14 +4,14 @@ import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { type TokenServer, tokenServer } from '../support/tokenServer.ts'
 
-/** What osp says besides, for this server's alice. */
+/** Resolves with the advice of osp for alice on this server. */
 const advice = ({ flags: [, server, , state] }: TokenServer) =>
   `osp: no token was sent; if you have a token for this server, run osp login --server ${server} --user alice --state ${state}\n`
 
-spec('a command that a server lets in only with a token', (it) => {
+spec('a command for a server that requires a token', (it) => {
   const commands: readonly (readonly string[])[] = [['msg', 'bob', 'hi'], ['listen'], ['who'], ['who', '--watch']]
   for (const args of commands) {
-    it(`exits with 4 and says how to get in: osp ${args.join(' ')}`, async () => {
+    it(`exits with 4 and says how to log in: osp ${args.join(' ')}`, async () => {
       await using at = await tokenServer()
       const { code, stdout, stderr } = await at.osp(args)
       assert.deepEqual([code, stdout], [4, ''])
@@ -34,7 +34,7 @@ spec('a command that a server lets in only with a token', (it) => {
     )
   })
 
-  it('keeps what osp send was given, for the next one', async () => {
+  it('keeps the files of osp send for the next one', async () => {
     await using at = await tokenServer()
     await at.at.write('a.txt', 'content')
     const cwd = at.at.path
@@ -54,7 +54,7 @@ spec('a command that a server lets in only with a token', (it) => {
     assert.deepEqual([sent.code, /^[\da-f]{64} {2}.*a\.txt$/mu.test(sent.stdout)], [0, true], sent.stderr)
   })
 
-  it('is told of by osp cancel, which has noted it', async () => {
+  it('is reported by osp cancel, which records the cancellation', async () => {
     await using at = await tokenServer()
     await at.at.write('a.txt', 'content')
     await at.osp(['send', 'a.txt'], { cwd: at.at.path })
@@ -67,7 +67,7 @@ spec('a command that a server lets in only with a token', (it) => {
     assert.equal((await at.osp(['tasks'])).stdout, '')
   })
 
-  it('says which token was refused', async () => {
+  it('says which token was rejected', async () => {
     await using at = await tokenServer()
     await at.osp(['login'], { input: 'osp_alices' })
     at.tokens.set('alice', 'osp_next')

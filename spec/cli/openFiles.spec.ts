@@ -8,7 +8,7 @@ import { turns } from '../support/turns.ts'
 
 const count = 300
 
-/** Files below `directory` that a process has open, by their paths. */
+/** Returns the paths of the files below `directory` that a process has open. */
 function openBelow(directory: string, { child }: Running): string[] {
   const handles = `/proc/${child.pid}/fd`
   return readdirSync(handles).flatMap((handle) => {
@@ -31,7 +31,7 @@ spec('after many small files were sent', (it) => {
     for (let file = 0; file < count; file++) await at.write(`sources/${file}`, `file ${file}`)
     const data = join(at.path, 'data')
     await using server = await daemon(data)
-    // Its list stays open when the folder is sent, so that the client can be looked at before it ends.
+    // Its list stays open after the folder is sent, so that the spec can inspect the client before it ends.
     await using client = start(
       'osp',
       ['send', '-r', '--server', server.server, '--user', 'alice', '--files-from', '-'],

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { daemon, place, run } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
 
-/** The modes of everything below a directory, by path. */
+/** Returns the modes of all files below a directory, by path. */
 async function modes(directory: string): Promise<ReadonlyMap<string, string>> {
   const found = new Map<string, string>()
   for (const entry of ['.', ...(await readdir(directory, { recursive: true }))]) {
@@ -14,11 +14,11 @@ async function modes(directory: string): Promise<ReadonlyMap<string, string>> {
   return found
 }
 
-spec('what a daemon keeps', (it) => {
+spec('the files of a daemon', (it) => {
   if (process.platform === 'win32') return it.skip('is its own', 'Windows has lists of rights instead')
 
   for (const umask of ['000', '277']) {
-    it(`is private to its user and never executable, whatever the umask: ${umask}`, async () => {
+    it(`are private to its user and never executable, whatever the umask: ${umask}`, async () => {
       await using at = await place()
       const data = join(at.path, 'data')
       await writeFile(join(at.path, 'run.sh'), '#!/bin/sh\n', { mode: 0o755 })

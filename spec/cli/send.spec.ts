@@ -16,7 +16,7 @@ interface Bench {
   send(...args: readonly string[]): Promise<Outcome>
 }
 
-/** A proof with a folder to send from and a server to send to, as alice. */
+/** Defines a test with a folder to send from and a server to send to, as alice. */
 function withServer(prove: (bench: Bench) => Promise<void>): () => Promise<void> {
   return async () => {
     await using at = await place()
@@ -118,7 +118,7 @@ spec('osp send', (it) => {
     }),
   )
 
-  it('says under which name the server stored a file whose name was taken', async () => {
+  it('reports the name under which the server stored a file whose name was in use', async () => {
     await using at = await place()
     await using its = await served({ onConflict: 'rename' })
     const send = (...args: readonly string[]) =>
@@ -240,15 +240,14 @@ spec('osp send is used wrongly', (it) => {
     assert.match(stderr, message)
   }
 
-  it('with stdin that gets no name', () => usage(['-'], /specify a name on the server .* with --as/u))
+  it('with stdin but no name for it', () => usage(['-'], /specify a name on the server .* with --as/u))
 
-  it('with two files of one name, which it names', () =>
+  it('with two files of the same name', () =>
     usage(['a/x.bin', 'b', 'c/x.bin'], /^osp: a\/x\.bin and c\/x\.bin would both be "x\.bin" on the server/mu))
 
-  it('with one file twice, which it says', () =>
-    usage(['x', '', './x'], /^osp: \.\/x is specified twice; specify it once$/mu))
+  it('with the same file twice', () => usage(['x', '', './x'], /^osp: \.\/x is specified twice; specify it once$/mu))
 
-  it('with an empty path, which it shows in quotes', async () => {
+  it('with an empty path', async () => {
     await using at = await place()
     const { code, stderr } = await run('osp', ['send', '', '--state', at.path])
     assert.deepEqual([code, stderr], [1, 'osp: "": it does not exist; check the path\n'])
@@ -256,18 +255,17 @@ spec('osp send is used wrongly', (it) => {
 
   it('with one new name for two files', () => usage(['a', 'b', '--as', 'c'], /--as requires exactly one FILE/u))
 
-  it('with a name that cannot be one', () => usage(['a', '--as', '../c'], /the file name "\.\.\/c" is not allowed/u))
+  it('with an invalid name', () => usage(['a', '--as', '../c'], /the file name "\.\.\/c" is not allowed/u))
 
-  it('as a user that cannot be one', () =>
-    usage(['a', '--user', 'a/b'], /--user: the user name "a\/b" is not allowed/u))
+  it('as an invalid user', () => usage(['a', '--user', 'a/b'], /--user: the user name "a\/b" is not allowed/u))
 
-  it('to a place that is none', () =>
+  it('to an invalid address', () =>
     usage(
       ['a', '--server', 'host:port'],
       /--server cannot be "host:port": the port port is not a number; it takes HOST:PORT/u,
     ))
 
-  it('with a list that is not there', () =>
+  it('with a list that does not exist', () =>
     usage(
       ['--files-from', '/nowhere/list'],
       /--files-from \/nowhere\/list cannot be read: it does not exist; check the path$/mu,
@@ -288,7 +286,7 @@ spec('osp send of names that are not UTF-8', (it) => {
     stored(name: string): string | undefined
   }
 
-  /** A folder with such a file, and such a folder; beside the file another one, with U+FFFD in its name. */
+  /** Creates a folder with such a file, such a folder, and a file with U+FFFD in its name. */
   const withNames = (prove: (named: Named) => Promise<void>) => async () => {
     await using at = await place()
     const storage = memory()

@@ -6,7 +6,7 @@ import { daemon, events, place, run, start } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
 
 spec('ospd serve', (it) => {
-  it('says on stdout, and nowhere else, where it can be used', async () => {
+  it('prints its address on stdout only', async () => {
     await using at = await place()
     await using running = start('ospd', ['serve', '--port', '0', '--data', './d'], { cwd: at.path })
     await running.printed(/\n/u)
@@ -14,7 +14,7 @@ spec('ospd serve', (it) => {
     assert.equal(running.stderr, '')
   })
 
-  it('says so in JSON when asked to, and logs on stderr all the same', async () => {
+  it('prints its address as JSON with --json, and still logs on stderr', async () => {
     await using at = await place()
     await using running = start('ospd', ['serve', '--port=0', '--data', at.path, '--json'])
     await running.printed(/\n/u)
@@ -27,7 +27,7 @@ spec('ospd serve', (it) => {
   })
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    it(`ends cleanly by ${signal}`, async () => {
+    it(`shuts down cleanly at ${signal}`, async () => {
       await using at = await place()
       await using running = await daemon(at.path)
       running.child.kill(signal)
@@ -36,7 +36,7 @@ spec('ospd serve', (it) => {
     })
   }
 
-  it('refuses a directory that another daemon has, and names that one', async () => {
+  it('rejects a directory that another daemon uses, and names that daemon', async () => {
     await using at = await place()
     await using first = await daemon(at.path)
     const second = await run('ospd', ['serve', '--port', '0', '--data', at.path])
@@ -45,7 +45,7 @@ spec('ospd serve', (it) => {
     assert.match(second.stderr, new RegExp(`in use by process ${first.child.pid}\\b`, 'u'))
   })
 
-  it('says that its port is taken', async () => {
+  it('reports a port that is in use', async () => {
     await using at = await place()
     await using first = await daemon(join(at.path, 'a'))
     const second = await run('ospd', ['serve', '--port', `${first.port}`, '--data', join(at.path, 'b')])
@@ -56,7 +56,7 @@ spec('ospd serve', (it) => {
     )
   })
 
-  it('keeps a finished file as a plain file, and logs it', async () => {
+  it('stores a file as a regular file, and logs it', async () => {
     await using at = await place()
     await using running = await daemon(join(at.path, 'data'))
     await at.write('文 1.txt', 'hello')
@@ -68,7 +68,7 @@ spec('ospd serve', (it) => {
     )
   })
 
-  it('that is quiet logs no such thing', async () => {
+  it('does not log it with --quiet', async () => {
     await using at = await place()
     await using running = await daemon(join(at.path, 'data'), ['--quiet'])
     await at.write('a.txt', 'hello')
@@ -77,7 +77,7 @@ spec('ospd serve', (it) => {
     assert.equal(running.stderr, '')
   })
 
-  it('takes no file that is larger than it was told, and says how large one may be', async () => {
+  it('rejects a file larger than --max-file-size, and states the maximum', async () => {
     await using at = await place()
     await using running = await daemon(join(at.path, 'data'), ['--max-file-size', '1k', '--quota', '6k'])
     await at.write('a', 'x'.repeat(1_024))
@@ -90,14 +90,14 @@ spec('ospd serve', (it) => {
     assert.match(stderr, /this server takes files of at most 1024 bytes/u)
   })
 
-  it('that is told an age that makes no sense names it, and does not start', async () => {
+  it('does not start with an invalid --upload-age, and names the flag', async () => {
     await using at = await place()
     const { code, stderr } = await run('ospd', ['serve', '--upload-age', '0', '--data', at.path])
     assert.equal(code, 2)
     assert.match(stderr, /--upload-age cannot be "0": it takes a duration of at least 1s/u)
   })
 
-  it('does with a second file of the same name what it was told', async () => {
+  it('handles a second file of the same name by --on-conflict', async () => {
     await using at = await place()
     await using running = await daemon(join(at.path, 'data'), ['--on-conflict', 'rename'])
     const send = ['send', 'a.txt', '--server', running.server, '--user', 'alice', '--json']

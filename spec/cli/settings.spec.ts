@@ -4,7 +4,7 @@ import { type Place, place, run, start } from '../support/commands.ts'
 import { root } from '../support/source.ts'
 import { spec } from '../support/spec.ts'
 
-/** The data directory that a daemon with these settings says to use. */
+/** Resolves with the data directory that a daemon with these settings prints. */
 async function dataOf(at: Place, flags: readonly string[], env: NodeJS.ProcessEnv): Promise<string | undefined> {
   await using running = start('ospd', ['serve', '--port', '0', ...flags], { cwd: at.path, env })
   const [, data] = await running.printed(/data in (.*)\n/u)
@@ -19,7 +19,7 @@ async function refused(args: readonly string[], env: NodeJS.ProcessEnv = {}): Pr
 }
 
 spec('settings', (it) => {
-  it('are taken from a flag before the environment, the configuration and the default', async () => {
+  it('come from a flag, the environment, the configuration file or the default, in this order', async () => {
     await using at = await place()
     await at.write(
       'config.json',
@@ -34,19 +34,19 @@ spec('settings', (it) => {
     assert.equal(await dataOf(at, [], { OSPD_DATA: '' }), './ospd-data')
   })
 
-  it('that are repeated count the last time', async () => {
+  it('that are repeated have their last value', async () => {
     await using at = await place()
     assert.equal(await dataOf(at, ['--data', './a', '--data', './b'], {}), './b')
   })
 
-  it('that are unknown are refused, with the nearest known one named', async () => {
+  it('that are unknown are rejected, with a suggestion', async () => {
     assert.match(await refused(['serve', '--prot', '1']), /^ospd: unknown flag --prot; did you mean --port\?$/mu)
     assert.match(await refused(['serve', '--on-conf', 'x']), /unknown flag --on-conf; did you mean --on-conflict\?/u)
     assert.match(await refused(['serve', '-x']), /unknown flag -x/u)
     assert.match(await refused(['--verzion']), /did you mean --version\?/u)
   })
 
-  it('of the way to a server are none of what only looks at tasks, be they in the environment for other commands', async () => {
+  it('of the connection do not apply to commands that only list tasks, but may be in the environment', async () => {
     await using at = await place()
     await at.write('config.json', '{"tls": true}')
     const flags = ['--state', at.path, '--user', 'alice', '--config', `${at.path}/config.json`]
@@ -58,7 +58,7 @@ spec('settings', (it) => {
     assert.match((await run('osp', ['cancel', '--help'])).stdout, /--token-file/u)
   })
 
-  it('of a configuration file are no less strict', async () => {
+  it('in a configuration file are checked as strictly', async () => {
     await using at = await place()
     const path = `${at.path}/config.json`
     await at.write('config.json', '{"prot": 1}')
@@ -76,7 +76,7 @@ spec('settings', (it) => {
     )
   })
 
-  it('that are none are refused with what they take', async () => {
+  it('with invalid values are rejected with the accepted values', async () => {
     assert.match(
       await refused(['serve', '--port', '70000']),
       /--port cannot be "70000": it takes a port from 0 to 65535/u,
@@ -95,7 +95,7 @@ spec('settings', (it) => {
 
 spec('both programs', (it) => {
   for (const program of ['ospd', 'osp'] as const) {
-    it(`tell their version (${program})`, async () => {
+    it(`print their version (${program})`, async () => {
       const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { version: string }
       assert.deepEqual(await run(program, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
     })
@@ -106,13 +106,13 @@ spec('both programs', (it) => {
       assert.match(stdout, new RegExp(`^###-begin-${program}-completions-###`, 'u'))
     })
 
-    it(`want a command (${program})`, async () => {
+    it(`require a command (${program})`, async () => {
       const { code, stdout, stderr } = await run(program, [])
       assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
       assert.match(stderr, /specify a command: /u)
     })
 
-    it(`name the command that was probably meant (${program})`, async () => {
+    it(`suggest a similar command (${program})`, async () => {
       const typed = program === 'ospd' ? { sreve: 'serve' } : { sned: 'send' }
       for (const [wrong, meant] of Object.entries({ ...typed, version: '--version' })) {
         const { code, stderr } = await run(program, [wrong])

@@ -24,13 +24,13 @@ const osp = (chat: MessagingBench, user: string, redirections: string, args: rea
 
 const noStack = ({ stderr }: Pick<Outcome, 'stderr'>) => assert.ok(!/^ +at /mu.test(stderr), stderr)
 
-/** A pipe with a name, and what holds its two ends open. */
+/** A named pipe, and the files that keep its two ends open. */
 function pipeAt(path: string): { readonly fd: number } {
   spawnSync('mkfifo', [path])
   return { fd: openSync(path, constants.O_RDWR | constants.O_NONBLOCK) }
 }
 
-/** Starts `osp` on a terminal; `pid` is the number of its process, 0 until it has begun. */
+/** Starts `osp` on a terminal; `pid` is its process id, 0 until it has started. */
 function onTerminal(at: Place, args: readonly string[], redirections = '') {
   const line = `cd ${at.path}; echo $$ >pid; exec ${commandLine('osp', args)} ${redirections}`
   const running = startCommand('script', ['-qec', line, '/dev/null'])
@@ -38,7 +38,7 @@ function onTerminal(at: Place, args: readonly string[], redirections = '') {
   return Object.assign(running, { pid: () => (existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0) })
 }
 
-/** Writes to a pipe until it takes nothing more. */
+/** Writes to a pipe until it is full. */
 function fill(fd: number): void {
   for (const bytes of [65_536, 1]) {
     const writeAll = () => {
@@ -51,7 +51,7 @@ function fill(fd: number): void {
 spec('a daemon whose log', (it) => {
   const line = (data: string) => ['serve', '--port', '0', '--data', data]
 
-  it('cannot be written takes files in all the same, and ends cleanly', async () => {
+  it('cannot be written still receives files, and ends cleanly', async () => {
     await using at = await place()
     await at.write('a', 'hello')
     await using daemon = start('ospd', line(join(at.path, 'data')), { under: redirected('2>/dev/full') })
@@ -62,14 +62,14 @@ spec('a daemon whose log', (it) => {
     assert.deepEqual(await daemon.ended, { code: 0, signal: null })
   })
 
-  it('has no reader for a while says how many lines are missing, once it has one again', async () => {
+  it('had no reader for a while reports how many lines are missing', async () => {
     await using at = await place()
     const path = join(at.path, 'log')
     const held = pipeAt(path)
     await using daemon = start('ospd', line(join(at.path, 'data')), { under: redirected('2>log'), cwd: at.path })
     await daemon.printed(/ready on/u)
     closeSync(held.fd)
-    // This line has no reader. The daemon heeds the signal before it answers a second question that came after it.
+    // This line has no reader. The daemon handles the signal before it answers a later request.
     daemon.child.kill('SIGHUP')
     for (const ask of ['status', 'status']) await askControl(join(at.path, 'data'), { ask })
     const again = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
@@ -81,7 +81,7 @@ spec('a daemon whose log', (it) => {
     assert.match(text, /^\S+ warn {2}log-dropped lines=1\n\S+ info {2}stopping signal=SIGTERM\n\S+ info {2}stopped\n$/u)
   })
 
-  it('is a pipe that nothing reads ends by SIGTERM', async () => {
+  it('is a pipe without a reader ends at SIGTERM', async () => {
     await using at = await place()
     const log = pipeAt(join(at.path, 'log'))
     fill(log.fd)
@@ -94,7 +94,7 @@ spec('a daemon whose log', (it) => {
 })
 
 spec('SIGHUP', (it) => {
-  it('ends no daemon, and is logged', async () => {
+  it('does not end a daemon, and is logged', async () => {
     await using at = await place()
     await using daemon = start('ospd', ['serve', '--port', '0', '--data', join(at.path, 'data')])
     await daemon.printed(/ready on/u)
@@ -104,7 +104,7 @@ spec('SIGHUP', (it) => {
     assert.equal((await daemon.ended).code, 0)
   })
 
-  it('ends no command that runs under nohup, and one on a terminal it interrupts', async () => {
+  it('does not end a command under nohup, and interrupts a command on a terminal', async () => {
     await using at = await place()
     await at.write('a', 'hello')
     const send = ['send', join(at.path, 'a'), '--server', '127.0.0.1:1', '--retry-for', '1h', '--state', at.path]
@@ -191,7 +191,7 @@ spec('a command whose stdin', (it) => {
   ] as const) {
     it(`${what} sends nothing, and says so`, async () => {
       await using chat = await messagingBench()
-      // The first case tries each command; they all read by one mechanism.
+      // The first case runs each command; all read stdin in the same way.
       const each = (redirection === '<&-' ? lines : lines.slice(0, 1)).map(async (args) => {
         const outcome = await osp(chat, 'alice', redirection, args)
         assert.equal(outcome.code, 1, outcome.stderr)
@@ -228,7 +228,7 @@ spec('a command whose stdin', (it) => {
 
 spec('a bug in a command', (it) => {
   it('is reported in one sentence, with a stack trace if OSP_DEBUG is set', async () => {
-    // Throws as soon as the command has begun to heed signals.
+    // Throws as soon as the command handles signals.
     const bug =
       'process.on("newListener",(name)=>{if(name==="SIGHUP")setImmediate(()=>{throw(new(TypeError)("boom"))})})'
     const failed = (env: NodeJS.ProcessEnv) =>

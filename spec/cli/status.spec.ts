@@ -8,7 +8,7 @@ import { daemon, place, run, start } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 
-/** The status that a daemon tells in JSON. */
+/** Resolves with the status of a daemon. */
 async function statusOf(data: string): Promise<Status> {
   const { code, stdout, stderr } = await run('ospd', ['status', '--data', data, '--json'])
   assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
@@ -17,7 +17,7 @@ async function statusOf(data: string): Promise<Status> {
   return statusEvents.status.parse(status)
 }
 
-/** Asks until it is so. */
+/** Asks until the condition holds. */
 async function statusWith(data: string, holds: (status: Status) => boolean): Promise<Status> {
   for (;;) {
     const status = await statusOf(data)
@@ -31,7 +31,7 @@ const absent = async (data: string, flags: readonly string[] = []) => {
 }
 
 spec('ospd status', (it) => {
-  it('tells of an upload that runs, of a message that waits, and of who is online', async () => {
+  it('prints running uploads, waiting messages and online users', async () => {
     await using at = await place()
     const data = join(at.path, 'data')
     await using server = await daemon(data)
@@ -63,14 +63,14 @@ spec('ospd status', (it) => {
     )
   })
 
-  it('tells of a daemon that has nothing to do', async () => {
+  it('prints the state of an idle daemon', async () => {
     await using at = await place()
     await using _server = await daemon(at.path)
     const { stdout } = await run('ospd', ['status'], { env: { OSPD_DATA: at.path } })
     assert.match(stdout, /, 0 links\nonline: none\nuploads: none\nmailboxes: none\n$/u)
   })
 
-  it('tells what a daemon of TLS is known by', async () => {
+  it('prints the fingerprint of a daemon with TLS', async () => {
     await using at = await place()
     await using server = await daemon(at.path, ['--tls', 'auto'])
     const [, fingerprint] = await server.printed(/fingerprint (SHA256:\S{43}), data in/u)
@@ -79,13 +79,13 @@ spec('ospd status', (it) => {
     assert.ok(stdout.startsWith(`ospd on ${server.server} with TLS, fingerprint ${fingerprint}, data in ${at.path}, `))
   })
 
-  it('finds no daemon where none is, with exit code 3', async () => {
+  it('exits with 3 if no daemon is running', async () => {
     await using at = await place()
     await absent(at.path)
     await absent(at.path, ['--json'])
   })
 
-  it('refuses a directory that does not exist, and a file, with exit code 2', async () => {
+  it('rejects a missing directory, and a file, with exit code 2', async () => {
     await using at = await place()
     await at.write('file', '')
     for (const [name, text] of [
@@ -98,7 +98,7 @@ spec('ospd status', (it) => {
     }
   })
 
-  it('finds a daemon again that was killed and started anew', async () => {
+  it('finds a daemon that was killed and restarted', async () => {
     await using at = await place()
     await using first = await daemon(at.path)
     await first.kill('SIGKILL')
@@ -108,7 +108,7 @@ spec('ospd status', (it) => {
     assert.equal((await statusOf(at.path)).pid, second.child.pid)
   })
 
-  it('is refused by a program that does not know it', async () => {
+  it('reports a daemon of another version', async () => {
     await using at = await place()
     await using _control = await serveControl(at.path, (_request, reply) => reply({ strange: true }))
     const { code, stderr } = await run('ospd', ['status', '--data', at.path])
@@ -122,7 +122,7 @@ spec('ospd status', (it) => {
     assert.match(stderr, /^ospd: status takes no operand now$/mu)
   })
 
-  it('shows columns, and what could steer a terminal made visible', () => {
+  it('aligns columns, and escapes control characters', () => {
     const status: Status = {
       pid: 1,
       host: '::1',
@@ -161,7 +161,7 @@ spec('ospd status', (it) => {
 })
 
 spec('the control socket of ospd serve', (it) => {
-  it('is its owner’s alone, and is gone with the daemon', async () => {
+  it('is private to its owner, and is removed with the daemon', async () => {
     await using at = await place()
     await using server = await daemon(at.path)
     const found = lstatSync(join(at.path, 'control.sock'))
@@ -171,7 +171,7 @@ spec('the control socket of ospd serve', (it) => {
     assert.ok(!existsSync(join(at.path, 'control.sock')))
   })
 
-  it('is not needed: where it can’t be made, the daemon says so and goes on', async () => {
+  it('is optional: if it cannot be created, the daemon says so and runs without it', async () => {
     await using at = await place()
     await using first = await daemon(at.path)
     await first.kill('SIGTERM')

@@ -9,7 +9,7 @@ const bigBytes = 3_000_000
 
 const content = randomBytes(bigBytes)
 
-/** The osp send of a file that is under way, slowly. */
+/** Starts an osp send that sends a file slowly. */
 async function sendBig({ at, start, partly }: TaskBench): Promise<Running> {
   await at.write('big', content)
   const sender = start('send', 'big', ...slowly)

@@ -54,7 +54,7 @@ spec('without a running osp send, tasks', (it) => {
       assert.ok(Number(task?.durable) > 0)
       assert.equal((await run('send')).code, 0)
       assert.deepEqual(states(await tasks('tasks', '--all')), ['big paused'])
-      // The file itself is what is asked for.
+      // The operand names the file.
       assert.equal((await run('send', 'big')).code, 0)
       assert.equal(stored('big').length, bigBytes)
       assert.deepEqual(states(await tasks('tasks', '--all')), ['big done'])
@@ -127,7 +127,7 @@ spec('cancelling without a running osp send', (it) => {
       assert.match(stdout, /^1 {2}cancelled .* big\n$/u)
       assert.deepEqual(partials(), [])
       assert.deepEqual(states(await tasks('tasks', '--all')), [])
-      // The server begins anew.
+      // The server starts without data.
       assert.equal((await run('send', 'big')).code, 0)
     }),
   )

@@ -10,7 +10,7 @@ const command = (...args: readonly string[]) => commandLine('osp', ['send', ...a
 spec('osp send on a terminal', (it) => {
   if (!terminals) return it.skip('shows bars', 'there is no script(1) to make a terminal')
 
-  it('shows bars while it sends, and leaves the lines and a clean terminal behind', async () => {
+  it('shows bars while it sends, and leaves only the lines on the terminal', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'))
     for (const name of ['一.bin', 'two.bin']) await at.write(name, randomBytes(1_000_000))
@@ -29,7 +29,7 @@ spec('osp send on a terminal', (it) => {
     for (const name of ['一.bin', 'two.bin']) assert.match(stdout, new RegExp(`[\\da-f]{64} {2}${name}\\r\\n`, 'u'))
   })
 
-  it('counts in its closing line what has replaced another file', async () => {
+  it('counts replaced files in its last line', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'))
     const names = ['one', 'two', 'three']
@@ -40,7 +40,7 @@ spec('osp send on a terminal', (it) => {
     assert.match(stdout, /osp:[^\n]* 3 files stored \(2 replaced another file\), /u)
   })
 
-  it('leaves colours out for NO_COLOR', async () => {
+  it('prints no colours with NO_COLOR', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'))
     await at.write('a.bin', randomBytes(1_000_000))
@@ -50,7 +50,7 @@ spec('osp send on a terminal', (it) => {
     assert.ok(!/\[\d+m/u.test(stdout))
   })
 
-  it('keeps results that go elsewhere free of anything else', async () => {
+  it('prints only results on a redirected stdout', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'))
     await at.write('a.bin', randomBytes(600_000))
@@ -59,7 +59,7 @@ spec('osp send on a terminal', (it) => {
     assert.equal(code, 0)
   })
 
-  it('draws nothing over what the next program of the line writes to the terminal', async () => {
+  it('does not overwrite the output of the next program of the pipeline', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'))
     for (const name of ['a.bin', 'b.bin']) await at.write(name, randomBytes(600_000))
@@ -70,7 +70,7 @@ spec('osp send on a terminal', (it) => {
     for (const name of ['a.bin', 'b.bin']) assert.match(stdout, new RegExp(`^${name}: OK\\r\\n`, 'mu'))
   })
 
-  it('shows no bars where they are not wanted', async () => {
+  it('shows no bars with --quiet or --json', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'data'))
     await at.write('a.bin', randomBytes(600_000))

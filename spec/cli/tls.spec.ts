@@ -13,7 +13,7 @@ import { spec } from '../support/spec.ts'
 interface Secured {
   readonly at: Place
   readonly daemon: Daemon
-  /** What the daemon's first line says that it is known by. */
+  /** The fingerprint in the first line of the daemon. */
   readonly fingerprint: string
   /** Runs `osp` with a state directory of its own, as alice. */
   osp(...args: readonly string[]): ReturnType<typeof run>
@@ -33,7 +33,7 @@ async function withDaemon(use: (secured: Secured) => Promise<void>, flags = ['--
 }
 
 spec('ospd serve --tls auto', (it) => {
-  it('says what it is known by, also in JSON, and is known by it after it was started again', async () => {
+  it('prints its fingerprint, also as JSON, which stays the same after a restart', async () => {
     await using at = await place()
     const flags = ['serve', '--tls', 'auto', '--port', '0', '--data', at.path]
     await using first = start('ospd', flags)
@@ -48,7 +48,7 @@ spec('ospd serve --tls auto', (it) => {
     assert.deepEqual(modes, [0o700, 0o600, 0o600])
   })
 
-  it('takes files and messages from osp --tls, which pins it at the first use and says so once', () =>
+  it('accepts files and messages from osp --tls, which pins its key at the first use and says so once', () =>
     withDaemon(async ({ at, osp, fingerprint, daemon: { server } }) => {
       await at.write('a', 'hello')
       const sent = await osp('send', 'a', '--tls')
@@ -67,7 +67,7 @@ spec('ospd serve --tls auto', (it) => {
       assert.match(String(error), /alert protocol version/u)
     }))
 
-  it('tells a client without TLS what to do, which tries no longer', () =>
+  it('tells a client without TLS what to do, and the client stops retrying', () =>
     withDaemon(async ({ at, osp }) => {
       await at.write('a', 'x')
       const { code, stderr } = await osp('send', 'a')
@@ -101,7 +101,7 @@ spec('osp --tls', (it) => {
       assert.doesNotMatch(second.stderr, /link-open/u)
     }))
 
-  it('says of a server without TLS what can be done, and tries no longer', async () => {
+  it('says what to do about a server without TLS, and stops retrying', async () => {
     await using at = await place()
     await using plain = await daemon(at.path)
     const { code, stderr } = await run('osp', ['who', '--tls', '--server', plain.server])
@@ -109,7 +109,7 @@ spec('osp --tls', (it) => {
     assert.match(stderr, /^osp: gave up on \S+: the server at \S+ does not use TLS; start it with TLS/mu)
   })
 
-  it('trusts by --tls-ca whom that authority vouches for, and nobody else', async () => {
+  it('trusts only servers of the authority in --tls-ca', async () => {
     await using at = await place()
     const root = authority()
     const { cert, key } = root.issue({ hosts: ['localhost'] })
@@ -133,7 +133,7 @@ spec('osp --tls', (it) => {
     ['an authority that is not there', ['--tls', '--tls-ca', 'x'], /--tls-ca x cannot be read: it does not exist/u],
     ['a certificate without its key', ['--tls', '--tls-cert', 'x'], /--tls-cert requires --tls-key/u],
   ] as const) {
-    it(`does not begin with ${what}`, async () => {
+    it(`does not start with ${what}`, async () => {
       await using at = await place()
       const { code, stderr } = await run('osp', ['who', ...flags], { cwd: at.path })
       assert.equal(code, 2)
@@ -143,7 +143,7 @@ spec('osp --tls', (it) => {
 })
 
 spec('ospd serve with a certificate', (it) => {
-  it('shows a new one after SIGHUP, and keeps the old one where the new one can’t be used', async () => {
+  it('presents a new one after SIGHUP, and keeps the old one if the new one cannot be used', async () => {
     await using at = await place()
     const [cert, key] = [join(at.path, 'cert'), join(at.path, 'key')]
     const put = (identity: { cert: string; key: string }) => {

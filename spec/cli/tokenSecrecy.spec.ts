@@ -7,14 +7,14 @@ import { type TokenServer, tokenServer } from '../support/tokenServer.ts'
 
 const marked = 'osp_marked-0123456789-marked'
 
-/** Every file below a directory, with its content. */
+/** Returns every file below a directory with its content. */
 function filesBelow(directory: string): readonly (readonly [path: string, content: string])[] {
   const entries = readdirSync(directory, { recursive: true, withFileTypes: true })
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
   return files.map((path) => [path, readFileSync(path, 'latin1')])
 }
 
-/** Command lines of every command, in an order in which each has something to do. */
+/** A command line of every command, in an order in which each has an effect. */
 const lines: readonly (readonly string[])[] = [
   ['send', 'a.txt'],
   ['add', 'b.txt'],
@@ -28,7 +28,7 @@ const lines: readonly (readonly string[])[] = [
   ['logout'],
 ]
 
-/** Those that need the server. */
+/** The commands that connect to the server. */
 const asking = lines.filter(([command = '']) => ['send', 'cancel', 'msg', 'listen', 'who'].includes(command))
 
 async function runAll(at: TokenServer, lines: readonly (readonly string[])[], env = {}): Promise<Outcome[]> {
@@ -89,7 +89,7 @@ spec('a token', (it) => {
 
   it('is not in the text of a crash', async () => {
     await using at = await server()
-    // A fault of the program itself.
+    // A bug in the program.
     await at.at.write('fault.mjs', "performance.now = () => { throw new Error('a fault') }")
     const env = { OSP_TOKEN: marked, NODE_OPTIONS: `--import=${join(at.at.path, 'fault.mjs')}` }
     const outcome = await at.osp(['send', 'a.txt'], { cwd: at.at.path, env })

@@ -12,7 +12,7 @@ import { spec } from '../support/spec.ts'
 
 const file = (name: string) => ({ name, bytes: patterned(8 * KiB) })
 
-/** A server on disk with unfinished uploads of these names, half of each there. */
+/** Starts a server on disk with half-sent uploads of these names. */
 async function withUploads(...names: string[]) {
   const rig = await ServerRig.onDisk()
   const client = await rig.client()
@@ -27,7 +27,7 @@ async function withUploads(...names: string[]) {
 const uploads = (data: string, ...args: string[]) => run('ospd', ['uploads', ...args, '--data', data])
 
 spec('ospd uploads', (it) => {
-  it('asks the daemon that has the directory, which removes what runs as well', async () => {
+  it('asks the running daemon, which can also remove running uploads', async () => {
     const { rig, client, data } = await withUploads('x/a b', 'c')
     await using _rig = rig
     await using _control = await openControl(data, rig.server, defaultLimits, () => undefined)
@@ -45,7 +45,7 @@ spec('ospd uploads', (it) => {
     assert.equal(readdirSync(join(data, 'partial')).length, 1)
   })
 
-  it('works on the directory itself where no daemon runs', async () => {
+  it('works in the directory if no daemon runs', async () => {
     const { rig, data } = await withUploads('a')
     await using _rig = rig
     await rig.server.close()
@@ -64,7 +64,7 @@ spec('ospd uploads', (it) => {
     assert.deepEqual(await rig.records(), [])
   })
 
-  it('says what is wrong with how it is called, and where there is nothing', async () => {
+  it('reports wrong usage, and a missing directory', async () => {
     await using at = await place()
     const cases = [
       [['remove'], 2, /specify the uploads to remove: USER\/NAME, or --older-than TIME/u],

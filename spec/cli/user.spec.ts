@@ -12,7 +12,7 @@ const user = (data: string, ...line: readonly string[]): Promise<Outcome> =>
 const aToken = /^osp_[\w-]{43}\n$/u
 
 spec('ospd user', (it) => {
-  it('add prints the token alone, and says once that from now on tokens are asked for', async () => {
+  it('add prints only the token, and reports once that logins now require tokens', async () => {
     await using at = await place()
     const data = join(at.path, 'new', 'data')
     const first = await user(data, 'add', 'alice')
@@ -35,7 +35,7 @@ spec('ospd user', (it) => {
     assert.equal(lstatSync(join(data, 'users.json')).mode & 0o777, 0o600)
   })
 
-  it('rotate prints a new token alone, remove the name, and list a line a user', async () => {
+  it('rotate prints only a new token, remove the name, and list one user per line', async () => {
     await using at = await place()
     await user(at.path, 'add', 'bob')
     const { stdout: former } = await user(at.path, 'add', '文')
@@ -49,7 +49,7 @@ spec('ospd user', (it) => {
     assert.match((await user(at.path, 'list')).stdout, /^文 {2}since .*\n$/u)
   })
 
-  it('prints events as they are published', async () => {
+  it('prints the documented events', async () => {
     await using at = await place()
     const told = async (...line: string[]) => {
       const { code, stdout } = await user(at.path, ...line, '--json')
@@ -89,7 +89,7 @@ spec('ospd user', (it) => {
     assert.equal(kept.filter((text) => text.includes(hash)).length, 1)
   })
 
-  it('list says why there is nobody in it, and remove makes no directory', async () => {
+  it('list says why it is empty, and remove creates no directory', async () => {
     await using at = await place()
     const none = join(at.path, 'none')
     const saying = (stderr: string) => ({ code: 0, stdout: '', stderr: `ospd: ${stderr}\n` })
@@ -114,7 +114,7 @@ spec('ospd user', (it) => {
     )
   })
 
-  it('that is run many times at once loses nobody', async () => {
+  it('that runs many times at once loses no user', async () => {
     await using at = await place()
     const names = ['a', 'b', 'c', 'd', 'e', 'f']
     const added = await Promise.all(names.map((name) => user(at.path, 'add', name)))
@@ -157,7 +157,7 @@ spec('ospd user', (it) => {
     }
   })
 
-  it('adds with --force a name that people could take for another one, and warns of it', async () => {
+  it('adds a name that can be mistaken for another one with --force, and warns', async () => {
     await using at = await place()
     await user(at.path, 'add', 'alice')
     const { code, stdout, stderr } = await user(at.path, 'add', 'a1ice', '--force')
@@ -176,7 +176,7 @@ spec('ospd user', (it) => {
     assert.equal(readFileSync(join(at.path, 'users.json'), 'utf8'), '{}')
   })
 
-  it('says so where its token could not be printed', async () => {
+  it('reports a token that could not be printed', async () => {
     await using at = await place()
     const running = start('ospd', ['user', 'add', 'alice', '--data', at.path])
     running.child.stdout?.destroy()

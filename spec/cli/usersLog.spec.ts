@@ -10,7 +10,7 @@ async function user(data: string, ...line: readonly string[]): Promise<void> {
 }
 
 spec('the log of ospd serve', (it) => {
-  it('tells who was added, given a new token, and removed, and that nobody is left', async () => {
+  it('reports added, rotated and removed users, and an empty list', async () => {
     await using at = await place()
     await using server = await daemon(at.path)
     await user(at.path, 'add', 'alice')
@@ -21,7 +21,7 @@ spec('the log of ospd serve', (it) => {
     await server.printed(/ info {2}users-changed user=alice how=removed\n.* warn {2}users-empty text="/u)
   })
 
-  it('tells at the start that the list of users is empty', async () => {
+  it('reports at the start that the list of users is empty', async () => {
     await using at = await place()
     await user(at.path, 'add', 'alice')
     await user(at.path, 'remove', 'alice')
@@ -29,7 +29,7 @@ spec('the log of ospd serve', (it) => {
     assert.match(server.stderr, / warn {2}users-empty /u)
   })
 
-  it('tells at the start that the list of users is damaged, and when it is well', async () => {
+  it('reports at the start that the list of users is damaged, and later that it is readable', async () => {
     await using at = await place()
     await at.write('users.json', '{')
     await using server = await daemon(at.path)
@@ -38,7 +38,7 @@ spec('the log of ospd serve', (it) => {
     await server.printed(/ info {2}users-readable users=0\n/u)
   })
 
-  it('tells once that the list of users is gone, and once that it is there again', async () => {
+  it('reports once that the list of users is missing, and once that it is back', async () => {
     await using at = await place()
     await user(at.path, 'add', 'alice')
     await using server = await daemon(at.path)

@@ -8,7 +8,7 @@ import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
 
-/** A port that nothing listens at. */
+/** Returns a port on which nothing listens. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
@@ -18,7 +18,7 @@ async function freePort(): Promise<number> {
 }
 
 spec('osp send without a server', (it) => {
-  it('waits for it, says so once, and goes on by itself', async () => {
+  it('waits for it, reports that once, and continues when it is available', async () => {
     await using at = await place()
     await at.write('a', 'x')
     const port = await freePort()
@@ -33,7 +33,7 @@ spec('osp send without a server', (it) => {
     assert.match(client.stderr, /^osp: connected to 127\.0\.0\.1:\d+$/mu)
   })
 
-  it('gives up when it was told to, with exit code 3', async () => {
+  it('gives up after --retry-for, with exit code 3', async () => {
     await using at = await place()
     await at.write('a', 'x')
     await at.write('b', 'x')
@@ -50,7 +50,7 @@ spec('osp send without a server', (it) => {
 })
 
 spec('osp send that is refused', (it) => {
-  it('ends with exit code 4 when it is not let in', async () => {
+  it('exits with 4 if its login is rejected', async () => {
     await using at = await place()
     await at.write('a', 'x')
     const authenticate = async () => {
@@ -62,7 +62,7 @@ spec('osp send that is refused', (it) => {
     assert.match(stderr, /gave up on 127\.0\.0\.1:\d+: .*nobody comes in here/u)
   })
 
-  it('ends with exit code 5 when the refusal could pass, and does not in time', async () => {
+  it('exits with 5 if a temporary rejection lasts too long', async () => {
     await using at = await place()
     await at.write('a', 'x')
     await using its = await served({ limits: { links: 1, retryAfterMs: 100 } })
@@ -93,7 +93,7 @@ spec('osp send that is interrupted', (it) => {
     assert.ok(Number(stored?.transferred) < 4_000_000, `${stored?.transferred}`)
   })
 
-  it('while it waits for a server exits with 130 too', async () => {
+  it('exits with 130 also while it waits for a server', async () => {
     await using at = await place()
     await at.write('a', 'x')
     const server = `127.0.0.1:${await freePort()}`
@@ -105,7 +105,7 @@ spec('osp send that is interrupted', (it) => {
 })
 
 spec('osp send --files-from', (it) => {
-  it('sends names from stdin as they come', async () => {
+  it('sends names from stdin as they arrive', async () => {
     await using at = await place()
     for (const name of ['one', 'two', '三']) await at.write(name, name)
     await using its = await served()
@@ -120,7 +120,7 @@ spec('osp send --files-from', (it) => {
     assert.match(client.stdout, / {2}三\n$/u)
   })
 
-  it('ends when it is interrupted, though more names could come', async () => {
+  it('ends at an interrupt although stdin is still open', async () => {
     await using at = await place()
     await at.write('one', 'x')
     await using its = await served()
@@ -131,7 +131,7 @@ spec('osp send --files-from', (it) => {
     assert.equal((await client.ended).code, 130)
   })
 
-  it('reads a list from a file, and refuses a name that it had before', async () => {
+  it('reads a list from a file, and rejects a repeated name', async () => {
     await using at = await place()
     for (const name of ['a/x', 'b/x', 'y']) await at.write(name, name)
     await at.write('list', 'a/x\nb/x\n\ny\n')

@@ -9,7 +9,7 @@ import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { ctrlC, escapeCode, terminals } from '../support/terminal.ts'
 
-/** A chat in which these listen. */
+/** Starts a server on which these users listen. */
 async function chatWith(...users: readonly string[]) {
   const chat = await messagingBench()
   for (const user of users) {
@@ -20,18 +20,18 @@ async function chatWith(...users: readonly string[]) {
 }
 
 spec('osp who', (it) => {
-  it('prints the names of those who listen, sorted, its own user no other way', async () => {
+  it('prints the names of listening users, sorted, including its own user', async () => {
     await using chat = await chatWith('丁', 'Zoe', 'bob', 'al ice')
     await chat.client('eve')
     assert.deepEqual(await chat.osp('bob', ['who']), { code: 0, stdout: 'Zoe\nal ice\nbob\n丁\n', stderr: '' })
   })
 
-  it('prints nothing where nobody listens', async () => {
+  it('prints nothing if no user is listening', async () => {
     await using chat = await messagingBench()
     assert.deepEqual(await chat.osp('alice', ['who']), { code: 0, stdout: '', stderr: '' })
   })
 
-  it('tells the list in JSON', async () => {
+  it('prints the list as JSON', async () => {
     await using chat = await chatWith('carol', 'bob')
     const [online, list, ...more] = published((await chat.osp('alice', ['who', '--json'])).stdout, whoEvents)
     assert.equal(online?.event, 'online')
@@ -49,7 +49,7 @@ spec('osp who', (it) => {
     assert.match(stderr, /^osp: who takes no operand bob$/mu)
   })
 
-  it('gives up on a server that is not there, with exit code 3', async () => {
+  it('gives up on a missing server, with exit code 3', async () => {
     await using chat = await messagingBench()
     await chat.server.server.close()
     const { code, stdout, stderr } = await chat.osp('alice', ['who', '--retry-for', '0'])
@@ -73,7 +73,7 @@ spec('osp who without an answer', (it) => {
 })
 
 spec('osp who --watch', (it) => {
-  it('prints who is there, then who comes and who leaves, until Ctrl-C', async () => {
+  it('prints the online users, then each change, until Ctrl-C', async () => {
     await using chat = await chatWith('bob')
     await using watch = chat.begin('alice', ['who', '--watch'])
     await watch.printed(/bob\n/u)
@@ -87,7 +87,7 @@ spec('osp who --watch', (it) => {
     assert.deepEqual([watch.stdout, watch.stderr], ['bob\n+ carol\n- carol\n', ''])
   })
 
-  it('tells in JSON who comes and who leaves', async () => {
+  it('prints changes as JSON', async () => {
     await using chat = await messagingBench()
     await using watch = chat.begin('alice', ['who', '--watch', '--json'])
     await watch.printed(/"list"/u)
@@ -103,14 +103,14 @@ spec('osp who --watch', (it) => {
     )
   })
 
-  it('goes on when the server comes back, and prints what is different then', async () => {
+  it('continues after a restart of the server, and prints the differences', async () => {
     await using at = await place()
     const state = ['--state', join(at.path, 'state')]
     await using first = await daemon(join(at.path, 'data'))
     const flags = ['--server', first.server, ...state]
     await using watch = start('osp', ['who', '--watch', ...flags])
     await using bob = start('osp', ['listen', '--user', 'bob', ...flags])
-    // Either of the two can be the first.
+    // Either of the two can come first.
     await watch.printed(/bob\n/u)
     await first.kill()
     await watch.printed(/^osp: waiting for /mu)
@@ -121,7 +121,7 @@ spec('osp who --watch', (it) => {
     assert.match(watch.stdout, /^(?:\+ )?bob\n- bob\n$/u)
   })
 
-  it('ends without a word when nobody reads it any more', async () => {
+  it('ends silently when its output has no reader', async () => {
     await using chat = await messagingBench()
     await using watch = chat.begin('alice', ['who', '--watch', '--json'])
     await watch.printed(/"list"/u)

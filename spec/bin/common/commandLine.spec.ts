@@ -78,7 +78,7 @@ const words = [
   ],
 ]
 
-/** Words that are taken for flags unless something stands before them. */
+/** Words that are flags unless another word precedes them. */
 const dashed = [
   '-1',
   '-.5',
@@ -108,7 +108,7 @@ const withValues = (command: Command) =>
 
 spec('a command line', (it) => {
   for (const { program, command } of commands) {
-    it(`of ${program.name} ${command.name} has its operands as they were typed`, () => {
+    it(`of ${program.name} ${command.name} has its operands as typed`, () => {
       for (const word of ['', '-', ...words]) {
         for (const args of [[word], ['x', word, 'y'], [word, word], ['--', word]]) {
           const wanted = args.filter((each) => each !== '--')
@@ -122,7 +122,7 @@ spec('a command line', (it) => {
       }
     })
 
-    it(`of ${program.name} ${command.name} has the values of its flags as they were typed`, () => {
+    it(`of ${program.name} ${command.name} has the values of its flags as typed`, () => {
       for (const [flag, { alias }] of withValues(command)) {
         for (const word of ['', '-', ...words]) {
           assert.deepEqual(read(program, [command.name, `--${flag}`, word]).flags, { [flag]: word })
@@ -135,7 +135,7 @@ spec('a command line', (it) => {
       }
     })
 
-    it(`of ${program.name} ${command.name} gives it texts and paths as they were typed, from variables too`, () => {
+    it(`of ${program.name} ${command.name} provides texts and paths as typed, also from variables`, () => {
       const { prefix } = program
       for (const [flag, { takes }] of withValues(command)) {
         if (flag === 'config' || !/^(?:a text|a path|the path of)/u.test(takes)) continue
@@ -157,7 +157,7 @@ spec('a command line', (it) => {
     assert.deepEqual(read(osp, ['listen', '-n5']).flags, { count: '5' })
   })
 
-  it('takes no word after a switch for its value', () => {
+  it('does not take the word after a switch as its value', () => {
     assert.deepEqual(read(osp, ['send', '--json', 'true']).operands, ['true'])
     assert.deepEqual(read(osp, ['send', '--json=false']).flags, { json: 'false' })
     assert.deepEqual(read(osp, ['send', '--json', '--no-json']).flags, { json: false })
@@ -175,7 +175,7 @@ spec('a command line that is wrong', (it) => {
     return assert.fail(`${args.join(' ')} was taken`)
   }
 
-  it('explains how to give a word that begins with a dash', () => {
+  it('explains how to pass a word that begins with a dash', () => {
     assert.equal(
       refused(osp, ['msg', 'bob', '-1']),
       'unknown flag -1; write an operand that begins with a dash after --',
@@ -249,7 +249,7 @@ spec('a command line that is wrong', (it) => {
     }
   })
 
-  it('has one command, and help for one', () => {
+  it('takes one command, and help for one command', () => {
     assert.match(refused(osp, []), /^specify a command: send, .*, completion, help$/u)
     assert.equal(refused(osp, ['help', 'sned']), 'unknown command sned; did you mean send?')
     assert.equal(refused(osp, ['help', 'send', 'msg']), 'help takes one COMMAND; remove msg')
@@ -258,7 +258,7 @@ spec('a command line that is wrong', (it) => {
 })
 
 spec('help', (it) => {
-  it('is asked for by a word or a flag, for the program or a command', () => {
+  it('is requested with a word or a flag, for the program or a command', () => {
     for (const args of [['help'], ['--help'], ['-h'], ['help', 'help'], ['help', 'completion']]) {
       assert.deepEqual(readCommandLine(ospd, args), { asks: 'help' })
     }

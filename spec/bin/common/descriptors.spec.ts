@@ -14,7 +14,7 @@ spec('the limits that take file descriptors', (it) => {
     assert.deepEqual(withinDescriptors(limits, Number.MAX_SAFE_INTEGER), limits)
   })
 
-  it('are reduced otherwise, so that they fit beside the needs of the process itself', () => {
+  it('are reduced otherwise, and leave descriptors for the process itself', () => {
     for (const descriptors of [128, 256, 1_024, 63 + sum(limits)]) {
       const lower = withinDescriptors(limits, descriptors)
       assert.ok(sum(lower) <= descriptors - 64, `${sum(lower)} of ${descriptors}`)

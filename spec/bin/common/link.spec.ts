@@ -41,10 +41,10 @@ async function told(...statuses: readonly string[]): Promise<readonly string[]> 
   return all
 }
 
-spec('the place of a server', (it) => {
+spec('the address of a server', (it) => {
   const read = (text: string) => serverAddress(6682).schema.safeParse(text).data
 
-  it('is a name or an address; one of IPv6 stands in brackets, with its zone', () => {
+  it('is a name or an IP address; IPv6 addresses are in brackets, with their zone', () => {
     assert.deepEqual(read('files.example'), { host: 'files.example', port: 6682 })
     assert.deepEqual(read('[::1]:7'), { host: '::1', port: 7 })
     assert.deepEqual(read('[fe80::1%eth0]:7'), { host: 'fe80::1%eth0', port: 7 })
@@ -84,7 +84,7 @@ spec('a command that connects', (it) => {
     ])
   })
 
-  it('says first that another program listens there if the first answer is not of this protocol', () => {
+  it('reports another program at the port if the first answer is not of this protocol', () => {
     const { said, link } = lines(true)
     link.connecting()
     link.gaveUp(new OspError('malformed', 'a frame announces 1213486160 bytes'))

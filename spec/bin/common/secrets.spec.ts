@@ -12,7 +12,7 @@ import { spec } from '../../support/spec.ts'
 const token = newToken()
 const cut = token.slice(0, 40)
 
-/** The error of a call that must be wrong usage. */
+/** Returns the message of the UsageError that a call throws. */
 function refusal(call: () => unknown): string {
   try {
     call()
@@ -99,11 +99,11 @@ spec('hidden words', (it) => {
     assert.equal(secrets.hide(`a s3cr3t-of-alice, ${token}, ${cut}!`), 'a osp_…, osp_…, osp_…!')
   })
 
-  it('are no names of files that merely begin like one', () => {
+  it('do not include file names that only begin like a token', () => {
     assert.equal(secrets.hide('osp_notes.txt osp_of_november_2026.tar'), 'osp_notes.txt osp_of_november_2026.tar')
   })
 
-  it('are not short words', () => {
+  it('do not include short words', () => {
     secrets.add('a')
     assert.equal(secrets.hide('a name'), 'a name')
   })

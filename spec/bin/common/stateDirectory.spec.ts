@@ -3,7 +3,7 @@ import { platformState, stateDirectoryOf } from '../../../bin/common/stateDirect
 import { spec } from '../../support/spec.ts'
 
 spec('the state directory', (it) => {
-  it('lies where the system keeps such things', () => {
+  it('is in the default place of the operating system', () => {
     const of = (platform: NodeJS.Platform, env: Record<string, string>, home = '/home/a') =>
       platformState({ platform, env, home })
     assert.equal(of('linux', {}), '/home/a/.local/state/osp')
@@ -14,7 +14,7 @@ spec('the state directory', (it) => {
     assert.equal(of('win32', {}, 'C:\\Users\\a'), 'C:\\Users\\a\\AppData\\Local\\osp')
   })
 
-  it('has a place for each user at each server', () => {
+  it('has a directory for each user on each server', () => {
     const at = (host: string, user: string, port = 6682) =>
       stateDirectoryOf({ state: '/s', server: { host, port } }, user)
     assert.equal(at('127.0.0.1', 'bob'), '/s/127.0.0.1_6682/bob')
@@ -25,7 +25,7 @@ spec('the state directory', (it) => {
     assert.notEqual(at('fe80::1%ETH0', 'bob'), at('fe80::1%eth0', 'bob'))
   })
 
-  it('has no two users in one place, though a file system may not tell capitals from small letters', () => {
+  it('has different directories for different users, also on case-insensitive file systems', () => {
     const names = ['bob', 'Bob', 'BOB', '%42ob', 'b ob', 'b*ob', '丁', 'bö', '%', '_']
     const places = names.map((name) => stateDirectoryOf({ state: '', server: { host: 'h', port: 1 } }, name))
     assert.equal(new Set(places.map((path) => path.toLowerCase())).size, names.length)

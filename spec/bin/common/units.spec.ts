@@ -3,7 +3,7 @@ import { formatPart, formatSize, formatTime, parseDuration, parseSize } from '..
 import { spec } from '../../support/spec.ts'
 
 spec('a size', (it) => {
-  it('is read with k, M, G and T of 1024', () => {
+  it('is parsed with the units k, M, G and T, which are powers of 1024', () => {
     const sizes = {
       '0': 0,
       '12': 12,
@@ -22,7 +22,7 @@ spec('a size', (it) => {
       assert.equal(parseSize(text), undefined, text)
   })
 
-  it('is shown with three digits', () => {
+  it('is formatted with three digits', () => {
     const sizes = [0, 999, 1_000, 1_024, 10_240, 1_048_575, 123_456_789, 2 ** 40 * 5_000]
     assert.deepEqual(sizes.map(formatSize), [
       '0 B',
@@ -36,14 +36,14 @@ spec('a size', (it) => {
     ])
   })
 
-  it('is shown beside a part of it in the same unit', () => {
+  it('is formatted with a part of it in the same unit', () => {
     assert.equal(formatPart(1_500_000, 12_500_000), '1.43 of 11.9 MiB')
     assert.equal(formatPart(0, 0), '0 of 0 B')
   })
 })
 
 spec('a duration', (it) => {
-  it('is read with its unit', () => {
+  it('is parsed with its unit', () => {
     const durations = { '0': 0, '500ms': 500, '30s': 30_000, '5m': 300_000, '1.5h': 5_400_000, '7d': 604_800_000 }
     for (const [text, ms] of Object.entries(durations)) assert.equal(parseDuration(text), ms, text)
   })
@@ -52,7 +52,7 @@ spec('a duration', (it) => {
     for (const text of ['', '30', '-1s', '1 s', '1w', 's']) assert.equal(parseDuration(text), undefined, text)
   })
 
-  it('is shown as people tell the time', () => {
+  it('is formatted as hours, minutes and seconds', () => {
     const times = [0, 400, 59_000, 60_000, 3_599_000, 3_600_000, 45_296_000, 259_200_000]
     assert.deepEqual(times.map(formatTime), ['0 s', '1 s', '59 s', '1:00', '59:59', '1:00:00', '12:34:56', '3 d'])
   })

@@ -14,14 +14,14 @@ function message(content: Uint8Array, more: Partial<Message> = {}): Message {
   return { id, seq: 1, from: 'bob', sentAt, content, text, attempt: 1, ...more }
 }
 
-spec('the line of a message', (it) => {
-  it('has time, sender and text, and a mark where it was perhaps printed before', () => {
+spec('a printed message', (it) => {
+  it('has time, sender and text, and a mark if it may have been printed before', () => {
     const hi = new TextEncoder().encode('hi')
     assert.equal(messageLine(message(hi), plain), `${localTime(new Date(0))} bob hi`)
     assert.equal(messageLine(message(hi, { attempt: 2 }), plain), `${localTime(new Date(0))} bob (again?) hi`)
   })
 
-  it('is one line without control characters, whatever the message is', () => {
+  it('is one line without control characters, whatever the message contains', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), fc.string({ unit: 'binary' }), (content, from) => {
         const line = messageLine(message(content, { from }), plain)
@@ -61,7 +61,7 @@ spec('a local time', (it) => {
     )
   })
 
-  it('is told of every moment that a message can have', () => {
+  it('exists for every time that a message can have', () => {
     for (const ms of [0, 8.64e15]) assert.match(localTime(new Date(ms)), /T\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)$/u)
   })
 })

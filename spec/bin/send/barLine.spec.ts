@@ -20,7 +20,7 @@ spec('the width of a text', (it) => {
 })
 
 spec('a fitted text', (it) => {
-  it('is filled up, or loses its end or its start', () => {
+  it('is padded, or truncated at its end or start', () => {
     assert.equal(fit('a.txt', 8), 'a.txt   ')
     assert.equal(fit('waiting for a place', 10), 'waiting f…')
     assert.equal(fit('photos/2024/IMG_0001.jpg', 18, 'end'), '…2024/IMG_0001.jpg')
@@ -28,7 +28,7 @@ spec('a fitted text', (it) => {
     assert.equal(fit('视频资料.mp4', 8, 'end'), '…料.mp4 ')
   })
 
-  it('takes as many columns as it was given', () => {
+  it('has exactly the requested number of columns', () => {
     const texts = fc.string({ unit: fc.constantFrom('a', '电', '😀', 'é', '-', '한', '👩‍👩‍👧') })
     fc.assert(
       fc.property(texts, fc.integer({ min: 1, max: 40 }), fc.constantFrom('start', 'end'), (text, columns, keep) => {
@@ -54,12 +54,12 @@ spec('a bar', (it) => {
     )
   })
 
-  it('tells what the server has from what is durable there', () => {
+  it('distinguishes acknowledged bytes from durable bytes', () => {
     const line = barLine({ ...state, durable: 2_500_000 }, 90, plain)
     assert.match(line, /^report\.pdf +█{4}▒{7}░{7} +65%/u)
   })
 
-  it('leaves out what there is no room for', () => {
+  it('omits columns that do not fit', () => {
     assert.match(barLine(state, 60, plain), /^report\.pdf +█+░+ +65% +6\.20 of 9\.54 MiB +977 KiB\/s$/u)
     assert.match(barLine(state, 48, plain), /^report\.pdf +█+░+ +65% +977 KiB\/s$/u)
     assert.match(barLine(state, 30, plain), /^report\.pdf +█+░+ +65%$/u)
@@ -87,13 +87,13 @@ spec('a bar', (it) => {
     )
   })
 
-  it('keeps what tells files of one folder apart', () => {
+  it('keeps the end of a path, which distinguishes files of one folder', () => {
     const titles = ['a/long/way/to/photos/IMG_0001.jpg', 'a/long/way/to/photos/IMG_0002.jpg']
     const starts = titles.map((title) => barLine({ ...state, title }, 60, plain).split('  ')[0])
     assert.deepEqual(starts, ['…MG_0001.jpg', '…MG_0002.jpg'])
   })
 
-  it('is a sentence where it can be none', () => {
+  it('can be formatted as a sentence', () => {
     assert.equal(progressLine(state, plain), 'osp: report.pdf: 65%, 6.20 of 9.54 MiB, 977 KiB/s, 4 s left')
     assert.equal(progressLine({ ...state, note: 'paused' }, plain), 'osp: report.pdf: 65%, 6.20 of 9.54 MiB, paused')
   })

@@ -3,7 +3,7 @@ import { OspError } from 'ospd'
 import { namesIn } from '../../../bin/send/fileList.ts'
 import { spec } from '../../support/spec.ts'
 
-/** What is read from a list that comes in parts of so many bytes. */
+/** Returns the names in a list that is read in parts of `bytes`. */
 async function read(list: string | Buffer, { from0 = false, bytes = 3 } = {}): Promise<readonly string[]> {
   const all = Buffer.from(list)
   async function* parts() {
@@ -18,7 +18,7 @@ const fails = (reading: Promise<unknown>, code: string, text: RegExp) =>
   assert.rejects(reading, (error) => error instanceof OspError && error.code === code && text.test(error.message))
 
 spec('a list of names', (it) => {
-  it('has a name on each line, with the line ends of Unix or Windows, and needs none after the last', async () => {
+  it('has a name on each line, with Unix or Windows line ends, which the last line need not have', async () => {
     for (const bytes of [1, 2, 3, 5, 100]) {
       assert.deepEqual(await read('a\nb b\r\n\n丁\r\n c ', { bytes }), ['a', 'b b', '丁', ' c '])
     }
@@ -26,7 +26,7 @@ spec('a list of names', (it) => {
     assert.deepEqual(await read('\n\r\n'), [])
   })
 
-  it('has names that end with NUL if it is told so, with whatever else is in them', async () => {
+  it('can have names that end with NUL, which may contain any other character', async () => {
     assert.deepEqual(await read('a\nb\r\0c\0\0d', { from0: true }), ['a\nb\r', 'c', 'd'])
   })
 
@@ -38,11 +38,11 @@ spec('a list of names', (it) => {
     assert.deepEqual(await read('a\n\uFEFFb'), ['a', '\uFEFFb'])
   })
 
-  it('has names of any bytes', async () => {
+  it('can have names of any bytes', async () => {
     assert.deepEqual(await read(Buffer.from([0x61, 0xff, 0x0a, 0x62])), ['a\uDCFF', 'b'])
   })
 
-  it('of another kind is told as such', async () => {
+  it('in another format is rejected with the reason', async () => {
     await fails(read('a\0b\0'), 'usage', /contains NUL; add --from0/u)
     await fails(read(Buffer.from('\uFEFFa\nb\n', 'utf16le')), 'usage', /UTF-16; save it in UTF-8/u)
     await fails(
@@ -52,7 +52,7 @@ spec('a list of names', (it) => {
     )
   })
 
-  it('that cannot be read further is told as such', async () => {
+  it('that cannot be read further is reported', async () => {
     async function* broken() {
       yield Buffer.from('a\nb')
       throw new Error('EIO: i/o error, read')

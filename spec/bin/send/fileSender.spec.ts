@@ -27,7 +27,7 @@ const silent: SendReporter = {
 /** The options of a command without a running program beside it. */
 const alone = { overview: new Overview(), directory: '/state', isAwaited: () => false }
 
-/** A client whose uploads end when they are told to. */
+/** Returns a client whose uploads end when the spec ends them. */
 function slowClient() {
   const added: string[] = []
   const failing: ((why: OspError) => void)[] = []
@@ -61,7 +61,7 @@ async function* files(count: number): AsyncGenerator<FoundPath> {
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 spec('sending', (it) => {
-  it('holds a bounded number of unfinished files, and takes the next as one is finished', async () => {
+  it('keeps a bounded number of unfinished files, and adds the next when one ends', async () => {
     const { uploads, added, finishOne } = slowClient()
     const stop = new AbortController()
     const summary = new SendSummary()
@@ -86,7 +86,7 @@ spec('sending', (it) => {
     assert.equal(sending.unfinished.length, unfinishedMost)
   })
 
-  it('does not wait for what is paused, until that goes on', async () => {
+  it('does not wait for paused uploads until they continue', async () => {
     const { uploads } = slowClient()
     const { signal } = new AbortController()
     const summary = new SendSummary()
@@ -124,7 +124,7 @@ spec('sending', (it) => {
     assert.equal(summary.stored, 1)
   })
 
-  it('fails every file with the reason where the server was given up, also those that were not begun', async () => {
+  it('fails all files with the reason after the client gave up, including those that had not begun', async () => {
     const failed: string[] = []
     const reporter = {
       ...silent,
@@ -160,7 +160,7 @@ spec('the exit code', (it) => {
     return summary.exitCode
   }
 
-  it('is that of the worst file, and of the whole command before that', () => {
+  it('is that of the whole command, or otherwise of the worst file', () => {
     assert.equal(
       after(() => {}),
       0,

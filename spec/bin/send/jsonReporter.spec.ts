@@ -8,7 +8,7 @@ import { spec } from '../../support/spec.ts'
 
 const values = { server: { host: '127.0.0.1', port: 6682 }, 'retry-for': 0, quiet: false }
 
-/** A reporter, what it has printed, and a task of 1,000 bytes whose upload the spec moves. */
+/** Returns a reporter, its events, and a task of 1,000 bytes whose upload the spec advances. */
 function reporting() {
   const printed: PrintedEvent[] = []
   const overview = new Overview()

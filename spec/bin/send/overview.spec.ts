@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { Speed } from '../../../bin/send/overview.ts'
 import { spec } from '../../support/spec.ts'
 
-/** The speed after each of these counts, which are so many milliseconds apart. */
+/** Returns the speed after each of these counts, which are `everyMs` apart. */
 function after(everyMs: number, counts: readonly number[]): readonly (number | undefined)[] {
   const speed = new Speed()
   return counts.map((bytes, at) => {
@@ -17,7 +17,7 @@ spec('the speed of a file', (it) => {
     assert.deepEqual(after(100, [0, 10, 20, 30, 40]), [undefined, undefined, undefined, undefined, 100])
   })
 
-  it('is that of the last five seconds', () => {
+  it('covers the last five seconds', () => {
     const rising = Array.from(
       { length: 20 },
       (_, second) => Math.min(second, 10) * 100 + Math.max(0, second - 10) * 300,
@@ -30,7 +30,7 @@ spec('the speed of a file', (it) => {
     assert.deepEqual(new Set(after(1_000, steps)), new Set([undefined, 1_000]))
   })
 
-  it('counts no pause', () => {
+  it('does not count pauses', () => {
     const all = after(1_000, [0, 1_000, 2_000, ...Array(20).fill(2_000), 2_500, 3_500, 4_500])
     assert.deepEqual(all.slice(-4), [0, undefined, 1_000, 1_000])
   })

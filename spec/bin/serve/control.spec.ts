@@ -7,12 +7,12 @@ import { spec } from '../../support/spec.ts'
 
 const limits = { mailboxMessages: 100, mailboxBytes: 1_000 }
 
-/** Names as long as they can be in JSON. */
+/** Returns a name with the maximum length in JSON. */
 const nameOf = (n: number, bytes: number) => `${n}`.padEnd(bytes, '"')
 
 const users = Array.from({ length: 10_005 }, (_, n) => nameOf(n, 64))
 
-/** A server of which there is more to tell than may be. */
+/** A server with more users, uploads and mailboxes than a status lists. */
 const crowded: ReportedServer = {
   addresses: [{ host: '127.0.0.1', port: 1, local: true }],
   status: () => ({
@@ -34,14 +34,14 @@ async function statusOf(server: ReportedServer) {
   return statusEvents.status.parse(await askControl(at.path, { ask: 'status' }))
 }
 
-spec('what a daemon tells of itself', (it) => {
-  it('is bounded, and says how much more there is', async () => {
+spec('the status of a daemon', (it) => {
+  it('is bounded, and counts the omitted entries', async () => {
     const { online, uploads, mailboxes, ...more } = await statusOf(crowded)
     assert.deepEqual([online.length, uploads.length, mailboxes.length], [10_000, 1_000, 10_000])
     assert.deepEqual([more.moreOnline, more.moreUploads, more.moreMailboxes], [5, 3, 5])
   })
 
-  it('names the fullest mailboxes first, by messages or by bytes', async () => {
+  it('lists the fullest mailboxes first, by messages or by bytes', async () => {
     const levels = [
       { user: 'a', messages: 10, bytes: 10 },
       { user: 'b', messages: 90, bytes: 100 },
@@ -54,7 +54,7 @@ spec('what a daemon tells of itself', (it) => {
     )
   })
 
-  it('is nothing else than what is known to it', async () => {
+  it('rejects unknown requests', async () => {
     await using at = await place()
     await using _control = await openControl(at.path, crowded, limits, () => undefined)
     for (const request of [{}, { ask: 'stop' }, { ask: 'status', more: 1 }]) {

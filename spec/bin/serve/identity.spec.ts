@@ -35,14 +35,14 @@ const known = [
 
 spec('a server that listens at', (it) => {
   for (const host of local) {
-    it(`${host} is this machine's alone, and may know nobody`, () => {
+    it(`${host} is local, and needs no users`, () => {
       assert.equal(checkExposure({ ...bare, host }), undefined)
       assert.equal(checkExposure({ ...bare, host, hasUsers: true }), undefined)
     })
   }
 
   for (const host of open) {
-    it(`${host} can be reached by others, and must know whom to let in`, () => {
+    it(`${host} is reachable by other machines, and requires users`, () => {
       for (const isTls of [false, true]) {
         const exposure = { ...bare, host, isTls }
         assert.throws(() => checkExposure(exposure), {
@@ -56,13 +56,13 @@ spec('a server that listens at', (it) => {
     })
   }
 
-  it('an address that others reach takes tokens by TLS alone', () => {
+  it('a reachable address requires TLS for tokens', () => {
     const exposure = { ...bare, host: '0.0.0.0', hasUsers: true }
     assert.throws(() => checkExposure(exposure), { name: 'UsageError', message: /without TLS tokens could be read/u })
     assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /without TLS: tokens and contents can be read/u)
   })
 
-  it('an address that others reach, and knows whom it lets in by TLS, has nothing to be warned of', () => {
+  it('a reachable address with users and TLS produces no warning', () => {
     for (const knows of known) {
       for (const insecure of [false, true]) {
         assert.equal(checkExposure({ ...bare, host: '0.0.0.0', isTls: true, ...knows, insecure }), undefined)
@@ -73,7 +73,7 @@ spec('a server that listens at', (it) => {
 
 spec('a data directory without a list of users', (it) => {
   for (const hasClientCa of [false, true]) {
-    it(`keeps the names that have come in${hasClientCa ? ' by a certificate' : ''}`, async () => {
+    it(`remembers the names that have logged in${hasClientCa ? ' with a certificate' : ''}`, async () => {
       await using at = await place()
       const open = async () => (await identityOf(at.path, { hasClientCa, insecure: false }, () => {})).authenticator
       const first = await open()

@@ -8,11 +8,11 @@ const limitsFor = (flags: Readonly<Record<string, string>>) =>
   limitsOf(resolve(serveSettings, { flags, env: {}, prefix: 'OSPD', known: [] }))
 
 spec('the settings of ospd serve', (it) => {
-  it('have the defaults of the library, where they are limits', () => {
+  it('have the default limits of the library', () => {
     assert.deepEqual(limitsWith(limitsFor({})), defaultLimits)
   })
 
-  it('set one limit each, if they are in the table of limits', () => {
+  it('set one limit each, if they are flags of the table of limits', () => {
     const changed = Object.entries(limitSettings).map(([name, { takes }]) => {
       const value = takes.includes('duration') ? '7s' : takes.includes('size') ? '99k' : '77'
       const limits = limitsWith(limitsFor({ [name]: value }))
