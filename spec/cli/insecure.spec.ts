@@ -45,7 +45,7 @@ spec('osp with a token and a server on another machine', (it) => {
     assert.equal(code, 4)
     assert.match(
       stderr,
-      /^osp: gave up on .* not sent to 203\.0\.113\.1: .* use TLS \(--tls\), or .* \(--insecure\) .*safe\n$/u,
+      /^osp: gave up on .* not sent to 203\.0\.113\.1: .* use TLS \(--tls\), or .* \(--insecure\) .*trust\n$/u,
     )
     assert.ok(!stderr.includes('marked'))
   })
