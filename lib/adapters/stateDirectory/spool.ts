@@ -84,15 +84,12 @@ async function fill(path: string, stream: AsyncIterable<Uint8Array>): Promise<nu
 
 /** Yields the parts of the stream. Converts its errors to OspError `source-unreadable`. */
 async function* unbroken(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const parts = stream[Symbol.asyncIterator]()
-  for (;;) {
-    const next = await parts.next().catch((cause: unknown) => {
-      if (cause instanceof OspError) throw cause
-      const text = cause instanceof Error ? cause.message : String(cause)
-      throw new OspError('source-unreadable', `the stream cannot be read to its end: ${text}`, { cause })
-    })
-    if (next.done) return
-    yield next.value
+  try {
+    yield* stream
+  } catch (cause) {
+    if (cause instanceof OspError) throw cause
+    const text = cause instanceof Error ? cause.message : String(cause)
+    throw new OspError('source-unreadable', `the stream cannot be read to its end: ${text}`, { cause })
   }
 }
 
