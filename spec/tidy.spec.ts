@@ -129,6 +129,22 @@ function strayImports(sources: readonly Source[], may: (target: string, from: So
   )
 }
 
+const exported =
+  /^export (?:declare )?(?:abstract )?(?:async )?(?:const|let|function\*?|class|interface|type|enum) (\w+)/gmu
+
+/** Returns each name that several of these files declare and export, as `name: paths`. */
+function clashingExports(sources: readonly Source[]): string[] {
+  const declaring = new Map<string, Set<string>>()
+  for (const { path, code } of sources) {
+    for (const [, name = ''] of code.matchAll(exported)) {
+      declaring.set(name, (declaring.get(name) ?? new Set()).add(path))
+    }
+  }
+  return [...declaring]
+    .filter(([, paths]) => paths.size > 1)
+    .map(([name, paths]) => `${name}: ${[...paths].join(', ')}`)
+}
+
 /** Returns the matches in the code of these files, as `path: match`. */
 function found(sources: readonly Source[], pattern: RegExp): string[] {
   return sources.flatMap(({ path, code }) => (code.match(pattern) ?? []).map((match) => `${path}: ${match.trim()}`))
@@ -267,6 +283,21 @@ spec('the repository', (it) => {
 
   it('contains no download address of a package', () => {
     assert.ok(!readFileSync(join(root, 'package-lock.json'), 'utf8').includes('"resolved"'))
+  })
+})
+
+spec('the exports of lib/ and bin/', (it) => {
+  it('have different names, unless one re-exports the other', () => {
+    assert.deepEqual(clashingExports([...lib, ...bin]), [])
+  })
+
+  it('are compared by their declarations', () => {
+    const sources = [
+      sourceOf('lib/a.ts', 'export const b = 1\nexport async function c() {}\nexport type D = string'),
+      sourceOf('lib/e.ts', "export { b } from './a.ts'\nexport abstract class C {}\n// export const b = 2"),
+      sourceOf('lib/f.ts', 'export interface D {}\nexport const d = 1\nconst c = 1'),
+    ]
+    assert.deepEqual(clashingExports(sources), ['D: lib/a.ts, lib/f.ts'])
   })
 })
 
