@@ -247,11 +247,11 @@ export const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a file that is renamed into place is not durable there',
-    file: 'lib/adapters/disk/publish.ts',
-    within: 'publishPartial',
-    pattern: '} await tree.flushes.flush(dirname(target)) return true',
+    file: 'lib/adapters/disk/publishedTree.ts',
+    within: 'publish',
+    pattern: '} await this.flushes.flush(dirname(target)) return true',
     replacement: '}\n  return true',
-    shownBy: 'spec/adapters/disk/publish.spec.ts',
+    shownBy: 'spec/adapters/disk/publishedTree.spec.ts',
   },
   {
     fault: 'retransmissions have no jitter and leave all at once',

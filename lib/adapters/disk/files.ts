@@ -22,8 +22,8 @@ import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import { type Layout, partialName } from './layout.ts'
 import { DiskPartialFile } from './partialFile.ts'
-import { publishPartial } from './publish.ts'
-import type { PublishedTree } from './publishedTree.ts'
+import { entryAt, type PublishedTree } from './publishedTree.ts'
+import { readFull } from './readFull.ts'
 import { fixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
 
 const stampOf = ({ size, mtimeNs }: BigIntStats) => `${size}:${mtimeNs}`
@@ -83,7 +83,8 @@ export class DiskFiles implements FileStore, StoredNames {
         // The missing file of a verified upload is published already. An empty file must not replace it.
         const verified = record?.verified !== undefined
         // A crash during publishing leaves a second name. The file is then not written to any more.
-        const opening = openOwnFile(path, flags(!verified), { linked: verified })
+        const flags = constants.O_RDWR | (verified ? 0 : constants.O_CREAT)
+        const opening = openOwnFile(path, flags, { linked: verified })
         const handle = await opening.catch((error) => {
           if (verified && errnoOf(error) === 'ENOENT') return undefined
           throw error
@@ -97,7 +98,7 @@ export class DiskFiles implements FileStore, StoredNames {
             flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
             publish: async (to, replace) => {
               this.#checkDirectories()
-              return await publishPartial(this.#tree, path, this.#layout.partsOf(user, to), replace, async () => {
+              return await this.#tree.publish(path, this.#layout.partsOf(user, to), replace, async () => {
                 const { verified: file, verifiedStamp } = this.#records.log.record(user, name) ?? {}
                 // The content of a storage that wraps this one may have another digest.
                 if (verifiedStamp !== undefined && (await this.version(user, to)) === verifiedStamp) return true
@@ -147,10 +148,9 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async heldBytes(user: string, name: string): Promise<number> {
     this.#records.checkOpen()
-    const path = this.#layout.partialOf(user, name)
-    const stats = await unless(['ENOENT'], `checking ${path}`, () => lstat(path))
+    const stats = await entryAt(this.#layout.partialOf(user, name))
     // Windows does not report blocks.
-    return stats ? (stats.blocks ? stats.blocks * 512 : stats.size) : 0
+    return Number(stats?.blocks ? stats.blocks * 512n : (stats?.size ?? 0))
   }
 
   async conflict(user: string, name: string): Promise<string | undefined> {
@@ -182,8 +182,7 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async partialVersion(user: string, name: string): Promise<string | undefined> {
-    const path = this.#layout.partialOf(user, name)
-    const stats = await unless(['ENOENT'], `checking ${path}`, () => lstat(path, { bigint: true }))
+    const stats = await entryAt(this.#layout.partialOf(user, name))
     return stats && stampOf(stats)
   }
 
@@ -194,10 +193,7 @@ export class DiskFiles implements FileStore, StoredNames {
     const path = this.#tree.pathOf(parts)
     const found = await unless(['ENOENT'], `reading ${path}`, async () => {
       await using handle = await open(path, constants.O_RDONLY | safeOpenFlags)
-      return await digestOf(this.#digests(), algorithm, size, async (into, at) => {
-        const { bytesRead } = await handle.read(into, 0, into.length, at)
-        return bytesRead
-      })
+      return await digestOf(this.#digests(), algorithm, size, (into, at) => readFull(handle, into, at))
     })
     return found !== undefined && hex(found) === digest
   }
@@ -245,5 +241,3 @@ export class DiskFiles implements FileStore, StoredNames {
 }
 
 const isPartialName = /^[\da-f]{32}\.part$/
-
-const flags = (create: boolean) => constants.O_RDWR | (create ? constants.O_CREAT : 0)

@@ -1,13 +1,17 @@
 import type { BigIntStats, Dirent } from 'node:fs'
-import { lstat, opendir, rmdir } from 'node:fs/promises'
-import { join, sep } from 'node:path'
+import { link, lstat, opendir, rename, rmdir, unlink } from 'node:fs/promises'
+import { dirname, join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
 import type { Usage } from '../../ports/storage.ts'
+import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { type DirectoryFlushes, makeDirectory } from './directories.ts'
-import { attempt, fault, unless } from './faults.ts'
+import { attempt, errnoOf, fault, unless } from './faults.ts'
 import { checkOwn } from './rights.ts'
 import { type RunStep, Usages } from './usages.ts'
+
+/** The errors of link(2) on a file system without hard links. */
+const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
 
 /** The number of directories that are remembered as durable. All are removed beyond it. */
 const maxKnownDurable = 4_096
@@ -19,7 +23,7 @@ const entriesAtOnce = 16
 const maxEmptyDirectories = 64
 
 /** The place of a file, and the path to it. */
-export interface TargetPlace {
+interface TargetPlace {
   /** The number of existing directories above the place. */
   readonly above: number
   /** The entry at the place, if it does not conflict: a file, or an empty directory. */
@@ -77,23 +81,61 @@ export class PublishedTree {
     return { above: 0 }
   }
 
+  /**
+   * Moves a flushed partial file to its place, durably. If a file exists there and `replace` is false, resolves with
+   * false and changes nothing. Can be repeated after a crash at any step. `isIntact` returns whether the file in that
+   * place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes.
+   */
+  async publish(
+    partial: string,
+    parts: readonly string[],
+    replace: boolean,
+    isIntact: () => Promise<boolean>,
+  ): Promise<boolean> {
+    const place = await this.find(parts)
+    if (place.conflict !== undefined) throw conflictError(place.conflict)
+    const target = this.pathOf(parts)
+    const bytes = await entryAt(partial)
+    // Otherwise it is an empty directory, which will be removed.
+    const there = place.found?.isFile() ? place.found : undefined
+    if (!bytes) {
+      // The process may have ended after the rename. Any other file under this name is not the verified one.
+      if (!there || !(await isIntact())) throw lostFile(`${partial} is missing, and ${target} is not the verified file`)
+      await this.flushes.flush(dirname(target))
+      return true
+    }
+    if (there && there.ino === bytes.ino && there.dev === bytes.dev) {
+      // A link exists already. A rename would change nothing, since both names lead to the same file.
+      await attempt(`removing ${partial}`, () => unlink(partial))
+    } else {
+      if (there && !replace) return false
+      await this.#prepareTarget(parts, place)
+      const moved = () =>
+        this.#countChange(parts, { bytes: Number(bytes.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
+      const moving = () => (replace ? move(partial, target, moved) : add(partial, target, moved))
+      if (!(await attempt(`publishing ${target}`, moving))) return false
+    }
+    await this.flushes.flush(dirname(target))
+    return true
+  }
+
   /** Adds to the totals of the user in whose folder a place is. */
-  count([user = '']: readonly string[], change: Partial<Usage>): void {
+  #countChange([user = '']: readonly string[], change: Partial<Usage>): void {
     this.usages.change(user, { bytes: 0, files: 0, folders: 0, ...change })
   }
 
   /** Creates the directories above a file, durably, and removes an empty directory from its place. */
-  async prepareTarget(parts: readonly string[], { above, found }: TargetPlace): Promise<void> {
+  async #prepareTarget(parts: readonly string[], { above, found }: TargetPlace): Promise<void> {
     for (let depth = 1; depth < parts.length; depth++) {
       const path = this.pathOf(parts.slice(0, depth))
       const isNew = depth > above && (await makeDirectory(path))
-      if (isNew && depth > 1) this.count(parts, { folders: 1 })
+      if (isNew && depth > 1) this.#countChange(parts, { folders: 1 })
       if (depth > above && !isNew) await this.#checkTaken(parts.slice(0, depth))
       if (isNew || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))
       if (this.#durable.size >= maxKnownDurable) this.#durable.clear()
       this.#durable.add(path)
     }
-    const removed = () => this.count(parts, { folders: -1 })
+    const removed = () => this.#countChange(parts, { folders: -1 })
     if (found?.isDirectory()) await removeEmptyDirectory(this.pathOf(parts), removed)
   }
 
@@ -139,7 +181,7 @@ export class PublishedTree {
 }
 
 /** Returns the error of a file that conflicts with the name `where`. */
-export function conflictError(where: string): OspError {
+function conflictError(where: string): OspError {
   return new OspError('name-conflict', `the name collides with ${where} on the server; choose another name`)
 }
 
@@ -193,4 +235,28 @@ async function removeEmptyDirectory(path: string, removed: () => void): Promise<
   for (const folder of folders) await removeEmptyDirectory(folder, removed)
   await attempt(`removing the directory ${path}`, () => rmdir(path))
   removed()
+}
+
+async function move(partial: string, target: string, moved: () => void): Promise<boolean> {
+  await rename(partial, target)
+  moved()
+  return true
+}
+
+/**
+ * Links the file. Unlike a rename, a link never replaces a file that another program has created meanwhile: resolves
+ * with false then.
+ */
+async function add(partial: string, target: string, moved: () => void): Promise<boolean> {
+  try {
+    await link(partial, target)
+  } catch (error) {
+    const errno = errnoOf(error) ?? ''
+    if (errno === 'EEXIST') return false
+    if (!withoutLinks.has(errno)) throw error
+    return (await entryAt(target)) ? false : move(partial, target, moved)
+  }
+  moved()
+  await unlink(partial)
+  return true
 }

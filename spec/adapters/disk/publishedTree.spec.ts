@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DirectoryFlushes } from '../../../lib/adapters/disk/directories.ts'
-import { publishPartial } from '../../../lib/adapters/disk/publish.ts'
 import { PublishedTree } from '../../../lib/adapters/disk/publishedTree.ts'
 import { spec } from '../../support/spec.ts'
 import { withData } from './data.ts'
@@ -20,10 +19,7 @@ spec('a file that is moved into its place', (it) => {
           flushed.push(path)
         }
         const tree = new PublishedTree(data, new DirectoryFlushes(sync))
-        assert.equal(
-          await publishPartial(tree, join(data, 'partial'), ['alice', 'a'], replace, async () => false),
-          true,
-        )
+        assert.equal(await tree.publish(join(data, 'partial'), ['alice', 'a'], replace, async () => false), true)
         assert.equal(flushed.at(-1), join(data, 'alice'))
       }),
     )
