@@ -202,12 +202,15 @@ export class Inbox {
       const error = new OspError('internal', tried.message, { cause: tried })
       log({ level: 'error', event: 'message-given-up', seq, from, text: error.message })
       receipts.givenUp.set(delivery.key, error)
+      this.#inHand = undefined
       this.#refuse(delivery, error)
       return true
     }
     const keep = () => this.#logged(delivery, receipts.keep(delivery))
     const stored = await this.#repeatedly(signal, Number.POSITIVE_INFINITY, keep)
     if (stored !== 'done') return false
+    // A repetition that arrives from now on is acknowledged by its receipt.
+    this.#inHand = undefined
     this.#acknowledge(delivery)
     return true
   }

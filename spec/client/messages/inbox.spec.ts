@@ -45,6 +45,19 @@ spec('a delivered message', (it) => {
     assert.deepEqual(texts, ['a\uFFFD'])
   })
 
+  it('is acknowledged once more if it arrives again at any moment of its acknowledgement', async () => {
+    for (let steps = 0; steps < 32; steps++) {
+      await using server = new ScriptedServer()
+      server.client().receive(() => {})
+      const link = await server.listening()
+      const first = link.ask(delivery(1))
+      for (let step = 0; step < steps; step++) await undefined
+      const again = link.ask(delivery(1))
+      const answered = [await link.expect('DeliverMsgAck'), await link.expect('DeliverMsgAck')]
+      assert.deepEqual(answered.map(({ frame }) => frame.seq).sort(), [first, again])
+    }
+  })
+
   it('waits until the message before was handled', async () => {
     await using server = new ScriptedServer()
     const handled = [deferred<void>(), deferred<void>()]
