@@ -144,9 +144,9 @@ class ControlConnection {
 
   /** Closes the connection without waiting for a client that does not read. */
   close(why: OspError): void {
-    const takes = this.#socket.writableLength === 0
+    const isReading = this.#socket.writableLength === 0
     this.fail(why)
-    if (takes) this.#socket.destroySoon()
+    if (isReading) this.#socket.destroySoon()
     else this.#socket.destroy()
   }
 
