@@ -253,13 +253,18 @@ export class Inbox {
     }
   }
 
-  #acknowledge({ message, requests }: Incoming): void {
+  #acknowledge(delivery: Incoming): void {
+    const { message, requests } = delivery
+    // A request that arrives from now on is a new delivery.
+    if (this.#inHand === delivery) this.#inHand = undefined
     for (const request of requests.splice(0)) {
       this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq: message.seq })
     }
   }
 
-  #refuse({ requests }: Incoming, error: OspError): void {
+  #refuse(delivery: Incoming, error: OspError): void {
+    const { requests } = delivery
+    if (this.#inHand === delivery) this.#inHand = undefined
     for (const request of requests.splice(0)) this.#link?.peer.refuse(request, error)
   }
 
