@@ -45,13 +45,8 @@ function reportingTransport(to: Transport, token: TokenSource): Transport {
   }
 }
 
-type ConnectionValues = Pick<
-  CommonOptions,
-  'server' | 'tls' | 'tls-ca' | 'fingerprint' | 'tls-cert' | 'tls-key' | 'state'
->
-
 /** Returns the transport to the server, which `trust` checks. Throws UsageError if the options are not valid. */
-export function clientTransport(values: ConnectionValues, trust: TrustServer): Transport {
+export function clientTransport(values: CommonOptions, trust: TrustServer): Transport {
   const { server, 'tls-ca': caPath } = values
   if (!values.tls) {
     const stray = (['tls-ca', 'fingerprint', 'tls-cert', 'tls-key'] as const).find((name) => values[name] !== undefined)
@@ -72,7 +67,7 @@ export function clientTransport(values: ConnectionValues, trust: TrustServer): T
  * server and prints its fingerprint, unless `--fingerprint` is given. With `--tls-ca` it trusts only that authority. If
  * `token` is given, it rejects a new server that presents only a key, unless `--fingerprint` names the key.
  */
-export function trustFor(values: ConnectionValues, token?: Pick<TokenSource, 'isGiven'>): TrustServer {
+export function trustFor(values: CommonOptions, token?: Pick<TokenSource, 'isGiven'>): TrustServer {
   const { 'tls-ca': ca, fingerprint: wanted } = values
   const pinned = wanted === undefined ? { pinned: reportPinned } : {}
   const known = knownServers(knownServersPath(values), { ...pinned, pinsNobody: ca !== undefined })
@@ -91,7 +86,7 @@ export function trustFor(values: ConnectionValues, token?: Pick<TokenSource, 'is
 }
 
 /** Resolves with whether a server that no authority vouches for is not in the list of known servers. */
-export async function isNewServer(values: ConnectionValues, server: SeenServer): Promise<boolean> {
+export async function isNewServer(values: CommonOptions, server: SeenServer): Promise<boolean> {
   if (server.verified || values['tls-ca'] !== undefined) return false
   try {
     return (await knownServer(knownServersPath(values), server)) === undefined

@@ -13,11 +13,6 @@ export const tokenVariable = 'OSP_TOKEN'
 
 type TokenOrigin = 'file' | 'variable' | 'stored' | 'none'
 
-type TokenValues = Pick<
-  CommonOptions,
-  'server' | 'tls' | 'tls-ca' | 'tls-cert' | 'tls-key' | 'user' | 'state' | 'token-file'
->
-
 /** Provides the token that a command logs in with. */
 export interface TokenSource {
   /** Resolves with the token, which is empty if there is none. Rejects with OspError if the token is not valid. */
@@ -35,14 +30,14 @@ export interface TokenSource {
  * Reads it again for each connection, so that a replaced token takes effect.
  */
 export class ConfiguredToken implements TokenSource {
-  readonly #values: TokenValues
+  readonly #values: CommonOptions
   /** The content of a pipe, which can be read only once. */
   #piped: Promise<BoundToken> | undefined
   /** The origin of the last token; `undefined` if reading it failed. */
   #from: TokenOrigin | undefined
   #reached = false
 
-  constructor(values: TokenValues) {
+  constructor(values: CommonOptions) {
     this.#values = values
     const { 'token-file': file } = values
     if (file !== undefined) checkReadable('--token-file', file)
@@ -113,7 +108,7 @@ const withBinding = ({ token, boundTo }: BoundToken, other: TokenBinding): Bound
 })
 
 /** Rejects with OspError `unauthorized` if a token would go without TLS to a server that was verified by TLS before. */
-export async function assertNotDowngraded(values: Pick<CommonOptions, 'server' | 'tls' | 'state'>): Promise<void> {
+export async function assertNotDowngraded(values: CommonOptions): Promise<void> {
   if (values.tls) return
   const path = knownServersPath(values)
   const known = await knownServer(path, values.server)
@@ -130,7 +125,7 @@ export async function assertNotDowngraded(values: Pick<CommonOptions, 'server' |
 }
 
 /** Returns the command line that logs this user in to this server. */
-function loginLine(values: TokenValues): string {
+function loginLine(values: CommonOptions): string {
   const words = ['osp', 'login', '--server', addressText(values.server), ...(values.tls ? ['--tls'] : [])]
   const flags = { ...values, user: userOf(values) }
   for (const name of ['tls-ca', 'tls-cert', 'tls-key', 'user', 'state'] as const) {

@@ -54,23 +54,18 @@ async function send(client: Client, { json, quiet }: MsgValues, recipients: read
   }
 }
 
-/** Returns whether the error leaves open whether the server has stored the message. */
-const isOutcomeUnknown = ({ code }: OspError) =>
-  connectionErrors.has(code) || code === 'closed' || code === 'superseded'
-
-/** Returns whether the text of the error does not name the recipients that it is about. */
-const lacksRecipients = ({ code }: OspError) => code === 'unknown-user' || code === 'bad-name'
-
 function printFailure(sent: readonly string[], { error, interrupted, gaveUp, wasOnline }: CommandFailure): void {
   const { code, message: text, retry, recipients = [] } = error
-  const unknown = wasOnline && isOutcomeUnknown(error)
+  const unknown = wasOnline && (connectionErrors.has(code) || code === 'closed' || code === 'superseded')
   if (results.json) {
     const outcome = unknown ? 'unknown' : 'not-sent'
     results.event({ event: 'failed', code, text, retry, recipients: [...recipients], outcome })
     return
   }
   const result = unknown ? 'it is unknown whether the message was stored' : 'the message was not sent'
-  const names = lacksRecipients(error) && recipients.length > 0 ? `: ${recipients.join(', ')}` : ''
+  // The texts of these errors do not name the recipients.
+  const isUnnamed = recipients.length > 0 && (code === 'unknown-user' || code === 'bad-name')
+  const names = isUnnamed ? `: ${recipients.join(', ')}` : ''
   const advice = code === 'unknown-user' && sent.length > 1 ? `; ${quotes}` : ''
   const reason = interrupted ? 'interrupted' : text + names + advice
   say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')

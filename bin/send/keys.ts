@@ -10,60 +10,45 @@ import { isPending } from '../tasks/tasks.ts'
 export function takeKeys(uploads: Uploads, say: StatusPrinter): Disposable | undefined {
   const { stdin } = process
   if (!stdin.isTTY) return undefined
-  const keys = new Keys(uploads, say)
+  let isAsking = false
+  const press = (key: string) => {
+    if (key === controlKeys.ctrlC) signalAll('SIGINT')
+    else if (key === controlKeys.ctrlZ) signalAll('SIGTSTP')
+    else if (isAsking) {
+      isAsking = false
+      if (key === 'y') void reporting(uploads.cancel(unfinishedOf(uploads).map(({ id }) => id)), say)
+      else say('nothing is cancelled', 'yellow')
+    } else if (key === 'p') void reporting(togglePause(uploads, say), say)
+    else if (key === 'c') isAsking = askToCancel(uploads, say)
+    else if (key === 'q') process.kill(process.pid, 'SIGINT')
+  }
   return readKeys(stdin, (text) => {
-    for (const key of text) keys.press(key.toLowerCase())
+    for (const key of text) press(key.toLowerCase())
   })
 }
 
-class Keys {
-  readonly #uploads: Uploads
-  readonly #say: StatusPrinter
-  #isAsking = false
+const unfinishedOf = (uploads: Uploads): Upload[] => [...uploads].filter(({ phase: state }) => isPending({ state }))
 
-  constructor(uploads: Uploads, say: StatusPrinter) {
-    this.#uploads = uploads
-    this.#say = say
-  }
+async function togglePause(uploads: Uploads, say: StatusPrinter): Promise<void> {
+  const going = unfinishedOf(uploads).filter(({ phase }) => phase !== 'paused' && phase !== 'cancelling')
+  if (going.length === 0) return await uploads.resume()
+  say('paused; press p to continue', 'yellow')
+  await uploads.pause(going.map(({ id }) => id))
+}
 
-  press(key: string): void {
-    if (key === controlKeys.ctrlC) signalAll('SIGINT')
-    else if (key === controlKeys.ctrlZ) signalAll('SIGTSTP')
-    else if (this.#isAsking) this.#answer(key)
-    else if (key === 'p') this.#act(this.#togglePause())
-    else if (key === 'c') this.#ask()
-    else if (key === 'q') process.kill(process.pid, 'SIGINT')
-  }
+/** Asks for a confirmation. Returns false if there is nothing to cancel. */
+function askToCancel(uploads: Uploads, say: StatusPrinter): boolean {
+  const { length } = unfinishedOf(uploads)
+  const files = length === 1 ? 'the unfinished file' : `the ${length} unfinished files`
+  if (length > 0) say(`cancel ${files} and remove the received content from the server? y or n`, 'yellow')
+  return length > 0
+}
 
-  get #unfinished(): Upload[] {
-    return [...this.#uploads].filter(({ phase: state }) => isPending({ state }))
-  }
-
-  async #togglePause(): Promise<void> {
-    const going = this.#unfinished.filter(({ phase }) => phase !== 'paused' && phase !== 'cancelling')
-    if (going.length === 0) return await this.#uploads.resume()
-    this.#say('paused; press p to continue', 'yellow')
-    await this.#uploads.pause(going.map(({ id }) => id))
-  }
-
-  #ask(): void {
-    const count = this.#unfinished.length
-    if (count === 0) return
-    this.#isAsking = true
-    const files = count === 1 ? 'the unfinished file' : `the ${count} unfinished files`
-    this.#say(`cancel ${files} and remove the received content from the server? y or n`, 'yellow')
-  }
-
-  #answer(key: string): void {
-    this.#isAsking = false
-    if (key === 'y') this.#act(this.#uploads.cancel(this.#unfinished.map(({ id }) => id)))
-    else this.#say('nothing is cancelled', 'yellow')
-  }
-
-  #act(acting: Promise<void>): void {
-    acting.catch((error: unknown) => {
-      const { code, message } = OspError.from(error)
-      if (code !== 'closed') this.#say(message, 'red')
-    })
+async function reporting(action: Promise<void>, say: StatusPrinter): Promise<void> {
+  try {
+    await action
+  } catch (error) {
+    const { code, message } = OspError.from(error)
+    if (code !== 'closed') say(message, 'red')
   }
 }

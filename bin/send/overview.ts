@@ -2,17 +2,12 @@ import type { ErrorCode } from 'ospd'
 import type { BarState } from './barLine.ts'
 import type { ReportedFile } from './reporter.ts'
 
-interface Row {
-  readonly speed: Speed
-  activeSinceMs?: number
-}
-
 /** The time after which a file gets a bar. The bar of a faster file could not be read. */
 const leastActiveMs = 250
 
 /** Tracks the progress of each file and of all files together. */
 export class Overview {
-  readonly #rows = new Map<ReportedFile, Row>()
+  readonly #rows = new Map<ReportedFile, { readonly speed: Speed; activeSinceMs?: number }>()
   readonly #speed = new Speed()
   /** The number of files, including those that have ended. */
   files = 0

@@ -39,7 +39,11 @@ async function run(values: ServeValues): Promise<number> {
   })
   listening = await daemonTransport(values, log)
   const limits = fittingLimits(values, log)
-  const server = await open(values, limits, listening, log).catch(failedToOpen)
+  const server = await open(values, limits, listening, log).catch((error: unknown) => {
+    if (!(error instanceof OspError) || error.code !== 'unreachable') throw error
+    errorLine(`ospd: ${printable(error.message)}`)
+  })
+  // A retry does not help if the daemon cannot listen.
   if (!server) return exitCodes.failed
   using _descriptors = watchDescriptors(log)
   const control = await openControl(data, server, limits, () => listening.fingerprint).catch(withoutControl(log))
@@ -108,12 +112,6 @@ function withoutControl(log: Log) {
     const { code, message: text } = OspError.from(error)
     log({ level: 'warn', event: 'no-control', code, text })
   }
-}
-
-/** Prints that the daemon cannot listen. The exit code is 1, since a retry does not help. */
-function failedToOpen(error: unknown): undefined {
-  if (!(error instanceof OspError) || error.code !== 'unreachable') throw error
-  errorLine(`ospd: ${printable(error.message)}`)
 }
 
 function logger({ quiet }: ServeValues): Log {

@@ -6,7 +6,7 @@ import { checkDirectory } from '../common/files.ts'
 import { checkStdout, errorLine, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { jsonSetting, path, setting, switched, type Values } from '../common/settings.ts'
-import { fit, printable, shellWord, widthOf } from '../common/text.ts'
+import { printable, shellWord, tableLines } from '../common/text.ts'
 import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
 
 const settings = {
@@ -98,11 +98,9 @@ async function list(users: UsersFile, { data }: UserValues): Promise<void> {
       : `${at} has no list of users; "ospd user add" creates one`
     errorLine(`ospd: ${reason}`)
   }
-  const width = Math.max(0, ...all.map(({ name }) => widthOf(printable(name))))
-  for (const { name, since } of all) {
-    const at = since.toISOString()
-    const line = `${fit(printable(name), width)}  since ${at.slice(0, 10)}`
-    await results.printed({ event: 'user', user: name, since: at }, line)
+  const lines = tableLines(all.map(({ name, since }) => [printable(name), `since ${since.toISOString().slice(0, 10)}`]))
+  for (const [at, { name, since }] of all.entries()) {
+    await results.printed({ event: 'user', user: name, since: since.toISOString() }, lines[at] ?? '')
   }
 }
 
