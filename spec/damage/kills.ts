@@ -140,7 +140,7 @@ class Files {
     const stored = readdirSync(join(this.#directory, 'data/files/alice'))
     const lost = this.#names.filter((name) => !stored.includes(name))
     for (const name of stored) {
-      if (!this.#names.includes(name)) faults.push(`nobody has sent ${name}`)
+      if (!this.#names.includes(name)) faults.push(`no client has sent ${name}`)
       else if (!this.#isWhole(name)) faults.push(`${name} has other bytes than were sent`)
     }
     const left = readdirSync(join(this.#directory, 'data/partial'))

@@ -69,7 +69,7 @@ spec('a disk that is full of messages', (it) => {
     const { bavail, bsize } = await statfs(place.data)
     assert.ok(
       bavail * bsize > limits.reserveBytes / 4 - 256 * KiB,
-      `${bavail * bsize} bytes are left for what is taken`,
+      `${bavail * bsize} bytes are left for removing messages`,
     )
 
     const bob = new Recipient(place.client({ user: 'bob' }))

@@ -4,29 +4,29 @@ import { spec } from '../support/spec.ts'
 
 /** Declares the fuzzed cases, with this seed and this share of them; `npm run fuzz` runs others. */
 export function fuzzed(seed: number, share: number): void {
-  const held = (name: keyof typeof targets, cases: number) => () =>
+  const withstands = (name: keyof typeof targets, cases: number) => () =>
     fuzz(name, targets[name], { seed, cases: Math.ceil(cases * share) })
 
   spec('a server that receives arbitrary input', (it) => {
-    const fact = 'ends links with codes, keeps nothing of them, and disturbs no other client'
-    it(fact, held('server', 500))
+    const title = 'ends links with codes, keeps no data of them, and disturbs no other client'
+    it(title, withstands('server', 500))
   })
 
   spec('arbitrary bytes', (it) => {
-    it('are the same frames in whatever pieces the stream arrives, or malformed', held('frame', 1_500))
-    it('are decoded and encoded to the same message, or malformed', held('message', 3_000))
-    it('are a name that leads to a place below the files, or an invalid one', held('names', 2_000))
-    it('are usable settings and limits, or a usage error', held('config', 1_000))
-    it('are answered at a control socket, or refused with a code', held('control', 200))
+    it('are the same frames in whatever pieces the stream arrives, or malformed', withstands('frame', 1_500))
+    it('are decoded and encoded to the same message, or malformed', withstands('message', 3_000))
+    it('are a name that leads to a place below the files, or an invalid one', withstands('names', 2_000))
+    it('are usable settings and limits, or a usage error', withstands('config', 1_000))
+    it('are answered at a control socket, or refused with a code', withstands('control', 200))
   })
 
   spec('arbitrary contents of a disk', (it) => {
-    it('are a record of an upload that can be continued, or no record', held('records', 1_500))
-    it('are a journal that accepts further messages, or one of another version', held('journal', 400))
-    it('are the intact tasks and receipts of a client', held('state', 120))
+    it('are a record of an upload that can be continued, or no record', withstands('records', 1_500))
+    it('are a journal that accepts further messages, or one of another version', withstands('journal', 400))
+    it('are the intact tasks and receipts of a client', withstands('state', 120))
     it(
-      'is a list of users that lets in by its tokens alone, or one that lets nobody in and stays as it is',
-      held('users', 400),
+      'are a list of users that accepts logins by its tokens only, or a damaged one that refuses all logins and is not changed',
+      withstands('users', 400),
     )
   })
 }

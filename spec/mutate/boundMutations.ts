@@ -1,6 +1,6 @@
 import type { Mutation } from './mutation.ts'
 
-/** Missing limits: on waiting work, on memory and on what is remembered. */
+/** Missing limits: on waiting work, on memory and on remembered data. */
 export const boundMutations: readonly Mutation[] = [
   {
     fault: 'a link is no longer counted while its socket is closing',

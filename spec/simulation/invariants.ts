@@ -162,9 +162,7 @@ export class Invariants {
     own.update(first)
     const isFirst = hex(own.digest()) === digest
     if (replaced === isFirst)
-      this.#parts.trace.fail(
-        `the sender of ${file.path} was told ${replaced ? '' : 'not '}to have replaced another file`,
-      )
+      this.#parts.trace.fail(`the reply about ${file.path} says that it replaced ${replaced ? 'another' : 'no'} file`)
   }
 
   /** Checks the maximum size of files and, if there is a quota, the total of a user. */

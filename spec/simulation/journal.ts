@@ -16,7 +16,7 @@ export class SimulatedJournal implements Journal {
   readonly #kind: 'messages' | 'uploads'
   readonly #journal: MemoryJournal
   readonly #isInstant: boolean
-  /** Whether a flush has failed: only reopening determines what is stored. */
+  /** Whether a flush has failed: only reopening determines the stored records. */
   #broken = false
 
   /** `isInstant`: operations take no time, for checks from outside. */

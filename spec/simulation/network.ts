@@ -119,7 +119,7 @@ export class SimulatedNetwork {
         signal.removeEventListener('abort', aborted)
         if (signal.aborted || !process.alive) return
         const server = this.#listening
-        if (!this.#accept || !server?.alive) return reject(new OspError('unreachable', 'nobody listens'))
+        if (!this.#accept || !server?.alive) return reject(new OspError('unreachable', 'nothing is listening'))
         const link = new Link(this, process, server)
         link.client.heard = heard
         this.links.add(link)

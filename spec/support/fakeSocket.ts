@@ -4,7 +4,7 @@ import type { Frame } from '../../lib/wire/frame.ts'
 import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { frameFor } from './frames.ts'
 
-/** A socket without a connection: it records what is sent, and reports what the spec tells it to. */
+/** A socket without a connection: it records sent frames, and reports events on behalf of the spec. */
 export class FakeSocket implements Socket {
   readonly reliable: boolean
   readonly guarded = true

@@ -8,7 +8,7 @@ import type { Outcome } from './commands.ts'
 export const hostileText = 'x\u001B]0;EVIL\u0007\u009B31m\u202Ey\u2066\u200Bz\u{E0041}\u007F'
 
 /** Output of a program on a terminal: colours, and cursor movements for bars. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern searches for them
 const own = /\u001B\[\??[\d;]*[A-Za-z]|[\r\n]/gu
 
 const unprintable =

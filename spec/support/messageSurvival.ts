@@ -32,7 +32,7 @@ const all = [...online, 'dave']
 const texts = ['1', '2', '3', '4', '5']
 
 /**
- * Kills the server while it relays messages to several recipients, some of whom listen, and starts it again. Fails
+ * Kills the server while it relays messages to several recipients, some of them listening, and starts it again. Fails
  * unless each message reaches each recipient once and in order, and the sender is informed. `stores`: whether the
  * server has stored any message by then.
  */

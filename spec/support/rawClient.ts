@@ -29,7 +29,7 @@ export interface Greeting {
   readonly attempt?: number
 }
 
-/** A client without logic: it sends the frames it is told to send, and returns the received frames in order. */
+/** A client without logic: it sends the given frames, and returns the received frames in order. */
 export class RawClient {
   readonly socket: Socket
   /** Resolves when the link has ended. */

@@ -75,7 +75,7 @@ export class Witness {
     for (; this.#read < wrote.length; this.#read++) {
       for (const frame of this.#reader.push(wrote[this.#read] ?? new Uint8Array(0))) {
         const message = decode(frame)
-        assert.ok(!('code' in message), `the witness is told ${'code' in message && codeOf(message.code)}`)
+        assert.ok(!('code' in message), `the witness received ${'code' in message && codeOf(message.code)}`)
         if (message.event === 'DeliverMsgReq') {
           this.#stream.hear(bytesOf({ event: 'DeliverMsgAck', mailboxSeq: message.mailboxSeq }, frame.seq))
         }
