@@ -16,10 +16,10 @@ export interface ConnectOptions {
   readonly user: string
   /**
    * Returns the user's token for the server. A `BoundToken`, such as `keptToken(directory).load()` resolves with, is sent only
-   * over connections at least as secure as the one that it is bound to. If the function throws, the client is `refused`.
+   * over connections at least as secure as the one that it is bound to. If the function throws, the status of the client is `refused`.
    */
   readonly token?: (() => Promise<GivenToken>) | undefined
-  /** Sends the token to other machines also over connections that can be read on the way. */
+  /** Also sends the token to other machines over connections that others can read in transit. */
   readonly allowPlaintext?: boolean | undefined
   /**
    * Time for retries while the server is unreachable or refuses for a limited time; by default unlimited. `connect` rejects at
@@ -116,8 +116,8 @@ export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
    */
   messages(): AsyncIterableIterator<Message>
   /**
-   * Ends the links. Another client of the user can continue unfinished uploads. Waits a short time for a handler that is at
-   * work. Messages that wait to be sent are rejected with `closed`. Idempotent.
+   * Ends the links. Another client of the user can continue unfinished uploads. Waits a short time for a running
+   * handler. Messages that wait to be sent are rejected with `closed`. Idempotent.
    */
   close(): Promise<void>
 }

@@ -131,10 +131,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 }
 
-/**
- * Resolves with a client that the server has accepted. Rejects as `Client.online` does, and, unless `retryForMs` is given, at the
- * first failure; nothing is left open then.
- */
+/** As `connect` of the package, with the defaults of a platform. */
 export async function connectClient(options: BoundClientOptions): Promise<Client> {
   const client = new RunningClient(options)
   try {

@@ -128,7 +128,7 @@ spec('a token', (it) => {
     assert.ok(reasons.includes('the token function did not answer in time'))
   })
 
-  it('whose function throws is a final error with that text', async () => {
+  it('whose function throws ends the client with the text of that error', async () => {
     await using rig = await UploadRig.start()
     const cause = new Error('the key ring is locked')
     const client = rig.client({ token: () => Promise.reject(cause) })

@@ -72,7 +72,7 @@ function afterGoodbye(error: OspError): OspError {
   return error.code === 'unauthorized' ? new OspError('link-lost', error.message) : error
 }
 
-/** A logical link of a client. It dials, says HELLO, and reconnects by itself (docs/protocol.md, "Delivery", 6). */
+/** A logical link of a client. It dials, says HELLO, and reconnects automatically (docs/protocol.md, "Delivery", 6). */
 export class ClientSession {
   readonly #options: SessionOptions
   readonly #id: Uint8Array

@@ -120,7 +120,7 @@ export class Inbox {
     receiver?.end(error)
   }
 
-  /** Hands over no further message. Resolves when no handler is at work. */
+  /** Hands over no further message. Resolves when no handler is running. */
   async stop(): Promise<void> {
     this.#receiver?.stop()
     await this.#running
@@ -286,7 +286,7 @@ export class ActiveReceiver implements Receiver {
   readonly #done = deferred<void>()
   readonly done = this.#done.promise
 
-  /** `stopped` resolves when the handler is not at work any more. */
+  /** `stopped` resolves when the handler has returned. */
   constructor(handler: MessageHandler, stopped: (receiver: ActiveReceiver) => Promise<void>) {
     this.handler = handler
     this.#stopped = stopped

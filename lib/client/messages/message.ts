@@ -37,7 +37,7 @@ export interface SendOptions {
 /** Handles a message. The message is acknowledged when the handler has returned, and handed over again if it throws. */
 export type MessageHandler = (message: Message) => void | Promise<void>
 
-/** A handler at work. */
+/** A running handler. */
 export interface Receiver extends AsyncDisposable {
   /**
    * Resolves when it was disposed or its client closed. Rejects when it cannot continue: with `superseded` when another

@@ -87,7 +87,7 @@ export class Messenger {
     return iterateMessages((handler) => this.receive(handler))
   }
 
-  /** Hands over no further message. Resolves when no handler is at work. */
+  /** Hands over no further message. Resolves when no handler is running. */
   stop(): Promise<void> {
     return this.#inbox.stop()
   }

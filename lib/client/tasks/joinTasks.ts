@@ -9,7 +9,7 @@ import { isAbsent, RemoteTasks } from './remoteTasks.ts'
 import { answers, type Ended, readAnswer, readFailure } from './requests.ts'
 import type { NewTask } from './taskController.ts'
 
-/** The tasks of another program that sends, to which this program adds its files. */
+/** The tasks of another sending program, to which this program adds its files. */
 export interface JoinedTasks extends AsyncDisposable {
   readonly joined: true
   /**

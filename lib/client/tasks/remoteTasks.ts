@@ -15,7 +15,7 @@ const serverAbsence = { mostMs: 20_000, everyMs: 50 } as const
 
 const absenceCodes: readonly ErrorCode[] = ['unreachable', 'shutting-down', 'link-lost']
 
-/** Whether the error means that no program serves the tasks, or not for long. */
+/** Whether the error means that no program serves the tasks, or that the program is about to end. */
 export function isAbsent(error: unknown): boolean {
   return error instanceof OspError && absenceCodes.includes(error.code)
 }

@@ -19,7 +19,7 @@ export interface ServedTasks extends AsyncDisposable {
   readonly joined: false
   /** Whether another program has added the upload, and waits for its end to report it. */
   isAwaited(id: number): boolean
-  /** Takes no further request, so that other programs find no program that sends. Returns false while a request is carried out. */
+  /** Takes no further request, so that other programs find no sending program. Returns false while a request is carried out. */
   end(): boolean
   /** Resolves when no request is carried out. */
   idle(): Promise<void>
@@ -34,10 +34,7 @@ export interface ServedTasksOptions {
   readonly reopen: (ref: string) => FileSource
 }
 
-/**
- * Joins the program that serves the list of tasks; or, if there is none, serves it with this client. Rejects with OspError
- * `data-locked` if neither is possible for long.
- */
+/** Joins the program that serves the list of tasks, or serves it if there is none. Rejects as `openTasks` of `ospd/node` does. */
 export function joinOrServe(options: ServedTasksOptions, control: Control): Promise<ServedTasks | JoinedTasks> {
   return remoteOrOwn<ServedTasks | JoinedTasks>(
     options.clock,

@@ -45,7 +45,7 @@ export interface TaskOperations {
 
 /** Controls the tasks of a user: by the program that sends them, or in the stored list if there is none. */
 export interface TaskControl extends TaskOperations {
-  /** Whether a program that sends carried out the last operation; `undefined` at first. */
+  /** Whether a sending program carried out the last operation; `undefined` at first. */
   readonly sending: boolean | undefined
 }
 
@@ -59,7 +59,7 @@ export interface TaskControllerOptions {
   readonly log?: Log | undefined
 }
 
-/** Returns the control of the tasks of a user from outside of the program that sends them, if there is one. */
+/** Returns the control of a user's tasks for a program that does not send them itself. */
 export function taskController({ control, clock, open, client, log = () => {} }: TaskControllerOptions): TaskControl {
   const remote = new RemoteTasks(control)
   let sending: boolean | undefined

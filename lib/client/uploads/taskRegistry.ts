@@ -134,7 +134,7 @@ export class TaskRegistry {
     this.#tasks.delete(task.id)
   }
 
-  /** Removes the oldest ended tasks. Failed tasks have a limit of their own, so that tasks done after them do not displace them. */
+  /** Removes the oldest ended tasks. Failed tasks have a separate limit, so that tasks that are done later do not displace them. */
   #forgetOldest(): void {
     const most = { done: clientLimits.finishedUploads, failed: clientLimits.failedTasks }
     for (const state of ['done', 'failed'] as const) {

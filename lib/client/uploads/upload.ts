@@ -43,7 +43,7 @@ export interface UploadEvents {
   phase: [phase: UploadPhase]
 }
 
-/** One upload of a client. An error that a listener throws is thrown again outside of the client, and changes nothing in it. */
+/** An upload of a client. An error that a listener throws is only logged. */
 export interface Upload extends EventEmitter<UploadEvents> {
   readonly id: number
   readonly name: string

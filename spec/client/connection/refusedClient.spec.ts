@@ -32,7 +32,7 @@ spec('a client whose link the server ends because the users have changed', (it) 
     assert.deepEqual([client.status, second.token], ['online', 'two'])
   })
 
-  it('is refused finally if the server does not accept it again', async () => {
+  it('is permanently refused if the server does not accept it again', async () => {
     const door = { isOpen: true }
     await using rig = await rigBehind(door)
     const client = rig.client()

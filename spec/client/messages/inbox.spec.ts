@@ -35,7 +35,7 @@ spec('a delivered message', (it) => {
     assert.deepEqual([ack.mailboxSeq, frame.seq], [5, seq])
   })
 
-  it('has a text also if it is not UTF-8', async () => {
+  it('has a text even if its content is not UTF-8', async () => {
     await using server = new ScriptedServer()
     const texts: string[] = []
     server.client().receive((message) => void texts.push(message.text()))

@@ -63,9 +63,9 @@ spec('a client', (it) => {
     await turns(() => server.count('RegistReq') === 1)
     const before = mib()
     for (let seq = 1; seq <= window; seq++) say(seq)
-    // Its answer comes behind all of them.
+    // Its answer comes after all of them.
     await client.send(['bob'], '')
-    // What the server's end of the socket has still to let go of is in this process too.
+    // The server's end of the socket is in this process too, and releases its memory later.
     await turns(() => mib() - before < 6)
     assert.equal(server.count('GoodbyeNtf'), 0)
     const refused = assert.rejects(receiver.done, { code: 'malformed' })

@@ -139,7 +139,7 @@ spec('the presence list', (it) => {
     assert.deepEqual(users(rig.client), ['bob', 'carol', 'dave'])
   })
 
-  it('is rejected if the server ends the client finally', async () => {
+  it('is rejected if the server permanently refuses the client', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const rejected = assert.rejects(client.presence.ready(), { code: 'superseded' })

@@ -31,7 +31,7 @@ spec('a receiver', (it) => {
     assert.throws(() => server.client().receive('print' as never), { code: 'usage' })
   })
 
-  it('that is disposed lets the present handler end and acknowledges its message only', async () => {
+  it('that is disposed lets the running handler end, and acknowledges only its message', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const handled = deferred<void>()

@@ -66,7 +66,7 @@ spec('a message that a lost link leaves unanswered', (it) => {
     await next
   })
 
-  it('has an unknown outcome if it waits for a link until then', async () => {
+  it('has an unknown outcome if it waits for a link until that time', async () => {
     await using server = new ScriptedServer()
     server.welcome = { ...server.welcome, messageIdFor: 10 }
     const client = server.client()
@@ -85,7 +85,7 @@ spec('a message that a lost link leaves unanswered', (it) => {
 })
 
 spec('a message that its sender has given up', (it) => {
-  it('is not sent if it was not before, and frees its place', async () => {
+  it('is not sent if it was not sent before, and frees its place', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const giving = new AbortController()

@@ -32,7 +32,7 @@ spec('the uploads of a client', (it) => {
     })
   })
 
-  it('stay in the list after their end, up to a number of the latest ones', async () => {
+  it('stay in the list after they have ended, up to a maximum number', async () => {
     const client = lonelyClient()
     await addAll(client, clientLimits.finishedUploads + 5)
     await client.close()

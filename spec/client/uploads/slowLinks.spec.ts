@@ -79,7 +79,7 @@ spec('an upload over links that break during a long chunk', (it) => {
     assert.ok((standing.at(-1) ?? 0) > 600 * KB, `${standing}`)
   })
 
-  it('progresses finally if no link carries a first chunk: each starts with half the length', async () => {
+  it('eventually progresses if no link carries a first chunk: each link starts with half the length', async () => {
     const standing = await acknowledged(
       Array(6)
         .fill(cycle(300, 60, 5))

@@ -106,7 +106,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
-  it('resumes by id also tasks that were not restored, and failed ones', async () => {
+  it('resumes tasks by id even if they were not restored or have failed', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state })
@@ -127,7 +127,7 @@ spec('the list of tasks', (it) => {
     assert.deepEqual(tasks.list, ['1 a done'])
   })
 
-  it('has one unfinished task of a name: a failed task neither continues beside it nor removes its bytes on the server', async () => {
+  it('has one unfinished task per name: a failed task of that name neither continues nor removes the bytes on the server', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const client = rig.client({ state: tasks.state, ...slowly })
@@ -164,7 +164,7 @@ spec('the list of tasks', (it) => {
     assert.equal(await rig.records(), 0)
   })
 
-  it('cancels by id also tasks that are only stored', async () => {
+  it('cancels tasks by id even if they are only stored', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })

@@ -159,7 +159,7 @@ spec('an upload begins at zero again', (it) => {
 })
 
 spec('a client', (it) => {
-  it('waits for an unreachable server, reports it, and continues by itself', async () => {
+  it('waits for an unreachable server, reports it, and continues automatically', async () => {
     await using rig = await UploadRig.start()
     await rig.server.close()
     const client = rig.client()

@@ -10,7 +10,7 @@ const codeOf = (code: string) => (error: unknown) => (error as { code?: string }
 
 spec('uploads', (it) => {
   for (const size of [0, 1, MiB - 1, MiB, MiB + 1, 3 * MiB + 7]) {
-    it(`arrive whole: ${size} bytes`, async () => {
+    it(`arrive complete: ${size} bytes`, async () => {
       await using rig = await UploadRig.start()
       const bytes = patterned(size)
       const upload = await rig.client().uploads.add(memorySource('a.bin', bytes))
