@@ -1,12 +1,13 @@
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
-import { userName } from '../../nameSchemas.ts'
+import { type ErrorCode, errors } from '../../errors.ts'
+import { storedFileName, userName } from '../../nameSchemas.ts'
 import { checkArgument, kinds } from '../../options.ts'
-import type { ClientState, Receipt, ReceiptStore } from '../../ports/clientState.ts'
+import type { ClientState, Receipt, ReceiptStore, StoredTask, TaskStore } from '../../ports/clientState.ts'
+import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { file } from '../node/fileSource.ts'
 import { LineFile } from './lineFile.ts'
 import { discardSpooled } from './spool.ts'
-import { TaskFile } from './taskFile.ts'
 
 /**
  * Returns the client state in a directory, for one user on one server. The directory is created at the first write. Only one
@@ -23,9 +24,9 @@ export function stateDirectory(path: string): Required<ClientState> {
   }
 }
 
-/** The file is rewritten when it has `growth` times the lines that are needed, but at least `leastLines`. */
-const growth = 8
-const leastLines = 256
+/** A file is rewritten when it has `growth` times the lines that it needs, but at least `least` lines. */
+const receiptLines = { growth: 8, least: 256 } as const
+const taskLines = { growth: 4, least: 1_024 } as const
 
 const receipt = z.object({
   seq: z.int().min(0),
@@ -55,7 +56,88 @@ class ReceiptFile implements ReceiptStore {
     if (!this.#isLoaded) await this.load()
     const added = { seq, sender, id }
     const latest = [...this.#latest, added].slice(-most)
-    await this.#file.store([added], Math.max(leastLines, most * growth), () => latest)
+    await this.#file.store([added], Math.max(receiptLines.least, most * receiptLines.growth), () => latest)
     this.#latest = latest
   }
+}
+
+const task = z.object({
+  id: z.int().min(1),
+  ref: z.string(),
+  name: storedFileName,
+  algorithm: z.enum(['md5', 'sha256', 'xxh128']),
+  state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
+  size: z.int().min(0),
+  durable: z.int().min(0),
+  why: z
+    .object({
+      code: z.custom<ErrorCode>((code) => typeof code === 'string' && Object.hasOwn(errors, code)),
+      text: z.string(),
+    })
+    .exactOptional(),
+  endedAt: z.number().exactOptional(),
+})
+
+const removal = z.object({ removed: z.int().min(1) })
+
+/** The content of a line: the state of a task, or the removal of one. */
+type Change = StoredTask | z.infer<typeof removal>
+
+/** Stores tasks in a file. Changes that are requested during a write are written together in the next one. */
+class TaskFile implements TaskStore {
+  readonly #file: LineFile
+  /** The tasks in the file. */
+  readonly #tasks = new Map<number, StoredTask>()
+  readonly #commits = new GroupCommit<Change>({
+    commit: async (group) => {
+      await this.#read()
+      await this.#store(group.map(({ item }) => item))
+    },
+  })
+  #reading: Promise<void> | undefined
+
+  constructor(path: string) {
+    this.#file = new LineFile(path)
+  }
+
+  async load(): Promise<readonly StoredTask[]> {
+    await this.#read()
+    return [...this.#tasks.values()].sort((a, b) => a.id - b.id)
+  }
+
+  put(kept: StoredTask): Promise<void> {
+    return this.#commits.add(kept)
+  }
+
+  remove(id: number): Promise<void> {
+    return this.#commits.add({ removed: id })
+  }
+
+  #read(): Promise<void> {
+    this.#reading ??= this.#file.load().then(
+      (values) => {
+        const changes = values.flatMap((value) => task.safeParse(value).data ?? removal.safeParse(value).data ?? [])
+        apply(changes, this.#tasks)
+      },
+      (error: unknown) => {
+        this.#reading = undefined
+        throw error
+      },
+    )
+    return this.#reading
+  }
+
+  async #store(changes: readonly Change[]): Promise<void> {
+    const most = Math.max(taskLines.least, this.#tasks.size * taskLines.growth)
+    await this.#file.store(changes, most, () => [...apply(changes, new Map(this.#tasks)).values()])
+    apply(changes, this.#tasks)
+  }
+}
+
+function apply(changes: readonly Change[], tasks: Map<number, StoredTask>): Map<number, StoredTask> {
+  for (const change of changes) {
+    if ('removed' in change) tasks.delete(change.removed)
+    else tasks.set(change.id, change)
+  }
+  return tasks
 }
