@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Journal, Piece, Place, Segment } from '../../storage/journal/journal.ts'
+import type { Journal, Piece, Place } from '../../storage/journal/journal.ts'
 import type { Ballast } from './ballast.ts'
 import { attempt } from './faults.ts'
 import { type GrowingSegment, JournalFiles, type JournalTail } from './journalFiles.ts'
@@ -12,7 +12,9 @@ import { WritePriority } from './writePriority.ts'
 
 /** A journal in a directory, with a file for each segment. One process at a time can have it open. */
 export class DiskJournal implements Journal {
+  readonly segments: GrowingSegment[] = []
   readonly segmentBytes: number
+  readonly damages: readonly Damage[]
   readonly #directory: string
   readonly #platform: Platform
   readonly #priority: WritePriority
@@ -20,7 +22,6 @@ export class DiskJournal implements Journal {
   readonly #files: JournalFiles
   readonly #format: JournalFormat
   readonly #reader: JournalReader
-  readonly #segments: GrowingSegment[] = []
   #tail: JournalTail | undefined
   #broken: OspError | undefined
 
@@ -39,6 +40,7 @@ export class DiskJournal implements Journal {
     this.#files = new JournalFiles(directory)
     this.#format = new JournalFormat(platform.crc32)
     this.#reader = new JournalReader(this.#files, this.#format)
+    this.damages = this.#reader.damages
   }
 
   /**
@@ -60,14 +62,6 @@ export class DiskJournal implements Journal {
       throw error
     }
     return journal
-  }
-
-  get segments(): readonly Segment[] {
-    return this.#segments
-  }
-
-  get damages(): readonly Damage[] {
-    return this.#reader.damages
   }
 
   append(records: readonly Buffer[], frees = false): Promise<readonly Place[]> {
@@ -93,7 +87,7 @@ export class DiskJournal implements Journal {
   }
 
   load(segment: number, from: number = journalHeaderBytes): Promise<Piece> {
-    const bytes = this.#segments.find(({ number }) => number === segment)?.bytes ?? 0
+    const bytes = this.segments.find(({ number }) => number === segment)?.bytes ?? 0
     return this.#reader.load(segment, from, bytes)
   }
 
@@ -102,11 +96,11 @@ export class DiskJournal implements Journal {
   }
 
   async drop(): Promise<void> {
-    const [oldest] = this.#segments
-    if (!oldest || this.#segments.length < 2) return
+    const [oldest] = this.segments
+    if (!oldest || this.segments.length < 2) return
     await this.#files.remove(oldest.number)
     this.#reader.seeds.delete(oldest.number)
-    this.#segments.shift()
+    this.segments.shift()
   }
 
   free(): Promise<number> {
@@ -129,11 +123,11 @@ export class DiskJournal implements Journal {
   async #growing(): Promise<JournalTail> {
     const former = this.#tail
     if (former?.isSound && former.segment.bytes < this.segmentBytes) return former
-    const number = (this.#segments.at(-1)?.number ?? 0) + 1
+    const number = (this.segments.at(-1)?.number ?? 0) + 1
     const seed = Buffer.from(this.#platform.random.bytes(4, 'the seed of a segment')).readUInt32BE()
     const tail = await this.#files.create(number, seed, this.#format.header(seed))
     this.#tail = tail
-    this.#segments.push(tail.segment)
+    this.segments.push(tail.segment)
     this.#reader.seeds.set(number, seed)
     await former?.close()
     return tail
@@ -151,14 +145,14 @@ export class DiskJournal implements Journal {
 
   async #recover(): Promise<void> {
     for (const number of await this.#files.list()) {
-      this.#segments.push({ number, bytes: await this.#reader.examine(number) })
+      this.segments.push({ number, bytes: await this.#reader.examine(number) })
     }
-    const last = this.#segments.at(-1)
+    const last = this.segments.at(-1)
     if (!last) return
     if (last.bytes < journalHeaderBytes) {
       // The segment never had a record.
       await this.#files.remove(last.number)
-      this.#segments.pop()
+      this.segments.pop()
       return
     }
     const seed = this.#reader.seeds.get(last.number)

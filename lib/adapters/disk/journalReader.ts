@@ -12,12 +12,6 @@ const pieceBytes = 256 * 1024
 const spanBytes = 1024 * 1024
 const gapBytes = 64 * 1024
 
-/** The end of the last segment: the length to keep, and the bytes of the last group before it. */
-interface End {
-  readonly length: number
-  readonly lastGroup: Buffer
-}
-
 /** Reads the records of the segments of a journal, and reports unreadable ones as damage. */
 export class JournalReader {
   readonly damages: Damage[] = []
@@ -43,10 +37,11 @@ export class JournalReader {
   }
 
   /**
-   * Finds the end of the last segment. A crash can leave unreadable bytes after the start of the last group. At the end
-   * they are cut off; before a readable record a filler replaces them.
+   * Finds the end of the last segment: the length to keep, and the bytes of the last group before it. A crash can leave
+   * unreadable bytes after the start of the last group. At the end they are cut off; before a readable record a filler
+   * replaces them.
    */
-  async end(segment: number, size: number): Promise<End> {
+  async end(segment: number, size: number): Promise<{ length: number; lastGroup: Buffer }> {
     const bytes = (await this.#files.use(segment, (handle) => readAt(handle, 0, size))) ?? Buffer.alloc(0)
     const seed = this.seeds.get(segment) ?? 0
     const frames = [...this.#format.frames(bytes, journalHeaderBytes, seed)]

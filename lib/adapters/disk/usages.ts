@@ -10,8 +10,8 @@ const countsAtOnce = 16
 export type RunStep = <T>(work: () => Promise<T>) => Promise<T>
 
 interface Count {
-  /** The changes since the count began. */
-  readonly added: Usage[]
+  /** The additions since the count began. The count may include them or not. */
+  added: Usage
   readonly done: Promise<Usage>
 }
 
@@ -50,23 +50,23 @@ export class Usages {
   change(user: string, by: Usage): void {
     const known = this.#known.get(user)
     if (known) this.#known.set(user, sum(known, by))
-    this.#counting.get(user)?.added.push(by)
+    const counting = this.#counting.get(user)
+    if (counting) counting.added = sum(counting.added, sum(none, by))
   }
 
   #begin(user: string): Promise<Usage> {
-    const added: Usage[] = []
-    const done = this.#counted(user, added).finally(() => this.#counting.delete(user))
-    this.#counting.set(user, { added, done })
+    const done = this.#counted(user).finally(() => this.#counting.delete(user))
+    this.#counting.set(user, { added: none, done })
     return done
   }
 
-  async #counted(user: string, added: readonly Usage[]): Promise<Usage> {
+  async #counted(user: string): Promise<Usage> {
     if (this.#running >= countsAtOnce) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#running++
     try {
       const found = await this.#count(user, (work) => this.#steps.run(work))
-      // The count may include the changes or not. If it does, the totals are too high until the next count.
-      const usage = added.reduce((total, by) => sum(total, rise(by)), found)
+      // If the count includes the additions, the totals are too high until the next count.
+      const usage = sum(found, this.#counting.get(user)?.added ?? none)
       this.#known.set(user, usage)
       return usage
     } finally {
@@ -76,10 +76,11 @@ export class Usages {
   }
 }
 
+const none: Usage = { bytes: 0, files: 0, folders: 0 }
+
+/** Adds without going below zero. */
 const sum = (a: Usage, b: Usage): Usage => ({
   bytes: Math.max(0, a.bytes + b.bytes),
   files: Math.max(0, a.files + b.files),
   folders: Math.max(0, a.folders + b.folders),
 })
-
-const rise = (by: Usage) => sum({ bytes: 0, files: 0, folders: 0 }, by)

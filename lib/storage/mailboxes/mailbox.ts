@@ -125,13 +125,10 @@ export class Mailbox {
     return this.#aside?.has(seq) ?? false
   }
 
-  setAside(seq: number): void {
+  setAside(seq: number, isAside = true): void {
     this.#aside ??= new Set()
-    this.#aside.add(seq)
-  }
-
-  unsetAside(seq: number): void {
-    this.#aside?.delete(seq)
+    if (isAside) this.#aside.add(seq)
+    else this.#aside.delete(seq)
   }
 
   /** Yields the messages after `afterSeq`. Until the next one is requested, only the yielded message may be removed. */

@@ -108,7 +108,7 @@ export class Mailboxes implements MailboxStore {
       frees: true,
       record: there.length > 0 ? writeSeqs('aside', { user, seqs: there }) : undefined,
       undo() {
-        for (const seq of there) index.mailbox(user)?.unsetAside(seq)
+        for (const seq of there) index.mailbox(user)?.setAside(seq, false)
       },
     })
   }

@@ -94,7 +94,9 @@ export class Transfers implements TransferStore {
   }
 
   forget(user: string, name: string): Promise<void> {
-    return this.#change({ user, name }, () => this.#forget(user, name))
+    return this.#change({ user, name }, async () => {
+      if (this.#records.log.marker(user, name)) await this.#records.log.forget(user, name)
+    })
   }
 
   completed(want: NewTransfer): Promise<StoredFile | undefined> {
@@ -188,7 +190,7 @@ export class Transfers implements TransferStore {
     if (!marker) return undefined
     const { file, until, stamp, modifiedAt } = marker
     if (until < this.#wallTime()) {
-      if (marker.reported) await this.#forget(want.user, want.name)
+      if (marker.reported) await log.forget(want.user, want.name)
       return undefined
     }
     if (!sameUpload({ ...file, modifiedAt }, want)) return undefined
@@ -200,10 +202,6 @@ export class Transfers implements TransferStore {
       await log.rewrite({ ...marker, stamp: present })
     }
     return file
-  }
-
-  async #forget(user: string, name: string): Promise<void> {
-    if (this.#records.log.marker(user, name)) await this.#records.log.forget(user, name)
   }
 
   async #drop(user: string, name: string): Promise<boolean> {
