@@ -68,11 +68,9 @@ export function outcomeUnknown(error: OspError): OspError {
   return new OspError(error.code, text, { cause: error })
 }
 
-const statuses: ReadonlyMap<number, RecipientState['status']> = new Map([
-  [deliveryStatus.online, 'online'],
-  [deliveryStatus.stored, 'stored'],
-  [deliveryStatus.unseen, 'unseen'],
-])
+const statuses = new Map(
+  Object.entries(deliveryStatus).map(([status, number]) => [number as number, status as keyof typeof deliveryStatus]),
+)
 
 /**
  * Returns the states in an ACK, in the order of the recipients in the request. Throws OspError `malformed` if the ACK does not

@@ -1,8 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { checkFileName } from '../../names.ts'
-import type { StoredTask, TaskStore } from '../../ports/clientState.ts'
-import type { Log } from '../../ports/log.ts'
-import { hasEnded, nameTaken, TaskRegistry, unknownTask } from '../uploads/taskRegistry.ts'
+import type { StoredTask } from '../../ports/clientState.ts'
+import { hasEnded, nameTaken, type TaskRegistry, unknownTask } from '../uploads/taskRegistry.ts'
 import { storedStatus, type TaskStatus } from '../uploads/taskStatus.ts'
 import type { Added, CancelledTask, NewTask, TaskOperations } from './taskController.ts'
 
@@ -10,15 +9,9 @@ import type { Added, CancelledTask, NewTask, TaskOperations } from './taskContro
 export class StoredTasks implements TaskOperations {
   readonly #registry: TaskRegistry
 
-  private constructor(registry: TaskRegistry) {
+  /** No other program may change the tasks of the open `registry`. */
+  constructor(registry: TaskRegistry) {
     this.#registry = registry
-  }
-
-  /** No other program may change the store during its use. */
-  static async open(store: TaskStore, wallTime: () => number, log: Log): Promise<StoredTasks> {
-    const registry = new TaskRegistry(store, wallTime, log)
-    await registry.open()
-    return new StoredTasks(registry)
   }
 
   async list(): Promise<readonly TaskStatus[]> {

@@ -6,6 +6,7 @@ import type { Clock, DigestName } from '../../ports/platform.ts'
 import { waitAtMost } from '../../runtime/wait.ts'
 import type { Client } from '../client.ts'
 import type { ClientStatus } from '../connection/session.ts'
+import { TaskRegistry } from '../uploads/taskRegistry.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import { cancelWaitMs, RemoteTasks, remoteOrOwn } from './remoteTasks.ts'
 import { StoredTasks } from './storedTasks.ts'
@@ -74,7 +75,9 @@ export function taskController({ control, clock, open, client, log = () => {} }:
     const own = async () => {
       await using _ = await control.serve(inUse)
       sending = false
-      return await act(await StoredTasks.open(open(), () => clock.wallTime(), log))
+      const registry = new TaskRegistry(open(), () => clock.wallTime(), log)
+      await registry.open()
+      return await act(new StoredTasks(registry))
     }
     return remoteOrOwn(clock, asked, own)
   }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { StoredTasks } from '../../../lib/client/tasks/storedTasks.ts'
+import { TaskRegistry } from '../../../lib/client/uploads/taskRegistry.ts'
 import type { StoredTask, TaskStore } from '../../../lib/ports/clientState.ts'
 import { taskOf } from '../../../lib/testing/clientState.ts'
 import { spec } from '../../support/spec.ts'
@@ -15,12 +16,15 @@ function memoryTasks(...tasks: readonly StoredTask[]): TaskStore & { readonly ke
   }
 }
 
-const open = (store: TaskStore) =>
-  StoredTasks.open(
+async function open(store: TaskStore): Promise<StoredTasks> {
+  const registry = new TaskRegistry(
     store,
     () => 1_000,
     () => {},
   )
+  await registry.open()
+  return new StoredTasks(registry)
+}
 
 const taskIn = (id: number, state: StoredTask['state']): StoredTask => ({ ...taskOf(id), state })
 
