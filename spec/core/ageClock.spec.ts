@@ -10,7 +10,7 @@ const wall = 1_700_000_000_000
 const mono = 5_000
 
 spec('the age clock', (it) => {
-  it('begins with the wall clock', () => {
+  it('starts at the wall clock', () => {
     assert.equal(new AgeClock(0, wall, mono).now(wall, mono), wall)
   })
 
@@ -19,26 +19,26 @@ spec('the age clock', (it) => {
     assert.deepEqual([clock.now(-yearMs, mono), clock.now(-yearMs + 5, mono + 5)], [0, 5])
   })
 
-  it('goes as the monotonic clock goes', () => {
+  it('follows the monotonic clock', () => {
     const clock = new AgeClock(0, wall, mono)
     for (const passed of [1, 1_000, hourMs, 40 * 24 * hourMs]) {
       assert.equal(clock.now(wall + passed, mono + passed), wall + passed)
     }
   })
 
-  it('says whole milliseconds', () => {
+  it('returns whole milliseconds', () => {
     assert.equal(new AgeClock(0, wall, 0.25).now(wall + 1, 1.5), wall + 1)
   })
 
-  it('goes on from the time that was kept', () => {
+  it('continues from the stored time', () => {
     assert.equal(new AgeClock(wall - 1_000, wall, mono).now(wall, mono), wall)
   })
 
-  it('counts a long time in which the program did not run as one hour', () => {
+  it('counts a long time without the program as one hour', () => {
     assert.equal(new AgeClock(wall - yearMs, wall, mono).now(wall, mono), wall - yearMs + hourMs)
   })
 
-  it('never falls behind the time that was kept, however far back the wall clock was set', () => {
+  it('is never before the stored time, however far back the wall clock was set', () => {
     const clock = new AgeClock(wall, wall - yearMs, mono)
     assert.equal(clock.now(wall - yearMs, mono), wall)
     assert.equal(clock.now(wall - yearMs + 10, mono + 10), wall + 10)
@@ -56,13 +56,13 @@ spec('the age clock', (it) => {
     }
   })
 
-  it('goes on through a jump back', () => {
+  it('continues during a jump back', () => {
     const clock = new AgeClock(0, wall, mono)
     assert.equal(clock.now(wall - yearMs + 10, mono + 10), wall + 10)
     assert.equal(clock.now(wall - yearMs + 20, mono + 20), wall + 20)
   })
 
-  it('does not run for a wall clock that goes back and forth', () => {
+  it('does not advance with a wall clock that goes back and forth', () => {
     const clock = new AgeClock(0, wall, mono)
     for (let times = 0; times < 1_000; times++) {
       clock.now(wall - hourMs, mono)
@@ -71,13 +71,13 @@ spec('the age clock', (it) => {
     assert.equal(clock.now(wall, mono), wall)
   })
 
-  it('does not run for being asked between the ticks of the wall clock', () => {
+  it('does not advance by calls between the ticks of the wall clock', () => {
     const clock = new AgeClock(0, wall, mono)
     for (let passed = 0; passed < 1_000; passed += 0.07) clock.now(wall + Math.floor(passed + 0.5), mono + passed)
     assert.ok(Math.abs(clock.now(wall + 1_000, mono + 1_000) - wall - 1_000) <= 2)
   })
 
-  it('never falls and never gains more than an hour beyond the time that passed and each new height of the wall clock', () => {
+  it('never goes back, and gains at most an hour for each new maximum of the wall clock', () => {
     const step = fc.tuple(fc.integer({ min: -2 * yearMs, max: 2 * yearMs }), fc.integer({ min: 0, max: hourMs }))
     const property = fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
       const clock = new AgeClock(0, wall, mono)

@@ -22,7 +22,7 @@ const hour = 3_600 * second
 const alive: [number, string] = [Number.POSITIVE_INFINITY, 'alive']
 
 spec('a link that is kept alive', (it) => {
-  it('has something said in every interval, also while it hears much', () => {
+  it('sends in every interval, also while it receives much', () => {
     const keepAlive = started()
     for (let now = 0; now < 16 * second; now += 100) {
       keepAlive.heard(now)
@@ -34,23 +34,23 @@ spec('a link that is kept alive', (it) => {
     assert.equal(keepAlive.silent(31 * second), false)
   })
 
-  it('follows a new interval at once', () => {
+  it('uses a new interval at once', () => {
     const keepAlive = started()
     keepAlive.intervalMs = 2 * second
     assert.equal(keepAlive.deadline, 2 * second)
   })
 
-  it('is dead after two silent intervals and a moment', () => {
+  it('is dead shortly after two silent intervals', () => {
     assert.deepEqual(death(started(), hour), [34, 'timed-out'])
   })
 
-  it('lives on as long as a frame comes now and then', () => {
+  it('is alive as long as frames arrive now and then', () => {
     const keepAlive = started()
     const now = death(keepAlive, hour, (at) => at % (31 * second) === 0 && keepAlive.heard(at))
     assert.deepEqual(now, alive)
   })
 
-  it('is not dead while bytes come, also where they are slow', () => {
+  it('is not dead while bytes arrive, even slowly', () => {
     const keepAlive = started()
     keepAlive.begun(1024 * 1024, 0)
     assert.deepEqual(
@@ -60,8 +60,8 @@ spec('a link that is kept alive', (it) => {
   })
 })
 
-spec('a begun frame', (it) => {
-  it('is complete within two intervals and its length at 4 KiB a second, even where bytes never cease', () => {
+spec('an incomplete frame', (it) => {
+  it('must be complete within two intervals and its length at 4 KiB per second, even if bytes never stop', () => {
     const keepAlive = started()
     assert.deepEqual(
       death(keepAlive, hour, (now) => keepAlive.begun(now < 10 * second ? 0 : 40 * 1024, now)),
@@ -69,7 +69,7 @@ spec('a begun frame', (it) => {
     )
   })
 
-  it('has that time also if nothing but a header comes, a byte now and then', () => {
+  it('has that time even for the header, with a byte now and then', () => {
     const keepAlive = started()
     assert.deepEqual(
       death(keepAlive, hour, (now) => keepAlive.begun(0, now)),
@@ -77,7 +77,7 @@ spec('a begun frame', (it) => {
     )
   })
 
-  it('is no matter any more when it is complete', () => {
+  it('has no deadline after it is complete', () => {
     const keepAlive = started()
     const now = death(keepAlive, hour, (at) => {
       if (at % (30 * second) === 0) keepAlive.heard(at)
@@ -87,7 +87,7 @@ spec('a begun frame', (it) => {
   })
 })
 
-spec('time in which this side does not read', (it) => {
+spec('time without reading', (it) => {
   it('does not count as silence', () => {
     const keepAlive = started()
     keepAlive.paused(20 * second)
@@ -98,7 +98,7 @@ spec('time in which this side does not read', (it) => {
     assert.equal(keepAlive.dead(511 * second), undefined)
   })
 
-  it('does not count for a begun frame', () => {
+  it('does not count for an incomplete frame', () => {
     const keepAlive = started()
     keepAlive.begun(0, 10 * second)
     keepAlive.paused(20 * second)
@@ -107,7 +107,7 @@ spec('time in which this side does not read', (it) => {
     assert.equal(keepAlive.deadline, 142 * second)
   })
 
-  it('is not excused twice where something was heard meanwhile', () => {
+  it('is not excused twice if bytes arrived meanwhile', () => {
     const keepAlive = started()
     keepAlive.paused(0)
     keepAlive.heard(100 * second)
@@ -116,7 +116,7 @@ spec('time in which this side does not read', (it) => {
     assert.equal(keepAlive.deadline, 133 * second)
   })
 
-  it('counts as a sign of life for REQs that were repeated', () => {
+  it('counts as a received byte for repeated requests', () => {
     const keepAlive = started()
     keepAlive.heard(5)
     assert.equal(keepAlive.heardAt(900), 5)
@@ -126,7 +126,7 @@ spec('time in which this side does not read', (it) => {
     assert.equal(keepAlive.heardAt(4_000), 3_000)
   })
 
-  it('can be told twice', () => {
+  it('can be reported twice', () => {
     const keepAlive = started()
     keepAlive.resumed(second)
     keepAlive.paused(2 * second)
@@ -139,7 +139,7 @@ spec('time in which this side does not read', (it) => {
 })
 
 spec('a process that was frozen', (it) => {
-  it('does not kill its link, for however long: what came meanwhile is read first', () => {
+  it('does not end its link after any time: received bytes are read first', () => {
     for (let frozen = 0; frozen < 300; frozen++) {
       const keepAlive = started()
       keepAlive.heard(15 * second)
@@ -151,7 +151,7 @@ spec('a process that was frozen', (it) => {
     }
   })
 
-  it('does not kill its link for a full socket', () => {
+  it('does not end its link because of a full socket', () => {
     const keepAlive = started()
     keepAlive.full(0)
     assert.equal(keepAlive.dead(40 * second), undefined)
@@ -160,7 +160,7 @@ spec('a process that was frozen', (it) => {
     assert.equal(keepAlive.dead(60 * second), undefined)
   })
 
-  it('has at least an interval to catch up where the alarm rang much too late', () => {
+  it('has at least an interval to catch up if the alarm rang much too late', () => {
     const keepAlive = started()
     keepAlive.begun(0, second)
     assert.equal(keepAlive.dead(100 * second), undefined)
@@ -168,7 +168,7 @@ spec('a process that was frozen', (it) => {
     assert.equal(keepAlive.dead(116 * second)?.code, 'timed-out')
   })
 
-  it('still finds a dead peer, though all alarms ring late', () => {
+  it('still detects a dead peer, although all alarms ring late', () => {
     const keepAlive = started()
     let [now, rings] = [0, 0]
     while (!keepAlive.dead(now)) {
@@ -181,7 +181,7 @@ spec('a process that was frozen', (it) => {
 })
 
 spec('a full socket', (it) => {
-  it('ends the link if nothing is taken for two intervals and a moment, whatever is heard', () => {
+  it('ends the link shortly after two intervals without sent bytes, whatever arrives', () => {
     const keepAlive = started()
     keepAlive.full(10 * second)
     const full = death(keepAlive, hour, (now) => {
@@ -191,7 +191,7 @@ spec('a full socket', (it) => {
     assert.deepEqual(full, [44, 'slow-consumer'])
   })
 
-  it('is no matter when it has drained, or takes something now and then', () => {
+  it('has no effect if it has drained, or sends bytes now and then', () => {
     const keepAlive = started()
     const now = death(keepAlive, hour, (at) => {
       keepAlive.heard(at)
@@ -202,7 +202,7 @@ spec('a full socket', (it) => {
     assert.deepEqual(now, alive)
   })
 
-  it('is not made full by bytes that leave', () => {
+  it('does not become full by sent bytes', () => {
     const keepAlive = started()
     keepAlive.took(0)
     keepAlive.spoke(30 * second)

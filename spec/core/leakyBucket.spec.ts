@@ -19,18 +19,18 @@ function takenIn(ms: number, bucket: LeakyBucket, amount: number, atOnce: number
 const maxWaitMs = 15 * second
 
 spec('a leaky bucket', (it) => {
-  it("lets a second's worth through at once", () => {
+  it('accepts the amount of one second at once', () => {
     const bucket = new LeakyBucket(10, { maxWaitMs })
     const told = Array.from({ length: 12 }, () => bucket.take(1, 0))
     assert.deepEqual(told, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 200, 300])
   })
 
-  it('lets through a shorter burst, and asks for a shorter rest, where it is told so', () => {
+  it('accepts a shorter burst, and requires a shorter wait, with these options', () => {
     const bucket = new LeakyBucket(1_000, { maxWaitMs, burstMs: 10, minWaitMs: 5 })
     assert.deepEqual([bucket.take(10, 0), bucket.take(1, 0), bucket.take(1, 6)], [0, 6, 0])
   })
 
-  it('lets no more than its amount through in the long run, however much arrives at once', () => {
+  it('accepts no more than its rate in the long run, whatever arrives at once', () => {
     for (const atOnce of [1, 50]) {
       const taken = takenIn(100 * second, new LeakyBucket(100, { maxWaitMs }), 1, atOnce)
       assert.ok(taken > 9_000 && taken < 10_300, `${taken}`)
@@ -39,14 +39,14 @@ spec('a leaky bucket', (it) => {
     assert.ok(bytes > 9_000_000 && bytes < 10_300_000, `${bytes} bytes`)
   })
 
-  it('never asks for a longer rest than it may, and forgives the remainder', () => {
+  it('never requires more than the maximum wait, and forgives the rest', () => {
     const bucket = new LeakyBucket(1, { maxWaitMs })
     for (let frame = 0; frame < 1_000; frame++) bucket.take(1, 0)
     assert.equal(bucket.take(1, 0), 15 * second)
     assert.equal(bucket.take(1, 17 * second), 0)
   })
 
-  it('is whole again when what was taken has been made up for', () => {
+  it('is empty again after the time of the taken amount', () => {
     const bucket = new LeakyBucket(10, { maxWaitMs })
     assert.ok(bucket.isEmpty(0))
     for (let frame = 0; frame < 5; frame++) bucket.take(1, 0)

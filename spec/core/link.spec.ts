@@ -22,8 +22,8 @@ const list = { event: 'ListReq' } as const
 const paused: WireMessage = { event: 'PauseFileAck', progress: 5, durable: 5 }
 const pong = (listVersion?: number): WireMessage => ({ event: 'PingAck', listVersion })
 
-spec('the REQs of a link', (it) => {
-  it('are numbered from 1, whatever lane they take', () => {
+spec('the requests of a link', (it) => {
+  it('are numbered from 1 in all queues', () => {
     const link = linkOf('client')
     assert.equal(link.request(pause, 3, 'a'), 1)
     assert.equal(link.request({ event: 'PostFileReq', progress: 0, content: [] }, 3, 'b', 'chunks'), 2)
@@ -31,7 +31,7 @@ spec('the REQs of a link', (it) => {
     assert.deepEqual([first?.seq, first?.instance, first?.app, first?.flags, first?.version], [1, 3, 1, 0, 1])
   })
 
-  it('get their context back with the reply', () => {
+  it('return their context with the reply', () => {
     const link = linkOf('client')
     const seq = link.request(pause, 3, 'mine')
     handed(link)
@@ -40,7 +40,7 @@ spec('the REQs of a link', (it) => {
     assert.equal(link.receive(frameFor(paused, seq, 3), 21), undefined, 'a second reply is ignored')
   })
 
-  it('are also answered by their NACK', () => {
+  it('can be answered by their NACK', () => {
     const link = linkOf('client')
     const seq = link.request(pause, 3, 'mine')
     handed(link)
@@ -49,14 +49,14 @@ spec('the REQs of a link', (it) => {
     assert.ok(received?.kind === 'reply' && received.message.event === 'PauseFileNack')
   })
 
-  it('are answered by no other reply: that is malformed', () => {
+  it('make any other reply malformed', () => {
     const link = linkOf('client')
     const seq = link.request(pause, 3, 'mine')
     handed(link)
     malformed(link, frameFor(pong(), seq))
   })
 
-  it('ignore replies to what was never asked, or not sent yet', () => {
+  it('ignore replies without a request, and to requests that are not sent yet', () => {
     const link = linkOf('client')
     const seq = link.request(pause, 3, 'mine')
     assert.equal(link.receive(frameFor(paused, seq, 3), 0), undefined)
@@ -65,7 +65,7 @@ spec('the REQs of a link', (it) => {
     assert.equal(link.receive(frameFor(paused, seq, 3), 0)?.kind, 'reply')
   })
 
-  it('are repeated with the same seq, chunks in the lane of chunks', () => {
+  it('are repeated with the same seq, chunks in the queue of chunks', () => {
     const link = linkOf('client', false)
     link.request({ event: 'PostFileReq', progress: 0, content: [Uint8Array.of(1)] }, 3, 'b', 'chunks')
     link.request(pause, 3, 'a')
@@ -83,7 +83,7 @@ spec('the REQs of a link', (it) => {
     )
   })
 
-  it('are not repeated any more once answered, though the repetition waits already: its bytes may be others now', () => {
+  it('are not repeated after the reply, even if the repetition is queued: its bytes can be overwritten', () => {
     const link = linkOf('client', false)
     const seq = link.request({ event: 'PostFileReq', progress: 0, content: [Uint8Array.of(1)] }, 3, 'b', 'chunks')
     handed(link)
@@ -92,7 +92,7 @@ spec('the REQs of a link', (it) => {
     assert.deepEqual(handed(link, 1_002), [])
   })
 
-  it('end the link where nothing ever answers', () => {
+  it('end the link if they are never answered', () => {
     const link = linkOf('client', false)
     link.keepAlive.intervalMs = 1e9
     link.request(pause, 3, 'a')
@@ -107,8 +107,8 @@ spec('the REQs of a link', (it) => {
   })
 })
 
-spec('the REQs of the peer', (it) => {
-  it('are handed out with what is needed to reply', () => {
+spec('the requests of the peer', (it) => {
+  it('are returned with the data for a reply', () => {
     const link = linkOf('server')
     const request = requestIn(link, frameFor(pause, 9, 4))
     assert.deepEqual(request, { message: pause, seq: 9, instance: 4, payloadBytes: 0 })
@@ -117,7 +117,7 @@ spec('the REQs of the peer', (it) => {
     assert.deepEqual(frame, frameFor(paused, 9, 4))
   })
 
-  it('are carried out once: a repetition gets the same reply, or none before there is one', () => {
+  it('are carried out once: a repetition gets the same reply, or none before there is a reply', () => {
     const link = linkOf('server')
     const request = requestIn(link, pauseFrame(1))
     assert.equal(link.receive({ ...pauseFrame(1), flags: 1 }, 0), undefined)
@@ -128,7 +128,7 @@ spec('the REQs of the peer', (it) => {
     assert.deepEqual(handed(link), first)
   })
 
-  it('are carried out each time where they are chunks: their offset makes that harmless', () => {
+  it('are carried out each time if they are chunks, because of their offset', () => {
     const link = linkOf('server')
     for (const _ of [1, 2]) {
       link.reply(requestIn(link, chunkFrame(1)), { event: 'PostFileAck', progress: 4, durable: 0 })
@@ -136,20 +136,20 @@ spec('the REQs of the peer', (it) => {
     }
   })
 
-  it('are answered by the link itself where they are pings', () => {
+  it('are answered by the link if they are pings', () => {
     const link = linkOf('client')
     assert.equal(link.receive(frameFor({ event: 'PingReq' }, 1), 0), undefined)
     assert.deepEqual(handed(link), [frameFor(pong(), 1)])
   })
 
-  it('are malformed where more than 512 are unanswered, chunks not counted', () => {
+  it('are malformed if more than 512 are unanswered, chunks not counted', () => {
     const link = linkOf('server')
     for (let seq = 1; seq <= 512; seq++) requestIn(link, pauseFrame(seq))
     for (let seq = 1_000; seq <= 2_000; seq++) requestIn(link, chunkFrame(seq))
     malformed(link, pauseFrame(513))
   })
 
-  it('are malformed without a number, or for another instance than they are for', () => {
+  it('are malformed without a number, or with the wrong kind of instance', () => {
     const link = linkOf('server')
     malformed(link, pauseFrame(0))
     malformed(link, frameFor(pause, 1, 0))
@@ -165,7 +165,7 @@ spec('a frame is malformed', (it) => {
     malformed(linkOf('server'), frameFor(paused, 1, 1))
   })
 
-  it('of another version, HELLO excepted', () => {
+  it('of another version, except HELLO', () => {
     malformed(linkOf('server'), { ...pauseFrame(1), version: 2 })
     const nack: WireMessage = { event: 'HelloNack', code: 2, retryAfter: 0, text: '' }
     const client = linkOf('client')
@@ -181,7 +181,7 @@ spec('a frame is malformed', (it) => {
 spec('the notifications of a link', (it) => {
   const goodbye = { event: 'GoodbyeNtf', code: 5, retryAfter: 0, text: '' } as const
 
-  it('have no number, and are handed out', () => {
+  it('have no number, and are returned', () => {
     const link = linkOf('server')
     link.notify(goodbye)
     const [frame] = handed(link)
@@ -189,7 +189,7 @@ spec('the notifications of a link', (it) => {
     assert.deepEqual(linkOf('client').receive(frame ?? assert.fail(), 0), { kind: 'notice', message: goodbye })
   })
 
-  it('pass all that waits where they are the last', () => {
+  it('overtake all waiting frames if they are the last', () => {
     const link = linkOf('server')
     link.notify(goodbye)
     assert.deepEqual(link.last(goodbye), frameFor(goodbye, 0))
@@ -205,8 +205,8 @@ spec('the notifications of a link', (it) => {
   })
 })
 
-spec('a link decodes', (it) => {
-  it('what the other side of it encodes', () => {
+spec('a link', (it) => {
+  it('decodes the frames of the other side', () => {
     const [client, server] = [linkOf('client'), linkOf('server')]
     client.request({ event: 'CancelFileReq', fileName: 'näme' }, 0, 'x')
     const request = requestIn(server, handed(client)[0] ?? assert.fail())

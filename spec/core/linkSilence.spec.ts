@@ -7,8 +7,8 @@ import { handed, interval, linkOf } from './links.ts'
 const pause = { event: 'PauseFileReq' } as const
 const anything = frameFor({ event: 'GoodbyeNtf', code: 5, retryAfter: 0, text: '' }, 0)
 
-spec('a link with nothing to say', (it) => {
-  it('pings in every interval, also while it receives, and tells the version in the reply', () => {
+spec('an idle link', (it) => {
+  it('pings in every interval, also while it receives, and sends the list version in the reply', () => {
     const link = linkOf('client')
     for (let now = 0; now < interval; now += 1_000) {
       assert.equal(link.advance(now), undefined)
@@ -24,14 +24,14 @@ spec('a link with nothing to say', (it) => {
     assert.equal(link.deadline, 2 * interval)
   })
 
-  it('asks nothing of a peer that has still to say who it is: the answer could overtake that', () => {
+  it('sends no request until the first frame of the peer, which a reply could overtake', () => {
     const link = linkOf('server', true, 'HelloReq')
     link.advance(interval)
     assert.deepEqual(handed(link, interval), [])
     assert.equal(link.deadline, 2 * interval)
   })
 
-  it('does not ping where it has spoken', () => {
+  it('does not ping if it has sent something', () => {
     const link = linkOf('client')
     link.request(pause, 1, 'a')
     handed(link, 10_000)
@@ -52,7 +52,7 @@ spec('a link with nothing to say', (it) => {
     assert.equal(now, 2 * interval + interval * fixed.reprieve)
   })
 
-  it('repeats its oldest REQ where so many are unanswered that a ping would have to wait', () => {
+  it('repeats its oldest request if a ping would have to wait for replies', () => {
     const link = linkOf('client')
     for (let seq = 1; seq <= 600; seq++) link.request(pause, 1, '')
     assert.equal(handed(link, 9_000).length, 512)
@@ -70,7 +70,7 @@ spec('a link with nothing to say', (it) => {
     assert.ok(link.deadline > 18_900)
   })
 
-  it('asks nothing more of its owner in the meantime: each deadline lies ahead', () => {
+  it('always has a deadline in the future', () => {
     const link = linkOf('client', false)
     link.request(pause, 1, 'a')
     let now = 0

@@ -67,8 +67,8 @@ const weather = fc.record({
   workMs: fc.nat(5_000),
 })
 
-spec('two links over a way that loses, repeats and reorders', (it) => {
-  it('carry every REQ out at most once, and give it one reply, unless the link dies', () => {
+spec('two links on a network that loses, repeats and reorders frames', (it) => {
+  it('carry out every request at most once, and return one reply, unless the link dies', () => {
     let [lived, died] = [0, 0]
     const property = fc.property(weather, fc.integer({ min: 1, max: 60 }), (outside, count) => {
       const pair = new LossyPair(outside, answer)
@@ -86,7 +86,7 @@ spec('two links over a way that loses, repeats and reorders', (it) => {
     assert.ok(lived > died, `${lived} lived, ${died} died`)
   })
 
-  it('do so also with more REQs than may be unanswered', () => {
+  it('do so with more requests than can be unanswered', () => {
     const pair = new LossyPair({ seed: 5, loss: 0.2, repeat: 0.1, delayMs: 300, workMs: 2_000 }, answer)
     const contexts = ask(pair, 3_000)
     pair.clock.pass(30 * 60_000)
@@ -97,7 +97,7 @@ spec('two links over a way that loses, repeats and reorders', (it) => {
     )
   })
 
-  it('die on both sides where nothing comes through', () => {
+  it('die on both sides if nothing arrives', () => {
     const pair = new LossyPair({ seed: 1, loss: 1, repeat: 0, delayMs: 10, workMs: 10 }, answer)
     ask(pair, 1)
     pair.clock.pass(60_000)
@@ -105,7 +105,7 @@ spec('two links over a way that loses, repeats and reorders', (it) => {
     assert.deepEqual(pair.clock.set, [])
   })
 
-  it('live on in silence', () => {
+  it('survive silence', () => {
     const pair = new LossyPair({ seed: 3, loss: 0.1, repeat: 0.1, delayMs: 100, workMs: 10 }, answer)
     pair.clock.pass(3_600_000)
     assert.deepEqual([pair.client.dead, pair.server.dead], [undefined, undefined])

@@ -11,16 +11,16 @@ function arrows(table: Machine<string, string>['table']): string[] {
   return cells.sort()
 }
 
-spec('a machine', (it) => {
+spec('a state machine', (it) => {
   const door = machine({ OPEN: { shut: 'SHUT' }, SHUT: { open: 'OPEN', kick: 'SHUT' } })
 
-  it('goes where its table says', () => {
+  it('follows its table', () => {
     assert.equal(door.next('OPEN', 'shut'), 'SHUT')
     assert.equal(door.next('SHUT', 'open'), 'OPEN')
     assert.equal(door.next('SHUT', 'kick'), 'SHUT')
   })
 
-  it('refuses what its table has no cell for, by name', () => {
+  it('rejects an event without a cell, by name', () => {
     assert.throws(() => door.next('OPEN', 'kick'), {
       code: 'internal',
       message: /kick cannot occur in the state OPEN/u,

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { Multiset } from '../../lib/core/multiset.ts'
 import { spec } from '../support/spec.ts'
 
-spec('a tally', (it) => {
-  it('counts what there is of each key, and nothing of one that it does not know', () => {
+spec('a multiset', (it) => {
+  it('counts the occurrences of each key, and 0 for an unknown one', () => {
     const tally = new Multiset()
     for (const key of ['a', 'a', 'b']) tally.add(key)
     tally.remove('a')
@@ -15,7 +15,7 @@ spec('a tally', (it) => {
     )
   })
 
-  it('knows a key that occurs most, as keys are added and removed', () => {
+  it('returns a key with the most occurrences while keys are added and removed', () => {
     const set = new Multiset()
     const counts = new Map<string, number>()
     let state = 7

@@ -20,7 +20,7 @@ function sendAt(pace: Pacer, bytesPerSecond: number, seconds: number, from = 0):
 const near = (value: number, wanted: number) => Math.abs(value / wanted - 1) < 0.1
 
 spec('the length of chunks', (it) => {
-  it('begins at a guess, and is never over what the server grants or a buffer holds', () => {
+  it('begins with a default, and is at most the granted one and that of a buffer', () => {
     assert.equal(new Pacer().chunkBytes(MiB, 0), clientLimits.firstChunkBytes)
     assert.equal(new Pacer().chunkBytes(100, 0), 100)
     const pace = new Pacer()
@@ -28,31 +28,31 @@ spec('the length of chunks', (it) => {
     assert.equal(pace.chunkBytes(100 * MiB, 5_000), clientLimits.bufferBytes)
   })
 
-  it('becomes about a second of the link', () => {
+  it('becomes about one second of the link', () => {
     for (const rate of [30 * KiB, 100 * KiB, 500 * KiB]) {
       const length = sendAt(new Pacer(), rate, 60)
       assert.ok(near(length, rate), `${length} at ${rate}`)
     }
   })
 
-  it('is never below its least', () => {
+  it('is never below the minimum', () => {
     assert.equal(sendAt(new Pacer(), 500, 600), clientLimits.leastChunkBytes)
   })
 
-  it('follows a link that becomes slower or faster', () => {
+  it('follows the rate of the link', () => {
     const pace = new Pacer()
     sendAt(pace, 500 * KiB, 20)
     assert.ok(near(sendAt(pace, 50 * KiB, 60, 20_000), 50 * KiB))
     assert.ok(near(sendAt(pace, 500 * KiB, 60, 80_000), 500 * KiB))
   })
 
-  it('is not made smaller by a time in which there was nothing to send', () => {
+  it('does not decrease by idle time', () => {
     const pace = new Pacer()
     sendAt(pace, 500 * KiB, 20)
     assert.ok(near(sendAt(pace, 500 * KiB, 3, 3_600_000), 500 * KiB))
   })
 
-  it('is not made smaller by a chunk that the server has refused', () => {
+  it('does not decrease by a refused chunk', () => {
     const pace = new Pacer()
     sendAt(pace, 500 * KiB, 20)
     pace.sent(MiB, 20_000)
@@ -60,7 +60,7 @@ spec('the length of chunks', (it) => {
     assert.ok(near(sendAt(pace, 500 * KiB, 3, 3_600_000), 500 * KiB))
   })
 
-  it('is short on a new link until that is measured, and no more than the former one carried in a second', () => {
+  it('is short on a new link until it is measured, and at most one second of the previous link', () => {
     const pace = new Pacer()
     sendAt(pace, 500 * KiB, 20)
     pace.sent(MiB, 20_000)
@@ -72,7 +72,7 @@ spec('the length of chunks', (it) => {
     assert.ok(near(sendAt(pace, 500 * KiB, 3, 3_600_000), 500 * KiB))
   })
 
-  it('is halved by each link that acknowledges no chunk, and is as before after one that does', () => {
+  it('is halved by each link that acknowledges no chunk, and restored by one that does', () => {
     const pace = new Pacer()
     const lengths: number[] = []
     for (let link = 0; link < 8; link++) {
@@ -88,7 +88,7 @@ spec('the length of chunks', (it) => {
     assert.equal(pace.chunkBytes(MiB, 120_000), clientLimits.firstChunkBytes)
   })
 
-  it('is halved from what was sent, also where the former link was measured as faster', () => {
+  it('is half of the sent length, even if the previous link was measured as faster', () => {
     const pace = new Pacer()
     sendAt(pace, 6 * KiB, 20)
     pace.reset()
@@ -100,7 +100,7 @@ spec('the length of chunks', (it) => {
     assert.equal(pace.chunkBytes(MiB, 65_000), Math.floor(length / 2))
   })
 
-  it('falls while a chunk is not acknowledged, and with the first one that took long', () => {
+  it('decreases while a chunk is unacknowledged, and after the first slow one', () => {
     const pace = new Pacer()
     sendAt(pace, 500 * MiB, 5)
     assert.equal(pace.chunkBytes(MiB, 5_000), MiB)
@@ -111,19 +111,19 @@ spec('the length of chunks', (it) => {
     assert.ok(near(pace.chunkBytes(MiB, 57_000), MiB / 52))
   })
 
-  it('is a part of a second where a rate is set', () => {
+  it('is a fraction of a second with a maximum rate', () => {
     assert.equal(new Pacer(80 * KiB).chunkBytes(MiB, 0), 20 * KiB)
     assert.equal(new Pacer(100).chunkBytes(MiB, 0), clientLimits.leastChunkBytes)
   })
 })
 
-spec('a rate that is set', (it) => {
-  it('lets nothing wait where there is none', () => {
+spec('a maximum rate', (it) => {
+  it('causes no delay if it is not set', () => {
     const pace = new Pacer()
     for (let count = 0; count < 1_000; count++) assert.equal(pace.delayMs(MiB, 0), 0)
   })
 
-  it('is kept over any time, but for one piece', () => {
+  it('is kept in any period, except for one chunk', () => {
     const pieces = fc.array(fc.tuple(fc.nat(100_000), fc.nat(3_000)), { minLength: 1, maxLength: 100 })
     const property = fc.property(pieces, fc.integer({ min: 1_000, max: 1_000_000 }), (steps, rate) => {
       const pace = new Pacer(rate)
@@ -146,7 +146,7 @@ spec('a rate that is set', (it) => {
     fc.assert(property)
   })
 
-  it('is used up: pieces that are ready wait no longer than they must', () => {
+  it('is used fully: ready chunks wait no longer than necessary', () => {
     const pace = new Pacer(1_000)
     assert.deepEqual([pace.delayMs(500, 0), pace.delayMs(500, 0), pace.delayMs(500, 0)], [0, 500, 1_000])
     assert.equal(pace.delayMs(500, 10_000), 0)

@@ -25,7 +25,7 @@ spec('a pool of instances', (it) => {
     assert.throws(() => pool.held(4, holder(1)), { code: 'instance-lost' })
   })
 
-  it('gives nothing when none is idle', () => {
+  it('assigns none if none is idle', () => {
     const pool = poolOf(1)
     const instance = assigned(pool, holder(1))
     assert.equal(pool.assign(holder(2), 'StartPostFileReq'), undefined)
@@ -34,7 +34,7 @@ spec('a pool of instances', (it) => {
     assert.equal(assigned(pool, holder(2)).number, 1)
   })
 
-  it('gives the one that has been idle longest', () => {
+  it('assigns the one that has been idle longest', () => {
     const pool = poolOf(3)
     const [a, b] = [assigned(pool, holder(1)), assigned(pool, holder(1))]
     pool.release(b, 'PauseFileReq')
@@ -45,7 +45,7 @@ spec('a pool of instances', (it) => {
     )
   })
 
-  it('shows state and holder of an instance', () => {
+  it('shows the state and the holder of an instance', () => {
     const pool = poolOf(1)
     const instance = assigned(pool, holder(7))
     assert.deepEqual([instance.state, instance.holder], ['RECEIVE_FILE', holder(7)])
@@ -61,7 +61,7 @@ spec('a pool of instances', (it) => {
     assert.throws(() => pool.held(2, holder(7, 's')), { code: 'instance-lost' })
   })
 
-  it('tells a session why it lost an instance, the latest reason first, also on another link', () => {
+  it('returns the latest reason why a session lost an instance, also on another link', () => {
     const pool = poolOf(1)
     pool.release(assigned(pool, holder(1, 's')), 'CancelFileReq', 'cancelled')
     assert.throws(() => pool.held(1, holder(1, 's')), { code: 'cancelled' })
@@ -78,7 +78,7 @@ spec('a pool of instances', (it) => {
     assert.deepEqual(told, ['instance-lost', 'cancelled', 'cancelled', 'cancelled', 'cancelled'])
   })
 
-  it('moves a busy instance to another holder, and tells the former one why', () => {
+  it('moves a busy instance to another holder, with a reason for the former one', () => {
     const pool = poolOf(1)
     const instance = assigned(pool, holder(1))
     pool.move(instance, 'takenOver', holder(2), 'superseded')
@@ -87,7 +87,7 @@ spec('a pool of instances', (it) => {
     assert.deepEqual([instance.state, pool.busy], ['RECEIVE_FILE', 1])
   })
 
-  it('changes nothing for an event that has no cell, or that leads elsewhere than is wanted', () => {
+  it('changes nothing for an event without a cell, or with the wrong next state', () => {
     const pool = poolOf(1)
     const instance = assigned(pool, holder(1))
     assert.throws(() => pool.release(instance, 'takenOver'), { code: 'internal' })
@@ -193,7 +193,7 @@ class Ask implements Step {
   toString = () => `ask for ${this.#number} as ${this.#by.node}`
 }
 
-spec('a pool of instances, whatever happens to it,', (it) => {
+spec('a pool of instances, in any order of events,', (it) => {
   it('behaves as its model', () => {
     const size = 3
     const number = fc.integer({ min: 1, max: size })

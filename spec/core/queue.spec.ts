@@ -4,7 +4,7 @@ import { Queue } from '../../lib/core/queue.ts'
 import { spec } from '../support/spec.ts'
 
 spec('a queue', (it) => {
-  it('gives what was put in first, first, and nothing when it is empty', () => {
+  it('returns the oldest item first, and nothing if it is empty', () => {
     const property = fc.property(fc.array(fc.option(fc.nat(), { nil: undefined })), (steps) => {
       const queue = new Queue<number>()
       const model: number[] = []
@@ -20,7 +20,7 @@ spec('a queue', (it) => {
     fc.assert(property)
   })
 
-  it('costs no more for each where many wait', () => {
+  it('takes the same time for an item of a long queue', () => {
     const queue = new Queue<number>()
     const many = 1_000_000
     for (let item = 0; item < many; item++) queue.push(item)

@@ -18,27 +18,27 @@ function answer(replies: Replies, ...seqs: number[]): void {
 const upTo = (last: number) => Array.from({ length: last }, (_, at) => at + 1)
 
 spec('remembered replies', (it) => {
-  it('answer a REQ that is repeated', () => {
+  it('answer a repeated request', () => {
     const replies = new Replies()
     answer(replies, 1)
     assert.deepEqual(replies.admit(1), replyTo(1))
     assert.deepEqual(replies.admit(1), replyTo(1))
   })
 
-  it('drop a repetition of one that is being carried out', () => {
+  it('drop a repetition of a running request', () => {
     const replies = new Replies()
     assert.equal(replies.admit(1), 'carry out')
     assert.equal(replies.admit(1), 'drop')
   })
 
-  it('are the latest 512; older REQs are dropped', () => {
+  it('are the latest 512; older requests are dropped', () => {
     const replies = new Replies()
     answer(replies, ...upTo(513))
     assert.equal(replies.admit(1), 'drop')
     assert.deepEqual(replies.admit(2), replyTo(2))
   })
 
-  it('keep what is carried out longer than 512 others', () => {
+  it('keep a request that runs longer than 512 others', () => {
     const replies = new Replies()
     replies.admit(1)
     answer(replies, ...upTo(600).slice(1))
@@ -48,20 +48,20 @@ spec('remembered replies', (it) => {
     assert.deepEqual(replies.admit(601), replyTo(601))
   })
 
-  it('hold no reply of what was never admitted', () => {
+  it('contain no reply to a request that was not admitted', () => {
     const replies = new Replies()
     replies.remember(5, replyTo(5))
     assert.equal(replies.admit(5), 'carry out')
   })
 
-  it('take REQs that overtook each other', () => {
+  it('accept requests in any order', () => {
     const replies = new Replies()
     answer(replies, 512, 3, 2, 400, 1)
     assert.equal(replies.admit(4), 'carry out')
     assert.deepEqual(replies.admit(400), replyTo(400))
   })
 
-  it('are refused to a peer that leaves more than 512 unanswered', () => {
+  it('reject a peer with more than 512 unanswered requests', () => {
     const replies = new Replies()
     for (const seq of upTo(512)) assert.equal(replies.admit(seq), 'carry out')
     assert.equal(replies.admit(512), 'drop')
@@ -70,7 +70,7 @@ spec('remembered replies', (it) => {
     assert.equal(replies.admit(513), 'carry out')
   })
 
-  it('never drop a new REQ of a sender that follows the rule of 511, and never have one carried out twice', () => {
+  it('never drop a new request of a sender that follows the rule of 511, and never repeat one', () => {
     /** Each number chooses what happens next: a REQ is sent, arrives (again), is carried out, or its reply arrives. */
     const property = fc.property(
       fc.array(fc.nat(), { minLength: 2_000, maxLength: 2_000 }),

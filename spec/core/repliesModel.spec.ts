@@ -56,8 +56,8 @@ const answer = (choice: number, count: number): Step => ({
   toString: () => `${count} are answered, at ${choice}`,
 })
 
-spec('remembered replies, in whatever order REQs come and are answered,', (it) => {
-  it('are as their model says', () => {
+spec('remembered replies, in any order of requests and replies,', (it) => {
+  it('behave as their model', () => {
     const seq = fc.integer({ min: 1, max: 1_500 })
     const count = fc.constantFrom(1, 3, 50, 400)
     const steps = fc.commands(
@@ -70,7 +70,7 @@ spec('remembered replies, in whatever order REQs come and are answered,', (it) =
     fc.assert(property, { numRuns: 60 })
   })
 
-  it('let nothing be carried out twice, also where one took longer than 512 others', () => {
+  it('let no request be carried out twice, even if one takes longer than 512 others', () => {
     const replies = new Replies()
     for (let seq = 1; seq <= 600; seq++) {
       assert.equal(replies.admit(seq), 'carry out')

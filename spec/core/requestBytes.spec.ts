@@ -3,7 +3,7 @@ import { Requests } from '../../lib/core/requests.ts'
 import { chunkFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 
-spec('the bytes of a REQ', (it) => {
+spec('the bytes of a request', (it) => {
   /** Asks a chunk whose freeing is counted; hands on what is to be run when a copy has left. */
   function asked(reliable: boolean) {
     const requests = new Requests<string>({ reliable, fraction: () => 0 })
@@ -13,14 +13,14 @@ spec('the bytes of a REQ', (it) => {
     return { requests, left: () => copy.onFlushed?.(), freed: () => freed }
   }
 
-  it('are free on a reliable socket when they have left', () => {
+  it('can be overwritten on a reliable socket when they have left', () => {
     const { requests, left, freed } = asked(true)
     left()
     requests.settle(1, 10)
     assert.equal(freed(), 1)
   })
 
-  it('are free elsewhere only when they have left and it is answered, in either order', () => {
+  it('can be overwritten elsewhere only after they have left and it is answered, in either order', () => {
     const early = asked(false)
     early.left()
     assert.equal(early.freed(), 0)
@@ -33,7 +33,7 @@ spec('the bytes of a REQ', (it) => {
     assert.equal(late.freed(), 1)
   })
 
-  it('are not free while a repetition of it has not left', () => {
+  it('cannot be overwritten until its repetition has left', () => {
     const { requests, left, freed } = asked(false)
     left()
     const [again] = requests.due(5_000, 0).copies
@@ -44,7 +44,7 @@ spec('the bytes of a REQ', (it) => {
     assert.equal(freed(), 1)
   })
 
-  it('are free when it is given up', () => {
+  it('can be overwritten when it is abandoned', () => {
     const { requests, left, freed } = asked(false)
     left()
     requests.abandon(1)

@@ -32,14 +32,14 @@ function repetitions(requests: Some, until: number, heardAt = (now: number) => n
   return times
 }
 
-spec('REQs on a reliable socket', (it) => {
-  it('are repeated first after ten seconds, then doubling up to thirty', () => {
+spec('requests on a reliable socket', (it) => {
+  it('are repeated after ten seconds, doubled up to thirty', () => {
     const requests = requestsOn(true)
     ask(requests, 1, 0)
     assert.deepEqual(repetitions(requests, 100_000), [10_000, 30_000, 60_000, 90_000])
   })
 
-  it('are never repeated by a timer where they are chunks', () => {
+  it('are never repeated by a timer if they are chunks', () => {
     const requests = requestsOn(true)
     ask(requests, 1, 0, true)
     assert.equal(requests.deadline, Number.POSITIVE_INFINITY)
@@ -47,8 +47,8 @@ spec('REQs on a reliable socket', (it) => {
   })
 })
 
-spec('REQs on a socket that loses frames', (it) => {
-  it('are repeated first after a second, then doubling up to thirty seconds, chunks too', () => {
+spec('requests on a socket that loses frames', (it) => {
+  it('are repeated after a second, doubled up to thirty seconds, including chunks', () => {
     for (const chunk of [false, true]) {
       const requests = requestsOn(false)
       ask(requests, 1, 0, chunk)
@@ -56,7 +56,7 @@ spec('REQs on a socket that loses frames', (it) => {
     }
   })
 
-  it('wait up to a quarter longer, by chance, but never over the bound', () => {
+  it('wait up to a quarter longer at random, but never more than the maximum', () => {
     const requests = requestsOn(false, 0.8)
     ask(requests, 1, 0)
     assert.deepEqual(repetitions(requests, 60_000), [1_200, 3_600, 8_400, 18_000, 37_200])
@@ -70,7 +70,7 @@ spec('REQs on a socket that loses frames', (it) => {
     }
   })
 
-  it('are repeated as fast as the path allows, once it is measured', () => {
+  it('are repeated after the measured time-out of the path', () => {
     const requests = requestsOn(false)
     for (let seq = 1; seq <= 100; seq++) {
       ask(requests, seq, seq * 1_000)
@@ -80,7 +80,7 @@ spec('REQs on a socket that loses frames', (it) => {
     assert.ok(Math.abs(requests.deadline - 400) < 1)
   })
 
-  it('are not measured where they were repeated (Karn)', () => {
+  it('are not measured if they were repeated (Karn)', () => {
     const requests = requestsOn(false)
     ask(requests, 1, 0)
     requests.settle(1, 400)
@@ -94,7 +94,7 @@ spec('REQs on a socket that loses frames', (it) => {
     assert.equal(requests.deadline, 10_000 + 400 + 4 * 150)
   })
 
-  it('are measured at last on a path that is slower than the first time-out', () => {
+  it('are eventually measured on a path that is slower than the first time-out', () => {
     const requests = requestsOn(false)
     let repeated = 0
     for (let seq = 1; seq <= 20; seq++) {
@@ -107,8 +107,8 @@ spec('REQs on a socket that loses frames', (it) => {
   })
 })
 
-spec('unanswered REQs', (it) => {
-  it('carry flag bit 0 on repetitions only, and are otherwise the same', () => {
+spec('unanswered requests', (it) => {
+  it('have flag bit 0 in repetitions only, and are otherwise unchanged', () => {
     const requests = requestsOn(false)
     const frame = ask(requests, 1, 0)
     assert.equal(frame.flags, 0)
@@ -116,7 +116,7 @@ spec('unanswered REQs', (it) => {
     assert.equal(frame.flags, 0)
   })
 
-  it('are not repeated before they were handed to the socket, nor again before the repetition was', () => {
+  it('are not repeated until they, or their last repetition, were passed to the socket', () => {
     const requests = requestsOn(false)
     requests.add(pauseFrame(1), '', 'timer')
     assert.equal(requests.deadline, Number.POSITIVE_INFINITY)
@@ -127,7 +127,7 @@ spec('unanswered REQs', (it) => {
     assert.equal(requests.deadline, 2e6 + 2_000)
   })
 
-  it('give their context back once', () => {
+  it('return their context once', () => {
     const requests = requestsOn(true)
     const frame = ask(requests, 7, 0)
     assert.deepEqual([requests.settle(7, 1)?.context, requests.settle(7, 1)], ['context 7', undefined])
@@ -138,14 +138,14 @@ spec('unanswered REQs', (it) => {
     assert.equal(requests.settle(7, 3)?.context, 'again')
   })
 
-  it('set no timer when none is left', () => {
+  it('set no timer if there are none', () => {
     const requests = requestsOn(false)
     ask(requests, 1, 0)
     requests.settle(1, 10)
     assert.equal(requests.deadline, Number.POSITIVE_INFINITY)
   })
 
-  it('are due at the earliest timer, and never later', () => {
+  it('are due at the earliest timer', () => {
     const requests = requestsOn(false)
     ask(requests, 1, 0)
     ask(requests, 2, 100)
@@ -156,8 +156,8 @@ spec('unanswered REQs', (it) => {
   })
 })
 
-spec('a link is dead', (it) => {
-  it('after eight tries in whose time not one byte arrived', () => {
+spec('a link', (it) => {
+  it('is dead after eight tries without a received byte', () => {
     const requests = requestsOn(false)
     ask(requests, 1, 0)
     assert.equal(repetitions(requests, 1e6, () => 0).length, 7)
@@ -165,13 +165,13 @@ spec('a link is dead', (it) => {
     assert.equal(requests.due(last, 0).dead, true)
   })
 
-  it('not as long as bytes arrive: a slow answer is not a dead link', () => {
+  it('is not dead while bytes arrive: a slow reply is not a dead link', () => {
     const requests = requestsOn(false)
     ask(requests, 1, 0)
     assert.ok(repetitions(requests, 3_600_000).length > 100)
   })
 
-  it('also not if a byte arrived in the time of some tries: those do not count', () => {
+  it('is not dead if bytes arrived during some tries, which do not count', () => {
     const requests = requestsOn(false)
     ask(requests, 1, 0)
     const heardAt = (now: number) => (now < 20_000 ? now : 15_500)
@@ -185,7 +185,7 @@ spec('the rule of 511', (it) => {
     for (let seq = first; seq < first + count; seq++) ask(requests, seq, 0)
   }
 
-  it('lets 511 REQs follow the oldest unanswered one', () => {
+  it('allows 511 requests after the oldest unanswered one', () => {
     const requests = requestsOn(true)
     many(requests, 1, 512)
     assert.equal(requests.decide(512), 'now')
@@ -197,7 +197,7 @@ spec('the rule of 511', (it) => {
     assert.equal(requests.decide(513), 'now')
   })
 
-  it('does not count chunks, and does not hold them up', () => {
+  it('does not count chunks, and does not delay them', () => {
     const requests = requestsOn(true)
     ask(requests, 1, 0)
     for (let seq = 2; seq < 2_000; seq++) ask(requests, seq, 0, true)
@@ -209,14 +209,14 @@ spec('the rule of 511', (it) => {
     assert.equal(requests.decide(3_001), 'later')
   })
 
-  it('is no matter for one that is answered: it need not be sent any more', () => {
+  it('does not apply to an answered request, which is not sent any more', () => {
     const requests = requestsOn(true)
     ask(requests, 1, 0)
     requests.settle(1, 1)
     assert.equal(requests.decide(1), 'never')
   })
 
-  it('offers the oldest REQ for repetition where a new one would have to wait, but not twice', () => {
+  it('offers the oldest request for repetition once if a new one would have to wait', () => {
     const requests = requestsOn(true)
     many(requests, 1, 511)
     assert.equal(requests.instead(), undefined)

@@ -207,7 +207,7 @@ const instead = step('something in place of a new one', (model, real) => {
   if (expected) repeated(model, expected, real, copy?.onFlushed)
 })
 
-spec('unanswered REQs, whatever happens to them,', (it) => {
+spec('unanswered requests, in any order of events,', (it) => {
   const choice = fc.nat({ max: 2_000 })
   const steps = fc.commands(
     [
@@ -226,7 +226,7 @@ spec('unanswered REQs, whatever happens to them,', (it) => {
     { maxCommands: 40, size: 'max' },
   )
   for (const reliable of [true, false]) {
-    it(`are as their model says, ${reliable ? 'where nothing is lost' : 'where frames are lost'}`, () => {
+    it(`behave as their model, ${reliable ? 'if no frame is lost' : 'if frames are lost'}`, () => {
       const property = fc.property(steps, (commands) => {
         fc.modelRun(() => ({ model: new Model(reliable), real: new Real(reliable) }), commands)
       })

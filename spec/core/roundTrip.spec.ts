@@ -25,7 +25,7 @@ spec('a retransmission time-out', (it) => {
     assert.equal(after(500, 900, 150).timeoutMs(0), 500 + 4 * 315.625)
   })
 
-  it('nears the round trip where that is steady', () => {
+  it('approaches a constant round trip', () => {
     assert.ok(Math.abs(after(...new Array<number>(200).fill(800)).timeoutMs(0) - 800) < 1)
   })
 

@@ -14,8 +14,8 @@ function taken(lanes: SendQueues, turn: (frame: Frame) => SendDecision = always)
   return seqs
 }
 
-spec('lanes', (it) => {
-  it('let replies overtake REQs, and both of them chunks', () => {
+spec('send queues', (it) => {
+  it('let replies overtake requests, and both overtake chunks', () => {
     const lanes = new SendQueues()
     lanes.add('chunks', chunkFrame(1))
     lanes.add('requests', pauseFrame(2))
@@ -24,7 +24,7 @@ spec('lanes', (it) => {
     assert.deepEqual(taken(lanes), [3, 4, 2, 1])
   })
 
-  it('keep the order within a lane, and what must not pass the chunks behind them', () => {
+  it('keep the order within a queue, also of requests after chunks', () => {
     const lanes = new SendQueues()
     lanes.add('chunks', chunkFrame(1))
     lanes.add('chunks', pauseFrame(2))
@@ -33,7 +33,7 @@ spec('lanes', (it) => {
     assert.deepEqual(taken(lanes), [3, 4, 1, 2])
   })
 
-  it('have at most two chunks handed over and unsent', () => {
+  it('have at most two chunks in the socket', () => {
     const lanes = new SendQueues()
     const left: number[] = []
     for (const seq of [1, 2, 3, 4]) lanes.add('chunks', chunkFrame(seq), () => left.push(seq))
@@ -45,7 +45,7 @@ spec('lanes', (it) => {
     assert.deepEqual([left, taken(lanes)], [[1], [3]])
   })
 
-  it('are held up, one by one, by a frame whose turn is later', () => {
+  it('are blocked separately by a deferred frame', () => {
     const lanes = new SendQueues()
     for (const seq of [1, 2]) lanes.add('requests', pauseFrame(seq))
     for (const seq of [3, 4]) lanes.add('chunks', chunkFrame(seq))
@@ -57,7 +57,7 @@ spec('lanes', (it) => {
     assert.deepEqual(taken(lanes), [1, 2])
   })
 
-  it('throw away what need not be sent any more, which then is not among the chunks that are handed over', () => {
+  it('drop frames that need not be sent, which do not count as chunks in the socket', () => {
     const lanes = new SendQueues()
     for (const seq of [1, 2, 3, 4, 5]) lanes.add('chunks', chunkFrame(seq))
     for (const seq of [6, 7]) lanes.add('requests', pauseFrame(seq))
@@ -67,7 +67,7 @@ spec('lanes', (it) => {
     assert.equal(lanes.smallBytes, 0)
   })
 
-  it('count the bytes of the small frames that wait', () => {
+  it('count the bytes of the waiting small frames', () => {
     const lanes = new SendQueues()
     lanes.add('chunks', chunkFrame(1, 1_000))
     assert.equal(lanes.smallBytes, 0)

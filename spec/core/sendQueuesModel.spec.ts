@@ -77,8 +77,8 @@ const leave = (choice: number) =>
     model.handed = model.handed.filter((seq) => seq !== copy.seq)
   })
 
-spec('lanes, whatever goes into them,', (it) => {
-  it('give what their model gives', () => {
+spec('send queues, with any frames,', (it) => {
+  it('behave as their model', () => {
     const steps = fc.commands(
       [
         fc.constantFrom<SendPriority[]>('replies', 'requests', 'chunks').map(add),

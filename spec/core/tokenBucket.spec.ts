@@ -9,35 +9,35 @@ const mostMs = 30_000
 const crowd = (bucket: TokenBucket, count: number, now: number) => Array.from({ length: count }, () => bucket.take(now))
 
 spec('a token bucket', (it) => {
-  it("lets a second's worth in at once", () => {
+  it('grants the tokens of one second at once', () => {
     assert.deepEqual(crowd(new TokenBucket(3, mostMs, 0), 3, 0), [0, 0, 0])
   })
 
-  it('tells each further one to come later than the one before', () => {
+  it('returns a longer wait for each further caller', () => {
     const told = crowd(new TokenBucket(4, mostMs, 0), 10, 0).slice(4)
     assert.deepEqual(told, [250, 500, 750, 1_000, 1_250, 1_500])
   })
 
-  it('has room again as time passes, for a second of it at most', () => {
+  it('gains tokens over time, at most those of one second', () => {
     const bucket = new TokenBucket(4, mostMs, 0)
     crowd(bucket, 4, 0)
     assert.deepEqual(crowd(bucket, 2, 250), [0, 250])
     assert.deepEqual(crowd(bucket, 5, 3_600_000), [0, 0, 0, 0, 250])
   })
 
-  it('forgets those who had the time to come back', () => {
+  it('ignores refused callers after their wait', () => {
     const bucket = new TokenBucket(2, mostMs, 0)
     assert.deepEqual(crowd(bucket, 6, 0), [0, 0, 500, 1_000, 1_500, 2_000])
     assert.deepEqual(crowd(bucket, 3, 60_000), [0, 0, 500])
   })
 
-  it('tells nobody to come later than its bound, however many came, and forgets those beyond it', () => {
+  it('never returns a wait over its maximum, however many callers there are', () => {
     const bucket = new TokenBucket(2, mostMs, 0)
     assert.equal(Math.max(...crowd(bucket, 100_000, 0)), mostMs)
     assert.deepEqual(crowd(bucket, 3, mostMs), [0, 0, 500])
   })
 
-  it('lets everybody in who comes back when told, whatever its rate', () => {
+  it('grants a token to each caller that returns after its wait, at any rate', () => {
     const property = fc.property(
       fc.integer({ min: 1, max: 1_000 }),
       fc.integer({ min: 1, max: 3_000 }),
@@ -53,7 +53,7 @@ spec('a token bucket', (it) => {
     fc.assert(property, { numRuns: 200 })
   })
 
-  it('lets in no more than its rate and one second of it, whoever comes when', () => {
+  it('grants at most its rate and the tokens of one second, in any order of calls', () => {
     const property = fc.property(
       fc.integer({ min: 1, max: 50 }),
       fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 300 }),
@@ -71,14 +71,14 @@ spec('a token bucket', (it) => {
   })
 })
 
-spec('buckets', (it) => {
-  it('let so many of each in', () => {
+spec('keyed token buckets', (it) => {
+  it('grant tokens for each key', () => {
     const buckets = new KeyedTokenBuckets(2, mostMs, 10)
     const told = ['a', 'a', 'a', 'b', 'a', 'b', 'b'].map((key) => buckets.take(key, 0))
     assert.deepEqual(told, [0, 0, 500, 0, 1_000, 0, 500])
   })
 
-  it('hold those alone that came last', () => {
+  it('keep only the latest keys', () => {
     const buckets = new KeyedTokenBuckets(1, mostMs, 2)
     const told = ['a', 'b', 'a', 'c', 'a', 'b'].map((key) => buckets.take(key, 0))
     assert.deepEqual(told, [0, 0, 1_000, 0, 2_000, 0])

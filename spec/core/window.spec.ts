@@ -18,7 +18,7 @@ const offsets = (spans: readonly Span[]) => spans.map(({ offset, length }) => [o
 const span = (offset: number, length: number): Span => ({ offset, length })
 
 spec('a window', (it) => {
-  it('cuts what is left into pieces, from the progress on', () => {
+  it('divides the rest of the file into spans, from the progress on', () => {
     const window = new Window(25, 5, 1_000)
     assert.deepEqual(offsets(sendAll(window, 8)), [
       [5, 8],
@@ -28,12 +28,12 @@ spec('a window', (it) => {
     assert.deepEqual([window.taken, window.acknowledged], [25, 5])
   })
 
-  it('has no piece of an empty or complete file', () => {
+  it('has no span for an empty or complete file', () => {
     assert.equal(new Window(0, 0, 100).take(10), undefined)
     assert.equal(new Window(9, 9, 100).take(10), undefined)
   })
 
-  it('has never more than its bytes in flight, and waits until a whole piece fits', () => {
+  it('never has more than its bytes in flight, and waits until a whole span fits', () => {
     const window = new Window(1_000, 0, 25)
     assert.deepEqual(offsets(sendAll(window, 10)), [
       [0, 10],
@@ -43,7 +43,7 @@ spec('a window', (it) => {
     assert.deepEqual(offsets(sendAll(window, 10, 3)), [[20, 10]])
   })
 
-  it('sends also where it is smaller than a piece', () => {
+  it('returns spans even if it is smaller than a chunk', () => {
     const window = new Window(20, 0, 8)
     assert.deepEqual(offsets(sendAll(window, 1_000)), [[0, 8]])
     window.reply(1, span(0, 8), 8)
@@ -52,7 +52,7 @@ spec('a window', (it) => {
     assert.deepEqual(offsets(sendAll(window, 1_000, 3)), [[16, 4]])
   })
 
-  it('goes back where a progress shows that a chunk did not count', () => {
+  it('goes back if the progress shows that a chunk was not accepted', () => {
     const window = new Window(40, 0, 100)
     sendAll(window, 10)
     window.reply(1, span(0, 10), 10)
@@ -65,7 +65,7 @@ spec('a window', (it) => {
     ])
   })
 
-  it('goes back once: replies to what was sent before no longer move it', () => {
+  it('goes back once: replies to earlier chunks are ignored', () => {
     const window = new Window(40, 0, 100)
     sendAll(window, 10)
     window.reply(2, span(10, 10), 0)
@@ -77,7 +77,7 @@ spec('a window', (it) => {
     assert.deepEqual([window.acknowledged, window.taken], [40, 40])
   })
 
-  it('ignores a reply that comes after one to a later chunk', () => {
+  it('ignores a reply that arrives after one to a later chunk', () => {
     const window = new Window(40, 0, 100)
     sendAll(window, 10)
     window.reply(3, span(20, 10), 30)
@@ -86,7 +86,7 @@ spec('a window', (it) => {
     assert.deepEqual([window.acknowledged, window.round], [30, 0])
   })
 
-  it('skips what the server has already', () => {
+  it('skips the bytes that the server already has', () => {
     const window = new Window(40, 0, 10)
     window.take(10)
     window.sent(1)
@@ -94,7 +94,7 @@ spec('a window', (it) => {
     assert.deepEqual(offsets(sendAll(window, 10, 2)), [[30, 10]])
   })
 
-  it('goes back behind what was acknowledged, where the server has found damage', () => {
+  it('goes back before acknowledged bytes if the server has found damage', () => {
     const window = new Window(40, 0, 100)
     sendAll(window, 10)
     window.reply(1, span(0, 10), 10)
@@ -102,7 +102,7 @@ spec('a window', (it) => {
     assert.deepEqual([window.acknowledged, window.taken], [0, 0])
   })
 
-  it('goes back where a question behind the chunks is refused', () => {
+  it('goes back if a request after the chunks is refused', () => {
     const window = new Window(20, 0, 100)
     sendAll(window, 10)
     window.sent(3)
@@ -111,7 +111,7 @@ spec('a window', (it) => {
     assert.deepEqual([window.acknowledged, window.taken, window.round], [10, 10, 1])
   })
 
-  it('takes a progress beyond the end for malformed, however it is told, and keeps where it stood', () => {
+  it('rejects a progress beyond the end as malformed, and does not change', () => {
     assert.throws(() => new Window(10, 11, 100), { code: 'malformed' })
     const window = new Window(10, 0, 100)
     sendAll(window, 10)
@@ -146,7 +146,7 @@ function pick<T>(from: T[], choice: number): T | undefined {
 }
 
 spec('a window and a receiver', (it) => {
-  it('bring every byte over once and in order, though chunks and replies overtake each other and are repeated', () => {
+  it('transfer every byte once and in order, although chunks and replies are reordered and repeated', () => {
     const sizes = fc.record({ size: fc.nat(300), window: fc.integer({ min: 1, max: 80 }) })
     const choices = fc.infiniteStream(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 100 })))
     const property = fc.property(sizes, choices, ({ size, window: windowBytes }, stream) => {

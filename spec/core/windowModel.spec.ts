@@ -115,8 +115,8 @@ const stay = (times: number, behind: number) =>
     }
   })
 
-spec('a window, whatever the server says,', (it) => {
-  it('stands where its model does, and gives up when it was sent back too often', () => {
+spec('a window, for any replies,', (it) => {
+  it('behaves as its model, and fails after it went back too often', () => {
     const steps = fc.commands(
       [
         fc.integer({ min: 1, max: 40 }).map(take),

@@ -14,7 +14,7 @@ const overloaded = new OspError('overloaded', 'it has too much to do', { retryAf
 const lost = new OspError('instance-lost')
 
 spec('the waits between retries', (it) => {
-  it('double up to a bound, and begin again after a success', () => {
+  it('double up to a maximum, and start again after a success', () => {
     const { waits } = backoff()
     assert.deepEqual(
       [1, 2, 3, 4, 5, 6].map(() => waits.next()),
@@ -24,17 +24,17 @@ spec('the waits between retries', (it) => {
     assert.equal(waits.next(), 100)
   })
 
-  it('are a part of the longest wait after the time that the server asks for', () => {
+  it('are a fraction of the maximum, in addition to the time that the server requests', () => {
     const { waits } = backoff({ fraction: () => 0.5 })
     assert.deepEqual([waits.next(overloaded), waits.next(overloaded)], [100, 150])
   })
 
-  it('begin with none after an automatic error, if that is chosen', () => {
+  it('start at 0 after an automatic error, with that option', () => {
     assert.equal(lost.retry, 'automatic')
     assert.deepEqual([backoff().waits.next(lost), backoff({ automaticAtOnce: true }).waits.next(lost)], [100, 0])
   })
 
-  it('end with the last error when the time is up, and the last try is then', () => {
+  it('end with the last error when the time is over, with a last retry at its end', () => {
     const { time, waits } = backoff({ retryForMs: 150 })
     assert.equal(waits.next(lost), 100)
     time.now = 100

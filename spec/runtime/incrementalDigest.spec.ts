@@ -9,7 +9,7 @@ import { algorithm, bytesOf, digestOf, digests, following, markAt, SlowFile } fr
 await digests.load(algorithm)
 
 spec('a digest that follows a file', (it) => {
-  it('takes bytes that come in order, and tells the digest so far at any time', () => {
+  it('adds bytes that arrive in order, and returns the digest so far', () => {
     const file = bytesOf(100)
     const digest = following(new Uint8Array(0))
     assert.deepEqual([digest.position, digest.now()], [0, digestOf(new Uint8Array(0))])
@@ -19,7 +19,7 @@ spec('a digest that follows a file', (it) => {
     assert.deepEqual([digest.position, digest.now()], [100, digestOf(file)])
   })
 
-  it('takes of bytes that it has in part what is new to it', () => {
+  it('adds only the new part of bytes that it already has', () => {
     const file = bytesOf(100)
     const digest = following(new Uint8Array(0))
     digest.follow(0, [file.subarray(0, 50)])
@@ -28,7 +28,7 @@ spec('a digest that follows a file', (it) => {
     assert.deepEqual([digest.position, digest.now()], [70, digestOf(file.subarray(0, 70))])
   })
 
-  it('leaves a gap alone until it catches up', async () => {
+  it('ignores a gap until it catches up', async () => {
     const file = bytesOf(100)
     const digest = following(file)
     digest.follow(40, [file.subarray(40, 100)])
@@ -37,7 +37,7 @@ spec('a digest that follows a file', (it) => {
     assert.deepEqual([digest.position, digest.now()], [100, digestOf(file)])
   })
 
-  it('catches up beside what goes on, and keeps none of it', async () => {
+  it('catches up in parallel with the transfer, and keeps no chunk', async () => {
     const file = new SlowFile(bytesOf(1_000 * KiB))
     const digest = new IncrementalDigest({ digests, algorithm, read: file.read })
     const caughtUp = digest.catchUp(500 * KiB)
@@ -50,7 +50,7 @@ spec('a digest that follows a file', (it) => {
     assert.deepEqual([digest.position, digest.now()], [1_000 * KiB, digestOf(file.bytes)])
   })
 
-  it('takes again what comes in order, once it has caught up', async () => {
+  it('adds bytes in order again after it has caught up', async () => {
     const file = bytesOf(100)
     const digest = following(file.subarray(0, 60))
     await digest.catchUp(60)
@@ -58,7 +58,7 @@ spec('a digest that follows a file', (it) => {
     assert.deepEqual([digest.position, digest.now()], [100, digestOf(file)])
   })
 
-  it('reads once for all that ask it to catch up', async () => {
+  it('reads once for several calls of catchUp', async () => {
     const file = new SlowFile(bytesOf(100))
     const digest = new IncrementalDigest({ digests, algorithm, read: file.read })
     const both = Promise.all([digest.catchUp(50), digest.catchUp(50)])
@@ -66,7 +66,7 @@ spec('a digest that follows a file', (it) => {
     assert.deepEqual([await both, file.reads], [[undefined, undefined], 1])
   })
 
-  it('fails where the file ends too early or cannot be read, and can be asked again', async () => {
+  it('fails if the file ends early or cannot be read, and can be called again', async () => {
     const file = new SlowFile(bytesOf(10))
     const digest = new IncrementalDigest({ digests, algorithm, read: file.read })
     const short = assert.rejects(digest.catchUp(20), RangeError)
@@ -84,10 +84,10 @@ spec('a digest that follows a file', (it) => {
   })
 })
 
-spec('the marks of a digest', (it) => {
+spec('the checkpoints of a digest', (it) => {
   const file = bytesOf(100)
 
-  it('are passed where they agree, also in the middle of a piece and several at one place', async () => {
+  it('that are equal are passed, also within a piece and several at one offset', async () => {
     const marks = [30, 30, 55, 100].map((offset) => markAt(file, offset))
     const digest = following(file, marks)
     digest.follow(0, [file.subarray(0, 60)])
@@ -95,7 +95,7 @@ spec('the marks of a digest', (it) => {
     assert.deepEqual(digest.now(), digestOf(file))
   })
 
-  it('stop it where they disagree, at the last one that agreed', async () => {
+  it('that are different stop it, with the last equal one', async () => {
     const damaged = bytesOf(100)
     damaged[50] = 0xee
     const marks = [30, 45, 60, 90].map((offset) => markAt(file, offset))
@@ -111,7 +111,7 @@ spec('the marks of a digest', (it) => {
     assert.deepEqual(digest.now(), digestOf(file))
   })
 
-  it('send it back to the beginning where none agreed', async () => {
+  it('rewind it to the start if none was equal', async () => {
     const digest = following(bytesOf(100, 1), [markAt(file, 10)])
     assert.equal(await digest.catchUp(100), 0)
     digest.rewind(0)
@@ -119,7 +119,7 @@ spec('the marks of a digest', (it) => {
     assert.deepEqual(digest.now(), digestOf(file))
   })
 
-  it('can be gone back to more than once', async () => {
+  it('can be used to rewind more than once', async () => {
     const digest = following(file, [markAt(file, 40)])
     await digest.catchUp(50)
     for (const _ of [1, 2]) {
@@ -131,7 +131,7 @@ spec('the marks of a digest', (it) => {
     assert.equal(digest.position, 0)
   })
 
-  it('can be added on the way, but not behind it', async () => {
+  it('can be added later, but not before the position', async () => {
     const digest = following(file)
     digest.follow(0, [file.subarray(0, 50)])
     assert.equal(digest.expect(markAt(file, 49)), false)
@@ -141,7 +141,7 @@ spec('the marks of a digest', (it) => {
     assert.equal(await digest.catchUp(100), undefined)
   })
 
-  it('are compared at once where it stands, and then it is of no matter that nothing is left to read', async () => {
+  it('at the position are compared at once, even if nothing is left to read', async () => {
     const digest = following(file)
     digest.follow(0, [file])
     assert.equal(digest.expect({ offset: 100, digest: digestOf(bytesOf(100, 1)) }), true)
@@ -149,8 +149,8 @@ spec('the marks of a digest', (it) => {
   })
 })
 
-spec('going back while a read is under way', (it) => {
-  it('loses nothing and takes nothing twice: what the read brings is of no use any more', async () => {
+spec('a rewind during a read', (it) => {
+  it('loses nothing and adds nothing twice: the result of the read is ignored', async () => {
     const file = new SlowFile(bytesOf(100))
     const digest = new IncrementalDigest({ digests, algorithm, read: file.read })
     const old = digest.catchUp(100)
@@ -162,7 +162,7 @@ spec('going back while a read is under way', (it) => {
     assert.deepEqual([digest.position, digest.now()], [100, digestOf(file.bytes)])
   })
 
-  it('ends the former one, where nothing is to be read any more', async () => {
+  it('ends the call of catchUp if nothing is left to read', async () => {
     const file = new SlowFile(bytesOf(100))
     const digest = new IncrementalDigest({ digests, algorithm, read: file.read })
     const old = digest.catchUp(100)
@@ -173,7 +173,7 @@ spec('going back while a read is under way', (it) => {
   })
 })
 
-spec('a digest that follows a file, whatever comes in which order,', (it) => {
+spec('a digest that follows a file, in any order of bytes,', (it) => {
   it('is the digest of the file in the end', async () => {
     const pieces = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 20 })
     const property = fc.asyncProperty(pieces, fc.array(fc.nat(3)), async (lengths, choices) => {
@@ -198,8 +198,8 @@ spec('a digest that follows a file, whatever comes in which order,', (it) => {
   })
 })
 
-spec('digests are the same', (it) => {
-  it('if they are the same bytes', () => {
+spec('two digests are the same', (it) => {
+  it('if their bytes are equal', () => {
     assert.equal(same(Uint8Array.of(1, 2), Uint8Array.of(1, 2)), true)
     assert.equal(same(Uint8Array.of(1, 2), Uint8Array.of(1, 3)), false)
     assert.equal(same(Uint8Array.of(1, 2), Uint8Array.of(1)), false)

@@ -11,7 +11,7 @@ const chunk = { event: 'PostFileReq', progress: 0, content: [Uint8Array.of(1, 2,
 const acked: WireMessage = { event: 'PostFileAck', progress: 3, durable: 0 }
 const turn = () => new Promise((go) => setImmediate(go))
 
-spec('what a peer asks', (it) => {
+spec('a request of a link driver', (it) => {
   it('resolves with the ACK', async () => {
     const { peer, socket } = new Rig()
     const asked = peer.ask(pause, 3)
@@ -21,7 +21,7 @@ spec('what a peer asks', (it) => {
     assert.deepEqual(await asked.reply, paused)
   })
 
-  it('rejects with what the NACK tells', async () => {
+  it('rejects with the error of the NACK', async () => {
     const { peer, socket } = new Rig()
     const { reply } = peer.ask({ event: 'FileMd5Req', digest: new Uint8Array(4) }, 3)
     socket.hear({ event: 'FileMd5Nack', code: 12, retryAfter: 250, text: 'no', progress: 9 }, 1, 3)
@@ -34,7 +34,7 @@ spec('what a peer asks', (it) => {
     })
   })
 
-  it('rejects at once where the link has ended', async () => {
+  it('rejects at once if the link has ended', async () => {
     const { peer, socket } = new Rig()
     await peer.close(new OspError('closed'))
     const { seq, reply } = peer.ask(pause, 3)
@@ -43,7 +43,7 @@ spec('what a peer asks', (it) => {
     assert.equal(socket.sent.length, 0)
   })
 
-  it('keeps nothing of what has no form on the wire, and throws: that is our own fault', () => {
+  it('that cannot be encoded throws, and leaves nothing', () => {
     const { peer, clock, socket } = new Rig()
     assert.throws(() => peer.ask({ event: 'PostFileReq', progress: -1, content: [] }, 3), RangeError)
     assert.equal(peer.ended, undefined)
@@ -52,7 +52,7 @@ spec('what a peer asks', (it) => {
     assert.equal(clock.set.length, 1)
   })
 
-  it('tells when the bytes of a chunk may be overwritten: on a reliable socket when they have left', () => {
+  it('reports that the bytes of a chunk can be overwritten when they have left a reliable socket', () => {
     const { peer, socket } = new Rig()
     let left = 0
     peer.ask(chunk, 3, 'chunks', () => left++)
@@ -62,7 +62,7 @@ spec('what a peer asks', (it) => {
     assert.equal(left, 1)
   })
 
-  it('tells it on a socket that loses frames once it is answered and no repetition of it waits to leave', async () => {
+  it('reports it on a socket that loses frames after the reply and all repetitions', async () => {
     const { peer, socket, clock } = new Rig({ reliable: false })
     let left = 0
     peer.ask(chunk, 3, 'chunks', () => left++)
@@ -78,7 +78,7 @@ spec('what a peer asks', (it) => {
     assert.equal(left, 1)
   })
 
-  it('waits while two chunks are unsent, and goes on when one has left', () => {
+  it('waits while two chunks are unsent, and continues when one has left', () => {
     const { peer, socket } = new Rig()
     for (const _ of [1, 2, 3]) peer.ask(chunk, 3, 'chunks')
     peer.ask(pause, 3)
@@ -91,8 +91,8 @@ spec('what a peer asks', (it) => {
   })
 })
 
-spec('what a peer is asked', (it) => {
-  it('is handed to its owner, and answered by it once', () => {
+spec('a request of the peer', (it) => {
+  it('is passed to the owner, who answers it once', () => {
     const rig = new Rig({ side: 'server' })
     rig.socket.to.frame(pauseFrame(1))
     const [request] = rig.requests
@@ -110,7 +110,7 @@ spec('what a peer is asked', (it) => {
     assert.deepEqual(socket.messages, [told])
   })
 
-  it('ends the link where the protocol has no refusal for it, or the bytes are at fault', () => {
+  it('ends the link if the protocol has no NACK for it, or its bytes are malformed', () => {
     const refusals: [WireMessage, instance: number, OspError][] = [
       [{ event: 'ListReq' }, 0, new OspError('rate-limited')],
       [pause, 1, new OspError('malformed')],
@@ -124,7 +124,7 @@ spec('what a peer is asked', (it) => {
     }
   })
 
-  it('is answered also from within', () => {
+  it('can be answered within the callback', () => {
     const rig = new Rig({ side: 'server' })
     rig.onRequest = (request) => rig.peer.reply(request, paused)
     rig.socket.to.frame(pauseFrame(1))
@@ -132,8 +132,8 @@ spec('what a peer is asked', (it) => {
   })
 })
 
-spec('a peer ends its link', (it) => {
-  it('for a fault of the other side, and says so', () => {
+spec('a link driver ends its link', (it) => {
+  it('for a fault of the peer, and sends the reason', () => {
     const rig = new Rig({ side: 'server' })
     rig.socket.hear(paused, 1, 1)
     const goodbye = decode(rig.socket.last ?? assert.fail())
@@ -141,13 +141,13 @@ spec('a peer ends its link', (it) => {
     assert.deepEqual(rig.codes, ['malformed'])
   })
 
-  it('for bytes that are no frames', () => {
+  it('for bytes that are not frames', () => {
     const rig = new Rig()
     rig.socket.to.fault(new OspError('malformed', 'a frame arrived damaged'))
     assert.deepEqual([rig.codes, rig.socket.last?.event], [['malformed'], 69])
   })
 
-  it('where a handler of its owner throws, with that as the cause', () => {
+  it('if a handler of its owner throws, with that error as the cause', () => {
     const rig = new Rig({ side: 'server' })
     const fault = new Error('our own')
     rig.onRequest = () => {
@@ -166,7 +166,7 @@ spec('a peer ends its link', (it) => {
 })
 
 spec('the end of a link', (it) => {
-  it('by GOODBYE rejects what is asked with its reason, and is not answered by one', async () => {
+  it('by GOODBYE rejects the requests with its reason, and is not answered by a GOODBYE', async () => {
     const rig = new Rig()
     const { reply } = rig.peer.ask(pause, 3)
     rig.socket.hear({ event: 'GoodbyeNtf', code: 5, retryAfter: 700, text: 'bye' }, 0)
@@ -174,7 +174,7 @@ spec('the end of a link', (it) => {
     assert.deepEqual([rig.codes, rig.socket.last, rig.notices], [['shutting-down'], undefined, []])
   })
 
-  it('by the socket rejects what is asked, with its reason or a plain one', async () => {
+  it('by the socket rejects the requests, with its reason or link-lost', async () => {
     for (const why of [new OspError('link-lost', 'the cable'), undefined]) {
       const rig = new Rig()
       const { reply } = rig.peer.ask(pause, 3)
@@ -184,7 +184,7 @@ spec('the end of a link', (it) => {
     }
   })
 
-  it('is told exactly once, whatever comes after it', async () => {
+  it('is reported exactly once, whatever follows', async () => {
     const rig = new Rig()
     await rig.peer.close(new OspError('closed'))
     rig.socket.hear({ event: 'GoodbyeNtf', code: 5, retryAfter: 0, text: '' }, 0)
@@ -196,7 +196,7 @@ spec('the end of a link', (it) => {
     assert.equal(rig.peer.ended?.code, 'closed')
   })
 
-  it('leaves nothing behind: no alarm, nothing sent, nothing told', async () => {
+  it('leaves no alarm, and sends and reports nothing more', async () => {
     const rig = new Rig({ side: 'server' })
     rig.socket.to.frame(pauseFrame(1))
     rig.peer.ask({ event: 'PingReq' })
@@ -216,7 +216,7 @@ spec('the end of a link', (it) => {
     assert.deepEqual([rig.socket.sent.length, rig.requests.length, rig.clock.set], [sent, 1, []])
   })
 
-  it('may come from within any of its own callbacks', () => {
+  it('can be caused within any callback', () => {
     const rig = new Rig({ side: 'server' })
     rig.onRequest = () => void rig.peer.close(new OspError('shutting-down'))
     rig.socket.to.frame(pauseFrame(1))

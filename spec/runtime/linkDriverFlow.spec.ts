@@ -12,8 +12,8 @@ const goodbye: WireMessage<'GoodbyeNtf'> = { event: 'GoodbyeNtf', code: 5, retry
 const replyToNothing: WireMessage = { event: 'PingAck', listVersion: 1 }
 const chunk = { event: 'PostFileReq', progress: 0, content: [Uint8Array.of(1)] } as const
 
-spec('a peer whose socket is full', (it) => {
-  it('holds back what it has to say until there is room', () => {
+spec('a link driver whose socket is full', (it) => {
+  it('sends nothing until the socket has drained', () => {
     const { peer, socket } = new Rig()
     socket.writable = false
     peer.ask(pause, 3)
@@ -23,7 +23,7 @@ spec('a peer whose socket is full', (it) => {
     assert.equal(socket.sent.length, 2)
   })
 
-  it('is rid of a slow consumer when too much waits', async () => {
+  it('closes the link of a slow consumer when too many bytes wait', async () => {
     const rig = new Rig({ side: 'server', unsentBytes: 100 })
     rig.socket.writable = false
     for (let count = 0; count < 4; count++) rig.peer.notify(goodbye)
@@ -33,7 +33,7 @@ spec('a peer whose socket is full', (it) => {
     assert.deepEqual(rig.clock.set, [])
   })
 
-  it('is rid of one for whom very many short replies wait: each takes more memory than its bytes', () => {
+  it('closes it when too many short replies wait, each of which takes more memory than its bytes', () => {
     const rig = new Rig({ side: 'server', unsentBytes: 1_000_000_000 })
     rig.socket.writable = false
     for (let count = 0; count <= fixed.unsentReplies; count++) rig.peer.notify(goodbye)
@@ -42,7 +42,7 @@ spec('a peer whose socket is full', (it) => {
     assert.deepEqual(rig.codes, ['slow-consumer'])
   })
 
-  it('is rid of one that takes nothing for two intervals, though it speaks', () => {
+  it('closes it if the peer reads nothing for two intervals, although it sends', () => {
     const rig = new Rig()
     rig.socket.writable = false
     rig.peer.ask(pause, 3)
@@ -54,7 +54,7 @@ spec('a peer whose socket is full', (it) => {
     assert.deepEqual(rig.codes, ['slow-consumer'])
   })
 
-  it('is patient as long as chunks leave now and then', () => {
+  it('keeps the link as long as chunks leave now and then', () => {
     const rig = new Rig()
     rig.socket.writable = false
     for (let count = 0; count < 100; count++) {
@@ -69,8 +69,8 @@ spec('a peer whose socket is full', (it) => {
   })
 })
 
-spec('a peer that is told not to read', (it) => {
-  it('does not read, and does not take silence for death until it reads again', () => {
+spec('a paused link driver', (it) => {
+  it('does not read, and ignores silence until it is resumed', () => {
     const rig = new Rig()
     rig.peer.pause()
     assert.equal(rig.socket.paused, true)
@@ -84,7 +84,7 @@ spec('a peer that is told not to read', (it) => {
     assert.deepEqual(rig.codes, ['timed-out'])
   })
 
-  it('still speaks in every interval', () => {
+  it('still sends in every interval', () => {
     const rig = new Rig()
     rig.peer.pause()
     rig.clock.pass(16_000 * 3)
@@ -92,7 +92,7 @@ spec('a peer that is told not to read', (it) => {
   })
 })
 
-spec('the alarm of a peer', (it) => {
+spec('the alarm of a link driver', (it) => {
   it('is one, whatever happens', () => {
     const rig = new Rig({ reliable: false })
     assert.equal(rig.clock.set.length, 1)
@@ -115,7 +115,7 @@ spec('the alarm of a peer', (it) => {
     assert.deepEqual(eventNames(rig.socket.sent), ['PingReq'])
   })
 
-  it('rings for the repetition of what was asked last', () => {
+  it('rings for the repetition of the latest request', () => {
     const rig = new Rig()
     rig.peer.ask(pause, 3)
     rig.clock.pass(9_999)
@@ -155,8 +155,8 @@ spec('the alarm of a peer', (it) => {
   })
 })
 
-spec('a peer that is closed while its socket refuses', (it) => {
-  it('is closed all the same where a frame cannot be sent', () => {
+spec('a link driver that is closed while its socket rejects frames', (it) => {
+  it('is closed even if a frame cannot be sent', () => {
     const rig = new Rig()
     rig.socket.closings = 1
     assert.throws(() => rig.peer.ask(pause, 3), /after close/u)

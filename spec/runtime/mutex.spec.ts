@@ -104,7 +104,7 @@ spec('a deferred promise', (it) => {
     assert.equal(await one.promise, 1)
   })
 
-  it('may be rejected without a listener', async () => {
+  it('can be rejected without a listener', async () => {
     const one = deferred<number>()
     one.reject(new Error('why'))
     await new Promise((go) => setImmediate(go))

@@ -23,7 +23,7 @@ function textIn(payload: Parts): string {
 }
 
 spec('a refusal', (it) => {
-  it('comes back as the error that it was', () => {
+  it('is decoded as the same error', () => {
     const why = new OspError('wrong-offset', 'stand at 7', { progress: 7, retryAfterMs: 1_500 })
     const back = errorOf(nack('FileMd5Req', why))
     assert.deepEqual(
@@ -32,28 +32,28 @@ spec('a refusal', (it) => {
     )
   })
 
-  it('names the recipients whom it concerns', () => {
+  it('names the recipients', () => {
     const why = new OspError('mailbox-full', undefined, { recipients: ['anna'] })
     assert.deepEqual(errorOf(nack('PostMsgReq', why)).recipients, ['anna'])
     assert.deepEqual(errorOf(nack('PostMsgReq', new OspError('rate-limited'))).recipients, [])
   })
 
-  it('has no progress and no recipients where its NACK has none', () => {
+  it('has no progress and no recipients if its NACK has none', () => {
     const back = errorOf(nack('PauseFileReq', new OspError('instance-lost', undefined, { progress: 7 })))
     assert.deepEqual([back.progress, back.recipients], [undefined, undefined])
   })
 
-  it('has the sentence of its code where none was told', () => {
+  it('has the text of its code if it has no text', () => {
     const back = errorOf({ event: 'PauseFileNack', code: 11, retryAfter: 0, text: '' })
     assert.equal(back.message, errors['instance-lost'].text)
   })
 
-  it('is there for every REQ that the protocol gives a NACK', () => {
+  it('exists for every request with a NACK', () => {
     const without = requests.filter((name) => nackOf(name as RequestName, new OspError('internal')) === undefined)
     assert.deepEqual(without, ['ListReq', 'PingReq'])
   })
 
-  it('fits the smallest frame and is well formed, whatever its sentence is and however long it says to wait', () => {
+  it('fits into the smallest frame and is well-formed, whatever its text and time', () => {
     const codes = fc.constantFrom(...(Object.keys(errors) as ErrorCode[]))
     const texts = fc.oneof(
       fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map((code) => String.fromCharCode(code)) }),
@@ -68,11 +68,11 @@ spec('a refusal', (it) => {
     fc.assert(property)
   })
 
-  it('says nothing of codes that never travel', () => {
+  it('hides codes that are never sent', () => {
     assert.equal(goodbyeOf(new OspError('data-locked')).code, errors.internal.number)
   })
 
-  it('rounds the time to wait up', () => {
+  it('rounds the time up', () => {
     assert.equal(goodbyeOf(new OspError('rate-limited', 'x', { retryAfterMs: 0.1 })).retryAfter, 1)
   })
 })

@@ -50,31 +50,31 @@ const bindings: readonly TokenBinding[] = ['authority', key, otherKey, 'local', 
 
 spec('a token that is bound to a connection', (it) => {
   for (const [what, [connection, allowed]] of Object.entries(connections)) {
-    it(`goes to ${what} if that is as strong`, () => {
+    it(`is sent to ${what} if that is as strong`, () => {
       const found = bindings.filter((binding) => allows(connection, binding))
       assert.deepEqual(found, allowed)
     })
   }
 
-  it('goes without TLS to another machine only with the option allowPlaintext, and if it was stored so', () => {
+  it('is sent without TLS to another machine only with allowPlaintext and an open binding', () => {
     const [connection] = connections['another machine without TLS'] ?? []
     assert.ok(connection)
     const found = bindings.filter((binding) => allows(connection, binding, true))
     assert.deepEqual(found, ['unrecorded', 'open'])
   })
 
-  it('of an unknown binding goes only to a server that a root vouches for', () => {
+  it('with an unknown binding is sent only to a server with a trusted root', () => {
     const found = Object.values(connections).map(([connection]) => allows(connection, 'other' as TokenBinding, true))
     assert.deepEqual(found, [true, false, false, false, false, false])
   })
 
-  it('has the binding of the connection that it was accepted over, and goes over that one', () => {
+  it('has the binding of the connection of its login, and is sent over that one', () => {
     const found = Object.values(connections).map(([connection]) => bindingOf(connection))
     assert.deepEqual(found, ['authority', key, key, 'local', 'open', 'open'])
     for (const [connection] of Object.values(connections)) assert.ok(allows(connection, bindingOf(connection), true))
   })
 
-  it('that is not sent is told with both servers and what to do', () => {
+  it('that is not sent causes an error with both servers and advice', () => {
     const [connection] = connections['a server that is known by its key'] ?? []
     const socket = { ...connection, destroy: () => {} } as unknown as Socket
     const text = (boundTo: TokenBinding) => {

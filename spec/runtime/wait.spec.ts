@@ -9,7 +9,7 @@ const listeners = (signal: AbortSignal) => getEventListeners(signal, 'abort').le
 const turn = () => new Promise((go) => setImmediate(go))
 
 spec('waiting', (it) => {
-  it('ends when the time has passed, and leaves nothing behind', async () => {
+  it('ends after the time, and leaves no alarm or listener', async () => {
     const clock = new VirtualClock()
     const { signal } = new AbortController()
     let over = false
@@ -24,7 +24,7 @@ spec('waiting', (it) => {
     assert.deepEqual([clock.set, listeners(signal)], [[], 0])
   })
 
-  it('ends at once when it is aborted, and leaves nothing behind', async () => {
+  it('ends when it is aborted, and leaves no alarm or listener', async () => {
     const clock = new VirtualClock()
     const closing = new AbortController()
     const waiting = wait(clock, 100, closing.signal)
@@ -33,7 +33,7 @@ spec('waiting', (it) => {
     assert.deepEqual([clock.set, listeners(closing.signal)], [[], 0])
   })
 
-  it('does not begin where it was aborted before', async () => {
+  it('does not start if it was aborted before', async () => {
     const clock = new VirtualClock()
     await assert.rejects(wait(clock, 100, AbortSignal.abort()), { code: 'closed' })
     assert.deepEqual(clock.set, [])
@@ -41,7 +41,7 @@ spec('waiting', (it) => {
 })
 
 spec('a promise unless aborted', (it) => {
-  it('is the promise, and leaves no listener behind', async () => {
+  it('settles as the promise, and leaves no listener', async () => {
     const { signal } = new AbortController()
     assert.equal(await unlessAborted(Promise.resolve(5), signal), 5)
     await assert.rejects(unlessAborted(Promise.reject(new Error('why')), signal), /why/u)
@@ -49,7 +49,7 @@ spec('a promise unless aborted', (it) => {
     assert.equal(listeners(signal), 0)
   })
 
-  it('rejects when it is aborted first, whatever becomes of the promise', async () => {
+  it('rejects if it is aborted first, however the promise settles', async () => {
     for (const settle of ['resolve', 'reject'] as const) {
       const closing = new AbortController()
       const late = deferred<unknown>()
@@ -62,7 +62,7 @@ spec('a promise unless aborted', (it) => {
     }
   })
 
-  it('rejects at once where it was aborted before', async () => {
+  it('rejects at once if it was aborted before', async () => {
     await assert.rejects(unlessAborted(new Promise(() => {}), AbortSignal.abort()), { code: 'closed' })
   })
 })

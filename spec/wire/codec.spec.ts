@@ -9,7 +9,7 @@ const anyParts = fc
   .map(([bytes, lengths]) => cut(bytes, lengths))
 
 spec('a reader of parts', (it) => {
-  it('gives the bytes in their order, wherever the borders between parts are', () => {
+  it('returns the bytes in order, wherever the parts are divided', () => {
     const property = fc.property(anyParts, fc.array(fc.nat(30)), (parts, lengths) => {
       const reader = new Reader(parts)
       const taken: Uint8Array[] = []
@@ -27,7 +27,7 @@ spec('a reader of parts', (it) => {
     fc.assert(property)
   })
 
-  it('aliases its input, and copies only what crosses a border', () => {
+  it('aliases its input, and copies only bytes of several parts', () => {
     const parts = [Uint8Array.of(1, 2, 3), Uint8Array.of(4, 5, 6, 7), Uint8Array.of(8)]
     const reader = new Reader(parts)
     assert.equal(reader.take(2).buffer, parts[0]?.buffer)
@@ -42,14 +42,14 @@ spec('a reader of parts', (it) => {
     )
   })
 
-  it('refuses to read past the end, before anything is allocated', () => {
+  it('rejects a read past the end before it allocates memory', () => {
     const reader = new Reader([Uint8Array.of(1), Uint8Array.of(2, 3)])
     assert.throws(() => reader.take(2 ** 52), { code: 'malformed', message: /too short/u })
     assert.equal(reader.left, 3)
     assert.throws(() => new Reader([]).take(1), { code: 'malformed' })
   })
 
-  it('gives nothing where nothing is left', () => {
+  it('returns nothing at the end', () => {
     const reader = new Reader([new Uint8Array(0)])
     assert.deepEqual(reader.take(0), new Uint8Array(0))
     assert.deepEqual(reader.rest(), [])

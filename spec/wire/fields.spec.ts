@@ -57,7 +57,7 @@ spec('integers', (it) => {
 
   it('of 64 bits above 2^53 - 1 are malformed', () => isMalformed(u64, '0020000000000000', 'ffffffffffffffff'))
 
-  it('of 64 bits that are bounded read as 2^53 above 2^53 - 1, and are written up to there', () => {
+  it('of the bounded 64-bit type above 2^53 - 1 are read as 2^53', () => {
     assert.equal(read(boundedU64, '001fffffffffffff'), Number.MAX_SAFE_INTEGER)
     for (const digits of ['0020000000000000', '0020000000000001', 'ffffffffffffffff']) {
       assert.equal(read(boundedU64, digits), 2 ** 53)
@@ -69,7 +69,7 @@ spec('integers', (it) => {
 })
 
 spec('strings', (it) => {
-  it('are UTF-8 behind their length in bytes', () => {
+  it('are encoded as their length in bytes and UTF-8', () => {
     assert.equal(written(str, 'aä€😀'), '000a61c3a4e282acf09f9880')
     assert.equal(read(str, '000a61c3a4e282acf09f9880'), 'aä€😀')
     assert.equal(written(str, ''), '0000')
@@ -92,20 +92,20 @@ spec('strings', (it) => {
     isMalformed(str, '0001ff', '0002c080', '0003eda080', '0004f5808080', '0001c3', '000180')
   })
 
-  it('that are shorter than they say are malformed', () => isMalformed(str, '00', '000161'.slice(0, 4), '00036161'))
+  it('that are shorter than their length are malformed', () => isMalformed(str, '00', '000161'.slice(0, 4), '00036161'))
 })
 
 spec('bytes', (it) => {
-  it('stand behind their length', () => {
+  it('are encoded after their length', () => {
     assert.equal(written(bytes, hex('0102')), '000000020102')
     assert.deepEqual(read(bytes, '000000020102'), hex('0102'))
   })
 
-  it('that are shorter than they say are malformed, however many they say', () => {
+  it('that are shorter than their length are malformed, whatever the length', () => {
     isMalformed(bytes, 'ffffffff', 'ffffffff00', '0000000200', '000000')
   })
 
-  it('without a length are exactly as many as they should be', () => {
+  it('without a length have exactly the fixed length', () => {
     assert.equal(written(raw(3), hex('010203')), '010203')
     assert.throws(() => raw(3).size(hex('0102')), RangeError)
     isMalformed(raw(3), '0102')
@@ -124,7 +124,7 @@ spec('bytes', (it) => {
 spec('lists, structs and optional values', (it) => {
   const pairs = list(struct({ key: u8, value: str }))
 
-  it('stand one after another', () => {
+  it('are encoded one after another', () => {
     const values = [
       { key: 1, value: 'a' },
       { key: 2, value: '' },
@@ -139,9 +139,9 @@ spec('lists, structs and optional values', (it) => {
     assert.equal(read(list(u8), written(list(u8), new Array(65_535).fill(7))).length, 65_535)
   })
 
-  it('with fewer items than they say are malformed', () => isMalformed(pairs, 'ffff', '0002010001610200', '00'))
+  it('with fewer items than their count are malformed', () => isMalformed(pairs, 'ffff', '0002010001610200', '00'))
 
-  it('are absent where nothing is left to read', () => {
+  it('are absent if the payload ends before them', () => {
     assert.equal(written(optionalField(u32), undefined), '')
     assert.equal(written(optionalField(u32), 1), '00000001')
     assert.equal(read(optionalField(u32), ''), undefined)

@@ -34,7 +34,7 @@ function announcing(length: number): Uint8Array {
 }
 
 spec('a frame', (it) => {
-  it('has its header as the protocol says', () => {
+  it('has the header of the protocol', () => {
     const frame = { version: 1, flags: 2, event: 0x0304, seq: 0x05060708, app: 0x090a, instance: 0x0b0c, payload: [] }
     const header = bytesOf({ ...frame, payload: [counting(3)] })
     assert.deepEqual([...header.subarray(0, 16)], [0, 0, 0, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
@@ -50,7 +50,7 @@ spec('a frame', (it) => {
 })
 
 spec('a frame reader', (it) => {
-  it('finds any frames again, however the stream is cut', () => {
+  it('finds all frames, however the stream is divided', () => {
     const lengths = fc.array(fc.oneof(fc.nat(3), fc.nat(500)), { minLength: 1 })
     fc.assert(
       fc.property(fc.array(anyFrame), lengths, (frames, lengths) => {
@@ -60,7 +60,7 @@ spec('a frame reader', (it) => {
     )
   })
 
-  it('finds long frames again, however the stream is cut', () => {
+  it('finds long frames, however the stream is divided', () => {
     const lengths = fc.array(fc.oneof(fc.nat(5), fc.nat(5_000), fc.nat(100_000)), { minLength: 1, maxLength: 20 })
     const frames = [frameOf(counting(200_000)), frameOf(), frameOf(counting(70_000), counting(4_097))]
     const stream = concatenated(frames.map(bytesOf))
@@ -79,7 +79,7 @@ spec('a frame reader', (it) => {
     for (const part of frame?.payload ?? []) assert.equal(part.buffer, stream.buffer)
   })
 
-  it('copies a short payload, which would else keep all alive that arrived with it', () => {
+  it('copies a short payload, so that the buffer that arrived with it can be released', () => {
     const stream = concatenated([bytesOf(frameOf(counting(10_000))), bytesOf(frameOf(counting(20_000)))])
     const [short, long] = read([stream])
     assert.deepEqual(
@@ -89,7 +89,7 @@ spec('a frame reader', (it) => {
     assert.equal(long?.payload[0]?.buffer, stream.buffer)
   })
 
-  it('keeps few objects for a payload that comes byte by byte', () => {
+  it('keeps few objects for a payload that arrives byte by byte', () => {
     const [frame] = read(cut(bytesOf(frameOf(counting(300_000))), [1]))
     assert.deepEqual(
       frame?.payload.map((part) => part.length),
@@ -97,7 +97,7 @@ spec('a frame reader', (it) => {
     )
   })
 
-  it('keeps at most twice the bytes of a payload whose pieces are short and long in turn', () => {
+  it('keeps at most twice the bytes of a payload with alternating short and long pieces', () => {
     for (const lengths of [
       [1, 4_096],
       [4_095, 4_096],
@@ -114,7 +114,7 @@ spec('a frame reader', (it) => {
     }
   })
 
-  it('takes no more memory for a begun payload than little over twice what has arrived, whatever it announces', () => {
+  it('uses memory of little more than twice the received bytes for an incomplete payload, whatever its length', () => {
     const stream = bytesOf(frameOf(counting(200_000)))
     for (const length of [7, 100, 5_000, 65_536]) {
       const from = reader()
@@ -129,14 +129,14 @@ spec('a frame reader', (it) => {
     }
   })
 
-  it('does not touch what it has handed out', () => {
+  it('does not change returned payloads', () => {
     const from = reader()
     const [first] = read(cut(bytesOf(frameOf(counting(100))), [9]), from)
     read(cut(bytesOf(frameOf(new Uint8Array(100))), [9]), from)
     assert.deepEqual(concatenated(first?.payload ?? []), counting(100))
   })
 
-  it('refuses a payload over the limit as soon as its header is there', () => {
+  it('rejects a payload over the limit as soon as its header is complete', () => {
     const text = /announces 4294967295 bytes, over the limit of 4096/u
     const from = reader(4_096)
     assert.deepEqual(read(cut(announcing(0xffff_ffff).subarray(0, 19), [5]), from), [])
@@ -145,7 +145,7 @@ spec('a frame reader', (it) => {
     assert.equal(read([bytesOf(frameOf(counting(4_096)))], reader(4_096)).length, 1)
   })
 
-  it('takes a limit that is raised between two frames of one piece', () => {
+  it('uses a limit that is raised between two frames of one piece', () => {
     const from = reader(10)
     const found: number[] = []
     for (const frame of from.push(concatenated([bytesOf(frameOf(counting(10))), bytesOf(frameOf(counting(99)))]))) {
@@ -155,7 +155,7 @@ spec('a frame reader', (it) => {
     assert.deepEqual(found, [10, 99])
   })
 
-  it('never takes a frame with a changed bit for a whole one', () => {
+  it('rejects every frame with a changed bit', () => {
     const property = fc.property(anyFrame, fc.nat(), fc.nat(7), (frame, place, bit) => {
       const bytes = bytesOf(frame)
       const at = place % bytes.length
@@ -172,13 +172,13 @@ spec('a frame reader', (it) => {
     fc.assert(property, { numRuns: 1_000 })
   })
 
-  it('says that a damaged frame is damaged', () => {
+  it('reports a damaged frame as damaged', () => {
     const bytes = bytesOf(frameOf(counting(50)))
     bytes[40] = 99
     assert.throws(() => read([bytes]), { code: 'malformed', message: /damaged/u })
   })
 
-  it('finds nothing in a frame that is cut off, and knows what is missing', () => {
+  it('returns no frame for an incomplete one, and knows its announced length', () => {
     const bytes = bytesOf(frameOf(counting(50)))
     for (let length = 0; length < bytes.length; length++) {
       const from = reader()
@@ -188,7 +188,7 @@ spec('a frame reader', (it) => {
     }
   })
 
-  it('stands between two frames after a whole one', () => {
+  it('is between two frames after a complete one', () => {
     const from = reader()
     read([bytesOf(frameOf(counting(50))), bytesOf(frameOf())], from)
     assert.equal(from.between, true)

@@ -14,7 +14,7 @@ function headerOf(frame: string) {
 }
 
 spec('the golden frames', (it) => {
-  it('cover every event', () => {
+  it('include every event', () => {
     assert.deepEqual(new Set(vectors.map(([message]) => message.event)), new Set(Object.keys(events)))
   })
 
@@ -22,14 +22,14 @@ spec('the golden frames', (it) => {
     const { flags = 0, seq = 0, instance = 0 } = headerOf(frame)
     const fact = `${message.event} ${frame.slice(0, 30)}…`
 
-    it(`are what is written: ${fact}`, () => {
+    it(`are encoded: ${fact}`, () => {
       const { number, app } = events[message.event]
       const header = { version, flags, event: number, seq, app: apps[app], instance }
       const bytes = concatenated(encodeFrame({ ...header, payload: encode(message) }, crc32))
       assert.equal(Buffer.from(bytes).toString('hex'), frame.replaceAll(' ', ''))
     })
 
-    it(`are what is read: ${fact}`, () => {
+    it(`are decoded: ${fact}`, () => {
       const [read, ...more] = new FrameReader(crc32, 4096).push(hex(frame))
       assert.ok(read)
       assert.deepEqual(more, [])

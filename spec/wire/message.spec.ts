@@ -27,7 +27,7 @@ function openEnded({ event }: WireMessage): boolean {
 
 spec('a message', (it) => {
   for (const event of eventNames) {
-    it(`${event} is read as it was written, however its payload is cut`, () => {
+    it(`${event} is decoded as it was encoded, however its payload is divided`, () => {
       const lengths = fc.array(fc.nat(40), { minLength: 1, maxLength: 8 })
       const property = fc.property(messageOf(event), lengths, (message, lengths) => {
         const payload = cut(concatenated(encode(message)), lengths)
@@ -37,7 +37,7 @@ spec('a message', (it) => {
     })
   }
 
-  it('that is too short is malformed, wherever it ends', () => {
+  it('that ends early is malformed, wherever it ends', () => {
     const property = fc.property(anyMessage, fc.nat(), (message, place) => {
       const payload = concatenated(encode(message))
       fc.pre(payload.length > 0 && !openEnded(message))
@@ -46,7 +46,7 @@ spec('a message', (it) => {
     fc.assert(property)
   })
 
-  it('may be longer than this version knows', () => {
+  it('can be longer than in this version', () => {
     const property = fc.property(anyMessage, fc.uint8Array(), (message, more) => {
       fc.pre(!openEnded(message))
       assert.deepEqual(decode(frameOf(message, ...encode(message), more)), message)
@@ -62,7 +62,7 @@ spec('a message', (it) => {
     fc.assert(property)
   })
 
-  it('of no known event is malformed', () => {
+  it('of an unknown event is malformed', () => {
     const property = fc.property(fc.nat(0xffff), fc.nat(2), (event, app) => {
       fc.pre(!eventNames.some((name) => events[name].number === event))
       assert.throws(() => decode({ event, app, payload: [] }), malformed)
@@ -70,7 +70,7 @@ spec('a message', (it) => {
     fc.assert(property)
   })
 
-  it('of random bytes is a message or malformed, never anything else', () => {
+  it('of random bytes is decoded or malformed', () => {
     const property = fc.property(anyMessage, fc.uint8Array({ maxLength: 200 }), (message, payload) => {
       try {
         assert.equal(decode(frameOf(message, payload)).event, message.event)
@@ -92,19 +92,19 @@ spec('a message', (it) => {
     assert.ok(read.event === 'PostFileReq' && read.content[0]?.buffer === content[0]?.buffer)
   })
 
-  it('that has no form on the wire is refused before it is sent', () => {
+  it('that cannot be encoded is rejected before it is sent', () => {
     assert.throws(() => encode({ event: 'PostFileAck', progress: -1, durable: 0 }), RangeError)
     assert.throws(() => encode({ event: 'CancelFileReq', fileName: '\uD800' }), RangeError)
   })
 })
 
 spec('the event table', (it) => {
-  it('gives every number once', () => {
+  it('has each number once', () => {
     const numbers = eventNames.map((name) => events[name].number)
     assert.equal(new Set(numbers).size, numbers.length)
   })
 
-  it('gives every request replies of its own app, which come from its other side', () => {
+  it('has replies of the same app and of the other side for each request', () => {
     const other = { client: 'server', server: 'client', both: 'both' }
     for (const name of eventNames) {
       if (!isRequest(name)) continue
@@ -119,7 +119,7 @@ spec('the event table', (it) => {
     }
   })
 
-  it('has no reply that answers nothing', () => {
+  it('has no reply without a request', () => {
     const replies = eventNames.filter(isRequest).flatMap((name) => [ackNameOf(name), nackNameOf(name)])
     for (const name of eventNames) {
       if (events[name].kind === 'ack' || events[name].kind === 'nack')
@@ -130,7 +130,7 @@ spec('the event table', (it) => {
     }
   })
 
-  it('begins every refusal with code, retryAfter and text', () => {
+  it('has code, retryAfter and text at the start of each refusal', () => {
     for (const name of eventNames) {
       if (events[name].kind === 'nack') {
         assert.deepEqual(Object.keys(events[name].fields).slice(0, 3), ['code', 'retryAfter', 'text'])

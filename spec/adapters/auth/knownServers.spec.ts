@@ -42,7 +42,7 @@ spec('a known server', (it) => {
       assert.deepEqual([statSync(path).mode & 0o777, statSync(join(path, '..')).mode & 0o777], [0o600, 0o700])
     }))
 
-  it('that shows another key is refused: why, who it could be, and which line to remove', () =>
+  it('with another key is rejected: the error names the reason, the risk and the line to remove', () =>
     withList(async ({ path, trust }) => {
       await trust({ ...server, host: 'a.example' })
       await trust(server)
@@ -58,7 +58,7 @@ spec('a known server', (it) => {
       )
     }))
 
-  it('at an IPv6 address with a zone is known in whatever case the address is, but by the name of the interface', () =>
+  it('at an IPv6 address with a zone is found in any case of the address, but only with the same interface', () =>
     withList(async ({ path, trust, pinned }) => {
       await trust({ ...server, host: 'fe80::ab%eth0' })
       await trust({ ...server, host: 'FE80::AB%eth0' })
@@ -68,13 +68,13 @@ spec('a known server', (it) => {
       assert.equal(readFileSync(path, 'utf8'), `${head}${lines.join('\n')}\n`)
     }))
 
-  it('that shows another key is refused, though a root vouches for that', () =>
+  it('with another key is rejected, even if the certificate has a trusted root', () =>
     withList(async ({ trust }) => {
       await trust(server)
       await assert.rejects(trust({ ...other, verified: true }), refusal(/A trusted authority vouches for the new key/u))
     }))
 
-  it('is accepted with its new key when its line was removed', () =>
+  it('is accepted with its new key after its line was removed', () =>
     withList(async ({ path, trust }) => {
       await trust(server)
       writeFileSync(path, '')
@@ -82,7 +82,7 @@ spec('a known server', (it) => {
       assert.equal(readFileSync(path, 'utf8'), `${head}example.org:6682 SHA256:other\n`)
     }))
 
-  it('that a root vouches for is no pin, and is remembered once; another certificate of a root is no change', () =>
+  it('with a trusted root is recorded once without a pin; another certificate with a root is no change', () =>
     withList(async ({ path, trust, pinned }) => {
       await trust({ ...server, verified: true })
       await trust({ ...other, verified: true })
@@ -90,7 +90,7 @@ spec('a known server', (it) => {
       assert.equal(readFileSync(path, 'utf8'), `${head}example.org:6682 authority\n`)
     }))
 
-  it('that a root vouched for is refused when no root does any more, and neither pinned nor told', () =>
+  it('that had a trusted root is rejected without one, and neither pinned nor reported', () =>
     withList(async ({ path, trust, pinned }) => {
       await trust({ ...server, verified: true })
       await trust({ ...other, port: 1 })
@@ -109,14 +109,14 @@ spec('a known server', (it) => {
       ])
     }))
 
-  it('that an authority of one’s own vouched for is refused without it, also by its pin', () =>
+  it('with a private authority is rejected without that authority, even with its pin', () =>
     withList(async ({ path, trust }) => {
       await trust(server)
       await knownServers(path, { pinsNobody: true })({ ...other, verified: true })
       await assert.rejects(trust(server), refusal(/previously signed by a trusted authority.* remove line 3 of/u))
     }))
 
-  it('that a root vouched for is not locked out by a pin that a man in the middle gets later', () =>
+  it('with a trusted root is not locked out by a later pin of a man in the middle', () =>
     withList(async ({ path, trust }) => {
       await trust({ ...server, verified: true })
       writeFileSync(path, `${readFileSync(path, 'utf8')}example.org:6682 SHA256:other\n`)
@@ -124,7 +124,7 @@ spec('a known server', (it) => {
       await assert.rejects(trust(other), refusal(/previously signed by a trusted authority/u))
     }))
 
-  it('that a root vouches for is trusted where nothing can be written', () =>
+  it('with a trusted root is trusted if the list cannot be written', () =>
     withList(async ({ path, trust }) => {
       writeFileSync(join(path, '../..', 'state'), '')
       await assert.rejects(trust(server), refusal(/cannot be/u))
@@ -133,7 +133,7 @@ spec('a known server', (it) => {
       await below({ ...server, verified: true })
     }))
 
-  it('is found in a list of a former version, and its pin is told apart from later ones', () =>
+  it('is found in a list of an earlier version, and its pin is distinguished from later ones', () =>
     withList(async ({ path, trust }) => {
       mkdirSync(join(path, '..'))
       writeFileSync(path, 'example.org:6682 SHA256:one\n')
@@ -166,7 +166,7 @@ spec('a known server', (it) => {
       await trust(server)
     }))
 
-  it('is one for each host and port, whatever its capitals', () =>
+  it('is one for each host and port, in any letter case', () =>
     withList(async ({ trust, pinned }) => {
       await trust(server)
       await trust({ ...other, port: 1 })
@@ -183,7 +183,7 @@ spec('a known server', (it) => {
       )
     }))
 
-  it('is found in a list that people have edited, also without its last newline', () =>
+  it('is found in an edited list, also without a final newline', () =>
     withList(async ({ path, trust }) => {
       mkdirSync(join(path, '..'))
       writeFileSync(path, '# mine\n\nexample.org:6682  SHA256:one \r\nexample.org:66821 SHA256:x')
@@ -198,7 +198,7 @@ spec('a known server', (it) => {
     ['capitals', 'Example.ORG:6682 SHA256:one'],
     ['a byte order mark', '\uFEFFexample.org:6682 SHA256:one'],
   ] as const) {
-    it(`is found in a line with ${what}, so that its first use does not come again`, () =>
+    it(`is found in a line with ${what}, so that it has no second first use`, () =>
       withList(async ({ path, trust, pinned }) => {
         mkdirSync(join(path, '..'))
         writeFileSync(path, `${line}\r\n`)
@@ -221,14 +221,14 @@ spec('a known server', (it) => {
       }))
   }
 
-  it('whose line was cut off is refused, not pinned again', () =>
+  it('whose line is incomplete is rejected, not pinned again', () =>
     withList(async ({ path, trust }) => {
       mkdirSync(join(path, '..'))
       writeFileSync(path, 'example.org:6682 SHA2')
       await assert.rejects(trust(server), refusal(/not SHA2\..*remove line 1 of/u))
     }))
 
-  it('is pinned by several programs at once; of two keys one is refused', () =>
+  it('is pinned by several programs at once; one of two keys is rejected', () =>
     withList(async ({ path, trust }) => {
       const hosts = Array.from({ length: 20 }, (_, at) => ({ ...server, host: `h${at}` }))
       const all = await Promise.allSettled([...hosts.map(trust), trust(server), trust(other), trust(server)])
@@ -245,7 +245,7 @@ spec('a known server', (it) => {
       )
     }))
 
-  it('is not pinned where that is not wanted, and says why it is refused', () =>
+  it('is not pinned with pinsNobody, and the error has the reason', () =>
     withList(
       async ({ path, trust }) => {
         await assert.rejects(trust(server), refusal(/the specified authority does not vouch for .*: self-signed/u))
@@ -262,7 +262,7 @@ spec('a known server', (it) => {
       await byAuthority({ ...other, verified: true })
     }))
 
-  it('is not trusted where the list can’t be read or written', () =>
+  it('is not trusted if the list cannot be read or written', () =>
     withList(async ({ path, trust }) => {
       mkdirSync(path, { recursive: true })
       await assert.rejects(

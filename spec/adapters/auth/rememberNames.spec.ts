@@ -13,15 +13,15 @@ const comesIn = (authenticator: ReturnType<typeof allowAll>, user: string, host 
 
 const lineOf = (user: string) => `${user}\t${here.host}\n`
 
-spec('names that have come in', (it) => {
-  it('are told from those that have not, of a server that has no list', async () => {
+spec('the names of accepted users', (it) => {
+  it('are distinguished from other names on a server without a list', async () => {
     const authenticator = rememberNames(allowAll())
     assert.equal(await authenticator.knows('alice'), 'unseen')
     await comesIn(authenticator, 'alice')
     assert.deepEqual([await authenticator.knows('alice'), await authenticator.knows('bob')], [true, 'unseen'])
   })
 
-  it('do not matter where there is a list, and who was refused has not come in', async () => {
+  it('do not matter if there is a list, and do not include rejected users', async () => {
     for (const known of [true, false]) {
       const listed = { ...allowAll(), knows: async () => known }
       assert.equal(await rememberNames(listed).knows('alice'), known)
@@ -37,7 +37,7 @@ spec('names that have come in', (it) => {
     assert.equal(await authenticator.knows('alice'), 'unseen')
   })
 
-  it('are remembered in a file of its owner alone, each once, also after a line that a crash has torn', async () => {
+  it('are stored once each in a file that only its owner can read, also after an incomplete line', async () => {
     await using at = await place()
     const path = join(at.path, 'names')
     const again = () => rememberNames(allowAll(), path)
@@ -54,14 +54,14 @@ spec('names that have come in', (it) => {
     assert.equal(await readFile(path, 'utf8'), ['alice', '丁 二', 'bo', 'bob'].map(lineOf).join(''))
   })
 
-  it('are remembered until the end where no file can be written', async () => {
+  it('are remembered until the process ends if no file can be written', async () => {
     await using at = await place()
     const authenticator = rememberNames(allowAll(), join(at.path, 'none', 'names'))
     await comesIn(authenticator, 'alice')
     assert.deepEqual([await authenticator.knows('alice'), await authenticator.knows('bob')], [true, 'unseen'])
   })
 
-  it('are not told from others where the file cannot be read', async () => {
+  it('are not distinguished from other names if the file cannot be read', async () => {
     await using at = await place()
     await mkdir(join(at.path, 'folder'))
     await writeFile(join(at.path, 'huge'), '')
@@ -73,7 +73,7 @@ spec('names that have come in', (it) => {
     }
   })
 
-  it('are remembered beside twenty thousand that an earlier version has written without addresses', async () => {
+  it('are remembered in addition to twenty thousand that an earlier version wrote without addresses', async () => {
     await using at = await place()
     const path = join(at.path, 'names')
     await writeFile(path, Array.from({ length: fixed.users }, (_, each) => `user ${each}\n`).join(''))
@@ -103,7 +103,7 @@ spec('names that have come in', (it) => {
     assert.deepEqual(await known(made(10), made(11), made(12), made(100_001)), ['unseen', 'unseen', true, true])
   })
 
-  it('are written anew when the file has twice as many lines as there can be names', async () => {
+  it('are rewritten when the file has twice the maximum number of names', async () => {
     await using at = await place()
     const path = join(at.path, 'names')
     const lines = Array.from({ length: 2 * fixed.users }, (_, number) => `made up ${number}\t192.0.2.2\n`)

@@ -38,7 +38,7 @@ async function withRaw(use: (ends: Raw) => Promise<void>, host = '127.0.0.1', fr
 const everything = async (raw: RawSocket) => Buffer.concat(await raw.toArray())
 
 spec('frames over TCP', (it) => {
-  it('are found however the bytes are cut up', () =>
+  it('are found however the bytes are divided', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)
       const stream = Buffer.concat([wire(1), wire(2, bytesOf(30)), wire(3, bytesOf(5))])
@@ -50,7 +50,7 @@ spec('frames over TCP', (it) => {
       assert.deepEqual(heard.seqs, [1, 2, 3])
     }))
 
-  it('are announced: by no length while the header is incomplete, then by the payload’s', () =>
+  it('are announced without a length until the header is complete, then with that of the payload', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)
       const bytes = wire(1, bytesOf(50_000))
@@ -63,7 +63,7 @@ spec('frames over TCP', (it) => {
       assert.deepEqual(heard.begunBytes.slice(0, 3), [0, 50_000, 50_000])
     }))
 
-  it('that came in one piece are told in one turn', () =>
+  it('of one piece are reported in one turn', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)
       raw.write(Buffer.concat([wire(1), wire(2), wire(3).subarray(0, 10)]))
@@ -71,7 +71,7 @@ spec('frames over TCP', (it) => {
       assert.deepEqual(heard.order, ['frame', 'frame', 'begun'])
     }))
 
-  it('that came in one piece are told one by one to a side that pauses after each, and what came later after them', () =>
+  it('of one piece are reported one by one to a side that pauses after each, followed by later ones', () =>
     withRaw(async ({ raw, socket, heard }) => {
       heard.onFrame = () => socket.pause()
       socket.start(heard)
@@ -90,7 +90,7 @@ spec('frames over TCP', (it) => {
       await heard.times('closed')
     }))
 
-  it('that are sent within one turn leave in one piece', () =>
+  it('of one turn are sent in one piece', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)
       for (const seq of [1, 2, 3]) socket.send(frameOf(seq, bytesOf(100), bytesOf(50)))
@@ -106,7 +106,7 @@ spec('a peer that breaks the rules', (it) => {
     ['whose bytes are damaged', wire(1, bytesOf(40)).fill(0, 30), /CRC/u],
   ]
   for (const [who, bytes, text] of faulty) {
-    it(`${who} is a fault, once, and can be told why`, () =>
+    it(`${who} is reported as a fault once, and can receive the reason`, () =>
       withRaw(async ({ raw, socket, heard }) => {
         socket.start(heard)
         raw.write(Buffer.concat([wire(7), bytes]))
@@ -137,7 +137,7 @@ spec('a peer that breaks the rules', (it) => {
       }))
   }
 
-  it('and resets has lost the link, with the reason in the sentence', () =>
+  it('and resets ends the link, with the reason in the error', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)
       raw.write(wire(1))
@@ -148,7 +148,7 @@ spec('a peer that breaks the rules', (it) => {
       assert.match(heard.ends[0]?.message ?? '', /broke: ECONNRESET$/u)
     }))
 
-  it('and resets before the start harms nobody, and is told after it', () =>
+  it('and resets before the start is reported after the start', () =>
     withRaw(async ({ raw, socket, heard }) => {
       raw.resetAndDestroy()
       await once(raw, 'close')
@@ -160,7 +160,7 @@ spec('a peer that breaks the rules', (it) => {
 })
 
 spec('an end over TCP', (it) => {
-  it('between two frames is orderly, and answered with our own', () =>
+  it('between two frames is orderly, and closes this side too', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)
       raw.end(wire(1))
@@ -169,7 +169,7 @@ spec('an end over TCP', (it) => {
       assert.deepEqual([heard.order, heard.ends], [['frame', 'closed'], [undefined]])
     }))
 
-  it('lets replies of the same turn out', () =>
+  it('still sends the replies of the same turn', () =>
     withRaw(async ({ raw, socket, heard }) => {
       heard.onFrame = (frame) => socket.send(frame)
       socket.start(heard)
@@ -178,7 +178,7 @@ spec('an end over TCP', (it) => {
       await heard.times('closed')
     }))
 
-  it('by our close waits for the peer’s, so that nothing is lost to a reset', () =>
+  it('by this side waits for that of the peer, so that a reset loses nothing', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)
       const closed = socket.close(frameOf(1))
@@ -192,7 +192,7 @@ spec('an end over TCP', (it) => {
 })
 
 spec('a TCP address', (it) => {
-  it('in use is refused with what to do', async () => {
+  it('in use is rejected with advice', async () => {
     const other = createServer().listen(0, '127.0.0.1')
     await once(other, 'listening')
     const { port } = other.address() as { port: number }
@@ -205,13 +205,13 @@ spec('a TCP address', (it) => {
     other.close()
   })
 
-  it('of another machine cannot be listened at', () =>
+  it('of another machine cannot be used to listen', () =>
     assert.rejects(tcp({ host: '192.0.2.1', port: 6682 }).listen(socketOptions()), {
       code: 'unreachable',
       message: /^cannot listen on 192\.0\.2\.1:6682: this machine does not have the address; .*\(EADDRNOTAVAIL\)$/u,
     }))
 
-  it('where nothing listens is refused with what to do', async () => {
+  it('without a listener is rejected with advice', async () => {
     const listener = await tcp({ port: 0 }).listen(socketOptions())
     const { port } = listener.address
     await listener.close()
@@ -223,7 +223,7 @@ spec('a TCP address', (it) => {
     })
   })
 
-  it('that is being dialled can be given up', async () => {
+  it('that is being dialled can be aborted', async () => {
     await using listener = await tcp({ port: 0 }).listen(socketOptions())
     const abort = new AbortController()
     const dialled = tcp({ port: listener.address.port }).dial(socketOptions(), abort.signal)
@@ -238,7 +238,7 @@ spec('a TCP address', (it) => {
       assert.equal((await broken).code, 'ECONNRESET')
     }))
 
-  it('with a port that is none is a mistake of the caller', () => {
+  it('with an invalid port is a usage error', () => {
     for (const port of [-1, 65_536, 1.5, Number.NaN]) assert.throws(() => tcp({ port }), { code: 'usage' })
   })
 
@@ -252,7 +252,7 @@ spec('a TCP address', (it) => {
   })
 
   if (networkInterfaces().lo?.some(({ address }) => address === '::1')) {
-    it('of IPv6 stands in brackets in sentences', () =>
+    it('of IPv6 is in brackets in errors', () =>
       withRaw(async ({ raw, socket, heard }) => {
         socket.start(heard)
         raw.end(Uint8Array.of(1))
@@ -271,7 +271,7 @@ spec('a TCP address', (it) => {
         '127.0.0.1',
       ))
   } else {
-    it.skip('of IPv6 stands in brackets in sentences', 'this machine has no ::1')
+    it.skip('of IPv6 is in brackets in errors', 'this machine has no ::1')
     it.skip('of IPv4 on a socket of both families is known as local', 'this machine has no ::1')
   }
 })

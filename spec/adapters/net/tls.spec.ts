@@ -64,12 +64,12 @@ async function refused({ server = forHere, client, signal = never() }: Attempt):
 }
 
 spec('a server of TLS', (it) => {
-  it('is trusted where its certificate leads to a given root and is made for the host', () =>
+  it('is trusted if its certificate has a given root and is for the host', () =>
     withLink({ client: { ca: root.cert } }, (near, far) => {
       assert.deepEqual([near.guarded, far.guarded], [true, true])
     }))
 
-  it('sees a link reset that its client destroys: nothing of it is delivered later', () =>
+  it('sees a reset when its client destroys the link, and receives nothing of it later', () =>
     withLink({ client: { ca: root.cert } }, async (near, far) => {
       const [here, there] = [new EventRecorder(), new EventRecorder()]
       near.start(here)
@@ -83,7 +83,7 @@ spec('a server of TLS', (it) => {
       assert.match(there.ends[0]?.message ?? '', /ECONNRESET/u)
     }))
 
-  it('whose certificate leads to no known root is refused by name, and is sent nothing', async () => {
+  it('whose certificate has no known root is rejected by name, and receives nothing', async () => {
     const why = await refused({ client: {} })
     assert.equal(why.code, 'unauthorized')
     assert.match(
@@ -95,25 +95,25 @@ spec('a server of TLS', (it) => {
   const zone = Object.entries(networkInterfaces()).find(([, all]) => all?.some(({ address }) => address === '::1'))?.[0]
   if (zone === undefined) it.skip('at an address with a zone', 'this machine has no ::1')
   else {
-    it('at an address with a zone is trusted by a certificate for the address alone', () => {
+    it('at an address with a zone is trusted by a certificate for the address without it', () => {
       const forAddress = root.issue({ hosts: ['::1'] })
       return withLink({ server: { ...forAddress, host: '::1' }, client: { ca: root.cert, host: `::1%${zone}` } })
     })
   }
 
-  it('whose certificate is made for another host is refused', async () => {
+  it('whose certificate is for another host is rejected', async () => {
     const why = await refused({ server: root.issue({ hosts: ['elsewhere.example'] }), client: { ca: root.cert } })
     assert.equal(why.code, 'unauthorized')
     assert.match(why.message, /localhost/u)
   })
 
-  it('whose certificate has expired is refused', async () => {
+  it('whose certificate has expired is rejected', async () => {
     const expired = root.issue({ hosts: ['localhost'], notAfter: '200101000000Z' })
     const why = await refused({ server: expired, client: { ca: root.cert } })
     assert.match(why.message, /is not trusted: .*CERT_HAS_EXPIRED/u)
   })
 
-  it('is judged by what a client is told of it, before anything is sent', async () => {
+  it('is passed to the trust function before anything is sent', async () => {
     const seen: SeenServer[] = []
     const trust = (server: SeenServer) => void seen.push(server)
     await withLink({ server: own, client: { trust } })
@@ -127,7 +127,7 @@ spec('a server of TLS', (it) => {
     assert.deepEqual([known?.verified, known?.why], [true, undefined])
   })
 
-  it('that a client does not want is told nothing', async () => {
+  it('that a client rejects receives nothing', async () => {
     const trust = async () => {
       throw new OspError('unauthorized', 'not this one')
     }
@@ -135,14 +135,14 @@ spec('a server of TLS', (it) => {
     assert.equal(why.message, 'not this one')
   })
 
-  it('is given up while a client still thinks about it', async () => {
+  it('can be abandoned while the trust function runs', async () => {
     const abort = new AbortController()
     const trust = () => new Promise<void>(() => abort.abort())
     const why = await refused({ client: { trust }, signal: abort.signal })
     assert.equal(why.code, 'closed')
   })
 
-  it('loses nothing that it says while a client thinks about it', async () => {
+  it('loses no frames that it sends while the trust function runs', async () => {
     await using listener = await tls({ port: 0, ...own }).listen(socketOptions())
     const gone = new Promise<void>((resolve) => {
       listener.start((far) => {
@@ -174,11 +174,11 @@ spec('a client of TLS', (it) => {
     return name
   }
 
-  it('has the common name of its certificate, where that leads to the given authority', async () => {
+  it('has the common name of its certificate if that is signed by the given authority', async () => {
     assert.equal(await nameOf(root.issue({ names: ['alice'] })), 'alice')
   })
 
-  it('without a certificate comes in without a name', async () => {
+  it('without a certificate is accepted without a name', async () => {
     assert.equal(await nameOf({}), undefined)
   })
 
@@ -195,13 +195,13 @@ spec('a client of TLS', (it) => {
     })
   }
 
-  it('has no name at a server that asks for none', async () => {
+  it('has no name at a server that requests no certificate', async () => {
     assert.equal(await nameOf(root.issue({ names: ['alice'] }), forHere), undefined)
   })
 })
 
 spec('the certificate of a server', (it) => {
-  it('can be renewed: who comes then sees the new one, and links that there are live on', async () => {
+  it('can be renewed: new connections use it, and existing links continue', async () => {
     const transport = tls({ port: 0, ...own })
     await using listener = await transport.listen(socketOptions())
     const [sockets, heard]: [Socket[], EventRecorder] = [[], new EventRecorder()]
@@ -248,6 +248,6 @@ spec('the certificate of a server', (it) => {
     await far.close()
   })
 
-  it('is needed before it listens', () =>
+  it('is required before it listens', () =>
     assert.rejects(tls({ port: 0 }).listen(socketOptions()), { code: 'usage', message: /requires a certificate/u }))
 })

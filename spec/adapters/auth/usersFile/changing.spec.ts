@@ -35,7 +35,7 @@ async function changeForEver(directory: string) {
 }
 
 spec('changes of a users’ file', (it) => {
-  it('that are made at once are all made', async () => {
+  it('made at the same time are all applied', async () => {
     await using place = await temporaryDirectory()
     const tokens = await Promise.all(names(12).map((name) => usersFile(place.path).add(name)))
     const users = usersFile(place.path)
@@ -46,7 +46,7 @@ spec('changes of a users’ file', (it) => {
     await Promise.all(names(12).map((name, at) => enter(users, name, tokens[at] ?? '')))
   })
 
-  it('of one name let it be added once', async () => {
+  it('that add one name at the same time add it once', async () => {
     await using place = await temporaryDirectory()
     const added = await Promise.allSettled(names(4).map(() => usersFile(place.path).add('alice')))
     assert.equal(added.filter(({ status }) => status === 'fulfilled').length, 1)
@@ -72,7 +72,7 @@ spec('changes of a users’ file', (it) => {
     assert.deepEqual(done, ['first', 'second'])
   })
 
-  it('don’t wait for a process that was killed in their midst, nor mind what it has left', async () => {
+  it('do not wait for a killed process, and ignore its leftovers', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path)
     const alice = await users.add('alice')
@@ -91,7 +91,7 @@ spec('changes of a users’ file', (it) => {
     ['a CURRENT that names a folder', (lock: string) => writeFile(join(lock, 'CURRENT'), '\n')],
     ['a CURRENT whose name has a NUL', (lock: string) => writeFile(join(lock, 'CURRENT'), 'M\0\n')],
   ] as const) {
-    it(`mind no lock that a crash has torn, as by ${what}`, async () => {
+    it(`ignore a lock that a crash has damaged by ${what}`, async () => {
       await using place = await temporaryDirectory()
       await usersFile(place.path).add('alice')
       await damage(join(place.path, 'users.lock'))
@@ -100,7 +100,7 @@ spec('changes of a users’ file', (it) => {
     })
   }
 
-  it('give up on a process that does not end its own', async () => {
+  it('fail if another process keeps the lock', async () => {
     await using place = await temporaryDirectory()
     const child = await changeForEver(
       await usersFile(place.path)
@@ -116,9 +116,9 @@ spec('changes of a users’ file', (it) => {
     }
   })
 
-  if (!canMount) it.skip('that find no room leave all as it was', 'this process may not mount a disk')
+  if (!canMount) it.skip('that fail on a full disk change nothing', 'this process may not mount a disk')
   else
-    it('that find no room leave all as it was', async () => {
+    it('that fail on a full disk change nothing', async () => {
       await using place = await smallDisk(1_048_576)
       const users = usersFile(place.path)
       await users.add('alice')

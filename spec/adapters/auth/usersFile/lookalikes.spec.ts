@@ -29,13 +29,13 @@ spec('a name that looks like another one', (it) => {
     ['max', 'ma×', 'it has the sign of multiplication'],
     ['noël', 'nоёl', 'the letter below its accent is Cyrillic'],
   ] as const) {
-    it(`is found where ${what}: ${other} and ${one}`, () => {
+    it(`is found if ${what}: ${other} and ${one}`, () => {
       assert.ok(looksLike(one, other))
       assert.ok(looksLike(other, one))
     })
   }
 
-  it('is not found where it differs', () => {
+  it('is not found if it is different', () => {
     for (const [one, other] of [
       ['alice', 'alicia'],
       ['anna', 'аня'],
@@ -55,7 +55,7 @@ spec('a name that mixes scripts', (it) => {
     assert.equal(mixedScripts('ивανος'), 'Greek and Cyrillic')
   })
 
-  it('of a script that is not in use is found too', () => {
+  it('of a script that is not in use is also found', () => {
     assert.equal(mixedScripts('𐌀𐌁'), 'one that is not in use')
   })
 

@@ -12,7 +12,7 @@ const soundRow = { name: 'alice', tokenSha256: 'a'.repeat(64), since: '2026-01-0
 const textOf = (...users: object[]) => JSON.stringify({ version: 1, users })
 
 spec('a users’ file without a crc32', (it) => {
-  it('is read as one that was written by hand, and has one from its next change on', async () => {
+  it('is accepted, and has one after the next change', async () => {
     await using place = await temporaryDirectory()
     await writeFile(fileOf(place.path), textOf(soundRow))
     const users = usersFile(place.path)
@@ -26,7 +26,7 @@ spec('a users’ file without a crc32', (it) => {
   })
 })
 
-spec('a users’ file that can’t be read', (it) => {
+spec('a users’ file that cannot be read', (it) => {
   for (const [what, text] of [
     ['is empty', ''],
     ['ends in its midst', textOf(soundRow).slice(0, 60)],
@@ -38,7 +38,7 @@ spec('a users’ file that can’t be read', (it) => {
     ['has something strange for users', '{"version":1,"users":{"length":{"toString":1}}}'],
     ['is too long', `${textOf(soundRow)}${' '.repeat(fixed.users * 512)}`],
   ] as const) {
-    it(`since it ${what} lets nobody in, and is not written over`, async () => {
+    it(`because it ${what} rejects all logins, and is not overwritten`, async () => {
       await using place = await temporaryDirectory()
       await writeFile(fileOf(place.path), text)
       const users = usersFile(place.path, loopbackOnly())
@@ -58,7 +58,7 @@ spec('a users’ file that can’t be read', (it) => {
     })
   }
 
-  it('since one digit of a hash, or one letter of a name, has changed lets nobody in', async () => {
+  it('because one digit of a hash or one letter of a name has changed rejects all logins', async () => {
     await using place = await temporaryDirectory()
     const token = await usersFile(place.path).add('alice')
     const text = await readFile(fileOf(place.path), 'utf8')
@@ -77,7 +77,7 @@ spec('a users’ file that can’t be read', (it) => {
     }
   })
 
-  it('changes nothing for those who are in; when it can be, what has changed is told', async () => {
+  it('does not affect existing links; when it is readable again, its changes are reported', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path)
     const tokens = [await users.add('alice'), await users.add('bob')] as const
@@ -108,7 +108,7 @@ spec('a users’ file that can’t be read', (it) => {
     assert.deepEqual(told, [])
   })
 
-  it('since it is gone lets nobody in either where it was damaged before', async () => {
+  it('because it is missing rejects all logins, also if it was damaged before', async () => {
     await using place = await temporaryDirectory()
     await writeFile(fileOf(place.path), 'nonsense')
     const users = usersFile(place.path, loopbackOnly())
@@ -117,7 +117,7 @@ spec('a users’ file that can’t be read', (it) => {
     await assertOut(users, 'alice', '', 'internal')
   })
 
-  it('is told of once, and once when it can be again, with what has changed', async () => {
+  it('is reported once, and once more with the changes when it is readable again', async () => {
     await using place = await temporaryDirectory()
     const news: unknown[] = []
     const noticed = (each: UsersNews) =>
@@ -138,7 +138,7 @@ spec('a users’ file that can’t be read', (it) => {
 })
 
 spec('a version of a users’ file', (it) => {
-  it('is later than the one before, also if the clock went back', async () => {
+  it('is later than the previous one, even if the clock was set back', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path)
     const first = await users.add('alice')
@@ -152,7 +152,7 @@ spec('a version of a users’ file', (it) => {
     await enter(users, 'alice', second)
   })
 
-  it('is seen by who comes after it, however quickly versions follow each other', async () => {
+  it('is used by the next login, however quickly versions follow each other', async () => {
     await using place = await temporaryDirectory()
     const [writer, reader] = [usersFile(place.path), usersFile(place.path)]
     let token = await writer.add('alice')

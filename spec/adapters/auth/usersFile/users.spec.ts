@@ -10,7 +10,7 @@ import { temporaryDirectory } from '../../../testing/storage/places.ts'
 import { assertOut, enter, fileOf, watching } from './entering.ts'
 
 spec('a users’ file', (it) => {
-  it('is made with its directory, for its owner alone', async () => {
+  it('is created with its directory, readable only by its owner', async () => {
     await using place = await temporaryDirectory()
     const directory = join(place.path, 'a', 'b')
     await usersFile(directory).add('alice')
@@ -22,7 +22,7 @@ spec('a users’ file', (it) => {
     )
   })
 
-  it('holds no token, but its hash', async () => {
+  it('contains the hash of a token, not the token', async () => {
     await using place = await temporaryDirectory()
     const token = await usersFile(place.path).add('alice')
     assert.match(token, /^osp_[\w-]{43}$/u)
@@ -31,7 +31,7 @@ spec('a users’ file', (it) => {
     assert.match(text, /"tokenSha256": "[0-9a-f]{64}"/u)
   })
 
-  it('gives every user another token, and by a new one the former is void', async () => {
+  it('has another token for each user, and a new one replaces the old one', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path)
     const [alice, bob] = [await users.add('alice'), await users.add('bob')]
@@ -44,7 +44,7 @@ spec('a users’ file', (it) => {
     assert.deepEqual(told, ['alice'])
   })
 
-  it('lists its users by name, with since when', async () => {
+  it('lists its users by name, with their dates', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path)
     assert.deepEqual(await users.list(), [])
@@ -59,7 +59,7 @@ spec('a users’ file', (it) => {
     for (const { since } of list) assert.ok(before <= since.getTime() && since.getTime() <= Date.now())
   })
 
-  it('takes no name that is known, or too much like one that is', async () => {
+  it('accepts no name that is equal or too similar to one in use', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path)
     for (const [name, others] of [
@@ -75,7 +75,7 @@ spec('a users’ file', (it) => {
     assert.equal((await users.list()).length, 3)
   })
 
-  it('says of whom it does not know that they are unknown', async () => {
+  it('reports unknown users as unknown', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path)
     await assert.rejects(users.remove('bob'), { code: 'unknown-user', message: /no user bob/u })
@@ -86,7 +86,7 @@ spec('a users’ file', (it) => {
     await assert.rejects(lstat(nowhere), { code: 'ENOENT' })
   })
 
-  it('has a bound', async () => {
+  it('has a maximum number of users', async () => {
     await using place = await temporaryDirectory()
     const row = (at: number) => ({ name: `${at}`, tokenSha256: 'a'.repeat(64), since: new Date(0).toISOString() })
     const rows = Array.from({ length: fixed.users }, (_, at) => row(at))
@@ -101,7 +101,7 @@ spec('a users’ file', (it) => {
 })
 
 spec('a server without a users’ file', (it) => {
-  it('lets nobody in, or whom another authenticator does', async () => {
+  it('rejects all logins, or uses the other authenticator', async () => {
     await using place = await temporaryDirectory()
     await assertOut(usersFile(place.path), 'alice', '')
     assert.equal(await usersFile(place.path).knows('alice'), false)
@@ -109,7 +109,7 @@ spec('a server without a users’ file', (it) => {
     assert.equal(await usersFile(place.path, loopbackOnly()).knows('alice'), 'unlisted')
   })
 
-  it('asks for a token from the first user on, and tells that everybody’s right has changed', async () => {
+  it('requires tokens from the first user on, and notifies that all users have changed', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path, loopbackOnly())
     const told: (string | undefined)[] = []
@@ -121,7 +121,7 @@ spec('a server without a users’ file', (it) => {
     await enter(users, 'alice', token)
   })
 
-  it('asks for one also when all users were removed again', async () => {
+  it('requires tokens even after all users were removed', async () => {
     await using place = await temporaryDirectory()
     const users = usersFile(place.path, loopbackOnly())
     await users.add('alice')
@@ -130,7 +130,7 @@ spec('a server without a users’ file', (it) => {
     await assertOut(users, 'alice', '')
   })
 
-  it('passes on what the other authenticator tells, and only then', async () => {
+  it('passes on the changes of the other authenticator only while there is no file', async () => {
     await using place = await temporaryDirectory()
     const other = new SwitchableAuthenticator()
     const users = usersFile(place.path, other)

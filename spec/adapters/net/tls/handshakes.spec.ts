@@ -66,7 +66,7 @@ spec('a handshake of TLS', (it) => {
     ['says nothing', undefined],
     ['begins one and does not go on', beginning],
   ] as const) {
-    it(`has its time: who ${who} is closed when it is over`, () =>
+    it(`has a timeout: a peer that ${who} is closed after it`, () =>
       withDoor(async ({ raw, clock }) => {
         const silent = await raw()
         if (bytes) silent.write(bytes)
@@ -76,7 +76,7 @@ spec('a handshake of TLS', (it) => {
       }))
   }
 
-  it('that is done leaves no alarm, and tells since when there is a connection', () =>
+  it('that is complete leaves no alarm, and reports when the connection began', () =>
     withDoor(async ({ listener, clock, accepted }) => {
       clock.now = () => 5
       const near = await dial(listener)
@@ -100,7 +100,7 @@ spec('a handshake of TLS', (it) => {
     assert.deepEqual(clock.set, [])
   })
 
-  it('leaves no alarm where its peer goes away', () =>
+  it('leaves no alarm if its peer disconnects', () =>
     withDoor(async ({ raw, clock }) => {
       const [silent, begun] = [await raw(), await raw()]
       begun.write(beginning)
@@ -109,7 +109,7 @@ spec('a handshake of TLS', (it) => {
       while (clock.set.length > 0) await new Promise(setImmediate)
     }))
 
-  it('that is not done ends with its listener', () =>
+  it('that is incomplete ends with its listener', () =>
     withDoor(async ({ listener, raw, clock }) => {
       const [silent, begun] = [await raw(), await raw()]
       begun.write(beginning)
@@ -118,7 +118,7 @@ spec('a handshake of TLS', (it) => {
       assert.deepEqual(clock.set, [])
     }))
 
-  it('finds room among as many as there may be: who has waited longest goes', () =>
+  it('replaces the oldest one beyond the maximum', () =>
     withDoor(async ({ listener, raw }) => {
       const [first, second] = [await raw(), await raw()]
       const near = await dial(listener)
@@ -127,7 +127,7 @@ spec('a handshake of TLS', (it) => {
       near.destroy()
     }, 2))
 
-  it('finds it at the cost of the address that holds the most', () =>
+  it('replaces one of the address that has the most', () =>
     withDoor(async ({ listener, raw }) => {
       const other = await raw('127.0.0.2')
       const many = [await raw(), await raw()]
@@ -136,7 +136,7 @@ spec('a handshake of TLS', (it) => {
       assert.ok(!other.closed)
     }, 3))
 
-  it('finds it at the cost of an IPv6 network, whose addresses count as one', () => {
+  it('replaces one of an IPv6 network, whose addresses count as one', () => {
     const handshakes = new PendingHandshakes({ ...socketOptions(), handshakes: 3 }, { secure() {}, plain() {} })
     const hosts = ['::ffff:192.0.2.1', '2001:db8::1', '2001:db8::2', '192.0.2.2']
     const streams = hosts.map((remoteAddress) =>
@@ -150,7 +150,7 @@ spec('a handshake of TLS', (it) => {
     handshakes.close()
   })
 
-  it('is possible while two thousand connections say nothing', () =>
+  it('is possible while two thousand connections are silent', () =>
     withDoor(async ({ listener, raw, clock }) => {
       for (let at = 0; at < 2_000; at++) await raw()
       assert.equal(clock.set.length, 256)
@@ -158,7 +158,7 @@ spec('a handshake of TLS', (it) => {
       near.destroy()
     }))
 
-  it('is never a resumed one, so that each is checked anew', () =>
+  it('is never a resumed one, so that each certificate is checked', () =>
     withDoor(async ({ listener }) => {
       const { host, port } = listener.address
       const first = connectTls({ host, port, rejectUnauthorized: false })
@@ -174,8 +174,8 @@ spec('a handshake of TLS', (it) => {
     }))
 })
 
-spec('where one side speaks TLS and the other does not', (it) => {
-  it('a client without is told what to do, in its own tongue', () =>
+spec('TLS on only one side', (it) => {
+  it('gives a client without TLS advice in the protocol', () =>
     withDoor(async ({ listener, accepted }) => {
       const near = await tcp(listener.address).dial(socketOptions(), never())
       const heard = new EventRecorder()
@@ -192,7 +192,7 @@ spec('where one side speaks TLS and the other does not', (it) => {
       assert.deepEqual([heard.ends, accepted], [[undefined], []])
     }))
 
-  it('a client with is told what to do as well', async () => {
+  it('gives a client with TLS advice', async () => {
     await using listener = await tcp({ port: 0 }).listen(socketOptions())
     listener.start((socket) => {
       const heard = new EventRecorder()
@@ -205,7 +205,7 @@ spec('where one side speaks TLS and the other does not', (it) => {
     })
   })
 
-  it('a server that breaks off is taken for one that is not there now', async () => {
+  it('makes a server that disconnects unreachable', async () => {
     await using listener = await tcp({ port: 0 }).listen(socketOptions())
     listener.start((socket) => socket.destroy())
     await assert.rejects(dial(listener), {
@@ -216,7 +216,7 @@ spec('where one side speaks TLS and the other does not', (it) => {
 })
 
 spec('older versions of TLS', (it) => {
-  it('are not taken from a client', () =>
+  it('of a client are rejected', () =>
     withDoor(async ({ listener, accepted }) => {
       const { host, port } = listener.address
       const old = connectTls({ host, port, maxVersion: 'TLSv1.2', rejectUnauthorized: false })
@@ -225,7 +225,7 @@ spec('older versions of TLS', (it) => {
       assert.deepEqual(accepted, [])
     }))
 
-  it('are not taken from a server, and the sentence says so', async () => {
+  it('of a server are rejected by name', async () => {
     const server = createTlsServer({ ...own, maxVersion: 'TLSv1.2' }).listen(0, '127.0.0.1')
     server.on('tlsClientError', () => {})
     await once(server, 'listening')

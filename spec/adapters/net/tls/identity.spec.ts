@@ -13,7 +13,7 @@ const own = selfSigned()
 const usage = (message: RegExp) => ({ code: 'usage', message })
 
 spec('a self-signed certificate', (it) => {
-  it('is signed by its own key, for this machine, and for no other certificate', () => {
+  it('is signed by its own key, for this machine, and cannot sign others', () => {
     const certificate = new X509Certificate(own.cert)
     assert.ok(certificate.verify(certificate.publicKey))
     assert.ok(certificate.checkPrivateKey(createPrivateKey(own.key)))
@@ -21,13 +21,13 @@ spec('a self-signed certificate', (it) => {
     assert.deepEqual([certificate.ca, certificate.subject, certificate.issuer], [false, 'CN=ospd', 'CN=ospd'])
   })
 
-  it('is of the curve P-256, and holds whatever day a clock says it is', () => {
+  it('uses the curve P-256, and is valid at every date', () => {
     const { publicKey, validFrom, validTo } = new X509Certificate(own.cert)
     assert.equal(publicKey.asymmetricKeyDetails?.namedCurve, 'prime256v1')
     assert.deepEqual([validFrom, validTo], ['Jan  1 00:00:00 2000 GMT', 'Dec 31 23:59:59 9999 GMT'])
   })
 
-  it('differs from every other one by its number and its key', () => {
+  it('has a serial number and a key of its own', () => {
     const [one, other] = [new X509Certificate(own.cert), new X509Certificate(selfSigned().cert)]
     assert.notEqual(one.serialNumber, other.serialNumber)
     assert.notEqual(fingerprintOf(own.cert), fingerprintOf(other.toString()))
@@ -36,21 +36,21 @@ spec('a self-signed certificate', (it) => {
 })
 
 spec('a fingerprint', (it) => {
-  it('is that of the public key, as ssh prints it', () => {
+  it('is that of the public key, in the format of ssh', () => {
     const spki = new X509Certificate(own.cert).publicKey.export({ type: 'spki', format: 'der' })
     const base64 = createHash('sha256').update(spki).digest('base64')
     assert.equal(`${fingerprintOf(own.cert)}=`, `SHA256:${base64}`)
   })
 })
 
-spec('a certificate and a key that can’t be used', (it) => {
-  it('say so where they do not belong together', () =>
+spec('an invalid certificate or key', (it) => {
+  it('is reported if the two do not belong together', () =>
     assert.throws(
       () => contextOf({ cert: own.cert, key: selfSigned().key }),
       usage(/^the key does not belong to the certificate; /u),
     ))
 
-  it('say so where the key is damaged, and still holds the public part of the certificate', () => {
+  it('is reported if the key is damaged but contains the public part', () => {
     const der = createPrivateKey(own.key).export({ type: 'pkcs8', format: 'der' })
     // The private number of a P-256 key begins there.
     der[40] = (der[40] ?? 0) ^ 1
@@ -59,7 +59,7 @@ spec('a certificate and a key that can’t be used', (it) => {
     assert.throws(() => contextOf({ cert: own.cert, key }), usage(/^the key does not belong to the certificate; /u))
   })
 
-  it('say which of them is not PEM', () => {
+  it('is reported by name if it is not PEM', () => {
     assert.throws(() => contextOf({ ...own, cert: 'x' }), usage(/^the certificate cannot be read: .*; it must be in/u))
     assert.throws(() => contextOf({ ...own, key: 'x' }), usage(/^the key cannot be read: /u))
     assert.throws(
@@ -69,23 +69,23 @@ spec('a certificate and a key that can’t be used', (it) => {
     assert.throws(() => tls({ port: 1, ca: 'x' }), usage(/^the certificate of the authority cannot be read: /u))
   })
 
-  it('say that the key is encrypted', () => {
+  it('is reported if the key is encrypted', () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const key = privateKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' }).toString()
     assert.throws(() => contextOf({ ...own, key }), usage(/^the key is encrypted; /u))
   })
 
-  it('say that the other one is missing', () => {
+  it('is reported if the other one is missing', () => {
     assert.throws(() => tls({ port: 1, cert: own.cert }), usage(/a certificate and its key must be given together/u))
     assert.throws(() => tls({ port: 1, key: own.key }), usage(/a certificate and its key must be given together/u))
   })
 
-  it('say that a port is none', () =>
+  it('is reported after an invalid port', () =>
     assert.throws(() => tls({ port: -1 }), usage(/the option port must be a whole number from 0 to 65535, not -1$/u)))
 })
 
-spec('the identity that a directory keeps', (it) => {
-  it('is made once, for its owner alone', async () => {
+spec('the identity in a directory', (it) => {
+  it('is created once, readable only by its owner', async () => {
     await using at = await place()
     const directory = join(at.path, 'data/tls')
     const made = await ownIdentity(directory)
@@ -94,7 +94,7 @@ spec('the identity that a directory keeps', (it) => {
     assert.deepEqual(modes, [0o700, 0o600, 0o600])
   })
 
-  it('keeps its key where a crash came before the certificate', async () => {
+  it('keeps its key after a crash before the certificate was written', async () => {
     await using at = await place()
     const made = await ownIdentity(at.path)
     rmSync(join(at.path, 'cert.pem'))
@@ -103,7 +103,7 @@ spec('the identity that a directory keeps', (it) => {
     assert.equal(again.key, made.key)
   })
 
-  it('is not harmed by what a crash left half written', async () => {
+  it('is not damaged by a file that a crash left incomplete', async () => {
     await using at = await place()
     writeFileSync(join(at.path, 'key.pem.new'), '-----BEGIN')
     const made = await ownIdentity(at.path)
@@ -115,7 +115,7 @@ spec('the identity that a directory keeps', (it) => {
     ['a damaged key', 'key.pem'],
     ['a damaged certificate', 'cert.pem'],
   ] as const) {
-    it(`is not replaced for ${what}: it says what to do`, async () => {
+    it(`is not replaced for ${what}: the error has advice`, async () => {
       await using at = await place()
       await ownIdentity(at.path)
       writeFileSync(join(at.path, name), 'x')
