@@ -161,7 +161,7 @@ export class Session implements Connection {
     if (!this.open || (user !== undefined && user !== this.user)) return
     const text =
       user === undefined
-        ? 'access to this server has changed: it asks for other credentials now'
+        ? 'access to this server has changed; log in again'
         : `${user} was removed from the server, or has a new token`
     void this.close(new OspError('unauthorized', text))
   }
@@ -223,7 +223,7 @@ export class Session implements Connection {
     if (isTokenExposed(token, this.#driver.socket, this.#host.allowPlaintext)) {
       throw new OspError(
         'unauthorized',
-        'the server accepts no token over a connection that others can read: use TLS, and replace this token by a new one',
+        'the server accepts no token over a connection that others can read: use TLS, and replace this token with a new one',
       )
     }
   }

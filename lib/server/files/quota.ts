@@ -66,7 +66,7 @@ export class Quota {
   }
 
   /**
-   * Reserves space in the quota of the user and on the disk for an upload that has got its instance. Rejects with OspError
+   * Reserves space in the quota of the user and on the disk for an upload that has its instance. Rejects with OspError
    * `quota-exceeded`, `disk-full` or `too-large` if it does not fit.
    */
   async admit(upload: ServerUpload, want: NewTransfer): Promise<void> {
@@ -98,15 +98,15 @@ export class Quota {
     const isKnown = await this.#countFirst(user)
     // Far from all limits, which is usual without a quota, a rough estimate avoids looking for a replaced file.
     const rough = this.#adds(want.size, name.split('/').length)
-    if (!isKnown || (!this.#hasQuota && !(await this.#judge(upload, rough)))) {
+    if (!isKnown || (!this.#hasQuota && !(await this.#tryReserve(upload, rough)))) {
       upload.reserve(rough)
       return undefined
     }
     const adds = await this.#addsOf(want)
-    const refusal = await this.#judge(upload, adds)
+    const refusal = await this.#tryReserve(upload, adds)
     if (!this.#isDue(user)) return refusal
     const recount = this.#recount(user)
-    if (refusal) return recount.then(() => this.#judge(upload, adds))
+    if (refusal) return recount.then(() => this.#tryReserve(upload, adds))
     // A fault of the storage is reported to the next upload that does not fit.
     recount.catch(() => {})
     return undefined
@@ -126,7 +126,7 @@ export class Quota {
   }
 
   /** Reserves space for an upload, or resolves with its refusal. */
-  #judge(upload: ServerUpload, adds: Adds): Promise<OspError | undefined> {
+  #tryReserve(upload: ServerUpload, adds: Adds): Promise<OspError | undefined> {
     const { storage, limits } = this.#context
     const { user } = upload
     return this.#admissions.run(user, async () => {
@@ -235,7 +235,8 @@ export class Quota {
 
   #noBytes(user: string, usage: Usage, others: number, growth: number): OspError {
     const { userBytes, entryBytes } = this.#context.limits
-    const each = entryBytes > 0 ? `, where each file and folder counts ${sizeText(entryBytes)} besides its content` : ''
+    const each =
+      entryBytes > 0 ? `, where each file and folder counts ${sizeText(entryBytes)} in addition to its content` : ''
     return new OspError(
       'quota-exceeded',
       `your quota on this server is ${sizeText(userBytes)}${each}: ${sizeText(this.#charge(usage))} are stored ` +

@@ -26,7 +26,7 @@ export class UploadBounds {
     this.#receiving = receiving
   }
 
-  /** Counts an instance that a link of the user has got. */
+  /** Counts an instance that was assigned to a link of the user. */
   assigned(user: string, node: number): void {
     this.#byUser.add(user)
     this.#byNode.add(`${node}`)

@@ -264,7 +264,7 @@ spec('a quota', (it) => {
     const { text } = await client.startRefused(sized('d', 20 * KiB + 1), 'quota-exceeded')
     assert.equal(
       text,
-      'your quota on this server is 40 KiB, where each file and folder counts 4 KiB besides its content: 4 KiB are stored ' +
+      'your quota on this server is 40 KiB, where each file and folder counts 4 KiB in addition to its content: 4 KiB are stored ' +
         '(1 file and 0 folders) and 12 KiB belong to other unfinished uploads, so that 24 KiB more do not fit; cancel ' +
         'unfinished uploads, or have files removed',
     )
