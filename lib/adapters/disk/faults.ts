@@ -90,7 +90,9 @@ export function pathReason(error: unknown): string {
  * Converts an error of the system to an OspError by `systemErrors`. `doing` names the operation and the path, "writing
  * /data/x".
  */
-export function fault(cause: unknown, doing: string): OspError {
+export function fault(error: unknown, doing: string): OspError {
+  // If closing the file failed too (`await using`), the first error counts.
+  const cause = (error as { suppressed?: unknown } | undefined)?.suppressed ?? error
   if (cause instanceof OspError) return cause
   const { code, text } = systemErrorOf(cause) ??
     (isFull(cause) ? systemErrors.ENOSPC : undefined) ?? { code: 'internal', text: textOf(cause) }

@@ -49,11 +49,11 @@ export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean
   }
   const what =
     found === undefined ? 'is damaged' : `says version ${found}, and this ospd reads and writes version ${version}`
-  const what2do =
+  const advice =
     found === 1
       ? 'let the ospd that wrote it finish its uploads, then move "files" and "mailboxes" into a new data directory'
       : 'use the ospd that wrote it, or another data directory'
-  throw new OspError('data-format', `${format} ${what}; ${what2do}`)
+  throw new OspError('data-format', `${format} ${what}; ${advice}`)
 }
 
 /** Returns the text of the file for this version. */

@@ -74,7 +74,10 @@ class Table<T> {
 
   /** Returns the present entries of a segment up to an offset. */
   live(segment: number, last: number): readonly Entry<T>[] {
-    return [...this.entries()].filter(({ place }) => place.segment === segment && place.offset <= last)
+    const live: Entry<T>[] = []
+    for (const entry of this.entries())
+      if (entry.place.segment === segment && entry.place.offset <= last) live.push(entry)
+    return live
   }
 
   /** Sets the place at which an entry is durable. */

@@ -66,6 +66,15 @@ spec('an error of the operating system', (it) => {
     assert.ok(isFull(error))
   })
 
+  it('counts instead of a later error of closing the file', async () => {
+    const write = systemError('ENOSPC')
+    const error = await attempt('writing /data/x', async () => {
+      await using _ = { [Symbol.asyncDispose]: () => Promise.reject(systemError('EIO')) }
+      throw write
+    }).catch((error) => error)
+    assert.deepEqual([error.code, error.cause], ['disk-full', write])
+  })
+
   it('is permanent if a retry cannot help', () => {
     const final = Object.keys(expected).filter((errno) => errors[expected[errno] ?? 'internal'].retry === 'never')
     const passing = ['ENOSPC', 'EDQUOT', 'EMLINK', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EBUSY', 'ETXTBSY']
