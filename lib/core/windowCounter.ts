@@ -23,28 +23,25 @@ export class WindowCounter {
 
   /** Returns the count of the current window of a key and the time until it ends; zeros if the key has none. */
   of(key: string, now: number): { readonly number: number; readonly leftMs: number } {
-    const { count, endsAtMs } = this.#current(key, now) ?? { count: 0, endsAtMs: now }
+    const { count, endsAtMs } = this.#current(now).get(key) ?? { count: 0, endsAtMs: now }
     return { number: count, leftMs: endsAtMs - now }
   }
 
   /** Counts an event. Returns the new count. */
   add(key: string, now: number): number {
-    this.#removeEnded(now)
-    const current = this.#current(key, now)
-    if (current) return ++current.count
-    this.#windows.set(key, { count: 1, endsAtMs: now + this.#windowMs })
+    const windows = this.#current(now)
+    const window = windows.get(key)
+    if (window) return ++window.count
+    windows.set(key, { count: 1, endsAtMs: now + this.#windowMs })
     return 1
   }
 
-  #current(key: string, now: number): Window | undefined {
-    const window = this.#windows.get(key)
-    return window && window.endsAtMs > now ? window : undefined
-  }
-
-  #removeEnded(now: number): void {
+  /** Removes the ended windows and returns the others. */
+  #current(now: number): BoundedMap<string, Window> {
     for (const [key, { endsAtMs }] of this.#windows) {
-      if (endsAtMs > now) return
+      if (endsAtMs > now) break
       this.#windows.delete(key)
     }
+    return this.#windows
   }
 }

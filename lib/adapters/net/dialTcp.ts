@@ -59,6 +59,11 @@ interface Outcome {
   readonly failed: (error: OspError) => void
 }
 
+interface Attempt {
+  readonly address: string
+  error?: Error
+}
+
 /** Connects to several addresses and uses the first connection that succeeds. */
 class Race {
   readonly #options: DialOptions
@@ -66,8 +71,7 @@ class Race {
   readonly #network: Network
   readonly #outcome: Outcome
   readonly #running = new Set<ByteStream>()
-  readonly #errors: { readonly address: string; readonly error: Error }[] = []
-  #begun = 0
+  readonly #attempts: Attempt[] = []
   #over = false
   #delay: Disposable | undefined
   #aborted: Disposable | undefined
@@ -90,19 +94,22 @@ class Race {
   #next(): void {
     this.#delay?.[Symbol.dispose]()
     const { port, clock } = this.#options
-    const address = this.#addresses[this.#begun]
+    const address = this.#addresses[this.#attempts.length]
     if (address === undefined) {
-      if (this.#running.size === 0) this.#fail()
+      if (this.#running.size > 0) return
+      this.#end()
+      this.#outcome.failed(allFailed(this.#place, this.#options.host, this.#attempts))
       return
     }
-    this.#begun++
+    const attempt: Attempt = { address }
+    this.#attempts.push(attempt)
     const stream = this.#network.connect(address, port)
     this.#running.add(stream)
     // The listener stays: an error after the race must not be unhandled.
     stream.on('error', (error) => {
       if (this.#over) return
       this.#running.delete(stream)
-      this.#errors.push({ address, error })
+      attempt.error = error
       this.#next()
     })
     stream.once('connect', () => {
@@ -112,11 +119,6 @@ class Race {
       this.#outcome.connected(stream)
     })
     this.#delay = clock.alarm(clock.now() + clientLimits.attemptDelayMs, () => this.#next())
-  }
-
-  #fail(): void {
-    this.#end()
-    this.#outcome.failed(allFailed(this.#place, this.#options.host, this.#errors))
   }
 
   #end(): void {
@@ -129,13 +131,9 @@ class Race {
 
   /** Describes the attempts so far. Returns an empty text if the caller named the only address. */
   get #tried(): string {
-    const tried = this.#addresses.slice(0, this.#begun).filter((address) => address !== this.#options.host)
-    if (tried.length === 0) return ''
-    const each = tried.map((address) => {
-      const failed = this.#errors.find((other) => other.address === address)
-      return `${address}: ${failed ? reasonOf(failed.error) : 'no answer'}`
-    })
-    return ` (${each.join('; ')})`
+    const tried = this.#attempts.filter(({ address }) => address !== this.#options.host)
+    const each = tried.map(({ address, error }) => `${address}: ${error ? reasonOf(error) : 'no answer'}`)
+    return each.length === 0 ? '' : ` (${each.join('; ')})`
   }
 
   get #place(): string {
@@ -154,15 +152,11 @@ function inTurn(addresses: readonly string[]): readonly string[] {
   return mixed.filter((address) => address !== undefined).slice(0, clientLimits.dialledAddresses)
 }
 
-function allFailed(
-  place: string,
-  host: string,
-  errors: readonly { readonly address: string; readonly error: Error }[],
-): OspError {
-  const [first] = errors
+function allFailed(place: string, host: string, attempts: readonly Attempt[]): OspError {
+  const [first] = attempts
   if (!first) return unreachable('connect', place, new Error('the host name has no address'))
-  if (errors.length === 1 && first.address === host) return unreachable('connect', place, first.error)
-  const reasons = errors.map(({ address, error }) => ({ address, reason: reasonOf(error) }))
+  if (attempts.length === 1 && first.address === host) return unreachable('connect', place, first.error)
+  const reasons = attempts.map(({ address, error }) => ({ address, reason: reasonOf(error) }))
   const addresses = reasons.map(({ address }) => address).join(', ')
   const isOneReason = new Set(reasons.map(({ reason }) => reason)).size === 1
   const reason = isOneReason

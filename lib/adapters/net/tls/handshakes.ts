@@ -2,14 +2,6 @@ import type { Socket as ByteStream } from 'node:net'
 import { originOf } from '../../../origins.ts'
 import type { SocketOptions } from '../../../ports/socket.ts'
 
-/** The handlers of a connection, selected by its first byte. */
-export interface HandshakeUses {
-  /** Called for a connection that begins a TLS handshake. */
-  readonly secure: (stream: ByteStream) => void
-  /** Called for a connection of another protocol. */
-  readonly plain: (stream: ByteStream) => void
-}
-
 interface Waiting {
   /** The two ends of the connection. */
   readonly ends: string
@@ -30,13 +22,14 @@ const handshakeRecord = 0x16
  */
 export class PendingHandshakes {
   readonly #options: SocketOptions
-  readonly #uses: HandshakeUses
+  readonly #use: (stream: ByteStream, isTls: boolean) => void
   /** The pending connections, the oldest first. */
   readonly #waiting = new Map<ByteStream, Waiting>()
 
-  constructor(options: SocketOptions, uses: HandshakeUses) {
+  /** Each connection is passed to `use` when its first byte has arrived. */
+  constructor(options: SocketOptions, use: (stream: ByteStream, isTls: boolean) => void) {
     this.#options = options
-    this.#uses = uses
+    this.#use = use
   }
 
   begin(stream: ByteStream): void {
@@ -54,8 +47,7 @@ export class PendingHandshakes {
       if (!bytes) return
       stream.off('readable', look)
       stream.unshift(bytes)
-      if (bytes[0] === handshakeRecord) this.#uses.secure(stream)
-      else this.#uses.plain(stream)
+      this.#use(stream, bytes[0] === handshakeRecord)
     }
     stream.on('readable', look)
   }

@@ -37,9 +37,9 @@ export async function listenTls(
     if (connectedAtMs === undefined) stream.destroy()
     else listener.admit(new ByteSocket(stream, { peer: securePeerOf(stream), guarded: true, connectedAtMs }, options))
   }
-  const handshakes = new PendingHandshakes(options, {
-    secure: (stream) => guardNow().emit('connection', stream),
-    plain: (stream) => rejectPlain(stream, options),
+  const handshakes = new PendingHandshakes(options, (stream, isTls) => {
+    if (isTls) guardNow().emit('connection', stream)
+    else rejectPlain(stream, options)
   })
   const server = createServer({ noDelay: true }, (stream) => handshakes.begin(stream))
   const listener = new ByteListener(server, () => handshakes.close())

@@ -137,7 +137,7 @@ spec('a handshake of TLS', (it) => {
     }, 3))
 
   it('replaces one of an IPv6 network, whose addresses count as one', () => {
-    const handshakes = new PendingHandshakes({ ...socketOptions(), handshakes: 3 }, { secure() {}, plain() {} })
+    const handshakes = new PendingHandshakes({ ...socketOptions(), handshakes: 3 }, () => {})
     const hosts = ['::ffff:192.0.2.1', '2001:db8::1', '2001:db8::2', '192.0.2.2']
     const streams = hosts.map((remoteAddress) =>
       Object.defineProperty(new RawSocket(), 'remoteAddress', { value: remoteAddress }),
