@@ -6,14 +6,14 @@ export const exitCodes = {
   failed: 1,
   usage: 2,
   unreachable: 3,
-  notLetIn: 4,
+  unauthorized: 4,
   later: 5,
   interrupted: 130,
 } as const
 
 /** Returns the exit code of a command that ends with this error. */
 export function exitCodeOf({ code, retry }: OspError): number {
-  if (code === 'unauthorized') return exitCodes.notLetIn
+  if (code === 'unauthorized') return exitCodes.unauthorized
   if (connectionErrors.has(code) && code !== 'shutting-down') return exitCodes.unreachable
   return retry === 'never' ? exitCodes.failed : exitCodes.later
 }

@@ -53,10 +53,10 @@ export async function candidatesOf(
   const list = from === undefined ? undefined : await openList(from, stop)
   async function* candidates(): AsyncGenerator<FoundPath> {
     for (const [name, path] of named) {
-      if (path === '-') yield await spooled(directory, name, stop)
-      else yield* find(path, name, recursive)
+      yield* path === '-' ? guarded(path, spooled(directory, name, stop)) : find(path, name, recursive)
     }
-    if (list) yield* listed(`--files-from ${from}`, namesIn(list, from0), taken, recursive)
+    // A list that cannot be read further fails under the name of the flag.
+    if (list) yield* guarded(`--files-from ${from}`, listed(namesIn(list, from0), taken, recursive))
   }
   return candidates()
 }
@@ -75,35 +75,34 @@ function sameNameText(path: string, other: string, name: string): string {
     : `${other} and ${path} would both be ${JSON.stringify(name)} on the server; send one with --as`
 }
 
-/** Yields the files that a list names. A list that cannot be read further yields a failure under the name `list`. */
+/** Yields the same as `files`, and its error as the failure of `path`. */
+async function* guarded(path: string, files: AsyncIterable<FoundPath>): AsyncGenerator<FoundPath> {
+  try {
+    yield* files
+  } catch (error) {
+    yield { path, failure: failureOf(error) }
+  }
+}
+
+/** Yields the files that a list names. */
 async function* listed(
-  list: string,
   paths: AsyncIterable<string>,
   taken: Map<string, string>,
   recursive: boolean,
 ): AsyncGenerator<FoundPath> {
-  try {
-    for await (const path of paths) {
-      const name = serverName(path)
-      const other = taken.get(name)
-      if (other === undefined) {
-        taken.set(name, path)
-        yield* find(path, name, recursive)
-      } else yield { path, failure: sameName(path, other) }
-    }
-  } catch (error) {
-    yield { path: list, failure: OspError.from(error) }
+  for await (const path of paths) {
+    const name = serverName(path)
+    const other = taken.get(name)
+    if (other === undefined) {
+      taken.set(name, path)
+      yield* find(path, name, recursive)
+    } else yield { path, failure: sameName(path, other) }
   }
 }
 
-async function spooled(directory: string, name: string, stop: AbortSignal | undefined): Promise<FoundPath> {
-  const path = '-'
-  try {
-    const spooled = await spool(directory, readInput(stop), name)
-    return { path, name, size: spooled.size, spooled }
-  } catch (error) {
-    return { path, failure: OspError.from(error) }
-  }
+async function* spooled(directory: string, name: string, stop: AbortSignal | undefined): AsyncGenerator<Candidate> {
+  const spooled = await spool(directory, readInput(stop), name)
+  yield { path: '-', name, size: spooled.size, spooled }
 }
 
 function serverName(path: string, as?: string): string {
@@ -116,17 +115,15 @@ function serverName(path: string, as?: string): string {
 }
 
 /** Yields the file at `path`, or with `recursive` the files in and below the folder at `path`, sorted by name. */
-async function* find(path: string, name: string, recursive: boolean): AsyncGenerator<FoundPath> {
-  try {
-    const stats = await stat(pathBytes(path))
-    if (!name.isWellFormed()) throw notUtf8('specify another name with --as NAME')
-    if (stats.isFile()) yield { path, name, size: stats.size }
-    else if (!stats.isDirectory()) throw unfit('it is not a regular file; specify a file')
-    else if (!recursive) throw unfit('it is a folder; add -r to send its contents')
-    else yield* walk(path, name)
-  } catch (error) {
-    yield { path, failure: failureOf(error) }
-  }
+const find = (path: string, name: string, recursive: boolean) => guarded(path, filesAt(path, name, recursive))
+
+async function* filesAt(path: string, name: string, recursive: boolean): AsyncGenerator<FoundPath> {
+  const stats = await stat(pathBytes(path))
+  if (!name.isWellFormed()) throw notUtf8('specify another name with --as NAME')
+  if (stats.isFile()) yield { path, name, size: stats.size }
+  else if (!stats.isDirectory()) throw unfit('it is not a regular file; specify a file')
+  else if (!recursive) throw unfit('it is a folder; add -r to send its contents')
+  else yield* walk(path, name)
 }
 
 /** Yields the files in and below a folder. Does not follow symbolic links to folders, which can form cycles or lead out of it. */
@@ -137,32 +134,27 @@ async function* walk(folder: string, name: string): AsyncGenerator<FoundPath> {
   for (const { entry, text } of named.sort((a, b) => (a.text < b.text ? -1 : 1))) {
     const path = folder.endsWith('/') ? `${folder}${text}` : `${folder}/${text}`
     const part = text.normalize('NFC')
-    yield* findEntry(path, `${name}/${part}`, entry, taken.get(part))
+    yield* guarded(path, entryFiles(path, `${name}/${part}`, entry, taken.get(part)))
     taken.set(part, path)
   }
 }
 
 /** Yields the files at and below an entry of a folder. `twin` is an entry of the same name in another Unicode form. */
-async function* findEntry(
+async function* entryFiles(
   path: string,
   name: string,
   entry: Pick<Dirent, 'isDirectory' | 'isFile' | 'isSymbolicLink'>,
   twin: string | undefined,
 ): AsyncGenerator<FoundPath> {
-  try {
-    if (!name.isWellFormed()) {
-      const isFolder = entry.isDirectory()
-      throw notUtf8(isFolder ? 'nothing in it is sent; rename it' : 'rename it, or send it by itself with --as NAME')
-    }
-    if (twin !== undefined) throw sameName(path, twin)
-    if (entry.isDirectory()) return yield* walk(path, name)
-    const stats = entry.isFile() || entry.isSymbolicLink() ? await stat(pathBytes(path)) : undefined
-    if (stats?.isFile()) yield { path, name, size: stats.size }
-    else
-      yield { path, skipped: stats?.isDirectory() ? 'it is a symbolic link to a folder' : 'it is not a regular file' }
-  } catch (error) {
-    yield { path, failure: failureOf(error) }
+  if (!name.isWellFormed()) {
+    const isFolder = entry.isDirectory()
+    throw notUtf8(isFolder ? 'nothing in it is sent; rename it' : 'rename it, or send it by itself with --as NAME')
   }
+  if (twin !== undefined) throw sameName(path, twin)
+  if (entry.isDirectory()) return yield* walk(path, name)
+  const stats = entry.isFile() || entry.isSymbolicLink() ? await stat(pathBytes(path)) : undefined
+  if (stats?.isFile()) yield { path, name, size: stats.size }
+  else yield { path, skipped: stats?.isDirectory() ? 'it is a symbolic link to a folder' : 'it is not a regular file' }
 }
 
 /** Returns the error for a file whose name is not UTF-8. `way` says how to send the file. */

@@ -96,8 +96,8 @@ export class SendSummary {
   get exitCode(): number {
     if (this.#interrupted) return exitCodes.interrupted
     if (this.refusal) return exitCodeOf(this.refusal)
-    const { usage, failed, notLetIn, unreachable, later, done } = exitCodes
-    const worst = [usage, failed, notLetIn, unreachable, later].find((code) => this.#codes.has(code))
+    const { usage, failed, unauthorized, unreachable, later, done } = exitCodes
+    const worst = [usage, failed, unauthorized, unreachable, later].find((code) => this.#codes.has(code))
     return worst ?? (this.unfinished > 0 ? later : done)
   }
 }

@@ -55,7 +55,7 @@ export async function withTasks(
       else for (const line of taskLines(tasks, withReasons, stylesFor(process.stdout))) results.line(line)
     },
   })
-  return done || (isAuthorized ? exitCodes.done : exitCodes.notLetIn)
+  return done || (isAuthorized ? exitCodes.done : exitCodes.unauthorized)
 }
 
 /** Prints a remark if no program sends the tasks. */
