@@ -217,9 +217,9 @@ export class ClientSession {
     const arrivals = socket.reliable ? undefined : new ReceivedSequences()
     let app: AppEvents | undefined
     const { keepAliveMs } = defaultLimits
-    const arrived = (_bytes: number, frame: Frame) => arrivals?.take(frame)
+    const tracking = arrivals && { arrived: (_bytes: number, frame: Frame) => arrivals.take(frame) }
     const peer = new LinkDriver(
-      { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB, arrived },
+      { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB, ...tracking },
       {
         request: (request) => (app ? app.request(request) : peer.refuse(request, new OspError('malformed'))),
         notice: (message) => app?.notice(message),
