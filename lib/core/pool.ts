@@ -16,7 +16,7 @@ interface Slot<S extends string> {
   state: S
   holder: Holder | undefined
   /** Former holders, the latest last, each with the error for its next request. */
-  readonly former: { readonly session: string; readonly why: ErrorCode | OspError }[]
+  readonly former: { readonly session: string; readonly reason: ErrorCode | OspError }[]
 }
 
 /** The ordinary instances of one app, numbered from 1. Number 0 is the daemon of the app and is never assigned. */
@@ -54,19 +54,19 @@ export class Pool<S extends string, E extends string> {
     return slot
   }
 
-  /** Makes an instance idle; `why` is the error for later requests of its holder. */
-  release(instance: Instance<S>, event: E, why: ErrorCode | OspError = 'instance-lost'): void {
+  /** Makes an instance idle; `reason` is the error for later requests of its holder. */
+  release(instance: Instance<S>, event: E, reason: ErrorCode | OspError = 'instance-lost'): void {
     const slot = instance as Slot<S>
     this.#step(slot, event, 'idle')
-    this.#dismiss(slot, why)
+    this.#dismiss(slot, reason)
     this.#idle.push(slot)
   }
 
-  /** Moves a busy instance to another holder; `why` is the error for later requests of the former holder. */
-  move(instance: Instance<S>, event: E, to: Holder, why: ErrorCode): void {
+  /** Moves a busy instance to another holder; `reason` is the error for later requests of the former holder. */
+  move(instance: Instance<S>, event: E, to: Holder, reason: ErrorCode): void {
     const slot = instance as Slot<S>
     this.#step(slot, event, 'busy')
-    this.#dismiss(slot, why)
+    this.#dismiss(slot, reason)
     slot.holder = to
   }
 
@@ -85,8 +85,8 @@ export class Pool<S extends string, E extends string> {
   /** Returns the error for an instance that `by` does not hold: the reason why its session lost it, or `instance-lost`. */
   denial(number: number, by: Holder): OspError {
     const former = this.#slots[number - 1]?.former.findLast(({ session }) => session === by.session)
-    const why = former?.why ?? 'instance-lost'
-    return typeof why === 'string' ? new OspError(why) : why.with({})
+    const reason = former?.reason ?? 'instance-lost'
+    return typeof reason === 'string' ? new OspError(reason) : reason.with({})
   }
 
   /** Throws if the event does not lead to the expected state: the instance would be idle and held at the same time. */
@@ -98,8 +98,8 @@ export class Pool<S extends string, E extends string> {
     slot.state = after
   }
 
-  #dismiss(slot: Slot<S>, why: ErrorCode | OspError): void {
-    if (slot.holder) slot.former.push({ session: slot.holder.session, why })
+  #dismiss(slot: Slot<S>, reason: ErrorCode | OspError): void {
+    if (slot.holder) slot.former.push({ session: slot.holder.session, reason })
     if (slot.former.length > fixed.instanceHolders) slot.former.shift()
     slot.holder = undefined
   }

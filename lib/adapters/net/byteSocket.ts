@@ -38,7 +38,7 @@ export class ByteSocket implements Socket {
   /** `faulted`: the bytes of the peer are not frames. `closing`: only the end is still reported. */
   #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
   #to: SocketEvents | undefined
-  #why: OspError | undefined
+  #error: OspError | undefined
   #paused = false
   /** Received frames that were not delivered yet, because reading is paused. */
   #undelivered: Iterator<Frame, void> | undefined
@@ -82,7 +82,7 @@ export class ByteSocket implements Socket {
 
   start(to: SocketEvents): void {
     this.#to = to
-    if (this.#phase === 'gone') process.nextTick(() => to.closed(this.#why))
+    if (this.#phase === 'gone') process.nextTick(() => to.closed(this.#error))
     else if (!this.#paused) this.#stream.resume()
   }
 
@@ -254,7 +254,7 @@ export class ByteSocket implements Socket {
     this.#phase = 'closing'
     const { code } = error as NodeJS.ErrnoException
     const place = placeOf(this.peer.host, this.peer.port)
-    this.#why = new OspError('link-lost', `the connection to ${place} broke: ${code ?? error.message}`, {
+    this.#error = new OspError('link-lost', `the connection to ${place} broke: ${code ?? error.message}`, {
       cause: error,
     })
   }
@@ -264,7 +264,7 @@ export class ByteSocket implements Socket {
     if (this.#phase === 'gone' || (this.#phase === 'open' && this.#undelivered)) return
     this.#phase = 'gone'
     this.#linger?.[Symbol.dispose]()
-    this.#to?.closed(this.#why)
+    this.#to?.closed(this.#error)
   }
 }
 

@@ -34,7 +34,7 @@ export class UsersWatcher {
   readonly #watchers = new Set<{ readonly changed: Changed }>()
   #seen: { readonly stamp: string | undefined; readonly users: Users | undefined } | undefined
   /** The fault of the version with this stamp. */
-  #damage: { readonly stamp: string; readonly why: unknown } | undefined
+  #damage: { readonly stamp: string; readonly error: unknown } | undefined
   /** Whether the file has existed, even damaged. From then on a missing file is an error. */
   #wasThere = false
   #isUnreadable = false
@@ -104,12 +104,12 @@ export class UsersWatcher {
     if (stamp === undefined && this.#wasThere) throw this.#stored.gone()
     if (stamp !== undefined) this.#wasThere = true
     if (this.#seen && this.#seen.stamp === stamp) return this.#seen.users
-    if (stamp !== undefined && this.#damage?.stamp === stamp) throw this.#damage.why
-    const found = await this.#stored.read().catch((why) => {
+    if (stamp !== undefined && this.#damage?.stamp === stamp) throw this.#damage.error
+    const found = await this.#stored.read().catch((error) => {
       // Anything else can pass without a change of the file.
-      const isDamaged = why instanceof OspError && why.code === 'data-format'
-      if (isDamaged && stamp !== undefined) this.#damage = { stamp, why }
-      throw why
+      const isDamaged = error instanceof OspError && error.code === 'data-format'
+      if (isDamaged && stamp !== undefined) this.#damage = { stamp, error }
+      throw error
     })
     // The file can have been removed or created in the meantime.
     if (!found && this.#wasThere) throw this.#stored.gone()

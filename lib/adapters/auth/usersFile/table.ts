@@ -86,8 +86,8 @@ export function lookalikeUser(users: Users, name: string): string | undefined {
 }
 
 /** Returns the error for a users' file that is not valid. */
-export function damaged(path: string, why: string): OspError {
-  const text = `${path} is not a list of users that this ospd can read (${why}); restore a valid copy`
+export function damaged(path: string, reason: string): OspError {
+  const text = `${path} is not a list of users that this ospd can read (${reason}); restore a valid copy`
   return new OspError('data-format', text)
 }
 
