@@ -17,7 +17,7 @@ export class PartialImage {
   #lostFrom: number | undefined
 
   write(offset: number, bytes: Uint8Array): void {
-    this.written = joined([this.written.subarray(0, offset), bytes])
+    this.written = joined([this.written.subarray(0, offset), bytes, this.written.subarray(offset + bytes.length)])
     if (this.#lostFrom !== undefined && offset <= this.#lostFrom) this.#lostFrom = undefined
   }
 

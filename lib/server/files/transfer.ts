@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import { MiB } from '../../limits.ts'
 import type { Checkpoint, Claim, Claimed, PartialFile, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
@@ -56,11 +57,7 @@ export class Transfer {
     try {
       const transfer = new Transfer(context, queue, claimed, partial)
       if (partial.length > transfer.#progress) await partial.truncate(transfer.#progress)
-      if (transfer.durable > 0 && !transfer.checkpoint) {
-        // The record was lost. The client compares the digest of the partial file, and restarts at once if it differs.
-        await transfer.#digest.catchUp(transfer.#progress)
-        transfer.#checkpoints = [{ offset: transfer.#progress, digest: transfer.#digest.now() }]
-      }
+      if (transfer.durable > 0 && !transfer.checkpoint) await transfer.#adopt()
       void transfer.#catchUpInBackground()
       return transfer
     } catch (error) {
@@ -169,6 +166,24 @@ export class Transfer {
       // `reclaim` has closed it.
       return this.#read(into, offset)
     }
+  }
+
+  /**
+   * Makes the bytes of a partial file durable whose record was lost, and records their digest. The client compares it, and restarts
+   * at once if it differs. The bytes are written again, since a flush of them may have failed: a second flush alone would report
+   * success without making them durable.
+   */
+  async #adopt(): Promise<void> {
+    const block = new Uint8Array(MiB)
+    for (let offset = 0; offset < this.#progress; ) {
+      const length = await this.#partial.read(block, offset)
+      if (length === 0) throw new OspError('internal', `the partial file of ${this.#record.name} became shorter`)
+      await this.#partial.write(offset, [block.subarray(0, length)])
+      offset += length
+    }
+    await this.#partial.flush()
+    await this.#digest.catchUp(this.#progress)
+    this.#checkpoints = [{ offset: this.#progress, digest: this.#digest.now() }]
   }
 
   /** Digests a partial file that an earlier process has written, while new chunks arrive. */

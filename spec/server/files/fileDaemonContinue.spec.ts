@@ -21,6 +21,21 @@ spec('CONTINUE', (it) => {
     assert.deepEqual(Buffer.from(checkpointDigest), sha256(first))
   })
 
+  it('of an upload whose record was lost writes and flushes its bytes again before they are durable', async () => {
+    await using rig = await ServerRig.onDisk()
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, first)
+    await client.pause(instance)
+    await rig.storage.transfers.remove('alice', file.name)
+    await rig.crash()
+    await rig.restart()
+    const { count } = rig.storage
+    const again = await (await rig.client()).continue(file)
+    assert.deepEqual([again.progress, again.checkpoint], [400, 400])
+    assert.deepEqual([count.get('write'), count.get('flush')], [1, 1])
+  })
+
   it('without a record starts at zero, and its reply has no checkpoint', async () => {
     await using rig = await ServerRig.start()
     const { progress, checkpoint, checkpointDigest } = await (await rig.client()).continue(file)
