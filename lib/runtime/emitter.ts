@@ -3,6 +3,9 @@ import type { Log } from '../ports/log.ts'
 
 type Listener = (...args: never[]) => unknown
 
+type NameOf<E extends EventEmitter.ValidEventTypes> = EventEmitter.EventNames<E>
+type ListenerOf<E extends EventEmitter.ValidEventTypes, T extends NameOf<E>> = EventEmitter.EventListener<E, T>
+
 /**
  * An emitter that isolates its listeners. If a listener throws or its promise rejects, the emitter logs
  * `listener-failed` and calls the next one. Without a log it prints the error to the console.
@@ -19,28 +22,15 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
     this.#log = log
   }
 
-  override on<T extends EventEmitter.EventNames<E>>(
-    event: T,
-    listener: EventEmitter.EventListener<E, T>,
-    context?: unknown,
-  ): this {
+  override on<T extends NameOf<E>>(event: T, listener: ListenerOf<E, T>, context?: unknown): this {
     return super.on(event, this.#guard(event, listener), context)
   }
 
-  override once<T extends EventEmitter.EventNames<E>>(
-    event: T,
-    listener: EventEmitter.EventListener<E, T>,
-    context?: unknown,
-  ): this {
+  override once<T extends NameOf<E>>(event: T, listener: ListenerOf<E, T>, context?: unknown): this {
     return super.once(event, this.#guard(event, listener), context)
   }
 
-  override off<T extends EventEmitter.EventNames<E>>(
-    event: T,
-    listener?: EventEmitter.EventListener<E, T>,
-    context?: unknown,
-    once?: boolean,
-  ): this {
+  override off<T extends NameOf<E>>(event: T, listener?: ListenerOf<E, T>, context?: unknown, once?: boolean): this {
     return super.off(event, listener && this.#guard(event, listener), context, once)
   }
 
