@@ -23,6 +23,7 @@ const fingerprint = z
   .string()
   .optional()
   .describe("with TLS: the fingerprint of the certificate's public key, `SHA256:` and base64; otherwise absent")
+const fileSize = whole('size of the file in bytes')
 const transferred = whole('content bytes that this process sent and the server acknowledged, including repeated ones')
 
 const code = string('the error code, which is stable')
@@ -41,201 +42,12 @@ const linkEvents = {
   online: event('The server has accepted the login of this client.', { server }),
 } as const
 
-/** The event of a command that has failed as a whole. */
-const failedEvent = { failed: event('The command has failed and ends.', error) } as const
-
+const failed = event('The command has failed and ends.', error)
 const skipped = event('An entry of a folder is not sent, because it is not a regular file.', { file: givenFile, text })
 
-/** The events of `osp send`. */
-export const sendEvents = {
-  stored: event('The server has verified the file and stored it.', {
-    ...named,
-    storedName: string('the name under which the server stores it; differs from `name` if the server renamed it'),
-    replaced: z.boolean().describe('whether it replaced a stored file of this name'),
-    size: whole('size of the file in bytes'),
-    algorithm: z.enum(['sha256', 'md5', 'xxh128']).describe('the digest algorithm'),
-    digest: string('the digest of the whole file, in hexadecimal'),
-    transferred,
-  }),
-  failed: event(
-    'This file was not sent; the other files continue. If `task` is a number and `retry` is not `never`, the file ' +
-      'remains a task.',
-    {
-      task: task.nullable().describe('the number of the task; null if the file never became one'),
-      file,
-      name: name.nullable().describe('the requested name on the server; null if there is none'),
-      ...error,
-      transferred,
-    },
-  ),
-  cancelled: event('A task that this command was not given has been cancelled. The summary does not count it.', named),
-  paused: event('A task that this command would resume is paused, and remains paused.', named),
-  joined: event('Another `osp send` is running. It sends the files, and this command reports their results.', { text }),
-  progress: event(
-    'The progress of a file, at most once a second for each file. Omitted for files that take less than a second, if ' +
-      'the reader is too slow, and after `joined`.',
-    {
-      ...named,
-      state: z
-        .enum(['sending', 'verifying'])
-        .describe('`verifying`: the server has acknowledged every byte and compares the digest'),
-      acknowledged,
-      durable,
-      size: whole('size of the file in bytes'),
-      bytesPerSecond: z.int().nullable().describe('the rate of the last five seconds; null until it is known'),
-      leftMs: z.int().nullable().describe('estimated milliseconds until the end at this rate; null if unknown'),
-    },
-  ),
-  skipped,
-  refused: event('The server does not accept the file at the moment. The client retries.', { ...named, code, text }),
-  ...linkEvents,
-  summary: event('The last event.', {
-    stored: whole('files that were stored'),
-    failed: whole('files that failed permanently, or never became a task'),
-    unfinished: whole(
-      'files that remain tasks: in progress or waiting when the command ended, or `failed` temporarily',
-    ),
-    replaced: whole('stored files that replaced another file'),
-    renamed: whole('stored files that the server renamed'),
-    size: whole('bytes of the stored files'),
-    transferred: whole('content bytes that this process sent and the server acknowledged, for all files together'),
-    seconds: z.number().describe('duration of the command in seconds'),
-    exitCode: whole('the exit code of the command'),
-  }),
-} as const
-
-/** The events of `osp tasks`, and of the commands that pause, continue and cancel tasks. */
-export const taskEvents = {
-  task: event('The current state of a task.', {
-    task: whole('the number of the task'),
-    file: string('the absolute path of the file; `-` if the content was read from stdin'),
-    name,
-    state: z
-      .enum(['waiting', 'sending', 'paused', 'cancelling', 'cancelled', 'failed', 'done'])
-      .describe('`cancelled` is printed only by `osp cancel`, which removes the task'),
-    acknowledged,
-    durable,
-    size: bytes.describe('size of the file in bytes; 0 until the file has been opened'),
-    why: z.string().nullable().describe('why the task does not proceed; null if it proceeds or is done'),
-    code: z.string().nullable().describe('the error code of that reason'),
-    retryMs: z.number().nullable().describe('milliseconds until the next attempt; null if unknown'),
-  }),
-} as const
-
-/** The events of `osp add`. */
-export const addEvents = {
-  ...taskEvents,
-  skipped,
-  failed: event('This file did not become a task.', { file: givenFile, ...error }),
-} as const
-
-/** The events of `osp msg`. */
-export const msgEvents = {
-  sent: event('The server has stored the message for this recipient. It is printed for every recipient, or for none.', {
-    recipient: string('a recipient, as it was given'),
-    status: z
-      .enum(['online', 'stored', 'unseen'])
-      .describe(
-        '`online`: a program of the recipient is listening; `stored`: the message waits for one; `unseen`: it waits, and ' +
-          'no user of this name has logged in yet',
-      ),
-  }),
-  failed: event('The message was not sent, or its outcome is unknown.', {
-    ...error,
-    recipients: z.array(z.string()).describe('the recipients to which the error applies; empty if it applies to all'),
-    outcome: z
-      .enum(['not-sent', 'unknown'])
-      .describe('`not-sent`: no recipient receives the message; `unknown`: the server may have stored it for all'),
-  }),
-  ...linkEvents,
-} as const
-
-/** The events of `osp listen`. */
-export const listenEvents = {
-  message: event('A message has arrived. It is acknowledged after this line has been written.', {
-    seq: whole('the position in the mailbox; later messages have higher numbers'),
-    id: string('32 hexadecimal digits; together with the sender they identify the message'),
-    from: string('the sender'),
-    sentAt: string('when the server accepted the message: ISO 8601, UTC'),
-    attempt: whole('the number of deliveries; if it is above 1, the message may have been printed before'),
-    text: z.string().nullable().describe('the content if it is UTF-8; otherwise null'),
-    content: z.string().nullable().describe('the content in base64 if it is not UTF-8; otherwise null'),
-  }),
-  ...linkEvents,
-  ...failedEvent,
-} as const
-
 const node = whole('the number that the server has assigned to this registration of the user')
-
-/** The events of `osp who`. */
-export const whoEvents = {
-  list: event('The users that are online. It is printed once, first.', {
-    members: z.array(z.strictObject({ user, node })).describe('each with `user` and `node`, sorted by name'),
-  }),
-  here: event('With `--watch`: a user has come online.', { user, node }),
-  gone: event('With `--watch`: a user has gone offline.', { user, node }),
-  ...linkEvents,
-  ...failedEvent,
-} as const
-
-/** The events of `osp login`. */
-export const loginEvents = {
-  'logged-in': event('The server has accepted the token, and it is stored.', { server, user }),
-  ...linkEvents,
-  ...failedEvent,
-} as const
-
-/** The events of `osp logout`. */
-export const logoutEvents = {
-  'logged-out': event('No token is stored any more.', {
-    server,
-    user,
-    removed: z.boolean().describe('whether a token was stored'),
-  }),
-} as const
-
-/** The events of `ospd serve`. */
-export const serveEvents = {
-  ready: event('The daemon accepts connections.', {
-    host: string('the address on which the daemon listens'),
-    port: whole('the port on which the daemon listens; with `--port 0`, the assigned one'),
-    data: string('the data directory, as it was given'),
-    fingerprint,
-  }),
-} as const
-
+const token = string('the token, which cannot be displayed again')
 const runningUpload = z.strictObject({ user, name: z.string(), size: bytes, progress: bytes, durable: bytes })
-
-/** The events of `ospd status`. */
-export const statusEvents = {
-  status: event('The state of the daemon.', {
-    pid: whole('the process id of the daemon'),
-    host: string('the address on which the daemon listens'),
-    port: whole('the port on which the daemon listens'),
-    fingerprint,
-    uptimeMs: z.int().min(0).describe('milliseconds since the daemon started to accept connections'),
-    links: count.describe('the number of clients that are connected'),
-    online: z.array(user).describe('the users that are online, sorted; up to 10,000'),
-    moreOnline: count.describe('the number of further users that are online'),
-    uploads: z
-      .array(runningUpload)
-      .describe(
-        'the uploads in progress, each with `user`, `name`, `size`, `progress` (leading bytes written) and `durable` ' +
-          '(leading bytes that survive a crash); up to 1,000',
-      ),
-    moreUploads: count.describe('the number of further uploads in progress'),
-    mailboxes: z
-      .array(z.strictObject({ user, messages: count, bytes }))
-      .describe(
-        'the mailboxes with waiting messages, the fullest first, each with `user`, `messages` and `bytes`; up to 10,000',
-      ),
-    moreMailboxes: count.describe('the number of further mailboxes with waiting messages'),
-    mailboxMessages: whole('the maximum number of messages in one mailbox'),
-    mailboxBytes: whole('the maximum number of bytes in one mailbox'),
-  }),
-} as const
-
-export type Status = Readonly<z.infer<typeof statusEvents.status>>
 const uploadName = string('the requested name')
 
 const upload = z.strictObject({
@@ -248,12 +60,6 @@ const upload = z.strictObject({
   running: z.boolean().describe('whether a client is sending it now'),
 })
 
-/** The events of `ospd uploads`. */
-export const uploadsEvents = {
-  upload: upload.describe('An unfinished upload. The upload that has been idle longest is printed first.'),
-  removed: event('An unfinished upload has been removed.', { user, name: uploadName }),
-} as const
-
 export type ShownUpload = Readonly<z.infer<typeof upload>>
 
 /** The reply of a daemon to a request for its unfinished uploads. `more` is the number of uploads that are not listed. */
@@ -262,37 +68,207 @@ export const uploadsAnswer = z.strictObject({ uploads: z.array(upload), more: co
 /** The reply of a daemon to a request to remove an unfinished upload. */
 export const removedAnswer = z.strictObject({ removed: z.boolean() })
 
-const token = string('the token, which cannot be displayed again')
+const taskEvent = event('The current state of a task.', {
+  task: whole('the number of the task'),
+  file: string('the absolute path of the file; `-` if the content was read from stdin'),
+  name,
+  state: z
+    .enum(['waiting', 'sending', 'paused', 'cancelling', 'cancelled', 'failed', 'done'])
+    .describe('`cancelled` is printed only by `osp cancel`, which removes the task'),
+  acknowledged,
+  durable,
+  size: bytes.describe('size of the file in bytes; 0 until the file has been opened'),
+  why: z.string().nullable().describe('why the task does not proceed; null if it proceeds or is done'),
+  code: z.string().nullable().describe('the error code of that reason'),
+  retryMs: z.number().nullable().describe('milliseconds until the next attempt; null if unknown'),
+})
 
-/** The events of `ospd user`. */
-export const userEvents = {
-  added: event('`add`: the user can log in with this token.', { user, token }),
-  rotated: event('`rotate`: the user can log in with this token; the previous one is no longer valid.', {
-    user,
-    token,
-  }),
-  removed: event('`remove`: the user can no longer log in.', { user }),
-  user: event('`list`: one for each user, sorted by name.', {
-    user,
-    since: z.iso.datetime().describe('when the user was added or received the current token'),
-  }),
+/** The state of a daemon, which is also the reply to a request for it. */
+export const statusEvent = event('The state of the daemon.', {
+  pid: whole('the process id of the daemon'),
+  host: string('the address on which the daemon listens'),
+  port: whole('the port on which the daemon listens'),
+  fingerprint,
+  uptimeMs: z.int().min(0).describe('milliseconds since the daemon started to accept connections'),
+  links: count.describe('the number of clients that are connected'),
+  online: z.array(user).describe('the users that are online, sorted; up to 10,000'),
+  moreOnline: count.describe('the number of further users that are online'),
+  uploads: z
+    .array(runningUpload)
+    .describe(
+      'the uploads in progress, each with `user`, `name`, `size`, `progress` (leading bytes written) and `durable` ' +
+        '(leading bytes that survive a crash); up to 1,000',
+    ),
+  moreUploads: count.describe('the number of further uploads in progress'),
+  mailboxes: z
+    .array(z.strictObject({ user, messages: count, bytes }))
+    .describe(
+      'the mailboxes with waiting messages, the fullest first, each with `user`, `messages` and `bytes`; up to 10,000',
+    ),
+  moreMailboxes: count.describe('the number of further mailboxes with waiting messages'),
+  mailboxMessages: whole('the maximum number of messages in one mailbox'),
+  mailboxBytes: whole('the maximum number of bytes in one mailbox'),
+})
+
+export type Status = Readonly<z.infer<typeof statusEvent>>
+
+/** The events of each command, by the name of the command. */
+export const commandEvents = {
+  send: {
+    stored: event('The server has verified the file and stored it.', {
+      ...named,
+      storedName: string('the name under which the server stores it; differs from `name` if the server renamed it'),
+      replaced: z.boolean().describe('whether it replaced a stored file of this name'),
+      size: fileSize,
+      algorithm: z.enum(['sha256', 'md5', 'xxh128']).describe('the digest algorithm'),
+      digest: string('the digest of the whole file, in hexadecimal'),
+      transferred,
+    }),
+    failed: event(
+      'This file was not sent; the other files continue. If `task` is a number and `retry` is not `never`, the file ' +
+        'remains a task.',
+      {
+        task: task.nullable().describe('the number of the task; null if the file never became one'),
+        file,
+        name: name.nullable().describe('the requested name on the server; null if there is none'),
+        ...error,
+        transferred,
+      },
+    ),
+    cancelled: event(
+      'A task that this command was not given has been cancelled. The summary does not count it.',
+      named,
+    ),
+    paused: event('A task that this command would resume is paused, and remains paused.', named),
+    joined: event('Another `osp send` is running. It sends the files, and this command reports their results.', {
+      text,
+    }),
+    progress: event(
+      'The progress of a file, at most once a second for each file. Omitted for files that take less than a second, if ' +
+        'the reader is too slow, and after `joined`.',
+      {
+        ...named,
+        state: z
+          .enum(['sending', 'verifying'])
+          .describe('`verifying`: the server has acknowledged every byte and compares the digest'),
+        acknowledged,
+        durable,
+        size: fileSize,
+        bytesPerSecond: z.int().nullable().describe('the rate of the last five seconds; null until it is known'),
+        leftMs: z.int().nullable().describe('estimated milliseconds until the end at this rate; null if unknown'),
+      },
+    ),
+    skipped,
+    refused: event('The server does not accept the file at the moment. The client retries.', { ...named, code, text }),
+    ...linkEvents,
+    summary: event('The last event.', {
+      stored: whole('files that were stored'),
+      failed: whole('files that failed permanently, or never became a task'),
+      unfinished: whole(
+        'files that remain tasks: in progress or waiting when the command ended, or `failed` temporarily',
+      ),
+      replaced: whole('stored files that replaced another file'),
+      renamed: whole('stored files that the server renamed'),
+      size: whole('bytes of the stored files'),
+      transferred: whole('content bytes that this process sent and the server acknowledged, for all files together'),
+      seconds: z.number().describe('duration of the command in seconds'),
+      exitCode: whole('the exit code of the command'),
+    }),
+  },
+  tasks: { task: taskEvent },
+  add: {
+    task: taskEvent,
+    skipped,
+    failed: event('This file did not become a task.', { file: givenFile, ...error }),
+  },
+  msg: {
+    sent: event(
+      'The server has stored the message for this recipient. It is printed for every recipient, or for none.',
+      {
+        recipient: string('a recipient, as it was given'),
+        status: z
+          .enum(['online', 'stored', 'unseen'])
+          .describe(
+            '`online`: a program of the recipient is listening; `stored`: the message waits for one; `unseen`: it waits, and ' +
+              'no user of this name has logged in yet',
+          ),
+      },
+    ),
+    failed: event('The message was not sent, or its outcome is unknown.', {
+      ...error,
+      recipients: z.array(z.string()).describe('the recipients to which the error applies; empty if it applies to all'),
+      outcome: z
+        .enum(['not-sent', 'unknown'])
+        .describe('`not-sent`: no recipient receives the message; `unknown`: the server may have stored it for all'),
+    }),
+    ...linkEvents,
+  },
+  listen: {
+    message: event('A message has arrived. It is acknowledged after this line has been written.', {
+      seq: whole('the position in the mailbox; later messages have higher numbers'),
+      id: string('32 hexadecimal digits; together with the sender they identify the message'),
+      from: string('the sender'),
+      sentAt: string('when the server accepted the message: ISO 8601, UTC'),
+      attempt: whole('the number of deliveries; if it is above 1, the message may have been printed before'),
+      text: z.string().nullable().describe('the content if it is UTF-8; otherwise null'),
+      content: z.string().nullable().describe('the content in base64 if it is not UTF-8; otherwise null'),
+    }),
+    ...linkEvents,
+    failed,
+  },
+  who: {
+    list: event('The users that are online. It is printed once, first.', {
+      members: z.array(z.strictObject({ user, node })).describe('each with `user` and `node`, sorted by name'),
+    }),
+    here: event('With `--watch`: a user has come online.', { user, node }),
+    gone: event('With `--watch`: a user has gone offline.', { user, node }),
+    ...linkEvents,
+    failed,
+  },
+  login: {
+    'logged-in': event('The server has accepted the token, and it is stored.', { server, user }),
+    ...linkEvents,
+    failed,
+  },
+  logout: {
+    'logged-out': event('No token is stored any more.', {
+      server,
+      user,
+      removed: z.boolean().describe('whether a token was stored'),
+    }),
+  },
+  serve: {
+    ready: event('The daemon accepts connections.', {
+      host: string('the address on which the daemon listens'),
+      port: whole('the port on which the daemon listens; with `--port 0`, the assigned one'),
+      data: string('the data directory, as it was given'),
+      fingerprint,
+    }),
+  },
+  status: { status: statusEvent },
+  uploads: {
+    upload: upload.describe('An unfinished upload. The upload that has been idle longest is printed first.'),
+    removed: event('An unfinished upload has been removed.', { user, name: uploadName }),
+  },
+  user: {
+    added: event('`add`: the user can log in with this token.', { user, token }),
+    rotated: event('`rotate`: the user can log in with this token; the previous one is no longer valid.', {
+      user,
+      token,
+    }),
+    removed: event('`remove`: the user can no longer log in.', { user }),
+    user: event('`list`: one for each user, sorted by name.', {
+      user,
+      since: z.iso.datetime().describe('when the user was added or received the current token'),
+    }),
+  },
 } as const
 
-/** One of the events in a table. */
+type CommandEvents = typeof commandEvents
+
 type EventOf<T extends Readonly<Record<string, z.ZodType>>> = {
   [K in keyof T]: { readonly event: K } & Readonly<z.infer<T[K]>>
 }[keyof T]
 
 /** An event of any command. */
-export type PrintedEvent =
-  | EventOf<typeof sendEvents>
-  | EventOf<typeof addEvents>
-  | EventOf<typeof msgEvents>
-  | EventOf<typeof listenEvents>
-  | EventOf<typeof whoEvents>
-  | EventOf<typeof loginEvents>
-  | EventOf<typeof logoutEvents>
-  | EventOf<typeof serveEvents>
-  | EventOf<typeof statusEvents>
-  | EventOf<typeof uploadsEvents>
-  | EventOf<typeof userEvents>
+export type PrintedEvent = { [C in keyof CommandEvents]: EventOf<CommandEvents[C]> }[keyof CommandEvents]

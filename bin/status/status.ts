@@ -1,7 +1,7 @@
 import { OspError } from 'ospd'
 import { askControl } from 'ospd/node'
 import type { z } from 'zod'
-import { type Status, statusEvents } from '../common/events.ts'
+import { type Status, statusEvent } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
@@ -31,7 +31,7 @@ export const statusCommand = command({
 async function run({ data, json }: Values<typeof settings>): Promise<number> {
   await checkDirectory('--data', data, 'exists')
   try {
-    const status = await askDaemon(data, { ask: 'status' }, statusEvents.status)
+    const status = await askDaemon(data, { ask: 'status' }, statusEvent)
     if (json) results.event({ event: 'status', ...status })
     else for (const line of statusLines(status, data, stylesFor(process.stdout).bold)) results.line(line)
     return exitCodes.done

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { listenEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { run } from '../support/commands.ts'
 import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
@@ -71,7 +71,7 @@ spec('osp listen', (it) => {
     }
     const { stdout } = await chat.osp('bob', ['listen', '--count', '1', '--json'])
     assert.ok(!/[\p{Cc}\u202E]/u.test(stdout.replaceAll('\n', '')), stdout)
-    assert.equal(published(stdout, listenEvents).at(-1)?.text, nasty)
+    assert.equal(published(stdout, commandEvents.listen).at(-1)?.text, nasty)
   })
 
   it('prints all fields as JSON', async () => {
@@ -81,7 +81,7 @@ spec('osp listen', (it) => {
     await alice.send(['bob'], 'hi\n丁', { id })
     await alice.send(['bob'], Uint8Array.of(0xff, 0))
     const { stdout } = await chat.osp('bob', ['listen', '--count', '2', '--json'])
-    const [online, text, content, ...more] = published(stdout, listenEvents)
+    const [online, text, content, ...more] = published(stdout, commandEvents.listen)
     assert.equal(online?.event, 'online')
     const { sentAt, ...rest } = text ?? {}
     const named = { v: 1, event: 'message', seq: 1, id: '00102030405060708090a0b0c0d0e0f0', from: 'alice' }
@@ -172,6 +172,6 @@ spec('osp listen ends', (it) => {
     assert.equal(code, 3)
     assert.match(stderr, /^osp: waiting for .*\nosp: gave up on .*: nothing listens there.*\n$/u)
     const json = await chat.osp('bob', ['listen', '--retry-for', '0', '--json'])
-    assert.equal(published(json.stdout, listenEvents).at(-1)?.code, 'unreachable')
+    assert.equal(published(json.stdout, commandEvents.listen).at(-1)?.code, 'unreachable')
   })
 })

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { keptToken } from 'ospd/node'
-import { loginEvents, logoutEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { daemon, place, readsStdin, run } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
@@ -60,17 +60,17 @@ spec('osp login', (it) => {
   it('prints its events as JSON', async () => {
     await using at = await tokenServer()
     const login = await at.osp(['login', '--json'], { input: 'osp_alices' })
-    assert.deepEqual(published(login.stdout, loginEvents).at(-1), {
+    assert.deepEqual(published(login.stdout, commandEvents.login).at(-1), {
       v: 1,
       event: 'logged-in',
       server: at.its.address,
       user: 'alice',
     })
     const refused = await at.osp(['login', '--json'], { input: 'osp_wrong' })
-    assert.equal(published(refused.stdout, loginEvents).at(-1)?.code, 'unauthorized')
+    assert.equal(published(refused.stdout, commandEvents.login).at(-1)?.code, 'unauthorized')
     for (const removed of [true, false]) {
       const { stdout } = await at.osp(['logout', '--json'])
-      assert.equal(published(stdout, logoutEvents).at(-1)?.removed, removed)
+      assert.equal(published(stdout, commandEvents.logout).at(-1)?.removed, removed)
     }
   })
 

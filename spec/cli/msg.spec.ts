@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Message } from 'ospd'
 import { loopbackOnly, rememberNames } from 'ospd/node'
-import { msgEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { run } from '../support/commands.ts'
 import { type MessagingBench, messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
@@ -38,7 +38,7 @@ spec('osp msg', (it) => {
     assert.deepEqual([code, stdout], [0, 'bob stored\nlunch stored\n'])
     const yet = 'no user lunch has logged in to this server yet; the message waits for that user'
     assert.equal(stderr, `osp: ${yet}; enclose a text of several words in quotes\n`)
-    const sent = published((await chat.osp('alice', ['msg', 'lunch', 'hi', '--json'])).stdout, msgEvents).at(-1)
+    const sent = published((await chat.osp('alice', ['msg', 'lunch', 'hi', '--json'])).stdout, commandEvents.msg).at(-1)
     assert.deepEqual([sent?.recipient, sent?.status], ['lunch', 'unseen'])
   })
 
@@ -84,7 +84,7 @@ spec('osp msg', (it) => {
   it('prints the result as JSON', async () => {
     await using chat = await messagingBench()
     const { stdout } = await chat.osp('alice', ['msg', 'bob', 'carol', 'hi', '--json'])
-    const [online, ...sent] = published(stdout, msgEvents)
+    const [online, ...sent] = published(stdout, commandEvents.msg)
     assert.equal(online?.event, 'online')
     assert.deepEqual(
       sent,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { OspError } from 'ospd'
 import { memory } from 'ospd/memory'
-import { msgEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { feed, readsStdin } from '../support/commands.ts'
 import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
@@ -15,7 +15,10 @@ spec('osp msg that is rejected', (it) => {
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'carol', 'bob', 'two'])
     assert.deepEqual({ code, stdout }, { code: 5, stdout: '' })
     assert.equal(stderr, 'osp: the message was not sent: no space in the mailbox of bob\n')
-    const json = published((await chat.osp('alice', ['msg', 'carol', 'bob', 'two', '--json'])).stdout, msgEvents)
+    const json = published(
+      (await chat.osp('alice', ['msg', 'carol', 'bob', 'two', '--json'])).stdout,
+      commandEvents.msg,
+    )
     const { code: why, retry, recipients, outcome } = json.at(-1) ?? {}
     assert.deepEqual(
       { why, retry, recipients, outcome },
@@ -124,7 +127,7 @@ spec('osp msg without an answer', (it) => {
       begun.child.kill('SIGINT')
       assert.equal((await begun.ended).code, 130)
       if (at === 0) assert.equal(begun.stderr, 'osp: it is unknown whether the message was stored: interrupted\n')
-      else assert.equal(published(begun.stdout, msgEvents).at(-1)?.outcome, 'unknown')
+      else assert.equal(published(begun.stdout, commandEvents.msg).at(-1)?.outcome, 'unknown')
     }
     for (const resolve of appending) resolve()
   })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { listenEvents, sendEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
 import { type TokenServer, tokenServer } from '../support/tokenServer.ts'
@@ -27,7 +27,7 @@ spec('a command for a server that requires a token', (it) => {
     assert.ok((await at.osp(['who', '--quiet'])).stderr.includes(advice(at)))
     const { code, stdout, stderr } = await at.osp(['listen', '--json'])
     assert.deepEqual([code, stderr], [4, advice(at)])
-    const [failed] = published(stdout, listenEvents)
+    const [failed] = published(stdout, commandEvents.listen)
     assert.deepEqual(
       [failed?.event, failed?.code, failed?.text],
       ['failed', 'unauthorized', 'this server wants a token'],
@@ -44,7 +44,7 @@ spec('a command for a server that requires a token', (it) => {
     assert.match(stderr, /^osp: 1 file not sent; run "osp send" to send it when the server accepts your login$/mu)
     const { stdout: list } = await at.osp(['tasks', '--why'])
     assert.match(list, /^1 +waiting .*a\.txt\n +the server rejected osp send: this server wants a token$/mu)
-    const [failed, summary] = published((await at.osp(['send', '--json'])).stdout, sendEvents)
+    const [failed, summary] = published((await at.osp(['send', '--json'])).stdout, commandEvents.send)
     assert.deepEqual(
       [failed?.code, failed?.retry, summary?.failed, summary?.unfinished],
       ['unauthorized', 'later', 0, 1],

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { memory } from 'ospd/memory'
-import { sendEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { type Outcome, type Place, place, run, start, withBytes } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { served } from '../support/served.ts'
@@ -33,7 +33,7 @@ function check(program: string, sums: string, cwd: string): string {
   return stdout
 }
 
-const checked = ({ stdout }: Outcome) => published(stdout, sendEvents)
+const checked = ({ stdout }: Outcome) => published(stdout, commandEvents.send)
 
 spec('osp send', (it) => {
   it(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { serveEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { daemon, events, place, run, start } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
 
@@ -20,7 +20,7 @@ spec('ospd serve', (it) => {
     await running.printed(/\n/u)
     const [{ v, event, ...ready } = {}] = events(running.stdout)
     assert.deepEqual({ v, event }, { v: 1, event: 'ready' })
-    assert.deepEqual(serveEvents.ready.parse(ready), { host: '127.0.0.1', port: ready.port, data: at.path })
+    assert.deepEqual(commandEvents.serve.ready.parse(ready), { host: '127.0.0.1', port: ready.port, data: at.path })
     await running.kill('SIGTERM')
     assert.match(running.stderr, /^\d{4}-\d\d-\d\dT[\d:.]+Z info {2}stopping signal=SIGTERM$/mu)
     assert.equal(events(running.stdout).length, 1)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { existsSync, lstatSync } from 'node:fs'
 import { join } from 'node:path'
 import { serveControl } from 'ospd/node'
-import { type Status, statusEvents } from '../../bin/common/events.ts'
+import { commandEvents, type Status, statusEvent } from '../../bin/common/events.ts'
 import { statusLines } from '../../bin/status/status.ts'
 import { daemon, place, run, start } from '../support/commands.ts'
 import { published } from '../support/published.ts'
@@ -12,9 +12,9 @@ import { spec } from '../support/spec.ts'
 async function statusOf(data: string): Promise<Status> {
   const { code, stdout, stderr } = await run('ospd', ['status', '--data', data, '--json'])
   assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
-  const [{ v: _v, event, ...status } = {}, ...more] = published(stdout, statusEvents)
+  const [{ v: _v, event, ...status } = {}, ...more] = published(stdout, commandEvents.status)
   assert.deepEqual([event, more.length], ['status', 0])
-  return statusEvents.status.parse(status)
+  return statusEvent.parse(status)
 }
 
 /** Asks until the condition holds. */

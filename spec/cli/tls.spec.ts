@@ -4,7 +4,7 @@ import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { fingerprintOf } from 'ospd/node'
-import { serveEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { authority } from '../support/authority.ts'
 import { type Daemon, daemon, events, type Place, place, run, start } from '../support/commands.ts'
 import { selfSigned } from '../support/selfSigned.ts'
@@ -43,7 +43,7 @@ spec('ospd serve --tls auto', (it) => {
     await using second = start('ospd', [...flags, '--json'])
     await second.printed(/\n/u)
     const [{ v: _v, event: _event, ...ready } = {}] = events(second.stdout)
-    assert.equal(serveEvents.ready.parse(ready).fingerprint, fingerprint)
+    assert.equal(commandEvents.serve.ready.parse(ready).fingerprint, fingerprint)
     const modes = ['tls', 'tls/key.pem', 'tls/cert.pem'].map((name) => statSync(join(at.path, name)).mode & 0o777)
     assert.deepEqual(modes, [0o700, 0o600, 0o600])
   })

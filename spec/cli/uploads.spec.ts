@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { uploadsEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { openControl } from '../../bin/serve/control.ts'
 import { defaultLimits, KiB } from '../../lib/limits.ts'
 import { place, run } from '../support/commands.ts'
@@ -50,7 +50,7 @@ spec('ospd uploads', (it) => {
     await using _rig = rig
     await rig.server.close()
     const { stdout } = await uploads(data, '--json')
-    const [{ v: _v, idleMs, ...upload } = { v: 1, idleMs: -1 }] = published(stdout, uploadsEvents)
+    const [{ v: _v, idleMs, ...upload } = { v: 1, idleMs: -1 }] = published(stdout, commandEvents.uploads)
     assert.ok(Number(idleMs) >= 0)
     const disk = { size: 8 * KiB, durable: 4 * KiB, diskBytes: 4 * KiB }
     assert.deepEqual(upload, { event: 'upload', user: 'alice', name: 'a', ...disk, running: false })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { userEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { daemon, type Outcome, place, run, start } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
@@ -54,7 +54,7 @@ spec('ospd user', (it) => {
     const told = async (...line: string[]) => {
       const { code, stdout } = await user(at.path, ...line, '--json')
       assert.equal(code, 0)
-      return published(stdout, userEvents)
+      return published(stdout, commandEvents.user)
     }
     const [added] = await told('add', 'alice')
     const [rotated] = await told('rotate', 'alice')

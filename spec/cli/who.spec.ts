@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
-import { whoEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { daemon, place, run, start } from '../support/commands.ts'
 import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
@@ -33,7 +33,7 @@ spec('osp who', (it) => {
 
   it('prints the list as JSON', async () => {
     await using chat = await chatWith('carol', 'bob')
-    const [online, list, ...more] = published((await chat.osp('alice', ['who', '--json'])).stdout, whoEvents)
+    const [online, list, ...more] = published((await chat.osp('alice', ['who', '--json'])).stdout, commandEvents.who)
     assert.equal(online?.event, 'online')
     const members = list?.members as readonly { user: string; node: number }[]
     assert.deepEqual(
@@ -55,7 +55,7 @@ spec('osp who', (it) => {
     const { code, stdout, stderr } = await chat.osp('alice', ['who', '--retry-for', '0'])
     assert.deepEqual({ code, stdout }, { code: 3, stdout: '' })
     assert.match(stderr, /^osp: gave up on .*: nothing listens there.*\n$/u)
-    const json = published((await chat.osp('alice', ['who', '--retry-for', '0', '--json'])).stdout, whoEvents)
+    const json = published((await chat.osp('alice', ['who', '--retry-for', '0', '--json'])).stdout, commandEvents.who)
     assert.equal(json.at(-1)?.code, 'unreachable')
   })
 })
@@ -96,7 +96,7 @@ spec('osp who --watch', (it) => {
     await watch.printed(/"here"/u)
     await bob.close()
     await watch.printed(/"gone"/u)
-    const changes = published(watch.stdout, whoEvents).slice(2)
+    const changes = published(watch.stdout, commandEvents.who).slice(2)
     assert.deepEqual(
       changes.map(({ event, user }) => `${event} ${user}`),
       ['here bob', 'gone bob'],

@@ -1,19 +1,6 @@
 import assert from 'node:assert/strict'
 import { z } from 'zod'
-import {
-  addEvents,
-  listenEvents,
-  loginEvents,
-  logoutEvents,
-  msgEvents,
-  sendEvents,
-  serveEvents,
-  statusEvents,
-  taskEvents,
-  uploadsEvents,
-  userEvents,
-  whoEvents,
-} from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { spec } from '../support/spec.ts'
 import { section, table } from './sections.ts'
 
@@ -41,29 +28,16 @@ function described(events: Readonly<Record<string, z.ZodType>>): string {
   return `\n${parts.join('')}`
 }
 
-const { task: _, ...addOnly } = addEvents
+const { task: _, ...addOnly } = commandEvents.add
 
-const commands = {
-  'osp send': sendEvents,
-  'osp tasks': taskEvents,
-  'osp add': addOnly,
-  'osp msg': msgEvents,
-  'osp listen': listenEvents,
-  'osp who': whoEvents,
-  'osp login': loginEvents,
-  'osp logout': logoutEvents,
-  'ospd serve': serveEvents,
-  'ospd status': statusEvents,
-  'ospd uploads': uploadsEvents,
-  'ospd user': userEvents,
-}
+const commands = { ...commandEvents, add: addOnly }
 
 spec('docs/json.md', (it) => {
   for (const [command, events] of Object.entries(commands)) {
     it(`describes what ${command} prints`, async () => {
       const printed = described(events)
       assert.ok(!printed.includes('?'), printed)
-      assert.equal(await section('docs/json.md', command.replace(/^\w+ /u, ''), printed), printed)
+      assert.equal(await section('docs/json.md', command, printed), printed)
     })
   }
 })

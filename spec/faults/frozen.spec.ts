@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { sendEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { layoutOf } from '../../lib/adapters/disk/layout.ts'
 import type { Client } from '../../lib/client/client.ts'
 import { KiB } from '../../lib/limits.ts'
@@ -97,7 +97,7 @@ spec('osp send that is frozen for longer than two keep-alive intervals', (it) =>
 
     thaw(sending)
     assert.equal((await sending.ended).code, 0, sending.stderr)
-    const stored = published(sending.stdout, sendEvents).filter(({ event }) => event === 'stored')
+    const stored = published(sending.stdout, commandEvents.send).filter(({ event }) => event === 'stored')
     assert.equal(stored.length, 1)
     const sent = Number(stored[0]?.transferred)
     assert.ok(sent <= bytes.length + 2 * windowBytes, `${sent} bytes were sent of ${bytes.length}`)

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { addEvents } from '../../bin/common/events.ts'
+import { commandEvents } from '../../bin/common/events.ts'
 import { type Daemon, daemon, type Outcome, type Place, place, run, start } from './commands.ts'
 import type { Running } from './processes.ts'
 import { published } from './published.ts'
@@ -48,7 +48,7 @@ async function taskBench(): Promise<TaskBench> {
     start: (...args) => start('osp', args, options),
     run: (...args) => run('osp', args, options),
     runWith: (input, ...args) => run('osp', args, { ...options, input }),
-    tasks: async (...args) => published((await run('osp', [...args, '--json'], options)).stdout, addEvents),
+    tasks: async (...args) => published((await run('osp', [...args, '--json'], options)).stdout, commandEvents.add),
     stored: (name) => readFileSync(join(data, 'files/alice', name), 'latin1'),
     partials,
     partly: (bytes) => turns(() => partials().reduce((sum, name) => sum + bytesOf(name), 0) >= bytes),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Upload } from 'ospd'
-import { type PrintedEvent, sendEvents } from '../../../bin/common/events.ts'
+import { commandEvents, type PrintedEvent } from '../../../bin/common/events.ts'
 import { JsonReporter } from '../../../bin/send/jsonReporter.ts'
 import { Overview } from '../../../bin/send/overview.ts'
 import type { ReportedFile } from '../../../bin/send/reporter.ts'
@@ -44,7 +44,7 @@ spec('osp send --json', (it) => {
       { ...named, state: 'sending', acknowledged: 200, durable: 100, size: 1_000, bytesPerSecond: 200, leftMs: 4_000 },
       { ...named, state: 'verifying', acknowledged: 1_000, durable: 400, size: 1_000, bytesPerSecond: 333, leftMs: 0 },
     ])
-    for (const { event: _, ...fields } of all()) sendEvents.progress.parse(fields)
+    for (const { event: _, ...fields } of all()) commandEvents.send.progress.parse(fields)
   })
 
   it('reports no progress of tasks that are paused, waiting or ended', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { askControl } from 'ospd/node'
-import { statusEvents } from '../../../bin/common/events.ts'
+import { statusEvent } from '../../../bin/common/events.ts'
 import { openControl, type ReportedServer } from '../../../bin/serve/control.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
@@ -31,7 +31,7 @@ const crowded: ReportedServer = {
 async function statusOf(server: ReportedServer) {
   await using at = await place()
   await using _control = await openControl(at.path, server, limits, () => undefined)
-  return statusEvents.status.parse(await askControl(at.path, { ask: 'status' }))
+  return statusEvent.parse(await askControl(at.path, { ask: 'status' }))
 }
 
 spec('the status of a daemon', (it) => {
