@@ -3,55 +3,37 @@ import type { Claim, TransferRecord } from '../../ports/storage.ts'
 import { checkRandomRuns, type Draw } from '../chance.ts'
 import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { contentOf, fileOf, owner, textBytes, uploadRecordsOf, wanted } from './steps.ts'
+import { fileOf, owner, recordsOf, textBytes, textOf, wanted } from './steps.ts'
 
-/** The modelled record of an upload. */
+/** The modelled record of an upload. Its claim is the present one. */
 interface ModelRecord {
+  readonly claim: Claim
   readonly size: number
   readonly session: number
   readonly superseded: readonly number[]
-  readonly checkpoint: number | undefined
-  readonly verified: boolean
-  readonly content: string
+  checkpoint: number | undefined
+  verified: boolean
+  content: string
 }
 
-const noRecord: ModelRecord = {
-  size: 5,
-  session: 1,
-  superseded: [],
-  checkpoint: undefined,
-  verified: false,
-  content: '',
-}
+const emptyRecord = { size: 5, session: 1, superseded: [], checkpoint: undefined, verified: false, content: '' }
 
-/** A simple model of uploads of two names: their records, stored files, completion markers and present claims. */
+/** A simple model of uploads of two names. */
 class ClaimModel {
   readonly records = new Map<string, ModelRecord>()
   /** The sizes of the stored files. */
   readonly stored = new Map<string, number>()
   /** The sizes in the completion markers. */
   readonly completed = new Map<string, number>()
-  readonly present = new Map<string, Claim>()
   /** Every claim since the storage was opened. */
   granted: Claim[] = []
   lastToken = 0
 
-  drop(name: string): void {
-    this.records.delete(name)
-    this.present.delete(name)
-  }
-
   shown(): unknown {
     return [...this.records]
-      .map(([name, { content: _, ...record }]) => ({ name, ...record, token: this.present.get(name)?.token }))
+      .map(([name, { content: _, claim, ...record }]) => ({ name, ...record, token: claim.token }))
       .sort((a, b) => (a.name < b.name ? -1 : 1))
   }
-}
-
-/** A step after which the storage must equal the model. */
-interface Step {
-  readonly text: string
-  run(model: ClaimModel, storage: TestedStorage): Promise<void>
 }
 
 const shownRecord = ({ name, size, owner, superseded, checkpoints, verified, token }: TransferRecord) => ({
@@ -63,6 +45,12 @@ const shownRecord = ({ name, size, owner, superseded, checkpoints, verified, tok
   verified: verified !== undefined,
   token,
 })
+
+/** A step after which the storage must equal the model. */
+interface Step {
+  readonly text: string
+  run(model: ClaimModel, storage: TestedStorage): Promise<void>
+}
 
 type Wish = ReturnType<typeof drawWish>
 
@@ -89,7 +77,8 @@ const claim = (wish: Wish): Step => ({
     if (!fresh && before?.superseded.includes(by)) return assert.rejects(asked, { code: 'superseded' })
     if ((fresh || !same) && model.completed.get(name) === size) {
       assert.deepEqual(await asked, { completed: fileOf({ name, size }) })
-      return model.drop(name)
+      model.records.delete(name)
+      return
     }
     if (!same && onConflict === 'reject' && model.stored.has(name)) {
       return assert.rejects(asked, { code: 'file-exists' })
@@ -97,100 +86,76 @@ const claim = (wish: Wish): Step => ({
     const answer = await asked
     assert.ok('claim' in answer && answer.claim.token > model.lastToken, 'a token is higher than all before')
     model.lastToken = answer.claim.token
-    model.present.set(name, answer.claim)
     model.granted.push(answer.claim)
-    const record = afterClaim(before, wish)
+    const record = afterClaim(before, wish, answer.claim)
     model.records.set(name, record)
-    if (!record.verified) assert.equal(await contentOf(storage, answer.claim), record.content)
+    if (!record.verified) assert.equal(await textOf(storage, answer.claim), record.content)
   },
 })
 
 /** Returns the record after a claim that a storage has granted. */
-function afterClaim(before: ModelRecord | undefined, { size, by, fresh, takeOver }: Wish): ModelRecord {
+function afterClaim(before: ModelRecord | undefined, { size, by, fresh, takeOver }: Wish, claim: Claim): ModelRecord {
   const former = before ? [...before.superseded, ...(takeOver ? [before.session] : [])] : []
   const superseded = [...new Set(former.filter((session) => session !== by))].slice(-8)
-  const kept = before?.size === size && !fresh ? before : noRecord
-  return { ...kept, size, session: by, superseded }
+  const kept = before?.size === size && !fresh ? before : emptyRecord
+  return { ...kept, claim, size, session: by, superseded }
 }
 
-/** Returns a step under a claim, which only the present claim of its name may take. `then` changes the model. */
+/** Returns a step under a claim, which only the present claim of its name may take. It changes the model at its end. */
 const under = (
   text: string,
   choice: number,
-  run: (claim: Claim, storage: TestedStorage, record: ModelRecord) => Promise<void>,
-  then: (model: ClaimModel, name: string, record: ModelRecord) => void,
+  run: (record: ModelRecord, storage: TestedStorage, model: ClaimModel) => Promise<void>,
 ): Step => ({
   text: `${text} under claim ${choice}`,
   async run(model, storage) {
     const claim = model.granted[choice % Math.max(1, model.granted.length)]
     if (!claim) return
     const record = model.records.get(claim.name)
-    if (record && model.present.get(claim.name) === claim) {
-      await run(claim, storage, record)
-      then(model, claim.name, record)
-    } else {
-      await assert.rejects(run(claim, storage, noRecord), { code: 'superseded' })
-    }
+    if (record?.claim === claim) await run(record, storage, model)
+    else await assert.rejects(run({ ...emptyRecord, claim }, storage, model), { code: 'superseded' })
   },
 })
 
-const contentText = (size: number) => 'hello!'.slice(0, size)
-
-async function write(claim: Claim, { files }: TestedStorage, { size, verified }: ModelRecord): Promise<void> {
-  if (verified) return
-  await using file = await files.open(claim)
+async function write(record: ModelRecord, { files }: TestedStorage): Promise<void> {
+  if (record.verified) return
+  const content = 'hello!'.slice(0, record.size)
+  await using file = await files.open(record.claim)
   await file.truncate(0)
-  await file.write(0, [textBytes(contentText(size))])
+  await file.write(0, [textBytes(content)])
   await file.flush()
+  record.content = content
 }
 
-const written = (record: ModelRecord): ModelRecord =>
-  record.verified ? record : { ...record, content: contentText(record.size) }
+async function verify(record: ModelRecord, storage: TestedStorage): Promise<void> {
+  await write(record, storage)
+  await storage.transfers.verified(record.claim, fileOf({ name: record.claim.name, size: record.size }))
+  record.verified = true
+}
 
-async function verify(claim: Claim, storage: TestedStorage, record: ModelRecord): Promise<void> {
-  await write(claim, storage, record)
-  await storage.transfers.verified(claim, fileOf({ name: claim.name, size: record.size }))
+async function complete(record: ModelRecord, storage: TestedStorage, model: ClaimModel): Promise<void> {
+  const { claim, size } = record
+  const { name } = claim
+  await verify(record, storage)
+  await using file = await storage.files.open(claim)
+  assert.equal(await file.publish(name, true), true)
+  await storage.transfers.complete(claim, 1e12)
+  model.records.delete(name)
+  model.stored.set(name, size)
+  model.completed.set(name, size)
 }
 
 const checkpoint = (choice: number, offset: number) =>
-  under(
-    `a checkpoint at ${offset}`,
-    choice,
-    (claim, { transfers }) => transfers.checkpoint(claim, [{ offset, digest: Uint8Array.of(1) }], 1_000_001),
-    (model, name, record) => model.records.set(name, { ...record, checkpoint: offset }),
-  )
-
-const writeOnly = (choice: number) =>
-  under('bytes are written', choice, write, (model, name, record) => model.records.set(name, written(record)))
-
-const fillAndVerify = (choice: number) =>
-  under('all is verified', choice, verify, (model, name, record) =>
-    model.records.set(name, { ...written(record), verified: true }),
-  )
-
-const complete = (choice: number) =>
-  under(
-    'it is completed',
-    choice,
-    async (claim, storage, record) => {
-      await verify(claim, storage, record)
-      await using file = await storage.files.open(claim)
-      assert.equal(await file.publish(claim.name, true), true)
-      await storage.transfers.complete(claim, 1e12)
-    },
-    (model, name, { size }) => {
-      model.drop(name)
-      model.stored.set(name, size)
-      model.completed.set(name, size)
-    },
-  )
+  under(`a checkpoint at ${offset}`, choice, async (record, { transfers }) => {
+    await transfers.checkpoint(record.claim, [{ offset, digest: Uint8Array.of(1) }], 1_000_001)
+    record.checkpoint = offset
+  })
 
 const remove = (name: string): Step => ({
   text: `remove ${name}`,
   async run(model, { transfers, files }) {
-    assert.equal(await transfers.remove(wanted.user, name), model.records.has(name))
+    assert.equal(await transfers.remove(wanted.user, name), model.records.delete(name))
     await files.remove(wanted.user, name)
-    model.drop(name)
   },
 })
 
@@ -217,7 +182,7 @@ const restart: Step = {
   async run(model, storage) {
     await storage.restart()
     model.granted = []
-    model.lastToken = Math.max(0, ...[...model.present.values()].map(({ token }) => token))
+    model.lastToken = Math.max(0, ...[...model.records.values()].map(({ claim }) => claim.token))
   },
 }
 
@@ -230,9 +195,9 @@ function drawSteps(draw: Draw): readonly Step[] {
     claiming,
     claiming,
     () => checkpoint(choice(), draw.from(0, 5)),
-    () => writeOnly(choice()),
-    () => fillAndVerify(choice()),
-    () => complete(choice()),
+    () => under('bytes are written', choice(), write),
+    () => under('all is verified', choice(), verify),
+    () => under('it is completed', choice(), complete),
     () => remove(drawName(draw)),
     () => forget(drawName(draw)),
     () => look(drawName(draw), drawSize(draw)),
@@ -248,7 +213,7 @@ export function claimModelChecks(open: () => Promise<TestedStorage>, seed: numbe
     const model = new ClaimModel()
     for (const { run } of steps) {
       await run(model, storage)
-      assert.deepEqual((await uploadRecordsOf(storage)).map(shownRecord), model.shown())
+      assert.deepEqual((await recordsOf(storage)).map(shownRecord), model.shown())
     }
   }
   return {

@@ -1,43 +1,27 @@
 import assert from 'node:assert/strict'
 import type { NewTransfer } from '../../ports/storage.ts'
 import type { Checks } from '../testCases.ts'
-import type { TestedStorage } from './fixture.ts'
-import {
-  claimed,
-  contentOf,
-  fill,
-  hello,
-  opened,
-  owner,
-  resume,
-  start,
-  takeOver,
-  upload,
-  uploadRecordsOf,
-  wanted,
-} from './steps.ts'
+import type { StorageSuite, TestedStorage } from './fixture.ts'
+import { claimed, hello, opened, owner, recordsOf, resume, start, takeOver, textOf, upload, wanted } from './steps.ts'
 
 const checkpoint = { offset: 3, digest: Uint8Array.of(3) }
 
 /** Rejects unless a claim after an unfinished upload gets a new, empty record. */
 async function beginsAtZero(storage: TestedStorage, want: Partial<NewTransfer>, options = resume): Promise<void> {
-  const first = await claimed(storage)
-  await fill(storage, first.claim)
+  const first = await opened(storage, {}, hello)
   await storage.transfers.checkpoint(first.claim, [checkpoint], 2_000_000)
   const second = await claimed(storage, want, options)
   assert.ok(second.claim.token > first.claim.token)
   assert.deepEqual(second.record.checkpoints, [])
-  assert.equal(await contentOf(storage, second.claim), '')
+  assert.equal(await textOf(storage, second.claim), '')
 }
 
-/** The promises of `TransferStore.claim`. */
-export const claimingChecks: Checks<TestedStorage> = {
+const claimingChecks: Checks<TestedStorage> = {
   'makes a record without checkpoints if there is none': async (storage) => {
     const { claim, record } = await claimed(storage)
-    const { token } = claim
-    const unstarted = { superseded: [], checkpoints: [], updatedAt: resume.at }
-    assert.deepEqual(record, { ...wanted, token, owner: owner(1), ...unstarted })
-    assert.deepEqual(await uploadRecordsOf(storage), [record])
+    const unstarted = { owner: owner(1), superseded: [], checkpoints: [], updatedAt: resume.at }
+    assert.deepEqual(record, { ...wanted, token: claim.token, ...unstarted })
+    assert.deepEqual(await recordsOf(storage), [record])
   },
   'continues the record of the same upload with a higher token and the new owner': async (storage) => {
     const first = await claimed(storage)
@@ -51,8 +35,8 @@ export const claimingChecks: Checks<TestedStorage> = {
   'begins at zero if algorithm differs': (storage) => beginsAtZero(storage, { algorithm: 'md5' }),
   'begins at zero if it is fresh': (storage) => beginsAtZero(storage, {}, start),
   'keeps the bytes of the same upload': async (storage) => {
-    await fill(storage, (await claimed(storage)).claim)
-    assert.equal(await contentOf(storage, (await claimed(storage)).claim), 'hello')
+    await opened(storage, {}, hello)
+    assert.equal(await textOf(storage, (await claimed(storage)).claim), 'hello')
   },
   'gives a higher token to an upload that was removed and starts again': async (storage) => {
     const first = await claimed(storage)
@@ -63,13 +47,12 @@ export const claimingChecks: Checks<TestedStorage> = {
     const all = await Promise.all([1, 2, 3, 4, 5].map((session) => claimed(storage, {}, resume, owner(session))))
     const tokens = all.map(({ claim }) => claim.token)
     assert.equal(new Set(tokens).size, tokens.length)
-    const [record, ...others] = await uploadRecordsOf(storage)
+    const [record, ...others] = await recordsOf(storage)
     assert.deepEqual([record?.token, others], [Math.max(...tokens), []])
   },
 }
 
-/** The promises of `TransferStore.claim` about takeovers. */
-export const takeoverChecks: Checks<TestedStorage> = {
+const takeoverChecks: Checks<TestedStorage> = {
   'refuses the session that lost the upload': async (storage) => {
     await claimed(storage)
     const { record } = await claimed(storage, {}, takeOver, owner(2))
@@ -120,13 +103,12 @@ const pairChecks = (first: string, second: string): Checks<TestedStorage> => ({
   },
 })
 
-/** The promises of `TransferStore.claim` about names that are taken. */
-export const takenNamesChecks: Checks<TestedStorage> = {
+const takenNamesChecks: Checks<TestedStorage> = {
   'is refused if existing names are rejected': async (storage) => {
     await upload(storage)
     await assert.rejects(claimed(storage, { size: 9 }, reject), { code: 'file-exists' })
     await assert.rejects(claimed(storage, { size: 9 }, { ...reject, fresh: true }), { code: 'file-exists' })
-    assert.deepEqual(await uploadRecordsOf(storage), [])
+    assert.deepEqual(await recordsOf(storage), [])
   },
   'continues if it began before the name was taken': async (storage) => {
     const first = await claimed(storage, {}, reject)
@@ -159,3 +141,10 @@ export const takenNamesChecks: Checks<TestedStorage> = {
     await assert.rejects(claimed(storage, { user: '..' }), { code: 'bad-name' })
   },
 }
+
+/** The promises of `TransferStore.claim`. */
+export const claimSuites: readonly StorageSuite[] = [
+  ['claiming an upload in a storage', claimingChecks],
+  ['taking over an upload in a storage', takeoverChecks],
+  ['an upload whose name is taken in a storage', takenNamesChecks],
+]

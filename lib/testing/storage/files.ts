@@ -1,29 +1,15 @@
 import assert from 'node:assert/strict'
 import type { Checks } from '../testCases.ts'
-import type { TestedStorage } from './fixture.ts'
-import {
-  claimed,
-  contentOf,
-  fileOf,
-  fill,
-  hello,
-  opened,
-  owner,
-  resume,
-  start,
-  textBytes,
-  upload,
-  uploadRecordsOf,
-} from './steps.ts'
+import type { StorageSuite, TestedStorage } from './fixture.ts'
+import { claimed, fileOf, fill, hello, opened, owner, recordsOf, resume, textBytes, textOf, upload } from './steps.ts'
 
-/** The promises of the file store about partial files. */
-export const partialFilesChecks: Checks<TestedStorage> = {
+const partialFilesChecks: Checks<TestedStorage> = {
   'is empty at first, and keeps the written bytes over a restart': async (storage) => {
     const { claim } = await claimed(storage)
-    assert.equal(await contentOf(storage, claim), '')
+    assert.equal(await textOf(storage, claim), '')
     await fill(storage, claim)
     await storage.restart()
-    assert.equal(await contentOf(storage, claim), 'hello')
+    assert.equal(await textOf(storage, claim), 'hello')
   },
   'takes parts one after another, including empty ones': async (storage) => {
     const { claim, file } = await opened(storage)
@@ -31,13 +17,13 @@ export const partialFilesChecks: Checks<TestedStorage> = {
     await file.write(3, [])
     await file.write(3, [textBytes('de')])
     assert.equal(file.length, 5)
-    assert.equal(await contentOf(storage, claim), 'abcde')
+    assert.equal(await textOf(storage, claim), 'abcde')
   },
   'takes more parts at once than one system call': async (storage) => {
     const { claim, file } = await opened(storage)
     const parts = Array.from({ length: 3_000 }, (_, index) => textBytes(String(index % 10)))
     await file.write(0, parts)
-    assert.equal(await contentOf(storage, claim), '0123456789'.repeat(300))
+    assert.equal(await textOf(storage, claim), '0123456789'.repeat(300))
   },
   'grows to megabytes and can be read at any offset': async (storage) => {
     const { file } = await opened(storage)
@@ -54,13 +40,13 @@ export const partialFilesChecks: Checks<TestedStorage> = {
     const buffer = textBytes('abc')
     await file.write(0, [buffer])
     buffer.fill(0)
-    assert.equal(await contentOf(storage, claim), 'abc')
+    assert.equal(await textOf(storage, claim), 'abc')
   },
   'can be overwritten': async (storage) => {
     const { claim, file } = await opened(storage, {}, textBytes('abcdef'))
     await file.write(2, [textBytes('XY')])
     assert.equal(file.length, 6)
-    assert.equal(await contentOf(storage, claim), 'abXYef')
+    assert.equal(await textOf(storage, claim), 'abXYef')
   },
   'refuses to leave a gap': async (storage) => {
     const { file } = await opened(storage)
@@ -82,7 +68,7 @@ export const partialFilesChecks: Checks<TestedStorage> = {
     assert.equal(file.length, 2)
     await file.write(2, [textBytes('X')])
     await file.flush()
-    assert.equal(await contentOf(storage, claim), 'abX')
+    assert.equal(await textOf(storage, claim), 'abX')
   },
   'shows no old bytes after a truncation': async (storage) => {
     const { claim, file } = await opened(storage)
@@ -90,7 +76,7 @@ export const partialFilesChecks: Checks<TestedStorage> = {
     await file.truncate(2)
     await file.truncate(4)
     assert.equal(file.length, 2)
-    assert.equal(await contentOf(storage, claim), 'ab')
+    assert.equal(await textOf(storage, claim), 'ab')
   },
   'refuses every change under an older claim': async (storage) => {
     const { claim, file } = await opened(storage, {}, hello)
@@ -101,7 +87,7 @@ export const partialFilesChecks: Checks<TestedStorage> = {
     await assert.rejects(file.truncate(0), superseded)
     await assert.rejects(file.publish('a', true), superseded)
     await assert.rejects(storage.files.open(claim), superseded)
-    assert.equal(await contentOf(storage, second.claim), 'hello')
+    assert.equal(await textOf(storage, second.claim), 'hello')
     assert.equal(await storage.place.read('alice', 'a'), undefined)
   },
   'is not written any more after a later claim is granted': async (storage) => {
@@ -115,19 +101,17 @@ export const partialFilesChecks: Checks<TestedStorage> = {
     await writing
   },
   'is gone after it was removed': async (storage) => {
-    const { claim } = await claimed(storage)
-    await fill(storage, claim)
+    const { claim } = await opened(storage, {}, hello)
     await storage.files.remove('alice', 'a')
     await storage.files.remove('alice', 'a')
-    assert.equal(await contentOf(storage, claim), '')
+    assert.equal(await textOf(storage, claim), '')
   },
   'is removed by a sweep after a restart if its record was removed': async (storage) => {
-    const { claim } = await claimed(storage)
-    await fill(storage, claim)
+    await opened(storage, {}, hello)
     await storage.transfers.remove('alice', 'a')
     await storage.restart()
     await storage.files.sweep(Number.POSITIVE_INFINITY)
-    assert.equal(await contentOf(storage, (await claimed(storage)).claim), '')
+    assert.equal(await textOf(storage, (await claimed(storage)).claim), '')
   },
   'refuses every call after it or its storage is closed': async (storage) => {
     const { files } = storage
@@ -162,8 +146,7 @@ async function repeatsAfterCrash(storage: TestedStorage, replace: boolean): Prom
 /** Rejects unless a lost partial file is noticed. `older` is the content of the stored file, if there is one. */
 async function noticesLoss(storage: TestedStorage, older?: string): Promise<void> {
   if (older !== undefined) await upload(storage, { size: older.length, modifiedAt: 1 }, textBytes(older))
-  const { claim } = await claimed(storage, {}, start)
-  await fill(storage, claim)
+  const { claim } = await opened(storage, {}, hello)
   await storage.transfers.verified(claim, fileOf())
   await storage.files.remove('alice', 'a')
   await storage.restart()
@@ -174,8 +157,7 @@ async function noticesLoss(storage: TestedStorage, older?: string): Promise<void
 
 const loss = 'rejects with a digest mismatch if the partial file is missing and'
 
-/** The promises of `PartialFile.publish`. */
-export const publishingChecks: Checks<TestedStorage> = {
+const publishingChecks: Checks<TestedStorage> = {
   'moves the file into place, in the folders of its name, and keeps it over restarts': async (storage) => {
     await upload(storage, { name: 'x/y/z' })
     assert.equal(await storage.files.stored('alice', 'x/y/z'), true)
@@ -199,7 +181,7 @@ export const publishingChecks: Checks<TestedStorage> = {
     const { claim, file } = await opened(storage, { size: 3 }, textBytes('new'))
     assert.equal(await file.publish('a', false), false)
     assert.deepEqual(await place.read('alice', 'a'), hello)
-    assert.equal(await contentOf(storage, claim), 'new')
+    assert.equal(await textOf(storage, claim), 'new')
     assert.equal(await file.publish('a (1)', false), true)
     assert.deepEqual(await place.read('alice', 'a (1)'), textBytes('new'))
     assert.deepEqual(await place.read('alice', 'a'), hello)
@@ -226,7 +208,7 @@ export const publishingChecks: Checks<TestedStorage> = {
     await assert.rejects(file.publish('x', true), { code: 'name-conflict' })
     await assert.rejects(file.publish('x/y/z', true), { code: 'name-conflict' })
     await assert.rejects(file.publish('../bob/a', true), { code: 'bad-name' })
-    assert.equal(await contentOf(storage, claim), 'hello')
+    assert.equal(await textOf(storage, claim), 'hello')
   },
   'ends the partial file, so that the published one cannot be written': async (storage) => {
     const { file } = await opened(storage, {}, hello)
@@ -252,8 +234,7 @@ async function checkUnfinished(storage: TestedStorage, uploads: number, bytes: n
   if (totals) assert.deepEqual(totals, { uploads, bytes })
 }
 
-/** The promises of `FileStore.used`, and of the other sums for a quota. */
-export const usageChecks: Checks<TestedStorage> = {
+const usageChecks: Checks<TestedStorage> = {
   'are those of all published files, including folders, and of no other user': async (storage) => {
     assert.equal(await storage.files.used('alice'), 0)
     await upload(storage, { name: 'x' })
@@ -298,9 +279,8 @@ export const usageChecks: Checks<TestedStorage> = {
   },
   'are separate from the totals of unfinished uploads, if there are any, which follow each change': async (storage) => {
     await checkUnfinished(storage, 0, 0)
-    const { claim } = await claimed(storage, { size: 9 })
+    const { claim } = await opened(storage, { size: 9 }, new Uint8Array(9))
     await claimed(storage, { user: 'bob' })
-    await fill(storage, claim, new Uint8Array(9))
     await storage.transfers.checkpoint(claim, [{ offset: 4, digest: new Uint8Array() }], 1)
     await storage.transfers.checkpoint(claim, [{ offset: 9, digest: new Uint8Array() }], 1)
     await checkUnfinished(storage, 1, 9)
@@ -325,13 +305,12 @@ export const usageChecks: Checks<TestedStorage> = {
     const { record } = await claimed(storage)
     await claimed(storage, { user: 'alice2' })
     await claimed(storage, { user: 'bob' })
-    assert.deepEqual(await uploadRecordsOf(storage, 'alice'), [record])
-    assert.equal((await uploadRecordsOf(storage)).length, 3)
+    assert.deepEqual(await recordsOf(storage, 'alice'), [record])
+    assert.equal((await recordsOf(storage)).length, 3)
   },
 }
 
-/** The promises of a full storage. */
-export const fullChecks: Checks<TestedStorage> = {
+const fullChecks: Checks<TestedStorage> = {
   'refuses bytes that do not fit, keeps the others, and continues when there is space again': async (storage) => {
     const other = await claimed(storage, { name: 'b' })
     await fill(storage, other.claim, new Uint8Array(1_500_000))
@@ -344,7 +323,7 @@ export const fullChecks: Checks<TestedStorage> = {
     await file.write(5, [new Uint8Array(1_000_000).fill(33)])
     await file.flush()
     assert.equal(file.length, 1_000_005)
-    assert.equal((await contentOf(storage, claim)).slice(0, 7), 'hello!!')
+    assert.equal((await textOf(storage, claim)).slice(0, 7), 'hello!!')
   },
   'has less free space with each message': async (storage) => {
     const before = await storage.files.space()
@@ -357,8 +336,7 @@ export const fullChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of a partial file after a failed flush. */
-export const failedFlushChecks: Checks<TestedStorage> = {
+const failedFlushChecks: Checks<TestedStorage> = {
   'rejects, and keeps the bytes of earlier flushes': async (storage) => {
     const size = 'hello and more'.length
     const { claim, file } = await opened(storage, { size }, hello)
@@ -374,6 +352,15 @@ export const failedFlushChecks: Checks<TestedStorage> = {
     const again = await claimed(storage, { size }, resume)
     const offsets = again.record.checkpoints.map(({ offset }) => offset)
     assert.deepEqual(offsets, [hello.length])
-    assert.equal((await contentOf(storage, again.claim)).slice(0, hello.length), 'hello')
+    assert.equal((await textOf(storage, again.claim)).slice(0, hello.length), 'hello')
   },
 }
+
+/** The promises of `FileStore` and `PartialFile`, and of the other sums for a quota. */
+export const fileSuites: readonly StorageSuite[] = [
+  ['a partial file in a storage', partialFilesChecks],
+  ['a full storage', fullChecks, 'smallLocation'],
+  ['the bytes of a user in a storage', usageChecks],
+  ['a failed flush in a storage', failedFlushChecks, 'failingLocation'],
+  ['publishing in a storage', publishingChecks],
+]

@@ -1,6 +1,7 @@
 import type { MailboxStore } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
+import type { Checks } from '../testCases.ts'
 
 /** The place of a storage, for one test case. */
 export interface StorageLocation extends AsyncDisposable {
@@ -26,6 +27,12 @@ export interface StorageKind {
   /** Returns a place whose flushes can fail; absent if the kind cannot simulate that. */
   readonly failingLocation?: () => Promise<FailingStorageLocation>
 }
+
+/** The kinds of places that `StorageKind` makes. */
+export type StoragePlaceKind = Exclude<keyof StorageKind, 'name'>
+
+/** A subject that contains the word `storage`, its checks, and the kind of place if it is not `location`. */
+export type StorageSuite = readonly [subject: string, Checks<TestedStorage>, StoragePlaceKind?]
 
 /** The open storage of one test case, with its place and its clock. Restarting replaces the three stores. */
 export class TestedStorage implements Storage {

@@ -1,16 +1,13 @@
 import assert from 'node:assert/strict'
 import type { MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
 import { type Checks, upTo } from '../testCases.ts'
-import type { TestedStorage } from './fixture.ts'
+import type { StorageSuite, TestedStorage } from './fixture.ts'
 import { halves, long, message, roomy, seqsOf, waiting } from './mailSteps.ts'
 
 const full = (...recipients: string[]) => ({ code: 'mailbox-full', recipients })
 
-/** The limits of `MailboxStore.append`. */
-export const mailBoundsChecks: Checks<TestedStorage> = {
-  'apply to the messages of one mailbox and name the full ones; a refused message reaches no recipient': async ({
-    mailboxes,
-  }) => {
+const mailBoundsChecks: Checks<TestedStorage> = {
+  'apply to the messages of one mailbox; a refusal names the full ones and stores nothing': async ({ mailboxes }) => {
     const bounds = { ...roomy, messages: 2 }
     for (const number of [1, 2]) await mailboxes.append(message(number), ['bob', 'eve'], bounds)
     const refused = mailboxes.append(message(3), ['carol', 'eve', 'dave', 'bob'], bounds)
@@ -26,17 +23,13 @@ export const mailBoundsChecks: Checks<TestedStorage> = {
     await assert.rejects(mailboxes.append(long(2, 41), ['bob', 'eve'], bounds), full('bob'))
     await mailboxes.append(long(3, 40), ['bob', 'eve'], bounds)
   },
-  'apply to the messages of all mailboxes, counted once for each recipient, and then affect every recipient': async ({
-    mailboxes,
-  }) => {
+  'apply to the messages of all mailboxes, counted for each recipient, and affect them all': async ({ mailboxes }) => {
     const bounds = { ...roomy, allMessages: 3 }
     await mailboxes.append(message(1), ['bob', 'eve'], bounds)
     await assert.rejects(mailboxes.append(message(2), ['carol', 'bob'], bounds), full('carol', 'bob'))
     await mailboxes.append(message(3), ['carol'], bounds)
   },
-  'count messages that are being stored, that were set aside, and that were stored before a restart': async (
-    storage,
-  ) => {
+  'count messages that are being stored, were set aside, or were stored before a restart': async (storage) => {
     const { mailboxes } = storage
     const bounds = { ...roomy, messages: 2, bytes: 100 }
     const first = mailboxes.append(long(1, 50), ['bob'], bounds)
@@ -56,7 +49,7 @@ export const mailBoundsChecks: Checks<TestedStorage> = {
     await Promise.all([mailboxes.remove('bob', [1]), mailboxes.append(message(2), ['bob'], bounds)])
     assert.deepEqual(await waiting(mailboxes, 'bob'), [2])
   },
-  'apply to the ids of one sender and of all, including those being stored; a repetition does not count': async ({
+  'apply to the ids of one sender and of all, also while these are stored; not to repetitions': async ({
     mailboxes,
   }) => {
     const bounds = { ...roomy, senderIds: 2, allIds: 3 }
@@ -85,6 +78,21 @@ export const mailBoundsChecks: Checks<TestedStorage> = {
   },
 }
 
+const firstFlood = { sender: 'alice', to: ['bob'], from: 1, bytes: 9, code: 'mailbox-full' }
+
+/** Appends messages, numbered from `from`, until one is refused with `code`. Resolves with how many were accepted. */
+async function flood(mailboxes: MailboxStore, bounds: MailboxBounds, other: Partial<typeof firstFlood> = {}) {
+  const { sender, to, from, bytes, code } = { ...firstFlood, ...other }
+  for (let number = from; ; number++) {
+    try {
+      await mailboxes.append({ ...long(number, bytes), sender }, to, bounds)
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, code)
+      return number - from
+    }
+  }
+}
+
 /** Appends sixty messages of 60,000 bytes at once. Resolves with the number of them that were stored. */
 async function overfill(mailboxes: MailboxStore, bounds: MailboxBounds): Promise<number> {
   const appends = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], bounds))
@@ -94,8 +102,7 @@ async function overfill(mailboxes: MailboxStore, bounds: MailboxBounds): Promise
   return outcomes.length - refusals.length
 }
 
-/** The limits of `MailboxStore.append` by the free space of the disk. */
-export const mailSpaceChecks: Checks<TestedStorage> = {
+const mailSpaceChecks: Checks<TestedStorage> = {
   'leave the reserve free, so that messages can still be removed': async (storage) => {
     const { mailboxes } = storage
     const stored = await overfill(mailboxes, { ...roomy, reserveBytes: 1_000_000 })
@@ -117,60 +124,30 @@ export const mailSpaceChecks: Checks<TestedStorage> = {
     await mailboxes.append({ ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
   },
   'refuse messages that do not fit, keep the others, and accept more when there is space again': async (storage) => {
-    const stored: number[] = []
-    const fillUp = async () => {
-      for (let number = 1; ; number++) {
-        await storage.mailboxes.append(long(number, 50_000), ['bob'], roomy)
-        stored.push(number)
-      }
-    }
-    await assert.rejects(fillUp(), { code: 'disk-full' })
+    const stored = upTo(await flood(storage.mailboxes, roomy, { bytes: 50_000, code: 'disk-full' }))
     assert.deepEqual(await waiting(storage.mailboxes, 'bob'), stored)
     await storage.restart()
     assert.deepEqual(await waiting(storage.mailboxes, 'bob'), stored)
   },
 }
 
-interface Flood {
-  readonly sender?: string
-  readonly to?: readonly string[]
-  /** The number of the first message. */
-  readonly from?: number
-  /** The expected refusal. */
-  readonly code?: string
-}
-
-/** Appends messages of a sender until one is refused. Resolves with how many were accepted. */
-async function flood(
-  mailboxes: MailboxStore,
-  bounds: MailboxBounds,
-  { sender = 'alice', to = ['bob'], from = 1, code = 'mailbox-full' }: Flood = {},
-): Promise<number> {
-  for (let number = from; ; number++) {
-    try {
-      await mailboxes.append(message(number, { sender }), to, bounds)
-    } catch (error) {
-      assert.equal((error as { code?: string }).code, code)
-      return number - from
-    }
-  }
+/** The refusal of a message of alice with which her share of mailboxes would be exceeded. */
+const overShare = (...boxes: readonly string[]) => {
+  const text =
+    'the waiting messages of alice .* the share of one sender; try again after .*: no space in the mailbox of'
+  return { ...full(...boxes), message: new RegExp(`^${text} ${boxes.slice(0, 2).join(', ')}`, 'u') }
 }
 
 /** The number of messages out of a hundred that each of four users can store, one after another. */
 const shares = { ann: 50, ben: 25, cem: 12, dan: 6 }
 
-/** The share of one sender in the limits of `MailboxStore.append`. */
-export const mailSharesChecks: Checks<TestedStorage> = {
+const mailSharesChecks: Checks<TestedStorage> = {
   'equals the rest: a sender to many recipients leaves space for others, also after a restart': async (storage) => {
     const bounds = { ...halves, allMessages: 100 }
     const sixteen = upTo(16).map((number) => `user ${number}`)
     const recipients = ['bob', ...sixteen.slice(1)]
     assert.equal(await flood(storage.mailboxes, bounds, { to: sixteen }), 3)
-    await assert.rejects(storage.mailboxes.append(message(4), recipients, bounds), {
-      ...full(...recipients),
-      message:
-        /^the waiting messages of alice .* the share of one sender; try again after .*: no space in the mailbox of bob, user 2, /u,
-    })
+    await assert.rejects(storage.mailboxes.append(message(4), recipients, bounds), overShare(...recipients))
     await storage.mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
     await storage.restart()
     await assert.rejects(storage.mailboxes.append(message(4), sixteen, bounds), { code: 'mailbox-full' })
@@ -186,11 +163,7 @@ export const mailSharesChecks: Checks<TestedStorage> = {
   'applies to the messages and the bytes of one mailbox': async ({ mailboxes }) => {
     const bounds = { ...halves, messages: 10 }
     assert.equal(await flood(mailboxes, bounds), 5)
-    await assert.rejects(mailboxes.append(message(6), ['carol', 'bob'], bounds), {
-      recipients: ['bob'],
-      message:
-        /^the waiting messages of alice .* the share of one sender; try again after .*: no space in the mailbox of bob$/u,
-    })
+    await assert.rejects(mailboxes.append(message(6), ['carol', 'bob'], bounds), overShare('bob'))
     assert.equal(await flood(mailboxes, bounds, { sender: 'eve' }), 2)
     const narrow = { ...halves, bytes: 1_000 }
     await mailboxes.append(long(11, 500), ['dave'], narrow)
@@ -227,3 +200,10 @@ export const mailSharesChecks: Checks<TestedStorage> = {
     await assert.rejects(refused, { message: 'no space in the mailbox of bob' })
   },
 }
+
+/** The limits of `MailboxStore.append`. */
+export const mailBoundSuites: readonly StorageSuite[] = [
+  ['the limits of mailboxes in a storage', mailBoundsChecks],
+  ['the share of one sender in the mailboxes of a storage', mailSharesChecks],
+  ['mailboxes in a storage without free space', mailSpaceChecks, 'smallLocation'],
+]

@@ -60,7 +60,7 @@ export function burstOf(calls: readonly Call[]): readonly Call[] {
   return calls.slice(0, calls.findIndex(({ does }) => does === 'expire') + 1 || calls.length)
 }
 
-/** A simple model of a mailbox store. */
+/** A simple model of a mailbox store. Lists are replaced and never changed, so that copies are independent. */
 export class MailModel {
   /** Rises with every call. */
   time = 0
@@ -68,18 +68,13 @@ export class MailModel {
   /** The highest seq that was assigned, possibly to a message that was not stored. */
   givenSeq = 0
   /** The latest time that the store was given and keeps. */
-  #lastTime = 0
-  #entries: readonly Entry[] = []
-  #ids = new Map<string, { readonly body: string; readonly storedAt: number }>()
+  lastTime = 0
+  entries: readonly Entry[] = []
+  ids: readonly { readonly sender: string; readonly id: string; readonly body: string; readonly storedAt: number }[] =
+    []
 
-  /** Returns an independent copy of the model. */
   copy(): MailModel {
-    const { time, lastSeq, givenSeq } = this
-    const copy = Object.assign(new MailModel(), { time, lastSeq, givenSeq })
-    copy.#lastTime = this.#lastTime
-    copy.#entries = this.#entries
-    copy.#ids = new Map(this.#ids)
-    return copy
+    return Object.assign(new MailModel(), this)
   }
 
   /** Makes a call of the store and of the model, and returns the expected result. */
@@ -99,19 +94,19 @@ export class MailModel {
     const { does, user } = call
     const seqs = call.picks.map((pick) => this.givenSeq - pick)
     const isMeant = (entry: Entry) => entry.user === user && seqs.includes(entry.seq)
-    this.#entries =
+    this.entries =
       does === 'remove'
-        ? this.#entries.filter((entry) => !isMeant(entry))
-        : this.#entries.map((entry) => (isMeant(entry) ? { ...entry, aside: true } : entry))
+        ? this.entries.filter((entry) => !isMeant(entry))
+        : this.entries.map((entry) => (isMeant(entry) ? { ...entry, aside: true } : entry))
     return { done: store[does](user, seqs), expected: undefined }
   }
 
   /** Returns the content that the store must show. */
   shown(): unknown {
-    const boxes = users.map((user) => this.#entries.filter((entry) => entry.user === user))
+    const boxes = users.map((user) => this.entries.filter((entry) => entry.user === user))
     const levels = boxes.map((box, at) => ({ user: users[at], messages: box.length, bytes: sumOf(box, bytesOf) }))
     return {
-      time: this.#lastTime,
+      time: this.lastTime,
       lastSeq: this.lastSeq,
       levels: levels.filter(({ messages }) => messages > 0),
       boxes: boxes.map((box) =>
@@ -121,44 +116,44 @@ export class MailModel {
   }
 
   #append(message: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
-    const key = `${message.sender} ${message.id}`
-    const body = `${to} ${message.content}`
-    const former = this.#ids.get(key)
+    const { sender, storedAt } = message
+    const [id, body] = [`${message.id}`, `${to} ${message.content}`]
+    const former = this.ids.find((each) => each.sender === sender && each.id === id)
     if (former) return former.body === body ? undefined : 'id-reused'
     const refused = this.#refusal(message, to, bounds)
     if (refused) return refused
     const seq = ++this.givenSeq
     this.lastSeq = seq
-    this.#lastTime = message.storedAt
-    this.#ids.set(key, { body, storedAt: message.storedAt })
-    this.#entries = [...this.#entries, ...to.map((user) => ({ user, seq, message, aside: false }))]
+    this.lastTime = storedAt
+    this.ids = [...this.ids, { sender, id, body, storedAt }]
+    this.entries = [...this.entries, ...to.map((user) => ({ user, seq, message, aside: false }))]
     return undefined
   }
 
   #refusal({ sender, content }: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
-    const ownIds = [...this.#ids.keys()].filter((key) => key.startsWith(`${sender} `)).length
+    const ownIds = this.ids.filter((id) => id.sender === sender).length
     const fits = (most: number, held: number, own: number, more: number) => {
       const free = most - held - more
       return free >= 0 && (own === 0 || (own + more) * (100 - bounds.sharePercent) <= free * bounds.sharePercent)
     }
-    if (ownIds >= bounds.senderIds || !fits(bounds.allIds, this.#ids.size, ownIds, 1)) return 'rate-limited'
+    if (ownIds >= bounds.senderIds || !fits(bounds.allIds, this.ids.length, ownIds, 1)) return 'rate-limited'
     const fitsAmong = (entries: readonly Entry[], most: number, more: number, sizeOf: (entry: Entry) => number) => {
       const own = entries.filter(({ message }) => message.sender === sender)
       return fits(most, sumOf(entries, sizeOf), sumOf(own, sizeOf), more)
     }
     const fitsIn = (user: string) => {
-      const box = this.#entries.filter((entry) => entry.user === user)
+      const box = this.entries.filter((entry) => entry.user === user)
       return fitsAmong(box, bounds.messages, 1, one) && fitsAmong(box, bounds.bytes, content.length, bytesOf)
     }
-    const fit = fitsAmong(this.#entries, bounds.allMessages, to.length, one) && to.every(fitsIn)
+    const fit = fitsAmong(this.entries, bounds.allMessages, to.length, one) && to.every(fitsIn)
     return fit ? undefined : 'mailbox-full'
   }
 
   #expire(messagesBefore: number, idsBefore: number): unknown {
-    this.#lastTime = this.time
-    for (const [key, { storedAt }] of this.#ids) if (storedAt < idsBefore) this.#ids.delete(key)
-    const expired = this.#entries.filter(({ message }) => message.storedAt < messagesBefore)
-    this.#entries = this.#entries.filter((entry) => !expired.includes(entry))
+    this.lastTime = this.time
+    this.ids = this.ids.filter(({ storedAt }) => storedAt >= idsBefore)
+    const expired = this.entries.filter(({ message }) => message.storedAt < messagesBefore)
+    this.entries = this.entries.filter((entry) => !expired.includes(entry))
     const counts = users.map((user) => ({ user, messages: expired.filter((entry) => entry.user === user).length }))
     return counts.filter(({ messages }) => messages > 0)
   }

@@ -32,8 +32,7 @@ export async function post(mailboxes: MailboxStore, numbers: readonly number[], 
 }
 
 /** Returns all messages of a mailbox. */
-export const all = (mailboxes: MailboxStore, user: string): Promise<readonly StoredMessage[]> =>
-  mailboxes.read(user, 0, 1_000_000, 1_000_000_000)
+export const all = (mailboxes: MailboxStore, user: string) => mailboxes.read(user, 0, 1_000_000, 1_000_000_000)
 
 /** Returns the numbers of messages that `message` made. */
 export const messageNumbersOf = (messages: readonly StoredMessage[]): number[] =>

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { type Checks, upTo } from '../testCases.ts'
-import type { TestedStorage } from './fixture.ts'
+import type { StorageSuite, TestedStorage } from './fixture.ts'
 import { all, long, message, messageNumbersOf, post, roomy, seqsOf, waiting } from './mailSteps.ts'
 
-/** The promises of `MailboxStore.append`, except its limits. */
-export const appendingChecks: Checks<TestedStorage> = {
+const appendingChecks: Checks<TestedStorage> = {
   'is returned as it was appended, now and after a restart': async (storage) => {
     const given = message(1, { content: Uint8Array.of(0, 255, 10), sender: 'élise', sentAt: 1.7e12 + 1 })
     await storage.mailboxes.append(given, ['bob'], roomy)
@@ -64,8 +63,7 @@ export const appendingChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of `MailboxStore.append` about an id that was used before. */
-export const repetitionChecks: Checks<TestedStorage> = {
+const repetitionChecks: Checks<TestedStorage> = {
   'stores nothing while the first is being stored, later, and after a restart': async (storage) => {
     const { mailboxes } = storage
     const users = ['bob', 'eve']
@@ -112,8 +110,7 @@ export const repetitionChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of `MailboxStore.read`. */
-export const readingChecks: Checks<TestedStorage> = {
+const readingChecks: Checks<TestedStorage> = {
   'returns pages of limited messages and bytes, but at least one message': async ({ mailboxes }) => {
     for (const number of upTo(6)) await mailboxes.append(long(number, number * 100), ['bob'], roomy)
     const page = async (after: number, most: number, bytes: number) =>
@@ -141,8 +138,7 @@ export const readingChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of `MailboxStore.remove`. */
-export const removingChecks: Checks<TestedStorage> = {
+const removingChecks: Checks<TestedStorage> = {
   'is gone from that mailbox only, now and after a restart': async (storage) => {
     await post(storage.mailboxes, upTo(4), ['bob', 'eve'])
     await storage.mailboxes.remove('bob', [3, 1, 99, 3])
@@ -162,8 +158,7 @@ export const removingChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of `MailboxStore.setAside`. */
-export const settingAsideChecks: Checks<TestedStorage> = {
+const settingAsideChecks: Checks<TestedStorage> = {
   'is not returned, and stays until it expires or is removed': async (storage) => {
     await post(storage.mailboxes, upTo(4), ['bob', 'eve'])
     await storage.mailboxes.setAside('bob', [2, 3, 99])
@@ -182,8 +177,7 @@ export const settingAsideChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of `MailboxStore.expire` and `lastTime`. */
-export const timeChecks: Checks<TestedStorage> = {
+const timeChecks: Checks<TestedStorage> = {
   'expires messages by their age and ids by theirs, for good': async (storage) => {
     const first = storage.mailboxes
     await post(first, upTo(5))
@@ -210,8 +204,7 @@ export const timeChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of `MailboxStore.lastSeq`. */
-export const seqsChecks: Checks<TestedStorage> = {
+const seqsChecks: Checks<TestedStorage> = {
   'keep rising after every message was removed and its space was reused': async (storage) => {
     assert.equal(await storage.mailboxes.lastSeq(), 0)
     for (let round = 0; round < 20; round++) {
@@ -230,8 +223,7 @@ export const seqsChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of mailboxes after a failed flush. */
-export const failedMailFlushChecks: Checks<TestedStorage> = {
+const failedMailFlushChecks: Checks<TestedStorage> = {
   'acknowledges nothing, shows nothing, and keeps all durable messages': async (storage) => {
     const { mailboxes } = storage
     const users = ['bob', 'eve']
@@ -267,3 +259,15 @@ export const failedMailFlushChecks: Checks<TestedStorage> = {
     assert.deepEqual((await waiting(again, 'eve')).slice(-2), [3, 4])
   },
 }
+
+/** The promises of `MailboxStore`, except the limits of `append`. */
+export const mailboxSuites: readonly StorageSuite[] = [
+  ['a message that is appended to the mailboxes of a storage', appendingChecks],
+  ['the repetition of a message to a storage', repetitionChecks],
+  ['reading a mailbox of a storage', readingChecks],
+  ['a message that is removed from a mailbox of a storage', removingChecks],
+  ['a message that is set aside in a storage', settingAsideChecks],
+  ['time in a storage', timeChecks],
+  ['seqs in a storage', seqsChecks],
+  ['a failed flush of messages in a storage', failedMailFlushChecks, 'failingLocation'],
+]

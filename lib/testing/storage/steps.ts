@@ -4,28 +4,23 @@ import type {
   ClaimOptions,
   NewTransfer,
   Owner,
-  PartialFile,
   Storage,
   StoredFile,
   TransferRecord,
 } from '../../ports/storage.ts'
 
 /** Returns the UTF-8 bytes of a text. */
-export function textBytes(text: string): Uint8Array {
-  return new TextEncoder().encode(text)
-}
+export const textBytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 
 /** An upload of alice's; its content is `hello`. */
 export const wanted: NewTransfer = { user: 'alice', name: 'a', size: 5, modifiedAt: 1_000, algorithm: 'sha256' }
 export const hello = textBytes('hello')
 const helloDigest = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
 
-/** An owner by the number of its session. */
-export const owner = (session: number): Owner => ({
-  node: session,
-  instance: 1,
-  session: session.toString(16).padStart(32, '0'),
-})
+/** Returns an owner by the number of its session. */
+export function owner(session: number): Owner {
+  return { node: session, instance: 1, session: session.toString(16).padStart(32, '0') }
+}
 
 /** CONTINUE of an upload that no link holds. */
 export const resume: ClaimOptions = { fresh: false, takeOver: false, onConflict: 'replace', at: 1_000_000 }
@@ -35,19 +30,14 @@ export const start: ClaimOptions = { ...resume, fresh: true }
 export const takeOver: ClaimOptions = { ...resume, takeOver: true }
 
 /** Claims an upload that must not be completed. */
-export async function claimed(
-  storage: Storage,
-  want: Partial<NewTransfer> = {},
-  options: ClaimOptions = resume,
-  by: Owner = owner(1),
-): Promise<{ claim: Claim; record: TransferRecord }> {
+export async function claimed(storage: Storage, want: Partial<NewTransfer> = {}, options = resume, by = owner(1)) {
   const answer = await storage.transfers.claim({ ...wanted, ...want }, by, options)
   assert.ok('claim' in answer, 'the upload is completed already')
   return answer
 }
 
 /** Returns the stored file of an upload. */
-export const fileOf = (want: Partial<NewTransfer> = {}, storedName?: string): StoredFile => {
+export function fileOf(want: Partial<NewTransfer> = {}, storedName?: string): StoredFile {
   const { user, name, size, algorithm } = { ...wanted, ...want }
   return { user, name, storedName: storedName ?? name, replaced: false, size, algorithm, digest: helloDigest }
 }
@@ -60,23 +50,14 @@ export async function fill(storage: Storage, claim: Claim, content = hello): Pro
 }
 
 /** Claims an upload and opens its partial file, which stays open until the storage is closed. Writes `content`, if any. */
-export async function opened(
-  storage: Storage,
-  want: Partial<NewTransfer> = {},
-  content?: Uint8Array,
-): Promise<{ claim: Claim; file: PartialFile }> {
+export async function opened(storage: Storage, want: Partial<NewTransfer> = {}, content?: Uint8Array) {
   const { claim } = await claimed(storage, want)
   if (content) await fill(storage, claim, content)
   return { claim, file: await storage.files.open(claim) }
 }
 
 /** Runs an upload to its completion marker. */
-export async function upload(
-  storage: Storage,
-  want: Partial<NewTransfer> = {},
-  content = hello,
-  keepNoteMs = 60_000,
-): Promise<StoredFile> {
+export async function upload(storage: Storage, want: Partial<NewTransfer> = {}, content = hello, keepNoteMs = 60_000) {
   const { claim } = await claimed(storage, want, start)
   const stored = fileOf(want)
   await fill(storage, claim, content)
@@ -88,14 +69,14 @@ export async function upload(
 }
 
 /** Returns all records, or those of one user, in the order of their names. */
-export async function uploadRecordsOf(storage: Storage, user?: string): Promise<TransferRecord[]> {
+export async function recordsOf({ transfers }: Storage, user?: string): Promise<TransferRecord[]> {
   const records: TransferRecord[] = []
-  for await (const record of storage.transfers.records(user)) records.push(record)
+  for await (const record of transfers.records(user)) records.push(record)
   return records.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** Returns the content of a partial file. */
-export async function contentOf(storage: Storage, claim: Claim): Promise<string> {
+/** Returns the content of a partial file as text. */
+export async function textOf(storage: Storage, claim: Claim): Promise<string> {
   await using file = await storage.files.open(claim)
   const bytes = new Uint8Array(file.length)
   assert.equal(await file.read(bytes, 0), file.length)

@@ -1,51 +1,36 @@
 import assert from 'node:assert/strict'
 import type { Checkpoint } from '../../ports/storage.ts'
 import type { Checks } from '../testCases.ts'
-import type { TestedStorage } from './fixture.ts'
-import {
-  claimed,
-  contentOf,
-  fileOf,
-  fill,
-  hello,
-  opened,
-  owner,
-  resume,
-  textBytes,
-  upload,
-  uploadRecordsOf,
-  wanted,
-} from './steps.ts'
+import type { StorageSuite, TestedStorage } from './fixture.ts'
+import { claimed, fileOf, hello, opened, owner, recordsOf, resume, textBytes, textOf, upload, wanted } from './steps.ts'
 
 const at = (offset: number): Checkpoint => ({ offset, digest: Uint8Array.of(1, 2, offset) })
 
-/** The promises of the transfer store about records. */
-export const recordsChecks: Checks<TestedStorage> = {
+const recordsChecks: Checks<TestedStorage> = {
   'has the checkpoints that were set last, also after a restart': async (storage) => {
-    const { claim } = await claimed(storage)
-    await fill(storage, claim)
+    const { claim } = await opened(storage, {}, hello)
     await storage.transfers.checkpoint(claim, [at(1), at(2)], 2_000_000)
     await storage.transfers.checkpoint(claim, [at(2), at(4)], 2_000_000)
     await storage.restart()
-    const [record] = await uploadRecordsOf(storage)
+    const [record] = await recordsOf(storage)
     assert.deepEqual([record?.checkpoints, record?.token], [[at(2), at(4)], claim.token])
   },
   'is verified after a restart if it was before': async (storage) => {
     const { claim } = await claimed(storage)
     await storage.transfers.verified(claim, fileOf({}, 'a (1)'))
     await storage.restart()
-    assert.deepEqual((await uploadRecordsOf(storage))[0]?.verified, fileOf({}, 'a (1)'))
+    assert.deepEqual((await recordsOf(storage))[0]?.verified, fileOf({}, 'a (1)'))
   },
   'has the time of its last change': async (storage) => {
     const { claim } = await claimed(storage)
     await storage.transfers.checkpoint(claim, [], 2_000_000)
-    assert.equal((await uploadRecordsOf(storage))[0]?.updatedAt, 2_000_000)
+    assert.equal((await recordsOf(storage))[0]?.updatedAt, 2_000_000)
   },
   'can be written with its token after a restart': async (storage) => {
     const { claim } = await claimed(storage)
     await storage.restart()
     await storage.transfers.checkpoint(claim, [at(1)], 2_000_000)
-    assert.deepEqual((await uploadRecordsOf(storage))[0]?.checkpoints, [at(1)])
+    assert.deepEqual((await recordsOf(storage))[0]?.checkpoints, [at(1)])
   },
   'gets a higher token after a restart': async (storage) => {
     const { claim } = await claimed(storage)
@@ -60,7 +45,7 @@ export const recordsChecks: Checks<TestedStorage> = {
     await assert.rejects(transfers.checkpoint(claim, [at(1)], 2_000_000), superseded)
     await assert.rejects(transfers.verified(claim, fileOf()), superseded)
     await assert.rejects(transfers.complete(claim, 1_000), superseded)
-    assert.deepEqual(await uploadRecordsOf(storage), [record])
+    assert.deepEqual(await recordsOf(storage), [record])
   },
   'is gone after it was removed, and only the first removal returns true': async (storage) => {
     const { claim } = await claimed(storage)
@@ -68,7 +53,7 @@ export const recordsChecks: Checks<TestedStorage> = {
     assert.equal(await storage.transfers.remove('alice', 'a'), false)
     await assert.rejects(storage.transfers.checkpoint(claim, [], 2_000_000), { code: 'superseded' })
     await storage.restart()
-    assert.deepEqual(await uploadRecordsOf(storage), [])
+    assert.deepEqual(await recordsOf(storage), [])
   },
   'keeps its changes if a claim comes while it is being changed': async (storage) => {
     const { claim } = await claimed(storage)
@@ -79,7 +64,7 @@ export const recordsChecks: Checks<TestedStorage> = {
   'is listed with those of all users': async (storage) => {
     await claimed(storage, { name: 'c' })
     await claimed(storage, { name: 'b', user: 'bob' })
-    const records = await uploadRecordsOf(storage)
+    const records = await recordsOf(storage)
     const names = records.map(({ user, name }) => `${user}/${name}`)
     assert.deepEqual(names, ['bob/b', 'alice/c'])
   },
@@ -94,7 +79,7 @@ export const recordsChecks: Checks<TestedStorage> = {
     assert.equal(await transfers.expire('alice', 'a', resume.at + 1), undefined)
     assert.equal(await transfers.expire('alice', 'c', resume.at + 1), undefined)
     await assert.rejects(transfers.checkpoint(claim, [], resume.at), { code: 'superseded' })
-    const records = await uploadRecordsOf(storage)
+    const records = await recordsOf(storage)
     const names = records.map(({ name }) => name)
     assert.deepEqual(names, ['b', 'c'])
   },
@@ -107,24 +92,23 @@ export const recordsChecks: Checks<TestedStorage> = {
     await assert.rejects(transfers.checkpoint(claim, [], 2_000_000), closed)
     await assert.rejects(transfers.remove('alice', 'a'), closed)
     await assert.rejects(transfers.forget('alice', 'a'), closed)
-    await assert.rejects(uploadRecordsOf(storage), closed)
+    await assert.rejects(recordsOf(storage), closed)
   },
 }
 
-/** The promises of the transfer store about completion markers. */
-export const completionMarkersChecks: Checks<TestedStorage> = {
+const completionMarkersChecks: Checks<TestedStorage> = {
   'answers the same upload, also after a restart, and replaces the record': async (storage) => {
     const stored = await upload(storage)
     await storage.restart()
     assert.deepEqual(await storage.transfers.claim(wanted, owner(2), resume), { completed: stored })
-    assert.deepEqual(await uploadRecordsOf(storage), [])
+    assert.deepEqual(await recordsOf(storage), [])
   },
   'has the name of the stored file, and whether it replaced another one': async (storage) => {
     const first = await opened(storage, {}, hello)
     const stored = { ...fileOf({}, 'b'), replaced: true }
     await storage.transfers.verified(first.claim, stored)
     await storage.restart()
-    assert.deepEqual((await uploadRecordsOf(storage))[0]?.verified, stored)
+    assert.deepEqual((await recordsOf(storage))[0]?.verified, stored)
     const { claim, file } = await opened(storage)
     await file.publish('b', true)
     await storage.transfers.complete(claim, 60_000)
@@ -146,9 +130,7 @@ export const completionMarkersChecks: Checks<TestedStorage> = {
     await storage.transfers.forget('alice', 'a')
     await claimed(storage, {}, fresh)
   },
-  'does not count after the file has changed; it may count again when the bytes are the same again': async (
-    storage,
-  ) => {
+  'does not count after the file has changed, and may count again when the bytes are as before': async (storage) => {
     const stored = await upload(storage)
     const changed = await opened(storage, { name: 'b' }, textBytes('HELLO'))
     await changed.file.publish('a', true)
@@ -209,7 +191,7 @@ export const completionMarkersChecks: Checks<TestedStorage> = {
   'is not made for an upload that is not verified': async (storage) => {
     const { claim } = await opened(storage, {}, hello)
     await assert.rejects(storage.transfers.complete(claim, 1_000), { code: 'internal' })
-    assert.equal(await contentOf(storage, claim), 'hello')
+    assert.equal(await textOf(storage, claim), 'hello')
   },
   'ends its claim': async (storage) => {
     const { claim, file } = await opened(storage, {}, hello)
@@ -221,8 +203,7 @@ export const completionMarkersChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of `TransferStore.completed`. */
-export const completedChecks: Checks<TestedStorage> = {
+const completedChecks: Checks<TestedStorage> = {
   'is found while its completion marker exists, and no other is': async (storage) => {
     const { transfers } = storage
     assert.equal(await transfers.completed(wanted), undefined)
@@ -234,3 +215,10 @@ export const completedChecks: Checks<TestedStorage> = {
     assert.equal(await transfers.completed(wanted), undefined)
   },
 }
+
+/** The promises of `TransferStore`, except `claim`. */
+export const transferSuites: readonly StorageSuite[] = [
+  ['the record of an upload in a storage', recordsChecks],
+  ['the completion marker of an upload in a storage', completionMarkersChecks],
+  ['a completed upload in a storage', completedChecks],
+]

@@ -16,14 +16,8 @@ export interface TransportFactory {
 /** A clock that stands still; its alarms ring when a test case calls `ring`. */
 export class HeldClock implements Clock {
   readonly #alarms = new Set<{ readonly atMs: number; readonly run: () => void }>()
-
-  now(): number {
-    return 0
-  }
-
-  wallTime(): number {
-    return 0
-  }
+  now = () => 0
+  wallTime = () => 0
 
   alarm(atMs: number, run: () => void): Disposable {
     const alarm = { atMs, run }

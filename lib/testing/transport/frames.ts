@@ -90,10 +90,7 @@ export const limitedFrameChecks: Checks<Ends> = {
     assert.deepEqual(nearEvents.seqs, [99])
     assert.deepEqual(nearEvents.ends, [undefined])
   },
-  'is checked against the current maxPayload: a change within a frame event applies to the next frame': async (
-    ends,
-  ) => {
-    const { near, far, farEvents } = ends
+  'is checked against the current maxPayload, which a frame event can change': async ({ near, far, farEvents }) => {
     farEvents.onFrame = () => {
       far.maxPayload = 5_000
     }

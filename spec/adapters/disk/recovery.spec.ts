@@ -5,14 +5,14 @@ import { journalHeaderBytes } from '../../../lib/adapters/disk/journalFormat.ts'
 import type { Claim, Storage } from '../../../lib/ports/storage.ts'
 import {
   claimed,
-  contentOf,
   fileOf,
   fill,
   hello,
+  recordsOf,
   resume,
   start,
+  textOf,
   upload,
-  uploadRecordsOf,
   wanted,
 } from '../../../lib/testing/storage/steps.ts'
 import { ballast } from '../../support/ballast.ts'
@@ -72,7 +72,7 @@ spec('a file whose publication a crash has interrupted', (it) => {
       async (published, data, storage, claim) => {
         assert.equal(published, false)
         assert.equal(await readFile(join(data, 'files', 'alice', 'a'), 'utf8'), 'other')
-        assert.equal(await contentOf(storage, claim), 'hello')
+        assert.equal(await textOf(storage, claim), 'hello')
       },
     ),
   )
@@ -99,7 +99,7 @@ spec('damaged records', (it) => {
       flipped[at] = (flipped[at] ?? 0) ^ 0x20
       await writeFile(rowsIn(directory.path), flipped)
       await using storage = await opened(directory.path)
-      const found = await uploadRecordsOf(storage)
+      const found = await recordsOf(storage)
       const whole = found.filter(({ checkpoints }) => checkpoints.length === 1).map(({ name }) => name)
       const isNoted = (await storage.transfers.completed({ ...wanted, name: 'stored' })) !== undefined
       assert.ok(whole.length + (isNoted ? 1 : 0) >= 3, `${at}: ${whole} and ${isNoted}`)
@@ -111,7 +111,7 @@ spec('damaged records', (it) => {
       assert.deepEqual([orphan?.bytes, orphan?.removed], [5, false])
       const { claim, record } = await claimed(storage, { name: lost })
       assert.deepEqual(record.checkpoints, [{ offset: 5, digest: new Uint8Array() }])
-      assert.equal(await contentOf(storage, claim), 'hello')
+      assert.equal(await textOf(storage, claim), 'hello')
     }
   })
 
@@ -131,7 +131,7 @@ spec('damaged records', (it) => {
     assert.deepEqual(await storage.transfers.damages(), [])
     const { claim, record } = await claimed(storage)
     assert.deepEqual(record.checkpoints, [{ offset: 5, digest: new Uint8Array() }])
-    assert.equal(await contentOf(storage, claim), 'hello')
+    assert.equal(await textOf(storage, claim), 'hello')
   })
 
   it('leave partial files, which are removed when they are old or empty', async () => {
@@ -170,7 +170,7 @@ spec('a partial file whose record is lost', (it) => {
     lost(async (storage) => {
       const { claim, record } = await claimed(storage)
       assert.deepEqual(record.checkpoints, [{ offset: 5, digest: new Uint8Array() }])
-      assert.equal(await contentOf(storage, claim), 'hello')
+      assert.equal(await textOf(storage, claim), 'hello')
     }),
   )
 
@@ -198,7 +198,7 @@ spec('a partial file whose record is lost', (it) => {
       lost(async (storage) => {
         const { claim, record } = await claimed(storage, want, options)
         assert.deepEqual(record.checkpoints, [])
-        assert.equal(await contentOf(storage, claim), '')
+        assert.equal(await textOf(storage, claim), '')
       }),
     )
   }
@@ -256,7 +256,7 @@ spec('records on a full disk', (it) => {
     await before[Symbol.asyncDispose]()
     using _ = ballast(directory.path, 0)
     await using storage = await opened(data)
-    assert.deepEqual(await uploadRecordsOf(storage), [record])
+    assert.deepEqual(await recordsOf(storage), [record])
     assert.ok(await storage.transfers.completed({ ...wanted, name: 'b' }))
   })
 
