@@ -6,7 +6,7 @@ import type { Receipt } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Backoff } from '../../runtime/backoff.ts'
-import { deferred } from '../../runtime/deferred.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { wait } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -15,31 +15,25 @@ import type { Message, MessageHandler, Receiver } from './message.ts'
 import type { Receipts } from './receipts.ts'
 import type { Registered } from './registration.ts'
 
-/** A message that a server delivers, and the requests to answer after it was handled. */
-export interface Incoming {
-  readonly message: Message
-  readonly receipt: Receipt
-  /** Identifies the message within its mailbox. */
-  readonly key: string
-  /** The requests of the present link, the earliest first. A server can deliver a message again if it has received no answer. */
-  readonly requests: Request[]
-}
-
 /** The latest time that a Date can hold. */
 const latestMs = 8.64e15
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
+/** A message that a server delivers; its key identifies it within its mailbox. */
+export type Incoming = ReturnType<typeof incoming>
+
 /** Returns the message of a DELIVER_MSG_REQ. Throws OspError `malformed` if its fields are not valid. */
-function incoming(request: Request, event: WireMessage<'DeliverMsgReq'>): Incoming {
+function incoming(request: Request, event: WireMessage<'DeliverMsgReq'>) {
   const { messageId: id, mailboxSeq: seq, sender: from, sentAt, content, attempt } = event
   if (!isUserName(from)) throw protocolViolation('the sender of a message has an invalid name')
   if (content.length > fixed.messageBytes) throw protocolViolation(`it delivered a message of ${content.length} bytes`)
   if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
   if (attempt === 0) throw protocolViolation('it delivered a message with attempt 0')
-  const receipt = { seq, sender: from, id: hex(id) }
+  const receipt: Receipt = { seq, sender: from, id: hex(id) }
   const text = () => decoder.decode(content)
-  const message = { id, seq, from, sentAt: new Date(sentAt), content, attempt, text }
+  const message: Message = { id, seq, from, sentAt: new Date(sentAt), content, attempt, text }
+  // The unanswered requests of the present link, the earliest first: the server can deliver the message again.
   return { message, receipt, key: receiptKey(receipt), requests: [request] }
 }
 
@@ -82,10 +76,22 @@ export class Inbox {
   /** Hands messages to `handler`. Throws OspError `usage` if there is a receiver already. */
   receive(handler: MessageHandler): ActiveReceiver {
     if (this.#receiver) throw new OspError('usage', 'this client already has a receiver; dispose it first')
-    this.#receiver = new ActiveReceiver(handler, (receiver) => this.#stopped(receiver))
+    const stopping = new AbortController()
+    const ended = deferred<void>()
+    const dispose = async () => {
+      stopping.abort()
+      await this.#running
+      if (this.#receiver === receiver) {
+        this.#receiver = undefined
+        this.#options.changed()
+      }
+      ended.resolve()
+    }
+    const receiver = { handler, stopping, ended, done: ended.promise, [Symbol.asyncDispose]: dispose }
+    this.#receiver = receiver
     this.#options.changed()
     this.#pump()
-    return this.#receiver
+    return receiver
   }
 
   open(link: OnlineLink): void {
@@ -117,12 +123,14 @@ export class Inbox {
   end(error?: OspError): void {
     const receiver = this.#receiver
     this.#receiver = undefined
-    receiver?.end(error)
+    receiver?.stopping.abort(error)
+    if (error) receiver?.ended.reject(error)
+    else receiver?.ended.resolve()
   }
 
   /** Hands over no further message. Resolves when no handler is running. */
   async stop(): Promise<void> {
-    this.#receiver?.stop()
+    this.#receiver?.stopping.abort()
     await this.#running
   }
 
@@ -178,39 +186,36 @@ export class Inbox {
     const receiver = this.#receiver
     const [delivery] = this.#waiting
     const [request] = delivery?.requests ?? []
-    if (!delivery || !request || !receiver || receiver.signal.aborted || !this.#isGranted) return undefined
+    if (!delivery || !request || !receiver || receiver.stopping.signal.aborted || !this.#isGranted) return undefined
     const { arrivals } = this.#link ?? {}
     // An earlier delivery may still be in transit.
     return arrivals && arrivals.complete < request.seq ? undefined : { delivery, receiver }
   }
 
   /** Resolves with whether the message was handled or given up. */
-  async #handOver(delivery: Incoming, { handler, signal }: ActiveReceiver): Promise<boolean> {
+  async #handOver(delivery: Incoming, { handler, stopping: { signal } }: ActiveReceiver): Promise<boolean> {
     const { log, receipts } = this.#options
     const { seq, from } = delivery.message
-    const tried = await this.#repeatedly(signal, clientLimits.handlerTries, async () => {
+    const handle = async () => {
       try {
         await handler(delivery.message)
       } catch (error) {
-        if (!signal.aborted)
-          log({ level: 'warn', event: 'handler-failed', seq, from, text: OspError.from(error).message })
+        const { message: text } = OspError.from(error)
+        if (!signal.aborted) log({ level: 'warn', event: 'handler-failed', seq, from, text })
         throw error
       }
-    })
-    if (tried === 'stopped') return false
-    if (tried !== 'done') {
-      const error = new OspError('internal', tried.message, { cause: tried })
+    }
+    try {
+      if (!(await this.#repeatedly(signal, clientLimits.handlerTries, handle))) return false
+    } catch (cause) {
+      const error = new OspError('internal', OspError.from(cause).message, { cause })
       log({ level: 'error', event: 'message-given-up', seq, from, text: error.message })
       receipts.givenUp.set(delivery.key, error)
-      this.#inHand = undefined
       this.#refuse(delivery, error)
       return true
     }
     const keep = () => this.#logged(delivery, receipts.keep(delivery))
-    const stored = await this.#repeatedly(signal, Number.POSITIVE_INFINITY, keep)
-    if (stored !== 'done') return false
-    // A repetition that arrives from now on is acknowledged by its receipt.
-    this.#inHand = undefined
+    if (!(await this.#repeatedly(signal, Number.POSITIVE_INFINITY, keep))) return false
     this.#acknowledge(delivery)
     return true
   }
@@ -231,82 +236,43 @@ export class Inbox {
     }
   }
 
-  /** Calls `act` up to `tries` times, with longer waits. Resolves with the last error if all fail, or with `stopped` by `signal`. */
-  async #repeatedly(
-    signal: AbortSignal,
-    tries: number,
-    act: () => Promise<void>,
-  ): Promise<'done' | 'stopped' | OspError> {
+  /** Calls `act` up to `tries` times, with longer waits. Resolves with false by `signal`; rejects with the last error. */
+  async #repeatedly(signal: AbortSignal, tries: number, act: () => Promise<void>): Promise<boolean> {
     const { handlerFirstMs: firstMs, handlerMostMs: mostMs } = clientLimits
     const { clock } = this.#options.platform
     const backoff = new Backoff({ clock, firstMs, mostMs })
     for (let tried = 1; ; tried++) {
       try {
         await act()
-        return 'done'
+        return true
       } catch (error) {
-        if (signal.aborted) return 'stopped'
-        if (tried >= tries) return OspError.from(error)
+        if (tried >= tries && !signal.aborted) throw error
       }
       await wait(clock, backoff.next(), signal).catch(() => {})
-      if (signal.aborted) return 'stopped'
+      if (signal.aborted) return false
     }
   }
 
   #acknowledge(delivery: Incoming): void {
-    const { message, requests } = delivery
-    // A request that arrives from now on is a new delivery.
-    if (this.#inHand === delivery) this.#inHand = undefined
-    for (const request of requests.splice(0)) {
-      this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq: message.seq })
-    }
+    const ack = { event: 'DeliverMsgAck', mailboxSeq: delivery.message.seq } as const
+    this.#answer(delivery, (request, peer) => peer.reply(request, ack))
   }
 
   #refuse(delivery: Incoming, error: OspError): void {
-    const { requests } = delivery
-    if (this.#inHand === delivery) this.#inHand = undefined
-    for (const request of requests.splice(0)) this.#link?.peer.refuse(request, error)
+    this.#answer(delivery, (request, peer) => peer.refuse(request, error))
   }
 
-  async #stopped(receiver: ActiveReceiver): Promise<void> {
-    await this.#running
-    if (this.#receiver !== receiver) return
-    this.#receiver = undefined
-    this.#options.changed()
+  #answer(delivery: Incoming, answer: (request: Request, peer: OnlineLink['peer']) => void): void {
+    // A request that arrives from now on is a new delivery.
+    if (this.#inHand === delivery) this.#inHand = undefined
+    for (const request of delivery.requests.splice(0)) if (this.#link) answer(request, this.#link.peer)
   }
 }
 
 /** A receiver of an inbox. */
-export class ActiveReceiver implements Receiver {
+export interface ActiveReceiver extends Receiver {
   readonly handler: MessageHandler
-  readonly #stopped: (receiver: ActiveReceiver) => Promise<void>
-  readonly #stopping = new AbortController()
   /** Aborts when it takes no further message; the reason is an OspError if it cannot continue. */
-  readonly signal: AbortSignal = this.#stopping.signal
-  readonly #done = deferred<void>()
-  readonly done = this.#done.promise
-
-  /** `stopped` resolves when the handler has returned. */
-  constructor(handler: MessageHandler, stopped: (receiver: ActiveReceiver) => Promise<void>) {
-    this.handler = handler
-    this.#stopped = stopped
-  }
-
-  /** Takes no further message. */
-  stop(): void {
-    this.#stopping.abort()
-  }
-
-  /** Ends it, with `error` if it cannot continue. */
-  end(error?: OspError): void {
-    this.#stopping.abort(error)
-    if (error) this.#done.reject(error)
-    else this.#done.resolve()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.stop()
-    await this.#stopped(this)
-    this.end()
-  }
+  readonly stopping: AbortController
+  readonly ended: Deferred<void>
 }

@@ -23,7 +23,8 @@ export function iterateMessages(receive: (handler: MessageHandler) => ActiveRece
     changed.resolve()
     return waiting.handled.promise
   })
-  const { signal, done } = receiver
+  const { stopping, done } = receiver
+  const { signal } = stopping
   const ended = () => changed.resolve()
   done.then(ended, ended)
   onAbort(signal, (reason) => {

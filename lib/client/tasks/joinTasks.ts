@@ -9,51 +9,39 @@ import { isAbsent, RemoteTasks } from './remoteTasks.ts'
 import { answers, type Ended, readAnswer, readFailure } from './requests.ts'
 import type { NewTask } from './taskController.ts'
 
-/** The tasks of another sending program, to which this program adds its files. */
-export interface JoinedTasks extends AsyncDisposable {
-  readonly joined: true
-  /**
-   * Adds a file to the uploads of the other program. The upload that it resolves with reports only its end. It fails with
-   * `closed` if the other program ends before, or this program leaves. Rejects as `Uploads.add` does.
-   */
-  add(source: FileSource, options?: AddOptions): Promise<Upload>
-  /** Leaves. The other program continues the added uploads. Idempotent. */
-  close(): Promise<void>
-}
-
-/** Joins the program that serves the tasks. Rejects as `Control.ask` does if there is none. */
-export async function joinTasks(control: Control): Promise<JoinedTasks> {
-  const joined = new JoiningTasks(control)
-  await joined.open()
-  return joined
-}
-
-/** A task to add, and its id when it is added. */
+/** A task to add, and its id after that. */
 interface Addition {
   readonly task: NewTask
   id: number
 }
 
-class JoiningTasks implements JoinedTasks {
+/** The tasks of another sending program, to which this program adds its files. */
+export class JoinedTasks implements AsyncDisposable {
   readonly joined = true
   readonly #control: Control
   readonly #remote: RemoteTasks
   readonly #leaving = new AbortController()
   readonly #uploads = new Map<number, ClientUpload>()
-  /** The ends of uploads that may be this program's, while it adds files. */
+  /** The ends of unknown uploads, which may be this program's while it adds files. */
   readonly #ends = new Map<number, Ended>()
   readonly #additions = new GroupCommit<Addition>({ commit: (group) => this.#commit(group) })
-  /** The number of calls of `add` that have not settled. */
   #pending = 0
   #subscriber = 0
   #lost: OspError | undefined
 
-  constructor(control: Control) {
+  private constructor(control: Control) {
     this.#control = control
     this.#remote = new RemoteTasks(control)
   }
 
-  async open(): Promise<void> {
+  /** Joins the program that serves the tasks. Rejects as `Control.ask` does if there is none. */
+  static async join(control: Control): Promise<JoinedTasks> {
+    const tasks = new JoinedTasks(control)
+    await tasks.#open()
+    return tasks
+  }
+
+  async #open(): Promise<void> {
     const numbered = deferred<number>()
     const take = (answer: unknown) => {
       const read = readAnswer(answers.await, answer)
@@ -69,6 +57,10 @@ class JoiningTasks implements JoinedTasks {
     this.#subscriber = await numbered.promise
   }
 
+  /**
+   * Adds a file to the uploads of the other program. The upload that it resolves with reports only its end. It fails with
+   * `closed` if the other program ends before, or this program leaves. Rejects as `Uploads.add` does.
+   */
   async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
     this.#pending++
     try {
@@ -78,6 +70,7 @@ class JoiningTasks implements JoinedTasks {
     }
   }
 
+  /** Leaves. The other program continues the added uploads. Idempotent. */
   async close(): Promise<void> {
     this.#leaving.abort()
     this.#lose()
@@ -121,12 +114,8 @@ class JoiningTasks implements JoinedTasks {
 
   #ended(end: Ended): void {
     const upload = this.#uploads.get(end.ended)
-    if (!upload) {
-      if (this.#pending > 0) this.#ends.set(end.ended, end)
-      return
-    }
-    this.#ends.delete(end.ended)
-    if (upload.over) return
+    if (!upload && this.#pending > 0) this.#ends.set(end.ended, end)
+    if (!upload || upload.over) return
     upload.transferred += end.transferred
     if ('file' in end) {
       upload.move('begin')
@@ -142,10 +131,8 @@ class JoiningTasks implements JoinedTasks {
   /** Returns the error for additions after the end. */
   #gone(): OspError {
     if (this.#leaving.signal.aborted) return new OspError('closed')
-    return new OspError(
-      'shutting-down',
-      'the sending program has ended; run the same command again to send the missing files',
-    )
+    const text = 'the sending program has ended; run the same command again to send the missing files'
+    return new OspError('shutting-down', text)
   }
 
   /** Ends the uploads when the connection to the other program has ended. */

@@ -4,7 +4,7 @@ import type { Control } from '../../ports/control.ts'
 import type { Clock } from '../../ports/platform.ts'
 import { wait } from '../../runtime/wait.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
-import { answers, readAnswer, readFailure, requestBounds, type TaskRequest } from './requests.ts'
+import { answers, groupsOf, readAnswer, readFailure, requestBounds, type TaskRequest } from './requests.ts'
 import type { Added, CancelledTask, NewTask, TaskOperations } from './taskController.ts'
 
 /** The time for which a cancellation waits for the server. */
@@ -62,8 +62,8 @@ export class RemoteTasks implements TaskOperations {
   /** `waiter`: the number of this program as a subscriber to their ends. */
   async add(tasks: readonly NewTask[], waiter?: number): Promise<readonly Added[]> {
     const all: Added[] = []
-    for (const group of groupsOf(tasks)) {
-      const request: TaskRequest = { do: 'add', tasks: [...group], ...(waiter !== undefined && { waiter }) }
+    for (const group of groupsOf(tasks, requestBounds.added, requestBounds.addedBytes)) {
+      const request: TaskRequest = { do: 'add', tasks: group, ...(waiter !== undefined && { waiter }) }
       const { added } = await this.#ask(request, answers.add)
       all.push(...added.map((each) => ('id' in each ? each : { failure: readFailure(each) })))
     }
@@ -98,21 +98,4 @@ export class RemoteTasks implements TaskOperations {
 function* partsOf(ids: readonly number[] | undefined): Generator<{ ids?: number[] }> {
   if (!ids) return yield {}
   for (let at = 0; at < ids.length; at += requestBounds.ids) yield { ids: ids.slice(at, at + requestBounds.ids) }
-}
-
-/** Yields groups that fit one request, each of at least one task. */
-function* groupsOf(tasks: readonly NewTask[]): Generator<readonly NewTask[]> {
-  let group: NewTask[] = []
-  let bytes = 0
-  for (const task of tasks) {
-    const more = JSON.stringify(task).length
-    if (group.length > 0 && (group.length >= requestBounds.added || bytes + more > requestBounds.addedBytes)) {
-      yield group
-      group = []
-      bytes = 0
-    }
-    group.push(task)
-    bytes += more
-  }
-  if (group.length > 0) yield group
 }

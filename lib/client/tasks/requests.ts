@@ -99,6 +99,23 @@ export function readAnswer<T>(schema: z.ZodType<T>, value: unknown): T {
   throw new OspError('malformed', 'the sending program belongs to another version of ospd')
 }
 
+/** Yields groups of up to `most` items and up to `mostBytes` of JSON, but of at least one item. */
+export function* groupsOf<T>(items: readonly T[], most: number, mostBytes: number): Generator<T[]> {
+  let group: T[] = []
+  let bytes = 0
+  for (const item of items) {
+    const more = JSON.stringify(item).length
+    if (group.length > 0 && (group.length >= most || bytes + more > mostBytes)) {
+      yield group
+      group = []
+      bytes = 0
+    }
+    group.push(item)
+    bytes += more
+  }
+  if (group.length > 0) yield group
+}
+
 /** Returns an error as JSON. */
 export const failureOf = ({ code, message: text }: OspError) => ({ code, text })
 

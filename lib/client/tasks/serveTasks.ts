@@ -9,23 +9,10 @@ import { unknownTask } from '../uploads/taskRegistry.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import type { Upload } from '../uploads/upload.ts'
 import type { Uploads } from '../uploads/uploadList.ts'
-import { type JoinedTasks, joinTasks } from './joinTasks.ts'
+import { JoinedTasks } from './joinTasks.ts'
 import { remoteOrOwn } from './remoteTasks.ts'
-import { type Ended, failureOf, readRequest, requestBounds, type TaskRequest } from './requests.ts'
+import { type Ended, failureOf, groupsOf, readRequest, requestBounds, type TaskRequest } from './requests.ts'
 import type { CancelledTask, NewTask } from './taskController.ts'
-
-/** The tasks of a client, which other programs control. */
-export interface ServedTasks extends AsyncDisposable {
-  readonly joined: false
-  /** Whether another program has added the upload, and waits for its end to report it. */
-  isAwaited(id: number): boolean
-  /** Takes no further request, so that other programs find no sending program. Returns false while a request is carried out. */
-  end(): boolean
-  /** Resolves when no request is carried out. */
-  idle(): Promise<void>
-  /** Resolves when other programs can have the list of tasks. Close the client first. Idempotent. */
-  close(): Promise<void>
-}
 
 export interface ServedTasksOptions {
   readonly uploads: Uploads
@@ -38,21 +25,9 @@ export interface ServedTasksOptions {
 export function joinOrServe(options: ServedTasksOptions, control: Control): Promise<ServedTasks | JoinedTasks> {
   return remoteOrOwn<ServedTasks | JoinedTasks>(
     options.clock,
-    () => joinTasks(control),
-    () => serveTasks(options, control),
+    () => JoinedTasks.join(control),
+    () => ServedTasks.serve(options, control),
   )
-}
-
-/** Lets other programs control a client's tasks. Rejects with OspError `data-locked` if another program serves them. */
-export async function serveTasks(options: ServedTasksOptions, control: Control): Promise<ServedTasks> {
-  const serving = new ServingTasks(options)
-  try {
-    serving.served = await control.serve((request, reply, signal) => serving.answer(request, reply, signal))
-  } catch (error) {
-    await serving.close()
-    throw error
-  }
-  return serving
 }
 
 /** A program to which this program reports the ends of its uploads. */
@@ -62,23 +37,35 @@ interface Subscriber {
   readonly ids: Set<number>
 }
 
-class ServingTasks implements ServedTasks {
+/** The tasks of a client, which other programs control. */
+export class ServedTasks implements AsyncDisposable {
   readonly joined = false
-  served: Served | undefined
+  #served: Served | undefined
   readonly #options: ServedTasksOptions
   readonly #running = new PendingWork()
   readonly #subscribers = new Map<number, Subscriber>()
   #lastSubscriber = 0
   readonly #reported = new WeakSet<Upload>()
-  readonly #changed = (upload: Upload) => this.#look(upload)
   #ended = false
 
-  constructor(options: ServedTasksOptions) {
+  private constructor(options: ServedTasksOptions) {
     this.#options = options
-    options.uploads.on('change', this.#changed)
+    options.uploads.on('change', this.#report)
   }
 
-  async answer(value: unknown, reply: (answer: unknown) => void, signal: AbortSignal): Promise<void> {
+  /** Lets other programs control a client's tasks. Rejects with OspError `data-locked` if another program serves them. */
+  static async serve(options: ServedTasksOptions, control: Control): Promise<ServedTasks> {
+    const tasks = new ServedTasks(options)
+    try {
+      tasks.#served = await control.serve((request, reply, signal) => tasks.#answer(request, reply, signal))
+    } catch (error) {
+      await tasks.close()
+      throw error
+    }
+    return tasks
+  }
+
+  async #answer(value: unknown, reply: (answer: unknown) => void, signal: AbortSignal): Promise<void> {
     if (this.#ended) throw new OspError('shutting-down', 'the sending program is about to end')
     const request = readRequest(value)
     if (request.do === 'await') {
@@ -95,24 +82,28 @@ class ServingTasks implements ServedTasks {
     if (answer) reply(answer)
   }
 
+  /** Whether another program has added the upload, and waits for its end to report it. */
   isAwaited(id: number): boolean {
     for (const { ids } of this.#subscribers.values()) if (ids.has(id)) return true
     return false
   }
 
+  /** Takes no further request, so that other programs find no sending program. Returns false while a request is carried out. */
   end(): boolean {
     this.#ended = this.#running.isSettled
     return this.#ended
   }
 
+  /** Resolves when no request is carried out. */
   idle(): Promise<void> {
     return this.#running.settled()
   }
 
+  /** Resolves when other programs can have the list of tasks. Close the client first. Idempotent. */
   async close(): Promise<void> {
     this.#ended = true
-    await this.served?.close()
-    this.#options.uploads.off('change', this.#changed)
+    await this.#served?.close()
+    this.#options.uploads.off('change', this.#report)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -165,18 +156,18 @@ class ServingTasks implements ServedTasks {
   }
 
   /** Reports the end of an upload to the other programs. */
-  #look(upload: Upload): void {
+  readonly #report = (upload: Upload): void => {
     const { phase, id } = upload
     if (phase !== 'done' && phase !== 'failed' && phase !== 'cancelled') return
     if (this.#reported.has(upload)) return
     this.#reported.add(upload)
-    const report = (end: { file: SentFile } | { why: ReturnType<typeof failureOf> }) => {
+    const send = (end: { file: SentFile } | { why: ReturnType<typeof failureOf> }) => {
       const ended = { ended: id, transferred: upload.transferred, ...end }
       for (const subscriber of this.#subscribers.values()) subscriber.report(ended)
     }
     upload.done.then(
-      (file) => report({ file }),
-      (error: unknown) => report({ why: failureOf(OspError.from(error)) }),
+      (file) => send({ file }),
+      (error: unknown) => send({ why: failureOf(OspError.from(error)) }),
     )
   }
 }
@@ -184,10 +175,6 @@ class ServingTasks implements ServedTasks {
 /** Returns the tasks after the id `after`, up to the bounds of one answer. */
 function page(all: readonly TaskStatus[], after: number): { tasks: readonly TaskStatus[]; more: boolean } {
   const rest = all.filter(({ id }) => id > after)
-  let bytes = 0
-  const end = rest.findIndex((task, at) => {
-    bytes += JSON.stringify(task).length
-    return at > 0 && (at >= requestBounds.listed || bytes > requestBounds.listedBytes)
-  })
-  return end < 0 ? { tasks: rest, more: false } : { tasks: rest.slice(0, end), more: true }
+  const [tasks = []] = groupsOf(rest, requestBounds.listed, requestBounds.listedBytes)
+  return { tasks, more: tasks.length < rest.length }
 }

@@ -75,7 +75,7 @@ export function taskController({ control, clock, open, client, log = () => {} }:
     const own = async () => {
       await using _ = await control.serve(inUse)
       sending = false
-      const registry = new TaskRegistry(open(), () => clock.wallTime(), log)
+      const registry = new TaskRegistry({ tasks: open() }, clock, log)
       await registry.open()
       return await act(new StoredTasks(registry))
     }

@@ -2,18 +2,17 @@ import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
+import type { Clock } from '../../ports/platform.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 
-/** The store of a client without stored tasks. */
 const noTasks: TaskStore = { load: async () => [], put: async () => {}, remove: async () => {} }
 
 /** The tasks in a client's state, including those that this program has not restored. */
 export class TaskRegistry {
+  readonly #state: Pick<ClientState, 'tasks' | 'discard'>
   readonly #store: TaskStore
-  readonly #wallTime: () => number
+  readonly #clock: Pick<Clock, 'wallTime'>
   readonly #log: Log
-  /** Frees the resources of sources that no task needs any more. */
-  readonly #sources: Pick<ClientState, 'discard'>
   readonly #tasks = new Map<number, StoredTask>()
   /** The unfinished tasks by name. */
   readonly #names = new Map<string, StoredTask>()
@@ -23,16 +22,11 @@ export class TaskRegistry {
   #opening: Promise<void> | undefined
   #lastId = 0
 
-  constructor(
-    store: TaskStore | undefined,
-    wallTime: () => number,
-    log: Log,
-    sources: Pick<ClientState, 'discard'> = {},
-  ) {
-    this.#store = store ?? noTasks
-    this.#wallTime = wallTime
+  constructor(state: Pick<ClientState, 'tasks' | 'discard'>, clock: Pick<Clock, 'wallTime'>, log: Log) {
+    this.#state = state
+    this.#store = state.tasks ?? noTasks
+    this.#clock = clock
     this.#log = log
-    this.#sources = sources
   }
 
   /** Loads the stored tasks, once, and removes those that ended long ago. */
@@ -67,10 +61,8 @@ export class TaskRegistry {
   checkName({ id, name }: StoredTask): void {
     const other = this.#names.get(name)
     if (!other || other.id === id) return
-    throw new OspError(
-      'usage',
-      `task ${other.id} is sending ${JSON.stringify(name)}; task ${id} cannot continue at the same time`,
-    )
+    const sending = `task ${other.id} is sending ${JSON.stringify(name)}`
+    throw new OspError('usage', `${sending}; task ${id} cannot continue at the same time`)
   }
 
   /** Returns the id for a new task. */
@@ -95,11 +87,11 @@ export class TaskRegistry {
     const task = this.#tasks.get(id)
     if (!task) return
     const { endedAt: _, why: __, ...rest } = task
-    const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#wallTime() }) }
+    const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#clock.wallTime() }) }
     this.#set(changed)
     await this.#write(this.#store.put(changed))
     if (hasEnded(change.state)) this.#forgetOldest()
-    if (changed.state === 'done') await this.#sources.discard?.(changed.ref)
+    if (changed.state === 'done') await this.#state.discard?.(changed.ref)
   }
 
   async forget(id: number): Promise<void> {
@@ -107,7 +99,7 @@ export class TaskRegistry {
     if (!task) return
     this.#delete(task)
     await this.#write(this.#store.remove(id))
-    await this.#sources.discard?.(task.ref)
+    await this.#state.discard?.(task.ref)
   }
 
   /** Logs a failure of `work`. A later program repeats it. */
@@ -159,7 +151,7 @@ export class TaskRegistry {
     }
     const ended = tasks.filter(({ state }) => hasEnded(state)).sort((a, b) => endOf(a) - endOf(b))
     for (const task of ended) this.#set(task)
-    const before = this.#wallTime() - clientLimits.endedTaskMs
+    const before = this.#clock.wallTime() - clientLimits.endedTaskMs
     for (const task of ended) if (endOf(task) < before) this.logFailure(this.forget(task.id))
     this.#forgetOldest()
   }

@@ -107,7 +107,7 @@ export class UploadJob {
 
   async #run(signal: AbortSignal): Promise<void> {
     try {
-      this.upload.stored(await this.#stored(signal))
+      this.upload.stored(await this.#stored(signal).finally(() => this.#close()))
     } catch (error) {
       if (!signal.aborted && !this.upload.over) this.upload.move('fail', OspError.from(error))
     }
@@ -115,42 +115,23 @@ export class UploadJob {
 
   /** Resolves when the file is stored, which can happen after `signal` has aborted. Rejects with a final error or after the abort. */
   async #stored(signal: AbortSignal): Promise<SentFile> {
-    try {
-      for (;;) {
-        const file = await this.#try(signal)
-        if (file) return file
-      }
-    } finally {
-      await this.#close()
-    }
-  }
-
-  /** Makes one try. Resolves with `undefined` if another one is due. */
-  async #try(signal: AbortSignal): Promise<SentFile | undefined> {
-    let link: OnlineLink | undefined
-    try {
-      const opened = await this.#open(signal)
-      link = await this.#options.session.online(signal)
-      return await this.#send(link, opened, signal)
-    } catch (error) {
-      const failure = OspError.from(error)
-      if (signal.aborted) throw failure
-      const waitMs = await this.#recover(failure, link)
-      const { phase } = this.upload
-      if (phase === 'sending' || phase === 'verifying') this.upload.move('stall', failure)
-      await this.#wait(waitMs, signal)
-      return undefined
-    }
-  }
-
-  async #wait(ms: number, signal: AbortSignal): Promise<void> {
-    if (ms <= 0) return
-    const { clock } = this.#options.platform
-    this.retryAtMs = clock.now() + ms
-    try {
-      await wait(clock, ms, signal)
-    } finally {
+    const { session, platform } = this.#options
+    for (;;) {
       this.retryAtMs = undefined
+      let link: OnlineLink | undefined
+      try {
+        const opened = await this.#open(signal)
+        link = await session.online(signal)
+        return await this.#send(link, opened, signal)
+      } catch (error) {
+        const failure = OspError.from(error)
+        if (signal.aborted) throw failure
+        const waitMs = await this.#recover(failure, link)
+        const { phase } = this.upload
+        if (phase === 'sending' || phase === 'verifying') this.upload.move('stall', failure)
+        this.retryAtMs = platform.clock.now() + waitMs
+        if (waitMs > 0) await wait(platform.clock, waitMs, signal)
+      }
     }
   }
 
@@ -185,16 +166,10 @@ export class UploadJob {
     const { upload } = this
     if (upload.phase === 'waiting') upload.move('begin')
     const { platform, pace, algorithm } = this.#options
+    const work = { link, clock: platform.clock, pace, upload, source, algorithm, digest, signal }
     const attempt = new UploadAttempt({
-      link,
-      clock: platform.clock,
-      pace,
-      upload,
-      source,
-      algorithm,
-      digest,
+      ...work,
       fresh: this.#fresh,
-      signal,
       granted: () => {
         this.#fresh = false
       },

@@ -94,7 +94,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#options = options
     this.#pace = new Pacer(options.limitRate)
     const { state, platform, log } = options
-    this.#registry = new TaskRegistry(state.tasks, () => platform.clock.wallTime(), log, state)
+    this.#registry = new TaskRegistry(state, platform.clock, log)
   }
 
   [Symbol.iterator](): Iterator<Upload> {

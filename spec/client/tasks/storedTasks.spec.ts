@@ -17,11 +17,7 @@ function memoryTasks(...tasks: readonly StoredTask[]): TaskStore & { readonly ke
 }
 
 async function open(store: TaskStore): Promise<StoredTasks> {
-  const registry = new TaskRegistry(
-    store,
-    () => 1_000,
-    () => {},
-  )
+  const registry = new TaskRegistry({ tasks: store }, { wallTime: () => 1_000 }, () => {})
   await registry.open()
   return new StoredTasks(registry)
 }

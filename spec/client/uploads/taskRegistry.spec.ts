@@ -10,11 +10,7 @@ const now = 1_000_000_000
 const { finishedUploads, failedTasks, endedTaskMs } = clientLimits
 
 const open = async (store: MemoryTasks) => {
-  const tasks = new TaskRegistry(
-    store,
-    () => now,
-    () => {},
-  )
+  const tasks = new TaskRegistry({ tasks: store }, { wallTime: () => now }, () => {})
   await tasks.open()
   return tasks
 }

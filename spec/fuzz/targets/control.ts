@@ -7,7 +7,7 @@ import { serveControl } from '../../../lib/adapters/controlSocket/controlSocket.
 import { readError, replyOf } from '../../../lib/adapters/controlSocket/lines.ts'
 import { RunningClient } from '../../../lib/client/runningClient.ts'
 import { requestBounds } from '../../../lib/client/tasks/requests.ts'
-import { serveTasks } from '../../../lib/client/tasks/serveTasks.ts'
+import { ServedTasks } from '../../../lib/client/tasks/serveTasks.ts'
 import type { Answering, Control } from '../../../lib/ports/control.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { turn } from '../../support/turn.ts'
@@ -113,7 +113,7 @@ async function withTasks(control: Control, work: () => Promise<void>): Promise<v
   const client = new RunningClient({ to: { dial: never, listen: never }, user: 'alice', platform, software: 'fuzz' })
   const reopen = (ref: string) => memorySource(ref, patterned(10))
   const { uploads } = client
-  const served = await serveTasks({ uploads, clock: platform.clock, reopen }, control)
+  const served = await ServedTasks.serve({ uploads, clock: platform.clock, reopen }, control)
   for (const name of ['a', 'b']) (await uploads.add(memorySource(name, patterned(10)))).done.catch(() => {})
   await work()
   await client.close()
