@@ -70,7 +70,6 @@ export function userNamed(name: string, what: string): string {
   }
 }
 
-/** Returns the name of the user of this process, or `undefined` if the system has none. */
 function systemUser(): string | undefined {
   try {
     return userInfo().username

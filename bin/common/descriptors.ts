@@ -66,7 +66,6 @@ export function withinDescriptors(limits: Counted, descriptors: number): Counted
   return lower
 }
 
-/** Interval of the check for free descriptors. */
 const lookMs = 1_000
 
 /**

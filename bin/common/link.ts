@@ -6,17 +6,6 @@ import { addressText } from './settings.ts'
 import type { TokenSource } from './token.ts'
 import { formatTime } from './units.ts'
 
-/** Reports the state of the connection to the user. */
-export interface LinkReporter {
-  /** Called if the first attempt to connect has neither succeeded nor failed for a while. */
-  connecting(): void
-  /** Called if there is no connection. The next attempt starts in `retryMs`. */
-  waiting(error: OspError, retryMs: number): void
-  online(): void
-  /** Called if the server has rejected this client permanently, or `--retry-for` has passed. `advice` says what to do. */
-  gaveUp(error: OspError, advice?: string): void
-}
-
 /** The time without an answer after which the user is informed. */
 const silentMs = 1_500
 
@@ -47,14 +36,16 @@ export function waitingText(server: string, reason: string, retryForMs: number):
   return `waiting for ${server}: ${reason}; gives up after ${formatTime(retryForMs)} (--retry-for)`
 }
 
+/** Reports the state of the connection to the user. */
+export type LinkReporter = Pick<LinkTextReporter, 'connecting' | 'waiting' | 'online' | 'gaveUp'>
+
 /** Prints the state of the connection as lines of text. */
-export class LinkTextReporter implements LinkReporter {
+export class LinkTextReporter {
   readonly say: StatusPrinter
   readonly #values: LinkValues
   readonly #server: string
   /** The kind of the last line about a missing connection. Each kind is printed once, however often the client retries. */
   #waitingSince: 'answer' | 'link' | 'refusal' | undefined
-  /** Whether the server has spoken the protocol. */
   #wasOnline = false
 
   constructor(values: LinkValues, print: StatusPrinter = say) {
@@ -63,11 +54,13 @@ export class LinkTextReporter implements LinkReporter {
     this.say = print
   }
 
+  /** Called if the first attempt to connect has neither succeeded nor failed for a while. */
   connecting(): void {
     this.#hintWaiting('no answer yet')
     this.#waitingSince = 'answer'
   }
 
+  /** Called if there is no connection. The next attempt starts in `retryMs`. */
   waiting(error: OspError, retryMs: number): void {
     // A line has already reported the missing answer.
     if (this.#waitingSince === 'answer' && error.code === 'timed-out') return
@@ -84,6 +77,7 @@ export class LinkTextReporter implements LinkReporter {
     this.#waitingSince = undefined
   }
 
+  /** Called if the server has rejected this client permanently, or `--retry-for` has passed. `advice` says what to do. */
   gaveUp(error: OspError, advice?: string): void {
     this.say(error.code === 'superseded' ? error.message : `gave up on ${this.#server}: ${this.#reason(error)}`, 'red')
     if (advice !== undefined) this.say(advice, 'yellow')

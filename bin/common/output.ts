@@ -1,5 +1,7 @@
 import { writeSync } from 'node:fs'
 import { Socket } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
+import type { Log } from 'ospd'
 import { pathBytes } from 'ospd/node'
 import type { PrintedEvent } from './events.ts'
 import { isClosed } from './input.ts'
@@ -31,7 +33,6 @@ class Output {
     this.#stream.on('error', () => {})
   }
 
-  /** The number of bytes that wait for the reader. */
   get waitingBytes(): number {
     return this.#stream.writableLength
   }
@@ -97,14 +98,11 @@ export const stderr = new ErrorLines(2)
 
 /** Resolves with true when `done` resolves, or with false after `mostMs`. */
 export async function within(mostMs: number, done: Promise<void>): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), mostMs)
-  })
+  const over = new AbortController()
   try {
-    return await Promise.race([done.then(() => true), late])
+    return await Promise.race([done.then(() => true), setTimeout(mostMs, false, { signal: over.signal })])
   } finally {
-    clearTimeout(timer)
+    over.abort()
   }
 }
 
@@ -124,6 +122,16 @@ export function statusPrinter(note: (line: string) => void, styles: Styles): Sta
 /** Prints a sentence on stderr. */
 export const say: StatusPrinter = statusPrinter(errorLine, stylesFor(process.stderr))
 
+/** Returns a log that prints only the first entry of `event`: `what`, and the text of the entry. */
+export function sayOnce(event: string, what: string, colour: 'red' | 'yellow'): Log {
+  let isReported = false
+  return (entry) => {
+    if (entry.event !== event || isReported) return
+    isReported = true
+    say(`${what}: ${entry.text}`, colour)
+  }
+}
+
 /** Writes results to stdout. Stops after the first write that fails. */
 class ResultOutput extends Output {
   #failure: NodeJS.ErrnoException | undefined
@@ -135,12 +143,10 @@ class ResultOutput extends Output {
       resolve(error)
     }
   })
-  /** Whether results are printed as JSON. */
   json = false
   /** Whether the command only lists. Then it is not an error if the reader of a pipe stops reading. */
   onlyLists = false
 
-  /** Whether results are missing. */
   get isIncomplete(): boolean {
     return this.#failure !== undefined
   }
@@ -159,7 +165,6 @@ class ResultOutput extends Output {
     void this.#putResult(pathBytes(`${secrets.hide(line)}\n`))
   }
 
-  /** Writes an event as a JSON object. */
   event(event: PrintedEvent): void {
     this.line(jsonLine(event))
   }

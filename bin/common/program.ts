@@ -133,7 +133,6 @@ async function completions(program: Program, words: readonly string[]): Promise<
   return (await parserOf(program, command).getCompletion([...words])).join('\n')
 }
 
-/** Returns the completion script for the shell. */
 function completionScript(program: Program): Promise<string> {
   const parser = parserOf(program)
   return new Promise((resolve) => void parser.parse(['completion'], {}, (_error, _argv, output) => resolve(output)))
@@ -183,7 +182,6 @@ function report({ name, prefix, commands }: Program, first: string | undefined, 
   return error.code === 'usage' ? exitCodes.usage : exitCodeOf(error)
 }
 
-/** Returns the root cause of an error. */
 const rootOf = (error: unknown): unknown =>
   error instanceof OspError && error.cause !== undefined ? rootOf(error.cause) : error
 

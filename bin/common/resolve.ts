@@ -6,7 +6,6 @@ import { UsageError, unknownName } from './usage.ts'
 
 /** The sources of values besides the defaults. */
 export interface Given {
-  /** The values of the flags. */
   readonly flags: Readonly<Record<string, string | boolean>>
   readonly env: Readonly<Record<string, string | undefined>>
   /** The prefix of the environment variables of the program, such as `OSP`. */

@@ -6,7 +6,6 @@ const tokenForm = /osp_[\w-]{32,}/gu
 /** A shorter secret could be an ordinary word. */
 const leastCharacters = 8
 
-/** Keeps tokens out of the output of a program. */
 class Secrets {
   readonly #known = new Set<string>()
 

@@ -3,7 +3,6 @@ import { parseDuration, parseSize } from './units.ts'
 
 /** A value that can be set with a flag, an environment variable or a configuration file. */
 export interface Setting<T> {
-  /** Parses the given string or JSON value. */
   readonly schema: z.ZodType<T>
   /** Describes the accepted values, as the end of a sentence that begins with "it takes". */
   readonly takes: string
@@ -64,45 +63,36 @@ const onOff: ValueKind<boolean> = {
   takes: 'true or false',
 }
 
+const kind = <T>(placeholder: string, takes: string, schema: z.ZodType<T>): ValueKind<T> => ({
+  placeholder,
+  takes,
+  schema,
+})
+
 /** Does not use `min`, which reads `length` of values of other types and can throw. */
 const filled = z.string().refine((value) => value !== '')
 
-export const text: ValueKind<string> = { schema: filled, takes: 'a text that is not empty', placeholder: 'TEXT' }
+/** Returns the schema of a whole number that matches `form`. */
+const whole = (form: RegExp, most = Number.MAX_SAFE_INTEGER) =>
+  read((text) => (form.test(text) && Number(text) <= most ? Number(text) : undefined))
 
-export const path: ValueKind<string> = { schema: filled, takes: 'a path', placeholder: 'PATH' }
-
-export const pem: ValueKind<string> = { ...path, takes: 'the path of a PEM file', placeholder: 'FILE' }
-
+export const text = kind('TEXT', 'a text that is not empty', filled)
+export const path = kind('PATH', 'a path', filled)
+export const pem = kind('FILE', 'the path of a PEM file', filled)
 export const fingerprint: ValueKind<string> = {
   schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
   takes: 'a fingerprint as printed by ospd at its start: SHA256: and 43 characters',
   placeholder: 'SHA256:…',
   isSecret: true,
 }
-
-export const count: ValueKind<number> = {
-  schema: read((text) => (/^[1-9]\d{0,8}$/u.test(text) ? Number(text) : undefined)),
-  takes: 'a whole number of at least 1',
-  placeholder: 'N',
-}
-
-export const port: ValueKind<number> = {
-  schema: read((text) => (/^\d{1,5}$/u.test(text) && Number(text) < 65_536 ? Number(text) : undefined)),
-  takes: 'a port from 0 to 65535; 0 selects a free port',
-  placeholder: 'PORT',
-}
-
-export const size: ValueKind<number> = {
-  schema: read((text) => parseSize(text) || undefined),
-  takes: 'a size above 0 such as 500k, 10M or 2G',
-  placeholder: 'SIZE',
-}
-
-export const duration: ValueKind<number> = {
-  schema: read(parseDuration),
-  takes: 'a duration such as 500ms, 30s, 5m or 7d',
-  placeholder: 'TIME',
-}
+export const count = kind('N', 'a whole number of at least 1', whole(/^[1-9]\d{0,8}$/u))
+export const port = kind('PORT', 'a port from 0 to 65535; 0 selects a free port', whole(/^\d{1,5}$/u, 65_535))
+export const size = kind(
+  'SIZE',
+  'a size above 0 such as 500k, 10M or 2G',
+  read((text) => parseSize(text) || undefined),
+)
+export const duration = kind('TIME', 'a duration such as 500ms, 30s, 5m or 7d', read(parseDuration))
 
 export function choice<const T extends string>(...choices: readonly [T, ...T[]]): ValueKind<T> {
   return {

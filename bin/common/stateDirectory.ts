@@ -5,17 +5,10 @@ import { hostKeyOf } from 'ospd/node'
 import { type CommonOptions, userOf } from './commonOptions.ts'
 import { checkDirectory } from './files.ts'
 
-/** The environment that determines the state directory. */
-export interface Surroundings {
-  readonly platform: NodeJS.Platform
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly home: string
-}
-
-const here = (): Surroundings => ({ platform: process.platform, env: process.env, home: homedir() })
+const surroundings = () => ({ platform: process.platform, env: process.env, home: homedir() })
 
 /** Returns the default state directory of `osp`. */
-export function platformState({ platform, env, home }: Surroundings = here()): string {
+export function platformState({ platform, env, home } = surroundings()): string {
   if (platform === 'win32') return win32.join(env.LOCALAPPDATA || win32.join(home, 'AppData', 'Local'), 'osp')
   if (platform === 'darwin') return posix.join(home, 'Library', 'Application Support', 'osp')
   // The XDG Base Directory Specification ignores relative paths.
@@ -30,8 +23,7 @@ export const knownServersPath = ({ state }: Pick<StateValues, 'state'>) => `${st
 
 /** Returns the state directory of one user on one server: `STATE/HOST_PORT/USER`. */
 export function stateDirectoryOf({ state, server }: StateValues, user: string): string {
-  const parts = [`${escaped(hostKeyOf(server.host))}_${server.port}`, escaped(user)]
-  return [state ?? platformState(), ...parts].join('/')
+  return `${state ?? platformState()}/${escaped(hostKeyOf(server.host))}_${server.port}/${escaped(user)}`
 }
 
 /** Returns the users with a stored token for this server, or none if the directory cannot be read. */

@@ -124,7 +124,6 @@ export async function assertNotDowngraded(values: CommonOptions): Promise<void> 
   )
 }
 
-/** Returns the command line that logs this user in to this server. */
 function loginLine(values: CommonOptions): string {
   const words = ['osp', 'login', '--server', addressText(values.server), ...(values.tls ? ['--tls'] : [])]
   const flags = { ...values, user: userOf(values) }

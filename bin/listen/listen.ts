@@ -1,9 +1,9 @@
-import { type Client, type ClientState, type LogEntry, type Message, OspError, type Receiver } from 'ospd'
+import { type Client, type ClientState, type Message, OspError, type Receiver } from 'ospd'
 import { stateDirectory } from 'ospd/node'
-import { runWithClient } from '../common/commandContext.ts'
+import { runWithClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
-import { checkStdout, results, say } from '../common/output.ts'
+import { checkStdout, results, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { count, optionalSetting, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
@@ -32,63 +32,33 @@ export const listenCommand = command({
 
 async function run(values: ListenValues): Promise<number> {
   checkStdout('messages')
-  const printer = new MessagePrinter(values.count)
-  const state = printer.stateIn(await openStateDirectory(values))
-  return await runWithClient(values, {
-    state,
-    log: printer.log,
-    run: (client, interrupted) => printer.run(client, interrupted),
-  })
-}
-
-/** Prints messages. Counts the messages that are recorded as printed, which are then acknowledged. */
-class MessagePrinter {
-  readonly #count: number | undefined
-  #receiver: Receiver | undefined
-  #recorded = 0
-  #isFaultReported = false
-
-  constructor(count: number | undefined) {
-    this.#count = count
-  }
-
-  /** Returns the state that records printed messages. */
-  stateIn(directory: string): ClientState {
-    const { receipts } = stateDirectory(directory)
-    return {
-      receipts: {
-        load: () => receipts.load(),
-        put: async (receipt, most) => {
-          await receipts.put(receipt, most)
-          if (++this.#recorded === this.#count) this.#stop()
-        },
+  const styles = stylesFor(process.stdout)
+  const { receipts } = stateDirectory(await openStateDirectory(values))
+  let receiver: Receiver | undefined
+  const stop = () => void receiver?.[Symbol.asyncDispose]()
+  // A message is acknowledged after it is recorded as printed.
+  let recorded = 0
+  const state: ClientState = {
+    receipts: {
+      load: () => receipts.load(),
+      put: async (receipt, most) => {
+        await receipts.put(receipt, most)
+        if (++recorded === values.count) stop()
       },
-    }
+    },
   }
-
-  /** Handles the log of the client. Until a receipt can be stored, the client retries and prints no further messages. */
-  readonly log = ({ event, text }: LogEntry) => {
-    if (event !== 'receipt-not-stored' || this.#isFaultReported) return
-    this.#isFaultReported = true
-    say(`cannot record the printed message; retrying: ${text}`, 'red')
-  }
-
-  /** Resolves when `--count` messages are acknowledged, or when stdout has no reader. */
-  async run(client: Client, interrupted: AbortSignal): Promise<void> {
-    const styles = stylesFor(process.stdout)
-    this.#receiver = client.receive(async (message) => {
+  // Until a receipt can be stored, the client retries and prints no further messages.
+  const log = sayOnce('receipt-not-stored', 'cannot record the printed message; retrying', 'red')
+  const print = async (client: Client, interrupted: AbortSignal) => {
+    receiver = client.receive(async (message) => {
       if (await results.printed(messageEvent(message), messageLine(message, styles))) return
-      this.#stop()
+      stop()
       throw new Error('the message was not printed')
     })
-    await this.#receiver.done
-    if (interrupted.aborted && this.#recorded !== this.#count) throw new OspError('closed', 'interrupted')
+    await receiver.done
+    if (interrupted.aborted && recorded !== values.count) throw new OspError('closed', 'interrupted')
   }
-
-  /** Stops receiving messages. */
-  #stop(): void {
-    void this.#receiver?.[Symbol.asyncDispose]()
-  }
+  return await runWithClient(values, { state, log, run: print })
 }
 
 /** Formats a message as a line: time, sender, text. Marks a message that may have been printed before. */

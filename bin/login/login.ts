@@ -1,7 +1,6 @@
 import { assertTokenAllowed, type Client, OspError } from 'ospd'
 import { keptToken, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
-import { clientTransport, isNewServer, trustFor } from '../common/client.ts'
-import { runWithClient } from '../common/commandContext.ts'
+import { clientTransport, isNewServer, runWithClient, trustFor } from '../common/client.ts'
 import { type CommonOptions, commonOptions, shortRetryFor, userOf } from '../common/commonOptions.ts'
 import { afterDelay, waitingText } from '../common/link.ts'
 import { results, say } from '../common/output.ts'

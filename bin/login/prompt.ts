@@ -9,7 +9,6 @@ const mostCharacters = 4_096
 /** The length of the longest answer, "yes". */
 const shownCharacters = 3
 
-/** Matches the end of a line. */
 const lineEnd = /[\r\n]/u
 
 const { ctrlC, ctrlZ, ctrlD, ctrlU, backspace, delete: del } = controlKeys
@@ -40,38 +39,29 @@ async function unlessInterrupted(read: (stop: AbortController) => Promise<string
 /** Reads a typed line up to Enter. Echoes the beginning if `isShown`; a longer text can be a token that was pasted too early. */
 async function typed(prompt: string, stop: AbortController, isShown = false): Promise<string> {
   const { stdin, stderr } = process
-  const line = new TypedLine()
+  let line = ''
   const ended = new AbortController()
   const end = () => ended.abort()
   stop.signal.addEventListener('abort', end, { once: true })
   stdin.on('end', end)
-  const read = (text: string) => {
-    if (text.includes(ctrlC)) stop.abort()
-    else if (text.includes(ctrlZ)) signalAll('SIGTSTP')
-    else if (line.take(text)) end()
-    else if (isShown && line.text.length <= shownCharacters) stderr.write(text.replace(/[^\w ]/gu, ''))
+  const press = (key: string) => {
+    if (ended.signal.aborted) return
+    if (lineEnd.test(key) || key === ctrlD) end()
+    else if (key === ctrlU) line = ''
+    else if (key === backspace || key === del) line = line.slice(0, -1)
+    else if (line.length < mostCharacters) line += key
   }
-  const keys = readKeys(stdin, read, () => stderr.write(prompt + (isShown ? line.text.slice(0, shownCharacters) : '')))
+  const read = (text: string) => {
+    if (text.includes(ctrlC)) return stop.abort()
+    if (text.includes(ctrlZ)) return signalAll('SIGTSTP')
+    for (const key of text) press(key)
+    if (isShown && !ended.signal.aborted && line.length <= shownCharacters) stderr.write(text.replace(/[^\w ]/gu, ''))
+  }
+  const keys = readKeys(stdin, read, () => stderr.write(prompt + (isShown ? line.slice(0, shownCharacters) : '')))
   await once(ended.signal, 'abort')
   keys[Symbol.dispose]()
   stderr.write('\n')
-  return line.text
-}
-
-/** A line while it is being typed. */
-class TypedLine {
-  text = ''
-
-  /** Returns whether the line is complete. */
-  take(typed: string): boolean {
-    for (const key of typed) {
-      if (lineEnd.test(key) || key === ctrlD) return true
-      if (key === ctrlU) this.text = ''
-      else if (key === backspace || key === del) this.text = this.text.slice(0, -1)
-      else if (this.text.length < mostCharacters) this.text += key
-    }
-    return false
-  }
+  return line
 }
 
 /** Returns the first line of stdin. Reads no more than necessary. */

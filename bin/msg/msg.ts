@@ -1,6 +1,6 @@
 import { type Client, connectionErrors, OspError } from 'ospd'
 import { pathBytes } from 'ospd/node'
-import { type CommandFailure, runWithClient } from '../common/commandContext.ts'
+import { type CommandFailure, runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor, userNamed } from '../common/commonOptions.ts'
 import { readInput } from '../common/input.ts'
 import { results, say } from '../common/output.ts'
@@ -71,7 +71,6 @@ function printFailure(sent: readonly string[], { error, interrupted, gaveUp, was
   say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')
 }
 
-/** The maximum length of a message, in bytes. */
 const mostBytes = 64 * 1024
 
 /**

@@ -9,12 +9,10 @@ import type { Lines } from './textReporter.ts'
 
 const redrawMs = 100
 
-/** Escape codes of a terminal. */
 const clearBelow = '\u001B[J'
 const wrapOn = '\u001B[?7h'
 const wrapOff = '\u001B[?7l'
 
-/** Interval of the progress lines. */
 const lineMs = 5_000
 
 /** Prints lines without showing progress. */
@@ -42,7 +40,6 @@ export class Bars implements Lines {
   #bars: SingleBar[] = []
   #states: BarState[] = []
   #above: (() => void)[] = []
-  /** The widths of the drawn lines, from top to bottom. */
   #drawn: number[] = []
   readonly #timer: NodeJS.Timeout
   readonly #resized = () => this.#reflow()
@@ -74,7 +71,6 @@ export class Bars implements Lines {
     this.#writeLines()
   }
 
-  /** Creates the bars of the library without drawing them. */
   #createMulti(): MultiBar {
     const multi = new MultiBar({
       stream: process.stderr,

@@ -14,7 +14,6 @@ export type CandidateValues = Pick<SendValues, 'recursive' | 'as'> & Partial<Pic
 /** A file to send. `path` is shown to the user: the path as it was given, followed by the path inside a given folder. */
 export interface Candidate {
   readonly path: string
-  /** The name on the server. */
   readonly name: string
   /** The size in bytes, as far as it is known before the file is opened. */
   readonly size: number
@@ -51,12 +50,24 @@ export async function candidatesOf(
   }
   const named = [...taken]
   const list = from === undefined ? undefined : await openList(from, stop)
-  async function* candidates(): AsyncGenerator<FoundPath> {
-    for (const [name, path] of named) {
-      yield* path === '-' ? guarded(path, spooled(directory, name, stop)) : find(path, name, recursive)
+  async function* spooled(name: string): AsyncGenerator<Candidate> {
+    const content = await spool(directory, readInput(stop), name)
+    yield { path: '-', name, size: content.size, spooled: content }
+  }
+  async function* listed(paths: AsyncIterable<string>): AsyncGenerator<FoundPath> {
+    for await (const path of paths) {
+      const name = serverName(path)
+      const other = taken.get(name)
+      if (other === undefined) {
+        taken.set(name, path)
+        yield* find(path, name, recursive)
+      } else yield { path, failure: sameName(path, other) }
     }
+  }
+  async function* candidates(): AsyncGenerator<FoundPath> {
+    for (const [name, path] of named) yield* path === '-' ? guarded(path, spooled(name)) : find(path, name, recursive)
     // A list that cannot be read further fails under the name of the flag.
-    if (list) yield* guarded(`--files-from ${from}`, listed(namesIn(list, from0), taken, recursive))
+    if (list) yield* guarded(`--files-from ${from}`, listed(namesIn(list, from0)))
   }
   return candidates()
 }
@@ -82,27 +93,6 @@ async function* guarded(path: string, files: AsyncIterable<FoundPath>): AsyncGen
   } catch (error) {
     yield { path, failure: failureOf(error) }
   }
-}
-
-/** Yields the files that a list names. */
-async function* listed(
-  paths: AsyncIterable<string>,
-  taken: Map<string, string>,
-  recursive: boolean,
-): AsyncGenerator<FoundPath> {
-  for await (const path of paths) {
-    const name = serverName(path)
-    const other = taken.get(name)
-    if (other === undefined) {
-      taken.set(name, path)
-      yield* find(path, name, recursive)
-    } else yield { path, failure: sameName(path, other) }
-  }
-}
-
-async function* spooled(directory: string, name: string, stop: AbortSignal | undefined): AsyncGenerator<Candidate> {
-  const spooled = await spool(directory, readInput(stop), name)
-  yield { path: '-', name, size: spooled.size, spooled }
 }
 
 function serverName(path: string, as?: string): string {
@@ -143,8 +133,8 @@ async function* walk(folder: string, name: string): AsyncGenerator<FoundPath> {
 async function* entryFiles(
   path: string,
   name: string,
-  entry: Pick<Dirent, 'isDirectory' | 'isFile' | 'isSymbolicLink'>,
-  twin: string | undefined,
+  entry: Dirent<Buffer>,
+  twin?: string,
 ): AsyncGenerator<FoundPath> {
   if (!name.isWellFormed()) {
     const isFolder = entry.isDirectory()

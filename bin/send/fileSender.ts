@@ -4,11 +4,10 @@ import { file as fileSource, pathBytes } from 'ospd/node'
 import { refText } from '../tasks/tasksContext.ts'
 import type { Candidate, FoundPath } from './candidates.ts'
 import type { Overview } from './overview.ts'
-import { isRefusal, type ReportedFile, type SendReporter, type SendSummary, staysTask } from './reporter.ts'
+import { isRefusal, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'
 import type { SendValues } from './send.ts'
 
 export interface FileSenderOptions {
-  /** Where files are added. */
   readonly uploads: Pick<Client['uploads'], 'add'>
   readonly reporter: SendReporter
   readonly overview: Overview
@@ -17,7 +16,6 @@ export interface FileSenderOptions {
   readonly digest: SendValues['digest']
   /** Aborts when the command is interrupted. No more files are added then. */
   readonly stop: AbortSignal
-  /** The state directory. */
   readonly directory: string
   /** Returns whether another program reports the result of this upload, which this command was not given. */
   readonly isAwaited: (id: number) => boolean
@@ -36,11 +34,9 @@ export class FileSender {
   readonly #tasks = new WeakMap<Upload, ReportedFile>()
   /** Tasks that were unfinished when this program, or the one that it had joined, ended. */
   readonly #left: ReportedFile[] = []
-  /** Uploads of files that this command was given. */
   readonly #own = new WeakSet<Upload>()
   /** Paused uploads, which the command does not wait for. */
   readonly #parked = new Set<Upload>()
-  /** Names that are being added. */
   readonly #adding = new Map<string, Promise<void>>()
   #wake: () => void = () => {}
 
@@ -197,7 +193,7 @@ export class FileSender {
       reporter.stored(task, end.file)
     } else if (!isOwn && end.error.code === 'cancelled') reporter.cancelled(task)
     else {
-      summary.addFailed(end.error, upload.transferred, staysTask(end.error))
+      summary.addFailed(end.error, upload)
       reporter.failed(task, end.error)
     }
   }

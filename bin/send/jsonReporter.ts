@@ -5,7 +5,6 @@ import { results, say } from '../common/output.ts'
 import type { Overview } from './overview.ts'
 import { type FailedFile, type ReportedFile, retryOf, type SendReporter, type SendSummary } from './reporter.ts'
 
-/** Interval of the `progress` events. */
 const progressMs = 1_000
 
 /** Prints the events of docs/json.md. */
@@ -13,7 +12,6 @@ export class JsonReporter extends LinkJsonReporter implements SendReporter {
   readonly say = say
   readonly #overview: Overview
   readonly #timer: NodeJS.Timeout
-  /** The last `progress` event of each file. */
   readonly #reported = new WeakMap<ReportedFile, string>()
 
   constructor(values: LinkValues, overview: Overview, emit?: (event: PrintedEvent) => void) {

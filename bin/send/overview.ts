@@ -11,7 +11,6 @@ export class Overview {
   readonly #speed = new Speed()
   /** The number of files, including those that have ended. */
   files = 0
-  /** Whether all files have been added. */
   isComplete = false
   /** The time of the next attempt to connect, if there is no connection. */
   nextTryMs: number | undefined
@@ -26,7 +25,6 @@ export class Overview {
     this.#size += task.size
   }
 
-  /** Records that a file was stored or has failed. */
   end(task: ReportedFile): void {
     if (!this.#rows.delete(task)) return
     this.#endedFiles++
@@ -41,7 +39,6 @@ export class Overview {
     }
   }
 
-  /** Samples the speeds. */
   measure(nowMs: number): void {
     let all = this.#transferredByEnded
     for (const [task, row] of this.#rows) {
@@ -106,7 +103,6 @@ const notes: { readonly [K in ErrorCode]?: string } = {
   'file-busy': 'sent by another',
 }
 
-/** Minimum interval between samples. */
 const everyMs = 100
 /** The speed covers the last five seconds, or the last two steps if a step takes longer. */
 const overMs = 5_000
@@ -120,7 +116,6 @@ export class Speed {
   readonly #samples: { atMs: number; bytes: number }[] = []
   #nowMs = 0
 
-  /** Adds the count at `nowMs`. */
   note(bytes: number, nowMs: number): void {
     this.#nowMs = nowMs
     const last = this.#samples.at(-1)

@@ -1,7 +1,6 @@
 import { connectionErrors, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
-import type { LinkReporter } from '../common/link.ts'
-import type { StatusPrinter } from '../common/output.ts'
 import { exitCodeOf, exitCodes } from '../common/usage.ts'
+import type { TextReporter } from './textReporter.ts'
 
 /** A file that is being sent or waiting. */
 export interface ReportedFile {
@@ -15,25 +14,7 @@ export interface ReportedFile {
 export type FailedFile = Pick<ReportedFile, 'path'> & Partial<ReportedFile>
 
 /** Reports results to the user, as text or JSON. Must be disposed of after the end. */
-export interface SendReporter extends LinkReporter, Disposable {
-  /** Prints a sentence, above the bars if there are any. */
-  readonly say: StatusPrinter
-  /** Another program sends the files of this command. */
-  joined(text: string): void
-  /** There is no task to continue. */
-  nothing(): void
-  /** These tasks are not continued, because they are paused. */
-  paused(tasks: readonly ReportedFile[]): void
-  stored(task: ReportedFile, file: SentFile): void
-  failed(file: FailedFile, error: OspError): void
-  /** The task was cancelled by a user. */
-  cancelled(task: ReportedFile): void
-  skipped(path: string, reason: string): void
-  /** The server does not accept the file at the moment. */
-  refused(task: ReportedFile, error: OspError): void
-  /** Ends the report. `unfinished` contains the files that were interrupted. */
-  end(summary: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void
-}
+export type SendReporter = Pick<TextReporter, keyof TextReporter>
 
 /** Returns whether the server has temporarily rejected a file. Lost connections are reported once for all files. */
 export function isRefusal({ code, retry }: OspError): boolean {
@@ -74,11 +55,10 @@ export class SendSummary {
     this.transferred += transferred
   }
 
-  /** `staysTask` tells whether the file remains a task. */
-  addFailed(error: OspError, transferred = 0, staysTask = false): void {
+  addFailed(error: OspError, upload?: Upload): void {
     this.failed++
-    if (staysTask) this.remaining++
-    this.transferred += transferred
+    if (upload && staysTask(error)) this.remaining++
+    this.transferred += upload?.transferred ?? 0
     this.#codes.add(error.code === 'usage' ? exitCodes.usage : exitCodeOf(error))
   }
 

@@ -1,10 +1,10 @@
 import { fstatSync } from 'node:fs'
-import type { LogEntry, Uploads } from 'ospd'
+import type { Uploads } from 'ospd'
 import { openTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
-import { say } from '../common/output.ts'
+import { sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { choice, count, optionalSetting, path, setting, size, switched, text, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
@@ -63,7 +63,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const overview = new Overview()
   const { jobs: uploadsAtOnce, 'limit-rate': limitRate, digest, 'files-from': from } = values
   const token = new ConfiguredToken(values)
-  const log = warnIfNotStored()
+  const log = sayOnce('task-not-kept', 'the list of tasks is no longer up to date', 'yellow')
   const client = openClient(values, token, { uploadsAtOnce, limitRate, state: stateDirectory(directory), log })
   await using tasks = await openTasks(client.uploads, directory)
   const reporter = openReporter(values, overview)
@@ -112,16 +112,6 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   reporter.end(summary, (performance.now() - began) / 1_000, sender.unfinished)
   reporter[Symbol.dispose]()
   return summary.exitCode
-}
-
-/** Warns once that the list of tasks cannot be written. */
-function warnIfNotStored(): (entry: LogEntry) => void {
-  let isReported = false
-  return ({ event, text }) => {
-    if (event !== 'task-not-kept' || isReported) return
-    isReported = true
-    say(`the list of tasks is no longer up to date: ${text}`, 'yellow')
-  }
 }
 
 /** Yields the open tasks of the program that was joined. */

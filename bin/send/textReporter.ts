@@ -4,21 +4,18 @@ import { statusPrinter } from '../common/output.ts'
 import { isTerminal, printable, stylesFor } from '../common/text.ts'
 import { formatSize, formatTime, percentOf } from '../common/units.ts'
 import { displayed } from '../common/usage.ts'
-import { type FailedFile, type ReportedFile, type SendReporter, type SendSummary, staysTask } from './reporter.ts'
+import { type FailedFile, type ReportedFile, type SendSummary, staysTask } from './reporter.ts'
 
 /** The destination of lines: above the bars, if there are any. */
 export interface Lines extends Disposable {
-  /** Prints a line on stdout. */
   result(line: string): void
-  /** Prints a line on stderr. */
   note(line: string): void
 }
 
-/** The maximum number of file names in a list. */
 const listed = 5
 
 /** Reports as text, with a checksum line for each stored file. */
-export class TextReporter extends LinkTextReporter implements SendReporter {
+export class TextReporter extends LinkTextReporter implements Disposable {
   readonly #lines: Lines
   #refusal: OspError | undefined
   #notSent = 0
@@ -32,6 +29,7 @@ export class TextReporter extends LinkTextReporter implements SendReporter {
     this.#lines = lines
   }
 
+  /** Reports that another program sends the files of this command. */
   joined(text: string): void {
     this.#joined = true
     this.hint(text)
@@ -41,6 +39,7 @@ export class TextReporter extends LinkTextReporter implements SendReporter {
     this.hint('there is nothing to send')
   }
 
+  /** Reports tasks that are not continued, because they are paused. */
   paused(tasks: readonly ReportedFile[]): void {
     const names = tasks.slice(0, listed).map(({ path }) => displayed(path))
     const more = tasks.length - names.length
@@ -65,6 +64,7 @@ export class TextReporter extends LinkTextReporter implements SendReporter {
     } else this.say(`${displayed(path)}: ${error.message}`, 'red')
   }
 
+  /** Reports a task that a user has cancelled. */
   cancelled({ path }: ReportedFile): void {
     this.hint(`${path}: cancelled`)
   }
@@ -73,6 +73,7 @@ export class TextReporter extends LinkTextReporter implements SendReporter {
     this.hint(`skipped ${path}: ${reason}`)
   }
 
+  /** Reports that the server does not accept the file at the moment. */
   refused({ path }: ReportedFile, error: OspError): void {
     this.hint(`${path} waits: ${error.message}`)
   }
@@ -82,6 +83,7 @@ export class TextReporter extends LinkTextReporter implements SendReporter {
     super.gaveUp(error, advice)
   }
 
+  /** Ends the report. `unfinished` contains the files that were interrupted. */
   end(summary: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void {
     const { stored, failed, paused, size } = summary
     if (unfinished.length > 0) this.#unfinished(unfinished)
@@ -129,7 +131,6 @@ export class TextReporter extends LinkTextReporter implements SendReporter {
 
 const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)
 
-/** Returns how many stored files replaced another file or were renamed. */
 function outcomes({ replaced, renamed }: SendSummary): string {
   const parts = [replaced > 0 && `${replaced} replaced another file`, renamed > 0 && `${renamed} renamed`]
   const all = parts.filter(Boolean).join(', ')

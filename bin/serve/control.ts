@@ -10,7 +10,6 @@ const requests = z.discriminatedUnion('ask', [
   z.strictObject({ ask: z.literal('remove-upload'), user: z.string(), name: z.string(), idleMs: z.number().min(0) }),
 ])
 
-/** The maximum number of entries of each list in a reply. */
 const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000, unfinished: 1_000 } as const
 
 /** The part of a server that the control socket reads. */

@@ -9,7 +9,6 @@ import { userChangeLogger } from './log.ts'
 export interface Exposure {
   readonly host: string
   readonly isTls: boolean
-  /** Whether clients can authenticate with a certificate. */
   readonly hasClientCa: boolean
   /** Whether the data directory has a list of users, even an empty one. */
   readonly hasUsers: boolean

@@ -38,7 +38,6 @@ export async function daemonTransport(values: ServeValues, log: Log): Promise<Da
       log({ level: 'error', event: 'tls-not-reloaded', text: (error as Error).message })
     }
   }
-  /** Reloads run one after another. */
   let reloading = Promise.resolve()
   const transport: DaemonTransport = {
     dial,

@@ -53,7 +53,6 @@ const durations = {
   units: { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 },
 }
 
-/** The limits that a flag sets. */
 const flagged = Object.entries<Limit>(limitTable).flatMap(([name, limit]) =>
   limit.flag === undefined ? [] : [{ name, limit, flag: limit.flag }],
 )

@@ -1,5 +1,5 @@
 import { OspError } from 'ospd'
-import { absolutePath, type NewTask } from 'ospd/node'
+import { type Added, absolutePath } from 'ospd/node'
 import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
@@ -14,7 +14,6 @@ const settings = { recursive, as, digest, ...tasksSettings } as const
 
 type AddValues = Values<typeof settings>
 
-/** The number of files that are added together. */
 const addedTogether = 1_000
 
 /** `osp add`: adds tasks. */
@@ -37,16 +36,29 @@ export const addCommand = command({
 
 async function addFiles(at: TaskContext, values: AddValues, operands: readonly string[]): Promise<number> {
   const summary = new SendSummary()
+  const added = new Set<number>()
+  let group: Candidate[] = []
   const failed = (file: string, error: OspError) => {
     const { code, message: text, retry } = error
     summary.addFailed(error)
     if (values.json) results.event({ event: 'failed', file, code, text, retry })
     else say(`${displayed(file)}: ${text}`, 'red')
   }
-  const added = new Set<number>()
-  let group: Candidate[] = []
   const add = async () => {
-    for (const id of await addGroup(at, values, group, failed)) added.add(id)
+    const files = group.map(({ path, name, spooled }) => {
+      return { ref: spooled?.source.ref ?? absolutePath(path), name, digest: values.digest }
+    })
+    const outcomes: readonly Added[] = await at.tasks.add(files).catch((error: unknown) => {
+      return files.map(() => ({ failure: OspError.from(error) }))
+    })
+    for (const [index, outcome] of outcomes.entries()) {
+      const { path, spooled } = group[index] as Candidate
+      if ('id' in outcome) added.add(outcome.id)
+      else {
+        void spooled?.discard()
+        failed(path, outcome.failure)
+      }
+    }
     group = []
   }
   for await (const found of await candidatesOf(values, operands, at.directory)) {
@@ -57,32 +69,8 @@ async function addFiles(at: TaskContext, values: AddValues, operands: readonly s
       else at.hint(`skipped ${file}: ${text}`)
     } else if (group.push(found) >= addedTogether) await add()
   }
-  await add()
+  if (group.length > 0) await add()
   at.print((await listed(at.tasks)).filter(({ id }) => added.has(id)))
   if (added.size > 0) hintNoSender(at)
   return summary.exitCode || exitCodes.done
-}
-
-/** Adds files. Resolves with the numbers of their tasks. */
-async function addGroup(
-  { tasks }: TaskContext,
-  { digest }: AddValues,
-  group: readonly Candidate[],
-  failed: (file: string, error: OspError) => void,
-): Promise<readonly number[]> {
-  if (group.length === 0) return []
-  const files = group.map(({ path, name, spooled }): NewTask => {
-    return { ref: spooled?.source.ref ?? absolutePath(path), name, digest }
-  })
-  const added = await tasks.add(files).catch((error: unknown) => {
-    const failure = OspError.from(error)
-    return files.map(() => ({ failure }))
-  })
-  return added.flatMap((each, at) => {
-    const { path, spooled } = group[at] as Candidate
-    if ('id' in each) return [each.id]
-    void spooled?.discard()
-    failed(path, each.failure)
-    return []
-  })
 }

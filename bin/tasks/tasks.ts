@@ -45,7 +45,7 @@ export const pauseCommand = command({
     ['osp pause', 'pause all tasks, including those of a running osp send'],
     ['osp pause 3 4', 'pause two tasks; "osp tasks" prints the numbers'],
   ],
-  run: (values, operands) => withTasks(values, (at) => change(at, 'pause', operands, (ids) => at.tasks.pause(ids))),
+  run: (values, operands) => withTasks(values, (at) => change(at, 'pause', operands)),
 })
 
 /** `osp continue`: continues paused tasks. */
@@ -58,7 +58,7 @@ export const continueCommand = command({
     ['osp continue', 'continue all paused tasks'],
     ['osp continue 3', 'continue or retry one task'],
   ],
-  run: (values, operands) => withTasks(values, (at) => change(at, 'continue', operands, (ids) => at.tasks.resume(ids))),
+  run: (values, operands) => withTasks(values, (at) => change(at, 'continue', operands)),
 })
 
 const cancelSettings = {
@@ -94,16 +94,12 @@ async function cancel(at: TaskContext, all: boolean, operands: readonly string[]
   return exitCodes.done
 }
 
-/** Applies `act` to the tasks that the operands name, or to all unfinished tasks. Prints their new state. */
-async function change(
-  at: TaskContext,
-  verb: 'pause' | 'continue',
-  operands: readonly string[],
-  act: (ids: readonly number[] | undefined) => Promise<void>,
-): Promise<number> {
+/** Changes the tasks that the operands name, or all unfinished tasks. Prints their new state. */
+async function change(at: TaskContext, verb: 'pause' | 'continue', operands: readonly string[]): Promise<number> {
   const chosen = await choose(at, operands)
   const ids = new Set(chosen.map(({ id }) => id))
-  await act(operands.length > 0 ? [...ids] : undefined)
+  const named = operands.length > 0 ? [...ids] : undefined
+  await (verb === 'pause' ? at.tasks.pause(named) : at.tasks.resume(named))
   const now = (await listed(at.tasks)).filter(({ id }) => ids.has(id))
   at.print(now)
   reportStored(at, chosen)
@@ -112,7 +108,6 @@ async function change(
   return exitCodes.done
 }
 
-/** Reports the tasks that are already done. */
 function reportStored({ hint }: TaskContext, tasks: readonly CancelledTask[]): void {
   const stored = tasks.filter(({ state }) => state === 'done').map(({ id }) => id)
   if (stored.length > 0) hint(`already stored, not changed: ${stored.join(', ')}`)

@@ -22,7 +22,6 @@ export interface TaskContext {
   readonly directory: string
   /** Prints a remark, unless `--quiet` or `--json` is set. */
   readonly hint: (text: string) => void
-  /** Prints tasks as results. */
   readonly print: (tasks: readonly CancelledTask[], withReasons?: boolean) => void
 }
 
@@ -85,7 +84,6 @@ function taskLines(tasks: readonly CancelledTask[], withReasons: boolean, styles
   })
 }
 
-/** Returns the event of a task. */
 function taskEvent(task: CancelledTask, directory: string): PrintedEvent {
   const { id, ref, name, acknowledged, durable, size, why } = task
   const file = ref === undefined ? name : refText(directory, ref)

@@ -38,13 +38,7 @@ export const uploadsCommand = command({
 
 type UploadName = Pick<ShownUpload, 'user' | 'name'>
 
-/** Access to the unfinished uploads, through the running daemon or in the data directory. */
-interface Unfinished extends AsyncDisposable {
-  /** Resolves with the uploads, the longest idle first. `more` is the number of uploads that are not listed. */
-  list(): Promise<{ readonly uploads: readonly ShownUpload[]; readonly more: number }>
-  /** Removes an upload that is idle for this time. Resolves with whether there was one. */
-  remove(upload: UploadName, idleMs: number): Promise<boolean>
-}
+type Unfinished = Awaited<ReturnType<typeof openUploads>>
 
 async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly string[]): Promise<number> {
   if (verb !== 'list' && verb !== 'remove') throw new UsageError(unknownName('verb', verb, ['list', 'remove']))
@@ -61,7 +55,6 @@ async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly
   return idleMs === undefined ? await removeNamed(unfinished, named) : await removeIdle(unfinished, idleMs)
 }
 
-/** Throws UsageError if the operand is not of the form USER/NAME. */
 function uploadNamed(operand: string): UploadName {
   const [user = '', ...parts] = operand.normalize('NFC').split('/')
   if (user === '' || parts.length === 0) throw new UsageError(`${displayed(operand)} is not an upload; write USER/NAME`)
@@ -113,18 +106,22 @@ async function removeOne(unfinished: Unfinished, { user, name }: UploadName, idl
   return isRemoved
 }
 
-/** Accesses the uploads through the daemon if it is running. Otherwise locks the data directory. */
-async function openUploads(data: string): Promise<Unfinished> {
+/**
+ * Opens the unfinished uploads, through the daemon if it is running. Otherwise locks the data directory. `list` resolves with
+ * the uploads, the longest idle first, and with the number of those that are not listed. `remove` removes an upload that
+ * is idle for this time, and resolves with whether there was one.
+ */
+async function openUploads(data: string) {
   const list = () => askDaemon(data, { ask: 'uploads' }, uploadsAnswer)
   try {
     await list()
   } catch (error) {
     if (!isAbsence(error)) throw error
-    return await inDirectory(data)
+    return await openDirectory(data)
   }
   return {
     list,
-    async remove(upload, idleMs) {
+    async remove(upload: UploadName, idleMs: number) {
       const { removed } = await askDaemon(data, { ask: 'remove-upload', ...upload, idleMs }, removedAnswer)
       return removed
     },
@@ -132,13 +129,13 @@ async function openUploads(data: string): Promise<Unfinished> {
   }
 }
 
-async function inDirectory(data: string): Promise<Unfinished> {
+async function openDirectory(data: string) {
   const storage = disk(data)
   const platform = nodePlatform()
   await storage.open(platform)
   return {
     list: async () => ({ uploads: await unfinishedUploads(storage, platform), more: 0 }),
-    remove: (upload, idleMs) => removeUnfinished(storage, platform, upload, idleMs),
+    remove: (upload: UploadName, idleMs: number) => removeUnfinished(storage, platform, upload, idleMs),
     [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
   }
 }

@@ -17,7 +17,6 @@ const settings = {
 
 type UserValues = Values<typeof settings>
 
-/** The verbs that change one user. */
 const verbs = { add, remove, rotate } as const
 
 const names = ['add', 'list', 'remove', 'rotate']
@@ -55,7 +54,6 @@ async function run(values: UserValues, [verb, name, more]: readonly string[]): P
   return exitCodes.done
 }
 
-/** Adds a user and prints the token. */
 async function add(users: UsersFile, name: string, { data, force }: UserValues): Promise<void> {
   const isFirst = !(await users.exists())
   const token = await addName(users, name, force)
@@ -88,7 +86,6 @@ async function remove(users: UsersFile, name: string): Promise<void> {
   await results.printed({ event: 'removed', user: name }, `${printable(name)} removed`)
 }
 
-/** Prints all users, sorted by name. */
 async function list(users: UsersFile, { data }: UserValues): Promise<void> {
   const all = await users.list()
   if (all.length === 0) {

@@ -1,5 +1,5 @@
 import { type Client, type ClientStatus, OspError, type PresenceMember } from 'ospd'
-import { runWithClient } from '../common/commandContext.ts'
+import { runWithClient } from '../common/client.ts'
 import { commonOptions, retryText } from '../common/commonOptions.ts'
 import { results } from '../common/output.ts'
 import { command } from '../common/program.ts'
