@@ -65,10 +65,7 @@ function printFailure({ error, interrupted, gaveUp }: CommandFailure): void {
   else if (!gaveUp) say(text, 'red')
 }
 
-/**
- * Returns a client for a command, which connects when it is first used. Throws UsageError if the user name or the options
- * for the connection are not valid.
- */
+/** Returns a client, which connects when it is first used. Throws UsageError if the user or an option is not valid. */
 export function openClient(
   values: CommonOptions,
   token: TokenSource,

@@ -4,10 +4,7 @@ import type { Limits, Log } from 'ospd'
 /** The minimum number of file descriptors that a program needs to load its modules and to run. */
 export const leastDescriptors = 128
 
-/**
- * Returns the maximum number of file descriptors of this process, or `undefined` if the system does not report it. Node
- * raises the soft limit to the hard limit.
- */
+/** Returns the limit of file descriptors, which Node raises to the hard limit, or `undefined` if it is unknown. */
 export function descriptorLimit(): number | undefined {
   if (process.platform === 'win32') return undefined
   const limit = Number(limitText())
@@ -68,10 +65,7 @@ export function withinDescriptors(limits: Counted, descriptors: number): Counted
 
 const lookMs = 1_000
 
-/**
- * Logs once when no file descriptor is left, and once when descriptors are available again. Meanwhile the system
- * refuses connections, which Node does not report.
- */
+/** Logs when file descriptors run out, since connections are then refused unnoticed, and when some are free again. */
 export function watchDescriptors(log: Log): Disposable {
   let areLeft = true
   const timer = setInterval(() => {

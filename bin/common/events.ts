@@ -1,7 +1,4 @@
-/*
- * Every event that the commands print with `--json`, without the field `v`. The tables of docs/json.md are generated from
- * these schemas.
- */
+// Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
 import { z } from 'zod'
 
 const string = (meaning: string) => z.string().describe(meaning)

@@ -64,10 +64,7 @@ async function existingPart(path: string): Promise<{ readonly at: string; readon
   }
 }
 
-/**
- * Returns the contents of `--tls-cert` and `--tls-key`, or `undefined` if neither is given. Throws UsageError if only one
- * is given, or if a file cannot be read or is of another kind.
- */
+/** Returns the contents of `--tls-cert` and `--tls-key`, if given. Throws UsageError for only one, or an unfit file. */
 export function pemsOf(values: {
   readonly 'tls-cert'?: string | undefined
   readonly 'tls-key'?: string | undefined

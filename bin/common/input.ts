@@ -32,10 +32,7 @@ export async function* readInput(signal?: AbortSignal): AsyncGenerator<Buffer> {
   if (hungUp.signal.aborted) throw unreadable('the terminal hung up, and the end of the input may be missing')
 }
 
-/**
- * Opens stdin. Node provides an empty stream for a file of a type that it does not support, such as a directory or a
- * block device.
- */
+/** Opens stdin. Node provides an empty stream for an unsupported type of file, such as a directory or block device. */
 function streamOf(): Readable {
   const { stdin } = process
   const isKnown = stdin instanceof Socket || (stdin as unknown) instanceof ReadStream

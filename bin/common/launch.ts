@@ -2,10 +2,7 @@ import { writeSync } from 'node:fs'
 import { descriptorLimit, isOutOfDescriptors, leastDescriptors } from './descriptors.ts'
 import type { Program } from './program.ts'
 
-/**
- * Runs a program. Loads its modules only if there are enough file descriptors: Node opens many modules at once, and
- * ends with a stack trace if that fails.
- */
+/** Runs a program. With too few file descriptors for loading its modules, Node would end with a stack trace. */
 export async function launch(name: string, load: () => Promise<Program>): Promise<void> {
   const limit = descriptorLimit()
   if (limit !== undefined && limit < leastDescriptors) {

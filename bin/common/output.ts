@@ -68,10 +68,7 @@ class Output {
   }
 }
 
-/**
- * Writes lines to stderr. A line that cannot be written is dropped and counted. The next line that can be written says
- * how many.
- */
+/** Writes lines to stderr. Counts the lines that cannot be written; the next line that can be written says how many. */
 class ErrorLines extends Output {
   #dropped = 0
   /** Returns the line that reports how many lines were dropped before it. */
@@ -107,9 +104,7 @@ export async function within(mostMs: number, done: Promise<void>): Promise<boole
 }
 
 /** Writes a line to stderr. */
-export function errorLine(line: string): void {
-  stderr.write(line)
-}
+export const errorLine = (line: string): void => stderr.write(line)
 
 /** Prints a sentence. Escapes characters that could control a terminal. */
 export type StatusPrinter = (text: string, colour: 'red' | 'yellow') => void

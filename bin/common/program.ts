@@ -4,9 +4,8 @@ import { OspError } from 'ospd'
 import yargs, { type Argv } from 'yargs'
 import { readCommandLine, settingsOf, typedArguments } from './commandLine.ts'
 import { errorLine, readerMs, results, stderr, within } from './output.ts'
-import { resolve, variableOf } from './resolve.ts'
 import { refuseToken, secrets } from './secrets.ts'
-import type { Setting, Settings, Values } from './settings.ts'
+import { resolve, type Setting, type Settings, type Values, variableOf } from './settings.ts'
 import { ignoreHangup } from './terminal.ts'
 import { printable } from './text.ts'
 import { exitCodeOf, exitCodes, UsageError, unexpectedOperand } from './usage.ts'
@@ -102,10 +101,7 @@ function print(text: string): number {
   return exitCodes.done
 }
 
-/**
- * Returns the yargs parser that prints help and completes words, for `command` or for the whole program.
- * `readCommandLine` parses the arguments.
- */
+/** Returns the yargs parser that prints help and completes words. `readCommandLine` parses the arguments. */
 function parserOf(program: Program, command?: Command): Argv {
   const { name, describe, commands } = program
   const parser = yargs([])
@@ -185,10 +181,7 @@ function report({ name, prefix, commands }: Program, first: string | undefined, 
 const rootOf = (error: unknown): unknown =>
   error instanceof OspError && error.cause !== undefined ? rootOf(error.cause) : error
 
-/**
- * Returns whether an error is a bug. Errors of the operating system and of the database have a code. Node's codes that
- * begin with ERR_ report wrong calls.
- */
+/** Returns whether an error is a bug. System and database errors have a code; Node's ERR_ codes report wrong calls. */
 function isBug(cause: unknown): boolean {
   if (cause instanceof OspError || cause instanceof UsageError) return false
   const { code = 'ERR_' } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : {}

@@ -25,10 +25,7 @@ class Secrets {
 /** The tokens of this process, shared by all of its output. */
 export const secrets = new Secrets()
 
-/**
- * Throws UsageError if `value`, given as `what`, contains a token, or with `isWhole` is a token. The message does not
- * repeat the value.
- */
+/** Throws UsageError, without the value, if `value`, given as `what`, contains a token, or with `isWhole` is one. */
 export function refuseToken(what: string, value: unknown, isWhole = false): void {
   if (typeof value !== 'string') return
   const found = value.match(tokenForm)

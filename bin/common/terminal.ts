@@ -2,12 +2,6 @@ import { readFileSync } from 'node:fs'
 import { isatty, type ReadStream } from 'node:tty'
 import { exitCodes } from './usage.ts'
 
-/** Sets up the terminal, initially and whenever the program returns to the foreground, and restores it. */
-interface TerminalUse {
-  readonly take: () => void
-  readonly restore: () => void
-}
-
 /** The control characters of a terminal in raw mode. */
 export const controlKeys = {
   ctrlC: '\u0003',
@@ -22,10 +16,10 @@ export const controlKeys = {
 const lookMs = 500
 
 /**
- * Uses the terminal while this program is in the foreground, until the returned object is disposed of. Restores the
- * terminal before the program stops or ends (Ctrl-Z, a signal, a crash), except by SIGKILL.
+ * Uses the terminal while this program is in the foreground, until the returned object is disposed of. `take` sets it up,
+ * and `restore` restores it before the program stops or ends (Ctrl-Z, a signal, a crash), except by SIGKILL.
  */
-export function useTerminal({ take, restore }: TerminalUse): Disposable {
+export function useTerminal({ take, restore }: Readonly<Record<'take' | 'restore', () => void>>): Disposable {
   let isTaken = false
   const leave = () => {
     if (!isTaken) return
@@ -90,10 +84,7 @@ export function readKeys(stdin: ReadStream, read: (text: string) => void, begin:
 /** Signals every program of this command line, as a terminal outside raw mode does at Ctrl-C or Ctrl-Z. */
 export const signalAll = (signal: 'SIGINT' | 'SIGTSTP') => process.kill(0, signal)
 
-/**
- * Returns whether this process is in the foreground process group of its terminal. Returns true on systems other than
- * Linux.
- */
+/** Returns whether this process is in the foreground process group of its terminal. Systems other than Linux: true. */
 function isForeground(): boolean {
   try {
     // Fields after the name in parentheses: state, parent, group, session, terminal, and the foreground group of the
@@ -109,18 +100,12 @@ function isForeground(): boolean {
 /** Returns whether this process continues after SIGHUP: neither stdin nor stdout is a terminal. */
 const outlivesTerminal = () => !isatty(0) && !isatty(1)
 
-/**
- * Ignores SIGHUP if neither stdin nor stdout is a terminal. `nohup` ignores the signal and redirects both, but Node
- * resets ignored signals when it starts.
- */
+/** Ignores SIGHUP if neither stdin nor stdout is a terminal, as with `nohup`: Node resets signals that were ignored. */
 export function ignoreHangup(): void {
   if (outlivesTerminal()) process.on('SIGHUP', () => {})
 }
 
-/**
- * Calls `interrupt` at the first Ctrl-C, and ends the process at the second one. SIGTERM counts as Ctrl-C, and so does
- * SIGHUP on a terminal.
- */
+/** Calls `interrupt` at the first Ctrl-C, SIGTERM, or SIGHUP of a terminal. The second one ends the process. */
 export function onInterrupt(interrupt: () => void): Disposable {
   let times = 0
   const interrupted = () => {

@@ -48,10 +48,7 @@ export function unknownName(what: string, name: string, known: readonly string[]
 
 const bare = (name: string) => name.replace(/^-+/u, '').toLowerCase()
 
-/**
- * Returns the number of letters to insert, delete, replace or transpose (optimal string alignment distance). A missing
- * end costs little, since flags are often abbreviated.
- */
+/** Returns the optimal string alignment distance. A missing end costs little, since flags are often abbreviated. */
 function changesBetween(from: string, to: string): number {
   if (from.length > 1 && to.startsWith(from)) return (to.length - from.length) / 100
   // Row i contains the distances between the first i letters of `from` and every beginning of `to`.

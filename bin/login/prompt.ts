@@ -13,10 +13,7 @@ const lineEnd = /[\r\n]/u
 
 const { ctrlC, ctrlZ, ctrlD, ctrlU, backspace, delete: del } = controlKeys
 
-/**
- * Reads a token from the terminal, which does not echo it, or from the first line of stdin. Resolves with `undefined` after
- * Ctrl-C. Rejects with OspError `usage` if the text cannot be a token.
- */
+/** Reads a token: typed without echo, or the first line of stdin; `undefined` after Ctrl-C. Rejects with OspError. */
 export async function promptToken(prompt: string): Promise<string | undefined> {
   const { isTTY } = process.stdin
   const line = await unlessInterrupted((stop) => (isTTY ? typed(prompt, stop) : firstLine(stop.signal)))

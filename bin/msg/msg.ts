@@ -73,10 +73,7 @@ function printFailure(sent: readonly string[], { error, interrupted, gaveUp, was
 
 const mostBytes = 64 * 1024
 
-/**
- * Resolves with the content of a message from the operand TEXT; `-` means all of stdin. Rejects with OspError `too-large`,
- * and with errors of reading stdin.
- */
+/** Resolves with the content of a message: TEXT, or stdin if TEXT is `-`. Rejects with OspError `too-large`. */
 async function contentOf(text: string, interrupted: AbortSignal): Promise<Uint8Array> {
   const content = text === '-' ? await readAll(interrupted) : Buffer.from(pathBytes(text))
   if (content.length <= mostBytes) return content

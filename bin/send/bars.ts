@@ -5,7 +5,7 @@ import { useTerminal } from '../common/terminal.ts'
 import { stylesFor, widthOf } from '../common/text.ts'
 import { type BarState, barLine, progressLine } from './barLine.ts'
 import type { Overview } from './overview.ts'
-import type { Lines } from './textReporter.ts'
+import type { Lines } from './reporter.ts'
 
 const redrawMs = 100
 

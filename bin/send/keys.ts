@@ -3,10 +3,7 @@ import type { StatusPrinter } from '../common/output.ts'
 import { controlKeys, readKeys, signalAll } from '../common/terminal.ts'
 import { isPending } from '../tasks/tasks.ts'
 
-/**
- * Handles keys from a terminal on stdin: p pauses or resumes all uploads; c cancels them after a confirmation; q leaves
- * them for later. Returns `undefined` if stdin is not a terminal.
- */
+/** Handles keys if stdin is a terminal: p pauses or resumes uploads, c cancels them after a confirmation, q quits. */
 export function takeKeys(uploads: Uploads, say: StatusPrinter): Disposable | undefined {
   const { stdin } = process
   if (!stdin.isTTY) return undefined

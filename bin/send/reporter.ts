@@ -1,6 +1,11 @@
 import { connectionErrors, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
-import { exitCodeOf, exitCodes } from '../common/usage.ts'
-import type { TextReporter } from './textReporter.ts'
+import type { PrintedEvent } from '../common/events.ts'
+import { LinkJsonReporter, LinkTextReporter, type LinkValues } from '../common/link.ts'
+import { results, say, statusPrinter } from '../common/output.ts'
+import { isTerminal, printable, stylesFor } from '../common/text.ts'
+import { formatSize, formatTime, percentOf } from '../common/units.ts'
+import { displayed, exitCodeOf, exitCodes } from '../common/usage.ts'
+import type { Overview } from './overview.ts'
 
 /** A file that is being sent or waiting. */
 export interface ReportedFile {
@@ -22,10 +27,10 @@ export function isRefusal({ code, retry }: OspError): boolean {
 }
 
 /** Returns whether the same command can succeed later. A rejected login can succeed with another token. */
-export const retryOf = ({ code, retry }: OspError): Retry => (code === 'unauthorized' ? 'later' : retry)
+const retryOf = ({ code, retry }: OspError): Retry => (code === 'unauthorized' ? 'later' : retry)
 
 /** Returns whether a file that has failed with this error remains a task. */
-export const staysTask = (error: OspError): boolean => retryOf(error) !== 'never'
+const staysTask = (error: OspError): boolean => retryOf(error) !== 'never'
 
 /** Counts the results of a command and derives its exit code. */
 export class SendSummary {
@@ -81,3 +86,220 @@ export class SendSummary {
     return worst ?? (this.unfinished > 0 ? later : done)
   }
 }
+
+/** The destination of lines: above the bars, if there are any. */
+export interface Lines extends Disposable {
+  result(line: string): void
+  note(line: string): void
+}
+
+const listed = 5
+
+/** Reports as text, with a checksum line for each stored file. */
+export class TextReporter extends LinkTextReporter implements Disposable {
+  readonly #lines: Lines
+  #refusal: OspError | undefined
+  #notSent = 0
+  /** Files of `#notSent` that remain tasks. */
+  #notSentTasks = 0
+  #joined = false
+
+  constructor(values: LinkValues, lines: Lines) {
+    const print = statusPrinter((line) => lines.note(line), stylesFor(process.stderr))
+    super(values, print)
+    this.#lines = lines
+  }
+
+  /** Reports that another program sends the files of this command. */
+  joined(text: string): void {
+    this.#joined = true
+    this.hint(text)
+  }
+
+  nothing(): void {
+    this.hint('there is nothing to send')
+  }
+
+  /** Reports tasks that are not continued, because they are paused. */
+  paused(tasks: readonly ReportedFile[]): void {
+    const names = tasks.slice(0, listed).map(({ path }) => displayed(path))
+    const more = tasks.length - names.length
+    const all = names.join(', ') + (more > 0 ? ` and ${files(more)} more` : '')
+    this.hint(`paused and not sent: ${all}; run "osp continue" to send ${tasks.length === 1 ? 'it' : 'them'}`)
+  }
+
+  stored({ path, upload }: ReportedFile, { digest, name, storedName, replaced, size }: SentFile): void {
+    this.#lines.result(checksumLine(digest, isTerminal(process.stdout) ? printable(path) : path))
+    if (storedName !== name) this.hint(`${path}: stored as ${storedName}, because the server already has ${name}`)
+    if (!replaced) return
+    // The server repeats its answer from when the file was stored, which the sender may not have received.
+    const wasSent = upload.transferred > 0 || size === 0
+    const which = wasSent ? 'replaced' : 'was already stored, nothing was sent; it replaced'
+    this.hint(`${path}: ${which} the file ${storedName} on the server`)
+  }
+
+  failed({ path, upload }: FailedFile, error: OspError): void {
+    if (error.code === this.#refusal?.code) {
+      this.#notSent++
+      if (upload && staysTask(error)) this.#notSentTasks++
+    } else this.say(`${displayed(path)}: ${error.message}`, 'red')
+  }
+
+  /** Reports a task that a user has cancelled. */
+  cancelled({ path }: ReportedFile): void {
+    this.hint(`${path}: cancelled`)
+  }
+
+  skipped(path: string, reason: string): void {
+    this.hint(`skipped ${path}: ${reason}`)
+  }
+
+  /** Reports that the server does not accept the file at the moment. */
+  refused({ path }: ReportedFile, error: OspError): void {
+    this.hint(`${path} waits: ${error.message}`)
+  }
+
+  override gaveUp(error: OspError, advice?: string): void {
+    this.#refusal = error
+    super.gaveUp(error, advice)
+  }
+
+  /** Ends the report. `unfinished` contains the files that were interrupted. */
+  end(summary: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void {
+    const { stored, failed, paused, size } = summary
+    if (unfinished.length > 0) this.#unfinished(unfinished)
+    if (paused > 0) {
+      this.say(`${paused} of these files ${paused === 1 ? 'is' : 'are'} paused; run "osp continue" first`, 'yellow')
+    }
+    if (this.#refusal && this.#notSent > 0) this.say(this.#notSentText(this.#refusal), 'red')
+    else if (failed > 0 && failed + stored > 1) this.say(`${failed} of ${files(failed + stored)} failed`, 'red')
+    else if (isTerminal(process.stderr) && stored > 1) {
+      const speed = formatSize(size / Math.max(seconds, 0.001))
+      const total = `${formatSize(size)} in ${formatTime(seconds * 1_000)} (${speed}/s)`
+      this.hint(`${files(stored)} stored${outcomes(summary)}, ${total}`)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#lines[Symbol.dispose]()
+  }
+
+  #notSentText({ code }: OspError): string {
+    const all = this.#notSent
+    const kept = this.#notSentTasks
+    const when = code === 'unauthorized' ? 'when the server accepts your login' : 'when the server can be reached'
+    const again = kept < all ? `; specify ${files(all - kept)} again` : ''
+    const which = kept === all ? (all === 1 ? 'it' : 'them') : `${kept} of them`
+    const later = kept > 0 ? `; run "osp send" to send ${which} ${when}` : ''
+    return `${files(all)} not sent${later}${again}`
+  }
+
+  #unfinished(unfinished: readonly ReportedFile[]): void {
+    if (this.#joined) {
+      this.say(`${files(unfinished.length)} left to the running osp send; see "osp tasks"`, 'yellow')
+      return
+    }
+    this.say('interrupted; run "osp send" to continue:', 'yellow')
+    const begun = unfinished.filter(({ upload }) => upload.progress.acknowledged > 0)
+    for (const { path, upload } of begun.slice(0, listed)) {
+      const { acknowledged, size } = upload.progress
+      this.say(`  ${path}: ${percentOf(acknowledged, size)} % is on the server`, 'yellow')
+    }
+    const more = unfinished.length - Math.min(begun.length, listed)
+    if (more > 0) this.say(`  ${files(more)}${begun.length > 0 ? ' more' : ''}`, 'yellow')
+  }
+}
+
+const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)
+
+function outcomes({ replaced, renamed }: SendSummary): string {
+  const parts = [replaced > 0 && `${replaced} replaced another file`, renamed > 0 && `${renamed} renamed`]
+  const all = parts.filter(Boolean).join(', ')
+  return all && ` (${all})`
+}
+
+/** Returns a line as `sha256sum` prints it. If the path needs escapes, the line begins with a backslash. */
+function checksumLine(digest: string, path: string): string {
+  const escaped = path.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
+  return `${escaped === path ? '' : '\\'}${digest}  ${escaped}`
+}
+
+const progressMs = 1_000
+
+/** Prints the events of docs/json.md. */
+export class JsonReporter extends LinkJsonReporter implements SendReporter {
+  readonly say = say
+  readonly #overview: Overview
+  readonly #timer: NodeJS.Timeout
+  readonly #reported = new WeakMap<ReportedFile, string>()
+
+  constructor(values: LinkValues, overview: Overview, emit?: (event: PrintedEvent) => void) {
+    super(values, emit)
+    this.#overview = overview
+    const report = () => results.waitingBytes > 0 || this.progress(performance.now())
+    this.#timer = setInterval(report, progressMs).unref()
+  }
+
+  joined(text: string): void {
+    this.emit({ event: 'joined', text })
+  }
+
+  nothing(): void {}
+
+  paused(tasks: readonly ReportedFile[]): void {
+    for (const task of tasks) this.emit({ event: 'paused', ...named(task) })
+  }
+
+  stored(task: ReportedFile, { storedName, replaced, size, algorithm, digest }: SentFile): void {
+    const { transferred } = task.upload
+    this.emit({ event: 'stored', ...named(task), storedName, replaced, size, algorithm, digest, transferred })
+  }
+
+  failed({ path: file, upload }: FailedFile, error: OspError): void {
+    const { code, message: text } = error
+    const { id: task, name, transferred } = upload ?? { id: null, name: null, transferred: 0 }
+    this.emit({ event: 'failed', task, file, name, code, text, retry: retryOf(error), transferred })
+  }
+
+  cancelled(task: ReportedFile): void {
+    this.emit({ event: 'cancelled', ...named(task) })
+  }
+
+  /** Reports each file that has progressed since the last call. */
+  progress(nowMs: number): void {
+    this.#overview.measure(nowMs)
+    for (const task of this.#overview.shown(nowMs)) {
+      const { phase: state } = task.upload
+      if (state !== 'sending' && state !== 'verifying') continue
+      const { done: acknowledged, durable, size, bytesPerSecond } = this.#overview.stateOf(task)
+      const progress = `${state} ${acknowledged} ${durable}`
+      if (this.#reported.get(task) === progress) continue
+      this.#reported.set(task, progress)
+      const leftMs = bytesPerSecond ? Math.round(((size - acknowledged) / bytesPerSecond) * 1_000) : null
+      const rate = bytesPerSecond === undefined ? null : Math.round(bytesPerSecond)
+      const bytes = { acknowledged, durable, size, bytesPerSecond: rate, leftMs }
+      this.emit({ event: 'progress', ...named(task), state, ...bytes })
+    }
+  }
+
+  skipped(file: string, text: string): void {
+    this.emit({ event: 'skipped', file, text })
+  }
+
+  refused(task: ReportedFile, { code, message: text }: OspError): void {
+    this.emit({ event: 'refused', ...named(task), code, text })
+  }
+
+  end(summary: SendSummary, elapsed: number): void {
+    const { stored, replaced, renamed, failed, remaining, unfinished, size, transferred, exitCode } = summary
+    const seconds = Math.round(elapsed * 1_000) / 1_000
+    const counts = { stored, replaced, renamed, failed: failed - remaining, unfinished: unfinished + remaining }
+    this.emit({ event: 'summary', ...counts, size, transferred, seconds, exitCode })
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer)
+  }
+}
+
+const named = ({ path, upload }: ReportedFile) => ({ task: upload.id, file: path, name: upload.name })

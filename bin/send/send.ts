@@ -14,11 +14,9 @@ import { ConfiguredToken } from '../common/token.ts'
 import { Bars, plainLines, progressLines } from './bars.ts'
 import { candidatesOf, type FoundPath } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
-import { JsonReporter } from './jsonReporter.ts'
 import { takeKeys } from './keys.ts'
 import { Overview } from './overview.ts'
-import { type SendReporter, SendSummary } from './reporter.ts'
-import { TextReporter } from './textReporter.ts'
+import { JsonReporter, type SendReporter, SendSummary, TextReporter } from './reporter.ts'
 
 /** The settings of `osp send`. */
 export const sendSettings = {
@@ -122,10 +120,7 @@ async function* unfinishedOf(directory: string): AsyncGenerator<FoundPath> {
   }
 }
 
-/**
- * Follows the tasks that other programs add. Continues the tasks of former programs: those that are being cancelled, or
- * with `all` every unfinished one.
- */
+/** Follows added tasks. Continues former tasks: those that are being cancelled, or with `all` all unfinished ones. */
 async function restore(uploads: Uploads, sender: FileSender, reporter: SendReporter, all: boolean): Promise<void> {
   uploads.on('change', (upload) => sender.adopt(upload))
   // Other programs may already have added some.
@@ -138,10 +133,7 @@ async function restore(uploads: Uploads, sender: FileSender, reporter: SendRepor
   if (all && restored.length === 0) reporter.nothing()
 }
 
-/**
- * Returns the requested reporter. It draws bars if stderr is a terminal that no other program of the command line
- * writes to.
- */
+/** Returns the reporter, with bars if stderr is a terminal that no other program of the command line writes to. */
 function openReporter(values: SendValues, overview: Overview): SendReporter {
   if (values.json) return new JsonReporter(values, overview)
   const isShown = isTerminal(process.stderr) && !values.quiet

@@ -19,10 +19,7 @@ export interface ReportedServer extends Pick<Server, 'addresses' | 'mailboxes' |
 
 type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
-/**
- * Opens the control socket of a daemon. `fingerprint` returns that of its certificate, with TLS. Rejects as `serveControl`
- * does.
- */
+/** Opens the control socket of a daemon. `fingerprint` returns that of the certificate. Rejects as `serveControl`. */
 export function openControl(
   data: string,
   server: ReportedServer,

@@ -14,10 +14,7 @@ export interface DaemonTransport extends Transport {
   reload(): void
 }
 
-/**
- * Returns the configured transport. Rejects with UsageError if a file cannot be used, or if only a certificate or only a key
- * is given.
- */
+/** Returns the configured transport. Rejects with UsageError if a file is missing or cannot be used. */
 export async function daemonTransport(values: ServeValues, log: Log): Promise<DaemonTransport> {
   const { host, port } = values
   const read = identityReader(values)

@@ -46,7 +46,11 @@ async function run(values: ServeValues): Promise<number> {
   // A retry does not help if the daemon cannot listen.
   if (!server) return exitCodes.failed
   using _descriptors = watchDescriptors(log)
-  const control = await openControl(data, server, limits, () => listening.fingerprint).catch(withoutControl(log))
+  const control = await openControl(data, server, limits, () => listening.fingerprint).catch((error: unknown) => {
+    // The daemon runs without it, since some file systems do not support sockets.
+    const { code, message: text } = OspError.from(error)
+    log({ level: 'warn', event: 'no-control', code, text })
+  })
   const address = server.addresses[0] ?? { host, port }
   const { fingerprint } = listening
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
@@ -104,14 +108,6 @@ async function open(values: ServeValues, limits: Limits, listen: DaemonTransport
   const warning = checkExposure({ ...exposure, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
   return await serve({ listen, storage: disk(data), authenticator, allowPlaintext: insecure, limits, onConflict, log })
-}
-
-/** Logs that there is no control socket. The daemon runs without it, since some file systems do not support sockets. */
-function withoutControl(log: Log) {
-  return (error: unknown): undefined => {
-    const { code, message: text } = OspError.from(error)
-    log({ level: 'warn', event: 'no-control', code, text })
-  }
 }
 
 function logger({ quiet }: ServeValues): Log {

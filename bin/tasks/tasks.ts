@@ -113,10 +113,7 @@ function reportStored({ hint }: TaskContext, tasks: readonly CancelledTask[]): v
   if (stored.length > 0) hint(`already stored, not changed: ${stored.join(', ')}`)
 }
 
-/**
- * Resolves with the tasks whose numbers are the operands, or with all unfinished tasks if there are no operands. Rejects
- * with UsageError that lists the operands that are not numbers, or not numbers of tasks.
- */
+/** Resolves with the tasks that the operands name, or with all unfinished ones. Rejects with UsageError. */
 async function choose({ tasks }: TaskContext, operands: readonly string[]): Promise<readonly CancelledTask[]> {
   const invalid = operands.filter((operand) => !/^[1-9]\d{0,14}$/u.test(operand))
   if (invalid.length > 0) {

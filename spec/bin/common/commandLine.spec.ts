@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readCommandLine, settingsOf } from '../../../bin/common/commandLine.ts'
 import type { Command, Program } from '../../../bin/common/program.ts'
-import { resolve } from '../../../bin/common/resolve.ts'
+import { resolve } from '../../../bin/common/settings.ts'
 import { UsageError } from '../../../bin/common/usage.ts'
 import { ospd } from '../../../bin/ospdProgram.ts'
 import { osp } from '../../../bin/ospProgram.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readCommandLine, settingsOf } from '../../../bin/common/commandLine.ts'
-import { resolve, variableOf } from '../../../bin/common/resolve.ts'
 import { secrets } from '../../../bin/common/secrets.ts'
+import { resolve, variableOf } from '../../../bin/common/settings.ts'
 import { UsageError } from '../../../bin/common/usage.ts'
 import { ospd } from '../../../bin/ospdProgram.ts'
 import { osp } from '../../../bin/ospProgram.ts'

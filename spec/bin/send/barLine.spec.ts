@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import type { Styles } from '../../../bin/common/text.ts'
-import { fit, widthOf } from '../../../bin/common/text.ts'
+import { fit, type Styles, widthOf } from '../../../bin/common/text.ts'
 import { barLine, progressLine } from '../../../bin/send/barLine.ts'
 import { spec } from '../../support/spec.ts'
 

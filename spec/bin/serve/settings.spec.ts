@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { resolve } from '../../../bin/common/resolve.ts'
+import { resolve } from '../../../bin/common/settings.ts'
 import { limitSettings, limitsOf, serveSettings } from '../../../bin/serve/settings.ts'
 import { defaultLimits, type Limits, limitsWith } from '../../../lib/limits.ts'
 import { spec } from '../../support/spec.ts'

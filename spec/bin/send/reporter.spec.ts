@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import type { Upload } from 'ospd'
 import { commandEvents, type PrintedEvent } from '../../../bin/common/events.ts'
-import { JsonReporter } from '../../../bin/send/jsonReporter.ts'
 import { Overview } from '../../../bin/send/overview.ts'
-import type { ReportedFile } from '../../../bin/send/reporter.ts'
+import { JsonReporter, type ReportedFile } from '../../../bin/send/reporter.ts'
 import { spec } from '../../support/spec.ts'
 
 const values = { server: { host: '127.0.0.1', port: 6682 }, 'retry-for': 0, quiet: false }

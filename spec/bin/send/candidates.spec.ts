@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { OspError } from 'ospd'
-import { namesIn } from '../../../bin/send/fileList.ts'
+import { namesIn } from '../../../bin/send/candidates.ts'
 import { spec } from '../../support/spec.ts'
 
 /** Returns the names in a list that is read in parts of `bytes`. */
