@@ -52,7 +52,7 @@ export class SimulatedDisk {
   /** The durable messages. */
   readonly journal: MemoryJournal
   /** The durable records of uploads. */
-  readonly uploads = new MemoryJournal(uploadSegmentBytes, Number.POSITIVE_INFINITY, () => false)
+  readonly uploads = new MemoryJournal(uploadSegmentBytes)
   readonly faults: DiskFaults
   readonly rot = new JournalRot()
   /** Number of upload records that could not be read when the latest process opened them. */
@@ -73,7 +73,7 @@ export class SimulatedDisk {
     this.faults = new DiskFaults(random)
     this.operationMs = operationMs
     this.#segmentBytes = segmentBytes
-    this.journal = new MemoryJournal(segmentBytes ?? MiB, Number.POSITIVE_INFINITY, () => false)
+    this.journal = new MemoryJournal(segmentBytes ?? MiB)
   }
 
   /** The messages as a process sees them. */

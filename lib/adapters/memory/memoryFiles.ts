@@ -2,40 +2,23 @@ import { OspError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
 import { checkStoredName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
-import type {
-  Claim,
-  FileStore,
-  NewTransfer,
-  Orphan,
-  PartialFile,
-  Space,
-  StoredFile,
-  Usage,
-} from '../../ports/storage.ts'
+import type { Claim, FileStore, NewTransfer, PartialFile, Space, StoredFile, Usage } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { ancestorsOf, type RecordStore, recordKey, subjectOf } from '../../storage/transfers/recordStore.ts'
 import { lostFile, type StoredNames } from '../../storage/transfers/storedNames.ts'
-import { SimulatedLatency } from './simulatedLatency.ts'
+import { idealConditions, type MemoryConditions } from './simulatedLatency.ts'
 
 /** Bytes that can grow, and how many of them are durable. */
 export class GrowingBytes {
-  #bytes = new Uint8Array(0)
-  #length = 0
-  #durable = 0
-
-  get length(): number {
-    return this.#length
-  }
-
+  length = 0
   /** The number of leading bytes that survive a power failure. */
-  get durable(): number {
-    return this.#durable
-  }
+  durable = 0
+  #bytes = new Uint8Array(0)
 
   /** Makes all bytes durable. */
   flush(): void {
-    this.#durable = this.#length
+    this.durable = this.length
   }
 
   /** Returns a copy of the first `length` bytes, which counts as flushed. */
@@ -55,20 +38,20 @@ export class GrowingBytes {
       this.#bytes = grown
     }
     this.#bytes.set(bytes, offset)
-    this.#length = Math.max(this.#length, end)
-    this.#durable = Math.min(this.#durable, offset)
+    this.length = Math.max(this.length, end)
+    this.durable = Math.min(this.durable, offset)
   }
 
   /** Copies the bytes at `offset` to `into`. Returns the number of copied bytes. */
   read(into: Uint8Array, offset: number): number {
-    const part = this.#bytes.subarray(offset, Math.min(this.#length, offset + into.length))
+    const part = this.#bytes.subarray(offset, Math.min(this.length, offset + into.length))
     into.set(part)
     return part.length
   }
 
   truncate(length: number): void {
-    this.#length = Math.min(this.#length, length)
-    this.#durable = Math.min(this.#durable, length)
+    this.length = Math.min(this.length, length)
+    this.durable = Math.min(this.durable, length)
   }
 }
 
@@ -84,10 +67,8 @@ interface Published {
 export class MemoryFiles implements FileStore, StoredNames {
   readonly foldsCase = false
   readonly #records: RecordStore
-  readonly #capacity: number
-  readonly #flushFails: () => boolean
   readonly #digests: () => Digests
-  readonly #latency: SimulatedLatency
+  readonly #conditions: MemoryConditions
   readonly #partial = new Map<string, GrowingBytes>()
   readonly #published = new Map<string, Map<string, Published>>()
   readonly #open = new Set<PartialFile>()
@@ -95,18 +76,10 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #bytes = new Map<string, number>()
   #serial = 0
 
-  constructor(
-    records: RecordStore,
-    capacity: number,
-    flushFails: () => boolean,
-    digests: () => Digests,
-    latency = new SimulatedLatency(),
-  ) {
+  constructor(records: RecordStore, digests: () => Digests, conditions: Partial<MemoryConditions> = {}) {
     this.#records = records
-    this.#capacity = capacity
-    this.#flushFails = flushFails
     this.#digests = digests
-    this.#latency = latency
+    this.#conditions = { ...idealConditions, ...conditions }
   }
 
   async open(claim: Claim): Promise<PartialFile> {
@@ -146,8 +119,8 @@ export class MemoryFiles implements FileStore, StoredNames {
 
   async space(): Promise<Space> {
     this.#records.checkOpen()
-    const total = this.#capacity
-    return { free: total - (total === Number.POSITIVE_INFINITY ? 0 : this.#used()), total, blockBytes: 1 }
+    const { capacity: total } = this.#conditions
+    return { free: total - this.#used(), total, blockBytes: 1 }
   }
 
   async heldBytes(user: string, name: string): Promise<number> {
@@ -188,7 +161,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   /** Finds nothing, since `dropOrphans` removes the orphans of a crash. */
-  async sweep(): Promise<readonly Orphan[]> {
+  async sweep(): Promise<readonly []> {
     this.#records.checkOpen()
     return []
   }
@@ -231,23 +204,19 @@ export class MemoryFiles implements FileStore, StoredNames {
 
   /** Runs `work` if the storage is open and the claim is still valid. */
   #guard<T>(claim: Claim, work: () => T | Promise<T>): Promise<T> {
-    return this.#records.guard(claim, () => this.#latency.run(work))
+    return this.#records.guard(claim, () => this.#conditions.runDurable(work))
   }
 
   /** Without `written`, the file was published already, and publishing it again confirms that. */
   #partialFile(claim: Claim, written: GrowingBytes | undefined): PartialFile {
     let content = written
     let isClosed = false
-    const checkOpen = () => {
-      if (isClosed) throw new OspError('closed', 'the partial file is closed')
-    }
     const opened = () => {
-      checkOpen()
-      if (!content) throw new OspError('closed', 'the partial file was published already')
+      if (isClosed || !content) throw new OspError('closed', 'the partial file is closed or was published already')
       return content
     }
     const guard = async <T>(work: () => T | Promise<T>) => {
-      checkOpen()
+      if (isClosed) throw new OspError('closed', 'the partial file is closed')
       return this.#guard(claim, work)
     }
     const file: PartialFile = {
@@ -258,7 +227,7 @@ export class MemoryFiles implements FileStore, StoredNames {
       read: async (into, offset) => opened().read(into, offset),
       flush: () =>
         guard(() => {
-          if (this.#flushFails()) throw new OspError('internal', 'flushing the partial file failed')
+          if (this.#conditions.flushFails()) throw new OspError('internal', 'flushing the partial file failed')
           content?.flush()
         }),
       truncate: (length) => guard(() => opened().truncate(length)),
@@ -316,15 +285,17 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   #reserve(bytes: number): void {
+    const { capacity } = this.#conditions
     // Computing the sum takes long, and is useless without a limit.
-    if (this.#capacity !== Number.POSITIVE_INFINITY && bytes > this.#capacity - this.#used()) {
-      throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
+    if (capacity !== Number.POSITIVE_INFINITY && bytes > capacity - this.#used()) {
+      throw new OspError('disk-full', `the ${capacity} bytes of this storage are used up`)
     }
   }
 
   #used(): number {
-    const published = Array.from(this.#published.values()).flatMap((files) => Array.from(files.values()))
-    const content = [...this.#partial.values(), ...published.map((file) => file.content)]
-    return content.reduce((sum, { length }) => sum + length, 0)
+    let sum = 0
+    for (const bytes of this.#bytes.values()) sum += bytes
+    for (const { length } of this.#partial.values()) sum += length
+    return sum
   }
 }

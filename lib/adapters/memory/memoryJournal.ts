@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Journal, JournalRecord, Piece, Place } from '../../storage/journal/journal.ts'
-import { SimulatedLatency } from './simulatedLatency.ts'
+import { idealConditions, type MemoryConditions } from './simulatedLatency.ts'
 
 interface MemorySegment {
   readonly number: number
@@ -20,28 +20,17 @@ export class MemoryJournal implements Journal {
   readonly segments: MemorySegment[] = []
   readonly damages: Damage[] = []
   readonly segmentBytes: number
-  readonly #capacity: number
-  readonly #flushFails: () => boolean
-  readonly #latency: SimulatedLatency
-  #last = 0
+  readonly #conditions: MemoryConditions
 
-  constructor(segmentBytes: number, capacity: number, flushFails: () => boolean, latency = new SimulatedLatency()) {
+  /** The records of `left` are copied. */
+  constructor(segmentBytes: number, conditions: Partial<MemoryConditions> = {}, left?: MemoryJournal) {
     this.segmentBytes = segmentBytes
-    this.#capacity = capacity
-    this.#flushFails = flushFails
-    this.#latency = latency
-  }
-
-  /** Returns an independent journal with the same records. */
-  copy(latency: SimulatedLatency): MemoryJournal {
-    const copy = new MemoryJournal(this.segmentBytes, this.#capacity, this.#flushFails, latency)
-    copy.segments.push(...this.segments.map((segment) => ({ ...segment, records: [...segment.records] })))
-    copy.#last = this.#last
-    return copy
+    this.#conditions = { ...idealConditions, ...conditions }
+    for (const segment of left?.segments ?? []) this.segments.push({ ...segment, records: [...segment.records] })
   }
 
   append(records: readonly Buffer[]): Promise<readonly Place[]> {
-    return this.#latency.run(() => this.#append(records))
+    return this.#conditions.runDurable(() => this.#append(records))
   }
 
   async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
@@ -62,26 +51,27 @@ export class MemoryJournal implements Journal {
   }
 
   drop(): Promise<void> {
-    return this.#latency.run(() => {
+    return this.#conditions.runDurable(() => {
       if (this.segments.length > 1) this.segments.shift()
     })
   }
 
   async free(): Promise<number> {
-    return Math.min(this.#capacity - this.#used(), Number.MAX_SAFE_INTEGER)
+    return Math.min(this.#conditions.capacity - this.#used(), Number.MAX_SAFE_INTEGER)
   }
 
   async close(): Promise<void> {}
 
   #append(records: readonly Buffer[]): readonly Place[] {
+    const { capacity, flushFails } = this.#conditions
     const bytes = records.reduce((sum, { length }) => sum + length, 0)
-    if (bytes > this.#capacity - this.#used()) {
-      throw new OspError('disk-full', `the ${this.#capacity} bytes of this storage are used up`)
+    if (bytes > capacity - this.#used()) {
+      throw new OspError('disk-full', `the ${capacity} bytes of this storage are used up`)
     }
-    if (this.#flushFails()) throw new OspError('internal', 'flushing the journal failed')
+    if (flushFails()) throw new OspError('internal', 'flushing the journal failed')
     let segment = this.segments.at(-1)
     if (!segment || segment.bytes >= this.segmentBytes) {
-      segment = { number: ++this.#last, records: [], bytes: 0 }
+      segment = { number: (segment?.number ?? 0) + 1, records: [], bytes: 0 }
       this.segments.push(segment)
     }
     const first = segment.records.length

@@ -10,7 +10,7 @@ import { Transfers } from '../../storage/transfers/transfers.ts'
 import { UploadLog } from '../../storage/transfers/uploadLog.ts'
 import { type GrowingBytes, MemoryFiles } from './memoryFiles.ts'
 import { MemoryJournal } from './memoryJournal.ts'
-import { SimulatedLatency } from './simulatedLatency.ts'
+import { simulatedLatency } from './simulatedLatency.ts'
 
 /** Settings of a storage in memory. */
 export interface MemoryOptions {
@@ -55,34 +55,33 @@ class InMemory implements MemoryStorage {
   readonly files: MemoryFiles
   readonly mailboxes = new Mailboxes()
   readonly #options: MemoryOptions
-  readonly #latency: SimulatedLatency
-  readonly #journal: MemoryJournal
-  readonly #uploads: MemoryJournal
+  readonly journal: MemoryJournal
+  readonly uploads: MemoryJournal
   readonly #records = new RecordStore()
   #isOpen = false
   #platform: Platform | undefined
 
   /** `left` is a storage whose records and messages are copied. */
   constructor(options: MemoryOptions, left?: InMemory) {
-    const { capacityBytes = Number.POSITIVE_INFINITY, flushFails = () => false, segmentBytes = 16 * MiB } = options
+    const { capacityBytes: capacity = Number.POSITIVE_INFINITY, flushFails = () => false } = options
+    const { segmentBytes = 16 * MiB, operationMs = 0 } = options
     this.#options = options
-    this.#latency = new SimulatedLatency(options.operationMs)
-    const journal = (bytes: number) => new MemoryJournal(segmentBytes, bytes, flushFails, this.#latency)
-    this.#uploads = left ? left.#uploads.copy(this.#latency) : journal(Number.POSITIVE_INFINITY)
-    this.#journal = left ? left.#journal.copy(this.#latency) : journal(capacityBytes)
-    this.files = new MemoryFiles(this.#records, capacityBytes, flushFails, () => this.#opened.digests, this.#latency)
+    const conditions = { capacity, flushFails, runDurable: simulatedLatency(operationMs, () => this.#opened) }
+    const unlimited = { ...conditions, capacity: Number.POSITIVE_INFINITY }
+    this.uploads = new MemoryJournal(segmentBytes, unlimited, left?.uploads)
+    this.journal = new MemoryJournal(segmentBytes, conditions, left?.journal)
+    this.files = new MemoryFiles(this.#records, () => this.#opened.digests, conditions)
     this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime())
   }
 
   async open(platform: Platform): Promise<void> {
     if (this.#isOpen) throw new OspError('data-locked', 'this storage in memory is open already; close it first')
     this.#isOpen = true
-    this.#latency.start(platform)
     this.#platform = platform
-    const log = await UploadLog.open(this.#uploads, platform, fixed.notes)
+    const log = await UploadLog.open(this.uploads, platform, fixed.notes)
     await this.#records.open(log)
     this.files.dropOrphans()
-    await this.mailboxes.open(this.#journal, platform)
+    await this.mailboxes.open(this.journal, platform)
   }
 
   read(user: string, storedName: string): Uint8Array | undefined {

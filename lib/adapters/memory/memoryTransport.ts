@@ -20,28 +20,22 @@ export function memoryTransport(name = 'memory'): Transport {
         const text = `cannot listen on ${name}: another listener already listens there; close it first`
         throw new OspError('unreachable', text)
       }
-      const waiting: Socket[] = []
-      let accept: ((socket: Socket) => void) | undefined
+      const waiting = new Set<Socket>()
+      const started = deferred<(socket: Socket) => void>()
       // Sockets are accepted after the dial, as over a network.
-      const handOver = () =>
-        queueMicrotask(() => {
-          if (accept) for (const socket of waiting.splice(0)) accept(socket)
-        })
-      const admit = (socket: Socket) => {
-        waiting.push(socket)
-        handOver()
+      const admit = async (socket: Socket) => {
+        waiting.add(socket)
+        const accept = await started.promise
+        if (waiting.delete(socket)) accept(socket)
       }
       const listener = { options, admit }
       open = listener
       const close = async () => {
         if (open === listener) open = undefined
-        for (const socket of waiting.splice(0)) socket.destroy()
+        for (const socket of waiting) socket.destroy()
+        waiting.clear()
       }
-      const start = (to: (socket: Socket) => void) => {
-        accept = to
-        handOver()
-      }
-      return { address, start, close, [Symbol.asyncDispose]: close }
+      return { address, start: started.resolve, close, [Symbol.asyncDispose]: close }
     },
     async dial(options, signal) {
       if (signal.aborted) throw new OspError('closed', `connecting to ${name} was aborted`)
@@ -118,7 +112,10 @@ class MemorySocket implements Socket {
   close(last?: Frame): Promise<void> {
     if (this.#phase === 'open' || this.#phase === 'faulted') {
       if (last) this.#take(last)
-      this.#leave()
+      this.#phase = 'closing'
+      this.#linger = this.#clock.alarm(this.#clock.now() + socketBounds.lingerMs, () => this.destroy())
+      this.#schedule()
+      this.#other.#schedule()
     }
     return this.#gone.promise
   }
@@ -155,14 +152,10 @@ class MemorySocket implements Socket {
       if (!next) break
       this.#unsentBytes -= sizeOf(next.frame)
       this.#other.#receive(next.frame)
-      if (this.#alive) next.onFlushed?.()
+      if (this.#phase !== 'gone') next.onFlushed?.()
     }
     this.#sent.splice(0, taken)
-    if (this.#alive && this.#sent.length === 0) this.#emptied()
-  }
-
-  get #alive(): boolean {
-    return this.#phase !== 'gone'
+    if (this.#phase !== 'gone' && this.#sent.length === 0) this.#emptied()
   }
 
   get #reads(): boolean {
@@ -189,14 +182,6 @@ class MemorySocket implements Socket {
       this.#full = false
       this.#to?.drained()
     }
-  }
-
-  /** Accepts no more frames and reports nothing more. Accepted frames arrive if the other end reads them in time. */
-  #leave(): void {
-    this.#phase = 'closing'
-    this.#linger = this.#clock.alarm(this.#clock.now() + socketBounds.lingerMs, () => this.destroy())
-    this.#schedule()
-    this.#other.#schedule()
   }
 
   #go(reason?: OspError): void {

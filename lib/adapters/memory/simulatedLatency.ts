@@ -1,33 +1,39 @@
 import type { Platform } from '../../ports/platform.ts'
 
-/** Simulates the duration of operations in memory, by the clock of the platform that has opened the storage. */
-export class SimulatedLatency {
-  readonly #mostMs: number
-  #platform: Platform | undefined
+/** Runs a durable operation of a storage in memory, and resolves with its result. */
+export type RunDurable = <T>(act: () => T | Promise<T>) => Promise<T>
 
-  /** `mostMs` is the maximum duration of an operation; 0 for none. */
-  constructor(mostMs = 0) {
-    this.#mostMs = mostMs
+/**
+ * Simulates the duration of operations, up to `mostMs` by the clock of the platform; 0 for none. The operation runs in the
+ * middle of its duration.
+ */
+export function simulatedLatency(mostMs: number, platform: () => Platform): RunDurable {
+  const wait = () => {
+    const { clock, random } = platform()
+    const ms = (random.fraction('time of a storage in memory') * mostMs) / 2
+    return new Promise<void>((resolve) => clock.alarm(clock.now() + ms, resolve))
   }
-
-  start(platform: Platform): void {
-    this.#platform = platform
-  }
-
-  /** Resolves with the result of `act`, which runs in the middle of the duration. */
-  async run<T>(act: () => T | Promise<T>): Promise<T> {
-    if (this.#mostMs === 0) return act()
-    await this.#wait()
+  return async (act) => {
+    if (mostMs === 0) return act()
+    await wait()
     const result = await act()
-    await this.#wait()
+    await wait()
     return result
   }
+}
 
-  #wait(): Promise<void> {
-    const platform = this.#platform
-    if (!platform) return Promise.resolve()
-    const { clock, random } = platform
-    const ms = (random.fraction('time of a storage in memory') * this.#mostMs) / 2
-    return new Promise((resolve) => clock.alarm(clock.now() + ms, resolve))
-  }
+/** The limits and faults of a storage in memory. */
+export interface MemoryConditions {
+  /** Bytes. */
+  readonly capacity: number
+  /** Returns whether the present flush fails. */
+  readonly flushFails: () => boolean
+  readonly runDurable: RunDurable
+}
+
+/** No limits, no faults and no delays. */
+export const idealConditions: MemoryConditions = {
+  capacity: Number.POSITIVE_INFINITY,
+  flushFails: () => false,
+  runDurable: async (act) => act(),
 }

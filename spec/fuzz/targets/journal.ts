@@ -108,7 +108,7 @@ function assertCovered(bytes: Buffer): void {
 }
 
 async function replayRecords(pieces: Pieces): Promise<void> {
-  const journal = new MemoryJournal(400, 1_000_000, () => false)
+  const journal = new MemoryJournal(400, { capacity: 1_000_000 })
   for (const piece of pieces) if (piece.length > 0) await journal.append([Buffer.from(piece)])
   if (await coded(() => goOn(journal, 1), 'data-format')) await goOn(journal, 2)
 }

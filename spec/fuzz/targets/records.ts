@@ -55,15 +55,10 @@ function make(draw: Draw): Pieces {
 }
 
 async function run(pieces: Pieces): Promise<void> {
-  const journal = new MemoryJournal(400, 1_000_000, () => false)
+  const journal = new MemoryJournal(400, { capacity: 1_000_000 })
   for (const piece of pieces) if (piece.length > 0) await journal.append([Buffer.from(piece)])
   const book = new RecordStore()
-  const files = new MemoryFiles(
-    book,
-    1_000,
-    () => false,
-    () => platform.digests,
-  )
+  const files = new MemoryFiles(book, () => platform.digests, { capacity: 1_000 })
   const transfers = new Transfers(book, files, () => at)
   const log = await UploadLog.open(journal, platform, 3)
   await book.open(log)

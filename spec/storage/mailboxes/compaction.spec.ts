@@ -11,7 +11,7 @@ import { BrittleJournal } from './brittleJournal.ts'
 
 const segmentBytes = 1_000
 
-const newDisk = () => new MemoryJournal(segmentBytes, Number.POSITIVE_INFINITY, () => false)
+const newDisk = () => new MemoryJournal(segmentBytes)
 const bytesOf = ({ segments }: Journal) => segments.reduce((sum, { bytes }) => sum + bytes, 0)
 
 async function opened(journal: Journal): Promise<Mailboxes> {

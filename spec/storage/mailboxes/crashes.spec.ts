@@ -32,7 +32,7 @@ const turns: fc.Arbitrary<readonly Turn[]> = fc.array(
 
 /** Mailboxes on a disk that outlives them, and a model of them. */
 class Scene {
-  readonly disk = new MemoryJournal(512, Number.POSITIVE_INFINITY, () => false)
+  readonly disk = new MemoryJournal(512)
   model = new MailModel()
   journal = new BrittleJournal(this.disk)
   mailboxes = new Mailboxes()

@@ -8,7 +8,7 @@ import { spec } from '../../support/spec.ts'
 
 /** Opens mailboxes with a journal of these records. */
 async function opened(...records: readonly Buffer[]): Promise<Mailboxes> {
-  const journal = new MemoryJournal(1_000, 1_000_000, () => false)
+  const journal = new MemoryJournal(1_000, { capacity: 1_000_000 })
   await journal.append(records)
   const mailboxes = new Mailboxes()
   await mailboxes.open(journal, nodePlatform())

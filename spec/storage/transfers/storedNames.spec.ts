@@ -7,7 +7,7 @@ import { spec } from '../../support/spec.ts'
 import { recordOf } from './rowsOf.ts'
 
 async function conflict(there: string, name: string, foldsCase: boolean): Promise<string | undefined> {
-  const journal = new MemoryJournal(1_000_000, Number.POSITIVE_INFINITY, () => false)
+  const journal = new MemoryJournal(1_000_000)
   const log = await UploadLog.open(journal, nodePlatform(), 10)
   await log.put(recordOf({ user: 'alice', name: there }))
   await log.put(recordOf({ user: 'alicE', name: 'A' }))

@@ -9,7 +9,7 @@ import { BrittleJournal } from '../mailboxes/brittleJournal.ts'
 import { noteOf, recordOf } from './rowsOf.ts'
 
 const platform = nodePlatform()
-const inMemory = (segmentBytes = 1_000_000) => new MemoryJournal(segmentBytes, Number.POSITIVE_INFINITY, () => false)
+const inMemory = (segmentBytes = 1_000_000) => new MemoryJournal(segmentBytes)
 const namesOf = (log: UploadLog) => log.records().map(({ name }) => name)
 const append = async (journal: MemoryJournal, ...texts: (string | Buffer)[]) => {
   for (const text of texts) await journal.append([Buffer.from(text)])
