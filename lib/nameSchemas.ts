@@ -1,5 +1,9 @@
 import { z } from 'zod'
+import { type ErrorCode, errors } from './errors.ts'
 import { faultOfUserName, isStoredFileName, isUserName } from './names.ts'
+
+/** The code of an error. */
+export const errorCode = z.custom<ErrorCode>((code) => typeof code === 'string' && Object.hasOwn(errors, code))
 
 /** The name of a stored file, in a record that is read back. */
 export const storedFileName = z.string().refine(isStoredFileName)

@@ -1,8 +1,10 @@
-import { connect, type Socket } from 'node:net'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
+import { onAbort } from '../../runtime/wait.ts'
 import { unreachable } from '../net/addresses.ts'
-import { controlBounds, formatLine, LineSplitter, readError, replyOf } from './lines.ts'
+import { controlBounds, formatLine, LineSplitter, type Reply, readError, replyOf } from './lines.ts'
 import { controlPlace, fixedPath, type SocketPath, socketAt } from './place.ts'
 
 export interface AskOptions {
@@ -31,68 +33,48 @@ export async function askControl(
   const { signal, silenceMs = controlBounds.silenceMs } = options
   const line = formatLine(request)
   if (Buffer.byteLength(line) > controlBounds.requestBytes) throw new OspError('too-large', 'the request is too long')
-  using at = await socketOf(directory)
-  if (signal?.aborted) throw new OspError('closed', 'the request was aborted')
+  const failed = (error: unknown): never => {
+    throw error instanceof OspError ? error : unreachable('connect', directory, error)
+  }
+  using at = await socketOf(directory).catch(failed)
   const socket = connect({ path: at.path })
   socket.write(line)
-  const silence = setTimeout(() => socket.destroy(silent(directory)), silenceMs)
+  const silent = `the program that uses ${directory} does not answer; check whether it is suspended`
+  const silence = setTimeout(() => socket.destroy(new OspError('timed-out', silent)), silenceMs)
   const giveUp = () => socket.destroy(new OspError('closed', 'the request was aborted'))
-  signal?.addEventListener('abort', giveUp, { once: true })
+  using _aborted = signal && onAbort(signal, giveUp)
   try {
-    return await answersOf(socket, directory, onAnswer, () => clearTimeout(silence))
+    await once(socket, 'connect').catch(failed)
+    let last: unknown
+    for await (const reply of repliesOf(socket)) {
+      clearTimeout(silence)
+      if ('error' in reply) throw readError(reply.error)
+      if ('done' in reply) return last
+      if (!('answer' in reply)) continue
+      last = reply.answer
+      onAnswer(last)
+    }
+    throw new OspError('link-lost', `the program that uses ${directory} has disconnected`)
   } finally {
     clearTimeout(silence)
-    signal?.removeEventListener('abort', giveUp)
     socket.destroy()
   }
 }
 
 async function socketOf(directory: string): Promise<SocketPath> {
+  const { path, folder } = await controlPlace(directory)
+  return folder === undefined ? fixedPath(path) : await socketAt(path)
+}
+
+/** Yields the replies until the program disconnects. */
+async function* repliesOf(socket: AsyncIterable<Uint8Array>): AsyncGenerator<Reply> {
+  const lines = new LineSplitter(controlBounds.unsentBytes)
   try {
-    const { path, folder } = await controlPlace(directory)
-    return folder === undefined ? fixedPath(path) : await socketAt(path)
+    for await (const chunk of socket) {
+      for (const line of lines.push(chunk)) yield replyOf(line)
+    }
   } catch (error) {
-    throw error instanceof OspError ? error : unreachable('connect', directory, error)
+    // An error of the system means that the program has disconnected.
+    if (error instanceof OspError) throw error
   }
 }
-
-/** Resolves with the last answer when the reply `done` arrives. */
-function answersOf(
-  socket: Socket,
-  directory: string,
-  onAnswer: (answer: unknown) => void,
-  onTaken: () => void,
-): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const lines = new LineSplitter(controlBounds.unsentBytes)
-    let last: unknown
-    let isConnected = false
-    const read = (line: string) => {
-      const reply = replyOf(line)
-      onTaken()
-      if ('error' in reply) throw readError(reply.error)
-      if ('done' in reply) resolve(last)
-      if (!('answer' in reply)) return
-      last = reply.answer
-      onAnswer(last)
-    }
-    socket.on('data', (chunk: Uint8Array) => {
-      try {
-        for (const line of lines.push(chunk)) read(line)
-      } catch (error) {
-        reject(error)
-      }
-    })
-    socket.on('connect', () => {
-      isConnected = true
-    })
-    socket.on('error', (error) => {
-      if (error instanceof OspError) reject(error)
-      else if (!isConnected) reject(unreachable('connect', directory, error))
-    })
-    socket.on('close', () => reject(new OspError('link-lost', `the program that uses ${directory} has disconnected`)))
-  })
-}
-
-const silent = (directory: string) =>
-  new OspError('timed-out', `the program that uses ${directory} does not answer; check whether it is suspended`)

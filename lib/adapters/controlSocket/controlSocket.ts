@@ -30,7 +30,7 @@ export async function serveControl(
   checkArgument('serveControl', 'the handler', kinds.function, handle)
   checkOptions('serveControl', { silenceMs: optional(kinds.delay) }, options)
   const place = await attempt(`checking ${directory}`, () => controlPlace(directory))
-  const control = new ControlServer(handle, options.silenceMs)
+  const control = new ControlServer(handle, options.silenceMs ?? controlBounds.silenceMs)
   await control.listen(place)
   return control
 }
@@ -43,7 +43,7 @@ class ControlServer implements Served {
   #stopListening: () => Promise<void> = async () => void this.#server.close()
   #closing: Promise<void> | undefined
 
-  constructor(handle: Answering, silenceMs: number = controlBounds.silenceMs) {
+  constructor(handle: Answering, silenceMs: number) {
     this.#handle = handle
     this.#silenceMs = silenceMs
   }
@@ -78,7 +78,7 @@ class ControlServer implements Served {
     const connection = new ControlConnection(socket, this.#handle, this.#silenceMs)
     this.#connections.add(connection)
     void connection.closed.then(() => this.#connections.delete(connection))
-    if (this.#closing) connection.close(new OspError('shutting-down'))
+    if (this.#closing) connection.close()
     else if (others >= connections) {
       const text = `${connections} programs are already connected, which is the maximum; retry later`
       connection.fail(new OspError('rate-limited', text))
@@ -89,7 +89,7 @@ class ControlServer implements Served {
     try {
       await this.#stopListening()
     } finally {
-      for (const connection of this.#connections) connection.close(new OspError('shutting-down'))
+      for (const connection of this.#connections) connection.close()
       await Promise.all([...this.#connections].map(({ closed }) => closed))
     }
   }
@@ -143,9 +143,9 @@ class ControlConnection {
   }
 
   /** Closes the connection without waiting for a client that does not read. */
-  close(why: OspError): void {
+  close(): void {
     const isReading = this.#socket.writableLength === 0
-    this.fail(why)
+    this.fail(new OspError('shutting-down'))
     if (isReading) this.#socket.destroySoon()
     else this.#socket.destroy()
   }
@@ -175,17 +175,16 @@ class ControlConnection {
       await new Promise((resolve) => setImmediate(resolve))
       if (this.#phase !== 'handling') return
       if (this.#gone.signal.aborted) return this.#leave()
-      await this.#handle(request, (answer) => this.#answer(answer), this.#gone.signal)
+      const answered = (answer: unknown) => {
+        if (this.#phase === 'handling') this.#write({ answer })
+      }
+      await this.#handle(request, answered, this.#gone.signal)
       if (this.#phase !== 'handling') return
       this.#write({ done: true })
       this.#leave()
     } catch (error) {
       this.fail(OspError.from(error))
     }
-  }
-
-  #answer(answer: unknown): void {
-    if (this.#phase === 'handling') this.#write({ answer })
   }
 
   #write(reply: Reply): void {

@@ -1,10 +1,10 @@
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
-import { type ErrorCode, errors } from '../../errors.ts'
-import { storedFileName, userName } from '../../nameSchemas.ts'
+import { errorCode, storedFileName, userName } from '../../nameSchemas.ts'
 import { checkArgument, kinds } from '../../options.ts'
 import type { ClientState, Receipt, ReceiptStore, StoredTask, TaskStore } from '../../ports/clientState.ts'
 import { GroupCommit } from '../../runtime/groupCommit.ts'
+import { retriable } from '../../runtime/retriable.ts'
 import { file } from '../node/fileSource.ts'
 import { LineFile } from './lineFile.ts'
 import { discardSpooled } from './spool.ts'
@@ -69,18 +69,12 @@ const task = z.object({
   state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
   size: z.int().min(0),
   durable: z.int().min(0),
-  why: z
-    .object({
-      code: z.custom<ErrorCode>((code) => typeof code === 'string' && Object.hasOwn(errors, code)),
-      text: z.string(),
-    })
-    .exactOptional(),
+  why: z.object({ code: errorCode, text: z.string() }).exactOptional(),
   endedAt: z.number().exactOptional(),
 })
 
 const removal = z.object({ removed: z.int().min(1) })
 
-/** The content of a line: the state of a task, or the removal of one. */
 type Change = StoredTask | z.infer<typeof removal>
 
 /** Stores tasks in a file. Changes that are requested during a write are written together in the next one. */
@@ -88,13 +82,14 @@ class TaskFile implements TaskStore {
   readonly #file: LineFile
   /** The tasks in the file. */
   readonly #tasks = new Map<number, StoredTask>()
-  readonly #commits = new GroupCommit<Change>({
-    commit: async (group) => {
-      await this.#read()
-      await this.#store(group.map(({ item }) => item))
-    },
+  readonly #commits = new GroupCommit<Change>({ commit: (group) => this.#store(group.map(({ item }) => item)) })
+  readonly #read = retriable(async () => {
+    const values = await this.#file.load()
+    apply(
+      values.flatMap((value) => task.safeParse(value).data ?? removal.safeParse(value).data ?? []),
+      this.#tasks,
+    )
   })
-  #reading: Promise<void> | undefined
 
   constructor(path: string) {
     this.#file = new LineFile(path)
@@ -113,21 +108,8 @@ class TaskFile implements TaskStore {
     return this.#commits.add({ removed: id })
   }
 
-  #read(): Promise<void> {
-    this.#reading ??= this.#file.load().then(
-      (values) => {
-        const changes = values.flatMap((value) => task.safeParse(value).data ?? removal.safeParse(value).data ?? [])
-        apply(changes, this.#tasks)
-      },
-      (error: unknown) => {
-        this.#reading = undefined
-        throw error
-      },
-    )
-    return this.#reading
-  }
-
   async #store(changes: readonly Change[]): Promise<void> {
+    await this.#read()
     const most = Math.max(taskLines.least, this.#tasks.size * taskLines.growth)
     await this.#file.store(changes, most, () => [...apply(changes, new Map(this.#tasks)).values()])
     apply(changes, this.#tasks)

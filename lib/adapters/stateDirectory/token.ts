@@ -79,9 +79,8 @@ async function write(path: string, text: string): Promise<void> {
   await file.sync()
 }
 
-/** The maximum length of a token. A HELLO_REQ has room for more, and the tokens of `ospd user` are much shorter. */
+/** The maximum lengths. A HELLO_REQ has room for more, and the tokens of `ospd user` are much shorter. */
 const tokenBytes = 1_024
-/** The maximum length of a binding. */
 const bindingBytes = 64
 
 /** Matches white space and characters that are not printed, including the replacements of bytes that are not UTF-8. */
@@ -93,14 +92,11 @@ const unfit = /[\s\p{Cc}\p{Cf}\p{Cs}\uFFFD]/u
  */
 export function checkToken(text: string, from: string): string {
   const token = text.replace(/\r?\n$/u, '')
-  if (token === '') throw new OspError('usage', `${from} is empty; it must contain only the token`)
-  if (Buffer.byteLength(token) > tokenBytes) {
-    throw new OspError('usage', `${from} has more than ${tokenBytes} bytes and is not a token`)
-  }
-  if (unfit.test(token)) {
-    const text = `${from} contains spaces or control characters; it must contain only the token, on one line`
-    throw new OspError('usage', text)
-  }
+  const invalid = (text: string) => new OspError('usage', `${from} ${text}`)
+  if (token === '') throw invalid('is empty; it must contain only the token')
+  if (Buffer.byteLength(token) > tokenBytes) throw invalid(`has more than ${tokenBytes} bytes and is not a token`)
+  if (unfit.test(token))
+    throw invalid('contains spaces or control characters; it must contain only the token, on one line')
   return token
 }
 

@@ -3,6 +3,7 @@ import type { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import type { ReceiptStore } from '../../ports/clientState.ts'
 import { Mutex } from '../../runtime/mutex.ts'
+import { retriable } from '../../runtime/retriable.ts'
 import { type Incoming, receiptKey } from './inbox.ts'
 
 /**
@@ -22,7 +23,10 @@ export class Receipts {
   #count = 0
   /** The error for which each message was given up, by key. */
   readonly givenUp = new BoundedMap<string, OspError>(fixed.replies)
-  #loading: Promise<void> | undefined
+  /** Loads the receipts of earlier programs, once. */
+  readonly load = retriable(async () => {
+    for (const receipt of await this.#store.load()) this.#kept.set(receiptKey(receipt), ++this.#count)
+  })
 
   constructor(store: ReceiptStore) {
     this.#store = store
@@ -37,12 +41,6 @@ export class Receipts {
     this.#window = deliveries
     this.#kept.maxSize = windows * deliveries
     this.givenUp.maxSize = deliveries
-  }
-
-  /** Loads the receipts of earlier programs, once. */
-  load(): Promise<void> {
-    this.#loading ??= this.#load()
-    return this.#loading
   }
 
   /** Whether this message was handed over. */
@@ -62,14 +60,5 @@ export class Receipts {
   async again(delivery: Incoming): Promise<void> {
     const age = this.#count - (this.#kept.get(delivery.key) ?? 0)
     if (age >= (windows / 2) * this.#window) await this.keep(delivery)
-  }
-
-  async #load(): Promise<void> {
-    try {
-      for (const receipt of await this.#store.load()) this.#kept.set(receiptKey(receipt), ++this.#count)
-    } catch (error) {
-      this.#loading = undefined
-      throw error
-    }
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { type ErrorCode, errors, OspError } from '../../errors.ts'
+import { OspError } from '../../errors.ts'
+import { errorCode } from '../../nameSchemas.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import { type UploadPhase, uploadPhases } from '../uploads/upload.ts'
@@ -43,10 +44,7 @@ const request = z.discriminatedUnion('do', [
 
 export type TaskRequest = z.infer<typeof request>
 
-const failure = z.strictObject({
-  code: z.custom<ErrorCode>((code) => typeof code === 'string' && Object.hasOwn(errors, code)),
-  text: z.string(),
-})
+const failure = z.strictObject({ code: errorCode, text: z.string() })
 
 const bytes = z.int().min(0)
 const status = z.strictObject({

@@ -4,6 +4,7 @@ import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState
 import type { Log } from '../../ports/log.ts'
 import type { Clock } from '../../ports/platform.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
+import { retriable } from '../../runtime/retriable.ts'
 
 const noTasks: TaskStore = { load: async () => [], put: async () => {}, remove: async () => {} }
 
@@ -19,23 +20,15 @@ export class TaskRegistry {
   /** The ids of ended tasks, in the order in which they ended. */
   readonly #ended = { done: new Set<number>(), failed: new Set<number>() }
   readonly #writing = new PendingWork()
-  #opening: Promise<void> | undefined
   #lastId = 0
+  /** Loads the stored tasks, once, and removes those that ended long ago. */
+  readonly open = retriable(() => this.#load())
 
   constructor(state: Pick<ClientState, 'tasks' | 'discard'>, clock: Pick<Clock, 'wallTime'>, log: Log) {
     this.#state = state
     this.#store = state.tasks ?? noTasks
     this.#clock = clock
     this.#log = log
-  }
-
-  /** Loads the stored tasks, once, and removes those that ended long ago. */
-  open(): Promise<void> {
-    this.#opening ??= this.#load().catch((error: unknown) => {
-      this.#opening = undefined
-      throw error
-    })
-    return this.#opening
   }
 
   /** Iterates in ascending order of ids. */
