@@ -5,8 +5,9 @@
 import { loopbackOnly } from './adapters/auth/unverified.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
-import { checkConnectOptions } from './client/options.ts'
+import { connectOptions } from './client/options.ts'
 import { connectClient, RunningClient } from './client/runningClient.ts'
+import { checkOptions } from './options.ts'
 import { checkServeOptions, type ServeOptions, type Server, startServer } from './server/server.ts'
 
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
@@ -97,7 +98,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
  * the first failure; nothing is left open then.
  */
 export async function connect(options: ConnectOptions): Promise<Client> {
-  checkConnectOptions('connect', options)
+  checkOptions('connect', connectOptions, options)
   return await connectClient(bound(options))
 }
 
@@ -106,7 +107,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
  * invalid user.
  */
 export function createClient(options: ConnectOptions): Client {
-  checkConnectOptions('createClient', options)
+  checkOptions('createClient', connectOptions, options)
   return new RunningClient(bound(options))
 }
 

@@ -1,4 +1,4 @@
-import { checkArgument, checkOptions, having, type Kind, kinds, oneOf, optional } from '../options.ts'
+import { having, type Kind, kinds, oneOf, optional } from '../options.ts'
 import { digestNumbers } from '../wire/protocol.ts'
 import type { ConnectOptions } from './client.ts'
 
@@ -11,7 +11,7 @@ const state: Kind = {
   },
 }
 
-const connecting: { readonly [K in keyof ConnectOptions]-?: Kind } = {
+export const connectOptions: { readonly [K in keyof ConnectOptions]-?: Kind } = {
   to: having('a transport, such as tcp({ port })', 'dial'),
   user: kinds.text,
   token: optional(kinds.function),
@@ -36,20 +36,23 @@ function adviceAbout(source: unknown): string | undefined {
   return undefined
 }
 
-const source: Kind = {
+export const source: Kind = {
   takes: 'a source, such as file(path)',
   holds: (value) => having('', 'open').holds(value) && typeof (value as Record<string, unknown>).name === 'string',
   advice: adviceAbout,
 }
 
-const adding = { name: optional(kinds.text), digest: optional(oneOf(...Object.keys(digestNumbers))) } as const
+export const addOptions = {
+  name: optional(kinds.text),
+  digest: optional(oneOf(...Object.keys(digestNumbers))),
+} as const
 
-const recipients: Kind = {
+export const recipients: Kind = {
   takes: 'an array of user names, one or more',
   holds: (value) => Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string'),
 }
 
-const content: Kind = {
+export const content: Kind = {
   takes: 'a string or a Uint8Array',
   holds: (value) => typeof value === 'string' || value instanceof Uint8Array,
 }
@@ -59,32 +62,9 @@ const messageId: Kind = {
   holds: (value) => value instanceof Uint8Array && value.length === 16,
 }
 
-const sending = { id: optional(messageId), signal: optional(kinds.signal) } as const
+export const sendOptions = { id: optional(messageId), signal: optional(kinds.signal) } as const
 
-const ids: Kind = {
+export const ids: Kind = {
   takes: 'an array of ids of uploads',
   holds: (value) => Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id > 0),
-}
-
-/** Throws OspError `usage` that names the first invalid option of a client. */
-export function checkConnectOptions(where: string, options: unknown): void {
-  checkOptions(where, connecting, options)
-}
-
-/** Throws OspError `usage` that names the first invalid argument of `uploads.add`. */
-export function checkAddOptions(from: unknown, options: unknown): void {
-  checkArgument('uploads.add', 'the source', source, from)
-  checkOptions('uploads.add', adding, options)
-}
-
-/** Throws OspError `usage` that names the first invalid argument of `client.send`. */
-export function checkSending(to: unknown, text: unknown, options: unknown): void {
-  checkArgument('client.send', 'the recipients', recipients, to)
-  checkArgument('client.send', 'the content', content, text)
-  checkOptions('client.send', sending, options)
-}
-
-/** Throws OspError `usage` if `value` is not an array of upload ids. */
-export function checkIds(where: string, value: unknown, kind: 'all or some' | 'some'): void {
-  checkArgument(`uploads.${where}`, 'the argument', kind === 'some' ? ids : optional(ids), value)
 }

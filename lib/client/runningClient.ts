@@ -9,7 +9,6 @@ import { Emitter, safeLog } from '../runtime/emitter.ts'
 import { onAbort, waitAtMost } from '../runtime/wait.ts'
 import type { BoundClientOptions, Client, ClientEvents, ClientGauges } from './client.ts'
 import { ClientSession, type ClientStatus } from './connection/session.ts'
-import type { Message, MessageHandler, Receiver, RecipientState } from './messages/message.ts'
 import { Messenger } from './messages/messenger.ts'
 import type { Presence } from './messages/presence.ts'
 import { UploadList } from './uploads/uploadList.ts'
@@ -20,6 +19,9 @@ const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online',
 /** A client: its two links, and the uploads and messages on them. */
 export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
+  readonly send: Client['send'] = (...message) => this.#messenger.send(...message)
+  readonly receive: Client['receive'] = (handler) => this.#messenger.receive(handler)
+  readonly messages: Client['messages'] = () => this.#messenger.messages()
   readonly #session: ClientSession
   readonly #messenger: Messenger
   readonly #clock: Clock
@@ -68,18 +70,6 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const sessions = this.#sessions
     const going = sessions.filter(({ over }) => !over)
     await Promise.all((going.length > 0 ? going : sessions).map((session) => session.online()))
-  }
-
-  send(...message: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
-    return this.#messenger.send(...message)
-  }
-
-  receive(handler: MessageHandler): Receiver {
-    return this.#messenger.receive(handler)
-  }
-
-  messages(): AsyncIterableIterator<Message> {
-    return this.#messenger.messages()
   }
 
   get gauges(): ClientGauges {

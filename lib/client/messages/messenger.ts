@@ -14,11 +14,10 @@ import {
 import { type ActiveReceiver, Inbox } from './inbox.ts'
 import type { Message, MessageHandler, RecipientState } from './message.ts'
 import { iterateMessages } from './messageIterator.ts'
-import { Outbox } from './outbox.ts'
-import { outgoing } from './outgoing.ts'
+import { Outbox, outgoing } from './outbox.ts'
 import { type Presence, PresenceView } from './presence.ts'
 import { Receipts } from './receipts.ts'
-import { type Registered, Registration } from './registration.ts'
+import { Registration } from './registration.ts'
 
 export interface MessengerOptions extends Omit<SessionOptions, 'app' | 'opened'> {
   readonly state: ClientState
@@ -50,7 +49,11 @@ export class Messenger {
       ...common,
       user,
       listening: () => this.#listening(),
-      granted: (registered) => this.#registered(registered),
+      granted: (registered) => {
+        this.#presence.registered(registered.listVersion)
+        this.#inbox.registered(registered)
+        this.#outbox.open(registered)
+      },
       superseded: (error) => this.#inbox.end(error),
     })
     this.#outbox = new Outbox({ ...common, renew: (afterMs) => this.#registration.renew(afterMs) })
@@ -148,12 +151,6 @@ export class Messenger {
       },
       pong: (listVersion) => this.#presence.announced(listVersion),
     }
-  }
-
-  #registered(registered: Registered): void {
-    this.#presence.registered(registered.listVersion)
-    this.#inbox.registered(registered)
-    this.#outbox.open(registered)
   }
 
   /** Resolves with whether the client listens, when the receipts are loaded. */

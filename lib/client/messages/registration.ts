@@ -21,6 +21,7 @@ export interface RegistrationOptions {
   readonly granted: (registered: Registered) => void
   /** Called when another program of the user listens. The next REGIST is without listening. */
   readonly superseded: (error: OspError) => void
+  /** Called with a final error, or when the time for retries is up. */
   readonly failed: (error: OspError) => void
 }
 

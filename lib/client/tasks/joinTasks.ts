@@ -61,10 +61,14 @@ export class JoinedTasks implements AsyncDisposable {
    * Adds a file to the uploads of the other program. The upload that it resolves with reports only its end. It fails with
    * `closed` if the other program ends before, or this program leaves. Rejects as `Uploads.add` does.
    */
-  async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
+  async add(source: FileSource, { name = source.name, digest }: AddOptions = {}): Promise<Upload> {
+    const { ref } = source
+    if (ref === undefined) throw new OspError('usage', `another program cannot find ${name}`)
     this.#pending++
     try {
-      return await this.#add(source, options)
+      const addition: Addition = { task: { ref, name, ...(digest && { digest }) }, id: 0 }
+      await this.#additions.add(addition)
+      return this.#uploads.get(addition.id) ?? this.#added(addition)
     } finally {
       if (--this.#pending === 0) this.#ends.clear()
     }
@@ -80,14 +84,7 @@ export class JoinedTasks implements AsyncDisposable {
     return this.close()
   }
 
-  async #add(source: FileSource, { name = source.name, digest }: AddOptions): Promise<Upload> {
-    const { ref } = source
-    if (ref === undefined) throw new OspError('usage', `another program cannot find ${name}`)
-    const addition: Addition = { task: { ref, name, ...(digest && { digest }) }, id: 0 }
-    await this.#additions.add(addition)
-    const { id } = addition
-    const known = this.#uploads.get(id)
-    if (known) return known
+  #added({ id, task: { name, ref } }: Addition): Upload {
     const upload = new ClientUpload(id, name, () => {}, ref)
     this.#uploads.set(id, upload)
     const end = this.#ends.get(id)

@@ -4,12 +4,13 @@ import { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import { checkFileName } from '../../names.ts'
+import { checkArgument, checkOptions, optional } from '../../options.ts'
 import type { ClientState, StoredTask } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { Emitter } from '../../runtime/emitter.ts'
-import { checkAddOptions, checkIds } from '../options.ts'
+import { addOptions, ids as idsKind, source as sourceKind } from '../options.ts'
 import { checkRoom, hasEnded, nameTaken, TaskRegistry, unknownTask } from './taskRegistry.ts'
 import { liveStatus, storedStatus, type TaskStatus } from './taskStatus.ts'
 import { ClientUpload, type Upload } from './upload.ts'
@@ -102,7 +103,8 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
-    checkAddOptions(source, options)
+    checkArgument('uploads.add', 'the source', sourceKind, source)
+    checkOptions('uploads.add', addOptions, options)
     const { name = source.name, digest = 'sha256' } = options
     const normal = checkFileName(name.normalize('NFC'))
     if (this.#options.state.tasks) await this.#registry.open()
@@ -119,7 +121,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async restore(ids?: readonly number[]): Promise<readonly Upload[]> {
-    checkIds('restore', ids, 'all or some')
+    checkArgument('uploads.restore', 'the argument', optional(idsKind), ids)
     await this.#registry.open()
     this.#checkOpen()
     const wanted = [...this.#registry].filter(({ id, state }) => !hasEnded(state) && (ids?.includes(id) ?? true))
@@ -137,7 +139,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async pause(ids?: readonly number[]): Promise<void> {
-    checkIds('pause', ids, 'all or some')
+    checkArgument('uploads.pause', 'the argument', optional(idsKind), ids)
     await this.#each(ids, async (id, job) => {
       await job?.pause()
       if (this.#registry.get(id)?.state === 'open') await this.#change(id, { state: 'paused' })
@@ -145,13 +147,13 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   async resume(ids?: readonly number[]): Promise<void> {
-    checkIds('resume', ids, 'all or some')
+    checkArgument('uploads.resume', 'the argument', optional(idsKind), ids)
     await this.#each(ids, (id, job) => this.#resume(id, job, ids !== undefined))
     this.#fill()
   }
 
   async cancel(ids: readonly number[]): Promise<void> {
-    checkIds('cancel', ids, 'some')
+    checkArgument('uploads.cancel', 'the argument', idsKind, ids)
     await this.#each(ids, async (id, job) => {
       const stored = this.#registry.get(id)
       if (!stored || stored.state === 'done') return await job?.cancel()

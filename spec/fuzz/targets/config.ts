@@ -8,8 +8,9 @@ import { UsageError } from '../../../bin/common/usage.ts'
 import { listenSettings } from '../../../bin/listen/listen.ts'
 import { sendSettings } from '../../../bin/send/send.ts'
 import { limitsOf, serveSettings } from '../../../bin/serve/settings.ts'
-import { checkConnectOptions } from '../../../lib/client/options.ts'
+import { connectOptions } from '../../../lib/client/options.ts'
 import { defaultLimits, type Limits, limitsWith } from '../../../lib/limits.ts'
+import { checkOptions } from '../../../lib/options.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
 import { coded } from '../codes.ts'
 import type { Draw } from '../draw.ts'
@@ -96,7 +97,7 @@ function checkClient(values: {
   const { server, 'retry-for': retryForMs, 'limit-rate': limitRate } = values
   assert.ok(server.port >= 0 && server.port < 65_536)
   assert.ok(stateDirectoryOf({ state: '/state', server }, 'alice').startsWith('/state/'))
-  checkConnectOptions('connect', { to: { dial() {} }, user: 'alice', retryForMs, limitRate })
+  checkOptions('connect', connectOptions, { to: { dial() {} }, user: 'alice', retryForMs, limitRate })
 }
 
 function jsonOf(bytes: Uint8Array | undefined): unknown {
