@@ -23,7 +23,6 @@ export class LineFile {
     this.#path = path
   }
 
-  /** Resolves with the values of all lines. */
   async load(): Promise<readonly unknown[]> {
     const text = await unless(['ENOENT'], `reading ${this.#path}`, async () => {
       await using file = await openTrusted(this.#path, constants.O_RDONLY)

@@ -50,10 +50,7 @@ export async function discardSpooled(directory: string, path: string): Promise<v
   if (isSpooled(directory, path)) await remove(path)
 }
 
-/**
- * Removes all spooled files except `wanted` (paths) and those that another running process is spooling. File names contain
- * the process id.
- */
+/** Removes all spooled files except the paths `wanted`, and those of other running processes, whose ids the names contain. */
 export async function sweepSpool(directory: string, wanted: Iterable<string>): Promise<void> {
   const folder = folderOf(directory)
   const names = await unless(['ENOENT'], `reading ${folder}`, () => readdir(folder))

@@ -80,7 +80,6 @@ type Change = StoredTask | z.infer<typeof removal>
 /** Stores tasks in a file. Changes that are requested during a write are written together in the next one. */
 class TaskFile implements TaskStore {
   readonly #file: LineFile
-  /** The tasks in the file. */
   readonly #tasks = new Map<number, StoredTask>()
   readonly #commits = new GroupCommit<Change>({ commit: (group) => this.#store(group.map(({ item }) => item)) })
   readonly #read = retriable(async () => {

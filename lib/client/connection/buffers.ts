@@ -39,7 +39,6 @@ export class Buffers {
     return waiting.promise
   }
 
-  /** Gives a buffer back. */
   put(buffer: Uint8Array): void {
     const next = this.#waiting.shift()
     if (next) next.resolve(buffer)

@@ -35,7 +35,6 @@ export interface OnlineLink {
   readonly welcome: WireMessage<'HelloAck'>
   /** Aborts when the link has ended; the reason is an OspError. */
   readonly closed: AbortSignal
-  /** The buffers for chunks. */
   readonly buffers: Buffers
   /** The REQs that have arrived, if the socket can lose or reorder frames. */
   readonly arrivals: ReceivedSequences | undefined
@@ -54,11 +53,9 @@ export interface SessionOptions {
   readonly software: string
   readonly token: () => Promise<GivenToken>
   readonly allowPlaintext: boolean
-  /** Time for retries while the server is unreachable. */
   readonly retryForMs: number
   /** Handles the server's requests and notices. Without it a request is an error of the server, and a notice is ignored. */
   readonly app?: AppEvents
-  /** Called when the session is online with this link. */
   readonly opened: (link: OnlineLink) => void
   /** Called with the `error` for which it waits or is refused, and the milliseconds until the next try. */
   readonly changed: (status: ClientStatus, error?: OspError, retryMs?: number) => void
@@ -79,7 +76,6 @@ export class ClientSession {
   readonly #closing = new AbortController()
   readonly #backoff: Backoff
   status: ClientStatus = 'connecting'
-  /** The present link, after HELLO. */
   link: OnlineLink | undefined
   /** The final error that ended it; code `closed` after `close`. */
   over: OspError | undefined
@@ -99,7 +95,6 @@ export class ClientSession {
     this.#backoff = new Backoff({ clock: platform.clock, firstMs, mostMs, retryForMs, fraction })
   }
 
-  /** Whether it has begun to connect. */
   get begun(): boolean {
     return this.#running !== undefined
   }

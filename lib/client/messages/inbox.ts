@@ -68,7 +68,6 @@ export class Inbox {
     this.#options = options
   }
 
-  /** Whether the client has a receiver. */
   get listening(): boolean {
     return this.#receiver !== undefined
   }
@@ -151,7 +150,6 @@ export class Inbox {
     }
   }
 
-  /** Messages of this link that are not handed over. */
   get #unhandled(): number {
     return this.#waiting.length + (this.#inHand?.requests.length ? 1 : 0)
   }
@@ -181,7 +179,6 @@ export class Inbox {
     }
   }
 
-  /** Returns the next message to hand over, and the receiver for it. */
   #next(): { delivery: Incoming; receiver: ActiveReceiver } | undefined {
     const receiver = this.#receiver
     const [delivery] = this.#waiting

@@ -22,7 +22,6 @@ import { Registration } from './registration.ts'
 export interface MessengerOptions extends Omit<SessionOptions, 'app' | 'opened'> {
   readonly state: ClientState
   readonly log: Log
-  /** The log for failing listeners, if any. */
   readonly listenerLog: Log | undefined
 }
 
@@ -34,7 +33,6 @@ export class Messenger {
   readonly #outbox: Outbox
   readonly #inbox: Inbox
   readonly #presence: PresenceView
-  /** The session of the link, if it has begun. */
   session: ClientSession | undefined
   #closed = false
 
@@ -70,7 +68,6 @@ export class Messenger {
     return this.#presence
   }
 
-  /** As `Client.send`. */
   async send(...[to, content, options = {}]: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
     const newId = () => this.#options.platform.random.bytes(16, 'message id')
     const message = outgoing(to, content, options, newId)
@@ -78,14 +75,12 @@ export class Messenger {
     return this.#outbox.send(message, options.signal)
   }
 
-  /** As `Client.receive`. */
   receive(handler: MessageHandler): ActiveReceiver {
     checkArgument('client.receive', 'the handler', kinds.function, handler)
     this.#use()
     return this.#inbox.receive(handler)
   }
 
-  /** As `Client.messages`. */
   messages(): AsyncIterableIterator<Message> {
     return iterateMessages((handler) => this.receive(handler))
   }

@@ -23,7 +23,6 @@ export interface Outgoing {
   readonly states: Deferred<readonly RecipientState[]>
   /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
   knownUntilMs: number | undefined
-  /** Whether its sender has given it up. */
   abandoned: boolean
 }
 
@@ -61,10 +60,7 @@ export interface OutboxOptions extends Pick<RegistrationOptions, 'platform' | 'r
   readonly renew: (afterMs: number) => void
 }
 
-/**
- * Sends messages in the order of the calls. Messages that a lost link leaves unanswered are sent again on the next link, in
- * that order and with the same ids, for as long as the server remembers the ids.
- */
+/** Sends messages in the order of the calls. Unanswered ones are sent again on the next link while the server knows their ids. */
 export class Outbox {
   readonly #options: OutboxOptions
   readonly #backoff: Backoff
@@ -118,7 +114,6 @@ export class Outbox {
     this.#awaitExpiry()
   }
 
-  /** Rejects all messages. */
   fail(error: OspError): void {
     this.#registered = undefined
     this.#expiry.stop()
@@ -270,10 +265,7 @@ const statuses = new Map(
   Object.entries(deliveryStatus).map(([status, number]) => [number as number, status as keyof typeof deliveryStatus]),
 )
 
-/**
- * Returns the states in an ACK, in the order of the recipients in the request. Throws OspError `malformed` if the ACK does not
- * name exactly these recipients, each once.
- */
+/** Returns the states in an ACK, in the order of `recipients`. Throws OspError `malformed` unless it names each of them once. */
 function recipientStates(recipients: readonly string[], ack: WireMessage<'PostMsgAck'>): readonly RecipientState[] {
   const byName = new Map(ack.recipients.map(({ recipient, status }) => [recipient, statuses.get(status)]))
   return recipients.map((recipient) => {

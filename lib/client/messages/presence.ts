@@ -43,7 +43,6 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
   #link: OnlineLink | undefined
   /** The version on this link; `undefined` until its whole list has arrived. */
   #known: number | undefined
-  /** The latest version that the server has announced. */
   #announced = 0
   #asking = false
 

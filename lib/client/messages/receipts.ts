@@ -21,7 +21,6 @@ export class Receipts {
   /** The number of each receipt, by key; the latest last. */
   readonly #kept = new BoundedMap<string, number>(windows * fixed.replies)
   #count = 0
-  /** The error for which each message was given up, by key. */
   readonly givenUp = new BoundedMap<string, OspError>(fixed.replies)
   /** Loads the receipts of earlier programs, once. */
   readonly load = retriable(async () => {
@@ -43,7 +42,6 @@ export class Receipts {
     this.givenUp.maxSize = deliveries
   }
 
-  /** Whether this message was handed over. */
   has({ key }: Incoming): boolean {
     return this.#kept.has(key)
   }

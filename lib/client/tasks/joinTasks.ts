@@ -9,7 +9,6 @@ import { isAbsent, RemoteTasks } from './remoteTasks.ts'
 import { answers, type Ended, readAnswer, readFailure } from './requests.ts'
 import type { NewTask } from './taskController.ts'
 
-/** A task to add, and its id after that. */
 interface Addition {
   readonly task: NewTask
   id: number
@@ -93,7 +92,6 @@ export class JoinedTasks implements AsyncDisposable {
     return upload
   }
 
-  /** Adds the tasks to the list of the other program. */
   async #commit(group: readonly Uncommitted<Addition>[]): Promise<void> {
     try {
       if (this.#lost) throw this.#gone()

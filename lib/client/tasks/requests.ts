@@ -10,7 +10,6 @@ export const requestBounds = {
   /** Files in one `add` request, and bytes of their names and paths. */
   added: 100,
   addedBytes: 16 * 1024,
-  /** Ids of tasks. */
   ids: 2_000,
   /** Tasks in one answer, and bytes of its JSON. */
   listed: 2_000,

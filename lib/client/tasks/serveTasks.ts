@@ -17,7 +17,6 @@ import type { CancelledTask, NewTask } from './taskController.ts'
 export interface ServedTasksOptions {
   readonly uploads: Uploads
   readonly clock: Clock
-  /** Opens the source of a task that another program adds. */
   readonly reopen: (ref: string) => FileSource
 }
 
@@ -33,7 +32,6 @@ export function joinOrServe(options: ServedTasksOptions, control: Control): Prom
 /** A program to which this program reports the ends of its uploads. */
 interface Subscriber {
   readonly report: (ended: Ended) => void
-  /** The uploads that its program has added. */
   readonly ids: Set<number>
 }
 

@@ -1,21 +1,14 @@
 import { OspError } from '../../errors.ts'
 import { checkFileName } from '../../names.ts'
 import type { StoredTask } from '../../ports/clientState.ts'
-import { hasEnded, nameTaken, type TaskRegistry, unknownTask } from '../uploads/taskRegistry.ts'
+import { hasEnded, nameTaken, TaskRegistry, unknownTask } from '../uploads/taskRegistry.ts'
 import { storedStatus, type TaskStatus } from '../uploads/taskStatus.ts'
 import type { Added, CancelledTask, NewTask, TaskOperations } from './taskController.ts'
 
-/** A list of tasks that no client has restored. Changes are stored, and nothing is sent. */
-export class StoredTasks implements TaskOperations {
-  readonly #registry: TaskRegistry
-
-  /** No other program may change the tasks of the open `registry`. */
-  constructor(registry: TaskRegistry) {
-    this.#registry = registry
-  }
-
+/** A list of tasks that no client has restored. Changes are stored, and nothing is sent. No other program may change it. */
+export class StoredTasks extends TaskRegistry implements TaskOperations {
   async list(): Promise<readonly TaskStatus[]> {
-    return [...this.#registry].map(storedStatus).sort((a, b) => a.id - b.id)
+    return [...this].map(storedStatus).sort((a, b) => a.id - b.id)
   }
 
   add(tasks: readonly NewTask[]): Promise<readonly Added[]> {
@@ -29,7 +22,7 @@ export class StoredTasks implements TaskOperations {
 
   /** Tries a failed task again only if its id is given. */
   async resume(ids?: readonly number[]): Promise<void> {
-    for (const id of ids ?? []) this.#registry.checkName(this.#named(id))
+    for (const id of ids ?? []) this.checkName(this.#named(id))
     await this.#change(ids, 'open', ({ state }) => state === 'paused' || (ids !== undefined && state === 'failed'))
   }
 
@@ -37,8 +30,8 @@ export class StoredTasks implements TaskOperations {
   async cancel(ids: readonly number[]): Promise<readonly CancelledTask[]> {
     const tasks = [...new Set(ids)].map((id) => this.#named(id))
     // If another task has the name now, there is nothing to remove.
-    const replaced = tasks.filter((task) => this.#registry.isReplaced(task))
-    await Promise.all(replaced.map(({ id }) => this.#registry.forget(id)))
+    const replaced = tasks.filter((task) => this.isReplaced(task))
+    await Promise.all(replaced.map(({ id }) => this.forget(id)))
     const others = tasks.filter((task) => !replaced.includes(task)).map(({ id }) => id)
     await this.#change(others, 'cancelling', ({ state }) => state !== 'done')
     const gone = replaced.map((task) => ({ ...storedStatus(task), state: 'cancelled' as const, why: undefined }))
@@ -47,16 +40,16 @@ export class StoredTasks implements TaskOperations {
 
   async #add({ ref, name, digest: algorithm = 'sha256' }: NewTask): Promise<Added> {
     const normal = checkFileName(name.normalize('NFC'))
-    const known = this.#registry.named(normal)
+    const known = this.named(normal)
     if (known) {
       if (known.ref !== ref || known.state === 'cancelling') throw nameTaken(normal)
       // Also if another call is just adding it: the answer means that it is durable.
       await this.resume([known.id])
-      await this.#registry.idle()
+      await this.idle()
       return { id: known.id }
     }
-    const id = this.#registry.nextId()
-    await this.#registry.accept({ id, ref, name: normal, algorithm, state: 'open', size: 0, durable: 0 })
+    const id = this.nextId()
+    await this.accept({ id, ref, name: normal, algorithm, state: 'open', size: 0, durable: 0 })
     return { id }
   }
 
@@ -65,12 +58,12 @@ export class StoredTasks implements TaskOperations {
     state: StoredTask['state'],
     applies: (task: StoredTask) => boolean,
   ): Promise<void> {
-    const tasks = ids ? ids.map((id) => this.#named(id)) : [...this.#registry].filter((task) => !hasEnded(task.state))
-    await Promise.all(tasks.filter(applies).map(({ id }) => this.#registry.change(id, { state })))
+    const tasks = ids ? ids.map((id) => this.#named(id)) : [...this].filter((task) => !hasEnded(task.state))
+    await Promise.all(tasks.filter(applies).map(({ id }) => this.change(id, { state })))
   }
 
   #named(id: number): StoredTask {
-    const task = this.#registry.get(id)
+    const task = this.get(id)
     if (!task) throw unknownTask(id)
     return task
   }

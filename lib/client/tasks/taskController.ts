@@ -6,7 +6,6 @@ import type { Clock, DigestName } from '../../ports/platform.ts'
 import { waitAtMost } from '../../runtime/wait.ts'
 import type { Client } from '../client.ts'
 import type { ClientStatus } from '../connection/session.ts'
-import { TaskRegistry } from '../uploads/taskRegistry.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import { cancelWaitMs, RemoteTasks, remoteOrOwn } from './remoteTasks.ts'
 import { StoredTasks } from './storedTasks.ts'
@@ -53,7 +52,6 @@ export interface TaskControl extends TaskOperations {
 export interface TaskControllerOptions {
   readonly control: Control
   readonly clock: Clock
-  /** Opens the list again. */
   readonly open: () => TaskStore
   /** Creates a client with that list, which asks the server at once to remove cancelled tasks, and is closed again. */
   readonly client?: (() => Client) | undefined
@@ -75,9 +73,9 @@ export function taskController({ control, clock, open, client, log = () => {} }:
     const own = async () => {
       await using _ = await control.serve(inUse)
       sending = false
-      const registry = new TaskRegistry({ tasks: open() }, clock, log)
-      await registry.open()
-      return await act(new StoredTasks(registry))
+      const stored = new StoredTasks({ tasks: open() }, clock, log)
+      await stored.open()
+      return await act(stored)
     }
     return remoteOrOwn(clock, asked, own)
   }
@@ -93,10 +91,10 @@ export function taskController({ control, clock, open, client, log = () => {} }:
     cancel: (ids) =>
       carryOut(async (tasks) => {
         const cancelled = await tasks.cancel(ids)
-        const left = cancelled.filter(({ state }) => state === 'cancelling')
+        const left = cancelled.filter(isLeft)
         if (tasks === remote || !client || left.length === 0) return cancelled
-        const now = new Map((await removeNow(client(), left, clock)).map((task) => [task.id, task]))
-        return cancelled.map((task) => now.get(task.id) ?? task)
+        const now = await removeNow(client(), left, clock)
+        return cancelled.map((task) => (isLeft(task) ? reportOf(task, now.get(task.id)) : task))
       }),
   }
 }
@@ -106,15 +104,17 @@ const inUse = () => {
   throw new OspError('shutting-down', 'the list of tasks is being changed')
 }
 
-/**
- * Has a client remove the bytes of tasks that are `cancelling` from the server, in one try of a few seconds at most, and closes it.
- * Resolves with the status of the tasks after that.
- */
-async function removeNow(
-  client: Client,
-  tasks: readonly CancelledTask[],
-  clock: Clock,
-): Promise<readonly CancelledTask[]> {
+const isLeft = ({ state }: CancelledTask) => state === 'cancelling'
+
+/** Returns the report on a task that was `cancelling`, from its status after another try. */
+function reportOf(task: CancelledTask, now: TaskStatus | undefined): CancelledTask {
+  if (!now) return { ...task, state: 'cancelled', why: undefined }
+  // A client that the server refused could not ask: the task stays `cancelling`.
+  return now.why?.code === 'unauthorized' ? { ...task, why: now.why } : now
+}
+
+/** Lets a client remove the bytes of tasks from the server, in one try, and closes it. Resolves with all its tasks by id. */
+async function removeNow(client: Client, tasks: readonly CancelledTask[], clock: Clock) {
   const offline = new AbortController()
   const stop = (status: ClientStatus) => {
     if (status === 'waiting' || status === 'refused') offline.abort()
@@ -124,13 +124,7 @@ async function removeNow(
     const uploads = await client.uploads.restore(tasks.map(({ id }) => id))
     const ended = Promise.allSettled(uploads.map(({ done }) => done))
     await waitAtMost(clock, cancelWaitMs, ended, offline.signal)
-    const now = new Map((await client.uploads.tasks()).map((task) => [task.id, task]))
-    return tasks.map((task) => {
-      const found = now.get(task.id)
-      if (!found) return { ...task, state: 'cancelled' as const, why: undefined }
-      // A client that the server refused could not ask: the task stays `cancelling`.
-      return found.why?.code === 'unauthorized' ? { ...task, why: found.why } : found
-    })
+    return new Map((await client.uploads.tasks()).map((task) => [task.id, task]))
   } finally {
     client.off('status', stop)
     await client.close()

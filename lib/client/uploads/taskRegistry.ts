@@ -40,7 +40,6 @@ export class TaskRegistry {
     return this.#tasks.get(id)
   }
 
-  /** Returns the unfinished task that has this name. */
   named(name: string): StoredTask | undefined {
     return this.#names.get(name)
   }
@@ -58,7 +57,6 @@ export class TaskRegistry {
     throw new OspError('usage', `${sending}; task ${id} cannot continue at the same time`)
   }
 
-  /** Returns the id for a new task. */
   nextId(): number {
     return ++this.#lastId
   }

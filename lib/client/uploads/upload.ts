@@ -97,7 +97,6 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     this.#emitPhase()
   }
 
-  /** The server has stored it. */
   stored(file: SentFile): void {
     const { size } = file
     this.phase = uploadPhases.next(this.phase, 'stored')

@@ -27,7 +27,6 @@ export interface UploadAttemptOptions {
   readonly fresh: boolean
   /** Ends the attempt. The server keeps its bytes. */
   readonly signal: AbortSignal
-  /** Called when the server has granted an instance. */
   readonly granted: () => void
   /** Called with the leading bytes that the server has, and how many of them are durable. */
   readonly progressed: (progress: number, durable?: number) => void
@@ -42,7 +41,6 @@ const offsetBytes = 8
 /** Sends one file over one link, from START or CONTINUE to the reply to FILE_MD5_REQ. */
 export class UploadAttempt {
   readonly #options: UploadAttemptOptions
-  /** Aborts when the attempt fails. */
   readonly #failing = new AbortController()
   #instance = 0
   /** The longest content of a chunk that fits the server's frames. */

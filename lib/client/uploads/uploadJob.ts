@@ -27,16 +27,12 @@ export interface UploadJobOptions {
   readonly log: Log
 }
 
-/** An open source, and the digest of what was read of it. */
 interface OpenedSource {
   readonly source: OpenSource
   readonly digest: IncrementalDigest
 }
 
-/**
- * The work on one upload: sending it in several attempts, or cancelling it. It retries after lost links, refusals, digests that
- * differ, and changes of the source; each a bounded number of times or for a bounded time.
- */
+/** Sends one upload in several attempts, or cancels it. Retries a bounded number of times, or for a bounded time. */
 export class UploadJob {
   readonly upload: ClientUpload
   /** Whether the list of tasks has it: it may begin. */
@@ -44,13 +40,11 @@ export class UploadJob {
   /** The time of the next try, by the clock, while it waits. */
   retryAtMs: number | undefined
   readonly #options: UploadJobOptions
-  /** Set while it is being sent. */
   #active: AbortController | undefined
   #running: Promise<void> = Promise.resolve()
   readonly #closing = new AbortController()
   #cancelling: Promise<void> | undefined
   #opened: OpenedSource | undefined
-  /** The properties of the source when it was last opened. */
   #version: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
   #fresh = false
   #digestTries = 0

@@ -68,9 +68,7 @@ export interface UploadListOptions extends Pick<UploadJobOptions, 'platform' | '
   readonly state: Pick<ClientState, 'tasks' | 'reopen' | 'discard'>
   /** The number of uploads that are sent at once, if the server allows it. */
   readonly atOnce: number
-  /** Bytes a second for all uploads together. */
   readonly limitRate: number
-  /** The log for failing listeners, if any. */
   readonly listenerLog: Log | undefined
 }
 
@@ -81,7 +79,6 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   readonly #jobs = new Map<number, UploadJob>()
   /** The jobs that have not ended, by name, in the order in which they were added. */
   readonly #open = new Map<string, UploadJob>()
-  /** The stored tasks, if the state stores any. */
   readonly #registry: TaskRegistry
   /** The ids of ended uploads, in the order in which they ended. */
   readonly #over = new BoundedMap<number, true>(clientLimits.finishedUploads, (id) => this.#forget(id))
@@ -219,7 +216,6 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (stored?.state !== 'open') await this.#change(id, { state: 'open' })
   }
 
-  /** Restores a stored task. */
   #revive({ id, ref, name, algorithm, state }: StoredTask): UploadJob {
     const source = this.#options.state.reopen?.(ref)
     if (!source)

@@ -43,10 +43,15 @@ spec('a client', (it) => {
     }
     await send()
     await turns(() => come > 5_000)
-    const [before, comeBefore] = [mib(), come]
-    await send()
-    await turns(() => come > comeBefore + 5_000)
-    const more = mib() - before
+    const before = mib()
+    // Compiled code comes and goes, up to 1.5 MiB of it. Messages that stay would be more in each round.
+    let more = Number.POSITIVE_INFINITY
+    for (let round = 0; round < 4 && more >= 1; round++) {
+      const comeBefore = come
+      await send()
+      await turns(() => come > comeBefore + 5_000)
+      more = mib() - before
+    }
     assert.ok(more < 1, `${more.toFixed(1)} MiB stay`)
   })
 

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { StoredTasks } from '../../../lib/client/tasks/storedTasks.ts'
-import { TaskRegistry } from '../../../lib/client/uploads/taskRegistry.ts'
 import type { StoredTask, TaskStore } from '../../../lib/ports/clientState.ts'
 import { taskOf } from '../../../lib/testing/clientState.ts'
 import { spec } from '../../support/spec.ts'
@@ -17,9 +16,9 @@ function memoryTasks(...tasks: readonly StoredTask[]): TaskStore & { readonly ke
 }
 
 async function open(store: TaskStore): Promise<StoredTasks> {
-  const registry = new TaskRegistry({ tasks: store }, { wallTime: () => 1_000 }, () => {})
-  await registry.open()
-  return new StoredTasks(registry)
+  const tasks = new StoredTasks({ tasks: store }, { wallTime: () => 1_000 }, () => {})
+  await tasks.open()
+  return tasks
 }
 
 const taskIn = (id: number, state: StoredTask['state']): StoredTask => ({ ...taskOf(id), state })
