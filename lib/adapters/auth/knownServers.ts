@@ -99,16 +99,11 @@ type Place = Pick<SeenServer, 'host' | 'port'>
 
 const nameOf = ({ host, port }: Place) => placeOf(hostKeyOf(host), port)
 
-interface Line {
-  /** `HOST:PORT`, as normalized by `hostKeyOf`. */
-  readonly place: string
-  /** A fingerprint or `authority`. */
-  readonly shows: string
-  readonly line: number
-}
-
-/** Parses a line. Returns nothing for an empty line or a comment. Throws for an invalid line, which could be for any server. */
-function lineIn([place = '', shows, ...more]: readonly string[], line: number, path: string): readonly Line[] {
+/**
+ * Parses a line. `shows` is a fingerprint or `authority`. Returns nothing for an empty line or a comment. Throws for an
+ * invalid line, which could be for any server.
+ */
+function lineIn([place = '', shows, ...more]: readonly string[], line: number, path: string) {
   if (place === '' || place.startsWith('#')) return []
   if (shows !== undefined && more.length === 0 && /.:\d+$/u.test(place))
     return [{ place: hostKeyOf(place), line, shows }]
@@ -126,13 +121,8 @@ async function reading(path: string): Promise<string> {
   }
 }
 
-function check(
-  path: string,
-  server: SeenServer,
-  known: KnownServer | undefined,
-  { pinsNobody = false }: KnownServersOptions,
-): void {
-  const { pin, authorityLine } = known ?? {}
+function check(path: string, server: SeenServer, known: KnownServer = {}, { pinsNobody }: KnownServersOptions): void {
+  const { pin, authorityLine } = known
   const { verified, fingerprint, why } = server
   const name = `the server at ${nameOf(server)}`
   const refuse = (...sentences: readonly string[]) => {

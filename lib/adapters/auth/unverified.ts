@@ -14,10 +14,8 @@ export function loopbackOnly(): Authenticator {
   return {
     async authenticate({ user, peer }) {
       if (peer.local) return { user, unproven: true }
-      throw new OspError(
-        'unauthorized',
-        `without an authenticator the server accepts only clients on its own machine, not ${peer.host}`,
-      )
+      const text = `without an authenticator the server accepts only clients on its own machine, not ${peer.host}`
+      throw new OspError('unauthorized', text)
     },
     knows: async () => 'unlisted',
   }

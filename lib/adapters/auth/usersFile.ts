@@ -66,8 +66,7 @@ export function usersFile(
   checkArgument('usersFile', 'the directory', kinds.path, directory)
   checkArgument('usersFile', 'the second argument', kinds.authenticator, otherwise)
   checkOptions('usersFile', { noticed: optional(kinds.function) }, options)
-  const { noticed } = options
-  return new FileOfUsers(new StoredUsersFile(directory), otherwise, noticed)
+  return new FileOfUsers(new StoredUsersFile(directory), otherwise, options)
 }
 
 class FileOfUsers implements UsersFile {
@@ -75,7 +74,7 @@ class FileOfUsers implements UsersFile {
   readonly #seen: UsersWatcher
   readonly #otherwise: Authenticator
 
-  constructor(stored: StoredUsersFile, otherwise: Authenticator, noticed?: (news: UsersNews) => void) {
+  constructor(stored: StoredUsersFile, otherwise: Authenticator, { noticed }: UsersFileOptions) {
     this.#stored = stored
     this.#seen = new UsersWatcher(stored, noticed)
     this.#otherwise = otherwise
@@ -86,11 +85,8 @@ class FileOfUsers implements UsersFile {
     if (!users) return await this.#otherwise.authenticate(credentials)
     const { user, token } = credentials
     if (tokenMatches(users.get(user)?.tokenSha256, token)) return { user }
-    const reason =
-      token === ''
-        ? `the server accepts ${user} only with a token; ask its operator for one`
-        : `the server does not accept this token for ${user}`
-    throw new OspError('unauthorized', reason)
+    if (token !== '') throw new OspError('unauthorized', `the server does not accept this token for ${user}`)
+    throw new OspError('unauthorized', `the server accepts ${user} only with a token; ask its operator for one`)
   }
 
   async knows(user: string): ReturnType<Authenticator['knows']> {
@@ -187,9 +183,6 @@ function granted(users: Users, name: string, token: string): Users {
   return new Map(users).set(name, { name, tokenSha256: hashOf(token).toString('hex'), since: new Date().toISOString() })
 }
 
-/** Replaces the hash of an unknown user in comparisons. */
-const unknownHash = Buffer.alloc(32)
-
 /** Returns a new token: a prefix, which makes tokens recognizable, and 256 random bits. */
 export const newToken = (): string => `osp_${randomBytes(32).toString('base64url')}`
 
@@ -198,6 +191,5 @@ const hashOf = (token: string) => createHash('sha256').update(token).digest()
 
 /** Returns whether a token has this hash, in constant time, also if there is no hash. */
 function tokenMatches(hash: string | undefined, token: string): boolean {
-  const isSame = timingSafeEqual(hash === undefined ? unknownHash : Buffer.from(hash, 'hex'), hashOf(token))
-  return isSame && hash !== undefined
+  return timingSafeEqual(Buffer.from(hash ?? '0'.repeat(64), 'hex'), hashOf(token)) && hash !== undefined
 }

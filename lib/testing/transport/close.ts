@@ -5,12 +5,13 @@ import { type Ends, fillSocket, frameOf, megabyte, sendMegabytes } from './ends.
 /** The promises about closing a socket. */
 export const closeChecks: Checks<Ends> = {
   'sends the accepted frames, then the last frame, and ends both sides without an error': async (ends) => {
-    const { near, nearEvents, farEvents } = ends
+    const { near, nearEvents, farEvents, clock } = ends
     sendMegabytes(near, 6)
     await near.close(frameOf(99))
     await ends.bothClosed()
     assert.deepEqual(farEvents.seqs, [1, 2, 3, 4, 5, 6, 99])
     assert.deepEqual([nearEvents.ends, farEvents.ends], [[undefined], [undefined]])
+    assert.deepEqual(clock.set, [], 'it leaves no alarm')
   },
   'delivers the last frame also while the peer sends continuously': async (ends) => {
     const { near, far, nearEvents, farEvents } = ends
@@ -76,11 +77,6 @@ export const closeChecks: Checks<Ends> = {
     const [reason, ...others] = farEvents.ends
     assert.deepEqual([reason?.code, others], ['link-lost', []])
   },
-  'leaves no alarm': async ({ near, farEvents, clock }) => {
-    await near.close()
-    await farEvents.times('closed')
-    assert.deepEqual(clock.set, [])
-  },
   'works on a paused side': async ({ near, far, nearEvents }) => {
     far.pause()
     sendMegabytes(near, 16)
@@ -137,29 +133,23 @@ export const destroyChecks: Checks<Ends> = {
     assert.deepEqual([nearEvents.order, farEvents.order], [['closed'], ['closed']])
     assert.deepEqual(nearEvents.ends, [undefined])
   },
-  'reports a lost link to a peer with a frame cut off': async ({ near, far, nearEvents, farEvents, aWhile }) => {
+  'sends no frame afterwards, and reports a lost link to a peer with a frame cut off': async (ends) => {
+    const { near, far, nearEvents, farEvents } = ends
     far.pause()
-    sendMegabytes(near, 32)
-    await aWhile()
+    let flushed = 0
+    sendMegabytes(near, 32, () => flushed++)
+    await ends.aWhile()
+    const before = flushed
     near.destroy()
     await nearEvents.times('closed')
+    await ends.aWhile()
+    assert.equal(flushed, before)
+    assert.deepEqual(nearEvents.order, ['closed'])
     far.resume()
     await farEvents.times('closed')
     const [reason] = farEvents.ends
     assert.equal(reason?.code, 'link-lost')
     assert.ok(reason.message.includes(far.peer.host), reason.message)
-  },
-  'sends no frame afterwards': async ({ near, far, nearEvents, aWhile }) => {
-    far.pause()
-    let flushed = 0
-    sendMegabytes(near, 32, () => flushed++)
-    await aWhile()
-    const before = flushed
-    near.destroy()
-    await nearEvents.times('closed')
-    await aWhile()
-    assert.equal(flushed, before)
-    assert.deepEqual(nearEvents.order, ['closed'])
   },
   'in the same turn as sending sends no frame': async ({ near, nearEvents, aWhile }) => {
     near.send(frameOf(1, megabyte), () => assert.fail('its bytes have left'))

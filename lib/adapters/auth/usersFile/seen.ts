@@ -85,10 +85,12 @@ export class UsersWatcher {
     const former = this.#seen
     try {
       const users = await this.#current()
-      if (this.#isUnreadable || this.#seen !== former) {
-        const changes = former ? changesBetween(former.users, users) : []
-        this.#noticed({ what: 'read', users: users?.size, changes })
-      }
+      const changes = former && this.#seen !== former ? changesBetween(former.users, users) : []
+      // The first file affects all users.
+      const isFirst = former !== undefined && !former.users && users !== undefined
+      const affected = isFirst ? [undefined] : changes.filter(({ how }) => how !== 'added').map(({ user }) => user)
+      for (const watcher of this.#watchers) for (const user of affected) watcher.changed(user)
+      if (this.#isUnreadable || this.#seen !== former) this.#noticed({ what: 'read', users: users?.size, changes })
       this.#isUnreadable = false
       return users
     } catch (error) {
@@ -115,18 +117,8 @@ export class UsersWatcher {
     if (!found && this.#wasThere) throw this.#stored.gone()
     if (found) this.#wasThere = true
     this.#damage = undefined
-    const former = this.#seen
     this.#seen = { stamp: found?.stamp, users: found?.users }
-    if (former) this.#notify(former.users, found?.users)
     return found?.users
-  }
-
-  /** Notifies watchers of the users that were removed or have a new token, or of all users if there was no file before. */
-  #notify(before: Users | undefined, now: Users | undefined): void {
-    if (!before && !now) return
-    const former = changesBetween(before, now).filter(({ how }) => how !== 'added')
-    const changed = before ? former.map(({ user }) => user) : [undefined]
-    for (const watcher of this.#watchers) for (const user of changed) watcher.changed(user)
   }
 }
 

@@ -74,14 +74,9 @@ export type TrustServer = (server: SeenServer) => void | Promise<void>
 function seenServer(stream: TLSSocket, host: string, port: number): SeenServer {
   const certificate = stream.getPeerX509Certificate()
   if (!certificate) throw new OspError('unauthorized', `the server at ${placeOf(host, port)} presents no certificate`)
-  const why: Error | string | null = stream.authorizationError
-  return {
-    host,
-    port,
-    fingerprint: fingerprintOfKey(certificate.publicKey),
-    verified: stream.authorized,
-    why: stream.authorized ? undefined : why instanceof Error ? why.message : `${why}`,
-  }
+  const { authorized: verified, authorizationError: error } = stream
+  const why = verified ? undefined : (error?.message ?? `${error}`)
+  return { host, port, fingerprint: fingerprintOfKey(certificate.publicKey), verified, why }
 }
 
 /** Trusts only servers whose certificate has a trusted root. */
@@ -94,24 +89,22 @@ export function trustVerified({ host, port, fingerprint, verified, why }: SeenSe
   )
 }
 
-/** The error codes of OpenSSL for bytes that are not TLS. */
-const noTls = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'ERR_SSL_UNEXPECTED_MESSAGE'])
+const noTls =
+  'does not use TLS; start it with TLS (ospd serve --tls auto), or, on a network that you trust, connect without --tls'
+const noVersion = 'does not support TLS 1.3, which is required; update the server'
 
-/** The error codes of OpenSSL if the two sides share no version of TLS. */
-const noVersion = new Set(['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', 'ERR_SSL_UNSUPPORTED_PROTOCOL'])
+/** The fault of a server by the error code of OpenSSL. */
+const serverFaults = new Map([
+  ['ERR_SSL_WRONG_VERSION_NUMBER', noTls],
+  ['ERR_SSL_PACKET_LENGTH_TOO_LONG', noTls],
+  ['ERR_SSL_UNEXPECTED_MESSAGE', noTls],
+  ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', noVersion],
+  ['ERR_SSL_UNSUPPORTED_PROTOCOL', noVersion],
+])
 
 /** Returns the error for a failed handshake with the server at `place`. */
 function handshakeError(place: string, cause: Error): OspError {
-  const { code = '' } = cause as NodeJS.ErrnoException
-  if (noTls.has(code)) {
-    const text =
-      `the server at ${place} does not use TLS; start it with TLS (ospd serve --tls auto), or, on a network that you ` +
-      'trust, connect without --tls'
-    return new OspError('unsupported-version', text, { cause })
-  }
-  if (noVersion.has(code)) {
-    const text = `the server at ${place} does not support TLS 1.3, which is required; update the server`
-    return new OspError('unsupported-version', text, { cause })
-  }
-  return unreachable('connect', place, cause)
+  const fault = serverFaults.get((cause as NodeJS.ErrnoException).code ?? '')
+  if (fault === undefined) return unreachable('connect', place, cause)
+  return new OspError('unsupported-version', `the server at ${place} ${fault}`, { cause })
 }
