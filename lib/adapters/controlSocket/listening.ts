@@ -31,7 +31,8 @@ async function stoppable(stop: Stop, work: () => Promise<void>): Promise<Stop> {
  */
 export async function listenAt(server: Server, { path, folder }: ControlPlace): Promise<Stop> {
   if (folder !== undefined) return await listenInside(server, path, folder)
-  if (!(await placed(['EADDRINUSE'], () => listening(server, { path })))) throw locked(path)
+  const listens = () => listening(server, { path }).then(() => true)
+  if (!(await unless(['EADDRINUSE'], `listening at ${path}`, listens))) throw locked(path)
   return async () => void server.close()
 }
 
@@ -56,7 +57,7 @@ async function listenInside(server: Server, path: string, folder: string): Promi
     }
     return await stoppable(stop, async () => {
       ino = (await attempt(`checking ${first}`, () => lstat(first))).ino
-      await exclusively(path, () => placed(['EEXIST'], () => link(first, path)))
+      await linkExclusively(first, path)
     })
   } finally {
     await attempt(`removing ${aside}`, () => rm(aside, { recursive: true, force: true }))
@@ -104,10 +105,10 @@ async function listening(server: Server, { path }: { readonly path: string }): P
   await once(server.listen({ path, exclusive: true }), 'listening')
 }
 
-/** Calls `put` until it resolves with true. Between the calls removes a socket without a listener. */
-async function exclusively(path: string, put: () => Promise<boolean>): Promise<void> {
+/** Links `path` to `first` in place of a socket without a listener. */
+async function linkExclusively(first: string, path: string): Promise<void> {
   for (let left = tries; left > 0; left--) {
-    if (await attempt(`creating ${path}`, put)) return
+    if (await linked(first, path, ['EEXIST'])) return
     const state = await removeDead(path)
     if (state === 'alive') break
     if (state === 'busy') await pause(pauseMs)
@@ -115,16 +116,9 @@ async function exclusively(path: string, put: () => Promise<boolean>): Promise<v
   throw locked(path)
 }
 
-/** Calls `put`. Resolves with false if it fails with one of these errnos. */
-async function placed(errnos: readonly string[], put: () => Promise<void>): Promise<boolean> {
-  try {
-    await put()
-    return true
-  } catch (error) {
-    if (errnos.includes(errnoOf(error) ?? '')) return false
-    throw error
-  }
-}
+/** Resolves with true if the link was created, and with `undefined` if an errno of `expected` prevented it. */
+const linked = (from: string, to: string, expected: readonly string[]) =>
+  unless(expected, `creating ${to}`, () => link(from, to).then(() => true))
 
 const locked = (path: string) =>
   new OspError('data-locked', `another process listens at ${path}; stop it or specify another directory`)
@@ -158,8 +152,7 @@ async function removeDead(path: string): Promise<'free' | 'alive' | 'busy'> {
 }
 
 async function claimed(path: string, claim: string): Promise<boolean> {
-  const made = await unless(['EEXIST', 'ENOENT'], `creating ${claim}`, () => link(path, claim).then(() => true))
-  if (made) return true
+  if (await linked(path, claim, ['EEXIST', 'ENOENT'])) return true
   const there = await look(claim)
   // Creating a link updates the change time of the file.
   if (there && Date.now() - there.ctimeMs > removingMs)

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { open, readdir, rm } from 'node:fs/promises'
+import { open, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkArgument, type Kind, kinds } from '../../options.ts'
@@ -70,13 +70,11 @@ const folderOf = (directory: string) => join(resolve(directory), 'spool')
 
 async function fill(path: string, stream: AsyncIterable<Uint8Array>): Promise<number> {
   await using handle = await attempt(`creating ${path}`, () => open(path, 'wx', 0o600))
-  let size = 0
-  for await (const part of unbroken(stream)) {
-    await attempt(`writing ${path}`, () => handle.writeFile(part))
-    size += part.length
-  }
-  await attempt(`writing ${path}`, () => handle.sync())
-  return size
+  return await attempt(`writing ${path}`, async () => {
+    await writeFile(handle, unbroken(stream))
+    await handle.sync()
+    return (await handle.stat()).size
+  })
 }
 
 /** Yields the parts of the stream. Converts its errors to OspError `source-unreadable`. */
