@@ -116,8 +116,8 @@ export const messageMutations: readonly Mutation[] = [
   },
   {
     fault: 'a program listens before its receipts are loaded',
-    file: 'lib/client/messages/messenger.ts',
-    within: '#listening',
+    file: 'lib/client/messages/inbox.ts',
+    within: 'listening',
     pattern: 'await this.#receipts.load()',
     replacement: 'void this.#receipts.load()',
     shownBy: 'messages',

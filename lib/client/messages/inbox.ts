@@ -2,7 +2,7 @@ import type { Request } from '../../core/link.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits, fixed } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
-import type { Receipt } from '../../ports/clientState.ts'
+import type { Receipt, ReceiptStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Backoff } from '../../runtime/backoff.ts'
@@ -12,7 +12,7 @@ import { wait } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 import type { Message, MessageHandler, Receiver } from './message.ts'
-import type { Receipts } from './receipts.ts'
+import { Receipts, receiptKey } from './receipts.ts'
 import type { Registered } from './registration.ts'
 
 /** The latest time that a Date can hold. */
@@ -37,15 +37,10 @@ function incoming(request: Request, event: WireMessage<'DeliverMsgReq'>) {
   return { message, receipt, key: receiptKey(receipt), requests: [request] }
 }
 
-/** Returns a string that is equal for equal receipts only. */
-export function receiptKey({ seq, sender, id }: Receipt): string {
-  return `${seq} ${id} ${sender}`
-}
-
 export interface InboxOptions {
   readonly platform: Pick<Platform, 'clock'>
   readonly log: Log
-  readonly receipts: Receipts
+  readonly receipts: ReceiptStore
   /** Called when the client may have begun or stopped listening. */
   readonly changed: () => void
 }
@@ -53,6 +48,7 @@ export interface InboxOptions {
 /** Hands delivered messages over, one at a time in the order of the mailbox. */
 export class Inbox {
   readonly #options: InboxOptions
+  readonly #receipts: Receipts
   #link: OnlineLink | undefined
   /** The number of deliveries on this link that may be unanswered, as far as the client knows. */
   #window: number = fixed.replies
@@ -66,9 +62,16 @@ export class Inbox {
 
   constructor(options: InboxOptions) {
     this.#options = options
+    this.#receipts = new Receipts(options.receipts)
   }
 
-  get listening(): boolean {
+  /** Resolves with whether the client listens, when the receipts are loaded. */
+  async listening(): Promise<boolean> {
+    try {
+      if (this.#receiver) await this.#receipts.load()
+    } catch (error) {
+      this.end(OspError.from(error))
+    }
     return this.#receiver !== undefined
   }
 
@@ -101,14 +104,15 @@ export class Inbox {
 
   registered({ deliveryWindow }: Registered): void {
     this.#window = Math.min(deliveryWindow, fixed.replies)
-    this.#options.receipts.window = this.#window
+    this.#receipts.window = this.#window
     this.#isGranted = true
     this.#checkWindow()
     this.#pump()
   }
 
   get gauges() {
-    return { unhandledMessages: this.#unhandled, outOfOrderRequests: this.#link?.arrivals?.beyond ?? 0 }
+    const outOfOrderRequests = this.#link?.arrivals?.beyond ?? 0
+    return { ...this.#receipts.gauges, unhandledMessages: this.#unhandled, outOfOrderRequests }
   }
 
   /** Forgets the messages of a lost link, which the server delivers again. */
@@ -136,7 +140,7 @@ export class Inbox {
   /** Takes a DELIVER_MSG_REQ of the present link. Throws OspError `malformed`. */
   take(request: Request, event: WireMessage<'DeliverMsgReq'>): void {
     const delivery = incoming(request, event)
-    const { receipts } = this.#options
+    const receipts = this.#receipts
     const known = [this.#inHand, ...this.#waiting].find((other) => other?.key === delivery.key)
     const givenUp = receipts.givenUp.get(delivery.key)
     if (known) known.requests.push(request)
@@ -191,7 +195,7 @@ export class Inbox {
 
   /** Resolves with whether the message was handled or given up. */
   async #handOver(delivery: Incoming, { handler, stopping: { signal } }: ActiveReceiver): Promise<boolean> {
-    const { log, receipts } = this.#options
+    const { log } = this.#options
     const { seq, from } = delivery.message
     const handle = async () => {
       try {
@@ -207,11 +211,11 @@ export class Inbox {
     } catch (cause) {
       const error = new OspError('internal', OspError.from(cause).message, { cause })
       log({ level: 'error', event: 'message-given-up', seq, from, text: error.message })
-      receipts.givenUp.set(delivery.key, error)
+      this.#receipts.givenUp.set(delivery.key, error)
       this.#refuse(delivery, error)
       return true
     }
-    const keep = () => this.#logged(delivery, receipts.keep(delivery))
+    const keep = () => this.#logged(delivery, this.#receipts.keep(delivery))
     if (!(await this.#repeatedly(signal, Number.POSITIVE_INFINITY, keep))) return false
     this.#acknowledge(delivery)
     return true
@@ -220,7 +224,7 @@ export class Inbox {
   /** Acknowledges a message that was handed over before. */
   #again(delivery: Incoming): void {
     this.#acknowledge(delivery)
-    this.#logged(delivery, this.#options.receipts.again(delivery)).catch(() => {})
+    this.#logged(delivery, this.#receipts.again(delivery)).catch(() => {})
   }
 
   async #logged({ message }: Incoming, storing: Promise<void>): Promise<void> {

@@ -4,19 +4,12 @@ import type { ClientState } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { Client } from '../client.ts'
-import {
-  type AppEvents,
-  ClientSession,
-  type OnlineLink,
-  protocolViolation,
-  type SessionOptions,
-} from '../connection/session.ts'
+import { ClientSession, type OnlineLink, protocolViolation, type SessionOptions } from '../connection/session.ts'
 import { type ActiveReceiver, Inbox } from './inbox.ts'
 import type { Message, MessageHandler, RecipientState } from './message.ts'
 import { iterateMessages } from './messageIterator.ts'
 import { Outbox, outgoing } from './outbox.ts'
 import { type Presence, PresenceView } from './presence.ts'
-import { Receipts } from './receipts.ts'
 import { Registration } from './registration.ts'
 
 export interface MessengerOptions extends Omit<SessionOptions, 'app' | 'opened'> {
@@ -28,7 +21,6 @@ export interface MessengerOptions extends Omit<SessionOptions, 'app' | 'opened'>
 /** The messages of a client: the link for them, which begins when it is first needed, with the outbox, the inbox and presence. */
 export class Messenger {
   readonly #options: MessengerOptions
-  readonly #receipts: Receipts
   readonly #registration: Registration
   readonly #outbox: Outbox
   readonly #inbox: Inbox
@@ -42,11 +34,10 @@ export class Messenger {
     this.#presence = new PresenceView(options.listenerLog)
     const failed = (error: OspError) => void this.session?.refuse(error)
     const common = { platform, retryForMs, failed }
-    this.#receipts = new Receipts(state.receipts)
     this.#registration = new Registration({
       ...common,
       user,
-      listening: () => this.#listening(),
+      listening: () => this.#inbox.listening(),
       granted: (registered) => {
         this.#presence.registered(registered.listVersion)
         this.#inbox.registered(registered)
@@ -56,11 +47,11 @@ export class Messenger {
     })
     this.#outbox = new Outbox({ ...common, renew: (afterMs) => this.#registration.renew(afterMs) })
     const changed = () => this.#registration.update()
-    this.#inbox = new Inbox({ platform, log, receipts: this.#receipts, changed })
+    this.#inbox = new Inbox({ platform, log, receipts: state.receipts, changed })
   }
 
   get gauges() {
-    return { ...this.#receipts.gauges, ...this.#outbox.gauges, ...this.#inbox.gauges }
+    return { ...this.#outbox.gauges, ...this.#inbox.gauges }
   }
 
   get presence(): Presence {
@@ -109,7 +100,19 @@ export class Messenger {
     const { changed } = this.#options
     this.session = new ClientSession({
       ...this.#options,
-      app: this.#app(),
+      app: {
+        request: (request) => {
+          const { message } = request
+          if (message.event !== 'DeliverMsgReq' || !this.#registration.listened) {
+            throw protocolViolation(`it sent an unexpected ${message.event}`)
+          }
+          this.#inbox.take(request, message)
+        },
+        notice: (message) => {
+          if (message.event === 'RegistListNtf') this.#presence.take(message)
+        },
+        pong: (listVersion) => this.#presence.announced(listVersion),
+      },
       opened: (link) => this.#opened(link),
       changed: (status, error, retryMs) => {
         if (error && (status === 'refused' || status === 'closed')) this.#over(error)
@@ -130,32 +133,6 @@ export class Messenger {
       this.#inbox.lost()
       this.#presence.lost()
     })
-  }
-
-  #app(): AppEvents {
-    return {
-      request: (request) => {
-        const { message } = request
-        if (message.event !== 'DeliverMsgReq' || !this.#registration.listened) {
-          throw protocolViolation(`it sent an unexpected ${message.event}`)
-        }
-        this.#inbox.take(request, message)
-      },
-      notice: (message) => {
-        if (message.event === 'RegistListNtf') this.#presence.take(message)
-      },
-      pong: (listVersion) => this.#presence.announced(listVersion),
-    }
-  }
-
-  /** Resolves with whether the client listens, when the receipts are loaded. */
-  async #listening(): Promise<boolean> {
-    try {
-      if (this.#inbox.listening) await this.#receipts.load()
-    } catch (error) {
-      this.#inbox.end(OspError.from(error))
-    }
-    return this.#inbox.listening
   }
 
   #over(error: OspError): void {

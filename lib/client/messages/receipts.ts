@@ -1,10 +1,10 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import type { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { ReceiptStore } from '../../ports/clientState.ts'
+import type { Receipt, ReceiptStore } from '../../ports/clientState.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import { retriable } from '../../runtime/retriable.ts'
-import { type Incoming, receiptKey } from './inbox.ts'
+import type { Incoming } from './inbox.ts'
 
 /**
  * The number of stored receipts, in windows of deliveries. A message can stay in its mailbox while others arrive and are
@@ -12,6 +12,9 @@ import { type Incoming, receiptKey } from './inbox.ts'
  * stored anew after half of these windows.
  */
 const windows = 8
+
+/** Returns a string that is equal for equal receipts only. */
+export const receiptKey = ({ seq, sender, id }: Receipt) => `${seq} ${id} ${sender}`
 
 /** Records of the latest messages: durably, those that were handed over; in memory, those that were given up. */
 export class Receipts {

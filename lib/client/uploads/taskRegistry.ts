@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState.ts'
@@ -17,8 +18,12 @@ export class TaskRegistry {
   readonly #tasks = new Map<number, StoredTask>()
   /** The unfinished tasks by name. */
   readonly #names = new Map<string, StoredTask>()
-  /** The ids of ended tasks, in the order in which they ended. */
-  readonly #ended = { done: new Set<number>(), failed: new Set<number>() }
+  readonly #forgetOldest = (id: number) => this.logFailure(this.forget(id))
+  /** The ids of the latest ended tasks, in the order in which they ended. Tasks that are done do not displace failed ones. */
+  readonly #ended = {
+    done: new BoundedMap<number, true>(clientLimits.finishedUploads, this.#forgetOldest),
+    failed: new BoundedMap<number, true>(clientLimits.failedTasks, this.#forgetOldest),
+  }
   readonly #writing = new PendingWork()
   #lastId = 0
   /** Loads the stored tasks, once, and removes those that ended long ago. */
@@ -81,7 +86,6 @@ export class TaskRegistry {
     const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#clock.wallTime() }) }
     this.#set(changed)
     await this.#write(this.#store.put(changed))
-    if (hasEnded(change.state)) this.#forgetOldest()
     if (changed.state === 'done') await this.#state.discard?.(changed.ref)
   }
 
@@ -108,25 +112,13 @@ export class TaskRegistry {
   #set(task: StoredTask): void {
     this.#unlist(task)
     this.#tasks.set(task.id, task)
-    if (hasEnded(task.state)) this.#ended[task.state].add(task.id)
+    if (hasEnded(task.state)) this.#ended[task.state].set(task.id, true)
     else this.#names.set(task.name, task)
   }
 
   #delete(task: StoredTask): void {
     this.#unlist(task)
     this.#tasks.delete(task.id)
-  }
-
-  /** Removes the oldest ended tasks. Failed tasks have a separate limit, so that tasks that are done later do not displace them. */
-  #forgetOldest(): void {
-    const most = { done: clientLimits.finishedUploads, failed: clientLimits.failedTasks }
-    for (const state of ['done', 'failed'] as const) {
-      const ids = this.#ended[state]
-      for (const id of ids) {
-        if (ids.size <= most[state]) break
-        this.logFailure(this.forget(id))
-      }
-    }
   }
 
   #unlist({ id, name }: StoredTask): void {
@@ -138,13 +130,13 @@ export class TaskRegistry {
     const tasks = await this.#store.load()
     for (const task of tasks) {
       this.#lastId = Math.max(this.#lastId, task.id)
-      this.#set(task)
+      this.#tasks.set(task.id, task)
     }
-    const ended = tasks.filter(({ state }) => hasEnded(state)).sort((a, b) => endOf(a) - endOf(b))
-    for (const task of ended) this.#set(task)
     const before = this.#clock.wallTime() - clientLimits.endedTaskMs
-    for (const task of ended) if (endOf(task) < before) this.logFailure(this.forget(task.id))
-    this.#forgetOldest()
+    for (const task of [...tasks].sort((a, b) => endOf(a) - endOf(b))) {
+      this.#set(task)
+      if (hasEnded(task.state) && endOf(task) < before) this.logFailure(this.forget(task.id))
+    }
   }
 
   #write(writing: Promise<void>): Promise<void> {
