@@ -10,7 +10,7 @@ export type ParsedCommandLine =
   | { readonly asks: 'version' }
   | { readonly asks: 'completion' }
   /** Help for `command`, or for the whole program. */
-  | { readonly asks: 'help'; readonly command?: Command }
+  | { readonly asks: 'help'; readonly command: Command | undefined }
   | { readonly asks: 'run'; readonly command: Command; readonly flags: Flags; readonly operands: readonly string[] }
 
 /** The value of each flag, and the last value of a repeated flag. A switch without a value is `true` or `false`. */
@@ -77,29 +77,31 @@ export function readCommandLine(program: Program, args: readonly string[]): Pars
   const command = commands.find(({ name }) => name === word)
   const others = args.filter((_, at) => at !== first?.index)
   const { flags, operands } = readFlags(others, flagsOf(command ? settingsOf(command) : {}))
-  if (flags.help) return { asks: 'help', ...(command && { command }) }
+  if (flags.help) return { asks: 'help', command }
   if (flags.version) return { asks: 'version' }
   if (command) {
     checkText(command, flags, operands)
     return { asks: 'run', command, flags, operands }
   }
-  if (word === 'help') return { asks: 'help', ...helped(program, operands) }
+  if (word === 'help') return { asks: 'help', command: helped(program, operands) }
   const names = [...commands.map(({ name }) => name), ...extra]
   if (word === undefined) throw new UsageError(`specify a command: ${names.join(', ')}`)
   if (word !== 'completion') throw unknownCommand(word, [...names, '--version'], sibling)
-  const [operand] = operands
-  if (operand !== undefined) throw unexpectedOperand('completion', operand)
+  if (operands[0] !== undefined) throw unexpectedOperand('completion', operands[0])
   return { asks: 'completion' }
 }
 
 /** Returns the command that `help NAME` names; none for `help` alone. */
-function helped({ commands, sibling }: Program, [name, more]: readonly string[]): { readonly command?: Command } {
+function helped({ commands, sibling }: Program, [name, more]: readonly string[]): Command | undefined {
   if (more !== undefined) throw new UsageError(`help takes one COMMAND; remove ${displayed(more)}`)
-  if (name === undefined || extra.includes(name)) return {}
+  if (name === undefined || extra.includes(name)) return undefined
   const command = commands.find((each) => each.name === name)
-  if (command) return { command }
-  const names = commands.map((each) => each.name)
-  throw unknownCommand(name, names, sibling)
+  if (command) return command
+  throw unknownCommand(
+    name,
+    commands.map((each) => each.name),
+    sibling,
+  )
 }
 
 /** Returns the error for a word that is not a command of this program. It can be a command of the other program. */

@@ -164,14 +164,10 @@ export class FileSender {
 
   async #toItsEnd(task: ReportedFile): Promise<void> {
     const { upload } = task
-    const end = await upload.done.then(
-      (file) => ({ file }),
-      (error: unknown) => ({ error: OspError.from(error) }),
-    )
+    const end = await upload.done.catch((error: unknown) => OspError.from(error))
     // The command was also given the file, and follows it as another task.
     if (this.#tasks.get(upload) !== task) return
-    const isClosed = 'error' in end && end.error.code === 'closed'
-    if (!isClosed) this.#report(task, end)
+    if (!(end instanceof OspError && end.code === 'closed')) this.#report(task, end)
     else if (!this.#parked.has(upload)) {
       this.#options.summary.addUnfinished(upload.transferred)
       this.#left.push(task)
@@ -181,20 +177,20 @@ export class FileSender {
     this.#wake()
   }
 
-  #report(task: ReportedFile, end: End): void {
+  #report(task: ReportedFile, end: SentFile | OspError): void {
     const { summary, reporter, overview, isAwaited } = this.#options
     const { upload } = task
     const isOwn = this.#own.has(upload)
     overview.end(task)
     // The program that has added the file reports the result.
     if (!isOwn && isAwaited(upload.id)) return
-    if ('file' in end) {
-      summary.addStored(end.file, upload.transferred)
-      reporter.stored(task, end.file)
-    } else if (!isOwn && end.error.code === 'cancelled') reporter.cancelled(task)
+    if (!(end instanceof OspError)) {
+      summary.addStored(end, upload.transferred)
+      reporter.stored(task, end)
+    } else if (!isOwn && end.code === 'cancelled') reporter.cancelled(task)
     else {
-      summary.addFailed(end.error, upload)
-      reporter.failed(task, end.error)
+      summary.addFailed(end, upload)
+      reporter.failed(task, end)
     }
   }
 
@@ -209,8 +205,6 @@ export class FileSender {
     })
   }
 }
-
-type End = { readonly file: SentFile } | { readonly error: OspError }
 
 function sizeOf(path: string): number {
   try {

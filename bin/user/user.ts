@@ -17,9 +17,7 @@ const settings = {
 
 type UserValues = Values<typeof settings>
 
-const verbs = { add, remove, rotate } as const
-
-const names = ['add', 'list', 'remove', 'rotate']
+const verbs = ['add', 'list', 'remove', 'rotate']
 
 /** `ospd user`: manages the users of a server. */
 export const userCommand = command({
@@ -38,18 +36,22 @@ export const userCommand = command({
 })
 
 async function run(values: UserValues, [verb, name, more]: readonly string[]): Promise<number> {
-  if (verb === undefined) throw new UsageError(`specify a verb: ${names.join(', ')}`)
-  if (!names.includes(verb)) throw new UsageError(unknownName('verb', verb, names))
+  if (verb === undefined) throw new UsageError(`specify a verb: ${verbs.join(', ')}`)
+  if (!verbs.includes(verb)) throw new UsageError(unknownName('verb', verb, verbs))
   const operand = verb === 'list' ? name : more
   if (operand !== undefined) throw unexpectedOperand(`user ${verb}`, operand)
   if (values.force && verb !== 'add') throw new UsageError(`user ${verb} does not take --force`)
   await checkDirectory('--data', values.data, verb === 'add' ? 'make' : 'exists')
   const users = usersFile(values.data)
-  if (verb === 'list') await list(users, values)
+  if (verb === 'list') return await list(users, values)
+  if (name === undefined) throw new UsageError(`user ${verb} requires the NAME of a user`)
+  if (verb !== 'remove') checkStdout('the token')
+  const user = userNamed(name, 'NAME')
+  if (verb === 'add') await add(users, user, values)
+  else if (verb === 'rotate') await printToken('rotated', user, await users.rotate(user))
   else {
-    if (name === undefined) throw new UsageError(`user ${verb} requires the NAME of a user`)
-    if (verb !== 'remove') checkStdout('the token')
-    await verbs[verb as keyof typeof verbs](users, userNamed(name, 'NAME'), values)
+    await users.remove(user)
+    await results.printed({ event: 'removed', user }, `${printable(user)} removed`)
   }
   return exitCodes.done
 }
@@ -77,16 +79,7 @@ async function addName(users: UsersFile, name: string, force: boolean): Promise<
   }
 }
 
-async function rotate(users: UsersFile, name: string): Promise<void> {
-  await printToken('rotated', name, await users.rotate(name))
-}
-
-async function remove(users: UsersFile, name: string): Promise<void> {
-  await users.remove(name)
-  await results.printed({ event: 'removed', user: name }, `${printable(name)} removed`)
-}
-
-async function list(users: UsersFile, { data }: UserValues): Promise<void> {
+async function list(users: UsersFile, { data }: UserValues): Promise<number> {
   const all = await users.list()
   if (all.length === 0) {
     const at = printable(data)
@@ -99,6 +92,7 @@ async function list(users: UsersFile, { data }: UserValues): Promise<void> {
   for (const [at, { name, since }] of all.entries()) {
     await results.printed({ event: 'user', user: name, since: since.toISOString() }, lines[at] ?? '')
   }
+  return exitCodes.done
 }
 
 async function printToken(event: 'added' | 'rotated', user: string, token: string): Promise<void> {

@@ -260,7 +260,7 @@ spec('a command line that is wrong', (it) => {
 spec('help', (it) => {
   it('is requested with a word or a flag, for the program or a command', () => {
     for (const args of [['help'], ['--help'], ['-h'], ['help', 'help'], ['help', 'completion']]) {
-      assert.deepEqual(readCommandLine(ospd, args), { asks: 'help' })
+      assert.deepEqual(readCommandLine(ospd, args), { asks: 'help', command: undefined })
     }
     for (const args of [
       ['help', 'serve'],
