@@ -21,10 +21,10 @@ const config = optionalSetting(path, { describe: 'read settings from this JSON f
 /** Returns the settings that a command accepts, including `--config`. */
 export const settingsOf = (command: Command): Settings => ({ ...command.settings, config })
 
-/** A flag of a command. `--help` and `--version` are flags of every command. */
-type Flag = Partial<Setting<unknown>>
+/** The flags of a command. `--help` and `--version` are flags of every command. */
+type KnownFlags = Readonly<Record<string, Partial<Setting<unknown>>>>
 
-const flagsOf = (settings: Settings): Readonly<Record<string, Flag>> => ({
+const flagsOf = (settings: Settings): KnownFlags => ({
   ...settings,
   help: { alias: 'h' },
   version: {},
@@ -113,7 +113,7 @@ function unknownCommand(word: string, known: readonly string[], { name, commands
   )
 }
 
-function tokensOf(args: readonly string[], known: Readonly<Record<string, Flag>>) {
+function tokensOf(args: readonly string[], known: KnownFlags) {
   const options = Object.entries(known).map(([name, { alias, placeholder }]) => {
     const type = placeholder === undefined ? 'boolean' : 'string'
     return [name, { type, ...(alias !== undefined && { short: alias }) } as const] as const
@@ -123,9 +123,10 @@ function tokensOf(args: readonly string[], known: Readonly<Record<string, Flag>>
   return parseArgs({ args: [...args], ...how }).tokens
 }
 
+type Entry = readonly [name: string, value: string | boolean]
 type OptionToken = Extract<ReturnType<typeof tokensOf>[number], { kind: 'option' }>
 
-function readFlags(args: readonly string[], known: Readonly<Record<string, Flag>>) {
+function readFlags(args: readonly string[], known: KnownFlags) {
   const flags = new Map<string, string | boolean>()
   const operands: string[] = []
   for (const token of tokensOf(args, known)) {
@@ -135,25 +136,22 @@ function readFlags(args: readonly string[], known: Readonly<Record<string, Flag>
   return { flags: Object.fromEntries(flags), operands }
 }
 
-function flagOf(
-  { name, rawName, value, inlineValue }: OptionToken,
-  known: Readonly<Record<string, Flag>>,
-): readonly [string, string | boolean] {
+function flagOf({ name, rawName, value, inlineValue }: OptionToken, known: KnownFlags): Entry {
   const flag = Object.hasOwn(known, name) ? known[name] : undefined
   if (!flag) return negatedFlag(rawName, value, known)
-  if (flag.placeholder === undefined) return [name, value ?? true] as const
+  if (flag.placeholder === undefined) return [name, value ?? true]
   if (value === undefined) throw new UsageError(`${rawName} takes ${flag.takes}`)
-  if (inlineValue || value === '-' || !value.startsWith('-')) return [name, value] as const
+  if (inlineValue || value === '-' || !value.startsWith('-')) return [name, value]
   const isValue = flag.schema?.safeParse(value).success
   const hint = isValue ? `; if the value begins with a dash, write --${name}=${value}` : `, not ${value}`
   throw new UsageError(`${rawName} takes ${flag.takes}${hint}`)
 }
 
 /** Returns the switch that `--no-NAME` turns off. Throws UsageError for any other unknown flag. */
-function negatedFlag(rawName: string, value: string | undefined, known: Readonly<Record<string, Flag>>) {
+function negatedFlag(rawName: string, value: string | undefined, known: KnownFlags): Entry {
   const [, name = ''] = /^--no-(.*)$/su.exec(rawName) ?? []
   const isSwitch = Object.hasOwn(known, name) && known[name]?.placeholder === undefined
-  if (isSwitch && value === undefined) return [name, false] as const
+  if (isSwitch && value === undefined) return [name, false]
   const names = Object.keys(known).map((name) => `--${name}`)
   const hint = /^--?\p{L}/u.test(rawName) ? '' : '; write an operand that begins with a dash after --'
   throw new UsageError(unknownName('flag', rawName, names) + hint)

@@ -1,6 +1,5 @@
 import { type Client, connectionErrors, type OspError } from 'ospd'
 import type { CommonOptions } from './commonOptions.ts'
-import type { PrintedEvent } from './events.ts'
 import { results, type StatusPrinter, say } from './output.ts'
 import { addressText } from './settings.ts'
 import type { TokenSource } from './token.ts'
@@ -101,23 +100,21 @@ export class LinkTextReporter {
 
 /** Prints the state of the connection as JSON. */
 export class LinkJsonReporter implements LinkReporter {
-  protected readonly emit: (event: PrintedEvent) => void
   readonly #server: string
 
-  constructor(values: LinkValues, emit: (event: PrintedEvent) => void = (event) => results.event(event)) {
-    this.#server = addressText(values.server)
-    this.emit = emit
+  constructor({ server }: LinkValues) {
+    this.#server = addressText(server)
   }
 
   /** Does nothing, since a program can set a timer of its own. */
   connecting(): void {}
 
   waiting({ code, message: text }: OspError, retryMs: number): void {
-    this.emit({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
+    results.event({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
   }
 
   online(): void {
-    this.emit({ event: 'online', server: this.#server })
+    results.event({ event: 'online', server: this.#server })
   }
 
   /** Prints the advice on stderr. The operation that fails prints the error. */

@@ -129,27 +129,17 @@ export function sayOnce(event: string, what: string, colour: 'red' | 'yellow'): 
 
 /** Writes results to stdout. Stops after the first write that fails. */
 class ResultOutput extends Output {
-  #failure: NodeJS.ErrnoException | undefined
-  #fail: (error: Error) => void = () => {}
-  /** Resolves with the error when a write has failed. */
-  readonly broken = new Promise<Error>((resolve) => {
-    this.#fail = (error) => {
-      this.#failure ??= error
-      resolve(error)
-    }
-  })
+  readonly #broken = new AbortController()
+  /** Aborts when a write has failed. The reason is the error. */
+  readonly broken: AbortSignal = this.#broken.signal
   json = false
   /** Whether the command only lists. Then it is not an error if the reader of a pipe stops reading. */
   onlyLists = false
 
-  get isIncomplete(): boolean {
-    return this.#failure !== undefined
-  }
-
   /** The reason to report why results are missing, or `undefined`. */
   get failure(): string | undefined {
-    if (!this.#failure) return undefined
-    const { code, message } = this.#failure
+    if (!this.broken.aborted) return undefined
+    const { code, message } = this.broken.reason as NodeJS.ErrnoException
     const isGone = code === 'EPIPE' || code === 'ECONNRESET'
     if (isGone && this.onlyLists) return undefined
     return `not all results could be printed: ${isGone ? 'the reader closed the pipe' : message}`
@@ -176,10 +166,10 @@ class ResultOutput extends Output {
   }
 
   async #putResult(text: string | Buffer): Promise<boolean> {
-    if (this.#failure) return false
+    if (this.broken.aborted) return false
     return await new Promise((resolve) => {
       this.put(text, (error) => {
-        if (error) this.#fail(error)
+        if (error) this.#broken.abort(error)
         resolve(!error)
       })
     })

@@ -61,7 +61,7 @@ async function leave({ name }: Program, code: number): Promise<void> {
   // No time limit, since a reader such as `less` can take long. A signal still ends the process.
   const printed = isHurried ? await within(readerMs, results.drained()) : await results.drained().then(() => true)
   if (results.failure !== undefined) errorLine(`${name}: ${results.failure}`)
-  if (results.isIncomplete) process.exitCode = code || exitCodes.failed
+  if (results.broken.aborted) process.exitCode = code || exitCodes.failed
   const logged = await within(readerMs, stderr.drained())
   if (!printed || !logged) process.exit()
 }

@@ -27,6 +27,8 @@ export type FoundPath =
   | { readonly path: string; readonly failure: OspError }
   | { readonly path: string; readonly skipped: string }
 
+type FoundPaths = AsyncGenerator<FoundPath>
+
 /**
  * Returns the files to send, which are found while the caller iterates. The content of stdin (`-`) is spooled to the state
  * directory first. No more is read when `stop` aborts; the iteration can reject then. Rejects with UsageError if the
@@ -37,7 +39,7 @@ export async function candidatesOf(
   files: readonly string[],
   directory: string,
   stop?: AbortSignal,
-): Promise<AsyncIterable<FoundPath>> {
+): Promise<FoundPaths> {
   const { recursive, as, 'files-from': from, from0 } = values
   checkOperands(values, files)
   /** The paths by their names on the server. */
@@ -54,7 +56,7 @@ export async function candidatesOf(
     const content = await spool(directory, readInput(stop), name)
     yield { path: '-', name, size: content.size, spooled: content }
   }
-  async function* listed(paths: AsyncIterable<string>): AsyncGenerator<FoundPath> {
+  async function* listed(paths: AsyncIterable<string>): FoundPaths {
     for await (const path of paths) {
       const name = serverName(path)
       const other = taken.get(name)
@@ -64,7 +66,7 @@ export async function candidatesOf(
       } else yield { path, failure: sameName(path, other) }
     }
   }
-  async function* candidates(): AsyncGenerator<FoundPath> {
+  async function* candidates(): FoundPaths {
     for (const [name, path] of named) yield* path === '-' ? guarded(path, spooled(name)) : find(path, name, recursive)
     // A list that cannot be read further fails under the name of the flag.
     if (list) yield* guarded(`--files-from ${from}`, listed(namesIn(list, from0)))
@@ -87,7 +89,7 @@ function sameNameText(path: string, other: string, name: string): string {
 }
 
 /** Yields the same as `files`, and its error as the failure of `path`. */
-async function* guarded(path: string, files: AsyncIterable<FoundPath>): AsyncGenerator<FoundPath> {
+async function* guarded(path: string, files: FoundPaths): FoundPaths {
   try {
     yield* files
   } catch (error) {
@@ -107,7 +109,7 @@ function serverName(path: string, as?: string): string {
 /** Yields the file at `path`, or with `recursive` the files in and below the folder at `path`, sorted by name. */
 const find = (path: string, name: string, recursive: boolean) => guarded(path, filesAt(path, name, recursive))
 
-async function* filesAt(path: string, name: string, recursive: boolean): AsyncGenerator<FoundPath> {
+async function* filesAt(path: string, name: string, recursive: boolean): FoundPaths {
   const stats = await stat(pathBytes(path))
   if (!name.isWellFormed()) throw notUtf8('specify another name with --as NAME')
   if (stats.isFile()) yield { path, name, size: stats.size }
@@ -117,7 +119,7 @@ async function* filesAt(path: string, name: string, recursive: boolean): AsyncGe
 }
 
 /** Yields the files in and below a folder. Does not follow symbolic links to folders, which can form cycles or lead out of it. */
-async function* walk(folder: string, name: string): AsyncGenerator<FoundPath> {
+async function* walk(folder: string, name: string): FoundPaths {
   const entries = await readdir(pathBytes(folder), { withFileTypes: true, encoding: 'buffer' })
   const named = entries.map((entry) => ({ entry, text: pathText(entry.name) }))
   const taken = new Map<string, string>()
@@ -130,12 +132,7 @@ async function* walk(folder: string, name: string): AsyncGenerator<FoundPath> {
 }
 
 /** Yields the files at and below an entry of a folder. `twin` is an entry of the same name in another Unicode form. */
-async function* entryFiles(
-  path: string,
-  name: string,
-  entry: Dirent<Buffer>,
-  twin?: string,
-): AsyncGenerator<FoundPath> {
+async function* entryFiles(path: string, name: string, entry: Dirent<Buffer>, twin?: string): FoundPaths {
   if (!name.isWellFormed()) {
     const isFolder = entry.isDirectory()
     throw notUtf8(isFolder ? 'nothing in it is sent; rename it' : 'rename it, or send it by itself with --as NAME')
@@ -188,7 +185,8 @@ async function openList(path: string, signal?: AbortSignal): Promise<AsyncIterab
 /** The maximum length of a name. Every path is shorter. */
 const mostBytes = 64 * 1024
 
-const ends = { line: 0x0a, nul: 0 } as const
+const newline = 0x0a
+const nul = 0
 
 /**
  * Yields the names in a list as they arrive, each encoded as by `pathText`. A name ends with a newline (Unix or
@@ -197,7 +195,7 @@ const ends = { line: 0x0a, nul: 0 } as const
  */
 export async function* namesIn(list: AsyncIterable<Uint8Array>, from0 = false): AsyncGenerator<string> {
   let isFirst = true
-  for await (const bytes of partsOf(list, from0 ? ends.nul : ends.line)) {
+  for await (const bytes of partsOf(list, from0 ? nul : newline)) {
     const name = isFirst ? withoutMark(bytes) : bytes
     isFirst = false
     if (name.includes(0)) throw new OspError('usage', 'it contains NUL; add --from0 if its names end with NUL')

@@ -1,5 +1,4 @@
 import { connectionErrors, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
-import type { PrintedEvent } from '../common/events.ts'
 import { LinkJsonReporter, LinkTextReporter, type LinkValues } from '../common/link.ts'
 import { results, say, statusPrinter } from '../common/output.ts'
 import { isTerminal, printable, stylesFor } from '../common/text.ts'
@@ -233,36 +232,36 @@ export class JsonReporter extends LinkJsonReporter implements SendReporter {
   readonly #timer: NodeJS.Timeout
   readonly #reported = new WeakMap<ReportedFile, string>()
 
-  constructor(values: LinkValues, overview: Overview, emit?: (event: PrintedEvent) => void) {
-    super(values, emit)
+  constructor(values: LinkValues, overview: Overview) {
+    super(values)
     this.#overview = overview
     const report = () => results.waitingBytes > 0 || this.progress(performance.now())
     this.#timer = setInterval(report, progressMs).unref()
   }
 
   joined(text: string): void {
-    this.emit({ event: 'joined', text })
+    results.event({ event: 'joined', text })
   }
 
   nothing(): void {}
 
   paused(tasks: readonly ReportedFile[]): void {
-    for (const task of tasks) this.emit({ event: 'paused', ...named(task) })
+    for (const task of tasks) results.event({ event: 'paused', ...named(task) })
   }
 
   stored(task: ReportedFile, { storedName, replaced, size, algorithm, digest }: SentFile): void {
     const { transferred } = task.upload
-    this.emit({ event: 'stored', ...named(task), storedName, replaced, size, algorithm, digest, transferred })
+    results.event({ event: 'stored', ...named(task), storedName, replaced, size, algorithm, digest, transferred })
   }
 
   failed({ path: file, upload }: FailedFile, error: OspError): void {
     const { code, message: text } = error
     const { id: task, name, transferred } = upload ?? { id: null, name: null, transferred: 0 }
-    this.emit({ event: 'failed', task, file, name, code, text, retry: retryOf(error), transferred })
+    results.event({ event: 'failed', task, file, name, code, text, retry: retryOf(error), transferred })
   }
 
   cancelled(task: ReportedFile): void {
-    this.emit({ event: 'cancelled', ...named(task) })
+    results.event({ event: 'cancelled', ...named(task) })
   }
 
   /** Reports each file that has progressed since the last call. */
@@ -278,23 +277,23 @@ export class JsonReporter extends LinkJsonReporter implements SendReporter {
       const leftMs = bytesPerSecond ? Math.round(((size - acknowledged) / bytesPerSecond) * 1_000) : null
       const rate = bytesPerSecond === undefined ? null : Math.round(bytesPerSecond)
       const bytes = { acknowledged, durable, size, bytesPerSecond: rate, leftMs }
-      this.emit({ event: 'progress', ...named(task), state, ...bytes })
+      results.event({ event: 'progress', ...named(task), state, ...bytes })
     }
   }
 
   skipped(file: string, text: string): void {
-    this.emit({ event: 'skipped', file, text })
+    results.event({ event: 'skipped', file, text })
   }
 
   refused(task: ReportedFile, { code, message: text }: OspError): void {
-    this.emit({ event: 'refused', ...named(task), code, text })
+    results.event({ event: 'refused', ...named(task), code, text })
   }
 
   end(summary: SendSummary, elapsed: number): void {
     const { stored, replaced, renamed, failed, remaining, unfinished, size, transferred, exitCode } = summary
     const seconds = Math.round(elapsed * 1_000) / 1_000
     const counts = { stored, replaced, renamed, failed: failed - remaining, unfinished: unfinished + remaining }
-    this.emit({ event: 'summary', ...counts, size, transferred, seconds, exitCode })
+    results.event({ event: 'summary', ...counts, size, transferred, seconds, exitCode })
   }
 
   [Symbol.dispose](): void {

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { type Client, type ClientStatus, OspError, type PresenceMember } from 'ospd'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions, retryText } from '../common/commonOptions.ts'
@@ -43,7 +44,7 @@ async function print(client: Client, { json, watch }: WhoValues): Promise<void> 
     const line = change === 'here' ? green(`+ ${printable(user)}`) : red(`- ${printable(user)}`)
     results.print({ event: change, user, node }, line)
   })
-  await Promise.race([ended(client), results.broken])
+  await Promise.race([ended(client), results.broken.aborted || once(results.broken, 'abort')])
 }
 
 /** Rejects when the client is closed or permanently rejected. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Upload } from 'ospd'
 import { commandEvents, type PrintedEvent } from '../../../bin/common/events.ts'
+import { results } from '../../../bin/common/output.ts'
 import { Overview } from '../../../bin/send/overview.ts'
 import { JsonReporter, type ReportedFile } from '../../../bin/send/reporter.ts'
 import { spec } from '../../support/spec.ts'
@@ -11,7 +12,8 @@ const values = { server: { host: '127.0.0.1', port: 6682 }, 'retry-for': 0, quie
 function reporting() {
   const printed: PrintedEvent[] = []
   const overview = new Overview()
-  const reporter = new JsonReporter(values, overview, (event) => printed.push(event))
+  const reporter = new JsonReporter(values, overview)
+  results.event = (event) => printed.push(event)
   const upload = {
     id: 7,
     name: 'a',
