@@ -11,13 +11,9 @@ export interface NewMessage {
 }
 
 /** A message that waits in a mailbox. */
-export interface StoredMessage {
+export interface StoredMessage extends Omit<NewMessage, 'storedAt'> {
   /** The number of the message in the mailbox; later messages have higher numbers. */
   readonly seq: number
-  readonly sender: string
-  readonly id: Uint8Array
-  readonly sentAt: number
-  readonly content: Uint8Array
 }
 
 /** The limits of mailboxes. */

@@ -87,11 +87,7 @@ export interface UnfinishedTotals {
 }
 
 /** The right to write the bytes and the record of an upload, until the next claim. */
-export interface Claim {
-  readonly user: string
-  readonly name: string
-  readonly token: number
-}
+export type Claim = Pick<TransferRecord, 'user' | 'name' | 'token'>
 
 /** How an upload is claimed. */
 export interface ClaimOptions {

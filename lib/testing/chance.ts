@@ -56,27 +56,21 @@ export async function checkRandomRuns<T>(first: number, random: RandomRuns<T>): 
     const steps = random.draw(new Draw(seed))
     const failure = await failureOf(random, steps)
     if (failure === undefined) continue
-    const least = await shortened(random, { steps, failure })
-    const text = least.steps.map((step) => `- ${random.textOf(step)}`).join('\n')
-    const { message } = least.failure
-    throw new Error(`with seed ${seed} it fails after these steps:\n${text}\n${message}`, { cause: least.failure })
+    const least = await shortened(random, steps)
+    const cause = (await failureOf(random, least)) ?? failure
+    const text = least.map((step) => `- ${random.textOf(step)}`).join('\n')
+    throw new Error(`with seed ${seed} it fails after these steps:\n${text}\n${cause.message}`, { cause })
   }
 }
 
-interface Failing<T> {
-  readonly steps: readonly T[]
-  readonly failure: Error
-}
-
 /** Removes shorter and shorter sequences of steps while the rest still fails. */
-async function shortened<T>(random: RandomRuns<T>, failing: Failing<T>): Promise<Failing<T>> {
+async function shortened<T>(random: RandomRuns<T>, failing: readonly T[]): Promise<readonly T[]> {
   let least = failing
-  for (let length = Math.ceil(failing.steps.length / 2); length >= 1; length = Math.floor(length / 2)) {
-    for (let at = 0; at < least.steps.length; ) {
-      const steps = least.steps.toSpliced(at, length)
-      const failure = await failureOf(random, steps)
-      if (failure === undefined) at += length
-      else least = { steps, failure }
+  for (let length = Math.ceil(failing.length / 2); length >= 1; length = Math.floor(length / 2)) {
+    for (let at = 0; at < least.length; ) {
+      const steps = least.toSpliced(at, length)
+      if (await failureOf(random, steps)) least = steps
+      else at += length
     }
   }
   return least

@@ -3,7 +3,7 @@ import type { Platform } from '../ports/platform.ts'
 import { claimModelChecks } from './storage/claimModel.ts'
 import { claimSuites } from './storage/claims.ts'
 import { fileSuites } from './storage/files.ts'
-import { type StorageKind, type StoragePlaceKind, TestedStorage } from './storage/fixture.ts'
+import { openTested, type StorageKind, type StoragePlaceKind, type TestedStorage } from './storage/fixture.ts'
 import { mailBoundSuites } from './storage/mailBounds.ts'
 import { mailboxSuites } from './storage/mailboxes.ts'
 import { mailModelChecks } from './storage/mailModel.ts'
@@ -32,7 +32,7 @@ export function storageTestCases(kind: StorageKind, platform: Platform, seed: nu
   const open = async (place: StoragePlaceKind = 'location') => {
     const location = await kind[place]?.(smallBytes)
     assert.ok(location)
-    return TestedStorage.open(location, platform)
+    return openTested(location, platform)
   }
   const suite = (subject: string, checks: Checks<TestedStorage>, place: StoragePlaceKind = 'location') => {
     const skipped = kind[place] ? undefined : `this kind of storage has no ${place}`

@@ -19,13 +19,13 @@ async function makerOf(name: DigestName): Promise<() => Digest> {
 
 /** Provides MD5 and SHA-256 from node:crypto, and XXH128 from one WebAssembly instance that all digests share. */
 export function nodeDigests(): Digests {
-  const makers = new Map<DigestName, Promise<() => Digest>>()
   const loaded = new Map<DigestName, () => Digest>()
   return {
     async load(name) {
-      const making = makers.get(name) ?? makerOf(name)
-      makers.set(name, making)
-      loaded.set(name, await making)
+      if (loaded.has(name)) return
+      const make = await makerOf(name)
+      // Another call may have loaded it meanwhile.
+      loaded.set(name, loaded.get(name) ?? make)
     },
     create(name) {
       const make = loaded.get(name)

@@ -1,6 +1,5 @@
-import type { MailboxStore } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { FileStore, Storage, TransferStore } from '../../ports/storage.ts'
+import type { Storage } from '../../ports/storage.ts'
 import type { Checks } from '../testCases.ts'
 
 /** The place of a storage, for one test case. */
@@ -35,61 +34,44 @@ export type StoragePlaceKind = Exclude<keyof StorageKind, 'name'>
 export type StorageSuite = readonly [subject: string, Checks<TestedStorage>, StoragePlaceKind?]
 
 /** The open storage of one test case, with its place and its clock. Restarting replaces the three stores. */
-export class TestedStorage implements Storage {
-  readonly place: StorageLocation & Partial<FailingStorageLocation>
-  readonly platform: Platform
-  /** The wall time of the platform; a test case may set it. */
-  wallTime = Date.UTC(2026, 0, 1)
-  #storage: Storage
+export type TestedStorage = Awaited<ReturnType<typeof openTested>>
 
-  private constructor(place: StorageLocation, platform: Platform) {
-    this.place = place
-    this.platform = { ...platform, clock: { ...platform.clock, wallTime: () => this.wallTime } }
-    this.#storage = place.storage()
+/** Opens a storage at a place. Removes the place if that fails. */
+export async function openTested(place: StorageLocation & Partial<FailingStorageLocation>, given: Platform) {
+  let storage = place.storage()
+  const platform = { ...given, clock: { ...given.clock, wallTime: (): number => tested.wallTime } }
+  const tested = {
+    place,
+    platform,
+    /** The wall time of the platform; a test case may set it. */
+    wallTime: Date.UTC(2026, 0, 1),
+    get transfers() {
+      return storage.transfers
+    },
+    get files() {
+      return storage.files
+    },
+    get mailboxes() {
+      return storage.mailboxes
+    },
+    close: () => storage[Symbol.asyncDispose](),
+    /** Closes the storage and opens a new one at its place. */
+    async restart() {
+      await tested.close()
+      storage = place.storage()
+      await storage.open(platform)
+    },
+    /** Closes the storage and removes its place. */
+    async [Symbol.asyncDispose]() {
+      await using _ = place
+      await tested.close()
+    },
   }
-
-  static async open(place: StorageLocation, platform: Platform): Promise<TestedStorage> {
-    const storage = new TestedStorage(place, platform)
-    await storage.open().catch(async (error: unknown) => {
-      await place[Symbol.asyncDispose]()
-      throw error
-    })
-    return storage
-  }
-
-  get transfers(): TransferStore {
-    return this.#storage.transfers
-  }
-
-  get files(): FileStore {
-    return this.#storage.files
-  }
-
-  get mailboxes(): MailboxStore {
-    return this.#storage.mailboxes
-  }
-
-  open(): Promise<void> {
-    return this.#storage.open(this.platform)
-  }
-
-  async close(): Promise<void> {
-    await this.#storage[Symbol.asyncDispose]()
-  }
-
-  /** Closes the storage and opens a new one at its place. */
-  async restart(): Promise<void> {
-    await this.close()
-    this.#storage = this.place.storage()
-    await this.open()
-  }
-
-  /** Closes the storage and removes its place. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      await this.close()
-    } finally {
-      await this.place[Symbol.asyncDispose]()
-    }
+  try {
+    await storage.open(platform)
+    return tested
+  } catch (error) {
+    await place[Symbol.asyncDispose]()
+    throw error
   }
 }

@@ -1,13 +1,7 @@
 import assert from 'node:assert/strict'
-import type {
-  Claim,
-  ClaimOptions,
-  NewTransfer,
-  Owner,
-  Storage,
-  StoredFile,
-  TransferRecord,
-} from '../../ports/storage.ts'
+import type { Claim, ClaimOptions, NewTransfer, Storage, StoredFile, TransferRecord } from '../../ports/storage.ts'
+
+type Stores = Pick<Storage, 'transfers' | 'files'>
 
 /** Returns the UTF-8 bytes of a text. */
 export const textBytes = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -18,7 +12,7 @@ export const hello = textBytes('hello')
 const helloDigest = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
 
 /** Returns an owner by the number of its session. */
-export function owner(session: number): Owner {
+export function owner(session: number) {
   return { node: session, instance: 1, session: session.toString(16).padStart(32, '0') }
 }
 
@@ -30,7 +24,7 @@ export const start: ClaimOptions = { ...resume, fresh: true }
 export const takeOver: ClaimOptions = { ...resume, takeOver: true }
 
 /** Claims an upload that must not be completed. */
-export async function claimed(storage: Storage, want: Partial<NewTransfer> = {}, options = resume, by = owner(1)) {
+export async function claimed(storage: Stores, want: Partial<NewTransfer> = {}, options = resume, by = owner(1)) {
   const answer = await storage.transfers.claim({ ...wanted, ...want }, by, options)
   assert.ok('claim' in answer, 'the upload is completed already')
   return answer
@@ -43,21 +37,21 @@ export function fileOf(want: Partial<NewTransfer> = {}, storedName?: string): St
 }
 
 /** Writes and flushes the whole content under a claim, and closes the partial file. */
-export async function fill(storage: Storage, claim: Claim, content = hello): Promise<void> {
+export async function fill(storage: Stores, claim: Claim, content = hello): Promise<void> {
   await using file = await storage.files.open(claim)
   await file.write(0, [content])
   await file.flush()
 }
 
 /** Claims an upload and opens its partial file, which stays open until the storage is closed. Writes `content`, if any. */
-export async function opened(storage: Storage, want: Partial<NewTransfer> = {}, content?: Uint8Array) {
+export async function opened(storage: Stores, want: Partial<NewTransfer> = {}, content?: Uint8Array) {
   const { claim } = await claimed(storage, want)
   if (content) await fill(storage, claim, content)
   return { claim, file: await storage.files.open(claim) }
 }
 
 /** Runs an upload to its completion marker. */
-export async function upload(storage: Storage, want: Partial<NewTransfer> = {}, content = hello, keepNoteMs = 60_000) {
+export async function upload(storage: Stores, want: Partial<NewTransfer> = {}, content = hello, keepNoteMs = 60_000) {
   const { claim } = await claimed(storage, want, start)
   const stored = fileOf(want)
   await fill(storage, claim, content)
@@ -69,14 +63,14 @@ export async function upload(storage: Storage, want: Partial<NewTransfer> = {}, 
 }
 
 /** Returns all records, or those of one user, in the order of their names. */
-export async function recordsOf({ transfers }: Storage, user?: string): Promise<TransferRecord[]> {
+export async function recordsOf({ transfers }: Stores, user?: string): Promise<TransferRecord[]> {
   const records: TransferRecord[] = []
   for await (const record of transfers.records(user)) records.push(record)
   return records.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
 /** Returns the content of a partial file as text. */
-export async function textOf(storage: Storage, claim: Claim): Promise<string> {
+export async function textOf(storage: Stores, claim: Claim): Promise<string> {
   await using file = await storage.files.open(claim)
   const bytes = new Uint8Array(file.length)
   assert.equal(await file.read(bytes, 0), file.length)
