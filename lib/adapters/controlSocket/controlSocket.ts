@@ -153,20 +153,18 @@ class ControlConnection {
   #read(chunk: Uint8Array): void {
     if (this.#phase === 'leaving') return
     try {
-      for (const line of this.#lines.push(chunk)) this.#take(line)
+      for (const line of this.#lines.push(chunk)) {
+        if (this.#phase !== 'asking') throw secondRequest()
+        const request = requestOf(line)
+        clearTimeout(this.#deadline)
+        this.#phase = 'handling'
+        this.#write({ taken: true })
+        this.#handled = this.#run(request)
+      }
       if (this.#phase === 'handling' && chunk.at(-1) !== newline) throw secondRequest()
     } catch (error) {
       this.fail(OspError.from(error))
     }
-  }
-
-  #take(line: string): void {
-    if (this.#phase !== 'asking') throw secondRequest()
-    const request = requestOf(line)
-    clearTimeout(this.#deadline)
-    this.#phase = 'handling'
-    this.#write({ taken: true })
-    this.#handled = this.#run(request)
   }
 
   async #run(request: object): Promise<void> {

@@ -79,10 +79,7 @@ async function listenFirst(server: Server, aside: string, first: string): Promis
   })
 }
 
-/**
- * Listens in a subdirectory of the temporary directory, and creates a file that names the socket. The subdirectory has a
- * random name, so that no other user can create it first.
- */
+/** Listens in a new temporary directory, whose random name no user can guess, and creates a file that names the socket. */
 export async function listenElsewhere(server: Server, first: string): Promise<Stop> {
   const base = await attempt(`checking ${tmpdir()}`, () => realpath(tmpdir()))
   const folder = await attempt(`creating a directory in ${base}`, () => mkdtemp(join(base, 'ospd-')))

@@ -13,14 +13,14 @@ export interface ControlPlace {
   readonly folder?: string
 }
 
-/**
- * Resolves with the location of the control socket. Rejects with the errno of `realpath` if the directory does not exist,
- * and with OspError `data-format` if another user could change or replace it and create a socket in it.
- */
+/** Rejects with the errno of `realpath`; with OspError `data-format` if another user could create a socket in the directory. */
 export async function controlPlace(directory: string): Promise<ControlPlace> {
   const absolute = resolve(directory)
   const folder = await realpath(absolute)
-  if (process.platform === 'win32') return { path: `\\\\.\\pipe\\ospd-${hashOf(folder.toLowerCase())}` }
+  if (process.platform === 'win32') {
+    const hash = createHash('sha256').update(folder.toLowerCase()).digest('hex').slice(0, 32)
+    return { path: `\\\\.\\pipe\\ospd-${hash}` }
+  }
   checkDirectoryRights(absolute)
   return { path: join(folder, 'control.sock'), folder }
 }
@@ -35,10 +35,7 @@ export interface SocketPath extends Disposable {
 
 export const fixedPath = (path: string): SocketPath => ({ path, [Symbol.dispose]() {} })
 
-/**
- * Returns a path that is short enough for a socket of this name in a directory: its own path or, on Linux, a path through a
- * descriptor of the directory. Returns `undefined` if there is neither.
- */
+/** Returns a path that is short enough for a socket, on Linux also through a descriptor of `folder`; or `undefined`. */
 export function socketPath(folder: string, name: string): SocketPath | undefined {
   const path = join(folder, name)
   if (Buffer.byteLength(path) <= pathBytes) return fixedPath(path)
@@ -52,10 +49,7 @@ export function socketPath(folder: string, name: string): SocketPath | undefined
   return undefined
 }
 
-/**
- * Returns the path of the socket at `path`. Rejects with the errno ENOENT if there is no file, and with an OspError if the
- * file is not a socket or could belong to another user.
- */
+/** Returns the path of the socket at `path`. Rejects with ENOENT if there is none, or with an OspError if it is not safe. */
 export async function socketAt(path: string): Promise<SocketPath> {
   const stats = await lstat(path)
   if (stats.isFile()) {
@@ -102,5 +96,3 @@ export async function removePrivate(folder: string): Promise<void> {
 }
 
 const noSocket = (path: string) => new OspError('internal', `${path} is not a socket; move it away`)
-
-const hashOf = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 32)

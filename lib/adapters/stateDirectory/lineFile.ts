@@ -9,10 +9,7 @@ import { openTrusted } from '../disk/rights.ts'
 /** A CRC-32 in eight hexadecimal digits, a space, and JSON. */
 const line = /^([0-9a-f]{8}) (.*)$/su
 
-/**
- * A file of JSON lines, each with a CRC-32. The directory is created at the first write. Incomplete and damaged lines are
- * ignored. Calls must be made one after another.
- */
+/** A file of JSON lines, each with a CRC-32. Damaged lines are ignored. Calls must be made one after another. */
 export class LineFile {
   readonly #path: string
   /** Whether lines can be appended. Otherwise the file must be replaced. */
@@ -36,15 +33,16 @@ export class LineFile {
     return values
   }
 
-  /**
-   * Appends `added` durably. Instead replaces all lines with the values of `all`, atomically and durably, if the file has
-   * `most` lines, has a damaged line, or if the last write failed.
-   */
+  /** Appends `added`. At `most` lines, or after damage or a failed write, it replaces all lines by `all` atomically. Durable. */
   async store(added: readonly unknown[], most: number, all: () => readonly unknown[]): Promise<void> {
     const isAppended = this.#isSound && this.#lines < most
     this.#isSound = false
     if (isAppended) {
-      await this.#append(textOf(added))
+      await attempt(`writing ${this.#path}`, async () => {
+        await using file = await openTrusted(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
+        await file.writeFile(textOf(added))
+        await file.datasync()
+      })
       this.#lines += added.length
     } else {
       const values = all()
@@ -53,14 +51,6 @@ export class LineFile {
       this.#lines = values.length
     }
     this.#isSound = true
-  }
-
-  #append(text: string): Promise<void> {
-    return attempt(`writing ${this.#path}`, async () => {
-      await using file = await openTrusted(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
-      await file.writeFile(text)
-      await file.datasync()
-    })
   }
 }
 

@@ -43,7 +43,11 @@ export function keptToken(directory: string): KeptToken {
       await makePath(folder)
       const fresh = `${path}.${randomBytes(8).toString('hex')}.new`
       try {
-        await attempt(`writing ${fresh}`, () => write(fresh, `${lines.join('\n')}\n`))
+        await attempt(`writing ${fresh}`, async () => {
+          await using file = await open(fresh, 'wx', 0o600)
+          await file.writeFile(`${lines.join('\n')}\n`)
+          await file.sync()
+        })
         await attempt(`writing ${path}`, () => rename(fresh, path))
       } catch (error) {
         await rm(fresh, { force: true })
@@ -71,12 +75,6 @@ async function load(path: string): Promise<BoundToken | undefined> {
     throw new OspError('usage', `other users can read the token in ${path}: run chmod 600 ${path}`)
   }
   return await tokenIn(file, path)
-}
-
-async function write(path: string, text: string): Promise<void> {
-  await using file = await open(path, 'wx', 0o600)
-  await file.writeFile(text)
-  await file.sync()
 }
 
 /** The maximum lengths. A HELLO_REQ has room for more, and the tokens of `ospd user` are much shorter. */

@@ -6,10 +6,7 @@ const requests: ReadonlySet<number> = new Set(
   Object.values(events).flatMap(({ kind, number }) => (kind === 'request' ? [number] : [])),
 )
 
-/**
- * Records which of the peer's REQs have arrived on a link that loses and reorders frames. The peer numbers them without gaps,
- * and sends at most 511 after an unanswered one.
- */
+/** Records which REQs have arrived on an unreliable link. The peer has at most 512 in transit, numbered without gaps. */
 export class ReceivedSequences {
   /** Every REQ up to this seq has arrived, or cannot arrive any more. */
   complete = 0

@@ -258,10 +258,7 @@ export class ClientSession {
   }
 }
 
-/**
- * Calls the application's `token`. Rejects with OspError `unauthorized` if it throws or returns an invalid value, because the
- * server cannot be asked then; with `closed` if `signal` aborts before.
- */
+/** Calls `token`. Rejects with OspError `unauthorized` if it fails or its value is invalid, and with `closed` by `signal`. */
 async function tokenOf(token: () => Promise<GivenToken>, signal: AbortSignal): Promise<BoundToken> {
   const called = (async () => await token())()
   const given = await unlessAborted(called, signal).catch((cause: unknown) => {

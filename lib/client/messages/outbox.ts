@@ -137,7 +137,7 @@ export class Outbox {
   #ask(outgoing: Outgoing, { link, instance }: Registered): void {
     this.#waiting.delete(outgoing)
     this.#unanswered.add(outgoing)
-    outgoing.knownUntilMs ??= this.#now() + link.welcome.messageIdFor * 1_000
+    outgoing.knownUntilMs ??= this.#options.platform.clock.now() + link.welcome.messageIdFor * 1_000
     link.peer.ask(outgoing.request, instance).reply.then(
       (ack) => this.#acknowledged(outgoing, ack, link),
       (error: unknown) => {
@@ -206,7 +206,7 @@ export class Outbox {
   }
 
   #expired({ knownUntilMs = Number.POSITIVE_INFINITY }: Outgoing): OspError | undefined {
-    if (knownUntilMs > this.#now()) return undefined
+    if (knownUntilMs > this.#options.platform.clock.now()) return undefined
     return outcomeUnknown(new OspError('timed-out', 'the server could not be reached again in time'))
   }
 
@@ -232,10 +232,6 @@ export class Outbox {
   #settle(outgoing: Outgoing): void {
     this.#rejected.delete(outgoing)
     if (this.#waiting.delete(outgoing) || this.#unanswered.delete(outgoing)) this.#bytes -= outgoing.bytes
-  }
-
-  #now(): number {
-    return this.#options.platform.clock.now()
   }
 }
 

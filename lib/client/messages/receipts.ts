@@ -7,9 +7,8 @@ import { retriable } from '../../runtime/retriable.ts'
 import type { Incoming } from './inbox.ts'
 
 /**
- * The number of stored receipts, in windows of deliveries. A message can stay in its mailbox while others arrive and are
- * acknowledged, a window of them on each link, so one window is not enough. The receipt of a message that arrives again is
- * stored anew after half of these windows.
+ * The number of stored receipts, in windows of deliveries. One is not enough: while a message stays in its mailbox, each link
+ * can acknowledge a window of others. The receipt of a message that arrives again is stored anew after half of these windows.
  */
 const windows = 8
 

@@ -20,10 +20,7 @@ export function isAbsent(error: unknown): boolean {
   return error instanceof OspError && absenceCodes.includes(error.code)
 }
 
-/**
- * Calls `remote`; or `own` if no program serves the tasks. Tries again if another program has the list of tasks then. Rejects
- * with OspError `data-locked` if that lasts.
- */
+/** Calls `remote`; or `own` if no program serves the tasks. Repeats both on `data-locked`, for a limited time. */
 export async function remoteOrOwn<T>(clock: Clock, remote: () => Promise<T>, own: () => Promise<T>): Promise<T> {
   const until = clock.now() + serverAbsence.mostMs
   for (;;) {

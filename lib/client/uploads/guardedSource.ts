@@ -4,9 +4,8 @@ import { having, shown } from '../../options.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
 
 /**
- * Opens `source`. Converts its errors, then and later, to OspError `source-unreadable` unless they are OspErrors. An
- * invalid size, time or byte count is OspError `usage`, and a size that the protocol cannot carry is `too-large`. A
- * source with a byte after its end counts as changed.
+ * Opens `source`. Its errors become OspError `source-unreadable` unless they are OspErrors. Invalid values are `usage`, and a
+ * size that the protocol cannot carry is `too-large`. A source with a byte after its end counts as changed.
  */
 export async function openGuarded(source: FileSource, signal: AbortSignal): Promise<OpenSource> {
   const { name } = source

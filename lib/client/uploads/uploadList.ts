@@ -81,7 +81,10 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   readonly #open = new Map<string, UploadJob>()
   readonly #registry: TaskRegistry
   /** The ids of ended uploads, in the order in which they ended. */
-  readonly #over = new BoundedMap<number, true>(clientLimits.finishedUploads, (id) => this.#forget(id))
+  readonly #over = new BoundedMap<number, true>(clientLimits.finishedUploads, (id) => {
+    this.#over.delete(id)
+    if (this.#jobs.get(id)?.upload.over) this.#jobs.delete(id)
+  })
   #active = 0
   /** One until the server has reported its limit. */
   #atOnce = 1
@@ -260,11 +263,6 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#over.set(id, true)
   }
 
-  #forget(id: number): void {
-    this.#over.delete(id)
-    if (this.#jobs.get(id)?.upload.over) this.#jobs.delete(id)
-  }
-
   /** Stores a change of a task, and its progress. */
   async #change(id: number, change: Partial<StoredTask>): Promise<void> {
     const { size = 0, durable = 0 } = this.#jobs.get(id)?.upload.progress ?? {}
@@ -272,15 +270,12 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   /** Calls `act` for each of these tasks (all, if no ids are given), live or only stored. */
-  async #each(
-    ids: readonly number[] | undefined,
-    act: (id: number, job: UploadJob | undefined) => Promise<void>,
-  ): Promise<void> {
+  async #each(ids: readonly number[] | undefined, act: (id: number, job?: UploadJob) => Promise<void>): Promise<void> {
     // Without stored tasks the phases change before the call returns.
     if (this.#options.state.tasks) await this.#registry.open()
     for (const id of ids ?? []) if (!this.#registry.get(id)) this.#named(id)
-    const all = ids ?? new Set([...this.#jobs.keys(), ...[...this.#registry].map(({ id }) => id)])
-    await Promise.all([...all].map((id) => act(id, this.#jobs.get(id))))
+    const all = ids ?? [...new Set([...this.#jobs.keys(), ...[...this.#registry].map(({ id }) => id)])]
+    await Promise.all(all.map((id) => act(id, this.#jobs.get(id))))
   }
 
   #named(id: number): UploadJob {
