@@ -1,5 +1,6 @@
 import { OspError } from '../../lib/errors.ts'
 import type { Claim, PartialFile } from '../../lib/ports/storage.ts'
+import { same } from '../../lib/runtime/incrementalDigest.ts'
 import { type RecordStore, recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import { lostFile } from '../../lib/storage/transfers/storedNames.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
@@ -40,9 +41,11 @@ export class DiskPartialFile implements PartialFile {
     const bytes = joined(parts)
     const write = (length: number) => {
       const image = this.#image()
+      // The server writes the bytes of a file without a record again. They need not be those of a source.
+      const isRewrite = same(image.written.subarray(offset, offset + bytes.length), bytes)
       image.write(offset, bytes.slice(0, length))
       image.writtenAt = this.#process.platform.clock.wallTime()
-      this.#disk.appended.push({ key: this.#key, offset, bytes })
+      if (!isRewrite) this.#disk.appended.push({ key: this.#key, offset, bytes })
     }
     const { faults } = this.#disk
     return this.#guard(
