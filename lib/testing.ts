@@ -2,9 +2,15 @@
  * Test suites for the authors of adapters: the promises of each port as test cases that any test runner can run.
  */
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
-import type { StorageKind } from './testing/storage/fixture.ts'
-import { storageTestCases } from './testing/storage.ts'
-import type { TestCase } from './testing/testCases.ts'
+import { claimModelChecks } from './testing/storage/claimModel.ts'
+import { claimSuites } from './testing/storage/claims.ts'
+import { fileSuites } from './testing/storage/files.ts'
+import { openTested, type StorageKind, type StoragePlaceKind } from './testing/storage/fixture.ts'
+import { mailBoundSuites } from './testing/storage/mailBounds.ts'
+import { mailboxSuites } from './testing/storage/mailboxes.ts'
+import { mailModelChecks } from './testing/storage/mailModel.ts'
+import { transferSuites } from './testing/storage/transfers.ts'
+import { type TestCase, testCasesOf } from './testing/testCases.ts'
 
 export { type AuthenticatorFixture as Gate, authenticatorContract } from './testing/authenticator.ts'
 export { type ClientStateLocation as StatePlace, receiptsContract, tasksContract } from './testing/clientState.ts'
@@ -22,12 +28,26 @@ export interface ContractOptions {
   readonly seed?: number | undefined
 }
 
+const storageSuites = [...claimSuites, ...transferSuites, ...fileSuites, ...mailBoundSuites, ...mailboxSuites]
+
+/** The capacity of small places, in bytes. */
+const smallBytes = 3_000_000
+
 /**
  * Returns the promises of a storage as test cases. Two of them do random operations; when one fails, its error names the seed,
  * which repeats the same operations when it is passed here.
  */
 export function storageContract(kind: StorageKind, options: ContractOptions = {}): readonly TestCase[] {
+  const { name } = kind
   const platform = nodePlatform()
   const { seed = Math.floor(platform.random.fraction('the first seed of a contract') * 1e9) } = options
-  return storageTestCases(kind, platform, seed)
+  const open = async (place: StoragePlaceKind = 'location') => openTested(await kind[place]?.(smallBytes), platform)
+  return [
+    ...storageSuites.map(([subject, checks, place = 'location']) => {
+      const skipped = kind[place] ? undefined : `this kind of storage has no ${place}`
+      return testCasesOf(subject.replace('storage', `${name} storage`), checks, () => open(place), skipped)
+    }),
+    testCasesOf(`the claims of a ${name} storage`, claimModelChecks(open, seed), async () => undefined),
+    testCasesOf(`the mailboxes of a ${name} storage`, mailModelChecks(open, seed), async () => undefined),
+  ].flat()
 }

@@ -71,10 +71,11 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #conditions: MemoryConditions
   readonly #partial = new Map<string, GrowingBytes>()
   readonly #published = new Map<string, Map<string, Published>>()
-  readonly #open = new Set<PartialFile>()
   /** Bytes of the published files by user. */
   readonly #bytes = new Map<string, number>()
   #serial = 0
+  /** Partial files that were opened before the last closing stay closed. */
+  #closings = 0
 
   constructor(records: RecordStore, digests: () => Digests, conditions: Partial<MemoryConditions> = {}) {
     this.#records = records
@@ -91,9 +92,7 @@ export class MemoryFiles implements FileStore, StoredNames {
       // The missing file of a verified upload was published already. An empty file must not replace it.
       const content = this.#partial.get(key) ?? (verified ? undefined : new GrowingBytes())
       if (content) this.#partial.set(key, content)
-      const file = this.#partialFile(claim, content)
-      this.#open.add(file)
-      return file
+      return this.#partialFile(claim, content)
     })
   }
 
@@ -198,8 +197,8 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   /** Closes every partial file that is still open. */
-  async close(): Promise<void> {
-    await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
+  close(): void {
+    this.#closings++
   }
 
   /** Runs `work` if the storage is open and the claim is still valid. */
@@ -210,16 +209,17 @@ export class MemoryFiles implements FileStore, StoredNames {
   /** Without `written`, the file was published already, and publishing it again confirms that. */
   #partialFile(claim: Claim, written: GrowingBytes | undefined): PartialFile {
     let content = written
-    let isClosed = false
+    let openedAt = this.#closings
+    const isClosed = () => openedAt !== this.#closings
     const opened = () => {
-      if (isClosed || !content) throw new OspError('closed', 'the partial file is closed or was published already')
+      if (isClosed() || !content) throw new OspError('closed', 'the partial file is closed or was published already')
       return content
     }
     const guard = async <T>(work: () => T | Promise<T>) => {
-      if (isClosed) throw new OspError('closed', 'the partial file is closed')
+      if (isClosed()) throw new OspError('closed', 'the partial file is closed')
       return this.#guard(claim, work)
     }
-    const file: PartialFile = {
+    return {
       get length() {
         return content?.length ?? 0
       },
@@ -239,11 +239,9 @@ export class MemoryFiles implements FileStore, StoredNames {
           return isPublished
         }),
       [Symbol.asyncDispose]: async () => {
-        isClosed = true
-        this.#open.delete(file)
+        openedAt = -1
       },
     }
-    return file
   }
 
   #write(content: GrowingBytes, offset: number, parts: readonly Uint8Array[]): void {

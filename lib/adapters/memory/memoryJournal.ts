@@ -12,10 +12,7 @@ interface MemorySegment {
 /** The number of records in a piece. */
 const pieceRecords = 1_000
 
-/**
- * A journal in memory. An offset is the index of a record; durable means that a record survives the closing of its
- * storage.
- */
+/** A journal in memory. An offset is the index of a record. Records survive the closing of their storage. */
 export class MemoryJournal implements Journal {
   readonly segments: MemorySegment[] = []
   readonly damages: Damage[] = []

@@ -105,7 +105,7 @@ class InMemory implements MemoryStorage {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOpen = false
     const closed = this.#records.close()
-    await this.files.close()
+    this.files.close()
     await closed
     await this.mailboxes.close()
   }

@@ -337,8 +337,22 @@ const failedFlushChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of `FileStore` and `PartialFile`, and of the other sums for a quota. */
+/** The promises of opening and closing. */
+const lifeChecks: Checks<TestedStorage> = {
+  'can be closed more than once': async (storage) => {
+    await storage.close()
+    await storage.close()
+  },
+  'can be opened by one owner at a time': async (storage) => {
+    const second = storage.place.storage()
+    await assert.rejects(second.open(storage.platform), { code: 'data-locked' })
+    assert.equal(await storage.files.stored('alice', 'a'), false)
+  },
+}
+
+/** The promises of `Storage`, `FileStore` and `PartialFile`, and of the other sums for a quota. */
 export const fileSuites: readonly StorageSuite[] = [
+  ['the life of a storage', lifeChecks],
   ['a partial file in a storage', partialFilesChecks],
   ['a full storage', fullChecks, 'smallLocation'],
   ['the bytes of a user in a storage', usageChecks],

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import type { Platform } from '../../ports/platform.ts'
 import type { Storage } from '../../ports/storage.ts'
 import type { Checks } from '../testCases.ts'
@@ -37,7 +38,11 @@ export type StorageSuite = readonly [subject: string, Checks<TestedStorage>, Sto
 export type TestedStorage = Awaited<ReturnType<typeof openTested>>
 
 /** Opens a storage at a place. Removes the place if that fails. */
-export async function openTested(place: StorageLocation & Partial<FailingStorageLocation>, given: Platform) {
+export async function openTested(
+  place: (StorageLocation & Partial<FailingStorageLocation>) | undefined,
+  given: Platform,
+) {
+  assert.ok(place)
   let storage = place.storage()
   const platform = { ...given, clock: { ...given.clock, wallTime: (): number => tested.wallTime } }
   const tested = {

@@ -18,13 +18,7 @@ export async function openListener(open: () => TransportFactory) {
     /** Records the events of accepted sockets. */
     events,
     /** Starts the listener. Resolves when it has accepted a socket. */
-    accept: () =>
-      new Promise<void>((resolve) => {
-        listener.start((far) => {
-          far.start(events)
-          resolve()
-        })
-      }),
+    accept: () => new Promise<void>((resolve) => listener.start((far) => resolve(far.start(events)))),
     aWhile: () => aWhile(open),
     [Symbol.asyncDispose]: () => listener.close(),
   }
