@@ -24,11 +24,7 @@ export const settingsOf = (command: Command): Settings => ({ ...command.settings
 /** The flags of a command. `--help` and `--version` are flags of every command. */
 type KnownFlags = Readonly<Record<string, Partial<Setting<unknown>>>>
 
-const flagsOf = (settings: Settings): KnownFlags => ({
-  ...settings,
-  help: { alias: 'h' },
-  version: {},
-})
+const flagsOf = (settings: Settings): KnownFlags => ({ ...settings, help: { alias: 'h' }, version: {} })
 
 /** Commands that every program has in addition to its own. */
 const extra = ['completion', 'help']

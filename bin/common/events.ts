@@ -173,11 +173,7 @@ export const commandEvents = {
     }),
   },
   tasks: { task: taskEvent },
-  add: {
-    task: taskEvent,
-    skipped,
-    failed: event('This file did not become a task.', { file: givenFile, ...error }),
-  },
+  add: { task: taskEvent, skipped, failed: event('This file did not become a task.', { file: givenFile, ...error }) },
   msg: {
     sent: event(
       'The server has stored the message for this recipient. It is printed for every recipient, or for none.',

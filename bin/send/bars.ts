@@ -85,7 +85,10 @@ export class Bars implements Lines {
       fps: 0.5,
     })
     // Line wrapping is off only while bars are drawn, so that it is on however the process ends.
-    multi.on('update-pre', () => process.stderr.write(wrapOff))
+    multi.on('update-pre', () => {
+      this.#drawn = []
+      process.stderr.write(wrapOff)
+    })
     multi.on('redraw-pre', () => this.#writeAbove())
     multi.on('update-post', () => process.stderr.write(wrapOn))
     return multi
@@ -113,12 +116,7 @@ export class Bars implements Lines {
     if (overview.files > 1 || this.#states.length === 0) this.#states.push(overview.total(now))
     for (const bar of this.#bars.splice(this.#states.length)) this.#multi.remove(bar)
     for (let at = this.#bars.length; at < this.#states.length; at++) this.#bars.push(this.#multi.create(1, 0, { at }))
-    this.#update()
-  }
-
-  #update(): void {
-    this.#drawn = []
-    this.#multi?.update()
+    this.#multi.update()
   }
 
   #line(at: number, columns: number): string {
@@ -150,6 +148,6 @@ export class Bars implements Lines {
     if (more > 0) moveCursor(process.stderr, 0, -more)
     // Causes the lines below to be cleared.
     this.#above.push(() => {})
-    this.#update()
+    this.#multi.update()
   }
 }

@@ -65,15 +65,17 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const client = openClient(values, token, { uploadsAtOnce, limitRate, state: stateDirectory(directory), log })
   await using tasks = await openTasks(client.uploads, directory)
   const reporter = openReporter(values, overview)
+  const uploads = tasks.joined ? tasks : client.uploads
+  const isAwaited = (id: number) => !tasks.joined && tasks.isAwaited(id)
   const sender = new FileSender({
-    uploads: tasks.joined ? tasks : client.uploads,
+    uploads,
     reporter,
     overview,
     summary,
     digest,
     stop: stop.signal,
     directory,
-    isAwaited: (id) => !tasks.joined && tasks.isAwaited(id),
+    isAwaited,
   })
   watchLink(client, token, reporter)
   client.on('status', (status, error, retryMs = 0) => {
