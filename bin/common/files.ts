@@ -65,10 +65,7 @@ async function existingPart(path: string): Promise<{ readonly at: string; readon
 }
 
 /** Returns the contents of `--tls-cert` and `--tls-key`, if given. Throws UsageError for only one, or an unfit file. */
-export function pemsOf(values: {
-  readonly 'tls-cert'?: string | undefined
-  readonly 'tls-key'?: string | undefined
-}): { readonly cert: string; readonly key: string } | undefined {
+export function pemsOf(values: Partial<Record<'tls-cert' | 'tls-key', string | undefined>>) {
   const { 'tls-cert': cert, 'tls-key': key } = values
   if (cert === undefined && key === undefined) return undefined
   if (cert === undefined) throw new UsageError('--tls-key requires --tls-cert, the certificate of the key')

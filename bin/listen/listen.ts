@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { type Client, type ClientState, type Message, OspError, type Receiver } from 'ospd'
 import { stateDirectory } from 'ospd/node'
 import { runWithClient } from '../common/client.ts'
@@ -68,22 +69,13 @@ export function messageLine(message: Message, { dim, bold, yellow }: Styles): st
   return [dim(localTime(sentAt)), bold(printable(from)), ...again, printable(message.text())].join(' ')
 }
 
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
 /** Returns the event of a message. */
-export function messageEvent({ id, seq, from, sentAt, content: bytes, attempt }: Message): PrintedEvent {
-  const text = textOf(bytes)
-  const content = text === null ? Buffer.from(bytes).toString('base64') : null
+export function messageEvent({ id, seq, from, sentAt, content, attempt }: Message): PrintedEvent {
+  const bytes = Buffer.from(content)
+  const isText = isUtf8(bytes)
+  const body = { text: isText ? bytes.toString() : null, content: isText ? null : bytes.toString('base64') }
   const named = { seq, id: Buffer.from(id).toString('hex'), from, sentAt: sentAt.toISOString() }
-  return { event: 'message', ...named, attempt, text, content }
-}
-
-function textOf(content: Uint8Array): string | null {
-  try {
-    return strict.decode(content)
-  } catch {
-    return null
-  }
+  return { event: 'message', ...named, attempt, ...body }
 }
 
 /** Formats a date in local time with its offset from UTC, as in ISO 8601: `2026-03-01T12:34:56+01:00`. */

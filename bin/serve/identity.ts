@@ -22,11 +22,8 @@ export interface Exposure {
  * Once there was a list, it is required. Changes of the list are logged. Without a list, the names of users that have logged
  * in are stored in `DATA/names`.
  */
-export async function identityOf(
-  data: string,
-  { hasClientCa, insecure }: Pick<Exposure, 'hasClientCa' | 'insecure'>,
-  log: Log,
-): Promise<{ readonly authenticator: Authenticator } & Pick<Exposure, 'hasUsers'>> {
+export async function identityOf(data: string, exposure: Pick<Exposure, 'hasClientCa' | 'insecure'>, log: Log) {
+  const { hasClientCa, insecure } = exposure
   const unlisted = hasClientCa ? certificateRequired : insecure ? allowAll() : loopbackOnly()
   const users = usersFile(data, unlisted, { noticed: userChangeLogger(log) })
   const hasUsers = await users.exists()
