@@ -1,16 +1,26 @@
 import type { LinkGauges } from '../core/link.ts'
-import type { OspError } from '../errors.ts'
+import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
+import { checkArgument, kinds } from '../options.ts'
 import type { ClientState, Receipt } from '../ports/clientState.ts'
-import type { Clock } from '../ports/platform.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
 import { onAbort, waitAtMost } from '../runtime/wait.ts'
 import type { BoundClientOptions, Client, ClientEvents, ClientGauges } from './client.ts'
-import { ClientSession, type ClientStatus } from './connection/session.ts'
-import { Messenger } from './messages/messenger.ts'
-import type { Presence } from './messages/presence.ts'
+import {
+  ClientSession,
+  type ClientStatus,
+  type OnlineLink,
+  protocolViolation,
+  type SessionOptions,
+} from './connection/session.ts'
+import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
+import type { Message, MessageHandler, RecipientState } from './messages/message.ts'
+import { iterateMessages } from './messages/messageIterator.ts'
+import { Outbox, outgoing } from './messages/outbox.ts'
+import { type Presence, PresenceView } from './messages/presence.ts'
+import { Registration } from './messages/registration.ts'
 import { UploadList } from './uploads/uploadList.ts'
 
 /** The priority of statuses in the status of a client with several links, highest first. */
@@ -19,40 +29,55 @@ const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online',
 /** A client: its two links, and the uploads and messages on them. */
 export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
-  readonly send: Client['send'] = (...message) => this.#messenger.send(...message)
-  readonly receive: Client['receive'] = (handler) => this.#messenger.receive(handler)
-  readonly messages: Client['messages'] = () => this.#messenger.messages()
-  readonly #session: ClientSession
-  readonly #messenger: Messenger
-  readonly #clock: Clock
+  readonly #options: Omit<SessionOptions, 'app' | 'opened'>
+  readonly #uploadSession: ClientSession
+  /** The session of the link for messages, which begins when it is first needed. */
+  #messageSession: ClientSession | undefined
+  readonly #registration: Registration
+  readonly #outbox: Outbox
+  readonly #inbox: Inbox
+  readonly #presence: PresenceView
   readonly #aborted: Disposable | undefined
   readonly #closed = deferred<void>()
   readonly closed = this.#closed.promise
   #closing: Promise<void> | undefined
+  /** Whether the link for messages can no longer begin. */
+  #isOver = false
   #emitted: ClientStatus | undefined
 
-  constructor({ signal, uploadsAtOnce, limitRate, log: listenerLog, ...options }: BoundClientOptions) {
+  constructor({ signal, log: listenerLog, ...options }: BoundClientOptions) {
     super(listenerLog)
-    this.#clock = options.platform.clock
-    const common = {
+    const { platform, state = memoryState(), retryForMs = Number.POSITIVE_INFINITY } = options
+    const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
+    const user = checkUserName(options.user)
+    const log = safeLog(listenerLog)
+    this.#options = {
       ...options,
-      user: checkUserName(options.user),
+      user,
       token: options.token ?? (async () => ''),
       allowPlaintext: options.allowPlaintext ?? false,
-      retryForMs: options.retryForMs ?? Number.POSITIVE_INFINITY,
-      state: options.state ?? memoryState(),
-      log: safeLog(listenerLog),
-      listenerLog,
-      changed: (...change: ClientEvents['status']) => this.#changed(...change),
+      retryForMs,
+      changed: (...change) => this.#changed(...change),
     }
-    this.#session = new ClientSession({ ...common, opened: ({ welcome }) => this.uploads.allow(welcome.maxUploads) })
-    this.#messenger = new Messenger(common)
-    this.uploads = new UploadList({
+    const opened = ({ welcome }: OnlineLink) => this.uploads.allow(welcome.maxUploads)
+    const session = new ClientSession({ ...this.#options, opened })
+    this.#uploadSession = session
+    this.uploads = new UploadList({ session, platform, state, retryForMs, atOnce, limitRate, log, listenerLog })
+    this.#presence = new PresenceView(listenerLog)
+    const common = { platform, retryForMs, failed: (error: OspError) => void this.#messageSession?.refuse(error) }
+    this.#registration = new Registration({
       ...common,
-      session: this.#session,
-      atOnce: uploadsAtOnce ?? clientLimits.uploads,
-      limitRate: limitRate ?? Number.POSITIVE_INFINITY,
+      user,
+      listening: () => this.#inbox.listening(),
+      granted: (registered) => {
+        this.#presence.registered(registered.listVersion)
+        this.#inbox.registered(registered)
+        this.#outbox.open(registered)
+      },
+      superseded: (error) => this.#inbox.end(error),
     })
+    this.#outbox = new Outbox({ ...common, renew: (afterMs) => this.#registration.renew(afterMs) })
+    this.#inbox = new Inbox({ platform, log, receipts: state.receipts, changed: () => this.#registration.update() })
     this.#aborted = signal && onAbort(signal, () => void this.close())
   }
 
@@ -62,22 +87,42 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   get presence(): Presence {
-    return this.#messenger.presence
+    if (!this.#isOver) this.#beginMessages()
+    return this.#presence
   }
 
   async online(): Promise<void> {
-    if (!this.#messenger.session) this.#session.start()
+    if (!this.#messageSession) this.#uploadSession.start()
     const sessions = this.#sessions
     const going = sessions.filter(({ over }) => !over)
     await Promise.all((going.length > 0 ? going : sessions).map((session) => session.online()))
   }
 
+  async send(...[to, content, options = {}]: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
+    const newId = () => this.#options.platform.random.bytes(16, 'message id')
+    const message = outgoing(to, content, options, newId)
+    this.#useMessages()
+    return this.#outbox.send(message, options.signal)
+  }
+
+  receive(handler: MessageHandler): ActiveReceiver {
+    checkArgument('client.receive', 'the handler', kinds.function, handler)
+    this.#useMessages()
+    return this.#inbox.receive(handler)
+  }
+
+  messages(): AsyncIterableIterator<Message> {
+    return iterateMessages((handler) => this.receive(handler))
+  }
+
   get gauges(): ClientGauges {
-    const links = [this.#session.link, this.#messenger.session?.link].flatMap((link) => link?.peer.gauges ?? [])
+    const { link } = this.#uploadSession
+    const links = [link, this.#messageSession?.link].flatMap((each) => each?.peer.gauges ?? [])
     const highest = (gauge: keyof LinkGauges) => Math.max(0, ...links.map((gauges) => gauges[gauge]))
     return {
-      ...this.#messenger.gauges,
-      ...(this.#session.link?.buffers.gauges ?? { chunkBuffers: 0, waitingChunks: 0 }),
+      ...this.#outbox.gauges,
+      ...this.#inbox.gauges,
+      ...(link?.buffers.gauges ?? { chunkBuffers: 0, waitingChunks: 0 }),
       unsentBytesPerLink: highest('unsentBytes'),
       unsentRepliesPerLink: highest('unsentReplies'),
       runningRequestsPerLink: highest('runningRequests'),
@@ -97,18 +142,71 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   async #shutDown(): Promise<void> {
     this.#aborted?.[Symbol.dispose]()
     const ended = this.uploads.close()
-    const handled = this.#messenger.stop()
+    const handled = this.#inbox.stop()
     // Waits a bounded time for the server to answer.
-    await waitAtMost(this.#clock, clientLimits.closeMs, Promise.all([ended, handled]))
-    await Promise.all([this.#session.close(), this.#messenger.close()])
+    await waitAtMost(this.#options.platform.clock, clientLimits.closeMs, Promise.all([ended, handled]))
+    this.#isOver = true
+    await Promise.all([this.#uploadSession.close(), this.#messageSession?.close()])
+    this.#endMessages(closedError())
     await ended
+  }
+
+  /** Begins the link for messages, if it has not begun. Throws the final error of a session that has ended. */
+  #useMessages(): void {
+    if (this.#isOver) throw closedError()
+    const { over } = this.#beginMessages()
+    if (over) throw over
+  }
+
+  #beginMessages(): ClientSession {
+    if (this.#messageSession) return this.#messageSession
+    this.#messageSession = new ClientSession({
+      ...this.#options,
+      app: {
+        request: (request) => {
+          const { message } = request
+          if (message.event !== 'DeliverMsgReq' || !this.#registration.listened) {
+            throw protocolViolation(`it sent an unexpected ${message.event}`)
+          }
+          this.#inbox.take(request, message)
+        },
+        notice: (message) => {
+          if (message.event === 'RegistListNtf') this.#presence.take(message)
+        },
+        pong: (listVersion) => this.#presence.announced(listVersion),
+      },
+      opened: (link) => this.#openMessages(link),
+      changed: (status, error, retryMs) => {
+        if (error && (status === 'refused' || status === 'closed')) this.#endMessages(error)
+        this.#changed(status, error, retryMs)
+      },
+    })
+    this.#messageSession.start()
+    return this.#messageSession
+  }
+
+  #openMessages(link: OnlineLink): void {
+    this.#inbox.open(link)
+    this.#presence.open(link)
+    this.#registration.open(link)
+    onAbort(link.closed, () => {
+      this.#registration.lost()
+      this.#outbox.lost()
+      this.#inbox.lost()
+      this.#presence.lost()
+    })
+  }
+
+  #endMessages(error: OspError): void {
+    this.#outbox.fail(error)
+    this.#inbox.end(error.code === 'closed' ? undefined : error)
+    this.#presence.fail(error)
   }
 
   /** The sessions that have begun, or the session of the uploads if none has. */
   get #sessions(): readonly ClientSession[] {
-    const { session } = this.#messenger
-    if (!session) return [this.#session]
-    return this.#session.begun ? [this.#session, session] : [session]
+    if (!this.#messageSession) return [this.#uploadSession]
+    return this.#uploadSession.begun ? [this.#uploadSession, this.#messageSession] : [this.#messageSession]
   }
 
   #changed(...[of, error, retryMs]: ClientEvents['status']): void {
@@ -120,6 +218,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     if (status !== before || details[0]) this.emit('status', status, ...details)
   }
 }
+
+const closedError = () => new OspError('closed', 'the client was closed')
 
 /** As `connect` of the package, with the defaults of a platform. */
 export async function connectClient(options: BoundClientOptions): Promise<Client> {
