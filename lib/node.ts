@@ -8,13 +8,11 @@ import { file } from './adapters/node/fileSource.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { sweepSpool } from './adapters/stateDirectory/spool.ts'
 import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
-import type { Client } from './client/client.ts'
 import type { JoinedTasks } from './client/tasks/joinTasks.ts'
 import { joinOrServe, type ServedTasks } from './client/tasks/serveTasks.ts'
-import { type TaskControl, taskController } from './client/tasks/taskController.ts'
+import { type TaskControl, type TaskControlOptions, taskController } from './client/tasks/taskController.ts'
 import type { Uploads } from './client/uploads/uploadList.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
-import type { Log } from './ports/log.ts'
 
 export { type CertificateNamesOptions, certificateNames } from './adapters/auth/certificateNames.ts'
 export { type KnownServer, type KnownServersOptions, knownServer, knownServers } from './adapters/auth/knownServers.ts'
@@ -46,7 +44,14 @@ export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 export { checkToken, type KeptToken, keptToken, readToken } from './adapters/stateDirectory/token.ts'
 export type { JoinedTasks } from './client/tasks/joinTasks.ts'
 export type { ServedTasks } from './client/tasks/serveTasks.ts'
-export type { Added, CancelledTask, NewTask, TaskControl, TaskOperations } from './client/tasks/taskController.ts'
+export type {
+  Added,
+  CancelledTask,
+  NewTask,
+  TaskControl,
+  TaskControlOptions,
+  TaskOperations,
+} from './client/tasks/taskController.ts'
 export type { Answering as HandleControl, Served as ControlSocket } from './ports/control.ts'
 
 /**
@@ -74,18 +79,12 @@ export async function openTasks(uploads: Uploads, directory: string): Promise<Se
   }
 }
 
-export interface TaskControlOptions {
-  /** Creates a client with the state of that directory. It removes cancelled tasks from the server if no program sends. */
-  readonly client?: (() => Client) | undefined
-  readonly log?: Log | undefined
-}
-
 /** Controls the tasks of a state directory: by the program that serves them, or in the stored list. */
 export function taskControl(directory: string, options: TaskControlOptions = {}): TaskControl {
   checkArgument('taskControl', 'the directory', kinds.path, directory)
   checkOptions('taskControl', { client: optional(kinds.function), log: optional(kinds.function) }, options)
   const { clock } = nodePlatform()
   const control = directoryControl(directory)
-  return taskController({ control, clock, open: () => stateDirectory(directory).tasks, ...options })
+  return taskController(control, clock, () => stateDirectory(directory).tasks, options)
 }
 export { hostKeyOf } from './adapters/net/addresses.ts'

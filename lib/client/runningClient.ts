@@ -70,7 +70,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       user,
       listening: () => this.#inbox.listening(),
       granted: (registered) => {
-        this.#presence.registered(registered.listVersion)
+        // The server sends the whole presence list next, but an unreliable link can lose it.
+        if (!registered.link.peer.socket.reliable) this.#presence.announced(registered.listVersion)
         this.#inbox.registered(registered)
         this.#outbox.open(registered)
       },

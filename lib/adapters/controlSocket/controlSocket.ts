@@ -123,7 +123,12 @@ class ControlConnection {
     this.#socket = socket
     this.#handle = handle
     this.#silenceMs = silenceMs
-    this.closed = new Promise<void>((resolve) => socket.once('close', resolve)).then(() => this.#closed())
+    this.closed = new Promise<void>((resolve) => socket.once('close', resolve)).then(() => {
+      this.#phase = 'leaving'
+      clearTimeout(this.#deadline)
+      this.#gone.abort()
+      return this.#handled
+    })
     this.#within(() => this.fail(new OspError('timed-out', 'no request has arrived')))
     // The `close` event handles a failed connection.
     socket.on('error', () => {})
@@ -204,13 +209,6 @@ class ControlConnection {
   #within(overdue: () => void): void {
     clearTimeout(this.#deadline)
     if (!this.#socket.destroyed) this.#deadline = setTimeout(overdue, this.#silenceMs)
-  }
-
-  async #closed(): Promise<void> {
-    this.#phase = 'leaving'
-    clearTimeout(this.#deadline)
-    this.#gone.abort()
-    await this.#handled
   }
 }
 

@@ -37,9 +37,8 @@ const receipt = z.object({
 /** Stores receipts in a file. Each `put` appends a line. The file is occasionally rewritten with the latest lines only. */
 class ReceiptFile implements ReceiptStore {
   readonly #file: LineFile
-  /** The latest receipts, at least as many as the last `put` requested. */
-  #latest: Receipt[] = []
-  #isLoaded = false
+  /** The latest receipts, at least as many as the last `put` requested; `undefined` until they are loaded. */
+  #latest: readonly Receipt[] | undefined
 
   constructor(path: string) {
     this.#file = new LineFile(path)
@@ -48,14 +47,12 @@ class ReceiptFile implements ReceiptStore {
   async load(): Promise<readonly Receipt[]> {
     const values = await this.#file.load()
     this.#latest = values.flatMap((value) => receipt.safeParse(value).data ?? [])
-    this.#isLoaded = true
-    return [...this.#latest]
+    return this.#latest
   }
 
   async put({ seq, sender, id }: Receipt, most: number): Promise<void> {
-    if (!this.#isLoaded) await this.load()
     const added = { seq, sender, id }
-    const latest = [...this.#latest, added].slice(-most)
+    const latest = [...(this.#latest ?? (await this.load())), added].slice(-most)
     await this.#file.store([added], Math.max(receiptLines.least, most * receiptLines.growth), () => latest)
     this.#latest = latest
   }

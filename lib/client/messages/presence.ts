@@ -78,11 +78,6 @@ export class PresenceView extends Emitter<PresenceEvents> implements Presence {
     this.#ready.reject(error)
   }
 
-  /** Handles the registration of the link. The server sends the whole list next, but an unreliable link can lose it. */
-  registered(listVersion: number): void {
-    if (this.#link && !this.#link.peer.socket.reliable) this.announced(listVersion)
-  }
-
   /** Handles the server's word that it has sent all changes up to this version. */
   announced(listVersion: number): void {
     this.#announced = Math.max(this.#announced, listVersion)

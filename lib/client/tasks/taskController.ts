@@ -49,17 +49,19 @@ export interface TaskControl extends TaskOperations {
   readonly sending: boolean | undefined
 }
 
-export interface TaskControllerOptions {
-  readonly control: Control
-  readonly clock: Clock
-  readonly open: () => TaskStore
-  /** Creates a client with that list, which asks the server at once to remove cancelled tasks, and is closed again. */
+export interface TaskControlOptions {
+  /** Creates a client with the state of that directory. It removes cancelled tasks from the server if no program sends. */
   readonly client?: (() => Client) | undefined
   readonly log?: Log | undefined
 }
 
-/** Returns the control of a user's tasks for a program that does not send them itself. */
-export function taskController({ control, clock, open, client, log = () => {} }: TaskControllerOptions): TaskControl {
+/** Returns the control of a user's tasks for a program that does not send them itself. `open` opens the stored list again. */
+export function taskController(
+  control: Control,
+  clock: Clock,
+  open: () => TaskStore,
+  { client, log = () => {} }: TaskControlOptions,
+): TaskControl {
   const remote = new RemoteTasks(control)
   let sending: boolean | undefined
 

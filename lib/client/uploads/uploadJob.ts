@@ -13,7 +13,7 @@ import { cancelOutcomes } from '../../wire/protocol.ts'
 import { type ClientSession, type OnlineLink, refusalBackoff } from '../connection/session.ts'
 import { openGuarded } from './guardedSource.ts'
 import type { ClientUpload } from './upload.ts'
-import { UploadAttempt } from './uploadAttempt.ts'
+import { UploadAttempt, type UploadAttemptOptions } from './uploadAttempt.ts'
 
 export interface UploadJobOptions {
   readonly upload: ClientUpload
@@ -27,10 +27,7 @@ export interface UploadJobOptions {
   readonly log: Log
 }
 
-interface OpenedSource {
-  readonly source: OpenSource
-  readonly digest: IncrementalDigest
-}
+type OpenedSource = Pick<UploadAttemptOptions, 'source' | 'digest'>
 
 /** Sends one upload in several attempts, or cancels it. Retries a bounded number of times, or for a bounded time. */
 export class UploadJob {
