@@ -65,30 +65,18 @@ export class EventRecorder implements SocketEvents {
   onDrained: () => void = () => {}
   #waiting: (() => void)[] = []
 
+  begun = (payloadBytes: number) => this.#record('begun', this.begunBytes, payloadBytes)
+  fault = (why: OspError) => this.#record('fault', this.faults, why)
+  closed = (why?: OspError) => this.#record('closed', this.ends, why)
+
   frame(frame: Frame): void {
-    this.frames.push(frame)
-    this.#record('frame')
+    this.#record('frame', this.frames, frame)
     this.onFrame(frame)
-  }
-
-  begun(payloadBytes: number): void {
-    this.begunBytes.push(payloadBytes)
-    this.#record('begun')
-  }
-
-  fault(why: OspError): void {
-    this.faults.push(why)
-    this.#record('fault')
   }
 
   drained(): void {
     this.#record('drained')
     this.onDrained()
-  }
-
-  closed(why?: OspError): void {
-    this.ends.push(why)
-    this.#record('closed')
   }
 
   get seqs(): number[] {
@@ -104,7 +92,8 @@ export class EventRecorder implements SocketEvents {
     while (this.count(event) < count) await new Promise<void>((resolve) => this.#waiting.push(resolve))
   }
 
-  #record(event: keyof SocketEvents): void {
+  #record<T>(event: keyof SocketEvents, list: T[] = [], ...values: T[]): void {
+    list.push(...values)
     this.order.push(event)
     for (const wake of this.#waiting.splice(0)) wake()
   }

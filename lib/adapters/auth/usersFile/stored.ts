@@ -8,13 +8,6 @@ import { exclusively } from '../../disk/lock.ts'
 import { checkDirectoryRights, checkPart, fixedDirectory, openOwnFile, writeOwnFile } from '../../disk/rights.ts'
 import { damaged, formatUsers, mostFileBytes, parseUsers, type Users } from './table.ts'
 
-/** The users in one version of the file. */
-export interface Found {
-  /** Identifies the version of the file. */
-  readonly stamp: string
-  readonly users: Users
-}
-
 /**
  * The file with the users of a server. Readers see a complete version of it, which no other user can have written: each
  * read checks the permissions of the file and of all directories above it. The directory must not be replaced meanwhile.
@@ -52,10 +45,10 @@ export class StoredUsersFile {
   }
 
   /**
-   * Resolves with the current version, or `undefined` if there is no file. Rejects with OspError `data-format` if the file is
-   * damaged, or if another user could have written it.
+   * Resolves with the users and the stamp of the current version, or `undefined` if there is no file. Rejects with OspError
+   * `data-format` if the file is damaged, or if another user could have written it.
    */
-  async read(): Promise<Found | undefined> {
+  async read() {
     return await unless(['ENOENT'], `reading ${this.path}`, async () => {
       checkDirectoryRights(this.#directory)
       this.#checkPlace()
