@@ -35,6 +35,14 @@ export interface UploadAttemptOptions {
 /** The place of a file on the server. */
 export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'>
 
+/** A part of the file that is read, or is being read. */
+interface ReadChunk {
+  readonly span: Span
+  readonly buffer: Promise<Uint8Array>
+  /** The round of the window in which it was taken. */
+  readonly round: number
+}
+
 /** Bytes of a POST_FILE_REQ's payload before the content. */
 const offsetBytes = 8
 
@@ -101,17 +109,50 @@ export class UploadAttempt {
   }
 
   async #send(): Promise<StoredAs> {
-    while (!this.#stored) {
-      if (this.#failure) throw this.#failure
-      const changed = new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-      const span = this.#nextSpan()
-      if (span) await this.#sendChunk(span)
-      else if (this.#complete) await this.#askToVerify()
-      else await changed
+    /** The chunk after the one that is digested and sent. */
+    let ahead: ReadChunk | undefined
+    try {
+      while (!this.#stored) {
+        if (this.#failure) throw this.#failure
+        const changed = new Promise<void>((resolve) => {
+          this.#wake = resolve
+        })
+        const chunk = ahead ?? this.#readChunk()
+        ahead = undefined
+        if (chunk) {
+          const buffer = await chunk.buffer
+          ahead = this.#readChunk()
+          await this.#sendChunk(chunk, buffer)
+        } else if (this.#complete) await this.#askToVerify()
+        else await changed
+      }
+      return this.#stored
+    } finally {
+      await ahead?.buffer.then((buffer) => this.#options.link.buffers.put(buffer)).catch(() => {})
     }
-    return this.#stored
+  }
+
+  /** Starts to read the next chunk, if one may be sent. */
+  #readChunk(): ReadChunk | undefined {
+    const span = this.#nextSpan()
+    if (!span) return undefined
+    const buffer = this.#read(span)
+    // The error is thrown when the chunk is used.
+    buffer.catch(() => {})
+    return { span, buffer, round: this.#window.round }
+  }
+
+  async #read({ offset, length }: Span): Promise<Uint8Array> {
+    const { link, source } = this.#options
+    const buffer = await link.buffers.take()
+    try {
+      const read = await source.read(buffer.subarray(0, length), offset)
+      if (read < length) throw this.#changed('became shorter')
+      return buffer
+    } catch (error) {
+      link.buffers.put(buffer)
+      throw error
+    }
   }
 
   #nextSpan(): Span | undefined {
@@ -126,21 +167,12 @@ export class UploadAttempt {
     return !this.#asking && this.#window.taken === size && this.#options.digest.position === size
   }
 
-  async #sendChunk(span: Span): Promise<void> {
-    const { link, source, pace, clock, digest } = this.#options
-    const { round } = this.#window
-    const delayMs = pace.delayMs(span.length, clock.now())
-    if (delayMs > 0) await wait(clock, delayMs, this.#failing.signal)
-    const buffer = await link.buffers.take()
+  async #sendChunk({ span, round }: ReadChunk, buffer: Uint8Array): Promise<void> {
+    const { link, pace, clock, digest } = this.#options
     const bytes = buffer.subarray(0, span.length)
     const giveBack = () => link.buffers.put(buffer)
-    try {
-      const read = await source.read(bytes, span.offset)
-      if (read < span.length) throw this.#changed('became shorter')
-    } catch (error) {
-      giveBack()
-      throw error
-    }
+    const delayMs = pace.delayMs(span.length, clock.now())
+    if (delayMs > 0) await wait(clock, delayMs, this.#failing.signal)
     digest.follow(span.offset, [bytes])
     if (digest.position < span.offset) this.#catchUp(span.offset + span.length)
     if (this.#failure || round !== this.#window.round) return giveBack()
