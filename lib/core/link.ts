@@ -62,6 +62,8 @@ export interface Request<K extends RequestName = RequestName> {
   readonly instance: number
   /** The length of the payload, whose buffer the message may share. */
   readonly payloadBytes: number
+  /** Lets the buffer of the payload be reused. Call it after the last use of the message, if it is there. */
+  readonly release?: (() => void) | undefined
 }
 
 /** The contents of a frame of the peer; `undefined` if the link has handled it. */
@@ -254,7 +256,8 @@ export class Link<C> {
     if (to === 'instance' ? frame.instance === 0 : frame.instance !== 0) {
       throw new OspError('malformed', `${event} was sent to instance ${frame.instance}`)
     }
-    const request = { message, seq: frame.seq, instance: frame.instance, payloadBytes: lengthOf(frame.payload) }
+    const { seq, instance, payload, release } = frame
+    const request = { message, seq, instance, payloadBytes: lengthOf(payload), release }
     if (event === 'PingReq') {
       this.reply(request, { event: 'PingAck', listVersion: this.#options.listVersion?.() })
       return undefined

@@ -85,6 +85,11 @@ export interface Socket {
   readonly connectedAtMs?: number
   /** The maximum length of a payload from the peer, in bytes; a longer one is a fault before memory is allocated. */
   maxPayload: number
+  /**
+   * On a socket with checksums: whether that of a POST_FILE_REQ covers its content. The owner sets it to false when both sides
+   * have agreed on feature bit 0.
+   */
+  checksContent?: boolean
   start(to: SocketEvents): void
   /**
    * Accepts a frame, also when the socket is full. Returns false if it is full: wait for `drained`. Calls `onFlushed` when

@@ -1,5 +1,6 @@
 import { OspError } from '../errors.ts'
 import { lengthOf, type Parts, Writer } from './codec.ts'
+import { events } from './protocol.ts'
 
 /** Bytes of the header of a frame. */
 export const headerBytes = 20
@@ -8,6 +9,12 @@ const checkedBytes = 16
 
 /** Bit 0 of the flags: this REQ is a repetition. */
 export const repetition = 1
+
+/** Bytes of the payload of a POST_FILE_REQ before its content. */
+const chunkHeadBytes = 8
+
+/** Payloads of POST_FILE_REQ from this length on are received into a buffer of their own. */
+const wholePayload = 65_536
 
 /** Pieces below this length are copied into blocks. Longer ones are not copied, unless they fit into the open block. */
 const smallPiece = 4_096
@@ -30,10 +37,25 @@ export interface Frame {
   readonly app: number
   readonly instance: number
   readonly payload: Parts
+  /** Lets the payload be overwritten. Call it once, after the last use of the payload; without a call nothing is reused. */
+  readonly release?: () => void
 }
 
-/** Returns the bytes of a frame: its header, and its payload without a copy. */
-export function encodeFrame(frame: Frame, crc32: Crc32): Parts {
+/** Buffers for payloads that are received in one piece. */
+export interface PayloadBuffers {
+  /** Returns a buffer of at least this length, or `undefined` if the incomplete payloads have too much memory. */
+  take(length: number): Uint8Array | undefined
+  /** The payload in a buffer is complete, or is given up. */
+  settled(buffer: Uint8Array): void
+  /** Gives back a buffer that is not used any more. */
+  put(buffer: Uint8Array): void
+}
+
+/**
+ * Returns the bytes of a frame: its header, and its payload without a copy. If `checksContent` is false, the checksum of a
+ * POST_FILE_REQ does not cover its content (docs/protocol.md, feature bit 0).
+ */
+export function encodeFrame(frame: Frame, crc32: Crc32, checksContent = true): Parts {
   // The creation of a short array whose `buffer` is never read is the cheapest.
   const checked = new Writer(checkedBytes)
   checked.unsigned(4, lengthOf(frame.payload))
@@ -46,25 +68,44 @@ export function encodeFrame(frame: Frame, crc32: Crc32): Parts {
   const header = new Writer(headerBytes)
   header.bytes.set(checked.bytes)
   header.at = checkedBytes
-  header.unsigned(4, checksum(checked.bytes, frame.payload, crc32))
+  header.unsigned(4, checksum(checked.bytes, frame.payload, crc32, coveredBytes(frame.event, checksContent)))
   return [header.bytes, ...frame.payload]
 }
 
+/** Returns how many bytes of a payload the checksum covers, at most. */
+function coveredBytes(event: number, checksContent: boolean): number {
+  return checksContent || event !== events.PostFileReq.number ? Number.POSITIVE_INFINITY : chunkHeadBytes
+}
+
 /** Returns the checksum of a frame. `checked` is the header before the checksum. */
-function checksum(checked: Uint8Array, payload: Parts, crc32: Crc32): number {
+function checksum(checked: Uint8Array, payload: Parts, crc32: Crc32, covered: number): number {
   let crc = crc32(checked)
-  for (const part of payload) crc = crc32(part, crc)
+  let left = covered
+  for (const part of payload) {
+    if (left <= 0) break
+    crc = crc32(left < part.length ? part.subarray(0, left) : part, crc)
+    left -= part.length
+  }
   return crc
+}
+
+/** Bytes of a stream that a reader splits. Replace them by a copy before their buffer is used again. */
+export interface StreamPiece {
+  bytes: Uint8Array
 }
 
 /**
  * Splits a stream of bytes, which arrive in pieces of any size, into frames. Payloads alias the pieces, except that short payloads
- * and small pieces are copied.
+ * and small pieces are copied. With `buffers`, all pieces are copied, and a long payload of POST_FILE_REQ is received in one
+ * buffer: the owner of the stream reads the next bytes into `target`.
  */
 export class FrameReader {
   /** Maximum length of a payload in bytes. */
   maxPayload: number
+  /** Whether the checksum of a POST_FILE_REQ covers its content. */
+  checksContent = true
   readonly #crc32: Crc32
+  readonly #buffers: PayloadBuffers | undefined
   readonly #header = new Uint8Array(headerBytes)
   readonly #checked = this.#header.subarray(0, checkedBytes)
   readonly #view = new DataView(this.#header.buffer)
@@ -75,10 +116,24 @@ export class FrameReader {
   /** The open block for small pieces, or `none`. Its filled part is the last part of the payload. */
   #block = none
   #filled = 0
+  /** The buffer that receives the whole payload, if it has one. */
+  #whole: Uint8Array | undefined
 
-  constructor(crc32: Crc32, maxPayload: number) {
+  constructor(crc32: Crc32, maxPayload: number, buffers?: PayloadBuffers) {
     this.#crc32 = crc32
     this.maxPayload = maxPayload
+    this.#buffers = buffers
+  }
+
+  /** Where the next bytes of the stream belong, if the incomplete payload has a buffer. Call `received` after writing there. */
+  get target(): Uint8Array | undefined {
+    return this.#whole?.subarray(this.announced - this.#missing, this.announced)
+  }
+
+  /** Takes `length` bytes that were written to `target`. Returns the frame that they complete. Throws as `push` does. */
+  received(length: number): Frame | undefined {
+    this.#missing -= length
+    return this.#missing === 0 ? this.#complete() : undefined
   }
 
   /** Whether the stream is between two frames. */
@@ -101,15 +156,23 @@ export class FrameReader {
     this.#payload = []
     this.#held = 0
     this.#closeBlock()
+    if (this.#whole) this.#buffers?.settled(this.#whole)
+    this.#whole = undefined
   }
 
   /**
    * Returns the frames that `bytes` completes. Throws OspError `malformed` for a payload that is too long, before memory is used for
    * it, or whose CRC is wrong. The reader cannot be used afterwards.
    */
-  *push(bytes: Uint8Array): Generator<Frame, void> {
+  push(bytes: Uint8Array): Generator<Frame, void> {
+    return this.split({ bytes })
+  }
+
+  /** Returns the frames that a piece completes, as `push` does. The piece can be replaced by a copy meanwhile. */
+  *split(piece: StreamPiece): Generator<Frame, void> {
     let at = 0
-    while (at < bytes.length) {
+    while (at < piece.bytes.length) {
+      const { bytes } = piece
       at += this.#headerFilled < headerBytes ? this.#fillHeader(bytes, at) : this.#fillPayload(bytes, at)
       if (this.#headerFilled === headerBytes && this.#missing === 0) yield this.#complete()
     }
@@ -126,15 +189,24 @@ export class FrameReader {
           `a frame announces ${this.#missing} bytes, over the limit of ${this.maxPayload}`,
         )
       }
+      if (this.#missing >= wholePayload && this.#view.getUint16(6) === events.PostFileReq.number) {
+        this.#whole = this.#buffers?.take(this.#missing)
+        if (this.#whole) this.#held = this.#whole.byteLength
+      }
     }
     return length
   }
 
   #fillPayload(bytes: Uint8Array, at: number): number {
     const piece = bytes.subarray(at, at + this.#missing)
+    if (this.#whole) {
+      this.#whole.set(piece, this.announced - this.#missing)
+      this.#missing -= piece.length
+      return piece.length
+    }
     const small = piece.length < smallPiece && piece.length < this.#missing
     const short = this.#view.getUint32(0) < shortPayload
-    if (short || small || piece.length <= this.#block.length - this.#filled) this.#gather(piece)
+    if (short || small || this.#buffers || piece.length <= this.#block.length - this.#filled) this.#gather(piece)
     else this.#pass(piece)
     this.#missing -= piece.length
     return piece.length
@@ -175,15 +247,15 @@ export class FrameReader {
   }
 
   #complete(): Frame {
-    const payload = this.#payload
-    if (checksum(this.#checked, payload, this.#crc32) !== this.#view.getUint32(16)) {
+    const whole = this.#whole
+    const payload = whole ? [whole.subarray(0, this.announced)] : this.#payload
+    const covered = coveredBytes(this.#view.getUint16(6), this.checksContent)
+    if (checksum(this.#checked, payload, this.#crc32, covered) !== this.#view.getUint32(16)) {
       throw new OspError('malformed', 'a frame arrived damaged: its CRC is wrong')
     }
-    this.#payload = []
-    this.#held = 0
-    this.#closeBlock()
+    this.clear()
     this.#headerFilled = 0
-    return {
+    const frame = {
       version: this.#view.getUint8(4),
       flags: this.#view.getUint8(5),
       event: this.#view.getUint16(6),
@@ -192,5 +264,6 @@ export class FrameReader {
       instance: this.#view.getUint16(14),
       payload,
     }
+    return whole ? { ...frame, release: () => this.#buffers?.put(whole) } : frame
   }
 }

@@ -21,6 +21,9 @@ export const version = 1
 export const apps = { link: 0, file: 1, message: 2 } as const
 export type AppName = keyof typeof apps
 
+/** Bits of `features` in HELLO. `uncheckedContent`: the checksum of a POST_FILE_REQ does not cover its content. */
+export const features = { uncheckedContent: 1 } as const
+
 /** The digest algorithms, by their number on the wire. */
 export const digestNumbers = { md5: 1, sha256: 2, xxh128: 3 } as const
 

@@ -27,6 +27,7 @@ export interface Greeting {
   /** Padded to 16 bytes. */
   readonly session?: string
   readonly attempt?: number
+  readonly features?: number
 }
 
 /** A client without logic: it sends the given frames, and returns the received frames in order. */
@@ -72,11 +73,11 @@ export class RawClient {
     return frame.seq ?? seq
   }
 
-  hello({ versions = [1], user = 'alice', token = '', session = 'one', attempt }: Greeting = {}): number {
+  hello({ versions = [1], user = 'alice', token = '', session = 'one', attempt, features = 0 }: Greeting = {}): number {
     const bytes = new Uint8Array(16)
     new TextEncoder().encodeInto(session, bytes)
     const who = { userName: user, token, session: bytes, attempt }
-    return this.send('HelloReq', { versions, ...who, software: 'spec', features: 0 })
+    return this.send('HelloReq', { versions, ...who, software: 'spec', features })
   }
 
   /** Resolves with the next frame; rejects if the link ends before. */

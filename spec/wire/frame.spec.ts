@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
+import { ReceiveBuffers } from '../../lib/adapters/net/receiveBuffers.ts'
 import { encodeFrame, type Frame, FrameReader, headerBytes } from '../../lib/wire/frame.ts'
 import { concatenated, cut } from '../support/bytes.ts'
 import { spec } from '../support/spec.ts'
 import { anyFrame } from './arbitrary.ts'
 
 const limit = 4 * 1024 * 1024
+const none = new Uint8Array(0)
 
 const reader = (maxPayload = limit) => new FrameReader(crc32, maxPayload)
 const bytesOf = (frame: Frame) => concatenated(encodeFrame(frame, crc32))
@@ -46,6 +48,92 @@ spec('a frame', (it) => {
     const payload = [counting(5), counting(6)]
     assert.deepEqual(encodeFrame(frameOf(...payload), crc32).slice(1), payload)
     assert.equal(encodeFrame(frameOf(...payload), crc32)[1], payload[0])
+  })
+})
+
+/** Reads a stream through one shared buffer, as a socket does; long payloads are written to their own buffers. */
+function readInPlace(stream: Uint8Array, lengths: readonly number[], from: FrameReader): Frame[] {
+  const shared = new Uint8Array(65_536)
+  const frames: Frame[] = []
+  for (let at = 0, read = 0; at < stream.length; read++) {
+    const target = from.target ?? shared
+    const bytes = stream.subarray(at, at + Math.min(target.length, lengths[read % lengths.length] || 1))
+    target.set(bytes)
+    at += bytes.length
+    if (target === shared) frames.push(...from.push(shared.subarray(0, bytes.length)))
+    else frames.push(...[from.received(bytes.length)].filter((frame) => frame !== undefined))
+    shared.fill(0)
+  }
+  return frames
+}
+
+spec('a frame reader with buffers', (it) => {
+  const inPlace = () => new FrameReader(crc32, limit, new ReceiveBuffers())
+
+  it('finds all frames, however the stream is divided, and copies what arrives in the shared buffer', () => {
+    const lengths = fc.array(fc.oneof(fc.nat(5), fc.nat(5_000), fc.nat(100_000)), { minLength: 1, maxLength: 20 })
+    const other = { ...frameOf(counting(70_000)), event: 5 }
+    const frames = [frameOf(counting(200_000)), frameOf(), other, frameOf(counting(65_536), counting(4_097))]
+    const stream = concatenated(frames.map(bytesOf))
+    const property = fc.property(lengths, (lengths) => {
+      fc.pre(lengths.some((length) => length > 100))
+      const found = readInPlace(stream, lengths, inPlace())
+      assert.deepEqual(
+        found.map(({ release: _, ...frame }) => whole(frame)),
+        frames.map(whole),
+      )
+    })
+    fc.assert(property)
+  })
+
+  it('receives a long payload of POST_FILE_REQ in one part, and uses its buffer again after its release', () => {
+    const from = inPlace()
+    const stream = bytesOf(frameOf(counting(300_000)))
+    const [first] = readInPlace(stream, [65_536], from)
+    const [second] = readInPlace(stream, [65_536], from)
+    assert.equal(first?.payload.length, 1)
+    assert.notEqual(second?.payload[0]?.buffer, first?.payload[0]?.buffer)
+    first?.release?.()
+    const [third] = readInPlace(stream, [65_536], from)
+    assert.equal(third?.payload[0]?.buffer, first?.payload[0]?.buffer)
+  })
+
+  it('receives a payload in blocks if the incomplete payloads have too much memory, until one of them is complete', () => {
+    const buffers = new ReceiveBuffers()
+    const readers = Array.from({ length: 65 }, () => new FrameReader(crc32, limit, buffers))
+    const stream = bytesOf(frameOf(counting(1_000_000)))
+    for (const from of readers) assert.deepEqual([...from.push(stream.subarray(0, 100))], [])
+    assert.equal(readers[63]?.target?.length, 1_000_020 - 100)
+    assert.equal(readers[64]?.target, undefined)
+    assert.ok((readers[64]?.held ?? 0) <= 4_096)
+    readers[0]?.clear()
+    const next = new FrameReader(crc32, limit, buffers)
+    assert.deepEqual([...next.push(stream.subarray(0, 100))], [])
+    assert.equal(next.target?.length, 1_000_020 - 100)
+  })
+})
+
+spec('a frame whose content is not checked', (it) => {
+  it('has a checksum of its header and its offset', () => {
+    const payload = [counting(8), counting(500)]
+    const [header] = encodeFrame(frameOf(...payload), crc32, false)
+    const covered = Buffer.concat([header?.subarray(0, 16) ?? none, counting(8)])
+    assert.equal(new DataView(header?.buffer ?? none.buffer).getUint32(16), crc32(covered))
+  })
+
+  it('is found with any content, and not with another offset', () => {
+    const bytes = concatenated(encodeFrame(frameOf(counting(8), counting(500)), crc32, false))
+    const unchecked = () => Object.assign(reader(), { checksContent: false })
+    bytes[headerBytes + 8] = 99
+    assert.equal(read([bytes], unchecked()).length, 1)
+    assert.throws(() => read([bytes]), { code: 'malformed' })
+    bytes[headerBytes] = 99
+    assert.throws(() => read([bytes], unchecked()), { code: 'malformed' })
+  })
+
+  it('is a POST_FILE_REQ only', () => {
+    const frame = { ...frameOf(counting(50)), event: 21 }
+    assert.deepEqual(encodeFrame(frame, crc32, false), encodeFrame(frame, crc32))
   })
 })
 

@@ -4,6 +4,7 @@ import type { PeerAddress, Socket, SocketEvents, SocketOptions } from '../../por
 import { lengthOf, type Parts } from '../../wire/codec.ts'
 import { encodeFrame, type Frame, FrameReader } from '../../wire/frame.ts'
 import { placeOf } from './addresses.ts'
+import type { ReceiveBuffers } from './receiveBuffers.ts'
 import { socketBounds } from './socketBounds.ts'
 
 /** A frame below this length is copied into a block of `blockBytes` together with others, instead of written in pieces. */
@@ -12,6 +13,11 @@ const blockBytes = 16_384
 /** From this length, a block is written before the turn ends, so that the peer can start while more frames are made. */
 const eagerBytes = 2_048
 
+/** A paused socket without `data` events reads this many bytes, as a stream of node:net does. */
+const pausedBytes = 65_536
+
+const empty = new Uint8Array(0)
+
 /** The properties of a stream that its socket reports. */
 export interface ByteSocketTraits {
   readonly peer: PeerAddress
@@ -19,6 +25,8 @@ export interface ByteSocketTraits {
   readonly connectedAtMs?: number
   /** Ends the stream so that no more bytes are delivered. By default destroys the stream. */
   readonly reset?: () => void
+  /** The stream has no `data` events: its owner reads into `ByteSocket.target` and calls `received`. */
+  readonly buffers?: ReceiveBuffers | undefined
 }
 
 /**
@@ -34,12 +42,15 @@ export class ByteSocket implements Socket {
   readonly #reset: () => void
   readonly #platform: SocketOptions['platform']
   readonly #reader: FrameReader
+  readonly #buffers: ReceiveBuffers | undefined
   readonly #whenGone: Promise<void>
   /** `faulted`: the bytes of the peer are not frames. `closing`: only the end is still reported. */
   #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
   #to: SocketEvents | undefined
   #error: OspError | undefined
   #paused = false
+  /** Bytes that were read while paused. */
+  #readPaused = 0
   /** Received frames that were not delivered yet, because reading is paused. */
   #undelivered: Iterator<Frame, void> | undefined
   /** Whether the stream has ended. The end is handled after the undelivered frames. */
@@ -58,9 +69,10 @@ export class ByteSocket implements Socket {
     this.#stream = stream
     this.#reset = traits.reset ?? (() => stream.destroy())
     this.#platform = options.platform
-    this.#reader = new FrameReader(options.platform.crc32, options.maxPayload)
+    this.#buffers = traits.buffers
+    this.#reader = new FrameReader(options.platform.crc32, options.maxPayload, traits.buffers)
     stream.pause()
-    stream.on('data', (bytes: Uint8Array) => this.#read(bytes))
+    if (!traits.buffers) stream.on('data', (bytes: Uint8Array) => this.#read(bytes))
     stream.on('end', () => this.#ended())
     stream.on('drain', () => this.#drained())
     stream.on('error', (error) => this.#broken(error))
@@ -80,6 +92,30 @@ export class ByteSocket implements Socket {
     this.#reader.maxPayload = bytes
   }
 
+  get checksContent(): boolean {
+    return this.#reader.checksContent
+  }
+
+  set checksContent(yes: boolean) {
+    this.#reader.checksContent = yes
+  }
+
+  /** Where the next bytes of the stream belong, on a stream without `data` events. */
+  get target(): Uint8Array {
+    const whole = this.#undelivered ? undefined : this.#reader.target
+    return whole ?? this.#buffers?.shared ?? empty
+  }
+
+  /** Handles `length` bytes that were written to `target`. Returns whether to continue reading. */
+  received(target: Uint8Array, length: number): boolean {
+    if (target === this.#buffers?.shared) this.#read(target.subarray(0, length))
+    else if (this.#phase === 'open') this.#deliver(this.#received(length))
+    if (!this.#paused || this.#phase !== 'open') return true
+    // Reads a little further, to see whether the peer has closed the stream.
+    this.#readPaused += length
+    return this.#readPaused < pausedBytes
+  }
+
   start(to: SocketEvents): void {
     this.#to = to
     if (this.#phase === 'gone') process.nextTick(() => to.closed(this.#error))
@@ -95,11 +131,12 @@ export class ByteSocket implements Socket {
 
   pause(): void {
     this.#paused = true
-    if (this.#phase === 'open') this.#stream.pause()
+    if (this.#phase === 'open' && !this.#buffers) this.#stream.pause()
   }
 
   resume(): void {
     this.#paused = false
+    this.#readPaused = 0
     if (this.#phase !== 'open' || !this.#to) return
     // Continues in another turn, so that other connections are read in between.
     if (this.#undelivered) setImmediate(() => this.#deliverRest())
@@ -132,7 +169,7 @@ export class ByteSocket implements Socket {
         stream.uncork()
       })
     }
-    const parts = encodeFrame(frame, this.#platform.crc32)
+    const parts = encodeFrame(frame, this.#platform.crc32, this.checksContent)
     const length = lengthOf(parts)
     if (length < shortBytes) {
       this.#gather(parts, length)
@@ -176,10 +213,17 @@ export class ByteSocket implements Socket {
   }
 
   #read(bytes: Uint8Array): void {
+    const piece = { bytes }
     // A paused stream can still deliver bytes. Their frames follow the undelivered ones.
-    this.#deliver(
-      this.#undelivered ? following(this.#undelivered, () => this.#reader.push(bytes)) : this.#reader.push(bytes),
-    )
+    const waiting = this.#undelivered
+    this.#deliver(waiting ? following(waiting, () => this.#reader.split(piece)) : this.#reader.split(piece))
+    // The stream overwrites its buffer when it reads again.
+    if (this.#undelivered && this.#buffers) piece.bytes = Uint8Array.from(bytes)
+  }
+
+  *#received(length: number): Generator<Frame, void> {
+    const frame = this.#reader.received(length)
+    if (frame) yield frame
   }
 
   /** Delivers frames until there are no more or reading is paused. */

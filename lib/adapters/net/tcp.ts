@@ -5,6 +5,8 @@ import { peerOf } from './addresses.ts'
 import { ByteListener } from './byteListener.ts'
 import { ByteSocket } from './byteSocket.ts'
 import { dialTcp, reset } from './dialTcp.ts'
+import { directStream } from './directSocket.ts'
+import { ReceiveBuffers } from './receiveBuffers.ts'
 
 /** The address of a TCP transport. */
 export interface TcpOptions {
@@ -21,13 +23,19 @@ export const addressOptions = { host: optional(kinds.text), port: kinds.port, lo
 export function tcp(options: TcpOptions): Transport {
   checkOptions('tcp', addressOptions, options)
   const { host = '127.0.0.1', port } = options
-  const socketOf = (stream: ByteStream, options: SocketOptions) =>
-    new ByteSocket(stream, { peer: peerOf(stream), guarded: false, reset: () => reset(stream) }, options)
+  const socketOf = (stream: ByteStream, options: SocketOptions, buffers?: ReceiveBuffers) =>
+    new ByteSocket(stream, { peer: peerOf(stream), guarded: false, reset: () => reset(stream), buffers }, options)
   return {
     async listen(options) {
-      const server = createServer({ noDelay: true })
+      const server = createServer({ noDelay: true, pauseOnConnect: true })
       const listener = new ByteListener(server)
-      server.on('connection', (stream) => listener.admit(socketOf(stream, options)))
+      const buffers = new ReceiveBuffers()
+      server.on('connection', (accepted) => {
+        const direct = directStream(accepted, buffers.shared)
+        const socket = direct ? socketOf(direct.stream, options, buffers) : socketOf(accepted, options)
+        direct?.use(socket)
+        listener.admit(socket)
+      })
       await listener.open({ host, port })
       return listener
     },

@@ -9,7 +9,7 @@ import { assertTokenAllowed, type BoundToken, type GivenToken } from '../../runt
 import { unlessAborted, wait, whenAborted } from '../../runtime/wait.ts'
 import type { Frame } from '../../wire/frame.ts'
 import type { WireMessage } from '../../wire/message.ts'
-import { version } from '../../wire/protocol.ts'
+import { features, version } from '../../wire/protocol.ts'
 import { Buffers } from './buffers.ts'
 import { ReceivedSequences } from './receivedSequences.ts'
 
@@ -223,10 +223,12 @@ export class ClientSession {
       },
     )
     try {
+      const offered = socket.reliable ? features.uncheckedContent : 0
       const identity = { userName, token, session: this.#id, software }
-      const hello = { event: 'HelloReq', versions: [version], ...identity, features: 0, attempt } as const
+      const hello = { event: 'HelloReq', versions: [version], ...identity, features: offered, attempt } as const
       const welcome = checkWelcome(await unlessAborted(peer.ask(hello).reply, signal))
       peer.keepAliveMs = welcome.keepAlive
+      socket.checksContent = (welcome.features & offered) === 0
       app = this.#options.app
       return { peer, welcome, closed: closed.signal, buffers: new Buffers(welcome.maxFrame, closed.signal), arrivals }
     } catch (error) {

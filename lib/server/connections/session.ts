@@ -10,7 +10,7 @@ import { hex } from '../../runtime/hex.ts'
 import { type Asked, LinkDriver } from '../../runtime/linkDriver.ts'
 import { isTokenExposed } from '../../runtime/tokenBinding.ts'
 import type { Encoded, NoticeName, RequestName, WireMessage } from '../../wire/message.ts'
-import { type AppName, events, version } from '../../wire/protocol.ts'
+import { type AppName, events, features, version } from '../../wire/protocol.ts'
 import type { Connection, ServerApp, ServerContext } from '../app.ts'
 import type { PresenceList } from '../messages/presenceList.ts'
 import { linkOf } from '../serverLog.ts'
@@ -201,8 +201,11 @@ export class Session implements Connection {
         // Ask again if the access changed in the meantime.
       } while (changes !== this.#accessChanges)
       admission.letIn(this)
-      const ack = helloAck(limits, bootId, this.node)
-      this.#driver.socket.maxPayload = ack.maxFrame
+      const { socket } = this.#driver
+      const agreed = socket.reliable ? hello.features & features.uncheckedContent : 0
+      const ack = helloAck(limits, bootId, this.node, agreed)
+      socket.maxPayload = ack.maxFrame
+      socket.checksContent = agreed === 0
       this.#driver.reply(request, ack)
       this.#open()
       this.#host.log({ level: 'info', event: 'link-open', ...linkOf(this) })
@@ -277,6 +280,7 @@ export class Session implements Connection {
       else this.#driver.refuse(request, why)
     } finally {
       this.#readGate.hold(-bytes)
+      request.release?.()
       this.askedAtMs = this.#host.platform.clock.now()
     }
   }
@@ -320,7 +324,7 @@ export class Session implements Connection {
 }
 
 /** Returns the answer to a valid HELLO_REQ. */
-function helloAck(limits: Limits, bootId: Uint8Array, node: number): WireMessage<'HelloAck'> {
+function helloAck(limits: Limits, bootId: Uint8Array, node: number, agreed: number): WireMessage<'HelloAck'> {
   return {
     event: 'HelloAck',
     version,
@@ -330,7 +334,7 @@ function helloAck(limits: Limits, bootId: Uint8Array, node: number): WireMessage
     keepAlive: limits.keepAliveMs,
     maxUploads: limits.uploadsPerLink,
     maxRecipients: limits.recipients,
-    features: 0,
+    features: agreed,
     messageIdFor: Math.floor(limits.messageIdMs / 1_000),
   }
 }

@@ -41,6 +41,9 @@ export function streamTransport(): StreamTransport {
     },
     async dial(given) {
       const [near, far] = duplexPair()
+      // A real stream has copied the bytes when it reports that they are written; their buffer is then used again.
+      const write = near._write.bind(near)
+      near._write = (bytes, encoding, written) => write(Buffer.from(bytes), encoding, written)
       const socket = new ByteSocket(near, traits, given)
       admit(far)
       // If one end breaks off, so does the other.

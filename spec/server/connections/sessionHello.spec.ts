@@ -35,6 +35,13 @@ spec('HELLO', (it) => {
     assert.ok(node > 0)
   })
 
+  it('agrees on unchecked content, and on no other feature, on a socket that loses nothing', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.dial()
+    client.hello({ features: 0xffff_ffff })
+    assert.equal((await client.expect('HelloAck')).features, 1)
+  })
+
   it('gives every link its own node, and every start of the server a boot id', async () => {
     await using rig = await ServerRig.start()
     const greet = async () => {

@@ -1,0 +1,47 @@
+import { Socket as ByteStream, type OnReadOpts, type SocketConstructorOpts } from 'node:net'
+import type { ByteSocket } from './byteSocket.ts'
+
+/** The part of node:net that is not public: the handle of an accepted socket can move to a socket with other options. */
+interface WithHandle {
+  _handle: object | null
+}
+
+interface DirectOptions extends SocketConstructorOpts {
+  readonly handle: object
+  readonly pauseOnCreate: boolean
+  readonly onread: OnReadOpts
+}
+
+/**
+ * Returns a stream with the connection of `accepted` that reads into the buffers of a `ByteSocket`, without `data` events and
+ * without a buffer for each read; `accepted` must not have read yet. node:net has this for sockets that connect (`onread`), but
+ * not for accepted ones. Returns `undefined` if `accepted` has no connection any more. Call `use` with the socket in the same turn.
+ */
+export function directStream(
+  accepted: ByteStream,
+  first: Uint8Array,
+): { readonly stream: ByteStream; use(socket: ByteSocket): void } | undefined {
+  const source = accepted as unknown as WithHandle
+  const handle = source._handle
+  if (!handle) return undefined
+  source._handle = null
+  let socket: ByteSocket | undefined
+  let target = first
+  const options: DirectOptions = {
+    handle,
+    pauseOnCreate: true,
+    onread: {
+      buffer: () => {
+        target = socket?.target ?? first
+        return target
+      },
+      callback: (length) => socket?.received(target, length) ?? false,
+    },
+  }
+  return {
+    stream: new ByteStream(options),
+    use(owner) {
+      socket = owner
+    },
+  }
+}
