@@ -4,7 +4,7 @@ import { checkUserName } from '../../names.ts'
 import { checkArgument, checkOptions } from '../../options.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
-import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { deferred } from '../../runtime/deferred.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { deliveryStatus, events } from '../../wire/protocol.ts'
@@ -16,15 +16,7 @@ import type { Registered, RegistrationOptions } from './registration.ts'
 const encoder = new TextEncoder()
 
 /** A message to send, and the promise of its sender. */
-export interface Outgoing {
-  readonly request: WireMessage<'PostMsgReq'>
-  /** Bytes of the payload. */
-  readonly bytes: number
-  readonly states: Deferred<readonly RecipientState[]>
-  /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
-  knownUntilMs: number | undefined
-  abandoned: boolean
-}
+type Outgoing = ReturnType<typeof outgoing>
 
 /**
  * Returns a message to send. Throws OspError `usage` for invalid arguments, `bad-name` for an invalid recipient,
@@ -35,7 +27,7 @@ export function outgoing(
   content: string | Uint8Array,
   options: SendOptions,
   newId: () => Uint8Array,
-): Outgoing {
+) {
   checkArgument('client.send', 'the recipients', recipientsKind, to)
   checkArgument('client.send', 'the content', contentKind, content)
   checkOptions('client.send', sendOptions, options)
@@ -48,8 +40,15 @@ export function outgoing(
   const messageId = options.id?.slice() ?? newId()
   if (recipients.length > mostRecipients) throw tooMany(recipients, mostRecipients)
   const request = { event: 'PostMsgReq', messageId, recipients, content: bytes } as const
-  const size = events.PostMsgReq.codec.size(request)
-  return { request, bytes: size, states: deferred(), knownUntilMs: undefined, abandoned: false }
+  return {
+    request,
+    /** Bytes of the payload. */
+    bytes: events.PostMsgReq.codec.size(request),
+    states: deferred<readonly RecipientState[]>(),
+    /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
+    knownUntilMs: undefined as number | undefined,
+    abandoned: false,
+  }
 }
 
 /** The number of messages that may be unanswered on a reliable link; on other links it is one. */

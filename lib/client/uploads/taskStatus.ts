@@ -51,7 +51,9 @@ export function liveStatus(
 export function storedStatus({ id, ref, name, state, size, why, ...stored }: StoredTask): TaskStatus {
   const durable = state === 'done' ? size : stored.durable
   const common = { id, ref, name, acknowledged: durable, durable, size }
-  if (state === 'open') return { ...common, state: 'waiting', why: why ? notLetIn(why) : notBegun }
+  // An open task has a reason if the server refused the client at the last try.
+  const refusal = why && { ...why, text: `the server rejected osp send: ${why.text}` }
+  if (state === 'open') return { ...common, state: 'waiting', why: refusal ?? notBegun }
   if (state === 'cancelling') return { ...common, state, why: notRemoved }
   return { ...common, state, why: state === 'paused' ? paused : why }
 }
@@ -60,13 +62,7 @@ const paused: TaskReason = { code: 'paused', text: 'it is paused; continue it' }
 
 const notBegun: TaskReason = { code: 'not-begun', text: 'no program is sending it; osp send continues it' }
 
-/** An open task has a reason if the server refused the client at the last try. */
-const notLetIn = ({ code, text }: TaskReason): TaskReason => ({ code, text: `the server rejected osp send: ${text}` })
-
-const notRemoved: TaskReason = {
-  code: 'not-begun',
-  text: 'the server still has its bytes; osp send removes them',
-}
+const notRemoved: TaskReason = { code: 'not-begun', text: 'the server still has its bytes; osp send removes them' }
 
 function reasonOf({ code, message: text }: OspError, retryAtMs?: number, now = 0): TaskReason {
   return { code, text, ...(retryAtMs !== undefined && { retryMs: Math.max(0, Math.round(retryAtMs - now)) }) }
