@@ -5,16 +5,11 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkDirectoryRights, checkOwned, openTrusted } from '../disk/rights.ts'
 
-/** The location of the control socket of a directory. */
-export interface ControlPlace {
-  /** The path of the socket, or of a file that names the socket; on Windows of a named pipe. */
-  readonly path: string
-  /** The directory of `path`; absent for a named pipe. */
-  readonly folder?: string
-}
+/** The path of a control socket, or of a file that names it, and its directory; or only the path of a named pipe of Windows. */
+export type ControlPlace = Awaited<ReturnType<typeof controlPlace>>
 
 /** Rejects with the errno of `realpath`; with OspError `data-format` if another user could create a socket in the directory. */
-export async function controlPlace(directory: string): Promise<ControlPlace> {
+export async function controlPlace(directory: string) {
   const absolute = resolve(directory)
   const folder = await realpath(absolute)
   if (process.platform === 'win32') {

@@ -29,19 +29,14 @@ export function joinOrServe(options: ServedTasksOptions, control: Control): Prom
   )
 }
 
-/** A program to which this program reports the ends of its uploads. */
-interface Subscriber {
-  readonly report: (ended: Ended) => void
-  readonly ids: Set<number>
-}
-
 /** The tasks of a client, which other programs control. */
 export class ServedTasks implements AsyncDisposable {
   readonly joined = false
   #served: Served | undefined
   readonly #options: ServedTasksOptions
   readonly #running = new PendingWork()
-  readonly #subscribers = new Map<number, Subscriber>()
+  /** The programs to which this program reports the ends of its uploads, with the ids of those that each has added. */
+  readonly #subscribers = new Map<number, { readonly report: (ended: Ended) => void; readonly ids: Set<number> }>()
   #lastSubscriber = 0
   readonly #reported = new WeakSet<Upload>()
   #ended = false
@@ -82,8 +77,7 @@ export class ServedTasks implements AsyncDisposable {
 
   /** Whether another program has added the upload, and waits for its end to report it. */
   isAwaited(id: number): boolean {
-    for (const { ids } of this.#subscribers.values()) if (ids.has(id)) return true
-    return false
+    return [...this.#subscribers.values()].some(({ ids }) => ids.has(id))
   }
 
   /** Takes no further request, so that other programs find no sending program. Returns false while a request is carried out. */
