@@ -145,16 +145,13 @@ class MemorySocket implements Socket {
 
   /** Frames that are sent during this call wait for the next microtask, so that both ends make progress. */
   #handOver(): void {
-    const batch = this.#sent.length
-    let taken = 0
-    for (; taken < batch && this.#other.#reads; taken++) {
-      const next = this.#sent[taken]
+    for (let batch = this.#sent.length; batch > 0 && this.#other.#reads; batch--) {
+      const next = this.#sent.shift()
       if (!next) break
       this.#unsentBytes -= sizeOf(next.frame)
       this.#other.#receive(next.frame)
       if (this.#phase !== 'gone') next.onFlushed?.()
     }
-    this.#sent.splice(0, taken)
     if (this.#phase !== 'gone' && this.#sent.length === 0) this.#emptied()
   }
 

@@ -54,7 +54,7 @@ export function file(path: string | Uint8Array, options: FileOptions = {}): File
 async function openFile(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
   const stats = await settledStats(path, handle, signal)
   // A file that is too large to send is not read at its end.
-  if (stats.size > fixed.mostFileBytes || (await endsAt(handle, stats.size))) return new OpenFile(path, handle, stats)
+  if (stats.size > fixed.mostFileBytes || (await endsAt(handle, stats.size))) return openSource(path, handle, stats)
   // A growing file has another change time by now. Otherwise its reported size is meaningless.
   if (!same(stats, await handle.stat({ bigint: true }))) throw beingWritten(path)
   const copy = await copyOf(path, handle, signal)
@@ -114,53 +114,29 @@ async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Pr
       }
       await copy.writeFile(buffer.subarray(0, bytesRead)).catch(failed)
     }
-    return new OpenFile(path, copy, await handle.stat({ bigint: true }), size)
+    return openSource(path, copy, await handle.stat({ bigint: true }), size)
   } catch (error) {
     await copy.close()
     throw error
   }
 }
 
-class OpenFile implements OpenSource {
-  readonly size: number
-  readonly modifiedAt: number
-  readonly #path: string
-  readonly #handle: FileHandle
-  readonly #stats: BigIntStats
-  readonly #isCopy: boolean
-
-  /** `stats` are those of the source. `handle` is open on the source, or on a copy of `copiedBytes`. */
-  constructor(path: string, handle: FileHandle, stats: BigIntStats, copiedBytes?: number) {
-    this.size = copiedBytes ?? Number(stats.size)
-    this.modifiedAt = Math.max(0, Number(stats.mtimeNs / 1_000_000n))
-    this.#path = path
-    this.#handle = handle
-    this.#stats = stats
-    this.#isCopy = copiedBytes !== undefined
+/** `stats` are those of the source. `handle` is open on the source, or on a copy of `copiedBytes`. */
+function openSource(path: string, handle: FileHandle, stats: BigIntStats, copiedBytes?: number): OpenSource {
+  const failed = (error: unknown): never => {
+    throw unreadable(path, error)
   }
-
-  async read(into: Uint8Array, offset: number): Promise<number> {
-    try {
-      return await readFull(this.#handle, into, offset)
-    } catch (error) {
-      throw unreadable(this.#path, error)
-    }
-  }
-
-  async unchanged(): Promise<boolean> {
-    if (this.#isCopy) return true
-    try {
-      const held = await this.#handle.stat({ bigint: true })
+  return {
+    size: copiedBytes ?? Number(stats.size),
+    modifiedAt: Math.max(0, Number(stats.mtimeNs / 1_000_000n)),
+    read: (into, offset) => readFull(handle, into, offset).catch(failed),
+    async unchanged() {
+      if (copiedBytes !== undefined) return true
       // The path may lead to another file by now, while the handle still refers to the old one.
-      const named = await stat(pathBytes(this.#path), { bigint: true })
-      return same(held, this.#stats) && same(named, this.#stats)
-    } catch (error) {
-      throw unreadable(this.#path, error)
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close()
+      const both = [handle.stat({ bigint: true }), stat(pathBytes(path), { bigint: true })]
+      return (await Promise.all(both).catch(failed)).every((found) => same(found, stats))
+    },
+    [Symbol.asyncDispose]: () => handle.close(),
   }
 }
 

@@ -70,8 +70,8 @@ export class MailModel {
   /** The latest time that the store was given and keeps. */
   lastTime = 0
   entries: readonly Entry[] = []
-  ids: readonly { readonly sender: string; readonly id: string; readonly body: string; readonly storedAt: number }[] =
-    []
+  /** The messages whose ids are remembered, with their recipients. */
+  sent: readonly (NewMessage & { readonly to: string })[] = []
 
   copy(): MailModel {
     return Object.assign(new MailModel(), this)
@@ -116,27 +116,25 @@ export class MailModel {
   }
 
   #append(message: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
-    const { sender, storedAt } = message
-    const [id, body] = [`${message.id}`, `${to} ${message.content}`]
-    const former = this.ids.find((each) => each.sender === sender && each.id === id)
-    if (former) return former.body === body ? undefined : 'id-reused'
+    const former = this.sent.find((each) => each.sender === message.sender && `${each.id}` === `${message.id}`)
+    if (former) return `${former.to} ${former.content}` === `${to} ${message.content}` ? undefined : 'id-reused'
     const refused = this.#refusal(message, to, bounds)
     if (refused) return refused
     const seq = ++this.givenSeq
     this.lastSeq = seq
-    this.lastTime = storedAt
-    this.ids = [...this.ids, { sender, id, body, storedAt }]
+    this.lastTime = message.storedAt
+    this.sent = [...this.sent, { ...message, to: `${to}` }]
     this.entries = [...this.entries, ...to.map((user) => ({ user, seq, message, aside: false }))]
     return undefined
   }
 
   #refusal({ sender, content }: NewMessage, to: readonly string[], bounds: MailboxBounds): string | undefined {
-    const ownIds = this.ids.filter((id) => id.sender === sender).length
+    const ownIds = this.sent.filter((each) => each.sender === sender).length
     const fits = (most: number, held: number, own: number, more: number) => {
       const free = most - held - more
       return free >= 0 && (own === 0 || (own + more) * (100 - bounds.sharePercent) <= free * bounds.sharePercent)
     }
-    if (ownIds >= bounds.senderIds || !fits(bounds.allIds, this.ids.length, ownIds, 1)) return 'rate-limited'
+    if (ownIds >= bounds.senderIds || !fits(bounds.allIds, this.sent.length, ownIds, 1)) return 'rate-limited'
     const fitsAmong = (entries: readonly Entry[], most: number, more: number, sizeOf: (entry: Entry) => number) => {
       const own = entries.filter(({ message }) => message.sender === sender)
       return fits(most, sumOf(entries, sizeOf), sumOf(own, sizeOf), more)
@@ -151,7 +149,7 @@ export class MailModel {
 
   #expire(messagesBefore: number, idsBefore: number): unknown {
     this.lastTime = this.time
-    this.ids = this.ids.filter(({ storedAt }) => storedAt >= idsBefore)
+    this.sent = this.sent.filter(({ storedAt }) => storedAt >= idsBefore)
     const expired = this.entries.filter(({ message }) => message.storedAt < messagesBefore)
     this.entries = this.entries.filter((entry) => !expired.includes(entry))
     const counts = users.map((user) => ({ user, messages: expired.filter((entry) => entry.user === user).length }))
