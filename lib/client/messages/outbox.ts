@@ -81,7 +81,7 @@ export class Outbox {
 
   /** Rejects with the server's refusal; with `rate-limited` beyond the bounds; with `timed-out` if the outcome is unknown. */
   async send(outgoing: Outgoing, signal: AbortSignal | undefined): Promise<readonly RecipientState[]> {
-    if (signal?.aborted) throw new OspError('closed', 'the message was given up before it was sent')
+    if (signal?.aborted) throw neverSent()
     const { sends, sendBytes } = clientLimits
     if (this.#waiting.size + this.#unanswered.size >= sends || this.#bytes + outgoing.bytes > sendBytes) {
       throw new OspError('rate-limited', 'too many messages wait to be sent; wait until some of them are acknowledged')
@@ -194,14 +194,11 @@ export class Outbox {
   }
 
   #abandon(outgoing: Outgoing): void {
-    const tried = outgoing.knownUntilMs !== undefined
-    const text = tried ? 'the message was given up' : 'the message was given up before it was sent'
-    const error = tried ? outcomeUnknown(new OspError('closed', text)) : new OspError('closed', text)
+    const wasSent = outgoing.knownUntilMs !== undefined
     // A message that was sent stays unanswered here, so that no later one overtakes it.
-    if (this.#unanswered.has(outgoing)) {
-      outgoing.abandoned = true
-      outgoing.states.reject(error)
-    } else this.#reject(outgoing, error)
+    if (this.#unanswered.has(outgoing)) outgoing.abandoned = true
+    else this.#settle(outgoing)
+    outgoing.states.reject(wasSent ? outcomeUnknown(new OspError('closed', 'the message was given up')) : neverSent())
   }
 
   #expired({ knownUntilMs = Number.POSITIVE_INFINITY }: Outgoing): OspError | undefined {
@@ -249,6 +246,8 @@ function misfit({ request, bytes }: Outgoing, { welcome }: Pick<OnlineLink, 'wel
 function tooMany({ length }: readonly string[], most: number): OspError {
   return new OspError('too-many-recipients', `a message has at most ${most} recipients; this one has ${length}`)
 }
+
+const neverSent = () => new OspError('closed', 'the message was given up before it was sent')
 
 /** Returns `error` with the addition that the message may have been stored. */
 function outcomeUnknown(error: OspError): OspError {

@@ -72,9 +72,12 @@ export class Registration {
   async #run(): Promise<void> {
     this.#running = true
     try {
-      while (this.#stale && this.#link) {
+      for (let link = this.#link; this.#stale && link; link = this.#link) {
         this.#stale = false
-        if (await this.#step(this.#link)) this.#stale = true
+        const flags = (await this.#options.listening()) ? registFlags.listening : 0
+        if (flags === this.#flags) continue
+        this.#stale = true
+        await this.#register(link, flags)
       }
     } catch (error) {
       this.#options.failed(OspError.from(error))
@@ -83,23 +86,17 @@ export class Registration {
     }
   }
 
-  /** Returns whether there is more to do. */
-  async #step(link: OnlineLink): Promise<boolean> {
-    const { platform, listening } = this.#options
-    const flags = (await listening()) ? registFlags.listening : 0
-    if (flags === this.#flags) return false
-    const waitMs = this.#notBeforeMs - platform.clock.now()
+  /** Waits until it may register, or registers. */
+  async #register(link: OnlineLink, flags: number): Promise<void> {
+    const { clock } = this.#options.platform
+    const waitMs = this.#notBeforeMs - clock.now()
     this.#notBeforeMs = 0
-    if (waitMs > 0) {
-      await wait(platform.clock, waitMs, link.closed).catch(() => {})
-      return true
-    }
-    if (link !== this.#link) return true
+    if (waitMs > 0) return await wait(clock, waitMs, link.closed).catch(() => {})
+    if (link !== this.#link) return
     if (flags !== 0 && this.listened && !link.peer.socket.reliable) {
       // The server repeats its deliveries in new requests. On a link that reorders frames the client cannot know whether the
       // former requests are lost or still arrive; on a new link they cannot arrive.
-      await link.peer.close(new OspError('shutting-down', 'the client reconnects'))
-      return true
+      return await link.peer.close(new OspError('shutting-down', 'the client reconnects'))
     }
     this.#flags = flags
     if (flags !== 0) this.listened = true
@@ -109,7 +106,6 @@ export class Registration {
       if (link.peer.ended) await whenAborted(link.closed)
       else this.#refused(OspError.from(error), flags)
     }
-    return true
   }
 
   async #ask(link: OnlineLink, flags: number): Promise<void> {
