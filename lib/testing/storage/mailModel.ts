@@ -29,20 +29,13 @@ interface Entry {
 /** A call of a store, as data. */
 export type Call = ReturnType<typeof drawCall>
 
-const callKinds: readonly ('append' | 'remove' | 'setAside' | 'expire')[] = [
-  ...Array(6).fill('append'),
-  ...Array(4).fill('remove'),
-  'setAside',
-  'expire',
-]
-
 /** Returns a random call, most often an append; some repeat an id, with the same body or another one. */
 export function drawCall(draw: Draw) {
-  const does = draw.pick(callKinds)
-  if (does === 'append') {
+  const kind = draw.from(1, 12)
+  if (kind <= 6) {
     const to = new Set(draw.some(0, 4, () => draw.pick(users)))
     return {
-      does,
+      does: 'append' as const,
       sender: draw.pick(['alice', 'zoe']),
       number: draw.from(1, 60),
       bytes: draw.pick([0, 1, 100, 700, 2_000]),
@@ -50,7 +43,8 @@ export function drawCall(draw: Draw) {
       bounds: draw.pick([roomy, roomy, tight, { ...tight, sharePercent: 100 }]),
     }
   }
-  if (does === 'expire') return { does, messageAge: draw.from(5, 60), idAge: draw.from(0, 40) }
+  if (kind === 7) return { does: 'expire' as const, messageAge: draw.from(5, 60), idAge: draw.from(0, 40) }
+  const does = kind === 8 ? ('setAside' as const) : ('remove' as const)
   // `picks` choose among the latest seqs.
   return { does, user: draw.pick(users), picks: draw.some(0, 12, () => draw.from(0, 30)) }
 }

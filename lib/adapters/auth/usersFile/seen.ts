@@ -1,4 +1,5 @@
 import { OspError } from '../../../errors.ts'
+import { Mutex } from '../../../runtime/mutex.ts'
 import type { StoredUsersFile } from './stored.ts'
 import type { Users } from './table.ts'
 
@@ -38,7 +39,7 @@ export class UsersWatcher {
   /** Whether the file has existed, even damaged. From then on a missing file is an error. */
   #wasThere = false
   #isUnreadable = false
-  #last: Promise<unknown> = Promise.resolve()
+  readonly #checks = new Mutex()
   /** A check that has not started. All callers until then share it. */
   #next: Promise<Users | undefined> | undefined
   #timer: NodeJS.Timeout | undefined
@@ -58,11 +59,10 @@ export class UsersWatcher {
    * Rejects if the file cannot be read or is missing, which does not affect existing connections.
    */
   look(): Promise<Users | undefined> {
-    this.#next ??= this.#last.then(() => {
+    this.#next ??= this.#checks.run(() => {
       this.#next = undefined
       return this.#look()
     })
-    this.#last = this.#next.catch(() => {})
     return this.#next
   }
 

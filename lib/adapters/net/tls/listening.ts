@@ -23,13 +23,10 @@ export async function listenTls(
   context: () => SecureContextOptions,
   options: SocketOptions,
 ): Promise<Listener> {
-  let used: SecureContextOptions | undefined
-  let guard: TlsServer | undefined
+  const guards = new WeakMap<SecureContextOptions, TlsServer>()
   const guardNow = () => {
-    if (used !== context() || !guard) {
-      used = context()
-      guard = guardOf(used).on('secureConnection', secured)
-    }
+    const guard = guards.get(context()) ?? guardOf(context()).on('secureConnection', secured)
+    guards.set(context(), guard)
     return guard
   }
   const secured = (stream: TLSSocket) => {
