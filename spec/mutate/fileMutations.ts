@@ -219,7 +219,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'accept',
     pattern: 'await this.#write(this.#store.put(task)) } catch',
     replacement: 'void this.#write(this.#store.put(task))\n    } catch',
-    shownBy: 'files',
+    shownBy: 'spec/client/uploads/taskRegistry.spec.ts',
   },
   {
     fault: 'a file above the size limit is accepted',

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { TaskRegistry } from '../../../lib/client/uploads/taskRegistry.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import type { StoredTask } from '../../../lib/ports/clientState.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import { taskOf } from '../../../lib/testing/clientState.ts'
 import { MemoryTasks } from '../../support/memoryTasks.ts'
 import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
 
 const now = 1_000_000_000
 const { finishedUploads, failedTasks, endedTaskMs } = clientLimits
@@ -27,6 +29,23 @@ function storeOf(tasks: Iterable<StoredTask>): MemoryTasks {
 const ids = (store: MemoryTasks) => [...store.kept.keys()].sort((a, b) => a - b)
 
 const range = (first: number, count: number) => Array.from({ length: count }, (_, at) => first + at)
+
+spec('a new task', (it) => {
+  it('is accepted after it was stored', async () => {
+    const store = new MemoryTasks()
+    const storing = deferred<void>()
+    store.put = () => storing.promise
+    const tasks = await open(store)
+    let isAccepted = false
+    const accepted = tasks.accept(taskOf(1)).then(() => {
+      isAccepted = true
+    })
+    await turn()
+    assert.equal(isAccepted, false)
+    storing.resolve()
+    await accepted
+  })
+})
 
 spec('a failed task', (it) => {
   it('is kept independently of the number of tasks that are done later', async () => {

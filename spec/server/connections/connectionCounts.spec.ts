@@ -76,6 +76,18 @@ spec('links from one address', (it) => {
     assert.equal(rig.server.status().links, 2)
   })
 
+  it('count until their socket is closed', async () => {
+    const gone = deferred<void>()
+    await using rig = await addressed({}, gone.promise)
+    const link = await rig.letIn('192.0.2.1')
+    link.send('RegistReq', { userName: 'alice', flags: 1 }, 5)
+    await link.dismissed('malformed')
+    assert.equal(rig.server.status().gauges.links, 1)
+    gone.resolve()
+    await turn()
+    assert.equal(rig.server.status().gauges.links, 0)
+  })
+
   it('make room at once when one has ended, also while its socket waits for the peer', async () => {
     const gone = deferred<void>()
     await using rig = await addressed({ linksPerAddress: 1 }, gone.promise)
