@@ -63,7 +63,7 @@ export interface Request<K extends RequestName = RequestName> {
   /** The length of the payload, whose buffer the message may share. */
   readonly payloadBytes: number
   /** Lets the buffer of the payload be reused. Call it after the last use of the message, if it is there. */
-  readonly release?: (() => void) | undefined
+  readonly release?: () => void
 }
 
 /** The contents of a frame of the peer; `undefined` if the link has handled it. */
@@ -257,7 +257,7 @@ export class Link<C> {
       throw new OspError('malformed', `${event} was sent to instance ${frame.instance}`)
     }
     const { seq, instance, payload, release } = frame
-    const request = { message, seq, instance, payloadBytes: lengthOf(payload), release }
+    const request = { message, seq, instance, payloadBytes: lengthOf(payload), ...(release && { release }) }
     if (event === 'PingReq') {
       this.reply(request, { event: 'PingAck', listVersion: this.#options.listVersion?.() })
       return undefined

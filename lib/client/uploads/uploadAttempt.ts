@@ -117,11 +117,11 @@ export class UploadAttempt {
         const changed = new Promise<void>((resolve) => {
           this.#wake = resolve
         })
-        const chunk = ahead ?? this.#readChunk()
+        const chunk = ahead ?? this.#readChunk(0)
         ahead = undefined
         if (chunk) {
           const buffer = await chunk.buffer
-          ahead = this.#readChunk()
+          ahead = this.#readChunk(1)
           await this.#sendChunk(chunk, buffer)
         } else if (this.#complete) await this.#askToVerify()
         else await changed
@@ -132,9 +132,11 @@ export class UploadAttempt {
     }
   }
 
-  /** Starts to read the next chunk, if one may be sent. */
-  #readChunk(): ReadChunk | undefined {
-    const span = this.#nextSpan()
+  /** Starts to read the next chunk, if one may be sent after `unsent` others. */
+  #readChunk(unsent: number): ReadChunk | undefined {
+    if (this.#unanswered.size + unsent >= clientLimits.unansweredChunks) return undefined
+    const { pace, clock } = this.#options
+    const span = this.#window.take(pace.chunkBytes(this.#chunkBytes, clock.now()))
     if (!span) return undefined
     const buffer = this.#read(span)
     // The error is thrown when the chunk is used.
@@ -153,12 +155,6 @@ export class UploadAttempt {
       link.buffers.put(buffer)
       throw error
     }
-  }
-
-  #nextSpan(): Span | undefined {
-    if (this.#unanswered.size >= clientLimits.unansweredChunks) return undefined
-    const { pace, clock } = this.#options
-    return this.#window.take(pace.chunkBytes(this.#chunkBytes, clock.now()))
   }
 
   /** Whether everything is sent and digested, and the server has not been asked to verify it. */
