@@ -21,13 +21,11 @@ export interface ServerContext {
 
 /** The client at the other end of a link, as an app sees it. */
 export interface Connection extends Holder {
-  /** The user of the link. */
   readonly user: string
   /** The address from which the client connected. */
   readonly from: string
   /** Whether each frame of the link arrives once and in order. */
   readonly reliable: boolean
-  /** Whether the link is open. */
   readonly open: boolean
   reply(to: Request, message: WireMessage | Encoded): void
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void

@@ -110,7 +110,7 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a flush is trusted after an earlier one failed',
     file: 'lib/server/files/checkpointer.ts',
     within: 'fail',
-    pattern: 'this.#failure ??= OspError.from(error)',
+    pattern: 'this.failure ??= OspError.from(error)',
     replacement: 'void error',
     shownBy: 'files',
   },

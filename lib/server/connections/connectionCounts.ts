@@ -85,12 +85,8 @@ export class ConnectionCounts {
     }
     if (this.#openByOrigin.of(origin) >= linksPerAddress) {
       const text = `the server already has ${linksPerAddress} links from ${origin}, the maximum for one address`
-      return (
-        dispensable(
-          [...this.#open].filter((other) => other.origin === origin),
-          newcomer,
-        ) ?? this.#refused(text)
-      )
+      const ofOrigin = [...this.#open].filter((other) => other.origin === origin)
+      return dispensable(ofOrigin, newcomer) ?? this.#refused(text)
     }
     if (this.#open.size < links) return undefined
     return dispensable([...this.#open], newcomer) ?? this.#refused(`the server already has ${links} links, its maximum`)
@@ -131,11 +127,7 @@ function dispensable(links: readonly Session[], newcomer: Session): Session | un
 }
 
 /** Returns the links of the key with the most, if it has at least two more than the newcomer's key `own`. */
-function ofFullest(
-  links: readonly Session[],
-  keyOf: (link: Session) => string,
-  own: string | undefined,
-): readonly Session[] {
+function ofFullest(links: readonly Session[], keyOf: (link: Session) => string, own?: string): readonly Session[] {
   const groups = new Map<string, Session[]>()
   for (const link of links) {
     const group = groups.get(keyOf(link)) ?? []

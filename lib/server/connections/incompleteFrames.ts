@@ -40,7 +40,6 @@ export class IncompleteFrames {
     this.#alarm = new Alarm(clock, () => this.#check())
   }
 
-  /** Bytes of all incomplete frames. */
   get bytes(): number {
     return this.#bytes
   }
@@ -64,7 +63,6 @@ export class IncompleteFrames {
     link.pauseFrame(true)
   }
 
-  /** Stops the checks. */
   stop(): void {
     this.#alarm.stop()
   }

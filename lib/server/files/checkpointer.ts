@@ -13,7 +13,8 @@ export class Checkpointer {
   readonly #alarm: Alarm
   #recording: Promise<void> | undefined
   #holds = 0
-  #failure: OspError | undefined
+  /** The first error of a checkpoint. No further checkpoint is made after it. */
+  failure: OspError | undefined
 
   /** `pending` returns the number of written bytes after the last checkpoint. */
   constructor(clock: Clock, limits: Limits, pending: () => number, makeCheckpoint: () => Promise<void>) {
@@ -24,19 +25,14 @@ export class Checkpointer {
     this.#alarm = new Alarm(clock, () => this.#record())
   }
 
-  /** The first error of a checkpoint. No further checkpoint is made after it. */
-  get failure(): OspError | undefined {
-    return this.#failure
-  }
-
   fail(error: unknown): void {
-    this.#failure ??= OspError.from(error)
+    this.failure ??= OspError.from(error)
   }
 
   /** Makes a checkpoint or sets the alarm, if there are pending bytes. */
   update(): void {
     const pending = this.#pending()
-    if (this.#failure || this.#holds > 0 || pending <= 0) return
+    if (this.failure || this.#holds > 0 || pending <= 0) return
     if (pending >= this.#limits.checkpointBytes) {
       this.#alarm.stop()
       this.#record()

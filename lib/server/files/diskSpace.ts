@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
-import type { NewTransfer, Space } from '../../ports/storage.ts'
+import type { Space } from '../../ports/storage.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import type { ServerContext } from '../app.ts'
 import type { ServerUpload } from './serverUpload.ts'
@@ -50,11 +50,7 @@ export class DiskSpace {
    * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` are
    * the uploads that have instances.
    */
-  admit(
-    upload: ServerUpload,
-    { size, user, name }: NewTransfer,
-    running: () => Iterable<ServerUpload>,
-  ): Promise<OspError | undefined> {
+  admit(upload: ServerUpload, size: number, running: () => Iterable<ServerUpload>): Promise<OspError | undefined> {
     return this.#admissions.run(async () => {
       const others = () => this.#neededBy(running(), upload)
       // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
@@ -62,7 +58,7 @@ export class DiskSpace {
       await this.measure()
       const needed = this.#wholeBlocks(size)
       if (this.#admits(upload, needed, promised)) return undefined
-      const held = await this.#context.storage.files.heldBytes(user, name)
+      const held = await this.#context.storage.files.heldBytes(upload.user, upload.name)
       promised = Math.max(promised, others())
       if (this.#admits(upload, Math.max(0, needed - held), promised)) return undefined
       return this.#refusal(size, promised)

@@ -215,7 +215,7 @@ export class FileApp implements ServerApp {
         { by, offset, content },
         { denied: () => this.uploads.denial(by, instance), checkSpace: (bytes) => this.#quota.recheck(upload, bytes) },
       )
-      if (standing.progress !== before) upload.progressed(this.#context.platform.clock.now())
+      if (standing.progress !== before) upload.progressedAtMs = this.#context.platform.clock.now()
       return { event: 'PostFileAck', ...standing }
     } catch (reason) {
       const error = this.#logged(by, upload.name, reason)
@@ -225,10 +225,7 @@ export class FileApp implements ServerApp {
     }
   }
 
-  /**
-   * Logs a storage error, including a full disk, once an hour for each upload and code. Returns the error for the
-   * client.
-   */
+  /** Logs a storage error or a full disk once an hour for each upload and code. Returns the error for the client. */
   #logged(by: Connection, name: string, error: unknown): OspError {
     // Any other error is a bug. The session logs it with its stack.
     if (!(error instanceof OspError)) return OspError.from(error)

@@ -1,6 +1,6 @@
 import { type ErrorCode, OspError } from '../../errors.ts'
 import { isStoredFileName } from '../../names.ts'
-import type { Claim, OnConflict, PartialFile, StoredFile } from '../../ports/storage.ts'
+import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import type { Connection, ServerContext } from '../app.ts'
@@ -105,12 +105,9 @@ export async function rollForward(
 }
 
 /** Removes the record and the partial file of an upload. */
-export async function removeUpload(
-  { transfers, files }: ServerContext['storage'],
-  { user, name }: Pick<Claim, 'user' | 'name'>,
-): Promise<void> {
-  await transfers.remove(user, name)
-  await files.remove(user, name)
+export async function removeUpload({ transfers, files }: Storage, of: Pick<Claim, 'user' | 'name'>): Promise<void> {
+  await transfers.remove(of.user, of.name)
+  await files.remove(of.user, of.name)
 }
 
 /** Checks the bytes that an earlier process verified. Publishing handles a missing partial file. */

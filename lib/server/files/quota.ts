@@ -73,7 +73,7 @@ export class Quota {
     const { storage } = this.#context
     const refusal =
       (await this.#admitToQuota(upload, want)) ??
-      (await this.#disk.admit(upload, want, () => this.#uploads.receiving()))
+      (await this.#disk.admit(upload, want.size, () => this.#uploads.receiving()))
     // If the file is already stored, the client has not received the reply and repeats the upload.
     if (!refusal || (await storage.transfers.completed(want))) return
     const record = await recordOf(storage, want.user, want.name)

@@ -5,15 +5,13 @@ import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
 import type { Connection } from '../app.ts'
+import type { ReceivingUpload } from '../status.ts'
 import type { Transfer } from './transfer.ts'
 
 export type FileState = 'IDLE' | 'RECEIVE_FILE'
 
 /** How far an upload is. Each POST_FILE_ACK contains it. */
-export interface Standing {
-  readonly progress: number
-  readonly durable: number
-}
+export type Standing = Pick<ReceivingUpload, 'progress' | 'durable'>
 
 /** Space reserved for an upload while it has an instance. */
 export interface Reservation {
@@ -53,18 +51,20 @@ interface Chunk {
  * The state of one (user, name) in memory. Requests about it wait in `queue` and run one at a time.
  *
  * An upload is open while it has a transfer, or the completed file that it has become. It has an instance while a link sends it;
- * an open upload without an instance is parked. Only the methods below change this state.
+ * an open upload without an instance is parked.
  */
 export class ServerUpload {
   readonly queue = new Mutex()
   readonly user: string
   readonly name: string
   #opened: Opened | undefined
-  #instance: Instance<FileState> | undefined
-  #chunkBytes = 0
-  #reserved = noReservation
-  #assignedAtMs = 0
-  #progressedAtMs = 0
+  instance: Instance<FileState> | undefined
+  /** Largest chunk that was granted to the holder, in bytes; 0 before the grant. */
+  chunkBytes = 0
+  reserved = noReservation
+  assignedAtMs = 0
+  /** When the progress last rose, or the instance was assigned. */
+  progressedAtMs = 0
   #gathering: Chunk[] | undefined
 
   constructor(user: string, name: string) {
@@ -85,28 +85,6 @@ export class ServerUpload {
     return this.#opened?.completed
   }
 
-  get instance(): Instance<FileState> | undefined {
-    return this.#instance
-  }
-
-  /** Largest chunk that was granted to the holder, in bytes; 0 before the grant. */
-  get chunkBytes(): number {
-    return this.#chunkBytes
-  }
-
-  get reserved(): Reservation {
-    return this.#reserved
-  }
-
-  get assignedAtMs(): number {
-    return this.#assignedAtMs
-  }
-
-  /** When the progress last rose, or the instance was assigned. */
-  get progressedAtMs(): number {
-    return this.#progressedAtMs
-  }
-
   get size(): number {
     return this.#opened?.want.size ?? 0
   }
@@ -124,7 +102,7 @@ export class ServerUpload {
   }
 
   heldBy(caller: Connection): boolean {
-    return this.#instance?.holder?.node === caller.node
+    return this.instance?.holder?.node === caller.node
   }
 
   open(opened: Opened): void {
@@ -139,36 +117,22 @@ export class ServerUpload {
   }
 
   assign(instance: Instance<FileState>, now: number): void {
-    this.#instance = instance
-    this.#chunkBytes = 0
-    this.#reserved = noReservation
-    this.#assignedAtMs = now
-    this.#progressedAtMs = now
+    this.instance = instance
+    this.chunkBytes = 0
+    this.reserved = noReservation
+    this.assignedAtMs = now
+    this.progressedAtMs = now
   }
 
   /** Grants the holder chunks of this size, unless a size was granted before: longer chunks may be on their way. */
   grant(chunkBytes: number): number {
-    this.#chunkBytes ||= chunkBytes
-    return this.#chunkBytes
-  }
-
-  /** Forgets the chunk size that was granted to the former holder of the instance. */
-  revokeGrant(): void {
-    this.#chunkBytes = 0
+    this.chunkBytes ||= chunkBytes
+    return this.chunkBytes
   }
 
   /** Replaces parts of the reservation. */
   reserve(parts: Partial<Reservation>): void {
-    this.#reserved = { ...this.#reserved, ...parts }
-  }
-
-  progressed(now: number): void {
-    this.#progressedAtMs = now
-  }
-
-  /** Takes the instance from it, after the instance was released to its pool. */
-  release(): void {
-    this.#instance = undefined
+    this.reserved = { ...this.reserved, ...parts }
   }
 
   /** Runs a request that is not a chunk, after the requests before it. Later chunks do not overtake it. */
@@ -218,8 +182,8 @@ export class ServerUpload {
   #admit({ by, offset, content, answer }: Chunk, { denied }: ChunkGate): boolean {
     const length = lengthOf(content)
     if (!this.heldBy(by)) answer.reject(denied())
-    else if (length > this.#chunkBytes)
-      answer.reject(new OspError('too-large', `a chunk has at most ${this.#chunkBytes} bytes here`))
+    else if (length > this.chunkBytes)
+      answer.reject(new OspError('too-large', `a chunk has at most ${this.chunkBytes} bytes here`))
     else if (offset + length > this.size)
       answer.reject(new OspError('too-large', 'the chunk goes beyond the size of the file'))
     else return true

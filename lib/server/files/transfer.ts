@@ -140,14 +140,8 @@ export class Transfer {
     this.#check()
     await this.#partial.flush()
     const file = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
-    return publishUpload(this.#context, {
-      claim: this.#claim,
-      partial: this.#partial,
-      file,
-      begun: false,
-      by,
-      published,
-    })
+    const verified = { claim: this.#claim, partial: this.#partial, file, begun: false, by, published }
+    return publishUpload(this.#context, verified)
   }
 
   /** Closes the partial file. The record keeps its last checkpoint. */

@@ -64,9 +64,8 @@ export class UnfinishedUploads {
 
   /** Lists the unfinished uploads, the longest idle first. */
   async list(): Promise<readonly UnfinishedUpload[]> {
-    const { storage, age } = this.#context
     const running = new Set(Array.from(this.#uploads.receiving(), ({ user, name }) => `${user}/${name}`))
-    return listed(storage, age.now(), running)
+    return listed(this.#context.storage, this.#context.age.now(), running)
   }
 
   /**
@@ -161,11 +160,8 @@ export async function removeUnfinished(
 export const durableOf = ({ checkpoints }: TransferRecord): number => checkpoints.at(-1)?.offset ?? 0
 
 /** Resolves with the record of an upload, if there is one. */
-export async function recordOf(
-  { transfers }: Pick<Storage, 'transfers'>,
-  user: string,
-  name: string,
-): Promise<TransferRecord | undefined> {
+export async function recordOf(storage: Storage, user: string, name: string): Promise<TransferRecord | undefined> {
+  const { transfers } = storage
   if (transfers.record) return transfers.record(user, name)
   for await (const record of transfers.records(user)) if (record.name === name) return record
   return undefined

@@ -40,7 +40,7 @@ export class UploadTable {
     this.#alarm = new Alarm(platform.clock, () => this.#sweep())
   }
 
-  /** Returns the uploads that have an instance. */
+  /** The uploads that have an instance. */
   receiving(): Iterable<ServerUpload> {
     return this.#byInstance.values()
   }
@@ -131,7 +131,8 @@ export class UploadTable {
     this.bounds.released(upload.user, instance, false)
     this.#pool.move(instance, 'takenOver', to, 'superseded')
     this.bounds.assigned(upload.user, to.node)
-    upload.revokeGrant()
+    // The grant was for the former holder.
+    upload.chunkBytes = 0
   }
 
   /**
@@ -145,7 +146,7 @@ export class UploadTable {
     const isOwnRequest = by !== undefined && by === instance.holder && by.reliable
     this.bounds.released(upload.user, instance, isOwnRequest)
     this.#pool.release(instance, event, reason)
-    upload.release()
+    upload.instance = undefined
   }
 
   /** Keeps an upload without an instance open for `parkedMs`. Closes an upload without a transfer. */
@@ -175,7 +176,6 @@ export class UploadTable {
     }
   }
 
-  /** Stops closing parked uploads. */
   stop(): void {
     this.#alarm.stop()
   }

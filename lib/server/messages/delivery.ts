@@ -38,7 +38,8 @@ export class Delivery {
   /** Messages that were read and not sent. */
   readonly #read = new Queue<StoredMessage>()
   readonly #window: InFlightWindow
-  #bufferedBytes = 0
+  /** Bytes of content in memory that the socket has not taken, and bytes set aside for content that is being read. */
+  bufferedBytes = 0
   #lastRead = 0
   /** The mailbox may contain messages that were not read. */
   #more = true
@@ -56,11 +57,6 @@ export class Delivery {
     this.#context = context
     this.#window = new InFlightWindow(limits.deliveryWindow, limits.deliveryBytes)
     this.#alarm = new Alarm(platform.clock, () => this.#schedule())
-  }
-
-  /** Bytes of content in memory that the socket has not taken, and bytes set aside for content that is being read. */
-  get bufferedBytes(): number {
-    return this.#bufferedBytes
   }
 
   /** Continues after a message was appended to the mailbox. */
@@ -159,7 +155,7 @@ export class Delivery {
   }
 
   #buffer(bytes: number): void {
-    this.#bufferedBytes += bytes
+    this.bufferedBytes += bytes
     this.#context.budget.add(this, bytes)
   }
 

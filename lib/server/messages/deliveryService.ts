@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { MailboxBounds } from '../../ports/mailboxes.ts'
+import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Connection, ServerContext } from '../app.ts'
@@ -13,11 +13,7 @@ import { DeliveryBudget, RoundRobin } from './deliveryBudget.ts'
 const expireMs = 3_600_000
 
 /** A message as a client posts it. */
-interface PostedMessage {
-  readonly sender: string
-  readonly id: Uint8Array
-  readonly content: Uint8Array
-}
+type PostedMessage = Pick<NewMessage, 'sender' | 'id' | 'content'>
 
 /** Stores messages in mailboxes and delivers them. All deliveries share one scheduler and one memory budget. */
 export class DeliveryService {

@@ -20,7 +20,7 @@ export class PresenceList {
   readonly #clock: Clock
   readonly #broadcast: (notice: Encoded<'RegistListNtf'>) => void
   readonly #alarm: Alarm
-  #version = 0
+  version = 0
   #unsent: Change[] = []
   #sentAt = Number.NEGATIVE_INFINITY
   #whole: { readonly version: number; readonly payload: Encoded['payload'] } | undefined
@@ -36,10 +36,6 @@ export class PresenceList {
     return this.#members.size
   }
 
-  get version(): number {
-    return this.#version
-  }
-
   /** Number of changes that were not sent yet. */
   get unsent(): number {
     return this.#unsent.length
@@ -47,7 +43,7 @@ export class PresenceList {
 
   /** The version up to which all changes were sent. */
   get sentVersion(): number {
-    return this.#version - this.#unsent.length
+    return this.version - this.#unsent.length
   }
 
   *[Symbol.iterator](): Iterator<PresenceMember> {
@@ -69,19 +65,18 @@ export class PresenceList {
 
   /** Returns the whole list, encoded once for each version. */
   whole<K extends 'RegistListNtf' | 'ListAck'>(event: K): Encoded<K> {
-    if (this.#whole?.version !== this.#version) {
-      this.#whole = { version: this.#version, payload: this.#entries.payload(this.#version) }
+    if (this.#whole?.version !== this.version) {
+      this.#whole = { version: this.version, payload: this.#entries.payload(this.version) }
     }
     return { event, payload: this.#whole.payload }
   }
 
-  /** Sends no further changes. */
   stop(): void {
     this.#alarm.stop()
   }
 
   #changed(change: Change): void {
-    this.#version++
+    this.version++
     this.#unsent.push(change)
     // The limit of changes in a frame is the limit of clients.
     if (this.#unsent.length === fixed.clientsMost) this.#send()
@@ -95,7 +90,7 @@ export class PresenceList {
     this.#unsent = []
     this.#sentAt = this.#clock.now()
     const event = 'RegistListNtf'
-    const notice = { event, listVersion: this.#version, kind: rosterKind.changes, members } as const
+    const notice = { event, listVersion: this.version, kind: rosterKind.changes, members } as const
     this.#broadcast({ event, payload: encode(notice) })
   }
 }
