@@ -27,10 +27,7 @@ export interface DiskOptions {
   readonly segmentBytes?: number
 }
 
-/**
- * Returns a storage in a directory of this machine, which is created if it is missing. One process at a time can have
- * it open.
- */
+/** Returns a storage in a directory, created if it is missing. One process at a time can have it open. */
 export function disk(directory: string, options: DiskOptions = {}): Storage {
   checkArgument('disk', 'the directory', kinds.path, directory)
   checkOptions('disk', { segmentBytes: optional(kinds.count) }, options)
@@ -104,10 +101,7 @@ class DiskStorage implements Storage {
 /** The maximum size of a file in the journal of uploads. It is small, since most records are soon replaced. */
 const mostUploadSegment = 4 * MiB
 
-/**
- * Creates missing directories and files, durably. Resolves with whether the file `format` was damaged and has been
- * rewritten.
- */
+/** Creates missing directories and files, durably. Resolves with whether a damaged `format` was rewritten. */
 async function makeDirectories(layout: Layout, crc32: Platform['crc32']): Promise<boolean> {
   const { directory, lock, uploads, partial, files, mailboxes } = layout
   await makePath(directory)
@@ -118,10 +112,7 @@ async function makeDirectories(layout: Layout, crc32: Platform['crc32']): Promis
   return isDamaged
 }
 
-/**
- * Chooses the directory of partial files. If `files` is a separate mount, the directory is on that mount, since a
- * rename does not cross file systems.
- */
+/** Chooses the directory of partial files: below `files` if that is another mount, which a rename cannot cross. */
 async function choosePartial(layout: Layout): Promise<void> {
   const former = layout.partial
   if (await canMove(former, layout.files)) return

@@ -86,10 +86,7 @@ export function pathReason(error: unknown): string {
   return pathReasons[errnoOf(error) ?? ''] ?? systemErrorOf(error)?.text ?? textOf(error)
 }
 
-/**
- * Converts an error of the system to an OspError by `systemErrors`. `doing` names the operation and the path, "writing
- * /data/x".
- */
+/** Converts an error of the system by `systemErrors`. `doing` names the operation and the path, "writing /data/x". */
 export function fault(error: unknown, doing: string): OspError {
   // If closing the file failed too (`await using`), the first error counts.
   const cause = (error as { suppressed?: unknown } | undefined)?.suppressed ?? error
@@ -105,10 +102,7 @@ export function fault(error: unknown, doing: string): OspError {
   })
 }
 
-/**
- * Returns whether the error, or its cause, says that the disk is full. Errors of classic-level say so only in their
- * cause.
- */
+/** Returns whether the error says that the disk is full. Errors of classic-level say so only in their cause. */
 export function isFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   const { code } = systemErrorOf(error) ?? (error as Partial<OspError>)
@@ -131,11 +125,7 @@ export async function attempt<T>(doing: string, work: () => Promise<T>): Promise
 }
 
 /** Like `attempt`, but resolves with `undefined` if the errno is one of `expected`. */
-export async function unless<T>(
-  expected: readonly string[],
-  doing: string,
-  work: () => Promise<T>,
-): Promise<T | undefined> {
+export async function unless<T>(expected: readonly string[], doing: string, work: () => Promise<T>) {
   return attempt(doing, async () => {
     try {
       return await work()

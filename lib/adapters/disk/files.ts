@@ -38,10 +38,7 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #open = new Set<PartialFile>()
   #checks: readonly (() => void)[] = []
 
-  /**
-   * `ready` resolves when bytes of uploads may be written to the disk. `digests` belong to the platform of the open
-   * storage.
-   */
+  /** `ready` resolves when bytes of uploads may be written. `digests` belong to the platform of the open storage. */
   constructor(
     layout: Layout,
     tree: PublishedTree,

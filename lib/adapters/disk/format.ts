@@ -28,20 +28,18 @@ type Crc32 = Platform['crc32']
  */
 export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean> {
   const { directory, format } = layout
-  const text = await unless(['ENOENT'], `reading ${format}`, () => readFile(format, 'utf8'))
-  if (text === undefined) {
+  const content = await unless(['ENOENT'], `reading ${format}`, () => readFile(format, 'utf8'))
+  if (content === undefined) {
     const entries = await attempt(`reading the directory ${directory}`, () => readdir(directory))
     const strange = entries.find((entry) => !harmless.has(entry))
     if (strange !== undefined) {
-      throw new OspError(
-        'data-format',
-        `${directory} is not a data directory: it has no file "format" but contains "${strange}"; choose an empty directory`,
-      )
+      const text = `${directory} is not a data directory: it has no file "format" but contains "${strange}"; choose an empty directory`
+      throw new OspError('data-format', text)
     }
     await replaceFile(format, textOf(crc32), true)
     return false
   }
-  const found = versionIn(text, crc32)
+  const found = versionIn(content, crc32)
   if (found === version) return false
   if (found === undefined && (await isLaidOut(layout))) {
     await replaceFile(format, textOf(crc32), true)

@@ -137,7 +137,8 @@ export class JournalTail {
   readonly seed: number
   readonly #path: string
   readonly #handle: FileHandle
-  #isSound = true
+  /** Whether more can be appended. A failed flush or write leaves the contents of the page cache uncertain. */
+  isSound = true
 
   constructor(segment: GrowingSegment, seed: number, path: string, handle: FileHandle) {
     this.segment = segment
@@ -146,18 +147,7 @@ export class JournalTail {
     this.#handle = handle
   }
 
-  /**
-   * Whether more can be appended. After a failed flush, also one within a write, the contents of the page cache are
-   * uncertain.
-   */
-  get isSound(): boolean {
-    return this.#isSound
-  }
-
-  /**
-   * Appends bytes durably. After a rejection they are not in the file. If they cannot be removed, the error of `broken`
-   * replaces the fault.
-   */
+  /** Appends bytes durably. Removes them after a failure; if it cannot, rejects with the error of `broken`. */
   async append(bytes: Buffer, broken: (cause: unknown) => OspError): Promise<void> {
     try {
       await this.#store(bytes, this.segment.bytes)
@@ -194,10 +184,10 @@ export class JournalTail {
 
   /** Writes bytes durably. */
   async #store(bytes: Buffer, at: number): Promise<void> {
-    this.#isSound = false
+    this.isSound = false
     for (let done = 0; done < bytes.length; ) done += await this.#write(bytes.subarray(done), at + done)
     if (durableWrites === 0) await this.#handle.datasync()
-    this.#isSound = true
+    this.isSound = true
   }
 
   /** Writes some of these bytes. Resolves with their number. */
@@ -207,7 +197,7 @@ export class JournalTail {
       if (bytesWritten > 0) return bytesWritten
     } catch (error) {
       // A write without space writes nothing. A flush can fail for lack of space too, but then the file is longer.
-      this.#isSound = isFull(error) && (await this.#handle.stat()).size === at
+      this.isSound = isFull(error) && (await this.#handle.stat()).size === at
       throw error
     }
     throw new OspError('internal', `no bytes could be written to ${this.#path}`)

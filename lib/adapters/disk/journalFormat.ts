@@ -1,10 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
 
-/**
- * The header of a segment, which is stored twice: these eight bytes, the seed of its CRCs u32, and a CRC-32 of both
- * u32.
- */
+/** The header of a segment, stored twice: these eight bytes, the seed of its CRCs u32, and a CRC-32 of both u32. */
 const magic = 'ospdlog1'
 const halfBytes = magic.length + 8
 export const journalHeaderBytes = 2 * halfBytes
@@ -79,15 +76,10 @@ export class JournalFormat {
     return bytes[at + frameBytes] === 0
   }
 
-  /** Returns the length of the record at this offset, which may be invalid. Needs `frameBytes` bytes. */
-  lengthAt(bytes: Buffer, at: number): number {
-    return (bytes.readUInt32BE(at + 4) & ~firstFlag) >>> 0
-  }
-
   /** Returns the frame at this offset, if it is readable. */
   frameAt(bytes: Buffer, at: number, seed: number): JournalFrame | undefined {
     if (at + frameBytes >= bytes.length) return undefined
-    const length = this.lengthAt(bytes, at)
+    const length = (bytes.readUInt32BE(at + 4) & ~firstFlag) >>> 0
     const end = at + frameBytes + length
     if (length === 0 || end > bytes.length) return undefined
     if (this.#crc32(bytes.subarray(at + 4, end), seed) !== bytes.readUInt32BE(at)) return undefined
@@ -98,16 +90,10 @@ export class JournalFormat {
   *frames(bytes: Buffer, start: number, seed: number): Generator<JournalFrame> {
     for (let at = start; at < bytes.length; ) {
       const frame = this.frameAt(bytes, at, seed)
-      if (frame) yield frame
-      const end = frame?.end ?? this.#nextRecord(bytes, at + 1, seed)
-      if (!frame) yield { at, end, isReadable: false, isFirst: false }
+      let end = frame?.end ?? at + 1
+      while (!frame && end < bytes.length && !this.frameAt(bytes, end, seed)) end++
+      yield frame ?? { at, end, isReadable: false, isFirst: false }
       at = end
     }
-  }
-
-  #nextRecord(bytes: Buffer, from: number, seed: number): number {
-    let at = from
-    while (at < bytes.length && !this.frameAt(bytes, at, seed)) at++
-    return at
   }
 }

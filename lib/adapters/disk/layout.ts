@@ -20,10 +20,7 @@ export function layoutOf(path: string) {
     uploads: join(directory, 'uploads'),
     /** The ballast: space to free when the disk is full. */
     ballast: join(directory, 'ballast'),
-    /**
-     * Partial files. They are on the file system of `files`, since publishing renames them: below `files`, if that is
-     * the root of another file system.
-     */
+    /** Partial files. Publishing renames them: they are below `files` if that is another mount. */
     partial: join(directory, 'partial'),
     files: join(directory, 'files'),
     /** The journal of messages. */

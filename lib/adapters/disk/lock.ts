@@ -51,10 +51,7 @@ async function lock(directory: string): Promise<AsyncDisposable> {
   }
 }
 
-/**
- * Does `work` while holding the lock of this directory, exclusively among all processes. Rejects with OspError
- * `data-locked` if the lock is held too long.
- */
+/** Does `work` while holding the lock of a directory. Rejects with OspError `data-locked` if it is held too long. */
 export async function exclusively<T>(directory: string, work: () => Promise<T>): Promise<T> {
   for (let left = tries; ; left--) {
     const held = await lock(directory).catch((error) => {
@@ -91,10 +88,7 @@ async function reserve(directory: string): Promise<void> {
   }
 }
 
-/**
- * Returns whether the database is torn. LevelDB reports corruption for invalid bytes, and an error of the system for a
- * missing file.
- */
+/** Returns whether the database is torn. LevelDB reports a missing file as an error of the system. */
 function isTorn(cause: unknown): boolean {
   return errnoOf(cause) === 'LEVEL_CORRUPTION' || (cause instanceof Error && /no such file/iu.test(cause.message))
 }

@@ -86,12 +86,7 @@ export class PublishedTree {
    * false and changes nothing. Can be repeated after a crash at any step. `isIntact` returns whether the file in that
    * place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes.
    */
-  async publish(
-    partial: string,
-    parts: readonly string[],
-    replace: boolean,
-    isIntact: () => Promise<boolean>,
-  ): Promise<boolean> {
+  async publish(partial: string, parts: readonly string[], replace: boolean, isIntact: () => Promise<boolean>) {
     const place = await this.find(parts)
     if (place.conflict !== undefined) throw conflictError(place.conflict)
     const target = this.pathOf(parts)
@@ -243,10 +238,7 @@ async function move(partial: string, target: string, moved: () => void): Promise
   return true
 }
 
-/**
- * Links the file. Unlike a rename, a link never replaces a file that another program has created meanwhile: resolves
- * with false then.
- */
+/** Links the file. Unlike a rename, a link replaces no file of another program: resolves with false then. */
 async function add(partial: string, target: string, moved: () => void): Promise<boolean> {
   try {
     await link(partial, target)

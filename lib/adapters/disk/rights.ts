@@ -26,18 +26,12 @@ const root = 0
 /** Maximum number of symbolic links on one path, as in Linux. */
 const maxLinks = 40
 
-/**
- * Throws OspError `data-format`, which says what to do, if another user could change or replace a directory. It may be
- * missing.
- */
+/** Throws OspError `data-format` if another user could change or replace a directory. It may be missing. */
 export function checkDirectoryRights(directory: string): void {
   walk(directory, checkOwned)
 }
 
-/**
- * Throws OspError `data-format` if another user could replace an entry that is created in a directory, which may be as
- * shared as /tmp.
- */
+/** Throws OspError `data-format` if another user could replace entries of a directory, which may be shared, as /tmp. */
 export function checkParentRights(directory: string): void {
   walk(directory, (at, stats) => checkShared(at, stats, directory))
 }
@@ -146,10 +140,7 @@ function walk(path: string, last: (path: string, stats: Stats) => void, alsoTrus
   }
 }
 
-/**
- * Follows a link: returns the directory in which its target begins, and the names from there on. Links are followed
- * before "..", as the system does.
- */
+/** Follows a link, before "..", as the system does. Returns where its target begins and the names from there on. */
 function followLink(at: string, left: readonly string[], links: number): [directory: string, names: string[]] {
   if (links >= maxLinks) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' })
   const link = readlinkSync(at)
@@ -160,10 +151,7 @@ const fromRoot = (path: string) => (isAbsolute(path) ? path : `${process.cwd()}/
 
 const namesOf = (path: string) => path.split('/').filter((name) => name !== '' && name !== '.')
 
-/**
- * Returns whether other users can write to a directory on the way to `path`. Throws if they can replace entries of
- * other owners.
- */
+/** Returns whether other users can write to a directory on the way to `path`. Throws if they can replace entries. */
 function checkShared(at: string, stats: Stats, path: string): boolean {
   const isShared = othersWrite(stats)
   if (!isShared || (stats.mode & sticky) !== 0) return isShared

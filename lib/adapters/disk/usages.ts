@@ -34,10 +34,7 @@ export class Usages {
     this.#count = count
   }
 
-  /**
-   * Returns the totals of a user. Counts the files if they were not counted yet, or with `recount`; one count of a user
-   * runs at a time.
-   */
+  /** Returns the totals of a user. Counts the files on the first call or with `recount`, once at a time for a user. */
   of(user: string, recount: boolean): Promise<Usage> {
     const counting = this.#counting.get(user)
     const known = this.#known.get(user)

@@ -48,10 +48,7 @@ export class Compaction {
   readonly #journal: Journal
   readonly #contents: Contents
   readonly #wake: () => void
-  /**
-   * Bytes that may be moved before more is appended. Without this limit, copies of copies could keep the journal busy
-   * forever.
-   */
+  /** Bytes that may be moved before more is appended. Unlimited, copies of copies could keep the journal busy. */
   #allowance = Number.POSITIVE_INFINITY
   #chunk: Chunk | undefined
   #work: Promise<void> | undefined

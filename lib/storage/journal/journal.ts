@@ -12,10 +12,7 @@ export interface JournalRecord extends Place {
   readonly record: Buffer
 }
 
-/**
- * Some records of a segment, in their order. `next` is where the following records begin; it is absent after the last
- * one.
- */
+/** Some records of a segment, in their order. The following ones begin at `next`, which is absent after the last. */
 export interface Piece {
   readonly records: readonly JournalRecord[]
   readonly next: number | undefined
@@ -43,10 +40,7 @@ export interface Journal {
    * `frees`, the records may use the ballast of a full disk.
    */
   append(records: readonly Buffer[], frees?: boolean): Promise<readonly Place[]>
-  /**
-   * Returns the records at these places, which must rise. A record is `undefined` if it cannot be read or its segment
-   * was dropped.
-   */
+  /** Returns the records at rising places, `undefined` for one that cannot be read or whose segment was dropped. */
   read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]>
   /** Returns some of the records of a segment, from its start or from the `next` of an earlier piece. */
   load(segment: number, from?: number): Promise<Piece>

@@ -121,7 +121,7 @@ export class JournalWriter {
     if (reserveBytes !== undefined && leftBytes < reserveBytes + shareBytes) {
       // The next group measures again.
       this.#measuredAt = Number.NEGATIVE_INFINITY
-      if (leftBytes < reserveBytes) return new OspError('disk-full', fullText)
+      if (leftBytes < reserveBytes) return new OspError('disk-full', 'the disk of the server is full')
       return new OspError('disk-full', shareText, { publicText: shareText })
     }
     this.#freeBytes = leftBytes
@@ -154,7 +154,6 @@ export class JournalWriter {
   }
 }
 
-const fullText = 'the disk of the server is full'
 const shareText =
   'the waiting messages of one sender must leave space on the disk of the server for other senders; try again later'
 

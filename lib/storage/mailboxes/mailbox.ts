@@ -53,11 +53,8 @@ export type SenderAmounts = Map<string, Amount & { readonly sender: string }>
 
 /** Adds to the amount of a sender. */
 export function addTo(amounts: SenderAmounts, sender: string, messages: number, bytes: number): void {
-  const amount = amounts.get(sender)
-  if (!amount) {
-    amounts.set(sender, { sender, messages, bytes })
-    return
-  }
+  const amount = amounts.get(sender) ?? { sender, messages: 0, bytes: 0 }
+  amounts.set(sender, amount)
   amount.messages += messages
   amount.bytes += bytes
   if (amount.messages === 0) amounts.delete(sender)
@@ -65,19 +62,14 @@ export function addTo(amounts: SenderAmounts, sender: string, messages: number, 
 
 /** The messages of one user, by rising seq. */
 export class Mailbox {
-  /**
-   * The number of messages, and the bytes of their content. Messages that are not durable yet and messages that were
-   * set aside count.
-   */
+  /** The number and content bytes of the messages, including those that are set aside or not durable yet. */
   messages = 0
   bytes = 0
   // Two arrays of the same length. A removed message leaves a gap in the second one.
   #seqs: number[] = []
   #entries: (IndexEntry | undefined)[] = []
   #aside: Set<number> | undefined
-  /**
-   * The only sender, or the amount of each of several senders. Most mailboxes have few senders, and a Map takes memory.
-   */
+  /** The only sender, or the amounts of several. Most mailboxes have few senders, and a Map takes memory. */
   #sender = ''
   #senders: SenderAmounts | undefined
 

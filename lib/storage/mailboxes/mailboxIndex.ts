@@ -6,10 +6,7 @@ import { SentIds } from './sentIds.ts'
 /** The minimum size of a remembered id in the journal, in bytes. */
 const idBytes = 28
 
-/**
- * The contents of the journal that are kept in memory: the messages of each mailbox, the remembered ids and the latest
- * time.
- */
+/** What is kept in memory of the journal: the messages of each mailbox, the remembered ids and the latest time. */
 export class MailboxIndex {
   readonly ids = new SentIds()
   /** The messages of all mailboxes, counted once for each mailbox. */
@@ -42,10 +39,7 @@ export class MailboxIndex {
     return this.#senders.get(sender) ?? none
   }
 
-  /**
-   * Returns the string that the waiting messages use for a sender. A separate string for each message would take
-   * memory.
-   */
+  /** Returns the string that all messages of a sender share. A separate one for each message would take memory. */
   nameOf(sender: string): string {
     return this.#senders.get(sender)?.sender ?? sender
   }

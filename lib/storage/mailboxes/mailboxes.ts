@@ -1,5 +1,4 @@
 import { OspError } from '../../errors.ts'
-import { MiB } from '../../limits.ts'
 import type {
   Damage,
   Expired,
@@ -15,11 +14,8 @@ import { JournalWriter } from '../journal/journalWriter.ts'
 import type { IndexEntry } from './mailbox.ts'
 import { contentsOf } from './mailboxContents.ts'
 import { MailboxIndex } from './mailboxIndex.ts'
-import { MessageAppender, RecentRecords } from './messageAppender.ts'
+import { MessageAppender } from './messageAppender.ts'
 import { storedMessage, writeSeqs, writeTime } from './records.ts'
-
-/** The bytes of the latest messages that are cached. */
-const recentBytes = 4 * MiB
 
 /** The parts of open mailboxes. */
 interface Open {
@@ -40,15 +36,11 @@ export class Mailboxes implements MailboxStore {
   /** Reads the journal. The mailboxes close the journal, even if this rejects. */
   async open(journal: Journal, platform: Platform): Promise<void> {
     const index = new MailboxIndex()
-    const writer = new JournalWriter(
-      journal,
-      () => platform.clock.now(),
-      contentsOf(index),
-      () => {
-        for (const user of appender.arrived()) for (const appended of this.#watchers) appended(user)
-      },
-    )
-    const appender = new MessageAppender(index, writer, new RecentRecords(recentBytes), platform.crc32)
+    const announce = () => {
+      for (const user of appender.arrived()) for (const appended of this.#watchers) appended(user)
+    }
+    const writer = new JournalWriter(journal, () => platform.clock.now(), contentsOf(index), announce)
+    const appender = new MessageAppender(index, writer, platform.crc32)
     await writer.open()
     index.ids.order()
     this.#open = { journal, index, writer, appender }
@@ -185,12 +177,7 @@ function pageOf(index: MailboxIndex, user: string, afterSeq: number, most: numbe
 }
 
 /** Reads the messages that are not cached from the journal. Removes unreadable ones from the index. */
-async function fetched(
-  journal: Journal,
-  index: MailboxIndex,
-  user: string,
-  page: readonly IndexEntry[],
-): Promise<StoredMessage[]> {
+async function fetched(journal: Journal, index: MailboxIndex, user: string, page: readonly IndexEntry[]) {
   const records = new Map(page.map((entry) => [entry, entry.record]))
   let missing = page.filter(({ record }) => !record)
   while (missing.length > 0) {

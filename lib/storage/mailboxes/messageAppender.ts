@@ -1,5 +1,6 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
+import { MiB } from '../../limits.ts'
 import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { fitsShare, shareReserve } from '../../runtime/share.ts'
@@ -14,16 +15,15 @@ const empty = new Mailbox()
 export class MessageAppender {
   readonly #index: MailboxIndex
   readonly #writer: JournalWriter
-  readonly #recent: RecentRecords
+  readonly #recent = new RecentRecords()
   readonly #crc32: Platform['crc32']
   /** The last assigned seq. A failed append does not return its seq. */
   #lastSeq = 0
   #arrived = new Set<string>()
 
-  constructor(index: MailboxIndex, writer: JournalWriter, recent: RecentRecords, crc32: Platform['crc32']) {
+  constructor(index: MailboxIndex, writer: JournalWriter, crc32: Platform['crc32']) {
     this.#index = index
     this.#writer = writer
-    this.#recent = recent
     this.#crc32 = crc32
   }
 
@@ -74,10 +74,7 @@ export class MessageAppender {
     return arrived
   }
 
-  /**
-   * Returns the result of a repeated message, or `undefined` for a new one. Throws OspError `id-reused` for another
-   * message with a known id.
-   */
+  /** Returns the result of a repeated message. Throws OspError `id-reused` for another message with a known id. */
   #known(sender: string, key: string, fingerprint: number): Promise<void> | undefined {
     const ids = this.#index.ids.of(sender)
     const pending = ids?.pending.get(key)
@@ -102,11 +99,8 @@ export class MessageAppender {
     }
     const full = recipients.filter((user) => !this.#hasSpace(user, sender, bytes, bounds, sharePercent))
     if (full.length === 0) return
-    throw fullMailbox(
-      sender,
-      full,
-      full.every((user) => this.#hasSpace(user, sender, bytes, bounds, 100)),
-    )
+    const hasSpace = full.every((user) => this.#hasSpace(user, sender, bytes, bounds, 100))
+    throw fullMailbox(sender, full, hasSpace)
   }
 
   #hasSpace(user: string, sender: string, bytes: number, bounds: MailboxBounds, sharePercent: number): boolean {
@@ -128,24 +122,21 @@ function fullMailbox(sender: string, recipients: readonly string[], hasSpace: bo
   return new OspError('mailbox-full', text, { recipients })
 }
 
+/** The bytes of the latest messages that are cached. */
+const recentBytes = 4 * MiB
 /** The memory of a cached message besides its record, in bytes. */
 const overheadBytes = 64
 
 /** Caches the records of the latest messages, so that listening recipients get them without a read of the disk. */
-export class RecentRecords {
-  readonly #mostBytes: number
+class RecentRecords {
   readonly #entries = new Queue<IndexEntry>()
   #bytes = 0
-
-  constructor(mostBytes: number) {
-    this.#mostBytes = mostBytes
-  }
 
   add(entry: IndexEntry, record: Buffer): void {
     entry.record = record
     this.#entries.push(entry)
     this.#bytes += entry.length + overheadBytes
-    while (this.#bytes > this.#mostBytes) {
+    while (this.#bytes > recentBytes) {
       const oldest = this.#entries.shift()
       if (!oldest) return
       oldest.record = undefined

@@ -4,12 +4,6 @@ import type { NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
 /** The kind of a record, in its first byte. */
 export const recordKinds = { message: 1, removed: 2, aside: 3, ids: 4, time: 5 } as const
 
-/** Messages of a mailbox that were removed or set aside. */
-export interface Seqs {
-  readonly user: string
-  readonly seqs: readonly number[]
-}
-
 /** The id of a message that may have been removed. */
 export interface SentId {
   /** The id as a text with one character for each byte. */
@@ -18,9 +12,7 @@ export interface SentId {
   readonly storedAt: number
 }
 
-/**
- * The latest time and seq. Messages that were stored before `messagesBefore`, and ids before `idsBefore`, are removed.
- */
+/** The latest time and seq. Messages stored before `messagesBefore`, and ids before `idsBefore`, are removed. */
 export interface Time {
   readonly now: number
   readonly lastSeq: number
@@ -31,7 +23,8 @@ export interface Time {
 const idBytes = 16
 const sentIdBytes = idBytes + 4 + 8
 
-export function writeSeqs(kind: 'removed' | 'aside', { user, seqs }: Seqs): Buffer {
+/** Encodes which messages of a mailbox were removed or set aside. */
+export function writeSeqs(kind: 'removed' | 'aside', { user, seqs }: ReturnType<typeof readSeqs>): Buffer {
   const record = Buffer.allocUnsafe(1 + textBytes(user) + 8 * seqs.length)
   record[0] = recordKinds[kind]
   let at = writeText(record, 1, user)
@@ -39,7 +32,7 @@ export function writeSeqs(kind: 'removed' | 'aside', { user, seqs }: Seqs): Buff
   return record
 }
 
-export function readSeqs(record: Buffer): Seqs {
+export function readSeqs(record: Buffer) {
   const seqs: number[] = []
   for (let at = textEnd(record, 1); at < record.length; at += 8) seqs.push(readNumber(record, at))
   return { user: readText(record, 1), seqs }
@@ -84,9 +77,7 @@ export function readTime(record: Buffer): Time {
 }
 
 /** Returns the size of a text in a record: its UTF-8 bytes after their u16 length. */
-function textBytes(text: string): number {
-  return 2 + Buffer.byteLength(text)
-}
+const textBytes = (text: string) => 2 + Buffer.byteLength(text)
 
 /** Writes a text and returns its end. */
 function writeText(to: Buffer, at: number, text: string): number {
@@ -96,14 +87,10 @@ function writeText(to: Buffer, at: number, text: string): number {
 }
 
 /** Reads the text at this offset. Its end is at `textEnd`. */
-function readText(from: Buffer, at: number): string {
-  return from.toString('utf8', at + 2, textEnd(from, at))
-}
+const readText = (from: Buffer, at: number) => from.toString('utf8', at + 2, textEnd(from, at))
 
 /** Returns the end of the text at this offset. */
-function textEnd(from: Buffer, at: number): number {
-  return at + 2 + from.readUInt16BE(at)
-}
+const textEnd = (from: Buffer, at: number) => at + 2 + from.readUInt16BE(at)
 
 /** Reads a number from -2^52 to 2^52, so that sums with it are exact. Throws RangeError for any other number. */
 function readNumber(from: Buffer, at: number): number {

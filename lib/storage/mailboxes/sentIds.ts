@@ -3,15 +3,7 @@ import type { SentId } from './records.ts'
 /** The maximum number of ids in a generation. A Map of this size grows within a few milliseconds. */
 const generationIds = 65_536
 
-/** An append that is not durable yet. */
-export interface PendingId {
-  readonly fingerprint: number
-  readonly done: Promise<void>
-}
-
-/**
- * Ids in the order of their use. `times` has the time of each id; the first `forgotten` of them belong to removed ids.
- */
+/** Ids in the order of their use, and the time of each. The first `forgotten` times belong to removed ids. */
 interface Generation {
   readonly fingerprints: Map<string, number>
   readonly times: number[]
@@ -22,7 +14,8 @@ interface Generation {
 export class SenderIds {
   /** The number of remembered ids of durable messages. */
   count = 0
-  readonly pending = new Map<string, PendingId>()
+  /** The ids of appends that are not durable yet. */
+  readonly pending = new Map<string, { readonly fingerprint: number; readonly done: Promise<void> }>()
   #generations: Generation[] = []
   #inOrder = true
   #latest = 0

@@ -8,34 +8,24 @@ export interface StoredNames {
   /** Whether names that differ only in case lead to the same file. */
   readonly foldsCase: boolean
   stored(user: string, name: string): Promise<boolean>
-  /**
-   * Resolves with the stored name that conflicts with a file of this name. A file of the same name does not conflict.
-   */
+  /** Resolves with the stored name that conflicts with a file of this name. The same name does not conflict. */
   conflict(user: string, name: string): Promise<string | undefined>
   /**
    * Resolves with the size and modification time of a published file as a text, or `undefined` if there is no file. The
    * text survives a copy of the directory with its times, so it contains no inode number.
    */
   version(user: string, name: string): Promise<string | undefined>
-  /**
-   * Resolves with the `version` that the partial file will have once it is published, or `undefined` if it is missing.
-   */
+  /** Resolves with the `version` that the partial file will have once published, or `undefined` if it is missing. */
   partialVersion?(user: string, name: string): Promise<string | undefined>
   /** Resolves with whether a published file has this size and digest. Reads the file unless the size differs. */
   isIntact(file: StoredFile): Promise<boolean>
   /** Removes the partial file, if there is one. */
   dropPartial(user: string, name: string): Promise<void>
-  /**
-   * Makes the partial file of an upload durable and resolves with its length, or with 0 if it is missing or longer than
-   * the upload.
-   */
+  /** Makes a partial file durable. Resolves with its length, or 0 if it is missing or longer than the upload. */
   partialBytes(want: NewTransfer): Promise<number>
 }
 
-/**
- * Returns the error of a verified upload whose bytes are neither in its partial file nor under its name. The upload
- * begins anew.
- */
+/** Returns the error of a verified upload whose bytes are lost, so that the upload begins anew. */
 export function lostFile(text: string): OspError {
   return new OspError('digest-mismatch', text, { progress: 0 })
 }

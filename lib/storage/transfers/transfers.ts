@@ -170,10 +170,8 @@ export class Transfers implements TransferStore {
     const isShare = own < unfinishedPerUser && all < unfinishedUploads
     const whose = own < unfinishedPerUser && !isShare ? `there are ${all}` : `${user} has ${own}`
     const why = isShare ? `the maximum for one user while there are ${all} in all` : 'which is the maximum'
-    throw new OspError(
-      'too-many-uploads',
-      `${whose} unfinished uploads on the server, ${why}; finish or cancel some of them`,
-    )
+    const text = `${whose} unfinished uploads on the server, ${why}; finish or cancel some of them`
+    throw new OspError('too-many-uploads', text)
   }
 
   /** Returns a record of the upload, which continues a partial file without a record unless `isEmpty`. */

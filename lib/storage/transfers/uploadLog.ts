@@ -196,10 +196,7 @@ export class UploadLog implements Contents {
     return this.#append({ kind: 'removed', value }, this.#records.set(value, undefined))
   }
 
-  /**
-   * Replaces a record, and a previous completion marker, with a marker, durably. Removes the markers that expired
-   * before `now`.
-   */
+  /** Replaces a record by a completion marker, durably. Removes the markers that expired before `now`. */
   complete(marker: CompletionMarker, now: number): Promise<void> {
     for (const { value } of this.#markers.entries()) {
       if (value.until >= now) break
@@ -229,43 +226,26 @@ export class UploadLog implements Contents {
     if (!entry) return
     const former = entry.value
     entry.value = { ...former, reported: true }
-    await this.#append(
-      { kind: 'reported', value: subject },
-      {
-        durable() {},
-        undo() {
-          entry.value = former
-        },
-      },
-    )
+    const undo = () => {
+      entry.value = former
+    }
+    await this.#append({ kind: 'reported', value: subject }, { durable() {}, undo })
   }
 
   /** Applies a row of the journal. */
   enter(found: JournalRecord): void {
     const row = readRow(found.record)
-    switch (row?.kind) {
-      case undefined:
-        this.#journal.reportDamage(found)
-        break
-      case 'record':
-        this.#records.set(row.value, row.value).durable(found)
-        break
-      case 'completed':
-      case 'note':
-        this.#markers.set(row.value.file, row.value).durable(found)
-        this.#bound()
-        if (row.kind === 'completed') this.#records.set(row.value.file, undefined)
-        break
-      case 'removed':
-        this.#records.set(row.value, undefined)
-        break
-      case 'forgotten':
-        this.#markers.set(row.value, undefined)
-        break
-      case 'reported': {
-        const entry = this.#markers.get(row.value)
-        if (entry) entry.value = { ...entry.value, reported: true }
-      }
+    if (!row) this.#journal.reportDamage(found)
+    else if (row.kind === 'record') this.#records.set(row.value, row.value).durable(found)
+    else if (row.kind === 'completed' || row.kind === 'note') {
+      this.#markers.set(row.value.file, row.value).durable(found)
+      this.#bound()
+      if (row.kind === 'completed') this.#records.set(row.value.file, undefined)
+    } else if (row.kind === 'removed') this.#records.set(row.value, undefined)
+    else if (row.kind === 'forgotten') this.#markers.set(row.value, undefined)
+    else if (row.kind === 'reported') {
+      const entry = this.#markers.get(row.value)
+      if (entry) entry.value = { ...entry.value, reported: true }
     }
   }
 
@@ -303,10 +283,7 @@ export class UploadLog implements Contents {
     })
   }
 
-  /**
-   * Removes completion markers beyond the limit: the oldest of the user with the most, so that no user displaces those
-   * of others.
-   */
+  /** Removes markers beyond the limit: the oldest of the user with the most, so that no user displaces others. */
   #bound(): void {
     while (this.#markers.size > this.#maxMarkers) {
       const user = this.#markers.owners.largest ?? ''
