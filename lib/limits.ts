@@ -38,7 +38,7 @@ export const limitTable = {
   keepAliveMs: flag(
     'keep-alive',
     15_000,
-    'interval in which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
+    'interval within which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
     [leastKeepAliveMs, mostKeepAliveMs],
   ),
   handshakeMs: flag('handshake-time', 10_000, 'maximum time from the connection to a complete HELLO'),
@@ -105,7 +105,7 @@ export const limitTable = {
     200,
     'maximum number of rejected connections that receive the reason at the same time; others are closed at once',
   ),
-  idleMs: flag('idle-time', 3_600_000, 'time after which a link without uploads, registration and requests is closed'),
+  idleMs: flag('idle-time', 3_600_000, 'time after which a link without uploads, registration or requests is closed'),
   recipients: flag('max-recipients', 16, 'maximum number of recipients of one message', [1, 0xffff]),
   clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
   registrationsPerUser: flag('registrations-per-user', 20, 'maximum number of registered clients of one user'),

@@ -45,7 +45,7 @@ const ofNumber = (takes: string, holds: (value: number) => boolean): Kind => ({
 
 export const kinds = {
   text: { takes: 'a string', holds: isText },
-  path: { takes: 'a path, as a string that is not empty', holds: (value) => isText(value) && value !== '' },
+  path: { takes: 'a path, as a non-empty string', holds: (value) => isText(value) && value !== '' },
   flag: { takes: 'true or false', holds: (value) => typeof value === 'boolean' },
   function: { takes: 'a function', holds: (value) => typeof value === 'function' },
   object: { takes: 'an object', holds: (value) => typeof value === 'object' && value !== null },
@@ -82,7 +82,7 @@ export function checkArgument(where: string, name: string, kind: Kind, value: un
 
 /** Throws OspError `usage` for the first invalid or unknown option of the function `where`. */
 export function checkOptions(where: string, options: Options, values: unknown): void {
-  checkArgument(where, 'the argument', { ...kinds.object, takes: 'an object of options' }, values)
+  checkArgument(where, 'the argument', { ...kinds.object, takes: 'an options object' }, values)
   for (const [name, kind] of Object.entries(options)) {
     checkArgument(where, `the option ${name}`, kind, (values as Record<string, unknown>)[name])
   }
@@ -102,5 +102,5 @@ export function shown(value: unknown): string {
   if (typeof value !== 'object' || value === null) return String(value)
   if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
   const name: unknown = value.constructor?.name
-  return isText(name) && name !== 'Object' && name !== '' ? `an object of ${name}` : 'an object'
+  return isText(name) && name !== 'Object' && name !== '' ? `an object of class ${name}` : 'an object'
 }

@@ -152,7 +152,7 @@ spec('invalid arguments', (it) => {
     await refused('disk', () => disk('x', { segmentBytes: Number.NaN }), /the option segmentBytes must be/u)
     await refused('disk', () => disk('x', null as never))
     await refused('file', () => file('x', { name: 5 as never }), /the option name must be a string, not 5/u)
-    await refused('file', () => file(new URL('file:///x') as never), /give fileURLToPath\(url\)/u)
+    await refused('file', () => file(new URL('file:///x') as never), /pass fileURLToPath\(url\)/u)
     await refused('usersFile', () => usersFile('x', {} as never))
     await refused('certificateNames', () => certificateNames({} as never))
     await refused(

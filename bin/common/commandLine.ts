@@ -16,7 +16,9 @@ export type ParsedCommandLine =
 /** The value of each flag, and the last value of a repeated flag. A switch without a value is `true` or `false`. */
 type Flags = Readonly<Record<string, string | boolean>>
 
-const config = optionalSetting(path, { describe: 'read settings from this JSON file, under the names of the flags' })
+const config = optionalSetting(path, {
+  describe: 'read settings from this JSON file, whose keys are the names of the flags',
+})
 
 /** Returns the settings that a command accepts, including `--config`. */
 export const settingsOf = (command: Command): Settings => ({ ...command.settings, config })
@@ -39,7 +41,9 @@ export function typedArguments(): readonly string[] {
   if (lossy === undefined || process.platform === 'win32' || process.platform === 'darwin') return args
   const bytes = bytesOfArguments(args.length)
   if (bytes?.every((arg, at) => arg.toString() === args[at])) return bytes.map(pathText)
-  throw new UsageError(`cannot read the bytes of the argument ${lossy}: /proc is not available; write it in UTF-8`)
+  throw new UsageError(
+    `cannot read the bytes of the argument ${lossy}: /proc is not available; write the argument in UTF-8`,
+  )
 }
 
 function bytesOfArguments(count: number): readonly Buffer[] | undefined {

@@ -88,8 +88,8 @@ export const statusEvent = event('The state of the daemon.', {
   fingerprint,
   uptimeMs: z.int().min(0).describe('milliseconds since the daemon started to accept connections'),
   links: count.describe('the number of clients that are connected'),
-  online: z.array(user).describe('the users that are online, sorted; up to 10,000'),
-  moreOnline: count.describe('the number of further users that are online'),
+  online: z.array(user).describe('the users who are online, sorted; up to 10,000'),
+  moreOnline: count.describe('the number of further users who are online'),
   uploads: z
     .array(runningUpload)
     .describe(
@@ -210,7 +210,7 @@ export const commandEvents = {
     failed,
   },
   who: {
-    list: event('The users that are online. It is printed once, first.', {
+    list: event('The users who are online. It is printed once, first.', {
       members: z.array(z.strictObject({ user, node })).describe('each with `user` and `node`, sorted by name'),
     }),
     here: event('With `--watch`: a user has come online.', { user, node }),

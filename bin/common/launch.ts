@@ -13,7 +13,7 @@ export async function launch(name: string, load: () => Promise<Program>): Promis
     await main(await load())
   } catch (error) {
     if (!isOutOfDescriptors(error)) throw error
-    fail(name, 'this process has no file descriptor left')
+    fail(name, 'this process has no file descriptors left')
   }
 }
 

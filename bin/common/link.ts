@@ -32,7 +32,7 @@ export type LinkValues = Pick<CommonOptions, 'server' | 'retry-for' | 'quiet'>
 
 /** Returns a line that says what a command waits for, why, for how long, and which flag changes that. */
 export function waitingText(server: string, reason: string, retryForMs: number): string {
-  return `waiting for ${server}: ${reason}; gives up after ${formatTime(retryForMs)} (--retry-for)`
+  return `waiting for ${server}: ${reason}; giving up after ${formatTime(retryForMs)} (--retry-for)`
 }
 
 /** Reports the state of the connection to the user. */
@@ -94,7 +94,7 @@ export class LinkTextReporter {
   /** An invalid first answer comes from a program of another protocol; an invalid later one does not. */
   #reason({ code, message, reason = message }: OspError): string {
     if (code !== 'malformed' || this.#wasOnline) return reason
-    return `the program there does not speak the protocol of ospd; check the port (${reason})`
+    return `the program there does not speak the ospd protocol; check the port (${reason})`
   }
 }
 

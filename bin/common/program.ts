@@ -118,7 +118,7 @@ function parserOf(program: Program, command?: Command): Argv {
   for (const each of commands) parser.command(each.name, each.describe)
   return parser
     .usage(`${name} COMMAND\n\n${describe}`)
-    .command('help', 'Print the help of a COMMAND')
+    .command('help', 'Print the help for a COMMAND')
     .completion('completion', 'Print a completion script for the shell')
     .epilogue(`Run "${name} COMMAND --help" for the flags of a command.`)
 }

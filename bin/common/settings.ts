@@ -79,12 +79,12 @@ const filled = z.string().refine((value) => value !== '')
 const whole = (form: RegExp, most = Number.MAX_SAFE_INTEGER) =>
   read((text) => (form.test(text) && Number(text) <= most ? Number(text) : undefined))
 
-export const text = kind('TEXT', 'a text that is not empty', filled)
+export const text = kind('TEXT', 'text that is not empty', filled)
 export const path = kind('PATH', 'a path', filled)
 export const pem = kind('FILE', 'the path of a PEM file', filled)
 export const fingerprint: ValueKind<string> = {
   schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
-  takes: 'a fingerprint as printed by ospd at its start: SHA256: and 43 characters',
+  takes: 'a fingerprint, as ospd prints it when it starts: SHA256: followed by 43 characters',
   placeholder: 'SHA256:…',
   isSecret: true,
 }

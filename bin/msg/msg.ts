@@ -17,13 +17,13 @@ type MsgValues = Values<typeof settings>
 export const msgCommand = command({
   name: 'msg',
   operands: 'RECIPIENT... TEXT',
-  describe: 'Send a message to one or more users. The server stores it for users that are offline.',
+  describe: 'Send a message to one or more users. The server stores it for users who are offline.',
   settings,
   examples: [
     ['osp msg bob "lunch?"', 'send a message to one user'],
     ['osp msg bob carol "lunch?"', 'send it to both users, or to neither if one cannot receive it'],
     ['git log -1 | osp msg bob -', 'send the content of stdin, up to 64 KiB'],
-    ['osp msg bob -- "-1 is a number"', 'send a text that begins with a dash'],
+    ['osp msg bob -- "-1 is a number"', 'send text that begins with a dash'],
   ],
   run,
 })
@@ -42,7 +42,7 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
   })
 }
 
-const quotes = 'enclose a text of several words in quotes'
+const quotes = 'enclose text of several words in quotes'
 
 async function send(client: Client, { json, quiet }: MsgValues, recipients: readonly string[], content: Uint8Array) {
   for (const { recipient, status } of await client.send(recipients, content)) {

@@ -228,6 +228,6 @@ async function* partsOf(list: AsyncIterable<Uint8Array>, end: number): AsyncGene
 
 function withoutMark(bytes: Buffer): Buffer {
   const isUtf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)
-  if (isUtf16) throw new OspError('usage', 'it is in UTF-16; save it in UTF-8')
+  if (isUtf16) throw new OspError('usage', 'it is in UTF-16; save it as UTF-8')
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes
 }

@@ -100,7 +100,7 @@ const notes: { readonly [K in ErrorCode]?: string } = {
   'too-many-uploads': 'server busy',
   'disk-full': 'server disk full',
   'quota-exceeded': 'quota used up',
-  'file-busy': 'sent by another',
+  'file-busy': 'sent elsewhere',
 }
 
 const everyMs = 100

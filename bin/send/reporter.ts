@@ -133,7 +133,7 @@ export class TextReporter extends LinkTextReporter implements Disposable {
     if (!replaced) return
     // The server repeats its answer from when the file was stored, which the sender may not have received.
     const wasSent = upload.transferred > 0 || size === 0
-    const which = wasSent ? 'replaced' : 'was already stored, nothing was sent; it replaced'
+    const which = wasSent ? 'replaced' : 'was already stored, so nothing was sent; it replaced'
     this.hint(`${path}: ${which} the file ${storedName} on the server`)
   }
 

@@ -29,7 +29,8 @@ export function openControl(
   const since = performance.now()
   return serveControl(data, async (request, reply) => {
     const { success, data: asked } = requests.safeParse(request)
-    if (!success) throw new OspError('malformed', 'the daemon does not know this request; use commands of its version')
+    if (!success)
+      throw new OspError('malformed', 'the daemon does not know this request; use the commands of its version')
     if (asked.ask === 'uploads') return reply(await unfinishedOf(server))
     if (asked.ask === 'status') {
       const uptimeMs = Math.round(performance.now() - since)

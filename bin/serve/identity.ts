@@ -55,7 +55,7 @@ export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: 
   }
   const faults = [
     !isKnown && [
-      'there are no users that could log in',
+      'there are no users who could log in',
       'add users with "ospd user add NAME" and the same --data first',
     ],
     !isTls && ['without TLS tokens could be read in transit', 'specify --tls auto'],

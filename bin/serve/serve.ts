@@ -20,8 +20,8 @@ export const serveCommand = command({
   describe: 'Run the daemon, which receives and stores files and messages, until SIGTERM or Ctrl-C.',
   settings: serveSettings,
   examples: [
-    ['ospd serve', 'listen on port 6682 of this machine, store in ./ospd-data'],
-    ['ospd serve --port 0 --data /srv/ospd --json', 'listen on a free port, which the first line contains'],
+    ['ospd serve', 'listen on port 6682 of this machine, and store data in ./ospd-data'],
+    ['ospd serve --port 0 --data /srv/ospd --json', 'listen on a free port; the first line contains it'],
     ['ospd serve --tls auto', 'use TLS; the first line contains the fingerprint for clients'],
   ],
   run,

@@ -33,7 +33,9 @@ const ownSettings = {
   'on-conflict': setting(choice('replace', 'rename', 'reject'), 'replace', {
     describe: 'action if a file of the same name is already stored',
   }),
-  insecure: switched({ describe: 'accept other machines without tokens, or with tokens but without TLS' }),
+  insecure: switched({
+    describe: 'accept connections from other machines without tokens, or with tokens but without TLS',
+  }),
   quiet: switched({ alias: 'q', describe: 'log only warnings and errors' }),
   json: jsonSetting,
 } as const

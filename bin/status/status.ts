@@ -18,7 +18,7 @@ const settings = {
 /** `ospd status`: prints the state of a running daemon. */
 export const statusCommand = command({
   name: 'status',
-  describe: 'Print the users that are online, the running uploads and the fill levels of the mailboxes.',
+  describe: 'Print the users who are online, the running uploads and how full the mailboxes are.',
   settings,
   examples: [
     ['ospd status', 'print the state of the daemon with ./ospd-data'],
@@ -46,7 +46,10 @@ async function run({ data, json }: Values<typeof settings>): Promise<number> {
 export async function askDaemon<T>(data: string, request: object, answer: z.ZodType<T>): Promise<T> {
   const parsed = answer.safeParse(await askControl(data, request))
   if (parsed.success) return parsed.data
-  throw new OspError('malformed', `the daemon of ${printable(data)} is of another version; use its commands`)
+  throw new OspError(
+    'malformed',
+    `the daemon that uses ${printable(data)} has another version; use the commands of that version`,
+  )
 }
 
 const absences = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED']

@@ -21,7 +21,7 @@ export const addCommand = command({
   name: 'add',
   operands: 'FILE...',
   takesPaths: true,
-  describe: 'Add files to the tasks. A running "osp send" sends them, or the next one.',
+  describe: 'Add files to the tasks. If an "osp send" is running, it sends them; otherwise the next one does.',
   settings,
   examples: [
     ['osp add movie.mp4', 'add a file'],

@@ -14,7 +14,7 @@ const settings = {
 /** `osp tasks`: lists the tasks of a user. */
 export const tasksCommand = command({
   name: 'tasks',
-  describe: 'List the tasks that are being sent or waiting, and those that failed in the last 24 hours.',
+  describe: 'List the tasks that are being sent or are waiting, and those that failed in the last 24 hours.',
   settings,
   examples: [
     ['osp tasks', 'print number, state, progress and name of each task'],
@@ -39,7 +39,7 @@ async function list({ tasks, hint, print }: TaskContext, values: Values<typeof s
 export const pauseCommand = command({
   name: 'pause',
   operands: '[TASK...]',
-  describe: 'Pause tasks, or all tasks without TASK. The server keeps the content that it has received.',
+  describe: 'Pause tasks. Without TASK, pause all tasks. The server keeps the content that it has received.',
   settings: tasksSettings,
   examples: [
     ['osp pause', 'pause all tasks, including those of a running osp send'],
@@ -52,7 +52,7 @@ export const pauseCommand = command({
 export const continueCommand = command({
   name: 'continue',
   operands: '[TASK...]',
-  describe: 'Continue paused tasks, or all of them without TASK. Retry failed tasks that are specified.',
+  describe: 'Continue paused tasks, and retry failed ones. Without TASK, continue all paused tasks.',
   settings: tasksSettings,
   examples: [
     ['osp continue', 'continue all paused tasks'],

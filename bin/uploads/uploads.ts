@@ -30,7 +30,7 @@ export const uploadsCommand = command({
   examples: [
     ['ospd uploads', 'list the uploads in ./ospd-data, the longest idle first'],
     ['ospd uploads remove alice/movie.mp4', 'remove one upload, even while it is running'],
-    ['ospd uploads remove --older-than 1d', 'remove all uploads that were idle for a day'],
+    ['ospd uploads remove --older-than 1d', 'remove all uploads that have been idle for a day'],
   ],
   onlyLists: ([verb = 'list']) => verb === 'list',
   run,

@@ -8,17 +8,17 @@ import { duration, optionalSetting, switched, type Values } from '../common/sett
 import { printable, stylesFor } from '../common/text.ts'
 
 const settings = {
-  watch: switched({ alias: 'w', describe: 'continue to print users that come online or go offline, until Ctrl-C' }),
+  watch: switched({ alias: 'w', describe: 'continue to print users who come online or go offline, until Ctrl-C' }),
   ...commonOptions,
   'retry-for': optionalSetting(duration, { describe: retryText, unset: '10s; with --watch: 5m' }),
 } as const
 
 type WhoValues = Values<typeof settings>
 
-/** `osp who`: prints the users that are online. */
+/** `osp who`: prints the users who are online. */
 export const whoCommand = command({
   name: 'who',
-  describe: 'Print the users that are online: those with a program that is receiving messages.',
+  describe: 'Print the users who are online: those with a program that is receiving messages.',
   settings,
   examples: [
     ['osp who', 'print one name per line'],

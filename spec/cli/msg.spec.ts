@@ -37,7 +37,7 @@ spec('osp msg', (it) => {
     const { code, stdout, stderr } = await chat.osp('alice', ['msg', 'bob', 'lunch', 'today?'])
     assert.deepEqual([code, stdout], [0, 'bob stored\nlunch stored\n'])
     const yet = 'no user lunch has logged in to this server yet; the message waits for that user'
-    assert.equal(stderr, `osp: ${yet}; enclose a text of several words in quotes\n`)
+    assert.equal(stderr, `osp: ${yet}; enclose text of several words in quotes\n`)
     const sent = published((await chat.osp('alice', ['msg', 'lunch', 'hi', '--json'])).stdout, commandEvents.msg).at(-1)
     assert.deepEqual([sent?.recipient, sent?.status], ['lunch', 'unseen'])
   })

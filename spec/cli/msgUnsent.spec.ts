@@ -50,10 +50,10 @@ spec('osp msg that is rejected', (it) => {
     assert.deepEqual(one, {
       code: 1,
       stdout: '',
-      stderr: 'osp: the message was not sent: unknown user: carol; enclose a text of several words in quotes\n',
+      stderr: 'osp: the message was not sent: unknown user: carol; enclose text of several words in quotes\n',
     })
     const two = await chat.osp('alice', ['msg', 'dave', 'bob', 'carol', 'hi'])
-    assert.match(two.stderr, /unknown user: dave, carol; enclose a text of several words in quotes$/mu)
+    assert.match(two.stderr, /unknown user: dave, carol; enclose text of several words in quotes$/mu)
   })
 
   it('because of too many recipients exits with 1', async () => {
@@ -88,7 +88,7 @@ spec('osp msg without an answer', (it) => {
     const lines = stderr.split('\n')
     assert.match(
       lines[0] ?? '',
-      /^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s; gives up after .* \(--retry-for\)$/u,
+      /^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s; giving up after .* \(--retry-for\)$/u,
     )
     assert.match(lines[1] ?? '', /^osp: gave up on 127\.0\.0\.1:\d+: nothing listens there/u)
     assert.deepEqual(lines.slice(2), ['osp: the message was not sent', ''])

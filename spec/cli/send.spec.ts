@@ -109,7 +109,7 @@ spec('osp send', (it) => {
       assert.equal((await send(a)).stderr, '')
       const { code, stderr } = await send(b)
       assert.deepEqual({ code, stderr }, { code: 0, stderr: 'osp: b/x: replaced the file x on the server\n' })
-      const again = 'osp: b/x: was already stored, nothing was sent; it replaced the file x on the server\n'
+      const again = 'osp: b/x: was already stored, so nothing was sent; it replaced the file x on the server\n'
       assert.equal((await send(b)).stderr, again)
       const told = checked(await send(a, '--json'))
       const [stored, summary] = told.filter(({ event }) => event === 'stored' || event === 'summary')

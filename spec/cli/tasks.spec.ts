@@ -97,7 +97,7 @@ spec('an osp send that is running', (it) => {
       await using sender = start('send', 'a', 'b', '--jobs', '1', ...slowly)
       await bench.partly(1)
       const [, b] = await tasks('tasks', '--all')
-      assert.deepEqual([b?.state, b?.why], ['waiting', 'it waits for other uploads'])
+      assert.deepEqual([b?.state, b?.why], ['waiting', 'it is waiting for other uploads'])
       await server.kill()
       await sender.printed(/waiting for/u)
       const [a] = await tasks('tasks', '--all')

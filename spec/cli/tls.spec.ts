@@ -88,7 +88,7 @@ spec('osp --tls', (it) => {
       for (const command of [['who'], ['send', 'secret'], ['msg', 'bob', 'hi']]) {
         const { code, stdout, stderr } = await osp(...command, '--tls')
         assert.deepEqual([code, stdout], [4, ''])
-        assert.ok(stderr.includes(`presents another key than before: ${other}, not ${fingerprint}.`), stderr)
+        assert.ok(stderr.includes(`presents a different key than before: ${other}, not ${fingerprint}.`), stderr)
         assert.match(
           stderr,
           /another program impersonates it.*nothing was sent.*remove line 2 of state\/known_servers and retry/u,

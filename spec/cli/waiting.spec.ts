@@ -24,7 +24,7 @@ spec('osp send without a server', (it) => {
     const port = await freePort()
     await using client = start('osp', ['send', 'a', '--server', `127.0.0.1:${port}`], { cwd: at.path })
     await client.printed(
-      /^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s; gives up after 5:00 \(--retry-for\)$/mu,
+      /^osp: waiting for 127\.0\.0\.1:\d+: nothing listens there.*; next try in \d+ s; giving up after 5:00 \(--retry-for\)$/mu,
     )
     await using _ = await served({ port })
     assert.equal((await client.ended).code, 0)

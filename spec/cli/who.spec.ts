@@ -66,7 +66,7 @@ spec('osp who without an answer', (it) => {
     await once(silent, 'listening')
     const { port } = silent.address() as AddressInfo
     await using who = start('osp', ['who', '--server', `127.0.0.1:${port}`])
-    await who.printed(/^osp: waiting for 127\.0\.0\.1:\d+: no answer yet; gives up after 10 s \(--retry-for\)$/mu)
+    await who.printed(/^osp: waiting for 127\.0\.0\.1:\d+: no answer yet; giving up after 10 s \(--retry-for\)$/mu)
     await who.kill()
     silent.close()
   })

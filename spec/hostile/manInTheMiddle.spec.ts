@@ -153,7 +153,7 @@ spec('a man in the middle of a client of the library', (it) => {
     // The other program has just pinned the man in the middle.
     await mkdir(dirname(at.list), { recursive: true, mode: 0o700 })
     await writeFile(at.list, `localhost:${at.port} ${fingerprintOf(selfSigned().cert)}\n`)
-    assert.match((await login(byTls(at))).text ?? '', /presents another key than before/u)
+    assert.match((await login(byTls(at))).text ?? '', /presents a different key than before/u)
     assert.deepEqual(at.received(), [])
   })
 })

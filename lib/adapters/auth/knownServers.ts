@@ -107,7 +107,7 @@ function lineIn([place = '', shows, ...more]: readonly string[], line: number, p
   if (place === '' || place.startsWith('#')) return []
   if (shows !== undefined && more.length === 0 && /.:\d+$/u.test(place))
     return [{ place: hostKeyOf(place), line, shows }]
-  const text = `line ${line} of ${path} is not of the form "HOST:PORT SHA256:…", and no server is trusted by an invalid list`
+  const text = `line ${line} of ${path} is not of the form "HOST:PORT SHA256:…", and no server is trusted while the list is invalid`
   throw new OspError('unauthorized', `${text}; correct or remove the line, and retry`)
 }
 
@@ -144,7 +144,7 @@ function check(path: string, server: SeenServer, known: KnownServer = {}, { pins
   }
   if (pinsNobody || !pin || pin.fingerprint === fingerprint) return
   refuse(
-    `${name} presents another key than before: ${fingerprint}, not ${pin.fingerprint}.`,
+    `${name} presents a different key than before: ${fingerprint}, not ${pin.fingerprint}.`,
     ...(verified ? ['A trusted authority vouches for the new key.'] : []),
     'Either the server has a new key, or another program impersonates it; nothing was sent. Compare the new fingerprint',
     'with the one that the daemon prints when it starts; only if they are equal, remove',

@@ -126,7 +126,7 @@ class FileOfUsers implements UsersFile {
       const conflict = conflictOf(users, name, force)
       if (conflict !== undefined) throw new OspError('name-conflict', `${name} ${conflict}`)
       if (users.size >= fixed.users)
-        throw new OspError('too-large', `the maximum of ${fixed.users} users is reached; remove users first`)
+        throw new OspError('too-large', `the maximum of ${fixed.users} users has been reached; remove users first`)
       return granted(users, name, token)
     })
     return token

@@ -75,7 +75,7 @@ class InMemory implements MemoryStorage {
   }
 
   async open(platform: Platform): Promise<void> {
-    if (this.#isOpen) throw new OspError('data-locked', 'this storage in memory is open already; close it first')
+    if (this.#isOpen) throw new OspError('data-locked', 'this in-memory storage is already open; close it first')
     this.#isOpen = true
     this.#platform = platform
     const log = await UploadLog.open(this.uploads, platform, fixed.notes)

@@ -19,9 +19,9 @@ export interface FileOptions {
 }
 
 const pathKind: Kind = {
-  takes: 'a path, as a string or bytes that are not empty',
+  takes: 'a path, as a non-empty string or non-empty bytes',
   holds: (value) => (typeof value === 'string' || value instanceof Uint8Array) && value.length > 0,
-  advice: (value) => (value instanceof URL ? 'give fileURLToPath(url)' : undefined),
+  advice: (value) => (value instanceof URL ? 'pass fileURLToPath(url)' : undefined),
 }
 
 /**
@@ -146,7 +146,7 @@ function same(a: BigIntStats, b: BigIntStats): boolean {
 }
 
 const beingWritten = (path: string) =>
-  new OspError('source-changed', `${path} is being modified; retry when no program writes to it`)
+  new OspError('source-changed', `${path} is being modified; retry when no program is writing to it`)
 
 const textOf = (cause: unknown) => (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
 

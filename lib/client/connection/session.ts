@@ -271,7 +271,7 @@ async function tokenOf(token: () => Promise<GivenToken>, signal: AbortSignal): P
   if (typeof given === 'string') return { token: given, boundTo: 'open' }
   const { token: text, boundTo } = (given ?? {}) as Partial<BoundToken>
   if (typeof text === 'string' && typeof boundTo === 'string') return { token: text, boundTo }
-  throw new OspError('unauthorized', `the token for the server must be a string, not of type ${typeof given}`)
+  throw new OspError('unauthorized', `the token for the server must be a string, but is of type ${typeof given}`)
 }
 
 /** Returns `welcome`. Throws OspError `malformed` if a client cannot work with its values. */

@@ -28,7 +28,7 @@ export function iterateMessages(receive: (handler: MessageHandler) => ActiveRece
   const ended = () => changed.resolve()
   done.then(ended, ended)
   onAbort(signal, (reason) => {
-    const left = new Error('the loop over the messages was left')
+    const left = new Error('the loop over the messages was exited')
     waiting?.handled.reject(left)
     waiting = undefined
     // After an error of the receiver the caller still handles the returned message.

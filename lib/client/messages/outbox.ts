@@ -84,7 +84,10 @@ export class Outbox {
     if (signal?.aborted) throw neverSent()
     const { sends, sendBytes } = clientLimits
     if (this.#waiting.size + this.#unanswered.size >= sends || this.#bytes + outgoing.bytes > sendBytes) {
-      throw new OspError('rate-limited', 'too many messages wait to be sent; wait until some of them are acknowledged')
+      throw new OspError(
+        'rate-limited',
+        'too many messages are waiting to be sent; wait until some of them are acknowledged',
+      )
     }
     const unfit = this.#registered && misfit(outgoing, this.#registered.link)
     if (unfit) throw unfit
@@ -198,7 +201,7 @@ export class Outbox {
     // A message that was sent stays unanswered here, so that no later one overtakes it.
     if (this.#unanswered.has(outgoing)) outgoing.abandoned = true
     else this.#settle(outgoing)
-    outgoing.states.reject(wasSent ? outcomeUnknown(new OspError('closed', 'the message was given up')) : neverSent())
+    outgoing.states.reject(wasSent ? outcomeUnknown(new OspError('closed', 'the message was abandoned')) : neverSent())
   }
 
   #expired({ knownUntilMs = Number.POSITIVE_INFINITY }: Outgoing): OspError | undefined {
@@ -247,11 +250,11 @@ function tooMany({ length }: readonly string[], most: number): OspError {
   return new OspError('too-many-recipients', `a message has at most ${most} recipients; this one has ${length}`)
 }
 
-const neverSent = () => new OspError('closed', 'the message was given up before it was sent')
+const neverSent = () => new OspError('closed', 'the message was abandoned before it was sent')
 
 /** Returns `error` with the addition that the message may have been stored. */
 function outcomeUnknown(error: OspError): OspError {
-  const text = `${error.message}; whether the message was stored is unknown (sent again with its id it is stored once)`
+  const text = `${error.message}; it is unknown whether the message was stored (if it is sent again with its id, it is stored only once)`
   return new OspError(error.code, text, { cause: error })
 }
 

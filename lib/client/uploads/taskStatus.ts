@@ -42,7 +42,7 @@ export function liveStatus(
     if (state !== 'waiting' && state !== 'cancelling') return undefined
     if (link) return reasonOf(link.error, link.retryAtMs, now)
     if (upload.error) return reasonOf(upload.error, retryAtMs, now)
-    return active || state === 'cancelling' ? undefined : { code: 'turn', text: 'it waits for other uploads' }
+    return active || state === 'cancelling' ? undefined : { code: 'turn', text: 'it is waiting for other uploads' }
   }
   return { id, ref, name, state, ...progress, why: reason() }
 }

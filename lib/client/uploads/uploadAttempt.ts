@@ -262,7 +262,7 @@ export class UploadAttempt {
       (agreed) => {
         if (agreed === undefined) return this.#wake()
         digest.rewind(0)
-        this.#fail(new OspError('digest-mismatch', 'the server has other bytes of this file'))
+        this.#fail(new OspError('digest-mismatch', 'the server has different bytes for this file'))
       },
       (error: unknown) =>
         this.#fail(error instanceof RangeError ? this.#changed('became shorter') : OspError.from(error)),
@@ -290,7 +290,7 @@ export class UploadAttempt {
 
   /** Returns the error for a source that has changed, as `how` describes. */
   #changed(how: string): OspError {
-    const text = `${this.#options.upload.name} ${how} while it was being sent; send it again when nothing writes to it`
+    const text = `${this.#options.upload.name} ${how} while it was being sent; send it again when nothing is writing to it`
     return new OspError('source-changed', text)
   }
 

@@ -50,7 +50,7 @@ spec('a known server', (it) => {
         trust(other),
         refusal(
           new RegExp(
-            '^the server at example\\.org:6682 presents another key than before: SHA256:other, not SHA256:one\\. Either the server has ' +
+            '^the server at example\\.org:6682 presents a different key than before: SHA256:other, not SHA256:one\\. Either the server has ' +
               `a new key, or another program .*nothing was sent\\..* remove line 3 of ${path} and retry$`,
             'u',
           ),

@@ -182,9 +182,9 @@ spec('a command line that is wrong', (it) => {
     )
     assert.equal(
       refused(osp, ['send', 'x', '--as', '-x']),
-      '--as takes a text that is not empty; if the value begins with a dash, write --as=-x',
+      '--as takes text that is not empty; if the value begins with a dash, write --as=-x',
     )
-    assert.equal(refused(osp, ['send', 'x', '--as']), '--as takes a text that is not empty')
+    assert.equal(refused(osp, ['send', 'x', '--as']), '--as takes text that is not empty')
     assert.equal(
       refused(osp, ['send', 'x', '--limit-rate', '-1']),
       '--limit-rate takes a size above 0 such as 500k, 10M or 2G, not -1',

@@ -66,7 +66,7 @@ spec('a command that connects', (it) => {
     link.waiting(unreachable, 700)
     link.waiting(unreachable, 700)
     assert.deepEqual(said, [
-      'waiting for host:1: nothing listens there; next try in 1 s; gives up after 10 s (--retry-for)',
+      'waiting for host:1: nothing listens there; next try in 1 s; giving up after 10 s (--retry-for)',
     ])
   })
 
@@ -77,8 +77,8 @@ spec('a command that connects', (it) => {
     link.waiting(unreachable, 700)
     link.online()
     assert.deepEqual(said, [
-      'waiting for host:1: no answer yet; gives up after 10 s (--retry-for)',
-      'waiting for host:1: nothing listens there; next try in 1 s; gives up after 10 s (--retry-for)',
+      'waiting for host:1: no answer yet; giving up after 10 s (--retry-for)',
+      'waiting for host:1: nothing listens there; next try in 1 s; giving up after 10 s (--retry-for)',
       'connected to host:1',
     ])
   })
@@ -88,7 +88,7 @@ spec('a command that connects', (it) => {
     link.connecting()
     link.gaveUp(new OspError('malformed', 'a frame announces 1213486160 bytes'))
     assert.deepEqual(said, [
-      'gave up on host:1: the program there does not speak the protocol of ospd; check the port (a frame announces 1213486160 bytes)',
+      'gave up on host:1: the program there does not speak the ospd protocol; check the port (a frame announces 1213486160 bytes)',
     ])
     link.online()
     link.gaveUp(new OspError('malformed', 'a frame arrived damaged'))

@@ -56,7 +56,7 @@ spec('a token in the place of another value', (it) => {
     for (const value of ['s3cr3t-of-alice', 'osp_marked', 'SHA256:short']) {
       const given = { env: {}, prefix: 'X', known: [], flags: { fingerprint: value } }
       const text = refusal(() => resolve(login.settings, given))
-      assert.match(text, /^--fingerprint cannot be that value: it takes a fingerprint as printed by ospd/u)
+      assert.match(text, /^--fingerprint cannot be that value: it takes a fingerprint, as ospd prints it/u)
       assert.ok(!text.includes(value))
     }
   })

@@ -44,7 +44,7 @@ spec('a list of names', (it) => {
 
   it('in another format is rejected with the reason', async () => {
     await fails(read('a\0b\0'), 'usage', /contains NUL; add --from0/u)
-    await fails(read(Buffer.from('\uFEFFa\nb\n', 'utf16le')), 'usage', /UTF-16; save it in UTF-8/u)
+    await fails(read(Buffer.from('\uFEFFa\nb\n', 'utf16le')), 'usage', /UTF-16; save it as UTF-8/u)
     await fails(
       read(Buffer.alloc(1_000_000, 'x'), { bytes: 10_000 }),
       'usage',

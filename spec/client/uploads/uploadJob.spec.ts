@@ -129,7 +129,7 @@ spec('an upload begins at zero again', (it) => {
     const upload = await client.uploads.add(source)
     await assert.rejects(
       upload.done,
-      /^OspError: a was written to while it was being sent; send it again when nothing writes to it/,
+      /^OspError: a was written to while it was being sent; send it again when nothing is writing to it/,
     )
     assert.equal(source.opened, 4)
     assert.equal(source.notClosed, 0)
