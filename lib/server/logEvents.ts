@@ -71,11 +71,7 @@ export const logEvents = {
     'user node from name progress size',
     'A client cancelled an unfinished upload; `progress` and `size` are present if it was open.',
   ),
-  'upload-taken-over': userLine(
-    'info',
-    'user node from name former',
-    'A link continues an upload of another link of the same user; `former` is the node of that other link.',
-  ),
+  'upload-taken-over': userLine('info', 'user node from name former', 'A link took over an upload of node `former`.'),
   'upload-stalled': userLine(
     'info',
     'user name progress size',

@@ -18,11 +18,7 @@ const refusalSpanMs = 60_000
 const eventPercent = 50
 
 /** The fields of the client whose link was refused. */
-export interface Refused {
-  readonly from: string
-  readonly user?: string
-  readonly node?: number
-}
+export type Refused = Pick<Connection, 'from'> & Partial<Pick<Connection, 'user' | 'node'>>
 
 /** A user or an address whose lines are counted together. */
 interface Counted {
@@ -101,7 +97,6 @@ export class BoundedLog {
   }
 }
 
-/** Written and omitted lines. */
 interface Lines {
   logged: number
   left: number

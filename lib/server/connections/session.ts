@@ -37,10 +37,7 @@ export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' |
   readonly rateLimiters: UserRateLimiters
   readonly incompleteFrames: IncompleteFrames
   readonly presence: Pick<PresenceList, 'sentVersion' | 'size'>
-  /**
-   * Ends the earlier link of the same user and session, if it is still open, and resolves when its apps have been
-   * informed. Rejects with OspError `link-replaced` if a later link is open.
-   */
+  /** Ends an earlier link of the session that is open. Rejects with OspError `link-replaced` if a later one is open. */
   replaces(session: Session): Promise<void>
   closed(session: Session): void
 }
@@ -285,10 +282,7 @@ export class Session implements Connection {
     }
   }
 
-  /**
-   * Returns the refusal of a request for its client. A fault of the server is logged, unless its public text says that it is
-   * logged already, and the client receives only a general text, since the details may name paths.
-   */
+  /** Returns the refusal for the client. A fault of the server is logged; the client gets no details, such as paths. */
   #refusalOf(error: unknown, { message: { event } }: Request): OspError {
     const { log, limits } = this.#host
     const reason = OspError.from(error)

@@ -107,7 +107,6 @@ class UserRateLimiter {
     this.#log(now, `up to ${registrationsPerSecond} registration requests of this user are read per second`)
   }
 
-  /** Removes a link that has ended. */
   removeLink(link: ReadGate): void {
     this.links--
     this.#throttled.delete(link)
@@ -212,10 +211,7 @@ export class UserRateLimiters {
   }
 }
 
-/**
- * Pauses the reading of a link while its requests in progress take too many bytes, its user is throttled, or its incomplete
- * frame waits for memory.
- */
+/** Pauses the reading of a link while its requests hold too many bytes, its user is throttled, or its frame waits. */
 export class ReadGate {
   readonly #driver: Pick<LinkDriver, 'pause' | 'resume'>
   readonly #maxBytes: () => number

@@ -31,7 +31,6 @@ export class FairScheduler {
     this.#waitMs = maxRetryMs + clientLimits.reconnectMostMs
   }
 
-  /** Number of waiting uploads. */
   get waiting(): number {
     return this.#waiting.size
   }

@@ -65,10 +65,7 @@ export class Quota {
     )
   }
 
-  /**
-   * Reserves space in the quota of the user and on the disk for an upload that has its instance. Rejects with OspError
-   * `quota-exceeded`, `disk-full` or `too-large` if it does not fit.
-   */
+  /** Reserves quota and disk space for an upload. Rejects with `quota-exceeded`, `disk-full` or `too-large`. */
   async admit(upload: ServerUpload, want: NewTransfer): Promise<void> {
     const { storage } = this.#context
     const refusal =

@@ -130,7 +130,6 @@ export class ServerUpload {
     return this.chunkBytes
   }
 
-  /** Replaces parts of the reservation. */
   reserve(parts: Partial<Reservation>): void {
     this.reserved = { ...this.reserved, ...parts }
   }

@@ -86,10 +86,7 @@ export class Transfer {
     return this.#checkpointer.failure !== undefined
   }
 
-  /**
-   * Continues under a new claim, or under the former one if `claim` rejects. No checkpoint runs meanwhile, since it would fail
-   * under the former claim.
-   */
+  /** Continues under a new claim, or the former one if `claim` rejects. No checkpoint runs meanwhile: it would fail. */
   async reclaim(claim: () => Promise<Claimed>): Promise<void> {
     using _ = await this.#checkpointer.hold()
     // First, so that a fault loses no written bytes.

@@ -95,10 +95,7 @@ export class UploadBounds {
     throw this.#full('too-many-uploads', `${user} already sends ${count} files, the maximum for one user`)
   }
 
-  /**
-   * Counts an instance that the caller takes over from another link of its user, until the result is disposed. Throws OspError
-   * `too-many-uploads`.
-   */
+  /** Counts an instance that the caller takes over, until disposal. Throws OspError `too-many-uploads`. */
   reserve(caller: Connection): Disposable {
     this.#checkLink(caller)
     const node = `${caller.node}`

@@ -45,7 +45,6 @@ export class UploadTable {
     return this.#byInstance.values()
   }
 
-  /** Returns the uploads that are open, or that a request is running or waiting for. */
   known(): readonly ServerUpload[] {
     return [...this.#known.values()]
   }
@@ -117,10 +116,7 @@ export class UploadTable {
     return instance
   }
 
-  /**
-   * Moves the upload's instance to another link of the user. The former holder's next request fails with `superseded`. If the
-   * instance is quarantined for that link, it is released instead.
-   */
+  /** Moves the upload's instance to another link of its user, or releases it if it is quarantined for that link. */
   move(upload: ServerUpload, to: Connection): void {
     const { instance } = upload
     if (!instance) return

@@ -66,7 +66,6 @@ export class DeliveryBudget {
     this.#scheduler.schedule(next)
   }
 
-  /** Forgets a delivery that has ended. */
   forget(delivery: Delivery): void {
     this.#waiting.delete(delivery)
     this.#waitingToRead.delete(delivery)
@@ -81,7 +80,6 @@ export class DeliveryBudget {
 /** Runs the steps of scheduled deliveries in turn: after a step, a delivery goes to the tail (the seed's 一对多消息发送). */
 export class RoundRobin {
   readonly #queue = new Queue<Delivery>()
-  /** The deliveries in `#queue`. */
   readonly #queued = new Set<Delivery>()
   #running = false
 

@@ -16,10 +16,7 @@ export interface Sent {
   removed: boolean
 }
 
-/**
- * The messages sent on one link, in mailbox order. A message that was removed from the mailbox keeps its place until all before
- * it are removed.
- */
+/** The messages sent on one link, in mailbox order. Removed ones keep their place until all before are removed. */
 export class InFlightWindow {
   readonly #maxMessages: number
   readonly #maxBytes: number

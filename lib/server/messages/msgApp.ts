@@ -30,10 +30,7 @@ interface Registration {
   readonly posts: Mutex
 }
 
-/**
- * App 2: relays messages and keeps the presence list. Its daemon registers clients. Each ordinary instance receives the messages
- * of one client.
- */
+/** App 2: relays messages and keeps the presence list. Each ordinary instance receives the messages of one client. */
 export class MsgApp implements ServerApp {
   readonly presence: PresenceList
   readonly #limits: Limits
@@ -42,7 +39,6 @@ export class MsgApp implements ServerApp {
   readonly #pool: Pool<State, Parameters<typeof messageInstance.next>[1]>
   readonly #deliveries: DeliveryService
   readonly #registrations = new Map<number, Registration>()
-  /** Number of registrations by user. */
   readonly #registrationCounts = new Multiset()
   /** The listening registrations by user. */
   readonly #listening = new Map<string, Registration>()
@@ -61,7 +57,6 @@ export class MsgApp implements ServerApp {
     })
   }
 
-  /** Starts with the mailboxes of an open storage. */
   open(): Promise<void> {
     return this.#deliveries.open()
   }
@@ -190,11 +185,7 @@ export class MsgApp implements ServerApp {
     if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
-  async #post(
-    caller: Connection,
-    instance: number,
-    message: WireMessage<'PostMsgReq'>,
-  ): Promise<WireMessage | undefined> {
+  async #post(caller: Connection, instance: number, message: WireMessage<'PostMsgReq'>): Promise<WireMessage> {
     const registration = this.#registrations.get(caller.node)
     if (registration?.instance.number !== instance) {
       throw new OspError(this.#pool.holderOf(instance) ? 'wrong-node' : 'not-registered')
@@ -220,10 +211,8 @@ export class MsgApp implements ServerApp {
       if (this.#listening.has(recipient)) return deliveryStatus.online
       return unseen.has(recipient) ? deliveryStatus.unseen : deliveryStatus.stored
     }
-    return {
-      event: 'PostMsgAck',
-      recipients: recipients.map((recipient) => ({ recipient, status: statusOf(recipient) })),
-    }
+    const statuses = recipients.map((recipient) => ({ recipient, status: statusOf(recipient) }))
+    return { event: 'PostMsgAck', recipients: statuses }
   }
 
   /** Resolves with the recipients that are known users and have never logged in. */

@@ -23,7 +23,8 @@ export class PresenceList {
   version = 0
   #unsent: Change[] = []
   #sentAt = Number.NEGATIVE_INFINITY
-  #whole: { readonly version: number; readonly payload: Encoded['payload'] } | undefined
+  /** The payload of the whole list, if it was encoded since the last change. */
+  #whole: Parts | undefined
 
   constructor(gatherMs: number, clock: Clock, broadcast: (notice: Encoded<'RegistListNtf'>) => void) {
     this.#gatherMs = gatherMs
@@ -65,10 +66,8 @@ export class PresenceList {
 
   /** Returns the whole list, encoded once for each version. */
   whole<K extends 'RegistListNtf' | 'ListAck'>(event: K): Encoded<K> {
-    if (this.#whole?.version !== this.version) {
-      this.#whole = { version: this.version, payload: this.#entries.payload(this.version) }
-    }
-    return { event, payload: this.#whole.payload }
+    this.#whole ??= this.#entries.payload(this.version)
+    return { event, payload: this.#whole }
   }
 
   stop(): void {
@@ -77,6 +76,7 @@ export class PresenceList {
 
   #changed(change: Change): void {
     this.version++
+    this.#whole = undefined
     this.#unsent.push(change)
     // The limit of changes in a frame is the limit of clients.
     if (this.#unsent.length === fixed.clientsMost) this.#send()
@@ -97,10 +97,7 @@ export class PresenceList {
 
 const listHead = struct({ listVersion: u32, kind: u8, members: list(rosterEntry) })
 
-/**
- * The encoded entries of the list, one after another. Each client that registers receives all of them: a server with many
- * clients would spend most of its time on encoding them again for each.
- */
+/** The encoded entries of the list, one after another: to encode them for each client would take most of the time. */
 class EncodedEntries {
   /** Length of each entry in bytes, by node, in the order of the entries. */
   readonly #lengths = new Map<number, number>()
