@@ -96,10 +96,7 @@ export function fault(error: unknown, doing: string): OspError {
   const errno = errnoOf(cause)
   const named = systemErrorOf(cause) ? ` (${errno})` : ''
   const publicText = publicTexts[code]
-  return new OspError(code, `${doing} failed: ${text}${named}`, {
-    cause,
-    ...(publicText !== undefined && { publicText }),
-  })
+  return new OspError(code, `${doing} failed: ${text}${named}`, publicText ? { cause, publicText } : { cause })
 }
 
 /** Returns whether the error says that the disk is full. Errors of classic-level say so only in their cause. */

@@ -231,7 +231,6 @@ export class DiskFiles implements FileStore, StoredNames {
     await unless(['ENOENT'], `removing ${path}`, () => unlink(path))
   }
 
-  /** Closes every partial file that is still open. */
   async close(): Promise<void> {
     await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
   }

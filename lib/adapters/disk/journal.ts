@@ -25,12 +25,13 @@ export class DiskJournal implements Journal {
   #tail: JournalTail | undefined
   #broken: OspError | undefined
 
-  private constructor(
+  /** Call `open` instead. */
+  constructor(
     directory: string,
     segmentBytes: number,
     platform: Platform,
-    priority: WritePriority,
-    ballast: Ballast | undefined,
+    priority = new WritePriority(platform.clock),
+    ballast?: Ballast,
   ) {
     this.#directory = directory
     this.segmentBytes = segmentBytes
@@ -47,14 +48,8 @@ export class DiskJournal implements Journal {
    * Opens a journal. Creates the directory if it is missing, and cuts off an unfinished write that a crash has left at
    * the end. The cut, and an append that frees space, use the ballast if the disk is full.
    */
-  static async open(
-    directory: string,
-    segmentBytes: number,
-    platform: Platform,
-    priority = new WritePriority(platform.clock),
-    ballast?: Ballast,
-  ): Promise<DiskJournal> {
-    const journal = new DiskJournal(directory, segmentBytes, platform, priority, ballast)
+  static async open(...settings: ConstructorParameters<typeof DiskJournal>): Promise<DiskJournal> {
+    const journal = new DiskJournal(...settings)
     try {
       await journal.#recover()
     } catch (error) {
@@ -134,12 +129,8 @@ export class DiskJournal implements Journal {
   }
 
   #break(cause: unknown): OspError {
-    this.#broken = new OspError(
-      'internal',
-      `${this.#directory} accepts no more records, since a write failed and its bytes could not be removed; ` +
-        'check the disk and restart the server',
-      { cause },
-    )
+    const why = 'since a write failed and its bytes could not be removed; check the disk and restart the server'
+    this.#broken = new OspError('internal', `${this.#directory} accepts no more records, ${why}`, { cause })
     return this.#broken
   }
 

@@ -20,10 +20,7 @@ export interface JournalFrame {
   readonly isFirst: boolean
 }
 
-/**
- * The format of a segment. Its CRCs begin with a secret seed, so that the search for the next readable record after
- * damage does not mistake the content of a message for a record.
- */
+/** The format of a segment. Its CRCs have a secret seed, so that after damage no message passes for a record. */
 export class JournalFormat {
   readonly #crc32: Platform['crc32']
 

@@ -86,7 +86,6 @@ export class JournalReader {
     return piece ?? { records: [], next: undefined }
   }
 
-  /** Returns the records at these places, which must rise. */
   async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
     const found: (Buffer | undefined)[] = []
     for (let at = 0; at < places.length; ) {

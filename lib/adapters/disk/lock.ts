@@ -136,7 +136,6 @@ async function lockedBy(directory: string, path: string, cause: unknown): Promis
   const text = await readFile(path, 'utf8').catch(() => '')
   const known = owner.safeParse(jsonOf(text)).data
   const holder = known ? `process ${known.pid}, since ${known.startedAt}` : 'another process'
-  return new OspError('data-locked', `${directory} is in use by ${holder}; stop it or choose another directory`, {
-    cause,
-  })
+  const reason = `${directory} is in use by ${holder}; stop it or choose another directory`
+  return new OspError('data-locked', reason, { cause })
 }

@@ -19,10 +19,7 @@ export interface PartialFileHost {
   closed(file: PartialFile): void
 }
 
-/**
- * A file in `partial`. Without a handle it was published already, perhaps before a crash. Publishing it again confirms
- * that, so that later steps can be repeated.
- */
+/** A file in `partial`. Without a handle it was published already, and publishing it again confirms that. */
 export class DiskPartialFile implements PartialFile {
   readonly #path: string
   readonly #host: PartialFileHost

@@ -207,10 +207,7 @@ async function* entriesOf(path: string): AsyncGenerator<readonly Dirent[]> {
   if (entries.length > 0) yield entries
 }
 
-/**
- * Returns whether a directory has no entries but empty directories, which a crash or an abandoned upload can leave.
- * Reads up to `maxEmptyDirectories` directories: one with more counts as one with files.
- */
+/** Returns whether a directory has only empty directories, which a crash or an abandoned upload can leave. */
 async function isEmptyDirectory(path: string): Promise<boolean> {
   const folders = [path]
   for (const folder of folders) {

@@ -15,10 +15,7 @@ interface Count {
   readonly done: Promise<Usage>
 }
 
-/**
- * The totals of the published files of users. They are counted on the first request and then follow each change by this
- * process. They are kept in memory only and counted again after a restart.
- */
+/** The totals of published files, counted on the first request after a start. They then follow each change. */
 export class Usages {
   readonly #count: (user: string, runStep: RunStep) => Promise<Usage>
   /** Serializes the steps of all counts, so that a long count delays neither the others nor other operations. */
@@ -43,7 +40,6 @@ export class Usages {
     return Promise.resolve(known)
   }
 
-  /** Adds a change of the files of a user. */
   change(user: string, by: Usage): void {
     const known = this.#known.get(user)
     if (known) this.#known.set(user, sum(known, by))

@@ -30,7 +30,6 @@ export class IndexEntry implements Place {
     return this.segment >= 0
   }
 
-  /** Returns whether the message is stored at this place. */
   isAt(place: Place): boolean {
     return this.segment === place.segment && this.offset === place.offset
   }
@@ -73,7 +72,6 @@ export class Mailbox {
   #sender = ''
   #senders: SenderAmounts | undefined
 
-  /** Returns the message with this seq. */
   get(seq: number): IndexEntry | undefined {
     const at = this.#indexOf(seq)
     return this.#seqs[at] === seq ? this.#entries[at] : undefined
@@ -106,13 +104,11 @@ export class Mailbox {
     return entry
   }
 
-  /** Returns the amount that one sender has in this mailbox. */
   amountOf(sender: string): Readonly<Amount> {
     if (this.#senders) return this.#senders.get(sender) ?? none
     return sender === this.#sender ? this : none
   }
 
-  /** Returns whether a message of this mailbox was set aside. */
   isAside(seq: number): boolean {
     return this.#aside?.has(seq) ?? false
   }

@@ -45,10 +45,7 @@ export function contentsOf(index: MailboxIndex): Contents {
   }
 }
 
-/**
- * Applies a record to the index. A moved message is present twice if a crash prevented the drop of its old segment: the
- * later record counts. Records about missing messages have no effect.
- */
+/** Applies a record. If a moved message is present twice, the later record counts. Unknown messages are ignored. */
 function enter(found: JournalRecord, index: MailboxIndex): void {
   const { record } = found
   if (record[0] === recordKinds.message) enterMessage(found, index)

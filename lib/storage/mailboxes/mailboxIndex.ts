@@ -48,7 +48,6 @@ export class MailboxIndex {
     return this.#mailboxes.get(user)?.get(seq)
   }
 
-  /** Adds a message to a mailbox. */
   add(user: string, entry: IndexEntry): void {
     const mailbox = this.#mailboxes.get(user) ?? new Mailbox()
     this.#mailboxes.set(user, mailbox)

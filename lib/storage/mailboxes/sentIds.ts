@@ -93,7 +93,6 @@ export class SentIds {
     return this.durable + this.#pending
   }
 
-  /** Returns the ids of a sender, if there are any. */
   of(sender: string): SenderIds | undefined {
     return this.#senders.get(sender)
   }

@@ -23,10 +23,7 @@ interface Fence {
   readonly running: Set<Promise<unknown>>
 }
 
-/**
- * The state that the records and the bytes of uploads share: the log while the storage is open, and the valid token of
- * each record. Writes with any other token are refused.
- */
+/** The state that records and bytes of uploads share: the open log, and the only token that may write each record. */
 export class RecordStore {
   /** Damage found while the storage was opened, in addition to the damage in the log. */
   readonly damages: Damage[] = []
@@ -45,7 +42,6 @@ export class RecordStore {
     void this.log
   }
 
-  /** Loads the tokens of all records. */
   async open(log: UploadLog): Promise<void> {
     for (const { user, name, token } of log.records()) await this.raise(user, name, token)
     this.#log = log

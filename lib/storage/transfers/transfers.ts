@@ -153,9 +153,8 @@ export class Transfers implements TransferStore {
     if (isNew && (await this.#names.stored(user, name))) {
       throw new OspError('file-exists', `${name} is already on the server; send it under another name`)
     }
-    const { foldsCase } = this.#names
     const stored = await this.#names.conflict(user, name)
-    const conflict = stored ?? conflictingRecord(this.#records.log, user, name, foldsCase)
+    const conflict = stored ?? conflictingRecord(this.#records.log, user, name, this.#names.foldsCase)
     if (conflict === undefined) return
     throw new OspError('name-conflict', `${name} collides with ${conflict} on the server; choose another name`)
   }

@@ -150,7 +150,6 @@ export class UploadLog implements Contents {
     return this.#records.bytes + this.#markers.bytes
   }
 
-  /** Returns the number of records. */
   get count(): number {
     return this.#records.size
   }
@@ -159,7 +158,6 @@ export class UploadLog implements Contents {
     return this.#records.get({ user, name })?.value
   }
 
-  /** Returns the names of the records of a user. */
   names(user: string): Iterable<string> {
     return this.#records.ofUser(user)?.names ?? []
   }
@@ -185,12 +183,10 @@ export class UploadLog implements Contents {
     return this.#markers.values().filter(({ reported }) => !reported)
   }
 
-  /** Replaces a record, durably. */
   put(record: TransferRecord): Promise<void> {
     return this.#append({ kind: 'record', value: record }, this.#records.set(record, record))
   }
 
-  /** Removes a record, durably. */
   remove(user: string, name: string): Promise<void> {
     const value = { user, name }
     return this.#append({ kind: 'removed', value }, this.#records.set(value, undefined))
@@ -213,7 +209,6 @@ export class UploadLog implements Contents {
     return this.#append({ kind: 'note', value: marker }, this.#markers.set(marker.file, marker))
   }
 
-  /** Removes a completion marker, durably. */
   forget(user: string, name: string): Promise<void> {
     const value = { user, name }
     return this.#append({ kind: 'forgotten', value }, this.#markers.set(value, undefined))
@@ -232,7 +227,6 @@ export class UploadLog implements Contents {
     await this.#append({ kind: 'reported', value: subject }, { durable() {}, undo })
   }
 
-  /** Applies a row of the journal. */
   enter(found: JournalRecord): void {
     const row = readRow(found.record)
     if (!row) this.#journal.reportDamage(found)
