@@ -4,15 +4,9 @@
  */
 export type Retry = 'never' | 'later' | 'automatic'
 
-interface ErrorRow {
-  /** The number on the wire (docs/protocol.md, "Codes"); `undefined` if the code is never sent. */
-  readonly number: number | undefined
-  readonly retry: Retry
-  /** A self-contained sentence for people. */
-  readonly text: string
-}
-
+/** An error with its number on the wire (docs/protocol.md, "Codes") and a self-contained sentence for people. */
 const onWire = (number: number, retry: Retry, text: string) => ({ number, retry, text }) as const
+/** An error that is never sent. */
 const local = (retry: Retry, text: string) => ({ number: undefined, retry, text }) as const
 
 /** All errors that a peer or the library can report: codes, numbers and sentences are defined here only. */
@@ -62,7 +56,7 @@ export const errors = {
     'never',
     'the data directory was written by another version of ospd, or other users can change it',
   ),
-} as const satisfies Record<string, ErrorRow>
+} as const
 
 /** The stable code of an error. */
 export type ErrorCode = keyof typeof errors

@@ -80,9 +80,6 @@ export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'
 export type { Frame } from './wire/frame.ts'
 
-/** The name of this package in HELLO_REQ. */
-const software = 'ospd-js'
-
 /**
  * Opens the storage, recovers after a crash, and listens. Resolves when clients can connect. Rejects with OspError `usage`,
  * `data-locked`, `data-format` or `unreachable` (the address cannot be used); nothing is left open then.
@@ -112,5 +109,5 @@ export function createClient(options: ConnectOptions): Client {
 }
 
 function bound(options: ConnectOptions): BoundClientOptions {
-  return { ...options, platform: options.platform ?? nodePlatform(), software }
+  return { ...options, platform: options.platform ?? nodePlatform(), software: 'ospd-js' }
 }

@@ -67,11 +67,8 @@ export async function openTasks(uploads: Uploads, directory: string): Promise<Se
   if (opened.joined) return opened
   try {
     const tasks = await uploads.tasks()
-    const wanted = tasks.filter(({ state }) => state !== 'done' && state !== 'cancelled')
-    await sweepSpool(
-      directory,
-      wanted.flatMap(({ ref }) => ref ?? []),
-    )
+    const wanted = tasks.flatMap(({ state, ref }) => (state === 'done' || state === 'cancelled' ? [] : (ref ?? [])))
+    await sweepSpool(directory, wanted)
     return opened
   } catch (error) {
     await opened.close()

@@ -94,11 +94,6 @@ export interface LinkGauges {
   readonly rememberedReplies: number
 }
 
-/** The last sequence number of a link. */
-const lastSeq = 0xffff_ffff
-
-const chunkEvent = events.PostFileReq.number
-
 /** The requests that do not use the timer of other requests (docs/protocol.md, "Messages"). */
 const timings: { readonly [K in RequestName]?: Timing } = { PostFileReq: 'chunk', DeliverMsgReq: 'own' }
 
@@ -185,9 +180,8 @@ export class Link<C> {
 
   /** Returns the next frame for the socket, if any. Call `onFlushed` when its bytes have left. */
   next(now: number): QueuedFrame | undefined {
-    const next = this.#queues.next(({ event, seq }) =>
-      repliesByNumber.has(event) ? this.#requests.decide(seq) : 'now',
-    )
+    const decide = ({ event, seq }: Frame) => (repliesByNumber.has(event) ? this.#requests.decide(seq) : 'now')
+    const next = this.#queues.next(decide)
     if (!next) return undefined
     this.keepAlive.spoke(now)
     if (repliesByNumber.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
@@ -222,7 +216,7 @@ export class Link<C> {
     const due = this.#requests.due(now, this.keepAlive.heardAt(now))
     if (due.dead) return new OspError('timed-out', 'the peer did not answer repeated requests')
     for (const { frame, onFlushed } of due.copies) {
-      this.#queues.add(frame.event === chunkEvent ? 'chunks' : 'replies', frame, onFlushed)
+      this.#queues.add(frame.event === events.PostFileReq.number ? 'chunks' : 'replies', frame, onFlushed)
     }
     if (this.keepAlive.silent(now)) this.#speak(now)
     return undefined
@@ -230,7 +224,7 @@ export class Link<C> {
 
   /** Whether every sequence number is used. */
   get usedUp(): boolean {
-    return this.#seq === lastSeq
+    return this.#seq === 0xffff_ffff
   }
 
   /** Pings the peer, or repeats a request if a ping would have to wait for replies. */
@@ -262,14 +256,10 @@ export class Link<C> {
       this.reply(request, { event: 'PingAck', listVersion: this.#options.listVersion?.() })
       return undefined
     }
-    if (idempotent(event)) return { kind: 'request', request }
-    const admitted = this.#replies.admit(frame.seq)
-    if (admitted === 'drop') return undefined
-    if (admitted !== 'carry out') {
-      this.#queues.add('replies', admitted)
-      return undefined
-    }
-    return { kind: 'request', request }
+    const admitted = idempotent(event) ? 'carry out' : this.#replies.admit(frame.seq)
+    if (admitted === 'carry out') return { kind: 'request', request }
+    if (admitted !== 'drop') this.#queues.add('replies', admitted)
+    return undefined
   }
 
   #settle(frame: Frame, message: WireMessage, now: number): Received<C> {

@@ -51,7 +51,8 @@ export class Requests<C> {
   #ordinal = 0
   /** Every lower ordinal is answered. */
   #oldest = 1
-  #deadline = Number.POSITIVE_INFINITY
+  /** The earliest time at which `due` may return something. */
+  deadline = Number.POSITIVE_INFINITY
 
   constructor(options: RequestsOptions) {
     this.#options = options
@@ -97,7 +98,7 @@ export class Requests<C> {
     if (!pending) return
     pending.sentAt = now
     pending.repeatAt = now + this.#timeoutMs(pending)
-    this.#deadline = Math.min(this.#deadline, pending.repeatAt)
+    this.deadline = Math.min(this.deadline, pending.repeatAt)
   }
 
   /** Removes the request that a reply answers. Returns it, or `undefined` if no sent request has this seq. */
@@ -117,11 +118,6 @@ export class Requests<C> {
     return pending.context
   }
 
-  /** The earliest time at which `due` may return something. */
-  get deadline(): number {
-    return this.#deadline
-  }
-
   /**
    * Returns the frames to repeat. `dead` is true if a request was tried `fixed.tries` times without a byte from the peer, of
    * which the latest arrived at `heardAt`.
@@ -129,11 +125,11 @@ export class Requests<C> {
   due(now: number, heardAt: number): { copies: readonly QueuedFrame[]; dead: boolean } {
     const copies: QueuedFrame[] = []
     let dead = false
-    if (now < this.#deadline) return { copies, dead }
-    this.#deadline = Number.POSITIVE_INFINITY
+    if (now < this.deadline) return { copies, dead }
+    this.deadline = Number.POSITIVE_INFINITY
     for (const pending of this.#pending.values()) {
       if (pending.repeatAt > now) {
-        this.#deadline = Math.min(this.#deadline, pending.repeatAt)
+        this.deadline = Math.min(this.deadline, pending.repeatAt)
         continue
       }
       if (pending.sentAt !== undefined && heardAt <= pending.sentAt) pending.tries++
@@ -154,7 +150,7 @@ export class Requests<C> {
     const { frame, timing, ordinal } = pending
     this.#pending.delete(frame.seq)
     if (timing !== 'chunk') this.#ordered.delete(ordinal)
-    if (this.#pending.size === 0) this.#deadline = Number.POSITIVE_INFINITY
+    if (this.#pending.size === 0) this.deadline = Number.POSITIVE_INFINITY
     pending.settled = true
     this.#free(pending)
   }

@@ -26,12 +26,8 @@ export class SendQueues {
     chunks: new Queue(),
   }
   #handed = 0
-  #smallBytes = 0
-
   /** Bytes of the waiting replies and requests. */
-  get smallBytes(): number {
-    return this.#smallBytes
-  }
+  smallBytes = 0
 
   /** The number of waiting replies. */
   get replies(): number {
@@ -40,7 +36,7 @@ export class SendQueues {
 
   add(priority: SendPriority, frame: Frame, onFlushed?: () => void): void {
     this.#queues[priority].push({ frame, onFlushed })
-    if (priority !== 'chunks') this.#smallBytes += sizeOf(frame)
+    if (priority !== 'chunks') this.smallBytes += sizeOf(frame)
   }
 
   /**
@@ -58,7 +54,7 @@ export class SendQueues {
       const decision = decide(first.frame)
       if (decision === 'later' || (isChunk && this.#handed >= fixed.chunksHanded)) return undefined
       queue.shift()
-      if (!isChunk) this.#smallBytes -= sizeOf(first.frame)
+      if (!isChunk) this.smallBytes -= sizeOf(first.frame)
       if (decision === 'now') return isChunk ? this.#handChunk(first) : first
       first.onFlushed?.()
     }

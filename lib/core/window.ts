@@ -14,12 +14,15 @@ export interface Span {
 export class Window {
   readonly #size: number
   readonly #windowBytes: number
-  #next: number
-  #acknowledged: number
+  /** The number of leading bytes that were taken. */
+  taken: number
+  /** The number of leading bytes that the server has acknowledged. */
+  acknowledged: number
+  /** Increases when the window goes back, which makes the spans that were taken before obsolete. */
+  round = 0
   /** Replies to this seq and lower ones are ignored. */
   #handledSeq = 0
   #lastSeq = 0
-  #round = 0
   /** The highest progress so far. */
   #highest: number
   /** How often the progress has fallen since the highest one. */
@@ -32,34 +35,19 @@ export class Window {
     this.#size = size
     this.#check(progress)
     this.#windowBytes = windowBytes
-    this.#next = progress
-    this.#acknowledged = progress
+    this.taken = progress
+    this.acknowledged = progress
     this.#highest = progress
-  }
-
-  /** The number of leading bytes that the server has acknowledged. */
-  get acknowledged(): number {
-    return this.#acknowledged
-  }
-
-  /** The number of leading bytes that were taken. */
-  get taken(): number {
-    return this.#next
-  }
-
-  /** Increases when the window goes back, which makes the spans that were taken before obsolete. */
-  get round(): number {
-    return this.#round
   }
 
   /** Returns the next span, of at most `mostBytes`, or `undefined` if the window is full or at the end of the file. */
   take(mostBytes: number): Span | undefined {
-    const offset = this.#next
-    const room = this.#windowBytes - (offset - this.#acknowledged)
+    const offset = this.taken
+    const room = this.#windowBytes - (offset - this.acknowledged)
     // Waits until a whole span fits: a short frame is not worth its cost.
     const length = Math.min(mostBytes, this.#windowBytes, this.#size - offset)
     if (length === 0 || length > room) return undefined
-    this.#next += length
+    this.taken += length
     return { offset, length }
   }
 
@@ -81,7 +69,7 @@ export class Window {
       return
     }
     this.#acknowledge(progress)
-    this.#next = Math.max(this.#next, progress)
+    this.taken = Math.max(this.taken, progress)
   }
 
   /**
@@ -91,11 +79,11 @@ export class Window {
   goBack(progress: number): void {
     this.#check(progress)
     this.#handledSeq = this.#lastSeq
-    if (progress < this.#acknowledged) this.#falls++
-    if (progress === this.#acknowledged) this.#stalls++
+    if (progress < this.acknowledged) this.#falls++
+    if (progress === this.acknowledged) this.#stalls++
     this.#acknowledge(progress)
-    this.#next = progress
-    this.#round++
+    this.taken = progress
+    this.round++
     if (Math.max(this.#falls, this.#stalls) <= clientLimits.setbacks) return
     const text = `the server stays at ${progress} of ${this.#size} bytes, however often the next bytes are sent`
     throw new OspError('wrong-offset', text)
@@ -107,11 +95,11 @@ export class Window {
   }
 
   #acknowledge(progress: number): void {
-    if (progress > this.#acknowledged) this.#stalls = 0
+    if (progress > this.acknowledged) this.#stalls = 0
     if (progress > this.#highest) {
       this.#highest = progress
       this.#falls = 0
     }
-    this.#acknowledged = progress
+    this.acknowledged = progress
   }
 }

@@ -38,23 +38,19 @@ export class GroupCommit<T> {
         isRejected: false,
       }
       this.#waiting.push(entry)
-      this.#start()
+      this.#running ??= this.#run()
     })
   }
 
   /** Starts a commit, even of an empty group. */
   wake(): void {
     this.#isWoken = true
-    this.#start()
+    this.#running ??= this.#run()
   }
 
   /** Resolves when no commit is under way. */
   async idle(): Promise<void> {
     await this.#running
-  }
-
-  #start(): void {
-    this.#running ??= this.#run()
   }
 
   async #run(): Promise<void> {

@@ -31,7 +31,8 @@ const readBytes = 256 * KiB
 export class IncrementalDigest {
   readonly #options: IncrementalDigestOptions
   #digest: Digest
-  #position = 0
+  /** The number of leading bytes in the digest. */
+  position = 0
   #end = 0
   #checkpoints: DigestCheckpoint[]
   /** The last checkpoint that was equal, with the state of the digest at its offset. */
@@ -47,11 +48,6 @@ export class IncrementalDigest {
     this.#checkpoints = [...(options.checkpoints ?? [])]
   }
 
-  /** The number of leading bytes in the digest. */
-  get position(): number {
-    return this.#position
-  }
-
   /** Returns the digest of the first `position` bytes. */
   now(): Uint8Array {
     return this.#digest.copy().digest()
@@ -59,7 +55,7 @@ export class IncrementalDigest {
 
   /** Adds a digest to compare with. Returns false if it is too late, because the position is after that offset. */
   expect(checkpoint: DigestCheckpoint): boolean {
-    if (checkpoint.offset < this.#position || checkpoint.offset === 0) return false
+    if (checkpoint.offset < this.position || checkpoint.offset === 0) return false
     this.#checkpoints.push(checkpoint)
     this.#checkpoints.sort((a, b) => a.offset - b.offset)
     this.#compare()
@@ -70,8 +66,7 @@ export class IncrementalDigest {
   follow(offset: number, parts: Parts): void {
     let at = offset
     for (const part of parts) {
-      if (!this.#catchingUp && at <= this.#position)
-        this.#add(part.subarray(Math.min(part.length, this.#position - at)))
+      if (!this.#catchingUp && at <= this.position) this.#add(part.subarray(Math.min(part.length, this.position - at)))
       at += part.length
     }
     this.#end = Math.max(this.#end, at)
@@ -83,7 +78,7 @@ export class IncrementalDigest {
    */
   async catchUp(end: number): Promise<number | undefined> {
     this.#end = Math.max(this.#end, end)
-    while (this.#position < this.#end && !this.#isDifferent) {
+    while (this.position < this.#end && !this.#isDifferent) {
       this.#catchingUp ??= this.#readOn(++this.#readings)
       await this.#catchingUp
     }
@@ -94,9 +89,9 @@ export class IncrementalDigest {
   rewind(offset: number): void {
     const { digests, algorithm } = this.#options
     if (this.#verified?.offset !== offset) this.#verified = undefined
-    this.#position = this.#verified?.offset ?? 0
+    this.position = this.#verified?.offset ?? 0
     this.#digest = this.#verified?.digest.copy() ?? digests.create(algorithm)
-    this.#end = this.#position
+    this.#end = this.position
     this.#checkpoints = []
     this.#isDifferent = false
     this.#catchingUp = undefined
@@ -108,11 +103,11 @@ export class IncrementalDigest {
     const isCurrent = () => this.#readings === reading
     const buffer = new Uint8Array(readBytes)
     try {
-      while (isCurrent() && this.#position < this.#end && !this.#isDifferent) {
-        const length = Math.min(readBytes, this.#end - this.#position)
-        const read = await this.#options.read(buffer.subarray(0, length), this.#position)
+      while (isCurrent() && this.position < this.#end && !this.#isDifferent) {
+        const length = Math.min(readBytes, this.#end - this.position)
+        const read = await this.#options.read(buffer.subarray(0, length), this.position)
         if (!isCurrent()) return
-        if (read === 0) throw new RangeError(`the file ends at ${this.#position} instead of ${this.#end}`)
+        if (read === 0) throw new RangeError(`the file ends at ${this.position} instead of ${this.#end}`)
         this.#add(buffer.subarray(0, read))
       }
     } finally {
@@ -125,16 +120,16 @@ export class IncrementalDigest {
     let left = bytes
     while (left.length > 0 && !this.#isDifferent) {
       const next = this.#checkpoints[0]
-      const piece = next ? left.subarray(0, next.offset - this.#position) : left
+      const piece = next ? left.subarray(0, next.offset - this.position) : left
       this.#digest.update(piece)
-      this.#position += piece.length
+      this.position += piece.length
       left = left.subarray(piece.length)
       this.#compare()
     }
   }
 
   #compare(): void {
-    while (this.#checkpoints[0]?.offset === this.#position && !this.#isDifferent) {
+    while (this.#checkpoints[0]?.offset === this.position && !this.#isDifferent) {
       const { offset, digest } = this.#checkpoints.shift() as DigestCheckpoint
       if (same(digest, this.now())) this.#verified = { offset, digest: this.#digest.copy() }
       else this.#isDifferent = true

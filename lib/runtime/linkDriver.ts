@@ -52,7 +52,8 @@ export class LinkDriver {
   readonly #waiting = new Set<Waiting>()
   #writable = true
   readonly #alarm: Alarm
-  #ended: OspError | undefined
+  /** The error that ended the link, if it has ended. */
+  ended: OspError | undefined
   #pumping = false
 
   /** The number of requests that the peer has answered. */
@@ -76,11 +77,6 @@ export class LinkDriver {
     this.#arm()
   }
 
-  /** The error that ended the link, if it has ended. */
-  get ended(): OspError | undefined {
-    return this.#ended
-  }
-
   set keepAliveMs(intervalMs: number) {
     this.#link.keepAlive.intervalMs = intervalMs
     this.#arm()
@@ -96,8 +92,8 @@ export class LinkDriver {
     if (this.#link.usedUp) void this.close(new OspError('link-lost', 'the link has used up its sequence numbers'))
     const waiting = deferred<WireMessage>()
     const asked = { seq: 0, reply: waiting.promise as Promise<WireMessage<AckOf<K>>> }
-    if (this.#ended) {
-      waiting.reject(this.#ended)
+    if (this.ended) {
+      waiting.reject(this.ended)
       return asked
     }
     asked.seq = this.#link.request(message, instance, waiting, priority, onFlushed)
@@ -111,7 +107,7 @@ export class LinkDriver {
    * or still waits for the socket.
    */
   repeat(seq: number, message: WireMessage<RequestName>, instance = 0, onFlushed?: () => void): boolean {
-    if (this.#ended) return false
+    if (this.ended) return false
     const repeated = this.#link.repeat(seq, message, instance, onFlushed)
     this.#pump()
     return repeated
@@ -126,7 +122,7 @@ export class LinkDriver {
   }
 
   reply(to: Request, message: WireMessage | Encoded): void {
-    if (this.#ended) return
+    if (this.ended) return
     this.#link.reply(to, message)
     this.#pump()
   }
@@ -139,25 +135,25 @@ export class LinkDriver {
   }
 
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
-    if (this.#ended) return
+    if (this.ended) return
     this.#link.notify(message)
     this.#pump()
   }
 
   /** The gauges of the link, or `undefined` after its end. */
   get gauges(): LinkGauges | undefined {
-    return this.#ended ? undefined : this.#link.gauges
+    return this.ended ? undefined : this.#link.gauges
   }
 
   /** Stops reading until `resume`. */
   pause(): void {
-    if (this.#ended) return
+    if (this.ended) return
     this.#link.keepAlive.paused(this.#now())
     this.socket.pause()
   }
 
   resume(): void {
-    if (this.#ended) return
+    if (this.ended) return
     this.#link.keepAlive.resumed(this.#now())
     this.socket.resume()
     this.#arm()
@@ -165,7 +161,7 @@ export class LinkDriver {
 
   /** Sends GOODBYE with `error` and ends the link. Resolves when the socket is closed. Idempotent. */
   close(error: OspError): Promise<void> {
-    const last = this.#ended ? undefined : this.#link.last(goodbyeOf(error))
+    const last = this.ended ? undefined : this.#link.last(goodbyeOf(error))
     this.#end(error)
     return this.socket.close(last)
   }
@@ -217,7 +213,7 @@ export class LinkDriver {
 
   /** Hands frames to the socket while it takes them. */
   #pump(): void {
-    if (this.#pumping || this.#ended) return
+    if (this.#pumping || this.ended) return
     this.#pumping = true
     try {
       this.#hand()
@@ -232,7 +228,7 @@ export class LinkDriver {
   }
 
   #hand(): void {
-    while (this.#writable && !this.#ended) {
+    while (this.#writable && !this.ended) {
       const next = this.#link.next(this.#now())
       if (!next) return
       const { onFlushed } = next
@@ -247,7 +243,7 @@ export class LinkDriver {
   }
 
   #arm(): void {
-    if (!this.#ended) this.#alarm.by(this.#link.deadline)
+    if (!this.ended) this.#alarm.by(this.#link.deadline)
   }
 
   #advance(): void {
@@ -258,7 +254,7 @@ export class LinkDriver {
 
   /** Runs code that throws on a fault of the peer, which ends the link. */
   #guarded(run: () => void): void {
-    if (this.#ended) return
+    if (this.ended) return
     try {
       run()
     } catch (error) {
@@ -267,8 +263,8 @@ export class LinkDriver {
   }
 
   #end(error: OspError): void {
-    if (this.#ended) return
-    this.#ended = error
+    if (this.ended) return
+    this.ended = error
     this.#alarm.stop()
     for (const waiting of this.#waiting) waiting.reject(error)
     this.#waiting.clear()

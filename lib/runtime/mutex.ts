@@ -1,19 +1,15 @@
 /** Runs jobs one after another, in the order of the calls. A job that fails does not stop the next one. */
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve()
-  #waiting = 0
-
   /** The number of jobs that have not ended. */
-  get waiting(): number {
-    return this.#waiting
-  }
+  waiting = 0
 
   /** Runs `job` after all earlier jobs have ended, and settles as `job` does. */
   run<T>(job: () => Promise<T> | T): Promise<T> {
-    this.#waiting++
+    this.waiting++
     const result = this.#last.then(job)
     const ended = () => {
-      this.#waiting--
+      this.waiting--
     }
     this.#last = result.then(ended, ended)
     return result

@@ -111,7 +111,8 @@ export class FrameReader {
   readonly #view = new DataView(this.#header.buffer)
   #headerFilled = 0
   #payload: Uint8Array[] = []
-  #held = 0
+  /** Bytes of memory that the payload of the incomplete frame uses. */
+  held = 0
   #missing = 0
   /** The open block for small pieces, or `none`. Its filled part is the last part of the payload. */
   #block = none
@@ -146,15 +147,10 @@ export class FrameReader {
     return this.#headerFilled === headerBytes ? this.#view.getUint32(0) : 0
   }
 
-  /** Bytes of memory that the payload of the incomplete frame uses. */
-  get held(): number {
-    return this.#held
-  }
-
   /** Releases the incomplete frame. The reader cannot be used afterwards. */
   clear(): void {
     this.#payload = []
-    this.#held = 0
+    this.held = 0
     this.#closeBlock()
     if (this.#whole) this.#buffers?.settled(this.#whole)
     this.#whole = undefined
@@ -184,14 +180,12 @@ export class FrameReader {
     if (this.#headerFilled === headerBytes) {
       this.#missing = this.#view.getUint32(0)
       if (this.#missing > this.maxPayload) {
-        throw new OspError(
-          'malformed',
-          `a frame announces ${this.#missing} bytes, over the limit of ${this.maxPayload}`,
-        )
+        const text = `a frame announces ${this.#missing} bytes, over the limit of ${this.maxPayload}`
+        throw new OspError('malformed', text)
       }
       if (this.#missing >= wholePayload && this.#view.getUint16(6) === events.PostFileReq.number) {
         this.#whole = this.#buffers?.take(this.#missing)
-        if (this.#whole) this.#held = this.#whole.byteLength
+        if (this.#whole) this.held = this.#whole.byteLength
       }
     }
     return length
@@ -215,7 +209,7 @@ export class FrameReader {
   #pass(piece: Uint8Array): void {
     this.#payload.push(piece)
     // The whole buffer that arrived with the piece stays in memory.
-    this.#held += Math.min(piece.buffer.byteLength, piece.length + blockBytes)
+    this.held += Math.min(piece.buffer.byteLength, piece.length + blockBytes)
     this.#closeBlock()
   }
 
@@ -230,7 +224,7 @@ export class FrameReader {
       const arrived = announced - this.#missing
       const most = announced < shortPayload ? shortPayload : Math.max(smallPiece, piece.length, arrived)
       this.#block = new Uint8Array(Math.min(blockBytes, this.#missing, most))
-      this.#held += this.#block.length
+      this.held += this.#block.length
       this.#filled = 0
       this.#payload.push(this.#block)
     }

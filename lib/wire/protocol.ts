@@ -1,18 +1,5 @@
-import {
-  boundedU64,
-  bytes,
-  type Fields,
-  list,
-  optionalField,
-  raw,
-  rest,
-  str,
-  struct,
-  u8,
-  u16,
-  u32,
-  u64,
-} from './fields.ts'
+import type { Fields } from './fields.ts'
+import { boundedU64, bytes, list, optionalField, raw, rest, str, struct, u8, u16, u32, u64 } from './fields.ts'
 
 /** The protocol version that this package speaks. */
 export const version = 1

@@ -126,7 +126,7 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'the reply to a request is forgotten, and the request is executed again',
     file: 'lib/core/link.ts',
     within: '#carryOut',
-    pattern: 'const admitted = this.#replies.admit(frame.seq)',
+    pattern: "const admitted = idempotent(event) ? 'carry out' : this.#replies.admit(frame.seq)",
     replacement: "const admitted = 'carry out' as ReturnType<Replies['admit']>",
     shownBy: 'messages',
   },

@@ -7,7 +7,8 @@ import { isLoopback, placeOf, unreachable } from './addresses.ts'
 export class ByteListener implements Listener {
   readonly #server: Server
   readonly #whenClosed: () => void
-  #address: Address = { host: '', port: 0, local: false }
+  /** The bound address. Known after `open` has resolved. */
+  address: Address = { host: '', port: 0, local: false }
   #waiting: Socket[] = []
   #accept: ((socket: Socket) => void) | undefined
   #closed = false
@@ -16,11 +17,6 @@ export class ByteListener implements Listener {
   constructor(server: Server, whenClosed: () => void = () => {}) {
     this.#server = server
     this.#whenClosed = whenClosed
-  }
-
-  /** The bound address. Known after `open` has resolved. */
-  get address(): Address {
-    return this.#address
   }
 
   /** Resolves when peers can connect; rejects with an OspError `unreachable` that names the place. */
@@ -34,7 +30,7 @@ export class ByteListener implements Listener {
     // Accepting a peer can fail, for example without a free file descriptor. The peer notices it and retries.
     this.#server.on('error', () => {})
     const bound = this.#server.address()
-    this.#address =
+    this.address =
       typeof bound === 'object' && bound
         ? { host: bound.address, port: bound.port, local: isLoopback(bound.address) }
         : { host: bound ?? place, port: 0, local: true }

@@ -1,11 +1,6 @@
 import { Socket as ByteStream, type OnReadOpts, type SocketConstructorOpts } from 'node:net'
 import type { ByteSocket } from './byteSocket.ts'
 
-/** The part of node:net that is not public: the handle of an accepted socket can move to a socket with other options. */
-interface WithHandle {
-  _handle: object | null
-}
-
 interface DirectOptions extends SocketConstructorOpts {
   readonly handle: object
   readonly pauseOnCreate: boolean
@@ -21,7 +16,8 @@ export function directStream(
   accepted: ByteStream,
   first: Uint8Array,
 ): { readonly stream: ByteStream; use(socket: ByteSocket): void } | undefined {
-  const source = accepted as unknown as WithHandle
+  // Not public in node:net: the handle of an accepted socket can move to a socket with other options.
+  const source = accepted as unknown as { _handle: object | null }
   const handle = source._handle
   if (!handle) return undefined
   source._handle = null
