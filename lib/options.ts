@@ -19,7 +19,6 @@ export const optional = (kind: Kind): Kind => ({ ...kind, optional: true })
 
 const isText = (value: unknown): value is string => typeof value === 'string'
 
-/** Returns whether a value is an object with these methods. */
 const hasMethods = (value: unknown, methods: readonly string[]) =>
   methods.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
 

@@ -106,7 +106,7 @@ export class Link<C> {
   readonly #replies = new Replies()
   readonly #options: LinkOptions
   readonly #requests: Requests<C | 'ping'>
-  readonly #queues = new SendQueues()
+  readonly queues = new SendQueues()
   #seq = 0
   /** Whether the first frame of the peer has arrived. */
   #begun = false
@@ -117,18 +117,8 @@ export class Link<C> {
     this.keepAlive = new KeepAlive(options.keepAliveMs, now)
   }
 
-  /** Bytes of replies and requests that wait for the socket. */
-  get unsentBytes(): number {
-    return this.#queues.smallBytes
-  }
-
-  /** Replies and notifications that wait for the socket. */
-  get unsentReplies(): number {
-    return this.#queues.replies
-  }
-
   get gauges(): LinkGauges {
-    const { unsentBytes, unsentReplies } = this
+    const { smallBytes: unsentBytes, replies: unsentReplies } = this.queues
     const { unanswered: runningRequests, remembered: rememberedReplies } = this.#replies
     return { unsentBytes, unsentReplies, runningRequests, rememberedReplies }
   }
@@ -144,7 +134,7 @@ export class Link<C> {
     if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
     const frame = this.#frame(message, ++this.#seq, instance)
     const copy = this.#requests.add(frame, context, timings[message.event], onFlushed)
-    this.#queues.add(priority, copy.frame, copy.onFlushed)
+    this.queues.add(priority, copy.frame, copy.onFlushed)
     return frame.seq
   }
 
@@ -158,7 +148,7 @@ export class Link<C> {
   repeat(seq: number, message: WireMessage<RequestName>, instance: number, onFlushed?: () => void): boolean {
     if (!this.#requests.underWay(seq)) return false
     const frame = this.#frame(message, seq, instance)
-    this.#queues.add('requests', { ...frame, flags: frame.flags | repetition }, onFlushed)
+    this.queues.add('requests', { ...frame, flags: frame.flags | repetition }, onFlushed)
     return true
   }
 
@@ -166,11 +156,11 @@ export class Link<C> {
   reply(to: Request, message: WireMessage | Encoded): void {
     const frame = this.#frame(message, to.seq, to.instance)
     if (!idempotent(to.message.event)) this.#replies.remember(to.seq, frame)
-    this.#queues.add('replies', frame)
+    this.queues.add('replies', frame)
   }
 
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
-    this.#queues.add('replies', this.#frame(message, 0, 0))
+    this.queues.add('replies', this.#frame(message, 0, 0))
   }
 
   /** Returns a frame for `Socket.close`, which goes ahead of everything that waits. */
@@ -181,7 +171,7 @@ export class Link<C> {
   /** Returns the next frame for the socket, if any. Call `onFlushed` when its bytes have left. */
   next(now: number): QueuedFrame | undefined {
     const decide = ({ event, seq }: Frame) => (repliesByNumber.has(event) ? this.#requests.decide(seq) : 'now')
-    const next = this.#queues.next(decide)
+    const next = this.queues.next(decide)
     if (!next) return undefined
     this.keepAlive.spoke(now)
     if (repliesByNumber.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
@@ -216,7 +206,7 @@ export class Link<C> {
     const due = this.#requests.due(now, this.keepAlive.heardAt(now))
     if (due.dead) return new OspError('timed-out', 'the peer did not answer repeated requests')
     for (const { frame, onFlushed } of due.copies) {
-      this.#queues.add(frame.event === events.PostFileReq.number ? 'chunks' : 'replies', frame, onFlushed)
+      this.queues.add(frame.event === events.PostFileReq.number ? 'chunks' : 'replies', frame, onFlushed)
     }
     if (this.keepAlive.silent(now)) this.#speak(now)
     return undefined
@@ -232,7 +222,7 @@ export class Link<C> {
     this.keepAlive.spoke(now)
     if (this.#options.first && !this.#begun) return // The ping could overtake the frame that must be first.
     const repetition = this.#requests.instead()
-    if (repetition) this.#queues.add('replies', repetition.frame, repetition.onFlushed)
+    if (repetition) this.queues.add('replies', repetition.frame, repetition.onFlushed)
     else this.request({ event: 'PingReq' }, 0, 'ping')
   }
 
@@ -258,7 +248,7 @@ export class Link<C> {
     }
     const admitted = idempotent(event) ? 'carry out' : this.#replies.admit(frame.seq)
     if (admitted === 'carry out') return { kind: 'request', request }
-    if (admitted !== 'drop') this.#queues.add('replies', admitted)
+    if (admitted !== 'drop') this.queues.add('replies', admitted)
     return undefined
   }
 
@@ -284,7 +274,6 @@ export class Link<C> {
 /** Returns whether a request may be carried out twice: a chunk has an offset, and the others change nothing. */
 const idempotent = (event: RequestName) => event === 'PostFileReq' || event === 'PingReq' || event === 'ListReq'
 
-/** The replies of each request, by its number. */
 const repliesByNumber: ReadonlyMap<number, readonly (EventName | undefined)[]> = new Map(
   (Object.keys(events) as EventName[])
     .filter(isRequest)

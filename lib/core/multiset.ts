@@ -1,7 +1,6 @@
 /** Counts the occurrences of keys. A key without occurrences takes no memory. */
 export class Multiset {
   readonly #counts = new Map<string, number>()
-  /** The keys of each count. */
   readonly #byCount = new Map<number, Set<string>>()
   #most = 0
 

@@ -1,14 +1,12 @@
 /** A first-in, first-out queue. Unlike `Array.shift`, `shift` takes the same short time for every length. */
 export class Queue<T> {
   #items: (T | undefined)[] = []
-  /** The index of the first item. */
   #head = 0
 
   get length(): number {
     return this.#items.length - this.#head
   }
 
-  /** The oldest item. */
   get first(): T | undefined {
     return this.#items[this.#head]
   }

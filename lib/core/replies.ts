@@ -14,12 +14,10 @@ export class Replies {
   /** Every seq up to this one is forgotten. */
   #floor = 0
 
-  /** The number of running requests. */
   get unanswered(): number {
     return this.#known.size - this.#answered.length
   }
 
-  /** The number of remembered replies. */
   get remembered(): number {
     return this.#answered.length
   }

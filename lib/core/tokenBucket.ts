@@ -47,7 +47,6 @@ export class KeyedTokenBuckets {
     this.#buckets = new BoundedMap(maxKeys)
   }
 
-  /** The number of keys with a bucket. */
   get size(): number {
     return this.#buckets.size
   }

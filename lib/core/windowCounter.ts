@@ -16,7 +16,6 @@ export class WindowCounter {
     this.#windows = new BoundedMap(maxKeys)
   }
 
-  /** The number of keys with a window. */
   get size(): number {
     return this.#windows.size
   }

@@ -18,7 +18,6 @@ export interface BackoffOptions {
 /** Computes the waits between retries. The maximum doubles with each failure, and the total time is limited. */
 export class Backoff {
   readonly #options: BackoffOptions
-  /** The number of consecutive failures. */
   #failures = 0
   #sinceMs: number | undefined
 

@@ -14,7 +14,6 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
   readonly #log: Log | undefined
   /** The wrappers of the listeners, by event. */
   readonly #guards = new Map<unknown, WeakMap<Listener, Listener>>()
-  /** All wrappers. */
   readonly #own = new WeakSet<Listener>()
 
   constructor(log?: Log) {

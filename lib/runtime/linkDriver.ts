@@ -221,7 +221,8 @@ export class LinkDriver {
       this.#pumping = false
     }
     if (!this.#writable) this.#link.keepAlive.full(this.#now())
-    if (this.#link.unsentBytes > this.#options.unsentBytes || this.#link.unsentReplies > fixed.unsentReplies) {
+    const { smallBytes, replies } = this.#link.queues
+    if (smallBytes > this.#options.unsentBytes || replies > fixed.unsentReplies) {
       void this.close(new OspError('slow-consumer', 'the peer does not read fast enough'))
     }
     this.#arm()

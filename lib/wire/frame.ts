@@ -157,15 +157,10 @@ export class FrameReader {
   }
 
   /**
-   * Returns the frames that `bytes` completes. Throws OspError `malformed` for a payload that is too long, before memory is used for
-   * it, or whose CRC is wrong. The reader cannot be used afterwards.
+   * Returns the frames that a piece completes; the piece can be replaced by a copy meanwhile. Throws OspError `malformed` for a
+   * payload that is too long, before memory is used for it, or whose CRC is wrong. The reader cannot be used afterwards.
    */
-  push(bytes: Uint8Array): Generator<Frame, void> {
-    return this.split({ bytes })
-  }
-
-  /** Returns the frames that a piece completes, as `push` does. The piece can be replaced by a copy meanwhile. */
-  *split(piece: StreamPiece): Generator<Frame, void> {
+  *push(piece: StreamPiece): Generator<Frame, void> {
     let at = 0
     while (at < piece.bytes.length) {
       const { bytes } = piece

@@ -32,29 +32,20 @@ export type From = 'client' | 'server' | 'both'
 /** The destination of a request: the daemon of an app (instance 0), an instance, or the other end of the link itself. */
 export type To = 'daemon' | 'instance' | 'peer'
 
-function row<const K extends string, const F extends Fields>(
-  kind: K,
-  number: number,
-  app: AppName,
-  from: From,
-  fields: F,
-) {
-  return { kind, number, app, from, fields, codec: struct(fields) } as const
-}
+const row =
+  <const K extends string>(kind: K) =>
+  <const F extends Fields>(number: number, app: AppName, from: From, fields: F) =>
+    ({ kind, number, app, from, fields, codec: struct(fields) }) as const
 
 /** A request `…Req`. Its replies are `…Ack` and, if there is such an event, `…Nack`. */
 const request = <const F extends Fields>(number: number, app: AppName, from: From, to: To, fields: F) =>
-  ({ ...row('request', number, app, from, fields), to }) as const
-
-const ack = <const F extends Fields>(number: number, app: AppName, from: From, fields: F) =>
-  row('ack', number, app, from, fields)
+  ({ ...row('request')(number, app, from, fields), to }) as const
 
 const nack = <const F extends Fields>(number: number, app: AppName, from: From, more: F) =>
-  row('nack', number, app, from, { ...refusal, ...more })
+  row('nack')(number, app, from, { ...refusal, ...more })
 
-const notice = <const F extends Fields>(number: number, app: AppName, from: From, fields: F) =>
-  row('notice', number, app, from, fields)
-
+const ack = row('ack')
+const notice = row('notice')
 const refusal = { code: u16, retryAfter: u32, text: str }
 const upload = { fileName: str, size: boundedU64, modifiedAt: u64, digest: u8 }
 const granted = { instance: u16, progress: u64, chunk: u32, window: u32 }

@@ -199,9 +199,9 @@ spec('the notifications of a link', (it) => {
   it('count as unsent until the socket takes them', () => {
     const link = linkOf('server')
     link.notify(goodbye)
-    assert.equal(link.unsentBytes, 20 + 8)
+    assert.equal(link.queues.smallBytes, 20 + 8)
     handed(link)
-    assert.equal(link.unsentBytes, 0)
+    assert.equal(link.queues.smallBytes, 0)
   })
 })
 

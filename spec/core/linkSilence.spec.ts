@@ -65,7 +65,7 @@ spec('an idle link', (it) => {
       handed(link, 18_900).map(({ seq, flags }) => [seq, flags]),
       [[1, 1]],
     )
-    const queued = link.unsentBytes
+    const queued = link.queues.smallBytes
     assert.equal(queued, 88 * 20, 'and no ping waits')
     assert.ok(link.deadline > 18_900)
   })

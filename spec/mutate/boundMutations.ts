@@ -54,7 +54,7 @@ export const boundMutations: readonly Mutation[] = [
     fault: 'bytes that wait for a peer that does not read have no limit',
     file: 'lib/runtime/linkDriver.ts',
     within: '#pump',
-    pattern: 'this.#link.unsentBytes > this.#options.unsentBytes ||',
+    pattern: 'smallBytes > this.#options.unsentBytes ||',
     replacement: '',
     shownBy: 'files',
   },

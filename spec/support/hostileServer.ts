@@ -96,7 +96,7 @@ export async function hostileServer(act: Act): Promise<HostileServer> {
     const reader = new FrameReader(crc32, 4_000_000)
     stream.on('error', () => {}).on('close', () => streams.delete(stream))
     stream.on('data', (bytes) => {
-      for (const frame of reader.push(bytes)) {
+      for (const frame of reader.push({ bytes })) {
         const message = decode(frame)
         heard.set(message.event, (heard.get(message.event) ?? 0) + 1)
         const write = (bytes: Uint8Array) => void (stream.writable && stream.write(bytes))

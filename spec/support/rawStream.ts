@@ -36,7 +36,7 @@ export class RawStream implements AsyncDisposable {
     this.stream = stream
     const reader = new FrameReader(crc32, fixed.clientFrameBytes)
     stream.on('data', (bytes) => {
-      for (const frame of reader.push(bytes)) this.came.push(decode(frame))
+      for (const frame of reader.push({ bytes })) this.came.push(decode(frame))
       this.#look()
     })
     // Data written to a server that is gone is answered with a reset.

@@ -25,7 +25,7 @@ const counting = (length: number) => Uint8Array.from({ length }, (_, index) => i
 const whole = (frame: Frame) => ({ ...frame, payload: concatenated(frame.payload) })
 
 function read(pieces: Iterable<Uint8Array>, from = reader()): Frame[] {
-  return [...pieces].flatMap((piece) => [...from.push(piece)])
+  return [...pieces].flatMap((bytes) => [...from.push({ bytes })])
 }
 
 /** The header of a frame that announces a payload of this length. */
@@ -60,7 +60,7 @@ function readInPlace(stream: Uint8Array, lengths: readonly number[], from: Frame
     const bytes = stream.subarray(at, at + Math.min(target.length, lengths[read % lengths.length] || 1))
     target.set(bytes)
     at += bytes.length
-    if (target === shared) frames.push(...from.push(shared.subarray(0, bytes.length)))
+    if (target === shared) frames.push(...from.push({ bytes: shared.subarray(0, bytes.length) }))
     else frames.push(...[from.received(bytes.length)].filter((frame) => frame !== undefined))
     shared.fill(0)
   }
@@ -102,13 +102,13 @@ spec('a frame reader with buffers', (it) => {
     const buffers = new ReceiveBuffers()
     const readers = Array.from({ length: 65 }, () => new FrameReader(crc32, limit, buffers))
     const stream = bytesOf(frameOf(counting(1_000_000)))
-    for (const from of readers) assert.deepEqual([...from.push(stream.subarray(0, 100))], [])
+    for (const from of readers) assert.deepEqual([...from.push({ bytes: stream.subarray(0, 100) })], [])
     assert.equal(readers[63]?.target?.length, 1_000_020 - 100)
     assert.equal(readers[64]?.target, undefined)
     assert.ok((readers[64]?.held ?? 0) <= 4_096)
     readers[0]?.clear()
     const next = new FrameReader(crc32, limit, buffers)
-    assert.deepEqual([...next.push(stream.subarray(0, 100))], [])
+    assert.deepEqual([...next.push({ bytes: stream.subarray(0, 100) })], [])
     assert.equal(next.target?.length, 1_000_020 - 100)
   })
 })
@@ -236,7 +236,8 @@ spec('a frame reader', (it) => {
   it('uses a limit that is raised between two frames of one piece', () => {
     const from = reader(10)
     const found: number[] = []
-    for (const frame of from.push(concatenated([bytesOf(frameOf(counting(10))), bytesOf(frameOf(counting(99)))]))) {
+    const bytes = concatenated([bytesOf(frameOf(counting(10))), bytesOf(frameOf(counting(99)))])
+    for (const frame of from.push({ bytes })) {
       found.push(concatenated(frame.payload).length)
       from.maxPayload = 100
     }

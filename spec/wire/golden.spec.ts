@@ -30,7 +30,7 @@ spec('the golden frames', (it) => {
     })
 
     it(`are decoded: ${fact}`, () => {
-      const [read, ...more] = new FrameReader(crc32, 4096).push(hex(frame))
+      const [read, ...more] = new FrameReader(crc32, 4096).push({ bytes: hex(frame) })
       assert.ok(read)
       assert.deepEqual(more, [])
       const { payload: _, ...header } = read

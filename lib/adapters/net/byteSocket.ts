@@ -49,7 +49,6 @@ export class ByteSocket implements Socket {
   #to: SocketEvents | undefined
   #error: OspError | undefined
   #paused = false
-  /** Bytes that were read while paused. */
   #readPaused = 0
   /** Received frames that were not delivered yet, because reading is paused. */
   #undelivered: Iterator<Frame, void> | undefined
@@ -216,7 +215,7 @@ export class ByteSocket implements Socket {
     const piece = { bytes }
     // A paused stream can still deliver bytes. Their frames follow the undelivered ones.
     const waiting = this.#undelivered
-    this.#deliver(waiting ? following(waiting, () => this.#reader.split(piece)) : this.#reader.split(piece))
+    this.#deliver(waiting ? following(waiting, () => this.#reader.push(piece)) : this.#reader.push(piece))
     // The stream overwrites its buffer when it reads again.
     if (this.#undelivered && this.#buffers) piece.bytes = Uint8Array.from(bytes)
   }
@@ -298,9 +297,8 @@ export class ByteSocket implements Socket {
     this.#phase = 'closing'
     const { code } = error as NodeJS.ErrnoException
     const place = placeOf(this.peer.host, this.peer.port)
-    this.#error = new OspError('link-lost', `the connection to ${place} broke: ${code ?? error.message}`, {
-      cause: error,
-    })
+    const text = `the connection to ${place} broke: ${code ?? error.message}`
+    this.#error = new OspError('link-lost', text, { cause: error })
   }
 
   #gone(): void {

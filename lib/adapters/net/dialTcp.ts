@@ -50,11 +50,13 @@ export async function dialTcp<T>(
   })
   return await new Promise((resolve, reject) => {
     const connected = (stream: ByteStream) => resolve(use(stream))
-    new Race(options, inTurn(addresses), network, { connected, failed: reject }).start()
+    new Race({ ...options, addresses: inTurn(addresses), network, connected, failed: reject }).start()
   })
 }
 
-interface Outcome {
+interface RaceOptions extends DialOptions {
+  readonly addresses: readonly string[]
+  readonly network: Network
   readonly connected: (stream: ByteStream) => void
   readonly failed: (error: OspError) => void
 }
@@ -66,44 +68,38 @@ interface Attempt {
 
 /** Connects to several addresses and uses the first connection that succeeds. */
 class Race {
-  readonly #options: DialOptions
-  readonly #addresses: readonly string[]
-  readonly #network: Network
-  readonly #outcome: Outcome
+  readonly #options: RaceOptions
   readonly #running = new Set<ByteStream>()
   readonly #attempts: Attempt[] = []
   #over = false
   #delay: Disposable | undefined
   #aborted: Disposable | undefined
 
-  constructor(options: DialOptions, addresses: readonly string[], network: Network, outcome: Outcome) {
+  constructor(options: RaceOptions) {
     this.#options = options
-    this.#addresses = addresses
-    this.#network = network
-    this.#outcome = outcome
   }
 
   start(): void {
     this.#aborted = onAbort(this.#options.signal, () => {
       this.#end()
-      this.#outcome.failed(new OspError('closed', `${abortText(this.#place)}${this.#tried}`))
+      this.#options.failed(new OspError('closed', `${abortText(this.#place)}${this.#tried}`))
     })
     if (!this.#over) this.#next()
   }
 
   #next(): void {
     this.#delay?.[Symbol.dispose]()
-    const { port, clock } = this.#options
-    const address = this.#addresses[this.#attempts.length]
+    const { host, port, clock, addresses, network, failed, connected } = this.#options
+    const address = addresses[this.#attempts.length]
     if (address === undefined) {
       if (this.#running.size > 0) return
       this.#end()
-      this.#outcome.failed(allFailed(this.#place, this.#options.host, this.#attempts))
+      failed(allFailed(this.#place, host, this.#attempts))
       return
     }
     const attempt: Attempt = { address }
     this.#attempts.push(attempt)
-    const stream = this.#network.connect(address, port)
+    const stream = network.connect(address, port)
     this.#running.add(stream)
     // The listener stays: an error after the race must not be unhandled.
     stream.on('error', (error) => {
@@ -116,7 +112,7 @@ class Race {
       if (this.#over) return
       this.#running.delete(stream)
       this.#end()
-      this.#outcome.connected(stream)
+      connected(stream)
     })
     this.#delay = clock.alarm(clock.now() + clientLimits.attemptDelayMs, () => this.#next())
   }

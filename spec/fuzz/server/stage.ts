@@ -98,7 +98,9 @@ export class Stage {
 
   /** Whatever it receives, a server sends only frames of the protocol, and no internal error. */
   #assertSpeech({ wrote }: FakeStream): void {
-    for (const frame of new FrameReader(this.platform.crc32, fixed.clientFrameBytes).push(Buffer.concat(wrote))) {
+    for (const frame of new FrameReader(this.platform.crc32, fixed.clientFrameBytes).push({
+      bytes: Buffer.concat(wrote),
+    })) {
       const message = decode(frame)
       if ('code' in message) assert.notEqual(codeOf(message.code), 'internal', `${message.event}: ${message.text}`)
     }

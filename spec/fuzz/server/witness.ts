@@ -73,7 +73,7 @@ export class Witness {
   look(): void {
     const { wrote } = this.#stream
     for (; this.#read < wrote.length; this.#read++) {
-      for (const frame of this.#reader.push(wrote[this.#read] ?? new Uint8Array(0))) {
+      for (const frame of this.#reader.push({ bytes: wrote[this.#read] ?? new Uint8Array(0) })) {
         const message = decode(frame)
         assert.ok(!('code' in message), `the witness received ${'code' in message && codeOf(message.code)}`)
         if (message.event === 'DeliverMsgReq') {

@@ -37,7 +37,7 @@ function run(pieces: Pieces): void {
   const reader = new FrameReader(crc32, mostPayload)
   try {
     for (const piece of pieces) {
-      for (const frame of reader.push(piece)) {
+      for (const frame of reader.push({ bytes: piece })) {
         const payload = Buffer.concat(frame.payload)
         const most = 1 + 2 * Math.ceil(payload.length / gatheredBytes)
         assert.ok(frame.payload.length <= most, `${frame.payload.length} parts for ${payload.length} bytes`)
