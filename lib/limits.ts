@@ -272,9 +272,7 @@ export const clientLimits = {
   /** Maximum number of times that an upload starts again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
-  /**
-   * Maximum number of bytes read from a file of unknown size. They are kept in a temporary file while they are sent.
-   */
+  /** Maximum number of bytes read from a file of unknown size. A temporary file keeps them while they are sent. */
   unsizedBytes: 1_024 * MiB,
   /** Maximum number of unanswered chunks of one upload, even if the window of the server has room for more. */
   unansweredChunks: 4_096,
@@ -330,10 +328,7 @@ export const fixed = {
   reprieve: 1 / 8,
   /** Minimum rate of an incomplete frame that takes longer than two keep-alive intervals. */
   leastFrameBytesPerSecond: 4 * KiB,
-  /**
-   * Maximum time for an incomplete frame while incomplete frames take more memory than chunks may. A client sends a chunk in
-   * about one second.
-   */
+  /** Maximum time for an incomplete frame (a chunk takes about 1 s) while such frames take more memory than chunks may. */
   contendedFrameMs: 5_000,
   /** Maximum size of a file: the largest exact integer of JavaScript. */
   mostFileBytes: Number.MAX_SAFE_INTEGER,
@@ -354,10 +349,7 @@ export const fixed = {
   clientsMost,
   /** Maximum number of users of one server. */
   users: 20_000,
-  /**
-   * Maximum number of unfinished uploads of one user and of all users, and of notes of completed uploads. The oldest
-   * notes are dropped first.
-   */
+  /** Maximum number of unfinished uploads of one user and of all, and of notes of completed ones (the oldest go first). */
   unfinishedPerUser: 2_000,
   unfinishedUploads: 10_000,
   /** Maximum share of `unfinishedUploads` of one user, as with `senderSharePercent`, so that others can upload too. */

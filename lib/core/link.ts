@@ -183,9 +183,12 @@ export class Link<C> {
     this.keepAlive.heard(now)
     const message = decode(frame)
     const { event } = message
-    this.#checkFirst(event)
+    const { side, first = event } = this.#options
+    if (!this.#begun && event !== first)
+      throw new OspError('malformed', `the first frame must be ${first}, not ${event}`)
+    this.#begun = true
     const row = events[event]
-    if (row.from === this.#options.side) throw new OspError('malformed', `only a ${row.from} sends ${event}`)
+    if (row.from === side) throw new OspError('malformed', `only a ${row.from} sends ${event}`)
     if (frame.version !== version && !event.startsWith('Hello')) {
       throw new OspError('malformed', `a frame of version ${frame.version} after version ${version} was agreed on`)
     }
@@ -224,13 +227,6 @@ export class Link<C> {
     const repetition = this.#requests.instead()
     if (repetition) this.queues.add('replies', repetition.frame, repetition.onFlushed)
     else this.request({ event: 'PingReq' }, 0, 'ping')
-  }
-
-  #checkFirst(event: EventName): void {
-    const { first = event } = this.#options
-    if (!this.#begun && event !== first)
-      throw new OspError('malformed', `the first frame must be ${first}, not ${event}`)
-    this.#begun = true
   }
 
   #carryOut(frame: Frame, message: WireMessage<RequestName>): Received<C> {

@@ -1,15 +1,10 @@
 import { KiB } from '../limits.ts'
 import type { Digest, DigestName, Digests } from '../ports/platform.ts'
+import type { Checkpoint } from '../ports/storage.ts'
 import type { Parts } from '../wire/codec.ts'
 
 /** Reads bytes of a file at `offset`. Resolves with their number, which is less than the length of `into` only at the end. */
 type ReadBytes = (into: Uint8Array, offset: number) => Promise<number>
-
-/** The known digest of the first `offset` bytes of a file. */
-export interface DigestCheckpoint {
-  readonly offset: number
-  readonly digest: Uint8Array
-}
 
 export interface IncrementalDigestOptions {
   readonly digests: Digests
@@ -17,7 +12,7 @@ export interface IncrementalDigestOptions {
   /** Reads bytes that are already in the file. */
   readonly read: ReadBytes
   /** Digests to compare with, by ascending offset. */
-  readonly checkpoints?: readonly DigestCheckpoint[]
+  readonly checkpoints?: readonly Checkpoint[]
 }
 
 /** The size of the buffer for reading a file. */
@@ -34,7 +29,7 @@ export class IncrementalDigest {
   /** The number of leading bytes in the digest. */
   position = 0
   #end = 0
-  #checkpoints: DigestCheckpoint[]
+  #checkpoints: Checkpoint[]
   /** The last checkpoint that was equal, with the state of the digest at its offset. */
   #verified: { offset: number; digest: Digest } | undefined
   #isDifferent = false
@@ -54,7 +49,7 @@ export class IncrementalDigest {
   }
 
   /** Adds a digest to compare with. Returns false if it is too late, because the position is after that offset. */
-  expect(checkpoint: DigestCheckpoint): boolean {
+  expect(checkpoint: Checkpoint): boolean {
     if (checkpoint.offset < this.position || checkpoint.offset === 0) return false
     this.#checkpoints.push(checkpoint)
     this.#checkpoints.sort((a, b) => a.offset - b.offset)
@@ -130,7 +125,7 @@ export class IncrementalDigest {
 
   #compare(): void {
     while (this.#checkpoints[0]?.offset === this.position && !this.#isDifferent) {
-      const { offset, digest } = this.#checkpoints.shift() as DigestCheckpoint
+      const { offset, digest } = this.#checkpoints.shift() as Checkpoint
       if (same(digest, this.now())) this.#verified = { offset, digest: this.#digest.copy() }
       else this.#isDifferent = true
     }

@@ -1,8 +1,5 @@
 /** A limit that several holders share: its maximum and its current use. */
-export interface SharedPool {
-  readonly most: number
-  readonly held: number
-}
+type SharedPool = Readonly<Record<'most' | 'held', number>>
 
 /**
  * Returns whether a holder of `own` may use `more` of a shared limit. As in the shared buffer of a switch (Choudhury and Hahne,

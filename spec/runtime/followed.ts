@@ -1,6 +1,7 @@
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
+import type { Checkpoint } from '../../lib/ports/storage.ts'
 import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
-import { type DigestCheckpoint, IncrementalDigest } from '../../lib/runtime/incrementalDigest.ts'
+import { IncrementalDigest } from '../../lib/runtime/incrementalDigest.ts'
 
 export const { digests } = nodePlatform()
 export const algorithm = 'sha256'
@@ -12,7 +13,7 @@ export function digestOf(bytes: Uint8Array): Uint8Array {
 }
 
 export const bytesOf = (length: number, seed = 0) => Uint8Array.from({ length }, (_, at) => (at * 7 + seed) & 0xff)
-export const markAt = (file: Uint8Array, offset: number): DigestCheckpoint => ({
+export const markAt = (file: Uint8Array, offset: number): Checkpoint => ({
   offset,
   digest: digestOf(file.subarray(0, offset)),
 })
@@ -45,7 +46,7 @@ export class SlowFile {
 }
 
 /** A digest of a file whose reads end at once. */
-export function following(file: Uint8Array, marks: readonly DigestCheckpoint[] = []): IncrementalDigest {
+export function following(file: Uint8Array, marks: readonly Checkpoint[] = []): IncrementalDigest {
   const read = async (into: Uint8Array, offset: number) => {
     const piece = file.subarray(offset, offset + into.length)
     into.set(piece)
