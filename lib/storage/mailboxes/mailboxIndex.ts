@@ -6,7 +6,7 @@ import { SentIds } from './sentIds.ts'
 /** The minimum size of a remembered id in the journal, in bytes. */
 const idBytes = 28
 
-/** What is kept in memory of the journal: the messages of each mailbox, the remembered ids and the latest time. */
+/** The part of the journal that is kept in memory: the messages of each mailbox, the remembered ids and the latest time. */
 export class MailboxIndex {
   readonly ids = new SentIds()
   /** The messages of all mailboxes, counted once for each mailbox. */
