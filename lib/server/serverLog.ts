@@ -18,7 +18,7 @@ const refusalSpanMs = 60_000
 const eventPercent = 50
 
 /** The fields of the client whose link was refused. */
-export type Refused = Pick<Connection, 'from'> & Partial<Pick<Connection, 'user' | 'node'>>
+export type Refused = Partial<Pick<Connection, 'user' | 'node'>> & Pick<Connection, 'from'>
 
 /** A user or an address whose lines are counted together. */
 interface Counted {
