@@ -176,7 +176,7 @@ export const commandEvents = {
   add: { task: taskEvent, skipped, failed: event('This file did not become a task.', { file: givenFile, ...error }) },
   msg: {
     sent: event(
-      'The server has stored the message for this recipient. It is printed for every recipient, or for none.',
+      'The server has stored the message for this recipient. This event is printed for every recipient, or for none.',
       {
         recipient: string('a recipient, as it was given'),
         status: z
@@ -210,7 +210,7 @@ export const commandEvents = {
     failed,
   },
   who: {
-    list: event('The users who are online. It is printed once, first.', {
+    list: event('The users who are online. This event is printed once, first.', {
       members: z.array(z.strictObject({ user, node })).describe('each with `user` and `node`, sorted by name'),
     }),
     here: event('With `--watch`: a user has come online.', { user, node }),

@@ -95,7 +95,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   using _ = tasks.joined || readsStdin ? undefined : takeKeys(client.uploads, reporter.say)
   const all = operands.length === 0 && from === undefined
   if (tasks.joined) {
-    reporter.joined(`another osp send is running and sends the files${all ? ', except paused ones' : ''}`)
+    reporter.joined(`another osp send is running and is sending the files${all ? ', except paused ones' : ''}`)
     await sender.send(all ? unfinishedOf(directory) : candidates)
   } else {
     await restore(client.uploads, sender, reporter, all)

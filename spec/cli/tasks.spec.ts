@@ -133,7 +133,7 @@ spec('a second osp send', (it) => {
       const { code, stdout, stderr } = await run('send', 'mine', 'missing')
       assert.equal(code, 1)
       assert.match(stdout, /^\w{64} {2}mine\n$/u)
-      assert.match(stderr, /^osp: another osp send is running and sends the files$/mu)
+      assert.match(stderr, /^osp: another osp send is running and is sending the files$/mu)
       assert.match(stderr, /^osp: missing: it does not exist/mu)
       assert.equal(stored('mine'), 'mine')
       assert.equal(sender.child.exitCode, null)

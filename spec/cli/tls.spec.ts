@@ -91,7 +91,7 @@ spec('osp --tls', (it) => {
         assert.ok(stderr.includes(`presents a different key than before: ${other}, not ${fingerprint}.`), stderr)
         assert.match(
           stderr,
-          /another program impersonates it.*nothing was sent.*remove line 2 of state\/known_servers and retry/u,
+          /another program is impersonating it.*nothing was sent.*remove line 2 of state\/known_servers and retry/u,
         )
         assert.doesNotMatch(stderr, /token|osp login/u)
       }

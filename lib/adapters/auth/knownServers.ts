@@ -137,7 +137,7 @@ function check(path: string, server: SeenServer, known: KnownServer = {}, { pins
   if (!verified && authorityLine) {
     refuse(
       `the certificate of ${name} was previously signed by a trusted authority, and now is not: ${why} (its key is`,
-      `${fingerprint}). Another program may impersonate the server; nothing was sent. If you use an authority of your own,`,
+      `${fingerprint}). Another program may be impersonating the server; nothing was sent. If you use an authority of your own,`,
       'specify it (--tls-ca FILE). Only if the operator confirms that the server now has this key and a certificate of its',
       `own, remove line ${authorityLine} of ${path} and retry`,
     )
@@ -146,7 +146,7 @@ function check(path: string, server: SeenServer, known: KnownServer = {}, { pins
   refuse(
     `${name} presents a different key than before: ${fingerprint}, not ${pin.fingerprint}.`,
     ...(verified ? ['A trusted authority vouches for the new key.'] : []),
-    'Either the server has a new key, or another program impersonates it; nothing was sent. Compare the new fingerprint',
+    'Either the server has a new key, or another program is impersonating it; nothing was sent. Compare the new fingerprint',
     'with the one that the daemon prints when it starts; only if they are equal, remove',
     `line ${pin.line} of ${path} and retry`,
   )
