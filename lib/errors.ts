@@ -24,7 +24,7 @@ export const errors = {
   'instance-lost': onWire(11, 'automatic', 'the server no longer has this upload open'),
   'wrong-offset': onWire(12, 'automatic', 'the offset differs from the progress on the server'),
   'digest-mismatch': onWire(13, 'automatic', 'the digest of the received bytes differs from that of the file'),
-  'disk-full': onWire(14, 'later', 'the disk of the server is full'),
+  'disk-full': onWire(14, 'later', "the server's disk is full"),
   'quota-exceeded': onWire(15, 'later', "this user's quota is exhausted"),
   'too-large': onWire(16, 'never', 'the file or message is larger than the server allows'),
   'bad-name': onWire(17, 'never', 'the name is not allowed'),

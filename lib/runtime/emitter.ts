@@ -60,7 +60,7 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
     const { message: text, stack } = error instanceof Error ? error : new Error(String(error))
     const entry = { level: 'error', event: 'listener-failed', of, text, ...(stack !== undefined && { stack }) } as const
     if (this.#log) safeLog(this.#log)(entry)
-    else console.error(`a listener of the event '${of}' has failed:`, error)
+    else console.error(`a listener of the event '${of}' failed:`, error)
   }
 }
 
@@ -69,7 +69,7 @@ export function safeLog(log?: Log): Log {
   return (entry) =>
     contained(
       () => log?.(entry),
-      (error) => console.error('the log has failed:', error),
+      (error) => console.error('the log failed:', error),
     )
 }
 

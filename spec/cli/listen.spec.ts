@@ -145,7 +145,7 @@ spec('osp listen ends', (it) => {
     await chat.isOnline('bob')
     await using second = chat.begin('bob', ['listen', '--state', `${chat.at.path}/second`])
     assert.equal((await first.ended).code, 1)
-    assert.equal(first.stderr, 'osp: another program of the same user listens now\n')
+    assert.equal(first.stderr, 'osp: another program of the same user is now listening\n')
     await (await chat.client('alice')).send(['bob'], 'hi')
     await second.printed(/alice hi/u)
   })

@@ -87,7 +87,7 @@ spec('ospd serve', (it) => {
     assert.equal((await send('a')).code, 0)
     const { code, stderr } = await send('b')
     assert.equal(code, 1)
-    assert.match(stderr, /this server takes files of at most 1024 bytes/u)
+    assert.match(stderr, /this server accepts files of at most 1024 bytes/u)
   })
 
   it('does not start with an invalid --upload-age, and names the flag', async () => {

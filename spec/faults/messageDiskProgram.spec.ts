@@ -22,7 +22,7 @@ spec('osp msg to a server whose disk is full', (it) => {
     using weight = ballast(disk.path, 128 * KiB)
     const { code, stderr } = await run('osp', [...msg, 'refused'])
     assert.equal(code, 5, stderr)
-    assert.match(stderr, /the disk of the server is full/u)
+    assert.match(stderr, /the server's disk is full/u)
     weight.throwOff()
     assert.equal((await run('osp', [...msg, 'later'])).stdout, 'bob stored\n')
     const { stdout } = await run('osp', ['listen', ...flags, '--user', 'bob', '--count', '1'])

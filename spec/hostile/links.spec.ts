@@ -163,7 +163,7 @@ spec('a logged-in link', (it) => {
     ['announces one byte too many', announcing(maxFrame + 1), /1048585 bytes, over the limit of 1048584/u],
     ['uses another version', bytesOf(cancel, 2, 0, { version: 2 }), /version 2 after version 1/u],
     ['sends a damaged frame', damaged(bytesOf(cancel, 2)), /CRC/u],
-    ['sends HELLO again', helloBytes('hostile', 'mallory', 2), /HelloReq came at the wrong time/u],
+    ['sends HELLO again', helloBytes('hostile', 'mallory', 2), /HelloReq arrived at the wrong time/u],
     ['sends an event of servers', bytesOf({ event: 'PostFileAck', progress: 1, durable: 1 }, 2), /only a server/u],
     ['sends a request of the daemon to an instance', bytesOf(cancel, 2, 3), /sent to instance 3/u],
     ['sends a request of instances to the daemon', bytesOf({ event: 'PauseFileReq' }, 2), /sent to instance 0/u],

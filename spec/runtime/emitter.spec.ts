@@ -82,6 +82,6 @@ spec('an emitter', (it) => {
     } finally {
       console.error = error
     }
-    assert.deepEqual(printed, [["a listener of the event 'gone' has failed:", bug]])
+    assert.deepEqual(printed, [["a listener of the event 'gone' failed:", bug]])
   })
 })

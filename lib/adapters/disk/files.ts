@@ -163,11 +163,11 @@ export class DiskFiles implements FileStore, StoredNames {
     if (await canMove(partial, directory)) return
     throw new OspError(
       'storage-unusable',
-      `${directory} is on another mount than ${partial}, so files cannot be moved there; ` +
+      `${directory} is on a different mount from ${partial}, so files cannot be moved there; ` +
         `mount that file system at ${this.#layout.files} or at ${this.#layout.directory}`,
       {
         publicText:
-          'the folder of this file on the server is on another file system than unfinished uploads, so the file cannot be ' +
+          'the folder of this file on the server is on a different file system from that of unfinished uploads, so the file cannot be ' +
           'stored there; the operator of the server must change the mount',
       },
     )

@@ -19,7 +19,7 @@ export interface PartialFileHost {
   closed(file: PartialFile): void
 }
 
-/** A file in `partial`. Without a handle it was published already, and publishing it again confirms that. */
+/** A file in `partial`. Without a handle it has already been published, and publishing it again confirms that. */
 export class DiskPartialFile implements PartialFile {
   readonly #path: string
   readonly #host: PartialFileHost
@@ -108,7 +108,7 @@ export class DiskPartialFile implements PartialFile {
 
   #opened(): FileHandle {
     this.#checkOpen()
-    if (!this.#handle) throw new OspError('closed', `the partial file ${this.#path} was published already`)
+    if (!this.#handle) throw new OspError('closed', `the partial file ${this.#path} has already been published`)
     return this.#handle
   }
 

@@ -83,7 +83,7 @@ export async function checkPart(path: string, what: 'directory' | 'regular file'
   const stats = await unless(['ENOENT'], `checking ${path}`, () => lstat(path))
   if (!stats) return
   if (stats.isSymbolicLink()) {
-    throw refused(`${path} is a symbolic link instead of a ${what}; replace it by its target`)
+    throw refused(`${path} is a symbolic link instead of a ${what}; replace it with its target`)
   }
   const isRight = what === 'directory' ? stats.isDirectory() : stats.isFile()
   if (!isRight) throw refused(`${path} is not a ${what}; remove it`)
@@ -97,7 +97,7 @@ export function checkOwned(path: string, stats: Pick<Stats, 'uid' | 'gid' | 'mod
   if (own === undefined) return
   if (stats.uid !== own && stats.uid !== root) {
     const owner = `${path} belongs to another user (${userText(stats.uid)}), who could change its contents`
-    const sudo = `run it as that user by "sudo -u ${sudoName(stats.uid)} ..."`
+    const sudo = `run it as that user with "sudo -u ${sudoName(stats.uid)} ..."`
     throw refused(`${owner}; ${sudo}, name another directory, or run "chown -R ${own} ${shown(path)}"`)
   }
   checkMode(path, stats)
@@ -167,7 +167,7 @@ function checkTrusted(at: string, stats: Stats, path: string, trusted: readonly 
   throw refused(
     stats.isSymbolicLink()
       ? `${text}; name the path that the link leads to, or another one`
-      : `${text}; run it as that user by "sudo -u ${sudoName(uid)} ...", or name another path`,
+      : `${text}; run it as that user with "sudo -u ${sudoName(uid)} ...", or name another path`,
   )
 }
 

@@ -89,7 +89,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     const key = recordKey(user, name)
     return this.#guard(claim, () => {
       const verified = this.#records.log.record(user, name)?.verified !== undefined
-      // The missing file of a verified upload was published already. An empty file must not replace it.
+      // The missing file of a verified upload has already been published. An empty file must not replace it.
       const content = this.#partial.get(key) ?? (verified ? undefined : new GrowingBytes())
       if (content) this.#partial.set(key, content)
       return this.#partialFile(claim, content)
@@ -206,13 +206,14 @@ export class MemoryFiles implements FileStore, StoredNames {
     return this.#records.guard(claim, () => this.#conditions.runDurable(work))
   }
 
-  /** Without `written`, the file was published already, and publishing it again confirms that. */
+  /** Without `written`, the file has already been published, and publishing it again confirms that. */
   #partialFile(claim: Claim, written: GrowingBytes | undefined): PartialFile {
     let content = written
     let openedAt = this.#closings
     const isClosed = () => openedAt !== this.#closings
     const opened = () => {
-      if (isClosed() || !content) throw new OspError('closed', 'the partial file is closed or was published already')
+      if (isClosed() || !content)
+        throw new OspError('closed', 'the partial file is closed or has already been published')
       return content
     }
     const guard = async <T>(work: () => T | Promise<T>) => {

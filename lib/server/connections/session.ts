@@ -179,7 +179,7 @@ export class Session implements Connection {
       if (message.event === 'RegistReq') this.#rateLimiter?.countRegistration(this.#readGate)
       void this.#serve(request)
     } else {
-      const text = `${message.event} came at the wrong time: a link begins with one HELLO_REQ`
+      const text = `${message.event} arrived at the wrong time: a link begins with one HELLO_REQ`
       void this.close(new OspError('malformed', text))
     }
   }

@@ -89,7 +89,7 @@ class UserRateLimiter {
     }
     this.#workWaitMs += waitMs
     if (this.#workWaitMs < longWaitMs) return
-    this.#log(now, 'the requests of this user take more than its share of the processing time')
+    this.#log(now, "the requests of this user take more than the user's share of the processing time")
   }
 
   /** Gives back `costMs` milliseconds that were counted in advance and are not needed. */

@@ -142,7 +142,7 @@ export class FileDaemon {
     upload.open({ want, transfer: await Transfer.open(this.#context, upload.queue, claimed) })
   }
 
-  /** Removes the record of an upload. Resolves with false if there is none, or if its file was published already. */
+  /** Removes the record of an upload. Resolves with false if there is none, or if its file has already been published. */
   async #remove(user: string, name: string, by: Connection): Promise<boolean> {
     const { storage, onConflict, age } = this.#context
     const { transfers, files } = storage

@@ -61,7 +61,7 @@ export class Quota {
     const advice = fileBytes < fixed.mostFileBytes ? ', or ask for a higher limit' : ''
     throw new OspError(
       'too-large',
-      `the file has ${has}, and this server takes files of at most ${text(fileBytes)}: send it in smaller parts${advice}`,
+      `the file has ${has}, and this server accepts files of at most ${text(fileBytes)}: send it in smaller parts${advice}`,
     )
   }
 

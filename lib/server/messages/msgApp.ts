@@ -172,7 +172,7 @@ export class MsgApp implements ServerApp {
     this.#superseded.add(caller.user, caller.session)
     this.#stopListening(former)
     this.#forget(former)
-    void caller.close(new OspError('superseded', 'another program of the same user listens now'))
+    void caller.close(new OspError('superseded', 'another program of the same user is now listening'))
   }
 
   #end(registration: Registration, event: 'linkLost' | 'shutDown'): void {

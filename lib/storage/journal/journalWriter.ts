@@ -121,7 +121,7 @@ export class JournalWriter {
     if (reserveBytes !== undefined && leftBytes < reserveBytes + shareBytes) {
       // The next group measures again.
       this.#measuredAt = Number.NEGATIVE_INFINITY
-      if (leftBytes < reserveBytes) return new OspError('disk-full', 'the disk of the server is full')
+      if (leftBytes < reserveBytes) return new OspError('disk-full', "the server's disk is full")
       return new OspError('disk-full', shareText, { publicText: shareText })
     }
     this.#freeBytes = leftBytes

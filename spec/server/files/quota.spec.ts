@@ -29,7 +29,7 @@ spec('a file', (it) => {
       // Two sizes that would read the same are told in bytes.
       assert.equal(
         text,
-        'the file has 2049 bytes, and this server takes files of at most 2048 bytes: ' +
+        'the file has 2049 bytes, and this server accepts files of at most 2048 bytes: ' +
           'send it in smaller parts, or ask for a higher limit',
       )
       assert.equal(retryAfter, 0)
@@ -51,7 +51,7 @@ spec('a file', (it) => {
         const { text, retryAfter } = await client.raw.refused(nack, 'too-large')
         assert.equal(
           text,
-          'the file has more than 9007199254740991 bytes, and this server takes files of at most ' +
+          'the file has more than 9007199254740991 bytes, and this server accepts files of at most ' +
             '9007199254740991 bytes: send it in smaller parts',
         )
         assert.equal(retryAfter, 0)

@@ -176,7 +176,7 @@ spec('POST_MSG is refused', (it) => {
     const large = 'x'.repeat(50 * KiB)
     const { retryAfter, text } = await alice.postRefused(1, ['bob'], large, 'disk-full')
     assert.equal(retryAfter, defaultLimits.retryAfterMs)
-    assert.equal(text, 'the disk of the server is full')
+    assert.equal(text, "the server's disk is full")
     await assertEmpty(rig, 'bob')
   })
 
