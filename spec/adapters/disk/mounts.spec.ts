@@ -89,7 +89,7 @@ spec('a data directory', (it) => {
         cwd: at.path,
       })
       assert.equal(code, 1)
-      assert.match(stderr, /^osp: a: the folder of this file on the server is on another file system/mu)
+      assert.match(stderr, /^osp: a: the folder of this file on the server is on a different file system/mu)
       assert.match(server.stderr, /upload-refused .* code=storage-unusable text=".*mount that file system at/u)
     }),
   )
