@@ -72,7 +72,7 @@ function isSpec(shownBy: Mutation['shownBy']): shownBy is `spec/${string}` {
 }
 
 function specFailure(file: string): Failure | undefined {
-  if (run(file).status === 0) return undefined
+  if ((run(file).status ?? 0) === 0) return undefined
   return { name: file, holds: () => run(file).status === 0 }
 }
 
@@ -80,10 +80,11 @@ function specFailure(file: string): Failure | undefined {
 function worldFailure(world: WorldKind): Failure | undefined {
   const simulated = (seed: number, runs: number) =>
     run('spec/simulate.ts', '--lines', '--failures', '1', '--world', world, '--seed', `${seed}`, '--runs', `${runs}`)
-  const { stdout, stderr } = simulated(1, Number(values.runs))
+  const { stdout, stderr, status } = simulated(1, Number(values.runs))
   const [, failed, reason] = /^seed (\d+): .*FAILED: (.*)$/mu.exec(stdout) ?? []
-  // A mutation can end the whole process, which also counts as found: by the run after the last printed one.
-  const isEnded = failed === undefined && !/ runs hold, 0 failed\n$/u.test(stdout)
+  // A mutation can end the whole process, which also counts as found: by the run after the last printed one. Without a status
+  // the process ran into the time limit, which shows nothing.
+  const isEnded = failed === undefined && status !== null && !/ runs hold, 0 failed\n$/u.test(stdout)
   if (failed === undefined && !isEnded) return undefined
   const seed = Number(failed ?? stdout.match(/^seed /gmu)?.length ?? 0) + (isEnded ? 1 : 0)
   return {
@@ -109,6 +110,6 @@ function run(...program: string[]): SpawnSyncReturns<string> {
     cwd: copy,
     encoding: 'utf8',
     maxBuffer: 2 ** 30,
-    timeout: 600_000,
+    timeout: 1_800_000,
   })
 }

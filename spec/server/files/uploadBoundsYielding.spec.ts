@@ -25,7 +25,7 @@ async function taken(rig: Rig): Promise<{ alice: FileClient; quick: number; slow
 const stalled = (rig: Rig) => rig.log.filter(({ event }) => event === 'upload-stalled').map(({ name }) => name)
 
 spec('a stalled upload', (it) => {
-  it('yields its instance to a user who has fewer, and later continues at its progress', async () => {
+  it('yields its instance to a user with fewer, and later continues at its progress', async () => {
     await using rig = await heldRig(limits)
     const { alice, quick, slow } = await taken(rig)
     const bob = await rig.client({ user: 'bob', session: 'two' })
@@ -77,7 +77,7 @@ spec('a stalled upload', (it) => {
     assert.equal(stalled(rig).length, 1)
   })
 
-  it('yields it to a user who has two fewer even if bytes trickle in or arrive fast', async () => {
+  it('yields it to a user with two fewer even if bytes trickle in or arrive fast', async () => {
     await using rig = await heldRig(limits)
     const { alice, quick, slow } = await taken(rig)
     const bob = await rig.client({ user: 'bob', session: 'two' })
