@@ -20,54 +20,15 @@ export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/upload
 export { connectionErrors, type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limit, type Limits, limitTable } from './limits.ts'
 export { checkFileName, checkUserName, isFileName, isUserName, nameKey } from './names.ts'
-export type { Admitted, Authenticator, Credentials } from './ports/authenticator.ts'
-export type {
-  ClientState,
-  Receipt,
-  ReceiptStore,
-  StoredTask,
-  TaskState,
-  TaskStore,
-} from './ports/clientState.ts'
-export type { Log, LogEntry } from './ports/log.ts'
-export type {
-  Damage,
-  Expired,
-  MailboxBounds,
-  MailboxLevel,
-  MailboxStore,
-  NewMessage,
-  StoredMessage,
-} from './ports/mailboxes.ts'
-export type { Clock, Digest, DigestName, Digests, Platform, Random } from './ports/platform.ts'
-export type { PresenceMember } from './ports/presence.ts'
-export type {
-  Address,
-  Listener,
-  PeerAddress,
-  Socket,
-  SocketEvents,
-  SocketOptions,
-  Transport,
-  Verification,
-} from './ports/socket.ts'
-export type { FileSource, OpenSource } from './ports/source.ts'
-export type {
-  Checkpoint,
-  Claim,
-  Claimed,
-  ClaimOptions,
-  FileStore,
-  NewTransfer,
-  OnConflict,
-  Owner,
-  PartialFile,
-  SentFile,
-  Storage,
-  StoredFile,
-  TransferRecord,
-  TransferStore,
-} from './ports/storage.ts'
+export type * from './ports/authenticator.ts'
+export type * from './ports/clientState.ts'
+export type * from './ports/log.ts'
+export type * from './ports/mailboxes.ts'
+export type * from './ports/platform.ts'
+export type * from './ports/presence.ts'
+export type * from './ports/socket.ts'
+export type * from './ports/source.ts'
+export type * from './ports/storage.ts'
 export {
   assertTokenAllowed,
   type BoundToken,

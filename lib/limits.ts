@@ -10,6 +10,9 @@ const leastKeepAliveMs = 100
 const mostKeepAliveMs = 3_600_000
 const clientsMost = 20_000
 
+const largest = Number.MAX_SAFE_INTEGER
+const dayMs = 24 * 3_600_000
+
 /** A limit of a server. Its name ends with its unit; without a unit it is a number of things. */
 export interface Limit {
   readonly default: number
@@ -42,10 +45,7 @@ export const limitTable = {
     [leastKeepAliveMs, mostKeepAliveMs],
   ),
   handshakeMs: flag('handshake-time', 10_000, 'maximum time from the connection to a complete HELLO'),
-  handshakes: limit(
-    256,
-    'maximum number of unfinished TLS handshakes; beyond it, a new one ends the oldest of the address that has the most',
-  ),
+  handshakes: limit(256, 'maximum number of unfinished TLS handshakes; more end the oldest of the busiest address'),
   chunkBytes: flag('chunk', MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
   windowBytes: flag('window', 8 * MiB, 'maximum number of unacknowledged bytes of one upload', [1, 0xffff_ffff]),
   chunkMemoryBytes: limit(
@@ -54,16 +54,8 @@ export const limitTable = {
   ),
   checkpointBytes: flag('checkpoint-size', 8 * MiB, 'number of bytes after which an upload is flushed to disk'),
   checkpointMs: flag('checkpoint-time', 500, 'time after which the received bytes of an upload are flushed to disk'),
-  checkpoints: limit(
-    32,
-    'maximum number of checkpoints of one upload, from which it continues if its partial file is damaged',
-  ),
-  fileInstances: flag(
-    'file-instances',
-    200,
-    'maximum number of files that the server receives at the same time',
-    [1, 0xffff],
-  ),
+  checkpoints: limit(32, 'maximum number of checkpoints of an upload, to continue from if its partial file is damaged'),
+  fileInstances: flag('file-instances', 200, 'maximum number of files that the server receives at once', [1, 0xffff]),
   uploadsPerLink: flag('uploads-per-link', 5, 'maximum number of concurrent uploads on one link', [1, 0xffff]),
   uploadsPerUser: flag('uploads-per-user', 100, 'maximum number of concurrent uploads of one user'),
   stalledMs: flag(
@@ -73,38 +65,19 @@ export const limitTable = {
   ),
   parkedUploads: limit(200, 'maximum number of uploads without a link that are kept open for their clients'),
   parkedMs: limit(5 * 60_000, 'time for which an upload without a link is kept open; its record is kept longer'),
-  uploadAgeMs: flag('upload-age', 7 * 24 * 3_600_000, 'time for which an unfinished upload is kept without progress', [
-    1_000,
-    Number.MAX_SAFE_INTEGER,
-  ]),
-  fileBytes: { ...flag('max-file-size', Number.MAX_SAFE_INTEGER, 'maximum size of one file'), unset: 'no limit' },
+  uploadAgeMs: flag('upload-age', 7 * dayMs, 'time without progress until an upload is removed', [1_000, largest]),
+  fileBytes: { ...flag('max-file-size', largest, 'maximum size of one file'), unset: 'no limit' },
   userBytes: {
-    ...flag(
-      'quota',
-      Number.MAX_SAFE_INTEGER,
-      "maximum total size of one user's files, plus --entry-size for each file and folder",
-    ),
+    ...flag('quota', largest, "maximum total size of one user's files, plus --entry-size for each file and folder"),
     unset: 'no limit',
   },
-  entryBytes: flag(
-    'entry-size',
-    4 * KiB,
-    'number of bytes that each file and folder counts toward --quota, in addition to its content',
-    [0, 256 * MiB],
-  ),
-  userFiles: flag(
-    'user-files',
-    1_000_000,
-    "maximum number of one user's files and folders, including unfinished uploads",
-  ),
+  entryBytes: flag('entry-size', 4 * KiB, 'bytes that each file and folder adds to the use of --quota', [0, 256 * MiB]),
+  userFiles: flag('user-files', 1_000_000, "maximum number of one user's files, folders and unfinished uploads"),
   links: flag('max-links', 2_000, 'maximum number of links after HELLO'),
   linksPerUser: flag('links-per-user', 200, 'maximum number of links of one user'),
   linksPerAddress: flag('links-per-address', 500, 'maximum number of links from one address (IPv6: one /64)'),
   pendingLinks: flag('pending-links', 500, 'maximum number of links before HELLO, in addition to --max-links'),
-  refusedLinks: limit(
-    200,
-    'maximum number of rejected connections that receive the reason at the same time; others are closed at once',
-  ),
+  refusedLinks: limit(200, 'maximum number of rejected connections that get the reason at once; others get none'),
   idleMs: flag('idle-time', 3_600_000, 'time after which a link without uploads, registration or requests is closed'),
   recipients: flag('max-recipients', 16, 'maximum number of recipients of one message', [1, 0xffff]),
   clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
@@ -123,11 +96,7 @@ export const limitTable = {
     10,
     'maximum number of HELLOs with a wrong token per minute, for one user from one address, that are answered with the reason',
   ),
-  logLinesPerUser: flag(
-    'log-lines-per-user',
-    10,
-    'maximum number of log lines per second about one user, averaged over ten seconds',
-  ),
+  logLinesPerUser: flag('log-lines-per-user', 10, 'maximum log lines per second about one user, averaged over 10 s'),
   logLinesPerAddress: flag(
     'log-lines-per-address',
     30,
@@ -138,31 +107,16 @@ export const limitTable = {
     60,
     'maximum number of log lines per minute about refused links from one address',
   ),
-  rememberedAddresses: limit(
-    4_096,
-    'maximum number of addresses, and of users, whose rates are remembered; a new one replaces the oldest',
-  ),
-  framesPerSecond: flag(
-    'frames-per-second',
-    100_000,
-    'maximum number of requests and replies that are read from one user per second',
-  ),
+  rememberedAddresses: limit(4_096, 'maximum number of addresses, and of users, whose latest rates are remembered'),
+  framesPerSecond: flag('frames-per-second', 100_000, 'maximum number of frames read from one user per second'),
   bytesPerSecond: flag(
     'bytes-per-second',
     2 * 1024 * MiB,
     'maximum number of bytes that are read from one user per second, at least 64k',
-    [64 * KiB, Number.MAX_SAFE_INTEGER],
+    [64 * KiB, largest],
   ),
-  workMsPerSecond: flag(
-    'work-per-second',
-    1_000,
-    "processing time per second for one user's requests; busy users share it equally",
-  ),
-  registrationsPerSecond: flag(
-    'registrations-per-second',
-    50,
-    'maximum number of registration requests that are read from one user per second',
-  ),
+  workMsPerSecond: flag('work-per-second', 1_000, 'processing time per second of a user; busy users share it equally'),
+  registrationsPerSecond: flag('registrations-per-second', 50, 'maximum registrations read from one user per second'),
   gatherMs: limit(50, 'time for which changes of the presence list are collected before they are sent', [1, 50]),
   mailboxMessages: flag('mailbox-messages', 10_000, 'maximum number of messages waiting for one user'),
   mailboxBytes: flag('mailbox-size', 64 * MiB, 'maximum total size of the messages waiting for one user'),
@@ -173,47 +127,23 @@ export const limitTable = {
     'maximum share of a mailbox, of all waiting messages, of the message ids and of the free disk space that one sender can use',
     [1, 100],
   ),
-  messageAgeMs: flag('message-age', 30 * 24 * 3_600_000, 'time for which a message waits for its recipient'),
+  messageAgeMs: flag('message-age', 30 * dayMs, 'time for which a message waits for its recipient'),
   senderIds: flag('message-ids-per-user', 500_000, 'maximum number of message ids that are remembered for one sender'),
-  messageIds: flag(
-    'message-ids',
-    2_000_000,
-    'maximum number of message ids that are remembered for all senders together',
-  ),
+  messageIds: flag('message-ids', 2_000_000, 'maximum number of message ids that are remembered for all senders'),
   // The range is well below `fixed.replies`, so that pings remain possible.
   deliveryWindow: limit(32, 'maximum number of unanswered deliveries to one recipient', [1, 256]),
-  deliveryBytes: limit(
-    256 * KiB,
-    'maximum total size of the unanswered deliveries to one recipient; one delivery is always allowed',
-  ),
-  deliveryMemoryBytes: limit(
-    32 * MiB,
-    'memory for unsent deliveries to all recipients; beyond it each recipient may have one message',
-  ),
-  deliveryMs: limit(
-    10_000,
-    'time after which an unanswered delivery is repeated, once all other messages have been sent',
-  ),
+  deliveryBytes: limit(256 * KiB, 'maximum size of the unanswered deliveries to one recipient; one is always allowed'),
+  deliveryMemoryBytes: limit(32 * MiB, 'memory for unsent deliveries; beyond it each recipient may have one message'),
+  deliveryMs: limit(10_000, 'time after which an unanswered delivery is repeated, once all other messages were sent'),
   reserveBytes: {
-    ...flag('reserve', 64 * MiB, 'disk space that uploads leave free for messages', [0, Number.MAX_SAFE_INTEGER]),
+    ...flag('reserve', 64 * MiB, 'disk space that uploads leave free for messages', [0, largest]),
     unset: '64M or 5% of the disk, whichever is less',
   },
-  reservePercent: limit(
-    5,
-    'percentage of the disk that uploads leave free, if that is less than the reserve in bytes',
-    [0, 100],
-  ),
-  noteMs: limit(
-    7 * 24 * 3_600_000,
-    'time for which a completed upload is remembered, to answer a repeated FILE_MD5_REQ',
-  ),
-  messageIdMs: limit(7 * 24 * 3_600_000, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
+  reservePercent: limit(5, 'percentage of the disk that uploads leave free, if less than the reserve', [0, 100]),
+  noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered, to answer a repeated FILE_MD5_REQ'),
+  messageIdMs: limit(7 * dayMs, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
   unsentBytes: limit(4 * MiB, 'number of unsent bytes above which a link is closed as a slow consumer'),
-  retryAfterMs: limit(
-    1_000,
-    'time after which a client should repeat a request that was refused temporarily',
-    [1, 0xffff_ffff],
-  ),
+  retryAfterMs: limit(1_000, 'time after which a client should repeat a temporarily refused request', [1, 0xffff_ffff]),
 } as const satisfies Readonly<Record<string, Limit>>
 
 /** A value for each limit of a server. */
@@ -238,7 +168,7 @@ export function limitsWith(chosen: Partial<Limits> = {}): Limits {
   return Object.fromEntries(limits.map(([name, limit]) => [name, chosen[name] ?? limit.default])) as Limits
 }
 
-function faultOf(name: string, { range = [1, Number.MAX_SAFE_INTEGER] }: Limit, value: unknown): string[] {
+function faultOf(name: string, { range = [1, largest] }: Limit, value: unknown): string[] {
   const [least, most] = range
   if (value === undefined) return []
   if (Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most) return []
@@ -268,7 +198,7 @@ export const clientLimits = {
   /** Maximum number of tasks that a state keeps, including ended ones, and of unfinished uploads of a client. */
   keptTasks: 100_000,
   /** Time for which a completed or failed task is kept. */
-  endedTaskMs: 24 * 3_600_000,
+  endedTaskMs: dayMs,
   /** Maximum number of times that an upload starts again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
@@ -331,7 +261,7 @@ export const fixed = {
   /** Maximum time for an incomplete frame (a chunk takes about 1 s) while such frames take more memory than chunks may. */
   contendedFrameMs: 5_000,
   /** Maximum size of a file: the largest exact integer of JavaScript. */
-  mostFileBytes: Number.MAX_SAFE_INTEGER,
+  mostFileBytes: largest,
   /** Maximum size of file names, their parts, and user names, and maximum number of parts. */
   fileNameBytes: 1_024,
   namePartBytes: 255,
