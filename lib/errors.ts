@@ -82,6 +82,8 @@ export interface ErrorDetails {
   readonly reason?: string | undefined
   /** The sentence for the peer, if the message contains paths of this machine. */
   readonly publicText?: string | undefined
+  /** Whether the peer has sent the error. */
+  readonly fromPeer?: boolean | undefined
   readonly cause?: unknown
 }
 
@@ -95,6 +97,7 @@ export class OspError extends Error {
   readonly recipients: readonly string[] | undefined
   readonly reason: string | undefined
   readonly publicText: string | undefined
+  readonly fromPeer: boolean
 
   constructor(code: ErrorCode, text: string = errors[code].text, details: ErrorDetails = {}) {
     super(text, 'cause' in details ? { cause: details.cause } : undefined)
@@ -105,12 +108,13 @@ export class OspError extends Error {
     this.recipients = details.recipients
     this.reason = details.reason
     this.publicText = details.publicText
+    this.fromPeer = details.fromPeer ?? false
   }
 
   /** Returns a copy of this error with `details` merged in and this error as its cause. */
   with(details: ErrorDetails): OspError {
-    const { retryAfterMs, progress, recipients, reason, publicText } = this
-    const own = { retryAfterMs, progress, recipients, reason, publicText, cause: this }
+    const { retryAfterMs, progress, recipients, reason, publicText, fromPeer } = this
+    const own = { retryAfterMs, progress, recipients, reason, publicText, fromPeer, cause: this }
     return new OspError(this.code, this.message, { ...own, ...details })
   }
 

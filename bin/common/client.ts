@@ -73,30 +73,13 @@ export function openClient(
   to: Transport = clientTransport(values, trustFor(values, token)),
 ): Client {
   return createClient({
-    to: reportingTransport(to, token),
+    to,
     user: userOf(values),
     token: token.give,
     allowPlaintext: values.insecure,
     retryForMs: values['retry-for'],
     ...more,
   })
-}
-
-/** Returns a transport that informs the token source of each connection over which the token can be sent. */
-function reportingTransport(to: Transport, token: TokenSource): Transport {
-  return {
-    ...to,
-    async dial(options, signal) {
-      const socket = await to.dial(options, signal)
-      const start = socket.start.bind(socket)
-      // The client starts a socket only if the token may be sent over it.
-      socket.start = (events) => {
-        token.reached(socket)
-        start(events)
-      }
-      return socket
-    },
-  }
 }
 
 /** Returns the transport to the server, which `trust` checks. Throws UsageError if the options are not valid. */

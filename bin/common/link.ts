@@ -23,8 +23,13 @@ export function watchLink(client: Client, token: TokenSource, reporter: LinkRepo
     if (status === 'online') reporter.online()
     if (!error) return
     if (status === 'waiting') reporter.waiting(error, retryMs ?? 0)
-    if (status === 'refused') reporter.gaveUp(error, token.advice(error))
+    if (status === 'refused') reporter.gaveUp(error, adviceAbout(error, token))
   })
+}
+
+/** Returns what to do if the server has rejected the token. */
+export function adviceAbout({ code, fromPeer }: OspError, token: TokenSource): string | undefined {
+  return code === 'unauthorized' && fromPeer ? token.advice() : undefined
 }
 
 /** The options of a command that its reports about the connection depend on. */

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises'
-import { type BoundToken, bindingOf, OspError, type Socket, type TokenBinding } from 'ospd'
+import { type BoundToken, OspError, type TokenBinding } from 'ospd'
 import { checkToken, keptToken, knownServer, readToken } from 'ospd/node'
 import { type CommonOptions, userOf } from './commonOptions.ts'
 import { checkReadable } from './files.ts'
@@ -19,10 +19,8 @@ export interface TokenSource {
   readonly give: () => Promise<BoundToken>
   /** Whether the last call of `give` resolved with a token, or has not resolved yet. */
   readonly isGiven: boolean
-  /** Called when the token may be sent over this connection. A later `unauthorized` is the answer of the server. */
-  reached(socket: Socket): void
-  /** Returns what to do about a rejection by the server, or `undefined` if the server did not reject the token. */
-  advice(error: OspError): string | undefined
+  /** Returns what to do after the server has rejected the token. */
+  advice(): string | undefined
 }
 
 /**
@@ -35,7 +33,6 @@ export class ConfiguredToken implements TokenSource {
   #piped: Promise<BoundToken> | undefined
   /** The origin of the last token; `undefined` if reading it failed. */
   #from: TokenOrigin | undefined
-  #reached = false
 
   constructor(values: CommonOptions) {
     this.#values = values
@@ -45,7 +42,6 @@ export class ConfiguredToken implements TokenSource {
 
   readonly give = async (): Promise<BoundToken> => {
     this.#from = undefined
-    this.#reached = false
     const [from, given] = await this.#find()
     this.#from = from
     secrets.add(given.token)
@@ -69,13 +65,9 @@ export class ConfiguredToken implements TokenSource {
     return ['stored', withBinding(kept, former)]
   }
 
-  reached(): void {
-    this.#reached = true
-  }
-
   /** Describes the token that was sent. The server gives the reason, which may have nothing to do with the token. */
-  advice({ code }: OspError): string | undefined {
-    if (code !== 'unauthorized' || !this.#reached || this.#from === undefined) return undefined
+  advice(): string | undefined {
+    if (this.#from === undefined) return undefined
     const { 'tls-cert': certificate } = this.#values
     const advice = this.#tokenAdvice(this.#from)
     if (certificate === undefined) return advice
@@ -132,25 +124,4 @@ function loginLine(values: CommonOptions): string {
     if (value !== undefined) words.push(`--${name}`, value)
   }
   return words.map(shellWord).join(' ')
-}
-
-/** Provides a token that is stored if the server accepts it. */
-export class NewToken implements TokenSource {
-  readonly isGiven = true
-  readonly give: () => Promise<BoundToken>
-  /** The connections over which the token may be sent, according to its login; `undefined` if it was not sent. */
-  boundTo: TokenBinding | undefined
-
-  constructor(token: string) {
-    secrets.add(token)
-    this.give = async () => ({ token, boundTo: 'open' })
-  }
-
-  reached(socket: Socket): void {
-    this.boundTo = bindingOf(socket)
-  }
-
-  advice({ code }: OspError): string | undefined {
-    return code === 'unauthorized' && this.boundTo !== undefined ? 'the token was not stored' : undefined
-  }
 }

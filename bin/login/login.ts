@@ -1,14 +1,15 @@
-import { assertTokenAllowed, type Client, OspError } from 'ospd'
+import { assertTokenAllowed, bindingOf, type Client, OspError, type TokenBinding, type Transport } from 'ospd'
 import { keptToken, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
 import { clientTransport, isNewServer, runWithClient, trustFor } from '../common/client.ts'
 import { type CommonOptions, commonOptions, shortRetryFor, userOf } from '../common/commonOptions.ts'
 import { afterDelay, waitingText } from '../common/link.ts'
 import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
+import { secrets } from '../common/secrets.ts'
 import { addressText, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable } from '../common/text.ts'
-import { assertNotDowngraded, NewToken, tokenVariable } from '../common/token.ts'
+import { assertNotDowngraded, type TokenSource, tokenVariable } from '../common/token.ts'
 import { exitCodes } from '../common/usage.ts'
 import { promptConfirmation, promptToken } from './prompt.ts'
 
@@ -40,13 +41,28 @@ async function login(values: CommonOptions): Promise<number> {
   await assertNotDowngraded(values)
   const confirmed = process.stdin.isTTY ? await confirmServer(values) : values
   if (!confirmed) return exitCodes.interrupted
-  const to = clientTransport(confirmed, trustFor(confirmed, { isGiven: true }))
+  const transport = clientTransport(confirmed, trustFor(confirmed, { isGiven: true }))
   const text = await promptToken(`token of ${printable(user)} at ${server}: `)
   if (text === undefined) return exitCodes.interrupted
-  const token = new NewToken(text)
+  secrets.add(text)
+  const token: TokenSource = {
+    isGiven: true,
+    give: async () => ({ token: text, boundTo: 'open' }),
+    advice: () => 'the token was not stored',
+  }
+  /** The binding of the last connection. */
+  let boundTo: TokenBinding | undefined
+  const to: Transport = {
+    ...transport,
+    async dial(options, signal) {
+      const socket = await transport.dial(options, signal)
+      boundTo = bindingOf(socket)
+      return socket
+    },
+  }
   const run = async (client: Client) => {
     await client.online()
-    await keptToken(directory).keep(text, token.boundTo)
+    await keptToken(directory).keep(text, boundTo)
     results.print({ event: 'logged-in', server, user }, `logged in to ${server} as ${printable(user)}`)
     if (process.env[tokenVariable]) say(`${tokenVariable} is set and overrides the stored token`, 'yellow')
   }

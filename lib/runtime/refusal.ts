@@ -35,5 +35,6 @@ export function errorOf(refusal: WireMessage<NackName | 'GoodbyeNtf'>): OspError
   const text = refusal.text.slice(0, mostCharacters).toWellFormed().replace(unfit, ' ').trim()
   const progress = 'progress' in refusal ? refusal.progress : undefined
   const recipients = 'recipients' in refusal ? refusal.recipients : undefined
-  return new OspError(codeOf(code), text === '' ? undefined : text, { retryAfterMs, progress, recipients })
+  const details = { retryAfterMs, progress, recipients, fromPeer: true }
+  return new OspError(codeOf(code), text === '' ? undefined : text, details)
 }
