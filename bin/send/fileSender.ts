@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import { type Client, OspError, type SentFile, type Upload } from 'ospd'
 import { file as fileSource, pathBytes } from 'ospd/node'
-import { refText } from '../tasks/tasksContext.ts'
+import { refText } from '../tasks/tasks.ts'
 import type { Candidate, FoundPath } from './candidates.ts'
 import type { Overview } from './overview.ts'
 import { isRefusal, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'

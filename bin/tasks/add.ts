@@ -7,7 +7,7 @@ import { displayed, exitCodes, UsageError } from '../common/usage.ts'
 import { type Candidate, candidatesOf } from '../send/candidates.ts'
 import { SendSummary } from '../send/reporter.ts'
 import { sendSettings } from '../send/send.ts'
-import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasksContext.ts'
+import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasks.ts'
 
 const { recursive, as, digest } = sendSettings
 const settings = { recursive, as, digest, ...tasksSettings } as const
