@@ -1,27 +1,37 @@
-import { statfs } from 'node:fs/promises'
+import { type FileHandle, statfs } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
+import { KiB, MiB } from '../../limits.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Journal, Piece, Place } from '../../storage/journal/journal.ts'
+import type { Journal, JournalRecord, Piece, Place } from '../../storage/journal/journal.ts'
 import type { Ballast } from './ballast.ts'
-import { attempt } from './faults.ts'
+import { attempt, errnoOf } from './faults.ts'
 import { type GrowingSegment, JournalFiles, type JournalTail } from './journalFiles.ts'
-import { frameBytes, JournalFormat, journalHeaderBytes } from './journalFormat.ts'
-import { JournalReader } from './journalReader.ts'
+import { frameBytes, JournalFormat, type JournalFrame, journalHeaderBytes } from './journalFormat.ts'
+import { readFull } from './readFull.ts'
 import { WritePriority } from './writePriority.ts'
+
+/** The bytes of a segment that are loaded at once. */
+const pieceBytes = 256 * KiB
+/** Records are read together if they fit in `spanBytes`, and no gap between two exceeds `gapBytes`. */
+const spanBytes = MiB
+const gapBytes = 64 * KiB
+/** The size of a block that is read alone if the disk cannot read everything. */
+const blockBytes = 4 * KiB
 
 /** A journal in a directory, with a file for each segment. One process at a time can have it open. */
 export class DiskJournal implements Journal {
   readonly segments: GrowingSegment[] = []
   readonly segmentBytes: number
-  readonly damages: readonly Damage[]
+  readonly damages: Damage[] = []
   readonly #directory: string
   readonly #platform: Platform
   readonly #priority: WritePriority
   readonly #ballast: Ballast | undefined
   readonly #files: JournalFiles
   readonly #format: JournalFormat
-  readonly #reader: JournalReader
+  /** The seeds of the segments with a readable header. */
+  readonly #seeds = new Map<number, number>()
   #tail: JournalTail | undefined
   #broken: OspError | undefined
 
@@ -40,8 +50,6 @@ export class DiskJournal implements Journal {
     this.#ballast = ballast
     this.#files = new JournalFiles(directory)
     this.#format = new JournalFormat(platform.crc32)
-    this.#reader = new JournalReader(this.#files, this.#format)
-    this.damages = this.#reader.damages
   }
 
   /**
@@ -77,24 +85,89 @@ export class DiskJournal implements Journal {
     return records.map(({ length }, index) => ({ segment: number, offset: start + (offsets[index] ?? 0), length }))
   }
 
-  read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
-    return this.#reader.read(places)
+  async read(places: readonly Place[]): Promise<readonly (Buffer | undefined)[]> {
+    const found: (Buffer | undefined)[] = []
+    for (let at = 0; at < places.length; ) {
+      const near = neighbours(places, at)
+      found.push(...(await this.#readNear(near)))
+      at += near.length
+    }
+    return found
   }
 
-  load(segment: number, from: number = journalHeaderBytes): Promise<Piece> {
-    const bytes = this.segments.find(({ number }) => number === segment)?.bytes ?? 0
-    return this.#reader.load(segment, from, bytes)
+  async #readNear(places: readonly Place[]): Promise<(Buffer | undefined)[]> {
+    const [first] = places
+    const last = places.at(-1)
+    if (!first || !last) return []
+    const { segment, offset } = first
+    const seed = this.#seeds.get(segment)
+    const bytes = await this.#files.use(segment, (handle) => readAt(handle, offset, endOf(last) - offset))
+    if (!bytes || seed === undefined) return places.map(() => undefined)
+    return places.map((place) => {
+      const at = place.offset - offset
+      const end = at + frameBytes + place.length
+      if (this.#format.frameAt(bytes, at, seed)?.end === end) return bytes.subarray(at + frameBytes, end)
+      this.reportDamage(place)
+      return undefined
+    })
+  }
+
+  async load(segment: number, from: number = journalHeaderBytes): Promise<Piece> {
+    const none: Piece = { records: [], next: undefined }
+    const size = this.segments.find(({ number }) => number === segment)?.bytes ?? 0
+    const seed = this.#seeds.get(segment)
+    if (seed === undefined) {
+      this.#report(segment, 0, size)
+      return none
+    }
+    const piece = await this.#files.use(segment, async (handle): Promise<Piece> => {
+      const pieceOf = (bytes: Buffer, frames: readonly JournalFrame[], end: number) => {
+        const records = this.#recordsOf(segment, from, bytes, frames)
+        return { records, next: end === size ? undefined : end }
+      }
+      const bytes = await readAt(handle, from, Math.min(pieceBytes, size - from))
+      const frames: JournalFrame[] = []
+      let at = 0
+      for (let frame = this.#format.frameAt(bytes, at, seed); frame; frame = this.#format.frameAt(bytes, at, seed)) {
+        frames.push(frame)
+        at = frame.end
+      }
+      if (at > 0 || from === size) return pieceOf(bytes, frames, from + at)
+      // The record at this place is longer than a piece, or damaged.
+      const rest = await readAt(handle, from, size - from)
+      const long = this.#format.frameAt(rest, 0, seed)
+      return long
+        ? pieceOf(rest, [long], from + long.end)
+        : pieceOf(rest, [...this.#format.frames(rest, 0, seed)], size)
+    })
+    return piece ?? none
+  }
+
+  #recordsOf(segment: number, from: number, bytes: Buffer, frames: readonly JournalFrame[]): JournalRecord[] {
+    return frames.flatMap(({ at, end, isReadable }) => {
+      const record = bytes.subarray(at + frameBytes, end)
+      if (!isReadable) this.#report(segment, from + at, end - at)
+      else if (!this.#format.isFiller(bytes, at)) return { segment, offset: from + at, length: record.length, record }
+      return []
+    })
   }
 
   reportDamage({ segment, offset, length }: Place): void {
-    this.#reader.reportDamage(segment, offset, frameBytes + length, false)
+    this.#report(segment, offset, frameBytes + length)
+  }
+
+  /** Reports unreadable bytes, once. */
+  #report(segment: number, offset: number, bytes: number, atEnd = false): void {
+    const file = this.#files.pathOf(segment)
+    if (this.damages.some((known) => known.file === file && known.offset === offset)) return
+    this.damages.push({ file, offset, bytes, atEnd })
   }
 
   async drop(): Promise<void> {
     const [oldest] = this.segments
     if (!oldest || this.segments.length < 2) return
     await this.#files.remove(oldest.number)
-    this.#reader.seeds.delete(oldest.number)
+    this.#seeds.delete(oldest.number)
     this.segments.shift()
   }
 
@@ -123,7 +196,7 @@ export class DiskJournal implements Journal {
     const tail = await this.#files.create(number, seed, this.#format.header(seed))
     this.#tail = tail
     this.segments.push(tail.segment)
-    this.#reader.seeds.set(number, seed)
+    this.#seeds.set(number, seed)
     await former?.close()
     return tail
   }
@@ -136,7 +209,7 @@ export class DiskJournal implements Journal {
 
   async #recover(): Promise<void> {
     for (const number of await this.#files.list()) {
-      this.segments.push({ number, bytes: await this.#reader.examine(number) })
+      this.segments.push({ number, bytes: await this.#examine(number) })
     }
     const last = this.segments.at(-1)
     if (!last) return
@@ -146,9 +219,9 @@ export class DiskJournal implements Journal {
       this.segments.pop()
       return
     }
-    const seed = this.#reader.seeds.get(last.number)
+    const seed = this.#seeds.get(last.number)
     if (seed === undefined) return
-    const end = await this.#reader.end(last.number, last.bytes)
+    const end = await this.#end(last, seed)
     const isTorn = end.length < last.bytes
     await attempt(`recovering ${this.#files.pathOf(last.number)}`, async () => {
       const tail = await this.#files.openTail(last, seed)
@@ -159,4 +232,72 @@ export class DiskJournal implements Journal {
       })
     })
   }
+
+  /** Reads the header of a segment. Resolves with the length of the segment. */
+  async #examine(segment: number): Promise<number> {
+    const size = await this.#files.use(segment, async (handle) => {
+      const { size } = await handle.stat()
+      const seed = this.#format.seedOf(await readAt(handle, 0, Math.min(size, journalHeaderBytes)))
+      if (seed !== undefined) this.#seeds.set(segment, seed)
+      return size
+    })
+    return size ?? 0
+  }
+
+  /**
+   * Finds the end of the last segment: the length to keep, and the bytes of the last group before it. A crash can leave
+   * unreadable bytes after the start of the last group. At the end they are cut off; before a readable record a filler
+   * replaces them.
+   */
+  async #end({ number, bytes: size }: GrowingSegment, seed: number): Promise<{ length: number; lastGroup: Buffer }> {
+    const bytes = (await this.#files.use(number, (handle) => readAt(handle, 0, size))) ?? Buffer.alloc(0)
+    const frames = [...this.#format.frames(bytes, journalHeaderBytes, seed)]
+    const last = frames.at(-1)
+    const length = last && !last.isReadable ? last.at : bytes.length
+    const first = frames.findLastIndex(({ isFirst }) => isFirst)
+    for (const { at, end, isReadable } of frames.slice(first + 1)) {
+      if (isReadable) continue
+      this.#report(number, at, end - at, true)
+      if (end <= length && end - at > frameBytes) this.#format.filler(end - at, seed).copy(bytes, at)
+    }
+    return { length, lastGroup: bytes.subarray(frames[first]?.at ?? journalHeaderBytes, length) }
+  }
+}
+
+/** Returns the places from index `at` on that can be read together. */
+function neighbours(places: readonly Place[], at: number): readonly Place[] {
+  let end = at + 1
+  while (end < places.length && areNear(places[at], places[end - 1], places[end])) end++
+  return places.slice(at, end)
+}
+
+function areNear(first?: Place, last?: Place, next?: Place): boolean {
+  if (!first || !last || !next || first.segment !== next.segment) return false
+  const gap = next.offset - endOf(last)
+  return gap >= 0 && gap <= gapBytes && endOf(next) - first.offset <= spanBytes
+}
+
+const endOf = ({ offset, length }: Place) => offset + frameBytes + length
+
+/** Reads up to `length` bytes. Unreadable blocks become zeros, so that their records count as damaged. */
+async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(Math.max(0, length))
+  try {
+    return bytes.subarray(0, await readFull(handle, bytes, offset))
+  } catch (error) {
+    if (errnoOf(error) !== 'EIO') throw error
+  }
+  const there = Math.min(bytes.length, Math.max(0, (await handle.stat()).size - offset))
+  for (let at = 0, end = 0; at < there; at = end) {
+    // Always the same blocks, so that each read finds the same bytes readable.
+    end = Math.min(there, at + blockBytes - ((offset + at) % blockBytes))
+    const block = bytes.subarray(at, end)
+    try {
+      await readFull(handle, block, offset + at)
+    } catch (error) {
+      if (errnoOf(error) !== 'EIO') throw error
+      block.fill(0)
+    }
+  }
+  return bytes.subarray(0, there)
 }

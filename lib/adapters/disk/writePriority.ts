@@ -1,4 +1,5 @@
 import type { Clock } from '../../ports/platform.ts'
+import { Alarm } from '../../runtime/alarm.ts'
 
 /** An append is slow if it takes this much longer than usual. */
 const slowMs = 4
@@ -25,11 +26,13 @@ export class WritePriority {
   /** The duration of an append on an idle disk. */
   #usualMs = Number.POSITIVE_INFINITY
   #waiting: (() => void)[] = []
-  #cooldown: Disposable | undefined
-  #deadline: Disposable | undefined
+  /** When the waiting uploads resume at the latest. */
+  #deadlineMs = 0
+  readonly #alarm: Alarm
 
   constructor(clock: Clock) {
     this.#clock = clock
+    this.#alarm = new Alarm(clock, () => this.#resume())
   }
 
   /** Runs `work`, which makes messages durable. */
@@ -41,7 +44,7 @@ export class WritePriority {
     } finally {
       this.#appends--
       this.#measure(this.#clock.now() - beganMs)
-      this.#resumeIfFree()
+      this.#resume()
     }
   }
 
@@ -49,9 +52,9 @@ export class WritePriority {
   ready(): Promise<void> {
     if (this.#isFree) return Promise.resolve()
     return new Promise((resolve) => {
+      if (this.#waiting.length === 0) this.#deadlineMs = this.#clock.now() + maxWaitMs
       this.#waiting.push(resolve)
-      this.#deadline ??= this.#clock.alarm(this.#clock.now() + maxWaitMs, () => this.#resume())
-      this.#resumeIfFree()
+      this.#resume()
     })
   }
 
@@ -65,21 +68,12 @@ export class WritePriority {
     if (longer > slowMs) this.#cooldownUntilMs = this.#clock.now() + Math.min(longer * cooldownFactor, maxWaitMs)
   }
 
-  /** Resumes the waiting uploads, now or when the cooldown is over. */
-  #resumeIfFree(): void {
-    if (this.#waiting.length === 0 || this.#appends > 0) return
-    if (this.#isFree) this.#resume()
-    else {
-      this.#cooldown?.[Symbol.dispose]()
-      this.#cooldown = this.#clock.alarm(this.#cooldownUntilMs, () => this.#resumeIfFree())
-    }
-  }
-
+  /** Resumes the waiting uploads, now or when they may continue. */
   #resume(): void {
-    this.#cooldown?.[Symbol.dispose]()
-    this.#deadline?.[Symbol.dispose]()
-    this.#cooldown = undefined
-    this.#deadline = undefined
-    for (const resume of this.#waiting.splice(0)) resume()
+    if (this.#waiting.length === 0) return
+    if (this.#isFree || this.#clock.now() >= this.#deadlineMs) {
+      this.#alarm.stop()
+      for (const resume of this.#waiting.splice(0)) resume()
+    } else this.#alarm.by(this.#appends > 0 ? this.#deadlineMs : Math.min(this.#cooldownUntilMs, this.#deadlineMs))
   }
 }

@@ -1,8 +1,8 @@
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
-import { Compaction, type Contents, type Piggyback } from './compaction.ts'
-import type { Journal, Place } from './journal.ts'
+import type { Journal, JournalRecord, Place } from './journal.ts'
 
 /** A change that is in memory already, and that becomes durable with its record. */
 export interface PendingRecord {
@@ -20,17 +20,57 @@ export interface PendingRecord {
   undo(): void
 }
 
+/** Records to append again, since they are still current. */
+export interface Moved {
+  readonly records: readonly Buffer[]
+  /** Called when the records are durable, with the new place of each. */
+  moved(places: readonly Place[]): void
+}
+
+/** The contents of a journal that are kept in memory. */
+export interface Contents {
+  /** The minimum size in bytes of a journal of the current records only. */
+  readonly liveBytes: number
+  /** Applies a record of the journal, which is read from its oldest record on. */
+  enter(record: JournalRecord): void
+  /**
+   * Returns the current records among these of the oldest segment, `segment`. `isLast` means that no other records of
+   * that segment follow: when the returned records are durable, the segment is dropped. The contents must include
+   * everything in the journal, and in the group before the returned records.
+   */
+  move(segment: number, records: readonly JournalRecord[], isLast: boolean): Moved
+}
+
+/** Records of the oldest segment that the next group moves. */
+interface Chunk {
+  readonly segment: number
+  readonly records: readonly JournalRecord[]
+  readonly isLast: boolean
+  readonly done: Deferred<void>
+}
+
+/** Records that are appended after those of a group. They hold the current state after that group. */
+type Piggyback = Moved & Pick<Chunk, 'done'>
+
 /** How long, and for how many written bytes, the last reading of the free space is valid. */
 const freshMs = 100
 const freshBytes = 4 * MiB
 
-/** Appends records to a journal by group commit, keeps a reserve of free space, and compacts the journal. */
+/** The number of segments that a journal may have beyond twice the size of its live records. */
+const slackSegments = 4
+/** The bytes that may be moved for each appended byte. */
+const movedPerAppended = 4
+
+/**
+ * Appends records to a journal by group commit, keeps a reserve of free space, and keeps the journal short: appends the
+ * live records of the oldest segment again, then drops that segment. The oldest segment goes first, so the record of a
+ * removal is never dropped before the record that it removes.
+ */
 export class JournalWriter {
   readonly #journal: Journal
   readonly #now: () => number
   readonly #contents: Contents
   readonly #committed: () => void
-  readonly #compaction: Compaction
   readonly #commits = new GroupCommit<PendingRecord>({
     commit: (group) => this.#commit(group),
     // Later changes were made on the assumption that the earlier ones hold.
@@ -41,6 +81,11 @@ export class JournalWriter {
   #freeBytes = 0
   #measuredAt = Number.NEGATIVE_INFINITY
   #writtenBytes = 0
+  /** Bytes that may be moved before more is appended. Unlimited, copies of copies could keep the journal busy. */
+  #allowance = Number.POSITIVE_INFINITY
+  #chunk: Chunk | undefined
+  #compacting: Promise<void> | undefined
+  #isClosing = false
 
   /** `committed` is called after each group that is durable. */
   constructor(journal: Journal, now: () => number, contents: Contents, committed = () => {}) {
@@ -48,7 +93,6 @@ export class JournalWriter {
     this.#now = now
     this.#contents = contents
     this.#committed = committed
-    this.#compaction = new Compaction(journal, contents, () => this.#commits.wake())
   }
 
   /** Enters all readable records into the contents, the oldest first. Closes the journal if that fails. */
@@ -66,7 +110,7 @@ export class JournalWriter {
       await this.#journal.close()
       throw error
     }
-    this.#compaction.consider(0)
+    this.#compact(0)
   }
 
   /** Resolves when the change, and all earlier changes, are durable. */
@@ -76,19 +120,22 @@ export class JournalWriter {
 
   /** Closes the journal when the earlier changes are durable or have failed. */
   async close(): Promise<void> {
-    await this.#compaction.stop()
+    this.#isClosing = true
+    this.#chunk?.done.reject(new OspError('closed'))
+    this.#chunk = undefined
+    await this.#compacting
     await this.#commits.idle()
     await this.#journal.close()
   }
 
   async #commit(group: readonly Uncommitted<PendingRecord>[]): Promise<void> {
     // Before anything is awaited: the contents in memory are now those after this group.
-    const piggyback = this.#compaction.piggyback()
+    const piggyback = this.#piggyback()
     if (group.length === 0 && !piggyback) return
     try {
       await this.#measure(group)
     } catch (error) {
-      piggyback?.failed(error)
+      piggyback?.done.reject(error)
       throw error
     }
     await this.#append(this.#admitted(group), piggyback)
@@ -140,7 +187,7 @@ export class JournalWriter {
         places = await this.#journal.append(records, frees)
       }
     } catch (error) {
-      piggyback?.failed(error)
+      piggyback?.done.reject(error)
       // The group may fit without the piggyback.
       if (piggyback && own.length > 0 && isFull(error)) return this.#append(changes, undefined)
       if (!isFull(error)) this.uncertainty = OspError.from(withoutPublicText(error))
@@ -149,10 +196,59 @@ export class JournalWriter {
     if (records.length > 0) this.uncertainty = undefined
     for (const [index, place] of places.entries()) written[index]?.durable?.(place)
     piggyback?.moved(places.slice(own.length))
-    this.#compaction.consider(own.reduce((sum, { length }) => sum + length, 0))
+    piggyback?.done.resolve()
+    this.#compact(own.reduce((sum, { length }) => sum + length, 0))
     this.#committed()
   }
+
+  #piggyback(): Piggyback | undefined {
+    const chunk = this.#chunk
+    if (!chunk) return undefined
+    this.#chunk = undefined
+    const moved = this.#contents.move(chunk.segment, chunk.records, chunk.isLast)
+    for (const { length } of moved.records) this.#allowance -= length
+    return { ...moved, done: chunk.done }
+  }
+
+  /** Starts a compaction if it is due after `appendedBytes` were appended. */
+  #compact(appendedBytes: number): void {
+    this.#allowance = Math.min(this.#allowance + appendedBytes * movedPerAppended, totalBytes(this.#journal))
+    if (!this.#compacting && this.#isTooLong()) this.#compacting = this.#shorten()
+  }
+
+  #isTooLong(): boolean {
+    const { segments, segmentBytes } = this.#journal
+    if (this.#isClosing || segments.length < 2 || this.#allowance <= 0) return false
+    return totalBytes(this.#journal) > 2 * this.#contents.liveBytes + slackSegments * segmentBytes
+  }
+
+  async #shorten(): Promise<void> {
+    try {
+      while (this.#isTooLong()) await this.#dropOldest()
+    } catch {
+      // Retried after the next successful group. A fault of the journal fails that group too.
+    }
+    this.#compacting = undefined
+  }
+
+  async #dropOldest(): Promise<void> {
+    const [oldest] = this.#journal.segments
+    if (!oldest) return
+    let from: number | undefined
+    do {
+      const { records, next } = await this.#journal.load(oldest.number, from)
+      if (this.#isClosing) return
+      const done = deferred<void>()
+      this.#chunk = { segment: oldest.number, records, isLast: next === undefined, done }
+      this.#commits.wake()
+      await done.promise
+      from = next
+    } while (from !== undefined)
+    await this.#journal.drop()
+  }
 }
+
+const totalBytes = ({ segments }: Journal) => segments.reduce((sum, { bytes }) => sum + bytes, 0)
 
 const shareText =
   'the waiting messages of one sender must leave space on the disk of the server for other senders; try again later'

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
-import type { Contents, Moved } from '../journal/compaction.ts'
 import type { JournalRecord } from '../journal/journal.ts'
+import type { Contents, Moved } from '../journal/journalWriter.ts'
 import { IndexEntry } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
 import {

@@ -1,9 +1,8 @@
 import { Multiset } from '../../core/multiset.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
-import type { Contents, Moved } from '../journal/compaction.ts'
 import type { Journal, JournalRecord, Place } from '../journal/journal.ts'
-import { JournalWriter, type PendingRecord } from '../journal/journalWriter.ts'
+import { type Contents, JournalWriter, type Moved, type PendingRecord } from '../journal/journalWriter.ts'
 import { recordKey } from './recordStore.ts'
 import { type CompletionMarker, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
