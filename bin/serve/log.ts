@@ -2,79 +2,60 @@ import type { Log, LogEntry } from 'ospd'
 import type { UsersNews } from 'ospd/node'
 import { printable, type Styles } from '../common/text.ts'
 
-const described = (level: LogEntry['level'], says: string, ...fields: readonly string[]) => ({ level, fields, says })
+/** Returns a function that makes an event of this level from its fields, with spaces between them, and its description. */
+const logged = (level: LogEntry['level']) => (fields: string, says: string) => ({
+  level,
+  fields: fields.split(' ').filter(Boolean),
+  says,
+})
+
+const info = logged('info')
+const warn = logged('warn')
+const error = logged('error')
 
 /** The log events of `ospd serve` itself. The tables of docs/log.md are generated from them. */
 export const daemonEvents = {
-  stopping: described('info', 'The daemon received SIGTERM or SIGINT and shuts down.', 'signal'),
-  reloading: described(
-    'info',
+  stopping: info('signal', 'The daemon received SIGTERM or SIGINT and shuts down.'),
+  reloading: info(
+    'signal',
     'The daemon received SIGHUP. With TLS it reads the certificate and the key again. It reads the list of users after ' +
       'each change, without a signal.',
-    'signal',
   ),
-  stopped: described('info', 'The daemon has ended.'),
-  'log-dropped': described(
-    'warn',
-    'The log could not be written for a while. `lines` is the number of lines lost before this one.',
-    'lines',
-  ),
-  'no-control': described(
-    'warn',
+  stopped: info('', 'The daemon has ended.'),
+  'log-dropped': warn('lines', 'The log could not be written for a while; `lines` is the number of lost lines.'),
+  'no-control': warn(
+    'code text',
     'The control socket cannot be created. `ospd status` and `ospd uploads` cannot reach this daemon.',
-    'code',
-    'text',
   ),
-  'few-descriptors': described(
-    'warn',
-    'The process cannot open enough files for the configured links and uploads; `links` and `uploads` are the reduced ' +
-      'limits.',
-    'descriptors',
-    'links',
-    'uploads',
-    'text',
+  'few-descriptors': warn(
+    'descriptors links uploads text',
+    'The process cannot open enough files for the configured limits; `links` and `uploads` are the reduced ones.',
   ),
-  'descriptors-used-up': described(
-    'error',
+  'descriptors-used-up': error(
+    'text',
     'No file descriptor is available, and the system refuses connections. Checked every second, logged once.',
-    'text',
   ),
-  'descriptors-free': described('info', 'File descriptors are available again.'),
-  insecure: described('warn', 'Other machines can reach this daemon in a way that only `--insecure` permits.', 'text'),
-  'users-changed': described(
-    'info',
+  'descriptors-free': info('', 'File descriptors are available again.'),
+  insecure: warn('text', 'Other machines can reach this daemon in a way that only `--insecure` permits.'),
+  'users-changed': info(
+    'user how more',
     'A user was added or removed, or has a new token: `how` is `added`, `removed` or `rotated`. Up to a hundred changes ' +
       'at once have a line each; `more` is the number of further changes.',
-    'user',
-    'how',
-    'more',
   ),
-  'users-empty': described('warn', 'The list of users is empty. All logins are rejected.', 'text'),
-  'users-unreadable': described(
-    'error',
+  'users-empty': warn('text', 'The list of users is empty. All logins are rejected.'),
+  'users-unreadable': error(
+    'text',
     'The list of users is missing, damaged, or cannot be read. All logins are rejected until it can be read again.',
-    'text',
   ),
-  'users-readable': described(
-    'info',
-    'The list of users can be read again. `users` is the number of users in it.',
-    'users',
-  ),
-  'tls-expiring': described(
-    'warn',
+  'users-readable': info('users', 'The list of users can be read again. `users` is the number of users in it.'),
+  'tls-expiring': warn(
+    'expires text',
     'The certificate has expired, or expires within 14 days. Checked when the daemon starts and at SIGHUP.',
-    'expires',
+  ),
+  'tls-reloaded': info('fingerprint', 'After SIGHUP the certificate and the key were read again, for new connections.'),
+  'tls-not-reloaded': error(
     'text',
-  ),
-  'tls-reloaded': described(
-    'info',
-    'After SIGHUP the certificate and the key were read again. New connections use them.',
-    'fingerprint',
-  ),
-  'tls-not-reloaded': described(
-    'error',
     'After SIGHUP the certificate or the key could not be used. New connections use the previous ones.',
-    'text',
   ),
 }
 
