@@ -8,7 +8,7 @@ import { file } from './adapters/node/fileSource.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { sweepSpool } from './adapters/stateDirectory/spool.ts'
 import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
-import type { JoinedTasks } from './client/tasks/joinTasks.ts'
+import type { JoinedTasks } from './client/tasks/remoteTasks.ts'
 import { joinOrServe, type ServedTasks } from './client/tasks/serveTasks.ts'
 import { type TaskControl, type TaskControlOptions, taskController } from './client/tasks/taskController.ts'
 import type { Uploads } from './client/uploads/uploadList.ts'
@@ -26,8 +26,12 @@ export {
   type UsersFileOptions,
   usersFile,
 } from './adapters/auth/usersFile.ts'
-export { type AskOptions, askControl } from './adapters/controlSocket/asking.ts'
-export { type ControlOptions, serveControl } from './adapters/controlSocket/controlSocket.ts'
+export {
+  type AskOptions,
+  askControl,
+  type ControlOptions,
+  serveControl,
+} from './adapters/controlSocket/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { pathReason } from './adapters/disk/faults.ts'
 export { checkNamedFile } from './adapters/disk/rights.ts'
@@ -42,7 +46,7 @@ export { absolutePath, pathBytes, pathText } from './adapters/node/pathText.ts'
 export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
 export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 export { checkToken, type KeptToken, keptToken, readToken } from './adapters/stateDirectory/token.ts'
-export type { JoinedTasks } from './client/tasks/joinTasks.ts'
+export type { JoinedTasks } from './client/tasks/remoteTasks.ts'
 export type { ServedTasks } from './client/tasks/serveTasks.ts'
 export type {
   Added,

@@ -1,20 +1,20 @@
 import { fstatSync } from 'node:fs'
-import type { Uploads } from 'ospd'
+import { OspError, type Upload, type Uploads } from 'ospd'
 import { openTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
-import { sayOnce } from '../common/output.ts'
+import { type StatusPrinter, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { choice, count, optionalSetting, path, setting, size, switched, text, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
-import { onInterrupt } from '../common/terminal.ts'
+import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 import { isTerminal } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
+import { isPending } from '../tasks/tasks.ts'
 import { Bars, plainLines, progressLines } from './bars.ts'
 import { candidatesOf, type FoundPath } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
-import { takeKeys } from './keys.ts'
 import { Overview } from './overview.ts'
 import { JsonReporter, type SendReporter, SendSummary, TextReporter } from './reporter.ts'
 
@@ -96,7 +96,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const all = operands.length === 0 && from === undefined
   if (tasks.joined) {
     reporter.joined(`another osp send is running and is sending the files${all ? ', except paused ones' : ''}`)
-    await sender.send(all ? unfinishedOf(directory) : candidates)
+    await sender.send(all ? filesOfOpenTasks(directory) : candidates)
   } else {
     await restore(client.uploads, sender, reporter, all)
     await sender.send(candidates)
@@ -114,8 +114,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   return summary.exitCode
 }
 
-/** Yields the open tasks of the program that was joined. */
-async function* unfinishedOf(directory: string): AsyncGenerator<FoundPath> {
+async function* filesOfOpenTasks(directory: string): AsyncGenerator<FoundPath> {
   for (const { ref, name, size, state } of await taskControl(directory).list()) {
     const isOpen = state === 'waiting' || state === 'sending' || state === 'verifying'
     if (isOpen && ref !== undefined) yield { path: ref, name, size }
@@ -150,5 +149,52 @@ function sharesTerminal(): boolean {
     return stdout.isFIFO() || stdout.isSocket()
   } catch {
     return false
+  }
+}
+
+/** Handles keys if stdin is a terminal: p pauses or resumes uploads, c cancels them after a confirmation, q quits. */
+function takeKeys(uploads: Uploads, say: StatusPrinter): Disposable | undefined {
+  const { stdin } = process
+  if (!stdin.isTTY) return undefined
+  let isAsking = false
+  const press = (key: string) => {
+    if (key === controlKeys.ctrlC) signalAll('SIGINT')
+    else if (key === controlKeys.ctrlZ) signalAll('SIGTSTP')
+    else if (isAsking) {
+      isAsking = false
+      if (key === 'y') void reporting(uploads.cancel(unfinishedOf(uploads).map(({ id }) => id)), say)
+      else say('nothing is cancelled', 'yellow')
+    } else if (key === 'p') void reporting(togglePause(uploads, say), say)
+    else if (key === 'c') isAsking = askToCancel(uploads, say)
+    else if (key === 'q') process.kill(process.pid, 'SIGINT')
+  }
+  return readKeys(stdin, (text) => {
+    for (const key of text) press(key.toLowerCase())
+  })
+}
+
+const unfinishedOf = (uploads: Uploads): Upload[] => [...uploads].filter(({ phase: state }) => isPending({ state }))
+
+async function togglePause(uploads: Uploads, say: StatusPrinter): Promise<void> {
+  const going = unfinishedOf(uploads).filter(({ phase }) => phase !== 'paused' && phase !== 'cancelling')
+  if (going.length === 0) return await uploads.resume()
+  say('paused; press p to continue', 'yellow')
+  await uploads.pause(going.map(({ id }) => id))
+}
+
+/** Asks for a confirmation. Returns false if there is nothing to cancel. */
+function askToCancel(uploads: Uploads, say: StatusPrinter): boolean {
+  const { length } = unfinishedOf(uploads)
+  const files = length === 1 ? 'the unfinished file' : `the ${length} unfinished files`
+  if (length > 0) say(`cancel ${files} and remove the received content from the server? y or n`, 'yellow')
+  return length > 0
+}
+
+async function reporting(action: Promise<void>, say: StatusPrinter): Promise<void> {
+  try {
+    await action
+  } catch (error) {
+    const { code, message } = OspError.from(error)
+    if (code !== 'closed') say(message, 'red')
   }
 }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { askControl } from '../../../lib/adapters/controlSocket/asking.ts'
-import { serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
+import { askControl, serveControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
 import { type ErrorCode, OspError } from '../../../lib/errors.ts'
 import type { Answering } from '../../../lib/ports/control.ts'
 import { place } from '../../support/commands.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type Client, createClient, OspError } from 'ospd'
 import { type JoinedTasks, openTasks, type ServedTasks, stateDirectory, taskControl, tcp } from 'ospd/node'
-import { askControl } from '../../../lib/adapters/controlSocket/asking.ts'
+import { askControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
 import { type Place, place } from '../../support/commands.ts'
 import { served } from '../../support/served.ts'
 import { spec } from '../../support/spec.ts'
