@@ -113,9 +113,7 @@ export class OspError extends Error {
 
   /** Returns a copy of this error with `details` merged in and this error as its cause. */
   with(details: ErrorDetails): OspError {
-    const { retryAfterMs, progress, recipients, reason, publicText, fromPeer } = this
-    const own = { retryAfterMs, progress, recipients, reason, publicText, fromPeer, cause: this }
-    return new OspError(this.code, this.message, { ...own, ...details })
+    return new OspError(this.code, this.message, { ...this, cause: this, ...details })
   }
 
   /** Returns `error` if it is an OspError, and otherwise an `internal` error with it as the cause. */

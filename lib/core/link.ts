@@ -132,7 +132,7 @@ export class Link<C> {
     onFlushed?: () => void,
   ): number {
     if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
-    const frame = this.#frame(message, ++this.#seq, instance)
+    const frame = frameWith(message, ++this.#seq, instance)
     const copy = this.#requests.add(frame, context, timings[message.event], onFlushed)
     this.queues.add(priority, copy.frame, copy.onFlushed)
     return frame.seq
@@ -147,25 +147,20 @@ export class Link<C> {
   /** Queues a request again with its seq and the current `message`. Returns false if it is answered or not sent yet. */
   repeat(seq: number, message: WireMessage<RequestName>, instance: number, onFlushed?: () => void): boolean {
     if (!this.#requests.underWay(seq)) return false
-    const frame = this.#frame(message, seq, instance)
+    const frame = frameWith(message, seq, instance)
     this.queues.add('requests', { ...frame, flags: frame.flags | repetition }, onFlushed)
     return true
   }
 
   /** Queues the reply to a request. */
   reply(to: Request, message: WireMessage | Encoded): void {
-    const frame = this.#frame(message, to.seq, to.instance)
+    const frame = frameWith(message, to.seq, to.instance)
     if (!idempotent(to.message.event)) this.#replies.remember(to.seq, frame)
     this.queues.add('replies', frame)
   }
 
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
-    this.queues.add('replies', this.#frame(message, 0, 0))
-  }
-
-  /** Returns a frame for `Socket.close`, which goes ahead of everything that waits. */
-  last(message: WireMessage<NoticeName>): Frame {
-    return this.#frame(message, 0, 0)
+    this.queues.add('replies', frameWith(message))
   }
 
   /** Returns the next frame for the socket, if any. Call `onFlushed` when its bytes have left. */
@@ -259,12 +254,13 @@ export class Link<C> {
     }
     return { kind: 'reply', message, context: settled.context as C, instance: frame.instance }
   }
+}
 
-  #frame(message: WireMessage | Encoded, seq: number, instance: number): Frame {
-    const { number, app } = events[message.event]
-    const payload = 'payload' in message ? message.payload : encode(message)
-    return { flags: 0, version, event: number, seq, app: apps[app], instance, payload }
-  }
+/** Returns the frame of a message; without a seq that of a notification. */
+export function frameWith(message: WireMessage | Encoded, seq = 0, instance = 0): Frame {
+  const { number, app } = events[message.event]
+  const payload = 'payload' in message ? message.payload : encode(message)
+  return { flags: 0, version, event: number, seq, app: apps[app], instance, payload }
 }
 
 /** Returns whether a request may be carried out twice: a chunk has an offset, and the others change nothing. */

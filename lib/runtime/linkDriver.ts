@@ -1,4 +1,4 @@
-import { Link, type LinkGauges, type LinkOptions, type Received, type Request } from '../core/link.ts'
+import { frameWith, Link, type LinkGauges, type LinkOptions, type Received, type Request } from '../core/link.ts'
 import type { SendPriority } from '../core/sendQueues.ts'
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
@@ -161,7 +161,7 @@ export class LinkDriver {
 
   /** Sends GOODBYE with `error` and ends the link. Resolves when the socket is closed. Idempotent. */
   close(error: OspError): Promise<void> {
-    const last = this.ended ? undefined : this.#link.last(goodbyeOf(error))
+    const last = this.ended ? undefined : frameWith(goodbyeOf(error))
     this.#end(error)
     return this.socket.close(last)
   }

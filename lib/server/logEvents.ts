@@ -52,11 +52,7 @@ export const logEvents = {
     'There were too many lines about a user, from an address (for IPv6: a network), or about refused links. `lines` is the ' +
       'number of omitted lines, and `events` is the number for each event.',
   ),
-  'listener-failed': commonLine(
-    'error',
-    'of text stack',
-    'A listener of the server (`of` names its event) threw an error, or its promise was rejected. The server continues.',
-  ),
+  'listener-failed': commonLine('error', 'of text stack', 'A listener of the event `of` threw an error or rejected.'),
   'request-failed': userLine('error', 'user node from text stack', 'A request failed because of an internal error.'),
 
   'upload-stored': line(
@@ -66,17 +62,9 @@ export const logEvents = {
       'replaced an older file. `node` and `from` are absent if the server completed the upload when it started.',
   ),
   'upload-paused': userLine('info', 'user node from name progress size', 'A client paused an upload.'),
-  'upload-cancelled': userLine(
-    'info',
-    'user node from name progress size',
-    'A client cancelled an unfinished upload; `progress` and `size` are present if it was open.',
-  ),
+  'upload-cancelled': userLine('info', 'user node from name progress size', 'A client cancelled an unfinished upload.'),
   'upload-taken-over': userLine('info', 'user node from name former', 'A link took over an upload of node `former`.'),
-  'upload-stalled': userLine(
-    'info',
-    'user name progress size',
-    'An upload made no progress, or held its instance for a long time, and yielded the instance to a user with fewer uploads.',
-  ),
+  'upload-stalled': userLine('info', 'user name progress size', 'A stalled or long upload yielded to another user.'),
   'upload-refused': userLine(
     'warn',
     'user node from name code text',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Link, Request } from '../../lib/core/link.ts'
+import { frameWith, type Link, type Request } from '../../lib/core/link.ts'
 import type { OspError } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
@@ -192,7 +192,7 @@ spec('the notifications of a link', (it) => {
   it('overtake all waiting frames if they are the last', () => {
     const link = linkOf('server')
     link.notify(goodbye)
-    assert.deepEqual(link.last(goodbye), frameFor(goodbye, 0))
+    assert.deepEqual(frameWith(goodbye), frameFor(goodbye, 0))
     assert.equal(handed(link).length, 1)
   })
 

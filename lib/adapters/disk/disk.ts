@@ -10,14 +10,13 @@ import { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { Transfers } from '../../storage/transfers/transfers.ts'
 import { UploadLog } from '../../storage/transfers/uploadLog.ts'
 import { Ballast } from './ballast.ts'
-import { canMove, DirectoryFlushes, makeDirectory, makePath, syncDirectory } from './directories.ts'
+import { canMove, makeDirectory, makePath, syncDirectory } from './directories.ts'
 import { attempt } from './faults.ts'
 import { DiskFiles } from './files.ts'
-import { checkFormat, foldsCase } from './format.ts'
+import { checkFormat } from './format.ts'
 import { DiskJournal } from './journal.ts'
 import { type Layout, layoutOf } from './layout.ts'
 import { lockData } from './lock.ts'
-import { PublishedTree } from './publishedTree.ts'
 import { checkRights } from './rights.ts'
 import { WritePriority } from './writePriority.ts'
 
@@ -41,7 +40,6 @@ class DiskStorage implements Storage {
   readonly mailboxes = new Mailboxes()
   readonly #layout: Layout
   readonly #segmentBytes: number
-  readonly #tree: PublishedTree
   readonly #records = new RecordStore()
   readonly #ballast: Ballast
   #lock: AsyncDisposable | undefined
@@ -51,10 +49,9 @@ class DiskStorage implements Storage {
   constructor(layout: Layout, segmentBytes: number) {
     this.#layout = layout
     this.#segmentBytes = segmentBytes
-    this.#tree = new PublishedTree(layout.files, new DirectoryFlushes())
     this.#ballast = new Ballast(layout.ballast)
     const ready = async () => this.#priority?.ready()
-    this.files = new DiskFiles(layout, this.#tree, this.#records, ready, () => this.#opened.digests)
+    this.files = new DiskFiles(layout, this.#records, ready, () => this.#opened.digests)
     this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime())
   }
 
@@ -64,8 +61,7 @@ class DiskStorage implements Storage {
     try {
       this.#platform = platform
       await choosePartial(this.#layout)
-      this.files.fix()
-      this.#tree.foldsCase = await foldsCase(this.#layout)
+      await this.files.prepare()
       if (isDamaged) this.#records.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
       const { uploads, mailboxes } = this.#layout
       const uploadBytes = Math.min(this.#segmentBytes, mostUploadSegment)

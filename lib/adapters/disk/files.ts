@@ -20,9 +20,10 @@ import type { RecordStore } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
+import { foldsCase } from './format.ts'
 import { type Layout, partialName } from './layout.ts'
 import { DiskPartialFile } from './partialFile.ts'
-import { entryAt, type PublishedTree } from './publishedTree.ts'
+import { entryAt, PublishedTree } from './publishedTree.ts'
 import { readFull } from './readFull.ts'
 import { fixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
 
@@ -39,25 +40,20 @@ export class DiskFiles implements FileStore, StoredNames {
   #checks: readonly (() => void)[] = []
 
   /** `ready` resolves when bytes of uploads may be written. `digests` belong to the platform of the open storage. */
-  constructor(
-    layout: Layout,
-    tree: PublishedTree,
-    records: RecordStore,
-    ready: () => Promise<void>,
-    digests: () => Digests,
-  ) {
+  constructor(layout: Layout, records: RecordStore, ready: () => Promise<void>, digests: () => Digests) {
     this.#layout = layout
-    this.#tree = tree
+    this.#tree = new PublishedTree(layout.files)
     this.#records = records
     this.#ready = ready
     this.#digests = digests
   }
 
   /** Remembers the directories of this storage. From then on no upload is opened or published in others. */
-  fix(): void {
+  async prepare(): Promise<void> {
     const { partial, files } = this.#layout
     this.#checks = [partial, files].map(fixedDirectory)
     this.#checkDirectories()
+    this.#tree.foldsCase = await foldsCase(this.#layout)
   }
 
   #checkDirectories(): void {

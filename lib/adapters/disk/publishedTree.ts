@@ -5,7 +5,7 @@ import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
 import type { Usage } from '../../ports/storage.ts'
 import { lostFile } from '../../storage/transfers/storedNames.ts'
-import { type DirectoryFlushes, makeDirectory } from './directories.ts'
+import { DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
 import { checkOwn } from './rights.ts'
 import { type RunStep, Usages } from './usages.ts'
@@ -43,7 +43,7 @@ export class PublishedTree {
   readonly #durable = new Set<string>()
   foldsCase = false
 
-  constructor(root: string, flushes: DirectoryFlushes) {
+  constructor(root: string, flushes = new DirectoryFlushes()) {
     this.#root = root
     this.flushes = flushes
   }

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { OspError } from '../../errors.ts'
 import type { PeerAddress, Socket, SocketEvents, SocketOptions } from '../../ports/socket.ts'
+import { deferred } from '../../runtime/deferred.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
 import { encodeFrame, type Frame, FrameReader } from '../../wire/frame.ts'
 import { placeOf } from './addresses.ts'
@@ -43,7 +44,7 @@ export class ByteSocket implements Socket {
   readonly #platform: SocketOptions['platform']
   readonly #reader: FrameReader
   readonly #buffers: ReceiveBuffers | undefined
-  readonly #whenGone: Promise<void>
+  readonly #closed = deferred<void>()
   /** `faulted`: the bytes of the peer are not frames. `closing`: only the end is still reported. */
   #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
   #to: SocketEvents | undefined
@@ -75,11 +76,9 @@ export class ByteSocket implements Socket {
     stream.on('end', () => this.#ended())
     stream.on('drain', () => this.#drained())
     stream.on('error', (error) => this.#broken(error))
-    this.#whenGone = new Promise((resolve) => {
-      stream.on('close', () => {
-        resolve()
-        this.#gone()
-      })
+    stream.on('close', () => {
+      this.#closed.resolve()
+      this.#gone()
     })
   }
 
@@ -148,7 +147,7 @@ export class ByteSocket implements Socket {
       if (this.#stream.closed) process.nextTick(() => this.#gone())
       this.#leave()
     }
-    return this.#whenGone
+    return this.#closed.promise
   }
 
   destroy(): void {

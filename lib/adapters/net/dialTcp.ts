@@ -4,6 +4,7 @@ import { type Socket as ByteStream, connect, isIP } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
+import { deferred } from '../../runtime/deferred.ts'
 import { onAbort, unlessAborted } from '../../runtime/wait.ts'
 import { placeOf, reasonOf, unreachable } from './addresses.ts'
 
@@ -38,27 +39,57 @@ const nodeNetwork: Network = {
  * `signal` aborts.
  */
 export async function dialTcp<T>(
-  options: DialOptions,
+  { host, port, clock, signal }: DialOptions,
   use: (stream: ByteStream) => T,
   network: Network = nodeNetwork,
 ): Promise<T> {
-  const { host, port, signal } = options
   const place = placeOf(host, port)
   const lookedUp = isIP(host) ? Promise.resolve([host]) : network.lookup(host)
-  const addresses = await unlessAborted(lookedUp, signal, abortText(place)).catch((error: unknown) => {
+  const found = await unlessAborted(lookedUp, signal, abortText(place)).catch((error: unknown) => {
     throw error instanceof OspError ? error : unreachable('connect', place, error)
   })
-  return await new Promise((resolve, reject) => {
-    const connected = (stream: ByteStream) => resolve(use(stream))
-    new Race({ ...options, addresses: inTurn(addresses), network, connected, failed: reject }).start()
-  })
-}
+  const addresses = inTurn(found)
+  const attempts: Attempt[] = []
+  /** Abandoned streams are not in this set, and their events are ignored. */
+  const running = new Set<ByteStream>()
+  const { promise, resolve, reject } = deferred<T>()
+  let delay: Disposable | undefined
 
-interface RaceOptions extends DialOptions {
-  readonly addresses: readonly string[]
-  readonly network: Network
-  readonly connected: (stream: ByteStream) => void
-  readonly failed: (error: OspError) => void
+  const abandon = () => {
+    delay?.[Symbol.dispose]()
+    for (const stream of running) reset(stream)
+    running.clear()
+  }
+  const next = () => {
+    delay?.[Symbol.dispose]()
+    const address = addresses[attempts.length]
+    if (address === undefined) {
+      if (running.size === 0) reject(allFailed(place, host, attempts))
+      return
+    }
+    const attempt: Attempt = { address }
+    attempts.push(attempt)
+    const stream = network.connect(address, port)
+    running.add(stream)
+    // The listener stays: a later error must not be unhandled.
+    stream.on('error', (error) => {
+      if (!running.delete(stream)) return
+      attempt.error = error
+      next()
+    })
+    stream.once('connect', () => {
+      if (!running.delete(stream)) return
+      abandon()
+      resolve(use(stream))
+    })
+    delay = clock.alarm(clock.now() + clientLimits.attemptDelayMs, next)
+  }
+  using _ = onAbort(signal, () => {
+    abandon()
+    reject(new OspError('closed', `${abortText(place)}${triedText(host, attempts)}`))
+  })
+  if (!signal.aborted) next()
+  return await promise
 }
 
 interface Attempt {
@@ -66,75 +97,11 @@ interface Attempt {
   error?: Error
 }
 
-/** Connects to several addresses and uses the first connection that succeeds. */
-class Race {
-  readonly #options: RaceOptions
-  readonly #running = new Set<ByteStream>()
-  readonly #attempts: Attempt[] = []
-  #over = false
-  #delay: Disposable | undefined
-  #aborted: Disposable | undefined
-
-  constructor(options: RaceOptions) {
-    this.#options = options
-  }
-
-  start(): void {
-    this.#aborted = onAbort(this.#options.signal, () => {
-      this.#end()
-      this.#options.failed(new OspError('closed', `${abortText(this.#place)}${this.#tried}`))
-    })
-    if (!this.#over) this.#next()
-  }
-
-  #next(): void {
-    this.#delay?.[Symbol.dispose]()
-    const { host, port, clock, addresses, network, failed, connected } = this.#options
-    const address = addresses[this.#attempts.length]
-    if (address === undefined) {
-      if (this.#running.size > 0) return
-      this.#end()
-      failed(allFailed(this.#place, host, this.#attempts))
-      return
-    }
-    const attempt: Attempt = { address }
-    this.#attempts.push(attempt)
-    const stream = network.connect(address, port)
-    this.#running.add(stream)
-    // The listener stays: an error after the race must not be unhandled.
-    stream.on('error', (error) => {
-      if (this.#over) return
-      this.#running.delete(stream)
-      attempt.error = error
-      this.#next()
-    })
-    stream.once('connect', () => {
-      if (this.#over) return
-      this.#running.delete(stream)
-      this.#end()
-      connected(stream)
-    })
-    this.#delay = clock.alarm(clock.now() + clientLimits.attemptDelayMs, () => this.#next())
-  }
-
-  #end(): void {
-    this.#over = true
-    this.#delay?.[Symbol.dispose]()
-    this.#aborted?.[Symbol.dispose]()
-    for (const stream of this.#running) reset(stream)
-    this.#running.clear()
-  }
-
-  /** Describes the attempts so far. Returns an empty text if the caller named the only address. */
-  get #tried(): string {
-    const tried = this.#attempts.filter(({ address }) => address !== this.#options.host)
-    const each = tried.map(({ address, error }) => `${address}: ${error ? reasonOf(error) : 'no answer'}`)
-    return each.length === 0 ? '' : ` (${each.join('; ')})`
-  }
-
-  get #place(): string {
-    return placeOf(this.#options.host, this.#options.port)
-  }
+/** Describes the attempts so far. Returns an empty text if the caller named the only address. */
+function triedText(host: string, attempts: readonly Attempt[]): string {
+  const tried = attempts.filter(({ address }) => address !== host)
+  const each = tried.map(({ address, error }) => `${address}: ${error ? reasonOf(error) : 'no answer'}`)
+  return each.length === 0 ? '' : ` (${each.join('; ')})`
 }
 
 /** Returns the addresses to try: each once, with alternating families, up to a limit. */

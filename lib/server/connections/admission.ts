@@ -1,3 +1,4 @@
+import { frameWith } from '../../core/link.ts'
 import { KeyedTokenBuckets, TokenBucket } from '../../core/tokenBucket.ts'
 import { WindowCounter } from '../../core/windowCounter.ts'
 import { OspError } from '../../errors.ts'
@@ -6,8 +7,6 @@ import { originOf } from '../../origins.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { Socket } from '../../ports/socket.ts'
 import { goodbyeOf } from '../../runtime/refusal.ts'
-import { encode } from '../../wire/message.ts'
-import { apps, events, version } from '../../wire/protocol.ts'
 import type { BoundedLog, Refused } from '../serverLog.ts'
 import type { ServerGauges } from '../status.ts'
 import { ConnectionCounts } from './connectionCounts.ts'
@@ -67,7 +66,7 @@ export class Admission {
     const room = this.counts.roomBefore(origin, this.#clock.now())
     if (room instanceof OspError) {
       this.#log.refused(origin, { from }, room)
-      void this.#reject({ close: () => socket.close(goodbyeFrame(room)), destroy: () => socket.destroy() })
+      void this.#reject({ close: () => socket.close(frameWith(goodbyeOf(room))), destroy: () => socket.destroy() })
       return false
     }
     if (room) this.#dismiss(room, 'the link has not sent HELLO, and the server needs its slot for another link')
@@ -133,11 +132,6 @@ export class Admission {
     await rejected.close()
     this.#rejected.delete(rejected)
   }
-}
-
-function goodbyeFrame(reason: OspError) {
-  const { number: event, app } = events.GoodbyeNtf
-  return { version, flags: 0, event, seq: 0, app: apps[app], instance: 0, payload: encode(goodbyeOf(reason)) }
 }
 
 /**

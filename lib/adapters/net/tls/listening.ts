@@ -5,11 +5,10 @@ import {
   type TLSSocket,
   type Server as TlsServer,
 } from 'node:tls'
+import { frameWith } from '../../../core/link.ts'
 import { OspError } from '../../../errors.ts'
 import type { Listener, PeerAddress, SocketOptions } from '../../../ports/socket.ts'
 import { goodbyeOf } from '../../../runtime/refusal.ts'
-import { encode } from '../../../wire/message.ts'
-import { apps, events, version } from '../../../wire/protocol.ts'
 import { peerOf } from '../addresses.ts'
 import { ByteListener } from '../byteListener.ts'
 import { ByteSocket } from '../byteSocket.ts'
@@ -71,8 +70,5 @@ function faultOf(error: Error | string | null): string {
 /** Rejects a client without TLS with a message that it can decode. */
 function rejectPlain(stream: ByteStream, options: SocketOptions): void {
   const error = new OspError('unsupported-version', 'this server requires TLS; connect with TLS (osp --tls)')
-  const { number, app } = events.GoodbyeNtf
-  const header = { flags: 0, version, event: number, seq: 0, app: apps[app], instance: 0 }
-  const goodbye = { ...header, payload: encode(goodbyeOf(error)) }
-  void new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options).close(goodbye)
+  void new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options).close(frameWith(goodbyeOf(error)))
 }
