@@ -1,7 +1,4 @@
-/**
- * The main entry point of the package: server, client, errors and types, bound to the Node platform. Transports, storages and
- * sources come from `ospd/node` and `ospd/memory`.
- */
+/** Server, client, errors and types, bound to Node. The adapters are in `ospd/node` and `ospd/memory`. */
 import { loopbackOnly } from './adapters/auth/unverified.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
@@ -51,19 +48,13 @@ export async function serve(options: ServeOptions): Promise<Server> {
   return await startServer({ ...options, platform, authenticator })
 }
 
-/**
- * Resolves with a client that the server has accepted. Rejects as `Client.online` does, and, unless `retryForMs` is given, at
- * the first failure; nothing is left open then.
- */
+/** Resolves with a client that the server has accepted. Rejects as `Client.online`; at once without `retryForMs`. */
 export async function connect(options: ConnectOptions): Promise<Client> {
   checkOptions('connect', connectOptions, options)
   return await connectClient(bound(options))
 }
 
-/**
- * Creates a client. It connects when it is first used. Throws OspError `usage` for an invalid option, and `bad-name` for an
- * invalid user.
- */
+/** Creates a client, which connects when it is first used. Throws OspError `usage`, or `bad-name` for the user. */
 export function createClient(options: ConnectOptions): Client {
   checkOptions('createClient', connectOptions, options)
   return new RunningClient(bound(options))

@@ -69,10 +69,7 @@ export const isStoredFileName = (name: string): boolean => faultOfStoredName(nam
 /** Returns whether this can be the name of a user: one part of at most 64 bytes. */
 export const isUserName = (name: string): boolean => faultOfUserName(name) === undefined
 
-/**
- * Returns a key that is equal for user names that people or file systems confuse: `Bob`, `bob` and `ｂｏｂ`. A list of users
- * refuses a name whose key is taken.
- */
+/** Returns a key that is equal for user names that people or file systems confuse: `Bob`, `bob` and `ｂｏｂ`. */
 export const nameKey = (name: string): string => foldedCase(name.normalize('NFKC')).normalize('NFKC')
 
 /** Returns a key that is equal for file names that a case-insensitive file system treats as one. */

@@ -1,7 +1,4 @@
-/**
- * The adapters for Node: TCP and TLS, a directory as storage, files as sources, authenticators, a control socket, and the
- * state directory that several programs share.
- */
+/** The adapters for Node: TCP, TLS, disk storage, files, authenticators, control socket and shared state directory. */
 
 import { directoryControl } from './adapters/controlSocket/controlSocket.ts'
 import { file } from './adapters/node/fileSource.ts'

@@ -33,10 +33,7 @@ const storageSuites = [...claimSuites, ...transferSuites, ...fileSuites, ...mail
 /** The capacity of small places, in bytes. */
 const smallBytes = 3_000_000
 
-/**
- * Returns the promises of a storage as test cases. Two of them do random operations; when one fails, its error names the seed,
- * which repeats the same operations when it is passed here.
- */
+/** Returns the promises of a storage as test cases. Two do random operations, which `seed` repeats; errors name it. */
 export function storageContract(kind: StorageKind, options: ContractOptions = {}): readonly TestCase[] {
   const { name } = kind
   const platform = nodePlatform()

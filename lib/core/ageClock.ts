@@ -9,10 +9,7 @@ const mostJumpMs = 3_600_000
 export class AgeClock {
   #time: number
   #mono: number
-  /**
-   * The largest difference of the two clocks so far. Only more than that is a jump: the clocks do not tick at the same moment,
-   * and a wall clock that goes back and forth would otherwise add up.
-   */
+  /** The largest difference of the clocks so far. Only more is a jump: going back and forth must add nothing. */
   #lead: number
 
   /** Continues from `last`, the latest stored time, or 0 if there is none. `wall` and `mono` are the two clocks in ms. */

@@ -27,10 +27,7 @@ class Wait {
   }
 }
 
-/**
- * Determines when this side must send something and when the link is dead (docs/protocol.md, "The link"). Time in which this
- * side does not read, because it is paused or frozen, does not count against the peer.
- */
+/** Determines when to send something and when the link is dead. Time without reading on this side does not count. */
 export class KeepAlive {
   intervalMs: number
   /** When this side last sent something. */

@@ -97,10 +97,7 @@ export interface LinkGauges {
 /** The requests that do not use the timer of other requests (docs/protocol.md, "Messages"). */
 const timings: { readonly [K in RequestName]?: Timing } = { PostFileReq: 'chunk', DeliverMsgReq: 'own' }
 
-/**
- * The rules of one link. `C` is the context that the owner gives with a request and gets back with its reply. `now` is in
- * milliseconds of one monotonic clock.
- */
+/** The rules of one link. The context `C` of a request comes back with its reply. `now` is monotonic, in ms. */
 export class Link<C> {
   readonly keepAlive: KeepAlive
   readonly #replies = new Replies()

@@ -2,10 +2,7 @@ import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
 import type { Frame } from '../wire/frame.ts'
 
-/**
- * Remembers the replies to the latest requests of the peer, so that a repeated request gets its reply again and is not carried
- * out again (docs/protocol.md, "Delivery"). Chunks do not need it: their offset makes them idempotent.
- */
+/** Remembers the latest replies, so that a repeated request gets its reply again and is not carried out again. */
 export class Replies {
   /** The reply of each seq, or `undefined` while the request is running. */
   readonly #known = new Map<number, Frame | undefined>()

@@ -118,10 +118,7 @@ export class Requests<C> {
     return pending.context
   }
 
-  /**
-   * Returns the frames to repeat. `dead` is true if a request was tried `fixed.tries` times without a byte from the peer, of
-   * which the latest arrived at `heardAt`.
-   */
+  /** Returns the frames to repeat. `dead`: one was tried `fixed.tries` times since the latest byte, at `heardAt`. */
   due(now: number, heardAt: number): { copies: readonly QueuedFrame[]; dead: boolean } {
     const copies: QueuedFrame[] = []
     let dead = false

@@ -15,10 +15,7 @@ export interface QueuedFrame {
   readonly onFlushed: (() => void) | undefined
 }
 
-/**
- * The frames of one link that wait for the socket. Small frames overtake chunks, and the socket has at most two unsent chunks
- * at a time (docs/protocol.md, "Delivery").
- */
+/** The frames of one link that wait for the socket. Small ones overtake chunks (docs/protocol.md, "Delivery"). */
 export class SendQueues {
   readonly #queues: Readonly<Record<SendPriority, Queue<QueuedFrame>>> = {
     replies: new Queue(),
@@ -39,10 +36,7 @@ export class SendQueues {
     if (priority !== 'chunks') this.smallBytes += sizeOf(frame)
   }
 
-  /**
-   * Returns the next frame for the socket. Call its `onFlushed` when its bytes have left. A frame that `decide` defers holds up
-   * the later frames of its priority only.
-   */
+  /** Returns the next frame for the socket. One that `decide` defers holds up the later ones of its priority only. */
   next(decide: (frame: Frame) => SendDecision): QueuedFrame | undefined {
     return this.#nextOf('replies', decide) ?? this.#nextOf('requests', decide) ?? this.#nextOf('chunks', decide)
   }

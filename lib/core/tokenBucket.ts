@@ -3,10 +3,7 @@ import { BoundedMap } from './boundedMap.ts'
 /** Fractions of seconds do not add up exactly: a caller that returns at the given time must get its token. */
 const whole = 1 - 1e-6
 
-/**
- * Grants `perSecond` tokens in a second. A refused caller gets the time after which a token will be free: each a little later
- * than the one before, but at most `mostMs`.
- */
+/** Grants `perSecond` tokens. A refused caller gets a time to wait: longer than the one before, up to `mostMs`. */
 export class TokenBucket {
   readonly #perSecond: number
   readonly #mostMs: number

@@ -7,10 +7,7 @@ export interface Span {
   readonly length: number
 }
 
-/**
- * The chunks in flight of one upload, on the sending side (docs/protocol.md, "Chunks"). The owner takes spans, reports under which
- * seq it has sent each of them, and passes the replies on.
- */
+/** The chunks in flight of one upload on the sending side (docs/protocol.md, "Chunks"). Its owner sends the spans. */
 export class Window {
   readonly #size: number
   readonly #windowBytes: number
@@ -56,10 +53,7 @@ export class Window {
     this.#lastSeq = seq
   }
 
-  /**
-   * Handles the reply to the chunk `span`, which was sent under `seq`. Replies count in the order of seq; a late one is ignored.
-   * Goes back if the server did not accept the chunk.
-   */
+  /** Handles the reply to a chunk. Replies count in the order of seq, without late ones. Goes back after a refusal. */
   reply(seq: number, span: Span, progress: number): void {
     if (seq <= this.#handledSeq) return
     this.#check(progress)

@@ -16,10 +16,7 @@ export interface Admitted {
 
 /** Decides which users are accepted, and under which name. */
 export interface Authenticator {
-  /**
-   * Resolves with the user of the link. Rejects with OspError `unauthorized`, or with another code if it cannot decide at the
-   * moment.
-   */
+  /** Resolves with the user of the link. Rejects with OspError `unauthorized`, or another code if it cannot decide. */
   authenticate(credentials: Credentials): Promise<Admitted>
   /**
    * Returns whether messages can be addressed to this name: `unlisted` if every name is valid because there is no list of

@@ -45,10 +45,7 @@ export interface StoredTask {
 export interface TaskStore {
   /** Returns the stored tasks by rising id. */
   load(): Promise<readonly StoredTask[]>
-  /**
-   * Adds a task, or replaces the one with its id: durable. Calls take effect in their order. After a rejection the task may
-   * be stored.
-   */
+  /** Adds a task or replaces the one with its id: durable, in the order of calls. A rejected one may be stored. */
   put(task: StoredTask): Promise<void>
   /** Removes a task, if it exists: durable. */
   remove(id: number): Promise<void>

@@ -85,10 +85,7 @@ export interface Socket {
   readonly connectedAtMs?: number
   /** The maximum length of a payload from the peer, in bytes; a longer one is a fault before memory is allocated. */
   maxPayload: number
-  /**
-   * On a socket with checksums: whether that of a POST_FILE_REQ covers its content. The owner sets it to false when both sides
-   * have agreed on feature bit 0.
-   */
+  /** Whether the checksum of a POST_FILE_REQ covers its content; false once both sides have agreed on feature bit 0. */
   checksContent?: boolean
   start(to: SocketEvents): void
   /**
@@ -99,10 +96,7 @@ export interface Socket {
   /** Reads nothing until `resume`; a frame that was already read may still be reported. */
   pause(): void
   resume(): void
-  /**
-   * Sends the accepted frames, then `last`, then closes. Resolves when the socket is closed. Does not wait long for a peer
-   * that does not read.
-   */
+  /** Sends the accepted frames, then `last`. Resolves when the socket is closed: soon, even if the peer never reads. */
   close(last?: Frame): Promise<void>
   /** Closes at once, with a reset if the transport supports it. Unsent bytes are lost and are not delivered later. */
   destroy(): void

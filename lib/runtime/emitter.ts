@@ -6,10 +6,7 @@ type Listener = (...args: never[]) => unknown
 type NameOf<E extends EventEmitter.ValidEventTypes> = EventEmitter.EventNames<E>
 type ListenerOf<E extends EventEmitter.ValidEventTypes, T extends NameOf<E>> = EventEmitter.EventListener<E, T>
 
-/**
- * An emitter that isolates its listeners. If a listener throws or its promise rejects, the emitter logs
- * `listener-failed` and calls the next one. Without a log it prints the error to the console.
- */
+/** An emitter that logs a listener's error as `listener-failed`, or prints it without a log, and calls the next one. */
 export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitter<E> {
   readonly #log: Log | undefined
   /** The wrappers of the listeners, by event. */

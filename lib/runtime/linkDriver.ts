@@ -102,10 +102,7 @@ export class LinkDriver {
     return asked
   }
 
-  /**
-   * Sends a request again with its seq and the current `message`. Returns false and sends nothing if the request is answered
-   * or still waits for the socket.
-   */
+  /** Sends a request again with the current `message`. Returns false if it is answered or still waits to be sent. */
   repeat(seq: number, message: WireMessage<RequestName>, instance = 0, onFlushed?: () => void): boolean {
     if (this.ended) return false
     const repeated = this.#link.repeat(seq, message, instance, onFlushed)

@@ -30,10 +30,7 @@ interface KeyedJob {
 export class KeyedMutex {
   readonly #jobs = new Map<string, Set<KeyedJob>>()
 
-  /**
-   * Runs `job` after the earlier jobs of `key` have ended, and settles as `job` does. With `conflicts`, waits only for
-   * the jobs for whose `name` it returns true.
-   */
+  /** Runs `job` after the earlier jobs of `key` have ended, or only those for whose `name` `conflicts` is true. */
   async run<T>(
     key: string,
     job: () => Promise<T>,

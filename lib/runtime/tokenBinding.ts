@@ -38,10 +38,7 @@ export function isTokenExposed(
   return token !== '' && !allowPlaintext && !guarded && !peer.local
 }
 
-/**
- * Closes a new socket and throws OspError `unauthorized` if the token must not be sent over it: others could read it, or the
- * connection is weaker than the binding of the token.
- */
+/** Closes the socket and throws OspError `unauthorized` if the token must not be sent over it. */
 export function assertTokenAllowed(given: GivenToken, socket: Socket, insecure: boolean): void {
   const { token, boundTo } = typeof given === 'string' ? ({ token: given, boundTo: 'open' } as const) : given
   if (token === '') return

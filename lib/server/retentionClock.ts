@@ -2,10 +2,7 @@ import { AgeClock } from '../core/ageClock.ts'
 import type { MailboxStore } from '../ports/mailboxes.ts'
 import type { Clock } from '../ports/platform.ts'
 
-/**
- * The time by which the server expires messages, unfinished uploads and notes of completed uploads. It continues from the
- * latest time in the mailboxes, which every removal of old messages updates.
- */
+/** The time by which the server expires data. It continues from the latest time in the mailboxes. */
 export class RetentionClock {
   readonly #clock: Clock
   readonly #mailboxes: Pick<MailboxStore, 'lastTime'>

@@ -67,10 +67,7 @@ export function checkServeOptions(options: unknown): void {
 export type BoundOptions = ServeOptions & { readonly platform: Platform; readonly authenticator: Authenticator }
 
 export interface ServerEvents {
-  /**
-   * A file was verified and published; the client is informed afterwards. A server that was killed in between emits the
-   * event after its next start, so the event occurs at least once.
-   */
+  /** A file was stored; the client is informed afterwards. Occurs again if the server was killed in between. */
   stored: [file: StoredFile]
 }
 

@@ -13,10 +13,7 @@ export interface ReceivingUpload {
   readonly durable: number
 }
 
-/**
- * The current numbers of things in the memory of a server, for monitoring. The limits of the server bound each of them. A gauge
- * of a link or of a user is the highest among all links or users.
- */
+/** The numbers of things in the memory of a server, each bounded. Those of a link or user are the highest among all. */
 export interface ServerGauges {
   /** Links after HELLO. */
   readonly links: number

@@ -47,10 +47,7 @@ export interface RandomRuns<T> {
   textOf(step: T): string
 }
 
-/**
- * Rejects if a run fails. The error names the seed and the shortest failing steps. The first run has the seed `first`; a
- * seed always generates the same steps.
- */
+/** Rejects if a run fails, naming its seed and the shortest failing steps. A seed always generates the same steps. */
 export async function checkRandomRuns<T>(first: number, random: RandomRuns<T>): Promise<void> {
   for (let seed = first; seed < first + random.runs; seed++) {
     const steps = random.draw(new Draw(seed))

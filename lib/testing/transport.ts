@@ -5,10 +5,7 @@ import { connectEnds, type Ends, type TransportFactory } from './transport/ends.
 import { flowChecks, limitedFlowChecks, unstartedFlowChecks } from './transport/flow.ts'
 import { frameChecks, limitedFrameChecks } from './transport/frames.ts'
 
-/**
- * Returns the promises of `lib/ports/socket.ts` as test cases of the transport `name`. `open` returns a new transport
- * to listen on, and one that reaches it, for each test case.
- */
+/** Returns the promises of `lib/ports/socket.ts` as test cases. `open` returns new transports for each of them. */
 export function transportContract(name: string, open: () => TransportFactory): readonly TestCase[] {
   const suite = (subject: string, checks: Checks<Ends>, maxPayload?: number) =>
     testCasesOf(`${name}: ${subject}`, checks, async () => {

@@ -32,10 +32,7 @@ interface TargetPlace {
   readonly conflict?: string
 }
 
-/**
- * The directory tree of the published files. Symbolic links are not followed, so that no name leads out of the tree.
- * `parts` are checked names: the user, then the parts of the name of the file.
- */
+/** The tree of the published files. No link is followed. `parts` are checked names: the user, then the file's parts. */
 export class PublishedTree {
   readonly flushes: DirectoryFlushes
   readonly usages = new Usages((user, runStep) => this.#count(user, runStep))
@@ -59,10 +56,7 @@ export class PublishedTree {
     return found?.isFile() ? found : undefined
   }
 
-  /**
-   * Reads each entry on the path to a place. Rejects with OspError `storage-unusable` if a directory belongs to another
-   * user, or if other users can write to it, since they could replace it.
-   */
+  /** Reads each entry on the path to a place. Rejects with `storage-unusable` if others could replace a directory. */
   async find(parts: readonly string[]): Promise<TargetPlace> {
     for (const [index, part] of parts.entries()) {
       const upper = parts.slice(0, index)

@@ -3,10 +3,7 @@ import type { Platform } from '../../ports/platform.ts'
 /** Runs a durable operation of a storage in memory, and resolves with its result. */
 export type RunDurable = <T>(act: () => T | Promise<T>) => Promise<T>
 
-/**
- * Simulates the duration of operations, up to `mostMs` by the clock of the platform; 0 for none. The operation runs in the
- * middle of its duration.
- */
+/** Simulates operations that take up to `mostMs` of the platform's clock and take effect in the middle of that time. */
 export function simulatedLatency(mostMs: number, platform: () => Platform): RunDurable {
   const wait = () => {
     const { clock, random } = platform()

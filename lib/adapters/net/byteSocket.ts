@@ -270,10 +270,7 @@ export class ByteSocket implements Socket {
     else this.#stream.destroy(new Error('the stream ended within a frame'))
   }
 
-  /**
-   * Half-closes the stream and discards further bytes. The system would answer unread bytes with a reset, which could
-   * overtake the last frame.
-   */
+  /** Half-closes, and discards further bytes: unread ones would cause a reset, which could overtake the last frame. */
   #leave(): void {
     this.#phase = 'closing'
     this.#reader.clear()

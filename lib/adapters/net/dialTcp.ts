@@ -130,10 +130,7 @@ function allFailed(place: string, host: string, attempts: readonly Attempt[]): O
 
 export const abortText = (place: string) => `connecting to ${place} was aborted`
 
-/**
- * Resets a TCP connection: the kernel discards the bytes that it has not sent yet. After a plain close the kernel would
- * continue to send them, for minutes on a bad link.
- */
+/** Resets a TCP connection. After a plain close, the kernel would send the rest, for minutes on a bad link. */
 export function reset(stream: ByteStream): void {
   // A connecting socket has nothing to deliver, and a reset would wait until it has connected.
   if (stream.connecting || stream.destroyed) stream.destroy()

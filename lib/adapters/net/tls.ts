@@ -19,10 +19,7 @@ export interface TlsOptions extends TcpOptions, Partial<TlsIdentity> {
 
 /** A transport over TLS. */
 export interface TlsTransport extends Transport {
-  /**
-   * Uses this identity for new connections. Existing connections continue. Throws OspError `usage` if the identity is not
-   * valid, and keeps the previous one.
-   */
+  /** Uses this identity for new connections. Throws OspError `usage`, and keeps the former one, if it is not valid. */
   setSecureContext(identity: ServerIdentity): void
 }
 

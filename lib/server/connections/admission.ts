@@ -12,10 +12,7 @@ import type { ServerGauges } from '../status.ts'
 import { ConnectionCounts } from './connectionCounts.ts'
 import type { Session } from './session.ts'
 
-/**
- * HELLOs, and those that failed, are counted in windows of `recentMs`. An origin is busy if it sends more in a window than
- * `leastBusy` and `hellosPerSecond / busyPart`.
- */
+/** HELLOs are counted in windows of `recentMs`. A busy origin exceeds `leastBusy` and `hellosPerSecond / busyPart`. */
 const recentMs = 60_000
 const busyPart = 8
 const leastBusy = 10

@@ -7,10 +7,7 @@ import { costs } from './requestCost.ts'
 /** Minimum time between two log lines about the same throttled user. */
 const logIntervalMs = 60_000
 
-/**
- * Maximum length of a piece of work, for each 1,000 ms of work that are allowed per second. After a piece, the user's links wait
- * until the links of other users have been read.
- */
+/** The work, for each 1,000 ms allowed per second, after which a user's links wait until others have been read. */
 const pieceMs = 5
 /** Time within which other links are read, if the server has time for it. */
 const turnMs = 1

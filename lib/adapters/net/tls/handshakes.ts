@@ -83,10 +83,7 @@ export class PendingHandshakes {
   }
 }
 
-/**
- * Returns the addresses of both ends of a connection, which the TCP stream and the TLS stream share. From one port a peer
- * can reach several addresses of this machine, so both ends are needed.
- */
+/** Returns the addresses of both ends, which the TCP and TLS streams share. One port can reach several addresses. */
 function endsOf({ remoteAddress, remotePort, localAddress, localPort }: ByteStream): string {
   return [remoteAddress, remotePort, localAddress, localPort].join(' ')
 }
