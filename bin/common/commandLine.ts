@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { pathText } from 'ospd/node'
 import type { Command, Program } from './program.ts'
-import { optionalSetting, path, type Setting, type Settings } from './settings.ts'
+import { kind, optionalSetting, type Setting, type Settings } from './settings.ts'
 import { displayed, UsageError, unexpectedOperand, unknownName } from './usage.ts'
 
 /** The action that the arguments of a program request. */
@@ -16,9 +16,7 @@ export type ParsedCommandLine =
 /** The value of each flag, and the last value of a repeated flag. A switch without a value is `true` or `false`. */
 type Flags = Readonly<Record<string, string | boolean>>
 
-const config = optionalSetting(path, {
-  describe: 'read settings from this JSON file, whose keys are the names of the flags',
-})
+const config = optionalSetting(kind.path, 'read settings from this JSON file, whose keys are the names of the flags')
 
 /** Returns the settings that a command accepts, including `--config`. */
 export const settingsOf = (command: Command): Settings => ({ ...command.settings, config })

@@ -1,53 +1,38 @@
 import { userInfo } from 'node:os'
 import { checkUserName } from 'ospd'
-import {
-  duration,
-  fingerprint,
-  jsonSetting,
-  optionalSetting,
-  path,
-  pem,
-  serverAddress,
-  setting,
-  switched,
-  text,
-  type Values,
-} from './settings.ts'
+import { jsonSetting, kind, optionalSetting, serverAddress, setting, switched, type Values } from './settings.ts'
 import { asUsageError, UsageError } from './usage.ts'
 
 export const retryText = 'keep retrying for TIME if the server is unreachable or rejects the request temporarily'
 
 /** The setting `--retry-for` of a command whose user waits for the result. Other commands run unattended. */
-export const shortRetryFor = setting(duration, '10s', { describe: retryText })
+export const shortRetryFor = setting(kind.duration, '10s', retryText)
 
 /** The settings that every command of `osp` accepts. */
 export const commonOptions = {
-  server: setting(serverAddress(6682), '127.0.0.1:6682', { describe: 'address of the ospd server' }),
-  tls: switched({ describe: 'connect to the server with TLS' }),
-  'tls-ca': optionalSetting(pem, {
-    describe: 'with --tls: trust only the certificate authority in FILE',
-    unset: 'the authorities that Node trusts',
-  }),
-  fingerprint: optionalSetting(fingerprint, {
-    describe: 'with --tls: require the server to present the key with this fingerprint, as printed by ospd',
-  }),
-  'tls-cert': optionalSetting(pem, { describe: 'with --tls: present the client certificate in FILE' }),
-  'tls-key': optionalSetting(pem, { describe: 'private key of --tls-cert' }),
-  user: optionalSetting(
-    { ...text, placeholder: 'NAME' },
-    { describe: 'user to log in as', unset: 'the system user name' },
+  server: setting(serverAddress(6682), '127.0.0.1:6682', 'address of the ospd server'),
+  tls: switched('connect to the server with TLS'),
+  'tls-ca': optionalSetting(
+    kind.pem,
+    'with --tls: trust only the certificate authority in FILE',
+    'the authorities that Node trusts',
   ),
-  state: optionalSetting(path, {
-    describe: 'directory for tasks, tokens and known servers',
-    unset: 'the state directory of the system',
-  }),
-  'token-file': optionalSetting(path, {
-    describe: 'read the token from this file',
-    unset: 'the token stored by osp login',
-  }),
-  insecure: switched({ describe: 'send the token even over an unencrypted connection to another machine' }),
-  'retry-for': setting(duration, '5m', { describe: retryText }),
-  quiet: switched({ alias: 'q', describe: 'print only results and errors' }),
+  fingerprint: optionalSetting(
+    kind.fingerprint,
+    'with --tls: require the server to present the key with this fingerprint, as printed by ospd',
+  ),
+  'tls-cert': optionalSetting(kind.pem, 'with --tls: present the client certificate in FILE'),
+  'tls-key': optionalSetting(kind.pem, 'private key of --tls-cert'),
+  user: optionalSetting({ ...kind.text, placeholder: 'NAME' }, 'user to log in as', 'the system user name'),
+  state: optionalSetting(
+    kind.path,
+    'directory for tasks, tokens and known servers',
+    'the state directory of the system',
+  ),
+  'token-file': optionalSetting(kind.path, 'read the token from this file', 'the token stored by osp login'),
+  insecure: switched('send the token even over an unencrypted connection to another machine'),
+  'retry-for': setting(kind.duration, '5m', retryText),
+  quiet: switched('print only results and errors', 'q'),
   json: jsonSetting,
 } as const
 

@@ -32,21 +32,19 @@ export type Values<S extends Settings> = { readonly [K in keyof S]: S[K] extends
 /** A kind of values. */
 export type ValueKind<T> = Pick<Setting<T>, 'schema' | 'takes' | 'fault' | 'placeholder' | 'isSecret'>
 
-type Wording = Pick<Setting<unknown>, 'describe' | 'unset' | 'alias'>
-
 /** Returns a setting with a default. */
-export function setting<T>(kind: ValueKind<T>, fallback: string | boolean, wording: Wording): Setting<T> {
-  return { ...kind, fallback, ...wording }
+export function setting<T>(kind: ValueKind<T>, fallback: string, describe: string, alias?: string): Setting<T> {
+  return { ...kind, fallback, describe, ...(alias !== undefined && { alias }) }
 }
 
-/** Returns a setting that can be absent. */
-export function optionalSetting<T>(kind: ValueKind<T>, wording: Wording): Setting<T | undefined> {
-  return { ...kind, schema: kind.schema.optional(), ...wording }
+/** Returns a setting that can be absent. `unset` describes what applies then. */
+export function optionalSetting<T>(kind: ValueKind<T>, describe: string, unset?: string): Setting<T | undefined> {
+  return { ...kind, schema: kind.schema.optional(), describe, ...(unset !== undefined && { unset }) }
 }
 
 /** Returns a switch, which is off by default. */
-export function switched(wording: Wording): Setting<boolean> {
-  return { ...onOff, fallback: false, ...wording }
+export function switched(describe: string, alias?: string): Setting<boolean> {
+  return { ...onOff, fallback: false, describe, ...(alias !== undefined && { alias }) }
 }
 
 /** Returns the schema of a value that `parse` accepts, which returns `undefined` for a wrong text. */
@@ -66,11 +64,7 @@ const onOff: ValueKind<boolean> = {
   takes: 'true or false',
 }
 
-const kind = <T>(placeholder: string, takes: string, schema: z.ZodType<T>): ValueKind<T> => ({
-  placeholder,
-  takes,
-  schema,
-})
+const kindOf = <T>(placeholder: string, takes: string, schema: z.ZodType<T>) => ({ placeholder, takes, schema })
 
 /** Does not use `min`, which reads `length` of values of other types and can throw. */
 const filled = z.string().refine((value) => value !== '')
@@ -79,23 +73,26 @@ const filled = z.string().refine((value) => value !== '')
 const whole = (form: RegExp, most = Number.MAX_SAFE_INTEGER) =>
   read((text) => (form.test(text) && Number(text) <= most ? Number(text) : undefined))
 
-export const text = kind('TEXT', 'text that is not empty', filled)
-export const path = kind('PATH', 'a path', filled)
-export const pem = kind('FILE', 'the path of a PEM file', filled)
-export const fingerprint: ValueKind<string> = {
-  schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
-  takes: 'a fingerprint, as ospd prints it when it starts: SHA256: followed by 43 characters',
-  placeholder: 'SHA256:…',
-  isSecret: true,
-}
-export const count = kind('N', 'a whole number of at least 1', whole(/^[1-9]\d{0,8}$/u))
-export const port = kind('PORT', 'a port from 0 to 65535; 0 selects a free port', whole(/^\d{1,5}$/u, 65_535))
-export const size = kind(
-  'SIZE',
-  'a size above 0 such as 500k, 10M or 2G',
-  read((text) => parseSize(text) || undefined),
-)
-export const duration = kind('TIME', 'a duration such as 500ms, 30s, 5m or 7d', read(parseDuration))
+/** The kinds of values that several commands take. */
+export const kind = {
+  text: kindOf('TEXT', 'text that is not empty', filled),
+  path: kindOf('PATH', 'a path', filled),
+  pem: kindOf('FILE', 'the path of a PEM file', filled),
+  fingerprint: {
+    schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
+    takes: 'a fingerprint, as ospd prints it when it starts: SHA256: followed by 43 characters',
+    placeholder: 'SHA256:…',
+    isSecret: true,
+  },
+  count: kindOf('N', 'a whole number of at least 1', whole(/^[1-9]\d{0,8}$/u)),
+  port: kindOf('PORT', 'a port from 0 to 65535; 0 selects a free port', whole(/^\d{1,5}$/u, 65_535)),
+  size: kindOf(
+    'SIZE',
+    'a size above 0 such as 500k, 10M or 2G',
+    read((text) => parseSize(text) || undefined),
+  ),
+  duration: kindOf('TIME', 'a duration such as 500ms, 30s, 5m or 7d', read(parseDuration)),
+} as const
 
 export function choice<const T extends string>(...choices: readonly [T, ...T[]]): ValueKind<T> {
   return {
@@ -106,7 +103,7 @@ export function choice<const T extends string>(...choices: readonly [T, ...T[]])
 }
 
 /** The setting `--json` of every command. */
-export const jsonSetting = switched({ describe: 'print results as JSON, one object per line (docs/json.md)' })
+export const jsonSetting = switched('print results as JSON, one object per line (docs/json.md)')
 
 /** The address of a server, as given with `--server`. */
 export interface ServerAddress {

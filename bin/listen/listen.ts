@@ -6,13 +6,13 @@ import { commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
 import { checkStdout, results, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { count, optionalSetting, type Values } from '../common/settings.ts'
+import { kind, optionalSetting, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
 
 /** The settings of `osp listen`. */
 export const listenSettings = {
-  count: optionalSetting(count, { alias: 'n', describe: 'exit after N messages', unset: 'run until Ctrl-C' }),
+  count: { ...optionalSetting(kind.count, 'exit after N messages', 'run until Ctrl-C'), alias: 'n' },
   ...commonOptions,
 } as const
 

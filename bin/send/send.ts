@@ -6,7 +6,7 @@ import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
 import { type StatusPrinter, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { choice, count, optionalSetting, path, setting, size, switched, text, type Values } from '../common/settings.ts'
+import { choice, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 import { isTerminal } from '../common/text.ts'
@@ -20,13 +20,13 @@ import { JsonReporter, type SendReporter, SendSummary, TextReporter } from './re
 
 /** The settings of `osp send`. */
 export const sendSettings = {
-  recursive: switched({ alias: 'r', describe: 'send the contents of folders' }),
-  jobs: setting(count, '5', { alias: 'j', describe: 'send up to N files at once' }),
-  as: optionalSetting({ ...text, placeholder: 'NAME' }, { describe: 'name on the server, for a single FILE' }),
-  'files-from': optionalSetting(path, { describe: 'read paths to send, one per line, from this file; - is stdin' }),
-  from0: switched({ alias: '0', describe: 'paths in --files-from end with NUL, as written by find -print0' }),
-  digest: setting(choice('sha256', 'md5', 'xxh128'), 'sha256', { describe: 'digest algorithm for verifying files' }),
-  'limit-rate': optionalSetting(size, { describe: 'send up to SIZE bytes per second in total', unset: 'no limit' }),
+  recursive: switched('send the contents of folders', 'r'),
+  jobs: setting(kind.count, '5', 'send up to N files at once', 'j'),
+  as: optionalSetting({ ...kind.text, placeholder: 'NAME' }, 'name on the server, for a single FILE'),
+  'files-from': optionalSetting(kind.path, 'read paths to send, one per line, from this file; - is stdin'),
+  from0: switched('paths in --files-from end with NUL, as written by find -print0', '0'),
+  digest: setting(choice('sha256', 'md5', 'xxh128'), 'sha256', 'digest algorithm for verifying files'),
+  'limit-rate': optionalSetting(kind.size, 'send up to SIZE bytes per second in total', 'no limit'),
   ...commonOptions,
 } as const
 

@@ -1,55 +1,41 @@
 import { type Limit, type Limits, limitTable } from 'ospd'
-import {
-  choice,
-  count,
-  duration,
-  jsonSetting,
-  optionalSetting,
-  path,
-  pem,
-  port,
-  type Setting,
-  setting,
-  size,
-  switched,
-  text,
-  type ValueKind,
-  type Values,
-} from '../common/settings.ts'
+import { choice, jsonSetting, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
 
 const ownSettings = {
-  host: setting(text, '127.0.0.1', { describe: 'address to listen on' }),
-  port: setting(port, '6682', { describe: 'port to listen on; 0 selects a free port' }),
-  data: setting(path, './ospd-data', { describe: 'directory for files, messages and users' }),
-  tls: optionalSetting(choice('auto'), {
-    describe: 'use TLS, with a key and a self-signed certificate that are created in the data directory',
-    unset: 'no TLS',
-  }),
-  'tls-cert': optionalSetting(pem, { describe: 'use TLS with the certificate in FILE' }),
-  'tls-key': optionalSetting(pem, { describe: 'private key of --tls-cert' }),
-  'tls-client-ca': optionalSetting(pem, {
-    describe: 'request a certificate from each client, and accept those of the authority in FILE',
-  }),
-  'on-conflict': setting(choice('replace', 'rename', 'reject'), 'replace', {
-    describe: 'action if a file of the same name is already stored',
-  }),
-  insecure: switched({
-    describe: 'accept connections from other machines without tokens, or with tokens but without TLS',
-  }),
-  quiet: switched({ alias: 'q', describe: 'log only warnings and errors' }),
+  host: setting(kind.text, '127.0.0.1', 'address to listen on'),
+  port: setting(kind.port, '6682', 'port to listen on; 0 selects a free port'),
+  data: setting(kind.path, './ospd-data', 'directory for files, messages and users'),
+  tls: optionalSetting(
+    choice('auto'),
+    'use TLS, with a key and a self-signed certificate that are created in the data directory',
+    'no TLS',
+  ),
+  'tls-cert': optionalSetting(kind.pem, 'use TLS with the certificate in FILE'),
+  'tls-key': optionalSetting(kind.pem, 'private key of --tls-cert'),
+  'tls-client-ca': optionalSetting(
+    kind.pem,
+    'request a certificate from each client, and accept those of the authority in FILE',
+  ),
+  'on-conflict': setting(
+    choice('replace', 'rename', 'reject'),
+    'replace',
+    'action if a file of the same name is already stored',
+  ),
+  insecure: switched('accept connections from other machines without tokens, or with tokens but without TLS'),
+  quiet: switched('log only warnings and errors', 'q'),
   json: jsonSetting,
 } as const
 
 /** How the flag of a limit is read and written. The largest unit is first. */
-const numbers = { kind: count, noun: 'a whole number', examples: '', units: {} }
+const numbers = { base: kind.count, noun: 'a whole number', examples: '', units: {} }
 const sizes = {
-  kind: size,
+  base: kind.size,
   noun: 'a size',
   examples: ', such as 500k, 10M or 2G',
   units: { G: 1024 ** 3, M: 1024 ** 2, k: 1024 },
 }
 const durations = {
-  kind: duration,
+  base: kind.duration,
   noun: 'a duration',
   examples: ', such as 500ms, 30s, 5m or 7d',
   units: { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 },
@@ -60,7 +46,7 @@ const flagged = Object.entries<Limit>(limitTable).flatMap(([name, limit]) =>
 )
 
 /** The settings that set a limit of the server, one for each flag in the table of limits. */
-export const limitSettings: Readonly<Record<string, Setting<number | undefined>>> = Object.fromEntries(
+export const limitSettings = Object.fromEntries(
   flagged.map(({ name, flag, limit }) => [flag, limitSetting(name, limit)]),
 )
 
@@ -73,24 +59,24 @@ export type ServeValues = Values<typeof ownSettings>
 function formOf(name: string) {
   if (/ms(?:PerSecond)?$/iu.test(name)) return durations
   if (/bytes(?:PerSecond)?$/iu.test(name)) return sizes
-  return name.endsWith('Percent') ? { ...numbers, kind: { ...count, placeholder: 'PERCENT' } } : numbers
+  return name.endsWith('Percent') ? { ...numbers, base: { ...kind.count, placeholder: 'PERCENT' } } : numbers
 }
 
-function limitSetting(name: string, limit: Limit): Setting<number | undefined> {
+function limitSetting(name: string, limit: Limit) {
   const { default: value, describe, unset, range: [lower, most] = [1, Number.MAX_SAFE_INTEGER] } = limit
-  const { kind, noun, examples, units } = formOf(name)
+  const { base, noun, examples, units } = formOf(name)
   const least = Math.max(1, lower)
-  const isBounded = most < Number.MAX_SAFE_INTEGER
-  const range = isBounded
-    ? `from ${inUnits(least, units)} to ${inUnits(most, units)}`
-    : `of at least ${inUnits(least, units)}`
-  const ranged: ValueKind<number> = {
-    ...kind,
-    schema: kind.schema.refine((value) => value >= least && value <= most),
+  const range =
+    most < Number.MAX_SAFE_INTEGER
+      ? `from ${inUnits(least, units)} to ${inUnits(most, units)}`
+      : `of at least ${inUnits(least, units)}`
+  const ranged = {
+    ...base,
+    schema: base.schema.refine((value) => value >= least && value <= most),
     takes: `${noun} ${range}${examples}`,
   }
-  if (unset !== undefined) return optionalSetting(ranged, { describe, unset })
-  return setting(ranged, inUnits(value, units), { describe })
+  if (unset !== undefined) return optionalSetting(ranged, describe, unset)
+  return setting(ranged, inUnits(value, units), describe)
 }
 
 /** Returns a value in the largest unit that divides it. */

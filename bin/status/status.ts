@@ -5,13 +5,13 @@ import { type Status, statusEvent } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { addressText, jsonSetting, path, setting, type Values } from '../common/settings.ts'
+import { addressText, jsonSetting, kind, setting, type Values } from '../common/settings.ts'
 import { printable, type Style, stylesFor, tableLines } from '../common/text.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
 import { exitCodes } from '../common/usage.ts'
 
 const settings = {
-  data: setting(path, './ospd-data', { describe: 'data directory of the daemon' }),
+  data: setting(kind.path, './ospd-data', 'data directory of the daemon'),
   json: jsonSetting,
 } as const
 

@@ -18,8 +18,8 @@ const { server, user, state, 'retry-for': retryFor, quiet, json } = commonOption
 export const tasksSettings = { server, user, state, 'retry-for': retryFor, quiet, json } as const
 
 const settings = {
-  all: switched({ alias: 'a', describe: 'also list stored files: the latest 1,000 of the last 24 hours' }),
-  why: switched({ alias: 'w', describe: 'print the reason below each task that does not proceed' }),
+  all: switched('also list stored files: the latest 1,000 of the last 24 hours', 'a'),
+  why: switched('print the reason below each task that does not proceed', 'w'),
   ...tasksSettings,
 } as const
 
@@ -74,7 +74,7 @@ export const continueCommand = command({
 })
 
 const cancelSettings = {
-  all: switched({ alias: 'a', describe: 'cancel all unfinished tasks' }),
+  all: switched('cancel all unfinished tasks', 'a'),
   ...commonOptions,
 } as const
 

@@ -4,18 +4,19 @@ import { removedAnswer, type ShownUpload, uploadsAnswer } from '../common/events
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { duration, jsonSetting, optionalSetting, path, setting, type Values } from '../common/settings.ts'
+import { jsonSetting, kind, optionalSetting, setting, type Values } from '../common/settings.ts'
 import { printable, tableLines } from '../common/text.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
 import { displayed, exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
 import { askDaemon, isAbsence } from '../status/status.ts'
 
 const settings = {
-  data: setting(path, './ospd-data', { describe: 'data directory of the daemon, which may be stopped' }),
-  'older-than': optionalSetting(duration, {
-    describe: 'select only uploads that no client has continued for TIME',
-    unset: 'all uploads',
-  }),
+  data: setting(kind.path, './ospd-data', 'data directory of the daemon, which may be stopped'),
+  'older-than': optionalSetting(
+    kind.duration,
+    'select only uploads that no client has continued for TIME',
+    'all uploads',
+  ),
   json: jsonSetting,
 } as const
 

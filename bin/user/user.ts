@@ -5,13 +5,13 @@ import { userNamed } from '../common/commonOptions.ts'
 import { checkDirectory } from '../common/files.ts'
 import { checkStdout, errorLine, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { jsonSetting, path, setting, switched, type Values } from '../common/settings.ts'
+import { jsonSetting, kind, setting, switched, type Values } from '../common/settings.ts'
 import { printable, shellWord, tableLines } from '../common/text.ts'
 import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
 
 const settings = {
-  data: setting(path, './ospd-data', { describe: 'data directory of the daemon, which may be stopped' }),
-  force: switched({ describe: 'with add: accept a name that can be mistaken for that of another user' }),
+  data: setting(kind.path, './ospd-data', 'data directory of the daemon, which may be stopped'),
+  force: switched('with add: accept a name that can be mistaken for that of another user'),
   json: jsonSetting,
 } as const
 

@@ -4,13 +4,13 @@ import { runWithClient } from '../common/client.ts'
 import { commonOptions, retryText } from '../common/commonOptions.ts'
 import { results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { duration, optionalSetting, switched, type Values } from '../common/settings.ts'
+import { kind, optionalSetting, switched, type Values } from '../common/settings.ts'
 import { printable, stylesFor } from '../common/text.ts'
 
 const settings = {
-  watch: switched({ alias: 'w', describe: 'continue to print users who come online or go offline, until Ctrl-C' }),
+  watch: switched('continue to print users who come online or go offline, until Ctrl-C', 'w'),
   ...commonOptions,
-  'retry-for': optionalSetting(duration, { describe: retryText, unset: '10s; with --watch: 5m' }),
+  'retry-for': optionalSetting(kind.duration, retryText, '10s; with --watch: 5m'),
 } as const
 
 type WhoValues = Values<typeof settings>
