@@ -106,8 +106,12 @@ export function clientTransport(values: CommonOptions, trust: TrustServer): Tran
  */
 export function trustFor(values: CommonOptions, token?: Pick<TokenSource, 'isGiven'>): TrustServer {
   const { 'tls-ca': ca, fingerprint: wanted } = values
-  const pinned = wanted === undefined ? { pinned: reportPinned } : {}
-  const known = knownServers(knownServersPath(values), { ...pinned, pinsNobody: ca !== undefined })
+  const pinned = (server: SeenServer) => {
+    const key = `${server.fingerprint} as the key of ${addressText(server)}`
+    say(`stored ${key}; compare it with the fingerprint that its daemon prints`, 'yellow')
+  }
+  const reports = wanted === undefined ? { pinned } : {}
+  const known = knownServers(knownServersPath(values), { ...reports, pinsNobody: ca !== undefined })
   return async (server) => {
     const { fingerprint } = server
     const named = `the server at ${addressText(server)}`
@@ -131,9 +135,4 @@ export async function isNewServer(values: CommonOptions, server: SeenServer): Pr
     // The trust check reports that the list cannot be read.
     return false
   }
-}
-
-function reportPinned(server: SeenServer): void {
-  const key = `${server.fingerprint} as the key of ${addressText(server)}`
-  say(`stored ${key}; compare it with the fingerprint that its daemon prints`, 'yellow')
 }

@@ -15,7 +15,10 @@ export async function* readInput(signal?: AbortSignal): AsyncGenerator<Buffer> {
   if (isClosed(0)) {
     throw unreadable('it is closed, or is /dev/null opened for writing; to send empty content, use "< /dev/null"')
   }
-  const stream = streamOf()
+  const { stdin } = process
+  // Node provides an empty stream for an unsupported type of file, such as a directory or block device.
+  const isKnown = stdin instanceof Socket || (stdin as unknown) instanceof ReadStream
+  const stream: Readable = isKnown ? stdin : createReadStream('', { fd: 0, autoClose: false })
   const hungUp = new AbortController()
   const hangUp = () => hungUp.abort()
   for (const each of [signal, hungUp.signal]) each?.addEventListener('abort', () => stream.destroy(), { once: true })
@@ -30,13 +33,6 @@ export async function* readInput(signal?: AbortSignal): AsyncGenerator<Buffer> {
     process.off('SIGHUP', hangUp)
   }
   if (hungUp.signal.aborted) throw unreadable('the terminal hung up, and the end of the input may be missing')
-}
-
-/** Opens stdin. Node provides an empty stream for an unsupported type of file, such as a directory or block device. */
-function streamOf(): Readable {
-  const { stdin } = process
-  const isKnown = stdin instanceof Socket || (stdin as unknown) instanceof ReadStream
-  return isKnown ? stdin : createReadStream('', { fd: 0, autoClose: false })
 }
 
 function unreadable(reason: string): OspError {

@@ -49,7 +49,6 @@ class Output {
     else this.#toFile(text, ended)
   }
 
-  /** Resolves when every write has completed or failed. */
   async drained(): Promise<void> {
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
   }

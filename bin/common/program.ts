@@ -94,7 +94,6 @@ function checkOperands(command: Command, operands: readonly string[]): void {
     : new UsageError(`${name} takes no operand: ${instead}`)
 }
 
-/** Prints a text and a newline to stdout. Returns the exit code. */
 function print(text: string): number {
   results.onlyLists = true
   results.line(text)

@@ -84,8 +84,7 @@ export function localTime(at: Date): string {
   const local = new Date(at.getTime() + offset * 60_000)
   // The local time of the last representable dates is out of range.
   if (Number.isNaN(local.getTime())) return `${at.toISOString().slice(0, -5)}Z`
-  const [hours, minutes] = [Math.trunc(Math.abs(offset) / 60), Math.abs(offset) % 60].map(twoDigits)
-  return `${local.toISOString().slice(0, -5)}${offset < 0 ? '-' : '+'}${hours}:${minutes}`
+  const parts = [Math.trunc(Math.abs(offset) / 60), Math.abs(offset) % 60]
+  const time = parts.map((part) => String(part).padStart(2, '0')).join(':')
+  return `${local.toISOString().slice(0, -5)}${offset < 0 ? '-' : '+'}${time}`
 }
-
-const twoDigits = (number: number) => String(number).padStart(2, '0')

@@ -75,19 +75,13 @@ const mostBytes = 64 * 1024
 
 /** Resolves with the content of a message: TEXT, or stdin if TEXT is `-`. Rejects with OspError `too-large`. */
 async function contentOf(text: string, interrupted: AbortSignal): Promise<Uint8Array> {
-  const content = text === '-' ? await readAll(interrupted) : Buffer.from(pathBytes(text))
-  if (content.length <= mostBytes) return content
-  throw new OspError('too-large', 'a message has at most 64 KiB; send a file with "osp send"')
-}
-
-async function readAll(interrupted: AbortSignal): Promise<Buffer> {
   const parts: Buffer[] = []
   let bytes = 0
-  for await (const part of readInput(interrupted)) {
+  for await (const part of text === '-' ? readInput(interrupted) : [Buffer.from(pathBytes(text))]) {
     parts.push(part)
     bytes += part.length
     // Content that is too long is not read to its end.
-    if (bytes > mostBytes) break
+    if (bytes > mostBytes) throw new OspError('too-large', 'a message has at most 64 KiB; send a file with "osp send"')
   }
   return Buffer.concat(parts)
 }

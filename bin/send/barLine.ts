@@ -31,7 +31,9 @@ export function barLine(state: BarState, columns: number, styles: Styles): strin
   // The last column stays empty: terminals differ in the position of the cursor after it.
   const { shown, rest } = columnsFor(columns - 1)
   const bar = shown.has('bar') ? Math.min(mostBar, Math.max(least.bar, Math.floor(rest * 0.45))) : 0
-  const title = titleOf(state, Math.max(1, rest - bar))
+  const room = Math.max(1, rest - bar)
+  const { shortTitle = state.title } = state
+  const title = fit(printable(widthOf(state.title) > room ? shortTitle : state.title), room, 'end')
   const parts = [
     state.bold ? styles.bold(title) : title,
     shown.has('bar') && drawn(state, bar, styles),
@@ -53,13 +55,8 @@ export function progressLine(state: BarState, { yellow }: Styles): string {
 
 const percentText = (state: BarState) => `${Math.floor(100 * fraction(state))}%`
 
-/** Returns the remaining time at the present speed, or nothing if the speed is unknown. */
 const leftText = ({ done, size, bytesPerSecond }: BarState) =>
   bytesPerSecond ? formatTime(((size - done) / bytesPerSecond) * 1_000) : ''
-
-function titleOf({ title, shortTitle = title }: BarState, columns: number): string {
-  return fit(printable(widthOf(title) > columns ? shortTitle : title), columns, 'end')
-}
 
 /** Returns the columns that fit, and the width that remains for the title and the bar. */
 function columnsFor(room: number): { shown: ReadonlySet<Column>; rest: number } {

@@ -42,7 +42,6 @@ export async function candidatesOf(
 ): Promise<FoundPaths> {
   const { recursive, as, 'files-from': from, from0 } = values
   checkOperands(values, files)
-  /** The paths by their names on the server. */
   const taken = new Map<string, string>()
   for (const path of files) {
     const name = serverName(path, as)

@@ -88,7 +88,6 @@ function isActive({ upload }: ReportedFile): boolean {
   return phase === 'sending' || phase === 'verifying' || phase === 'cancelling'
 }
 
-/** Returns why a file is not being sent, if so. */
 function noteOf({ upload: { phase, error } }: ReportedFile): string | undefined {
   if (phase === 'sending') return undefined
   if (phase !== 'waiting') return phase

@@ -42,11 +42,9 @@ export class SendSummary {
   remaining = 0
   /** Files that were in progress or waiting when this command, or the program that it had joined, was interrupted. */
   unfinished = 0
-  /** Files that were paused when the command was interrupted. */
   paused = 0
   size = 0
   transferred = 0
-  /** The error for which the client gave up, if it did. */
   refusal: OspError | undefined
   #interrupted = false
   readonly #codes = new Set<number>()
@@ -109,7 +107,6 @@ export class TextReporter extends LinkTextReporter implements Disposable {
     this.#lines = lines
   }
 
-  /** Reports that another program sends the files of this command. */
   joined(text: string): void {
     this.#joined = true
     this.hint(text)
@@ -144,7 +141,6 @@ export class TextReporter extends LinkTextReporter implements Disposable {
     } else this.say(`${displayed(path)}: ${error.message}`, 'red')
   }
 
-  /** Reports a task that a user has cancelled. */
   cancelled({ path }: ReportedFile): void {
     this.hint(`${path}: cancelled`)
   }
@@ -153,7 +149,6 @@ export class TextReporter extends LinkTextReporter implements Disposable {
     this.hint(`skipped ${path}: ${reason}`)
   }
 
-  /** Reports that the server does not accept the file at the moment. */
   refused({ path }: ReportedFile, error: OspError): void {
     this.hint(`${path} waits: ${error.message}`)
   }

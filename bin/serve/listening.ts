@@ -70,7 +70,6 @@ const dayMs = 86_400_000
 /** The remaining validity at which the daemon begins to warn. */
 const warnedMs = 14 * dayMs
 
-/** Returns a warning if a certificate in PEM has expired at this time or expires soon. */
 function expiryOf(cert: string | Uint8Array, nowMs: number): { expires: string; text: string } | undefined {
   const expiresMs = Date.parse(new X509Certificate(cert).validTo)
   const leftMs = expiresMs - nowMs

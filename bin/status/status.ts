@@ -52,13 +52,11 @@ export async function askDaemon<T>(data: string, request: object, answer: z.ZodT
   )
 }
 
-const absences = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED']
-
 /** Returns whether an error of `askControl` means that no daemon is running. */
 export function isAbsence(error: unknown): boolean {
   if (!(error instanceof OspError) || error.code !== 'unreachable') return false
   const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException
-  return absences.includes(code)
+  return ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(code)
 }
 
 /** Formats a status: a line about the daemon, and three lists with headings. */

@@ -73,17 +73,12 @@ export const continueCommand = command({
   run: (values, operands) => withTasks(values, (at) => change(at, 'continue', operands)),
 })
 
-const cancelSettings = {
-  all: switched('cancel all unfinished tasks', 'a'),
-  ...commonOptions,
-} as const
-
 /** `osp cancel`: cancels tasks. */
 export const cancelCommand = command({
   name: 'cancel',
   operands: 'TASK...|--all',
   describe: 'Cancel tasks. The server removes the content of unfinished files; stored files are never removed.',
-  settings: cancelSettings,
+  settings: { all: switched('cancel all unfinished tasks', 'a'), ...commonOptions },
   examples: [
     ['osp cancel 3', 'cancel one task; "osp tasks" prints the numbers'],
     ['osp cancel --all', 'cancel all unfinished tasks'],

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { type Client, type ClientStatus, OspError, type PresenceMember } from 'ospd'
+import { type Client, type ClientStatus, OspError } from 'ospd'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions, retryText } from '../common/commonOptions.ts'
 import { results } from '../common/output.ts'
@@ -35,7 +35,9 @@ async function run(values: WhoValues): Promise<number> {
 
 async function print(client: Client, { json, watch }: WhoValues): Promise<void> {
   await client.presence.ready()
-  const members = [...client.presence].sort(byName).map(({ user, node }) => ({ user, node }))
+  const members = [...client.presence].map(({ user, node }) => ({ user, node }))
+  // In the order of code units.
+  members.sort((a, b) => (a.user < b.user ? -1 : a.user > b.user ? 1 : a.node - b.node))
   if (json) results.event({ event: 'list', members })
   else for (const { user } of members) results.line(printable(user))
   if (!watch) return
@@ -56,9 +58,4 @@ function ended(client: Client): Promise<never> {
     client.on('status', check)
     check(client.status)
   })
-}
-
-/** Compares names in the order of code units. */
-function byName(a: PresenceMember, b: PresenceMember): number {
-  return a.user < b.user ? -1 : a.user > b.user ? 1 : a.node - b.node
 }

@@ -57,12 +57,13 @@ export const content: Kind = {
   holds: (value) => typeof value === 'string' || value instanceof Uint8Array,
 }
 
-const messageId: Kind = {
-  takes: 'a Uint8Array of 16 bytes',
-  holds: (value) => value instanceof Uint8Array && value.length === 16,
-}
-
-export const sendOptions = { id: optional(messageId), signal: optional(kinds.signal) } as const
+export const sendOptions = {
+  id: optional({
+    takes: 'a Uint8Array of 16 bytes',
+    holds: (value) => value instanceof Uint8Array && value.length === 16,
+  }),
+  signal: optional(kinds.signal),
+} as const
 
 export const ids: Kind = {
   takes: 'an array of ids of uploads',

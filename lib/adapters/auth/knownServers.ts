@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { OspError } from '../../errors.ts'
-import { checkArgument, checkOptions, type Kind, kinds, optional } from '../../options.ts'
+import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { errnoOf } from '../disk/faults.ts'
 import { openTrusted } from '../disk/rights.ts'
@@ -14,11 +14,6 @@ export interface KnownServersOptions {
   /** Neither creates nor checks pins: rejects a server that no root certificate vouches for. */
   readonly pinsNobody?: boolean
 }
-
-const pinning = {
-  pinned: optional(kinds.function),
-  pinsNobody: optional(kinds.flag),
-} as const satisfies { readonly [K in keyof KnownServersOptions]-?: Kind }
 
 /** How a server in the file was verified. */
 export interface KnownServer {
@@ -56,7 +51,7 @@ const marker = '# known_servers, version 2'
  */
 export function knownServers(path: string, options: KnownServersOptions = {}): TrustServer {
   checkArgument('knownServers', 'the path', kinds.path, path)
-  checkOptions('knownServers', pinning, options)
+  checkOptions('knownServers', { pinned: optional(kinds.function), pinsNobody: optional(kinds.flag) }, options)
   return async (server) => {
     const known = await knownServer(path, server)
     check(path, server, known, options)

@@ -92,7 +92,6 @@ class RememberedNames {
     this.#byOrigin.set(origin, (this.#byOrigin.get(origin) ?? new Set()).add(user))
   }
 
-  /** The address with the most names. */
   get #largest(): string {
     let largest = ''
     let most = 0

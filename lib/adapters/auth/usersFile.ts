@@ -178,7 +178,6 @@ function conflictOf(users: Users, name: string, force: boolean): string | undefi
 
 const orForce = 'choose another name, or accept this name with --force'
 
-/** Returns the users with this user added or replaced. */
 function granted(users: Users, name: string, token: string): Users {
   return new Map(users).set(name, { name, tokenSha256: hashOf(token).toString('hex'), since: new Date().toISOString() })
 }

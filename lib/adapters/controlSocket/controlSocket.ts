@@ -150,7 +150,6 @@ class ControlConnection {
     })
   }
 
-  /** Sends an error and closes the connection. */
   fail(why: OspError): void {
     if (this.#phase === 'leaving') return
     this.#write(errorReply(why))
@@ -285,7 +284,6 @@ async function socketOf(directory: string): Promise<SocketPath> {
   return folder === undefined ? fixedPath(path) : await socketAt(path)
 }
 
-/** Yields the replies until the program disconnects. */
 async function* repliesOf(socket: AsyncIterable<Uint8Array>): AsyncGenerator<Reply> {
   const lines = new LineSplitter(controlBounds.unsentBytes)
   try {

@@ -173,11 +173,11 @@ class LineFile {
   }
 }
 
-const textOf = (values: readonly unknown[]) => values.map(lineOf).join('')
-
-function lineOf(value: unknown): string {
-  const text = JSON.stringify(value)
-  return `${sumOf(text)} ${text}\n`
+function textOf(values: readonly unknown[]): string {
+  return values
+    .map((value) => JSON.stringify(value))
+    .map((json) => `${sumOf(json)} ${json}\n`)
+    .join('')
 }
 
 /** Returns the value of a line, or `undefined` if the line is incomplete or damaged. */

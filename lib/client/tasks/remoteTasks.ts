@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { type ErrorCode, OspError } from '../../errors.ts'
+import { OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
 import type { Clock } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
@@ -18,11 +18,9 @@ export const cancelWaitMs = 5_000
 /** The time for which a program waits while another one has the list of tasks for a moment, and the interval of its tries. */
 const serverAbsence = { mostMs: 20_000, everyMs: 50 } as const
 
-const absenceCodes: readonly ErrorCode[] = ['unreachable', 'shutting-down', 'link-lost']
-
 /** Whether the error means that no program serves the tasks, or that the program is about to end. */
 function isAbsent(error: unknown): boolean {
-  return error instanceof OspError && absenceCodes.includes(error.code)
+  return error instanceof OspError && ['unreachable', 'shutting-down', 'link-lost'].includes(error.code)
 }
 
 /** Calls `remote`; or `own` if no program serves the tasks. Repeats both on `data-locked`, for a limited time. */
@@ -223,7 +221,6 @@ export class JoinedTasks implements AsyncDisposable {
     return new OspError('shutting-down', text)
   }
 
-  /** Ends the uploads when the connection to the other program has ended. */
   #lose(): void {
     this.#lost ??= new OspError('closed', 'the sending program has ended')
     for (const upload of this.#uploads.values()) if (!upload.over) upload.move('close', this.#lost)

@@ -73,7 +73,10 @@ export function taskController(
       return done
     }
     const own = async () => {
-      await using _ = await control.serve(inUse)
+      await using _ = await control.serve(() => {
+        // The other programs try again after a moment.
+        throw new OspError('shutting-down', 'the list of tasks is being changed')
+      })
       sending = false
       const stored = new StoredTasks({ tasks: open() }, clock, log)
       await stored.open()
@@ -99,11 +102,6 @@ export function taskController(
         return cancelled.map((task) => (isLeft(task) ? reportOf(task, now.get(task.id)) : task))
       }),
   }
-}
-
-/** Refuses the requests of other programs during a change. They try again after a moment. */
-const inUse = () => {
-  throw new OspError('shutting-down', 'the list of tasks is being changed')
 }
 
 const isLeft = ({ state }: CancelledTask) => state === 'cancelling'

@@ -64,14 +64,11 @@ const together = ['Latin Han Hiragana Katakana', 'Latin Han Bopomofo', 'Latin Ha
 export function mixedScripts(name: string): string | undefined {
   const sets = [...scripts, ...together]
   if (sets.some((set) => patternOf(set).test(name))) return undefined
-  const found = scripts.filter((script) => [...name].some((letter) => isOnlyOf(script, letter)))
+  const found = scripts.filter((script) => new RegExp(`\\p{Script=${script}}`, 'u').test(name))
   return found.length > 1 ? found.join(' and ') : 'one that is not in use'
 }
 
-/** Returns a pattern that matches names in these scripts only. */
 function patternOf(set: string): RegExp {
   const each = set.split(' ').map((script) => `\\p{Script_Extensions=${script}}`)
   return new RegExp(`^[${each.join('')}\\p{Script=Common}\\p{Script=Inherited}]*$`, 'u')
 }
-
-const isOnlyOf = (script: string, letter: string) => new RegExp(`^\\p{Script=${script}}$`, 'u').test(letter)
