@@ -110,7 +110,7 @@ export class DiskSpace {
     for (const upload of running) {
       if (upload === except) continue
       const { transfer, reserved, size } = upload
-      bytes += transfer ? this.#wholeBlocks(size) - transfer.progress : reserved.diskBytes
+      bytes += transfer ? this.#wholeBlocks(size) - transfer.progress : (reserved?.diskBytes ?? 0)
     }
     return Math.max(0, bytes)
   }

@@ -27,8 +27,9 @@ interface Count {
 type Adds = Pick<Reservation, 'growth' | 'entries'>
 
 /**
- * Limits the size of a file, the disk space, and the quota of a user. The quota contains published files, running uploads with
- * their full size, and other unfinished uploads with their durable bytes. Each file and folder counts `entryBytes` in addition.
+ * Limits the size of a file, the disk space, and the quota of a user. The quota contains published files, uploads that
+ * have a reservation with their full size, and other unfinished uploads with their durable bytes. Each file and folder counts
+ * `entryBytes` in addition.
  *
  * The storage keeps running totals, so that a request takes the same time however much a user has stored. It counts the files
  * again from time to time, since other programs can add and remove files: before a refusal or after an admission, if the last
@@ -84,8 +85,9 @@ export class Quota {
    * far as known. Otherwise measures again, and rejects with OspError `quota-exceeded` or `disk-full` if they do not fit.
    */
   recheck(upload: ServerUpload, bytes: number): Promise<void> | undefined {
-    return upload.reserved.growth > 0 && this.#counts.get(upload.user)?.isExceeded
-      ? this.#recheck(upload, bytes)
+    const growth = upload.reserved?.growth ?? 0
+    return growth > 0 && this.#counts.get(upload.user)?.isExceeded
+      ? this.#recheck(upload, bytes, growth)
       : this.#disk.take(bytes)
   }
 
@@ -127,10 +129,10 @@ export class Quota {
     const { storage, limits } = this.#context
     const { user } = upload
     return this.#admissions.run(user, async () => {
-      const before = this.#received(user, upload)
+      const before = this.#reserved(user, upload)
       const paused = await this.#paused(upload)
       const usage = await usageOf(storage, user, false)
-      const after = this.#received(user, upload)
+      const after = this.#reserved(user, upload)
       // What was published meanwhile may be counted twice, but is not missed.
       const others = {
         growth: Math.max(before.growth, after.growth) + paused.bytes + paused.uploads * limits.entryBytes,
@@ -147,42 +149,42 @@ export class Quota {
     })
   }
 
-  async #recheck(upload: ServerUpload, bytes: number): Promise<void> {
-    const { user, reserved } = upload
+  async #recheck(upload: ServerUpload, bytes: number, growth: number): Promise<void> {
+    const { user } = upload
     if (this.#isDue(user)) await this.#recount(user)
     const usage = await usageOf(this.#context.storage, user, false)
-    if (this.#setExceeded(user, usage))
-      throw this.#noBytes(user, usage, this.#received(user, upload).growth, reserved.growth)
+    if (this.#setExceeded(user, usage)) throw this.#noBytes(user, usage, this.#reserved(user, upload).growth, growth)
     await this.#disk.take(bytes)
   }
 
   #setExceeded(user: string, usage: Usage): boolean {
     const isExceeded =
-      this.#hasQuota && this.#charge(usage) + this.#received(user).growth > this.#context.limits.userBytes
+      this.#hasQuota && this.#charge(usage) + this.#reserved(user).growth > this.#context.limits.userBytes
     const count = this.#counts.get(user)
     if (count) count.isExceeded = isExceeded
     return isExceeded
   }
 
-  /** Returns what the uploads of a user that have an instance will add, except one. */
-  #received(user: string, except?: ServerUpload): Adds {
+  /** Returns what the uploads of a user that have a reservation will add, except one. */
+  #reserved(user: string, except?: ServerUpload): Adds {
     let [growth, entries] = [0, 0]
-    for (const upload of this.#uploads.receiving()) {
-      if (upload.user !== user || upload === except) continue
+    for (const upload of this.#uploads.known()) {
+      if (upload.user !== user || upload === except || !upload.reserved) continue
       growth += Math.max(0, upload.reserved.growth)
       entries += upload.reserved.entries
     }
     return { growth, entries }
   }
 
-  /** Resolves with the totals of the user's unfinished uploads that have no instance, except one. */
+  /** Resolves with the totals of the user's unfinished uploads that have no reservation, except one. */
   async #paused(except: ServerUpload): Promise<UnfinishedTotals> {
     const { storage } = this.#context
     const { user } = except
-    const names = new Set([except.name])
-    for (const upload of this.#uploads.receiving()) if (upload.user === user) names.add(upload.name)
-    const records = await Promise.all(Array.from(names, (name) => recordOf(storage, user, name)))
-    let { uploads, bytes } = await unfinishedOf(storage, user)
+    const others = this.#uploads.known().filter((upload) => upload.user === user && upload.reserved)
+    const names = new Set([except, ...others].map(({ name }) => name))
+    // Asked for together, so that the totals include the records as they were read.
+    const reads = Array.from(names, (name) => recordOf(storage, user, name))
+    let [{ uploads, bytes }, ...records] = await Promise.all([unfinishedOf(storage, user), ...reads])
     for (const record of records) {
       if (!record) continue
       uploads--

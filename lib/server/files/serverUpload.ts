@@ -13,7 +13,7 @@ export type FileState = 'IDLE' | 'RECEIVE_FILE'
 /** How far an upload is. Each POST_FILE_ACK contains it. */
 export type Standing = Pick<ReceivingUpload, 'progress' | 'durable'>
 
-/** Space reserved for an upload while it has an instance. */
+/** Space reserved for an upload until it is parked or closed. Its requests may still run after its link was lost. */
 export interface Reservation {
   /** Bytes that it adds to the quota of its user when it is published. */
   readonly growth: number
@@ -61,7 +61,7 @@ export class ServerUpload {
   instance: Instance<FileState> | undefined
   /** Largest chunk that was granted to the holder, in bytes; 0 before the grant. */
   chunkBytes = 0
-  reserved = noReservation
+  reserved: Reservation | undefined
   assignedAtMs = 0
   /** When the progress last rose, or the instance was assigned. */
   progressedAtMs = 0
@@ -119,7 +119,7 @@ export class ServerUpload {
   assign(instance: Instance<FileState>, now: number): void {
     this.instance = instance
     this.chunkBytes = 0
-    this.reserved = noReservation
+    this.reserved = undefined
     this.assignedAtMs = now
     this.progressedAtMs = now
   }
@@ -131,7 +131,7 @@ export class ServerUpload {
   }
 
   reserve(parts: Partial<Reservation>): void {
-    this.reserved = { ...this.reserved, ...parts }
+    this.reserved = { ...noReservation, ...this.reserved, ...parts }
   }
 
   /** Runs a request that is not a chunk, after the requests before it. Later chunks do not overtake it. */

@@ -149,6 +149,7 @@ export class UploadTable {
   async park(upload: ServerUpload): Promise<void> {
     if (!upload.transfer) return this.close(upload)
     if (upload.instance) return
+    upload.reserved = undefined
     this.#parked.delete(upload)
     this.#parked.set(upload, this.#context.platform.clock.now() + this.#context.limits.parkedMs)
     this.#sweep()
@@ -170,6 +171,7 @@ export class UploadTable {
       const { user, name } = upload
       this.#context.log({ level: 'warn', event: 'upload-not-closed', user, name, text: OspError.from(error).message })
     }
+    if (!upload.instance) upload.reserved = undefined
   }
 
   stop(): void {

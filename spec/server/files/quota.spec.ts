@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { defaultLimits, KiB } from '../../../lib/limits.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import { sizeText } from '../../../lib/server/files/diskSpace.ts'
 import { encode } from '../../../lib/wire/message.ts'
 import { cancelOutcomes } from '../../../lib/wire/protocol.ts'
@@ -9,7 +10,7 @@ import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
-import { pass } from '../../support/turn.ts'
+import { pass, turn } from '../../support/turn.ts'
 
 const sized = (name: string, size: number) => ({ name, bytes: patterned(size) })
 
@@ -162,6 +163,49 @@ spec('a quota', (it) => {
     const after = await rig.client()
     await after.startRefused(sized('b', 401), 'quota-exceeded')
     await after.upload(sized('b', 400))
+  })
+
+  for (const step of ['flush', 'verified', 'publish'] as const) {
+    it(`counts the whole of an upload whose link is lost before the step "${step}" of its publication`, async () => {
+      await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000, checkpointMs: 3_600_000 })
+      const [lost, other] = [await rig.client({ session: 'one' }), await rig.client({ session: 'two' })]
+      const { instance } = await lost.start(sized('a', 600))
+      await lost.chunk(instance, 0, patterned(600))
+      const held = rig.storage.hold(step)
+      lost.sendEnd(instance, sha256(patterned(600)))
+      await held.reached
+      await lost.vanish()
+      await turn()
+      assert.deepEqual(rig.server.status().uploads, [])
+      for (const size of [401, 400]) other.sendStart(sized(`${size}`, size))
+      await turn()
+      held.go()
+      await other.raw.refused('StartPostFileNack', 'quota-exceeded')
+      await other.raw.expect('StartPostFileAck')
+      while (!(await rig.stored('a'))) await turn()
+      await other.startRefused(sized('c', 1), 'quota-exceeded')
+    })
+  }
+
+  it('counts the durable bytes of a paused upload until its next admission has ended', async () => {
+    await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000 })
+    const [one, two] = [await rig.client({ session: 'one' }), await rig.client({ session: 'two' })]
+    const { instance } = await one.start(sized('a', 1_000))
+    await one.chunk(instance, 0, patterned(600))
+    await one.pause(instance)
+    const { files } = rig.storage
+    const used = files.used
+    const held = deferred<void>()
+    files.used = async (user, name) => {
+      if (name === 'a') await held.promise
+      return used(user, name)
+    }
+    one.sendContinue(sized('a', 1_000))
+    two.sendStart(sized('b', 401))
+    await turn()
+    held.resolve()
+    await two.raw.refused('StartPostFileNack', 'quota-exceeded')
+    await one.raw.expect('ContinuePostFileAck')
   })
 
   it('that is refused frees the instance', async () => {
