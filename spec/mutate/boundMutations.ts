@@ -120,7 +120,7 @@ export const boundMutations: readonly Mutation[] = [
     within: 'add',
     pattern: 'this.#usedBytes += bytes',
     replacement: '',
-    shownBy: 'both',
+    shownBy: 'spec/server/messages/deliveryService.spec.ts',
   },
   {
     fault: 'the attempts of a message are remembered after the message left its mailbox',
