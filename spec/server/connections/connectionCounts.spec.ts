@@ -4,7 +4,7 @@ import { loopbackOnly, allowAll as takenAtTheirWord } from '../../../lib/adapter
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import { defaultLimits, type Limits } from '../../../lib/limits.ts'
 import type { Authenticator } from '../../../lib/ports/authenticator.ts'
-import { deferred } from '../../../lib/runtime/deferred.ts'
+import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
 import type { RawClient } from '../../support/rawClient.ts'
 import { remoteClients } from '../../support/remoteClients.ts'
 import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
@@ -13,15 +13,22 @@ import { turn } from '../../support/turn.ts'
 
 const allowAll = { authenticate: async ({ user }: { user: string }) => ({ user }), knows: async () => true }
 
-/** A server, and links to it that seem to come from any address. Its clock stands still. */
-async function addressed(limits: Partial<Limits>, gone?: Promise<void>, authenticator: Authenticator = allowAll) {
+/**
+ * A server, and links to it that seem to come from any address. Its clock stands still. A socket that the server closes
+ * ends when `gone` resolves, at the latest when the server is disposed of.
+ */
+async function addressed(limits: Partial<Limits>, gone?: Deferred<void>, authenticator: Authenticator = allowAll) {
   let address = ''
   let count = 0
   const platform = manualPlatform()
-  const listen = remoteClients(memoryTransport(), () => address, gone)
+  const listen = remoteClients(memoryTransport(), () => address, gone?.promise)
   const rig = await ServerRig.start(limits, { listen, authenticator, platform })
   return Object.assign(rig, {
     clock: platform.clock,
+    async [Symbol.asyncDispose](): Promise<void> {
+      gone?.resolve()
+      await ServerRig.prototype[Symbol.asyncDispose].call(rig)
+    },
     /** A link that says nothing. */
     async from(host: string): Promise<RawClient> {
       address = host
@@ -78,7 +85,7 @@ spec('links from one address', (it) => {
 
   it('count until their socket is closed', async () => {
     const gone = deferred<void>()
-    await using rig = await addressed({}, gone.promise)
+    await using rig = await addressed({}, gone)
     const link = await rig.letIn('192.0.2.1')
     link.send('RegistReq', { userName: 'alice', flags: 1 }, 5)
     await link.dismissed('malformed')
@@ -90,7 +97,7 @@ spec('links from one address', (it) => {
 
   it('make room at once when one has ended, also while its socket waits for the peer', async () => {
     const gone = deferred<void>()
-    await using rig = await addressed({ linksPerAddress: 1 }, gone.promise)
+    await using rig = await addressed({ linksPerAddress: 1 }, gone)
     const first = await rig.letIn('192.0.2.1')
     first.send('HelloReq', {
       versions: [],
