@@ -30,8 +30,6 @@ const refusalUs = 20
 /** Cost of a link, from HELLO to its end. */
 const linkUs = 200
 
-const folders = (name: string) => name.split('/').length - 1
-
 /** The costs in milliseconds. */
 export const costs = {
   refusal: refusalUs / 1_000,
@@ -42,19 +40,10 @@ export const costs = {
 
   /** Returns the cost of a request and its refusal, without its frame. `members` is the size of the presence list. */
   request(message: WireMessage<RequestName>, members: number): number {
-    const us = (requestUs[message.event] ?? 0) + refusalUs
-    switch (message.event) {
-      case 'StartPostFileReq':
-      case 'ContinuePostFileReq':
-      case 'CancelFileReq':
-        return (us + folderUs * folders(message.fileName)) / 1_000
-      case 'PostMsgReq':
-        return (us + recipientUs * message.recipients.length) / 1_000
-      case 'RegistReq':
-      case 'ListReq':
-        return (us + memberUs * members) / 1_000
-      default:
-        return us / 1_000
-    }
+    let us = (requestUs[message.event] ?? 0) + refusalUs
+    if ('fileName' in message) us += folderUs * (message.fileName.split('/').length - 1)
+    if ('recipients' in message) us += recipientUs * message.recipients.length
+    if (message.event === 'RegistReq' || message.event === 'ListReq') us += memberUs * members
+    return us / 1_000
   },
 }

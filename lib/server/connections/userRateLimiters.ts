@@ -28,7 +28,7 @@ class UserRateLimiter {
   readonly #bytes: LeakyBucket
   readonly #work: LeakyBucket
   readonly #registrations: LeakyBucket
-  readonly #sharers: (of: UserRateLimiter, isBusy: boolean) => number
+  readonly #all: UserRateLimiters
   readonly #throttled = new Set<ReadGate>()
   readonly #alarm: Alarm
   readonly #turn: Alarm
@@ -41,8 +41,7 @@ class UserRateLimiter {
   #workedFrom = Number.NEGATIVE_INFINITY
   links = 0
 
-  /** `sharers` returns the number of users that share the processing time; `isBusy` adds this user to the busy ones. */
-  constructor(user: string, context: LimiterContext, sharers: (of: UserRateLimiter, isBusy: boolean) => number) {
+  constructor(user: string, context: LimiterContext, all: UserRateLimiters) {
     this.#user = user
     this.#context = context
     const { limits, platform } = context
@@ -52,7 +51,7 @@ class UserRateLimiter {
     this.#bytes = new LeakyBucket(limits.bytesPerSecond, { maxWaitMs })
     this.#work = new LeakyBucket(limits.workMsPerSecond, { maxWaitMs, burstMs: workBurstMs, minWaitMs: turnMs })
     this.#registrations = new LeakyBucket(limits.registrationsPerSecond, { maxWaitMs })
-    this.#sharers = sharers
+    this.#all = all
     this.#alarm = new Alarm(platform.clock, () => this.#resume())
     this.#turn = new Alarm(platform.clock, () => {
       this.#pieceMs = 0
@@ -75,10 +74,10 @@ class UserRateLimiter {
   /** Counts work of `costMs` milliseconds that one of the links caused. */
   countWork(costMs: number, link: ReadGate): void {
     const now = this.#context.platform.clock.now()
-    const shareMs = costMs * this.#sharers(this, false)
+    const shareMs = costMs * this.#all.sharers(this, false)
     const waitMs = Math.max(this.#work.take(shareMs, now), this.#addToPiece(shareMs, now))
     if (waitMs === 0) return
-    this.#sharers(this, true)
+    this.#all.sharers(this, true)
     this.#pause(waitMs, link, now)
     if (now - this.#workedFrom >= logIntervalMs) {
       this.#workedFrom = now
@@ -171,9 +170,8 @@ export class UserRateLimiters {
 
   /** Returns the limiter of a user for a new link. */
   enter(user: string): UserRateLimiter {
-    const sharers = (of: UserRateLimiter, isBusy: boolean) => this.#sharers(of, isBusy)
     const known = this.#present.get(user) ?? this.#gone.get(user)
-    const limiter = known ?? new UserRateLimiter(user, this.#context, sharers)
+    const limiter = known ?? new UserRateLimiter(user, this.#context, this)
     this.#gone.delete(user)
     this.#present.set(user, limiter)
     limiter.links++
@@ -193,8 +191,8 @@ export class UserRateLimiters {
     }
   }
 
-  /** Returns the number of users that share the processing time: the busy ones, and this one. */
-  #sharers(limiter: UserRateLimiter, isBusy: boolean): number {
+  /** Returns the number of users that share the processing time: the busy ones, and this one, which `isBusy` makes busy. */
+  sharers(limiter: UserRateLimiter, isBusy: boolean): number {
     const now = this.#context.platform.clock.now()
     if (isBusy) {
       this.#busy.delete(limiter)

@@ -66,9 +66,10 @@ const drawWish = (draw: Draw) => ({
   onConflict: draw.pick(['replace', 'replace', 'reject'] as const),
 })
 
-const claim = (wish: Wish): Step => ({
-  text: `claim ${JSON.stringify(wish)}`,
-  async run(model, storage) {
+const step = (text: string, run: Step['run']): Step => ({ text, run })
+
+const claim = (wish: Wish) =>
+  step(`claim ${JSON.stringify(wish)}`, async (model, storage) => {
     const { name, size, by, fresh, takeOver, onConflict } = wish
     const options = { fresh, takeOver, onConflict, at: 1_000_000 }
     const asked = storage.transfers.claim({ ...wanted, name, size }, owner(by), options)
@@ -90,8 +91,7 @@ const claim = (wish: Wish): Step => ({
     const record = afterClaim(before, wish, answer.claim)
     model.records.set(name, record)
     if (!record.verified) assert.equal(await textOf(storage, answer.claim), record.content)
-  },
-})
+  })
 
 /** Returns the record after a claim that a storage has granted. */
 function afterClaim(before: ModelRecord | undefined, { size, by, fresh, takeOver }: Wish, claim: Claim): ModelRecord {
@@ -106,16 +106,14 @@ const under = (
   text: string,
   choice: number,
   run: (record: ModelRecord, storage: TestedStorage, model: ClaimModel) => Promise<void>,
-): Step => ({
-  text: `${text} under claim ${choice}`,
-  async run(model, storage) {
+) =>
+  step(`${text} under claim ${choice}`, async (model, storage) => {
     const claim = model.granted[choice % Math.max(1, model.granted.length)]
     if (!claim) return
     const record = model.records.get(claim.name)
     if (record?.claim === claim) await run(record, storage, model)
     else await assert.rejects(run({ ...emptyRecord, claim }, storage, model), { code: 'superseded' })
-  },
-})
+  })
 
 async function write(record: ModelRecord, { files }: TestedStorage): Promise<void> {
   if (record.verified) return
@@ -151,40 +149,31 @@ const checkpoint = (choice: number, offset: number) =>
     record.checkpoint = offset
   })
 
-const remove = (name: string): Step => ({
-  text: `remove ${name}`,
-  async run(model, { transfers, files }) {
+const remove = (name: string) =>
+  step(`remove ${name}`, async (model, { transfers, files }) => {
     assert.equal(await transfers.remove(wanted.user, name), model.records.delete(name))
     await files.remove(wanted.user, name)
-  },
-})
+  })
 
-const forget = (name: string): Step => ({
-  text: `forget ${name}`,
-  async run(model, { transfers }) {
+const forget = (name: string) =>
+  step(`forget ${name}`, async (model, { transfers }) => {
     await transfers.forget(wanted.user, name)
     model.completed.delete(name)
-  },
-})
+  })
 
-const look = (name: string, size: number): Step => ({
-  text: `is ${name} of ${size} completed`,
-  async run(model, { transfers, files }) {
+const look = (name: string, size: number) =>
+  step(`is ${name} of ${size} completed`, async (model, { transfers, files }) => {
     const completed = model.completed.get(name) === size ? fileOf({ name, size }) : undefined
     assert.deepEqual(await transfers.completed({ ...wanted, name, size }), completed)
     assert.equal(await files.used(wanted.user, name), model.stored.get(name) ?? 0)
-  },
-})
+  })
 
 /** Restarts the storage, which ends all claims. */
-const restart: Step = {
-  text: 'restart',
-  async run(model, storage) {
-    await storage.restart()
-    model.granted = []
-    model.lastToken = Math.max(0, ...[...model.records.values()].map(({ claim }) => claim.token))
-  },
-}
+const restart = step('restart', async (model, storage) => {
+  await storage.restart()
+  model.granted = []
+  model.lastToken = Math.max(0, ...[...model.records.values()].map(({ claim }) => claim.token))
+})
 
 /** Returns random claims, and steps under them. */
 function drawSteps(draw: Draw): readonly Step[] {

@@ -38,22 +38,14 @@ export function contextOf({ cert, key, clientCa }: ServerIdentity): SecureContex
     throw new OspError('usage', 'the key does not belong to the certificate; specify a matching pair')
   }
   const context = { cert: textOf(cert), key: textOf(key), ...(clientCa !== undefined && { ca: rootsOf(clientCa) }) }
-  try {
-    createSecureContext(context)
-    return context
-  } catch (error) {
-    throw unusable('certificate', error)
-  }
+  read('certificate', () => createSecureContext(context))
+  return context
 }
 
 /** Checks that the certificate verifies a signature of the key. A damaged key can still contain the right public part. */
 function signsFor(key: KeyObject, { publicKey }: X509Certificate): boolean {
   const text = new Uint8Array(32)
-  try {
-    return verify(undefined, text, publicKey, sign(undefined, text, key))
-  } catch (error) {
-    throw unusable('key', error)
-  }
+  return read('key', () => verify(undefined, text, publicKey, sign(undefined, text, key)))
 }
 
 /** Returns root certificates as text. Throws OspError `usage` if the first one is not valid. */
@@ -64,29 +56,24 @@ export function rootsOf(ca: Pem): string {
 
 const textOf = (pem: Pem): string => (typeof pem === 'string' ? pem : Buffer.from(pem).toString())
 
-function certificateOf(what: string, pem: Pem): X509Certificate {
-  try {
-    return new X509Certificate(textOf(pem))
-  } catch (error) {
-    throw unusable(what, error)
-  }
-}
+const certificateOf = (what: string, pem: Pem) => read(what, () => new X509Certificate(textOf(pem)))
 
 function privateKeyOf(pem: Pem): KeyObject {
   const text = textOf(pem)
   if (/^-----BEGIN ENCRYPTED|^Proc-Type:.*ENCRYPTED/mu.test(text)) {
     throw new OspError('usage', 'the key is encrypted; specify a key without a passphrase that only its owner can read')
   }
-  try {
-    return createPrivateKey(text)
-  } catch (error) {
-    throw unusable('key', error)
-  }
+  return read('key', () => createPrivateKey(text))
 }
 
-function unusable(what: string, error: unknown): OspError {
-  const { message } = error as Error
-  return new OspError('usage', `the ${what} cannot be read: ${message}; it must be in PEM`, { cause: error })
+/** Returns what `work` returns. Its errors are faults of the PEM text of `what`. */
+function read<T>(what: string, work: () => T): T {
+  try {
+    return work()
+  } catch (cause) {
+    const { message } = cause as Error
+    throw new OspError('usage', `the ${what} cannot be read: ${message}; it must be in PEM`, { cause })
+  }
 }
 
 /** TLS 1.3 only. Node supports no early data. Without tickets no session is resumed, so that every connection is verified. */
