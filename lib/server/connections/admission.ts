@@ -37,7 +37,9 @@ export class Admission {
   readonly #recent: WindowCounter
   /** Limits each origin to half of the rate, so that one origin does not keep the others out. */
   readonly #byOrigin: KeyedTokenBuckets
-  readonly #failed: FailedLoginLimiter
+  /** Failed HELLOs of each origin, and of each user from an origin. */
+  readonly #failed: WindowCounter
+  readonly #failedOfUsers: WindowCounter
   readonly #log: BoundedLog
 
   constructor(limits: Limits, clock: Clock, log: BoundedLog) {
@@ -52,7 +54,8 @@ export class Admission {
     this.#busyOrigins = new TokenBucket(half, mostMs, clock.now())
     this.#byOrigin = new KeyedTokenBuckets(half, mostMs, rememberedAddresses)
     this.#recent = new WindowCounter(recentMs, rememberedAddresses)
-    this.#failed = new FailedLoginLimiter(limits, clock)
+    this.#failed = new WindowCounter(recentMs, rememberedAddresses)
+    this.#failedOfUsers = new WindowCounter(recentMs, rememberedAddresses)
     this.#log = log
   }
 
@@ -82,7 +85,7 @@ export class Admission {
   checkRate(origin: string): void {
     const now = this.#clock.now()
     const isBusy = this.#recent.add(origin, now) > Math.max(leastBusy, this.#limits.hellosPerSecond / busyPart)
-    const common = isBusy || this.#failed.hasFailed(origin) ? this.#busyOrigins : this.#hellos
+    const common = isBusy || this.#failed.of(origin, now).number > 0 ? this.#busyOrigins : this.#hellos
     const retryAfterMs = this.#byOrigin.take(origin, now) || common.take(now)
     if (retryAfterMs > 0)
       throw new OspError('rate-limited', 'too many clients connect at the same time', { retryAfterMs })
@@ -90,18 +93,51 @@ export class Admission {
 
   /** Returns the error for a HELLO_REQ that failed with `reason`. Logs it, unless this origin has too many log lines. */
   refusal(origin: string, refused: Required<Refused>, reason: OspError): OspError {
-    const answer = this.#failed.answer(origin, refused.user, reason)
+    const answer = this.#answer(origin, refused.user, reason)
     this.#log.refused(origin, refused, answer)
     return answer
   }
 
+  /**
+   * Returns the error for a failed HELLO: `reason`, or `rate-limited` with the time to wait after too many failures. A
+   * valid HELLO is never refused: otherwise strangers, or a program of the same user, could lock the user out.
+   */
+  #answer(origin: string, user: string, reason: OspError): OspError {
+    // A temporary error is no failed login.
+    if (reason.retry !== 'never') return reason
+    const now = this.#clock.now()
+    const { failedHellosPerAddress, failedHellosPerUser } = this.#limits
+    const counts = [{ recent: this.#failed, key: origin, most: failedHellosPerAddress, of: '' }]
+    if (reason.code === 'unauthorized') {
+      // A valid user name has no slash, so the keys are unique.
+      counts.push({
+        recent: this.#failedOfUsers,
+        key: `${user}/${origin}`,
+        most: failedHellosPerUser,
+        of: ` of ${user}`,
+      })
+    }
+    let longest = { of: '', leftMs: 0 }
+    for (const { recent, key, most, of } of counts) {
+      const { number, leftMs } = recent.of(key, now)
+      if (number >= most && leftMs > longest.leftMs) longest = { of, leftMs }
+    }
+    const { of, leftMs: retryAfterMs } = longest
+    if (retryAfterMs > 0) {
+      const text = `too many failed logins${of} from ${origin}; try again in ${Math.ceil(retryAfterMs / 1_000)} s`
+      return new OspError('rate-limited', text, { retryAfterMs })
+    }
+    for (const { recent, key } of counts) recent.add(key, now)
+    return reason
+  }
+
   get gauges(): Pick<ServerGauges, 'links' | 'pendingLinks' | 'rejectedLinks' | 'rememberedAddresses'> {
-    const remembered = [this.#byOrigin.size, this.#recent.size, this.#failed.remembered, this.#log.remembered]
+    const sizes = [this.#byOrigin, this.#recent, this.#failed, this.#failedOfUsers].map(({ size }) => size)
     return {
       links: this.counts.open,
       pendingLinks: this.counts.pending,
       rejectedLinks: this.#rejected.size,
-      rememberedAddresses: Math.max(...remembered),
+      rememberedAddresses: Math.max(...sizes, this.#log.remembered),
     }
   }
 
@@ -128,58 +164,5 @@ export class Admission {
     this.#rejected.add(rejected)
     await rejected.close()
     this.#rejected.delete(rejected)
-  }
-}
-
-/**
- * Limits how many failed HELLOs are answered with the reason: from one origin, and for one user from one origin. It never
- * refuses a valid HELLO: otherwise strangers, or a program of the same user, could lock the user out.
- */
-class FailedLoginLimiter {
-  readonly #limits: Limits
-  readonly #clock: Clock
-  readonly #byOrigin: WindowCounter
-  readonly #byUser: WindowCounter
-
-  constructor(limits: Limits, clock: Clock) {
-    this.#limits = limits
-    this.#clock = clock
-    this.#byOrigin = new WindowCounter(recentMs, limits.rememberedAddresses)
-    this.#byUser = new WindowCounter(recentMs, limits.rememberedAddresses)
-  }
-
-  /** Number of remembered addresses, or of remembered users of addresses if there are more of them. */
-  get remembered(): number {
-    return Math.max(this.#byOrigin.size, this.#byUser.size)
-  }
-
-  /** Whether a HELLO from this origin has failed in the last minute. */
-  hasFailed(origin: string): boolean {
-    return this.#byOrigin.of(origin, this.#clock.now()).number > 0
-  }
-
-  /** Returns the error for a failed HELLO: `reason`, or `rate-limited` with the time to wait after too many failures. */
-  answer(origin: string, user: string, reason: OspError): OspError {
-    // A temporary error is no failed login.
-    if (reason.retry !== 'never') return reason
-    const now = this.#clock.now()
-    const { failedHellosPerAddress, failedHellosPerUser } = this.#limits
-    const counts = [{ recent: this.#byOrigin, key: origin, most: failedHellosPerAddress, of: '' }]
-    if (reason.code === 'unauthorized') {
-      // A valid user name has no slash, so the keys are unique.
-      counts.push({ recent: this.#byUser, key: `${user}/${origin}`, most: failedHellosPerUser, of: ` of ${user}` })
-    }
-    let longest = { of: '', leftMs: 0 }
-    for (const { recent, key, most, of } of counts) {
-      const { number, leftMs } = recent.of(key, now)
-      if (number >= most && leftMs > longest.leftMs) longest = { of, leftMs }
-    }
-    const { of, leftMs: retryAfterMs } = longest
-    if (retryAfterMs > 0) {
-      const text = `too many failed logins${of} from ${origin}; try again in ${Math.ceil(retryAfterMs / 1_000)} s`
-      return new OspError('rate-limited', text, { retryAfterMs })
-    }
-    for (const { recent, key } of counts) recent.add(key, now)
-    return reason
   }
 }
