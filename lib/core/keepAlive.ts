@@ -30,7 +30,6 @@ class Wait {
 /** Determines when to send something and when the link is dead. Time without reading on this side does not count. */
 export class KeepAlive {
   intervalMs: number
-  /** When this side last sent something. */
   #spokeAt: number
   #heardAt: number
   /** Until the peer sends something: two intervals. */

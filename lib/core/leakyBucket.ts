@@ -13,7 +13,6 @@ export class LeakyBucket {
   readonly #maxWaitMs: number
   readonly #burstMs: number
   readonly #minWaitMs: number
-  /** When the bucket will be empty. */
   #emptyAtMs = Number.NEGATIVE_INFINITY
 
   constructor(perSecond: number, { maxWaitMs, burstMs = 1_000, minWaitMs = 100 }: LeakyBucketOptions) {

@@ -18,7 +18,6 @@ export class Pacer {
   #longest = 0
   /** Whether a chunk was acknowledged on this link. */
   #answered = false
-  /** Whether the rate of this link was measured. */
   #sampled = false
   #inFlight = 0
   /** The bytes that were acknowledged since the latest sample. */

@@ -11,27 +11,31 @@ import type { QueuedFrame, SendDecision } from './sendQueues.ts'
  */
 export type Timing = 'timer' | 'chunk' | 'own'
 
-/** An unanswered request. Its sender gets `context` back with the reply. */
-interface Pending<C> {
-  readonly frame: Frame
-  readonly context: C
-  readonly timing: Timing
-  /** Runs once when its bytes may be overwritten. */
-  readonly onFlushed: (() => void) | undefined
-  /** Copies that have not left the memory of this process. */
-  copies: number
-  /** It was answered or abandoned. */
-  settled: boolean
-  freed: boolean
-  /** Its number among the requests other than chunks. */
-  readonly ordinal: number
-  /** When it was last handed to the socket. */
-  sentAt: number | undefined
-  repeats: number
-  /** Tries after which no byte arrived. */
-  tries: number
-  /** Infinity if it is not sent yet, or never repeated by a timer. */
-  repeatAt: number
+type Pending<C> = ReturnType<typeof pendingOf<C>>
+
+/** Returns an unanswered request. Its sender gets `context` back with the reply. */
+function pendingOf<C>(frame: Frame, context: C, timing: Timing, ordinal: number, onFlushed?: () => void) {
+  return {
+    frame,
+    context,
+    timing,
+    /** Its number among the requests other than chunks. */
+    ordinal,
+    /** Runs once when its bytes may be overwritten. */
+    onFlushed,
+    /** Copies that have not left the memory of this process. */
+    copies: 0,
+    /** It was answered or abandoned. */
+    settled: false,
+    freed: false,
+    /** When it was last handed to the socket. */
+    sentAt: undefined as number | undefined,
+    repeats: 0,
+    /** Tries after which no byte arrived. */
+    tries: 0,
+    /** Infinity if it is not sent yet, or never repeated by a timer. */
+    repeatAt: Number.POSITIVE_INFINITY,
+  }
 }
 
 export interface RequestsOptions {
@@ -61,20 +65,9 @@ export class Requests<C> {
   /** Adds a request. Returns the frame to send. `onFlushed` runs once when no copy of the frame is needed or queued. */
   add(frame: Frame, context: C, timing: Timing = 'timer', onFlushed?: () => void): QueuedFrame {
     const ordinal = timing === 'chunk' ? this.#ordinal : ++this.#ordinal
-    const pending = {
-      frame: timing === 'own' ? { ...frame, payload: [] } : frame,
-      context,
-      timing,
-      onFlushed,
-      copies: 0,
-      settled: false,
-      freed: false,
-      ordinal,
-      sentAt: undefined,
-      repeats: 0,
-      tries: 0,
-      repeatAt: Number.POSITIVE_INFINITY,
-    }
+    // The bytes of a request that only its sender repeats are not kept.
+    const kept = timing === 'own' ? { ...frame, payload: [] } : frame
+    const pending = pendingOf(kept, context, timing, ordinal, onFlushed)
     this.#pending.set(frame.seq, pending)
     if (timing !== 'chunk') this.#ordered.set(ordinal, pending)
     return this.#copy(pending, frame)

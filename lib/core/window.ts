@@ -20,7 +20,6 @@ export class Window {
   /** Replies to this seq and lower ones are ignored. */
   #handledSeq = 0
   #lastSeq = 0
-  /** The highest progress so far. */
   #highest: number
   /** How often the progress has fallen since the highest one. */
   #falls = 0

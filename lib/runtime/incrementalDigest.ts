@@ -15,7 +15,6 @@ export interface IncrementalDigestOptions {
   readonly checkpoints?: readonly Checkpoint[]
 }
 
-/** The size of the buffer for reading a file. */
 const readBytes = 256 * KiB
 
 /**
@@ -110,7 +109,6 @@ export class IncrementalDigest {
     }
   }
 
-  /** Adds bytes at the position, and compares at each checkpoint. */
   #add(bytes: Uint8Array): void {
     let left = bytes
     while (left.length > 0 && !this.#isDifferent) {

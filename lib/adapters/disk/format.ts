@@ -54,7 +54,6 @@ export async function checkFormat(layout: Layout, crc32: Crc32): Promise<boolean
   throw new OspError('data-format', `${format} ${what}; ${advice}`)
 }
 
-/** Returns the text of the file for this version. */
 const textOf = (crc32: Crc32) => `ospd ${version} ${sumOf(`ospd ${version}`, crc32)}\n`
 const sumOf = (line: string, crc32: Crc32) => crc32(Buffer.from(line)).toString(16).padStart(8, '0')
 

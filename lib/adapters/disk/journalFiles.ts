@@ -182,7 +182,6 @@ export class JournalTail {
     await this.#handle.datasync()
   }
 
-  /** Writes bytes durably. */
   async #store(bytes: Buffer, at: number): Promise<void> {
     this.isSound = false
     for (let done = 0; done < bytes.length; ) done += await this.#write(bytes.subarray(done), at + done)

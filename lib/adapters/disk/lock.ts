@@ -96,7 +96,6 @@ function isTorn(cause: unknown): boolean {
 /** The files that LevelDB makes, except the lock file, which another process may hold by now. */
 const own = /^(?:CURRENT|MANIFEST-\d+|LOG|LOG\.old|\d+\.(?:log|ldb|sst|dbtmp)|reserve)$/u
 
-/** Removes the files of the database, and nothing else. */
 async function clear(directory: string): Promise<void> {
   await attempt(`clearing ${directory}`, async () => {
     const names = (await readdir(directory)).filter((name) => own.test(name))

@@ -169,7 +169,6 @@ export class PublishedTree {
   }
 }
 
-/** Returns the error of a file that conflicts with the name `where`. */
 function conflictError(where: string): OspError {
   return new OspError('name-conflict', `the name collides with ${where} on the server; choose another name`)
 }

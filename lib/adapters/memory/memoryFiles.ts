@@ -16,7 +16,6 @@ export class GrowingBytes {
   durable = 0
   #bytes = new Uint8Array(0)
 
-  /** Makes all bytes durable. */
   flush(): void {
     this.durable = this.length
   }
@@ -169,7 +168,6 @@ export class MemoryFiles implements FileStore, StoredNames {
     this.#partial.delete(recordKey(user, name))
   }
 
-  /** Returns the bytes of a published file. */
   read(user: string, name: string): Uint8Array | undefined {
     const content = this.#published.get(user)?.get(name)?.content
     if (!content) return undefined
@@ -178,7 +176,6 @@ export class MemoryFiles implements FileStore, StoredNames {
     return bytes
   }
 
-  /** Removes a published file. */
   removePublished(user: string, name: string): void {
     this.#put(user, name, undefined)
   }
@@ -201,7 +198,6 @@ export class MemoryFiles implements FileStore, StoredNames {
     this.#closings++
   }
 
-  /** Runs `work` if the storage is open and the claim is still valid. */
   #guard<T>(claim: Claim, work: () => T | Promise<T>): Promise<T> {
     return this.#records.guard(claim, () => this.#conditions.runDurable(work))
   }
@@ -273,7 +269,6 @@ export class MemoryFiles implements FileStore, StoredNames {
     return true
   }
 
-  /** Replaces a published file, or removes it. */
   #put(user: string, name: string, file: Published | undefined): void {
     const files = this.#published.get(user) ?? new Map<string, Published>()
     const growth = (file?.content.length ?? 0) - (files.get(name)?.content.length ?? 0)

@@ -9,7 +9,6 @@ interface MemorySegment {
   bytes: number
 }
 
-/** The number of records in a piece. */
 const pieceRecords = 1_000
 
 /** A journal in memory. An offset is the index of a record. Records survive the closing of their storage. */

@@ -329,7 +329,6 @@ const failedFlushChecks: Checks<TestedStorage> = {
   },
 }
 
-/** The promises of opening and closing. */
 const lifeChecks: Checks<TestedStorage> = {
   'can be closed more than once': async (storage) => {
     await storage.close()

@@ -5,7 +5,6 @@ import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
 import { all, long, roomy } from './mailSteps.ts'
 
-/** Low limits. */
 const tight: MailboxBounds = {
   messages: 5,
   bytes: 4_000,
@@ -18,7 +17,6 @@ const tight: MailboxBounds = {
 
 const users = ['bob', 'carol', 'dave', 'eve']
 
-/** A message in a mailbox. */
 interface Entry {
   readonly user: string
   readonly seq: number

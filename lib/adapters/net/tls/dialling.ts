@@ -102,7 +102,6 @@ const serverFaults = new Map([
   ['ERR_SSL_UNSUPPORTED_PROTOCOL', noVersion],
 ])
 
-/** Returns the error for a failed handshake with the server at `place`. */
 function handshakeError(place: string, cause: Error): OspError {
   const fault = serverFaults.get((cause as NodeJS.ErrnoException).code ?? '')
   if (fault === undefined) return unreachable('connect', place, cause)
