@@ -29,10 +29,7 @@ const flagsOf = (settings: Settings): KnownFlags => ({ ...settings, help: { alia
 /** Commands that every program has in addition to its own. */
 const extra = ['completion', 'help']
 
-/**
- * Returns the arguments of this process, encoded as by `pathText`. Node replaces bytes that are not UTF-8 with U+FFFD,
- * and the result can be the name of another file. Throws UsageError if the original bytes cannot be read.
- */
+/** Returns the arguments as `pathText`; Node replaces bytes that are not UTF-8. Throws UsageError if that fails. */
 export function typedArguments(): readonly string[] {
   const args = process.argv.slice(2)
   const lossy = args.find((arg) => arg.includes('\uFFFD'))
@@ -63,10 +60,7 @@ function checkText(command: Command, flags: Flags, operands: readonly string[]) 
   }
 }
 
-/**
- * Parses the arguments of a program. Every operand and every value is a string, exactly as typed. A word that begins
- * with a dash is a flag, except `-` itself and every word after `--`. Throws UsageError.
- */
+/** Parses the arguments, as strings. `-` and the words after `--` are operands. Throws UsageError. */
 export function readCommandLine(program: Program, args: readonly string[]): ParsedCommandLine {
   const { commands, sibling } = program
   const everything: Settings = Object.assign({}, ...commands.map(settingsOf))

@@ -15,10 +15,7 @@ export const readerMs = 1_000
 /** Maximum number of bytes that wait for a slow reader of stderr. Further lines are dropped and counted. */
 const mostWaitingBytes = 1024 * 1024
 
-/**
- * Writes to stdout or stderr. A write error goes to its callback only and never ends the process. A write to a file
- * either completes or fails, whereas Node's streams ignore a partial write.
- */
+/** Writes to stdout or stderr. Errors go only to the callback. Unlike in streams of Node, no write is partial. */
 class Output {
   readonly #fd: 1 | 2
   readonly #stream: NodeJS.WriteStream

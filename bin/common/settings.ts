@@ -165,11 +165,7 @@ export function variableOf(prefix: string, name: string): string {
   return `${prefix}_${name.toUpperCase().replaceAll('-', '_')}`
 }
 
-/**
- * Returns the values of `settings`. A flag overrides the environment, which overrides the configuration file, which
- * overrides the default. An empty variable counts as absent. Throws UsageError that names a value that is not accepted and
- * its source.
- */
+/** Returns the values: of the flag, the variable, the file or the default, in this order. Throws UsageError. */
 export function resolve<S extends Settings>(settings: S, given: Given): Values<S> {
   const { flags, env, prefix, known } = given
   const variable = (name: string) => env[variableOf(prefix, name)] || undefined

@@ -15,10 +15,7 @@ export const controlKeys = {
 /** How often a program checks whether it is in the foreground; a shell does not always send a signal. */
 const lookMs = 500
 
-/**
- * Uses the terminal while this program is in the foreground, until the returned object is disposed of. `take` sets it up,
- * and `restore` restores it before the program stops or ends (Ctrl-Z, a signal, a crash), except by SIGKILL.
- */
+/** Uses the terminal while in the foreground. `restore` is called before each stop or end, except by SIGKILL. */
 export function useTerminal({ take, restore }: Readonly<Record<'take' | 'restore', () => void>>): Disposable {
   let isTaken = false
   const leave = () => {
@@ -54,10 +51,7 @@ export function useTerminal({ take, restore }: Readonly<Record<'take' | 'restore
   }
 }
 
-/**
- * Reads single keys from the terminal while this program is in the foreground, until the returned object is disposed of.
- * `read` receives what the user types. `begin` is called before each time that the terminal is read.
- */
+/** Reads keys from the terminal while in the foreground. `begin` is called each time that reading begins. */
 export function readKeys(stdin: ReadStream, read: (text: string) => void, begin: () => void = () => {}): Disposable {
   stdin.setEncoding('utf8').on('data', read).pause()
   const terminal = useTerminal({

@@ -23,10 +23,7 @@ export interface TokenSource {
   advice(): string | undefined
 }
 
-/**
- * Provides the configured token: that of `--token-file`, of `OSP_TOKEN`, or the one stored by `osp login`, in this order.
- * Reads it again for each connection, so that a replaced token takes effect.
- */
+/** Provides the token of `--token-file`, `OSP_TOKEN` or `osp login`, in this order, anew for each connection. */
 export class ConfiguredToken implements TokenSource {
   readonly #values: CommonOptions
   /** The content of a pipe, which can be read only once. */

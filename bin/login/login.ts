@@ -71,11 +71,7 @@ async function login(values: CommonOptions): Promise<number> {
   return await runWithClient(values, { token, to, run })
 }
 
-/**
- * Asks the user at the terminal to confirm the fingerprint of a new server, unless `--fingerprint` is given. Resolves with
- * the options that require this fingerprint, or with `undefined` after Ctrl-C. Rejects with OspError if no token should be
- * sent there.
- */
+/** Asks to confirm the fingerprint of a new server, and requires it. Resolves with `undefined` after Ctrl-C. */
 async function confirmServer(values: CommonOptions): Promise<CommonOptions | undefined> {
   const server = await newServer(values)
   if (!server || values.fingerprint !== undefined) return values
@@ -92,10 +88,7 @@ async function confirmServer(values: CommonOptions): Promise<CommonOptions | und
 /** The minimum time to wait for the server before the command asks for a token. */
 const leastShowMs = 10_000
 
-/**
- * Connects without sending anything. Resolves with the server if it is new, so that the user must confirm it. Rejects with
- * OspError if the server cannot be reached or is not trusted, or if the connection is not safe for a token.
- */
+/** Connects without sending anything. Resolves with the server if it is new. Rejects if it must not receive a token. */
 async function newServer(values: CommonOptions): Promise<SeenServer | undefined> {
   let found: SeenServer | undefined
   const known = trustFor(values)

@@ -17,10 +17,7 @@ const lineMs = 5_000
 /** Prints lines without showing progress. */
 export const plainLines: Lines = { result: (line) => results.line(line), note: errorLine, [Symbol.dispose]() {} }
 
-/**
- * Prints the progress of all files on stderr, a line every five seconds. Replaces the bars if another program may write
- * to the same terminal, as in `osp send a | sha256sum -c`: whole lines do not overwrite each other.
- */
+/** Prints the progress every five seconds, if another program may use the terminal: `osp send a | sha256sum -c`. */
 export function progressLines(overview: Overview): Lines {
   const styles = stylesFor(process.stderr)
   const measure = () => overview.measure(performance.now())

@@ -41,10 +41,7 @@ const certificateRequired: Authenticator = {
   },
 }
 
-/**
- * Returns a warning about the exposure of the daemon, if there is one. Throws UsageError if, without `insecure`, other
- * machines could log in under any name, or tokens could be read in transit.
- */
+/** Returns a warning, if any. Throws UsageError if others could read tokens or log in freely, unless `insecure`. */
 export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: Exposure): string | undefined {
   const isKnown = hasUsers || hasClientCa
   if (isLoopbackOnly(host) || (isKnown && isTls)) return undefined

@@ -107,11 +107,7 @@ async function removeOne(unfinished: Unfinished, { user, name }: UploadName, idl
   return isRemoved
 }
 
-/**
- * Opens the unfinished uploads, through the daemon if it is running. Otherwise locks the data directory. `list` resolves with
- * the uploads, the longest idle first, and with the number of those that are not listed. `remove` removes an upload that
- * is idle for this time, and resolves with whether there was one.
- */
+/** Opens the unfinished uploads through the daemon if it is running; otherwise locks the data directory. */
 async function openUploads(data: string) {
   const list = () => askDaemon(data, { ask: 'uploads' }, uploadsAnswer)
   try {

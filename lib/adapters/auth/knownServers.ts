@@ -94,10 +94,7 @@ type Place = Pick<SeenServer, 'host' | 'port'>
 
 const nameOf = ({ host, port }: Place) => placeOf(hostKeyOf(host), port)
 
-/**
- * Parses a line. `shows` is a fingerprint or `authority`. Returns nothing for an empty line or a comment. Throws for an
- * invalid line, which could be for any server.
- */
+/** Parses a line. `shows` is a fingerprint or `authority`. Throws for an invalid line, which could be any server's. */
 function lineIn([place = '', shows, ...more]: readonly string[], line: number, path: string) {
   if (place === '' || place.startsWith('#')) return []
   if (shows !== undefined && more.length === 0 && /.:\d+$/u.test(place))
@@ -147,10 +144,7 @@ function check(path: string, server: SeenServer, known: KnownServer = {}, { pins
   )
 }
 
-/**
- * Records that an authority has vouched for a server. If the file cannot be written, the server is used nevertheless: the
- * authority vouches for it now, and no pin can be written either.
- */
+/** Records that an authority vouches for a server. That suffices to use the server if the file cannot be written. */
 async function recordAuthority(path: string, server: SeenServer, options: KnownServersOptions): Promise<void> {
   try {
     await append(path, `${nameOf(server)} ${authority}\n`)

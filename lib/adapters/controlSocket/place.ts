@@ -27,10 +27,7 @@ async function stoppable(stop: Stop, work: () => Promise<void>): Promise<Stop> {
   }
 }
 
-/**
- * Makes a server listen, for its owner only. Resolves with a function that stops listening and removes the file of the
- * socket. Rejects with OspError `data-locked` if another program listens there.
- */
+/** Makes a server listen, for its owner only. Rejects with OspError `data-locked` if another program listens there. */
 export async function listenAt(server: Server, { path, folder }: ControlPlace): Promise<Stop> {
   if (folder !== undefined) return await listenInside(server, path, folder)
   const listens = () => listening(server, { path }).then(() => true)

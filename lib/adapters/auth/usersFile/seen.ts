@@ -54,10 +54,7 @@ export class UsersWatcher {
     return this.#seen?.users
   }
 
-  /**
-   * Resolves with the current users, or `undefined` if there never was a file, after watchers were notified of changes.
-   * Rejects if the file cannot be read or is missing, which does not affect existing connections.
-   */
+  /** Resolves with the users after it has notified watchers; `undefined` if there never was a file. */
   look(): Promise<Users | undefined> {
     this.#next ??= this.#checks.run(() => {
       this.#next = undefined

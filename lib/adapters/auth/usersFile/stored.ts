@@ -44,10 +44,7 @@ export class StoredUsersFile {
     )
   }
 
-  /**
-   * Resolves with the users and the stamp of the current version, or `undefined` if there is no file. Rejects with OspError
-   * `data-format` if the file is damaged, or if another user could have written it.
-   */
+  /** Resolves with the users and the stamp of the file, if it exists. Rejects with `data-format` if it is unsafe. */
   async read() {
     return await unless(['ENOENT'], `reading ${this.path}`, async () => {
       checkDirectoryRights(this.#directory)
@@ -59,10 +56,7 @@ export class StoredUsersFile {
     })
   }
 
-  /**
-   * Replaces the users with the result of `edit`, atomically and durably. Calls run one after another, across all processes.
-   * Creates the directory and the file if necessary. Rejects with an error that `edit` throws.
-   */
+  /** Replaces the users atomically and durably. Calls run one after another, across all processes. */
   async change(edit: (users: Users) => Users): Promise<void> {
     await makePath(this.#directory)
     await checkPart(this.path, 'regular file')
@@ -82,10 +76,7 @@ export class StoredUsersFile {
   }
 }
 
-/**
- * Gives the file a later modification time than its former version, whatever the clock says. Readers distinguish the
- * versions by it, since the system can reuse the inode of a removed file.
- */
+/** Gives the file a later modification time than the former version. Readers need it, since inodes are used again. */
 async function makeLater(path: string, formerMs: number): Promise<void> {
   const { mtimeMs } = await lstat(path)
   if (mtimeMs > formerMs) return
