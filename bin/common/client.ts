@@ -2,7 +2,7 @@ import { type Client, type ConnectOptions, createClient, OspError, type Transpor
 import { knownServer, knownServers, type SeenServer, type TrustServer, tcp, tls } from 'ospd/node'
 import { type CommonOptions, userOf } from './commonOptions.ts'
 import { pemsOf, readPem } from './files.ts'
-import { LinkJsonReporter, LinkTextReporter, watchLink } from './link.ts'
+import { LinkReporter, watchLink } from './link.ts'
 import { results, say } from './output.ts'
 import { addressText } from './settings.ts'
 import { knownServersPath } from './stateDirectory.ts'
@@ -39,7 +39,7 @@ export async function runWithClient(values: CommonOptions, options: CommandRun):
   client.on('status', (status) => {
     wasOnline ||= status === 'online'
   })
-  watchLink(client, token, new (values.json ? LinkJsonReporter : LinkTextReporter)(values))
+  watchLink(client, token, new LinkReporter(values))
   const interrupt = new AbortController()
   using _ = onInterrupt(() => {
     interrupt.abort()

@@ -5,17 +5,6 @@ import type { Command, Program } from './program.ts'
 import { kind, optionalSetting, type Setting, type Settings } from './settings.ts'
 import { displayed, UsageError, unexpectedOperand, unknownName } from './usage.ts'
 
-/** The action that the arguments of a program request. */
-export type ParsedCommandLine =
-  | { readonly asks: 'version' }
-  | { readonly asks: 'completion' }
-  /** Help for `command`, or for the whole program. */
-  | { readonly asks: 'help'; readonly command: Command | undefined }
-  | { readonly asks: 'run'; readonly command: Command; readonly flags: Flags; readonly operands: readonly string[] }
-
-/** The value of each flag, and the last value of a repeated flag. A switch without a value is `true` or `false`. */
-type Flags = Readonly<Record<string, string | boolean>>
-
 const config = optionalSetting(kind.path, 'read settings from this JSON file, whose keys are the names of the flags')
 
 /** Returns the settings that a command accepts, including `--config`. */
@@ -52,7 +41,7 @@ function bytesOfArguments(count: number): readonly Buffer[] | undefined {
 }
 
 /** Throws UsageError if an argument that must be text is not UTF-8. */
-function checkText(command: Command, flags: Flags, operands: readonly string[]) {
+function checkText(command: Command, flags: object, operands: readonly string[]) {
   const values = Object.entries(flags).map(([name, value]) => [`--${name}`, value] as const)
   const words = command.takesPaths ? [] : operands.map((operand) => ['the argument', operand] as const)
   for (const [what, value] of [...values, ...words]) {
@@ -60,8 +49,8 @@ function checkText(command: Command, flags: Flags, operands: readonly string[]) 
   }
 }
 
-/** Parses the arguments, as strings. `-` and the words after `--` are operands. Throws UsageError. */
-export function readCommandLine(program: Program, args: readonly string[]): ParsedCommandLine {
+/** Parses the arguments. The last value of a flag counts. `-` and the words after `--` are operands. Throws UsageError. */
+export function readCommandLine(program: Program, args: readonly string[]) {
   const { commands, sibling } = program
   const everything: Settings = Object.assign({}, ...commands.map(settingsOf))
   const first = tokensOf(args, flagsOf(everything)).find(({ kind }) => kind === 'positional')
@@ -69,19 +58,21 @@ export function readCommandLine(program: Program, args: readonly string[]): Pars
   const command = commands.find(({ name }) => name === word)
   const others = args.filter((_, at) => at !== first?.index)
   const { flags, operands } = readFlags(others, flagsOf(command ? settingsOf(command) : {}))
-  if (flags.help) return { asks: 'help', command }
-  if (flags.version) return { asks: 'version' }
+  if (flags.help) return { asks: 'help', command } as const
+  if (flags.version) return { asks: 'version' } as const
   if (command) {
     checkText(command, flags, operands)
-    return { asks: 'run', command, flags, operands }
+    return { asks: 'run', command, flags, operands } as const
   }
-  if (word === 'help') return { asks: 'help', command: helped(program, operands) }
-  const names = [...commands.map(({ name }) => name), ...extra]
+  if (word === 'help') return { asks: 'help', command: helped(program, operands) } as const
+  const names = [...namesOf(commands), ...extra]
   if (word === undefined) throw new UsageError(`specify a command: ${names.join(', ')}`)
   if (word !== 'completion') throw unknownCommand(word, [...names, '--version'], sibling)
   if (operands[0] !== undefined) throw unexpectedOperand('completion', operands[0])
-  return { asks: 'completion' }
+  return { asks: 'completion' } as const
 }
+
+const namesOf = (commands: readonly Command[]) => commands.map(({ name }) => name)
 
 /** Returns the command that `help NAME` names; none for `help` alone. */
 function helped({ commands, sibling }: Program, [name, more]: readonly string[]): Command | undefined {
@@ -89,11 +80,7 @@ function helped({ commands, sibling }: Program, [name, more]: readonly string[])
   if (name === undefined || extra.includes(name)) return undefined
   const command = commands.find((each) => each.name === name)
   if (command) return command
-  throw unknownCommand(
-    name,
-    commands.map((each) => each.name),
-    sibling,
-  )
+  throw unknownCommand(name, namesOf(commands), sibling)
 }
 
 /** Returns the error for a word that is not a command of this program. It can be a command of the other program. */

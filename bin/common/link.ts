@@ -33,19 +33,17 @@ export function adviceAbout({ code, fromPeer }: OspError, token: TokenSource): s
 }
 
 /** The options of a command that its reports about the connection depend on. */
-export type LinkValues = Pick<CommonOptions, 'server' | 'retry-for' | 'quiet'>
+export type LinkValues = Pick<CommonOptions, 'server' | 'retry-for' | 'quiet' | 'json'>
 
 /** Returns a line that says what a command waits for, why, for how long, and which flag changes that. */
 export function waitingText(server: string, reason: string, retryForMs: number): string {
   return `waiting for ${server}: ${reason}; giving up after ${formatTime(retryForMs)} (--retry-for)`
 }
 
-/** Reports the state of the connection to the user. */
-export type LinkReporter = Pick<LinkTextReporter, 'connecting' | 'waiting' | 'online' | 'gaveUp'>
-
-/** Prints the state of the connection as lines of text. */
-export class LinkTextReporter {
+/** Prints the state of the connection: as lines of text, or as JSON. */
+export class LinkReporter {
   readonly say: StatusPrinter
+  protected readonly json: boolean
   readonly #values: LinkValues
   readonly #server: string
   /** The kind of the last line about a missing connection. Each kind is printed once, however often the client retries. */
@@ -55,6 +53,7 @@ export class LinkTextReporter {
   constructor(values: LinkValues, print: StatusPrinter = say) {
     this.#values = values
     this.#server = addressText(values.server)
+    this.json = values.json
     this.say = print
   }
 
@@ -66,9 +65,13 @@ export class LinkTextReporter {
 
   /** Called if there is no connection. The next attempt starts in `retryMs`. */
   waiting(error: OspError, retryMs: number): void {
+    const { code, message: text } = error
+    if (this.json) {
+      results.event({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
+    }
     // A line has already reported the missing answer.
-    if (this.#waitingSince === 'answer' && error.code === 'timed-out') return
-    const kind = connectionErrors.has(error.code) ? 'link' : 'refusal'
+    if (this.#waitingSince === 'answer' && code === 'timed-out') return
+    const kind = connectionErrors.has(code) ? 'link' : 'refusal'
     if (this.#waitingSince === kind) return
     this.#waitingSince = kind
     this.#hintWaiting(`${this.#reason(error)}; next try in ${formatTime(retryMs)}`)
@@ -76,6 +79,7 @@ export class LinkTextReporter {
 
   online(): void {
     this.#wasOnline = true
+    if (this.json) results.event({ event: 'online', server: this.#server })
     // After a slow answer the next output of the command shows that it is connected.
     if (this.#waitingSince && this.#waitingSince !== 'answer') this.hint(`connected to ${this.#server}`)
     this.#waitingSince = undefined
@@ -83,13 +87,15 @@ export class LinkTextReporter {
 
   /** Called if the server has rejected this client permanently, or `--retry-for` has passed. `advice` says what to do. */
   gaveUp(error: OspError, advice?: string): void {
-    this.say(error.code === 'superseded' ? error.message : `gave up on ${this.#server}: ${this.#reason(error)}`, 'red')
+    const text = error.code === 'superseded' ? error.message : `gave up on ${this.#server}: ${this.#reason(error)}`
+    // As JSON, the operation that fails prints the error.
+    if (!this.json) this.say(text, 'red')
     if (advice !== undefined) this.say(advice, 'yellow')
   }
 
-  /** Prints a remark, unless `--quiet` is set. */
+  /** Prints a remark, unless `--quiet` or `--json` is set. */
   protected hint(text: string): void {
-    if (!this.#values.quiet) this.say(text, 'yellow')
+    if (!this.#values.quiet && !this.json) this.say(text, 'yellow')
   }
 
   #hintWaiting(reason: string): void {
@@ -100,30 +106,5 @@ export class LinkTextReporter {
   #reason({ code, message, reason = message }: OspError): string {
     if (code !== 'malformed' || this.#wasOnline) return reason
     return `the program there does not speak the ospd protocol; check the port (${reason})`
-  }
-}
-
-/** Prints the state of the connection as JSON. */
-export class LinkJsonReporter implements LinkReporter {
-  readonly #server: string
-
-  constructor({ server }: LinkValues) {
-    this.#server = addressText(server)
-  }
-
-  /** Does nothing, since a program can set a timer of its own. */
-  connecting(): void {}
-
-  waiting({ code, message: text }: OspError, retryMs: number): void {
-    results.event({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
-  }
-
-  online(): void {
-    results.event({ event: 'online', server: this.#server })
-  }
-
-  /** Prints the advice on stderr. The operation that fails prints the error. */
-  gaveUp(_error: OspError, advice?: string): void {
-    if (advice !== undefined) say(advice, 'yellow')
   }
 }

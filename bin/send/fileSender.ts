@@ -9,7 +9,7 @@ import type { SendValues } from './send.ts'
 
 export interface FileSenderOptions {
   readonly uploads: Pick<Client['uploads'], 'add'>
-  readonly reporter: SendReporter
+  readonly reporter: Pick<SendReporter, 'stored' | 'failed' | 'cancelled' | 'skipped' | 'refused'>
   readonly overview: Overview
   /** Counts the results. After the client gave up, every remaining file fails with `refusal`. */
   readonly summary: SendSummary
@@ -30,14 +30,15 @@ export const unfinishedMost = 10_000
 /** Adds files to the client as they are found, and follows these uploads and those that other programs add. */
 export class FileSender {
   readonly #options: FileSenderOptions
-  readonly #unfinished = new Map<ReportedFile, Promise<void>>()
+  readonly #unfinished = new Set<ReportedFile>()
   readonly #tasks = new WeakMap<Upload, ReportedFile>()
   /** Tasks that were unfinished when this program, or the one that it had joined, ended. */
   readonly #left: ReportedFile[] = []
   readonly #own = new WeakSet<Upload>()
   /** Paused uploads, which the command does not wait for. */
   readonly #parked = new Set<Upload>()
-  readonly #adding = new Map<string, Promise<void>>()
+  /** The names of the files that are being added. */
+  readonly #adding = new Set<string>()
   #wake: () => void = () => {}
 
   constructor(options: FileSenderOptions) {
@@ -47,7 +48,7 @@ export class FileSender {
 
   /** The files that are in progress or waiting, or were when the program ended. */
   get unfinished(): readonly ReportedFile[] {
-    return [...this.#left, ...[...this.#unfinished.keys()].filter(({ upload }) => !this.#parked.has(upload))]
+    return [...this.#left, ...[...this.#unfinished].filter(({ upload }) => !this.#parked.has(upload))]
   }
 
   /** Follows an upload that the command was not given. */
@@ -74,37 +75,38 @@ export class FileSender {
       for await (const found of candidates) {
         if (stop.aborted) break
         this.#take(found)
-        await this.#until(
-          () => this.#adding.size < addingMost && this.#adding.size + this.#unfinished.size < unfinishedMost,
-        )
+        await this.#until(() => stop.aborted || this.#hasRoom)
       }
     } catch (error) {
       // Reading a list that was closed by the interruption rejects.
       if (!stop.aborted) throw error
     }
-    await Promise.all(this.#adding.values())
+    await this.#until(() => this.#adding.size === 0)
     overview.isComplete = true
     await this.rest()
   }
 
   /** Resolves when only paused uploads are unfinished, or when the command is interrupted. */
   rest(): Promise<void> {
-    return this.#until(() => this.#unfinished.size <= this.#parked.size)
+    return this.#until(() => this.#options.stop.aborted || this.#unfinished.size <= this.#parked.size)
   }
 
   /** Stops waiting for paused uploads after the client gave up, since they do not end by themselves. */
   gaveUp(): void {
-    this.park([...this.#unfinished.keys()].map(({ upload }) => upload))
+    this.park([...this.#unfinished].map(({ upload }) => upload))
   }
 
   /** Resolves when every upload has ended. Must be called after the client is closed. */
-  async settled(): Promise<void> {
-    await Promise.all(this.#adding.values())
-    await Promise.all(this.#unfinished.values())
+  settled(): Promise<void> {
+    return this.#until(() => this.#adding.size + this.#unfinished.size === 0)
+  }
+
+  get #hasRoom(): boolean {
+    return this.#adding.size < addingMost && this.#adding.size + this.#unfinished.size < unfinishedMost
   }
 
   async #until(reached: () => boolean): Promise<void> {
-    while (!reached() && !this.#options.stop.aborted) {
+    while (!reached()) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
@@ -117,11 +119,11 @@ export class FileSender {
     else if ('failure' in found) this.#failed(found.path, found.failure)
     else {
       const { refusal } = summary
-      const adding = (refusal ? this.#reject(found, refusal) : this.#add(found)).then(() => {
+      this.#adding.add(found.name)
+      void (refusal ? this.#reject(found, refusal) : this.#add(found)).then(() => {
         this.#adding.delete(found.name)
         this.#wake()
       })
-      this.#adding.set(found.name, adding)
     }
   }
 
@@ -159,7 +161,8 @@ export class FileSender {
     this.#tasks.set(task.upload, task)
     this.#options.overview.add(task)
     this.#watchRefusals(task)
-    this.#unfinished.set(task, this.#toItsEnd(task))
+    this.#unfinished.add(task)
+    void this.#toItsEnd(task)
   }
 
   async #toItsEnd(task: ReportedFile): Promise<void> {

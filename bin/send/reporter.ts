@@ -1,6 +1,7 @@
 import { connectionErrors, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
-import { LinkJsonReporter, LinkTextReporter, type LinkValues } from '../common/link.ts'
-import { results, say, statusPrinter } from '../common/output.ts'
+import type { PrintedEvent } from '../common/events.ts'
+import { LinkReporter, type LinkValues } from '../common/link.ts'
+import { results, statusPrinter } from '../common/output.ts'
 import { isTerminal, printable, stylesFor } from '../common/text.ts'
 import { formatSize, formatTime, percentOf } from '../common/units.ts'
 import { displayed, exitCodeOf, exitCodes } from '../common/usage.ts'
@@ -16,9 +17,6 @@ export interface ReportedFile {
 
 /** A file that failed, possibly before it became a task. */
 export type FailedFile = Pick<ReportedFile, 'path'> & Partial<ReportedFile>
-
-/** Reports results to the user, as text or JSON. Must be disposed of after the end. */
-export type SendReporter = Pick<TextReporter, keyof TextReporter>
 
 /** Returns whether the server has temporarily rejected a file. Lost connections are reported once for all files. */
 export function isRefusal({ code, retry }: OspError): boolean {
@@ -92,24 +90,35 @@ export interface Lines extends Disposable {
 
 const listed = 5
 
-/** Reports as text, with a checksum line for each stored file. */
-export class TextReporter extends LinkTextReporter implements Disposable {
+const progressMs = 1_000
+
+/** Reports as text, with a checksum line for each stored file, or as JSON. Must be disposed of after the end. */
+export class SendReporter extends LinkReporter implements Disposable {
   readonly #lines: Lines
+  readonly #overview: Overview
+  readonly #timer: NodeJS.Timeout | undefined
+  /** The last reported progress of each file. */
+  readonly #reported = new WeakMap<ReportedFile, string>()
   #refusal: OspError | undefined
   #notSent = 0
   /** Files of `#notSent` that remain tasks. */
   #notSentTasks = 0
   #joined = false
 
-  constructor(values: LinkValues, lines: Lines) {
-    const print = statusPrinter((line) => lines.note(line), stylesFor(process.stderr))
-    super(values, print)
+  constructor(values: LinkValues, overview: Overview, lines: Lines) {
+    super(
+      values,
+      statusPrinter((line) => lines.note(line), stylesFor(process.stderr)),
+    )
     this.#lines = lines
+    this.#overview = overview
+    const report = () => results.waitingBytes > 0 || this.progress(performance.now())
+    this.#timer = values.json ? setInterval(report, progressMs).unref() : undefined
   }
 
   joined(text: string): void {
     this.#joined = true
-    this.hint(text)
+    this.#report({ event: 'joined', text }, text)
   }
 
   nothing(): void {
@@ -118,39 +127,67 @@ export class TextReporter extends LinkTextReporter implements Disposable {
 
   /** Reports tasks that are not continued, because they are paused. */
   paused(tasks: readonly ReportedFile[]): void {
+    if (this.json) for (const task of tasks) results.event({ event: 'paused', ...named(task) })
     const names = tasks.slice(0, listed).map(({ path }) => displayed(path))
     const more = tasks.length - names.length
     const all = names.join(', ') + (more > 0 ? ` and ${files(more)} more` : '')
     this.hint(`paused and not sent: ${all}; run "osp continue" to send ${tasks.length === 1 ? 'it' : 'them'}`)
   }
 
-  stored({ path, upload }: ReportedFile, { digest, name, storedName, replaced, size }: SentFile): void {
+  stored(task: ReportedFile, { digest, name, storedName, replaced, size, algorithm }: SentFile): void {
+    const { path, upload } = task
+    const { transferred } = upload
+    if (this.json) {
+      results.event({ event: 'stored', ...named(task), storedName, replaced, size, algorithm, digest, transferred })
+      return
+    }
     this.#lines.result(checksumLine(digest, isTerminal(process.stdout) ? printable(path) : path))
     if (storedName !== name) this.hint(`${path}: stored as ${storedName}, because the server already has ${name}`)
     if (!replaced) return
     // The server repeats its answer from when the file was stored, which the sender may not have received.
-    const wasSent = upload.transferred > 0 || size === 0
+    const wasSent = transferred > 0 || size === 0
     const which = wasSent ? 'replaced' : 'was already stored, so nothing was sent; it replaced'
     this.hint(`${path}: ${which} the file ${storedName} on the server`)
   }
 
   failed({ path, upload }: FailedFile, error: OspError): void {
-    if (error.code === this.#refusal?.code) {
+    if (this.json) {
+      const { code, message: text } = error
+      const { id: task, name, transferred } = upload ?? { id: null, name: null, transferred: 0 }
+      results.event({ event: 'failed', task, file: path, name, code, text, retry: retryOf(error), transferred })
+    } else if (error.code === this.#refusal?.code) {
       this.#notSent++
       if (upload && staysTask(error)) this.#notSentTasks++
     } else this.say(`${displayed(path)}: ${error.message}`, 'red')
   }
 
-  cancelled({ path }: ReportedFile): void {
-    this.hint(`${path}: cancelled`)
+  cancelled(task: ReportedFile): void {
+    this.#report({ event: 'cancelled', ...named(task) }, `${task.path}: cancelled`)
   }
 
-  skipped(path: string, reason: string): void {
-    this.hint(`skipped ${path}: ${reason}`)
+  skipped(file: string, text: string): void {
+    this.#report({ event: 'skipped', file, text }, `skipped ${file}: ${text}`)
   }
 
-  refused({ path }: ReportedFile, error: OspError): void {
-    this.hint(`${path} waits: ${error.message}`)
+  refused(task: ReportedFile, { code, message: text }: OspError): void {
+    this.#report({ event: 'refused', ...named(task), code, text }, `${task.path} waits: ${text}`)
+  }
+
+  /** Reports with `--json` each file that has progressed since the last call. */
+  progress(nowMs: number): void {
+    this.#overview.measure(nowMs)
+    for (const task of this.#overview.shown(nowMs)) {
+      const { phase: state } = task.upload
+      if (state !== 'sending' && state !== 'verifying') continue
+      const { done: acknowledged, durable, size, bytesPerSecond } = this.#overview.stateOf(task)
+      const progress = `${state} ${acknowledged} ${durable}`
+      if (this.#reported.get(task) === progress) continue
+      this.#reported.set(task, progress)
+      const leftMs = bytesPerSecond ? Math.round(((size - acknowledged) / bytesPerSecond) * 1_000) : null
+      const rate = bytesPerSecond === undefined ? null : Math.round(bytesPerSecond)
+      const bytes = { acknowledged, durable, size, bytesPerSecond: rate, leftMs }
+      results.event({ event: 'progress', ...named(task), state, ...bytes })
+    }
   }
 
   override gaveUp(error: OspError, advice?: string): void {
@@ -160,6 +197,10 @@ export class TextReporter extends LinkTextReporter implements Disposable {
 
   /** Ends the report. `unfinished` contains the files that were interrupted. */
   end(summary: SendSummary, seconds: number, unfinished: readonly ReportedFile[]): void {
+    if (this.json) {
+      results.event(summaryEvent(summary, seconds))
+      return
+    }
     const { stored, failed, paused, size } = summary
     if (unfinished.length > 0) this.#unfinished(unfinished)
     if (paused > 0) {
@@ -175,7 +216,13 @@ export class TextReporter extends LinkTextReporter implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    clearInterval(this.#timer)
     this.#lines[Symbol.dispose]()
+  }
+
+  #report(event: PrintedEvent, text: string): void {
+    if (this.json) results.event(event)
+    else this.hint(text)
   }
 
   #notSentText({ code }: OspError): string {
@@ -218,82 +265,11 @@ function checksumLine(digest: string, path: string): string {
   return `${escaped === path ? '' : '\\'}${digest}  ${escaped}`
 }
 
-const progressMs = 1_000
-
-/** Prints the events of docs/json.md. */
-export class JsonReporter extends LinkJsonReporter implements SendReporter {
-  readonly say = say
-  readonly #overview: Overview
-  readonly #timer: NodeJS.Timeout
-  readonly #reported = new WeakMap<ReportedFile, string>()
-
-  constructor(values: LinkValues, overview: Overview) {
-    super(values)
-    this.#overview = overview
-    const report = () => results.waitingBytes > 0 || this.progress(performance.now())
-    this.#timer = setInterval(report, progressMs).unref()
-  }
-
-  joined(text: string): void {
-    results.event({ event: 'joined', text })
-  }
-
-  nothing(): void {}
-
-  paused(tasks: readonly ReportedFile[]): void {
-    for (const task of tasks) results.event({ event: 'paused', ...named(task) })
-  }
-
-  stored(task: ReportedFile, { storedName, replaced, size, algorithm, digest }: SentFile): void {
-    const { transferred } = task.upload
-    results.event({ event: 'stored', ...named(task), storedName, replaced, size, algorithm, digest, transferred })
-  }
-
-  failed({ path: file, upload }: FailedFile, error: OspError): void {
-    const { code, message: text } = error
-    const { id: task, name, transferred } = upload ?? { id: null, name: null, transferred: 0 }
-    results.event({ event: 'failed', task, file, name, code, text, retry: retryOf(error), transferred })
-  }
-
-  cancelled(task: ReportedFile): void {
-    results.event({ event: 'cancelled', ...named(task) })
-  }
-
-  /** Reports each file that has progressed since the last call. */
-  progress(nowMs: number): void {
-    this.#overview.measure(nowMs)
-    for (const task of this.#overview.shown(nowMs)) {
-      const { phase: state } = task.upload
-      if (state !== 'sending' && state !== 'verifying') continue
-      const { done: acknowledged, durable, size, bytesPerSecond } = this.#overview.stateOf(task)
-      const progress = `${state} ${acknowledged} ${durable}`
-      if (this.#reported.get(task) === progress) continue
-      this.#reported.set(task, progress)
-      const leftMs = bytesPerSecond ? Math.round(((size - acknowledged) / bytesPerSecond) * 1_000) : null
-      const rate = bytesPerSecond === undefined ? null : Math.round(bytesPerSecond)
-      const bytes = { acknowledged, durable, size, bytesPerSecond: rate, leftMs }
-      results.event({ event: 'progress', ...named(task), state, ...bytes })
-    }
-  }
-
-  skipped(file: string, text: string): void {
-    results.event({ event: 'skipped', file, text })
-  }
-
-  refused(task: ReportedFile, { code, message: text }: OspError): void {
-    results.event({ event: 'refused', ...named(task), code, text })
-  }
-
-  end(summary: SendSummary, elapsed: number): void {
-    const { stored, replaced, renamed, failed, remaining, unfinished, size, transferred, exitCode } = summary
-    const seconds = Math.round(elapsed * 1_000) / 1_000
-    const counts = { stored, replaced, renamed, failed: failed - remaining, unfinished: unfinished + remaining }
-    results.event({ event: 'summary', ...counts, size, transferred, seconds, exitCode })
-  }
-
-  [Symbol.dispose](): void {
-    clearInterval(this.#timer)
-  }
+function summaryEvent(summary: SendSummary, elapsed: number): PrintedEvent {
+  const { stored, replaced, renamed, failed, remaining, unfinished, size, transferred, exitCode } = summary
+  const seconds = Math.round(elapsed * 1_000) / 1_000
+  const counts = { stored, replaced, renamed, failed: failed - remaining, unfinished: unfinished + remaining }
+  return { event: 'summary', ...counts, size, transferred, seconds, exitCode }
 }
 
 const named = ({ path, upload }: ReportedFile) => ({ task: upload.id, file: path, name: upload.name })

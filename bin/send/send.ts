@@ -16,7 +16,7 @@ import { Bars, plainLines, progressLines } from './bars.ts'
 import { candidatesOf, type FoundPath } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
 import { Overview } from './overview.ts'
-import { JsonReporter, type SendReporter, SendSummary, TextReporter } from './reporter.ts'
+import { SendReporter, SendSummary } from './reporter.ts'
 
 /** The settings of `osp send`. */
 export const sendSettings = {
@@ -136,10 +136,9 @@ async function restore(uploads: Uploads, sender: FileSender, reporter: SendRepor
 
 /** Returns the reporter, with bars if stderr is a terminal that no other program of the command line writes to. */
 function openReporter(values: SendValues, overview: Overview): SendReporter {
-  if (values.json) return new JsonReporter(values, overview)
-  const isShown = isTerminal(process.stderr) && !values.quiet
+  const isShown = isTerminal(process.stderr) && !values.quiet && !values.json
   const lines = !isShown ? plainLines : sharesTerminal() ? progressLines(overview) : new Bars(overview)
-  return new TextReporter(values, lines)
+  return new SendReporter(values, overview, lines)
 }
 
 /** Returns whether the program that reads stdout may also write to the terminal. */

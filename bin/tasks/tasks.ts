@@ -2,7 +2,7 @@ import { type CancelledTask, isSpooled, stateDirectory, type TaskControl, taskCo
 import { openClient } from '../common/client.ts'
 import { type CommonOptions, commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
-import { adviceAbout, LinkTextReporter } from '../common/link.ts'
+import { adviceAbout, LinkReporter } from '../common/link.ts'
 import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
@@ -163,7 +163,7 @@ export async function withTasks(
   let isAuthorized = true
   const client = (options: CommonOptions) => () => {
     const token = new ConfiguredToken(options)
-    const reporter = new LinkTextReporter(options)
+    const reporter = new LinkReporter({ ...options, json: false })
     return openClient(options, token, { state: stateDirectory(directory) }).on('status', (status, error) => {
       if (status !== 'refused' || error?.code !== 'unauthorized') return
       isAuthorized = false

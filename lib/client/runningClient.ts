@@ -40,6 +40,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly #aborted: Disposable | undefined
   readonly #closed = deferred<void>()
   readonly closed = this.#closed.promise
+  readonly [Symbol.asyncDispose] = () => this.close()
   #closing: Promise<void> | undefined
   /** Whether the link for messages can no longer begin. */
   #isOver = false
@@ -134,10 +135,6 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   close(): Promise<void> {
     this.#closing ??= this.#shutDown().then(this.#closed.resolve, this.#closed.reject)
     return this.closed
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 
   async #shutDown(): Promise<void> {

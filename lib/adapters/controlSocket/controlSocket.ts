@@ -46,6 +46,7 @@ export async function serveControl(
 }
 
 class ControlServer implements Served {
+  readonly [Symbol.asyncDispose] = () => this.close()
   readonly #server = createServer((socket) => this.#accept(socket))
   readonly #handle: Answering
   readonly #silenceMs: number
@@ -72,10 +73,6 @@ class ControlServer implements Served {
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 
   #accept(socket: Socket): void {

@@ -108,6 +108,7 @@ interface Addition {
 /** The tasks of another sending program, to which this program adds its files. */
 export class JoinedTasks implements AsyncDisposable {
   readonly joined = true
+  readonly [Symbol.asyncDispose] = () => this.close()
   readonly #control: Control
   readonly #remote: RemoteTasks
   readonly #leaving = new AbortController()
@@ -168,10 +169,6 @@ export class JoinedTasks implements AsyncDisposable {
   async close(): Promise<void> {
     this.#leaving.abort()
     this.#lose()
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 
   #added({ id, task: { name, ref } }: Addition): Upload {

@@ -31,6 +31,7 @@ export function joinOrServe(options: ServedTasksOptions, control: Control): Prom
 /** The tasks of a client, which other programs control. */
 export class ServedTasks implements AsyncDisposable {
   readonly joined = false
+  readonly [Symbol.asyncDispose] = () => this.close()
   #served: Served | undefined
   readonly #options: ServedTasksOptions
   readonly #running = new PendingWork()
@@ -95,10 +96,6 @@ export class ServedTasks implements AsyncDisposable {
     this.#ended = true
     await this.#served?.close()
     this.#options.uploads.off('change', this.#report)
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 
   async #carryOut(request: Exclude<TaskRequest, { do: 'await' }>): Promise<object | undefined> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { type Client, OspError } from 'ospd'
-import { type LinkReporter, LinkTextReporter, watchLink } from '../../../bin/common/link.ts'
+import { LinkReporter, watchLink } from '../../../bin/common/link.ts'
 import { resolve, serverAddress } from '../../../bin/common/settings.ts'
 import type { TokenSource } from '../../../bin/common/token.ts'
 import { listenCommand } from '../../../bin/listen/listen.ts'
@@ -18,9 +18,8 @@ const unreachable = new OspError('unreachable', 'cannot connect to host:1: nothi
 /** Records the lines that a command prints about its link. */
 function lines(quiet = false) {
   const said: string[] = []
-  const link = new LinkTextReporter({ server: { host: 'host', port: 1 }, 'retry-for': 10_000, quiet }, (text) =>
-    said.push(text),
-  )
+  const values = { server: { host: 'host', port: 1 }, 'retry-for': 10_000, quiet, json: false }
+  const link = new LinkReporter(values, (text) => said.push(text))
   return { said, link }
 }
 
@@ -28,12 +27,12 @@ function lines(quiet = false) {
 async function told(...statuses: readonly string[]): Promise<readonly string[]> {
   const client = new EventEmitter()
   const all: string[] = []
-  const reporter: LinkReporter = {
+  const reporter = {
     connecting: () => all.push('connecting'),
     waiting: () => all.push('waiting'),
     online: () => all.push('online'),
     gaveUp: () => all.push('gave up'),
-  }
+  } as unknown as LinkReporter
   watchLink(client as unknown as Client, token, reporter, 0)
   for (const status of statuses) client.emit('status', status, status === 'waiting' ? unreachable : undefined)
   await new Promise((resolve) => setTimeout(resolve, 5))

@@ -1,27 +1,17 @@
 import assert from 'node:assert/strict'
 import { type Client, OspError, type Upload } from 'ospd'
 import type { FoundPath } from '../../../bin/send/candidates.ts'
-import { FileSender, unfinishedMost } from '../../../bin/send/fileSender.ts'
+import { FileSender, type FileSenderOptions, unfinishedMost } from '../../../bin/send/fileSender.ts'
 import { Overview } from '../../../bin/send/overview.ts'
-import { type SendReporter, SendSummary } from '../../../bin/send/reporter.ts'
+import { SendSummary } from '../../../bin/send/reporter.ts'
 import { spec } from '../../support/spec.ts'
 
-const silent: SendReporter = {
+const silent: FileSenderOptions['reporter'] = {
   stored() {},
-  joined() {},
-  nothing() {},
-  paused() {},
   cancelled() {},
   failed() {},
   skipped() {},
   refused() {},
-  connecting() {},
-  waiting() {},
-  online() {},
-  gaveUp() {},
-  end() {},
-  say() {},
-  [Symbol.dispose]() {},
 }
 
 /** The options of a command without a running program beside it. */

@@ -2,17 +2,18 @@ import assert from 'node:assert/strict'
 import type { Upload } from 'ospd'
 import { commandEvents, type PrintedEvent } from '../../../bin/common/events.ts'
 import { results } from '../../../bin/common/output.ts'
+import { plainLines } from '../../../bin/send/bars.ts'
 import { Overview } from '../../../bin/send/overview.ts'
-import { JsonReporter, type ReportedFile } from '../../../bin/send/reporter.ts'
+import { type ReportedFile, SendReporter } from '../../../bin/send/reporter.ts'
 import { spec } from '../../support/spec.ts'
 
-const values = { server: { host: '127.0.0.1', port: 6682 }, 'retry-for': 0, quiet: false }
+const values = { server: { host: '127.0.0.1', port: 6682 }, 'retry-for': 0, quiet: false, json: true }
 
 /** Returns a reporter, its events, and a task of 1,000 bytes whose upload the spec advances. */
 function reporting() {
   const printed: PrintedEvent[] = []
   const overview = new Overview()
-  const reporter = new JsonReporter(values, overview)
+  const reporter = new SendReporter(values, overview, plainLines)
   results.event = (event) => printed.push(event)
   const upload = {
     id: 7,
