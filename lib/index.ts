@@ -5,7 +5,7 @@ import type { BoundClientOptions, Client, ConnectOptions } from './client/client
 import { connectOptions } from './client/options.ts'
 import { connectClient, RunningClient } from './client/runningClient.ts'
 import { checkOptions } from './options.ts'
-import { checkServeOptions, type ServeOptions, type Server, startServer } from './server/server.ts'
+import { type ServeOptions, type Server, serveOptions, startServer } from './server/server.ts'
 
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
 export type { ClientStatus } from './client/connection/session.ts'
@@ -26,13 +26,8 @@ export type * from './ports/presence.ts'
 export type * from './ports/socket.ts'
 export type * from './ports/source.ts'
 export type * from './ports/storage.ts'
-export {
-  assertTokenAllowed,
-  type BoundToken,
-  bindingOf,
-  type GivenToken,
-  type TokenBinding,
-} from './runtime/tokenBinding.ts'
+export type { BoundToken, GivenToken, TokenBinding } from './runtime/tokenBinding.ts'
+export { assertTokenAllowed, bindingOf } from './runtime/tokenBinding.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinishedUploads.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'
@@ -43,7 +38,7 @@ export type { Frame } from './wire/frame.ts'
  * `data-locked`, `data-format` or `unreachable` (the address cannot be used); nothing is left open then.
  */
 export async function serve(options: ServeOptions): Promise<Server> {
-  checkServeOptions(options)
+  checkOptions('serve', serveOptions, options)
   const { platform = nodePlatform(), authenticator = loopbackOnly() } = options
   return await startServer({ ...options, platform, authenticator })
 }

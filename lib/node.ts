@@ -16,13 +16,8 @@ export { type KnownServer, type KnownServersOptions, knownServer, knownServers }
 export { rememberNames } from './adapters/auth/rememberNames.ts'
 export { allowAll, loopbackOnly } from './adapters/auth/unverified.ts'
 export type { UserChange, UsersNews } from './adapters/auth/usersFile/seen.ts'
-export {
-  type AddUserOptions,
-  type KnownUser,
-  type UsersFile,
-  type UsersFileOptions,
-  usersFile,
-} from './adapters/auth/usersFile.ts'
+export type { AddUserOptions, KnownUser, UsersFile, UsersFileOptions } from './adapters/auth/usersFile.ts'
+export { usersFile } from './adapters/auth/usersFile.ts'
 export {
   type AskOptions,
   askControl,

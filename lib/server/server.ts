@@ -2,7 +2,7 @@ import type { EventEmitter } from 'eventemitter3'
 import type { LinkGauges } from '../core/link.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
-import { checkOptions, having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
+import { having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { Log } from '../ports/log.ts'
 import type { MailboxLevel } from '../ports/mailboxes.ts'
@@ -43,7 +43,8 @@ export interface ServeOptions {
   readonly signal?: AbortSignal
 }
 
-const serving = {
+/** The valid options of `serve`. */
+export const serveOptions = {
   listen: having('a transport, such as tcp({ port })', 'listen'),
   storage: {
     ...madeOf('a storage, such as disk(directory)', { transfers: ['claim'], files: ['open'], mailboxes: ['append'] }),
@@ -57,11 +58,6 @@ const serving = {
   platform: optional(kinds.platform),
   signal: optional(kinds.signal),
 } as const satisfies { readonly [K in keyof ServeOptions]-?: Kind }
-
-/** Throws OspError `usage` that names the first invalid option of a server. */
-export function checkServeOptions(options: unknown): void {
-  checkOptions('serve', serving, options)
-}
 
 /** The options with the defaults of the platform. */
 export type BoundOptions = ServeOptions & { readonly platform: Platform; readonly authenticator: Authenticator }

@@ -27,6 +27,10 @@ import { entryAt, PublishedTree } from './publishedTree.ts'
 import { readFull } from './readFull.ts'
 import { fixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
 
+const otherMount =
+  'the folder of this file on the server is on a different file system from that of unfinished uploads, so the file cannot be ' +
+  'stored there; the operator of the server must change the mount'
+
 const stampOf = ({ size, mtimeNs }: BigIntStats) => `${size}:${mtimeNs}`
 
 /** Partial and published files in a data directory. */
@@ -157,16 +161,9 @@ export class DiskFiles implements FileStore, StoredNames {
   async #checkMount(directory: string): Promise<void> {
     const { partial } = this.#layout
     if (await canMove(partial, directory)) return
-    throw new OspError(
-      'storage-unusable',
-      `${directory} is on a different mount from ${partial}, so files cannot be moved there; ` +
-        `mount that file system at ${this.#layout.files} or at ${this.#layout.directory}`,
-      {
-        publicText:
-          'the folder of this file on the server is on a different file system from that of unfinished uploads, so the file cannot be ' +
-          'stored there; the operator of the server must change the mount',
-      },
-    )
+    const reason = `${directory} is on a different mount from ${partial}, so files cannot be moved there`
+    const advice = `mount that file system at ${this.#layout.files} or at ${this.#layout.directory}`
+    throw new OspError('storage-unusable', `${reason}; ${advice}`, { publicText: otherMount })
   }
 
   async version(user: string, name: string): Promise<string | undefined> {

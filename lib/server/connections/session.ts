@@ -51,8 +51,7 @@ export class Session implements Connection {
   readonly #host: SessionHost
   readonly #driver: LinkDriver
   readonly #readGate: ReadGate
-  readonly #helloTimeout: Disposable
-  readonly #idleAlarm: Alarm
+  readonly #alarm: Alarm
   #rateLimiter: ReturnType<UserRateLimiters['enter']> | undefined
   /** `silent` before HELLO_REQ, `authenticating` before its answer, `closed` while only the socket is left. */
   stage: 'silent' | 'authenticating' | 'open' | 'closed' = 'silent'
@@ -75,10 +74,11 @@ export class Session implements Connection {
     const { platform, limits, admission, incompleteFrames } = host
     this.connectedAtMs = socket.connectedAtMs ?? platform.clock.now()
     this.askedAtMs = this.connectedAtMs
-    this.#helloTimeout = platform.clock.alarm(this.connectedAtMs + limits.handshakeMs, () => {
-      void this.close(new OspError('timed-out', 'no HELLO_REQ arrived in time'))
+    this.#alarm = new Alarm(platform.clock, () => {
+      if (this.open) this.#checkIdle()
+      else void this.close(new OspError('timed-out', 'no HELLO_REQ arrived in time'))
     })
-    this.#idleAlarm = new Alarm(platform.clock, () => this.#checkIdle())
+    this.#alarm.by(this.connectedAtMs + limits.handshakeMs)
     const { keepAliveMs, unsentBytes } = limits
     this.#driver = new LinkDriver(
       {
@@ -171,7 +171,7 @@ export class Session implements Connection {
     const { message } = request
     if (this.stage === 'silent' && message.event === 'HelloReq') {
       this.stage = 'authenticating'
-      this.#helloTimeout[Symbol.dispose]()
+      this.#alarm.stop()
       void this.#greet(request, message)
     } else if (this.stage === 'open' && message.event !== 'HelloReq') {
       // The request runs at once. If it exceeds a limit of the user, later frames wait.
@@ -254,7 +254,7 @@ export class Session implements Connection {
     if (this.holds) this.askedAtMs = now
     const endMs = this.askedAtMs + limits.idleMs
     const text = `the link sent no request for ${limits.idleMs / 1_000} s and has no upload and no registration`
-    if (endMs > now) this.#idleAlarm.by(endMs)
+    if (endMs > now) this.#alarm.by(endMs)
     else void this.close(new OspError('timed-out', text))
   }
 
@@ -305,10 +305,9 @@ export class Session implements Connection {
     if (this.stage === 'closed') return
     const greeted = this.stage === 'open'
     this.stage = 'closed'
-    this.#helloTimeout[Symbol.dispose]()
+    this.#alarm.stop()
     this.#host.incompleteFrames.update(this, 0)
     if (greeted) {
-      this.#idleAlarm.stop()
       this.#host.rateLimiters.leave(this.user, this.#readGate)
       for (const app of this.#host.apps.values()) app.lost(this)
       this.#host.log({ level: 'info', event: 'link-closed', ...linkOf(this), code: why.code, text: why.message })
