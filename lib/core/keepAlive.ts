@@ -64,7 +64,6 @@ export class KeepAlive {
   heard(now: number): void {
     this.#heard(now)
     this.#frame.end()
-    this.#frameBytes = 0
   }
 
   spoke(now: number): void {

@@ -132,12 +132,9 @@ async function writeAll(handle: FileHandle, offset: number, parts: readonly Uint
 /** Returns the rest of the buffers without the first `count` bytes. The bytes are not copied. */
 function without(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
   let rest = count
-  const index = buffers.findIndex((buffer) => {
-    if (rest < buffer.length) return true
-    rest -= buffer.length
-    return false
+  return buffers.flatMap((buffer) => {
+    const skipped = Math.min(rest, buffer.length)
+    rest -= skipped
+    return skipped < buffer.length ? [buffer.subarray(skipped)] : []
   })
-  if (index < 0) return []
-  const [first, ...others] = buffers.slice(index)
-  return first ? [first.subarray(rest), ...others] : []
 }

@@ -94,15 +94,9 @@ export class ConnectionCounts {
 
   /** Returns the first of `links` from the origin with the most links before HELLO, if it has at least `least`. */
   #ofFullestOrigin(links: readonly Session[], least: number): Session | undefined {
-    let fullest: Session | undefined
-    let most = Math.max(0, least - 1)
-    for (const link of links) {
-      const count = this.#pendingByOrigin.of(link.origin)
-      if (count <= most) continue
-      most = count
-      fullest = link
-    }
-    return fullest
+    const counts = links.map(({ origin }) => this.#pendingByOrigin.of(origin))
+    const most = counts.reduce((highest, count) => Math.max(highest, count), Math.max(least, 1))
+    return links[counts.indexOf(most)]
   }
 
   #refused(text: string): OspError {
@@ -128,18 +122,15 @@ function dispensable(links: readonly Session[], newcomer: Session): Session | un
 
 /** Returns the links of the key with the most, if it has at least two more than the newcomer's key `own`. */
 function ofFullest(links: readonly Session[], keyOf: (link: Session) => string, own?: string): readonly Session[] {
-  const groups = new Map<string, Session[]>()
+  const groups = new Map<string | undefined, Session[]>()
   for (const link of links) {
     const group = groups.get(keyOf(link)) ?? []
     group.push(link)
     groups.set(keyOf(link), group)
   }
-  const least = (own === undefined ? 0 : (groups.get(own)?.length ?? 0)) + 2
-  let fullest: readonly Session[] = []
-  for (const group of groups.values()) {
-    if (group.length >= Math.max(least, fullest.length + 1)) fullest = group
-  }
-  return fullest
+  const none: readonly Session[] = []
+  const fullest = [...groups.values()].reduce((most, group) => (group.length > most.length ? group : most), none)
+  return fullest.length >= (groups.get(own)?.length ?? 0) + 2 ? fullest : none
 }
 
 /** Returns a link that holds nothing, or else any, without a request for the longest time. */
