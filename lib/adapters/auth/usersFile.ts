@@ -7,8 +7,7 @@ import type { Admitted, Authenticator, Credentials } from '../../ports/authentic
 import { denyAll } from './unverified.ts'
 import { mixedScripts } from './usersFile/lookalikes.ts'
 import { type UsersNews, UsersWatcher } from './usersFile/seen.ts'
-import { StoredUsersFile } from './usersFile/stored.ts'
-import { lookalikeUser, sameKeyUser, sorted, type Users } from './usersFile/table.ts'
+import { lookalikeUser, StoredUsersFile, sameKeyUser, sorted, type Users } from './usersFile/stored.ts'
 
 /** A user in the list of `UsersFile.list`. */
 export interface KnownUser {

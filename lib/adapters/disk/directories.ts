@@ -83,10 +83,10 @@ export async function syncDirectory(path: string): Promise<void> {
 }
 
 /** Replaces a file by a new one, without a moment in which it is missing or incomplete; with `durable`, durably. */
-export async function replaceFile(path: string, data: string, durable: boolean): Promise<void> {
+export async function replaceFile(path: string, data: string, durable: boolean, fresh = `${path}.new`): Promise<void> {
   await attempt(`writing ${path}`, async () => {
-    await writeOwnFile(`${path}.new`, data, durable)
-    await rename(`${path}.new`, path)
+    await writeOwnFile(fresh, data, durable)
+    await rename(fresh, path)
   })
   if (durable) await syncDirectory(dirname(path))
 }

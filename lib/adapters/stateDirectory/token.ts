@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkArgument, kinds } from '../../options.ts'
 import type { BoundToken, TokenBinding } from '../../runtime/tokenBinding.ts'
-import { makePath, syncDirectory } from '../disk/directories.ts'
+import { makePath, replaceFile, syncDirectory } from '../disk/directories.ts'
 import { attempt, pathReason, unless } from '../disk/faults.ts'
 import { checkDirectoryRights, checkNamedFile, openTrusted } from '../disk/rights.ts'
 
@@ -42,18 +42,10 @@ export function keptToken(directory: string): KeptToken {
       const lines = [checkToken(token, 'the token'), ...(boundTo === 'unrecorded' ? [] : [boundTo])]
       await makePath(folder)
       const fresh = `${path}.${randomBytes(8).toString('hex')}.new`
-      try {
-        await attempt(`writing ${fresh}`, async () => {
-          await using file = await open(fresh, 'wx', 0o600)
-          await file.writeFile(`${lines.join('\n')}\n`)
-          await file.sync()
-        })
-        await attempt(`writing ${path}`, () => rename(fresh, path))
-      } catch (error) {
+      await replaceFile(path, `${lines.join('\n')}\n`, true, fresh).catch(async (error: unknown) => {
         await rm(fresh, { force: true })
         throw error
-      }
-      await syncDirectory(folder)
+      })
     },
     async forget() {
       await attempt(`checking ${folder}`, async () => checkDirectoryRights(folder))

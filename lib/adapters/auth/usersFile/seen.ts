@@ -1,7 +1,6 @@
 import { OspError } from '../../../errors.ts'
 import { Mutex } from '../../../runtime/mutex.ts'
-import type { StoredUsersFile } from './stored.ts'
-import type { Users } from './table.ts'
+import type { StoredUsersFile, Users } from './stored.ts'
 
 /** The interval at which the file is checked while there are watchers. */
 const lookMs = 1_000
