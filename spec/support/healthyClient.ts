@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import { memorySource, patterned } from './memorySource.ts'
 
-/** A well-behaved client that uploads one file after another while other clients misbehave. */
+/** A well-behaved client that uploads one file after another, with short pauses, while other clients misbehave. */
 export interface HealthyClient extends AsyncDisposable {
   /** Uploads a whole file. Fails if anything has disturbed the client so far. */
   undisturbed(): Promise<void>
@@ -25,7 +26,7 @@ export function healthyClient(port: number, bytes = 300_000): HealthyClient {
     await finished
   }
   const going = (async () => {
-    while (wanted) await upload('always')
+    for (; wanted; await pause(20)) await upload('always')
   })()
   going.catch((error) => troubles.push(String(error)))
   return {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
 import { type Limits, MiB } from '../../lib/limits.ts'
 import { healthyClient } from './healthyClient.ts'
 import { type Report, watchedServer } from './watchedServer.ts'
@@ -41,7 +42,10 @@ export async function survivesAttack(
     assert.ok(peak - usedBytes < growth, `memory grew by ${Math.round((peak - usedBytes) / MiB)} MiB`)
   }
   let last = await report()
-  while (last.connections > 0 || last.timers > timers + logTimers) last = await report()
+  while (last.connections > 0 || last.timers > timers + logTimers) {
+    await pause(20)
+    last = await report()
+  }
   const { gauges, ...status } = last.status
   assert.deepEqual(status, { links: 0, users: [], online: [], uploads: [] })
   const left = Object.entries(gauges).filter(([name, value]) => value > 0 && !name.startsWith('remembered'))
