@@ -58,25 +58,19 @@ async function run(values: UserValues, [verb, name, more]: readonly string[]): P
 
 async function add(users: UsersFile, name: string, { data, force }: UserValues): Promise<void> {
   const isFirst = !(await users.exists())
-  const token = await addName(users, name, force)
+  // With `force`, warns of a name that would be rejected without it.
+  const token = await users.add(name).catch(async (error: Error) => {
+    if (!force) throw error
+    const forced = await users.add(name, { force })
+    errorLine(`ospd: ${printable(error.message)}`)
+    return forced
+  })
   await printToken('added', name, token)
   const isTls = existsSync(join(data, 'tls'))
   const login = ['osp', 'login', '--server', 'HOST:6682', ...(isTls ? ['--tls'] : []), '--user', shellWord(name)]
   const advice = isTls ? '' : '; add --tls if the server uses TLS'
   errorLine(`ospd: the user logs in with: ${printable(login.join(' '))}${advice}`)
   if (isFirst) errorLine(`ospd: only the users in ${printable(data)} can log in from now on, each with a token`)
-}
-
-/** Adds a user. With `force`, warns of a name that would be rejected without it. */
-async function addName(users: UsersFile, name: string, force: boolean): Promise<string> {
-  try {
-    return await users.add(name)
-  } catch (error) {
-    if (!force) throw error
-    const token = await users.add(name, { force })
-    errorLine(`ospd: ${printable((error as Error).message)}`)
-    return token
-  }
 }
 
 async function list(users: UsersFile, { data }: UserValues): Promise<number> {

@@ -109,7 +109,6 @@ interface Addition {
 export class JoinedTasks implements AsyncDisposable {
   readonly joined = true
   readonly [Symbol.asyncDispose] = () => this.close()
-  readonly #control: Control
   readonly #remote: RemoteTasks
   readonly #leaving = new AbortController()
   readonly #uploads = new Map<number, ClientUpload>()
@@ -121,31 +120,25 @@ export class JoinedTasks implements AsyncDisposable {
   #lost: OspError | undefined
 
   private constructor(control: Control) {
-    this.#control = control
     this.#remote = new RemoteTasks(control)
   }
 
   /** Joins the program that serves the tasks. Rejects as `Control.ask` does if there is none. */
   static async join(control: Control): Promise<JoinedTasks> {
     const tasks = new JoinedTasks(control)
-    await tasks.#open()
-    return tasks
-  }
-
-  async #open(): Promise<void> {
     const numbered = deferred<number>()
     const take = (answer: unknown) => {
       const read = readAnswer(answers.await, answer)
       if ('waiter' in read) numbered.resolve(read.waiter)
-      else this.#ended(read)
+      else tasks.#ended(read)
     }
-    const ending = this.#control.ask({ do: 'await' }, take, this.#leaving.signal)
     const lost = (error: unknown) => {
-      this.#lose()
+      tasks.#lose()
       numbered.reject(error)
     }
-    ending.then(() => lost(new OspError('link-lost')), lost)
-    this.#subscriber = await numbered.promise
+    control.ask({ do: 'await' }, take, tasks.#leaving.signal).then(() => lost(new OspError('link-lost')), lost)
+    tasks.#subscriber = await numbered.promise
+    return tasks
   }
 
   /**
