@@ -25,9 +25,7 @@ export function typedArguments(): readonly string[] {
   if (lossy === undefined || process.platform === 'win32' || process.platform === 'darwin') return args
   const bytes = bytesOfArguments(args.length)
   if (bytes?.every((arg, at) => arg.toString() === args[at])) return bytes.map(pathText)
-  throw new UsageError(
-    `cannot read the bytes of the argument ${lossy}: /proc is not available; write the argument in UTF-8`,
-  )
+  throw new UsageError(`cannot read the bytes of the argument ${lossy}: /proc is not available; write it in UTF-8`)
 }
 
 function bytesOfArguments(count: number): readonly Buffer[] | undefined {

@@ -12,11 +12,7 @@ export const shortRetryFor = setting(kind.duration, '10s', retryText)
 export const commonOptions = {
   server: setting(serverAddress(6682), '127.0.0.1:6682', 'address of the ospd server'),
   tls: switched('connect to the server with TLS'),
-  'tls-ca': optionalSetting(
-    kind.pem,
-    'with --tls: trust only the certificate authority in FILE',
-    'the authorities that Node trusts',
-  ),
+  'tls-ca': optionalSetting(kind.pem, 'with --tls: trust only the CA in FILE', 'the authorities that Node trusts'),
   fingerprint: optionalSetting(
     kind.fingerprint,
     'with --tls: require the server to present the key with this fingerprint, as printed by ospd',
@@ -24,11 +20,7 @@ export const commonOptions = {
   'tls-cert': optionalSetting(kind.pem, 'with --tls: present the client certificate in FILE'),
   'tls-key': optionalSetting(kind.pem, 'private key of --tls-cert'),
   user: optionalSetting({ ...kind.text, placeholder: 'NAME' }, 'user to log in as', 'the system user name'),
-  state: optionalSetting(
-    kind.path,
-    'directory for tasks, tokens and known servers',
-    'the state directory of the system',
-  ),
+  state: optionalSetting(kind.path, 'directory for tasks, tokens and known servers', "the system's state directory"),
   'token-file': optionalSetting(kind.path, 'read the token from this file', 'the token stored by osp login'),
   insecure: switched('send the token even over an unencrypted connection to another machine'),
   'retry-for': setting(kind.duration, '5m', retryText),

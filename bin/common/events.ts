@@ -99,9 +99,7 @@ export const statusEvent = event('The state of the daemon.', {
   moreUploads: count.describe('the number of further uploads in progress'),
   mailboxes: z
     .array(z.strictObject({ user, messages: count, bytes }))
-    .describe(
-      'the mailboxes with waiting messages, the fullest first, each with `user`, `messages` and `bytes`; up to 10,000',
-    ),
+    .describe('mailboxes with waiting messages, the fullest first, with `user`, `messages` and `bytes`; up to 10,000'),
   moreMailboxes: count.describe('the number of further mailboxes with waiting messages'),
   mailboxMessages: whole('the maximum number of messages in one mailbox'),
   mailboxBytes: whole('the maximum number of bytes in one mailbox'),
@@ -132,14 +130,9 @@ export const commandEvents = {
         transferred,
       },
     ),
-    cancelled: event(
-      'A task that this command was not given has been cancelled. The summary does not count it.',
-      named,
-    ),
+    cancelled: event('A task that this command was not given was cancelled. The summary does not count it.', named),
     paused: event('A task that this command would resume is paused, and remains paused.', named),
-    joined: event('Another `osp send` is running. It sends the files, and this command reports their results.', {
-      text,
-    }),
+    joined: event('Another `osp send` is running. It sends the files, and this command reports the results.', { text }),
     progress: event(
       'The progress of a file, at most once a second for each file. Omitted for files that take less than a second, if ' +
         'the reader is too slow, and after `joined`.',
@@ -161,9 +154,7 @@ export const commandEvents = {
     summary: event('The last event.', {
       stored: whole('files that were stored'),
       failed: whole('files that failed permanently, or never became a task'),
-      unfinished: whole(
-        'files that remain tasks: in progress or waiting when the command ended, or `failed` temporarily',
-      ),
+      unfinished: whole('files that remain tasks: in progress or waiting at the end, or `failed` temporarily'),
       replaced: whole('stored files that replaced another file'),
       renamed: whole('stored files that the server renamed'),
       size: whole('bytes of the stored files'),
@@ -218,11 +209,7 @@ export const commandEvents = {
     ...linkEvents,
     failed,
   },
-  login: {
-    'logged-in': event('The server has accepted the token, and it is stored.', { server, user }),
-    ...linkEvents,
-    failed,
-  },
+  login: { 'logged-in': event('The token is accepted and stored.', { server, user }), ...linkEvents, failed },
   logout: {
     'logged-out': event('No token is stored any more.', {
       server,
@@ -245,10 +232,7 @@ export const commandEvents = {
   },
   user: {
     added: event('`add`: the user can log in with this token.', { user, token }),
-    rotated: event('`rotate`: the user can log in with this token; the previous one is no longer valid.', {
-      user,
-      token,
-    }),
+    rotated: event('`rotate`: the user can log in with this token, no longer with the previous one.', { user, token }),
     removed: event('`remove`: the user can no longer log in.', { user }),
     user: event('`list`: one for each user, sorted by name.', {
       user,

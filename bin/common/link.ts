@@ -66,9 +66,7 @@ export class LinkReporter {
   /** Called if there is no connection. The next attempt starts in `retryMs`. */
   waiting(error: OspError, retryMs: number): void {
     const { code, message: text } = error
-    if (this.json) {
-      results.event({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
-    }
+    if (this.json) results.event({ event: 'waiting', server: this.#server, code, text, retryMs: Math.round(retryMs) })
     // A line has already reported the missing answer.
     if (this.#waitingSince === 'answer' && code === 'timed-out') return
     const kind = connectionErrors.has(code) ? 'link' : 'refusal'

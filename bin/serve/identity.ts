@@ -51,10 +51,7 @@ export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: 
       : `other machines can reach ${host} and log in under any name`
   }
   const faults = [
-    !isKnown && [
-      'there are no users who could log in',
-      'add users with "ospd user add NAME" and the same --data first',
-    ],
+    !isKnown && ['no user could log in', 'add users with "ospd user add NAME" and the same --data first'],
     !isTls && ['without TLS tokens could be read in transit', 'specify --tls auto'],
   ].filter((fault) => fault !== false)
   const wrong = faults.map(([what]) => what).join(', and ')

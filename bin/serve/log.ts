@@ -25,7 +25,7 @@ export const daemonEvents = {
   'log-dropped': warn('lines', 'The log could not be written for a while; `lines` is the number of lost lines.'),
   'no-control': warn(
     'code text',
-    'The control socket cannot be created. `ospd status` and `ospd uploads` cannot reach this daemon.',
+    'The control socket cannot be created; `ospd status` and `ospd uploads` do not work.',
   ),
   'few-descriptors': warn(
     'descriptors links uploads text',

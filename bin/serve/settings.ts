@@ -12,15 +12,8 @@ const ownSettings = {
   ),
   'tls-cert': optionalSetting(kind.pem, 'use TLS with the certificate in FILE'),
   'tls-key': optionalSetting(kind.pem, 'private key of --tls-cert'),
-  'tls-client-ca': optionalSetting(
-    kind.pem,
-    'request a certificate from each client, and accept those of the authority in FILE',
-  ),
-  'on-conflict': setting(
-    choice('replace', 'rename', 'reject'),
-    'replace',
-    'action if a file of the same name is already stored',
-  ),
+  'tls-client-ca': optionalSetting(kind.pem, 'request client certificates, and accept those of the authority in FILE'),
+  'on-conflict': setting(choice('replace', 'rename', 'reject'), 'replace', 'action if a file of this name is stored'),
   insecure: switched('accept connections from other machines without tokens, or with tokens but without TLS'),
   quiet: switched('log only warnings and errors', 'q'),
   json: jsonSetting,
@@ -46,9 +39,7 @@ const flagged = Object.entries<Limit>(limitTable).flatMap(([name, limit]) =>
 )
 
 /** The settings that set a limit of the server, one for each flag in the table of limits. */
-export const limitSettings = Object.fromEntries(
-  flagged.map(({ name, flag, limit }) => [flag, limitSetting(name, limit)]),
-)
+export const limitSettings = Object.fromEntries(flagged.map((each) => [each.flag, limitSetting(each)]))
 
 /** The settings of `ospd serve`: its own, and the flags of the limits, which `limitsOf` reads. */
 export const serveSettings: typeof ownSettings = { ...ownSettings, ...limitSettings }
@@ -62,7 +53,7 @@ function formOf(name: string) {
   return name.endsWith('Percent') ? { ...numbers, base: { ...kind.count, placeholder: 'PERCENT' } } : numbers
 }
 
-function limitSetting(name: string, limit: Limit) {
+function limitSetting({ name, limit }: (typeof flagged)[number]) {
   const { default: value, describe, unset, range: [lower, most] = [1, Number.MAX_SAFE_INTEGER] } = limit
   const { base, noun, examples, units } = formOf(name)
   const least = Math.max(1, lower)

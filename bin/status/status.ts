@@ -46,10 +46,7 @@ async function run({ data, json }: Values<typeof settings>): Promise<number> {
 export async function askDaemon<T>(data: string, request: object, answer: z.ZodType<T>): Promise<T> {
   const parsed = answer.safeParse(await askControl(data, request))
   if (parsed.success) return parsed.data
-  throw new OspError(
-    'malformed',
-    `the daemon that uses ${printable(data)} has another version; use the commands of that version`,
-  )
+  throw new OspError('malformed', `the daemon that uses ${printable(data)} has another version; use its commands`)
 }
 
 /** Returns whether an error of `askControl` means that no daemon is running. */

@@ -12,11 +12,7 @@ import { askDaemon, isAbsence } from '../status/status.ts'
 
 const settings = {
   data: setting(kind.path, './ospd-data', 'data directory of the daemon, which may be stopped'),
-  'older-than': optionalSetting(
-    kind.duration,
-    'select only uploads that no client has continued for TIME',
-    'all uploads',
-  ),
+  'older-than': optionalSetting(kind.duration, 'select uploads that no client has continued for TIME', 'all uploads'),
   json: jsonSetting,
 } as const
 

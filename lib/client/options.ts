@@ -42,10 +42,7 @@ export const source: Kind = {
   advice: adviceAbout,
 }
 
-export const addOptions = {
-  name: optional(kinds.text),
-  digest: optional(oneOf(...Object.keys(digestNumbers))),
-} as const
+export const addOptions = { name: optional(kinds.text), digest: optional(oneOf(...Object.keys(digestNumbers))) }
 
 export const recipients: Kind = {
   takes: 'an array of user names, one or more',
@@ -58,10 +55,7 @@ export const content: Kind = {
 }
 
 export const sendOptions = {
-  id: optional({
-    takes: 'a Uint8Array of 16 bytes',
-    holds: (value) => value instanceof Uint8Array && value.length === 16,
-  }),
+  id: optional({ takes: 'a Uint8Array of 16 bytes', holds: (id) => id instanceof Uint8Array && id.length === 16 }),
   signal: optional(kinds.signal),
 } as const
 

@@ -148,7 +148,7 @@ spec('ospd serve on an address that other machines can reach', (it) => {
     assert.deepEqual([code, stdout], [2, ''])
     assert.match(
       stderr,
-      /^ospd: other machines can reach 0\.0\.0\.0, and there are no users who could log in, and without .*specify --tls auto/mu,
+      /^ospd: other machines can reach 0\.0\.0\.0, and no user could log in, and without .*specify --tls auto/mu,
     )
     for (const host of ['::', 'example.org', '192.0.2.1']) {
       assert.equal((await run('ospd', ['serve', '--host', host, '--data', at.path])).code, 2)

@@ -113,10 +113,7 @@ spec('ospd status', (it) => {
     await using _control = await serveControl(at.path, (_request, reply) => reply({ strange: true }))
     const { code, stderr } = await run('ospd', ['status', '--data', at.path])
     assert.equal(code, 1)
-    assert.equal(
-      stderr,
-      `ospd: the daemon that uses ${at.path} has another version; use the commands of that version\n`,
-    )
+    assert.equal(stderr, `ospd: the daemon that uses ${at.path} has another version; use its commands\n`)
   })
 
   it('takes no operand', async () => {

@@ -2,7 +2,7 @@ import { fixed } from '../../limits.ts'
 import type { Frame } from '../../wire/frame.ts'
 import { events } from '../../wire/protocol.ts'
 
-const requests: ReadonlySet<number> = new Set(
+const requests = new Set<number>(
   Object.values(events).flatMap(({ kind, number }) => (kind === 'request' ? [number] : [])),
 )
 

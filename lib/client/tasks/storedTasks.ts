@@ -53,13 +53,9 @@ export class StoredTasks extends TaskRegistry implements TaskOperations {
     return { id }
   }
 
-  async #change(
-    ids: readonly number[] | undefined,
-    state: StoredTask['state'],
-    applies: (task: StoredTask) => boolean,
-  ): Promise<void> {
+  async #change(ids: readonly number[] | undefined, state: StoredTask['state'], when: (task: StoredTask) => boolean) {
     const tasks = ids ? ids.map((id) => this.#named(id)) : [...this].filter((task) => !hasEnded(task.state))
-    await Promise.all(tasks.filter(applies).map(({ id }) => this.change(id, { state })))
+    await Promise.all(tasks.filter(when).map(({ id }) => this.change(id, { state })))
   }
 
   #named(id: number): StoredTask {

@@ -47,7 +47,7 @@ spec('a server that listens at', (it) => {
         const exposure = { ...bare, host, isTls }
         assert.throws(() => checkExposure(exposure), {
           name: 'UsageError',
-          message: /there are no users who could log in.*: add users with "ospd user add NAME".*--insecure/u,
+          message: /no user could log in.*: add users with "ospd user add NAME".*--insecure/u,
         })
         const both = /could log in, and without TLS .*: add users .* first and specify --tls auto, or listen/u
         if (!isTls) assert.throws(() => checkExposure(exposure), { message: both })
