@@ -27,6 +27,7 @@ export {
 export { disk } from './adapters/disk/disk.ts'
 export { pathReason } from './adapters/disk/faults.ts'
 export { checkNamedFile } from './adapters/disk/rights.ts'
+export { hostKeyOf } from './adapters/net/addresses.ts'
 export { type TcpOptions, tcp } from './adapters/net/tcp.ts'
 export type { SeenServer, TrustServer } from './adapters/net/tls/dialling.ts'
 export { fingerprintOf, type Pem, type ServerIdentity, type TlsIdentity } from './adapters/net/tls/identity.ts'
@@ -80,4 +81,3 @@ export function taskControl(directory: string, options: TaskControlOptions = {})
   const control = directoryControl(directory)
   return taskController(control, clock, () => stateDirectory(directory).tasks, options)
 }
-export { hostKeyOf } from './adapters/net/addresses.ts'

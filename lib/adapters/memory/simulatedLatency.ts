@@ -1,10 +1,7 @@
 import type { Platform } from '../../ports/platform.ts'
 
-/** Runs a durable operation of a storage in memory, and resolves with its result. */
-export type RunDurable = <T>(act: () => T | Promise<T>) => Promise<T>
-
 /** Simulates operations that take up to `mostMs` of the platform's clock and take effect in the middle of that time. */
-export function simulatedLatency(mostMs: number, platform: () => Platform): RunDurable {
+export function simulatedLatency(mostMs: number, platform: () => Platform): MemoryConditions['runDurable'] {
   const wait = () => {
     const { clock, random } = platform()
     const ms = (random.fraction('time of a storage in memory') * mostMs) / 2
@@ -25,7 +22,8 @@ export interface MemoryConditions {
   readonly capacity: number
   /** Returns whether the present flush fails. */
   readonly flushFails: () => boolean
-  readonly runDurable: RunDurable
+  /** Runs a durable operation, and resolves with its result. */
+  readonly runDurable: <T>(act: () => T | Promise<T>) => Promise<T>
 }
 
 /** No limits, no faults and no delays. */

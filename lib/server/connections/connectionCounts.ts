@@ -107,9 +107,8 @@ export class ConnectionCounts {
 const isClosed = ({ stage }: Session) => stage === 'closed'
 
 /**
- * Returns which of `links`, of which there are too many, to close for `newcomer`: one of the user with the most, if the
- * newcomer's user has fewer even with the newcomer. A client can choose an unproven name at will, so among links of unproven
- * users the origin counts as well.
+ * Returns which of too many `links` to close for `newcomer`: one of the user with the most, if the newcomer's user has fewer
+ * even with it. A client can choose an unproven name at will, so among links of unproven users the origin counts as well.
  */
 function dispensable(links: readonly Session[], newcomer: Session): Session | undefined {
   const unproven = links.filter(({ proven }) => !proven)
