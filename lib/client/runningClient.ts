@@ -121,15 +121,15 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const { link } = this.#uploadSession
     const links = [link, this.#messageSession?.link].flatMap((each) => each?.peer.gauges ?? [])
     const highest = (gauge: keyof LinkGauges) => Math.max(0, ...links.map((gauges) => gauges[gauge]))
-    return {
-      ...this.#outbox.gauges,
-      ...this.#inbox.gauges,
-      ...(link?.buffers.gauges ?? { chunkBuffers: 0, waitingChunks: 0 }),
+    const perLink = {
       unsentBytesPerLink: highest('unsentBytes'),
       unsentRepliesPerLink: highest('unsentReplies'),
       runningRequestsPerLink: highest('runningRequests'),
       rememberedRepliesPerLink: highest('rememberedReplies'),
     }
+    // Several times faster than a spread of each object.
+    const buffers = link?.buffers.gauges ?? { chunkBuffers: 0, waitingChunks: 0 }
+    return Object.assign(perLink, this.#outbox.gauges, this.#inbox.gauges, buffers)
   }
 
   close(): Promise<void> {

@@ -209,16 +209,15 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   get #gauges(): ServerGauges {
     const links = [...this.#sessions].flatMap(({ gauges }) => gauges ?? [])
     const highest = (gauge: keyof LinkGauges) => links.reduce((most, link) => Math.max(most, link[gauge]), 0)
-    return {
-      ...this.#host.admission.gauges,
-      ...this.#msgApp.gauges,
-      ...this.#fileApp.uploads.gauges,
-      rememberedUsers: this.#host.rateLimiters.gone,
+    const { admission, rateLimiters } = this.#host
+    const own = {
+      rememberedUsers: rateLimiters.gone,
       unsentBytesPerLink: highest('unsentBytes'),
       unsentRepliesPerLink: highest('unsentReplies'),
       runningRequestsPerLink: highest('runningRequests'),
       rememberedRepliesPerLink: highest('rememberedReplies'),
     }
+    return Object.assign(own, admission.gauges, this.#msgApp.gauges, this.#fileApp.uploads.gauges)
   }
 
   mailboxes(): Promise<readonly MailboxLevel[]> {

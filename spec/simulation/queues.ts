@@ -51,8 +51,7 @@ export class Queues {
   /** Called after every step. */
   check({ server, clients, mail, visitors }: QueueActors, status: ServerStatus | undefined): void {
     const { process } = server
-    const gauges = Object.entries(status?.gauges ?? {}) as [keyof ServerGauges, number][]
-    for (const [name, value] of gauges) this.#look(this.#server[name], name, value, 'the server')
+    if (status) this.#lookAll<keyof ServerGauges>(this.#server, status.gauges, 'the server')
     if (process) this.#told(process, server.isOpen ? (status?.gauges.pendingPresenceChanges ?? 0) : 0)
     for (const { run } of clients) if (run) this.#running(run)
     for (const { run } of mail.programs) if (run) this.#running(run)
@@ -71,8 +70,11 @@ export class Queues {
   }
 
   #running({ process, client }: Running): void {
-    const gauges = Object.entries(client.gauges) as [keyof ClientGauges, number][]
-    for (const [name, value] of gauges) this.#look(this.#client[name], name, value, process.name)
+    this.#lookAll<keyof ClientGauges>(this.#client, client.gauges, process.name)
+  }
+
+  #lookAll<Q extends string>(rows: Rows<Q>, gauges: { readonly [K in Q]: number }, who: string): void {
+    for (const name of Object.keys(gauges) as Q[]) this.#look(rows[name], name, gauges[name], who)
   }
 
   #look(row: Row, queue: string, count: number, who: string): void {

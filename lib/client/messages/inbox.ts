@@ -112,7 +112,7 @@ export class Inbox {
 
   get gauges() {
     const outOfOrderRequests = this.#link?.arrivals?.beyond ?? 0
-    return { ...this.#receipts.gauges, unhandledMessages: this.#unhandled, outOfOrderRequests }
+    return Object.assign(this.#receipts.gauges, { unhandledMessages: this.#unhandled, outOfOrderRequests })
   }
 
   /** Forgets the messages of a lost link, which the server delivers again. */

@@ -62,7 +62,7 @@ export class MsgApp implements ServerApp {
   }
 
   get gauges(): Pick<ServerGauges, 'pendingPresenceChanges' | 'deliveryBytes' | 'rememberedAttemptsPerUser'> {
-    return { pendingPresenceChanges: this.presence.unsent, ...this.#deliveries.gauges }
+    return { ...this.#deliveries.gauges, pendingPresenceChanges: this.presence.unsent }
   }
 
   async handle(caller: Connection, request: Request): Promise<WireMessage | Encoded | undefined> {
