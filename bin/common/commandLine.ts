@@ -18,7 +18,7 @@ const flagsOf = (settings: Settings): KnownFlags => ({ ...settings, help: { alia
 /** Commands that every program has in addition to its own. */
 const extra = ['completion', 'help']
 
-/** Returns the arguments as `pathText`; Node replaces bytes that are not UTF-8. Throws UsageError if that fails. */
+/** Returns the arguments in the form of `pathText`, since Node replaces bytes that are not UTF-8. Throws UsageError. */
 export function typedArguments(): readonly string[] {
   const args = process.argv.slice(2)
   const lossy = args.find((arg) => arg.includes('\uFFFD'))
