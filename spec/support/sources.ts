@@ -11,12 +11,16 @@ const made = new Map<string, string>()
  * which starts in a third of the time.
  */
 export function startSource(path: string, args: readonly string[], options: StartOptions = {}): Running {
-  const program = made.get(path) ?? make(path)
-  made.set(path, program)
-  return startNode(program, args, options)
+  return startNode(programOf(path), args, options)
 }
 
-/** Returns the path of the program made from this source. */
+/** Returns the path of the program made from this source, relative to the top of the repository. */
+export function programOf(path: string): string {
+  const program = made.get(path) ?? make(path)
+  made.set(path, program)
+  return program
+}
+
 function make(path: string): string {
   const program = `dist/spec/${basename(path, '.ts')}.js`
   const { outputFiles } = buildSync({

@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import type { Limits } from '../../lib/limits.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { ServerStatus } from '../../lib/server/status.ts'
+import { pathOf } from './processes.ts'
+import { programOf } from './sources.ts'
 
 /** A report of a watched server. */
 export interface Report {
@@ -30,9 +32,8 @@ export interface WatchedServer extends AsyncDisposable {
 export async function watchedServer(limits: Partial<Limits> = {}, { peaks = true } = {}): Promise<WatchedServer> {
   const directory = await mkdtemp(join(tmpdir(), 'ospd-watched-'))
   const args = [directory, JSON.stringify(limits), String(peaks)]
-  const child = fork(join(import.meta.dirname, 'watchedProcess.ts'), args, {
-    execArgv: ['--import', 'tsx', '--expose-gc'],
-  })
+  const program = pathOf(programOf('spec/support/watchedProcess.ts'))
+  const child = fork(program, args, { execArgv: ['--expose-gc'] })
   const ended = once(child, 'exit')
   const next = async <T>(): Promise<T> => {
     const [told] = await Promise.race([
