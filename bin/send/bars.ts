@@ -1,14 +1,15 @@
+import { moveCursor } from 'node:readline'
+import { MultiBar, type SingleBar } from 'cli-progress'
 import { errorLine, results } from '../common/output.ts'
 import { useTerminal } from '../common/terminal.ts'
 import { stylesFor, widthOf } from '../common/text.ts'
-import { barLine, progressLine } from './barLine.ts'
+import { type BarState, barLine, progressLine } from './barLine.ts'
 import type { Overview } from './overview.ts'
 import type { Lines } from './reporter.ts'
 
 const redrawMs = 100
 
-const clearRight = '\u001B[K'
-const clearBelow = '\u001B[0J'
+const clearBelow = '\u001B[J'
 const wrapOn = '\u001B[?7h'
 const wrapOff = '\u001B[?7l'
 
@@ -30,13 +31,15 @@ export function progressLines(overview: Overview): Lines {
 export class Bars implements Lines {
   readonly #overview: Overview
   readonly #styles = stylesFor(process.stderr)
-  readonly #timer: NodeJS.Timeout
+  #multi: MultiBar | undefined
   readonly #terminal: Disposable
-  #isForeground = false
+  /** The drawn bars from top to bottom, and what each shows. The last one can be that of all files together. */
+  #bars: SingleBar[] = []
+  #states: BarState[] = []
   #above: (() => void)[] = []
-  /** The widths of the drawn bars. The cursor is in the last one. */
-  #drawn: readonly number[] = []
-  readonly #resized = () => this.#redraw()
+  #drawn: number[] = []
+  readonly #timer: NodeJS.Timeout
+  readonly #resized = () => this.#reflow()
 
   constructor(overview: Overview) {
     this.#overview = overview
@@ -44,13 +47,9 @@ export class Bars implements Lines {
     process.stderr.on('resize', this.#resized)
     this.#terminal = useTerminal({
       take: () => {
-        this.#isForeground = true
+        this.#multi = this.#createMulti()
       },
-      restore: () => {
-        this.#isForeground = false
-        process.stderr.write(this.#toFirstBar() + clearBelow)
-        this.#drawn = []
-      },
+      restore: () => this.#clear(),
     })
   }
 
@@ -69,39 +68,83 @@ export class Bars implements Lines {
     this.#writeLines()
   }
 
+  #createMulti(): MultiBar {
+    const multi = new MultiBar({
+      stream: process.stderr,
+      format: (_options, { maxWidth }, { at }: { at: number }) => this.#line(at, maxWidth),
+      clearOnComplete: true,
+      // The cursor stays visible even if the process is killed.
+      hideCursor: false,
+      linewrap: false,
+      forceRedraw: true,
+      gracefulExit: false,
+      // This class redraws; the timer of the library must not interfere.
+      fps: 0.5,
+    })
+    // Line wrapping is off only while bars are drawn, so that it is on however the process ends.
+    multi.on('update-pre', () => {
+      this.#drawn = []
+      process.stderr.write(wrapOff)
+    })
+    multi.on('redraw-pre', () => this.#writeAbove())
+    multi.on('update-post', () => process.stderr.write(wrapOn))
+    return multi
+  }
+
+  /** Removes the bars while another program uses the terminal. */
+  #clear(): void {
+    this.#multi?.stop()
+    this.#multi = undefined
+    this.#bars = []
+    this.#drawn = []
+  }
+
   #redraw(): void {
     const now = performance.now()
-    this.#overview.measure(now)
-    if (this.#isForeground) this.#draw(now)
-    else this.#writeLines()
-  }
-
-  /** Draws bars in place of the former ones, below the pending lines. */
-  #draw(now: number): void {
     const overview = this.#overview
+    overview.measure(now)
+    if (!this.#multi) {
+      this.#writeLines()
+      return
+    }
     const most = Math.max(0, (process.stderr.rows || 24) - 2)
-    const states = [...overview.shown(now)].slice(0, most).map((task) => overview.stateOf(task))
+    this.#states = [...overview.shown(now)].slice(0, most).map((task) => overview.stateOf(task))
     // For one file, the total would repeat its bar.
-    if (overview.files > 1 || states.length === 0) states.push(overview.total(now))
-    process.stderr.write(this.#toFirstBar() + (this.#above.length > 0 ? clearBelow : ''))
-    this.#writeLines()
-    const lines = states.map((state) => barLine(state, columnsOfTerminal(), this.#styles))
-    // Line wrapping is off only while bars are drawn, so that it is on however the process ends.
-    process.stderr.write(wrapOff + lines.join(`${clearRight}\n`) + clearBelow + wrapOn)
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours take no room
-    this.#drawn = lines.map((line) => widthOf(line.replace(/\u001B\[\d+m/gu, '')))
+    if (overview.files > 1 || this.#states.length === 0) this.#states.push(overview.total(now))
+    for (const bar of this.#bars.splice(this.#states.length)) this.#multi.remove(bar)
+    for (let at = this.#bars.length; at < this.#states.length; at++) this.#bars.push(this.#multi.create(1, 0, { at }))
+    this.#multi.update()
   }
 
-  /** Returns the text that moves the cursor to the first bar. A terminal that became narrower has wrapped the bars. */
-  #toFirstBar(): string {
-    const lines = this.#drawn.map((width) => Math.max(1, Math.ceil(width / columnsOfTerminal())))
-    const up = lines.reduce((sum, count) => sum + count, -1)
-    return up > 0 ? `\r\u001B[${up}A` : '\r'
+  #line(at: number, columns: number): string {
+    const state = this.#states[at]
+    const line = state ? barLine(state, columns, this.#styles) : ''
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours take no room
+    this.#drawn.push(widthOf(line.replace(/\u001B\[\d+m/gu, '')))
+    return line
   }
 
   #writeLines(): void {
     for (const write of this.#above.splice(0)) write()
   }
-}
 
-const columnsOfTerminal = () => process.stderr.columns || 80
+  /** Writes the pending lines above the bars. The cursor is at the start of the first bar. */
+  #writeAbove(): void {
+    if (this.#above.length === 0) return
+    process.stderr.write(clearBelow + wrapOn)
+    this.#writeLines()
+    process.stderr.write(wrapOff)
+  }
+
+  /** Redraws after a resize. A narrower terminal has wrapped the bars into more lines than the library moves up. */
+  #reflow(): void {
+    if (!this.#multi) return
+    const columns = process.stderr.columns || 80
+    const lines = this.#drawn.map((width) => Math.max(1, Math.ceil(width / columns)))
+    const more = lines.reduce((sum, count) => sum + count - 1, 0)
+    if (more > 0) moveCursor(process.stderr, 0, -more)
+    // Causes the lines below to be cleared.
+    this.#above.push(() => {})
+    this.#multi.update()
+  }
+}
