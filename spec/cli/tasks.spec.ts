@@ -4,15 +4,16 @@ import type { Running } from '../support/processes.ts'
 import { spec } from '../support/spec.ts'
 import { type TaskBench, withTasks } from '../support/taskBench.ts'
 
-const slowly = ['--limit-rate', '400k'] as const
 const bigBytes = 3_000_000
+/** Long enough for the commands of a test to run while the file is being sent. */
+const bytesPerSecond = bigBytes / 20
 
 const content = randomBytes(bigBytes)
 
-/** Starts an osp send that sends a file slowly. */
+/** Starts an osp send that sends a file, on a slow way. */
 async function sendBig({ at, start, partly }: TaskBench): Promise<Running> {
   await at.write('big', content)
-  const sender = start('send', 'big', ...slowly)
+  const sender = start('send', 'big')
   await partly(1)
   return sender
 }
@@ -48,11 +49,12 @@ spec('an osp send that is running', (it) => {
       assert.match(stdout, /^1 {2}paused {2} ?\d+% {2}[\d.]+ of 2\.86 MiB {2}big\n {3}it is paused; continue it\n$/u)
       // It opens the file first.
       assert.match(states(await tasks('continue', '1')).join(), /^big (?:waiting|sending)$/u)
+      bench.hurry()
       assert.equal((await sender.ended).code, 0, sender.stderr)
       assert.match(sender.stdout, /^\w{64} {2}big\n$/u)
       assert.equal(stored('big'), content.toString('latin1'))
       assert.deepEqual(states(await tasks('tasks', '--all')), ['big done'])
-    }),
+    }, bytesPerSecond),
   )
 
   it(
@@ -66,12 +68,13 @@ spec('an osp send that is running', (it) => {
       const { code, stderr } = await run('add', '-r', 'folder', 'missing')
       assert.equal(code, 1)
       assert.equal(stderr, 'osp: missing: it does not exist; check the path\n')
+      bench.hurry()
       assert.equal((await sender.ended).code, 0, sender.stderr)
       for (const name of ['small', 'folder/a', 'folder/b/c']) {
         assert.equal(stored(name), name)
         assert.ok(sender.stdout.includes(`  ${at.path}/${name}\n`), sender.stdout)
       }
-    }),
+    }, bytesPerSecond),
   )
 
   it(
@@ -86,7 +89,7 @@ spec('an osp send that is running', (it) => {
       assert.equal((await sender.ended).code, 1)
       assert.match(sender.stderr, /^osp: big: the upload was cancelled$/mu)
       assert.equal((await run('tasks')).stdout, '')
-    }),
+    }, bytesPerSecond),
   )
 
   it(
@@ -94,7 +97,7 @@ spec('an osp send that is running', (it) => {
     withTasks(async (bench) => {
       const { at, start, tasks, server } = bench
       for (const name of ['a', 'b']) await at.write(name, randomBytes(bigBytes))
-      await using sender = start('send', 'a', 'b', '--jobs', '1', ...slowly)
+      await using sender = start('send', 'a', 'b', '--jobs', '1', '--limit-rate', '400k')
       await bench.partly(1)
       const [, b] = await tasks('tasks', '--all')
       assert.deepEqual([b?.state, b?.why], ['waiting', 'it is waiting for other uploads'])
@@ -119,7 +122,7 @@ spec('an osp send that is running', (it) => {
       }
       assert.deepEqual(states(await bench.tasks('tasks', '--all')), ['big paused'])
       assert.equal(sender.child.exitCode, null)
-    }),
+    }, bytesPerSecond),
   )
 })
 
@@ -137,9 +140,10 @@ spec('a second osp send', (it) => {
       assert.match(stderr, /^osp: missing: it does not exist/mu)
       assert.equal(stored('mine'), 'mine')
       assert.equal(sender.child.exitCode, null)
+      bench.hurry()
       assert.equal((await sender.ended).code, 0)
       assert.match(sender.stdout, /^\w{64} {2}big\n$/u)
-    }),
+    }, bytesPerSecond),
   )
 
   it(
@@ -155,21 +159,24 @@ spec('a second osp send', (it) => {
       assert.equal((await joined.ended).code, 130)
       assert.match(joined.stderr, /^osp: 1 file left to the running osp send; see "osp tasks"$/mu)
       await tasks('continue')
+      bench.hurry()
       assert.equal((await sender.ended).code, 0)
       assert.match(sender.stdout, /^\w{64} {2}big\n$/u)
       assert.equal(stored('mine'), 'mine')
-    }),
+    }, bytesPerSecond),
   )
 
   it(
     'without FILE awaits everything that is under way',
     withTasks(async (bench) => {
       await using sender = await sendBig(bench)
-      const { code, stdout } = await bench.run('send')
-      assert.equal(code, 0)
-      assert.match(stdout, new RegExp(`^\\w{64} {2}${bench.at.path}/big\n$`, 'u'))
+      await using joined = bench.start('send')
+      await joined.printed(/another osp send is running/u)
+      bench.hurry()
+      assert.equal((await joined.ended).code, 0)
+      assert.match(joined.stdout, new RegExp(`^\\w{64} {2}${bench.at.path}/big\n$`, 'u'))
       assert.equal((await sender.ended).code, 0)
-    }),
+    }, bytesPerSecond),
   )
 
   it(
@@ -184,10 +191,11 @@ spec('a second osp send', (it) => {
       await sender.kill()
       assert.equal((await joined.ended).code, 5)
       assert.match(joined.stderr, /^osp: 1 file left/mu)
+      bench.hurry()
       const { code, stdout } = await run('send')
       assert.equal(code, 0)
       assert.equal(stdout.split('\n').length, 3)
       assert.equal(stored('mine').length, bigBytes)
-    }),
+    }, bytesPerSecond),
   )
 })

@@ -4,6 +4,7 @@ import { commandEvents } from '../../bin/common/events.ts'
 import { type Daemon, daemon, type Outcome, type Place, place, run, start } from './commands.ts'
 import type { Running } from './processes.ts'
 import { published } from './published.ts'
+import { slowRelay } from './slowRelay.ts'
 import { turns } from './turns.ts'
 
 /** A daemon, and a folder in which alice runs `osp` with her own state directory. */
@@ -12,6 +13,8 @@ export interface TaskBench extends AsyncDisposable {
   /** The state directory of alice for this server. */
   readonly state: string
   server: Daemon
+  /** Ends the slowness of the way to the server. */
+  hurry(): void
   /** Starts `osp` with these arguments. */
   start(...args: readonly string[]): Running
   /** Runs `osp` until it exits, with `input` on stdin. */
@@ -27,11 +30,16 @@ export interface TaskBench extends AsyncDisposable {
   partly(bytes: number): Promise<void>
 }
 
-async function taskBench(): Promise<TaskBench> {
+/** A pause or a cancellation waits only for the few chunks that are on the slow way. */
+const slowFlags = ['--chunk', '32K', '--window', '64K']
+
+async function taskBench(bytesPerSecond?: number): Promise<TaskBench> {
   const at = await place()
   const data = join(at.path, 'data')
-  const server = await daemon(data)
-  const env = { OSP_SERVER: server.server, OSP_USER: 'alice', OSP_STATE: join(at.path, 'state') }
+  const server = await daemon(data, bytesPerSecond === undefined ? [] : slowFlags)
+  const relay = bytesPerSecond === undefined ? undefined : await slowRelay(server.port, bytesPerSecond)
+  const { port } = relay ?? server
+  const env = { OSP_SERVER: `127.0.0.1:${port}`, OSP_USER: 'alice', OSP_STATE: join(at.path, 'state') }
   const partials = () => readdirSync(join(data, 'partial'))
   const bytesOf = (name: string) => {
     try {
@@ -44,7 +52,8 @@ async function taskBench(): Promise<TaskBench> {
   const bench: TaskBench = {
     at,
     server,
-    state: join(at.path, 'state', `127.0.0.1_${server.port}`, 'alice'),
+    hurry: () => relay?.hurry(),
+    state: join(at.path, 'state', `127.0.0.1_${port}`, 'alice'),
     start: (...args) => start('osp', args, options),
     run: (...args) => run('osp', args, options),
     runWith: (input, ...args) => run('osp', args, { ...options, input }),
@@ -53,6 +62,7 @@ async function taskBench(): Promise<TaskBench> {
     partials,
     partly: (bytes) => turns(() => partials().reduce((sum, name) => sum + bytesOf(name), 0) >= bytes),
     async [Symbol.asyncDispose]() {
+      await relay?.[Symbol.asyncDispose]()
       await bench.server.kill()
       await at[Symbol.asyncDispose]()
     },
@@ -60,10 +70,10 @@ async function taskBench(): Promise<TaskBench> {
   return bench
 }
 
-/** A test with such a bench. */
-export function withTasks(prove: (bench: TaskBench) => Promise<void>): () => Promise<void> {
+/** A test with such a bench. The server receives `bytesPerSecond` of each connection until `hurry` is called. */
+export function withTasks(prove: (bench: TaskBench) => Promise<void>, bytesPerSecond?: number): () => Promise<void> {
   return async () => {
-    await using bench = await taskBench()
+    await using bench = await taskBench(bytesPerSecond)
     await prove(bench)
   }
 }
