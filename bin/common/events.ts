@@ -1,5 +1,5 @@
 // Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
-import { z } from 'zod'
+import * as z from 'zod'
 
 const string = (meaning: string) => z.string().describe(meaning)
 const whole = (meaning: string) => z.int().describe(meaning)

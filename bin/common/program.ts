@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { OspError } from 'ospd'
-import yargs, { type Argv } from 'yargs'
+import type { Argv } from 'yargs'
 import { readCommandLine, settingsOf, typedArguments } from './commandLine.ts'
 import { errorLine, readerMs, results, stderr, within } from './output.ts'
 import { refuseToken, secrets } from './secrets.ts'
@@ -73,7 +73,7 @@ async function start(program: Program): Promise<number> {
   const request = readCommandLine(program, args)
   if (request.asks === 'version') return print(version())
   if (request.asks === 'completion') return print(await completionScript(program))
-  if (request.asks === 'help') return print(await parserOf(program, request.command).getHelp())
+  if (request.asks === 'help') return print(await (await parserOf(program, request.command)).getHelp())
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
   const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
@@ -101,7 +101,9 @@ function print(text: string): number {
 }
 
 /** Returns the yargs parser that prints help and completes words. `readCommandLine` parses the arguments. */
-function parserOf(program: Program, command?: Command): Argv {
+async function parserOf(program: Program, command?: Command): Promise<Argv> {
+  // Loaded here, since most runs of a command need no help text.
+  const { default: yargs } = await import('yargs')
   const { name, describe, commands } = program
   const parser = yargs([])
     .scriptName(name)
@@ -125,11 +127,11 @@ function parserOf(program: Program, command?: Command): Argv {
 /** Returns the possible next words after `words`, one on each line. */
 async function completions(program: Program, words: readonly string[]): Promise<string> {
   const command = program.commands.find(({ name }) => words.includes(name))
-  return (await parserOf(program, command).getCompletion([...words])).join('\n')
+  return (await (await parserOf(program, command)).getCompletion([...words])).join('\n')
 }
 
-function completionScript(program: Program): Promise<string> {
-  const parser = parserOf(program)
+async function completionScript(program: Program): Promise<string> {
+  const parser = await parserOf(program)
   return new Promise((resolve) => void parser.parse(['completion'], {}, (_error, _argv, output) => resolve(output)))
 }
 

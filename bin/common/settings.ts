@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { readText } from './files.ts'
 import { refuseToken } from './secrets.ts'
 import { parseDuration, parseSize } from './units.ts'

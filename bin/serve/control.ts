@@ -1,6 +1,6 @@
 import { type Limits, type MailboxLevel, OspError, type Server, type ServerStatus } from 'ospd'
 import { type ControlSocket, serveControl } from 'ospd/node'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Status, uploadsAnswer } from '../common/events.ts'
 
 /** The requests of other commands to a daemon, through the control socket of its data directory. */

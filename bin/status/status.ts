@@ -1,6 +1,6 @@
 import { OspError } from 'ospd'
 import { askControl } from 'ospd/node'
-import type { z } from 'zod'
+import type * as z from 'zod'
 import { type Status, statusEvent } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, results } from '../common/output.ts'

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { z } from 'zod'
+import * as z from 'zod'
 import { errorCode, storedFileName, userName } from '../../nameSchemas.ts'
 import { checkArgument, kinds } from '../../options.ts'
 import type { ClientState, Receipt, ReceiptStore, StoredTask, TaskStore } from '../../ports/clientState.ts'

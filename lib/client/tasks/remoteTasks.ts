@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import type * as z from 'zod'
 import { OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
 import type { Clock } from '../../ports/platform.ts'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { OspError } from '../../errors.ts'
 import { errorCode } from '../../nameSchemas.ts'
 import type { DigestName } from '../../ports/platform.ts'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { storedFileName, userName } from '../../nameSchemas.ts'
 import type { Checkpoint, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
