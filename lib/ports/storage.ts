@@ -82,7 +82,7 @@ export interface TransferRecord extends NewTransfer {
 /** The totals of a user's records. */
 export interface UnfinishedTotals {
   readonly uploads: number
-  /** The sum of the offsets of their last checkpoints. */
+  /** The sum of the offsets of their last checkpoints, and of the sizes of verified uploads. */
   readonly bytes: number
 }
 

@@ -156,8 +156,9 @@ export async function removeUnfinished(
   return removeFrom(storage, user, name)
 }
 
-/** Returns the offset of the last checkpoint of an upload: the bytes before it are durable. */
-export const durableOf = ({ checkpoints }: TransferRecord): number => checkpoints.at(-1)?.offset ?? 0
+/** Returns the number of durable leading bytes of an upload: up to the last checkpoint, or all once it is verified. */
+export const durableOf = ({ checkpoints, verified }: TransferRecord): number =>
+  verified?.size ?? checkpoints.at(-1)?.offset ?? 0
 
 /** Resolves with the record of an upload, if there is one. */
 export async function recordOf(storage: Storage, user: string, name: string): Promise<TransferRecord | undefined> {

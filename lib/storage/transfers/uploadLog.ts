@@ -119,7 +119,9 @@ class Table<T> {
 export class UploadLog implements Contents {
   readonly #journal: Journal
   readonly #writer: JournalWriter
-  readonly #records = new Table<TransferRecord>(({ checkpoints }) => checkpoints.at(-1)?.offset ?? 0)
+  readonly #records = new Table<TransferRecord>(
+    ({ checkpoints, verified }) => verified?.size ?? checkpoints.at(-1)?.offset ?? 0,
+  )
   readonly #markers = new Table<CompletionMarker>(() => 0)
   readonly #maxMarkers: number
 

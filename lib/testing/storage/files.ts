@@ -266,6 +266,9 @@ const usageChecks: Checks<TestedStorage> = {
     await checkUnfinished(storage, 2, 9)
     await storage.transfers.remove('alice', 'a')
     await checkUnfinished(storage, 1, 0)
+    const verified = await claimed(storage, { name: 'b' })
+    await storage.transfers.verified(verified.claim, fileOf({ name: 'b' }))
+    await checkUnfinished(storage, 1, hello.length)
     await upload(storage, { name: 'b' })
     await checkUnfinished(storage, 0, 0)
   },

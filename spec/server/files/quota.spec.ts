@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { OspError } from '../../../lib/errors.ts'
 import { defaultLimits, KiB } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { sizeText } from '../../../lib/server/files/diskSpace.ts'
@@ -186,6 +187,18 @@ spec('a quota', (it) => {
       await other.startRefused(sized('c', 1), 'quota-exceeded')
     })
   }
+
+  it('counts the whole of a verified upload whose publication has failed', async () => {
+    await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000, checkpointMs: 3_600_000 })
+    const [one, other] = [await rig.client({ session: 'one' }), await rig.client({ session: 'two' })]
+    const { instance } = await one.start(sized('a', 600))
+    await one.chunk(instance, 0, patterned(600))
+    rig.storage.fail('publish', new OspError('internal', 'the disk has an error'))
+    one.sendEnd(instance, sha256(patterned(600)))
+    await one.raw.refused('FileMd5Nack', 'internal')
+    await other.startRefused(sized('b', 401), 'quota-exceeded')
+    await other.upload(sized('b', 400))
+  })
 
   it('counts the durable bytes of a paused upload until its next admission has ended', async () => {
     await using rig = await ServerRig.start({ entryBytes: 0, userBytes: 1_000 })
