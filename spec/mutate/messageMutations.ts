@@ -8,7 +8,7 @@ export const messageMutations: readonly Mutation[] = [
     within: '#admitted',
     pattern: 'this.uncertainty ? undefined : this.#refusalOf',
     replacement: 'this.#refusalOf',
-    shownBy: 'messages',
+    shownBy: 'spec/storage/journal/journalWriter.spec.ts',
   },
   {
     fault: 'receipts of only one window are kept',

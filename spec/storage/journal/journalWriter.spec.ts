@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
+import { OspError } from '../../../lib/errors.ts'
+import type { Journal } from '../../../lib/storage/journal/journal.ts'
+import { JournalWriter } from '../../../lib/storage/journal/journalWriter.ts'
+import { spec } from '../../support/spec.ts'
+
+const contents = { liveBytes: 0, enter() {}, move: () => ({ records: [], moved() {} }) }
+
+/** A writer of a journal whose next appends fail with `failures`, on a disk with `freeBytes`. */
+function scene() {
+  const journal: Journal = new MemoryJournal(1_000)
+  const append = journal.append.bind(journal)
+  const own = { failures: [] as OspError[], freeBytes: 10_000, appends: 0 }
+  journal.append = async (...records) => {
+    own.appends++
+    const failure = own.failures.shift()
+    if (failure) throw failure
+    return append(...records)
+  }
+  journal.free = async () => own.freeBytes
+  let now = 0
+  // The free space is measured before each append.
+  const writer = new JournalWriter(journal, () => (now += 1_000), contents)
+  const add = () => writer.add({ record: Buffer.alloc(10), reserveBytes: 1_000, undo() {} })
+  return { own, add }
+}
+
+spec('a journal writer after an append whose records may exist', (it) => {
+  it('tries to append again, even if the disk has no space left, and fails with the error of the journal', async () => {
+    const { own, add } = scene()
+    own.failures.push(new OspError('internal', 'a flush failed'), new OspError('internal', 'it failed again'))
+    await assert.rejects(add(), { code: 'internal', message: /a flush failed/ })
+    own.freeBytes = 500
+    await assert.rejects(add(), { code: 'internal', message: /it failed again/ })
+    assert.equal(own.appends, 2)
+  })
+
+  it('refuses records without space again once an append has succeeded', async () => {
+    const { own, add } = scene()
+    own.failures.push(new OspError('internal', 'a flush failed'))
+    await assert.rejects(add(), { code: 'internal' })
+    await add()
+    own.freeBytes = 500
+    await assert.rejects(add(), { code: 'disk-full' })
+    assert.equal(own.appends, 2)
+  })
+})
