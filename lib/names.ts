@@ -10,6 +10,9 @@ const deceiving = /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Zl}\p{Zp}\u2800]|(?
 const separators = /[\\:]/u
 const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?: *\.|$)/iu
 
+/** Valid user names, which need no further check. Names of devices are shorter, or have other characters. */
+const plainUserName = /^[\w-]{5,64}$/u
+
 const utf8 = new TextEncoder()
 
 /** Returns the fault of one part of a name, or `undefined` for a valid part (docs/protocol.md, "Names"). */
@@ -47,6 +50,7 @@ function faultOfStoredName(name: string): string | undefined {
 
 /** Returns the fault of a user name, or `undefined` for a valid one. */
 export function faultOfUserName(name: string): string | undefined {
+  if (plainUserName.test(name)) return undefined
   if (name === '') return 'it is empty'
   if (name.includes('/')) return 'it has a "/"'
   if (utf8.encode(name).length > fixed.userNameBytes) return `it is over ${fixed.userNameBytes} bytes`

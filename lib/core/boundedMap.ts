@@ -2,6 +2,8 @@
 export class BoundedMap<K, V> extends Map<K, V> {
   maxSize: number
   readonly #evict: (key: K) => void
+  /** Stands before the oldest entry. A new iterator would have to skip the places of all removed entries. */
+  #oldest: Iterator<K> | undefined
 
   /** `evict` removes the oldest entry, if more must happen than its deletion. */
   constructor(maxSize: number, evict?: (key: K) => void) {
@@ -14,9 +16,11 @@ export class BoundedMap<K, V> extends Map<K, V> {
   override set(key: K, value: V): this {
     this.delete(key)
     super.set(key, value)
-    for (const oldest of this.keys()) {
-      if (this.size <= this.maxSize) break
-      this.#evict(oldest)
+    while (this.size > this.maxSize) {
+      this.#oldest ??= this.keys()
+      const { value: oldest, done } = this.#oldest.next()
+      if (done) this.#oldest = undefined
+      else this.#evict(oldest)
     }
     return this
   }

@@ -1,6 +1,11 @@
+const digits = '0123456789abcdef'
+
+/** The two digits of each byte. */
+const pairs = Array.from({ length: 256 }, (_, byte) => `${digits[byte >> 4]}${digits[byte & 15]}`)
+
 /** Returns bytes as lower-case hexadecimal digits. */
 export function hex(bytes: Uint8Array): string {
-  let digits = ''
-  for (const byte of bytes) digits += byte.toString(16).padStart(2, '0')
-  return digits
+  let text = ''
+  for (const byte of bytes) text += pairs[byte]
+  return text
 }

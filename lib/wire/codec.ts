@@ -101,8 +101,9 @@ export class Reader {
     if (length > this.left) throw new OspError('malformed', 'the payload is too short')
     this.left -= length
     let value = 0
+    let part = this.#skipEmpty()
     for (let missing = length; missing > 0; missing--) {
-      const part = this.#skipEmpty()
+      if (part && this.#at === part.length) part = this.#skipEmpty()
       value = value * 256 + (part?.[this.#at++] ?? 0)
     }
     return value

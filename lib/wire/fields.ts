@@ -44,6 +44,12 @@ function isAscii(value: string): boolean {
   return true
 }
 
+/** Returns the text of bytes in ASCII, or `undefined` if one is not. */
+function asciiOf(bytes: Uint8Array): string | undefined {
+  for (let index = 0; index < bytes.length; index++) if ((bytes[index] ?? 0) >= 0x80) return undefined
+  return String.fromCharCode.apply(undefined, bytes as unknown as number[])
+}
+
 /** UTF-8 after its length in bytes, a u16. */
 export const str: Codec<string> = {
   form: 'str',
@@ -67,7 +73,10 @@ export const str: Codec<string> = {
   },
   read(from) {
     const bytes = from.take(u16.read(from))
-    if (bytes.length <= shortLength && bytes.every((byte) => byte < 0x80)) return String.fromCharCode(...bytes)
+    if (bytes.length <= shortLength) {
+      const text = asciiOf(bytes)
+      if (text !== undefined) return text
+    }
     try {
       return decoder.decode(bytes)
     } catch {
