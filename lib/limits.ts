@@ -131,7 +131,7 @@ export const limitTable = {
   senderIds: flag('message-ids-per-user', 500_000, 'maximum number of message ids that are remembered for one sender'),
   messageIds: flag('message-ids', 2_000_000, 'maximum number of message ids that are remembered for all senders'),
   // The range is well below `fixed.replies`, so that pings remain possible.
-  deliveryWindow: limit(32, 'maximum number of unanswered deliveries to one recipient', [1, 256]),
+  deliveryWindow: limit(256, 'maximum number of unanswered deliveries to one recipient', [1, 256]),
   deliveryBytes: limit(256 * KiB, 'maximum size of the unanswered deliveries to one recipient; one is always allowed'),
   deliveryMemoryBytes: limit(32 * MiB, 'memory for unsent deliveries; beyond it each recipient may have one message'),
   deliveryMs: limit(10_000, 'time after which an unanswered delivery is repeated, once all other messages were sent'),
@@ -240,6 +240,9 @@ export const fixed = {
   clientFrameBytes: 2 * MiB,
   /** Number of remembered replies, and one more than the REQs that may follow the oldest unanswered one. */
   replies: 512,
+  /** Maximum number of messages in one REQ, and of bytes of their contents if it carries more than one. */
+  batchMessages: 256,
+  batchBytes: 64 * KiB,
   /** Timeouts after which a REQ is repeated on sockets that can lose frames (RFC 6298). */
   firstTimeoutMs: 1_000,
   leastTimeoutMs: 200,

@@ -251,9 +251,10 @@ export function memoryState(): ClientState {
   return {
     receipts: {
       load: async () => [...receipts],
-      async put(receipt, most) {
+      put(receipt, most) {
         receipts.push(receipt)
-        receipts.splice(0, receipts.length - most)
+        if (receipts.length >= 2 * most) receipts.splice(0, receipts.length - most)
+        return undefined
       },
     },
   }

@@ -122,7 +122,7 @@ export class Link<C> {
 
   /** Queues a request. Returns its seq. `onFlushed` runs when its bytes may be overwritten, or never. */
   request(
-    message: WireMessage<RequestName>,
+    message: WireMessage<RequestName> | Encoded<RequestName>,
     instance: number,
     context: C | 'ping',
     priority: SendPriority = 'requests',
@@ -142,7 +142,12 @@ export class Link<C> {
   }
 
   /** Queues a request again with its seq and the current `message`. Returns false if it is answered or not sent yet. */
-  repeat(seq: number, message: WireMessage<RequestName>, instance: number, onFlushed?: () => void): boolean {
+  repeat(
+    seq: number,
+    message: WireMessage<RequestName> | Encoded<RequestName>,
+    instance: number,
+    onFlushed?: () => void,
+  ): boolean {
     if (!this.#requests.underWay(seq)) return false
     const frame = frameWith(message, seq, instance)
     this.queues.add('requests', { ...frame, flags: frame.flags | repetition }, onFlushed)

@@ -15,8 +15,11 @@ export interface Receipt {
 export interface ReceiptStore {
   /** Returns the stored receipts, the latest last. */
   load(): Promise<readonly Receipt[]>
-  /** Adds a receipt: durable. At least the latest `most` are kept. Calls are made one after another. */
-  put(receipt: Receipt, most: number): Promise<void>
+  /**
+   * Adds a receipt: durable when it returns, or when the promise that it returns resolves. At least the latest `most` are kept.
+   * Calls are made one after another.
+   */
+  put(receipt: Receipt, most: number): Promise<void> | undefined
 }
 
 /** The state of a stored task. `open`: waiting or being sent; `cancelling`: the server must still remove its part. */

@@ -75,6 +75,15 @@ export interface MailboxStore {
    */
   append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void>
   /**
+   * Returns the recipients for which `append` would reject the message with `mailbox-full` now, or none if it would not reject
+   * with that code.
+   */
+  full(
+    message: Pick<NewMessage, 'sender' | 'id' | 'content'>,
+    recipients: readonly string[],
+    bounds: MailboxBounds,
+  ): readonly string[]
+  /**
    * Returns the messages of a mailbox after `afterSeq` by rising seq, up to `most` messages and about `mostBytes` of content,
    * but at least one if one waits. Messages that were set aside or are damaged are left out.
    */

@@ -84,7 +84,7 @@ export class LinkDriver {
 
   /** Sends a request. `onFlushed` runs once when its bytes may be overwritten, or never if the link ends first. */
   ask<K extends RequestName>(
-    message: WireMessage<K>,
+    message: WireMessage<K> | Encoded<K>,
     instance = 0,
     priority: SendPriority = 'requests',
     onFlushed?: () => void,
@@ -103,7 +103,12 @@ export class LinkDriver {
   }
 
   /** Sends a request again with the current `message`. Returns false if it is answered or still waits to be sent. */
-  repeat(seq: number, message: WireMessage<RequestName>, instance = 0, onFlushed?: () => void): boolean {
+  repeat(
+    seq: number,
+    message: WireMessage<RequestName> | Encoded<RequestName>,
+    instance = 0,
+    onFlushed?: () => void,
+  ): boolean {
     if (this.ended) return false
     const repeated = this.#link.repeat(seq, message, instance, onFlushed)
     this.#pump()

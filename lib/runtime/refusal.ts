@@ -7,7 +7,8 @@ const mostCharacters = 500
 /** The largest value on the wire. */
 const mostRetryAfterMs = 0xffff_ffff
 
-function fieldsOf(error: OspError) {
+/** Returns the fields of a refusal with this error. */
+export function refusalFields(error: OspError) {
   const text = error.message.toWellFormed().slice(0, mostCharacters).toWellFormed()
   const retryAfter = Math.min(Math.max(Math.ceil(error.retryAfterMs), 0), mostRetryAfterMs)
   return { code: numberOf(error.code), retryAfter, text }
@@ -17,24 +18,28 @@ function fieldsOf(error: OspError) {
 export function nackOf(request: RequestName, error: OspError): WireMessage<NackName> | undefined {
   const event = nackNameOf(request)
   if (event === undefined) return undefined
-  const { progress = 0, recipients = [] } = error
-  return { event, ...fieldsOf(error), progress, recipients } as WireMessage<NackName>
+  const { progress = 0 } = error
+  return { event, ...refusalFields(error), progress } as WireMessage<NackName>
 }
 
 /** Returns the GOODBYE with this error. */
 export function goodbyeOf(error: OspError): WireMessage<'GoodbyeNtf'> {
-  return { event: 'GoodbyeNtf', ...fieldsOf(error) }
+  return { event: 'GoodbyeNtf', ...refusalFields(error) }
 }
 
 /** Characters that could control a terminal or change the direction of the text. */
 const unfit = /[\p{Cc}\u2028\u2029\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/gu
 
-/** Returns the error of a NACK or GOODBYE of the peer, with spaces in place of unfit characters. */
-export function errorOf(refusal: WireMessage<NackName | 'GoodbyeNtf'>): OspError {
-  const { code, retryAfter: retryAfterMs } = refusal
+/** The fields of a refusal. */
+type Refusal = ReturnType<typeof refusalFields> & {
+  readonly progress?: number
+  readonly recipients?: readonly string[]
+}
+
+/** Returns the error of a refusal by the peer, with spaces in place of unfit characters. */
+export function errorOf(refusal: Refusal): OspError {
+  const { code, retryAfter: retryAfterMs, progress, recipients } = refusal
   const text = refusal.text.slice(0, mostCharacters).toWellFormed().replace(unfit, ' ').trim()
-  const progress = 'progress' in refusal ? refusal.progress : undefined
-  const recipients = 'recipients' in refusal ? refusal.recipients : undefined
   const details = { retryAfterMs, progress, recipients, fromPeer: true }
   return new OspError(codeOf(code), text === '' ? undefined : text, details)
 }

@@ -30,9 +30,9 @@ export interface Connection extends Holder {
   reply(to: Request, message: WireMessage | Encoded): void
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void
   /** Sends a REQ. Calls `onFlushed` once after its bytes are sent, or never if the link ends first. */
-  ask<K extends RequestName>(message: WireMessage<K>, onFlushed?: () => void): Asked<K>
+  ask<K extends RequestName>(message: WireMessage<K> | Encoded<K>, onFlushed?: () => void): Asked<K>
   /** Sends an unanswered REQ again, with the content of `message`. Returns false if the REQ is unsent or was answered. */
-  repeat(seq: number, message: WireMessage<RequestName>, onFlushed?: () => void): boolean
+  repeat(seq: number, message: WireMessage<RequestName> | Encoded<RequestName>, onFlushed?: () => void): boolean
   /** Sends GOODBYE with `why` and ends the link. */
   close(why: OspError): Promise<void>
 }
@@ -41,6 +41,8 @@ export interface Connection extends Holder {
 export interface ServerApp {
   /** Resolves with the reply to a request, or `undefined` if the app has replied itself. Rejects with the OspError for the NACK. */
   handle(caller: Connection, request: Request): Promise<WireMessage | Encoded | undefined>
+  /** Handles a notification of the caller. An app without it ignores them. Throws OspError `malformed`. */
+  notice?(caller: Connection, message: WireMessage<NoticeName>): void
   /** Whether the caller has an upload or a registration here, which keeps a link open without requests. */
   holds(caller: Connection): boolean
   /** Handles the end of the caller's link. Drops the requests of the caller that have not started. */

@@ -53,6 +53,12 @@ const granted = { instance: u16, progress: u64, chunk: u32, window: u32 }
 export const rosterEntry = struct({ change: u8, node: u32, userName: str })
 const roster = { listVersion: u32, kind: u8, members: list(rosterEntry) }
 const id = raw(16)
+/** A message of POST_MSG_REQ, and the refusal of one; `message` is its index in the REQ. */
+const postedMessage = struct({ messageId: id, recipients: list(str), content: bytes })
+const refusedMessage = struct({ message: u16, ...refusal, recipients: list(str) })
+/** A message of DELIVER_MSG_REQ. Its bytes are the same for all recipients. */
+const deliveredMessage = struct({ messageId: id, mailboxSeq: u64, sender: str, sentAt: u64, content: bytes })
+const rejectedMessage = struct({ mailboxSeq: u64, text: str })
 
 /**
  * Every event of the protocol, by its name in the seed without `EV_` and the direction. Numbers, directions, fields, types,
@@ -79,23 +85,16 @@ export const events = {
   RegistAck: ack(18, 'message', 'server', { instance: u16, listVersion: u32, deliveryWindow: u16 }),
   RegistNack: nack(19, 'message', 'server', {}),
   RegistListNtf: notice(20, 'message', 'server', roster),
-  PostMsgReq: request(21, 'message', 'client', 'instance', { messageId: id, recipients: list(str), content: bytes }),
-  PostMsgAck: ack(22, 'message', 'server', { recipients: list(struct({ recipient: str, status: u8 })) }),
-  PostMsgNack: nack(23, 'message', 'server', { recipients: list(str) }),
-  DeliverMsgReq: request(24, 'message', 'server', 'peer', {
-    messageId: id,
-    mailboxSeq: u64,
-    sender: str,
-    sentAt: u64,
-    content: bytes,
-    attempt: u8,
-  }),
-  DeliverMsgAck: ack(25, 'message', 'client', { mailboxSeq: u64 }),
+  PostMsgReq: request(21, 'message', 'client', 'instance', { messages: list(postedMessage) }),
+  PostMsgAck: ack(22, 'message', 'server', { statuses: list(list(u8)), refused: list(refusedMessage) }),
+  PostMsgNack: nack(23, 'message', 'server', {}),
+  DeliverMsgReq: request(24, 'message', 'server', 'peer', { attempt: u8, messages: list(deliveredMessage) }),
+  DeliverMsgAck: ack(25, 'message', 'client', { mailboxSeq: u64, rejected: list(rejectedMessage) }),
   ListReq: request(26, 'message', 'client', 'daemon', {}),
   ListAck: ack(27, 'message', 'server', roster),
   PostFileNack: nack(28, 'file', 'server', { progress: u64 }),
   PauseFileNack: nack(29, 'file', 'server', {}),
-  DeliverMsgNack: nack(30, 'message', 'client', {}),
+  DeliverMsgNtf: notice(30, 'message', 'client', { mailboxSeq: u64 }),
   HelloReq: request(64, 'link', 'client', 'peer', {
     versions: list(u8),
     userName: str,

@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { type Daemon, daemon, place, run, start } from '../support/commands.ts'
-import { idOf } from '../support/messageClient.ts'
+import { idOf, posting } from '../support/messageClient.ts'
 import { type Greeting, RawClient } from '../support/rawClient.ts'
 import { spec } from '../support/spec.ts'
 
@@ -96,14 +96,15 @@ spec('ospd serve with users', (it) => {
     const { instance } = await alice.expect('RegistAck')
     await alice.expect('RegistListNtf')
     const post = (number: number, ...recipients: string[]) =>
-      alice.send('PostMsgReq', { messageId: idOf(number), recipients, content: Buffer.from('hi') }, instance)
+      alice.send('PostMsgReq', posting(idOf(number), recipients, 'hi'), instance)
+    const refused = async () => (await alice.expect('PostMsgAck')).refused.map(({ recipients }) => recipients)
     post(1, 'bob', 'carol')
-    assert.deepEqual((await alice.refused('PostMsgNack', 'unknown-user')).recipients, ['carol'])
+    assert.deepEqual(await refused(), [['carol']])
     post(2, 'bob')
-    await alice.expect('PostMsgAck')
+    assert.deepEqual(await refused(), [])
     await user(at.path, 'remove', 'bob')
     post(3, 'bob')
-    assert.deepEqual((await alice.refused('PostMsgNack', 'unknown-user')).recipients, ['bob'])
+    assert.deepEqual(await refused(), [['bob']])
     const { stdout } = await run('ospd', ['status', '--data', at.path, '--json'])
     assert.deepEqual(JSON.parse(stdout).mailboxes, [{ user: 'bob', messages: 1, bytes: 2 }])
     await alice.vanish()

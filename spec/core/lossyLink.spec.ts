@@ -8,18 +8,14 @@ import { type End, LossyPair } from './lossyPair.ts'
 function answer({ message, seq }: Request): WireMessage {
   if (message.event === 'PostFileReq') return { event: 'PostFileAck', progress: seq, durable: 0 }
   if (message.event === 'PauseFileReq') return { event: 'PauseFileAck', progress: seq, durable: seq }
-  if (message.event === 'DeliverMsgReq') return { event: 'DeliverMsgAck', mailboxSeq: seq }
+  if (message.event === 'DeliverMsgReq') return { event: 'DeliverMsgAck', mailboxSeq: seq, rejected: [] }
   return assert.fail(`${message.event} was never asked`)
 }
 
 const delivery = {
   event: 'DeliverMsgReq',
-  messageId: new Uint8Array(16),
-  mailboxSeq: 1,
-  sender: 'a',
-  sentAt: 0,
-  content: new Uint8Array(3),
   attempt: 1,
+  messages: [{ messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'a', sentAt: 0, content: new Uint8Array(3) }],
 } as const
 
 /** Deliveries that a server may leave unanswered. */

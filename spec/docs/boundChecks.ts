@@ -110,6 +110,8 @@ export const boundChecks: {
   mostKeepAliveMs: {},
   helloFrameBytes: {},
   clientFrameBytes: {},
+  batchMessages: { files: ['spec/server/messages/msgAppPosts.spec.ts'] },
+  batchBytes: { files: ['spec/server/messages/delivery.spec.ts'] },
   replies: {
     rows: ['runningRequestsPerLink', 'rememberedRepliesPerLink', 'outOfOrderRequests'],
     files: ['spec/simulation/bounds.ts'],

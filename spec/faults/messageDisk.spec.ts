@@ -10,7 +10,7 @@ import { KiB, MiB } from '../../lib/limits.ts'
 import type { Server } from '../../lib/server/server.ts'
 import { ballast } from '../support/ballast.ts'
 import { failingFlushes } from '../support/failingFlushes.ts'
-import { idOf } from '../support/messageClient.ts'
+import { idOf, posting } from '../support/messageClient.ts'
 import { segmentIn } from '../support/messageSurvival.ts'
 import { MortalServer } from '../support/mortalServer.ts'
 import { RawClient } from '../support/rawClient.ts'
@@ -125,8 +125,7 @@ async function dismissedAsItPosts(port: number): Promise<string> {
   raw.send('RegistReq', { userName: 'alice', flags: 0 })
   const { instance } = await raw.expect('RegistAck')
   await raw.expect('RegistListNtf')
-  const content = new TextEncoder().encode('1')
-  raw.send('PostMsgReq', { messageId: idOf(1), recipients: ['bob', 'carol'], content }, instance)
+  raw.send('PostMsgReq', posting(idOf(1), ['bob', 'carol'], '1'), instance)
   const { code } = await raw.expect('GoodbyeNtf')
   await raw.closed
   return codeOf(code)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { numberOf } from '../../lib/errors.ts'
 import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import { type Outcome, place, run } from '../support/commands.ts'
 import { type Act, type HostileServer, hostileServer, nack, type ReceivedRequest } from '../support/hostileServer.ts'
@@ -14,8 +15,8 @@ function registered({ message, frame, reply, say }: ReceivedRequest): void {
   say({ event: 'RegistListNtf', listVersion: 1, kind: rosterKind.whole, members }, 0)
   if (message.event !== 'RegistReq' || (message.flags & registFlags.listening) === 0) return
   const content = new TextEncoder().encode(hostileText)
-  const of = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1_000, attempt: 2 } as const
-  say({ event: 'DeliverMsgReq', ...of, content }, frame.seq)
+  const delivered = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1_000, content }
+  say({ event: 'DeliverMsgReq', attempt: 2, messages: [delivered] }, frame.seq)
 }
 
 /** Attempts of a server to control the terminals of its clients. */
@@ -29,7 +30,8 @@ const deeds = {
     if (message.event === 'ContinuePostFileReq') {
       reply(nack('ContinuePostFileNack', 'file-exists', { text: hostileText }))
     } else if (message.event === 'PostMsgReq') {
-      reply(nack('PostMsgNack', 'unknown-user', { text: hostileText, recipients: [hostileText] }))
+      const refusal = { code: numberOf('unknown-user'), retryAfter: 0, text: hostileText, recipients: [hostileText] }
+      reply({ event: 'PostMsgAck', statuses: [[]], refused: [{ message: 0, ...refusal }] })
     } else if (message.event === 'RegistReq' && message.flags !== 0) {
       reply(nack('RegistNack', 'superseded', { text: hostileText }))
     } else if (message.event === 'RegistReq') registered(heard)
@@ -39,8 +41,7 @@ const deeds = {
   'delivers messages': (heard) => {
     const { message, reply } = heard
     if (message.event === 'RegistReq') registered(heard)
-    else if (message.event === 'PostMsgReq')
-      reply({ event: 'PostMsgAck', recipients: [{ recipient: 'bob', status: 0 }] })
+    else if (message.event === 'PostMsgReq') reply({ event: 'PostMsgAck', statuses: [[0]], refused: [] })
     else return true
     return false
   },

@@ -160,8 +160,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'one message more is delivered than the window allows',
     file: 'lib/server/messages/inFlightWindow.ts',
     within: 'free',
-    pattern: 'const messages = this.#maxMessages - this.#sent.length',
-    replacement: 'const messages = this.#maxMessages + 1 - this.#sent.length',
+    pattern: 'const messages = this.#maxMessages - this.#messages',
+    replacement: 'const messages = this.#maxMessages + 1 - this.#messages',
     shownBy: 'messages',
   },
   {

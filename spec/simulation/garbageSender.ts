@@ -67,6 +67,12 @@ interface Nonsense {
   readonly instance?: number
 }
 
+const to = (recipients: readonly string[]) => ({
+  messageId: new Uint8Array(16),
+  recipients,
+  content: new Uint8Array(1),
+})
+
 function nonsense(dice: SeededRandom): Nonsense {
   const { recipients } = defaultLimits
   const instance = dice.pick([-1, -1, 0, 1, 3, 65_535], 'instance of nonsense')
@@ -81,9 +87,9 @@ function nonsense(dice: SeededRandom): Nonsense {
       { event: 'PauseFileReq' },
       { event: 'CancelFileReq', fileName },
       { event: 'RegistReq', userName: 'nobody', flags: registFlags.listening },
-      { event: 'PostMsgReq', messageId: new Uint8Array(16), recipients: [], content: new Uint8Array(1) },
-      { event: 'PostMsgReq', messageId: new Uint8Array(16), recipients: many, content: new Uint8Array(1) },
-      { event: 'PostMsgReq', messageId: new Uint8Array(16), recipients: ['..'], content: new Uint8Array(1) },
+      { event: 'PostMsgReq', messages: [] },
+      { event: 'PostMsgReq', messages: [to([])] },
+      { event: 'PostMsgReq', messages: [to(many), to(['..'])] },
       { event: 'ListReq' },
       { event: 'PingReq' },
     ],

@@ -59,8 +59,8 @@ interface Watched {
   flags: number
   isListening: boolean
   instance: number | undefined
-  /** Seqs of the REQs that have delivered a message. */
-  readonly requests: Set<number>
+  /** The places of the messages that a REQ has delivered, by its seq. */
+  readonly requests: Map<number, readonly number[]>
   /**
    * Delivered messages by their place in the mailbox, with their bytes, except those behind an earlier message that is
    * still stored.
@@ -98,7 +98,13 @@ export class LinkWatch {
     const program = this.#parts.mail.programs.find(({ run }) => run?.process === clientProcess)
     if (!program) return
     const openedAt = this.#gone.size
-    const common = { link, program, openedAt, requests: new Set<number>(), delivered: new Map<number, number>() }
+    const common = {
+      link,
+      program,
+      openedAt,
+      requests: new Map<number, readonly number[]>(),
+      delivered: new Map<number, number>(),
+    }
     const watched: Watched = { ...common, flags: 0, isListening: false, instance: undefined }
     this.#links.set(link, watched)
     const { heard: byClient } = client
@@ -159,34 +165,64 @@ export class LinkWatch {
 
   #asked(watched: Watched, frame: Frame): void {
     if (frame.event === events.RegistReq.number) watched.flags = (decode(frame) as WireMessage<'RegistReq'>).flags
+    if (frame.event === events.DeliverMsgNtf.number)
+      this.#reported(watched, decode(frame) as WireMessage<'DeliverMsgNtf'>)
     if (frame.event !== events.DeliverMsgAck.number) return
-    const { mailboxSeq } = decode(frame) as WireMessage<'DeliverMsgAck'>
+    const { mailboxSeq, rejected } = decode(frame) as WireMessage<'DeliverMsgAck'>
     const { user } = watched.program
-    if (!this.#parts.mail.invariants.isKept(user, mailboxSeq))
-      this.#parts.trace.fail(`message ${mailboxSeq} is acknowledged by ${user}, and its receipt is not stored`)
+    const places = watched.requests.get(frame.seq) ?? []
+    if (!places.includes(mailboxSeq)) this.#parts.trace.fail(`a delivery to ${user} is acknowledged as ${mailboxSeq}`)
+    for (const { mailboxSeq: place } of rejected)
+      if (!places.includes(place)) this.#parts.trace.fail(`${user} rejects message ${place} of another delivery`)
+    const handled = places.filter((place) => !rejected.some(({ mailboxSeq }) => mailboxSeq === place))
+    this.#checkKept(user, handled)
+  }
+
+  /** Checks that the messages of a delivery up to the reported one are handled. */
+  #reported({ program, requests }: Watched, { mailboxSeq }: WireMessage<'DeliverMsgNtf'>): void {
+    const places = [...requests.values()].find((request) => request.includes(mailboxSeq)) ?? []
+    this.#checkKept(
+      program.user,
+      places.filter((place) => place <= mailboxSeq),
+    )
+  }
+
+  #checkKept(user: string, places: readonly number[]): void {
+    for (const place of places)
+      if (!this.#parts.mail.invariants.isKept(user, place))
+        this.#parts.trace.fail(`message ${place} is acknowledged by ${user}, and its receipt is not stored`)
   }
 
   /**
-   * Checks the window, counted from the oldest message that is not durably removed; the last message may exceed its
-   * bytes.
+   * Checks a delivery and the window, counted from the oldest message that is not durably removed; the last message may
+   * exceed its bytes.
    */
   #delivered(watched: Watched, frame: Frame): void {
     const { link, program, requests, delivered, openedAt } = watched
-    const { mailboxSeq: place, content } = decode(frame) as WireMessage<'DeliverMsgReq'>
-    const { deliveryWindow, deliveryBytes } = this.#parts.limits
+    const { messages } = decode(frame) as WireMessage<'DeliverMsgReq'>
     // A repeated delivery changes nothing.
     if (requests.has(frame.seq)) return
-    requests.add(frame.seq)
+    requests.set(
+      frame.seq,
+      messages.map(({ mailboxSeq }) => mailboxSeq),
+    )
     if (link.client.reliable && !watched.isListening)
-      this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, which does not listen`)
-    if (this.#parts.disk.rot.hasHitPlace(program.user, place)) return
-    if ((this.#gone.get(`${program.user} ${place}`) ?? openedAt) < openedAt)
-      this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, and was handled before`)
-    delivered.set(place, content.length)
+      this.#parts.trace.fail(`messages are delivered to ${program.user}, which does not listen`)
+    for (const { mailboxSeq: place, content } of messages) {
+      if (this.#parts.disk.rot.hasHitPlace(program.user, place)) continue
+      if ((this.#gone.get(`${program.user} ${place}`) ?? openedAt) < openedAt)
+        this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, and was handled before`)
+      delivered.set(place, content.length)
+    }
     for (const first of [...delivered.keys()].sort((a, b) => a - b)) {
       if (!this.#gone.has(`${program.user} ${first}`) && !this.#parts.disk.rot.hasHitPlace(program.user, first)) break
       delivered.delete(first)
     }
+    this.#checkWindow(watched)
+  }
+
+  #checkWindow({ program, delivered }: Watched): void {
+    const { deliveryWindow, deliveryBytes } = this.#parts.limits
     const bytes = [...delivered].sort(([a], [b]) => a - b).slice(0, -1)
     const before = bytes.reduce((sum, [, length]) => sum + length, 0)
     if (delivered.size > deliveryWindow)

@@ -48,6 +48,7 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
       const all = levels.reduce((sum, { messages }) => sum + messages, 0)
       if (all > bounds.allMessages) trace.fail(`${all} messages wait`)
     },
+    full: (message, recipients, bounds) => mailboxes.full(message, recipients, bounds),
     read: (user, afterSeq, most, mostBytes) => mailboxes.read(user, afterSeq, most, mostBytes),
     async remove(user, seqs) {
       await mailboxes.remove(user, seqs)

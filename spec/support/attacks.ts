@@ -203,7 +203,7 @@ const fillingMailboxes: Run = (target, signal) =>
       const recipients = Array.from({ length: 16 }, (_, at) => `name-${(first + at) % 160}`)
       first += 16
       return bytesOf(
-        { event: 'PostMsgReq', messageId: randomBytes(16), recipients, content: Buffer.alloc(0) },
+        { event: 'PostMsgReq', messages: [{ messageId: randomBytes(16), recipients, content: Buffer.alloc(0) }] },
         seq,
         instance,
       )
@@ -257,7 +257,7 @@ function posts(instance: number, recipients: readonly string[], bytes = 0): Make
     const messageId = new Uint8Array(16)
     new DataView(messageId.buffer).setUint32(0, seq)
     new DataView(messageId.buffer).setFloat64(8, Math.random())
-    return bytesOf({ event: 'PostMsgReq', messageId, recipients, content }, seq, instance)
+    return bytesOf({ event: 'PostMsgReq', messages: [{ messageId, recipients, content }] }, seq, instance)
   }
 }
 
@@ -339,7 +339,11 @@ const ofOneUser: readonly Attack[] = [
     name: 'a request that is repeated under one seq',
     run: unheard(bytesOf({ event: 'CancelFileReq', fileName: 'x' }, 2)),
   },
-  { ...users, name: 'replies without a request', run: unheard(bytesOf({ event: 'DeliverMsgAck', mailboxSeq: 1 }, 9)) },
+  {
+    ...users,
+    name: 'replies without a request',
+    run: unheard(bytesOf({ event: 'DeliverMsgAck', mailboxSeq: 1, rejected: [] }, 9)),
+  },
   {
     ...users,
     name: 'REGIST_REQs that change nothing',
@@ -424,9 +428,7 @@ const ofOneUser: readonly Attack[] = [
       same(
         {
           event: 'PostMsgReq',
-          messageId: new Uint8Array(16).fill(7),
-          recipients: ['user-1'],
-          content: new Uint8Array(10),
+          messages: [{ messageId: new Uint8Array(16).fill(7), recipients: ['user-1'], content: new Uint8Array(10) }],
         },
         instance,
       ),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { ErrorCode } from '../../lib/errors.ts'
-import { numberOf } from '../../lib/errors.ts'
+import { codeOf } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { WireMessage } from '../../lib/wire/message.ts'
 import { deliveryStatus, registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
@@ -9,8 +9,19 @@ import { manualPlatform, ServerRig } from './serverRig.ts'
 import { turn } from './turn.ts'
 import { VirtualClock } from './virtualClock.ts'
 
-/** A delivery, with the seq of its REQ. */
-export type Delivered = WireMessage<'DeliverMsgReq'> & { readonly seqOfReq: number }
+/** A delivered message, with the seq of its REQ and the attempt. */
+export type Delivered = WireMessage<'DeliverMsgReq'>['messages'][number] & {
+  readonly attempt: number
+  readonly seqOfReq: number
+}
+
+/** The refusal of a message. */
+export type Refused = WireMessage<'PostMsgAck'>['refused'][number]
+
+/** Makes the fields of a POST_MSG_REQ with one message. */
+export const posting = (messageId: Uint8Array, recipients: readonly string[], content: string | Uint8Array) => ({
+  messages: [{ messageId, recipients, content: bytesOf(content) }],
+})
 
 /** A recognizable message id. */
 export function idOf(number: number): Uint8Array {
@@ -34,6 +45,12 @@ export class MessageClient {
   readonly user: string
   /** The instance in the latest REGIST_ACK. */
   instance = 0
+  /** The recipients of each post, by the seq of its REQ. */
+  readonly #posted = new Map<number, readonly string[]>()
+  /** Delivered messages that were not returned yet. */
+  readonly #delivered: Delivered[] = []
+  /** The messages of each delivery, by the seq of its REQ. */
+  readonly #open = new Map<number, WireMessage<'DeliverMsgReq'>['messages']>()
 
   private constructor(raw: RawClient, node: number, user: string) {
     this.raw = raw
@@ -93,14 +110,18 @@ export class MessageClient {
   }
 
   sendPost(number: number, recipients: readonly string[], content: string | Uint8Array, at = this.instance): number {
-    return this.raw.send('PostMsgReq', { messageId: idOf(number), recipients, content: bytesOf(content) }, at)
+    const seq = this.raw.send('PostMsgReq', posting(idOf(number), recipients, content), at)
+    this.#posted.set(seq, recipients)
+    return seq
   }
 
-  /** The statuses in the ACK: `bob online`, `bob stored`, `bob unseen`. */
+  /** The statuses in the ACK of a post: `bob online`, `bob stored`, `bob unseen`, each once. */
   async posted(): Promise<string[]> {
-    const { recipients } = await this.#upTo('PostMsgAck')
+    const { statuses, refused } = await this.#upTo('PostMsgAck')
+    assert.deepEqual(refused, [])
+    const recipients = this.#posted.get(this.raw.last?.seq ?? 0) ?? []
     const words = new Map<number, string>(Object.entries(deliveryStatus).map(([word, status]) => [status, word]))
-    return recipients.map(({ recipient, status }) => `${recipient} ${words.get(status)}`)
+    return [...new Set(recipients.map((recipient, at) => `${recipient} ${words.get(statuses[0]?.[at] ?? -1)}`))]
   }
 
   post(number: number, recipients: readonly string[], content: string | Uint8Array): Promise<string[]> {
@@ -113,16 +134,45 @@ export class MessageClient {
     recipients: readonly string[],
     content: string | Uint8Array,
     code: ErrorCode,
-    at = this.instance,
-  ): Promise<WireMessage<'PostMsgNack'>> {
-    this.sendPost(number, recipients, content, at)
-    return this.raw.refused('PostMsgNack', code)
+  ): Promise<Refused> {
+    this.sendPost(number, recipients, content)
+    return this.refused(code)
   }
 
-  /** Resolves with the next delivery; changes of the list are skipped. */
+  /** Posts a message in a REQ that is refused as a whole. */
+  async postNacked(
+    number: number,
+    recipients: readonly string[],
+    content: string | Uint8Array,
+    code: ErrorCode,
+    at = this.instance,
+  ): Promise<void> {
+    this.sendPost(number, recipients, content, at)
+    await this.raw.refused('PostMsgNack', code)
+  }
+
+  /** Resolves with the refusal of a message that was posted alone. */
+  async refused(code: ErrorCode): Promise<Refused> {
+    const { statuses, refused } = await this.#upTo('PostMsgAck')
+    const [refusal] = refused
+    assert.ok(refusal, `${code} was expected, and the message was stored`)
+    assert.deepEqual([statuses, codeOf(refusal.code), refusal.message], [[[]], code, 0])
+    return refusal
+  }
+
+  /** Resolves with the next delivered message; changes of the list are skipped. */
   async delivery(): Promise<Delivered> {
-    const message = await this.#upTo('DeliverMsgReq')
-    return { ...message, seqOfReq: this.raw.last?.seq ?? 0 }
+    const waiting = this.#delivered.shift()
+    if (waiting) return waiting
+    this.#arrived(await this.#upTo('DeliverMsgReq'))
+    return this.#delivered.shift() as Delivered
+  }
+
+  /** Keeps the messages of the delivery that was read last. */
+  #arrived({ messages, attempt }: WireMessage<'DeliverMsgReq'>): void {
+    const seqOfReq = this.raw.last?.seq ?? 0
+    if (!this.#open.has(seqOfReq)) this.#open.set(seqOfReq, messages)
+    this.#delivered.push(...messages.map((message) => ({ ...message, attempt, seqOfReq })))
   }
 
   async deliveries(count: number): Promise<Delivered[]> {
@@ -131,21 +181,29 @@ export class MessageClient {
     return all
   }
 
-  /** Acknowledges deliveries, and waits until the consequences have happened. */
+  /**
+   * Reports messages as handled, or acknowledges their REQ if they are its last ones, and waits until the consequences have
+   * happened.
+   */
   async take(...deliveries: readonly Delivered[]): Promise<void> {
-    for (const { mailboxSeq, seqOfReq: seq } of deliveries) this.raw.send('DeliverMsgAck', { mailboxSeq }, 0, { seq })
+    for (const { mailboxSeq, seqOfReq: seq } of deliveries) {
+      const last = this.#open.get(seq)?.at(-1)?.mailboxSeq ?? 0
+      if (mailboxSeq < last) this.raw.send('DeliverMsgNtf', { mailboxSeq })
+      else this.raw.send('DeliverMsgAck', { mailboxSeq, rejected: [] }, 0, { seq })
+    }
     await turn()
   }
 
-  /** Rejects a message permanently. */
-  async giveUp({ seqOfReq: seq }: Delivered, text = 'the handler throws'): Promise<void> {
-    this.raw.send('DeliverMsgNack', { code: numberOf('internal'), retryAfter: 0, text }, 0, { seq })
+  /** Rejects a message permanently that is the only or last one of its REQ. */
+  async giveUp({ mailboxSeq, seqOfReq: seq }: Delivered, text = 'the handler throws'): Promise<void> {
+    this.raw.send('DeliverMsgAck', { mailboxSeq, rejected: [{ mailboxSeq, text }] }, 0, { seq })
     await turn()
   }
 
   /** Returns all frames that have arrived and were not requested, except those about the list and the link. */
   get unread(): string[] {
-    return this.raw.unread.filter((event) => !passedOver.has(event))
+    const waiting = this.#delivered.map(() => 'a message')
+    return [...waiting, ...this.raw.unread.filter((event) => !passedOver.has(event))]
   }
 
   vanish(): Promise<void> {
@@ -158,6 +216,11 @@ export class MessageClient {
     for (;;) {
       const message = await this.raw.next()
       if (passedOver.has(message.event)) continue
+      // A sender that is its own recipient gets both in any order.
+      if (message.event === 'DeliverMsgReq' && event === 'PostMsgAck') {
+        this.#arrived(message)
+        continue
+      }
       const text = 'text' in message ? `: ${message.text}` : ''
       assert.equal(message.event, event, `expected ${event}, received ${message.event}${text}`)
       return message as WireMessage<K>

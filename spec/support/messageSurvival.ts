@@ -7,6 +7,7 @@ import { MortalServer } from './mortalServer.ts'
 import type { Running } from './processes.ts'
 import { allTaken, areOnline, mailboxesIn, Recipient, type Waiting } from './recipients.ts'
 import { injecting } from './strace.ts'
+import { turn } from './turn.ts'
 
 /** Starts a server that will be killed while it relays messages. */
 export type StartDoomedServer = (place: MortalServer) => Promise<Running>
@@ -45,14 +46,20 @@ export const relays =
     const [bob, carol] = [new Recipient(place.client({ user: 'bob' })), new Recipient(place.client({ user: 'carol' }))]
     await areOnline(alice, online)
     const acknowledged: string[] = []
-    const sending = texts.map(async (text) => {
+    const send = async (text: string) => {
       const states = await alice.send(all, text)
       assert.deepEqual(
         states.map(({ recipient }) => recipient),
         all,
       )
       acknowledged.push(text)
-    })
+    }
+    const sending: Promise<void>[] = []
+    for (const text of texts) {
+      sending.push(send(text))
+      // Messages of one turn would share a request.
+      await turn()
+    }
     const { code, signal } = await server.ended
     assert.equal(signal, 'SIGKILL', `it ended with ${code}: ${server.stderr}`)
     const stored = await assertAtomic(place, acknowledged, [bob, carol])

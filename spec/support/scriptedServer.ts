@@ -27,7 +27,6 @@ export function nackOf<K extends NackName>(event: K, code: ErrorCode, more: obje
     code: numberOf(code),
     retryAfter: 0,
     text: code,
-    recipients: [],
     ...more,
   } as unknown as WireMessage<K>
 }
@@ -38,14 +37,21 @@ export function handled<T>(promise: Promise<T>): Promise<T> {
   return promise
 }
 
-/** Makes a delivery, whose message id contains its seq. */
+type DeliveredMessage = WireMessage<'DeliverMsgReq'>['messages'][number]
+
+/** Makes a delivery of one message, whose id contains its seq. */
 export function delivery(
   mailboxSeq: number,
-  more: Partial<WireMessage<'DeliverMsgReq'>> = {},
+  { attempt = 1, ...more }: Partial<DeliveredMessage> & { readonly attempt?: number } = {},
 ): WireMessage<'DeliverMsgReq'> {
   const content = new TextEncoder().encode(`${mailboxSeq}`)
-  const messageId = idOf(mailboxSeq)
-  return { event: 'DeliverMsgReq', messageId, mailboxSeq, sender: 'bob', sentAt: 1_000, content, attempt: 1, ...more }
+  const message = { messageId: idOf(mailboxSeq), mailboxSeq, sender: 'bob', sentAt: 1_000, content, ...more }
+  return { event: 'DeliverMsgReq', attempt, messages: [message] }
+}
+
+/** Makes a delivery of several messages. */
+export function deliveryOf(seqs: readonly number[], attempt = 1): WireMessage<'DeliverMsgReq'> {
+  return { event: 'DeliverMsgReq', attempt, messages: seqs.flatMap((seq) => delivery(seq).messages) }
 }
 
 /** One link, on which the spec plays the server. */
@@ -113,10 +119,17 @@ export class ScriptedLink {
     this.list(version, list)
   }
 
-  /** Acknowledges a message with this status for all recipients. */
+  /** Acknowledges messages with this status for all recipients. */
   acknowledge(asked: Asked<'PostMsgReq'>, status = 0): void {
-    const recipients = asked.message.recipients.map((recipient) => ({ recipient, status }))
-    this.reply(asked, { event: 'PostMsgAck', recipients })
+    const statuses = asked.message.messages.map(({ recipients }) => recipients.map(() => status))
+    this.reply(asked, { event: 'PostMsgAck', statuses, refused: [] })
+  }
+
+  /** Refuses all messages of a REQ, each with this code. */
+  refuse(asked: Asked<'PostMsgReq'>, code: ErrorCode, more: object = {}): void {
+    const refusal = { code: numberOf(code), retryAfter: 0, text: code, recipients: [], ...more }
+    const refused = asked.message.messages.map((_, message) => ({ message, ...refusal }))
+    this.reply(asked, { event: 'PostMsgAck', statuses: refused.map(() => []), refused })
   }
 
   /** Resolves when the client has ended the link by GOODBYE with this code. */

@@ -61,6 +61,7 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
     },
     mailboxes: {
       append: step('append message', mailboxes.append.bind(mailboxes)),
+      full: mailboxes.full.bind(mailboxes),
       read: step('read messages', mailboxes.read.bind(mailboxes)),
       remove: step('remove messages', mailboxes.remove.bind(mailboxes)),
       setAside: step('set messages aside', mailboxes.setAside.bind(mailboxes)),

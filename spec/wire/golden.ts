@@ -133,40 +133,60 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
   [
     {
       event: 'PostMsgReq',
-      messageId: hex('000102030405060708090a0b0c0d0e0f'),
-      recipients: ['bob', 'carol'],
-      content: hex('6869'),
+      messages: [
+        {
+          messageId: hex('000102030405060708090a0b0c0d0e0f'),
+          recipients: ['bob', 'carol'],
+          content: hex('6869'),
+        },
+        { messageId: hex('101112131415161718191a1b1c1d1e1f'), recipients: ['dave'], content: hex('') },
+      ],
     },
-    '00000024 01 00 0015 00000003 0002 000c cf21fac5  000102030405060708090a0b0c0d0e0f 0002 0003 626f62 0005 6361726f6c 00000002 6869',
+    '00000042 01 00 0015 00000003 0002 000c 9f155896  0002 000102030405060708090a0b0c0d0e0f 0002 0003 626f62 0005 6361726f6c 00000002 6869 101112131415161718191a1b1c1d1e1f 0001 0004 64617665 00000000',
   ],
   [
     {
       event: 'PostMsgAck',
-      recipients: [
-        { recipient: 'bob', status: 0 },
-        { recipient: 'carol', status: 1 },
-        { recipient: 'dave', status: 2 },
-      ],
+      statuses: [[0, 1], [], [2]],
+      refused: [{ message: 1, code: 26, retryAfter: 0, text: 'no such user', recipients: ['carol'] }],
     },
-    '00000017 01 00 0016 00000003 0002 000c 93e335be  0003 0003 626f62 00 0005 6361726f6c 01 0004 64617665 02',
+    '0000002c 01 00 0016 00000003 0002 000c 21cf1be5  0003 0002 00 01 0000 0001 02 0001 0001 001a 00000000 000c 6e6f20737563682075736572 0001 0005 6361726f6c',
   ],
   [
-    { event: 'PostMsgNack', code: 26, retryAfter: 0, text: 'no such user', recipients: ['carol'] },
-    '0000001d 01 00 0017 00000003 0002 000c 824ffb76  001a 00000000 000c 6e6f20737563682075736572 0001 0005 6361726f6c',
+    { event: 'PostMsgNack', code: 23, retryAfter: 0, text: 'register' },
+    '00000010 01 00 0017 00000003 0002 000c cce2bf00  0017 00000000 0008 7265676973746572',
   ],
   [
     {
       event: 'DeliverMsgReq',
-      messageId: hex('000102030405060708090a0b0c0d0e0f'),
-      mailboxSeq: 17,
-      sender: 'alice',
-      sentAt: 1_700_000_000_123,
-      content: hex('6869'),
       attempt: 1,
+      messages: [
+        {
+          messageId: hex('000102030405060708090a0b0c0d0e0f'),
+          mailboxSeq: 17,
+          sender: 'alice',
+          sentAt: 1_700_000_000_123,
+          content: hex('6869'),
+        },
+        {
+          messageId: hex('101112131415161718191a1b1c1d1e1f'),
+          mailboxSeq: 19,
+          sender: 'bob',
+          sentAt: 1_700_000_000_123,
+          content: hex(''),
+        },
+      ],
     },
-    '0000002e 01 00 0018 00000001 0002 0000 0ac15fc3  000102030405060708090a0b0c0d0e0f 0000000000000011 0005 616c696365 0000018bcfe5687b 00000002 6869 01',
+    '00000059 01 00 0018 00000001 0002 0000 57049bba  01 0002 000102030405060708090a0b0c0d0e0f 0000000000000011 0005 616c696365 0000018bcfe5687b 00000002 6869 101112131415161718191a1b1c1d1e1f 0000000000000013 0003 626f62 0000018bcfe5687b 00000000',
   ],
-  [{ event: 'DeliverMsgAck', mailboxSeq: 17 }, '00000008 01 00 0019 00000001 0002 0000 7af9a506  0000000000000011'],
+  [
+    { event: 'DeliverMsgAck', mailboxSeq: 19, rejected: [] },
+    '0000000a 01 00 0019 00000001 0002 0000 5f2d9f60  0000000000000013 0000',
+  ],
+  [
+    { event: 'DeliverMsgAck', mailboxSeq: 19, rejected: [{ mailboxSeq: 17, text: 'given up' }] },
+    '0000001c 01 00 0019 00000001 0002 0000 c2ea9caa  0000000000000013 0001 0000000000000011 0008 676976656e207570',
+  ],
   [{ event: 'ListReq' }, '00000000 01 00 001a 00000004 0002 0000 b8f4bd7b'],
   [
     { event: 'ListAck', listVersion: 9, kind: 0, members: [{ change: 1, node: 5, userName: 'bob' }] },
@@ -180,10 +200,7 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     { event: 'PauseFileNack', code: 11, retryAfter: 0, text: '' },
     '00000008 01 00 001d 00000008 0001 0003 46bca6ed  000b 00000000 0000',
   ],
-  [
-    { event: 'DeliverMsgNack', code: 6, retryAfter: 0, text: 'given up' },
-    '00000010 01 00 001e 00000001 0002 0000 5aac8265  0006 00000000 0008 676976656e207570',
-  ],
+  [{ event: 'DeliverMsgNtf', mailboxSeq: 17 }, '00000008 01 00 001e 00000000 0002 0000 87fd00c8  0000000000000011'],
   [
     {
       event: 'HelloReq',

@@ -5,6 +5,7 @@ import { isUserName } from '../../names.ts'
 import type { Receipt, ReceiptStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
+import { Alarm } from '../../runtime/alarm.ts'
 import { Backoff } from '../../runtime/backoff.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
@@ -20,22 +21,45 @@ const latestMs = 8.64e15
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** A message that a server delivers; its key identifies it within its mailbox. */
-export type Incoming = ReturnType<typeof incoming>
-
-/** Returns the message of a DELIVER_MSG_REQ. Throws OspError `malformed` if its fields are not valid. */
-function incoming(request: Request, event: WireMessage<'DeliverMsgReq'>) {
-  const { messageId: id, mailboxSeq: seq, sender: from, sentAt, content, attempt } = event
-  if (!isUserName(from)) throw protocolViolation('the sender of a message has an invalid name')
-  if (content.length > fixed.messageBytes) throw protocolViolation(`it delivered a message of ${content.length} bytes`)
-  if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
-  if (attempt === 0) throw protocolViolation('it delivered a message with attempt 0')
-  const receipt: Receipt = { seq, sender: from, id: hex(id) }
-  const text = () => decoder.decode(content)
-  const message: Message = { id, seq, from, sentAt: new Date(sentAt), content, attempt, text }
-  // The unanswered requests of the present link, the earliest first: the server can deliver the message again.
-  return { message, receipt, key: receiptKey(receipt), requests: [request] }
+/** A DELIVER_MSG_REQ of the present link that is not answered. */
+interface Delivery {
+  readonly request: Request
+  /** The seq of its last message. */
+  readonly lastSeq: number
+  /** The number of its messages that are neither handled nor given up. */
+  left: number
+  readonly rejected: { readonly mailboxSeq: number; readonly text: string }[]
 }
+
+/** A message that a server delivers; its key identifies it within its mailbox. */
+export interface Incoming {
+  readonly message: Message
+  readonly receipt: Receipt
+  readonly key: string
+  /** The deliveries of the present link that contain it, the earliest first: the server can deliver it again. */
+  readonly deliveries: Delivery[]
+}
+
+type Delivered = WireMessage<'DeliverMsgReq'>['messages'][number]
+
+/** Returns a message of a DELIVER_MSG_REQ. Throws OspError `malformed` if its fields are not valid. */
+function incoming(
+  { messageId, mailboxSeq: seq, sender: from, sentAt, ...delivered }: Delivered,
+  attempt: number,
+): Incoming {
+  if (delivered.content.length > fixed.messageBytes)
+    throw protocolViolation(`it delivered a message of ${delivered.content.length} bytes`)
+  if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
+  const receipt: Receipt = { seq, sender: from, id: hex(messageId) }
+  // Copies, so that a message that is kept does not keep the others of its delivery in memory.
+  const content = delivered.content.slice()
+  const text = () => decoder.decode(content)
+  const message: Message = { id: messageId.slice(), seq, from, sentAt: new Date(sentAt), content, attempt, text }
+  return { message, receipt, key: receiptKey(receipt), deliveries: [] }
+}
+
+/** Time after which handled messages are reported to the server, if their delivery has other messages that are not handled. */
+const reportMs = 10
 
 export interface InboxOptions {
   readonly platform: Pick<Platform, 'clock'>
@@ -57,12 +81,20 @@ export class Inbox {
   /** Messages of this link that are not handed over, in the order in which the server has sent them. */
   #waiting: Incoming[] = []
   #inHand: Incoming | undefined
+  /** The highest seq of a message that was waiting on this link, or is in hand. */
+  #highestSeq = 0
+  /** A sender whose name is valid. */
+  #sender = ''
+  /** The seq up to which the messages of a delivery are handled and not reported. */
+  #unreportedSeq: number | undefined
+  readonly #report: Alarm
   #receiver: ActiveReceiver | undefined
   #running: Promise<void> | undefined
 
   constructor(options: InboxOptions) {
     this.#options = options
     this.#receipts = new Receipts(options.receipts)
+    this.#report = new Alarm(options.platform.clock, () => this.#sendReport())
   }
 
   /** Resolves with whether the client listens, when the receipts are loaded. */
@@ -119,7 +151,10 @@ export class Inbox {
   lost(): void {
     this.#link = undefined
     this.#waiting = []
-    this.#inHand?.requests.splice(0)
+    this.#inHand?.deliveries.splice(0)
+    this.#highestSeq = this.#inHand?.message.seq ?? 0
+    this.#unreportedSeq = undefined
+    this.#report.stop()
   }
 
   /** Ends the receiver, with `error` if it cannot continue. */
@@ -138,24 +173,52 @@ export class Inbox {
   }
 
   /** Takes a DELIVER_MSG_REQ of the present link. Throws OspError `malformed`. */
-  take(request: Request, event: WireMessage<'DeliverMsgReq'>): void {
-    const delivery = incoming(request, event)
-    const receipts = this.#receipts
-    const known = [this.#inHand, ...this.#waiting].find((other) => other?.key === delivery.key)
-    const givenUp = receipts.givenUp.get(delivery.key)
-    if (known) known.requests.push(request)
-    else if (receipts.has(delivery)) this.#again(delivery)
-    else if (givenUp) this.#refuse(delivery, givenUp)
-    else {
-      const at = this.#waiting.findLastIndex(({ requests: [first] }) => first !== undefined && first.seq < request.seq)
-      this.#waiting.splice(at + 1, 0, delivery)
-      this.#checkWindow()
-      this.#pump()
+  take(request: Request, { attempt, messages }: WireMessage<'DeliverMsgReq'>): void {
+    if (attempt === 0) throw protocolViolation('it delivered a message with attempt 0')
+    const lastSeq = messages.at(-1)?.mailboxSeq ?? 0
+    const delivery: Delivery = { request, lastSeq, left: 0, rejected: [] }
+    const added: Incoming[] = []
+    let before = -1
+    for (const delivered of messages) {
+      if (delivered.mailboxSeq <= before) throw protocolViolation('it delivered messages in the wrong order')
+      before = delivered.mailboxSeq
+      if (delivered.sender !== this.#sender && !isUserName(delivered.sender))
+        throw protocolViolation('the sender of a message has an invalid name')
+      this.#sender = delivered.sender
+      const unknown = this.#takeOne(incoming(delivered, attempt), delivery)
+      if (unknown) added.push(unknown)
     }
+    if (messages.length === 0) throw protocolViolation('it delivered no message')
+    const at = this.#waiting.findLastIndex(
+      ({ deliveries: [first] }) => first !== undefined && first.request.seq < request.seq,
+    )
+    this.#waiting.splice(at + 1, 0, ...added)
+    this.#checkWindow()
+    if (delivery.left === 0) this.#answer(delivery)
+    else this.#pump()
+  }
+
+  /** Returns the message if it is neither known nor handled, so that it is to be handed over. */
+  #takeOne(delivered: Incoming, delivery: Delivery): Incoming | undefined {
+    const { seq } = delivered.message
+    const receipts = this.#receipts
+    const isOld = seq <= this.#highestSeq
+    const known = isOld && [this.#inHand, ...this.#waiting].find((other) => other?.key === delivered.key)
+    const givenUp = known ? undefined : receipts.givenUp.get(delivered.key)
+    if (!known && receipts.has(delivered)) this.#again(delivered)
+    else if (givenUp) delivery.rejected.push({ mailboxSeq: seq, text: givenUp.message })
+    else {
+      this.#highestSeq = Math.max(this.#highestSeq, seq)
+      delivery.left++
+      const message = known || delivered
+      message.deliveries.push(delivery)
+      return known ? undefined : message
+    }
+    return undefined
   }
 
   get #unhandled(): number {
-    return this.#waiting.length + (this.#inHand?.requests.length ? 1 : 0)
+    return this.#waiting.length + (this.#inHand?.deliveries.length ? 1 : 0)
   }
 
   #checkWindow(): void {
@@ -174,36 +237,60 @@ export class Inbox {
     // The caller of `receive` has its receiver before the handler is called.
     await undefined
     for (let next = this.#next(); next; next = this.#next()) {
+      const { message, receiver } = next
       this.#waiting.shift()
-      this.#inHand = next.delivery
-      const handled = await this.#handOver(next.delivery, next.receiver)
+      this.#inHand = message
+      const handing = this.#handOver(message, receiver)
+      const isHandled = typeof handing === 'boolean' ? handing : await handing
       this.#inHand = undefined
-      // Without requests its link is lost, and the server delivers it again.
-      if (!handled && next.delivery.requests.length > 0) this.#waiting.unshift(next.delivery)
+      // Without deliveries its link is lost, and the server delivers it again.
+      if (!isHandled && message.deliveries.length > 0) this.#waiting.unshift(message)
     }
+    this.#sendReport()
   }
 
-  #next(): { delivery: Incoming; receiver: ActiveReceiver } | undefined {
+  #next(): { message: Incoming; receiver: ActiveReceiver } | undefined {
     const receiver = this.#receiver
-    const [delivery] = this.#waiting
-    const [request] = delivery?.requests ?? []
-    if (!delivery || !request || !receiver || receiver.stopping.signal.aborted || !this.#isGranted) return undefined
+    const [message] = this.#waiting
+    const [delivery] = message?.deliveries ?? []
+    if (!message || !delivery || !receiver || receiver.stopping.signal.aborted || !this.#isGranted) return undefined
     const { arrivals } = this.#link ?? {}
     // An earlier delivery may still be in transit.
-    return arrivals && arrivals.complete < request.seq ? undefined : { delivery, receiver }
+    return arrivals && arrivals.complete < delivery.request.seq ? undefined : { message, receiver }
   }
 
-  /** Resolves with whether the message was handled or given up. */
-  async #handOver(delivery: Incoming, { handler, stopping: { signal } }: ActiveReceiver): Promise<boolean> {
+  /**
+   * Returns or resolves with whether the message was handled or given up. It returns at once if neither the handler nor the
+   * store of the receipts takes time, so that a delivery of many messages costs no promises.
+   */
+  #handOver(incoming: Incoming, receiver: ActiveReceiver): boolean | Promise<boolean> {
+    let first: Promise<void>
+    try {
+      const running = receiver.handler(incoming.message)
+      if (!running) return this.#keep(incoming, receiver)
+      first = Promise.resolve(running)
+    } catch (error) {
+      first = Promise.reject(error)
+    }
+    return this.#finish(incoming, receiver, first)
+  }
+
+  /** Resolves as `#handOver` does, after the first call of the handler. */
+  async #finish(incoming: Incoming, receiver: ActiveReceiver, first: Promise<void>): Promise<boolean> {
     const { log } = this.#options
-    const { seq, from } = delivery.message
+    const { handler, stopping } = receiver
+    const { signal } = stopping
+    const { seq, from } = incoming.message
+    let running: Promise<void> | undefined = first
     const handle = async () => {
       try {
-        await handler(delivery.message)
+        await (running ?? handler(incoming.message))
       } catch (error) {
         const { message: text } = OspError.from(error)
         if (!signal.aborted) log({ level: 'warn', event: 'handler-failed', seq, from, text })
         throw error
+      } finally {
+        running = undefined
       }
     }
     try {
@@ -211,23 +298,37 @@ export class Inbox {
     } catch (cause) {
       const error = new OspError('internal', OspError.from(cause).message, { cause })
       log({ level: 'error', event: 'message-given-up', seq, from, text: error.message })
-      this.#receipts.givenUp.set(delivery.key, error)
-      this.#refuse(delivery, error)
+      this.#receipts.givenUp.set(incoming.key, error)
+      this.#settle(incoming, error)
       return true
     }
-    const keep = () => this.#logged(delivery, this.#receipts.keep(delivery))
-    if (!(await this.#repeatedly(signal, Number.POSITIVE_INFINITY, keep))) return false
-    this.#acknowledge(delivery)
-    return true
+    return this.#keep(incoming, receiver)
   }
 
-  /** Acknowledges a message that was handed over before. */
-  #again(delivery: Incoming): void {
-    this.#acknowledge(delivery)
-    this.#logged(delivery, this.#receipts.again(delivery)).catch(() => {})
+  /** Stores the receipt of a handled message and acknowledges it. Returns as `#handOver` does. */
+  #keep(incoming: Incoming, { stopping: { signal } }: ActiveReceiver): boolean | Promise<boolean> {
+    let storing = this.#receipts.keep(incoming)
+    if (!storing) {
+      this.#settle(incoming)
+      return true
+    }
+    const keep = async () => {
+      const stored = storing ?? this.#receipts.keep(incoming)
+      storing = undefined
+      await this.#logged(incoming, stored)
+    }
+    return this.#repeatedly(signal, Number.POSITIVE_INFINITY, keep).then((isStored) => {
+      if (isStored) this.#settle(incoming)
+      return isStored
+    })
   }
 
-  async #logged({ message }: Incoming, storing: Promise<void>): Promise<void> {
+  /** Stores the receipt of a message that was handed over before, if it is old. */
+  #again(incoming: Incoming): void {
+    this.#logged(incoming, this.#receipts.again(incoming)).catch(() => {})
+  }
+
+  async #logged({ message }: Incoming, storing: Promise<void> | undefined): Promise<void> {
     try {
       await storing
     } catch (error) {
@@ -241,7 +342,7 @@ export class Inbox {
   async #repeatedly(signal: AbortSignal, tries: number, act: () => Promise<void>): Promise<boolean> {
     const { handlerFirstMs: firstMs, handlerMostMs: mostMs } = clientLimits
     const { clock } = this.#options.platform
-    const backoff = new Backoff({ clock, firstMs, mostMs })
+    let backoff: Backoff | undefined
     for (let tried = 1; ; tried++) {
       try {
         await act()
@@ -249,24 +350,37 @@ export class Inbox {
       } catch (error) {
         if (tried >= tries && !signal.aborted) throw error
       }
+      backoff ??= new Backoff({ clock, firstMs, mostMs })
       await wait(clock, backoff.next(), signal).catch(() => {})
       if (signal.aborted) return false
     }
   }
 
-  #acknowledge(delivery: Incoming): void {
-    const ack = { event: 'DeliverMsgAck', mailboxSeq: delivery.message.seq } as const
-    this.#answer(delivery, (request, peer) => peer.reply(request, ack))
+  /** Takes a message that was handled, or given up with `error`, out of its deliveries. */
+  #settle(incoming: Incoming, error?: OspError): void {
+    // A delivery that arrives from now on is a new one.
+    if (this.#inHand === incoming) this.#inHand = undefined
+    const { seq } = incoming.message
+    for (const delivery of incoming.deliveries.splice(0)) {
+      delivery.left--
+      if (error) delivery.rejected.push({ mailboxSeq: seq, text: error.message })
+      if (delivery.left === 0) this.#answer(delivery)
+      else if (delivery.rejected.length === 0) this.#unreportedSeq = seq
+    }
+    if (this.#unreportedSeq !== undefined) this.#report.by(this.#options.platform.clock.now() + reportMs)
   }
 
-  #refuse(delivery: Incoming, error: OspError): void {
-    this.#answer(delivery, (request, peer) => peer.refuse(request, error))
+  #answer({ request, lastSeq: mailboxSeq, rejected }: Delivery): void {
+    if (this.#unreportedSeq !== undefined && this.#unreportedSeq <= mailboxSeq) this.#unreportedSeq = undefined
+    this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq, rejected })
   }
 
-  #answer(delivery: Incoming, answer: (request: Request, peer: OnlineLink['peer']) => void): void {
-    // A request that arrives from now on is a new delivery.
-    if (this.#inHand === delivery) this.#inHand = undefined
-    for (const request of delivery.requests.splice(0)) if (this.#link) answer(request, this.#link.peer)
+  /** Reports the handled messages of a delivery that cannot be answered yet. */
+  #sendReport(): void {
+    const mailboxSeq = this.#unreportedSeq
+    this.#unreportedSeq = undefined
+    this.#report.stop()
+    if (mailboxSeq !== undefined) this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq })
   }
 }
 

@@ -5,6 +5,7 @@ import { checkArgument, checkOptions } from '../../options.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import { deferred } from '../../runtime/deferred.ts'
+import { errorOf } from '../../runtime/refusal.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { deliveryStatus, events } from '../../wire/protocol.ts'
@@ -39,11 +40,11 @@ export function outgoing(
   }
   const messageId = options.id?.slice() ?? newId()
   if (recipients.length > mostRecipients) throw tooMany(recipients, mostRecipients)
-  const request = { event: 'PostMsgReq', messageId, recipients, content: bytes } as const
+  const message = { messageId, recipients, content: bytes }
   return {
-    request,
-    /** Bytes of the payload. */
-    bytes: events.PostMsgReq.codec.size(request),
+    message,
+    /** Bytes of the payload of a request with this message alone. */
+    bytes: events.PostMsgReq.codec.size({ messages: [message] }),
     states: deferred<readonly RecipientState[]>(),
     /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
     knownUntilMs: undefined as number | undefined,
@@ -51,8 +52,8 @@ export function outgoing(
   }
 }
 
-/** The number of messages that may be unanswered on a reliable link; on other links it is one. */
-const unansweredSends = 256
+/** The number of messages that may be unanswered on a reliable link; on other links it is one request. */
+const unansweredSends = fixed.batchMessages
 
 export interface OutboxOptions extends Pick<RegistrationOptions, 'platform' | 'retryForMs' | 'failed'> {
   /** Registers the link again after `afterMs`, because its instance is lost. */
@@ -72,6 +73,8 @@ export class Outbox {
   /** The messages of `#unanswered` that were refused because the instance is lost. */
   readonly #rejected = new Set<Outgoing>()
   #bytes = 0
+  /** Whether a pump follows in this turn. */
+  #isPumpDue = false
 
   constructor(options: OutboxOptions) {
     this.#options = options
@@ -94,7 +97,7 @@ export class Outbox {
     this.#waiting.add(outgoing)
     this.#bytes += outgoing.bytes
     using _aborted = signal && onAbort(signal, () => this.#abandon(outgoing))
-    this.#pump()
+    this.#pumpSoon()
     return await outgoing.states.promise
   }
 
@@ -124,50 +127,90 @@ export class Outbox {
     }
   }
 
+  /** Messages that are sent in the same turn share a request. */
+  #pumpSoon(): void {
+    if (this.#isPumpDue) return
+    this.#isPumpDue = true
+    void Promise.resolve().then(() => {
+      this.#isPumpDue = false
+      this.#pump()
+    })
+  }
+
   #pump(): void {
-    const registered = this.#registered
-    if (!registered || this.#rejected.size > 0) return
-    const most = registered.link.peer.socket.reliable ? unansweredSends : 1
-    for (const outgoing of this.#waiting) {
-      if (this.#unanswered.size >= most || this.#registered !== registered) return
-      const unfit = this.#expired(outgoing) ?? misfit(outgoing, registered.link)
-      if (unfit) this.#reject(outgoing, unfit)
-      else this.#ask(outgoing, registered)
+    for (let batch = this.#nextBatch(); batch.length > 0; batch = this.#nextBatch()) {
+      if (this.#registered) this.#ask(batch, this.#registered)
     }
   }
 
-  #ask(outgoing: Outgoing, { link, instance }: Registered): void {
-    this.#waiting.delete(outgoing)
-    this.#unanswered.add(outgoing)
-    outgoing.knownUntilMs ??= this.#options.platform.clock.now() + link.welcome.messageIdFor * 1_000
-    link.peer.ask(outgoing.request, instance).reply.then(
-      (ack) => this.#acknowledged(outgoing, ack, link),
+  /** Returns the waiting messages that can be sent in one request now. */
+  #nextBatch(): readonly Outgoing[] {
+    const batch: Outgoing[] = []
+    const registered = this.#registered
+    if (!registered || this.#rejected.size > 0) return batch
+    const { peer, welcome } = registered.link
+    const mostMessages = peer.socket.reliable ? unansweredSends - this.#unanswered.size : this.#mostAlone
+    const mostBytes = Math.min(fixed.batchBytes, welcome.maxFrame)
+    let bytes = 0
+    for (const outgoing of this.#waiting) {
+      if (batch.length >= mostMessages) break
+      const unfit = this.#expired(outgoing) ?? misfit(outgoing, registered.link)
+      bytes += unfit ? 0 : outgoing.bytes
+      if (batch.length > 0 && bytes > mostBytes) break
+      if (unfit) this.#reject(outgoing, unfit)
+      else batch.push(outgoing)
+    }
+    return batch
+  }
+
+  /** The number of messages of the next request if no other may be unanswered. */
+  get #mostAlone(): number {
+    return this.#unanswered.size > 0 ? 0 : fixed.batchMessages
+  }
+
+  #ask(batch: readonly Outgoing[], { link, instance }: Registered): void {
+    const knownUntilMs = this.#options.platform.clock.now() + link.welcome.messageIdFor * 1_000
+    for (const outgoing of batch) {
+      this.#waiting.delete(outgoing)
+      this.#unanswered.add(outgoing)
+      outgoing.knownUntilMs ??= knownUntilMs
+    }
+    const messages = batch.map(({ message }) => message)
+    link.peer.ask({ event: 'PostMsgReq', messages }, instance).reply.then(
+      (ack) => this.#acknowledged(batch, ack, link),
       (error: unknown) => {
-        // An unanswered message is sent again on the next link.
-        if (error !== link.peer.ended) this.#refused(outgoing, OspError.from(error), link)
+        // Unanswered messages are sent again on the next link.
+        if (error !== link.peer.ended) this.#refused(batch, OspError.from(error), link)
       },
     )
   }
 
-  #acknowledged(outgoing: Outgoing, ack: WireMessage<'PostMsgAck'>, link: OnlineLink): void {
+  #acknowledged(batch: readonly Outgoing[], ack: WireMessage<'PostMsgAck'>, link: OnlineLink): void {
     try {
-      const states = recipientStates(outgoing.request.recipients, ack)
-      this.#settle(outgoing)
-      outgoing.states.resolve(states)
+      const outcomes = outcomesOf(batch, ack)
+      for (const [at, outgoing] of batch.entries()) {
+        const outcome = outcomes[at]
+        this.#settle(outgoing)
+        if (outcome instanceof OspError) outgoing.states.reject(outcome)
+        else if (outcome) outgoing.states.resolve(outcome)
+      }
       this.#backoff.reset()
     } catch (error) {
       const violation = OspError.from(error)
-      this.#reject(outgoing, outcomeUnknown(violation))
+      for (const outgoing of batch) this.#reject(outgoing, outcomeUnknown(violation))
       void link.peer.close(violation)
     }
     this.#continue()
   }
 
-  #refused(outgoing: Outgoing, error: OspError, link: OnlineLink): void {
+  /** Handles the refusal of a whole request. */
+  #refused(batch: readonly Outgoing[], error: OspError, link: OnlineLink): void {
     if (error.code === 'not-registered' || error.code === 'wrong-node') {
-      if (this.#registered?.link === link && this.#unanswered.has(outgoing)) this.#rejected.add(outgoing)
+      if (this.#registered?.link === link) {
+        for (const outgoing of batch) if (this.#unanswered.has(outgoing)) this.#rejected.add(outgoing)
+      }
     } else {
-      this.#reject(outgoing, refusalFor(outgoing.request.recipients, error))
+      for (const outgoing of batch) this.#reject(outgoing, error)
       this.#backoff.reset()
     }
     this.#continue()
@@ -176,7 +219,7 @@ export class Outbox {
   /** Sends more; or registers again when every request to a lost instance is answered. */
   #continue(): void {
     if (this.#rejected.size < this.#unanswered.size || this.#rejected.size === 0) {
-      this.#pump()
+      if (this.#waiting.size > 0) this.#pumpSoon()
       return
     }
     this.#registered = undefined
@@ -238,9 +281,12 @@ export class Outbox {
 const mostRecipients = 0xffff
 
 /** Returns `too-many-recipients` or `too-large` if the message exceeds what the server of this link accepts. */
-function misfit({ request, bytes }: Outgoing, { welcome }: Pick<OnlineLink, 'welcome'>): OspError | undefined {
+function misfit(
+  { message: { recipients }, bytes }: Outgoing,
+  { welcome }: Pick<OnlineLink, 'welcome'>,
+): OspError | undefined {
   const { maxFrame, maxRecipients } = welcome
-  if (request.recipients.length > maxRecipients) return tooMany(request.recipients, maxRecipients)
+  if (recipients.length > maxRecipients) return tooMany(recipients, maxRecipients)
   if (bytes > maxFrame)
     return new OspError('too-large', `the message has ${bytes} bytes; the server accepts at most ${maxFrame}`)
   return undefined
@@ -262,18 +308,28 @@ const statuses = new Map(
   Object.entries(deliveryStatus).map(([status, number]) => [number as number, status as keyof typeof deliveryStatus]),
 )
 
-/** Returns the states in an ACK, in the order of `recipients`. Throws OspError `malformed` unless it names each of them once. */
-function recipientStates(recipients: readonly string[], ack: WireMessage<'PostMsgAck'>): readonly RecipientState[] {
-  const byName = new Map(ack.recipients.map(({ recipient, status }) => [recipient, statuses.get(status)]))
-  return recipients.map((recipient) => {
-    const status = byName.get(recipient)
-    if (status === undefined || ack.recipients.length !== recipients.length)
-      throw protocolViolation('it acknowledged a message for other recipients, or with an unknown status')
-    return { recipient, status }
+/** Returns the states of each message, or its refusal. Throws OspError `malformed` unless the ACK has one of them for each. */
+function outcomesOf(
+  batch: readonly Outgoing[],
+  { statuses: all, refused }: WireMessage<'PostMsgAck'>,
+): readonly (readonly RecipientState[] | OspError)[] {
+  const refusals = new Map(refused.map((refusal) => [refusal.message, refusal]))
+  if (all.length !== batch.length || refusals.size !== refused.length || refused.some(({ message }) => !batch[message]))
+    throw protocolViolation('it acknowledged other messages than those of the request')
+  return batch.map(({ message: { recipients } }, at) => {
+    const refusal = refusals.get(at)
+    if (refusal) return refusalFor(recipients, errorOf(refusal))
+    const own = all[at] ?? []
+    return recipients.map((recipient, index) => {
+      const status = statuses.get(own[index] ?? -1)
+      if (status === undefined || own.length !== recipients.length)
+        throw protocolViolation('it acknowledged a message for other recipients, or with an unknown status')
+      return { recipient, status }
+    })
   })
 }
 
-/** Returns a refusal without the names that are not recipients of the request: they may not be safe to show. */
+/** Returns a refusal without the names that are not recipients of the message: they may not be safe to show. */
 function refusalFor(asked: readonly string[], error: OspError): OspError {
   const recipients = asked.filter((recipient) => error.recipients?.includes(recipient))
   return new OspError(error.code, error.message, { retryAfterMs: error.retryAfterMs, recipients, cause: error })

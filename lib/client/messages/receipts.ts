@@ -48,17 +48,25 @@ export class Receipts {
     return this.#kept.has(key)
   }
 
-  /** Stores the receipt after all earlier ones; durable when it resolves. */
-  keep({ key, receipt }: Incoming): Promise<void> {
-    return this.#puts.run(async () => {
-      await this.#store.put(receipt, windows * this.#window)
-      this.#kept.set(key, ++this.#count)
-    })
+  /** Stores the receipt after all earlier ones; durable when it returns or resolves. */
+  keep(incoming: Incoming): Promise<void> | undefined {
+    const put = () => this.#store.put(incoming.receipt, windows * this.#window)
+    const stored = () => void this.#kept.set(incoming.key, ++this.#count)
+    if (this.#puts.waiting > 0) return this.#puts.run(put).then(stored)
+    let storing: Promise<void> | undefined
+    try {
+      storing = put()
+    } catch (error) {
+      storing = Promise.reject(error)
+    }
+    if (storing) return this.#puts.run(() => storing).then(stored)
+    stored()
+    return undefined
   }
 
   /** Stores the receipt of a message that has arrived again anew, before later receipts displace it. */
-  async again(delivery: Incoming): Promise<void> {
-    const age = this.#count - (this.#kept.get(delivery.key) ?? 0)
-    if (age >= (windows / 2) * this.#window) await this.keep(delivery)
+  async again(incoming: Incoming): Promise<void> {
+    const age = this.#count - (this.#kept.get(incoming.key) ?? 0)
+    if (age >= (windows / 2) * this.#window) await this.keep(incoming)
   }
 }

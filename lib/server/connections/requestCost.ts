@@ -12,7 +12,7 @@ const requestUs: { readonly [K in RequestName]?: number } = {
   FileMd5Req: 60,
   PauseFileReq: 60,
   PostFileReq: 2,
-  PostMsgReq: 15,
+  PostMsgReq: 5,
   RegistReq: 5,
   ListReq: 1,
 }
@@ -23,6 +23,8 @@ const kibibyteUs = 0.5
 /** Cost of each folder in a file name, and of each recipient. */
 const folderUs = 12
 const recipientUs = 3
+/** Cost of each message of a request. */
+const messageUs = 8
 /** Cost of each entry of the presence list that is sent to the client. */
 const memberUs = 0.01
 /** Cost of a refusal. Each request is charged with it until the server carries the request out. */
@@ -42,7 +44,8 @@ export const costs = {
   request(message: WireMessage<RequestName>, members: number): number {
     let us = (requestUs[message.event] ?? 0) + refusalUs
     if ('fileName' in message) us += folderUs * (message.fileName.split('/').length - 1)
-    if ('recipients' in message) us += recipientUs * message.recipients.length
+    if (message.event === 'PostMsgReq')
+      for (const { recipients } of message.messages) us += messageUs + recipientUs * recipients.length
     if (message.event === 'RegistReq' || message.event === 'ListReq') us += memberUs * members
     return us / 1_000
   },

@@ -1,5 +1,5 @@
 import type { LinkGauges, Request } from '../../core/link.ts'
-import { errors, OspError } from '../../errors.ts'
+import { OspError } from '../../errors.ts'
 import { fixed, KiB, type Limits } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { originOf } from '../../origins.ts'
@@ -13,6 +13,7 @@ import type { Encoded, NoticeName, RequestName, WireMessage } from '../../wire/m
 import { type AppName, events, features, version } from '../../wire/protocol.ts'
 import type { Connection, ServerApp, ServerContext } from '../app.ts'
 import type { PresenceList } from '../messages/presenceList.ts'
+import { publicError } from '../publicError.ts'
 import { linkOf } from '../serverLog.ts'
 import type { Admission } from './admission.ts'
 import type { IncompleteFrames } from './incompleteFrames.ts'
@@ -21,6 +22,8 @@ import { ReadGate, type UserRateLimiters } from './userRateLimiters.ts'
 
 /** Memory that a running request takes in addition to its payload. */
 const requestBytes = 4 * KiB
+/** Memory that a message of a request takes in addition. */
+const messageBytes = KiB
 
 /** A payload that every request except a chunk fits in. */
 const leastFrameBytes = fixed.messageBytes + 4 * KiB
@@ -98,7 +101,9 @@ export class Session implements Connection {
       },
       {
         request: (request) => this.#request(request),
-        notice: () => {},
+        notice: (message) => {
+          if (this.open) host.apps.get(events[message.event].app)?.notice?.(this, message)
+        },
         closed: (why) => this.#closed(why),
       },
     )
@@ -130,11 +135,11 @@ export class Session implements Connection {
     this.#driver.notify(message)
   }
 
-  ask<K extends RequestName>(message: WireMessage<K>, onFlushed?: () => void): Asked<K> {
+  ask<K extends RequestName>(message: WireMessage<K> | Encoded<K>, onFlushed?: () => void): Asked<K> {
     return this.#driver.ask(message, 0, 'requests', onFlushed)
   }
 
-  repeat(seq: number, message: WireMessage<RequestName>, onFlushed?: () => void): boolean {
+  repeat(seq: number, message: WireMessage<RequestName> | Encoded<RequestName>, onFlushed?: () => void): boolean {
     return this.#driver.repeat(seq, message, 0, onFlushed)
   }
 
@@ -264,7 +269,8 @@ export class Session implements Connection {
     if (!app) {
       return this.#driver.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
-    const bytes = requestBytes + request.payloadBytes
+    const messages = message.event === 'PostMsgReq' ? message.messages.length : 0
+    const bytes = requestBytes + messages * messageBytes + request.payloadBytes
     this.askedAtMs = this.#host.platform.clock.now()
     this.#readGate.hold(bytes)
     try {
@@ -282,23 +288,8 @@ export class Session implements Connection {
     }
   }
 
-  /** Returns the refusal for the client. A fault of the server is logged; the client gets no details, such as paths. */
   #refusalOf(error: unknown, { message: { event } }: Request): OspError {
-    const { log, limits } = this.#host
-    const reason = OspError.from(error)
-    const { code, progress, recipients, publicText } = reason
-    const isInternal = code === 'internal'
-    if (isInternal && publicText === undefined) {
-      const stack = error instanceof OspError ? undefined : (error as Error).stack
-      log({ level: 'error', event: 'request-failed', ...linkOf(this), text: `${event}: ${reason.message}`, stack })
-    }
-    const text = publicText ?? (isInternal || code === 'disk-full' ? errors[code].text : reason.message)
-    return new OspError(code, text, {
-      cause: reason,
-      retryAfterMs: reason.retry === 'later' ? reason.retryAfterMs || limits.retryAfterMs : 0,
-      ...(progress !== undefined && { progress }),
-      ...(recipients && { recipients }),
-    })
+    return publicError(error, event, this, this.#host)
   }
 
   #closed(why: OspError): void {

@@ -1,5 +1,6 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
 import type { MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { PendingWork } from '../../runtime/pendingWork.ts'
@@ -8,15 +9,30 @@ import type { Connection, ServerContext } from '../app.ts'
 import type { DamageReporter } from '../damageReporter.ts'
 import { linkOf } from '../serverLog.ts'
 import type { DeliveryBudget, RoundRobin } from './deliveryBudget.ts'
-import { answerMs, InFlightWindow, type Sent } from './inFlightWindow.ts'
+import type { DeliveryEncoder } from './deliveryEncoder.ts'
+import { answerMs, InFlightWindow, type SentBatch, sumOf } from './inFlightWindow.ts'
+import type { MailboxSpace } from './mailboxSpace.ts'
 
 const maxAttempt = 0xff
+
+const none: ReadonlySet<number> = new Set()
+
+/** The answer to the messages of a batch before the index `end` that were unanswered: they are removed or set aside. */
+interface Answer {
+  readonly batch: SentBatch
+  readonly end: number
+  readonly seqs: readonly number[]
+  readonly aside: readonly number[]
+}
 
 /** What all deliveries of a server share. */
 export interface DeliveryContext extends Pick<ServerContext, 'platform' | 'limits' | 'log'> {
   readonly mailboxes: MailboxStore
   /** Calls `step` of each delivery in turn. */
   readonly scheduler: RoundRobin
+  readonly encoder: DeliveryEncoder
+  /** Called with each user whose mailbox has more space. */
+  readonly space: Pick<MailboxSpace, 'freed'>
   /** Limits the memory of all deliveries. */
   readonly budget: DeliveryBudget
   readonly damages: DamageReporter
@@ -28,7 +44,8 @@ export interface DeliveryContext extends Pick<ServerContext, 'platform' | 'limit
 
 /**
  * Sends the messages of one mailbox to the client that has registered for it (docs/protocol.md, "Messages", Receiving): in
- * order, within a window that begins at the oldest unanswered message. A message is removed when it is acknowledged.
+ * order, within a window that begins at the oldest unanswered message. One REQ carries the messages that are there. A message
+ * is removed when it is acknowledged.
  */
 export class Delivery {
   readonly #caller: Connection
@@ -44,8 +61,8 @@ export class Delivery {
   /** The mailbox may contain messages that were not read. */
   #more = true
   #reading = false
-  /** Acknowledged messages that are removed together. */
-  #acknowledged: Sent[] = []
+  /** Answers whose messages are removed together. */
+  #answers: Answer[] = []
   #removing = false
   #ended = false
   readonly #alarm: Alarm
@@ -66,7 +83,7 @@ export class Delivery {
     this.#schedule()
   }
 
-  /** Sends one message, or repeats one. Returns whether another one can be sent at once. */
+  /** Sends the messages that were read in one REQ, or repeats a REQ. Returns whether more can be sent at once. */
   step(): boolean {
     if (this.#ended) return false
     const { platform, budget } = this.#context
@@ -77,6 +94,20 @@ export class Delivery {
     if (!lacksMemory && !this.#ended) this.#alarm.by(this.#window.dueAt)
     if (this.#read.length === 0) void this.#fill()
     return this.#window.free.messages > 0 && this.#read.length > 0
+  }
+
+  /** Handles DELIVER_MSG_NTF: the client has handled the messages of a REQ up to `mailboxSeq`. */
+  handled(mailboxSeq: number): void {
+    const { limits, platform } = this.#context
+    for (const batch of this.#window) {
+      const end = batch.seqs.indexOf(mailboxSeq) + 1
+      if (end <= batch.answered) continue
+      this.#answer(batch, end)
+      // The client is at work on the others.
+      if (batch.dueAt < Number.POSITIVE_INFINITY)
+        batch.dueAt = platform.clock.now() + answerMs(batch.attempt, limits.deliveryMs)
+      return
+    }
   }
 
   /** Ends the delivery with its link. Returns the attempts of unanswered messages, for the next delivery of the user. */
@@ -90,9 +121,9 @@ export class Delivery {
     }
     // A message that reading has skipped has left the mailbox: it is damaged, or has expired.
     for (const seq of this.#attempts.keys()) if (seq <= this.#lastRead && !unsent.has(seq)) this.#attempts.delete(seq)
-    for (const sent of this.#window) {
-      this.#flushed(sent)
-      if (!sent.removed) this.#attempts.set(sent.seq, sent.attempt)
+    for (const batch of this.#window) {
+      this.#flushed(batch)
+      for (const seq of batch.seqs.slice(batch.removed)) this.#attempts.set(seq, batch.attempt)
     }
     this.#context.budget.forget(this)
     return this.#attempts
@@ -103,17 +134,43 @@ export class Delivery {
   }
 
   #sendNext(): void {
-    const message = this.#read.shift()
-    if (!message) return
-    const { seq, content } = message
-    const attempt = this.#attemptOf(seq)
-    const sent = this.#window.add(seq, content.length, attempt)
-    const asked = this.#caller.ask(requestFor(message, attempt), () => this.#onFlushed(sent))
-    sent.request = asked.seq
+    const messages = this.#nextBatch()
+    const [first] = messages
+    if (!first) return
+    const attempt = this.#attemptOf(first.seq)
+    const seqs = messages.map(({ seq }) => seq)
+    const lengths = messages.map(({ content }) => content.length)
+    const batch = this.#window.add(seqs, lengths, attempt)
+    const request = this.#context.encoder.encode(messages, attempt)
+    const asked = this.#caller.ask(request, () => this.#onFlushed(batch))
+    batch.request = asked.seq
     asked.reply.then(
-      (ack) => this.#answered(sent, ack),
-      (error: unknown) => this.#refused(sent, OspError.from(error)),
+      (ack) => this.#acknowledged(batch, ack),
+      // The link has ended.
+      () => {},
     )
+  }
+
+  /** Takes the next messages that fit into one REQ and into the window, and that have the same attempt. */
+  #nextBatch(): StoredMessage[] {
+    const { free } = this.#window
+    const batch: StoredMessage[] = []
+    let bytes = 0
+    let attempt = 0
+    for (
+      let next = this.#read.first;
+      next && batch.length < free.messages && bytes < free.bytes;
+      next = this.#read.first
+    ) {
+      const itsAttempt = this.#attemptOf(next.seq)
+      const fits = itsAttempt === attempt && bytes + next.content.length <= fixed.batchBytes
+      if (batch.length > 0 && !fits) break
+      attempt = itsAttempt
+      bytes += next.content.length
+      batch.push(next)
+      this.#read.shift()
+    }
+    return batch
   }
 
   /** Counts a message that was sent on an earlier link, or in an earlier run of the server, as a repetition. */
@@ -122,36 +179,38 @@ export class Delivery {
     return Math.min(before + 1, maxAttempt)
   }
 
-  async #repeat(sent: Sent): Promise<void> {
+  async #repeat(batch: SentBatch): Promise<void> {
     // Until the socket has taken it, so that the next step does not repeat it as well.
-    sent.dueAt = Number.POSITIVE_INFINITY
-    sent.bufferedBytes = sent.bytes
-    this.#buffer(sent.bufferedBytes)
-    const [message] = await this.#readFrom(sent.seq - 1, 1, sent.bytes)
-    if (this.#ended || sent.answered) return
-    // An expired message must not block the window.
-    if (message?.seq !== sent.seq) {
-      this.#settle(sent)
-      this.#removed([sent])
+    batch.dueAt = Number.POSITIVE_INFINITY
+    const { seqs, lengths, answered } = batch
+    batch.bufferedBytes = sumOf(lengths, answered)
+    this.#buffer(batch.bufferedBytes)
+    const read = await this.#readFrom((seqs[answered] ?? 0) - 1, seqs.length - answered, batch.bufferedBytes)
+    if (this.#ended || batch.answered === seqs.length) return
+    const messages = read.filter(({ seq }) => seqs.includes(seq))
+    // Expired messages must not block the window.
+    if (messages.length === 0) {
+      this.#settle(batch, seqs.length)
+      this.#removed([{ batch, end: seqs.length, seqs: [], aside: [] }])
       return
     }
-    sent.attempt = Math.min(sent.attempt + 1, maxAttempt)
-    const request = requestFor(message, sent.attempt)
-    if (!this.#caller.repeat(sent.request, request, () => this.#onFlushed(sent))) this.#flushed(sent)
+    batch.attempt = Math.min(batch.attempt + 1, maxAttempt)
+    const request = this.#context.encoder.encode(messages, batch.attempt)
+    if (!this.#caller.repeat(batch.request, request, () => this.#onFlushed(batch))) this.#flushed(batch)
   }
 
-  /** Starts the time for the answer when the socket has taken the message. */
-  #onFlushed(sent: Sent): void {
-    this.#flushed(sent)
-    if (sent.answered || this.#ended) return
+  /** Starts the time for the answer when the socket has taken the REQ. */
+  #onFlushed(batch: SentBatch): void {
+    this.#flushed(batch)
+    if (batch.answered === batch.seqs.length || this.#ended) return
     const { limits, platform } = this.#context
-    sent.dueAt = platform.clock.now() + answerMs(sent.attempt, limits.deliveryMs)
-    this.#alarm.by(sent.dueAt)
+    batch.dueAt = platform.clock.now() + answerMs(batch.attempt, limits.deliveryMs)
+    this.#alarm.by(batch.dueAt)
   }
 
-  #flushed(sent: Sent): void {
-    this.#buffer(-sent.bufferedBytes)
-    sent.bufferedBytes = 0
+  #flushed(batch: SentBatch): void {
+    this.#buffer(-batch.bufferedBytes)
+    batch.bufferedBytes = 0
   }
 
   #buffer(bytes: number): void {
@@ -159,65 +218,77 @@ export class Delivery {
     this.#context.budget.add(this, bytes)
   }
 
-  #answered(sent: Sent, { mailboxSeq }: WireMessage<'DeliverMsgAck'>): void {
-    if (mailboxSeq !== sent.seq) {
-      void this.#caller.close(new OspError('malformed', `message ${sent.seq} was acknowledged as ${mailboxSeq}`))
+  #acknowledged(batch: SentBatch, { mailboxSeq, rejected }: WireMessage<'DeliverMsgAck'>): void {
+    const isWrong =
+      mailboxSeq !== batch.seqs.at(-1) || rejected.some(({ mailboxSeq: seq }) => !batch.seqs.includes(seq))
+    if (isWrong) {
+      const text = `messages up to ${batch.seqs.at(-1)} were acknowledged as ${mailboxSeq}`
+      void this.#caller.close(new OspError('malformed', text))
       return
     }
-    this.#settle(sent)
-    this.#acknowledged.push(sent)
+    const { log } = this.#context
+    const link = linkOf(this.#caller)
+    for (const { mailboxSeq: seq, text } of rejected)
+      log({ level: 'warn', event: 'message-given-up', ...link, seq, text })
+    this.#answer(batch, batch.seqs.length, new Set(rejected.map(({ mailboxSeq: seq }) => seq)))
+  }
+
+  /** Removes the messages of a batch before the index `end`, and sets those aside that are `rejected`. */
+  #answer(batch: SentBatch, end: number, rejected: ReadonlySet<number> = none): void {
+    const answered = batch.seqs.slice(batch.answered, end)
+    this.#settle(batch, end)
+    const isRejected = (seq: number) => rejected.has(seq)
+    const seqs = rejected.size > 0 ? answered.filter((seq) => !isRejected(seq)) : answered
+    const aside = rejected.size > 0 ? answered.filter(isRejected) : []
+    this.#answers.push({ batch, end, seqs, aside })
     this.#context.pending.track(this.#remove())
   }
 
-  #refused(sent: Sent, error: OspError): void {
-    // The end of the link also rejects the reply, but refuses nothing.
-    if (!this.#caller.open) return
-    this.#settle(sent)
-    const { log, mailboxes, pending } = this.#context
-    const { user } = this.#caller
-    log({ level: 'warn', event: 'message-given-up', ...linkOf(this.#caller), seq: sent.seq, text: error.message })
-    const setAside = () => mailboxes.setAside(user, [sent.seq])
-    pending.track(this.#durably('setting a message aside', setAside, [sent]))
+  #settle(batch: SentBatch, end: number): void {
+    batch.answered = end
+    if (end < batch.seqs.length) return
+    batch.dueAt = Number.POSITIVE_INFINITY
+    this.#flushed(batch)
   }
 
-  #settle(sent: Sent): void {
-    sent.answered = true
-    sent.dueAt = Number.POSITIVE_INFINITY
-    this.#flushed(sent)
-  }
-
-  /** Removes the acknowledged messages, including those that are acknowledged meanwhile. */
+  /** Removes the answered messages, including those that are answered meanwhile. */
   async #remove(): Promise<void> {
     if (this.#removing) return
     this.#removing = true
-    // Acknowledgements that arrived together are removed together.
+    // Answers that arrived together are handled together.
     await Promise.resolve()
-    while (this.#acknowledged.length > 0) {
-      const group = this.#acknowledged
-      this.#acknowledged = []
-      const seqs = group.map(({ seq }) => seq)
-      const remove = () => this.#context.mailboxes.remove(this.#caller.user, seqs)
-      await this.#durably('removing messages', remove, group)
+    while (this.#answers.length > 0) {
+      const answers = this.#answers
+      this.#answers = []
+      await this.#durably(answers)
     }
     this.#removing = false
   }
 
   /** Frees the window after the removal is durable. So a client needs to remember no more messages than the window. */
-  async #durably(action: string, remove: () => Promise<void>, group: readonly Sent[]): Promise<void> {
+  async #durably(answers: readonly Answer[]): Promise<void> {
+    const { mailboxes } = this.#context
+    const { user } = this.#caller
+    const seqs = answers.flatMap((answer) => answer.seqs)
+    const aside = answers.flatMap((answer) => answer.aside)
     try {
-      await remove()
+      const removed = seqs.length > 0 && mailboxes.remove(user, seqs)
+      if (aside.length > 0) await mailboxes.setAside(user, aside)
+      await removed
     } catch (error) {
       // The messages stay in the mailbox and in the window: the next registration receives them again.
-      await this.#failed(action, error)
+      await this.#failed('removing messages', error)
       return
     }
-    this.#removed(group)
+    this.#removed(answers)
   }
 
-  #removed(group: readonly Sent[]): void {
-    for (const sent of group) sent.removed = true
+  #removed(answers: readonly Answer[]): void {
+    for (const { batch, end } of answers) batch.removed = end
     this.#window.settle()
-    if (!this.#ended) this.#schedule()
+    if (this.#ended) return
+    this.#context.space.freed(this.#caller.user)
+    this.#schedule()
   }
 
   /** Reads what fits the window: it is sent at once, and stays in memory until the socket has taken it. */
@@ -264,9 +335,4 @@ export class Delivery {
     this.#context.log({ level: 'error', event: 'mailbox-failed', user: this.#caller.user, text })
     await this.#caller.close(new OspError('internal'))
   }
-}
-
-function requestFor(message: StoredMessage, attempt: number): WireMessage<'DeliverMsgReq'> {
-  const { id: messageId, seq: mailboxSeq, sender, sentAt, content } = message
-  return { event: 'DeliverMsgReq', messageId, mailboxSeq, sender, sentAt, content, attempt }
 }

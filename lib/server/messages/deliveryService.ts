@@ -8,12 +8,19 @@ import type { DiskSpace } from '../files/diskSpace.ts'
 import type { ServerGauges } from '../status.ts'
 import { Delivery, type DeliveryContext } from './delivery.ts'
 import { DeliveryBudget, RoundRobin } from './deliveryBudget.ts'
+import { DeliveryEncoder } from './deliveryEncoder.ts'
+import { MailboxSpace } from './mailboxSpace.ts'
 
 /** Time between two searches for expired messages and message ids. */
 const expireMs = 3_600_000
 
+/** The maximum time for which the messages of one REQ wait for space in mailboxes. */
+const fullMs = 30_000
+
 /** A message as a client posts it. */
-type PostedMessage = Pick<NewMessage, 'sender' | 'id' | 'content'>
+export interface PostedMessage extends Pick<NewMessage, 'sender' | 'id' | 'content'> {
+  readonly recipients: readonly string[]
+}
 
 /** Stores messages in mailboxes and delivers them. All deliveries share one scheduler and one memory budget. */
 export class DeliveryService {
@@ -23,6 +30,7 @@ export class DeliveryService {
   readonly #deliveries = new Map<string, Delivery>()
   /** By user, the attempts of unanswered messages on links that have ended. */
   readonly #attempts = new Map<string, Map<number, number>>()
+  readonly #space: MailboxSpace
   readonly #alarm: Alarm
   #watching: Disposable | undefined
 
@@ -42,12 +50,15 @@ export class DeliveryService {
       },
     }
     const scheduler = new RoundRobin()
+    this.#space = new MailboxSpace(platform.clock)
     this.#context = {
       platform,
       limits,
       log,
       mailboxes,
       scheduler,
+      encoder: new DeliveryEncoder(),
+      space: this.#space,
       budget: new DeliveryBudget(limits.deliveryMemoryBytes, scheduler),
       damages: new DamageReporter('mailboxes', mailboxes, log),
       pending: new PendingWork(),
@@ -65,8 +76,30 @@ export class DeliveryService {
     await this.#expire()
   }
 
-  /** Resolves when the message is durable in the mailboxes of all recipients. Rejects as `MailboxStore.append` does. */
-  post({ sender, id, content }: PostedMessage, recipients: readonly string[]): Promise<void> {
+  /**
+   * Appends messages in their order. Resolves when the append of each has begun, with a promise for each: it resolves when
+   * the message is durable in the mailboxes of all its recipients, and rejects as `MailboxStore.append` does. While a mailbox
+   * has no space and its user handles messages, this waits, so that no later message overtakes one that waits. Rejects with
+   * OspError `not-registered` when `isCurrent` returns false, because the link of the sender has ended.
+   */
+  async post(posts: readonly PostedMessage[], isCurrent: () => boolean): Promise<readonly Promise<void>[]> {
+    const { mailboxes, platform } = this.#context
+    const untilMs = platform.clock.now() + fullMs
+    const appends: Promise<void>[] = []
+    for (const post of posts) {
+      for (let isWorthIt = true; isWorthIt && isCurrent(); ) {
+        const full = mailboxes.full(post, post.recipients, this.#bounds)
+        if (full.length === 0) break
+        isWorthIt = await this.#space.wait(full, untilMs)
+      }
+      // No request of a link is started after the link has ended.
+      if (!isCurrent()) throw new OspError('not-registered')
+      appends.push(this.#append(post))
+    }
+    return appends
+  }
+
+  #append({ sender, id, content, recipients }: PostedMessage): Promise<void> {
     const { mailboxes, platform, pending } = this.#context
     // The clock of a misconfigured machine may be before 1970.
     const sentAt = Math.max(0, platform.clock.wallTime())
@@ -83,7 +116,13 @@ export class DeliveryService {
     const attempts = this.#attempts.get(user) ?? new Map<number, number>()
     const delivery = new Delivery(caller, attempts, this.#context)
     this.#deliveries.set(user, delivery)
+    this.#space.freed(user)
     this.#context.scheduler.schedule(delivery)
+  }
+
+  /** Handles DELIVER_MSG_NTF of a user's client. */
+  handled(user: string, mailboxSeq: number): void {
+    this.#deliveries.get(user)?.handled(mailboxSeq)
   }
 
   /** Stops the delivery to a user. Unanswered messages stay in the mailbox. */
@@ -91,6 +130,7 @@ export class DeliveryService {
     const delivery = this.#deliveries.get(user)
     if (!delivery) return
     this.#deliveries.delete(user)
+    this.#space.stopped(user)
     this.#attempts.set(user, delivery.end())
   }
 
@@ -109,6 +149,7 @@ export class DeliveryService {
     this.#watching?.[Symbol.dispose]()
     this.#watching = undefined
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
+    this.#space.close()
     await this.#context.pending.settled()
   }
 

@@ -1,68 +1,103 @@
 import { fixed } from '../../limits.ts'
 
-/** A message that was sent to its recipient, until its removal from the mailbox is durable. */
-export interface Sent {
-  readonly seq: number
-  /** Length of its content. */
-  readonly bytes: number
-  /** The seq of its REQ on this link. */
+/** Messages that were sent to their recipient in one REQ, until the removal of each from the mailbox is durable. */
+export interface SentBatch {
+  /** The seqs of the messages in the mailbox, rising, and the lengths of their contents. */
+  readonly seqs: readonly number[]
+  readonly lengths: readonly number[]
+  /** The seq of the REQ on this link. */
   request: number
   attempt: number
   /** Bytes of content in memory that the socket has not taken. */
   bufferedBytes: number
-  /** When the message is sent again: Infinity until the socket has taken it, and after its answer. */
+  /** When the REQ is sent again: Infinity until the socket has taken it, and after its answer. */
   dueAt: number
-  answered: boolean
-  removed: boolean
+  /** The number of leading messages that the recipient has answered. */
+  answered: number
+  /** The number of leading messages that have left the mailbox. */
+  removed: number
 }
 
-/** The messages sent on one link, in mailbox order. Removed ones keep their place until all before are removed. */
+/** Returns the sum of `lengths` from the index `from` to before `to`. */
+export function sumOf(lengths: readonly number[], from = 0, to = lengths.length): number {
+  let sum = 0
+  for (let at = from; at < to; at++) sum += lengths[at] ?? 0
+  return sum
+}
+
+/** The batches sent on one link, in mailbox order. Removed messages keep their place until all before are removed. */
 export class InFlightWindow {
   readonly #maxMessages: number
   readonly #maxBytes: number
-  readonly #sent: Sent[] = []
+  readonly #batches: SentBatch[] = []
+  #messages = 0
   #bytes = 0
+  /** The number of messages of the first batch that are not counted any more. */
+  #settled = 0
 
   constructor(maxMessages: number, maxBytes: number) {
     this.#maxMessages = maxMessages
     this.#maxBytes = maxBytes
   }
 
-  [Symbol.iterator](): Iterator<Sent> {
-    return this.#sent[Symbol.iterator]()
+  [Symbol.iterator](): Iterator<SentBatch> {
+    return this.#batches[Symbol.iterator]()
   }
 
   /** How much more may be sent. The last message may exceed the bytes, so that a large message can be sent at all. */
   get free(): { readonly messages: number; readonly bytes: number } {
-    const messages = this.#maxMessages - this.#sent.length
+    const messages = this.#maxMessages - this.#messages
     const bytes = this.#maxBytes - this.#bytes
     return messages > 0 && bytes > 0 ? { messages, bytes } : { messages: 0, bytes: 0 }
   }
 
-  /** Returns the first message that is due to be sent again. */
-  overdue(now: number): Sent | undefined {
-    return this.#sent.find(({ dueAt }) => dueAt <= now)
+  /** Returns the first batch that is due to be sent again. */
+  overdue(now: number): SentBatch | undefined {
+    return this.#batches.find(({ dueAt }) => dueAt <= now)
   }
 
-  /** When the next message is due to be sent again, or Infinity. */
+  /** When the next batch is due to be sent again, or Infinity. */
   get dueAt(): number {
     let earliest = Number.POSITIVE_INFINITY
-    for (const { dueAt } of this.#sent) earliest = Math.min(earliest, dueAt)
+    for (const { dueAt } of this.#batches) earliest = Math.min(earliest, dueAt)
     return earliest
   }
 
-  /** Adds a message that the socket has not taken yet. */
-  add(seq: number, bytes: number, attempt: number): Sent {
+  /** The seq of the last message that was sent, or 0. */
+  get lastSeq(): number {
+    return this.#batches.at(-1)?.seqs.at(-1) ?? 0
+  }
+
+  /** Adds messages that the socket has not taken yet. */
+  add(seqs: readonly number[], lengths: readonly number[], attempt: number): SentBatch {
+    const bytes = sumOf(lengths)
     const dueAt = Number.POSITIVE_INFINITY
-    const sent: Sent = { seq, bytes, request: 0, attempt, bufferedBytes: bytes, dueAt, answered: false, removed: false }
-    this.#sent.push(sent)
+    const batch: SentBatch = {
+      seqs,
+      lengths,
+      request: 0,
+      attempt,
+      bufferedBytes: bytes,
+      dueAt,
+      answered: 0,
+      removed: 0,
+    }
+    this.#batches.push(batch)
+    this.#messages += seqs.length
     this.#bytes += bytes
-    return sent
+    return batch
   }
 
   /** Forgets removed messages up to the first that is not removed. */
   settle(): void {
-    while (this.#sent[0]?.removed) this.#bytes -= this.#sent.shift()?.bytes ?? 0
+    for (let first = this.#batches[0]; first; first = this.#batches[0]) {
+      this.#messages -= first.removed - this.#settled
+      this.#bytes -= sumOf(first.lengths, this.#settled, first.removed)
+      this.#settled = first.removed
+      if (first.removed < first.seqs.length) return
+      this.#batches.shift()
+      this.#settled = 0
+    }
   }
 }
 

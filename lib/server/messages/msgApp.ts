@@ -8,14 +8,16 @@ import { fixed, type Limits } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import type { Encoded, WireMessage } from '../../wire/message.ts'
+import { refusalFields } from '../../runtime/refusal.ts'
+import type { Encoded, NoticeName, WireMessage } from '../../wire/message.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
 import type { Connection, ServerApp, ServerContext } from '../app.ts'
 import type { DiskSpace } from '../files/diskSpace.ts'
 import type { ServerLog } from '../logEvents.ts'
+import { publicError } from '../publicError.ts'
 import { linkOf } from '../serverLog.ts'
 import type { ServerGauges } from '../status.ts'
-import { DeliveryService } from './deliveryService.ts'
+import { DeliveryService, type PostedMessage } from './deliveryService.ts'
 import { PresenceList } from './presenceList.ts'
 
 type State = 'IDLE' | 'RECEIVE_MSG'
@@ -33,6 +35,7 @@ interface Registration {
 /** App 2: relays messages and keeps the presence list. Each ordinary instance receives the messages of one client. */
 export class MsgApp implements ServerApp {
   readonly presence: PresenceList
+  readonly #context: Pick<ServerContext, 'limits' | 'log'>
   readonly #limits: Limits
   readonly #log: ServerLog
   readonly #authenticator: Authenticator
@@ -47,6 +50,7 @@ export class MsgApp implements ServerApp {
 
   constructor(context: ServerContext, disk: Pick<DiskSpace, 'messageReserveBytes'>, authenticator: Authenticator) {
     const { limits, platform, log } = context
+    this.#context = context
     this.#limits = limits
     this.#log = log
     this.#authenticator = authenticator
@@ -78,6 +82,11 @@ export class MsgApp implements ServerApp {
       default:
         throw new OspError('malformed', `${message.event} is not a request to MsgApp`)
     }
+  }
+
+  notice(caller: Connection, message: WireMessage<NoticeName>): void {
+    if (message.event !== 'DeliverMsgNtf' || !this.holds(caller)) return
+    this.#deliveries.handled(caller.user, message.mailboxSeq)
   }
 
   /** Returns whether the caller listens. A registration that does not listen never receives deliveries, so it counts as idle. */
@@ -185,56 +194,118 @@ export class MsgApp implements ServerApp {
     if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
-  async #post(caller: Connection, instance: number, message: WireMessage<'PostMsgReq'>): Promise<WireMessage> {
+  async #post(
+    caller: Connection,
+    instance: number,
+    { messages }: WireMessage<'PostMsgReq'>,
+  ): Promise<WireMessage<'PostMsgAck'>> {
     const registration = this.#registrations.get(caller.node)
     if (registration?.instance.number !== instance) {
       throw new OspError(this.#pool.holderOf(instance) ? 'wrong-node' : 'not-registered')
     }
-    const { messageId: id, content } = message
-    const recipients = [...new Set(message.recipients)]
+    if (messages.length === 0 || messages.length > fixed.batchMessages) {
+      throw new OspError('malformed', `POST_MSG_REQ has 1 to ${fixed.batchMessages} messages, not ${messages.length}`)
+    }
     // Messages are checked concurrently, and posted in the order in which they arrived.
-    const checked = this.#check(recipients, content)
+    const checked = this.#check(caller.user, messages)
     checked.catch(() => {})
-    let unseen: ReadonlySet<string>
+    const isCurrent = () => this.#registrations.get(caller.node) === registration
+    let appends: readonly Promise<void>[] = []
     try {
-      unseen = await registration.posts.run(() => checked)
-      // No request of a link is started after the link has ended.
-      if (this.#registrations.get(caller.node) !== registration) throw new OspError('not-registered')
-      await this.#deliveries.post({ sender: caller.user, id, content }, recipients)
-    } catch (reason) {
-      const error = OspError.from(reason)
-      // The message may be stored, so neither ACK nor NACK would be true. The client sends it again on its next link.
-      if (error.code === 'internal') void caller.close(new OspError('internal'))
+      const posts = await registration.posts.run(async () => {
+        const posts = await checked
+        const valid = posts.filter(({ refusal }) => !refusal)
+        appends = await this.#deliveries.post(valid, isCurrent)
+        return posts
+      })
+      return this.#outcome(caller, posts, await Promise.allSettled(appends))
+    } catch (error) {
+      // A message may be stored, so neither ACK nor NACK would be true. The client sends it again on its next link.
+      if (OspError.from(error).code === 'internal') void caller.close(new OspError('internal'))
       throw error
     }
-    const statusOf = (recipient: string) => {
-      if (this.#listening.has(recipient)) return deliveryStatus.online
-      return unseen.has(recipient) ? deliveryStatus.unseen : deliveryStatus.stored
-    }
-    const statuses = recipients.map((recipient) => ({ recipient, status: statusOf(recipient) }))
-    return { event: 'PostMsgAck', recipients: statuses }
   }
 
-  /** Resolves with the recipients that are known users and have never logged in. */
-  async #check(recipients: readonly string[], content: Uint8Array): Promise<ReadonlySet<string>> {
-    if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
+  /** Returns the reply; `outcomes` has those of the messages that were not refused before. Throws an `internal` one. */
+  #outcome(
+    caller: Connection,
+    posts: readonly CheckedPost[],
+    outcomes: readonly PromiseSettledResult<void>[],
+  ): WireMessage<'PostMsgAck'> {
+    const statuses: (readonly number[])[] = []
+    const refused: WireMessage<'PostMsgAck'>['refused'][number][] = []
+    let next = 0
+    for (const [message, post] of posts.entries()) {
+      const outcome = post.refusal ? undefined : outcomes[next++]
+      const reason: unknown = post.refusal ?? (outcome?.status === 'rejected' ? outcome.reason : undefined)
+      if (reason === undefined) {
+        statuses.push(post.named.map((recipient) => this.#statusOf(recipient, post.unseen)))
+        continue
+      }
+      if (OspError.from(reason).code === 'internal') throw reason
+      const error = publicError(reason, 'PostMsgReq', caller, this.#context)
+      statuses.push([])
+      refused.push({ message, ...refusalFields(error), recipients: error.recipients ?? [] })
+    }
+    return { event: 'PostMsgAck', statuses, refused }
+  }
+
+  /** Returns the messages with their refusals. Rejects with OspError `malformed` if one has no recipient. */
+  async #check(sender: string, messages: WireMessage<'PostMsgReq'>['messages']): Promise<readonly CheckedPost[]> {
+    const distinct = messages.map(({ recipients }) => (recipients.length === 1 ? recipients : [...new Set(recipients)]))
+    const names = new Set(distinct.flatMap((recipients) => recipients.slice(0, this.#limits.recipients)))
+    const verdicts = new Map<string, Verdict | undefined>()
+    const lookUp = async (name: string) => {
+      verdicts.set(name, isUserName(name) ? await this.#authenticator.knows(name) : undefined)
+    }
+    await Promise.all(Array.from(names, lookUp))
+    return messages.map(({ messageId: id, recipients: named, content }, at) => {
+      const recipients = distinct[at] ?? []
+      if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
+      const refusal = this.#refusalOf(recipients, content, verdicts)
+      const unseen = recipients.filter((name) => verdicts.get(name) === 'unseen')
+      return { sender, id, content, recipients, named, refusal, unseen: unseen.length > 0 ? new Set(unseen) : nobody }
+    })
+  }
+
+  #refusalOf(
+    recipients: readonly string[],
+    content: Uint8Array,
+    verdicts: ReadonlyMap<string, Verdict | undefined>,
+  ): OspError | undefined {
     const most = this.#limits.recipients
     if (recipients.length > most) {
       const text = `a message has at most ${most} recipients; this one has ${recipients.length}`
-      throw new OspError('too-many-recipients', text)
+      return new OspError('too-many-recipients', text)
     }
-    const bad = recipients.filter((recipient) => !isUserName(recipient))
-    if (bad.length > 0) throw new OspError('bad-name', 'a recipient is not a valid user name', { recipients: bad })
+    const bad = recipients.filter((name) => verdicts.get(name) === undefined)
+    if (bad.length > 0) return new OspError('bad-name', 'a recipient is not a valid user name', { recipients: bad })
     if (content.length > fixed.messageBytes) {
       const text = `a message has at most ${fixed.messageBytes} bytes; this one has ${content.length}`
-      throw new OspError('too-large', text)
+      return new OspError('too-large', text)
     }
-    const known = await Promise.all(recipients.map((recipient) => this.#authenticator.knows(recipient)))
-    const unknown = recipients.filter((_, at) => !known[at])
-    if (unknown.length > 0) throw new OspError('unknown-user', undefined, { recipients: unknown })
-    return new Set(recipients.filter((_, at) => known[at] === 'unseen'))
+    const unknown = recipients.filter((name) => verdicts.get(name) === false)
+    return unknown.length > 0 ? new OspError('unknown-user', undefined, { recipients: unknown }) : undefined
+  }
+
+  #statusOf(recipient: string, unseen: ReadonlySet<string>): number {
+    if (this.#listening.has(recipient)) return deliveryStatus.online
+    return unseen.has(recipient) ? deliveryStatus.unseen : deliveryStatus.stored
   }
 }
+
+/** A posted message after the checks that need no mailbox. */
+interface CheckedPost extends PostedMessage {
+  /** The recipients as the client named them, which can be several times. */
+  readonly named: readonly string[]
+  readonly refusal: OspError | undefined
+  /** The recipients that are known users and have never logged in. */
+  readonly unseen: ReadonlySet<string>
+}
+
+type Verdict = Awaited<ReturnType<Authenticator['knows']>>
+
+const nobody: ReadonlySet<string> = new Set()
 
 /** Remembers sessions whose registration was superseded by another of the same user, so that they do not take it back. */
 export class SupersededSessions {

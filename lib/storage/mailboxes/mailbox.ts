@@ -1,3 +1,4 @@
+import type { StoredMessage } from '../../ports/mailboxes.ts'
 import type { Place } from '../journal/journal.ts'
 
 /** The entry of a message that waits in one or more mailboxes. The content of the message is in the journal. */
@@ -15,8 +16,8 @@ export class IndexEntry implements Place {
   offset = 0
   /** The number of mailboxes that contain the message. */
   waiting = 0
-  /** The record, while it is cached. */
-  record: Buffer | undefined = undefined
+  /** The message, while it is cached. */
+  message: StoredMessage | undefined = undefined
 
   constructor(seq: number, sender: string, storedAt: number, bytes: number, length: number) {
     this.seq = seq

@@ -68,7 +68,7 @@ export class MailboxIndex {
     const bytes = --entry.waiting === 0 ? entry.length : 0
     addTo(this.#senders, entry.sender, -1, -bytes)
     if (entry.waiting > 0) return entry
-    entry.record = undefined
+    entry.message = undefined
     if (entry.isDurable) this.#count(entry, -bytes)
     return entry
   }

@@ -61,15 +61,19 @@ export class Mailboxes implements MailboxStore {
     }
   }
 
+  full(...query: Parameters<MailboxStore['full']>): readonly string[] {
+    return this.#opened.appender.full(...query)
+  }
+
   async read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
     const { journal, index } = this.#opened
     for (let after = afterSeq; ; ) {
       const page = pageOf(index, user, after, most, mostBytes)
       const last = page.at(-1)
       if (!last) return []
-      const isCached = page.every(({ record }) => record)
+      const isCached = page.every(({ message }) => message)
       const messages = isCached
-        ? page.flatMap(({ record }) => (record ? [storedMessage(record)] : []))
+        ? page.flatMap(({ message }) => message ?? [])
         : await fetched(journal, index, user, page)
       if (messages.length > 0) return messages
       after = last.seq
@@ -178,8 +182,8 @@ function pageOf(index: MailboxIndex, user: string, afterSeq: number, most: numbe
 
 /** Reads the messages that are not cached from the journal. Removes unreadable ones from the index. */
 async function fetched(journal: Journal, index: MailboxIndex, user: string, page: readonly IndexEntry[]) {
-  const records = new Map(page.map((entry) => [entry, entry.record]))
-  let missing = page.filter(({ record }) => !record)
+  const messages = new Map(page.map((entry) => [entry, entry.message]))
+  let missing = page.filter(({ message }) => !message)
   while (missing.length > 0) {
     const places = missing.map(({ segment, offset, length }) => ({ segment, offset, length }))
     const found = await journal.read(places)
@@ -187,14 +191,14 @@ async function fetched(journal: Journal, index: MailboxIndex, user: string, page
       const place = places[at]
       // A compaction has moved the message in the meantime.
       if (!found[at] && place && !entry.isAt(place)) return true
-      if (found[at]) records.set(entry, found[at])
+      if (found[at]) messages.set(entry, storedMessage(found[at]))
       else index.remove(user, entry.seq)
       return false
     })
   }
   return page.flatMap((entry) => {
-    const record = records.get(entry)
+    const message = messages.get(entry)
     // The message may have been removed in the meantime.
-    return record && index.get(user, entry.seq) ? [storedMessage(record)] : []
+    return message && index.get(user, entry.seq) ? message : []
   })
 }

@@ -1,15 +1,17 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
-import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
+import type { MailboxBounds, MailboxStore, NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { fitsShare, shareReserve } from '../../runtime/share.ts'
 import type { JournalWriter } from '../journal/journalWriter.ts'
 import { IndexEntry, Mailbox } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
-import { bodyFingerprintOf, keyOf, writeMessage } from './records.ts'
+import { bodyFingerprintOf, keyOf, keyOfId, storedMessage, writeMessage } from './records.ts'
 
 const empty = new Mailbox()
+
+type PostedMessage = Parameters<MailboxStore['full']>[0]
 
 /** The rules of `MailboxStore.append`. */
 export class MessageAppender {
@@ -55,7 +57,7 @@ export class MessageAppender {
         index.lastSeq = Math.max(index.lastSeq, seq)
         index.lastTime = Math.max(index.lastTime, storedAt)
         index.locate(entry, place)
-        this.#recent.add(entry, record)
+        if (entry.waiting > 0) this.#recent.add(entry, storedMessage(record))
         for (const user of recipients) this.#arrived.add(user)
       },
       undo: () => {
@@ -86,21 +88,42 @@ export class MessageAppender {
 
   /** Throws an OspError for the first limit, or share of a limit (`fitsShare`), that the message would exceed. */
   #checkBounds(sender: string, recipients: readonly string[], bytes: number, bounds: MailboxBounds): void {
-    const { ids, waiting } = this.#index
-    const { sharePercent } = bounds
-    const own = ids.countOf(sender)
-    if (own >= bounds.senderIds || !fitsShare({ most: bounds.allIds, held: ids.count }, own, 1, sharePercent)) {
+    if (this.#lacksIds(sender, bounds)) {
       throw new OspError('rate-limited', `${sender} has sent too many messages recently; try again later`)
     }
-    const pool = { most: bounds.allMessages, held: waiting }
-    const { messages } = this.#index.waitingOf(sender)
-    if (!fitsShare(pool, messages, recipients.length, sharePercent)) {
-      throw fullMailbox(sender, recipients, waiting + recipients.length <= pool.most)
+    const { waiting } = this.#index
+    if (!this.#fitsAll(sender, recipients, bounds)) {
+      throw fullMailbox(sender, recipients, waiting + recipients.length <= bounds.allMessages)
     }
-    const full = recipients.filter((user) => !this.#hasSpace(user, sender, bytes, bounds, sharePercent))
+    const full = recipients.filter((user) => !this.#hasSpace(user, sender, bytes, bounds, bounds.sharePercent))
     if (full.length === 0) return
     const hasSpace = full.every((user) => this.#hasSpace(user, sender, bytes, bounds, 100))
     throw fullMailbox(sender, full, hasSpace)
+  }
+
+  /** Implements `MailboxStore.full`. */
+  full(
+    { sender, id, content }: PostedMessage,
+    recipients: readonly string[],
+    bounds: MailboxBounds,
+  ): readonly string[] {
+    const hasSpace = (user: string) => this.#hasSpace(user, sender, content.length, bounds, bounds.sharePercent)
+    const full = this.#fitsAll(sender, recipients, bounds) ? recipients.filter((user) => !hasSpace(user)) : recipients
+    if (full.length === 0 || this.#lacksIds(sender, bounds)) return []
+    const ids = this.#index.ids.of(sender)
+    const key = keyOfId(id)
+    return ids?.pending.has(key) || ids?.find(key) !== undefined ? [] : full
+  }
+
+  #lacksIds(sender: string, { senderIds, allIds, sharePercent }: MailboxBounds): boolean {
+    const { ids } = this.#index
+    const own = ids.countOf(sender)
+    return own >= senderIds || !fitsShare({ most: allIds, held: ids.count }, own, 1, sharePercent)
+  }
+
+  #fitsAll(sender: string, recipients: readonly string[], { allMessages, sharePercent }: MailboxBounds): boolean {
+    const pool = { most: allMessages, held: this.#index.waiting }
+    return fitsShare(pool, this.#index.waitingOf(sender).messages, recipients.length, sharePercent)
   }
 
   #hasSpace(user: string, sender: string, bytes: number, bounds: MailboxBounds, sharePercent: number): boolean {
@@ -125,21 +148,21 @@ function fullMailbox(sender: string, recipients: readonly string[], hasSpace: bo
 /** The bytes of the latest messages that are cached. */
 const recentBytes = 4 * MiB
 /** The memory of a cached message besides its record, in bytes. */
-const overheadBytes = 64
+const overheadBytes = 256
 
-/** Caches the records of the latest messages, so that listening recipients get them without a read of the disk. */
+/** Caches the latest messages, so that listening recipients get them without a read of the disk. */
 class RecentRecords {
   readonly #entries = new Queue<IndexEntry>()
   #bytes = 0
 
-  add(entry: IndexEntry, record: Buffer): void {
-    entry.record = record
+  add(entry: IndexEntry, message: StoredMessage): void {
+    entry.message = message
     this.#entries.push(entry)
     this.#bytes += entry.length + overheadBytes
     while (this.#bytes > recentBytes) {
       const oldest = this.#entries.shift()
       if (!oldest) return
-      oldest.record = undefined
+      oldest.message = undefined
       this.#bytes -= oldest.length + overheadBytes
     }
   }

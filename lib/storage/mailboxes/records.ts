@@ -146,6 +146,10 @@ export const senderOf = (record: Buffer): string => readText(record, senderAt)
 /** Returns the id as a text with one character for each byte. */
 export const keyOf = (record: Buffer): string => record.toString('latin1', idAt, idAt + idBytes)
 
+/** Returns `keyOf` of a message with this id. */
+export const keyOfId = (id: Uint8Array): string =>
+  Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('latin1')
+
 export const recipientsOf = (record: Buffer): string[] =>
   recipientOffsets(record)
     .slice(0, -1)

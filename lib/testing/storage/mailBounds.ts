@@ -43,6 +43,21 @@ const mailBoundsChecks: Checks<TestedStorage> = {
     assert.deepEqual(await storage.mailboxes.levels(), levels)
     await assert.rejects(storage.mailboxes.append(long(4, 0), ['bob'], bounds), full('bob'))
   },
+  'are those that the query for full mailboxes uses: it returns the recipients of a refusal, and none for other outcomes':
+    async ({ mailboxes }) => {
+      const bounds = { ...roomy, messages: 2, bytes: 100, allMessages: 5, senderIds: 3 }
+      for (const number of [1, 2]) await mailboxes.append(long(number, 10), ['bob', 'eve'], bounds)
+      assert.deepEqual(mailboxes.full(long(3, 10), ['carol', 'eve', 'bob'], { ...bounds, allMessages: 9 }), [
+        'eve',
+        'bob',
+      ])
+      assert.deepEqual(mailboxes.full(long(3, 10), ['carol'], bounds), [])
+      assert.deepEqual(mailboxes.full(long(3, 101), ['carol'], bounds), ['carol'])
+      assert.deepEqual(mailboxes.full(long(3, 10), ['carol', 'dave'], bounds), ['carol', 'dave'])
+      // The append of a known message, and the refusal of one id too many.
+      assert.deepEqual(mailboxes.full(long(2, 10), ['bob', 'eve'], bounds), [])
+      assert.deepEqual(mailboxes.full(long(3, 10), ['bob'], { ...bounds, senderIds: 2 }), [])
+    },
   'free space at once after a removal': async ({ mailboxes }) => {
     const bounds = { ...roomy, messages: 1 }
     await mailboxes.append(message(1), ['bob'], bounds)

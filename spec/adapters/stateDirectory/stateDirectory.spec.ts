@@ -107,7 +107,7 @@ spec('a state directory', (it) => {
     await receipts.load()
     await rm(file)
     await mkdir(file)
-    await assert.rejects(receipts.put(receiptOf(2), 5), {
+    await assert.rejects(async () => receipts.put(receiptOf(2), 5), {
       code: 'storage-unusable',
       message: /writing .*receipts failed: .*\(EISDIR\)$/u,
     })

@@ -2,9 +2,8 @@ import assert from 'node:assert/strict'
 import type { Message } from '../../../lib/client/messages/message.ts'
 import { clientLimits, fixed } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
-import type { WireMessage } from '../../../lib/wire/message.ts'
 import { idOf } from '../../support/messageClient.ts'
-import { delivery, ScriptedServer } from '../../support/scriptedServer.ts'
+import { delivery, deliveryOf, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
@@ -185,8 +184,9 @@ spec('a handler that throws', (it) => {
       await link.quiet()
       await server.pass(clientLimits.handlerMostMs)
     }
-    const { message, frame } = await link.expect('DeliverMsgNack')
-    assert.deepEqual([tries, message.code, message.text, frame.seq], [16, 6, 'a handler has a bug', seq])
+    const { message, frame } = await link.expect('DeliverMsgAck')
+    const rejected = [{ mailboxSeq: 1, text: 'a handler has a bug' }]
+    assert.deepEqual([tries, message.mailboxSeq, message.rejected, frame.seq], [16, 1, rejected, seq])
     await link.expect('DeliverMsgAck')
     const fields = { level: 'error', event: 'message-given-up', seq: 1, from: 'bob', text: 'a handler has a bug' }
     const failures = server.log.filter(({ event }) => event === 'handler-failed')
@@ -194,13 +194,104 @@ spec('a handler that throws', (it) => {
     link.break()
     const next = await server.listening()
     next.ask(delivery(1, { attempt: 2 }))
-    await next.expect('DeliverMsgNack')
+    assert.deepEqual((await next.expect('DeliverMsgAck')).message.rejected, rejected)
     assert.equal(tries, 16)
   })
 })
 
+spec('a delivery of several messages', (it) => {
+  it('is acknowledged once, when all of them are handled', async () => {
+    await using server = new ScriptedServer()
+    const came: number[] = []
+    server.client().receive(({ seq }) => void came.push(seq))
+    const link = await server.listening()
+    const seq = link.ask(deliveryOf([3, 5, 8]))
+    const { message, frame } = await link.expect('DeliverMsgAck')
+    assert.deepEqual([came, message.mailboxSeq, message.rejected, frame.seq], [[3, 5, 8], 8, [], seq])
+    await server.pass(1_000)
+    await link.quiet()
+  })
+
+  it('reports the handled ones while a later one is being handled', async () => {
+    await using server = new ScriptedServer()
+    const handled = deferred<void>()
+    server.client().receive(({ seq }) => (seq === 3 ? handled.promise : undefined))
+    const link = await server.listening()
+    link.ask(deliveryOf([1, 2, 3, 4]))
+    await link.quiet()
+    await server.pass(10)
+    assert.equal((await link.expect('DeliverMsgNtf')).message.mailboxSeq, 2)
+    await server.pass(1_000)
+    await link.quiet()
+    handled.resolve()
+    assert.equal((await link.expect('DeliverMsgAck')).message.mailboxSeq, 4)
+  })
+
+  it('reports the handled ones when the receiver is disposed', async () => {
+    await using server = new ScriptedServer()
+    const handled = deferred<void>()
+    const receiver = server.client().receive(({ seq }) => (seq === 2 ? handled.promise : undefined))
+    const link = await server.listening()
+    link.ask(deliveryOf([1, 2, 3]))
+    await link.quiet()
+    const disposed = receiver[Symbol.asyncDispose]()
+    handled.resolve()
+    assert.equal((await link.expect('DeliverMsgNtf')).message.mailboxSeq, 2)
+    await disposed
+    await link.expect('RegistReq')
+  })
+
+  it('rejects one alone, and reports nothing after it', async () => {
+    await using server = new ScriptedServer()
+    const handled = deferred<void>()
+    server.client().receive(({ seq }) => (seq === 2 ? bug() : seq === 4 ? handled.promise : undefined))
+    const link = await server.listening()
+    link.ask(deliveryOf([1, 2, 3, 4]))
+    await server.pass(10)
+    assert.equal((await link.expect('DeliverMsgNtf')).message.mailboxSeq, 1)
+    for (let tried = 0; tried < clientLimits.handlerTries; tried++) await server.pass(clientLimits.handlerMostMs)
+    await link.quiet()
+    handled.resolve()
+    const { message } = await link.expect('DeliverMsgAck')
+    assert.deepEqual([message.mailboxSeq, message.rejected], [4, [{ mailboxSeq: 2, text: 'a handler has a bug' }]])
+  })
+
+  it('hands over those of its messages that are not known', async () => {
+    await using server = new ScriptedServer()
+    const came: number[] = []
+    const handled = deferred<void>()
+    server.client().receive(({ seq }) => {
+      came.push(seq)
+      return seq === 2 ? handled.promise : undefined
+    })
+    const link = await server.listening()
+    const first = link.ask(deliveryOf([1, 2]))
+    await turn()
+    const second = link.ask(deliveryOf([1, 2, 3], 2))
+    handled.resolve()
+    const answered = [await link.expect('DeliverMsgAck'), await link.expect('DeliverMsgAck')]
+    assert.deepEqual(
+      [answered.map(({ frame }) => frame.seq), came],
+      [
+        [first, second],
+        [1, 2, 3],
+      ],
+    )
+  })
+
+  for (const [what, seqs] of Object.entries({ 'no message': [], 'a message twice': [1, 1], 'a wrong order': [2, 1] })) {
+    it(`with ${what} ends the link`, async () => {
+      await using server = new ScriptedServer()
+      server.client().receive(() => {})
+      const link = await server.listening()
+      link.ask(deliveryOf(seqs))
+      await link.dismissed('malformed')
+    })
+  }
+})
+
 spec('a delivery', (it) => {
-  const wrong: readonly [string, Partial<WireMessage<'DeliverMsgReq'>>][] = [
+  const wrong: readonly [string, Parameters<typeof delivery>[1]][] = [
     ['of over 64 KiB', { content: new Uint8Array(fixed.messageBytes + 1) }],
     ['from an invalid sender', { sender: 'b\u001b[2J' }],
     ['of no time', { sentAt: 8.64e15 + 1 }],
@@ -220,7 +311,8 @@ spec('a delivery', (it) => {
     await using server = new ScriptedServer()
     server.client().receive(() => new Promise(() => {}))
     const link = await server.listening({ window: 3 })
-    for (const seq of [1, 2, 3]) link.ask(delivery(seq))
+    link.ask(delivery(1))
+    link.ask(deliveryOf([2, 3]))
     await link.quiet()
     link.ask(delivery(4))
     await link.dismissed('malformed')

@@ -20,7 +20,8 @@ const mib = () => {
 function messages({ message, reply }: ReceivedRequest, deliveryWindow: number): boolean {
   if (message.event === 'RegistReq') reply({ event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow })
   else if (message.event === 'PostMsgReq') {
-    reply({ event: 'PostMsgAck', recipients: message.recipients.map((recipient) => ({ recipient, status: 0 })) })
+    const statuses = message.messages.map(({ recipients }) => recipients.map(() => 0))
+    reply({ event: 'PostMsgAck', statuses, refused: [] })
   } else return false
   return true
 }

@@ -123,7 +123,10 @@ spec('messages between clients', (it) => {
     const alice = clientOf(rig, 'alice')
     const bob = await listener(rig, 'bob', alice)
     const upload = await bob.client.uploads.add(memorySource('a', patterned(9)))
+    const nodeOf = () => [...alice.presence].find(({ user }) => user === 'bob')?.node
+    const former = nodeOf()
     const other = clientOf(rig, 'bob').messages()
+    await until(alice.presence, 'change', () => ![undefined, former].includes(nodeOf()))
     await alice.send(['bob'], 'hi')
     assert.equal((await other.next()).value?.text(), 'hi')
     assert.equal((await upload.done).name, 'a')

@@ -1,10 +1,27 @@
 import assert from 'node:assert/strict'
+import type { Client } from '../../../lib/client/client.ts'
+import { numberOf } from '../../../lib/errors.ts'
 import { clientLimits, fixed, KiB } from '../../../lib/limits.ts'
-import { handled, nackOf, ScriptedServer } from '../../support/scriptedServer.ts'
+import { type Asked, handled, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
-const text = (content: Uint8Array) => new TextDecoder().decode(content)
+/** The texts of the messages of a request. */
+const texts = ({ message }: Asked<'PostMsgReq'>) =>
+  message.messages.map(({ content }) => new TextDecoder().decode(content))
+
+/** The only message of a request. */
+function only({ message: { messages } }: Asked<'PostMsgReq'>) {
+  const [first] = messages
+  assert.ok(first && messages.length === 1)
+  return first
+}
+
+/** Registers a client that has sent nothing yet. */
+async function beforeSending(client: Client, server: ScriptedServer): Promise<ScriptedLink> {
+  assert.equal(client.presence.size, 0)
+  return server.registered()
+}
 
 spec('a sent message', (it) => {
   it('is answered with a state for each recipient, in the order of the call', async () => {
@@ -12,15 +29,11 @@ spec('a sent message', (it) => {
     const sending = server.client().send(['carol', 'bob'], 'hi')
     const link = await server.registered()
     const asked = await link.expect('PostMsgReq')
-    assert.deepEqual(asked.message.recipients, ['carol', 'bob'])
-    assert.equal(text(asked.message.content), 'hi')
-    assert.equal(asked.message.messageId.length, 16)
+    assert.deepEqual(only(asked).recipients, ['carol', 'bob'])
+    assert.deepEqual(texts(asked), ['hi'])
+    assert.equal(only(asked).messageId.length, 16)
     assert.equal(asked.frame.instance, 7)
-    const states = [
-      { recipient: 'bob', status: 1 },
-      { recipient: 'carol', status: 2 },
-    ]
-    link.reply(asked, { event: 'PostMsgAck', recipients: states })
+    link.reply(asked, { event: 'PostMsgAck', statuses: [[2, 1]], refused: [] })
     assert.deepEqual(await sending, [
       { recipient: 'carol', status: 'unseen' },
       { recipient: 'bob', status: 'stored' },
@@ -34,7 +47,7 @@ spec('a sent message', (it) => {
     void handled(server.client().send(['bob'], content, { id }))
     id.fill(0)
     content.fill(0)
-    const { message } = await (await server.registered()).expect('PostMsgReq')
+    const message = only(await (await server.registered()).expect('PostMsgReq'))
     assert.deepEqual([message.messageId, message.content], [new Uint8Array(16).fill(7), Uint8Array.of(1, 2)])
   })
 
@@ -43,7 +56,7 @@ spec('a sent message', (it) => {
     const sending = server.client().send(['bob', 'carol', 'bob'], '')
     const link = await server.registered()
     const asked = await link.expect('PostMsgReq')
-    assert.deepEqual(asked.message.recipients, ['bob', 'carol'])
+    assert.deepEqual(only(asked).recipients, ['bob', 'carol'])
     link.acknowledge(asked)
     assert.equal((await sending).length, 2)
   })
@@ -53,30 +66,45 @@ spec('a sent message', (it) => {
     const client = server.client()
     const sendings = Array.from({ length: 300 }, (_, n) => client.send(['bob'], `${n}`))
     const link = await server.registered()
-    const asked = []
-    for (let n = 0; n < 256; n++) asked.push(await link.expect('PostMsgReq'))
+    const first = await link.expect('PostMsgReq')
+    assert.equal(texts(first).length, 256)
     await link.quiet()
-    for (const one of asked) link.acknowledge(one)
-    for (let n = 256; n < 300; n++) asked.push(await link.expect('PostMsgReq'))
+    link.acknowledge(first)
+    const second = await link.expect('PostMsgReq')
     assert.deepEqual(
-      asked.map(({ message }) => text(message.content)),
+      [...texts(first), ...texts(second)],
       Array.from({ length: 300 }, (_, n) => `${n}`),
     )
-    for (const one of asked.slice(256)) link.acknowledge(one)
+    link.acknowledge(second)
     await Promise.all(sendings)
   })
 
-  it('waits for the answer to the one before on a link that reorders frames', async () => {
+  it('shares a request with the others of its turn, up to 64 KiB, and waits for no other message', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const link = await beforeSending(client, server)
+    const half = new Uint8Array(32 * KiB)
+    for (const content of ['1', half, half, new Uint8Array(64 * KiB), '2']) void handled(client.send(['bob'], content))
+    const lengths: number[][] = []
+    while (lengths.flat().length < 5) {
+      const { message } = await link.expect('PostMsgReq')
+      lengths.push(message.messages.map(({ content }) => content.length))
+    }
+    assert.deepEqual(lengths, [[1, 32 * KiB], [32 * KiB], [64 * KiB], [1]])
+    void handled(client.send(['bob'], '3'))
+    assert.deepEqual(texts(await link.expect('PostMsgReq')), ['3'])
+  })
+
+  it('waits for the answer to the request before on a link that reorders frames', async () => {
     await using server = new ScriptedServer({ reliable: false })
     const client = server.client()
-    for (const n of ['1', '2', '3']) void handled(client.send(['bob'], n))
-    const link = await server.registered()
-    for (const n of ['1', '2', '3']) {
-      const asked = await link.expect('PostMsgReq')
-      assert.equal(text(asked.message.content), n)
-      await link.quiet()
-      link.acknowledge(asked)
-    }
+    const link = await beforeSending(client, server)
+    void handled(client.send(['bob'], '1'))
+    const first = await link.expect('PostMsgReq')
+    for (const n of ['2', '3']) void handled(client.send(['bob'], n))
+    await link.quiet()
+    link.acknowledge(first)
+    assert.deepEqual(texts(await link.expect('PostMsgReq')), ['2', '3'])
   })
 
   it('that the server refuses rejects with its code, and names the recipients that it concerns', async () => {
@@ -90,31 +118,45 @@ spec('a sent message', (it) => {
     })
     const link = await server.registered()
     const recipients = ['carol', '\u001b[2J', 'dave']
-    link.reply(await link.expect('PostMsgReq'), nackOf('PostMsgNack', 'mailbox-full', { recipients, retryAfter: 9 }))
+    link.refuse(await link.expect('PostMsgReq'), 'mailbox-full', { recipients, retryAfter: 9 })
     await refused
   })
 
-  for (const [how, recipients] of Object.entries({
-    'one recipient too few': [{ recipient: 'bob', status: 0 }],
-    'another recipient': [
-      { recipient: 'bob', status: 0 },
-      { recipient: 'dave', status: 0 },
-    ],
-    'a recipient twice': [
-      { recipient: 'bob', status: 0 },
-      { recipient: 'bob', status: 0 },
-    ],
-    'a status that there is not': [
-      { recipient: 'bob', status: 0 },
-      { recipient: 'carol', status: 3 },
-    ],
+  it('that is refused does not concern the others of its request', async () => {
+    await using server = new ScriptedServer()
+    const client = server.client()
+    const sendings = ['1', '2', '3'].map((content) => handled(client.send(['bob'], content)))
+    const link = await server.registered()
+    const refusal = { message: 1, code: numberOf('unknown-user'), retryAfter: 0, text: '', recipients: ['bob'] }
+    const asked = await link.expect('PostMsgReq')
+    link.reply(asked, { event: 'PostMsgAck', statuses: [[0], [], [1]], refused: [refusal] })
+    await assert.rejects(sendings[1] as Promise<unknown>, { code: 'unknown-user', recipients: ['bob'] })
+    assert.deepEqual(await sendings[0], [{ recipient: 'bob', status: 'online' }])
+    assert.deepEqual(await sendings[2], [{ recipient: 'bob', status: 'stored' }])
+  })
+
+  const refusal = { message: 0, code: 27, retryAfter: 0, text: '', recipients: [] }
+  for (const [how, answer] of Object.entries({
+    'one status too few': { statuses: [[0]], refused: [] },
+    'one status too many': { statuses: [[0, 0, 0]], refused: [] },
+    'an unknown status': { statuses: [[0, 3]], refused: [] },
+    'one message too few': { statuses: [], refused: [] },
+    'one message too many': {
+      statuses: [
+        [0, 0],
+        [0, 0],
+      ],
+      refused: [],
+    },
+    'two refusals of it': { statuses: [[]], refused: [refusal, refusal] },
+    'the refusal of another message': { statuses: [[0, 0]], refused: [{ ...refusal, message: 1 }] },
   })) {
     it(`that is acknowledged with ${how} rejects, and ends the link`, async () => {
       await using server = new ScriptedServer()
       const sending = server.client().send(['bob', 'carol'], 'hi')
       const refused = assert.rejects(sending, { code: 'malformed', message: /unknown/u })
       const link = await server.registered()
-      link.reply(await link.expect('PostMsgReq'), { event: 'PostMsgAck', recipients })
+      link.reply(await link.expect('PostMsgReq'), { event: 'PostMsgAck', ...answer })
       await refused
       await link.dismissed('malformed')
     })
@@ -162,7 +204,7 @@ spec('a message that cannot be sent', (it) => {
     void handled(client.send(['b', 'c'], 'next'))
     const link = await server.registered()
     await tooMany
-    assert.equal(text((await link.expect('PostMsgReq')).message.content), 'next')
+    assert.deepEqual(texts(await link.expect('PostMsgReq')), ['next'])
     await assert.rejects(client.send(['b', 'c', 'd'], 'hi'), { code: 'too-many-recipients' })
   })
 

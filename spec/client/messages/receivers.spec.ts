@@ -54,8 +54,8 @@ spec('a receiver', (it) => {
     await link.quiet()
     assert.deepEqual(came, [1])
     client.receive(({ seq }) => void came.push(seq))
-    await link.register(1)
     assert.equal((await link.expect('DeliverMsgAck')).message.mailboxSeq, 2)
+    await link.register(1)
     assert.deepEqual(came, [1, 2])
   })
 
@@ -75,8 +75,8 @@ spec('a receiver', (it) => {
     await server.pass(clientLimits.handlerMostMs)
     assert.equal(tries, 1)
     client.receive(nothing)
-    await link.register(1)
     await link.expect('DeliverMsgAck')
+    await link.register(1)
   })
 
   it('ends when its client is closed, which waits a short time for the handler', async () => {

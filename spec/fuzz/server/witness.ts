@@ -58,10 +58,12 @@ export class Witness {
     this.#say({ event: 'FileMd5Req', digest: sha256(content) }, this.#fileInstance)
     await this.#answer('FileMd5Ack')
     const messageId = new Uint8Array(16).fill(7)
-    this.#say({ event: 'PostMsgReq', messageId, recipients: [witnessName], content }, this.#messageInstance)
+    const message = { messageId, recipients: [witnessName], content }
+    this.#say({ event: 'PostMsgReq', messages: [message] }, this.#messageInstance)
     await this.#answer('PostMsgAck')
-    const { sender, content: delivered } = await this.#answer('DeliverMsgReq')
-    assert.deepEqual([sender, Buffer.from(delivered)], [witnessName, Buffer.from(content)])
+    const { messages } = await this.#answer('DeliverMsgReq')
+    const delivered = messages.map(({ sender, content }) => [sender, Buffer.from(content)])
+    assert.deepEqual(delivered, [[witnessName, Buffer.from(content)]])
     return content
   }
 
@@ -77,7 +79,8 @@ export class Witness {
         const message = decode(frame)
         assert.ok(!('code' in message), `the witness received ${'code' in message && codeOf(message.code)}`)
         if (message.event === 'DeliverMsgReq') {
-          this.#stream.hear(bytesOf({ event: 'DeliverMsgAck', mailboxSeq: message.mailboxSeq }, frame.seq))
+          const { mailboxSeq = 0 } = message.messages.at(-1) ?? {}
+          this.#stream.hear(bytesOf({ event: 'DeliverMsgAck', mailboxSeq, rejected: [] }, frame.seq))
         }
         this.#came.push(message)
       }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { fixed } from '../../../lib/limits.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { heldRig, MessageClient, textOf } from '../../support/messageClient.ts'
 import type { ServerRig } from '../../support/serverRig.ts'
@@ -30,23 +31,54 @@ spec('deliveries', (it) => {
       seqs.toSorted((a, b) => a - b),
       seqs,
     )
-    assert.equal(new Set(all.map(({ seqOfReq }) => seqOfReq)).size, 4)
+    // They share a request.
+    assert.equal(new Set(all.map(({ seqOfReq }) => seqOfReq)).size, 1)
+  })
+
+  it('share a request up to 64 KiB of content', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    for (const number of [1, 2, 3]) await alice.post(number, ['bob'], patterned(fixed.batchBytes / 2, number))
+    await alice.post(4, ['bob'], patterned(fixed.batchBytes, 4))
+    const bob = await listen(rig, 'bob')
+    const all = await bob.deliveries(4)
+    assert.deepEqual(
+      all.map(({ seqOfReq }) => seqOfReq),
+      [1, 1, 2, 3],
+    )
+  })
+
+  it('of the same messages have the same bytes for all recipients', async () => {
+    await using rig = await heldRig()
+    const others = [await listen(rig, 'bob'), await listen(rig, 'carol')]
+    const alice = await enter(rig, 'alice')
+    await alice.regist(0)
+    await alice.post(1, ['bob', 'carol'], 'hi')
+    const payloads: (Uint8Array | undefined)[] = []
+    for (const other of others) {
+      await other.delivery()
+      payloads.push(other.raw.last?.payload[0])
+    }
+    assert.deepEqual(payloads[0], payloads[1])
   })
 
   it('are limited by the window in REGIST_ACK', async () => {
     await using rig = await heldRig({ deliveryWindow: 3 })
     await store(rig, 1, 2, 3, 4, 5)
     const bob = await listen(rig, 'bob')
+    await bob.deliveries(3)
     await turn()
-    assert.equal(bob.unread.length, 3)
+    assert.deepEqual(bob.unread, [])
   })
 
   it('are counted from the oldest unanswered one, also if later ones were answered first', async () => {
     await using rig = await heldRig({ deliveryWindow: 3 })
-    await store(rig, 1, 2, 3, 4, 5, 6)
     const bob = await listen(rig, 'bob')
-    const [first, second, third] = await bob.deliveries(3)
-    assert.ok(first && second && third)
+    const alice = await store(rig, 1)
+    const first = await bob.delivery()
+    for (const number of [2, 3, 4, 5, 6]) await alice.post(number, ['bob'], `${number}`)
+    const [second, third] = await bob.deliveries(2)
+    assert.ok(second && third)
     await bob.take(second, third)
     assert.deepEqual(bob.unread, [])
     await bob.take(first)

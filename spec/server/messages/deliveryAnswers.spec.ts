@@ -46,10 +46,45 @@ spec('DELIVER_MSG_ACK', (it) => {
 
   it('is processed together with those that arrive with it', async () => {
     await using rig = await heldRig()
+    const bob = await listen(rig, 'bob')
+    await store(rig, 1, 2, 3)
+    const deliveries = await bob.deliveries(3)
+    assert.equal(new Set(deliveries.map(({ seqOfReq }) => seqOfReq)).size, 3)
+    await bob.take(...deliveries)
+    assert.equal(rig.storage.count.get('remove messages'), 1)
+  })
+
+  it('acknowledges all messages of its request, except those that it rejects', async () => {
+    await using rig = await heldRig()
     await store(rig, 1, 2, 3)
     const bob = await listen(rig, 'bob')
-    await bob.take(...(await bob.deliveries(3)))
-    assert.equal(rig.storage.count.get('remove messages'), 1)
+    const [, second, third] = await bob.deliveries(3)
+    assert.ok(second && third)
+    const { mailboxSeq, seqOfReq: seq } = third
+    const rejected = [{ mailboxSeq: second.mailboxSeq, text: 'it threw 16 times' }]
+    bob.raw.send('DeliverMsgAck', { mailboxSeq, rejected }, 0, { seq })
+    await turn()
+    const logged = rig.log.filter(({ event }) => event === 'message-given-up')
+    assert.deepEqual(
+      logged.map(({ seq, text }) => [seq, text]),
+      [[second.mailboxSeq, 'it threw 16 times']],
+    )
+    const back = await listen(rig, 'bob', { session: 'two' })
+    await turn()
+    assert.deepEqual(back.unread, [])
+    assert.deepEqual(
+      (await rig.storage.mailboxes.levels()).map(({ messages }) => messages),
+      [1],
+    )
+  })
+
+  it('that rejects a message of another request is malformed', async () => {
+    await using rig = await heldRig()
+    await store(rig, 1)
+    const bob = await listen(rig, 'bob')
+    const { mailboxSeq, seqOfReq: seq } = await bob.delivery()
+    bob.raw.send('DeliverMsgAck', { mailboxSeq, rejected: [{ mailboxSeq: mailboxSeq + 1, text: '' }] }, 0, { seq })
+    await bob.raw.dismissed('malformed')
   })
 
   it('whose removal fails ends the link, and the message arrives on the next one', async () => {
@@ -110,7 +145,35 @@ spec('DELIVER_MSG_ACK', (it) => {
   })
 })
 
-spec('DELIVER_MSG_NACK', (it) => {
+spec('DELIVER_MSG_NTF', (it) => {
+  it('removes the messages of its request up to the one that it names, and makes room for as many', async () => {
+    await using rig = await heldRig({ deliveryWindow: 3 })
+    await store(rig, 1, 2, 3, 4, 5)
+    const bob = await listen(rig, 'bob')
+    const [, second, third] = await bob.deliveries(3)
+    assert.ok(second && third)
+    await bob.take(second)
+    assert.deepEqual(texts(await bob.deliveries(2)), ['4', '5'])
+    const back = await listen(rig, 'bob', { session: 'two' })
+    assert.deepEqual(texts(await back.deliveries(3)), ['3', '4', '5'])
+  })
+
+  it('is ignored for messages that are not in flight, and before the client listens', async () => {
+    await using rig = await heldRig({ deliveryWindow: 1 })
+    await store(rig, 1, 2)
+    const bob = await MessageClient.enter(rig, 'bob')
+    bob.raw.send('DeliverMsgNtf', { mailboxSeq: 1 })
+    await bob.regist()
+    const first = await bob.delivery()
+    for (const mailboxSeq of [0, first.mailboxSeq + 1]) bob.raw.send('DeliverMsgNtf', { mailboxSeq })
+    await turn()
+    assert.deepEqual([bob.unread, rig.storage.count.get('remove messages')], [[], undefined])
+    await bob.take(first)
+    assert.deepEqual(texts([await bob.delivery()]), ['2'])
+  })
+})
+
+spec('a DELIVER_MSG_ACK that rejects a message', (it) => {
   it('sets the message aside, logs it, and delivers the next ones', async () => {
     await using rig = await heldRig({ deliveryWindow: 1, mailboxMessages: 2, senderSharePercent: 100 })
     const alice = await store(rig, 1, 2)
@@ -125,6 +188,7 @@ spec('DELIVER_MSG_NACK', (it) => {
     const back = await listen(rig, 'bob', { session: 'two' })
     await turn()
     assert.deepEqual(back.unread, [])
+    await back.vanish()
     await alice.post(3, ['bob'], '3')
     assert.deepEqual((await alice.postRefused(4, ['bob'], '4', 'mailbox-full')).recipients, ['bob'])
   })

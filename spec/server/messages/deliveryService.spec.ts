@@ -5,7 +5,8 @@ import { defaultLimits, KiB, type Limits, limitsWith } from '../../../lib/limits
 import type { Asked } from '../../../lib/runtime/linkDriver.ts'
 import type { Connection, ServerContext } from '../../../lib/server/app.ts'
 import { DeliveryService } from '../../../lib/server/messages/deliveryService.ts'
-import type { RequestName, WireMessage } from '../../../lib/wire/message.ts'
+import { decode, type Encoded, type RequestName, type WireMessage } from '../../../lib/wire/message.ts'
+import { apps, events } from '../../../lib/wire/protocol.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { idOf, textOf, WallClock } from '../../support/messageClient.ts'
 import { manualPlatform } from '../../support/serverRig.ts'
@@ -20,6 +21,13 @@ interface Handed {
   /** Accepts the frame on behalf of the socket. */
   left(): void
   answer(): void
+}
+
+/** Decodes the request of a delivery. */
+function deliveryIn(request: WireMessage<RequestName> | Encoded<RequestName>): WireMessage<'DeliverMsgReq'> {
+  const { payload } = request as Encoded<RequestName>
+  const { number, app } = events.DeliverMsgReq
+  return decode({ event: number, app: apps[app], payload }) as WireMessage<'DeliverMsgReq'>
 }
 
 /** A recipient whose socket accepts frames under the control of the spec. */
@@ -46,8 +54,8 @@ class Recipient implements Connection {
   reply(): void {}
   notify(): void {}
 
-  ask<K extends RequestName>(request: WireMessage<K>, left: () => void = () => {}): Asked<K> {
-    const message = request as WireMessage as WireMessage<'DeliverMsgReq'>
+  ask<K extends RequestName>(request: WireMessage<K> | Encoded<K>, left: () => void = () => {}): Asked<K> {
+    const message = deliveryIn(request)
     const seq = this.handed.length + 1
     this.asked()
     const reply = new Promise<WireMessage>((resolve) => {
@@ -55,14 +63,15 @@ class Recipient implements Connection {
         message,
         seq,
         left,
-        answer: () => resolve({ event: 'DeliverMsgAck', mailboxSeq: message.mailboxSeq }),
+        answer: () =>
+          resolve({ event: 'DeliverMsgAck', mailboxSeq: message.messages.at(-1)?.mailboxSeq ?? 0, rejected: [] }),
       })
     })
     return { seq, reply: reply as Asked<K>['reply'] }
   }
 
-  repeat(seq: number, request: WireMessage<RequestName>, left: () => void = () => {}): boolean {
-    this.#hand({ message: request as WireMessage<'DeliverMsgReq'>, seq, left, answer: () => {} })
+  repeat(seq: number, request: WireMessage<RequestName> | Encoded<RequestName>, left: () => void = () => {}): boolean {
+    this.#hand({ message: deliveryIn(request), seq, left, answer: () => {} })
     return true
   }
 
@@ -72,7 +81,7 @@ class Recipient implements Connection {
 
   #hand(handed: Handed): void {
     this.handed.push(handed)
-    this.#order.push(`${this.user} ${textOf(handed.message.content).slice(0, 1)}`)
+    for (const { content } of handed.message.messages) this.#order.push(`${this.user} ${textOf(content).slice(0, 1)}`)
     if (this.takes) handed.left()
   }
 }
@@ -111,7 +120,8 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
     state,
     async post(users: readonly string[], content: string | Uint8Array): Promise<void> {
       const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
-      await room.post({ sender: 'sender', id: idOf(++id), content: bytes }, users)
+      const posted = { sender: 'sender', id: idOf(++id), content: bytes, recipients: users }
+      await Promise.all(await room.post([posted], () => true))
     },
     async listen(user: string, how: Partial<Pick<Recipient, 'takes' | 'asked'>> = {}): Promise<Recipient> {
       const recipient = Object.assign(new Recipient(user, order), how)
@@ -124,14 +134,16 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
 
 const { deliveryMs } = defaultLimits
 const users = (count: number) => Array.from({ length: count }, (_, at) => `user ${at}`)
-const bytesIn = (handed: readonly Handed[]) => handed.reduce((sum, { message }) => sum + message.content.length, 0)
+const messagesIn = (handed: readonly Handed[]) => handed.flatMap(({ message }) => message.messages)
+const bytesIn = (handed: readonly Handed[]) => messagesIn(handed).reduce((sum, { content }) => sum + content.length, 0)
 
 spec('the work of sending', (it) => {
-  it('serves recipients in turn, one message each, and puts deliveries without an answer at the tail of the queue', async () => {
+  it('serves recipients in turn, one request each, and puts deliveries without an answer at the tail of the queue', async () => {
     const { post, listen, order, clock } = await deliveryRig()
-    for (const text of ['1', '2', '3']) await post(['alice', 'bob'], text)
     await listen('alice', { takes: true })
     await listen('bob', { takes: true })
+    for (const text of ['1', '2', '3']) await post(['alice', 'bob'], text)
+    await turn()
     order.length = 0
     await pass(clock, deliveryMs)
     await pass(clock, 0)
@@ -141,8 +153,8 @@ spec('the work of sending', (it) => {
 
   it('within a mailbox repeats the earlier message first', async () => {
     const { post, listen, order, clock } = await deliveryRig()
-    for (const text of ['1', '2', '3', '4']) await post(['alice'], text)
     await listen('alice', { takes: true })
+    for (const text of ['1', '2', '3', '4']) await post(['alice'], text)
     for (let times = 0; times < 4; times++) await pass(clock, times === 0 ? deliveryMs : 0)
     assert.deepEqual(
       order,
@@ -181,7 +193,9 @@ spec('the work of sending', (it) => {
     for (let links = 0; links < 2; links++) {
       const alice = await listen('alice', { takes: true })
       assert.deepEqual(
-        alice.handed.map(({ message }) => [textOf(message.content), message.attempt]),
+        alice.handed.flatMap(({ message: { messages, attempt } }) =>
+          messages.map(({ content }) => [textOf(content), attempt]),
+        ),
         links === 0
           ? [
               ['1', 1],

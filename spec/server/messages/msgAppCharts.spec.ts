@@ -44,7 +44,7 @@ spec('在线客户端列表 (the list of online clients)', (it) => {
     await bob.vanish()
     await pass(rig.clock, 100)
     assert.equal(await change(alice), '-bob')
-    await alice.postRefused(1, ['alice'], 'to an idle instance', 'not-registered', bob.instance)
+    await alice.postNacked(1, ['alice'], 'to an idle instance', 'not-registered', bob.instance)
     assert.equal((await listen(rig, 'carol')).instance, bob.instance)
   })
 
@@ -61,8 +61,8 @@ spec('一对多消息发送 (one message is sent to many)', (it) => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const bob = await enter(rig, 'bob')
-    await bob.postRefused(1, ['alice'], 'hello', 'not-registered', 2)
-    await bob.postRefused(1, ['alice'], 'hello', 'wrong-node', alice.instance)
+    await bob.postNacked(1, ['alice'], 'hello', 'not-registered', 2)
+    await bob.postNacked(1, ['alice'], 'hello', 'wrong-node', alice.instance)
   })
 
   it('gets its ACK, goes to all online recipients, and their answers end it', async () => {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { codeOf } from '../../../lib/errors.ts'
 import { defaultLimits, fixed } from '../../../lib/limits.ts'
+import { deliveryStatus } from '../../../lib/wire/protocol.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { heldRig, idOf, MessageClient, textOf } from '../../support/messageClient.ts'
 import type { ServerRig } from '../../support/serverRig.ts'
@@ -46,7 +48,6 @@ spec('POST_MSG', (it) => {
     assert.deepEqual(await alice.posted(), ['bob online'])
     const { seqOfReq, mailboxSeq, ...delivered } = await bob.delivery()
     assert.deepEqual(delivered, {
-      event: 'DeliverMsgReq',
       messageId: idOf(1),
       sender: 'alice',
       sentAt: rig.clock.wallTime(),
@@ -147,6 +148,74 @@ spec('POST_MSG', (it) => {
     assert.deepEqual(await bob.posted(), ['alice online'])
     assert.deepEqual(await alice.delivery().then(({ content }) => textOf(content)), 'second')
   })
+})
+
+spec('a POST_MSG of several messages', (it) => {
+  const message = (number: number, recipients: readonly string[], text = `${number}`) => ({
+    messageId: idOf(number),
+    recipients,
+    content: new TextEncoder().encode(text),
+  })
+
+  it('stores them in order, and has the outcome of each', async () => {
+    await using rig = await heldRig({ recipients: 2 })
+    const [alice, bob] = await two(rig)
+    const messages = [
+      message(1, ['bob', 'carol']),
+      message(2, ['a', 'b', 'c']),
+      message(3, ['b/ob', 'bob']),
+      message(4, ['bob'], 'x'.repeat(fixed.messageBytes + 1)),
+      message(1, ['bob']),
+      message(5, ['bob', 'bob']),
+    ]
+    alice.raw.send('PostMsgReq', { messages }, alice.instance)
+    const { statuses, refused } = await alice.raw.expect('PostMsgAck')
+    const { online, stored } = deliveryStatus
+    assert.deepEqual(statuses, [[online, stored], [], [], [], [], [online, online]])
+    assert.deepEqual(
+      refused.map(({ message, code, recipients }) => [message, codeOf(code), recipients]),
+      [
+        [1, 'too-many-recipients', []],
+        [2, 'bad-name', ['b/ob']],
+        [3, 'too-large', []],
+        [4, 'id-reused', []],
+      ],
+    )
+    const delivered = await bob.deliveries(2)
+    assert.deepEqual(
+      delivered.map(({ content }) => textOf(content)),
+      ['1', '5'],
+    )
+    await turn()
+    assert.deepEqual(bob.unread, [])
+  })
+
+  it('makes one append for each of them before it waits for any', async () => {
+    await using rig = await heldRig()
+    const [alice] = await two(rig)
+    const append = rig.storage.hold('append message')
+    alice.raw.send('PostMsgReq', { messages: [message(1, ['carol']), message(2, ['carol'])] }, alice.instance)
+    await append.reached
+    await turn()
+    assert.equal(rig.storage.count.get('append message'), 2)
+    append.go()
+    assert.equal((await alice.raw.expect('PostMsgAck')).statuses.length, 2)
+  })
+
+  for (const [what, count] of [
+    ['no message', 0],
+    ['over 256 messages', fixed.batchMessages + 1],
+  ] as const) {
+    it(`with ${what} is malformed`, async () => {
+      await using rig = await heldRig()
+      const alice = await enter(rig, 'alice')
+      await alice.regist(0)
+      const messages = Array.from({ length: count }, (_, number) => message(number, ['carol']))
+      alice.raw.send('PostMsgReq', { messages }, alice.instance)
+      await alice.raw.dismissed('malformed')
+      assert.deepEqual(await rig.storage.mailboxes.levels(), [])
+    })
+  }
 })
 
 spec('a repeated POST_MSG', (it) => {

@@ -26,10 +26,10 @@ spec('POST_MSG is refused', (it) => {
   it('as not-registered at an idle instance, also its own former one', async () => {
     await using rig = await heldRig()
     const alice = await enter(rig, 'alice')
-    await alice.postRefused(1, ['bob'], 'hello', 'not-registered', 1)
+    await alice.postNacked(1, ['bob'], 'hello', 'not-registered', 1)
     await alice.regist()
-    await alice.postRefused(1, ['bob'], 'hello', 'not-registered', 2)
-    await alice.postRefused(1, ['bob'], 'hello', 'not-registered', 60_000)
+    await alice.postNacked(1, ['bob'], 'hello', 'not-registered', 2)
+    await alice.postNacked(1, ['bob'], 'hello', 'not-registered', 60_000)
     assert.deepEqual(await alice.post(1, ['bob'], 'hello'), ['bob stored'])
   })
 
@@ -37,9 +37,9 @@ spec('POST_MSG is refused', (it) => {
     await using rig = await heldRig()
     const { instance } = await listen(rig, 'alice')
     const bob = await enter(rig, 'bob')
-    await bob.postRefused(1, ['carol'], 'hello', 'wrong-node', instance)
+    await bob.postNacked(1, ['carol'], 'hello', 'wrong-node', instance)
     await bob.regist()
-    await bob.postRefused(1, ['carol'], 'hello', 'wrong-node', instance)
+    await bob.postNacked(1, ['carol'], 'hello', 'wrong-node', instance)
     await assertEmpty(rig, 'carol')
   })
 
@@ -47,7 +47,7 @@ spec('POST_MSG is refused', (it) => {
     await using rig = await heldRig()
     const { instance } = await listen(rig, 'alice')
     const back = await enter(rig, 'alice')
-    await back.postRefused(1, ['bob'], 'hello', 'not-registered', instance)
+    await back.postNacked(1, ['bob'], 'hello', 'not-registered', instance)
   })
 
   it('as malformed without a recipient: the link ends', async () => {
@@ -220,7 +220,7 @@ spec('POST_MSG is refused', (it) => {
     const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
     alice.sendPost(1, ['nobody'], 'first')
     alice.sendPost(2, ['bob'], 'second')
-    await alice.raw.refused('PostMsgNack', 'unknown-user')
+    await alice.refused('unknown-user')
     assert.deepEqual(await alice.posted(), ['bob online'])
     assert.equal(textOf((await bob.delivery()).content), 'second')
   })

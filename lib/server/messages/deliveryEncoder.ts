@@ -1,0 +1,40 @@
+import type { StoredMessage } from '../../ports/mailboxes.ts'
+import { type Encoded, encode } from '../../wire/message.ts'
+
+/** Encodes deliveries. Recipients of the same messages share the bytes. */
+export class DeliveryEncoder {
+  #messages: readonly StoredMessage[] = []
+  #attempt = 0
+  #encoded: Encoded<'DeliverMsgReq'> | undefined
+
+  /** Returns the DELIVER_MSG_REQ of these messages. */
+  encode(messages: readonly StoredMessage[], attempt: number): Encoded<'DeliverMsgReq'> {
+    if (!this.#encoded || attempt !== this.#attempt || !areSame(messages, this.#messages)) {
+      this.#messages = messages
+      this.#attempt = attempt
+      this.#encoded = { event: 'DeliverMsgReq', payload: encode(requestFor(messages, attempt)) }
+    }
+    return this.#encoded
+  }
+
+  /** Keeps nothing in memory until the next call of `encode`. */
+  clear(): void {
+    this.#messages = []
+    this.#encoded = undefined
+  }
+}
+
+/** Compares by identity: the storage returns the same object for a message that is cached. */
+const areSame = (a: readonly StoredMessage[], b: readonly StoredMessage[]) =>
+  a.length === b.length && a.every((message, at) => message === b[at])
+
+function requestFor(stored: readonly StoredMessage[], attempt: number) {
+  const messages = stored.map(({ id: messageId, seq: mailboxSeq, sender, sentAt, content }) => ({
+    messageId,
+    mailboxSeq,
+    sender,
+    sentAt,
+    content,
+  }))
+  return { event: 'DeliverMsgReq', attempt, messages } as const
+}
