@@ -182,16 +182,19 @@ export const clientLimits = {
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
   buffers: 8,
   bufferBytes: MiB,
-  /** Maximum time that the link takes to send one chunk. */
-  chunkMs: 1_000,
+  /** Time that the link takes to send one chunk, at the measured rate and at the rate that the caller sets. */
+  chunkMs: 200,
   /** Maximum size of a chunk on a link without a measured rate, and minimum size of a chunk on any link. */
   firstChunkBytes: 32 * KiB,
   leastChunkBytes: KiB,
-  /** Minimum time, or number of bytes, over which a rate is measured. */
-  sampleMs: 250,
-  sampleBytes: MiB,
-  /** Maximum time that one chunk takes at the rate that the caller sets. */
-  limitedChunkSeconds: 0.25,
+  /** Time without an acknowledgement after which the bytes in flight lower the measured rate. */
+  stallMs: 1_000,
+  /** Maximum number of unacknowledged bytes of all chunks: what the link carries in its round trip and this time. */
+  queuedMs: 400,
+  /** Time over the round trip after which a chunk has waited in a queue of the path. */
+  queueSeenMs: 100,
+  /** Time for which the highest measured rate counts for the number of unacknowledged bytes, up to twice. */
+  rateMemoryMs: 1_000,
   /** Maximum number of finished uploads in the list, and of failed tasks that a state keeps for a day. */
   finishedUploads: 1_000,
   failedTasks: 10_000,
@@ -261,7 +264,7 @@ export const fixed = {
   reprieve: 1 / 8,
   /** Minimum rate of an incomplete frame that takes longer than two keep-alive intervals. */
   leastFrameBytesPerSecond: 4 * KiB,
-  /** Maximum time for an incomplete frame (a chunk takes about 1 s) while such frames take more memory than chunks may. */
+  /** Maximum time for an incomplete frame (a chunk takes about 0.2 s) while such frames take more memory than chunks may. */
   contendedFrameMs: 5_000,
   /** Maximum size of a file: the largest exact integer of JavaScript. */
   mostFileBytes: largest,

@@ -60,7 +60,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       retryForMs,
       changed: (...change) => this.#changed(...change),
     }
-    const opened = ({ welcome }: OnlineLink) => this.uploads.allow(welcome.maxUploads)
+    const opened = ({ welcome, roundTripMs }: OnlineLink) => this.uploads.allow(welcome.maxUploads, roundTripMs)
     const session = new ClientSession({ ...this.#options, opened })
     this.#uploadSession = session
     this.uploads = new UploadList({ session, platform, state, retryForMs, atOnce, limitRate, log, listenerLog })

@@ -1,30 +1,49 @@
 import { clientLimits } from '../limits.ts'
+import { DeliveryRate, type DeliverySample } from './deliveryRate.ts'
+import { Queue } from './queue.ts'
+
+/** A chunk that waits until fewer bytes are in flight. */
+interface WaitingChunk {
+  readonly bytes: number
+  admitted: (() => void) | undefined
+}
 
 /**
- * Sets the length of chunks and the time of the next one: a chunk takes about one second at most at the measured rate of the link,
- * and all chunks stay within the rate that the user has set (docs/protocol.md, "Delivery"). A link can break during a long chunk,
- * and the received part of it is lost. So each link begins with short chunks, whatever the previous link carried, and after a link
- * that acknowledged none with chunks of half the length.
+ * Sets the length of chunks, the time of the next one, and the number of unacknowledged bytes of a link, for all its uploads
+ * together (docs/protocol.md, "Delivery").
+ *
+ * A chunk takes about a fifth of a second at the measured rate of the link. A link can break during a long chunk, and the
+ * received part of it is lost. So each link begins with short chunks, whatever the previous link carried, and after a link that
+ * acknowledged none with chunks of half the length.
+ *
+ * The bytes in flight wait in the queue of the slowest part of the path, and everything else that takes this path waits behind
+ * them. So their number is bounded to what the link carries in one round trip plus 0.4 s. As the bound is more than a
+ * round trip holds, the measured rate grows with each round trip when the path gets faster. A new link begins with two short
+ * chunks, and adds the acknowledged bytes, until chunks take so long that a queue is visible.
  */
 export class Pacer {
   /** The maximum rate in bytes per second, for everything that passes; Infinity if there is none. */
   readonly #limitRate: number
   /** The time from which the bytes passed so far are within the maximum rate. */
   #clearAt = Number.NEGATIVE_INFINITY
+  #delivery = new DeliveryRate()
+  /** The measured rate for the length of chunks: falls at once, and rises by half of the difference. */
   #measured: number | undefined
+  /** The highest rates of the current and of the previous second, for the bound: one slow chunk does not lower it. */
+  #fastest = 0
+  #formerFastest = 0
+  #fastestSince = 0
+  /** The shortest known round trip of this link. */
+  #roundTripMs = Number.POSITIVE_INFINITY
+  /** While a new link has shown no queue: the bytes that may be in flight. */
+  #startBytes: number | undefined = 2 * clientLimits.firstChunkBytes
   /** The maximum length of a chunk on a link that is not measured yet. */
   #firstBytes: number = clientLimits.firstChunkBytes
   /** The length of the longest chunk that was sent on this link. */
   #longest = 0
   /** Whether a chunk was acknowledged on this link. */
   #answered = false
-  #sampled = false
-  #inFlight = 0
-  /** The bytes that were acknowledged since the latest sample. */
-  #sampleBytes = 0
-  /** The time with chunks in flight since the latest sample, without the time since `#busySince`. */
-  #sampleMs = 0
-  #busySince = 0
+  readonly #waiting = new Queue<WaitingChunk>()
 
   constructor(limitRate: number = Number.POSITIVE_INFINITY) {
     this.#limitRate = limitRate
@@ -32,18 +51,17 @@ export class Pacer {
 
   /** Returns the length of the next chunk, at most `granted`. */
   chunkBytes(granted: number, now: number): number {
-    const { bufferBytes, chunkMs, leastChunkBytes, limitedChunkSeconds } = clientLimits
-    const first = this.#sampled ? Number.POSITIVE_INFINITY : this.#firstBytes
-    const measured = (this.#rate(now) * chunkMs) / 1_000
-    const wanted = Math.min(measured, first, this.#limitRate * limitedChunkSeconds)
+    const { bufferBytes, chunkMs, leastChunkBytes } = clientLimits
+    const first = this.#answered ? Number.POSITIVE_INFINITY : this.#firstBytes
+    const wanted = Math.min((Math.min(this.#rate(now), this.#limitRate) * chunkMs) / 1_000, first)
     return Math.min(granted, bufferBytes, Math.max(leastChunkBytes, Math.floor(wanted)))
   }
 
   /** Returns the measured bytes per second, or fewer if the bytes in flight have already taken longer. */
   #rate(now: number): number {
-    const { chunkMs } = clientLimits
-    const waitedMs = this.#inFlight > 0 ? now - this.#busySince : 0
-    const most = waitedMs > chunkMs ? (this.#inFlight / waitedMs) * 1_000 : Number.POSITIVE_INFINITY
+    const waitedMs = this.#delivery.waitedMs(now)
+    const isStalled = waitedMs > clientLimits.stallMs
+    const most = isStalled ? (this.#delivery.inFlight / waitedMs) * 1_000 : Number.POSITIVE_INFINITY
     return Math.min(this.#measured ?? Number.POSITIVE_INFINITY, most)
   }
 
@@ -55,35 +73,94 @@ export class Pacer {
     return delay
   }
 
+  /** The number of bytes that may be in flight. Two chunks always may be, however long they are. */
+  get boundBytes(): number {
+    const ms = this.#roundTripMs + clientLimits.queuedMs
+    const rate = Math.max(this.#fastest, this.#formerFastest)
+    const measured = rate === 0 ? 0 : (rate * ms) / 1_000
+    return Math.max(measured, this.#startBytes ?? 0)
+  }
+
+  /** Counts the bytes of a chunk as sent, and returns true, if it may be sent now. Otherwise call `queue`. */
+  admit(bytes: number, now: number): boolean {
+    if (this.#waiting.length > 0 || !this.#fits(bytes)) return false
+    this.sent(bytes, now)
+    return true
+  }
+
+  /**
+   * Calls `admitted` when the chunk may be sent, in the order of the calls. From then on its bytes count as sent. Calls it only
+   * during another call of the pacer, and never after the disposal.
+   */
+  queue(bytes: number, admitted: () => void): Disposable {
+    const chunk: WaitingChunk = { bytes, admitted }
+    this.#waiting.push(chunk)
+    return {
+      [Symbol.dispose]: () => {
+        chunk.admitted = undefined
+      },
+    }
+  }
+
+  #fits(bytes: number): boolean {
+    const { chunks, inFlight } = this.#delivery
+    return chunks < 2 || inFlight + bytes <= this.boundBytes
+  }
+
+  #admitWaiting(now: number): void {
+    for (let next = this.#waiting.first; next; next = this.#waiting.first) {
+      const { bytes, admitted } = next
+      if (admitted && !this.#fits(bytes)) return
+      this.#waiting.shift()
+      if (!admitted) continue
+      this.sent(bytes, now)
+      admitted()
+    }
+  }
+
+  /** Counts the bytes of a chunk as sent, whatever the bound is. */
   sent(bytes: number, now: number): void {
-    if (this.#inFlight === 0) this.#busySince = now
-    this.#inFlight += bytes
+    this.#delivery.sent(bytes, now)
     this.#longest = Math.max(this.#longest, bytes)
   }
 
   acknowledged(bytes: number, now: number): void {
-    this.#answered = true
-    this.#sampleBytes += bytes
-    this.refused(bytes, now)
-    if (this.#sampleMs < clientLimits.sampleMs && this.#sampleBytes < clientLimits.sampleBytes) return
-    const rate = (this.#sampleBytes / Math.max(1, this.#sampleMs)) * 1_000
+    const sample = this.#delivery.acknowledged(bytes, now)
+    if (sample) this.#measure(bytes, sample, now)
+    this.#admitWaiting(now)
+  }
+
+  #measure(bytes: number, { bytesPerSecond: rate, roundTripMs }: DeliverySample, now: number): void {
+    const { queueSeenMs, queuedMs, rateMemoryMs } = clientLimits
+    this.#roundTripMs = Math.min(this.#roundTripMs, roundTripMs)
+    // Without a queue, the sender or the server set the rate, and the link may be faster.
+    const isFull = roundTripMs > this.#roundTripMs + queueSeenMs
     // A lower rate applies at once. Otherwise chunks would stay too long until the average adapts.
-    const slower = this.#measured === undefined || !this.#sampled || rate < this.#measured
-    this.#measured = slower ? rate : ((this.#measured ?? rate) + rate) / 2
-    this.#sampled = true
-    this.#sampleMs = 0
-    this.#sampleBytes = 0
+    if (!this.#answered || this.#measured === undefined) this.#measured = rate
+    else if (rate > this.#measured) this.#measured = (this.#measured + rate) / 2
+    else if (isFull) this.#measured = rate
+    this.#answered = true
+    if (isFull && now - this.#fastestSince > rateMemoryMs) {
+      this.#formerFastest = this.#fastest
+      this.#fastest = 0
+      this.#fastestSince = now
+    }
+    this.#fastest = Math.max(this.#fastest, rate)
+    if (roundTripMs > 2 * (this.#roundTripMs + queuedMs)) this.#startBytes = undefined
+    else if (this.#startBytes !== undefined) this.#startBytes += bytes
   }
 
   /** Records that a chunk is no longer in flight. A refused chunk does not count toward the measured rate. */
   refused(bytes: number, now: number): void {
-    this.#inFlight = Math.max(0, this.#inFlight - bytes)
-    this.#sampleMs += now - this.#busySince
-    this.#busySince = now
+    this.#delivery.dropped(bytes)
+    this.#admitWaiting(now)
   }
 
-  /** Starts a new link, with nothing in flight. The measured rate stays as the upper bound of the first estimate. */
-  reset(): void {
+  /**
+   * Starts a new link, with nothing in flight. `roundTripMs`: the round trip of a short request on it, if it is known. The measured
+   * rate stays as the upper bound of the first estimate.
+   */
+  reset(now: number, roundTripMs: number = Number.POSITIVE_INFINITY): void {
     const { firstChunkBytes, leastChunkBytes } = clientLimits
     if (this.#answered) this.#firstBytes = firstChunkBytes
     else if (this.#longest > 0) {
@@ -91,9 +168,11 @@ export class Pacer {
     }
     this.#longest = 0
     this.#answered = false
-    this.#sampled = false
-    this.#inFlight = 0
-    this.#sampleMs = 0
-    this.#sampleBytes = 0
+    this.#delivery = new DeliveryRate()
+    this.#fastest = 0
+    this.#formerFastest = 0
+    this.#roundTripMs = roundTripMs
+    this.#startBytes = 2 * this.#firstBytes
+    this.#admitWaiting(now)
   }
 }

@@ -33,6 +33,8 @@ export type AppEvents = Required<Omit<LinkDriverEvents, 'closed'>>
 export interface OnlineLink {
   readonly peer: LinkDriver
   readonly welcome: WireMessage<'HelloAck'>
+  /** The time from HELLO_REQ to HELLO_ACK. */
+  readonly roundTripMs: number
   /** Aborts when the link has ended; the reason is an OspError. */
   readonly closed: AbortSignal
   readonly buffers: Buffers
@@ -226,11 +228,14 @@ export class ClientSession {
       const offered = socket.reliable ? features.uncheckedContent : 0
       const identity = { userName, token, session: this.#id, software }
       const hello = { event: 'HelloReq', versions: [version], ...identity, features: offered, attempt } as const
+      const askedAtMs = this.#now()
       const welcome = checkWelcome(await unlessAborted(peer.ask(hello).reply, signal))
+      const roundTripMs = this.#now() - askedAtMs
       peer.keepAliveMs = welcome.keepAlive
       socket.checksContent = (welcome.features & offered) === 0
       app = this.#options.app
-      return { peer, welcome, closed: closed.signal, buffers: new Buffers(welcome.maxFrame, closed.signal), arrivals }
+      const buffers = new Buffers(welcome.maxFrame, closed.signal)
+      return { peer, welcome, roundTripMs, closed: closed.signal, buffers, arrivals }
     } catch (error) {
       // On sockets that reorder, a GOODBYE can come before the answer to HELLO.
       if (peer.ended && peer.ended === error) throw afterGoodbye(peer.ended)

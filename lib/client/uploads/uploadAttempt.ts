@@ -7,10 +7,11 @@ import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { OpenSource } from '../../ports/source.ts'
 import type { SentFile } from '../../ports/storage.ts'
 import type { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
-import { onAbort, wait } from '../../runtime/wait.ts'
+import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
+import { untilAdmitted } from './untilAdmitted.ts'
 import type { ClientUpload } from './upload.ts'
 
 export interface UploadAttemptOptions {
@@ -167,15 +168,21 @@ export class UploadAttempt {
     const { link, pace, clock, digest } = this.#options
     const bytes = buffer.subarray(0, span.length)
     const giveBack = () => link.buffers.put(buffer)
-    const delayMs = pace.delayMs(span.length, clock.now())
-    if (delayMs > 0) await wait(clock, delayMs, this.#failing.signal)
+    // The digest is computed while the chunk waits.
     digest.follow(span.offset, [bytes])
     if (digest.position < span.offset) this.#catchUp(span.offset + span.length)
-    if (this.#failure || round !== this.#window.round) return giveBack()
+    try {
+      await untilAdmitted(pace, clock, span.length, this.#failing.signal)
+    } catch {
+      return giveBack()
+    }
+    if (this.#failure || round !== this.#window.round) {
+      pace.refused(span.length, clock.now())
+      return giveBack()
+    }
     const chunk = { event: 'PostFileReq', progress: span.offset, content: [bytes] } as const
     const { seq, reply } = link.peer.ask(chunk, this.#instance, 'chunks', giveBack)
     this.#asked(seq, span.length)
-    pace.sent(span.length, clock.now())
     reply.then(
       (ack) => this.#acknowledged(seq, span, ack),
       (error: OspError) => {

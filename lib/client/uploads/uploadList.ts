@@ -165,10 +165,10 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     await this.#registry.idle()
   }
 
-  /** Begins a new link, on which the server accepts `most` uploads at once. */
-  allow(most: number): void {
+  /** Begins a new link, with the round trip of HELLO, on which the server accepts `most` uploads at once. */
+  allow(most: number, roundTripMs: number): void {
     this.#atOnce = Math.min(this.#options.atOnce, most)
-    this.#pace.reset()
+    this.#pace.reset(this.#options.platform.clock.now(), roundTripMs)
     this.#fill()
   }
 

@@ -1,0 +1,25 @@
+import type { Pacer } from '../../core/pacer.ts'
+import { OspError } from '../../errors.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { onAbort, wait } from '../../runtime/wait.ts'
+
+/**
+ * Resolves when the maximum rate and the bound of the link allow to send `bytes` of a file. They count as sent from then on, so
+ * call `pace.acknowledged` or `pace.refused` afterwards in any case. Rejects with OspError `closed`, and counts nothing, if
+ * `signal` aborts first.
+ */
+export async function untilAdmitted(pace: Pacer, clock: Clock, bytes: number, signal: AbortSignal): Promise<void> {
+  const delayMs = pace.delayMs(bytes, clock.now())
+  if (delayMs > 0) await wait(clock, delayMs, signal)
+  if (pace.admit(bytes, clock.now())) return
+  await new Promise<void>((resolve, reject) => {
+    const waiting = pace.queue(bytes, () => {
+      aborted[Symbol.dispose]()
+      resolve()
+    })
+    const aborted = onAbort(signal, () => {
+      waiting[Symbol.dispose]()
+      reject(new OspError('closed'))
+    })
+  })
+}
