@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: the commands and the library beside the best plain pipe of Node. With `--peers DIRECTORY` also beside rsync,
- * tus, Mosquitto and Redis, where they are installed; DIRECTORY has the npm packages of the peers in its node_modules.
+ * tus, Mosquitto, Redis and NATS, where they are installed; DIRECTORY has the npm packages of the peers in its node_modules.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -14,6 +14,7 @@ import {
   type Measure,
   messageContender,
   mosquitto,
+  nats,
   ospdBroker,
   plainLog,
   redis,
@@ -33,8 +34,9 @@ const { values: options } = parseArgs({
 if (options.help) {
   console.log(`npm run bench -- [--peers DIRECTORY] [--rounds N] [--only REGEX] [--json FILE]
 
-  --peers DIRECTORY  measure rsync, tus, Mosquitto and Redis too. Install their npm packages there with:
-                     npm install --prefix DIRECTORY @tus/server @tus/file-store tus-js-client mqtt redis
+  --peers DIRECTORY  measure rsync, tus, Mosquitto, Redis and NATS too. Install their npm packages there with:
+                     npm install --prefix DIRECTORY @tus/server @tus/file-store tus-js-client mqtt redis \\
+                       @nats-io/transport-node @nats-io/jetstream
   --rounds N         rounds of each contest (default: 5)
   --only REGEX       run only the contests with a matching name
   --json FILE        write all figures as JSON`)
@@ -79,7 +81,7 @@ async function uploads(name: string, load: Load): Promise<void> {
   const paths = field.make(load)
   const server = await field.ospd()
   const contenders: Contender[] = []
-  if (load !== loads.tiny) contenders.push(await field.pipe(load, paths))
+  if (load !== loads.tiny) contenders.push(await field.pipe(names.pipe, 'plain', load, paths))
   if (isCommand('rsync')) {
     if (load !== loads.tiny) contenders.push(await field.rsync(load, paths, ['-aW']))
     if (load !== loads.five) contenders.push(await field.rsync(load, paths, ['-aW', '--fsync']))
@@ -92,6 +94,8 @@ async function uploads(name: string, load: Load): Promise<void> {
   if (load !== loads.tiny) contenders.push(field.transfer(names.transfer, load, paths, server, 'xxh128'))
   if (load === loads.one) {
     contenders.push(field.send(names.tls, load, paths, await field.ospd(true), []))
+    contenders.push(await field.pipe('plain pipe, sha256', 'sha256', load, paths))
+    contenders.push(await field.pipe('plain pipe, sha256, over TLS', 'sha256-tls', load, paths))
   }
   await run(name, load.unit, contenders)
 }
@@ -101,6 +105,7 @@ async function messages(name: string, unit: string, measure: Measure): Promise<v
   const brokers: Broker[] = [ospdBroker(28_895), plainLog(25_003)]
   if (isCommand('mosquitto') && isPackage('mqtt')) brokers.push(mosquitto(21_883, packages ?? ''))
   if (isCommand('redis-server') && isPackage('redis')) brokers.push(redis(26_380, packages ?? ''))
+  if (isCommand('nats-server') && isPackage('@nats-io/jetstream')) brokers.push(nats(24_222, packages ?? ''))
   const contenders = brokers.map((broker) => messageContender(broker, onDisk, measure))
   await run(name, unit, contenders)
 }

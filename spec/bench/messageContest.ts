@@ -263,6 +263,45 @@ export const redis = (port: number, packages: string): Broker => ({
 
 type RedisReply = { readonly messages: readonly { readonly id: string }[] }[] | null
 
+/** NATS JetStream with a stream in files; it flushes every two minutes, and not before it acknowledges. */
+export const nats = (port: number, packages: string): Broker => ({
+  name: 'NATS JetStream, file',
+  port,
+  count: 10_000,
+  start: (directory) => startCommand('nats-server', ['-js', '-sd', directory, '-a', '127.0.0.1', '-p', `${port}`]),
+  async open() {
+    const from = createRequire(join(packages, 'package.json'))
+    const { connect: open } = from('@nats-io/transport-node')
+    const { jetstream, jetstreamManager } = from('@nats-io/jetstream')
+    const links = [await open({ servers: `127.0.0.1:${port}` })]
+    const manager = await jetstreamManager(links[0])
+    const stream = jetstream(links[0])
+    await manager.streams.add({ name: 'bench', subjects: ['bench'], storage: 'file' })
+    const body = new Uint8Array(bytes).fill(120)
+    const settings = { ack_policy: 'explicit', deliver_policy: 'new', max_ack_pending: 10_000 }
+    const read = async (messages: AsyncIterable<{ ack(): void }>, received: () => void) => {
+      for await (const message of messages) {
+        message.ack()
+        received()
+      }
+    }
+    return {
+      publish: () => stream.publish('bench', body),
+      async subscribe(count, received) {
+        while (links.length <= count) {
+          const link = await open({ servers: `127.0.0.1:${port}` })
+          const durable_name = `recipient-${links.length}`
+          await manager.consumers.add('bench', { durable_name, ...settings })
+          const consumer = await jetstream(link).consumers.get('bench', durable_name)
+          void read(await consumer.consume({ max_messages: 1_000 }), received)
+          links.push(link)
+        }
+      },
+      close: async () => void (await Promise.all(links.map((link) => link.close()))),
+    }
+  },
+})
+
 /** Plain frames of Node, answered after a log that is flushed in groups: what the work costs at least. */
 export const plainLog = (port: number): Broker => ({
   name: 'plain Node frames, flushed log',

@@ -1,30 +1,56 @@
 /**
- * The best plain pipe of Node: file streams and sockets with buffers of 1 MiB at both ends; no digest, no flush, no protocol.
- * `pipe.ts receive DIRECTORY` sends its port by IPC; `pipe.ts send PORT AT_ONCE FILE...` sends the milliseconds of the transfer.
+ * The best plain pipe of Node: file streams and sockets with buffers of 1 MiB at both ends; no flush, no protocol. WORK is `plain`,
+ * `sha256` (both ends digest) or `sha256-tls`. `pipe.ts receive WORK DIRECTORY` sends its port by IPC; `pipe.ts send WORK PORT
+ * AT_ONCE FILE...` sends the milliseconds of the transfer.
  */
+import { createHash } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
-import { type AddressInfo, connect, createServer, type NetConnectOpts } from 'node:net'
+import { type AddressInfo, connect, createServer, type NetConnectOpts, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { Transform } from 'node:stream'
+import { type ConnectionOptions, connect as connectTls, createServer as createTlsServer } from 'node:tls'
+import { selfSigned } from '../support/selfSigned.ts'
 
-const [mode, ...rest] = process.argv.slice(2)
+const [mode, work = '', ...rest] = process.argv.slice(2)
+const isSecure = work === 'sha256-tls'
 const highWaterMark = 1 << 20
+
+/** Passes the bytes on, and digests them unless the work is plain. */
+function digesting(): Transform {
+  const digest = createHash('sha256')
+  return new Transform({
+    highWaterMark,
+    transform(bytes, _encoding, done) {
+      digest.update(bytes)
+      done(null, bytes)
+    },
+  })
+}
 
 async function receive(directory: string): Promise<number> {
   let files = 0
-  const server = createServer({ highWaterMark, allowHalfOpen: true }, (socket) => {
+  const store = (socket: Socket) => {
     const target = createWriteStream(join(directory, `${files++}`), { highWaterMark })
-    socket.pipe(target).on('close', () => socket.end('stored'))
-  })
+    const bytes = work === 'plain' ? socket : socket.pipe(digesting())
+    bytes.pipe(target).on('close', () => socket.end('stored'))
+  }
+  const options = { highWaterMark, allowHalfOpen: true }
+  const server = isSecure ? createTlsServer({ ...options, ...selfSigned() }, store) : createServer(options, store)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return (server.address() as AddressInfo).port
 }
 
 function sendFile(port: number, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', writableHighWaterMark: highWaterMark } as NetConnectOpts)
+    const to = { port, host: '127.0.0.1', writableHighWaterMark: highWaterMark, rejectUnauthorized: false }
+    const socket = isSecure
+      ? connectTls({ ...to, allowHalfOpen: true } as ConnectionOptions)
+      : connect(to as NetConnectOpts)
     socket.on('error', reject).on('data', () => {})
     socket.on('close', () => resolve())
-    createReadStream(path, { highWaterMark }).pipe(socket)
+    const bytes = createReadStream(path, { highWaterMark })
+    if (work === 'plain') bytes.pipe(socket)
+    else bytes.pipe(digesting()).pipe(socket)
   })
 }
 

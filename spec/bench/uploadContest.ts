@@ -61,11 +61,11 @@ export class UploadField implements AsyncDisposable {
     return join(this.#base, 'copies')
   }
 
-  /** The plain pipe; the transfer alone. */
-  async pipe(load: Load, paths: readonly string[]): Promise<Contender> {
-    const { child, value: port } = await this.#program('pipe.ts', ['receive', this.#copies])
-    return this.#contender('plain node:net pipe, 1 MiB', load, child.pid, () =>
-      this.#timed('pipe.ts', ['send', `${port}`, `${load.atOnce}`, ...paths]),
+  /** A plain pipe (spec/bench/pipe.ts); the transfer alone. */
+  async pipe(name: string, work: string, load: Load, paths: readonly string[]): Promise<Contender> {
+    const { child, value: port } = await this.#program('pipe.ts', ['receive', work, this.#copies])
+    return this.#contender(name, load, child.pid, () =>
+      this.#timed('pipe.ts', ['send', work, `${port}`, `${load.atOnce}`, ...paths]),
     )
   }
 
@@ -94,9 +94,9 @@ export class UploadField implements AsyncDisposable {
   }
 
   /** Starts the daemon that all contenders of ospd share, so that it has served before. */
-  async ospd(secure = false): Promise<OspdServer> {
+  async ospd(secure = false, flags: readonly string[] = []): Promise<OspdServer> {
     const data = join(this.#base, secure ? 'data-tls' : 'data')
-    const args = ['serve', '--port', '0', '--data', data, '--quiet', ...(secure ? ['--tls', 'auto'] : [])]
+    const args = ['serve', '--port', '0', '--data', data, '--quiet', ...(secure ? ['--tls', 'auto'] : []), ...flags]
     const server = this.#keep(startNode('dist/bin/ospd.js', args, { env: { OSP_STATE: join(this.#base, 'state') } }))
     const [, port] = await server.printed(/ready on [^:]+:(\d+)/u)
     const [fingerprint] = secure ? await server.printed(/SHA256:[^\s,]+/u) : []
