@@ -170,8 +170,7 @@ export class ByteSocket implements Socket {
     const parts = encodeFrame(frame, this.#platform.crc32, this.checksContent)
     const length = lengthOf(parts)
     if (length < shortBytes) {
-      this.#gather(parts, length)
-      if (left) this.#handBlock(left)
+      this.#gather(parts, length, left)
       return
     }
     this.#handBlock()
@@ -179,7 +178,7 @@ export class ByteSocket implements Socket {
     for (const [at, part] of parts.entries()) this.#hand(part, at === last ? left : undefined)
   }
 
-  #gather(parts: Parts, length: number): void {
+  #gather(parts: Parts, length: number, left?: () => void): void {
     if (length > this.#block.length - this.#blockTo) {
       this.#handBlock()
       this.#block = Buffer.allocUnsafe(blockBytes)
@@ -190,8 +189,9 @@ export class ByteSocket implements Socket {
       this.#block.set(part, this.#blockTo)
       this.#blockTo += part.length
     }
-    if (this.#blockTo - this.#blockFrom < eagerBytes) return
-    this.#handBlock()
+    const isEager = this.#blockTo - this.#blockFrom >= eagerBytes
+    if (left || isEager) this.#handBlock(left)
+    if (!isEager) return
     this.#stream.uncork()
     this.#stream.cork()
   }

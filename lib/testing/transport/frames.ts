@@ -45,10 +45,13 @@ export const frameChecks: Checks<Ends> = {
     await farEvents.times('frame')
     sameBytes(farEvents.frames[0]?.payload ?? [], [bytesOf(200 * KiB)])
   },
-  'reports once, in order, that it has left': async ({ near, farEvents }) => {
+  'reports once, in order, that it has left, also among others': async ({ near, farEvents }) => {
     const left: number[] = []
     const allLeft = new Promise<void>((resolve) => {
-      for (const seq of upTo(50)) near.send(frameOf(seq, bytesOf(seq * 100)), () => left.push(seq) === 50 && resolve())
+      for (const seq of upTo(50)) {
+        for (const _ of upTo(seq % 9)) near.send(frameOf(seq, bytesOf(300)))
+        near.send(frameOf(seq, bytesOf(seq * 100)), () => left.push(seq) === 50 && resolve())
+      }
     })
     await Promise.all([allLeft, farEvents.times('frame', 50)])
     assert.deepEqual(left, upTo(50))

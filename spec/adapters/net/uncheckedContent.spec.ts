@@ -18,6 +18,16 @@ spec('a chunk over TCP', (it) => {
       await rig.assertStored('a', bytes)
     })
 
+    it(`can be a whole file, also an empty one, after HELLO with features ${features}`, async () => {
+      await using rig = await ServerRig.onDisk()
+      const client = await rig.client({ features })
+      client.raw.socket.checksContent = features === 0
+      for (const length of [0, 1, 1_900, 2_048, 10_000, 300_000]) {
+        await client.put({ name: `${length}`, bytes: bytes.subarray(0, length) })
+        await rig.assertStored(`${length}`, bytes.slice(0, length))
+      }
+    })
+
     it(`ends the link if its checksum is of the other kind, after HELLO with features ${features}`, async () => {
       await using rig = await ServerRig.onDisk()
       const { raw } = await rig.client({ features })

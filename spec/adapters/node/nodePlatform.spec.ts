@@ -98,6 +98,9 @@ spec('the CRC-32 of Node', (it) => {
   it('continues an earlier CRC', () => {
     assert.equal(crc32(bytes('56789'), crc32(bytes('1234'))), 0xcbf43926)
     assert.equal(crc32(bytes('')), 0)
+    for (const empty of [new Uint8Array(), new Uint8Array().subarray(), Buffer.from(new ArrayBuffer(0))]) {
+      assert.equal(crc32(empty, 5), 5)
+    }
   })
 })
 
