@@ -15,6 +15,7 @@ function sealed(storage: Storage): Storage {
     mailboxes,
     files: {
       open: async (claim) => sealedFile(await files.open(claim)),
+      create: (user, content) => files.create(user, [seal(Buffer.concat(content), 0)]),
       remove: (user, name) => files.remove(user, name),
       sweep: (before) => files.sweep(before),
       stored: (user, name) => files.stored(user, name),

@@ -52,6 +52,11 @@ export const limitTable = {
     16 * MiB,
     'memory for chunks that wait to be written, for all links together, plus one chunk per link; incomplete frames may take the same amount again',
   ),
+  smallFileBytes: limit(
+    MiB,
+    'maximum size of a file that is sent in one request, without an instance and checkpoints; 0: none',
+    [0, 16 * MiB],
+  ),
   checkpointBytes: flag('checkpoint-size', 8 * MiB, 'number of bytes after which an upload is flushed to disk'),
   checkpointMs: flag('checkpoint-time', 500, 'time after which the received bytes of an upload are flushed to disk'),
   checkpoints: limit(32, 'maximum number of checkpoints of an upload, to continue from if its partial file is damaged'),
@@ -179,6 +184,9 @@ function faultOf(name: string, { range = [1, largest] }: Limit, value: unknown):
 export const clientLimits = {
   /** Maximum number of concurrent uploads, if the server allows as many. */
   uploads: 5,
+  /** Maximum number of small files that are opened or unanswered at once, and of bytes of their content. */
+  smallFiles: 64,
+  smallFilesBytes: 8 * MiB,
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
   buffers: 8,
   bufferBytes: MiB,

@@ -1,5 +1,5 @@
-import type { Dirent } from 'node:fs'
-import { open, readdir, stat } from 'node:fs/promises'
+import { type Dirent, statSync } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { checkFileName, OspError } from 'ospd'
 import { absolutePath, pathBytes, pathReason, pathText, type Spooled, spool } from 'ospd/node'
@@ -109,7 +109,7 @@ function serverName(path: string, as?: string): string {
 const find = (path: string, name: string, recursive: boolean) => guarded(path, filesAt(path, name, recursive))
 
 async function* filesAt(path: string, name: string, recursive: boolean): FoundPaths {
-  const stats = await stat(pathBytes(path))
+  const stats = statSync(pathBytes(path))
   if (!name.isWellFormed()) throw notUtf8('specify another name with --as NAME')
   if (stats.isFile()) yield { path, name, size: stats.size }
   else if (!stats.isDirectory()) throw unfit('it is not a regular file; specify a file')
@@ -138,7 +138,7 @@ async function* entryFiles(path: string, name: string, entry: Dirent<Buffer>, tw
   }
   if (twin !== undefined) throw sameName(path, twin)
   if (entry.isDirectory()) return yield* walk(path, name)
-  const stats = entry.isFile() || entry.isSymbolicLink() ? await stat(pathBytes(path)) : undefined
+  const stats = entry.isFile() || entry.isSymbolicLink() ? statSync(pathBytes(path)) : undefined
   if (stats?.isFile()) yield { path, name, size: stats.size }
   else yield { path, skipped: stats?.isDirectory() ? 'it is a symbolic link to a folder' : 'it is not a regular file' }
 }

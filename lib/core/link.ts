@@ -94,8 +94,15 @@ export interface LinkGauges {
   readonly rememberedReplies: number
 }
 
+/** The requests with content of a file, which small frames overtake. */
+const contentEvents: readonly number[] = [events.PostFileReq.number, events.PutFileReq.number]
+
 /** The requests that do not use the timer of other requests (docs/protocol.md, "Messages"). */
-const timings: { readonly [K in RequestName]?: Timing } = { PostFileReq: 'chunk', DeliverMsgReq: 'own' }
+const timings: { readonly [K in RequestName]?: Timing } = {
+  PostFileReq: 'chunk',
+  PutFileReq: 'bulk',
+  DeliverMsgReq: 'own',
+}
 
 /** The rules of one link. The context `C` of a request comes back with its reply. `now` is monotonic, in ms. */
 export class Link<C> {
@@ -206,7 +213,7 @@ export class Link<C> {
     const due = this.#requests.due(now, this.keepAlive.heardAt(now))
     if (due.dead) return new OspError('timed-out', 'the peer did not answer repeated requests')
     for (const { frame, onFlushed } of due.copies) {
-      this.queues.add(frame.event === events.PostFileReq.number ? 'chunks' : 'replies', frame, onFlushed)
+      this.queues.add(contentEvents.includes(frame.event) ? 'chunks' : 'replies', frame, onFlushed)
     }
     if (this.keepAlive.silent(now)) this.#speak(now)
     return undefined

@@ -6,10 +6,11 @@ import type { QueuedFrame, SendDecision } from './sendQueues.ts'
 /**
  * How a request is repeated:
  * - `timer`: after a time-out.
- * - `chunk`: after a time-out, but never on a reliable socket. It does not count among the 511 requests.
+ * - `bulk`: after a time-out, but never on a reliable socket.
+ * - `chunk`: as `bulk`. It does not count among the 511 requests.
  * - `own`: by its sender only. Its bytes are not kept, and its reply may take any time.
  */
-export type Timing = 'timer' | 'chunk' | 'own'
+export type Timing = 'timer' | 'bulk' | 'chunk' | 'own'
 
 type Pending<C> = ReturnType<typeof pendingOf<C>>
 
@@ -177,7 +178,7 @@ export class Requests<C> {
 
   #timeoutMs({ repeats, timing }: Pending<C>): number {
     const { reliable, fraction } = this.#options
-    if (timing === 'own' || (reliable && timing === 'chunk')) return Number.POSITIVE_INFINITY
+    if (timing === 'own' || (reliable && timing !== 'timer')) return Number.POSITIVE_INFINITY
     const base = reliable ? fixed.reliableTimeoutMs * 2 ** repeats : this.#roundTrip.timeoutMs(repeats)
     return Math.min(fixed.mostTimeoutMs, base * (1 + 0.25 * fraction()))
   }

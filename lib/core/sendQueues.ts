@@ -1,6 +1,7 @@
-import { fixed } from '../limits.ts'
+import { fixed, KiB } from '../limits.ts'
 import { lengthOf } from '../wire/codec.ts'
 import { type Frame, headerBytes } from '../wire/frame.ts'
+import { events } from '../wire/protocol.ts'
 import { Queue } from './queue.ts'
 
 /** `replies`: replies, notifications and repetitions; `chunks`: chunks and requests that must not overtake them. */
@@ -56,15 +57,22 @@ export class SendQueues {
   }
 
   #handChunk({ frame, onFlushed }: QueuedFrame): QueuedFrame {
-    this.#handed++
+    const weight = weightOf(frame)
+    this.#handed += weight
     return {
       frame,
       onFlushed: () => {
-        this.#handed--
+        this.#handed -= weight
         onFlushed?.()
       },
     }
   }
 }
+
+/** Small files from this size on count as a chunk, and smaller ones as a part of it. A power of two, so that sums are exact. */
+const wholeChunkBytes = 32 * KiB
+
+const weightOf = (frame: Frame) =>
+  frame.event === events.PutFileReq.number ? Math.min(1, sizeOf(frame) / wholeChunkBytes) : 1
 
 const sizeOf = (frame: Frame) => headerBytes + lengthOf(frame.payload)

@@ -85,7 +85,7 @@ export interface Socket {
   readonly connectedAtMs?: number
   /** The maximum length of a payload from the peer, in bytes; a longer one is a fault before memory is allocated. */
   maxPayload: number
-  /** Whether the checksum of a POST_FILE_REQ covers its content; false once both sides have agreed on feature bit 0. */
+  /** Whether the checksum of a frame covers the content of a file; false once both sides have agreed on feature bit 0. */
   checksContent?: boolean
   start(to: SocketEvents): void
   /**

@@ -128,9 +128,14 @@ export interface TransferStore {
   verified(claim: Claim, file: StoredFile): Promise<void>
   /** Replaces the verified record by a completion marker for `keepNoteMs` of wall time: atomic and durable. */
   complete(claim: Claim, keepNoteMs: number): Promise<void>
+  /**
+   * Replaces the record of this name, if there is one, by a completion marker of a file that is about to be stored without an
+   * upload: durable. The marker applies while a file with its size and digest is stored under its `storedName`.
+   */
+  announce(file: StoredFile, modifiedAt: number, keepNoteMs: number): Promise<void>
   /** Marks a completed file as reported by the server: durable. */
   reported(file: Pick<StoredFile, 'user' | 'name'>): Promise<void>
-  /** Returns the files whose upload was completed but not reported. */
+  /** Returns the files that were stored and not reported. */
   unreported(): Promise<readonly StoredFile[]>
   /** Removes a record and invalidates its claims: durable. Resolves with whether there was one. A completion marker stays. */
   remove(user: string, name: string): Promise<boolean>
@@ -187,6 +192,11 @@ export interface Usage {
 export interface FileStore {
   /** Opens the partial file of a claimed upload, and creates it if it is missing. */
   open(claim: Claim): Promise<PartialFile>
+  /**
+   * Stores the content of a file that belongs to no upload and has no name yet: durable. Disposing of it removes the content
+   * unless it was published, and so does the first sweep after a restart. `content` is not used after the promise has settled.
+   */
+  create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile>
   /** Removes a partial file, if there is one; never a published file. */
   remove(user: string, name: string): Promise<void>
   /**
@@ -210,6 +220,9 @@ export interface FileStore {
   /** Returns the disk space of a partial file; 0 if there is none. */
   heldBytes(user: string, name: string): Promise<number>
 }
+
+/** A file that belongs to no upload. */
+export type UnnamedFile = Pick<PartialFile, 'publish'> & AsyncDisposable
 
 /** The bytes of one upload that is not published yet. Calls that write are made one after another. */
 export interface PartialFile extends AsyncDisposable {

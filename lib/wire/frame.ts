@@ -13,7 +13,10 @@ export const repetition = 1
 /** Bytes of the payload of a POST_FILE_REQ before its content. */
 const chunkHeadBytes = 8
 
-/** Payloads of POST_FILE_REQ from this length on are received into a buffer of their own. */
+/** Maximum size of the payload of a PUT_FILE_REQ before its content. */
+export const putHeadBytes = 2_048
+
+/** Payloads with content of a file from this length on are received into a buffer of their own. */
 const wholePayload = 65_536
 
 /** Pieces below this length are copied into blocks. Longer ones are not copied, unless they fit into the open block. */
@@ -23,6 +26,9 @@ const shortPayload = 16_384
 const blockBytes = 65_536
 
 const none = new Uint8Array(0)
+
+const { PostFileReq, PutFileReq } = events
+const hasContent = (event: number) => event === PostFileReq.number || event === PutFileReq.number
 
 /** CRC-32 (IEEE) of `bytes`, continuing `start`. */
 export type Crc32 = (bytes: Uint8Array, start?: number) => number
@@ -52,8 +58,8 @@ export interface PayloadBuffers {
 }
 
 /**
- * Returns the bytes of a frame: its header, and its payload without a copy. If `checksContent` is false, the checksum of a
- * POST_FILE_REQ does not cover its content (docs/protocol.md, feature bit 0).
+ * Returns the bytes of a frame: its header, and its payload without a copy. If `checksContent` is false, the checksum does
+ * not cover the content of a file (docs/protocol.md, feature bit 0).
  */
 export function encodeFrame(frame: Frame, crc32: Crc32, checksContent = true): Parts {
   // The creation of a short array whose `buffer` is never read is the cheapest.
@@ -74,7 +80,8 @@ export function encodeFrame(frame: Frame, crc32: Crc32, checksContent = true): P
 
 /** Returns how many bytes of a payload the checksum covers, at most. */
 function coveredBytes(event: number, checksContent: boolean): number {
-  return checksContent || event !== events.PostFileReq.number ? Number.POSITIVE_INFINITY : chunkHeadBytes
+  if (checksContent || !hasContent(event)) return Number.POSITIVE_INFINITY
+  return event === PostFileReq.number ? chunkHeadBytes : putHeadBytes
 }
 
 /** Returns the checksum of a frame. `checked` is the header before the checksum. */
@@ -96,13 +103,13 @@ export interface StreamPiece {
 
 /**
  * Splits a stream of bytes, which arrive in pieces of any size, into frames. Payloads alias the pieces, except that short payloads
- * and small pieces are copied. With `buffers`, all pieces are copied, and a long payload of POST_FILE_REQ is received in one
+ * and small pieces are copied. With `buffers`, all pieces are copied, and a long payload with content of a file is received in one
  * buffer: the owner of the stream reads the next bytes into `target`.
  */
 export class FrameReader {
   /** Maximum length of a payload in bytes. */
   maxPayload: number
-  /** Whether the checksum of a POST_FILE_REQ covers its content. */
+  /** Whether the checksum of a frame covers the content of a file. */
   checksContent = true
   readonly #crc32: Crc32
   readonly #buffers: PayloadBuffers | undefined
@@ -178,7 +185,7 @@ export class FrameReader {
         const text = `a frame announces ${this.#missing} bytes, over the limit of ${this.maxPayload}`
         throw new OspError('malformed', text)
       }
-      if (this.#missing >= wholePayload && this.#view.getUint16(6) === events.PostFileReq.number) {
+      if (this.#missing >= wholePayload && hasContent(this.#view.getUint16(6))) {
         this.#whole = this.#buffers?.take(this.#missing)
         if (this.#whole) this.held = this.#whole.byteLength
       }

@@ -8,7 +8,7 @@ export const version = 1
 export const apps = { link: 0, file: 1, message: 2 } as const
 export type AppName = keyof typeof apps
 
-/** Bits of `features` in HELLO. `uncheckedContent`: the checksum of a POST_FILE_REQ does not cover its content. */
+/** Bits of `features` in HELLO. `uncheckedContent`: the checksum of a frame does not cover the content of a file. */
 export const features = { uncheckedContent: 1 } as const
 
 /** The digest algorithms, by their number on the wire. */
@@ -95,6 +95,9 @@ export const events = {
   PostFileNack: nack(28, 'file', 'server', { progress: u64 }),
   PauseFileNack: nack(29, 'file', 'server', {}),
   DeliverMsgNtf: notice(30, 'message', 'client', { mailboxSeq: u64 }),
+  PutFileReq: request(31, 'file', 'client', 'daemon', { ...upload, fileDigest: bytes, content: rest }),
+  PutFileAck: ack(32, 'file', 'server', { storedName: str, replaced: u8 }),
+  PutFileNack: nack(33, 'file', 'server', {}),
   HelloReq: request(64, 'link', 'client', 'peer', {
     versions: list(u8),
     userName: str,
@@ -114,6 +117,7 @@ export const events = {
     maxRecipients: u16,
     features: u32,
     messageIdFor: u32,
+    maxPut: optionalField(u32),
   }),
   HelloNack: nack(66, 'link', 'server', {}),
   PingReq: request(67, 'link', 'both', 'peer', {}),

@@ -105,10 +105,11 @@ spec('osp send', (it) => {
   it(
     'says which file replaced another one on the server',
     withServer(async ({ at, send }) => {
-      const [a, b] = [await at.write('a/x', 'one'), await at.write('b/x', 'two!')]
+      const [a, b] = [await at.write('a/x', 'one'), await at.write('b/x', 'two!'.repeat(10_000))]
       assert.equal((await send(a)).stderr, '')
       const { code, stderr } = await send(b)
       assert.deepEqual({ code, stderr }, { code: 0, stderr: 'osp: b/x: replaced the file x on the server\n' })
+      // It is too long for one request, whose bytes would be sent again.
       const again = 'osp: b/x: was already stored, so nothing was sent; it replaced the file x on the server\n'
       assert.equal((await send(b)).stderr, again)
       const told = checked(await send(a, '--json'))

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { Requests } from '../../lib/core/requests.ts'
+import { Requests, type Timing } from '../../lib/core/requests.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
 import { chunkFrame, pauseFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
@@ -9,9 +9,9 @@ const requestsOn = (reliable: boolean, fraction = 0) => new Requests<string>({ r
 type Some = ReturnType<typeof requestsOn>
 
 /** Asks a REQ and hands it to the socket. */
-function ask(requests: Some, seq: number, now: number, chunk = false): Frame {
-  const frame = chunk ? chunkFrame(seq) : pauseFrame(seq)
-  requests.add(frame, `context ${seq}`, chunk ? 'chunk' : 'timer')
+function ask(requests: Some, seq: number, now: number, timing: Timing = 'timer'): Frame {
+  const frame = timing === 'chunk' ? chunkFrame(seq) : pauseFrame(seq)
+  requests.add(frame, `context ${seq}`, timing)
   requests.sent(seq, now)
   return frame
 }
@@ -39,19 +39,21 @@ spec('requests on a reliable socket', (it) => {
     assert.deepEqual(repetitions(requests, 100_000), [10_000, 30_000, 60_000, 90_000])
   })
 
-  it('are never repeated by a timer if they are chunks', () => {
-    const requests = requestsOn(true)
-    ask(requests, 1, 0, true)
-    assert.equal(requests.deadline, Number.POSITIVE_INFINITY)
-    assert.deepEqual(requests.due(1e9, 0).copies, [])
+  it('are never repeated by a timer if they are chunks or files', () => {
+    for (const timing of ['chunk', 'bulk'] as const) {
+      const requests = requestsOn(true)
+      ask(requests, 1, 0, timing)
+      assert.equal(requests.deadline, Number.POSITIVE_INFINITY)
+      assert.deepEqual(requests.due(1e9, 0).copies, [])
+    }
   })
 })
 
 spec('requests on a socket that loses frames', (it) => {
-  it('are repeated after a second, doubled up to thirty seconds, including chunks', () => {
-    for (const chunk of [false, true]) {
+  it('are repeated after a second, doubled up to thirty seconds, including chunks and files', () => {
+    for (const timing of ['timer', 'chunk', 'bulk'] as const) {
       const requests = requestsOn(false)
-      ask(requests, 1, 0, chunk)
+      ask(requests, 1, 0, timing)
       assert.deepEqual(repetitions(requests, 95_000), [1_000, 3_000, 7_000, 15_000, 31_000, 61_000, 91_000])
     }
   })
@@ -200,13 +202,22 @@ spec('the rule of 511', (it) => {
   it('does not count chunks, and does not delay them', () => {
     const requests = requestsOn(true)
     ask(requests, 1, 0)
-    for (let seq = 2; seq < 2_000; seq++) ask(requests, seq, 0, true)
+    for (let seq = 2; seq < 2_000; seq++) ask(requests, seq, 0, 'chunk')
     many(requests, 2_000, 511)
     assert.equal(requests.decide(2_510), 'now')
-    ask(requests, 3_000, 0, true)
+    ask(requests, 3_000, 0, 'chunk')
     assert.equal(requests.decide(3_000), 'now')
     requests.add(pauseFrame(3_001), '', 'timer')
     assert.equal(requests.decide(3_001), 'later')
+  })
+
+  it('counts files in one request, and delays them', () => {
+    const requests = requestsOn(true)
+    for (let seq = 1; seq <= 512; seq++) ask(requests, seq, 0, 'bulk')
+    requests.add(pauseFrame(513), '', 'bulk')
+    assert.equal(requests.decide(513), 'later')
+    requests.settle(1, 1)
+    assert.equal(requests.decide(513), 'now')
   })
 
   it('does not apply to an answered request, which is not sent any more', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type SendDecision, SendQueues } from '../../lib/core/sendQueues.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
-import { chunkFrame, frameFor, pauseFrame } from '../support/frames.ts'
+import { chunkFrame, frameFor, pauseFrame, putFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 
 const ackFrame = (seq: number) => frameFor({ event: 'PingAck', listVersion: 1 }, seq)
@@ -43,6 +43,37 @@ spec('send queues', (it) => {
     assert.deepEqual(taken(lanes), [5])
     first?.onFlushed?.()
     assert.deepEqual([left, taken(lanes)], [[1], [3]])
+  })
+
+  it('have as many files in one request in the socket as two chunks weigh, of which larger ones are a whole chunk', () => {
+    for (const [bytes, most] of [
+      [300, 175],
+      [16 * 1_024, 4],
+      [32 * 1_024, 2],
+      [256 * 1_024, 2],
+    ] as const) {
+      const lanes = new SendQueues()
+      const seqs = Array.from({ length: most + 10 }, (_, at) => at + 1)
+      for (const seq of seqs) lanes.add('chunks', putFrame(seq, bytes))
+      const first = lanes.next(always)
+      assert.deepEqual(taken(lanes), seqs.slice(1, most), `${bytes}`)
+      first?.onFlushed?.()
+      assert.deepEqual(taken(lanes), [most + 1])
+    }
+  })
+
+  it('share the places of chunks among chunks and files in one request, and free them exactly', () => {
+    const lanes = new SendQueues()
+    lanes.add('chunks', chunkFrame(1))
+    const first = lanes.next(always)
+    for (let seq = 2; seq <= 500; seq++) lanes.add('chunks', putFrame(seq, 300 + seq))
+    const handed: ReturnType<SendQueues['next']>[] = [first]
+    while (handed.length > 0) {
+      for (let next = lanes.next(always); next; next = lanes.next(always)) handed.push(next)
+      handed.shift()?.onFlushed?.()
+    }
+    for (const seq of [501, 502, 503]) lanes.add('chunks', chunkFrame(seq))
+    assert.deepEqual(taken(lanes), [501, 502])
   })
 
   it('are blocked separately by a deferred frame', () => {

@@ -20,6 +20,7 @@ export const boundChecks: {
     rows: ['grantedChunkBytes', 'bytes of requests of a link that wait while it is read'],
     files: ['spec/server/connections/incompleteFrames.spec.ts'],
   },
+  smallFileBytes: { files: ['spec/server/files/smallFiles.spec.ts'] },
   checkpointBytes: {},
   checkpointMs: {},
   checkpoints: { files: ['spec/simulation/bounds.ts'] },
@@ -124,6 +125,8 @@ export const boundChecks: {
   tries: {},
   frameLifetimeMs: {},
   chunksHanded: { files: ['spec/core/sendQueues.spec.ts'] },
+  smallFiles: { files: ['spec/client/uploads/smallFiles.spec.ts'] },
+  smallFilesBytes: { files: ['spec/client/uploads/smallFiles.spec.ts'] },
   unsentReplies: {
     rows: ['unsentRepliesPerLink'],
     files: ['spec/runtime/linkDriverFlow.spec.ts'],

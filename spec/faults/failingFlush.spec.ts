@@ -86,6 +86,7 @@ const limits = {
   checkpointBytes: 8 * KiB,
   checkpointMs: 3_600_000,
   retryAfterMs: 1,
+  smallFileBytes: 0,
 }
 const flags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '--checkpoint-time', '1h']
 
@@ -231,13 +232,17 @@ spec('a failed flush that loses its data has no other consequence', (it) => {
   })
 })
 
+/** Too long for one request on a new link. */
+const unflushed = patterned(40_000, 2)
+
 /** Runs the daemon with a disk whose faults are real; the upload waits until they end. */
 const failing =
   (calls: string, paths: (data: string) => readonly string[], when: string, bytes = long) =>
   async () => {
     await using place = await MortalServer.in()
     const fault = { calls, fault: 'error=EIO', when, paths: paths(place.data) }
-    const server = await place.daemon(flags, injecting(fault))
+    const checkpoints = bytes === unflushed ? ['--checkpoint-size', '1M'] : []
+    const server = await place.daemon([...flags, ...checkpoints], injecting(fault))
     const sending = await send(place, memorySource('a', bytes))
     await sending.upload.done
     await sending.client.close()
@@ -258,15 +263,15 @@ spec('an upload waits if a system call fails during a flush', (it) => {
 
   it('of the partial file', failing('fdatasync', partial, '1'))
   it('of the partial file, several times in a row', failing('fdatasync', partial, '2..3'))
-  it('of the whole file', failing('fdatasync', partial, '1', short))
+  it('of the whole file', failing('fdatasync', partial, '1', unflushed))
   it("of the partial file's folder", failing('fsync', folder('partial'), '1'))
   it('of the folder of a user', failing('fsync', folder('files'), '1'))
   it('of the folder of the published file', failing('fsync', folder('files/alice'), '1'))
   it('of the header of the records', failing('pwrite64', logs, '1'))
   it('of the record of a claim', failing('pwrite64', logs, '2'))
   it('of the record of a checkpoint', failing('pwrite64', logs, '3'))
-  it('of the record of a verified file', failing('pwrite64', logs, '3', short))
-  it('of the completion marker', failing('pwrite64', logs, '4', short))
+  it('of the record of a verified file', failing('pwrite64', logs, '3', unflushed))
+  it('of the completion marker', failing('pwrite64', logs, '4', unflushed))
 
   it('but not longer than the client may wait: nothing is published', async () => {
     await using place = await MortalServer.in()

@@ -17,7 +17,13 @@ import { until } from '../support/until.ts'
 import { canMount, smallDisk, type TemporaryDirectory } from '../testing/storage/places.ts'
 
 const diskBytes = 4_000_000
-const limits = { chunkBytes: 64 * KiB, windowBytes: 512 * KiB, checkpointBytes: 256 * KiB, retryAfterMs: 20 }
+const limits = {
+  chunkBytes: 64 * KiB,
+  windowBytes: 512 * KiB,
+  checkpointBytes: 256 * KiB,
+  retryAfterMs: 20,
+  smallFileBytes: 0,
+}
 const kept = patterned(100_000)
 const large = patterned(1_500_000, 2)
 const small = patterned(1_000, 3)
@@ -224,9 +230,11 @@ spec('a disk that reports only on a flush that it is full', (it) => {
     const paths = [layoutOf(place.data).partialOf('alice', 'a')]
     await place.daemon(flags, injecting({ calls: 'fdatasync', fault: 'error=ENOSPC', when: '1..2', paths }))
     const client = place.client()
-    const upload = await client.uploads.add(memorySource('a', small))
+    // Too long for one request on a new link.
+    const bytes = patterned(40_000)
+    const upload = await client.uploads.add(memorySource('a', bytes))
     await isFull(upload)
     await upload.done
-    assert.deepEqual(await place.files(), new Map([['alice/a', small]]))
+    assert.deepEqual(await place.files(), new Map([['alice/a', bytes]]))
   })
 })

@@ -15,6 +15,20 @@ spec('an upload is stored once and completely, and nothing is left over, even if
   }
 })
 
+spec(
+  'a file in one request is stored once and completely, and nothing is left over, even if the server is killed',
+  (it) => {
+    const small = { bytes: short, smallFileBytes: short.length }
+    for (const at of ['create', 'announce', 'publish', 'PutFileAck'] as const) {
+      for (const when of whens) it(`${when} ${at}`, survives([dying(at, when, 1, short.length)], small))
+    }
+    const doomed = [dying('announce', 'after', 1, short.length), dying('publish', 'after', 1, short.length)]
+    it('twice, if an earlier file is replaced', survives(doomed, { ...small, onConflict: 'replace', taken: true }))
+    it('twice, if an earlier file is kept', survives(doomed, { ...small, onConflict: 'rename', taken: true }))
+    it('twice, if an earlier file would be kept', survives(doomed, { ...small, onConflict: 'reject' }))
+  },
+)
+
 spec('beside files of its name, an upload is stored once and completely, even if the server is killed', (it) => {
   for (const at of ['verified', 'publish', 'complete'] as const) {
     const doomed = [dying(at, 'after')]

@@ -62,8 +62,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a START that is refused for a limited time is forgotten, and its upload fails permanently',
     file: 'lib/client/uploads/uploadJob.ts',
     within: '#send',
-    pattern: 'const stored = await attempt.run()',
-    replacement: 'this.#fresh = false\n    const stored = await attempt.run()',
+    pattern: 'return sent(await attempt.run())',
+    replacement: 'this.#fresh = false\n    return sent(await attempt.run())',
     shownBy: 'spec/client/uploads/startingAgain.spec.ts',
   },
   {
@@ -133,11 +133,9 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'the record of an upload is removed before its file is in place',
     file: 'lib/server/files/publish.ts',
-    within: 'publishUpload',
-    pattern:
-      'if (!(await take(partial, storedName, onConflict))) continue published?.() await storage.transfers.complete(claim, limits.noteMs)',
-    replacement:
-      'await storage.transfers.complete(claim, limits.noteMs)\n    if (!(await take(partial, storedName, onConflict))) continue',
+    within: 'publish',
+    pattern: 'if (!(await take(partial, storedName, onConflict))) continue await published()',
+    replacement: 'await published()\n    if (!(await take(partial, storedName, onConflict))) continue',
     shownBy: 'files',
   },
   {
@@ -260,5 +258,45 @@ export const fileMutations: readonly Mutation[] = [
     pattern: 'base * (1 + 0.25 * fraction())',
     replacement: 'base * (1 + 0 * fraction())',
     shownBy: 'spec/core/requests.spec.ts',
+  },
+  {
+    fault: 'a file in one request is published before its bytes are durable',
+    file: 'lib/adapters/disk/partialFile.ts',
+    within: 'writeNewFile',
+    pattern: 'O_CREAT | O_EXCL | O_WRONLY | durableWrites',
+    replacement: 'O_CREAT | O_EXCL | O_WRONLY',
+    shownBy: 'spec/testing/storage.spec.ts',
+  },
+  {
+    fault: 'a file in one request is published although its completion marker is not durable',
+    file: 'lib/server/files/smallFiles.ts',
+    within: 'mark',
+    pattern: 'await Promise.all([storage.transfers.announce(candidate, modifiedAt, limits.noteMs), created])',
+    replacement: 'void storage.transfers.announce(candidate, modifiedAt, limits.noteMs).catch(() => {})',
+    shownBy: 'spec/server/files/smallFiles.spec.ts',
+  },
+  {
+    fault: 'a file in one request is stored again if the request is repeated',
+    file: 'lib/server/files/smallFiles.ts',
+    within: 'put',
+    pattern: 'if (known?.digest === digest)',
+    replacement: "if (known?.digest === '')",
+    shownBy: 'spec/server/files/smallFiles.spec.ts',
+  },
+  {
+    fault: 'a file whose publishing a crash has prevented is reported as stored',
+    file: 'lib/storage/transfers/transfers.ts',
+    within: 'unreported',
+    pattern: '!announced || (await this.#names.isIntact(file))',
+    replacement: 'announced !== undefined || file',
+    shownBy: 'spec/server/files/smallFiles.spec.ts',
+  },
+  {
+    fault: 'files that are too long for one request on a new link become more uploads than the server accepts',
+    file: 'lib/client/uploads/uploadList.ts',
+    within: '#begin',
+    pattern: 'const isFree = size !== undefined || this.#active < this.#atOnce',
+    replacement: 'const isFree = true',
+    shownBy: 'spec/client/uploads/smallFiles.spec.ts',
   },
 ]

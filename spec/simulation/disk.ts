@@ -47,6 +47,8 @@ export class SimulatedDisk {
   readonly orphans = new Set<string>()
   /** By user, then by name. */
   readonly published = new Map<string, Map<string, PublishedImage>>()
+  /** Number of files that belonged to no upload. */
+  creations = 0
   /** Number of files that were moved into place. */
   publications = 0
   /** The durable messages. */

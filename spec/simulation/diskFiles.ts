@@ -1,3 +1,4 @@
+import { OspError } from '../../lib/errors.ts'
 import type {
   Claim,
   FileStore,
@@ -6,6 +7,7 @@ import type {
   PartialFile,
   Space,
   StoredFile,
+  UnnamedFile,
   Usage,
 } from '../../lib/ports/storage.ts'
 import { hex } from '../../lib/runtime/hex.ts'
@@ -14,7 +16,7 @@ import { ancestorsOf, type RecordStore, recordKey, subjectOf } from '../../lib/s
 import type { StoredNames } from '../../lib/storage/transfers/storedNames.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
 import { DiskPartialFile } from './diskPartialFile.ts'
-import { PartialImage } from './partialImage.ts'
+import { joined, PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
 
 /** Partial and published files on a simulated disk. Written bytes are durable only after a flush. */
@@ -23,6 +25,8 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #disk: SimulatedDisk
   readonly #process: SimulatedProcess
   readonly #book: RecordStore
+  /** The files of this process that belong to no upload. */
+  readonly #unnamed = new Set<string>()
 
   constructor(disk: SimulatedDisk, process: SimulatedProcess, book: RecordStore) {
     this.#disk = disk
@@ -41,6 +45,66 @@ export class DiskFiles implements FileStore, StoredNames {
       })
       return new DiskPartialFile(this.#disk, this.#process, this.#book, claim)
     })
+  }
+
+  async create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile> {
+    this.#book.checkOpen()
+    const key = recordKey(user, `/${++this.#disk.creations}`)
+    this.#unnamed.add(key)
+    const dispose = () =>
+      this.#take('time of a removal', () => this.#unnamed.delete(key) && this.#disk.partial.delete(key))
+    try {
+      await this.#write(key, joined(content))
+    } catch (error) {
+      await dispose()
+      throw error
+    }
+    const publish = (storedName: string, replace: boolean) => {
+      this.#book.checkOpen()
+      return this.#take('time to publish', () => {
+        const names = this.#disk.published.get(user) ?? new Map<string, PublishedImage>()
+        const written = this.#disk.partial.get(key)?.written
+        if (!written) throw new OspError('internal', 'the file was published already')
+        if (names.has(storedName) && !replace) return false
+        const serial = ++this.#disk.publications
+        this.#disk.published.set(user, names.set(storedName, { bytes: written, serial, verified: undefined }))
+        return this.#disk.partial.delete(key)
+      })
+    }
+    return {
+      publish,
+      [Symbol.asyncDispose]: async () => {
+        await dispose()
+      },
+    }
+  }
+
+  /** Writes and flushes a file that belongs to no upload. */
+  async #write(key: string, bytes: Uint8Array): Promise<void> {
+    const { faults, partial } = this.#disk
+    const image = new PartialImage()
+    const write = (length: number) => {
+      partial.set(key, image)
+      image.write(0, bytes.slice(0, length))
+      image.writtenAt = this.#process.platform.clock.wallTime()
+    }
+    const fraction = () => this.#process.platform.random.fraction('bytes of a write that a kill has torn')
+    await this.#process.effect(
+      this.#disk.operationMs,
+      'time of a write',
+      () => {
+        faults.reserve(bytes.length)
+        faults.attempt('write', () => write(bytes.length))
+      },
+      () => write(fraction() * bytes.length),
+    )
+    const flush = () =>
+      faults.attempt(
+        'flush',
+        () => image.flush(bytes),
+        () => image.lose(),
+      )
+    await this.#take('time of a flush', flush)
   }
 
   remove(user: string, name: string): Promise<void> {
@@ -107,9 +171,11 @@ export class DiskFiles implements FileStore, StoredNames {
     return this.#take('time of a look', () =>
       Array.from(this.#disk.partial).flatMap(([key, { written, writtenAt }]) => {
         const { user, name } = subjectOf(key)
-        if (this.#book.log.record(user, name)) return []
-        const removed = written.length === 0 || writtenAt < before
+        if (this.#book.log.record(user, name) || this.#unnamed.has(key)) return []
+        const isUnnamed = name.startsWith('/')
+        const removed = isUnnamed || written.length === 0 || writtenAt < before
         if (removed) this.#disk.partial.delete(key)
+        if (isUnnamed) return []
         return [{ file: key, bytes: written.length, removed }]
       }),
     )

@@ -58,9 +58,11 @@ export function generateLimits(
   const { fileBytes, uploadAgeMs } = defaultLimits
   const userBytes = faults.lasts('a quota', [4 * chunkBytes, 12 * chunkBytes], defaultLimits.userBytes)
   const own = random.fork('narrow quotas')
+  const small = random.fork('files in one request')
   const fewFiles = own.pick([defaultLimits.userFiles, 3, 12], 'files of a user')
   return {
     chunkBytes,
+    smallFileBytes: small.pick([0, 0, chunkBytes, 3 * chunkBytes, 12 * chunkBytes], 'size of a file in one request'),
     windowBytes: chunkBytes * random.integer(1, 8, 'window'),
     checkpointBytes: chunkBytes * random.integer(1, 8, 'checkpoint'),
     checkpointMs: random.pick([1, 20, 500], 'time of a checkpoint'),

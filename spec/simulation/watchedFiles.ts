@@ -1,4 +1,5 @@
 import type { Claim, FileStore, PartialFile, Storage, TransferStore } from '../../lib/ports/storage.ts'
+import { lengthOf } from '../../lib/wire/codec.ts'
 import type { Invariants } from './invariants.ts'
 import { joined } from './partialImage.ts'
 import type { PlaceWatch } from './placeWatch.ts'
@@ -14,9 +15,17 @@ export function watchedFiles(
 ): Storage {
   return {
     transfers: watchedTransfers(storage.transfers, watch.records),
-    files: watchedStore(storage.files, async (claim) => {
-      return watchedFile(await storage.files.open(claim), { claim, process, invariants, watch })
-    }),
+    files: watchedStore(
+      storage.files,
+      async (claim) => {
+        return watchedFile(await storage.files.open(claim), { claim, process, invariants, watch })
+      },
+      async (user, content) => {
+        const file = await storage.files.create(user, content)
+        const publish = watchedPublish(file, { user, watch, length: () => lengthOf(content) })
+        return { publish, [Symbol.asyncDispose]: () => file[Symbol.asyncDispose]() }
+      },
+    ),
     mailboxes: storage.mailboxes,
     async open(platform) {
       await storage.open(platform)
@@ -51,6 +60,7 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
       const expiring = () => transfers.expire(user, name, before)
       return records.changed({ user, name }, expiring, (record, expired) => (expired ? undefined : record))
     },
+    announce: (file, ...how) => records.changed(file, () => transfers.announce(file, ...how), none),
     forget: (user, name) => transfers.forget(user, name),
     records: (user) => transfers.records(user),
     ...(transfers.record && { record: transfers.record.bind(transfers) }),
@@ -64,9 +74,10 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
 
 const none = () => undefined
 
-function watchedStore(files: FileStore, open: FileStore['open']): FileStore {
+function watchedStore(files: FileStore, open: FileStore['open'], create: FileStore['create']): FileStore {
   return {
     open,
+    create,
     remove: (user, name) => files.remove(user, name),
     stored: (user, name) => files.stored(user, name),
     used: (user, name) => files.used(user, name),
@@ -82,6 +93,26 @@ interface Opened {
   readonly process: SimulatedProcess
   readonly invariants: Invariants
   readonly watch: PlaceWatch
+}
+
+interface Publishing {
+  readonly user: string
+  readonly watch: PlaceWatch
+  length(): number
+}
+
+function watchedPublish(
+  file: Pick<PartialFile, 'publish'>,
+  { user, watch, length }: Publishing,
+): PartialFile['publish'] {
+  return async (storedName, replace) => {
+    const bytes = length()
+    watch.publishing(user, storedName)
+    const isThere = await file.publish(storedName, replace)
+    if (isThere) await watch.published(user, storedName, bytes)
+    else watch.notPublished(user, storedName)
+    return isThere
+  }
 }
 
 function watchedFile(file: PartialFile, { claim, process, invariants, watch }: Opened): PartialFile {
@@ -103,14 +134,7 @@ function watchedFile(file: PartialFile, { claim, process, invariants, watch }: O
       watch.records.rewritten(claim, length)
       return file.truncate(length)
     },
-    async publish(storedName, replace) {
-      const { length } = file
-      watch.publishing(claim.user, storedName)
-      const isThere = await file.publish(storedName, replace)
-      if (isThere) await watch.published(claim.user, storedName, length)
-      else watch.notPublished(claim.user, storedName)
-      return isThere
-    },
+    publish: watchedPublish(file, { user: claim.user, watch, length: () => file.length }),
     async [Symbol.asyncDispose]() {
       await file[Symbol.asyncDispose]()
       if (isOpen) process.handles--

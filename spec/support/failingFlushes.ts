@@ -1,11 +1,13 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, readFile } from 'node:fs/promises'
+import { quickCalls } from '../../lib/adapters/disk/quickCalls.ts'
 
 type Call = (this: FileHandle, ...args: unknown[]) => Promise<unknown>
 
 /**
  * Makes flushes in this process fail as on a broken disk: those for whose number, from 1, `fails` returns true. A flush
- * is an fdatasync, or a write to a file opened with O_DSYNC, which writes its data even if it fails.
+ * is an fdatasync, or a write to a file opened with O_DSYNC, which writes its data even if it fails. A file that is created
+ * with O_DSYNC gets no data if its flush fails.
  */
 export async function failingFlushes(
   directory: string,
@@ -31,7 +33,17 @@ export async function failingFlushes(
     if (isFlushed) flush('write')
     return result
   }
-  return { [Symbol.dispose]: () => Object.assign(shared, { datasync, write }) }
+  const { open: openFile } = quickCalls
+  quickCalls.open = (path, flags, mode) => {
+    const isFailing = process.platform === 'linux' && (flags & constants.O_DSYNC) !== 0 && fails(++count)
+    return openFile(path, isFailing ? (flags & ~constants.O_WRONLY) | constants.O_RDONLY : flags, mode)
+  }
+  return {
+    [Symbol.dispose]() {
+      Object.assign(shared, { datasync, write })
+      quickCalls.open = openFile
+    },
+  }
 }
 
 async function writesDurably({ fd }: FileHandle): Promise<boolean> {

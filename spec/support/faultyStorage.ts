@@ -49,6 +49,7 @@ export class FaultyStorage implements Storage {
     this.mailboxes = mailboxes
     this.files = {
       open: async (claim) => this.#faulty(await files.open(claim)),
+      create: files.create,
       remove: files.remove,
       sweep: files.sweep,
       stored: async (user, name) => {

@@ -113,6 +113,21 @@ export class FileClient {
     return (await this.end(instance, sha256(subject.bytes))).storedName
   }
 
+  /** Sends a whole file in one request. */
+  sendPut(subject: Subject, fileDigest: Uint8Array = sha256(subject.bytes)): number {
+    return this.raw.send('PutFileReq', { ...fieldsOf(subject), fileDigest, content: [subject.bytes] })
+  }
+
+  put(subject: Subject): Promise<WireMessage<'PutFileAck'>> {
+    this.sendPut(subject)
+    return this.raw.expect('PutFileAck')
+  }
+
+  putRefused(subject: Subject, code: ErrorCode, fileDigest?: Uint8Array): Promise<WireMessage<'PutFileNack'>> {
+    this.sendPut(subject, fileDigest)
+    return this.raw.refused('PutFileNack', code)
+  }
+
   vanish(): Promise<void> {
     return this.raw.vanish()
   }

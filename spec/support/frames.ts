@@ -13,6 +13,12 @@ export function chunkFrame(seq: number, length = 4, offset = 0): Frame {
   return frameFor({ event: 'PostFileReq', progress: offset, content: [new Uint8Array(length)] }, seq, 1)
 }
 
+/** Returns the frame of a file in one request, with this many bytes. */
+export function putFrame(seq: number, length: number): Frame {
+  const file = { fileName: 'a', size: length, modifiedAt: 0, digest: 2, fileDigest: new Uint8Array(32) }
+  return frameFor({ event: 'PutFileReq', ...file, content: [new Uint8Array(length)] }, seq)
+}
+
 /** A small REQ. */
 export function pauseFrame(seq: number): Frame {
   return frameFor({ event: 'PauseFileReq' }, seq, 1)

@@ -51,6 +51,7 @@ export const welcome: WireMessage<'HelloAck'> = {
   maxRecipients: 16,
   features: 0,
   messageIdFor: 1_000,
+  maxPut: undefined,
 }
 
 export const granted: WireMessage<'ContinuePostFileAck'> = {

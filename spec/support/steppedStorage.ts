@@ -6,9 +6,11 @@ export type Step =
   | 'checkpoint'
   | 'verified'
   | 'complete'
+  | 'announce'
   | 'reported'
   | 'remove'
   | 'open'
+  | 'create'
   | 'write'
   | 'read'
   | 'flush'
@@ -38,6 +40,7 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       checkpoint: step('checkpoint', transfers.checkpoint.bind(transfers)),
       verified: step('verified', transfers.verified.bind(transfers)),
       complete: step('complete', transfers.complete.bind(transfers)),
+      announce: step('announce', transfers.announce.bind(transfers)),
       remove: step('remove', transfers.remove.bind(transfers)),
       expire: step('remove', transfers.expire.bind(transfers)),
       forget: transfers.forget.bind(transfers),
@@ -51,6 +54,10 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
     },
     files: {
       open: step('open', async (claim) => steppedFile(await files.open(claim), around)),
+      create: step('create', async (user, content) => {
+        const file = await files.create(user, content)
+        return { ...file, publish: (...where) => around('publish', () => file.publish(...where)) }
+      }),
       remove: files.remove.bind(files),
       sweep: files.sweep.bind(files),
       stored: files.stored.bind(files),

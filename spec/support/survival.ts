@@ -28,9 +28,9 @@ const flags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '-
 export type StartDoomedServer = (place: MortalServer, onConflict: OnConflict) => Promise<Running>
 
 export const dying =
-  (at: Kill['at'], when: Kill['when'], nth = 1): StartDoomedServer =>
+  (at: Kill['at'], when: Kill['when'], nth = 1, smallFileBytes = 0): StartDoomedServer =>
   (place, onConflict) =>
-    place.killable({ kill: { at, when, nth }, limits, onConflict })
+    place.killable({ kill: { at, when, nth }, limits: { ...limits, smallFileBytes }, onConflict })
 
 /** Starts a daemon that is killed when it enters a system call. */
 export const dyingIn =
@@ -47,6 +47,8 @@ export interface Plan {
   readonly taken?: boolean
   /** Whether the client ends with the server, and another one sends the file again. */
   readonly again?: boolean
+  /** Larger files are sent in chunks. */
+  readonly smallFileBytes?: number
 }
 
 /**
@@ -56,7 +58,7 @@ export interface Plan {
 export const survives =
   (
     doomed: readonly StartDoomedServer[],
-    { bytes = long, onConflict = 'replace', taken = false, again = false }: Plan = {},
+    { bytes = long, onConflict = 'replace', taken = false, again = false, smallFileBytes = 0 }: Plan = {},
   ) =>
   async (): Promise<void> => {
     await using place = await MortalServer.in()
@@ -74,10 +76,10 @@ export const survives =
       await task.client.close()
       task = await send(place, bytes)
     }
-    const server = await place.serve({ limits, onConflict })
+    const server = await place.serve({ limits: { ...limits, smallFileBytes }, onConflict })
     const { storedName } = await task.upload.done
     expected.set(`alice/${storedName}`, bytes)
-    await assertRemembered(place, bytes, storedName)
+    await assertRemembered(place, bytes, storedName, smallFileBytes > 0 ? bytes.length : 0)
     await task.client.close()
     await server.close()
 
@@ -124,10 +126,15 @@ async function assertWhole(place: MortalServer, before: ReadonlyMap<string, Uint
   assert.ok(files.size <= before.size + 1, `there are more files than were sent: ${[...files.keys()]}`)
 }
 
-/** Sends the file once more: it costs no bytes, and is not stored a second time. */
-async function assertRemembered(place: MortalServer, bytes: Uint8Array, storedName: string): Promise<void> {
+/** Sends the file once more: it is not stored a second time, and costs no bytes, or one request. */
+async function assertRemembered(
+  place: MortalServer,
+  bytes: Uint8Array,
+  storedName: string,
+  transferred: number,
+): Promise<void> {
   const { client, upload } = await send(place, bytes)
   assert.equal((await upload.done).storedName, storedName)
-  assert.equal(upload.transferred, 0)
+  assert.equal(upload.transferred, transferred)
   await client.close()
 }

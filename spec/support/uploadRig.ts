@@ -20,8 +20,9 @@ export class UploadRig implements AsyncDisposable {
     this.#options = options
   }
 
+  /** Without other `limits`, files are not sent in one request. */
   static async start(limits: Partial<Limits> = {}, options: Partial<ServeOptions> = {}): Promise<UploadRig> {
-    const rig = new UploadRig({ limits: { retryAfterMs: 1, ...limits }, ...options })
+    const rig = new UploadRig({ limits: { retryAfterMs: 1, smallFileBytes: 0, ...limits }, ...options })
     await rig.startServer()
     return rig
   }

@@ -17,7 +17,9 @@ const frameOf = ({ event }: WireMessage, ...payload: Uint8Array[]) => ({
 
 /** A message in which fields that lie in parts are one piece. */
 const whole = (message: WireMessage) =>
-  message.event === 'PostFileReq' ? { ...message, content: concatenated(message.content) } : message
+  message.event === 'PostFileReq' || message.event === 'PutFileReq'
+    ? { ...message, content: concatenated(message.content) }
+    : message
 
 /** Whether an event's payload ends in a field that may be of any length, or absent. */
 function openEnded({ event }: WireMessage): boolean {

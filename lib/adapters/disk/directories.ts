@@ -1,8 +1,11 @@
-import { mkdir, open, rename, stat } from 'node:fs/promises'
+import { constants, fsync } from 'node:fs'
+import { mkdir, rename, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
 import { OspError } from '../../errors.ts'
 import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
+import { quickCalls } from './quickCalls.ts'
 import { checkDirectoryRights, checkParentRights, writeOwnFile } from './rights.ts'
 
 /** Creates a directory that only its owner can enter. Resolves with whether it was missing. */
@@ -72,13 +75,19 @@ export async function canMove(from: string, to: string): Promise<boolean> {
   }
 }
 
+const flush = promisify(fsync)
+
 /** Makes the entries of a directory durable. */
 export async function syncDirectory(path: string): Promise<void> {
   // Windows cannot flush a directory. Its file system keeps the order of such changes itself.
   if (process.platform === 'win32') return
   await attempt(`flushing the directory ${path}`, async () => {
-    await using handle = await open(path, 'r')
-    await handle.sync()
+    const fd = await quickCalls.open(path, constants.O_RDONLY)
+    try {
+      await flush(fd)
+    } finally {
+      await quickCalls.close(fd)
+    }
   })
 }
 

@@ -1,6 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { lstat, open, readdir, rm, statfs, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { lstat, open, readdir, rm, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkUserName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
@@ -12,6 +13,7 @@ import type {
   PartialFile,
   Space,
   StoredFile,
+  UnnamedFile,
   Usage,
 } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
@@ -22,8 +24,9 @@ import { canMove } from './directories.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
 import { foldsCase } from './format.ts'
 import { type Layout, partialName } from './layout.ts'
-import { DiskPartialFile } from './partialFile.ts'
+import { DiskPartialFile, writeNewFile } from './partialFile.ts'
 import { entryAt, PublishedTree } from './publishedTree.ts'
+import { quickCalls } from './quickCalls.ts'
 import { readFull } from './readFull.ts'
 import { fixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
 
@@ -41,6 +44,8 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #ready: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
+  /** The paths of files that belong to no upload. */
+  readonly #unnamed = new Set<string>()
   #checks: readonly (() => void)[] = []
 
   /** `ready` resolves when bytes of uploads may be written. `digests` belong to the platform of the open storage. */
@@ -113,6 +118,40 @@ export class DiskFiles implements FileStore, StoredNames {
     )
   }
 
+  async create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile> {
+    this.#records.checkOpen()
+    const path = join(this.#layout.partial, `${randomUUID()}${unnamed}`)
+    this.#unnamed.add(path)
+    const dispose = async () => {
+      if (!this.#unnamed.delete(path)) return
+      await unless(['ENOENT'], `removing ${path}`, async () => quickCalls.unlink(path))
+    }
+    try {
+      await attempt(`writing ${path}`, async () => {
+        this.#checkDirectories()
+        await this.#ready()
+        await writeNewFile(path, content)
+      })
+    } catch (error) {
+      await dispose()
+      throw error
+    }
+    const publish: UnnamedFile['publish'] = async (storedName, replace) => {
+      this.#records.checkOpen()
+      this.#checkDirectories()
+      const parts = this.#layout.partsOf(user, storedName)
+      try {
+        const isPublished = await this.#tree.publish(path, parts, replace, async () => false)
+        if (isPublished) this.#unnamed.delete(path)
+        return isPublished
+      } catch (error) {
+        if (errnoOf((error as OspError).cause) === 'EXDEV') await this.#checkMount(dirname(this.#tree.pathOf(parts)))
+        throw error
+      }
+    }
+    return { publish, [Symbol.asyncDispose]: dispose }
+  }
+
   async remove(user: string, name: string): Promise<void> {
     this.#records.checkOpen()
     await this.dropPartial(user, name)
@@ -138,7 +177,9 @@ export class DiskFiles implements FileStore, StoredNames {
   async space(): Promise<Space> {
     this.#records.checkOpen()
     const { partial } = this.#layout
-    const { bavail, bfree, blocks, bsize } = await attempt(`checking the disk of ${partial}`, () => statfs(partial))
+    const { bavail, bfree, blocks, bsize } = await attempt(`checking the disk of ${partial}`, async () =>
+      quickCalls.statfs(partial),
+    )
     // Some systems reserve free blocks for root.
     return { free: bavail * bsize, total: (blocks - (bfree - bavail)) * bsize, blockBytes: bsize }
   }
@@ -208,13 +249,15 @@ export class DiskFiles implements FileStore, StoredNames {
     const orphans: Orphan[] = []
     for (const entry of entries) {
       const file = join(partial, entry)
+      if (this.#unnamed.has(file)) continue
       const stats = await unless(['ENOENT'], `checking ${file}`, () => lstat(file))
       if (!stats || (wanted.has(entry) && stats.isFile())) continue
       // A file with another name is a published one, and keeps that name. A claim continues none of these.
       const useless = !stats.isFile() || !isPartialName.test(entry) || stats.size === 0 || stats.nlink > 1
       const removed = useless || stats.mtimeMs < before
       if (removed) await attempt(`removing ${file}`, () => rm(file, { force: true, recursive: true }))
-      orphans.push({ file, bytes: stats.size, removed })
+      // A crash has left it. The server has not acknowledged it.
+      if (!entry.endsWith(unnamed)) orphans.push({ file, bytes: stats.size, removed })
     }
     return orphans
   }
@@ -228,5 +271,8 @@ export class DiskFiles implements FileStore, StoredNames {
     await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
   }
 }
+
+/** The end of the name of a file that belongs to no upload. */
+const unnamed = '.new'
 
 const isPartialName = /^[\da-f]{32}\.part$/

@@ -1,7 +1,10 @@
+import { constants, fdatasync, writev } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
+import { promisify } from 'node:util'
 import { OspError } from '../../errors.ts'
 import type { PartialFile } from '../../ports/storage.ts'
 import { attempt } from './faults.ts'
+import { quickCalls } from './quickCalls.ts'
 import { readFull } from './readFull.ts'
 
 /** The maximum number of buffers of one writev(2): IOV_MAX of Linux and the BSDs. */
@@ -41,7 +44,7 @@ export class DiskPartialFile implements PartialFile {
       const handle = this.#opened()
       if (offset > this.length) throw new Error(`byte ${offset} is beyond the end at ${this.length}`)
       try {
-        this.length = Math.max(this.length, await writeAll(handle, offset, parts))
+        this.length = Math.max(this.length, await writeAll((next, at) => handle.writev(next, at), offset, parts))
       } catch (error) {
         // Frees the space for records and other uploads. If this fails too, the next opening cuts the file.
         await handle.truncate(this.length).catch(() => {})
@@ -117,11 +120,35 @@ export class DiskPartialFile implements PartialFile {
   }
 }
 
+/** Flags of a new file. On Linux a write can be durable when it ends. That is faster than a write and a flush. */
+const { O_CREAT, O_EXCL, O_WRONLY } = constants
+const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
+
+/** Writes a new file, durably except for its name. Rejects if the file exists. */
+export async function writeNewFile(path: string, content: readonly Uint8Array[]): Promise<void> {
+  const fd = await quickCalls.open(path, O_CREAT | O_EXCL | O_WRONLY | durableWrites, 0o600)
+  try {
+    await writeAll((parts, at) => writeParts(fd, parts, at), 0, content)
+    if (durableWrites === 0) await flushData(fd)
+  } finally {
+    await quickCalls.close(fd)
+  }
+}
+
+const writeParts = promisify(writev) as (fd: number, parts: readonly Uint8Array[], at: number) => Promise<Written>
+const flushData = promisify(fdatasync)
+
+type Written = { readonly bytesWritten: number }
+
 /** Writes `parts` from `offset` on. Resolves with the end of the written bytes. */
-async function writeAll(handle: FileHandle, offset: number, parts: readonly Uint8Array[]): Promise<number> {
+async function writeAll(
+  write: (parts: readonly Uint8Array[], at: number) => Promise<Written>,
+  offset: number,
+  parts: readonly Uint8Array[],
+): Promise<number> {
   let at = offset
   for (let left = parts.filter((part) => part.length > 0); left.length > 0; ) {
-    const { bytesWritten } = await handle.writev(left.slice(0, mostBuffers), at)
+    const { bytesWritten } = await write(left.slice(0, mostBuffers), at)
     if (bytesWritten === 0) throw new Error('the file system wrote no bytes')
     at += bytesWritten
     left = without(left, bytesWritten)

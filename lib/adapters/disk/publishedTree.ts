@@ -1,5 +1,5 @@
 import type { BigIntStats, Dirent } from 'node:fs'
-import { link, lstat, opendir, rename, rmdir, unlink } from 'node:fs/promises'
+import { opendir, rmdir } from 'node:fs/promises'
 import { dirname, join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
@@ -7,6 +7,7 @@ import type { Usage } from '../../ports/storage.ts'
 import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
+import { quickCalls } from './quickCalls.ts'
 import { checkOwn } from './rights.ts'
 import { type RunStep, Usages } from './usages.ts'
 
@@ -95,7 +96,7 @@ export class PublishedTree {
     }
     if (there && there.ino === bytes.ino && there.dev === bytes.dev) {
       // A link exists already. A rename would change nothing, since both names lead to the same file.
-      await attempt(`removing ${partial}`, () => unlink(partial))
+      await attempt(`removing ${partial}`, async () => quickCalls.unlink(partial))
     } else {
       if (there && !replace) return false
       await this.#prepareTarget(parts, place)
@@ -178,7 +179,7 @@ const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user
 
 /** Returns the entry at a path without following a link. */
 export function entryAt(path: string): Promise<BigIntStats | undefined> {
-  return unless(['ENOENT', 'ENOTDIR'], `checking ${path}`, () => lstat(path, { bigint: true }))
+  return unless(['ENOENT', 'ENOTDIR'], `checking ${path}`, async () => quickCalls.lstat(path))
 }
 
 /** Yields the entries of a directory in groups. Yields nothing if the directory is missing. */
@@ -223,7 +224,7 @@ async function removeEmptyDirectory(path: string, removed: () => void): Promise<
 }
 
 async function move(partial: string, target: string, moved: () => void): Promise<boolean> {
-  await rename(partial, target)
+  await quickCalls.rename(partial, target)
   moved()
   return true
 }
@@ -231,7 +232,7 @@ async function move(partial: string, target: string, moved: () => void): Promise
 /** Links the file. Unlike a rename, a link replaces no file of another program: resolves with false then. */
 async function add(partial: string, target: string, moved: () => void): Promise<boolean> {
   try {
-    await link(partial, target)
+    await quickCalls.link(partial, target)
   } catch (error) {
     const errno = errnoOf(error) ?? ''
     if (errno === 'EEXIST') return false
@@ -239,6 +240,6 @@ async function add(partial: string, target: string, moved: () => void): Promise<
     return (await entryAt(target)) ? false : move(partial, target, moved)
   }
   moved()
-  await unlink(partial)
+  await quickCalls.unlink(partial)
   return true
 }

@@ -2,7 +2,16 @@ import { OspError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
 import { checkStoredName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
-import type { Claim, FileStore, NewTransfer, PartialFile, Space, StoredFile, Usage } from '../../ports/storage.ts'
+import type {
+  Claim,
+  FileStore,
+  NewTransfer,
+  PartialFile,
+  Space,
+  StoredFile,
+  UnnamedFile,
+  Usage,
+} from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { ancestorsOf, type RecordStore, recordKey, subjectOf } from '../../storage/transfers/recordStore.ts'
@@ -73,6 +82,8 @@ export class MemoryFiles implements FileStore, StoredNames {
   /** Bytes of the published files by user. */
   readonly #bytes = new Map<string, number>()
   #serial = 0
+  /** The number of files that belonged to no upload. */
+  #created = 0
   /** Partial files that were opened before the last closing stay closed. */
   #closings = 0
 
@@ -93,6 +104,31 @@ export class MemoryFiles implements FileStore, StoredNames {
       if (content) this.#partial.set(key, content)
       return this.#partialFile(claim, content)
     })
+  }
+
+  async create(user: string, parts: readonly Uint8Array[]): Promise<UnnamedFile> {
+    this.#records.checkOpen()
+    // No upload has such a name.
+    const subject = { user, name: `/${++this.#created}` }
+    const content = new GrowingBytes()
+    const { runDurable, flushFails } = this.#conditions
+    this.#partial.set(recordKey(user, subject.name), content)
+    const dispose = () => this.dropPartial(user, subject.name)
+    try {
+      await runDurable(() => {
+        this.#write(content, 0, parts)
+        if (flushFails()) throw new OspError('internal', 'flushing the file failed')
+        content.flush()
+      })
+    } catch (error) {
+      await dispose()
+      throw error
+    }
+    const publish: UnnamedFile['publish'] = (storedName, replace) => {
+      this.#records.checkOpen()
+      return runDurable(() => this.#publish(subject, storedName, replace))
+    }
+    return { publish, [Symbol.asyncDispose]: dispose }
   }
 
   async remove(user: string, name: string): Promise<void> {
@@ -251,7 +287,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     }
   }
 
-  async #publish({ user, name }: Claim, storedName: string, replace: boolean): Promise<boolean> {
+  async #publish({ user, name }: Pick<Claim, 'user' | 'name'>, storedName: string, replace: boolean): Promise<boolean> {
     const conflict = await this.conflict(user, checkStoredName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
     const published = this.#published.get(user)

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { type FileHandle, open, rm, stat } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -9,7 +9,8 @@ import { clientLimits, fixed, MiB } from '../../limits.ts'
 import { checkArgument, checkOptions, type Kind, kinds, optional } from '../../options.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
 import { systemErrorOf } from '../disk/faults.ts'
-import { readFull } from '../disk/readFull.ts'
+import { quickCalls } from '../disk/quickCalls.ts'
+import { type ReadSome, readUntilFull } from '../disk/readFull.ts'
 import { absolutePath, pathBytes, pathText } from './pathText.ts'
 
 /** Options for a file to upload. */
@@ -38,25 +39,43 @@ export function file(path: string | Uint8Array, options: FileOptions = {}): File
     async open(signal) {
       signal.throwIfAborted()
       // Without O_NONBLOCK opening a named pipe would wait for a writer.
-      const handle = await open(pathBytes(ref), constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((error) => {
-        throw unreadable(ref, error)
-      })
+      const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
+      const refused = (error: unknown): never => {
+        throw error instanceof OspError || signal.aborted ? error : unreadable(ref, error)
+      }
+      const handle = await openHandle(ref, flags).catch(refused)
       try {
         return await openFile(ref, handle, signal)
       } catch (error) {
         await handle.close()
-        throw error instanceof OspError || signal.aborted ? error : unreadable(ref, error)
+        return refused(error)
       }
     },
   }
 }
 
-async function openFile(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
+/** An open file to read. */
+interface Handle {
+  stat(): BigIntStats | Promise<BigIntStats>
+  readonly read: ReadSome
+  close(): void | Promise<void>
+}
+
+async function openHandle(path: string, flags: number): Promise<Handle> {
+  const fd = await quickCalls.open(pathBytes(path), flags)
+  return {
+    stat: () => quickCalls.fstat(fd),
+    read: (into, offset) => quickCalls.read(fd, into, offset),
+    close: () => quickCalls.close(fd),
+  }
+}
+
+async function openFile(path: string, handle: Handle, signal: AbortSignal): Promise<OpenSource> {
   const stats = await settledStats(path, handle, signal)
   // A file that is too large to send is not read at its end.
   if (stats.size > fixed.mostFileBytes || (await endsAt(handle, stats.size))) return openSource(path, handle, stats)
   // A growing file has another change time by now. Otherwise its reported size is meaningless.
-  if (!same(stats, await handle.stat({ bigint: true }))) throw beingWritten(path)
+  if (!same(stats, await handle.stat())) throw beingWritten(path)
   const copy = await copyOf(path, handle, signal)
   await handle.close()
   return copy
@@ -71,9 +90,9 @@ const [fineMs, coarseMs] = [20, 2_000]
 const looks = 5
 
 /** Resolves with the stats of a regular file when every later write will change its change time. */
-async function settledStats(path: string, handle: FileHandle, signal: AbortSignal): Promise<BigIntStats> {
+async function settledStats(path: string, handle: Handle, signal: AbortSignal): Promise<BigIntStats> {
   for (let look = 0; look < looks; look++) {
-    const stats = await handle.stat({ bigint: true })
+    const stats = await handle.stat()
     if (!stats.isFile()) throw new OspError('source-unreadable', `${path} is not a regular file; specify a file`)
     signal.throwIfAborted()
     const ageMs = Date.now() - Number(stats.ctimeNs / 1_000_000n)
@@ -85,14 +104,13 @@ async function settledStats(path: string, handle: FileHandle, signal: AbortSigna
 }
 
 /** Returns whether the file ends where its size says. Kernel files often do not. */
-async function endsAt(handle: FileHandle, size: bigint): Promise<boolean> {
+async function endsAt(handle: Handle, size: bigint): Promise<boolean> {
   const last = size > 0n ? 1 : 0
-  const { bytesRead } = await handle.read(Buffer.alloc(2), 0, 2, Number(size) - last)
-  return bytesRead === last
+  return (await handle.read(Buffer.alloc(2), Number(size) - last)) === last
 }
 
 /** Copies a file of unknown size, read to its end. The content can differ at each reading, so it is read once. */
-async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Promise<OpenSource> {
+async function copyOf(path: string, handle: Handle, signal: AbortSignal): Promise<OpenSource> {
   const place = join(tmpdir(), `ospd-${randomBytes(8).toString('hex')}`)
   const failed = (cause: unknown): never => {
     const text = `${path} has no known size, and cannot be copied to ${place}: ${textOf(cause)}`
@@ -105,7 +123,7 @@ async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Pr
     let size = 0
     for (;;) {
       signal.throwIfAborted()
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, size)
+      const bytesRead = await handle.read(buffer, size)
       if (bytesRead === 0) break
       size += bytesRead
       if (size > clientLimits.unsizedBytes) {
@@ -114,7 +132,8 @@ async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Pr
       }
       await copy.writeFile(buffer.subarray(0, bytesRead)).catch(failed)
     }
-    return openSource(path, copy, await handle.stat({ bigint: true }), size)
+    const read: ReadSome = async (into, offset) => (await copy.read(into, 0, into.length, offset)).bytesRead
+    return openSource(path, { ...handle, read, close: () => copy.close() }, await handle.stat(), size)
   } catch (error) {
     await copy.close()
     throw error
@@ -122,21 +141,21 @@ async function copyOf(path: string, handle: FileHandle, signal: AbortSignal): Pr
 }
 
 /** `stats` are those of the source. `handle` is open on the source, or on a copy of `copiedBytes`. */
-function openSource(path: string, handle: FileHandle, stats: BigIntStats, copiedBytes?: number): OpenSource {
+function openSource(path: string, handle: Handle, stats: BigIntStats, copiedBytes?: number): OpenSource {
   const failed = (error: unknown): never => {
     throw unreadable(path, error)
   }
   return {
     size: copiedBytes ?? Number(stats.size),
     modifiedAt: Math.max(0, Number(stats.mtimeNs / 1_000_000n)),
-    read: (into, offset) => readFull(handle, into, offset).catch(failed),
+    read: (into, offset) => readUntilFull(handle.read, into, offset).catch(failed),
     async unchanged() {
       if (copiedBytes !== undefined) return true
       // The path may lead to another file by now, while the handle still refers to the old one.
-      const both = [handle.stat({ bigint: true }), stat(pathBytes(path), { bigint: true })]
-      return (await Promise.all(both).catch(failed)).every((found) => same(found, stats))
+      const looks = async () => [await handle.stat(), await quickCalls.stat(pathBytes(path))]
+      return (await looks().catch(failed)).every((found) => same(found, stats))
     },
-    [Symbol.asyncDispose]: () => handle.close(),
+    [Symbol.asyncDispose]: async () => handle.close(),
   }
 }
 

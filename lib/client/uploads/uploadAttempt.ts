@@ -297,8 +297,7 @@ export class UploadAttempt {
 
   /** Returns the error for a source that has changed, as `how` describes. */
   #changed(how: string): OspError {
-    const text = `${this.#options.upload.name} ${how} while it was being sent; send it again when nothing is writing to it`
-    return new OspError('source-changed', text)
+    return sourceChanged(this.#options.upload.name, how)
   }
 
   #fail(error: OspError): void {
@@ -331,8 +330,14 @@ async function requestInstance({ link, upload, source, algorithm, fresh }: Uploa
   return ack
 }
 
+/** Returns the error for a source that has changed, as `how` describes. */
+export function sourceChanged(name: string, how: string): OspError {
+  const text = `${name} ${how} while it was being sent; send it again when nothing is writing to it`
+  return new OspError('source-changed', text)
+}
+
 /** Returns the place of a file. Throws OspError `malformed` if its name is not safe to show to people and programs. */
-function storedAs({ storedName, replaced = 0 }: WireMessage<'FileMd5Ack'>): StoredAs {
+export function storedAs({ storedName, replaced = 0 }: WireMessage<'FileMd5Ack' | 'PutFileAck'>): StoredAs {
   if (!isStoredFileName(storedName)) throw protocolViolation('the name of the stored file is not allowed')
   return { storedName, replaced: replaced !== 0 }
 }

@@ -13,7 +13,8 @@ import { cancelOutcomes } from '../../wire/protocol.ts'
 import { type ClientSession, type OnlineLink, refusalBackoff } from '../connection/session.ts'
 import { openGuarded } from './guardedSource.ts'
 import type { ClientUpload } from './upload.ts'
-import { UploadAttempt, type UploadAttemptOptions } from './uploadAttempt.ts'
+import { type StoredAs, UploadAttempt, type UploadAttemptOptions } from './uploadAttempt.ts'
+import { fitsOneRequest, sendWholeFile } from './wholeFile.ts'
 
 export interface UploadJobOptions {
   readonly upload: ClientUpload
@@ -39,6 +40,7 @@ export class UploadJob {
   readonly #options: UploadJobOptions
   #active: AbortController | undefined
   #running: Promise<void> = Promise.resolve()
+  #mayMove: (size: number | undefined) => boolean = () => true
   readonly #closing = new AbortController()
   #cancelling: Promise<void> | undefined
   #opened: OpenedSource | undefined
@@ -60,8 +62,12 @@ export class UploadJob {
     return this.#active !== undefined
   }
 
-  /** Sends it. Resolves when the sending has ended, finally or until it continues. */
-  begin(): Promise<void> {
+  /**
+   * Sends it. Resolves when the sending has ended, finally or until it continues. `mayMove` is called before each attempt, with the
+   * size of a file that needs no instance because it is sent in one request. If it returns false, the upload waits for a place.
+   */
+  begin(mayMove: (size: number | undefined) => boolean): Promise<void> {
+    this.#mayMove = mayMove
     const active = new AbortController()
     this.#active = active
     this.#running = this.#run(active.signal).finally(() => {
@@ -98,14 +104,18 @@ export class UploadJob {
 
   async #run(signal: AbortSignal): Promise<void> {
     try {
-      this.upload.stored(await this.#stored(signal).finally(() => this.#close()))
+      const file = await this.#stored(signal).finally(() => this.#close())
+      if (file) this.upload.stored(file)
     } catch (error) {
       if (!signal.aborted && !this.upload.over) this.upload.move('fail', OspError.from(error))
     }
   }
 
-  /** Resolves when the file is stored, which can happen after `signal` has aborted. Rejects with a final error or after the abort. */
-  async #stored(signal: AbortSignal): Promise<SentFile> {
+  /**
+   * Resolves when the file is stored, which can happen after `signal` has aborted, or with `undefined` if it has no place. Rejects
+   * with a final error or after the abort.
+   */
+  async #stored(signal: AbortSignal): Promise<SentFile | undefined> {
     const { session, platform } = this.#options
     for (;;) {
       this.retryAtMs = undefined
@@ -153,11 +163,21 @@ export class UploadJob {
     }
   }
 
-  async #send(link: OnlineLink, { source, digest }: OpenedSource, signal: AbortSignal): Promise<SentFile> {
+  async #send(link: OnlineLink, { source, digest }: OpenedSource, signal: AbortSignal): Promise<SentFile | undefined> {
     const { upload } = this
-    if (upload.phase === 'waiting') upload.move('begin')
     const { platform, pace, algorithm } = this.#options
+    const isWhole = fitsOneRequest(link, pace, source.size, platform.clock.now())
+    if (!this.#mayMove(isWhole ? source.size : undefined)) return undefined
+    if (upload.phase === 'waiting') upload.move('begin')
     const work = { link, clock: platform.clock, pace, upload, source, algorithm, digest, signal }
+    const sent = (stored: StoredAs) => ({
+      name: upload.name,
+      ...stored,
+      size: source.size,
+      algorithm,
+      digest: hex(digest.now()),
+    })
+    if (isWhole) return sent(await sendWholeFile(work))
     const attempt = new UploadAttempt({
       ...work,
       fresh: this.#fresh,
@@ -166,8 +186,7 @@ export class UploadJob {
       },
       progressed: (progress, durable = upload.progress.durable) => this.#progressed(progress, durable),
     })
-    const stored = await attempt.run()
-    return { name: upload.name, ...stored, size: source.size, algorithm, digest: hex(digest.now()) }
+    return sent(await attempt.run())
   }
 
   #progressed(progress: number, durable: number): void {

@@ -85,7 +85,11 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#over.delete(id)
     if (this.#jobs.get(id)?.upload.over) this.#jobs.delete(id)
   })
+  /** The number of uploads that have or want an instance. */
   #active = 0
+  /** The number of small files that are sent, and the bytes of their content. */
+  #small = 0
+  #smallBytes = 0
   /** One until the server has reported its limit. */
   #atOnce = 1
   #closed = false
@@ -291,14 +295,40 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   #fill(): void {
     if (this.#closed) return
     for (const job of this.#open.values()) {
-      if (this.#active >= this.#atOnce) return
+      const { smallFiles, smallFilesBytes } = clientLimits
+      const isFull = this.#small >= smallFiles || this.#smallBytes >= smallFilesBytes
+      if (this.#active >= this.#atOnce || isFull) return
       if (job.active || !job.accepted || job.upload.phase !== 'waiting') continue
-      this.#active++
       this.#options.session.start()
-      void job.begin().then(() => {
-        this.#active--
-        this.#fill()
-      })
+      this.#begin(job)
     }
+  }
+
+  #begin(job: UploadJob): void {
+    let leave = this.#enter(undefined)
+    const mayMove = (size: number | undefined) => {
+      leave()
+      const isFree = size !== undefined || this.#active < this.#atOnce
+      leave = isFree ? this.#enter(size) : () => {}
+      this.#fill()
+      return isFree
+    }
+    void job.begin(mayMove).then(() => {
+      leave()
+      this.#fill()
+    })
+  }
+
+  /** Takes a place: of a small file of this size, or of an upload that needs an instance. Returns a function that frees it. */
+  #enter(size: number | undefined): () => void {
+    const count = (by: 1 | -1) => {
+      if (size === undefined) this.#active += by
+      else {
+        this.#small += by
+        this.#smallBytes += by * size
+      }
+    }
+    count(1)
+    return () => count(-1)
   }
 }

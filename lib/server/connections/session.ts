@@ -9,6 +9,7 @@ import { Alarm } from '../../runtime/alarm.ts'
 import { hex } from '../../runtime/hex.ts'
 import { type Asked, LinkDriver } from '../../runtime/linkDriver.ts'
 import { isTokenExposed } from '../../runtime/tokenBinding.ts'
+import { putHeadBytes } from '../../wire/frame.ts'
 import type { Encoded, NoticeName, RequestName, WireMessage } from '../../wire/message.ts'
 import { type AppName, events, features, version } from '../../wire/protocol.ts'
 import type { Connection, ServerApp, ServerContext } from '../app.ts'
@@ -314,11 +315,12 @@ function helloAck(limits: Limits, bootId: Uint8Array, node: number, agreed: numb
     version,
     node,
     bootId,
-    maxFrame: Math.max(leastFrameBytes, limits.chunkBytes + 8),
+    maxFrame: Math.max(leastFrameBytes, limits.chunkBytes + 8, limits.smallFileBytes + putHeadBytes),
     keepAlive: limits.keepAliveMs,
     maxUploads: limits.uploadsPerLink,
     maxRecipients: limits.recipients,
     features: agreed,
     messageIdFor: Math.floor(limits.messageIdMs / 1_000),
+    maxPut: limits.smallFileBytes,
   }
 }

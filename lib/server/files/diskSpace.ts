@@ -48,7 +48,7 @@ export class DiskSpace {
   /**
    * Reserves the space that an upload needs to complete, while it has its instance. Resolves with the error if there is
    * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` are
-   * the uploads that have instances.
+   * the uploads in memory.
    */
   admit(upload: ServerUpload, size: number, running: () => Iterable<ServerUpload>): Promise<OspError | undefined> {
     return this.#admissions.run(async () => {
@@ -108,9 +108,9 @@ export class DiskSpace {
   #neededBy(running: Iterable<ServerUpload>, except: ServerUpload): number {
     let bytes = 0
     for (const upload of running) {
-      if (upload === except) continue
       const { transfer, reserved, size } = upload
-      bytes += transfer ? this.#wholeBlocks(size) - transfer.progress : (reserved?.diskBytes ?? 0)
+      if (upload === except || !reserved) continue
+      bytes += transfer ? this.#wholeBlocks(size) - transfer.progress : reserved.diskBytes
     }
     return Math.max(0, bytes)
   }

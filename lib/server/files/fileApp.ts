@@ -13,9 +13,10 @@ import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import type { DiskSpace } from './diskSpace.ts'
 import { FileDaemon } from './fileDaemon.ts'
-import { removeUpload, rollForward, storedLine } from './publish.ts'
+import { finishVerified, removeUpload, storedFields, storedLine } from './publish.ts'
 import { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
+import { SmallFiles } from './smallFiles.ts'
 import { UnfinishedUploads } from './unfinishedUploads.ts'
 import { UploadTable } from './uploadTable.ts'
 
@@ -51,6 +52,10 @@ import { UploadTable } from './uploadTable.ts'
  * completion marker, and the log gets a line. Only then does the client get the reply. Each step can be repeated: after a crash,
  * `recover` finishes verified uploads, and a client that sends the digest again finds the marker.
  *
+ * Small files. PUT_FILE_REQ carries a whole file, which needs neither an instance nor a record. `SmallFiles` writes its bytes and
+ * its completion marker at the same time, and then publishes it. The marker applies once the file has its name, so after a crash
+ * there is either nothing or a stored file that `recover` reports.
+ *
  * Space. `Quota` and `DiskSpace` admit an upload only if all of it fits, and count it as reserved while it runs.
  */
 
@@ -67,6 +72,7 @@ export class FileApp implements ServerApp {
   readonly #context: ServerContext
   readonly #quota: Quota
   readonly #daemon: FileDaemon
+  readonly #smallFiles: SmallFiles
   readonly #onStored: (file: StoredFile) => void
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
@@ -81,6 +87,7 @@ export class FileApp implements ServerApp {
     this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
     this.#quota = new Quota(context, this.uploads, disk)
     this.#daemon = new FileDaemon(context, this.uploads, this.#quota, onStored)
+    this.#smallFiles = new SmallFiles(context, this.uploads, this.#quota, onStored)
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }
@@ -91,7 +98,7 @@ export class FileApp implements ServerApp {
    * about.
    */
   async recover(): Promise<readonly StoredFile[]> {
-    const { log, onConflict, age, storage } = this.#context
+    const { log, storage } = this.#context
     const { transfers } = storage
     const recovered = [...(await transfers.unreported())]
     for (const file of recovered) log(storedLine(file))
@@ -101,10 +108,8 @@ export class FileApp implements ServerApp {
       await this.unfinished.expire(record)
       if (!record.verified) continue
       try {
-        const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
-        const claimed = await transfers.claim(record, record.owner, how)
-        if ('completed' in claimed) continue
-        recovered.push(await rollForward(this.#context, claimed.claim, record.verified))
+        const file = await finishVerified(this.#context, record)
+        if (file) recovered.push(file)
       } catch (error) {
         const { user, name } = record
         log({ level: 'error', event: 'upload-not-recovered', user, name, text: OspError.from(error).message })
@@ -131,6 +136,8 @@ export class FileApp implements ServerApp {
       case 'StartPostFileReq':
       case 'ContinuePostFileReq':
         return this.#limiter.run(caller, () => this.#open(caller, message))
+      case 'PutFileReq':
+        return this.#limiter.run(caller, () => this.#put(caller, message))
       case 'CancelFileReq':
         return this.#limiter.run(caller, () => this.#daemon.cancel(caller, message.fileName))
       case 'PostFileReq':
@@ -201,6 +208,14 @@ export class FileApp implements ServerApp {
   async #open(by: Connection, message: WireMessage<'StartPostFileReq' | 'ContinuePostFileReq'>): Promise<WireMessage> {
     try {
       return await this.#daemon.open(by, message)
+    } catch (error) {
+      throw this.#logged(by, message.fileName, error)
+    }
+  }
+
+  async #put(by: Connection, message: WireMessage<'PutFileReq'>): Promise<WireMessage> {
+    try {
+      return await this.#smallFiles.put(by, message)
     } catch (error) {
       throw this.#logged(by, message.fileName, error)
     }
@@ -323,6 +338,4 @@ export class FileApp implements ServerApp {
   }
 }
 
-const storedAck = ({ storedName, replaced }: StoredFile): WireMessage<'FileMd5Ack'> => {
-  return { event: 'FileMd5Ack', storedName, replaced: replaced ? 1 : 0 }
-}
+const storedAck = (file: StoredFile): WireMessage<'FileMd5Ack'> => ({ event: 'FileMd5Ack', ...storedFields(file) })

@@ -190,12 +190,15 @@ export class FileDaemon {
 }
 
 /** Throws `link-lost` for a link that has ended. Nothing would release an instance that it gets now. */
-function checkOpen(caller: Connection): void {
+export function checkOpen(caller: Connection): void {
   if (!caller.open) throw new OspError('link-lost')
 }
 
 /** Returns the transfer that an opening request describes. Throws OspError `bad-name` or `unsupported-digest`. */
-function transferOf(user: string, { fileName, size, modifiedAt, digest }: Opening): NewTransfer {
+export function transferOf(
+  user: string,
+  { fileName, size, modifiedAt, digest }: Pick<Opening, 'fileName' | 'size' | 'modifiedAt' | 'digest'>,
+): NewTransfer {
   const algorithm = (Object.keys(digestNumbers) as DigestName[]).find((name) => digestNumbers[name] === digest)
   if (!algorithm) throw new OspError('unsupported-digest', `the server does not support digest algorithm ${digest}`)
   return { user, name: checkFileName(fileName), size, modifiedAt, algorithm }

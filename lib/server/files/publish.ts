@@ -1,6 +1,6 @@
 import { type ErrorCode, OspError } from '../../errors.ts'
 import { isStoredFileName } from '../../names.ts'
-import type { Claim, OnConflict, PartialFile, Storage, StoredFile } from '../../ports/storage.ts'
+import type { Claim, OnConflict, PartialFile, Storage, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import type { Connection, ServerContext } from '../app.ts'
@@ -13,28 +13,28 @@ const maxNumber = 1_000_000
 /** Errors that end a verified upload: its record and its partial file are removed. */
 const finalErrors: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
 
-/** A verified, flushed upload. */
+/** A verified file. */
 interface Verified {
-  readonly claim: Claim
-  readonly partial: PartialFile
+  readonly partial: Pick<PartialFile, 'publish'>
   /** If `begun`, as in the record. */
   readonly file: StoredFile
   /** The record was marked as verified before, and publishing was interrupted. */
-  readonly begun: boolean
+  readonly begun?: boolean
   /** The client whose request this is, if any. */
   readonly by?: Connection | undefined
+  /** Records the name under which the file is published next. When it resolves, the partial file is durable too. */
+  mark(file: StoredFile): Promise<void>
   /** Is called when the file is in its place. */
-  readonly published?: () => void
+  published(): Promise<void> | void
 }
 
 /**
- * Publishes a verified, flushed upload: marks the record as verified under the final name, moves the file there, turns the record
- * into a completion marker, and logs the file. Each step can be repeated after a crash. Rejects with OspError `file-exists` if
- * `onConflict` is `reject` and the name is taken; the caller then removes the record and the partial file.
+ * Publishes a verified file: marks it under the final name, moves it there, and logs it. Rejects with OspError `file-exists` if
+ * `onConflict` is `reject` and the name is taken.
  */
-export async function publishUpload(
-  { storage, onConflict, limits, log }: ServerContext,
-  { claim, partial, file, begun, by, published }: Verified,
+export async function publish(
+  { storage, onConflict, log }: ServerContext,
+  { partial, file, begun = false, by, mark, published }: Verified,
 ): Promise<StoredFile> {
   const isTaken = (name: string) => storage.files.stored(file.user, name)
   for await (const storedName of candidates(file, onConflict, begun, isTaken)) {
@@ -43,10 +43,9 @@ export async function publishUpload(
     const replaced = again ? file.replaced : await storage.files.stored(file.user, storedName)
     const candidate = { ...file, storedName, replaced }
     if (replaced && onConflict !== 'replace') continue
-    if (!again) await storage.transfers.verified(claim, candidate)
+    if (!again) await mark(candidate)
     if (!(await take(partial, storedName, onConflict))) continue
-    published?.()
-    await storage.transfers.complete(claim, limits.noteMs)
+    await published()
     log(storedLine(candidate, by))
     return candidate
   }
@@ -54,9 +53,35 @@ export async function publishUpload(
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
 }
 
+/**
+ * Publishes a verified, flushed upload: its record is marked as verified under the final name before the file is moved there, and
+ * becomes a completion marker afterwards. Each step can be repeated after a crash. Rejects as `publish` does; the caller then removes
+ * the record and the partial file.
+ */
+export function publishUpload(
+  context: ServerContext,
+  claim: Claim,
+  upload: Pick<Verified, 'partial' | 'file' | 'begun' | 'by'> & { published?(): void },
+): Promise<StoredFile> {
+  const { transfers } = context.storage
+  return publish(context, {
+    ...upload,
+    mark: (file) => transfers.verified(claim, file),
+    published() {
+      upload.published?.()
+      return transfers.complete(claim, context.limits.noteMs)
+    },
+  })
+}
+
 /** Returns the error for an upload whose name is taken. */
 export function fileExists(name: string): OspError {
   return new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
+}
+
+/** Returns the place of a stored file as a reply has it. */
+export function storedFields({ storedName, replaced }: StoredFile) {
+  return { storedName, replaced: replaced ? 1 : 0 }
 }
 
 /** Returns the log entry of a stored file. */
@@ -68,7 +93,7 @@ export function storedLine({ name, storedName, replaced, ...file }: StoredFile, 
 }
 
 /** Moves the file to this name. Resolves with false if the name is taken or, with `rename`, cannot be used. */
-async function take(partial: PartialFile, storedName: string, onConflict: OnConflict): Promise<boolean> {
+async function take(partial: Verified['partial'], storedName: string, onConflict: OnConflict): Promise<boolean> {
   try {
     return await partial.publish(storedName, onConflict === 'replace')
   } catch (error) {
@@ -92,7 +117,7 @@ export async function rollForward(
   const partial = await storage.files.open(claim)
   try {
     await checkIntact(context, partial, file)
-    return await publishUpload(context, { claim, partial, file, begun: true, by })
+    return await publishUpload(context, claim, { partial, file, begun: true, by })
   } catch (error) {
     const { code, message: text } = OspError.from(error)
     const { user, name } = claim
@@ -102,6 +127,19 @@ export async function rollForward(
   } finally {
     await partial[Symbol.asyncDispose]()
   }
+}
+
+/** Claims an upload whose record is verified, and publishes it as `rollForward` does. Resolves with `undefined` if it is published. */
+export async function finishVerified(
+  context: ServerContext,
+  record: TransferRecord,
+  by?: Connection,
+): Promise<StoredFile | undefined> {
+  const { storage, onConflict, age } = context
+  const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
+  const claimed = await storage.transfers.claim(record, record.owner, how)
+  if ('completed' in claimed || !record.verified) return undefined
+  return rollForward(context, claimed.claim, record.verified, by)
 }
 
 /** Removes the record and the partial file of an upload. */

@@ -71,7 +71,7 @@ export class Quota {
     const { storage } = this.#context
     const refusal =
       (await this.#admitToQuota(upload, want)) ??
-      (await this.#disk.admit(upload, want.size, () => this.#uploads.receiving()))
+      (await this.#disk.admit(upload, want.size, () => this.#uploads.known()))
     // If the file is already stored, the client has not received the reply and repeats the upload.
     if (!refusal || (await storage.transfers.completed(want))) return
     const record = await recordOf(storage, want.user, want.name)
@@ -130,22 +130,27 @@ export class Quota {
     const { user } = upload
     return this.#admissions.run(user, async () => {
       const before = this.#reserved(user, upload)
-      const paused = await this.#paused(upload)
-      const usage = await usageOf(storage, user, false)
-      const after = this.#reserved(user, upload)
-      // What was published meanwhile may be counted twice, but is not missed.
-      const others = {
-        growth: Math.max(before.growth, after.growth) + paused.bytes + paused.uploads * limits.entryBytes,
-        entries: Math.max(before.entries, after.entries) + paused.uploads,
+      const refusalWith = async (paused: UnfinishedTotals) => {
+        const usage = await usageOf(storage, user, false)
+        const after = this.#reserved(user, upload)
+        // What was published meanwhile may be counted twice, but is not missed.
+        const others = {
+          growth: Math.max(before.growth, after.growth) + paused.bytes + paused.uploads * limits.entryBytes,
+          entries: Math.max(before.entries, after.entries) + paused.uploads,
+        }
+        const { growth, entries } = adds
+        // An upload that adds no bytes is always admitted.
+        if (this.#hasQuota && growth > 0 && this.#charge(usage) + others.growth + growth > limits.userBytes)
+          return this.#noBytes(user, usage, others.growth, growth)
+        if (entries > 0 && usage.files + usage.folders + others.entries + entries > limits.userFiles)
+          return this.#noEntries(user, usage, others.entries, entries)
+        return undefined
       }
-      const { growth, entries } = adds
-      // An upload that adds no bytes is always admitted.
-      if (this.#hasQuota && growth > 0 && this.#charge(usage) + others.growth + growth > limits.userBytes)
-        return this.#noBytes(user, usage, others.growth, growth)
-      if (entries > 0 && usage.files + usage.folders + others.entries + entries > limits.userFiles)
-        return this.#noEntries(user, usage, others.entries, entries)
-      upload.reserve(adds)
-      return undefined
+      // Uploads with a reservation are counted twice at first, which saves reading their records.
+      const refusal =
+        (await refusalWith(await unfinishedOf(storage, user))) && (await refusalWith(await this.#paused(upload)))
+      if (!refusal) upload.reserve(adds)
+      return refusal
     })
   }
 

@@ -137,8 +137,7 @@ export class Transfer {
     this.#check()
     await this.#partial.flush()
     const file = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
-    const verified = { claim: this.#claim, partial: this.#partial, file, begun: false, by, published }
-    return publishUpload(this.#context, verified)
+    return publishUpload(this.#context, this.#claim, { partial: this.#partial, file, by, published })
   }
 
   /** Closes the partial file. The record keeps its last checkpoint. */

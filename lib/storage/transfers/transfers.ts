@@ -76,8 +76,28 @@ export class Transfers implements TransferStore {
     return this.#change({ user, name }, () => this.#records.log.report(user, name))
   }
 
+  announce(file: StoredFile, modifiedAt: number, keepNoteMs: number): Promise<void> {
+    const { user, name } = file
+    return this.#change(file, async () => {
+      const conflict = conflictingRecord(this.#records.log, user, name, this.#names.foldsCase)
+      if (conflict !== undefined) throw nameConflict(name, conflict)
+      const hadRecord = this.#records.log.record(user, name) !== undefined
+      await this.#records.drop(user, name)
+      const now = this.#wallTime()
+      const marker = { file, modifiedAt, until: now + keepNoteMs, stamp: '', reported: false, announced: true } as const
+      await this.#records.log.complete(marker, now)
+      if (hadRecord) await this.#names.dropPartial(user, name)
+    })
+  }
+
   async unreported(): Promise<readonly StoredFile[]> {
-    return this.#records.log.unreported().map(({ file }) => file)
+    const { log } = this.#records
+    const files: StoredFile[] = []
+    for (const { file, announced } of log.unreported()) {
+      if (!announced || (await this.#names.isIntact(file))) files.push(file)
+      else await this.forget(file.user, file.name)
+    }
+    return files
   }
 
   remove(user: string, name: string): Promise<boolean> {
@@ -156,7 +176,7 @@ export class Transfers implements TransferStore {
     const stored = await this.#names.conflict(user, name)
     const conflict = stored ?? conflictingRecord(this.#records.log, user, name, this.#names.foldsCase)
     if (conflict === undefined) return
-    throw new OspError('name-conflict', `${name} collides with ${conflict} on the server; choose another name`)
+    throw nameConflict(name, conflict)
   }
 
   /** Throws OspError `too-many-uploads` if no further record of the user can be stored. */
@@ -225,6 +245,9 @@ export class Transfers implements TransferStore {
     })
   }
 }
+
+const nameConflict = (name: string, other: string) =>
+  new OspError('name-conflict', `${name} collides with ${other} on the server; choose another name`)
 
 /** Returns whether both are the same upload, given that user and name agree. */
 function sameUpload(a: Omit<NewTransfer, 'user' | 'name'> | undefined, b: NewTransfer): boolean {

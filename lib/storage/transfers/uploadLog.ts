@@ -221,7 +221,7 @@ export class UploadLog implements Contents {
     const entry = this.#markers.get(subject)
     if (!entry) return
     const former = entry.value
-    entry.value = { ...former, reported: true }
+    entry.value = reportedOf(former)
     const undo = () => {
       entry.value = former
     }
@@ -240,7 +240,7 @@ export class UploadLog implements Contents {
     else if (row.kind === 'forgotten') this.#markers.set(row.value, undefined)
     else if (row.kind === 'reported') {
       const entry = this.#markers.get(row.value)
-      if (entry) entry.value = { ...entry.value, reported: true }
+      if (entry) entry.value = reportedOf(entry.value)
     }
   }
 
@@ -286,4 +286,9 @@ export class UploadLog implements Contents {
       this.#markers.set({ user, name }, undefined)
     }
   }
+}
+
+/** Returns the marker of a file that was reported. The server reports a file when it is published. */
+function reportedOf({ announced: _, ...marker }: CompletionMarker): CompletionMarker {
+  return { ...marker, reported: true }
 }

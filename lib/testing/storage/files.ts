@@ -199,6 +199,68 @@ const publishingChecks: Checks<TestedStorage> = {
   },
 }
 
+/** Creates a file without an upload, and publishes it. */
+async function created(storage: TestedStorage, storedName = 'a', content = hello, replace = true): Promise<boolean> {
+  await using file = await storage.files.create('alice', [content])
+  return await file.publish(storedName, replace)
+}
+
+const createdChecks: Checks<TestedStorage> = {
+  'is published with all its parts, which the caller may reuse, and stays over a restart': async (storage) => {
+    const parts = Array.from({ length: 3_000 }, (_, index) => textBytes(String(index % 10)))
+    {
+      await using file = await storage.files.create('alice', [...parts, textBytes('')])
+      for (const part of parts) part.fill(0)
+      assert.equal(await file.publish('x/y', false), true)
+    }
+    assert.equal(await created(storage, 'empty', textBytes('')), true)
+    await storage.restart()
+    assert.deepEqual(await storage.place.read('alice', 'x/y'), textBytes('0123456789'.repeat(300)))
+    assert.deepEqual(await storage.place.read('alice', 'empty'), textBytes(''))
+    await checkUsage(storage, 2, 3_000, 1)
+  },
+  'replaces another one only if `replace` is set, and can otherwise use another name': async (storage) => {
+    await created(storage)
+    await using file = await storage.files.create('alice', [textBytes('new')])
+    assert.equal(await file.publish('a', false), false)
+    assert.deepEqual(await storage.place.read('alice', 'a'), hello)
+    assert.equal(await file.publish('b', false), true)
+    assert.equal(await created(storage, 'a', textBytes('newer')), true)
+    assert.deepEqual(await storage.place.read('alice', 'a'), textBytes('newer'))
+    assert.deepEqual(await storage.place.read('alice', 'b'), textBytes('new'))
+  },
+  'refuses names that conflict with stored ones, or that could escape their folder': async (storage) => {
+    await created(storage, 'x/y')
+    await using file = await storage.files.create('alice', [hello])
+    await assert.rejects(file.publish('x', true), { code: 'name-conflict' })
+    await assert.rejects(file.publish('x/y/z', true), { code: 'name-conflict' })
+    await assert.rejects(async () => file.publish('../bob/a', true), { code: 'bad-name' })
+    assert.equal(await file.publish('x/z', true), true)
+  },
+  'leaves nothing if it is disposed of or interrupted before it is published, and survives a sweep': async (
+    storage,
+  ) => {
+    const content = new Uint8Array(1_000_000)
+    const { free, blockBytes } = await storage.files.space()
+    await (await storage.files.create('alice', [content]))[Symbol.asyncDispose]()
+    const kept = await storage.files.create('alice', [hello])
+    assert.deepEqual(await storage.files.sweep(Number.POSITIVE_INFINITY), [])
+    assert.equal(await kept.publish('a', false), true)
+    await storage.files.create('alice', [content])
+    await storage.restart()
+    assert.deepEqual(await storage.files.sweep(0), [])
+    assert.deepEqual([await storage.files.used('alice'), await storage.files.heldBytes('alice', 'a')], [5, 0])
+    // Other programs can use a disk too.
+    if (blockBytes === 1) assert.equal((await storage.files.space()).free, free - 5)
+  },
+  'is refused after the storage is closed': async (storage) => {
+    const file = await storage.files.create('alice', [hello])
+    await storage.close()
+    await assert.rejects(async () => file.publish('a', true), { code: 'closed' })
+    await assert.rejects(storage.files.create('alice', [hello]), { code: 'closed' })
+  },
+}
+
 async function checkUsage(storage: TestedStorage, files: number, bytes: number, folders: number): Promise<void> {
   for (const recount of [false, true]) {
     const usage = await storage.files.usage?.('alice', recount)
@@ -311,6 +373,13 @@ const fullChecks: Checks<TestedStorage> = {
     assert.ok(held >= 1_000_000 && held < 1_000_000 + 2 * before.blockBytes, `${held}`)
     assert.equal(await storage.files.heldBytes('alice', 'none'), 0)
   },
+  'refuses a file without an upload that does not fit, and keeps its free space': async (storage) => {
+    await created(storage)
+    const { free } = await storage.files.space()
+    await assert.rejects(storage.files.create('alice', [hello, new Uint8Array(5_000_000)]), { code: 'disk-full' })
+    assert.equal((await storage.files.space()).free, free)
+    assert.equal(await created(storage, 'b', new Uint8Array(1_000_000)), true)
+  },
 }
 
 const failedFlushChecks: Checks<TestedStorage> = {
@@ -329,6 +398,14 @@ const failedFlushChecks: Checks<TestedStorage> = {
     const { claim: again, record } = await claimed(storage, { size })
     assert.deepEqual(record.checkpoints, [{ offset: hello.length, digest }])
     assert.equal((await textOf(storage, again)).slice(0, hello.length), 'hello')
+  },
+  'rejects a file without an upload, and leaves nothing of it': async (storage) => {
+    {
+      using _ = await storage.place.failFlushes?.()
+      await assert.rejects(created(storage), { code: 'internal' })
+    }
+    assert.equal(await storage.files.stored('alice', 'a'), false)
+    assert.equal(await created(storage), true)
   },
 }
 
@@ -352,4 +429,5 @@ export const fileSuites: readonly StorageSuite[] = [
   ['the bytes of a user in a storage', usageChecks],
   ['a failed flush in a storage', failedFlushChecks, 'failingLocation'],
   ['publishing in a storage', publishingChecks],
+  ['a file without an upload in a storage', createdChecks],
 ]

@@ -1,9 +1,48 @@
 import assert from 'node:assert/strict'
-import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { link, lstat, mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { claimed, fill } from '../../../lib/testing/storage/steps.ts'
+import { claimed, fill, hello } from '../../../lib/testing/storage/steps.ts'
+import { failingFlushes } from '../../support/failingFlushes.ts'
 import { spec } from '../../support/spec.ts'
 import { opened, withData } from './data.ts'
+
+spec('the files without an upload of a data directory', (it) => {
+  it(
+    'are removed by a sweep if a crash has left them, without a report, and not while they are in use',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      const file = await storage.files.create('alice', [hello])
+      const [own] = await readdir(join(data, 'partial'))
+      const left = join(data, 'partial', `${randomUUID()}.new`)
+      await writeFile(left, 'a crash')
+      await link(left, join(data, 'files', 'published'))
+      await writeFile(join(data, 'partial', `${randomUUID()}.new`), '')
+      assert.deepEqual(await storage.files.sweep(0), [])
+      assert.deepEqual(await readdir(join(data, 'partial')), [own])
+      assert.equal(await readFile(join(data, 'files', 'published'), 'utf8'), 'a crash')
+      assert.equal(await file.publish('a', false), true)
+      await file[Symbol.asyncDispose]()
+      await file[Symbol.asyncDispose]()
+      assert.deepEqual(await readdir(join(data, 'partial')), [])
+      assert.equal(await readFile(join(data, 'files', 'alice', 'a'), 'utf8'), 'hello')
+    }),
+  )
+
+  it(
+    'are readable by their owner only, and are removed if they cannot be written',
+    withData(async (data) => {
+      await using storage = await opened(data)
+      await using file = await storage.files.create('alice', [hello])
+      const [own = ''] = await readdir(join(data, 'partial'))
+      assert.equal((await lstat(join(data, 'partial', own))).mode & 0o777, 0o600)
+      using _ = await failingFlushes(data, () => true)
+      await assert.rejects(storage.files.create('alice', [hello]), { code: 'internal' })
+      assert.deepEqual(await readdir(join(data, 'partial')), [own])
+      assert.equal(await file.publish('a', false), true)
+    }),
+  )
+})
 
 spec('the published files of a data directory', (it) => {
   it(

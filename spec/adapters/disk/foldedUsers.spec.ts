@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import calledHere from 'node:fs'
 import fs, { readdir, readFile } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import { join, sep } from 'node:path'
@@ -12,6 +13,7 @@ import { spec } from '../../support/spec.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
 
 type Call = (...args: unknown[]) => Promise<unknown>
+type CallHere = (...args: unknown[]) => unknown
 
 const calls = [
   'access',
@@ -27,9 +29,10 @@ const calls = [
   'stat',
 ] as const
 const all = [...calls, 'statfs', 'unlink'] as const
+const callsHere = ['linkSync', 'lstatSync', 'openSync', 'renameSync', 'statSync'] as const
 
 /**
- * Makes `node:fs/promises` in this process treat paths below `directory` as a case-insensitive, case-preserving file
+ * Makes the functions of node:fs that the storage uses treat paths below `directory` as a case-insensitive, case-preserving file
  * system does: an entry is found under every case of its name, and none is created if one exists in another case.
  */
 function caseInsensitive(directory: string): Disposable {
@@ -53,11 +56,32 @@ function caseInsensitive(directory: string): Disposable {
         const isPair = name === 'link' || name === 'rename'
         return await own[name]?.(await found(first), isPair ? await found(second) : second, ...more)
       })
+  const ownHere = Object.fromEntries(callsHere.map((name) => [name, calledHere[name]])) as unknown as Record<
+    string,
+    CallHere
+  >
+  const foundHere = (path: unknown) => {
+    if (typeof path !== 'string' || !path.startsWith(directory + sep)) return path
+    let at = directory
+    for (const part of path.slice(directory.length + 1).split(sep)) {
+      const names = calledHere.existsSync(at) ? calledHere.readdirSync(at) : []
+      at = join(at, names.find((name) => name.toLowerCase() === part.toLowerCase()) ?? part)
+    }
+    return at
+  }
+  const foldingHere =
+    (name: string): CallHere =>
+    (first, second, ...more) => {
+      const isPair = name === 'linkSync' || name === 'renameSync'
+      return ownHere[name]?.(foundHere(first), isPair ? foundHere(second) : second, ...more)
+    }
   Object.assign(fs, Object.fromEntries(all.map((name) => [name, folding(name)])))
+  Object.assign(calledHere, Object.fromEntries(callsHere.map((name) => [name, foldingHere(name)])))
   syncBuiltinESMExports()
   return {
     [Symbol.dispose]() {
       Object.assign(fs, own)
+      Object.assign(calledHere, ownHere)
       syncBuiltinESMExports()
     },
   }
