@@ -45,6 +45,12 @@ export const limitTable = {
     [leastKeepAliveMs, mostKeepAliveMs],
   ),
   handshakeMs: flag('handshake-time', 10_000, 'maximum time from the connection to a complete HELLO'),
+  backlog: flag(
+    'backlog',
+    4_096,
+    'maximum number of connections that the system holds until the server accepts them',
+    [1, 65_535],
+  ),
   handshakes: limit(256, 'maximum number of unfinished TLS handshakes; more end the oldest of the busiest address'),
   chunkBytes: flag('chunk', MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
   windowBytes: flag('window', 8 * MiB, 'maximum number of unacknowledged bytes of one upload', [1, 0xffff_ffff]),
@@ -87,7 +93,8 @@ export const limitTable = {
   recipients: flag('max-recipients', 16, 'maximum number of recipients of one message', [1, 0xffff]),
   clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
   registrationsPerUser: flag('registrations-per-user', 20, 'maximum number of registered clients of one user'),
-  hellosPerSecond: limit(
+  hellosPerSecond: flag(
+    'hellos-per-second',
     200,
     'maximum number of HELLOs that are checked per second; up to half of them from one address, plus half as many from busy addresses',
   ),
@@ -122,7 +129,11 @@ export const limitTable = {
   ),
   workMsPerSecond: flag('work-per-second', 1_000, 'processing time per second of a user; busy users share it equally'),
   registrationsPerSecond: flag('registrations-per-second', 50, 'maximum registrations read from one user per second'),
-  gatherMs: limit(50, 'time for which changes of the presence list are collected before they are sent', [1, 50]),
+  gatherMs: limit(
+    50,
+    'time for which changes of the presence list are collected before they are sent, or 100 us for each client if that is longer',
+    [1, 50],
+  ),
   mailboxMessages: flag('mailbox-messages', 10_000, 'maximum number of messages waiting for one user'),
   mailboxBytes: flag('mailbox-size', 64 * MiB, 'maximum total size of the messages waiting for one user'),
   waitingMessages: flag('waiting-messages', 1_000_000, 'maximum number of messages waiting for all users together'),

@@ -169,7 +169,7 @@ export class Link<C> {
   }
 
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
-    this.queues.add('replies', frameWith(message))
+    this.queues.add('replies', ('frame' in message && message.frame) || frameWith(message))
   }
 
   /** Returns the next frame for the socket, if any. Call `onFlushed` when its bytes have left. */

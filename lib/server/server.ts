@@ -17,6 +17,7 @@ import { Admission } from './connections/admission.ts'
 import { IncompleteFrames } from './connections/incompleteFrames.ts'
 import { Session, type SessionHost } from './connections/session.ts'
 import { UserRateLimiters } from './connections/userRateLimiters.ts'
+import { WorkSlices } from './connections/workSlices.ts'
 import { DiskSpace } from './files/diskSpace.ts'
 import { FileApp } from './files/fileApp.ts'
 import type { ServerUpload } from './files/serverUpload.ts'
@@ -99,8 +100,10 @@ export async function startServer(options: BoundOptions): Promise<RunningServer>
   const server = new RunningServer(options, limits, age)
   try {
     const recovered = await server.recover()
-    const { handshakeMs, handshakes } = limits
-    server.listen(await listen.listen({ platform, maxPayload: fixed.helloFrameBytes, handshakeMs, handshakes }))
+    const { handshakeMs, handshakes, backlog } = limits
+    server.listen(
+      await listen.listen({ platform, maxPayload: fixed.helloFrameBytes, handshakeMs, handshakes, backlog }),
+    )
     // Emits the events after the caller has the server and can listen to it.
     if (recovered.length === 0) return server
     platform.clock.alarm(platform.clock.now(), () => {
@@ -122,6 +125,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #options: BoundOptions
   readonly #host: SessionHost
   readonly #sessions = new Set<Session>()
+  /** The links of each session of a client. */
+  readonly #linksOfSessions = new Map<string, Set<Session>>()
   readonly #log: BoundedLog
   readonly #closed = deferred<void>()
   #watching: Disposable | undefined
@@ -156,6 +161,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       bootId: platform.random.bytes(16, 'boot id'),
       admission: new Admission(limits, platform.clock, bounded),
       incompleteFrames: new IncompleteFrames(limits, platform.clock),
+      registrations: new WorkSlices(platform.clock),
       rateLimiters: new UserRateLimiters(context),
       presence: this.#msgApp.presence,
       replaces: (session) => this.#replaces(session),
@@ -249,6 +255,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     await this.#listener?.close()
     this.#host.admission.close()
     this.#host.incompleteFrames.stop()
+    this.#host.registrations.stop()
     const ended = [...this.#sessions].map((session) => this.#dismiss(session))
     try {
       await Promise.all([this.#fileApp.close(), this.#msgApp.close()])
@@ -274,6 +281,9 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
 
   #left(session: Session): void {
     this.#sessions.delete(session)
+    const links = this.#linksOfSessions.get(session.session)
+    links?.delete(session)
+    if (links?.size === 0) this.#linksOfSessions.delete(session.session)
     // Resolves after the session has sent its last frame. Until then its socket counts as a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
@@ -283,8 +293,11 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   /** Keeps the link with the highest attempt of a session: a HELLO_REQ can arrive after a later one. */
   async #replaces(session: Session): Promise<void> {
     const { user, session: id, attempt } = session
-    const isOther = (other: Session) => other !== session && other.user === user && other.session === id
-    const others = [...this.#sessions].filter(isOther)
+    // The link can have ended while its user was authenticated.
+    if (!this.#sessions.has(session)) return
+    const links = this.#linksOfSessions.get(id) ?? new Set()
+    this.#linksOfSessions.set(id, links.add(session))
+    const others = [...links].filter((other) => other !== session && other.user === user)
     if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')
     for (const other of others) void other.close(new OspError('link-replaced'))
   }

@@ -45,6 +45,8 @@ export interface Frame {
   readonly payload: Parts
   /** Lets the payload be overwritten. Call it once, after the last use of the payload; without a call nothing is reused. */
   readonly release?: () => void
+  /** Of a frame that is sent over many links: keeps its bytes after the first of them has encoded it. */
+  readonly shared?: { bytes?: Uint8Array }
 }
 
 /** Buffers for payloads that are received in one piece. */
@@ -62,6 +64,23 @@ export interface PayloadBuffers {
  * not cover the content of a file (docs/protocol.md, feature bit 0).
  */
 export function encodeFrame(frame: Frame, crc32: Crc32, checksContent = true): Parts {
+  const { shared } = frame
+  if (!shared) return encoded(frame, crc32, checksContent)
+  shared.bytes ??= joined(encoded(frame, crc32, checksContent))
+  return [shared.bytes]
+}
+
+function joined(parts: Parts): Uint8Array {
+  const whole = new Uint8Array(lengthOf(parts))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
+}
+
+function encoded(frame: Frame, crc32: Crc32, checksContent: boolean): Parts {
   // The creation of a short array whose `buffer` is never read is the cheapest.
   const checked = new Writer(checkedBytes)
   checked.unsigned(4, lengthOf(frame.payload))

@@ -1,6 +1,7 @@
 import { OspError } from '../errors.ts'
 import { type Codec, type Parts, Reader, type ValueOf, Writer } from './codec.ts'
-import { apps, events } from './protocol.ts'
+import type { Frame } from './frame.ts'
+import { apps, events, version } from './protocol.ts'
 
 export type Events = typeof events
 /** The name of an event, such as `StartPostFileReq`. */
@@ -38,6 +39,15 @@ const names: ReadonlyMap<number, EventName> = new Map(
 export interface Encoded<K extends EventName = EventName> {
   readonly event: K
   readonly payload: Parts
+  /** Of a notification that is sent over many links: its frame, which is the same on all of them. */
+  readonly frame?: Frame
+}
+
+/** Returns a notification whose frame is made, and encoded, once for all links. */
+export function sharedNotice<K extends NoticeName>({ event, payload }: Encoded<K>): Encoded<K> {
+  const { number, app } = events[event]
+  const frame = { flags: 0, version, event: number, seq: 0, app: apps[app], instance: 0, payload, shared: {} }
+  return { event, payload, frame }
 }
 
 /** Returns the payload of a message. Does not copy the parts of its last field. */

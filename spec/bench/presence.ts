@@ -1,7 +1,16 @@
 /**
  * `npm run bench:presence`: cost of the presence list with many registered peers that only count frames: 10,000 over
- * the memory transport (server and peers in one process), 2,000 over TCP (the server in its own process).
+ * the memory transport (server and peers in one process), 2,000 over TCP (the server in its own process); and `ospd serve` with
+ * 10,000 clients in two other processes, which arrive all at once, after a start and after `kill -9`. Options: `--clients N`;
+ * `--only REGEX` (memory, tcp or arrival); `--profile DIRECTORY` for a CPU profile of each daemon.
  */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { parseArgs } from 'node:util'
 import { loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
@@ -11,9 +20,24 @@ import type { Limits } from '../../lib/limits.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import { startServer } from '../../lib/server/server.ts'
 import { BarePeer, registerMany } from '../support/barePeer.ts'
+import type { ManyCommand, ManyReport } from '../support/manyClients.ts'
+import type { Use } from '../support/measured.ts'
+import { pathOf } from '../support/processes.ts'
+import { programOf } from '../support/sources.ts'
 import { watchedServer } from '../support/watchedServer.ts'
 
+const { values: options } = parseArgs({
+  options: {
+    clients: { type: 'string', default: '10000' },
+    only: { type: 'string', default: '.' },
+    profile: { type: 'string' },
+  },
+})
+const only = new RegExp(options.only, 'u')
+
 const changes = 20
+/** Visits to `ospd serve`, which take longer. */
+const visitsMany = 6
 
 function limitsFor(count: number): Partial<Limits> {
   return {
@@ -91,5 +115,213 @@ async function overTcp(count: number): Promise<void> {
   )
 }
 
-await inMemory(10_000)
-await overTcp(2_000)
+/** `ospd serve` on a fixed port. */
+class Daemon {
+  readonly #data: string
+  readonly #flags: readonly string[]
+  port = 0
+  #child: ChildProcess | undefined
+
+  constructor(data: string, flags: readonly string[]) {
+    this.#data = data
+    this.#flags = flags
+  }
+
+  async start(): Promise<void> {
+    const args = ['serve', '--port', String(this.port), '--data', this.#data, '--json', ...this.#flags]
+    const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profile}`]
+    const execArgv = ['--expose-gc', '--import', pathOf(programOf('spec/support/measured.ts')), ...profile]
+    const child = fork(pathOf('dist/bin/ospd.js'), args, { execArgv, stdio: ['ignore', 'pipe', 'ignore', 'ipc'] })
+    this.#child = child
+    for await (const line of createInterface(child.stdout ?? process.stdin)) {
+      if (!line.startsWith('{')) continue
+      this.port = JSON.parse(line).port
+      break
+    }
+  }
+
+  /** Resolves with the memory and the CPU time of the daemon; without a collection of garbage if only the latter matters. */
+  async use(what: 'all' | 'cpu'): Promise<Use> {
+    const told = once(this.#child ?? process, 'message')
+    this.#child?.send(what)
+    return ((await told) as [Use])[0]
+  }
+
+  async kill(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#child
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill(signal)
+    await ended
+  }
+}
+
+/** The processes with the clients. */
+class ManyClients {
+  readonly #children = [1, 2].map(() => fork(pathOf(programOf('spec/support/manyClients.ts')), { execArgv: [] }))
+  readonly count: number
+
+  constructor(count: number) {
+    this.count = count
+  }
+
+  connect(port: number): void {
+    const half = this.count / 2
+    this.#tell((at) => ({ connect: { port, first: at * half, count: half } }))
+  }
+
+  async report(): Promise<ManyReport> {
+    const told = this.#children.map((child) => once(child, 'message'))
+    this.#tell(() => 'report')
+    const reports = (await Promise.all(told)).map(([report]) => report as ManyReport)
+    const sum = (count: (report: ManyReport) => number) => reports.reduce((total, report) => total + count(report), 0)
+    const codes = new Set(reports.flatMap(({ refused }) => Object.keys(refused)))
+    return {
+      registered: sum(({ registered }) => registered),
+      versions: [
+        Math.min(...reports.map(({ versions: [least] }) => least)),
+        Math.max(...reports.map(({ versions: [, most] }) => most)),
+      ],
+      handshakeTimeouts: sum(({ handshakeTimeouts }) => handshakeTimeouts),
+      evicted: sum(({ evicted }) => evicted),
+      refused: Object.fromEntries([...codes].map((code) => [code, sum(({ refused }) => refused[code] ?? 0)])),
+      changes: sum(({ changes }) => changes),
+      repeatedChanges: sum(({ repeatedChanges }) => repeatedChanges),
+      lists: sum(({ lists }) => lists),
+      bytes: sum(({ bytes }) => bytes),
+    }
+  }
+
+  /** Resolves when all clients are registered and know the same version of the list. */
+  async settled(): Promise<{ registeredMs: number; report: ManyReport }> {
+    const began = performance.now()
+    let registeredMs = Number.NaN
+    for (;;) {
+      const report = await this.report()
+      if (report.registered === this.count && Number.isNaN(registeredMs)) registeredMs = performance.now() - began
+      const [least, most] = report.versions
+      if (report.registered === this.count && least === most) return { registeredMs, report }
+      if (performance.now() - began > 300_000) throw new Error(`not settled: ${JSON.stringify(report)}`)
+      await new Promise((resolve) => setTimeout(resolve, 250))
+    }
+  }
+
+  /** Resolves when all clients know this version. */
+  async reached(version: number): Promise<void> {
+    const told = this.#children.map(async (child) => {
+      for (;;) {
+        const [report] = (await once(child, 'message')) as [ManyReport]
+        if (report.reached === version) return
+      }
+    })
+    this.#tell(() => ({ watch: version }))
+    await Promise.all(told)
+  }
+
+  #tell(command: (at: number) => ManyCommand): void {
+    for (const [at, child] of this.#children.entries()) child.send(command(at))
+  }
+
+  end(): void {
+    for (const child of this.#children) child.kill()
+  }
+}
+
+/** Prints what the arrival of all clients took. */
+function printArrival(
+  what: string,
+  registeredMs: number,
+  report: ManyReport,
+  { cpuSeconds }: Use,
+  count: number,
+): void {
+  const { handshakeTimeouts, evicted, refused, changes, repeatedChanges, lists, bytes } = report
+  console.log(
+    `${what}: ${count} clients registered after ${(registeredMs / 1000).toFixed(1)} s; ${cpuSeconds.toFixed(1)} CPU-s of the ` +
+      `server; ${handshakeTimeouts} handshake time-outs, ${evicted} evicted, refused ${JSON.stringify(refused)}; ` +
+      `${lists} lists, ${changes} changes, ${repeatedChanges} of them known already, ${(bytes / 2 ** 20).toFixed(0)} MiB`,
+  )
+}
+
+/** The defaults of `ospd serve` apply, except for these numbers of clients. */
+function flagsFor(count: number): string[] {
+  const flags = {
+    'max-clients': count + 10,
+    'max-links': count + 10,
+    'links-per-address': count,
+    'pending-links': count,
+    'hellos-per-second': 2_000,
+  }
+  return Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)])
+}
+
+/** All clients arrive at once; then a visitor comes and goes. */
+async function arrival(count: number): Promise<void> {
+  const data = mkdtempSync(join(tmpdir(), 'ospd-bench-'))
+  const daemon = new Daemon(data, flagsFor(count))
+  const clients = new ManyClients(count)
+  try {
+    await daemon.start()
+    const before = await daemon.use('all')
+    clients.connect(daemon.port)
+    const cold = await clients.settled()
+    const after = await daemon.use('all')
+    printArrival('cold start', cold.registeredMs, cold.report, after, count)
+    const each = (bytes: number) => `${(bytes / count / 1024).toFixed(1)} KiB`
+    console.log(
+      `memory per client: ${each(after.usedBytes - before.usedBytes)} used, ` +
+        `${each(after.residentBytes - before.residentBytes)} resident`,
+    )
+    await visits(daemon, clients, cold.report.versions[1])
+    // A profile is written at an orderly end.
+    await daemon.kill(options.profile === undefined ? 'SIGKILL' : 'SIGTERM')
+    await daemon.start()
+    const again = await clients.settled()
+    // The kill ended every link.
+    const report = { ...again.report, evicted: again.report.evicted - count }
+    printArrival('after kill -9', again.registeredMs, report, await daemon.use('all'), count)
+  } finally {
+    await daemon.kill('SIGKILL')
+    clients.end()
+    rmSync(data, { recursive: true, force: true })
+  }
+}
+
+async function visits(daemon: Daemon, clients: ManyClients, first: number): Promise<void> {
+  const to = tcp({ port: daemon.port })
+  const reachedMs: number[] = []
+  const cpu: number[] = []
+  let version = first
+  for (let change = 0; change < visitsMany; change++) {
+    // A change shortly after another one waits.
+    await new Promise((resolve) => setTimeout(resolve, 2_000))
+    const start = performance.now()
+    const before = await daemon.use('cpu')
+    const came = clients.reached(++version)
+    const visitor = await BarePeer.register(to, 'visitor')
+    await came
+    reachedMs.push(performance.now() - start)
+    cpu.push((await daemon.use('cpu')).cpuSeconds - before.cpuSeconds)
+    const left = clients.reached(++version)
+    visitor.socket.destroy()
+    await left
+  }
+  console.log(
+    `a change has reached all after ${median(reachedMs).toFixed(0)} ms (median of ${visitsMany}, at most ` +
+      `${Math.max(...reachedMs).toFixed(0)}), ${median(cpu).toFixed(3)} CPU-s of the server (at most ${Math.max(...cpu).toFixed(3)})`,
+  )
+}
+
+/** Throws if a process cannot open enough files: each client takes a descriptor of the daemon. Node raises the soft limit. */
+function checkDescriptors(count: number): void {
+  const most = Number(/^Max open files\s+\d+\s+(\d+)/mu.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1])
+  if (most < count + 2_000) throw new Error(`raise the limit of open files first: ulimit -Hn ${count + 2_000}`)
+}
+
+const count = Number(options.clients)
+if (only.test('memory')) await inMemory(count)
+if (only.test('tcp')) await overTcp(Math.min(count, 2_000))
+if (only.test('arrival')) {
+  checkDescriptors(count)
+  await arrival(count)
+}

@@ -13,6 +13,7 @@ export const boundChecks: {
   // Of a server.
   keepAliveMs: {},
   handshakeMs: {},
+  backlog: { files: ['spec/adapters/net/byteListener.spec.ts'] },
   handshakes: { files: ['spec/adapters/net/tls/handshakes.spec.ts'] },
   chunkBytes: {},
   windowBytes: { files: ['spec/simulation/uploadWatch.ts', 'spec/simulation/invariants.ts'] },

@@ -36,6 +36,13 @@ function announcing(length: number): Uint8Array {
 }
 
 spec('a frame', (it) => {
+  it('that many links share is encoded once, to the same bytes', () => {
+    const frame = { ...frameOf(counting(3), counting(2_000)), shared: {} }
+    const [bytes] = encodeFrame(frame, crc32)
+    assert.deepEqual(bytes, bytesOf(frameOf(counting(3), counting(2_000))))
+    assert.equal(encodeFrame(frame, crc32)[0], bytes)
+  })
+
   it('has the header of the protocol', () => {
     const frame = { version: 1, flags: 2, event: 0x0304, seq: 0x05060708, app: 0x090a, instance: 0x0b0c, payload: [] }
     const header = bytesOf({ ...frame, payload: [counting(3)] })

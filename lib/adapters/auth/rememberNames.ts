@@ -46,6 +46,8 @@ class RememberedNames {
   readonly #names = new Map<string, string>()
   /** The names of each address, the least recently seen first. */
   readonly #byOrigin = new Map<string, Set<string>>()
+  /** The users that log in during the last file operation. They are remembered together after it. */
+  #joining: { readonly user: string; readonly origin: string }[] = []
   /** The last file operation. Operations run one after another. */
   #last: Promise<void>
   #lines = 0
@@ -63,12 +65,20 @@ class RememberedNames {
   }
 
   add(user: string, origin: string): Promise<void> {
-    this.#last = this.#last.then(async () => {
-      if (this.#isUnreadable || !this.#remember(user, origin) || this.#path === undefined) return
-      const path = this.#path
-      await (this.#lines < mostLines ? this.#append(path, user, origin) : this.#rewrite(path)).catch(() => {})
-    })
+    if (this.#joining.push({ user, origin }) === 1) this.#last = this.#last.then(() => this.#addJoining())
     return this.#last
+  }
+
+  async #addJoining(): Promise<void> {
+    const joining = this.#joining
+    this.#joining = []
+    if (this.#isUnreadable) return
+    const fresh = joining.filter(({ user, origin }) => this.#remember(user, origin))
+    if (fresh.length === 0 || this.#path === undefined) return
+    const lines = fresh.map(({ user, origin }) => lineOf(user, origin))
+    const writing =
+      this.#lines + lines.length <= mostLines ? this.#append(this.#path, lines) : this.#rewrite(this.#path)
+    await writing.catch(() => {})
   }
 
   /** Returns whether the name is new. */
@@ -129,14 +139,14 @@ class RememberedNames {
     else if (this.#names.size < fixed.users) this.#enter(name, origin)
   }
 
-  async #append(path: string, user: string, origin: string): Promise<void> {
+  async #append(path: string, lines: readonly string[]): Promise<void> {
     await using file = await openOwnFile(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
     // A crash can leave an incomplete last line.
     const start = this.#isLastLineWhole ? '' : '\n'
     this.#isLastLineWhole = false
-    await file.writeFile(`${start}${lineOf(user, origin)}`)
+    await file.writeFile(`${start}${lines.join('')}`)
     this.#isLastLineWhole = true
-    this.#lines++
+    this.#lines += lines.length
   }
 
   async #rewrite(path: string): Promise<void> {

@@ -7,10 +7,10 @@ import { encodeFrame, type Frame, FrameReader } from '../../wire/frame.ts'
 import { placeOf } from './addresses.ts'
 import type { ReceiveBuffers } from './receiveBuffers.ts'
 import { socketBounds } from './socketBounds.ts'
+import { TurnWrites, WriteBlock } from './turnWrites.ts'
 
-/** A frame below this length is copied into a block of `blockBytes` together with others, instead of written in pieces. */
+/** A frame below this length is copied into a block together with others, instead of written in pieces. */
 const shortBytes = 1_024
-const blockBytes = 16_384
 /** From this length, a block is written before the turn ends, so that the peer can start while more frames are made. */
 const eagerBytes = 2_048
 
@@ -28,6 +28,8 @@ export interface ByteSocketTraits {
   readonly reset?: () => void
   /** The stream has no `data` events: its owner reads into `ByteSocket.target` and calls `received`. */
   readonly buffers?: ReceiveBuffers | undefined
+  /** Shared by the sockets of a listener. By default the socket has its own. */
+  readonly writes?: TurnWrites
 }
 
 /**
@@ -47,7 +49,7 @@ export class ByteSocket implements Socket {
   readonly #closed = deferred<void>()
   /** `faulted`: the bytes of the peer are not frames. `closing`: only the end is still reported. */
   #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
-  #to: SocketEvents | undefined
+  #events: SocketEvents | undefined
   #error: OspError | undefined
   #paused = false
   #readPaused = 0
@@ -57,10 +59,15 @@ export class ByteSocket implements Socket {
   #endWaits = false
   #full = false
   #linger: Disposable | undefined
-  /** Collects the short frames of one turn. The bytes from `#blockFrom` to `#blockTo` are not written to the stream yet. */
-  #block = Buffer.alloc(0)
-  #blockFrom = 0
-  #blockTo = 0
+  readonly #writes: TurnWrites
+  /** Whether `writeTurn` will be called. */
+  #writesLater = false
+  /** Gathers short frames while the stream has unsent bytes, which would keep the block of all sockets in memory. */
+  #own: WriteBlock | undefined
+  /** The bytes of `#block` from `#from` to `#to` are short frames of this turn that are not written to the stream yet. */
+  #block: Buffer | undefined
+  #from = 0
+  #to = 0
 
   constructor(stream: Duplex, traits: ByteSocketTraits, options: SocketOptions) {
     this.guarded = traits.guarded
@@ -70,6 +77,7 @@ export class ByteSocket implements Socket {
     this.#reset = traits.reset ?? (() => stream.destroy())
     this.#platform = options.platform
     this.#buffers = traits.buffers
+    this.#writes = traits.writes ?? new TurnWrites()
     this.#reader = new FrameReader(options.platform.crc32, options.maxPayload, traits.buffers)
     stream.pause()
     if (!traits.buffers) stream.on('data', (bytes: Uint8Array) => this.#read(bytes))
@@ -115,7 +123,7 @@ export class ByteSocket implements Socket {
   }
 
   start(to: SocketEvents): void {
-    this.#to = to
+    this.#events = to
     if (this.#phase === 'gone') process.nextTick(() => to.closed(this.#error))
     else if (!this.#paused) this.#stream.resume()
   }
@@ -123,7 +131,7 @@ export class ByteSocket implements Socket {
   send(frame: Frame, left?: () => void): boolean {
     if (this.#phase !== 'open' && this.#phase !== 'faulted') return false
     this.#write(frame, left)
-    if (this.#stream.writableLength + this.#blockTo - this.#blockFrom > socketBounds.fullBytes) this.#full = true
+    if (this.#stream.writableLength + this.#to - this.#from > socketBounds.fullBytes) this.#full = true
     return !this.#full
   }
 
@@ -135,7 +143,7 @@ export class ByteSocket implements Socket {
   resume(): void {
     this.#paused = false
     this.#readPaused = 0
-    if (this.#phase !== 'open' || !this.#to) return
+    if (this.#phase !== 'open' || !this.#events) return
     // Continues in another turn, so that other connections are read in between.
     if (this.#undelivered) setImmediate(() => this.#deliverRest())
     else this.#stream.resume()
@@ -157,15 +165,19 @@ export class ByteSocket implements Socket {
     this.#reset()
   }
 
+  /** Writes the frames of a turn to the stream. */
+  writeTurn(): void {
+    this.#writesLater = false
+    this.#handBlock()
+    if (this.#stream.writableCorked > 0) this.#stream.uncork()
+    if (this.#stream.writableLength === 0) this.#own = undefined
+  }
+
   /** Writes a frame. All frames of one turn need only a few system calls. */
   #write(frame: Frame, left?: () => void): void {
-    const stream = this.#stream
-    if (stream.writableCorked === 0) {
-      stream.cork()
-      process.nextTick(() => {
-        this.#handBlock()
-        stream.uncork()
-      })
+    if (!this.#writesLater) {
+      this.#writesLater = true
+      this.#writes.add(this)
     }
     const parts = encodeFrame(frame, this.#platform.crc32, this.checksContent)
     const length = lengthOf(parts)
@@ -173,34 +185,59 @@ export class ByteSocket implements Socket {
       this.#gather(parts, length, left)
       return
     }
+    this.#cork()
     this.#handBlock()
     const last = parts.length - 1
     for (const [at, part] of parts.entries()) this.#hand(part, at === last ? left : undefined)
   }
 
   #gather(parts: Parts, length: number, left?: () => void): void {
-    if (length > this.#block.length - this.#blockTo) {
-      this.#handBlock()
-      this.#block = Buffer.allocUnsafe(blockBytes)
-      this.#blockFrom = 0
-      this.#blockTo = 0
+    const block = this.#blockNow()
+    const from = block.place(length)
+    // Other sockets can have used the block in the meantime.
+    if (this.#block !== block.bytes || this.#to !== from) {
+      this.#handInTurn()
+      this.#block = block.bytes
+      this.#from = from
+      this.#to = from
     }
     for (const part of parts) {
-      this.#block.set(part, this.#blockTo)
-      this.#blockTo += part.length
+      block.bytes.set(part, this.#to)
+      this.#to += part.length
     }
-    const isEager = this.#blockTo - this.#blockFrom >= eagerBytes
-    if (left || isEager) this.#handBlock(left)
+    block.filled = this.#to
+    const isEager = this.#to - this.#from >= eagerBytes
+    if (left && !isEager) this.#handInTurn(left)
     if (!isEager) return
-    this.#stream.uncork()
-    this.#stream.cork()
+    this.#handBlock(left)
+    if (this.#stream.writableCorked > 0) this.#stream.uncork()
+  }
+
+  #blockNow(): WriteBlock {
+    if (this.#stream.writableLength === 0) {
+      this.#own = undefined
+      return this.#writes.block
+    }
+    this.#own ??= new WriteBlock()
+    return this.#own
+  }
+
+  /** Hands the gathered frames to the stream, which keeps them until the end of the turn. */
+  #handInTurn(left?: () => void): void {
+    if (this.#from === this.#to) return
+    this.#cork()
+    this.#handBlock(left)
+  }
+
+  #cork(): void {
+    if (this.#stream.writableCorked === 0) this.#stream.cork()
   }
 
   #handBlock(left?: () => void): void {
-    if (this.#blockFrom === this.#blockTo) return
-    const piece = this.#block.subarray(this.#blockFrom, this.#blockTo)
-    this.#blockFrom = this.#blockTo
-    this.#hand(piece, left)
+    const piece = this.#block?.subarray(this.#from, this.#to)
+    this.#block = undefined
+    this.#from = this.#to
+    if (piece && piece.length > 0) this.#hand(piece, left)
   }
 
   #hand(piece: Uint8Array, left?: () => void): void {
@@ -234,9 +271,9 @@ export class ByteSocket implements Socket {
       }
       const frame = this.#next(frames)
       if (!frame) break
-      this.#to?.frame(frame)
+      this.#events?.frame(frame)
     }
-    if (this.#phase === 'open' && !this.#reader.between) this.#to?.begun(this.#reader.announced, this.#reader.held)
+    if (this.#phase === 'open' && !this.#reader.between) this.#events?.begun(this.#reader.announced, this.#reader.held)
   }
 
   #deliverRest(): void {
@@ -256,7 +293,7 @@ export class ByteSocket implements Socket {
       if (!(error instanceof OspError)) throw error
       this.#phase = 'faulted'
       this.#stream.pause()
-      this.#to?.fault(error)
+      this.#events?.fault(error)
       return undefined
     }
   }
@@ -284,7 +321,7 @@ export class ByteSocket implements Socket {
   #drained(): void {
     if (!this.#full) return
     this.#full = false
-    this.#to?.drained()
+    this.#events?.drained()
   }
 
   /** Handles an error of the stream. After a close by this side, an error is only another form of the end. */
@@ -302,7 +339,7 @@ export class ByteSocket implements Socket {
     if (this.#phase === 'gone' || (this.#phase === 'open' && this.#undelivered)) return
     this.#phase = 'gone'
     this.#linger?.[Symbol.dispose]()
-    this.#to?.closed(this.#error)
+    this.#events?.closed(this.#error)
   }
 }
 

@@ -3,10 +3,11 @@ import { checkOptions, kinds, optional } from '../../options.ts'
 import type { SocketOptions, Transport } from '../../ports/socket.ts'
 import { peerOf } from './addresses.ts'
 import { ByteListener } from './byteListener.ts'
-import { ByteSocket } from './byteSocket.ts'
+import { ByteSocket, type ByteSocketTraits } from './byteSocket.ts'
 import { dialTcp, reset } from './dialTcp.ts'
 import { directStream } from './directSocket.ts'
 import { ReceiveBuffers } from './receiveBuffers.ts'
+import { TurnWrites } from './turnWrites.ts'
 
 /** The address of a TCP transport. */
 export interface TcpOptions {
@@ -23,20 +24,29 @@ export const addressOptions = { host: optional(kinds.text), port: kinds.port, lo
 export function tcp(options: TcpOptions): Transport {
   checkOptions('tcp', addressOptions, options)
   const { host = '127.0.0.1', port } = options
-  const socketOf = (stream: ByteStream, options: SocketOptions, buffers?: ReceiveBuffers) =>
-    new ByteSocket(stream, { peer: peerOf(stream), guarded: false, reset: () => reset(stream), buffers }, options)
+  const socketOf = (
+    stream: ByteStream,
+    options: SocketOptions,
+    shared: Pick<ByteSocketTraits, 'buffers' | 'writes'> = {},
+  ) => new ByteSocket(stream, { peer: peerOf(stream), guarded: false, reset: () => reset(stream), ...shared }, options)
   return {
     async listen(options) {
       const server = createServer({ noDelay: true, pauseOnConnect: true })
       const listener = new ByteListener(server)
       const buffers = new ReceiveBuffers()
+      const writes = new TurnWrites()
       server.on('connection', (accepted) => {
+        // The peer has reset the connection while it waited to be accepted.
+        if (accepted.remoteAddress === undefined) {
+          accepted.destroy()
+          return
+        }
         const direct = directStream(accepted, buffers.shared)
-        const socket = direct ? socketOf(direct.stream, options, buffers) : socketOf(accepted, options)
+        const socket = socketOf(direct?.stream ?? accepted, options, { writes, ...(direct && { buffers }) })
         direct?.use(socket)
         listener.admit(socket)
       })
-      await listener.open({ host, port })
+      await listener.open({ host, port, backlog: options.backlog })
       return listener
     },
     dial(options, signal) {

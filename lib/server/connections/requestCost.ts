@@ -30,6 +30,8 @@ const messageUs = 8
 const memberUs = 0.01
 /** Cost of a refusal. Each request is charged with it until the server carries the request out. */
 const refusalUs = 20
+/** Cost of a notification that is encoded once for many links, for each of them. Most of it is the system call. */
+const noticeUs = 20
 /** Cost of a link, from HELLO to its end. */
 const linkUs = 200
 
@@ -37,6 +39,7 @@ const linkUs = 200
 export const costs = {
   refusal: refusalUs / 1_000,
   link: linkUs / 1_000,
+  notice: noticeUs / 1_000,
 
   /** Returns the cost of a frame with `bytes` bytes. */
   frame: (bytes: number): number => (frameUs + (bytes / 1_024) * kibibyteUs) / 1_000,

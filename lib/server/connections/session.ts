@@ -20,6 +20,7 @@ import type { Admission } from './admission.ts'
 import type { IncompleteFrames } from './incompleteFrames.ts'
 import { costs } from './requestCost.ts'
 import { ReadGate, type UserRateLimiters } from './userRateLimiters.ts'
+import type { WorkSlices } from './workSlices.ts'
 
 /** Memory that a running request takes in addition to its payload. */
 const requestBytes = 4 * KiB
@@ -40,6 +41,7 @@ export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' |
   readonly admission: Admission
   readonly rateLimiters: UserRateLimiters
   readonly incompleteFrames: IncompleteFrames
+  readonly registrations: WorkSlices
   readonly presence: Pick<PresenceList, 'sentVersion' | 'size'>
   /** Ends an earlier link of the session that is open. Rejects with OspError `link-replaced` if a later one is open. */
   replaces(session: Session): Promise<void>
@@ -275,6 +277,11 @@ export class Session implements Connection {
     this.askedAtMs = this.#host.platform.clock.now()
     this.#readGate.hold(bytes)
     try {
+      const turn = message.event === 'RegistReq' && this.#turnOf(message)
+      if (turn) {
+        await turn
+        if (!this.open) return
+      }
       const reply = await app.handle(this, request)
       this.#rateLimiter?.giveBackWork(costs.refusal)
       if (reply) this.#driver.reply(request, reply)
@@ -287,6 +294,11 @@ export class Session implements Connection {
       request.release?.()
       this.askedAtMs = this.#host.platform.clock.now()
     }
+  }
+
+  #turnOf(message: WireMessage<'RegistReq'>): Promise<void> | undefined {
+    const { registrations, presence } = this.#host
+    return registrations.turn(costs.request(message, presence.size))
   }
 
   #refusalOf(error: unknown, { message: { event } }: Request): OspError {

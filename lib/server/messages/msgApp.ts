@@ -28,6 +28,8 @@ interface Registration {
   readonly instance: Instance<State>
   /** The client is in the presence list and receives messages. */
   listening: boolean
+  /** The version of the presence list that was sent with the reply to its latest REGIST_REQ. */
+  listVersion: number
   /** Posts the messages of this link in the order in which they arrived. */
   readonly posts: Mutex
 }
@@ -56,8 +58,12 @@ export class MsgApp implements ServerApp {
     this.#authenticator = authenticator
     this.#pool = new Pool(messageInstance, 'IDLE', limits.clients)
     this.#deliveries = new DeliveryService(context, disk)
-    this.presence = new PresenceList(limits.gatherMs, platform.clock, (notice) => {
-      for (const { caller } of this.#registrations.values()) caller.notify(notice)
+    this.presence = new PresenceList(limits.gatherMs, platform.clock, (changes) => {
+      for (const { caller, listVersion } of this.#registrations.values()) {
+        const notice = changes.after(listVersion)
+        if (notice) caller.notify(notice)
+      }
+      return this.#registrations.size
     })
   }
 
@@ -122,6 +128,7 @@ export class MsgApp implements ServerApp {
       deliveryWindow: this.#limits.deliveryWindow,
     })
     caller.notify(this.presence.whole('RegistListNtf'))
+    registration.listVersion = this.presence.version
     if (begins) this.#deliveries.deliver(caller)
   }
 
@@ -145,7 +152,7 @@ export class MsgApp implements ServerApp {
       const { clients } = this.#limits
       throw new OspError('clients-full', `the server has ${clients} registered clients, its maximum`)
     }
-    const registration = { caller, instance, listening: false, posts: new Mutex() }
+    const registration = { caller, instance, listening: false, listVersion: 0, posts: new Mutex() }
     this.#registrations.set(caller.node, registration)
     this.#registrationCounts.add(caller.user)
     return registration

@@ -21,6 +21,17 @@ spec('the names of accepted users', (it) => {
     assert.deepEqual([await authenticator.knows('alice'), await authenticator.knows('bob')], [true, 'unseen'])
   })
 
+  it('that log in at the same time are stored in their order', async () => {
+    await using at = await place()
+    const path = join(at.path, 'names')
+    const names = Array.from({ length: 100 }, (_, number) => `user-${number}`)
+    const authenticator = rememberNames(allowAll(), path)
+    for (const name of names) void comesIn(authenticator, name)
+    await comesIn(authenticator, 'last')
+    assert.equal(await authenticator.knows('last'), true)
+    assert.equal(await readFile(path, 'utf8'), [...names, 'last'].map(lineOf).join(''))
+  })
+
   it('do not matter if there is a list, and do not include rejected users', async () => {
     for (const known of [true, false]) {
       const listed = { ...allowAll(), knows: async () => known }

@@ -38,6 +38,21 @@ async function withRaw(use: (ends: Raw) => Promise<void>, host = '127.0.0.1', fr
 const everything = async (raw: RawSocket) => Buffer.concat(await raw.toArray())
 
 spec('frames over TCP', (it) => {
+  it('that the sockets of a listener send in the same turn reach their peers in order', async () => {
+    await using listener = await tcp({ port: 0 }).listen(socketOptions())
+    const sockets: Socket[] = []
+    listener.start((socket) => sockets.push(socket))
+    const peers = [1, 2, 3].map(() => connect({ host: '127.0.0.1', port: listener.address.port }))
+    while (sockets.length < peers.length) await new Promise((resolve) => setImmediate(resolve))
+    const lengths = [10, 900, 5, 3_000, 20, 700, 700, 700]
+    for (const [seq, length] of lengths.entries()) {
+      for (const socket of sockets) socket.send(frameOf(seq, new Uint8Array(length).fill(seq)))
+    }
+    for (const socket of sockets) void socket.close()
+    const expected = Buffer.concat(lengths.map((length, seq) => wire(seq, new Uint8Array(length).fill(seq))))
+    for (const peer of peers) assert.deepEqual(await everything(peer), expected)
+  })
+
   it('are found however the bytes are divided', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { fixed } from '../../../lib/limits.ts'
-import { PresenceList } from '../../../lib/server/messages/presenceList.ts'
+import { type PresenceChanges, PresenceList } from '../../../lib/server/messages/presenceList.ts'
 import { lengthOf } from '../../../lib/wire/codec.ts'
 import { decode, type Encoded, type WireMessage } from '../../../lib/wire/message.ts'
 import { apps, events, rosterChange, rosterKind } from '../../../lib/wire/protocol.ts'
@@ -46,15 +46,16 @@ spec('the online list', (it) => {
   it('sends a single change immediately', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
+    await pass(rig.clock, 50)
+    await listen(rig, 'bob')
     await pass(rig.clock, 0)
-    assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [1, 1, '+alice'])
+    assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [2, 2, '+bob'])
   })
 
   it('collects the changes of 50 ms after the latest frame into one, of consecutive versions', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     await pass(rig.clock, 0)
-    await alice.raw.expect('RegistListNtf')
     const bob = await listen(rig, 'bob')
     await pass(rig.clock, 20)
     await listen(rig, 'carol')
@@ -70,7 +71,6 @@ spec('the online list', (it) => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     await pass(rig.clock, 50)
-    await alice.raw.expect('RegistListNtf')
     const bob = await listen(rig, 'bob')
     await pass(rig.clock, 0)
     assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [2, 2, '+bob'])
@@ -81,19 +81,22 @@ spec('the online list', (it) => {
     assert.deepEqual(shown(await alice.raw.expect('RegistListNtf')), [3, 3, '-bob'])
   })
 
-  it('sends a new client changes that its whole list contains already, under the versions that it knows', async () => {
+  it('sends a new client only the changes after its whole list', async () => {
     await using rig = await heldRig()
     await listen(rig, 'alice')
     const bob = await enter(rig, 'bob')
     assert.equal((await bob.regist()).list.listVersion, 2)
     await listen(rig, 'carol')
     await pass(rig.clock, 0)
-    assert.deepEqual(shown(await bob.raw.expect('RegistListNtf')), [1, 3, '+alice +bob +carol'])
+    assert.deepEqual(shown(await bob.raw.expect('RegistListNtf')), [3, 3, '+carol'])
   })
 
   it('is sent to all clients in the same bytes', async () => {
     await using rig = await heldRig()
     const clients = [await listen(rig, 'alice'), await listen(rig, 'bob')]
+    await pass(rig.clock, 100)
+    await clients[0]?.raw.expect('RegistListNtf')
+    await listen(rig, 'carol')
     await pass(rig.clock, 0)
     for (const { raw } of clients) await raw.expect('RegistListNtf')
     const [first, second] = clients.map(({ raw }) => raw.last)
@@ -106,12 +109,13 @@ spec('the online list', (it) => {
     const stranger = await enter(rig, 'carol')
     assert.equal(await alice.toldVersion(), 0)
     await pass(rig.clock, 0)
-    alice.raw.send('PingReq', {})
-    assert.equal((await alice.raw.expect('RegistListNtf')).listVersion, 1)
-    assert.equal((await alice.raw.expect('PingAck')).listVersion, 1)
+    assert.equal(await alice.toldVersion(), 1)
     await listen(rig, 'bob')
     assert.equal(await alice.toldVersion(), 1)
     await pass(rig.clock, 50)
+    alice.raw.send('PingReq', {})
+    assert.equal((await alice.raw.expect('RegistListNtf')).listVersion, 2)
+    assert.equal((await alice.raw.expect('PingAck')).listVersion, 2)
     assert.equal(await stranger.toldVersion(), 2)
   })
 
@@ -138,7 +142,12 @@ function presenceList(clock = new VirtualClock()): {
   told: Encoded<'RegistListNtf'>[]
 } {
   const told: Encoded<'RegistListNtf'>[] = []
-  return { list: new PresenceList(50, clock, (notice) => told.push(notice)), clock, told }
+  const list = new PresenceList(50, clock, (changes) => {
+    const notice = changes.after(0)
+    if (notice) told.push(notice)
+    return 1
+  })
+  return { list, clock, told }
 }
 
 const longName = (node: number) => `${node}`.padEnd(fixed.userNameBytes, 'x')
@@ -171,6 +180,65 @@ spec('a presence list', (it) => {
     )
   })
 
+  it('encodes the changes of clients that registered at the same version once', () => {
+    const clock = new VirtualClock()
+    let told: PresenceChanges | undefined
+    const list = new PresenceList(50, clock, (changes) => {
+      told = changes
+      return 1
+    })
+    for (const node of [1, 2, 3]) list.enter({ node, user: `u${node}` })
+    clock.pass(0)
+    assert.equal(told?.after(0), told?.after(0))
+    assert.equal(told?.after(1), told?.after(1))
+    assert.deepEqual(
+      [0, 1, 2].map((version) => told?.after(version)).map((notice) => notice && words(decoded(notice))),
+      [['+u1', '+u2', '+u3'], ['+u2', '+u3'], ['+u3']],
+    )
+    assert.equal(told?.after(3), undefined)
+  })
+
+  it('keeps a whole list that it has returned as it is', () => {
+    const { list } = presenceList()
+    for (const node of [1, 2, 3]) list.enter({ node, user: `u${node}` })
+    const before = list.whole('ListAck')
+    list.leave({ node: 1, user: 'u1' })
+    list.enter({ node: 4, user: 'u4' })
+    assert.deepEqual(words(decoded(before)), ['+u1', '+u2', '+u3'])
+    assert.deepEqual(words(decoded(list.whole('ListAck'))), ['+u2', '+u3', '+u4'])
+  })
+
+  it('collects changes for 100 us for each client, if that is longer than 50 ms', () => {
+    const clock = new VirtualClock()
+    let clients = 500
+    const sentAt: number[] = []
+    const list = new PresenceList(50, clock, () => {
+      sentAt.push(clock.now())
+      return clients
+    })
+    let node = 0
+    /** Returns how long a change waits until it is sent. */
+    const waitOfChange = () => {
+      const startMs = clock.now()
+      list.enter({ node: ++node, user: `u${node}` })
+      clock.pass(5_000 - (startMs % 5_000))
+      return Math.round((sentAt.at(-1) ?? 0) - startMs)
+    }
+    list.enter({ node: ++node, user: 'first' })
+    clock.pass(0)
+    assert.equal(waitOfChange(), 50)
+    for (const [next, waitMs] of [
+      [10_000, 0],
+      [fixed.clientsMost, 0],
+    ] as const) {
+      clients = next
+      assert.equal(waitOfChange(), waitMs)
+    }
+    list.enter({ node: ++node, user: 'second' })
+    clock.pass(0)
+    assert.equal(waitOfChange(), 2_000)
+  })
+
   it('sends nothing after it was stopped', () => {
     const { list, clock, told } = presenceList()
     list.enter({ node: 1, user: 'alice' })
@@ -190,9 +258,13 @@ spec('a presence list', (it) => {
       const clock = new VirtualClock()
       const followers: Follower[] = []
       const frames: number[] = []
-      const list: PresenceList = new PresenceList(50, clock, (notice) => {
+      const list: PresenceList = new PresenceList(50, clock, (changes) => {
         frames.push(clock.now())
-        for (const follower of followers) follower.hear(decoded(notice))
+        for (const follower of followers) {
+          const notice = changes.after(follower.joined)
+          if (notice) follower.hear(decoded(notice))
+        }
+        return followers.length
       })
       for (const one of steps) {
         if ('enter' in one) list.enter({ node: one.enter, user: `u${one.enter}` })
@@ -216,23 +288,23 @@ spec('a presence list', (it) => {
 /** A client's copy of the list. */
 class Follower {
   readonly nodes: Set<number>
+  readonly joined: number
   version: number
 
   constructor(whole: List) {
     assert.equal(whole.kind, rosterKind.whole)
+    this.joined = whole.listVersion
     this.version = whole.listVersion
     this.nodes = new Set(whole.members.map(({ node }) => node))
   }
 
   hear({ kind, listVersion, members }: List): void {
     assert.equal(kind, rosterKind.changes)
-    const first = listVersion - members.length + 1
-    assert.ok(first <= this.version + 1, 'a gap')
-    members.forEach(({ change, node }, at) => {
-      if (first + at <= this.version) return
+    assert.equal(listVersion - members.length, this.version, 'a gap, or a change twice')
+    for (const { change, node } of members) {
       if (change === rosterChange.here) this.nodes.add(node)
       else this.nodes.delete(node)
-    })
-    this.version = Math.max(this.version, listVersion)
+    }
+    this.version = listVersion
   }
 }

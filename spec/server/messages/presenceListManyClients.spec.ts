@@ -10,10 +10,10 @@ async function costOfChange(count: number): Promise<{ bytes: number; frames: num
   await using server = await watchedServer(limits, { peaks: false })
   const to = tcp({ port: server.port })
   const peers = await registerMany(to, count)
-  await Promise.all(peers.map((peer) => peer.until(() => peer.changed === count)))
+  await Promise.all(peers.map((peer) => peer.until(() => peer.version === count)))
   const before = peers.map(({ bytes, frames }) => ({ bytes, frames }))
   const visitor = await BarePeer.register(to, 'visitor')
-  await Promise.all(peers.map((peer) => peer.until(() => peer.changed === count + 1)))
+  await Promise.all(peers.map((peer) => peer.until(() => peer.version === count + 1)))
   const costs = peers.map(({ bytes, frames }, at) => ({
     bytes: bytes - (before[at]?.bytes ?? 0),
     frames: frames - (before[at]?.frames ?? 0),

@@ -13,6 +13,7 @@ import { peerOf } from '../addresses.ts'
 import { ByteListener } from '../byteListener.ts'
 import { ByteSocket } from '../byteSocket.ts'
 import type { TcpOptions } from '../tcp.ts'
+import { TurnWrites } from '../turnWrites.ts'
 import { PendingHandshakes } from './handshakes.ts'
 import { versions } from './identity.ts'
 
@@ -31,15 +32,19 @@ export async function listenTls(
   const secured = (stream: TLSSocket) => {
     const connectedAtMs = handshakes.done(stream)
     if (connectedAtMs === undefined) stream.destroy()
-    else listener.admit(new ByteSocket(stream, { peer: securePeerOf(stream), guarded: true, connectedAtMs }, options))
+    else
+      listener.admit(
+        new ByteSocket(stream, { peer: securePeerOf(stream), guarded: true, connectedAtMs, writes }, options),
+      )
   }
+  const writes = new TurnWrites()
   const handshakes = new PendingHandshakes(options, (stream, isTls) => {
     if (isTls) guardNow().emit('connection', stream)
     else rejectPlain(stream, options)
   })
   const server = createServer({ noDelay: true }, (stream) => handshakes.begin(stream))
   const listener = new ByteListener(server, () => handshakes.close())
-  await listener.open(place)
+  await listener.open({ ...place, backlog: options.backlog })
   return listener
 }
 
