@@ -202,14 +202,14 @@ export const clientLimits = {
   buffers: 8,
   bufferBytes: MiB,
   /** Time that the link takes to send one chunk, at the measured rate and at the rate that the caller sets. */
-  chunkMs: 200,
+  chunkMs: 150,
   /** Maximum size of a chunk on a link without a measured rate, and minimum size of a chunk on any link. */
   firstChunkBytes: 32 * KiB,
   leastChunkBytes: KiB,
   /** Time without an acknowledgement after which the bytes in flight lower the measured rate. */
   stallMs: 1_000,
   /** Maximum number of unacknowledged bytes of all chunks: what the link carries in its round trip and this time. */
-  queuedMs: 400,
+  queuedMs: 300,
   /** Time over the round trip after which a chunk has waited in a queue of the path. */
   queueSeenMs: 100,
   /** Time for which the highest measured rate counts for the number of unacknowledged bytes, up to twice. */
@@ -283,7 +283,7 @@ export const fixed = {
   reprieve: 1 / 8,
   /** Minimum rate of an incomplete frame that takes longer than two keep-alive intervals. */
   leastFrameBytesPerSecond: 4 * KiB,
-  /** Maximum time for an incomplete frame (a chunk takes about 0.2 s) while such frames take more memory than chunks may. */
+  /** Maximum time for an incomplete frame (a chunk takes about 0.15 s) while such frames take more memory than chunks may. */
   contendedFrameMs: 5_000,
   /** Maximum size of a file: the largest exact integer of JavaScript. */
   mostFileBytes: largest,

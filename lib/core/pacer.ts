@@ -12,12 +12,12 @@ interface WaitingChunk {
  * Sets the length of chunks, the time of the next one, and the number of unacknowledged bytes of a link, for all its uploads
  * together (docs/protocol.md, "Delivery").
  *
- * A chunk takes about a fifth of a second at the measured rate of the link. A link can break during a long chunk, and the
+ * A chunk takes about 0.15 s at the measured rate of the link. A link can break during a long chunk, and the
  * received part of it is lost. So each link begins with short chunks, whatever the previous link carried, and after a link that
  * acknowledged none with chunks of half the length.
  *
  * The bytes in flight wait in the queue of the slowest part of the path, and everything else that takes this path waits behind
- * them. So their number is bounded to what the link carries in one round trip plus 0.4 s. As the bound is more than a
+ * them. So their number is bounded to what the link carries in one round trip plus 0.3 s. As the bound is more than a
  * round trip holds, the measured rate grows with each round trip when the path gets faster. A new link begins with two short
  * chunks, and adds the acknowledged bytes, until chunks take so long that a queue is visible.
  */

@@ -133,7 +133,7 @@ spec('an upload over links that break during a long chunk', (it) => {
     const standing = await acknowledged([
       fast,
       ...Array(3)
-        .fill(cycle(20 * KB, 20, 35))
+        .fill(cycle(20 * KB, 60, 35))
         .flat(),
     ])
     const later = gains(standing).filter((_, at) => at === 3 || at === 5)
@@ -142,7 +142,7 @@ spec('an upload over links that break during a long chunk', (it) => {
 })
 
 spec('the bytes of uploads on a slow link', (it) => {
-  it('are about half a second of the link, also of several uploads at once, and follow its rate', async () => {
+  it('are about a third of a second of the link, also of several uploads at once, and follow its rate', async () => {
     const world = new World(20)
     const uploads = await Promise.all(['a', 'b', 'c', 'd'].map((name) => world.add(name, 16_000 * KB)))
     for (const rate of [200 * KB, 40 * KB, 400 * KB]) {
@@ -155,7 +155,7 @@ spec('the bytes of uploads on a slow link', (it) => {
       })
       const after = uploads.map(({ progress }) => progress.acknowledged)
       const gained = after.map((bytes, at) => bytes - (before[at] ?? 0))
-      assert.ok(most <= rate * 0.6, `${most} bytes at ${rate}`)
+      assert.ok(most <= rate * 0.5, `${most} bytes at ${rate}`)
       const sum = gained.reduce((all, bytes) => all + bytes, 0)
       // The simulated socket is empty while the bytes after the bottleneck arrive.
       assert.ok(sum >= 30 * rate * 0.85, `${gained} at ${rate}`)
@@ -164,7 +164,7 @@ spec('the bytes of uploads on a slow link', (it) => {
     await world.end()
   })
 
-  it('do not delay a pause by more than half a second', async () => {
+  it('do not delay a pause by more than about a third of a second', async () => {
     const world = new World(20)
     await world.add('a', 16_000 * KB)
     const rate = 200 * KB
@@ -175,7 +175,7 @@ spec('the bytes of uploads on a slow link', (it) => {
     })
     const ms = await world.run({ rate, seconds: 10 }, undefined, () => isPaused)
     // The request and its reply take up to 20 ms each.
-    assert.ok(isPaused && ms <= 600, `${ms} ms`)
+    assert.ok(isPaused && ms <= 500, `${ms} ms`)
     await world.end()
   })
 })
