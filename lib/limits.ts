@@ -212,6 +212,8 @@ export const clientLimits = {
   queuedMs: 300,
   /** Time over the round trip after which a chunk has waited in a queue of the path. */
   queueSeenMs: 100,
+  /** Time for storing a file durably that does not count as a queue of the path. */
+  storeMs: 1_000,
   /** Time for which the highest measured rate counts for the number of unacknowledged bytes, up to twice. */
   rateMemoryMs: 1_000,
   /** Maximum number of finished uploads in the list, and of failed tasks that a state keeps for a day. */

@@ -57,6 +57,16 @@ export class Pacer {
     return Math.min(granted, bufferBytes, Math.max(leastChunkBytes, Math.floor(wanted)))
   }
 
+  /**
+   * Returns the maximum length of a file that is sent in one request, at most `granted`: that of a chunk, or half of the bytes that
+   * may be in flight if that is more. On a link with a long round trip, short files alone do not show its rate.
+   */
+  fileBytes(granted: number, now: number): number {
+    const { bufferBytes, chunkMs } = clientLimits
+    const half = Math.floor(Math.min(this.boundBytes / 2, (this.#limitRate * chunkMs) / 1_000))
+    return Math.max(this.chunkBytes(granted, now), Math.min(granted, bufferBytes, half))
+  }
+
   /** Returns the measured bytes per second, or fewer if the bytes in flight have already taken longer. */
   #rate(now: number): number {
     const waitedMs = this.#delivery.waitedMs(now)
@@ -124,20 +134,23 @@ export class Pacer {
     this.#longest = Math.max(this.#longest, bytes)
   }
 
-  acknowledged(bytes: number, now: number): void {
+  /** Counts the bytes of a chunk as acknowledged. `serverMs`: the time that the server may have taken before its reply. */
+  acknowledged(bytes: number, now: number, serverMs = 0): void {
     const sample = this.#delivery.acknowledged(bytes, now)
-    if (sample) this.#measure(bytes, sample, now)
+    if (sample) this.#measure(bytes, sample, now, serverMs)
     this.#admitWaiting(now)
   }
 
-  #measure(bytes: number, { bytesPerSecond: rate, roundTripMs }: DeliverySample, now: number): void {
-    const { queueSeenMs, queuedMs, rateMemoryMs } = clientLimits
-    this.#roundTripMs = Math.min(this.#roundTripMs, roundTripMs)
+  #measure(bytes: number, { bytesPerSecond: rate, roundTripMs }: DeliverySample, now: number, serverMs: number): void {
+    const { queueSeenMs, queuedMs, rateMemoryMs, chunkMs } = clientLimits
+    const pathMs = roundTripMs - serverMs
     // Without a queue, the sender or the server set the rate, and the link may be faster.
-    const isFull = roundTripMs > this.#roundTripMs + queueSeenMs
+    const isFull = pathMs > queueSeenMs + (Number.isFinite(this.#roundTripMs) ? this.#roundTripMs : 0)
+    this.#roundTripMs = Math.min(this.#roundTripMs, roundTripMs)
     // A lower rate applies at once. Otherwise chunks would stay too long until the average adapts.
-    if (!this.#answered || this.#measured === undefined) this.#measured = rate
-    else if (rate > this.#measured) this.#measured = (this.#measured + rate) / 2
+    if (!this.#answered || this.#measured === undefined) {
+      this.#measured = isFull ? rate : Math.max(rate, (this.#firstBytes * 1_000) / chunkMs)
+    } else if (rate > this.#measured) this.#measured = (this.#measured + rate) / 2
     else if (isFull) this.#measured = rate
     this.#answered = true
     if (isFull && now - this.#fastestSince > rateMemoryMs) {
@@ -146,7 +159,7 @@ export class Pacer {
       this.#fastestSince = now
     }
     this.#fastest = Math.max(this.#fastest, rate)
-    if (roundTripMs > 2 * (this.#roundTripMs + queuedMs)) this.#startBytes = undefined
+    if (pathMs > 2 * (this.#roundTripMs + queuedMs)) this.#startBytes = undefined
     else if (this.#startBytes !== undefined) this.#startBytes += bytes
   }
 

@@ -75,6 +75,16 @@ spec('the length of chunks', (it) => {
     assert.equal(pace.chunkBytes(MiB, 30_000), length)
   })
 
+  it('is not below the first one because a short file was the first on the link', () => {
+    for (const bytes of [0, 1, KiB]) {
+      const pace = new Pacer()
+      pace.reset(0, 5)
+      pace.sent(bytes, 0)
+      pace.acknowledged(bytes, 10)
+      assert.equal(pace.chunkBytes(MiB, 10), firstChunkBytes, `${bytes} bytes`)
+    }
+  })
+
   it('is short on a new link until it is measured, and at most 0.15 s of the previous link', () => {
     const pace = new Pacer()
     sendAt(pace, 500 * KiB, 20)
@@ -250,6 +260,16 @@ spec('the bytes in flight', (it) => {
     assert.ok(path.pace.boundBytes >= bound * 0.99, `${path.pace.boundBytes} of ${bound}`)
   })
 
+  it('do not decrease because the server takes its time to store files', () => {
+    const pace = new Pacer()
+    pace.reset(0, 5)
+    for (let now = 0; now < 60_000; now += 900) {
+      for (let file = 0; file < 5; file++) assert.ok(pace.admit(KiB, now))
+      for (let file = 0; file < 5; file++) pace.acknowledged(KiB, now + 900, clientLimits.storeMs)
+    }
+    assert.ok(pace.boundBytes >= 2 * firstChunkBytes)
+  })
+
   it('are shared: chunks that wait are admitted in their order, one for each that is acknowledged', () => {
     const pace = new Pacer()
     const said: string[] = []
@@ -275,6 +295,27 @@ spec('the bytes in flight', (it) => {
     pace.refused(firstChunkBytes, 20)
     assert.ok(pace.admit(firstChunkBytes, 30))
     assert.ok(pace.admit(firstChunkBytes, 30))
+  })
+})
+
+spec('the length of a file in one request', (it) => {
+  it('begins with that of a chunk, and grows with what a link with a long round trip carries', () => {
+    const pace = new Pacer()
+    pace.reset(0, 300)
+    assert.equal(pace.fileBytes(MiB, 0), firstChunkBytes)
+    for (let now = 0; now < 30_000; now += 300) {
+      for (let file = 0; file < 5; file++) pace.sent(20 * KiB, now)
+      for (let file = 0; file < 5; file++) pace.acknowledged(20 * KiB, now + 300, clientLimits.storeMs)
+    }
+    assert.equal(pace.fileBytes(MiB, 30_000), MiB)
+    assert.equal(pace.fileBytes(100, 30_000), 100)
+  })
+
+  it('is about that of a chunk on a slow link, and with a maximum rate', () => {
+    const path = new Path(200 * KiB, 20)
+    path.send(20)
+    assert.ok(path.pace.fileBytes(MiB, path.now) <= 1.1 * chunkAt(200 * KiB))
+    assert.equal(new Pacer(50 * KiB).fileBytes(MiB, 0), 7.5 * KiB)
   })
 })
 

@@ -87,6 +87,7 @@ export const boundChecks: {
   stallMs: {},
   queuedMs: { files: ['spec/core/pacer.spec.ts'] },
   queueSeenMs: {},
+  storeMs: {},
   rateMemoryMs: {},
   finishedUploads: { files: ['spec/client/uploads/manyUploads.spec.ts'] },
   failedTasks: { files: ['spec/client/uploads/taskRegistry.spec.ts'] },

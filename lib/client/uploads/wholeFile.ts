@@ -12,11 +12,11 @@ import { type StoredAs, sourceChanged, storedAs, type UploadAttemptOptions } fro
 /** Larger files are read into the buffers of the link, which are used again. */
 const ownBufferBytes = 64 * KiB
 
-/** Returns whether a file of this size is sent in one request: if that takes no longer than a chunk. */
+/** Returns whether a file of this size is sent in one request: if the link carries it in a short time. */
 export function fitsOneRequest({ welcome }: OnlineLink, pace: Pacer, size: number, now: number): boolean {
   const { maxFrame, maxPut = 0 } = welcome
   const most = Math.min(maxPut, maxFrame - putHeadBytes, clientLimits.bufferBytes)
-  return maxPut > 0 && size <= most && size <= pace.chunkBytes(most, now)
+  return maxPut > 0 && size <= most && size <= pace.fileBytes(most, now)
 }
 
 /** Sends a whole file in one request. Resolves and rejects as `UploadAttempt.run`. */
@@ -50,7 +50,7 @@ export async function sendWholeFile(
   try {
     const ack = await reply
     verify()
-    pace.acknowledged(size, clock.now())
+    pace.acknowledged(size, clock.now(), clientLimits.storeMs)
     upload.transferred += size
     return storedAs(ack)
   } catch (error) {
