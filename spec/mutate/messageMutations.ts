@@ -152,7 +152,7 @@ export const messageMutations: readonly Mutation[] = [
     within: 'handled',
     pattern: 'this.#answer(batch, end)',
     replacement: 'this.#answer(batch, batch.seqs.length)',
-    shownBy: 'spec/server/messages/deliveryAnswers.spec.ts',
+    shownBy: 'messages',
   },
   {
     fault: 'a message to a full mailbox waits for no space',
