@@ -126,7 +126,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #host: SessionHost
   readonly #sessions = new Set<Session>()
   /** The links of each session of a client. */
-  readonly #linksOfSessions = new Map<string, Set<Session>>()
+  readonly #linksOfSessions = new Map<string, readonly Session[]>()
   readonly #log: BoundedLog
   readonly #closed = deferred<void>()
   #watching: Disposable | undefined
@@ -281,9 +281,9 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
 
   #left(session: Session): void {
     this.#sessions.delete(session)
-    const links = this.#linksOfSessions.get(session.session)
-    links?.delete(session)
-    if (links?.size === 0) this.#linksOfSessions.delete(session.session)
+    const links = this.#linksOfSessions.get(session.session)?.filter((other) => other !== session) ?? []
+    if (links.length > 0) this.#linksOfSessions.set(session.session, links)
+    else this.#linksOfSessions.delete(session.session)
     // Resolves after the session has sent its last frame. Until then its socket counts as a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
@@ -295,9 +295,9 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     const { user, session: id, attempt } = session
     // The link can have ended while its user was authenticated.
     if (!this.#sessions.has(session)) return
-    const links = this.#linksOfSessions.get(id) ?? new Set()
-    this.#linksOfSessions.set(id, links.add(session))
-    const others = [...links].filter((other) => other !== session && other.user === user)
+    const links = (this.#linksOfSessions.get(id) ?? []).filter((other) => other !== session)
+    this.#linksOfSessions.set(id, [...links, session])
+    const others = links.filter((other) => other.user === user)
     if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')
     for (const other of others) void other.close(new OspError('link-replaced'))
   }

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { OspError } from '../../errors.ts'
 import type { PeerAddress, Socket, SocketEvents, SocketOptions } from '../../ports/socket.ts'
-import { deferred } from '../../runtime/deferred.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
 import { encodeFrame, type Frame, FrameReader } from '../../wire/frame.ts'
 import { placeOf } from './addresses.ts'
@@ -46,7 +46,8 @@ export class ByteSocket implements Socket {
   readonly #platform: SocketOptions['platform']
   readonly #reader: FrameReader
   readonly #buffers: ReceiveBuffers | undefined
-  readonly #closed = deferred<void>()
+  /** Resolves when the stream is closed, if an end was requested. */
+  #closed: Deferred<void> | undefined
   /** `faulted`: the bytes of the peer are not frames. `closing`: only the end is still reported. */
   #phase: 'open' | 'faulted' | 'closing' | 'gone' = 'open'
   #events: SocketEvents | undefined
@@ -85,7 +86,7 @@ export class ByteSocket implements Socket {
     stream.on('drain', () => this.#drained())
     stream.on('error', (error) => this.#broken(error))
     stream.on('close', () => {
-      this.#closed.resolve()
+      this.#closed?.resolve()
       this.#gone()
     })
   }
@@ -155,6 +156,8 @@ export class ByteSocket implements Socket {
       if (this.#stream.closed) process.nextTick(() => this.#gone())
       this.#leave()
     }
+    this.#closed ??= deferred()
+    if (this.#stream.closed) this.#closed.resolve()
     return this.#closed.promise
   }
 

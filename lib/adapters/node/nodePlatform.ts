@@ -6,20 +6,40 @@ import { nodeDigests } from './nodeDigests.ts'
 /** The longest delay that setTimeout supports, in milliseconds. A longer one would fire immediately. */
 const longestDelayMs = 2 ** 31 - 1
 
+/** Each link has several alarms, so an alarm is one object without closures. */
+class NodeAlarm implements Disposable {
+  readonly #atMs: number
+  readonly #run: () => void
+  #timer: NodeJS.Timeout
+
+  constructor(atMs: number, run: () => void) {
+    this.#atMs = atMs
+    this.#run = run
+    this.#timer = this.#arm()
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer)
+  }
+
+  #arm(): NodeJS.Timeout {
+    const delayMs = Math.ceil(this.#atMs - performance.now())
+    return setTimeout(ring, Math.min(Math.max(delayMs, 1), longestDelayMs), this)
+  }
+
+  /** A timer can fire early, because of rounding or because its delay was limited. */
+  ring(): void {
+    if (performance.now() < this.#atMs) this.#timer = this.#arm()
+    else this.#run()
+  }
+}
+
+const ring = (alarm: NodeAlarm) => alarm.ring()
+
 const clock: Clock = {
   now: () => performance.now(),
   wallTime: () => Date.now(),
-  alarm(atMs, run) {
-    let timer: NodeJS.Timeout
-    const arm = () => {
-      const delayMs = Math.ceil(atMs - performance.now())
-      timer = setTimeout(ring, Math.min(Math.max(delayMs, 1), longestDelayMs))
-    }
-    // A timer can fire early, because of rounding or because its delay was limited.
-    const ring = () => (performance.now() < atMs ? arm() : run())
-    arm()
-    return { [Symbol.dispose]: () => clearTimeout(timer) }
-  },
+  alarm: (atMs, run) => new NodeAlarm(atMs, run),
 }
 
 /** The number of random bytes that are generated at once, since each call costs a system call. */

@@ -30,6 +30,9 @@ const messageBytes = KiB
 /** A payload that every request except a chunk fits in. */
 const leastFrameBytes = fixed.messageBytes + 4 * KiB
 
+/** Time after which an alarm counts as late, and by which it extends the time for HELLO_REQ, since bytes are read after alarms. */
+const lateMs = 500
+
 /** What a session needs of its server. */
 export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' | 'log'> {
   readonly authenticator: Authenticator
@@ -70,6 +73,8 @@ export class Session implements Connection {
   proven = false
   /** When the link last sent a request, was answered, or held an upload or a registration. */
   askedAtMs: number
+  /** Whether the time for HELLO_REQ was extended. */
+  #isReprieved = false
   /** Number of calls of `accessChanged`. */
   #accessChanges = 0
 
@@ -82,7 +87,7 @@ export class Session implements Connection {
     this.askedAtMs = this.connectedAtMs
     this.#alarm = new Alarm(platform.clock, () => {
       if (this.open) this.#checkIdle()
-      else void this.close(new OspError('timed-out', 'no HELLO_REQ arrived in time'))
+      else this.#checkHandshake()
     })
     this.#alarm.by(this.connectedAtMs + limits.handshakeMs)
     const { keepAliveMs, unsentBytes } = limits
@@ -253,6 +258,19 @@ export class Session implements Connection {
     this.#rateLimiter.countWork(costs.link, this.#readGate)
     this.askedAtMs = platform.clock.now()
     this.#checkIdle()
+  }
+
+  /** Ends a link without HELLO_REQ, unless the alarm is late: then the server was busy, and HELLO_REQ may only be unread. */
+  #checkHandshake(): void {
+    const { platform, limits } = this.#host
+    const now = platform.clock.now()
+    const isLate = now > this.connectedAtMs + limits.handshakeMs + lateMs
+    if (isLate && !this.#isReprieved) {
+      this.#isReprieved = true
+      this.#alarm.by(now + lateMs)
+      return
+    }
+    void this.close(new OspError('timed-out', 'no HELLO_REQ arrived in time'))
   }
 
   /** Ends a link that has sent no request for `idleMs` and holds nothing. Otherwise checks again later. */

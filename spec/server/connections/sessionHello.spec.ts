@@ -160,6 +160,19 @@ spec('HELLO', (it) => {
     await client.dismissed('timed-out')
   })
 
+  it('is still accepted if the server was too busy to read it in time, once', async () => {
+    const platform = manualPlatform()
+    await using rig = await ServerRig.start({}, { platform })
+    const clients = [await rig.dial(), await rig.dial()]
+    platform.clock.freeze(defaultLimits.handshakeMs + 1_000)
+    await pass(platform.clock, 499)
+    clients[0]?.hello({ user: 'alice' })
+    await clients[0]?.expect('HelloAck')
+    assert.deepEqual(clients[1]?.unread, [])
+    await pass(platform.clock, 1)
+    await clients[1]?.dismissed('timed-out')
+  })
+
   it('does not end a link by its time limit after its reply', async () => {
     const platform = manualPlatform()
     await using rig = await ServerRig.start({}, { platform })
