@@ -83,6 +83,13 @@ export class DiskFiles implements FileStore, StoredNames {
   async #write(key: string, bytes: Uint8Array): Promise<void> {
     const { faults, partial } = this.#disk
     const image = new PartialImage()
+    const process = this.#process
+    // Its bits do not flip before it is published: it is not read again.
+    image.openers.add({
+      get open() {
+        return process.alive
+      },
+    })
     const write = (length: number) => {
       partial.set(key, image)
       image.write(0, bytes.slice(0, length))
