@@ -66,8 +66,8 @@ async function measure(name: string, to: Transport, count: number, usedBytes: ()
   const bytesBefore = peers.reduce((sum, { bytes }) => sum + bytes, 0)
   let version = count
   for (let change = 0; change < changes; change++) {
-    // A change shortly after another one waits for up to 50 ms.
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    // A change shortly after another one waits: for 50 ms, or 100 us for each client.
+    await new Promise((resolve) => setTimeout(resolve, Math.max(100, count / 5)))
     const start = performance.now()
     const visitor = await BarePeer.register(to, 'visitor')
     await settled(peers, ++version)
