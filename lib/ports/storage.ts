@@ -130,9 +130,9 @@ export interface TransferStore {
   complete(claim: Claim, keepNoteMs: number): Promise<void>
   /**
    * Replaces the record of this name, if there is one, by a completion marker of a file that is about to be stored without an
-   * upload: durable. The marker applies while a file with its size and digest is stored under its `storedName`.
+   * upload: durable. The marker applies once the file with this `UnnamedFile.version` is stored under its `storedName`.
    */
-  announce(file: StoredFile, modifiedAt: number, keepNoteMs: number): Promise<void>
+  announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number): Promise<void>
   /** Marks a completed file as reported by the server: durable. */
   reported(file: Pick<StoredFile, 'user' | 'name'>): Promise<void>
   /** Returns the files that were stored and not reported. */
@@ -222,7 +222,10 @@ export interface FileStore {
 }
 
 /** A file that belongs to no upload. */
-export type UnnamedFile = Pick<PartialFile, 'publish'> & AsyncDisposable
+export interface UnnamedFile extends Pick<PartialFile, 'publish'>, AsyncDisposable {
+  /** Identifies the stored file that it becomes, also after a restart. */
+  readonly version: string
+}
 
 /** The bytes of one upload that is not published yet. Calls that write are made one after another. */
 export interface PartialFile extends AsyncDisposable {

@@ -41,7 +41,18 @@ const dayMs = 24 * hourMs
 const yearMs = 365 * dayMs
 /** Longer than one counted jump, shorter than two. */
 const ages = ['--upload-age', '90m', '--message-age', '90m']
-const sizes = ['--chunk', '16K', '--window', '32K', '--checkpoint-size', '32K', '--checkpoint-time', '1h']
+const sizes = [
+  '--chunk',
+  '16K',
+  '--window',
+  '32K',
+  '--checkpoint-size',
+  '32K',
+  '--checkpoint-time',
+  '1h',
+  '--small-file',
+  '0',
+]
 const long = patterned(200_000)
 const stored = patterned(50_000, 2)
 

@@ -88,7 +88,18 @@ const limits = {
   retryAfterMs: 1,
   smallFileBytes: 0,
 }
-const flags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '--checkpoint-time', '1h']
+const flags = [
+  '--chunk',
+  '4K',
+  '--window',
+  '16K',
+  '--checkpoint-size',
+  '8K',
+  '--checkpoint-time',
+  '1h',
+  '--small-file',
+  '0',
+]
 
 const long = patterned(300_000)
 /** Short enough not to be flushed before it is complete. */

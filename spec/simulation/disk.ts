@@ -21,6 +21,8 @@ import type { SimulatedProcess } from './process.ts'
 export interface PublishedImage {
   readonly bytes: Uint8Array
   readonly serial: number
+  /** Of a file that belonged to no upload; otherwise its serial. */
+  readonly version?: string
   /** The verified upload: size, modification time of the source and digest. */
   readonly verified: string | undefined
 }

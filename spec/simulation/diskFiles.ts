@@ -49,7 +49,8 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile> {
     this.#book.checkOpen()
-    const key = recordKey(user, `/${++this.#disk.creations}`)
+    const version = `/${++this.#disk.creations}`
+    const key = recordKey(user, version)
     this.#unnamed.add(key)
     const dispose = () =>
       this.#take('time of a removal', () => this.#unnamed.delete(key) && this.#disk.partial.delete(key))
@@ -67,11 +68,12 @@ export class DiskFiles implements FileStore, StoredNames {
         if (!written) throw new OspError('internal', 'the file was published already')
         if (names.has(storedName) && !replace) return false
         const serial = ++this.#disk.publications
-        this.#disk.published.set(user, names.set(storedName, { bytes: written, serial, verified: undefined }))
+        this.#disk.published.set(user, names.set(storedName, { bytes: written, serial, version, verified: undefined }))
         return this.#disk.partial.delete(key)
       })
     }
     return {
+      version,
       publish,
       [Symbol.asyncDispose]: async () => {
         await dispose()
@@ -151,7 +153,8 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async version(user: string, name: string): Promise<string | undefined> {
-    return this.#disk.published.get(user)?.get(name)?.serial.toString()
+    const image = this.#disk.published.get(user)?.get(name)
+    return image && (image.version ?? image.serial.toString())
   }
 
   async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {

@@ -23,7 +23,7 @@ export function watchedFiles(
       async (user, content) => {
         const file = await storage.files.create(user, content)
         const publish = watchedPublish(file, { user, watch, length: () => lengthOf(content) })
-        return { publish, [Symbol.asyncDispose]: () => file[Symbol.asyncDispose]() }
+        return { version: file.version, publish, [Symbol.asyncDispose]: () => file[Symbol.asyncDispose]() }
       },
     ),
     mailboxes: storage.mailboxes,

@@ -56,6 +56,8 @@ spec('a test suite', (it) => {
       [
         'a full wrong storage',
         'a full wrong storage',
+        'a full wrong storage',
+        'a failed flush in a wrong storage',
         'a failed flush in a wrong storage',
         'mailboxes in a wrong storage without free space',
         'mailboxes in a wrong storage without free space',

@@ -126,11 +126,12 @@ export class DiskFiles implements FileStore, StoredNames {
       if (!this.#unnamed.delete(path)) return
       await unless(['ENOENT'], `removing ${path}`, async () => quickCalls.unlink(path))
     }
+    let version: string
     try {
-      await attempt(`writing ${path}`, async () => {
+      version = await attempt(`writing ${path}`, async () => {
         this.#checkDirectories()
         await this.#ready()
-        await writeNewFile(path, content)
+        return stampOf(await writeNewFile(path, content))
       })
     } catch (error) {
       await dispose()
@@ -149,7 +150,7 @@ export class DiskFiles implements FileStore, StoredNames {
         throw error
       }
     }
-    return { publish, [Symbol.asyncDispose]: dispose }
+    return { version, publish, [Symbol.asyncDispose]: dispose }
   }
 
   async remove(user: string, name: string): Promise<void> {

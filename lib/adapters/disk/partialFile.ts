@@ -1,4 +1,4 @@
-import { constants, fdatasync, writev } from 'node:fs'
+import { type BigIntStats, constants, fdatasync, writev } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { OspError } from '../../errors.ts'
@@ -124,12 +124,13 @@ export class DiskPartialFile implements PartialFile {
 const { O_CREAT, O_EXCL, O_WRONLY } = constants
 const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
 
-/** Writes a new file, durably except for its name. Rejects if the file exists. */
-export async function writeNewFile(path: string, content: readonly Uint8Array[]): Promise<void> {
+/** Writes a new file, durably except for its name. Resolves with its stats; rejects if the file exists. */
+export async function writeNewFile(path: string, content: readonly Uint8Array[]): Promise<BigIntStats> {
   const fd = await quickCalls.open(path, O_CREAT | O_EXCL | O_WRONLY | durableWrites, 0o600)
   try {
     await writeAll((parts, at) => writeParts(fd, parts, at), 0, content)
     if (durableWrites === 0) await flushData(fd)
+    return await quickCalls.fstat(fd)
   } finally {
     await quickCalls.close(fd)
   }

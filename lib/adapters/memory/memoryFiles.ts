@@ -65,8 +65,8 @@ export class GrowingBytes {
 
 interface Published {
   readonly content: GrowingBytes
-  /** A different number for each published file. */
-  readonly serial: number
+  /** Different for each published file. */
+  readonly version: string
   /** Size, modification time of the source and digest of the verified upload. */
   readonly verified: string | undefined
 }
@@ -109,7 +109,8 @@ export class MemoryFiles implements FileStore, StoredNames {
   async create(user: string, parts: readonly Uint8Array[]): Promise<UnnamedFile> {
     this.#records.checkOpen()
     // No upload has such a name.
-    const subject = { user, name: `/${++this.#created}` }
+    const version = `/${++this.#created}`
+    const subject = { user, name: version }
     const content = new GrowingBytes()
     const { runDurable, flushFails } = this.#conditions
     this.#partial.set(recordKey(user, subject.name), content)
@@ -128,7 +129,7 @@ export class MemoryFiles implements FileStore, StoredNames {
       this.#records.checkOpen()
       return runDurable(() => this.#publish(subject, storedName, replace))
     }
-    return { publish, [Symbol.asyncDispose]: dispose }
+    return { version, publish, [Symbol.asyncDispose]: dispose }
   }
 
   async remove(user: string, name: string): Promise<void> {
@@ -169,7 +170,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   }
 
   async version(user: string, name: string): Promise<string | undefined> {
-    return this.#published.get(user)?.get(name)?.serial.toString()
+    return this.#published.get(user)?.get(name)?.version
   }
 
   async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {
@@ -227,6 +228,7 @@ export class MemoryFiles implements FileStore, StoredNames {
       }
     }
     this.#serial = other.#serial
+    this.#created = other.#created
   }
 
   /** Closes every partial file that is still open. */
@@ -300,7 +302,9 @@ export class MemoryFiles implements FileStore, StoredNames {
       throw lostFile(`the partial file of ${name} is missing, and ${storedName} is not the verified file`)
     }
     if (published?.has(storedName) && !replace) return false
-    this.#put(user, storedName, { content, serial: ++this.#serial, verified })
+    // The name of an unnamed file is its version.
+    const version = record ? `${++this.#serial}` : name
+    this.#put(user, storedName, { content, version, verified })
     this.#partial.delete(key)
     return true
   }

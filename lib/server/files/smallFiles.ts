@@ -16,8 +16,8 @@ type Put = WireMessage<'PutFileReq'>
 
 /**
  * Stores files that arrive in one PUT_FILE_REQ (docs/protocol.md, "Files"). Such a file has no instance, no record and no
- * checkpoint: if it is interrupted, its client sends it again. Its completion marker is written before it is published, at the
- * same time as its bytes, so that a repetition finds it and a crash loses no report.
+ * checkpoint: if it is interrupted, its client sends it again. Its completion marker is written before it is published, so that
+ * a repetition finds it and a crash loses no report.
  */
 export class SmallFiles {
   readonly #context: ServerContext
@@ -81,7 +81,7 @@ export class SmallFiles {
         file,
         by,
         async mark(candidate) {
-          await Promise.all([storage.transfers.announce(candidate, modifiedAt, limits.noteMs), created])
+          await storage.transfers.announce(candidate, (await created).version, modifiedAt, limits.noteMs)
         },
         published() {
           upload.reserved = undefined

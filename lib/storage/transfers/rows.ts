@@ -49,7 +49,7 @@ const completionMarker = z.object({
   stamp: z.string(),
   /** Whether the server has reported the file in its log and to its listeners. */
   reported: z.boolean(),
-  /** Whether it was written before the file was published. Then it applies only while the stored file has the digest. */
+  /** Whether it was written before the file was published, so that the file may not have been stored. */
   announced: z.literal(true).exactOptional(),
 })
 

@@ -76,7 +76,7 @@ export class Transfers implements TransferStore {
     return this.#change({ user, name }, () => this.#records.log.report(user, name))
   }
 
-  announce(file: StoredFile, modifiedAt: number, keepNoteMs: number): Promise<void> {
+  announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number): Promise<void> {
     const { user, name } = file
     return this.#change(file, async () => {
       const conflict = conflictingRecord(this.#records.log, user, name, this.#names.foldsCase)
@@ -84,8 +84,8 @@ export class Transfers implements TransferStore {
       const hadRecord = this.#records.log.record(user, name) !== undefined
       await this.#records.drop(user, name)
       const now = this.#wallTime()
-      const marker = { file, modifiedAt, until: now + keepNoteMs, stamp: '', reported: false, announced: true } as const
-      await this.#records.log.complete(marker, now)
+      const marker = { file, modifiedAt, until: now + keepNoteMs, stamp: version, reported: false }
+      await this.#records.log.complete({ ...marker, announced: true }, now)
       if (hadRecord) await this.#names.dropPartial(user, name)
     })
   }
@@ -93,8 +93,9 @@ export class Transfers implements TransferStore {
   async unreported(): Promise<readonly StoredFile[]> {
     const { log } = this.#records
     const files: StoredFile[] = []
-    for (const { file, announced } of log.unreported()) {
-      if (!announced || (await this.#names.isIntact(file))) files.push(file)
+    for (const { file, announced, stamp } of log.unreported()) {
+      const isStored = !announced || (await this.#names.version(file.user, file.storedName)) === stamp
+      if (isStored || (await this.#names.isIntact(file))) files.push(file)
       else await this.forget(file.user, file.name)
     }
     return files

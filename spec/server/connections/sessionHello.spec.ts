@@ -30,6 +30,7 @@ spec('HELLO', (it) => {
       maxRecipients: 9,
       features: 0,
       messageIdFor: defaultLimits.messageIdMs / 1_000,
+      maxPut: MiB,
     })
     assert.equal(bootId.length, 16)
     assert.ok(node > 0)

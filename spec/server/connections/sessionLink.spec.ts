@@ -20,7 +20,7 @@ spec('a link', (it) => {
   it('takes none over maxFrame afterwards', async () => {
     await using rig = await ServerRig.start()
     const { raw } = await rig.client()
-    raw.send('CancelFileReq', { fileName: 'a' }, 0, { payload: [new Uint8Array(MiB + 8 + 1)] })
+    raw.send('CancelFileReq', { fileName: 'a' }, 0, { payload: [new Uint8Array(MiB + 2 * KiB + 1)] })
     await raw.dismissed('malformed')
   })
 
