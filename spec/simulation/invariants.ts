@@ -46,8 +46,11 @@ export class Invariants {
   #publications = 0
   readonly #stored = new Map<string, { readonly bytes: number; readonly files: number }>()
   readonly #publishedVersions = new Set<Version>()
-  /** The first bytes under each name, by path. */
+  /** The first and the latest bytes under each name, by path. */
   readonly #firstPublished = new Map<string, Uint8Array>()
+  readonly #lastPublished = new Map<string, Uint8Array>()
+  /** The paths of files of which a delayed request has stored a version again. */
+  readonly #repeated = new Set<string>()
 
   constructor(parts: FileParts) {
     this.#parts = parts
@@ -147,15 +150,27 @@ export class Invariants {
     if (!this.#firstPublished.has(path)) this.#firstPublished.set(path, bytes)
     if (versions.length === 0)
       this.#parts.trace.fail(`${user}/${name} was published with bytes that its source never had`)
-    else if (isAnew && !version && !this.#parts.disk.rot.hasHitUpload(recordKey(user, name)))
+    else if (isAnew && !version && !this.#mayRepeat(user, name, bytes, versions.length))
       this.#parts.trace.fail(`${user}/${name} was published twice`)
     else if (isAnew && version) this.#publishedVersions.add(version)
+    this.#lastPublished.set(path, bytes)
+  }
+
+  /** Whether a version may be published twice: its marker was damaged, or its request was delayed while another one was stored. */
+  #mayRepeat(user: string, name: string, bytes: Uint8Array, versions: number): boolean {
+    const { disk, limits } = this.#parts
+    if (disk.rot.hasHitUpload(recordKey(user, name))) return true
+    const last = this.#lastPublished.get(`${user}/${name}`)
+    const isOther = versions > 1 || (last !== undefined && !sameBytes(last, bytes))
+    const mayRepeat = bytes.length <= limits.smallFileBytes && isOther
+    if (mayRepeat) this.#repeated.add(`${user}/${name}`)
+    return mayRepeat
   }
 
   #toldReplaced(file: SimulatedFile, { replaced, algorithm, digest }: SentFile): void {
     const first = this.#firstPublished.get(file.path)
     // A file whose completion marker was damaged is stored again and replaces itself.
-    if (this.#parts.disk.rot.hasHitUpload(recordKey(file.user, file.name))) return
+    if (this.#parts.disk.rot.hasHitUpload(recordKey(file.user, file.name)) || this.#repeated.has(file.path)) return
     // Versions with the same bytes cannot be distinguished.
     if (!first || file.versions.filter(({ bytes }) => sameBytes(bytes, first)).length !== 1) return
     const own = this.#parts.machine.digests.create(algorithm)
