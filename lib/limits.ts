@@ -143,8 +143,8 @@ export const limitTable = {
   senderIds: flag('message-ids-per-user', 500_000, 'maximum number of message ids that are remembered for one sender'),
   messageIds: flag('message-ids', 2_000_000, 'maximum number of message ids that are remembered for all senders'),
   // The range is well below `fixed.replies`, so that pings remain possible.
-  deliveryWindow: limit(256, 'maximum number of unanswered deliveries to one recipient', [1, 256]),
-  deliveryBytes: limit(256 * KiB, 'maximum size of the unanswered deliveries to one recipient; one is always allowed'),
+  deliveryWindow: limit(256, 'maximum number of unanswered messages to one recipient', [1, 256]),
+  deliveryBytes: limit(256 * KiB, 'maximum size of the unanswered messages to one recipient; one is always allowed'),
   deliveryMemoryBytes: limit(32 * MiB, 'memory for unsent deliveries; beyond it each recipient may have one message'),
   deliveryMs: limit(10_000, 'time after which an unanswered delivery is repeated, once all other messages were sent'),
   reserveBytes: {
@@ -152,7 +152,7 @@ export const limitTable = {
     unset: '64M or 5% of the disk, whichever is less',
   },
   reservePercent: limit(5, 'percentage of the disk that uploads leave free, if less than the reserve', [0, 100]),
-  noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered, to answer a repeated FILE_MD5_REQ'),
+  noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered, to answer a repeated request'),
   messageIdMs: limit(7 * dayMs, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
   unsentBytes: limit(4 * MiB, 'number of unsent bytes above which a link is closed as a slow consumer'),
   retryAfterMs: limit(1_000, 'time after which a client should repeat a temporarily refused request', [1, 0xffff_ffff]),
@@ -191,7 +191,7 @@ function faultOf(name: string, { range = [1, largest] }: Limit, value: unknown):
 export const clientLimits = {
   /** Maximum number of concurrent uploads, if the server allows as many. */
   uploads: 5,
-  /** Maximum number of small files that are opened or unanswered at once, and of bytes of their content. */
+  /** Maximum number of small files that are open or unanswered at once, and of bytes of their content. */
   smallFiles: 64,
   smallFilesBytes: 8 * MiB,
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
@@ -204,13 +204,13 @@ export const clientLimits = {
   leastChunkBytes: KiB,
   /** Time without an acknowledgement after which the bytes in flight lower the measured rate. */
   stallMs: 1_000,
-  /** Maximum number of unacknowledged bytes of all chunks: what the link carries in its round trip and this time. */
+  /** Maximum number of unacknowledged bytes of all chunks: what the link carries in its round trip plus this time. */
   queuedMs: 300,
-  /** Time over the round trip after which a chunk has waited in a queue of the path. */
+  /** Time beyond the round trip after which a chunk is considered to have waited in a queue of the path. */
   queueSeenMs: 100,
-  /** Time for storing a file durably that does not count as a queue of the path. */
+  /** Time for storing a file durably, which does not count as waiting in a queue of the path. */
   storeMs: 1_000,
-  /** Time for which the highest measured rate counts for the number of unacknowledged bytes, up to twice. */
+  /** Time, or up to twice this time, for which the highest measured rate sets the number of unacknowledged bytes. */
   rateMemoryMs: 1_000,
   /** Maximum number of finished uploads in the list, and of failed tasks that a state keeps for a day. */
   finishedUploads: 1_000,

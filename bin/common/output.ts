@@ -15,7 +15,7 @@ export const readerMs = 1_000
 /** Maximum number of bytes that wait for a slow reader of stderr. Further lines are dropped and counted. */
 const mostWaitingBytes = 1024 * 1024
 
-/** Writes to stdout or stderr. Errors go only to the callback, also for a partial write to a file, unlike in Node. */
+/** Writes to stdout or stderr. Reports errors only to the callback, unlike Node, even after a partial write to a file. */
 class Output {
   readonly #fd: 1 | 2
   readonly #stream: NodeJS.WriteStream

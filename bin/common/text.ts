@@ -8,7 +8,7 @@ import type { WriteStream } from 'node:tty'
 const raw =
   /(?<flag>\u{1F3F4}[\u{E0030}-\u{E0039}\u{E0061}-\u{E007A}]{1,6}\u{E007F})|(?<=[^\p{ASCII}\p{Script=Latin}\p{DI}\p{Z}\p{C}])(?<joined>\p{Variation_Selector}?[\u200C\u200D]|\p{Variation_Selector})|(?<=[#*0-9])(?<keycap>\uFE0F\u20E3)|[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{DI}\uFFF9-\uFFFB]/gu
 
-/** Escapes these characters (`\u001b`), and bytes of a path that are not UTF-8 (`\xe9`). The value of JSON stays. */
+/** Escapes these characters (`\u001b`), and bytes of a path that are not UTF-8 (`\xe9`). JSON text keeps its value. */
 export function printable(text: string): string {
   return text.replace(raw, (found, flag?: string, joined?: string, keycap?: string) => {
     if (flag ?? joined ?? keycap) return found

@@ -2,7 +2,7 @@ import type { Log, LogEntry } from 'ospd'
 import type { UsersNews } from 'ospd/node'
 import { printable, type Styles } from '../common/text.ts'
 
-/** Returns a function that makes an event of this level from its fields, with spaces between them, and its description. */
+/** Returns a function that makes an event of this level from its space-separated fields and its description. */
 const logged = (level: LogEntry['level']) => (fields: string, says: string) => ({
   level,
   fields: fields.split(' ').filter(Boolean),

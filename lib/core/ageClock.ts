@@ -9,7 +9,7 @@ const mostJumpMs = 3_600_000
 export class AgeClock {
   #time: number
   #mono: number
-  /** The largest difference of the clocks so far. Only more is a jump: going back and forth must add nothing. */
+  /** The largest difference between the clocks so far. Only a larger one is a jump: going back and forth adds nothing. */
   #lead: number
 
   /** Continues from `last`, the latest stored time, or 0 if there is none. `wall` and `mono` are the two clocks in ms. */

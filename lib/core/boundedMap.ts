@@ -2,7 +2,7 @@
 export class BoundedMap<K, V> extends Map<K, V> {
   maxSize: number
   readonly #evict: ((key: K) => void) | undefined
-  /** Stands before the oldest entry. A new iterator would have to skip the places of all removed entries. */
+  /** Is positioned before the oldest entry. A new iterator would have to skip the places of all removed entries. */
   #oldest: Iterator<K> | undefined
 
   /** `evict` is called before the oldest entry is deleted; it can delete the entry itself. */

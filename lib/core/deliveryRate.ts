@@ -21,7 +21,7 @@ export interface DeliverySample {
  * samples of the chunks that are acknowledged together after it. Idle time does not count.
  */
 export class DeliveryRate {
-  /** The chunks in flight. Replies in a different order only exchange the times of neighbouring chunks. */
+  /** The chunks in flight. Replies in a different order only swap the times of neighbouring chunks. */
   readonly #sent = new Queue<SentChunk>()
   #acknowledged = 0
   #acknowledgedAtMs = 0

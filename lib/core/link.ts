@@ -94,7 +94,7 @@ export interface LinkGauges {
   readonly rememberedReplies: number
 }
 
-/** The requests with content of a file, which small frames overtake. */
+/** The requests with file content, which small frames overtake. */
 const contentEvents: readonly number[] = [events.PostFileReq.number, events.PutFileReq.number]
 
 /** The requests that do not use the timer of other requests (docs/protocol.md, "Messages"). */

@@ -12,14 +12,14 @@ interface WaitingChunk {
  * Sets the length of chunks, the time of the next one, and the number of unacknowledged bytes of a link, for all its uploads
  * together (docs/protocol.md, "Delivery").
  *
- * A chunk takes about 0.15 s at the measured rate of the link. A link can break during a long chunk, and the
- * received part of it is lost. So each link begins with short chunks, whatever the previous link carried, and after a link that
- * acknowledged none with chunks of half the length.
+ * A chunk takes about 0.15 s at the measured rate of the link. If a link breaks during a long chunk, the received part of the
+ * chunk is lost. Each link therefore begins with short chunks, whatever the previous link carried; after a link on which no
+ * chunk was acknowledged, the chunks have half the length used there.
  *
- * The bytes in flight wait in the queue of the slowest part of the path, and everything else that takes this path waits behind
- * them. So their number is bounded to what the link carries in one round trip plus 0.3 s. As the bound is more than a
- * round trip holds, the measured rate grows with each round trip when the path gets faster. A new link begins with two short
- * chunks, and adds the acknowledged bytes, until chunks take so long that a queue is visible.
+ * The bytes in flight wait in a queue at the slowest part of the path, and all other traffic on this path waits behind them.
+ * Their number is therefore limited to what the link carries in one round trip plus 0.3 s. Because the bound is more than the
+ * link carries in one round trip, the measured rate grows with each round trip when the path gets faster. On a new link the
+ * bound begins at two short chunks, and grows by the acknowledged bytes until chunks take so long that a queue is visible.
  */
 export class Pacer {
   /** The maximum rate in bytes per second, for everything that passes; Infinity if there is none. */
@@ -58,8 +58,8 @@ export class Pacer {
   }
 
   /**
-   * Returns the maximum length of a file that is sent in one request, at most `granted`: that of a chunk, or half of the bytes that
-   * may be in flight if that is more. On a link with a long round trip, short files alone do not show its rate.
+   * Returns the maximum length of a file that is sent in one request, at most `granted`: that of a chunk, or half of the bytes
+   * that may be in flight if that is more. On a link with a long round trip, short files alone do not show its rate.
    */
   fileBytes(granted: number, now: number): number {
     const { bufferBytes, chunkMs } = clientLimits
@@ -83,7 +83,7 @@ export class Pacer {
     return delay
   }
 
-  /** The number of bytes that may be in flight. Two chunks always may be, however long they are. */
+  /** The number of bytes that may be in flight. Two chunks are always allowed, however long they are. */
   get boundBytes(): number {
     const ms = this.#roundTripMs + clientLimits.queuedMs
     const rate = Math.max(this.#fastest, this.#formerFastest)
@@ -170,8 +170,8 @@ export class Pacer {
   }
 
   /**
-   * Starts a new link, with nothing in flight. `roundTripMs`: the round trip of a short request on it, if it is known. The measured
-   * rate stays as the upper bound of the first estimate.
+   * Starts a new link, with nothing in flight. `roundTripMs`: the round trip of a short request on it, if it is known. The
+   * measured rate stays as the upper bound of the first estimate.
    */
   reset(now: number, roundTripMs: number = Number.POSITIVE_INFINITY): void {
     const { firstChunkBytes, leastChunkBytes } = clientLimits

@@ -37,7 +37,7 @@ export class SendQueues {
     if (priority !== 'chunks') this.smallBytes += sizeOf(frame)
   }
 
-  /** Returns the next frame for the socket. One that `decide` defers holds up the later ones of its priority only. */
+  /** Returns the next frame for the socket. A frame that `decide` defers blocks only later frames of its priority. */
   next(decide: (frame: Frame) => SendDecision): QueuedFrame | undefined {
     return this.#nextOf('replies', decide) ?? this.#nextOf('requests', decide) ?? this.#nextOf('chunks', decide)
   }
@@ -69,7 +69,7 @@ export class SendQueues {
   }
 }
 
-/** Small files from this size on count as a chunk, and smaller ones as a part of it. A power of two, so that sums are exact. */
+/** A small file of at least this size counts as a chunk, a smaller one as a part. A power of two, so that sums are exact. */
 const wholeChunkBytes = 32 * KiB
 
 const weightOf = (frame: Frame) =>

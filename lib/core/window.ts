@@ -52,7 +52,7 @@ export class Window {
     this.#lastSeq = seq
   }
 
-  /** Handles the reply to a chunk. Replies count in the order of seq, without late ones. Goes back after a refusal. */
+  /** Handles the reply to a chunk. Ignores a reply after that of a later seq. Goes back after a refusal. */
   reply(seq: number, span: Span, progress: number): void {
     if (seq <= this.#handledSeq) return
     this.#check(progress)

@@ -38,7 +38,7 @@ export interface SocketOptions {
   /** The time limit of a handshake of the transport, such as TLS, and the number of handshakes at once. */
   readonly handshakeMs?: number
   readonly handshakes?: number
-  /** The number of connections that a listener leaves to the system until it accepts them; by default that of the system. */
+  /** The maximum number of connections that the system holds until the listener accepts them; by default that of the system. */
   readonly backlog?: number
 }
 

@@ -223,7 +223,7 @@ export interface FileStore {
 
 /** A file that belongs to no upload. */
 export interface UnnamedFile extends Pick<PartialFile, 'publish'>, AsyncDisposable {
-  /** Identifies the stored file that it becomes, also after a restart. */
+  /** Identifies the stored file that it becomes, even after a restart. */
   readonly version: string
 }
 

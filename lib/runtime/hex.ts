@@ -5,6 +5,6 @@ const pairs = Array.from({ length: 256 }, (_, byte) => `${digits[byte >> 4]}${di
 
 /** Returns bytes as lower-case hexadecimal digits. */
 export function hex(bytes: Uint8Array): string {
-  // A string that is put together piece by piece would take several times the memory.
+  // A string that is concatenated piece by piece would take several times the memory.
   return Array.from(bytes, (byte) => pairs[byte]).join('')
 }

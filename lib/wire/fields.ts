@@ -44,7 +44,7 @@ function isAscii(value: string): boolean {
   return true
 }
 
-/** Returns the text of bytes in ASCII, or `undefined` if one is not. */
+/** Returns ASCII bytes as text, or `undefined` if a byte is not ASCII. */
 function asciiOf(bytes: Uint8Array): string | undefined {
   for (let index = 0; index < bytes.length; index++) if ((bytes[index] ?? 0) >= 0x80) return undefined
   return String.fromCharCode.apply(undefined, bytes as unknown as number[])

@@ -144,7 +144,7 @@ function check(path: string, server: SeenServer, known: KnownServer = {}, { pins
   )
 }
 
-/** Records that an authority vouches for a server. That suffices to use the server if the file cannot be written. */
+/** Records that an authority vouches for a server. If the file cannot be written, the server is used anyway. */
 async function recordAuthority(path: string, server: SeenServer, options: KnownServersOptions): Promise<void> {
   try {
     await append(path, `${nameOf(server)} ${authority}\n`)

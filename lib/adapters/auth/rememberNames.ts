@@ -46,7 +46,7 @@ class RememberedNames {
   readonly #names = new Map<string, string>()
   /** The names of each address, the least recently seen first. */
   readonly #byOrigin = new Map<string, Set<string>>()
-  /** The users that log in during the last file operation. They are remembered together after it. */
+  /** The users that log in while a file operation runs. They are remembered together after it. */
   #joining: { readonly user: string; readonly origin: string }[] = []
   /** The last file operation. Operations run one after another. */
   #last: Promise<void>

@@ -120,7 +120,7 @@ export class DiskPartialFile implements PartialFile {
   }
 }
 
-/** Flags of a new file. On Linux a write can be durable when it ends. That is faster than a write and a flush. */
+/** Flags of a new file. On Linux a write can be durable when it ends, which is faster than a write and a flush. */
 const { O_CREAT, O_EXCL, O_WRONLY } = constants
 const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
 

@@ -4,19 +4,19 @@ import { promisify } from 'node:util'
 import { KiB } from '../../limits.ts'
 
 /*
- * Calls of the file system that the system usually answers from memory, in microseconds. They run in this thread: handing one to
- * another thread and back takes twenty times as long. On a slow file system, such as one of a network, they run in other threads.
+ * File system calls that the system usually answers from memory, in microseconds. They run in this thread, because a call in
+ * another thread takes twenty times as long. On a slow file system, such as a network file system, they run in other threads.
  */
 
 /** Calls are slow if they take longer than this on average. */
 const slowMs = 0.5
-/** The share of the latest call in the average, and the longest time that counts, since the system may have run another process. */
+/** The weight of the latest call in the average, and the longest time that counts: another process may have run meanwhile. */
 const latestShare = 1 / 50
 const longestMs = 5
 /** The time for which calls run in other threads after they were slow. */
 const elsewhereMs = 5_000
 
-/** Reads of more bytes take longer than handing them to another thread. */
+/** Longer reads take more time than handing them to another thread. */
 const longBytes = 64 * KiB
 
 /** Measures the calls in this thread, and decides where the next ones run. */
@@ -52,7 +52,7 @@ const read = promisify(fs.read) as (
 ) => Promise<{ bytesRead: number }>
 const close = promisify(fs.close)
 
-/** Each of these does what the function of that name in node:fs does. */
+/** Each of these does what the function of the same name in node:fs does. */
 export const quickCalls = {
   lstat: (path: fs.PathLike) =>
     quick(

@@ -26,7 +26,7 @@ export class WritePriority {
   /** The duration of an append on an idle disk. */
   #usualMs = Number.POSITIVE_INFINITY
   #waiting: (() => void)[] = []
-  /** When the waiting uploads resume at the latest. */
+  /** The latest time at which the waiting uploads resume. */
   #deadlineMs = 0
   readonly #alarm: Alarm
 

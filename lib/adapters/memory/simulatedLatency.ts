@@ -1,6 +1,6 @@
 import type { Platform } from '../../ports/platform.ts'
 
-/** Simulates operations that take up to `mostMs` of the platform's clock and take effect in the middle of that time. */
+/** Simulates operations that take up to `mostMs` of the platform's clock and take effect halfway through that time. */
 export function simulatedLatency(mostMs: number, platform: () => Platform): MemoryConditions['runDurable'] {
   const wait = () => {
     const { clock, random } = platform()

@@ -61,7 +61,7 @@ function nodeRandom(): Random {
   }
 }
 
-/** Node returns 0 for some empty arrays, whatever the checksum before them is. */
+/** Node returns 0 for some empty arrays, whatever the previous checksum is. */
 const checksum: Platform['crc32'] = (bytes, start = 0) => (bytes.length > 0 ? crc32(bytes, start) : start)
 
 /** Returns the platform of Node: monotonic and wall clock, cryptographic random numbers, digests and CRC-32. */

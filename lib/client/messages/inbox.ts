@@ -21,7 +21,7 @@ const latestMs = 8.64e15
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** A DELIVER_MSG_REQ of the present link that is not answered. */
+/** An unanswered DELIVER_MSG_REQ of the current link. */
 interface Delivery {
   readonly request: Request
   /** The seq of its last message. */
@@ -36,7 +36,7 @@ export interface Incoming {
   readonly message: Message
   readonly receipt: Receipt
   readonly key: string
-  /** The deliveries of the present link that contain it, the earliest first: the server can deliver it again. */
+  /** The deliveries of the current link that contain it, the earliest first: the server can deliver it again. */
   readonly deliveries: Delivery[]
 }
 
@@ -74,14 +74,14 @@ export class Inbox {
   readonly #options: InboxOptions
   readonly #receipts: Receipts
   #link: OnlineLink | undefined
-  /** The number of deliveries on this link that may be unanswered, as far as the client knows. */
+  /** The number of messages on this link that may be unanswered, as far as the client knows. */
   #window: number = fixed.replies
   /** Whether a server has granted a window, which sets the number of stored receipts. Before, nothing is handed over. */
   #isGranted = false
   /** Messages of this link that are not handed over, in the order in which the server has sent them. */
   #waiting: Incoming[] = []
   #inHand: Incoming | undefined
-  /** The highest seq of a message that was waiting on this link, or is in hand. */
+  /** The highest seq of the messages that have waited on this link, or are in hand. */
   #highestSeq = 0
   /** A sender whose name is valid. */
   #sender = ''
@@ -198,7 +198,7 @@ export class Inbox {
     else this.#pump()
   }
 
-  /** Returns the message if it is neither known nor handled, so that it is to be handed over. */
+  /** Returns the message if it must be handed over, because it is neither known nor handled. */
   #takeOne(delivered: Incoming, delivery: Delivery): Incoming | undefined {
     const { seq } = delivered.message
     const receipts = this.#receipts
@@ -243,7 +243,7 @@ export class Inbox {
       const handing = this.#handOver(message, receiver)
       const isHandled = typeof handing === 'boolean' ? handing : await handing
       this.#inHand = undefined
-      // Without deliveries its link is lost, and the server delivers it again.
+      // If it has no deliveries, its link is lost, and the server delivers it again.
       if (!isHandled && message.deliveries.length > 0) this.#waiting.unshift(message)
     }
     this.#sendReport()

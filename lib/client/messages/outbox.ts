@@ -43,7 +43,7 @@ export function outgoing(
   const message = { messageId, recipients, content: bytes }
   return {
     message,
-    /** Bytes of the payload of a request with this message alone. */
+    /** The size of the payload of a request with only this message. */
     bytes: events.PostMsgReq.codec.size({ messages: [message] }),
     states: deferred<readonly RecipientState[]>(),
     /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
@@ -315,7 +315,7 @@ function outcomesOf(
 ): readonly (readonly RecipientState[] | OspError)[] {
   const refusals = new Map(refused.map((refusal) => [refusal.message, refusal]))
   if (all.length !== batch.length || refusals.size !== refused.length || refused.some(({ message }) => !batch[message]))
-    throw protocolViolation('it acknowledged other messages than those of the request')
+    throw protocolViolation('it acknowledged messages other than those of the request')
   return batch.map(({ message: { recipients } }, at) => {
     const refusal = refusals.get(at)
     if (refusal) return refusalFor(recipients, errorOf(refusal))

@@ -4,8 +4,8 @@ import type { Clock } from '../../ports/platform.ts'
 import { onAbort, wait } from '../../runtime/wait.ts'
 
 /**
- * Resolves when the maximum rate and the bound of the link allow to send `bytes` of a file. They count as sent from then on, so
- * call `pace.acknowledged` or `pace.refused` afterwards in any case. Rejects with OspError `closed`, and counts nothing, if
+ * Resolves when the maximum rate and the bound of the link permit sending `bytes` of a file. They count as sent from then on, so
+ * the caller must call `pace.acknowledged` or `pace.refused` afterwards. Rejects with OspError `closed`, and counts nothing, if
  * `signal` aborts first.
  */
 export async function untilAdmitted(pace: Pacer, clock: Clock, bytes: number, signal: AbortSignal): Promise<void> {

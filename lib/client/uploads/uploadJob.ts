@@ -63,8 +63,9 @@ export class UploadJob {
   }
 
   /**
-   * Sends it. Resolves when the sending has ended, finally or until it continues. `mayMove` is called before each attempt, with the
-   * size of a file that needs no instance because it is sent in one request. If it returns false, the upload waits for a place.
+   * Sends the file. Resolves when sending has ended, for good or until it continues. `mayMove` is called before each attempt,
+   * with the size of a file that needs no instance because it is sent in one request. If it returns false, the upload waits
+   * for a place.
    */
   begin(mayMove: (size: number | undefined) => boolean): Promise<void> {
     this.#mayMove = mayMove

@@ -87,7 +87,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   })
   /** The number of uploads that have or want an instance. */
   #active = 0
-  /** The number of small files that are sent, and the bytes of their content. */
+  /** The number of small files that are being sent, and the bytes of their content. */
   #small = 0
   #smallBytes = 0
   /** One until the server has reported its limit. */
@@ -319,7 +319,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     })
   }
 
-  /** Takes a place: of a small file of this size, or of an upload that needs an instance. Returns a function that frees it. */
+  /** Takes a place for a small file of this size, or for an upload that needs an instance. Returns a function that frees it. */
   #enter(size: number | undefined): () => void {
     const count = (by: 1 | -1) => {
       if (size === undefined) this.#active += by

@@ -9,17 +9,17 @@ import type { OnlineLink } from '../connection/session.ts'
 import { untilAdmitted } from './untilAdmitted.ts'
 import { type StoredAs, sourceChanged, storedAs, type UploadAttemptOptions } from './uploadAttempt.ts'
 
-/** Larger files are read into the buffers of the link, which are used again. */
+/** Larger files are read into the buffers of the link, which are reused. */
 const ownBufferBytes = 64 * KiB
 
-/** Returns whether a file of this size is sent in one request: if the link carries it in a short time. */
+/** Returns whether to send a file of this size in one request: whether the link carries it in a short time. */
 export function fitsOneRequest({ welcome }: OnlineLink, pace: Pacer, size: number, now: number): boolean {
   const { maxFrame, maxPut = 0 } = welcome
   const most = Math.min(maxPut, maxFrame - putHeadBytes, clientLimits.bufferBytes)
   return maxPut > 0 && size <= most && size <= pace.fileBytes(most, now)
 }
 
-/** Sends a whole file in one request. Resolves and rejects as `UploadAttempt.run`. */
+/** Sends a whole file in one request. Resolves and rejects as `UploadAttempt.run` does. */
 export async function sendWholeFile(
   options: Omit<UploadAttemptOptions, 'fresh' | 'granted' | 'progressed'>,
 ): Promise<StoredAs> {
@@ -43,7 +43,7 @@ export async function sendWholeFile(
     giveBack()
     verify()
   })
-  // The server stores a file that it has, so the attempt waits for the reply.
+  // The server stores a file that it has received, so the attempt waits for the reply to a sent request.
   using _ = onAbort(signal, () => {
     if (!isSent) link.peer.abandon(seq)
   })

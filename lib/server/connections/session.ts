@@ -24,13 +24,13 @@ import type { WorkSlices } from './workSlices.ts'
 
 /** Memory that a running request takes in addition to its payload. */
 const requestBytes = 4 * KiB
-/** Memory that a message of a request takes in addition. */
+/** Additional memory that each message of a request takes. */
 const messageBytes = KiB
 
 /** A payload that every request except a chunk fits in. */
 const leastFrameBytes = fixed.messageBytes + 4 * KiB
 
-/** Time after which an alarm counts as late, and by which it extends the time for HELLO_REQ, since bytes are read after alarms. */
+/** Time after which an alarm counts as late and by which it extends the time for HELLO_REQ: bytes are read after alarms. */
 const lateMs = 500
 
 /** What a session needs of its server. */

@@ -52,9 +52,9 @@ import { UploadTable } from './uploadTable.ts'
  * completion marker, and the log gets a line. Only then does the client get the reply. Each step can be repeated: after a crash,
  * `recover` finishes verified uploads, and a client that sends the digest again finds the marker.
  *
- * Small files. PUT_FILE_REQ carries a whole file, which needs neither an instance nor a record. `SmallFiles` writes its bytes, then
- * its completion marker, and then publishes it. The marker applies once the file has its name, so after a crash
- * there is either nothing or a stored file that `recover` reports.
+ * Small files. PUT_FILE_REQ carries a whole file, which needs neither an instance nor a record. `SmallFiles` writes its bytes,
+ * then its completion marker, and then publishes it. The marker applies once the file has its name, so after a crash there is
+ * either nothing or a stored file that `recover` reports.
  *
  * Space. `Quota` and `DiskSpace` admit an upload only if all of it fits, and count it as reserved while it runs.
  */

@@ -24,7 +24,7 @@ interface Verified {
   readonly by?: Connection | undefined
   /** Records the name under which the file is published next. When it resolves, the partial file is durable too. */
   mark(file: StoredFile): Promise<void>
-  /** Is called when the file is in its place. */
+  /** Called when the file is in its place. */
   published(): Promise<void> | void
 }
 
@@ -55,8 +55,8 @@ export async function publish(
 
 /**
  * Publishes a verified, flushed upload: its record is marked as verified under the final name before the file is moved there, and
- * becomes a completion marker afterwards. Each step can be repeated after a crash. Rejects as `publish` does; the caller then removes
- * the record and the partial file.
+ * becomes a completion marker afterwards. Each step can be repeated after a crash. Rejects as `publish` does; the caller then
+ * removes the record and the partial file.
  */
 export function publishUpload(
   context: ServerContext,
@@ -79,7 +79,7 @@ export function fileExists(name: string): OspError {
   return new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
 }
 
-/** Returns the place of a stored file as a reply has it. */
+/** Returns the fields of a reply that describe a stored file. */
 export function storedFields({ storedName, replaced }: StoredFile) {
   return { storedName, replaced: replaced ? 1 : 0 }
 }
@@ -129,7 +129,7 @@ export async function rollForward(
   }
 }
 
-/** Claims an upload whose record is verified, and publishes it as `rollForward` does. Resolves with `undefined` if it is published. */
+/** Claims a verified upload and publishes it as `rollForward` does. Resolves with `undefined` if it is already published. */
 export async function finishVerified(
   context: ServerContext,
   record: TransferRecord,

@@ -27,9 +27,9 @@ interface Count {
 type Adds = Pick<Reservation, 'growth' | 'entries'>
 
 /**
- * Limits the size of a file, the disk space, and the quota of a user. The quota contains published files, uploads that
- * have a reservation with their full size, and other unfinished uploads with their durable bytes. Each file and folder counts
- * `entryBytes` in addition.
+ * Limits the size of a file, the disk space, and the quota of a user. The quota covers published files, uploads with a
+ * reservation, which count with their full size, and other unfinished uploads, which count with their durable bytes. Each file
+ * and folder adds `entryBytes`.
  *
  * The storage keeps running totals, so that a request takes the same time however much a user has stored. It counts the files
  * again from time to time, since other programs can add and remove files: before a refusal or after an admission, if the last

@@ -32,10 +32,11 @@ export class SmallFiles {
     this.#onStored = onStored
   }
 
-  /** Answers PUT. */
+  /** Handles PUT_FILE_REQ. */
   async put(caller: Connection, message: Put): Promise<WireMessage> {
     const want = transferOf(caller.user, message)
-    if (message.size !== lengthOf(message.content)) throw new OspError('malformed', 'a file does not have its size')
+    if (message.size !== lengthOf(message.content))
+      throw new OspError('malformed', 'the content does not have the size of the file')
     if (message.size > this.#context.limits.smallFileBytes)
       throw new OspError('malformed', 'a file is too large for one request')
     this.#quota.checkSize(want)
@@ -48,7 +49,7 @@ export class SmallFiles {
       if (known?.digest === digest) return { event: 'PutFileAck', ...storedFields(known) }
       const { user, name, size, algorithm } = want
       const file = { user, name, storedName: name, replaced: false, size, algorithm, digest }
-      // An upload whose end a fault has interrupted can be stored already.
+      // If a fault has interrupted the end of an upload, its file can be stored already.
       const record = await recordOf(this.#context.storage, user, name)
       const isVerified = record?.verified?.digest === digest
       const finished = isVerified ? await finishVerified(this.#context, record, caller) : undefined

@@ -44,7 +44,7 @@ export interface DeliveryContext extends Pick<ServerContext, 'platform' | 'limit
 
 /**
  * Sends the messages of one mailbox to the client that has registered for it (docs/protocol.md, "Messages", Receiving): in
- * order, within a window that begins at the oldest unanswered message. One REQ carries the messages that are there. A message
+ * order, within a window that begins at the oldest unanswered message. One REQ carries the messages that are available. A message
  * is removed when it is acknowledged.
  */
 export class Delivery {
@@ -103,7 +103,7 @@ export class Delivery {
       const end = batch.seqs.indexOf(mailboxSeq) + 1
       if (end <= batch.answered) continue
       this.#answer(batch, end)
-      // The client is at work on the others.
+      // The client is still handling the others.
       if (batch.dueAt < Number.POSITIVE_INFINITY)
         batch.dueAt = platform.clock.now() + answerMs(batch.attempt, limits.deliveryMs)
       return

@@ -17,7 +17,7 @@ export class DeliveryEncoder {
     return this.#encoded
   }
 
-  /** Keeps nothing in memory until the next call of `encode`. */
+  /** Frees the memory of the latest messages. */
   clear(): void {
     this.#messages = []
     this.#encoded = undefined

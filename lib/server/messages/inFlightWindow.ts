@@ -32,7 +32,7 @@ export class InFlightWindow {
   readonly #batches: SentBatch[] = []
   #messages = 0
   #bytes = 0
-  /** The number of messages of the first batch that are not counted any more. */
+  /** The number of messages of the first batch that no longer count. */
   #settled = 0
 
   constructor(maxMessages: number, maxBytes: number) {

@@ -19,13 +19,13 @@ export class MailboxSpace {
     return this.#waiting.size
   }
 
-  /** Messages have left the mailbox of a user, or the user begins to listen. */
+  /** Records that messages have left the mailbox of a user, or that the user begins to listen. */
   freed(user: string): void {
     this.#freedAt.set(user, this.#clock.now())
     this.#end((users) => users.includes(user))
   }
 
-  /** A user no longer listens. */
+  /** Records that a user no longer listens. */
   stopped(user: string): void {
     this.#freedAt.delete(user)
     this.#end((users) => users.includes(user))
@@ -39,7 +39,7 @@ export class MailboxSpace {
 
   /**
    * Resolves with true when one of these mailboxes may have more space, or with false at once if waiting is of no use: one of
-   * the users handles no messages, or it is `untilMs`.
+   * the users handles no messages, or `untilMs` is reached.
    */
   async wait(users: readonly string[], untilMs: number): Promise<boolean> {
     const stalledAt = users.map((user) => (this.#freedAt.get(user) ?? Number.NEGATIVE_INFINITY) + stalledMs)

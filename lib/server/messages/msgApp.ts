@@ -233,7 +233,7 @@ export class MsgApp implements ServerApp {
     }
   }
 
-  /** Returns the reply; `outcomes` has those of the messages that were not refused before. Throws an `internal` one. */
+  /** Returns the reply; `outcomes` has those of the messages that passed the checks. Throws an outcome that is `internal`. */
   #outcome(
     caller: Connection,
     posts: readonly CheckedPost[],

@@ -13,9 +13,9 @@ type Change = WireMessage<'RegistListNtf'>['members'][number]
 /** Broadcasts of changes take at most about this part of the processing time. */
 const broadcastShare = 1 / 5
 
-/** The changes of one broadcast, and of them those that a client does not know. */
+/** The changes of one broadcast. */
 export interface PresenceChanges {
-  /** Returns the changes after a version of the list, or `undefined` if there are none. Clients with the same changes share them. */
+  /** Returns the changes after a version of the list, if any. Clients that need the same changes share them. */
   after(version: number): Encoded<'RegistListNtf'> | undefined
 }
 

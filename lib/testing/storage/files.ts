@@ -206,7 +206,7 @@ async function created(storage: TestedStorage, storedName = 'a', content = hello
 }
 
 const createdChecks: Checks<TestedStorage> = {
-  'is published with all its parts, which the caller may reuse, and stays over a restart': async (storage) => {
+  'is published with all its parts, which the caller may reuse, and survives a restart': async (storage) => {
     const parts = Array.from({ length: 3_000 }, (_, index) => textBytes(String(index % 10)))
     {
       await using file = await storage.files.create('alice', [...parts, textBytes('')])

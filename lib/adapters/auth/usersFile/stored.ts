@@ -176,7 +176,7 @@ export class StoredUsersFile {
   }
 }
 
-/** Gives the file a later modification time than the former version. Readers need it, since inodes are used again. */
+/** Gives the file a later modification time than the former version. Readers need it, since inode numbers are reused. */
 async function makeLater(path: string, formerMs: number): Promise<void> {
   const { mtimeMs } = await lstat(path)
   if (mtimeMs > formerMs) return
