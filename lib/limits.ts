@@ -58,7 +58,7 @@ export const limitTable = {
     16 * MiB,
     'memory for chunks that wait to be written, for all links together, plus one chunk per link; incomplete frames may take the same amount again',
   ),
-  smallFileBytes: flag('small-file', MiB, 'maximum size of a file that is sent in one request; 0: none', [0, 16 * MiB]),
+  smallFileBytes: flag('small-file', MiB, 'maximum size of a file that is sent in one request', [0, 16 * MiB]),
   checkpointBytes: flag('checkpoint-size', 8 * MiB, 'number of bytes after which an upload is flushed to disk'),
   checkpointMs: flag('checkpoint-time', 500, 'time after which the received bytes of an upload are flushed to disk'),
   checkpoints: limit(32, 'maximum number of checkpoints of an upload, to continue from if its partial file is damaged'),

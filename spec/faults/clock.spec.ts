@@ -51,7 +51,7 @@ const sizes = [
   '--checkpoint-time',
   '1h',
   '--small-file',
-  '0',
+  '1',
 ]
 const long = patterned(200_000)
 const stored = patterned(50_000, 2)

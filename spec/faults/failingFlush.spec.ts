@@ -98,7 +98,7 @@ const flags = [
   '--checkpoint-time',
   '1h',
   '--small-file',
-  '0',
+  '1',
 ]
 
 const long = patterned(300_000)
