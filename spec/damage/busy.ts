@@ -14,7 +14,7 @@ import type { Item } from './holdings.ts'
 
 const [directory = '', ospd = ''] = process.argv.slice(2)
 const data = join(directory, 'data')
-const flags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '--tls', 'auto']
+const flags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '--small-file', '1', '--tls', 'auto']
 const users = ['alice', 'bob']
 const tokens = new Map<string, string>()
 

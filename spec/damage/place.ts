@@ -15,7 +15,7 @@ export async function quickPlace(): Promise<{ readonly path: string } & AsyncDis
 const users = ['alice', 'bob', 'carol', 'dave']
 
 /** Small, so that many items of each kind fit into files of a few kilobytes. */
-export const limitFlags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K'] as const
+export const limitFlags = ['--chunk', '4K', '--window', '16K', '--checkpoint-size', '8K', '--small-file', '1'] as const
 
 /**
  * Fills a new data directory with the daemon, in two runs: the first one stops cleanly, and the second one is killed.

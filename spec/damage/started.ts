@@ -16,7 +16,7 @@ export interface Started extends AsyncDisposable {
 /** Starts a server. Rejects with the reason if it does not start. */
 export type Start = (data: string) => Promise<Started>
 
-const limits = { chunkBytes: 4_096, windowBytes: 16_384, checkpointBytes: 8_192 }
+const limits = { chunkBytes: 4_096, windowBytes: 16_384, checkpointBytes: 8_192, smallFileBytes: 0 }
 
 /** In this process. With TLS, clients verify it by `fingerprint`. */
 export const startHere =
