@@ -72,13 +72,16 @@ export const limitTable = {
   ),
   parkedUploads: limit(200, 'maximum number of uploads without a link that are kept open for their clients'),
   parkedMs: limit(5 * 60_000, 'time for which an upload without a link is kept open; its record is kept longer'),
-  uploadAgeMs: flag('upload-age', 7 * dayMs, 'time without progress until an upload is removed', [1_000, largest]),
+  uploadAgeMs: flag('upload-age', 7 * dayMs, 'time without progress after which an unfinished upload is removed', [
+    1_000,
+    largest,
+  ]),
   fileBytes: { ...flag('max-file-size', largest, 'maximum size of one file'), unset: 'no limit' },
   userBytes: {
     ...flag('quota', largest, "maximum total size of one user's files, plus --entry-size for each file and folder"),
     unset: 'no limit',
   },
-  entryBytes: flag('entry-size', 4 * KiB, 'bytes that each file and folder adds to the use of --quota', [0, 256 * MiB]),
+  entryBytes: flag('entry-size', 4 * KiB, 'bytes counted toward --quota for each file and folder', [0, 256 * MiB]),
   userFiles: flag('user-files', 1_000_000, "maximum number of one user's files, folders and unfinished uploads"),
   links: flag('max-links', 2_000, 'maximum number of links after HELLO'),
   linksPerUser: flag('links-per-user', 200, 'maximum number of links of one user'),
@@ -92,7 +95,7 @@ export const limitTable = {
   hellosPerSecond: flag(
     'hellos-per-second',
     200,
-    'maximum number of HELLOs that are checked per second; up to half of them from one address, plus half as many from busy addresses',
+    'maximum number of HELLOs checked per second; at most half of them from one address; addresses that send many HELLOs share a separate half',
   ),
   failedHellosPerAddress: flag(
     'failed-hellos-per-address',
