@@ -126,7 +126,11 @@ export const limitTable = {
     'maximum number of bytes that are read from one user per second, at least 64k',
     [64 * KiB, largest],
   ),
-  workMsPerSecond: flag('work-per-second', 1_000, 'processing time per second of a user; busy users share it equally'),
+  workMsPerSecond: flag(
+    'work-per-second',
+    1_000,
+    'maximum processing time per second for one user; busy users share it equally',
+  ),
   registrationsPerSecond: flag('registrations-per-second', 50, 'maximum registrations read from one user per second'),
   gatherMs: limit(
     50,

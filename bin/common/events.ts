@@ -130,7 +130,7 @@ export const commandEvents = {
         transferred,
       },
     ),
-    cancelled: event('A task that this command was not given was cancelled. The summary does not count it.', named),
+    cancelled: event('A task that was not given to this command was cancelled. The summary does not count it.', named),
     paused: event('A task that this command would resume is paused, and remains paused.', named),
     joined: event('Another `osp send` is running. It sends the files, and this command reports the results.', { text }),
     progress: event(

@@ -29,7 +29,7 @@ export const daemonEvents = {
   ),
   'few-descriptors': warn(
     'descriptors links uploads text',
-    'The process cannot open enough files for the configured limits; `links` and `uploads` are the reduced ones.',
+    'The process cannot open enough files for the configured limits; `links` and `uploads` are the reduced limits.',
   ),
   'descriptors-used-up': error(
     'text',

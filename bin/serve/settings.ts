@@ -13,7 +13,11 @@ const ownSettings = {
   'tls-cert': optionalSetting(kind.pem, 'use TLS with the certificate in FILE'),
   'tls-key': optionalSetting(kind.pem, 'private key of --tls-cert'),
   'tls-client-ca': optionalSetting(kind.pem, 'request client certificates, and accept those of the authority in FILE'),
-  'on-conflict': setting(choice('replace', 'rename', 'reject'), 'replace', 'action if a file of this name is stored'),
+  'on-conflict': setting(
+    choice('replace', 'rename', 'reject'),
+    'replace',
+    'action if a file of this name is already stored',
+  ),
   insecure: switched('accept connections from other machines without tokens, or with tokens but without TLS'),
   quiet: switched('log only warnings and errors', 'q'),
   json: jsonSetting,

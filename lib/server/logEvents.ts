@@ -52,7 +52,11 @@ export const logEvents = {
     'There were too many lines about a user, from an address (for IPv6: a network), or about refused links. `lines` is the ' +
       'number of omitted lines, and `events` is the number for each event.',
   ),
-  'listener-failed': commonLine('error', 'of text stack', 'A listener of the event `of` threw an error or rejected.'),
+  'listener-failed': commonLine(
+    'error',
+    'of text stack',
+    'A listener of the event `of` threw an error or returned a promise that rejected.',
+  ),
   'request-failed': userLine('error', 'user node from text stack', 'A request failed because of an internal error.'),
 
   'upload-stored': line(

@@ -271,7 +271,7 @@ export class MsgApp implements ServerApp {
       if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
       const refusal = this.#refusalOf(recipients, content, verdicts)
       const unseen = recipients.filter((name) => verdicts.get(name) === 'unseen')
-      return { sender, id, content, recipients, named, refusal, unseen: unseen.length > 0 ? new Set(unseen) : nobody }
+      return { sender, id, content, recipients, named, refusal, unseen: unseen.length > 0 ? new Set(unseen) : noUsers }
     })
   }
 
@@ -312,7 +312,7 @@ interface CheckedPost extends PostedMessage {
 
 type Verdict = Awaited<ReturnType<Authenticator['knows']>>
 
-const nobody: ReadonlySet<string> = new Set()
+const noUsers: ReadonlySet<string> = new Set()
 
 /** Remembers sessions whose registration was superseded by another of the same user, so that they do not take it back. */
 export class SupersededSessions {
