@@ -73,6 +73,7 @@ const names = {
   sha256: 'osp send (sha256)',
   transfer: 'SDK, xxh128, transfer alone',
   tls: 'osp send (sha256) over TLS',
+  files: 'plain program for files, xxh128',
 } as const
 
 async function uploads(name: string, load: Load): Promise<void> {
@@ -82,6 +83,7 @@ async function uploads(name: string, load: Load): Promise<void> {
   const server = await field.ospd()
   const contenders: Contender[] = []
   if (load !== loads.tiny) contenders.push(await field.pipe(names.pipe, 'plain', load, paths))
+  if (load === loads.small || load === loads.tiny) contenders.push(await field.plainFiles(names.files, load))
   if (isCommand('rsync')) {
     if (load !== loads.tiny) contenders.push(await field.rsync(load, paths, ['-aW']))
     if (load !== loads.five) contenders.push(await field.rsync(load, paths, ['-aW', '--fsync']))
@@ -179,6 +181,8 @@ const goals: readonly Goal[] = [
   { contest: '200 x 1 MiB', ours: names.xxh128, theirs: rsyncFsync, must: 0.55, wanted: 0.9 },
   { contest: '200 x 1 MiB', ours: names.xxh128, theirs: 'tus, 8 at once', must: 3.5 },
   { contest: '10,000 x 1 KiB', ours: names.xxh128, theirs: rsyncFsync, must: 0.5, wanted: 1 },
+  { contest: '200 x 1 MiB', ours: names.xxh128, theirs: names.files, must: 0.85 },
+  { contest: '10,000 x 1 KiB', ours: names.xxh128, theirs: names.files, must: 0.85 },
   { contest: 'messages, 1:1', ours: 'ospd', theirs: 'mosquitto QoS 1', must: 0.8 },
   { contest: 'messages, 1:1', ours: 'ospd', theirs: redisName, must: 0, wanted: 1 },
   { contest: 'messages, 1:16', ours: 'ospd', theirs: 'mosquitto QoS 1', must: 0.6 },

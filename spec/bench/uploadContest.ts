@@ -4,6 +4,7 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, w
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { build } from 'esbuild'
 import { KiB, MiB } from '../../lib/limits.ts'
 import { type Running, startCommand, startNode } from '../support/processes.ts'
 import { type Contender, cpuOfChildren, cpuSeconds, type Result } from './contest.ts'
@@ -66,6 +67,19 @@ export class UploadField implements AsyncDisposable {
     const { child, value: port } = await this.#program('pipe.ts', ['receive', work, this.#copies])
     return this.#contender(name, load, child.pid, () =>
       this.#timed('pipe.ts', ['send', work, `${port}`, `${load.atOnce}`, ...paths]),
+    )
+  }
+
+  /** The plain program for small files (spec/bench/plainFiles.ts), from its start to its end. */
+  async plainFiles(name: string, load: Load): Promise<Contender> {
+    const program = join(this.#base, 'plainFiles.mjs')
+    const entryPoints = [join(import.meta.dirname, 'plainFiles.ts')]
+    await build({ entryPoints, outfile: program, bundle: true, platform: 'node', format: 'esm', target: 'node20' })
+    const child = fork(program, ['receive', this.#copies], { execArgv: [] })
+    this.#started.push(child)
+    const port = await firstMessage(child)
+    return this.#contender(name, load, child.pid, () =>
+      timedCommands([[process.execPath, program, 'send', `${port}`, this.#sources]]),
     )
   }
 

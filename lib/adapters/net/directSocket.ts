@@ -7,6 +7,9 @@ interface DirectOptions extends SocketConstructorOpts {
   readonly onread: OnReadOpts
 }
 
+/** What of a socket reads its stream. */
+type DirectReader = Pick<ByteSocket, 'target' | 'received'>
+
 /**
  * Returns a stream with the connection of `accepted` that reads into the buffers of a `ByteSocket`, without `data` events and
  * without a buffer for each read; `accepted` must not have read yet. node:net has this for sockets that connect (`onread`), but
@@ -15,13 +18,13 @@ interface DirectOptions extends SocketConstructorOpts {
 export function directStream(
   accepted: ByteStream,
   first: Uint8Array,
-): { readonly stream: ByteStream; use(socket: ByteSocket): void } | undefined {
+): { readonly stream: ByteStream; use(socket: DirectReader): void } | undefined {
   // Not public in node:net: the handle of an accepted socket can move to a socket with other options.
   const source = accepted as unknown as { _handle: object | null }
   const handle = source._handle
   if (!handle) return undefined
   source._handle = null
-  let socket: ByteSocket | undefined
+  let socket: DirectReader | undefined
   let target = first
   const options: DirectOptions = {
     handle,
