@@ -1,12 +1,13 @@
 // Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 
-const string = (meaning: string) => z.string().describe(meaning)
-const whole = (meaning: string) => z.int().describe(meaning)
-const event = <T extends z.ZodRawShape>(meaning: string, fields: T) => z.strictObject(fields).describe(meaning)
+const string = (meaning: string) => z.string().check(z.describe(meaning))
+const whole = (meaning: string) => z.int().check(z.describe(meaning))
+const event = <T extends z.core.$ZodShape>(meaning: string, fields: T) =>
+  z.strictObject(fields).check(z.describe(meaning))
 
-const bytes = z.int().min(0)
-const count = z.int().min(0)
+const bytes = z.int().check(z.minimum(0))
+const count = z.int().check(z.minimum(0))
 const user = string('the name of the user')
 const server = string('`HOST:PORT`')
 const task = whole('the number of the task, as `osp tasks` prints it')
@@ -14,18 +15,19 @@ const file = string('the path as it was given; the absolute path if this command
 const givenFile = string('the path as it was given')
 const name = string('the requested name on the server')
 const named = { task, file, name } as const
-const acknowledged = bytes.describe('leading bytes that the server has acknowledged')
-const durable = bytes.describe('leading bytes that survive a crash of the server')
+const acknowledged = bytes.check(z.describe('leading bytes that the server has acknowledged'))
+const durable = bytes.check(z.describe('leading bytes that survive a crash of the server'))
 const fingerprint = z
-  .string()
-  .optional()
-  .describe("with TLS: the fingerprint of the certificate's public key, `SHA256:` and base64; otherwise absent")
+  .optional(z.string())
+  .check(
+    z.describe("with TLS: the fingerprint of the certificate's public key, `SHA256:` and base64; otherwise absent"),
+  )
 const fileSize = whole('size of the file in bytes')
 const transferred = whole('content bytes that this process sent and the server acknowledged, including repeated ones')
 
 const code = string('the error code, which is stable')
 const text = string('the reason in plain English, which may change')
-const retry = z.enum(['never', 'later', 'automatic']).describe('whether the same command can succeed later')
+const retry = z.enum(['never', 'later', 'automatic']).check(z.describe('whether the same command can succeed later'))
 const error = { code, text, retry } as const
 
 /** Events about the connection, which every command of `osp` that connects prints. */
@@ -34,7 +36,7 @@ const linkEvents = {
     server,
     code,
     text,
-    retryMs: z.number().describe('milliseconds until the next attempt'),
+    retryMs: z.number().check(z.describe('milliseconds until the next attempt')),
   }),
   online: event('The server has accepted the login of this client.', { server }),
 } as const
@@ -50,11 +52,11 @@ const uploadName = string('the requested name')
 const upload = z.strictObject({
   user,
   name: uploadName,
-  size: bytes.describe('size of the file in bytes'),
-  durable: bytes.describe('leading bytes that are durable'),
-  diskBytes: bytes.describe('bytes that the upload occupies on the disk'),
-  idleMs: z.int().min(0).describe('milliseconds since the client last continued the upload'),
-  running: z.boolean().describe('whether a client is sending it now'),
+  size: bytes.check(z.describe('size of the file in bytes')),
+  durable: bytes.check(z.describe('leading bytes that are durable')),
+  diskBytes: bytes.check(z.describe('bytes that the upload occupies on the disk')),
+  idleMs: z.int().check(z.minimum(0)).check(z.describe('milliseconds since the client last continued the upload')),
+  running: z.boolean().check(z.describe('whether a client is sending it now')),
 })
 
 export type ShownUpload = Readonly<z.infer<typeof upload>>
@@ -71,13 +73,13 @@ const taskEvent = event('The current state of a task.', {
   name,
   state: z
     .enum(['waiting', 'sending', 'paused', 'cancelling', 'cancelled', 'failed', 'done'])
-    .describe('`cancelled` is printed only by `osp cancel`, which removes the task'),
+    .check(z.describe('`cancelled` is printed only by `osp cancel`, which removes the task')),
   acknowledged,
   durable,
-  size: bytes.describe('size of the file in bytes; 0 until the file has been opened'),
-  why: z.string().nullable().describe('why the task does not proceed; null if it proceeds or is done'),
-  code: z.string().nullable().describe('the error code of that reason'),
-  retryMs: z.number().nullable().describe('milliseconds until the next attempt; null if unknown'),
+  size: bytes.check(z.describe('size of the file in bytes; 0 until the file has been opened')),
+  why: z.nullable(z.string()).check(z.describe('why the task does not proceed; null if it proceeds or is done')),
+  code: z.nullable(z.string()).check(z.describe('the error code of that reason')),
+  retryMs: z.nullable(z.number()).check(z.describe('milliseconds until the next attempt; null if unknown')),
 })
 
 /** The state of a daemon, which is also the reply to a request for it. */
@@ -86,21 +88,30 @@ export const statusEvent = event('The state of the daemon.', {
   host: string('the address on which the daemon listens'),
   port: whole('the port on which the daemon listens'),
   fingerprint,
-  uptimeMs: z.int().min(0).describe('milliseconds since the daemon started to accept connections'),
-  links: count.describe('the number of clients that are connected'),
-  online: z.array(user).describe('the users who are online, sorted; up to 10,000'),
-  moreOnline: count.describe('the number of further users who are online'),
+  uptimeMs: z
+    .int()
+    .check(z.minimum(0))
+    .check(z.describe('milliseconds since the daemon started to accept connections')),
+  links: count.check(z.describe('the number of clients that are connected')),
+  online: z.array(user).check(z.describe('the users who are online, sorted; up to 10,000')),
+  moreOnline: count.check(z.describe('the number of further users who are online')),
   uploads: z
     .array(runningUpload)
-    .describe(
-      'the uploads in progress, each with `user`, `name`, `size`, `progress` (leading bytes written) and `durable` ' +
-        '(leading bytes that survive a crash); up to 1,000',
+    .check(
+      z.describe(
+        'the uploads in progress, each with `user`, `name`, `size`, `progress` (leading bytes written) and `durable` ' +
+          '(leading bytes that survive a crash); up to 1,000',
+      ),
     ),
-  moreUploads: count.describe('the number of further uploads in progress'),
+  moreUploads: count.check(z.describe('the number of further uploads in progress')),
   mailboxes: z
     .array(z.strictObject({ user, messages: count, bytes }))
-    .describe('mailboxes with waiting messages, the fullest first, with `user`, `messages` and `bytes`; up to 10,000'),
-  moreMailboxes: count.describe('the number of further mailboxes with waiting messages'),
+    .check(
+      z.describe(
+        'mailboxes with waiting messages, the fullest first, with `user`, `messages` and `bytes`; up to 10,000',
+      ),
+    ),
+  moreMailboxes: count.check(z.describe('the number of further mailboxes with waiting messages')),
   mailboxMessages: whole('the maximum number of messages in one mailbox'),
   mailboxBytes: whole('the maximum number of bytes in one mailbox'),
 })
@@ -113,9 +124,9 @@ export const commandEvents = {
     stored: event('The server has verified the file and stored it.', {
       ...named,
       storedName: string('the name under which the server stores it; differs from `name` if the server renamed it'),
-      replaced: z.boolean().describe('whether it replaced a stored file of this name'),
+      replaced: z.boolean().check(z.describe('whether it replaced a stored file of this name')),
       size: fileSize,
-      algorithm: z.enum(['sha256', 'md5', 'xxh128']).describe('the digest algorithm'),
+      algorithm: z.enum(['sha256', 'md5', 'xxh128']).check(z.describe('the digest algorithm')),
       digest: string('the digest of the whole file, in hexadecimal'),
       transferred,
     }),
@@ -123,9 +134,9 @@ export const commandEvents = {
       'This file was not sent; the other files continue. If `task` is a number and `retry` is not `never`, the file ' +
         'remains a task.',
       {
-        task: task.nullable().describe('the number of the task; null if the file never became one'),
+        task: z.nullable(task).check(z.describe('the number of the task; null if the file never became one')),
         file,
-        name: name.nullable().describe('the requested name on the server; null if there is none'),
+        name: z.nullable(name).check(z.describe('the requested name on the server; null if there is none')),
         ...error,
         transferred,
       },
@@ -140,12 +151,16 @@ export const commandEvents = {
         ...named,
         state: z
           .enum(['sending', 'verifying'])
-          .describe('`verifying`: the server has acknowledged every byte and compares the digest'),
+          .check(z.describe('`verifying`: the server has acknowledged every byte and compares the digest')),
         acknowledged,
         durable,
         size: fileSize,
-        bytesPerSecond: z.int().nullable().describe('the rate of the last five seconds; null until it is known'),
-        leftMs: z.int().nullable().describe('estimated milliseconds until the end at this rate; null if unknown'),
+        bytesPerSecond: z
+          .nullable(z.int())
+          .check(z.describe('the rate of the last five seconds; null until it is known')),
+        leftMs: z
+          .nullable(z.int())
+          .check(z.describe('estimated milliseconds until the end at this rate; null if unknown')),
       },
     ),
     skipped,
@@ -159,7 +174,7 @@ export const commandEvents = {
       renamed: whole('stored files that the server renamed'),
       size: whole('bytes of the stored files'),
       transferred: whole('content bytes that this process sent and the server acknowledged, for all files together'),
-      seconds: z.number().describe('duration of the command in seconds'),
+      seconds: z.number().check(z.describe('duration of the command in seconds')),
       exitCode: whole('the exit code of the command'),
     }),
   },
@@ -172,18 +187,24 @@ export const commandEvents = {
         recipient: string('a recipient, as it was given'),
         status: z
           .enum(['online', 'stored', 'unseen'])
-          .describe(
-            '`online`: a program of the recipient is listening; `stored`: the message waits for one; `unseen`: it waits, and ' +
-              'no user of this name has logged in yet',
+          .check(
+            z.describe(
+              '`online`: a program of the recipient is listening; `stored`: the message waits for one; `unseen`: it waits, and ' +
+                'no user of this name has logged in yet',
+            ),
           ),
       },
     ),
     failed: event('The message was not sent, or its outcome is unknown.', {
       ...error,
-      recipients: z.array(z.string()).describe('the recipients to which the error applies; empty if it applies to all'),
+      recipients: z
+        .array(z.string())
+        .check(z.describe('the recipients to which the error applies; empty if it applies to all')),
       outcome: z
         .enum(['not-sent', 'unknown'])
-        .describe('`not-sent`: no recipient receives the message; `unknown`: the server may have stored it for all'),
+        .check(
+          z.describe('`not-sent`: no recipient receives the message; `unknown`: the server may have stored it for all'),
+        ),
     }),
     ...linkEvents,
   },
@@ -194,15 +215,15 @@ export const commandEvents = {
       from: string('the sender'),
       sentAt: string('when the server accepted the message: ISO 8601, UTC'),
       attempt: whole('the number of deliveries; if it is above 1, the message may have been printed before'),
-      text: z.string().nullable().describe('the content if it is UTF-8; otherwise null'),
-      content: z.string().nullable().describe('the content in base64 if it is not UTF-8; otherwise null'),
+      text: z.nullable(z.string()).check(z.describe('the content if it is UTF-8; otherwise null')),
+      content: z.nullable(z.string()).check(z.describe('the content in base64 if it is not UTF-8; otherwise null')),
     }),
     ...linkEvents,
     failed,
   },
   who: {
     list: event('The users who are online. This event is printed once, first.', {
-      members: z.array(z.strictObject({ user, node })).describe('each with `user` and `node`, sorted by name'),
+      members: z.array(z.strictObject({ user, node })).check(z.describe('each with `user` and `node`, sorted by name')),
     }),
     here: event('With `--watch`: a user has come online.', { user, node }),
     gone: event('With `--watch`: a user has gone offline.', { user, node }),
@@ -214,7 +235,7 @@ export const commandEvents = {
     'logged-out': event('No token is stored any more.', {
       server,
       user,
-      removed: z.boolean().describe('whether a token was stored'),
+      removed: z.boolean().check(z.describe('whether a token was stored')),
     }),
   },
   serve: {
@@ -227,7 +248,7 @@ export const commandEvents = {
   },
   status: { status: statusEvent },
   uploads: {
-    upload: upload.describe('An unfinished upload. The upload that has been idle longest is printed first.'),
+    upload: upload.check(z.describe('An unfinished upload. The upload that has been idle longest is printed first.')),
     removed: event('An unfinished upload has been removed.', { user, name: uploadName }),
   },
   user: {
@@ -236,14 +257,14 @@ export const commandEvents = {
     removed: event('`remove`: the user can no longer log in.', { user }),
     user: event('`list`: one for each user, sorted by name.', {
       user,
-      since: z.iso.datetime().describe('when the user was added or received the current token'),
+      since: z.iso.datetime().check(z.describe('when the user was added or received the current token')),
     }),
   },
 } as const
 
 type CommandEvents = typeof commandEvents
 
-type EventOf<T extends Readonly<Record<string, z.ZodType>>> = {
+type EventOf<T extends Readonly<Record<string, z.ZodMiniType>>> = {
   [K in keyof T]: { readonly event: K } & Readonly<z.infer<T[K]>>
 }[keyof T]
 

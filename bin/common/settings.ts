@@ -1,4 +1,4 @@
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { readText } from './files.ts'
 import { refuseToken } from './secrets.ts'
 import { parseDuration, parseSize } from './units.ts'
@@ -6,7 +6,7 @@ import { UsageError, unknownName } from './usage.ts'
 
 /** A value that can be set with a flag, an environment variable or a configuration file. */
 export interface Setting<T> {
-  readonly schema: z.ZodType<T>
+  readonly schema: z.ZodMiniType<T>
   /** Describes the accepted values, as the end of a sentence that begins with "it takes". */
   readonly takes: string
   /** Describes the fault of a value that `schema` rejects, if it is known. */
@@ -39,7 +39,7 @@ export function setting<T>(kind: ValueKind<T>, fallback: string, describe: strin
 
 /** Returns a setting that can be absent. `unset` describes what applies then. */
 export function optionalSetting<T>(kind: ValueKind<T>, describe: string, unset?: string): Setting<T | undefined> {
-  return { ...kind, schema: kind.schema.optional(), describe, ...(unset !== undefined && { unset }) }
+  return { ...kind, schema: z.optional(kind.schema), describe, ...(unset !== undefined && { unset }) }
 }
 
 /** Returns a switch, which is off by default. */
@@ -50,9 +50,11 @@ export function switched(describe: string, alias?: string): Setting<boolean> {
 /** Returns the schema of a value that `parse` accepts, which returns `undefined` for a wrong text. */
 const read = <T>(parse: (text: string) => T | undefined) =>
   z
-    .union([z.string(), z.number()])
-    .transform((value) => parse(String(value)))
-    .refine((parsed) => parsed !== undefined) as unknown as z.ZodType<T>
+    .pipe(
+      z.union([z.string(), z.number()]),
+      z.transform((value) => parse(String(value))),
+    )
+    .check(z.refine((parsed) => parsed !== undefined)) as unknown as z.ZodMiniType<T>
 
 const words = new Map([
   ...['1', 'true', 'yes', 'on'].map((word) => [word, true] as const),
@@ -64,10 +66,10 @@ const onOff: ValueKind<boolean> = {
   takes: 'true or false',
 }
 
-const kindOf = <T>(placeholder: string, takes: string, schema: z.ZodType<T>) => ({ placeholder, takes, schema })
+const kindOf = <T>(placeholder: string, takes: string, schema: z.ZodMiniType<T>) => ({ placeholder, takes, schema })
 
-/** Does not use `min`, which reads `length` of values of other types and can throw. */
-const filled = z.string().refine((value) => value !== '')
+/** Does not use `minLength`, which reads `length` of values of other types and can throw. */
+const filled = z.string().check(z.refine((value) => value !== ''))
 
 /** Returns the schema of a whole number that matches `form`. */
 const whole = (form: RegExp, most = Number.MAX_SAFE_INTEGER) =>
@@ -79,7 +81,7 @@ export const kind = {
   path: kindOf('PATH', 'a path', filled),
   pem: kindOf('FILE', 'the path of a PEM file', filled),
   fingerprint: {
-    schema: z.string().regex(/^SHA256:[A-Za-z\d+/]{43}$/u),
+    schema: z.string().check(z.regex(/^SHA256:[A-Za-z\d+/]{43}$/u)),
     takes: 'a fingerprint, as ospd prints it when it starts: SHA256: followed by 43 characters',
     placeholder: 'SHA256:…',
     isSecret: true,

@@ -25,7 +25,13 @@ export function shellWord(word: string): string {
   return /^[\w@%+=:,./[\]-]+$/u.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
-const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+let segmenter: Intl.Segmenter | undefined
+
+/** Creates the segmenter on first use, which takes longer than loading all modules of a command. */
+function graphemesOf(text: string): string[] {
+  segmenter ??= new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+  return Array.from(segmenter.segment(text), ({ segment }) => segment)
+}
 
 const picture = /\p{Emoji_Presentation}|\uFE0F|\u200D|^\p{Regional_Indicator}{2}/u
 const nothing = /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]$/u
@@ -36,7 +42,7 @@ const wide =
 /** Returns the number of terminal columns that the text occupies. */
 export function widthOf(text: string): number {
   let width = 0
-  for (const { segment } of graphemes.segment(text)) width += widthOfGrapheme(segment)
+  for (const grapheme of graphemesOf(text)) width += widthOfGrapheme(grapheme)
   return width
 }
 
@@ -56,7 +62,7 @@ export function fit(text: string, columns: number, keep: 'start' | 'end' = 'star
 /** Truncates a text. A path keeps its end, which distinguishes it from others. */
 function cut(text: string, columns: number, keep: 'start' | 'end'): string {
   if (columns < 1) return ''
-  const all = [...graphemes.segment(text)].map(({ segment }) => segment)
+  const all = graphemesOf(text)
   if (keep === 'end') all.reverse()
   let width = 1
   const tooWide = all.findIndex((grapheme) => {

@@ -1,31 +1,17 @@
 import { moveCursor } from 'node:readline'
 import { MultiBar, type SingleBar } from 'cli-progress'
-import { errorLine, results } from '../common/output.ts'
+import { results } from '../common/output.ts'
 import { useTerminal } from '../common/terminal.ts'
 import { stylesFor, widthOf } from '../common/text.ts'
-import { type BarState, barLine, progressLine } from './barLine.ts'
+import { type BarState, barLine } from './barLine.ts'
+import type { Lines } from './lines.ts'
 import type { Overview } from './overview.ts'
-import type { Lines } from './reporter.ts'
 
 const redrawMs = 100
 
 const clearBelow = '\u001B[J'
 const wrapOn = '\u001B[?7h'
 const wrapOff = '\u001B[?7l'
-
-const lineMs = 5_000
-
-/** Prints lines without showing progress. */
-export const plainLines: Lines = { result: (line) => results.line(line), note: errorLine, [Symbol.dispose]() {} }
-
-/** Prints the progress every five seconds, if another program may use the terminal: `osp send a | sha256sum -c`. */
-export function progressLines(overview: Overview): Lines {
-  const styles = stylesFor(process.stderr)
-  const measure = () => overview.measure(performance.now())
-  const report = () => errorLine(progressLine(overview.total(performance.now()), styles))
-  const timers = [setInterval(measure, redrawMs), setInterval(report, lineMs)]
-  return { ...plainLines, [Symbol.dispose]: () => timers.forEach(clearInterval) }
-}
 
 /** Draws bars on stderr, which must be a terminal, and writes lines above them. */
 export class Bars implements Lines {

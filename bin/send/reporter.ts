@@ -5,6 +5,7 @@ import { results, statusPrinter } from '../common/output.ts'
 import { isTerminal, printable, stylesFor } from '../common/text.ts'
 import { formatSize, formatTime, percentOf } from '../common/units.ts'
 import { displayed, exitCodeOf, exitCodes } from '../common/usage.ts'
+import type { Lines } from './lines.ts'
 import type { Overview } from './overview.ts'
 
 /** A file that is being sent or waiting. */
@@ -80,12 +81,6 @@ export class SendSummary {
     const worst = [usage, failed, unauthorized, unreachable, later].find((code) => this.#codes.has(code))
     return worst ?? (this.unfinished > 0 ? later : done)
   }
-}
-
-/** The destination of lines: above the bars, if there are any. */
-export interface Lines extends Disposable {
-  result(line: string): void
-  note(line: string): void
 }
 
 const listed = 5

@@ -12,9 +12,9 @@ import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/termina
 import { isTerminal } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
 import { isPending } from '../tasks/tasks.ts'
-import { Bars, plainLines, progressLines } from './bars.ts'
 import { candidatesOf, type FoundPath } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
+import { type Lines, plainLines, progressLines } from './lines.ts'
 import { Overview } from './overview.ts'
 import { SendReporter, SendSummary } from './reporter.ts'
 
@@ -64,7 +64,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const log = sayOnce('task-not-kept', 'the list of tasks is no longer up to date', 'yellow')
   const client = openClient(values, token, { uploadsAtOnce, limitRate, state: stateDirectory(directory), log })
   await using tasks = await openTasks(client.uploads, directory)
-  const reporter = openReporter(values, overview)
+  const reporter = await openReporter(values, overview)
   const uploads = tasks.joined ? tasks : client.uploads
   const isAwaited = (id: number) => !tasks.joined && tasks.isAwaited(id)
   const sender = new FileSender({
@@ -135,10 +135,16 @@ async function restore(uploads: Uploads, sender: FileSender, reporter: SendRepor
 }
 
 /** Returns the reporter, with bars if stderr is a terminal that no other program of the command line writes to. */
-function openReporter(values: SendValues, overview: Overview): SendReporter {
-  const isShown = isTerminal(process.stderr) && !values.quiet && !values.json
-  const lines = !isShown ? plainLines : sharesTerminal() ? progressLines(overview) : new Bars(overview)
-  return new SendReporter(values, overview, lines)
+async function openReporter(values: SendValues, overview: Overview): Promise<SendReporter> {
+  return new SendReporter(values, overview, await openLines(values, overview))
+}
+
+async function openLines({ quiet, json }: SendValues, overview: Overview): Promise<Lines> {
+  if (!isTerminal(process.stderr) || quiet || json) return plainLines
+  if (sharesTerminal()) return progressLines(overview)
+  // Loaded here, since it loads a package that no other output needs.
+  const { Bars } = await import('./bars.ts')
+  return new Bars(overview)
 }
 
 /** Returns whether the program that reads stdout may also write to the terminal. */

@@ -1,13 +1,18 @@
 import { type Limits, type MailboxLevel, OspError, type Server, type ServerStatus } from 'ospd'
 import { type ControlSocket, serveControl } from 'ospd/node'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { Status, uploadsAnswer } from '../common/events.ts'
 
 /** The requests of other commands to a daemon, through the control socket of its data directory. */
 const requests = z.discriminatedUnion('ask', [
   z.strictObject({ ask: z.literal('status') }),
   z.strictObject({ ask: z.literal('uploads') }),
-  z.strictObject({ ask: z.literal('remove-upload'), user: z.string(), name: z.string(), idleMs: z.number().min(0) }),
+  z.strictObject({
+    ask: z.literal('remove-upload'),
+    user: z.string(),
+    name: z.string(),
+    idleMs: z.number().check(z.minimum(0)),
+  }),
 ])
 
 const most = { online: 10_000, uploads: 1_000, mailboxes: 10_000, unfinished: 1_000 } as const

@@ -1,4 +1,5 @@
 import { type Limit, type Limits, limitTable } from 'ospd'
+import * as z from 'zod/mini'
 import { choice, jsonSetting, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
 
 const ownSettings = {
@@ -67,7 +68,7 @@ function limitSetting({ name, limit }: (typeof flagged)[number]) {
       : `of at least ${inUnits(least, units)}`
   const ranged = {
     ...base,
-    schema: base.schema.refine((value) => value >= least && value <= most),
+    schema: base.schema.check(z.refine((value) => value >= least && value <= most)),
     takes: `${noun} ${range}${examples}`,
   }
   if (unset !== undefined) return optionalSetting(ranged, describe, unset)

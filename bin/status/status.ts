@@ -1,6 +1,6 @@
 import { OspError } from 'ospd'
 import { askControl } from 'ospd/node'
-import type * as z from 'zod'
+import type * as z from 'zod/mini'
 import { type Status, statusEvent } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, results } from '../common/output.ts'
@@ -43,7 +43,7 @@ async function run({ data, json }: Values<typeof settings>): Promise<number> {
 }
 
 /** Resolves with the reply of a daemon. Rejects as `askControl` does, and with OspError `malformed` for another version. */
-export async function askDaemon<T>(data: string, request: object, answer: z.ZodType<T>): Promise<T> {
+export async function askDaemon<T>(data: string, request: object, answer: z.ZodMiniType<T>): Promise<T> {
   const parsed = answer.safeParse(await askControl(data, request))
   if (parsed.success) return parsed.data
   throw new OspError('malformed', `the daemon that uses ${printable(data)} has another version; use its commands`)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { z } from 'zod'
+import { z } from 'zod/mini'
 import { commandEvents } from '../../bin/common/events.ts'
 import { spec } from '../support/spec.ts'
 import { section, table } from './sections.ts'
@@ -15,7 +15,7 @@ interface Shape {
 const typeOf = ({ type, enum: choices, anyOf }: Shape): string =>
   anyOf?.map(typeOf).join(' or ') ?? choices?.map((choice) => `\`"${choice}"\``).join(', ') ?? type ?? '?'
 
-function described(events: Readonly<Record<string, z.ZodType>>): string {
+function described(events: Readonly<Record<string, z.ZodMiniType>>): string {
   const parts = Object.entries(events).map(([event, schema]) => {
     const { description, properties = {} } = z.toJSONSchema(schema) as Shape
     const rows = Object.entries(properties).map(([name, shape]) => [

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { KiB, MiB } from '../../limits.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { crc32 } from 'node:zlib'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { errorCode, storedFileName, userName } from '../../nameSchemas.ts'
 import { checkArgument, kinds } from '../../options.ts'
 import type { ClientState, Receipt, ReceiptStore, StoredTask, TaskStore } from '../../ports/clientState.ts'
@@ -34,9 +34,9 @@ const receiptLines = { growth: 8, least: 256 } as const
 const taskLines = { growth: 4, least: 1_024 } as const
 
 const receipt = z.object({
-  seq: z.int().min(0),
+  seq: z.int().check(z.minimum(0)),
   sender: userName,
-  id: z.string().regex(/^[0-9a-f]{32}$/u),
+  id: z.string().check(z.regex(/^[0-9a-f]{32}$/u)),
 })
 
 /** Stores receipts in a file. Each `put` appends a line. The file is occasionally rewritten with the latest lines only. */
@@ -64,18 +64,18 @@ class ReceiptFile implements ReceiptStore {
 }
 
 const task = z.object({
-  id: z.int().min(1),
+  id: z.int().check(z.minimum(1)),
   ref: z.string(),
   name: storedFileName,
   algorithm: z.enum(['md5', 'sha256', 'xxh128']),
   state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
-  size: z.int().min(0),
-  durable: z.int().min(0),
-  why: z.object({ code: errorCode, text: z.string() }).exactOptional(),
-  endedAt: z.number().exactOptional(),
+  size: z.int().check(z.minimum(0)),
+  durable: z.int().check(z.minimum(0)),
+  why: z.exactOptional(z.object({ code: errorCode, text: z.string() })),
+  endedAt: z.exactOptional(z.number()),
 })
 
-const removal = z.object({ removed: z.int().min(1) })
+const removal = z.object({ removed: z.int().check(z.minimum(1)) })
 
 type Change = StoredTask | z.infer<typeof removal>
 

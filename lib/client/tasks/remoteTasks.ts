@@ -1,4 +1,4 @@
-import type * as z from 'zod'
+import type * as z from 'zod/mini'
 import { OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
 import type { Clock } from '../../ports/platform.ts'
@@ -90,7 +90,7 @@ export class RemoteTasks implements TaskOperations {
     return all
   }
 
-  async #ask<T>(request: TaskRequest, answer: z.ZodType<T>): Promise<T> {
+  async #ask<T>(request: TaskRequest, answer: z.ZodMiniType<T>): Promise<T> {
     return readAnswer(answer, await this.#control.ask(request))
   }
 }

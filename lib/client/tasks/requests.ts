@@ -1,4 +1,4 @@
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { OspError } from '../../errors.ts'
 import { errorCode } from '../../nameSchemas.ts'
 import type { DigestName } from '../../ports/platform.ts'
@@ -16,27 +16,27 @@ export const requestBounds = {
   listedBytes: 2 * 1024 * 1024,
 } as const
 
-const id = z.int().min(1)
-/** Not by zod's `max`: it also reads the length of values that are not arrays, and throws if that is invalid. */
-const listOf = <T extends z.ZodType>(item: T, most: number) =>
-  z.array(item).refine(({ length }) => length <= most, `at most ${most} at once`)
+const id = z.int().check(z.minimum(1))
+/** Not by zod's `maxLength`: it also reads the length of values that are not arrays, and throws if that is invalid. */
+const listOf = <T extends z.ZodMiniType>(item: T, most: number) =>
+  z.array(item).check(z.refine(({ length }) => length <= most, `at most ${most} at once`))
 const ids = listOf(id, requestBounds.ids)
 /** An absolute path of Unix or Windows. */
-const absolute = z.string().regex(/^(?:\/|[A-Za-z]:[\\/]|\\\\)/u, 'it must be an absolute path')
+const absolute = z.string().check(z.regex(/^(?:\/|[A-Za-z]:[\\/]|\\\\)/u, 'it must be an absolute path'))
 const digestName = z.enum(Object.keys(digestNumbers) as DigestName[])
 
-const newTask = z.strictObject({ ref: absolute, name: z.string(), digest: digestName.optional() })
+const newTask = z.strictObject({ ref: absolute, name: z.string(), digest: z.optional(digestName) })
 
 /** The requests to a program that serves a list of tasks. */
 const request = z.discriminatedUnion('do', [
   /** The tasks with ids above `after`. */
-  z.strictObject({ do: z.literal('list'), after: z.int().min(0) }),
+  z.strictObject({ do: z.literal('list'), after: z.int().check(z.minimum(0)) }),
   /** `waiter`: the number of the subscriber that awaits their ends. */
-  z.strictObject({ do: z.literal('add'), tasks: listOf(newTask, requestBounds.added), waiter: z.int().optional() }),
-  z.strictObject({ do: z.literal('pause'), ids: ids.optional() }),
-  z.strictObject({ do: z.literal('continue'), ids: ids.optional() }),
+  z.strictObject({ do: z.literal('add'), tasks: listOf(newTask, requestBounds.added), waiter: z.optional(z.int()) }),
+  z.strictObject({ do: z.literal('pause'), ids: z.optional(ids) }),
+  z.strictObject({ do: z.literal('continue'), ids: z.optional(ids) }),
   /** Answered after `waitMs` at the latest. */
-  z.strictObject({ do: z.literal('cancel'), ids, waitMs: z.int().min(0).max(60_000) }),
+  z.strictObject({ do: z.literal('cancel'), ids, waitMs: z.int().check(z.minimum(0), z.maximum(60_000)) }),
   /** Answered with the number of the subscriber, then with each upload that ends, until the caller leaves. */
   z.strictObject({ do: z.literal('await') }),
 ])
@@ -45,16 +45,16 @@ export type TaskRequest = z.infer<typeof request>
 
 const failure = z.strictObject({ code: errorCode, text: z.string() })
 
-const bytes = z.int().min(0)
+const bytes = z.int().check(z.minimum(0))
 const status = z.strictObject({
   id,
-  ref: z.string().optional(),
+  ref: z.optional(z.string()),
   name: z.string(),
   state: z.enum(Object.keys(uploadPhases.table) as UploadPhase[]),
   acknowledged: bytes,
   durable: bytes,
   size: bytes,
-  why: z.strictObject({ code: z.string(), text: z.string(), retryMs: z.number().optional() }).optional(),
+  why: z.optional(z.strictObject({ code: z.string(), text: z.string(), retryMs: z.optional(z.number()) })),
 })
 
 const file = z.strictObject({
@@ -90,7 +90,7 @@ export function readRequest(value: unknown): TaskRequest {
 }
 
 /** Throws OspError `malformed`. */
-export function readAnswer<T>(schema: z.ZodType<T>, value: unknown): T {
+export function readAnswer<T>(schema: z.ZodMiniType<T>, value: unknown): T {
   const result = schema.safeParse(value)
   if (result.success) return result.data
   throw new OspError('malformed', 'the sending program belongs to another version of ospd')

@@ -1,4 +1,4 @@
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { storedFileName, userName } from '../../nameSchemas.ts'
 import type { Checkpoint, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
@@ -7,19 +7,20 @@ import { jsonOf } from '../../runtime/json.ts'
 /** The highest valid token. No storage counts to it, and soon after a higher token a record could hold no other. */
 const mostToken = 2 ** 52
 
-const whole = z.int().nonnegative()
+const whole = z.int().check(z.nonnegative())
 const algorithm = z.enum(['md5', 'sha256', 'xxh128'])
-const hexadecimal = z.string().regex(/^(?:[0-9a-f]{2})+$/)
+const hexadecimal = z.string().check(z.regex(/^(?:[0-9a-f]{2})+$/))
 
-const checkpoint = z
-  .tuple([whole, z.union([hexadecimal, z.literal('')])])
-  .transform(([offset, digest]): Checkpoint => ({ offset, digest: Uint8Array.from(Buffer.from(digest, 'hex')) }))
+const checkpoint = z.pipe(
+  z.tuple([whole, z.union([hexadecimal, z.literal('')])]),
+  z.transform(([offset, digest]): Checkpoint => ({ offset, digest: Uint8Array.from(Buffer.from(digest, 'hex')) })),
+)
 
 const storedFile = z.object({
   user: userName,
   name: storedFileName,
   storedName: storedFileName,
-  replaced: z.boolean().default(false),
+  replaced: z._default(z.boolean(), false),
   size: whole,
   algorithm,
   digest: hexadecimal,
@@ -31,12 +32,12 @@ const record = z.object({
   size: whole,
   modifiedAt: whole,
   algorithm,
-  token: whole.max(mostToken),
+  token: whole.check(z.maximum(mostToken)),
   owner: z.object({ node: whole, instance: whole, session: z.string() }),
   superseded: z.array(z.string()),
   checkpoints: z.array(checkpoint),
-  verified: storedFile.exactOptional(),
-  verifiedStamp: z.string().exactOptional(),
+  verified: z.exactOptional(storedFile),
+  verifiedStamp: z.exactOptional(z.string()),
   updatedAt: z.number(),
 })
 
@@ -50,7 +51,7 @@ const completionMarker = z.object({
   /** Whether the server has reported the file in its log and to its listeners. */
   reported: z.boolean(),
   /** Whether it was written before the file was published, so that the file may not have been stored. */
-  announced: z.literal(true).exactOptional(),
+  announced: z.exactOptional(z.literal(true)),
 })
 
 /** The record of a completed upload. */

@@ -2,7 +2,7 @@ import { type BigIntStats, constants, lstatSync } from 'node:fs'
 import { lstat, rename, utimes } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { crc32 } from 'node:zlib'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { OspError } from '../../../errors.ts'
 import { fixed } from '../../../limits.ts'
 import { userName } from '../../../nameSchemas.ts'
@@ -19,7 +19,7 @@ const version = 1
 const row = z.strictObject({
   name: userName,
   /** SHA-256 of the token, in hexadecimal. */
-  tokenSha256: z.string().regex(/^[0-9a-f]{64}$/u),
+  tokenSha256: z.string().check(z.regex(/^[0-9a-f]{64}$/u)),
   /** When the user was added or received the current token. */
   since: z.iso.datetime(),
 })
@@ -27,12 +27,9 @@ const row = z.strictObject({
 const table = z.strictObject({
   version: z.literal(version),
   /** CRC-32 of the users, in hexadecimal. A file from an editor or an older version can lack it. */
-  crc32: z
-    .string()
-    .regex(/^[0-9a-f]{8}$/u)
-    .optional(),
-  // Does not use `max`, which reads `length` of values of other types and can throw.
-  users: z.array(row).refine(({ length }) => length <= fixed.users, `there are more than ${fixed.users}`),
+  crc32: z.optional(z.string().check(z.regex(/^[0-9a-f]{8}$/u))),
+  // Does not use `maxLength`, which reads `length` of values of other types and can throw.
+  users: z.array(row).check(z.refine(({ length }) => length <= fixed.users, `there are more than ${fixed.users}`)),
 })
 
 /** The stored data of a user. */
