@@ -138,6 +138,12 @@ export class LinkDriver {
 
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
     if (this.ended) return
+    const frame = 'frame' in message ? message.frame : undefined
+    // No reply and no notification waits while the socket takes frames.
+    if (frame && this.#writable && !this.#pumping) {
+      this.#handShared(frame)
+      return
+    }
     this.#link.notify(message)
     this.#pump()
   }
@@ -227,6 +233,16 @@ export class LinkDriver {
     if (smallBytes > this.#options.unsentBytes || replies > fixed.unsentReplies) {
       void this.close(new OspError('slow-consumer', 'the peer does not read fast enough'))
     }
+    this.#arm()
+  }
+
+  /** Hands the frame of a notification to many links to the socket. To queue it first would take as long as the frame. */
+  #handShared(frame: Frame): void {
+    const now = this.#now()
+    this.#link.keepAlive.spoke(now)
+    this.#writable = this.socket.send(frame)
+    if (this.#writable) return
+    this.#link.keepAlive.full(now)
     this.#arm()
   }
 

@@ -1,8 +1,9 @@
 /**
  * `npm run bench:presence`: cost of the presence list with many registered peers that only count frames: 10,000 over
  * the memory transport (server and peers in one process), 2,000 over TCP (the server in its own process); and `ospd serve` with
- * 10,000 clients in two other processes, which arrive all at once, after a start and after `kill -9`. Options: `--clients N`;
- * `--only REGEX` (memory, tcp or arrival); `--profile DIRECTORY` for a CPU profile of each daemon.
+ * 10,000 clients in two other processes, which arrive all at once, after a start and after `kill -9`, beside a plain server of
+ * Node with as many. Options: `--clients N`; `--only REGEX` (memory, tcp or arrival); `--idle SECONDS` before the second
+ * measurement of memory; `--profile DIRECTORY` for a CPU profile of each daemon.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -30,6 +31,7 @@ const { values: options } = parseArgs({
   options: {
     clients: { type: 'string', default: '10000' },
     only: { type: 'string', default: '.' },
+    idle: { type: 'string', default: '0' },
     profile: { type: 'string' },
   },
 })
@@ -115,23 +117,27 @@ async function overTcp(count: number): Promise<void> {
   )
 }
 
-/** `ospd serve` on a fixed port. */
+/** A server in a process of its own, which prints its port. It keeps the port. */
 class Daemon {
-  readonly #data: string
-  readonly #flags: readonly string[]
+  readonly name: string
+  readonly #program: string
+  readonly #args: (port: number) => readonly string[]
   port = 0
   #child: ChildProcess | undefined
 
-  constructor(data: string, flags: readonly string[]) {
-    this.#data = data
-    this.#flags = flags
+  constructor(name: string, program: string, args: (port: number) => readonly string[]) {
+    this.name = name
+    this.#program = program
+    this.#args = args
   }
 
   async start(): Promise<void> {
-    const args = ['serve', '--port', String(this.port), '--data', this.#data, '--json', ...this.#flags]
     const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profile}`]
     const execArgv = ['--expose-gc', '--import', pathOf(programOf('spec/support/measured.ts')), ...profile]
-    const child = fork(pathOf('dist/bin/ospd.js'), args, { execArgv, stdio: ['ignore', 'pipe', 'ignore', 'ipc'] })
+    const child = fork(pathOf(this.#program), this.#args(this.port), {
+      execArgv,
+      stdio: ['ignore', 'pipe', 'ignore', 'ipc'],
+    })
     this.#child = child
     for await (const line of createInterface(child.stdout ?? process.stdin)) {
       if (!line.startsWith('{')) continue
@@ -255,61 +261,94 @@ function flagsFor(count: number): string[] {
   return Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)])
 }
 
-/** All clients arrive at once; then a visitor comes and goes. */
+/** A server and the clients that are connected to it. */
+interface Populated {
+  readonly daemon: Daemon
+  readonly clients: ManyClients
+  /** The version of the list that all clients know. */
+  version: number
+  readonly reachedMs: number[]
+  readonly cpuSeconds: number[]
+}
+
+/** All clients arrive at once, at ospd and at a plain server; then a visitor comes and goes, by turns. */
 async function arrival(count: number): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), 'ospd-bench-'))
-  const daemon = new Daemon(data, flagsFor(count))
+  const ospd = new Daemon('ospd', 'dist/bin/ospd.js', (port) => [
+    ...['serve', '--port', String(port), '--data', data, '--json'],
+    ...flagsFor(count),
+  ])
+  const plain = new Daemon('plain Node', programOf('spec/bench/plainPresence.ts'), (port) => [String(port)])
+  const populated: Populated[] = []
+  try {
+    for (const daemon of [ospd, plain]) populated.push(await populate(daemon, count))
+    for (let visit = 0; visit < visitsMany; visit++) for (const each of populated) await receiveVisit(each)
+    for (const { daemon, reachedMs, cpuSeconds } of populated) {
+      console.log(
+        `${daemon.name}: a change has reached all after ${median(reachedMs).toFixed(0)} ms (median of ${visitsMany}, at most ` +
+          `${Math.max(...reachedMs).toFixed(0)}), ${median(cpuSeconds).toFixed(3)} CPU-s of the server (at most ` +
+          `${Math.max(...cpuSeconds).toFixed(3)})`,
+      )
+    }
+    // A profile is written at an orderly end.
+    await Promise.all([plain.kill('SIGTERM'), populated[1]?.clients.end()])
+    await ospd.kill(options.profile === undefined ? 'SIGKILL' : 'SIGTERM')
+    await restart(ospd, populated[0]?.clients, count)
+  } finally {
+    for (const { clients } of populated) clients.end()
+    await Promise.all([ospd.kill('SIGKILL'), plain.kill('SIGKILL')])
+    rmSync(data, { recursive: true, force: true })
+  }
+}
+
+async function populate(daemon: Daemon, count: number): Promise<Populated> {
   const clients = new ManyClients(count)
   try {
     await daemon.start()
     const before = await daemon.use('all')
     clients.connect(daemon.port)
-    const cold = await clients.settled()
+    const { registeredMs, report } = await clients.settled()
     const after = await daemon.use('all')
-    printArrival('cold start', cold.registeredMs, cold.report, after, count)
+    printArrival(`${daemon.name}, cold start`, registeredMs, report, after, count)
+    await new Promise((resolve) => setTimeout(resolve, Number(options.idle) * 1_000))
+    const idle = await daemon.use('all')
     const each = (bytes: number) => `${(bytes / count / 1024).toFixed(1)} KiB`
     console.log(
-      `memory per client: ${each(after.usedBytes - before.usedBytes)} used, ` +
-        `${each(after.residentBytes - before.residentBytes)} resident`,
+      `${daemon.name}: memory per client: ${each(after.usedBytes - before.usedBytes)} used, ` +
+        `${each(after.residentBytes - before.residentBytes)} resident, ${each(idle.residentBytes - before.residentBytes)} after ` +
+        `${options.idle} s without a change`,
     )
-    await visits(daemon, clients, cold.report.versions[1])
-    // A profile is written at an orderly end.
-    await daemon.kill(options.profile === undefined ? 'SIGKILL' : 'SIGTERM')
-    await daemon.start()
-    const again = await clients.settled()
-    // The kill ended every link.
-    const report = { ...again.report, evicted: again.report.evicted - count }
-    printArrival('after kill -9', again.registeredMs, report, await daemon.use('all'), count)
-  } finally {
-    await daemon.kill('SIGKILL')
+    return { daemon, clients, version: report.versions[1], reachedMs: [], cpuSeconds: [] }
+  } catch (error) {
     clients.end()
-    rmSync(data, { recursive: true, force: true })
+    throw error
   }
 }
 
-async function visits(daemon: Daemon, clients: ManyClients, first: number): Promise<void> {
-  const to = tcp({ port: daemon.port })
-  const reachedMs: number[] = []
-  const cpu: number[] = []
-  let version = first
-  for (let change = 0; change < visitsMany; change++) {
-    // A change shortly after another one waits.
-    await new Promise((resolve) => setTimeout(resolve, 2_000))
-    const start = performance.now()
-    const before = await daemon.use('cpu')
-    const came = clients.reached(++version)
-    const visitor = await BarePeer.register(to, 'visitor')
-    await came
-    reachedMs.push(performance.now() - start)
-    cpu.push((await daemon.use('cpu')).cpuSeconds - before.cpuSeconds)
-    const left = clients.reached(++version)
-    visitor.socket.destroy()
-    await left
-  }
-  console.log(
-    `a change has reached all after ${median(reachedMs).toFixed(0)} ms (median of ${visitsMany}, at most ` +
-      `${Math.max(...reachedMs).toFixed(0)}), ${median(cpu).toFixed(3)} CPU-s of the server (at most ${Math.max(...cpu).toFixed(3)})`,
-  )
+/** A visitor comes, which is measured, and goes. */
+async function receiveVisit(to: Populated): Promise<void> {
+  const { daemon, clients, reachedMs, cpuSeconds } = to
+  // A change shortly after another one waits.
+  await new Promise((resolve) => setTimeout(resolve, 2_000))
+  const start = performance.now()
+  const before = await daemon.use('cpu')
+  const came = clients.reached(++to.version)
+  const visitor = await BarePeer.register(tcp({ port: daemon.port }), 'visitor')
+  await came
+  reachedMs.push(performance.now() - start)
+  cpuSeconds.push((await daemon.use('cpu')).cpuSeconds - before.cpuSeconds)
+  const left = clients.reached(++to.version)
+  visitor.socket.destroy()
+  await left
+}
+
+async function restart(daemon: Daemon, clients: ManyClients | undefined, count: number): Promise<void> {
+  if (!clients) return
+  await daemon.start()
+  const { registeredMs, report } = await clients.settled()
+  // The kill ended every link.
+  const own = { ...report, evicted: report.evicted - count }
+  printArrival(`${daemon.name}, after kill -9`, registeredMs, own, await daemon.use('all'), count)
 }
 
 /** Throws if a process cannot open enough files: each client takes a descriptor of the daemon. Node raises the soft limit. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { OspError } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
-import type { WireMessage } from '../../lib/wire/message.ts'
+import { encode, sharedNotice, type WireMessage } from '../../lib/wire/message.ts'
 import { eventNames } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 import { Rig } from './linkDriverRig.ts'
@@ -23,6 +23,21 @@ spec('a link driver whose socket is full', (it) => {
     assert.equal(socket.sent.length, 2)
   })
 
+  it('sends a notification for many links at once before it is full, and in order afterwards', () => {
+    const { peer, socket } = new Rig({ side: 'server' })
+    const notice = (text: string) => sharedNotice({ event: 'GoodbyeNtf', payload: encode({ ...goodbye, text }) })
+    const texts = () => socket.sent.map(({ payload }) => Buffer.concat(payload).subarray(-1).toString())
+    peer.notify(notice('a'))
+    peer.notify({ ...goodbye, text: 'b' })
+    socket.writable = false
+    for (const text of ['c', 'd']) peer.notify(notice(text))
+    peer.notify({ ...goodbye, text: 'e' })
+    peer.notify(notice('f'))
+    assert.deepEqual(texts(), ['a', 'b', 'c'])
+    socket.drain()
+    assert.deepEqual(texts(), ['a', 'b', 'c', 'd', 'e', 'f'])
+  })
+
   it('closes the link of a slow consumer when too many bytes wait', async () => {
     const rig = new Rig({ side: 'server', unsentBytes: 100 })
     rig.socket.writable = false
@@ -39,6 +54,17 @@ spec('a link driver whose socket is full', (it) => {
     for (let count = 0; count <= fixed.unsentReplies; count++) rig.peer.notify(goodbye)
     assert.deepEqual(rig.codes, [])
     rig.peer.notify(goodbye)
+    assert.deepEqual(rig.codes, ['slow-consumer'])
+  })
+
+  it('closes it if the peer reads nothing for two intervals after a notification for many links', () => {
+    const rig = new Rig({ side: 'server' })
+    rig.socket.writable = false
+    rig.peer.notify(sharedNotice({ event: 'GoodbyeNtf', payload: encode(goodbye) }))
+    for (let seconds = 0; seconds < 40; seconds++) {
+      rig.clock.pass(1_000)
+      if (rig.ends.length === 0) rig.socket.hear(replyToNothing, 1_000)
+    }
     assert.deepEqual(rig.codes, ['slow-consumer'])
   })
 

@@ -53,6 +53,25 @@ spec('frames over TCP', (it) => {
     for (const peer of peers) assert.deepEqual(await everything(peer), expected)
   })
 
+  it('for many links are sent at once, after the frames that were sent before', async () => {
+    await using listener = await tcp({ port: 0 }).listen(socketOptions())
+    const sockets: Socket[] = []
+    listener.start((socket) => sockets.push(socket))
+    const peers = [1, 2].map(() => connect({ host: '127.0.0.1', port: listener.address.port }))
+    while (sockets.length < peers.length) await new Promise((resolve) => setImmediate(resolve))
+    const shared = [1, 4, 5].map((seq) => ({ ...frameOf(seq, bytesOf(seq * 500)), shared: {} }))
+    const [first = frameOf(0), ...others] = shared
+    for (const socket of sockets) {
+      for (const frame of [first, frameOf(2), frameOf(3), ...others]) socket.send(frame)
+      void socket.close()
+    }
+    const expected = Buffer.concat([
+      ...[wire(1, bytesOf(500)), wire(2), wire(3)],
+      ...[wire(4, bytesOf(2_000)), wire(5, bytesOf(2_500))],
+    ])
+    for (const peer of peers) assert.deepEqual(await everything(peer), expected)
+  })
+
   it('are found however the bytes are divided', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)

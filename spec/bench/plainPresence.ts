@@ -1,0 +1,87 @@
+/**
+ * `plainPresence.ts PORT`: what `ospd serve` does for an idle client and for a change of the presence list, with as little as Node
+ * needs for it. It answers each request with a fixed frame, keeps nothing but the socket of a client, and writes the same bytes to
+ * the handle of each socket, without the stream in front of it. Prints its port.
+ */
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { crc32 } from 'node:zlib'
+import { encodeFrame } from '../../lib/wire/frame.ts'
+import { encode, type WireMessage } from '../../lib/wire/message.ts'
+import { apps, events, rosterChange, rosterKind, version } from '../../lib/wire/protocol.ts'
+
+/** Minimum time between two broadcasts. */
+const gatherMs = 1_000
+const member = { change: rosterChange.here, node: 1, userName: 'client-1' }
+
+const clients = new Set<Socket>()
+let listVersion = 0
+let sentVersion = 0
+let timer: NodeJS.Timeout | undefined
+
+/** The handle of a socket. Not public in node:net; a short write to it ends at once. */
+type Handle = { writeBuffer(request: object, bytes: Uint8Array): number }
+// @ts-expect-error: not public, too.
+const { WriteWrap } = process.binding('stream_wrap')
+const request: object = new WriteWrap()
+
+function send(socket: Socket, bytes: Uint8Array): void {
+  const { _handle: handle } = socket as unknown as { _handle: Handle | null }
+  if (handle?.writeBuffer(request, bytes)) socket.destroy()
+}
+
+function frameOf(message: WireMessage, seq = 0): Uint8Array {
+  const { number: event, app } = events[message.event]
+  return Buffer.concat(
+    encodeFrame({ version, flags: 0, event, seq, app: apps[app], instance: 0, payload: encode(message) }, crc32),
+  )
+}
+
+function changed(): void {
+  listVersion++
+  if (!timer) broadcast()
+}
+
+function broadcast(): void {
+  timer = undefined
+  if (sentVersion === listVersion) return
+  const members = Array.from({ length: listVersion - sentVersion }, () => member)
+  const bytes = frameOf({ event: 'RegistListNtf', listVersion, kind: rosterKind.changes, members })
+  sentVersion = listVersion
+  timer = setTimeout(broadcast, gatherMs)
+  for (const socket of clients) send(socket, bytes)
+}
+
+const helloAck = frameOf({
+  event: 'HelloAck',
+  version,
+  node: 1,
+  bootId: Buffer.alloc(16),
+  maxFrame: 65_536,
+  keepAlive: 30_000,
+  maxUploads: 1,
+  maxRecipients: 1,
+  features: 0,
+  messageIdFor: 0,
+  maxPut: 0,
+})
+
+const server = createServer({ noDelay: true }, (socket) => {
+  socket.on('error', () => {})
+  socket.on('close', () => clients.delete(socket) && changed())
+  socket.on('data', (bytes) => {
+    // Each client sends its next frame after the reply.
+    const event = bytes.readUInt16BE(6)
+    const seq = bytes.readUInt32BE(8)
+    if (event === events.HelloReq.number) send(socket, helloAck)
+    if (event === events.PingReq.number) send(socket, frameOf({ event: 'PingAck', listVersion }, seq))
+    if (event !== events.RegistReq.number) return
+    changed()
+    send(socket, frameOf({ event: 'RegistAck', instance: 1, listVersion, deliveryWindow: 1 }, seq))
+    send(socket, frameOf({ event: 'RegistListNtf', listVersion, kind: rosterKind.whole, members: [] }))
+    clients.add(socket)
+  })
+})
+const [port] = process.argv.slice(2)
+server.listen({ port: Number(port), host: '127.0.0.1', backlog: 65_535 }, () => {
+  console.log(JSON.stringify(server.address() as AddressInfo))
+})
