@@ -117,7 +117,7 @@ export class ByteSocket implements Socket {
   received(target: Uint8Array, length: number): boolean {
     if (target === this.#buffers?.shared) this.#read(target.subarray(0, length))
     else if (this.#phase === 'open') this.#deliver(this.#received(length))
-    if (!this.#paused || this.#phase !== 'open') return true
+    if (!this.#waits || this.#phase !== 'open') return true
     // Reads a little further, to see whether the peer has closed the stream.
     this.#readPaused += length
     return this.#readPaused < pausedBytes
@@ -126,7 +126,7 @@ export class ByteSocket implements Socket {
   start(to: SocketEvents): void {
     this.#events = to
     if (this.#phase === 'gone') process.nextTick(() => to.closed(this.#error))
-    else if (!this.#paused) this.#stream.resume()
+    else if (!this.#paused) this.#readOn()
   }
 
   send(frame: Frame, left?: () => void): boolean {
@@ -144,8 +144,11 @@ export class ByteSocket implements Socket {
   resume(): void {
     this.#paused = false
     this.#readPaused = 0
-    if (this.#phase !== 'open' || !this.#events) return
-    // Continues in another turn, so that other connections are read in between.
+    if (this.#phase === 'open' && this.#events) this.#readOn()
+  }
+
+  /** Continues in another turn, so that other connections are read in between. */
+  #readOn(): void {
     if (this.#undelivered) setImmediate(() => this.#deliverRest())
     else this.#stream.resume()
   }
@@ -273,7 +276,7 @@ export class ByteSocket implements Socket {
   #deliver(frames: Iterator<Frame, void>): void {
     this.#undelivered = undefined
     while (this.#phase === 'open') {
-      if (this.#paused) {
+      if (this.#waits) {
         this.#undelivered = frames
         return
       }
@@ -282,6 +285,11 @@ export class ByteSocket implements Socket {
       this.#events?.frame(frame)
     }
     if (this.#phase === 'open' && !this.#reader.between) this.#events?.begun(this.#reader.announced, this.#reader.held)
+  }
+
+  /** Whether frames are not delivered yet. A TLS stream without `data` events can read before `start`. */
+  get #waits(): boolean {
+    return this.#paused || !this.#events
   }
 
   #deliverRest(): void {

@@ -1,4 +1,5 @@
 import { Socket as ByteStream, type OnReadOpts, type SocketConstructorOpts } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import type { ByteSocket } from './byteSocket.ts'
 
 interface DirectOptions extends SocketConstructorOpts {
@@ -10,37 +11,61 @@ interface DirectOptions extends SocketConstructorOpts {
 /** What of a socket reads its stream. */
 type DirectReader = Pick<ByteSocket, 'target' | 'received'>
 
+/** A stream without `data` events. Call `use` with its socket in the same turn. */
+interface DirectStream {
+  readonly stream: ByteStream
+  use(socket: DirectReader): void
+}
+
 /**
  * Returns a stream with the connection of `accepted` that reads into the buffers of a `ByteSocket`, without `data` events and
  * without a buffer for each read; `accepted` must not have read yet. node:net has this for sockets that connect (`onread`), but
- * not for accepted ones. Returns `undefined` if `accepted` has no connection any more. Call `use` with the socket in the same turn.
+ * not for accepted ones. Returns `undefined` if `accepted` has no connection any more.
  */
-export function directStream(
-  accepted: ByteStream,
-  first: Uint8Array,
-): { readonly stream: ByteStream; use(socket: DirectReader): void } | undefined {
+export function directStream(accepted: ByteStream, first: Uint8Array): DirectStream | undefined {
   // Not public in node:net: the handle of an accepted socket can move to a socket with other options.
   const source = accepted as unknown as { _handle: object | null }
   const handle = source._handle
   if (!handle) return undefined
   source._handle = null
+  const { use, buffer, callback } = readerWith(first)
+  const options: DirectOptions = { handle, pauseOnCreate: true, onread: { buffer, callback } }
+  return { stream: new ByteStream(options), use }
+}
+
+/**
+ * Like `directStream`, for a TLS stream that has just completed its handshake. node:tls has `onread` only for streams that make
+ * their own connection. Returns `undefined` if this version of Node has no such properties; the stream then has `data` events.
+ */
+export function directSecureStream(stream: TLSSocket, first: Uint8Array): DirectStream | undefined {
+  // Not public in node:net: `onread` sets these properties, and gives the first buffer to the handle.
+  const symbolOf = (name: string) =>
+    Object.getOwnPropertySymbols(stream).find(({ description }) => description === name)
+  const [kBuffer, kBufferGen, kBufferCb] = [symbolOf('kBuffer'), symbolOf('kBufferGen'), symbolOf('kBufferCb')]
+  const { _handle: handle } = stream as unknown as { _handle: SecureHandle | null }
+  if (!kBuffer || !kBufferGen || !kBufferCb || !handle?.useUserBuffer || stream.readableLength > 0) return undefined
+  const { use, buffer, callback } = readerWith(first)
+  Object.assign(stream, { [kBuffer]: first, [kBufferGen]: buffer, [kBufferCb]: callback })
+  handle.useUserBuffer(first)
+  return { stream, use }
+}
+
+interface SecureHandle {
+  useUserBuffer?(first: Uint8Array): void
+}
+
+/** Returns `onread` options that read into the buffers of the socket that is passed to `use`. */
+function readerWith(first: Uint8Array) {
   let socket: DirectReader | undefined
   let target = first
-  const options: DirectOptions = {
-    handle,
-    pauseOnCreate: true,
-    onread: {
-      buffer: () => {
-        target = socket?.target ?? first
-        return target
-      },
-      callback: (length) => socket?.received(target, length) ?? false,
-    },
-  }
   return {
-    stream: new ByteStream(options),
-    use(owner) {
+    use(owner: DirectReader) {
       socket = owner
     },
+    buffer() {
+      target = socket?.target ?? first
+      return target
+    },
+    callback: (length: number) => socket?.received(target, length) ?? false,
   }
 }

@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict'
+import { connect as connectTcp, Socket as RawSocket } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { Duplex } from 'node:stream'
+import { connect, TLSSocket } from 'node:tls'
+import { directSecureStream } from '../../../lib/adapters/net/directSocket.ts'
 import type { SeenServer } from '../../../lib/adapters/net/tls/dialling.ts'
 import { fingerprintOf } from '../../../lib/adapters/net/tls/identity.ts'
 import { type TlsOptions, tls } from '../../../lib/adapters/net/tls.ts'
 import { OspError } from '../../../lib/errors.ts'
 import type { Socket } from '../../../lib/ports/socket.ts'
-import { EventRecorder, frameOf, HeldClock, socketOptions } from '../../../lib/testing/transport/ends.ts'
+import { bytesOf, EventRecorder, frameOf, HeldClock, socketOptions } from '../../../lib/testing/transport/ends.ts'
+import { encodeFrame, type Frame } from '../../../lib/wire/frame.ts'
+import { events } from '../../../lib/wire/protocol.ts'
 import { authority } from '../../support/authority.ts'
 import { selfSigned } from '../../support/selfSigned.ts'
 import { spec } from '../../support/spec.ts'
@@ -159,6 +165,63 @@ spec('a server of TLS', (it) => {
     await heard.times('closed')
     await gone
     assert.deepEqual(heard.seqs, [7])
+  })
+})
+
+spec('frames over TLS', (it) => {
+  it('that arrive together with the end of the handshake are reported after the start', async () => {
+    const options = socketOptions()
+    await using listener = await tls({ port: 0, ...own }).listen(options)
+    const accepted = new Promise<Socket>((resolve) => listener.start(resolve))
+    const tcp = connectTcp(listener.address.port, '127.0.0.1').on('data', (bytes) => gathering.push(bytes))
+    const gathered: Uint8Array[] = []
+    const gathering = new Duplex({
+      read() {},
+      write(bytes: Uint8Array, _encoding, done) {
+        gathered.push(bytes)
+        setTimeout(() => tcp.write(Buffer.concat(gathered.splice(0))), 20)
+        done()
+      },
+    })
+    const raw = connect({ socket: gathering, rejectUnauthorized: false })
+    const frames = [1, 2, 3].map((seq) => frameOf(seq, bytesOf(9, seq)))
+    raw.write(Buffer.concat(frames.flatMap((frame) => encodeFrame(frame, options.platform.crc32))))
+    const far = await accepted
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate)
+    const heard = new EventRecorder()
+    far.start(heard)
+    await heard.times('frame', 3)
+    for (const [at, { seq, payload }] of heard.frames.entries()) {
+      assert.equal(seq, at + 1)
+      assert.deepEqual(Buffer.concat(payload), Buffer.from(bytesOf(9, seq)))
+    }
+    tcp.destroy()
+    far.destroy()
+    await far.close()
+  })
+
+  it('with content of a file are received by a server in one piece, whose memory is used again', () =>
+    withLink({ client: { ca: root.cert } }, async (near, far) => {
+      const heard = new EventRecorder()
+      far.start(heard)
+      const memory = new Set<ArrayBufferLike>()
+      for (let seq = 1; seq <= 3; seq++) {
+        near.send({ ...frameOf(seq, bytesOf(500_000, seq)), event: events.PostFileReq.number })
+        await heard.times('frame', seq)
+        const { payload, release } = heard.frames[seq - 1] as Frame
+        assert.deepEqual(payload, [Buffer.from(bytesOf(500_000, seq))])
+        for (const { buffer } of payload) memory.add(buffer)
+        release?.()
+      }
+      assert.equal(memory.size, 1)
+    }))
+
+  it('can be received from a stream whose handle reads into no given buffer', () => {
+    const stream = new TLSSocket(new RawSocket())
+    assert.equal(directSecureStream(stream, new Uint8Array(1))?.stream, stream)
+    Object.assign((stream as unknown as { _handle: object })._handle, { useUserBuffer: undefined })
+    assert.equal(directSecureStream(stream, new Uint8Array(1)), undefined)
+    stream.destroy()
   })
 })
 

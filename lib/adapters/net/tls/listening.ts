@@ -12,6 +12,8 @@ import { goodbyeOf } from '../../../runtime/refusal.ts'
 import { peerOf } from '../addresses.ts'
 import { ByteListener } from '../byteListener.ts'
 import { ByteSocket } from '../byteSocket.ts'
+import { directSecureStream } from '../directSocket.ts'
+import { ReceiveBuffers } from '../receiveBuffers.ts'
 import type { TcpOptions } from '../tcp.ts'
 import { TurnWrites } from '../turnWrites.ts'
 import { PendingHandshakes } from './handshakes.ts'
@@ -31,12 +33,17 @@ export async function listenTls(
   }
   const secured = (stream: TLSSocket) => {
     const connectedAtMs = handshakes.done(stream)
-    if (connectedAtMs === undefined) stream.destroy()
-    else
-      listener.admit(
-        new ByteSocket(stream, { peer: securePeerOf(stream), guarded: true, connectedAtMs, writes }, options),
-      )
+    if (connectedAtMs === undefined) {
+      stream.destroy()
+      return
+    }
+    const direct = directSecureStream(stream, buffers.shared)
+    const traits = { peer: securePeerOf(stream), guarded: true, connectedAtMs, writes, ...(direct && { buffers }) }
+    const socket = new ByteSocket(stream, traits, options)
+    direct?.use(socket)
+    listener.admit(socket)
   }
+  const buffers = new ReceiveBuffers()
   const writes = new TurnWrites()
   const handshakes = new PendingHandshakes(options, (stream, isTls) => {
     if (isTls) guardNow().emit('connection', stream)
