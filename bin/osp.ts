@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+import { join } from 'node:path'
 import { launch } from './common/launch.ts'
+import type * as programFile from './ospProgram.ts'
 
-await launch('osp', async () => (await import('./ospProgram.ts')).osp)
+void launch<typeof programFile>('osp', join(import.meta.dirname, 'parts/osp.js'), ({ main, osp }) => main(osp))

@@ -7,6 +7,8 @@ import { addCommand } from './tasks/add.ts'
 import { cancelCommand, continueCommand, pauseCommand, tasksCommand } from './tasks/tasks.ts'
 import { whoCommand } from './who/who.ts'
 
+export { main } from './common/program.ts'
+
 /** The program `osp`. */
 export const osp: Program = {
   name: 'osp',

@@ -4,6 +4,8 @@ import { statusCommand } from './status/status.ts'
 import { uploadsCommand } from './uploads/uploads.ts'
 import { userCommand } from './user/user.ts'
 
+export { main } from './common/program.ts'
+
 /** The program `ospd`. */
 export const ospd: Program = {
   name: 'ospd',

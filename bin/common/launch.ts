@@ -1,20 +1,52 @@
-import { writeSync } from 'node:fs'
+import { readFileSync, writeSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
+import { Script } from 'node:vm'
+import { CodeCache } from './codeCache.ts'
 import { descriptorLimit, isOutOfDescriptors, leastDescriptors } from './descriptors.ts'
-import type { Program } from './program.ts'
 
-/** Runs a program. With too few file descriptors for loading its modules, Node would end with a stack trace. */
-export async function launch(name: string, load: () => Promise<Program>): Promise<void> {
+/**
+ * Runs a program, whose modules the build has put into the file at `path`. With too few file descriptors, Node would end with
+ * a stack trace.
+ */
+export async function launch<T>(name: string, path: string, run: (program: T) => Promise<void>): Promise<void> {
   const limit = descriptorLimit()
   if (limit !== undefined && limit < leastDescriptors) {
     return fail(name, `this process can open ${limit} files and needs at least ${leastDescriptors}`)
   }
   try {
-    const { main } = await import('./program.ts')
-    await main(await load())
+    await run(load<T>(path))
   } catch (error) {
     if (!isOutOfDescriptors(error)) throw error
     fail(name, 'this process has no file descriptors left')
   }
+}
+
+/** Loads a CommonJS module as `require` does, but with the compiled code of an earlier run of the same command. */
+function load<T>(path: string): T {
+  // esbuild writes only ASCII.
+  const source = readFileSync(path, 'latin1')
+  const cache = isCached() ? new CodeCache(source, commandWord()) : undefined
+  const cachedData = cache?.read()
+  const wrapped = `(function (module, exports, require, __filename, __dirname) {${source}\n})`
+  const script = new Script(wrapped, { filename: path, ...(cachedData && { cachedData }) })
+  if (cache && script.cachedDataRejected !== false) {
+    // At the end, since the code then contains the functions that the command has called.
+    process.once('exit', (code) => {
+      if (code === 0) cache.write(script.createCachedData())
+    })
+  }
+  const module = { exports: {} as T }
+  script.runInThisContext()(module, module.exports, createRequire(path), path, dirname(path))
+  return module.exports
+}
+
+/** As Node's own cache of compiled code: a variable turns it off, and code without counters gives a wrong coverage. */
+const isCached = () => !process.env.NODE_DISABLE_COMPILE_CACHE && !process.env.NODE_V8_COVERAGE
+
+/** Returns the command on the command line if it comes first. */
+function commandWord(): string {
+  return /^[a-z]{1,16}$/u.exec(process.argv[2] ?? '')?.[0] ?? 'other'
 }
 
 function fail(name: string, what: string): void {

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { OspError } from 'ospd'
+import packageJson from 'ospd/package.json' with { type: 'json' }
 import type { Argv } from 'yargs'
 import { readCommandLine, settingsOf, typedArguments } from './commandLine.ts'
 import { errorLine, readerMs, results, stderr, within } from './output.ts'
@@ -59,11 +58,12 @@ async function leave({ name }: Program, code: number): Promise<void> {
   process.exitCode = code
   const isHurried = code === exitCodes.interrupted
   // No time limit, since a reader such as `less` can take long. A signal still ends the process.
-  const printed = isHurried ? await within(readerMs, results.drained()) : await results.drained().then(() => true)
+  await (isHurried ? within(readerMs, results.drained()) : results.drained())
   if (results.failure !== undefined) errorLine(`${name}: ${results.failure}`)
   if (results.broken.aborted) process.exitCode = code || exitCodes.failed
-  const logged = await within(readerMs, stderr.drained())
-  if (!printed || !logged) process.exit()
+  await within(readerMs, stderr.drained())
+  // Ends without freeing the memory of the process in parts, and even if output waits for its reader.
+  process.exit()
 }
 
 async function start(program: Program): Promise<number> {
@@ -71,7 +71,7 @@ async function start(program: Program): Promise<number> {
   // The completion script passes this flag and the words typed so far.
   if (args[0] === '--get-yargs-completions') return print(await completions(program, args.slice(1)))
   const request = readCommandLine(program, args)
-  if (request.asks === 'version') return print(version())
+  if (request.asks === 'version') return print(packageJson.version)
   if (request.asks === 'completion') return print(await completionScript(program))
   if (request.asks === 'help') return print(await (await parserOf(program, request.command)).getHelp())
   const { command, flags, operands } = request
@@ -113,7 +113,7 @@ async function parserOf(program: Program, command?: Command): Promise<Argv> {
     .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'strip-aliased': true })
     .help(false)
     .option('help', { alias: 'h', type: 'boolean', describe: 'print this help' })
-    .version(version())
+    .version(packageJson.version)
     .describe('version', 'print the version')
   if (command) return describeCommand(parser, program, command)
   for (const each of commands) parser.command(each.name, each.describe)
@@ -163,7 +163,7 @@ function report({ name, prefix, commands }: Program, first: string | undefined, 
   const isOwn = error instanceof OspError && error.code !== 'internal'
   if (!isOwn && isBug(cause)) {
     const variable = `${prefix}_DEBUG`
-    const bug = `this is a bug in ${name} ${version()}: ${printable(message)}`
+    const bug = `this is a bug in ${name} ${packageJson.version}: ${printable(message)}`
     errorLine(`${name}: ${bug} (${variable}=1 prints the stack trace)`)
     const stack = (cause instanceof Error && cause.stack) || String(cause)
     if (process.env[variable]) errorLine(stack.split('\n').map(printable).join('\n'))
@@ -187,9 +187,4 @@ function isBug(cause: unknown): boolean {
   if (cause instanceof OspError || cause instanceof UsageError) return false
   const { code = 'ERR_' } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : {}
   return code.startsWith('ERR_')
-}
-
-function version(): string {
-  const text = readFileSync(fileURLToPath(import.meta.resolve('ospd/package.json')), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
 }

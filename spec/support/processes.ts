@@ -1,4 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 
 /** A process that a spec has started. Its output is kept; it is killed by its id, never by name. */
 export interface Running extends AsyncDisposable {
@@ -26,6 +29,10 @@ export interface StartOptions extends PlaceOptions {
   readonly under?: readonly string[]
 }
 
+/** The directory for caches of commands; removed when this process exits. */
+const ownCache = join(tmpdir(), `ospd-spec-cache-${process.pid}`)
+process.once('exit', () => rmSync(ownCache, { recursive: true, force: true }))
+
 /** Starts a program of this package (a path from the top of the repository) with this Node. */
 export function startNode(path: string, args: readonly string[], options: StartOptions = {}): Running {
   const { node = [], under = [], ...place } = options
@@ -41,7 +48,7 @@ const slowAnswer = /^osp: waiting for \S+: no answer yet; .*\n/gmu
 
 /** Starts any command. */
 export function startCommand(command: string, args: readonly string[], options: PlaceOptions = {}): Running {
-  const { FORCE_COLOR: _, ...env } = { ...process.env, ...options.env }
+  const { FORCE_COLOR: _, ...env }: NodeJS.ProcessEnv = { ...process.env, XDG_CACHE_HOME: ownCache, ...options.env }
   const child = spawn(command, args, { ...options, env, stdio: 'pipe' })
   let stdout = ''
   let stderr = ''

@@ -1,0 +1,113 @@
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { homedir } from 'node:os'
+import { isAbsolute, join, posix, win32 } from 'node:path'
+import { cachedDataVersionTag } from 'node:v8'
+
+const dayMs = 24 * 60 * 60 * 1_000
+
+/** How long a file stays that no newer version of the program replaces. */
+const keptMs = 30 * dayMs
+
+const digestBytes = 32
+
+const surroundings = () => ({ platform: process.platform, env: process.env, home: homeDirectory() })
+
+function homeDirectory(): string {
+  try {
+    return homedir()
+  } catch {
+    // The user of a container can be a number without a name.
+    return ''
+  }
+}
+
+/** Returns the directory of compiled code of this user; a relative path if the user has no home directory. */
+export function codeDirectory({ platform, env, home } = surroundings()): string {
+  if (platform === 'win32') return win32.join(env.LOCALAPPDATA || win32.join(home, 'AppData', 'Local'), 'osp', 'code')
+  if (platform === 'darwin') return posix.join(home, 'Library', 'Caches', 'osp')
+  // The XDG Base Directory Specification ignores relative paths.
+  const { XDG_CACHE_HOME: cache = '' } = env
+  return posix.join(posix.isAbsolute(cache) ? cache : posix.join(home, '.cache'), 'osp')
+}
+
+/**
+ * The code that V8 has compiled for a command in an earlier run, in a file of this user. The code is used only for the same
+ * source, version and flags of V8, and if no other user can have written it. No method throws.
+ */
+export class CodeCache {
+  readonly #directory: string
+  readonly #path: string
+
+  /** `command`: a file name. Each command has its own code, since it compiles other functions than the others. */
+  constructor(source: string, command: string, directory: string = codeDirectory()) {
+    const digest = createHash('sha256')
+      .update(`${cachedDataVersionTag()} ${process.version}\n`)
+      .update(source, 'latin1')
+    this.#directory = directory
+    this.#path = join(directory, `${command}-${digest.digest('hex').slice(0, digestBytes)}`)
+  }
+
+  read(): Buffer | undefined {
+    try {
+      if (!isAbsolute(this.#directory) || !isOwn(lstatSync(this.#directory))) return undefined
+      const content = readOwn(this.#path)
+      if (!content) return undefined
+      const code = content.subarray(digestBytes)
+      return digestOf(code).equals(content.subarray(0, digestBytes)) ? code : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  write(code: Buffer): void {
+    try {
+      if (!isAbsolute(this.#directory)) return
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 })
+      if (!isOwn(lstatSync(this.#directory))) return
+      const fresh = `${this.#path}.${randomBytes(8).toString('hex')}`
+      writeFileSync(fresh, Buffer.concat([digestOf(code), code]), { flag: 'wx', mode: 0o600 })
+      renameSync(fresh, this.#path)
+      this.#removeOld()
+    } catch {
+      // The next run compiles again.
+    }
+  }
+
+  #removeOld(): void {
+    for (const name of readdirSync(this.#directory)) {
+      const path = join(this.#directory, name)
+      if (Date.now() - statSync(path).mtimeMs > keptMs) rmSync(path, { force: true })
+    }
+  }
+}
+
+/** Returns whether only this user can have written a file or a directory. Other systems than Unix have no such rights. */
+function isOwn({ uid, mode }: Stats): boolean {
+  return process.geteuid === undefined || (uid === process.geteuid() && (mode & 0o022) === 0)
+}
+
+function readOwn(path: string): Buffer | undefined {
+  const fd = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0))
+  try {
+    return isOwn(fstatSync(fd)) ? readFileSync(fd) : undefined
+  } finally {
+    closeSync(fd)
+  }
+}
+
+const digestOf = (code: Buffer) => createHash('sha256').update(code).digest()
