@@ -88,8 +88,11 @@ export interface MailboxStore {
    * but at least one if one waits. Messages that were set aside or are damaged are left out.
    */
   read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]>
-  /** Removes the messages of a mailbox that exist: durable. */
-  remove(user: string, seqs: readonly number[]): Promise<void>
+  /**
+   * Removes the messages of a mailbox that exist: durable. With `mayWait` the storage may wait a few milliseconds for other
+   * changes, to flush once for all of them.
+   */
+  remove(user: string, seqs: readonly number[], mayWait?: boolean): Promise<void>
   /** Sets rejected messages aside: they are not read any more, and stay until they expire. Durable. */
   setAside(user: string, seqs: readonly number[]): Promise<void>
   /**

@@ -18,6 +18,8 @@ export interface GroupCommitOptions<T> {
 export class GroupCommit<T> {
   readonly #options: GroupCommitOptions<T>
   #waiting: Uncommitted<T>[] = []
+  /** Whether an item waits that does not wait for others. */
+  #isDue = false
   #isWoken = false
   #running: Promise<void> | undefined
 
@@ -25,8 +27,8 @@ export class GroupCommit<T> {
     this.#options = options
   }
 
-  /** Resolves when the item, and all earlier items, are committed. */
-  add(item: T): Promise<void> {
+  /** Resolves when the item, and all earlier items, are committed. With `mayWait` the item starts no commit. */
+  add(item: T, mayWait = false): Promise<void> {
     return new Promise((resolve, reject) => {
       const entry: Uncommitted<T> = {
         item,
@@ -38,11 +40,13 @@ export class GroupCommit<T> {
         isRejected: false,
       }
       this.#waiting.push(entry)
+      if (mayWait) return
+      this.#isDue = true
       this.#running ??= this.#run()
     })
   }
 
-  /** Starts a commit, even of an empty group. */
+  /** Starts a commit of the items that wait, even if there are none. */
   wake(): void {
     this.#isWoken = true
     this.#running ??= this.#run()
@@ -55,8 +59,9 @@ export class GroupCommit<T> {
 
   async #run(): Promise<void> {
     // Items that are added in the same turn of the event loop belong to the same group.
-    for (await undefined; this.#isWoken || this.#waiting.length > 0; await undefined) {
+    for (await undefined; this.#isWoken || this.#isDue; await undefined) {
       this.#isWoken = false
+      this.#isDue = false
       const group = this.#waiting
       this.#waiting = []
       try {
@@ -75,6 +80,7 @@ export class GroupCommit<T> {
     if (undo) {
       failed.push(...this.#waiting)
       this.#waiting = []
+      this.#isDue = false
       for (const { item } of failed.toReversed()) undo(item)
     }
     for (const each of failed) each.reject(error)

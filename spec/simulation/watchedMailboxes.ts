@@ -50,8 +50,8 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
     },
     full: (message, recipients, bounds) => mailboxes.full(message, recipients, bounds),
     read: (user, afterSeq, most, mostBytes) => mailboxes.read(user, afterSeq, most, mostBytes),
-    async remove(user, seqs) {
-      await mailboxes.remove(user, seqs)
+    async remove(user, seqs, mayWait) {
+      await mailboxes.remove(user, seqs, mayWait)
       watch.gone(user, seqs)
     },
     async setAside(user, seqs) {

@@ -32,7 +32,7 @@ export interface DeliveryContext extends Pick<ServerContext, 'platform' | 'limit
   readonly scheduler: RoundRobin
   readonly encoder: DeliveryEncoder
   /** Called with each user whose mailbox has more space. */
-  readonly space: Pick<MailboxSpace, 'freed'>
+  readonly space: Pick<MailboxSpace, 'freed' | 'waiting'>
   /** Limits the memory of all deliveries. */
   readonly budget: DeliveryBudget
   readonly damages: DamageReporter
@@ -61,9 +61,8 @@ export class Delivery {
   /** The mailbox may contain messages that were not read. */
   #more = true
   #reading = false
-  /** Answers whose messages are removed together. */
+  /** Answers of this turn, whose messages are removed together. */
   #answers: Answer[] = []
-  #removing = false
   #ended = false
   readonly #alarm: Alarm
 
@@ -240,8 +239,7 @@ export class Delivery {
     const isRejected = (seq: number) => rejected.has(seq)
     const seqs = rejected.size > 0 ? answered.filter((seq) => !isRejected(seq)) : answered
     const aside = rejected.size > 0 ? answered.filter(isRejected) : []
-    this.#answers.push({ batch, end, seqs, aside })
-    this.#context.pending.track(this.#remove())
+    if (this.#answers.push({ batch, end, seqs, aside }) === 1) this.#context.pending.track(this.#remove())
   }
 
   #settle(batch: SentBatch, end: number): void {
@@ -251,28 +249,19 @@ export class Delivery {
     this.#flushed(batch)
   }
 
-  /** Removes the answered messages, including those that are answered meanwhile. */
-  async #remove(): Promise<void> {
-    if (this.#removing) return
-    this.#removing = true
-    // Answers that arrived together are handled together.
-    await Promise.resolve()
-    while (this.#answers.length > 0) {
-      const answers = this.#answers
-      this.#answers = []
-      await this.#durably(answers)
-    }
-    this.#removing = false
-  }
-
   /** Frees the window after the removal is durable. So a client needs to remember no more messages than the window. */
-  async #durably(answers: readonly Answer[]): Promise<void> {
-    const { mailboxes } = this.#context
+  async #remove(): Promise<void> {
+    await Promise.resolve()
+    const answers = this.#answers
+    this.#answers = []
+    const { mailboxes, space } = this.#context
     const { user } = this.#caller
     const seqs = answers.flatMap((answer) => answer.seqs)
     const aside = answers.flatMap((answer) => answer.aside)
     try {
-      const removed = seqs.length > 0 && mailboxes.remove(user, seqs)
+      // If nothing waits for the removal, the next message that is posted need not wait for its flush.
+      const mayWait = !this.#ended && space.waiting === 0 && this.#window.isHalfFree
+      const removed = seqs.length > 0 && mailboxes.remove(user, seqs, mayWait)
       if (aside.length > 0) await mailboxes.setAside(user, aside)
       await removed
     } catch (error) {
@@ -284,7 +273,7 @@ export class Delivery {
   }
 
   #removed(answers: readonly Answer[]): void {
-    for (const { batch, end } of answers) batch.removed = end
+    for (const { batch, end } of answers) batch.removed = Math.max(batch.removed, end)
     this.#window.settle()
     if (this.#ended) return
     this.#context.space.freed(this.#caller.user)

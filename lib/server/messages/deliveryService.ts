@@ -150,7 +150,10 @@ export class DeliveryService {
     this.#watching = undefined
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
     this.#space.close()
-    await this.#context.pending.settled()
+    const { mailboxes, pending } = this.#context
+    // Removals that wait for another change become durable with this one.
+    pending.track(mailboxes.remove('', []))
+    await pending.settled()
   }
 
   async #expire(): Promise<void> {

@@ -51,6 +51,11 @@ export class InFlightWindow {
     return messages > 0 && bytes > 0 ? { messages, bytes } : { messages: 0, bytes: 0 }
   }
 
+  /** Whether at least half of the window is free. */
+  get isHalfFree(): boolean {
+    return 2 * this.#messages <= this.#maxMessages && 2 * this.#bytes <= this.#maxBytes
+  }
+
   /** Returns the first batch that is due to be sent again. */
   overdue(now: number): SentBatch | undefined {
     return this.#batches.find(({ dueAt }) => dueAt <= now)

@@ -1,5 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
 import type { Journal, JournalRecord, Place } from './journal.ts'
@@ -14,6 +16,8 @@ export interface PendingRecord {
   readonly shareBytes?: number
   /** The append frees space: on a full disk it may use the ballast. */
   readonly frees?: boolean
+  /** The record may wait for others for `mostWaitMs`, so that one append and one flush serve all of them. */
+  readonly mayWait?: boolean | undefined
   /** Called when the record is durable. */
   durable?(place: Place): void
   /** Undoes the change in memory, after the append of it or of an earlier change has failed. */
@@ -56,6 +60,9 @@ type Piggyback = Moved & Pick<Chunk, 'done'>
 const freshMs = 100
 const freshBytes = 4 * MiB
 
+/** The longest time for which records wait that may wait. */
+export const mostWaitMs = 20
+
 /** The number of segments that a journal may have beyond twice the size of its live records. */
 const slackSegments = 4
 /** The bytes that may be moved for each appended byte. */
@@ -68,7 +75,7 @@ const movedPerAppended = 4
  */
 export class JournalWriter {
   readonly #journal: Journal
-  readonly #now: () => number
+  readonly #clock: Clock
   readonly #contents: Contents
   readonly #committed: () => void
   readonly #commits = new GroupCommit<PendingRecord>({
@@ -86,11 +93,14 @@ export class JournalWriter {
   #chunk: Chunk | undefined
   #compacting: Promise<void> | undefined
   #isClosing = false
+  /** Rings when the records that may wait have waited. */
+  readonly #waited: Alarm
 
   /** `committed` is called after each group that is durable. */
-  constructor(journal: Journal, now: () => number, contents: Contents, committed = () => {}) {
+  constructor(journal: Journal, clock: Clock, contents: Contents, committed = () => {}) {
     this.#journal = journal
-    this.#now = now
+    this.#clock = clock
+    this.#waited = new Alarm(clock, () => this.#commits.wake())
     this.#contents = contents
     this.#committed = committed
   }
@@ -115,12 +125,16 @@ export class JournalWriter {
 
   /** Resolves when the change, and all earlier changes, are durable. */
   add(change: PendingRecord): Promise<void> {
-    return this.#commits.add(change)
+    const { mayWait } = change
+    if (mayWait) this.#waited.by(this.#clock.now() + mostWaitMs)
+    return this.#commits.add(change, mayWait)
   }
 
   /** Closes the journal when the earlier changes are durable or have failed. */
   async close(): Promise<void> {
     this.#isClosing = true
+    this.#waited.stop()
+    this.#commits.wake()
     this.#chunk?.done.reject(new OspError('closed'))
     this.#chunk = undefined
     await this.#compacting
@@ -143,10 +157,10 @@ export class JournalWriter {
 
   /** Reads the free space of the disk if the group needs it and the last reading is too old. */
   async #measure(group: readonly Uncommitted<PendingRecord>[]): Promise<void> {
-    const isFresh = this.#writtenBytes < freshBytes && this.#now() - this.#measuredAt <= freshMs
+    const isFresh = this.#writtenBytes < freshBytes && this.#clock.now() - this.#measuredAt <= freshMs
     if (isFresh || !group.some(({ item }) => item.reserveBytes !== undefined)) return
     this.#freeBytes = await this.#journal.free()
-    this.#measuredAt = this.#now()
+    this.#measuredAt = this.#clock.now()
     this.#writtenBytes = 0
   }
 

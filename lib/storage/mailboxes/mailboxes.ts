@@ -39,7 +39,7 @@ export class Mailboxes implements MailboxStore {
     const announce = () => {
       for (const user of appender.arrived()) for (const appended of this.#watchers) appended(user)
     }
-    const writer = new JournalWriter(journal, () => platform.clock.now(), contentsOf(index), announce)
+    const writer = new JournalWriter(journal, platform.clock, contentsOf(index), announce)
     const appender = new MessageAppender(index, writer, platform.crc32)
     await writer.open()
     index.ids.order()
@@ -80,13 +80,14 @@ export class Mailboxes implements MailboxStore {
     }
   }
 
-  async remove(user: string, seqs: readonly number[]): Promise<void> {
+  async remove(user: string, seqs: readonly number[], mayWait = false): Promise<void> {
     const { writer, index } = this.#opened
     const mailbox = index.mailbox(user)
     const aside = seqs.filter((seq) => mailbox?.isAside(seq))
     const taken = seqs.flatMap((seq) => index.remove(user, seq) ?? [])
     await writer.add({
       frees: true,
+      mayWait,
       record: taken.length > 0 ? writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) }) : undefined,
       undo() {
         for (const entry of taken) index.add(user, entry)

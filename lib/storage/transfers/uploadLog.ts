@@ -128,7 +128,7 @@ export class UploadLog implements Contents {
   private constructor(journal: Journal, platform: Platform, maxMarkers: number) {
     this.#journal = journal
     this.#maxMarkers = maxMarkers
-    this.#writer = new JournalWriter(journal, () => platform.clock.now(), this)
+    this.#writer = new JournalWriter(journal, platform.clock, this)
   }
 
   /** Reads the journal. The log closes the journal, even if this rejects. */

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
+import { mostWaitMs } from '../../../lib/storage/journal/journalWriter.ts'
 import { heldRig, MessageClient, textOf } from '../../support/messageClient.ts'
 import type { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
-import { turn } from '../../support/turn.ts'
+import { pass, turn } from '../../support/turn.ts'
 
 const { listen } = MessageClient
 
@@ -133,6 +134,7 @@ spec('DELIVER_MSG_ACK', (it) => {
     const closing = rig.server.close()
     await bob.raw.dismissed('shutting-down')
     removal.go()
+    await pass(rig.clock, mostWaitMs)
     await closing
     assert.deepEqual(
       rig.log.filter(({ level }) => level === 'error'),

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { OspError } from '../../../lib/errors.ts'
 import type { Journal } from '../../../lib/storage/journal/journal.ts'
-import { JournalWriter } from '../../../lib/storage/journal/journalWriter.ts'
+import { JournalWriter, mostWaitMs } from '../../../lib/storage/journal/journalWriter.ts'
 import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
 
 const contents = { liveBytes: 0, enter() {}, move: () => ({ records: [], moved() {} }) }
 
@@ -20,11 +21,47 @@ function scene() {
   }
   journal.free = async () => own.freeBytes
   let now = 0
+  const alarms: { readonly atMs: number; readonly run: () => void }[] = []
+  const alarm = (atMs: number, run: () => void) => {
+    alarms.push({ atMs, run })
+    return { [Symbol.dispose]() {} }
+  }
   // The free space is measured before each append.
-  const writer = new JournalWriter(journal, () => (now += 1_000), contents)
+  const clock = { now: () => (now += 1_000), wallTime: () => 0, alarm }
+  const writer = new JournalWriter(journal, clock, contents)
   const add = () => writer.add({ record: Buffer.alloc(10), reserveBytes: 1_000, undo() {} })
-  return { own, add }
+  const addLater = () => writer.add({ record: Buffer.alloc(10), mayWait: true, undo() {} })
+  return { own, add, addLater, alarms, writer }
 }
+
+spec('a record that may wait', (it) => {
+  it('is appended together with the next one that does not wait', async () => {
+    const { own, add, addLater } = scene()
+    const waiting = addLater()
+    await turn()
+    assert.equal(own.appends, 0)
+    await Promise.all([waiting, add()])
+    assert.equal(own.appends, 1)
+  })
+
+  it('is appended alone after a short time', async () => {
+    const { own, addLater, alarms } = scene()
+    const waiting = [addLater(), addLater()]
+    await turn()
+    assert.deepEqual([own.appends, alarms.map(({ atMs }) => atMs)], [0, [1_000 + mostWaitMs]])
+    alarms[0]?.run()
+    await Promise.all(waiting)
+    assert.equal(own.appends, 1)
+  })
+
+  it('is appended before the journal is closed', async () => {
+    const { own, addLater, writer } = scene()
+    const waiting = addLater()
+    await writer.close()
+    await waiting
+    assert.equal(own.appends, 1)
+  })
+})
 
 spec('a journal writer after an append whose records may exist', (it) => {
   it('tries to append again, even if the disk has no space left, and fails with the error of the journal', async () => {
