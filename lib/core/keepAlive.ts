@@ -3,13 +3,12 @@ import { fixed } from '../limits.ts'
 
 /** A wait that must end in time. */
 class Wait {
-  /** Infinity if it has not begun. */
-  since = Number.POSITIVE_INFINITY
+  since: number
   /** Whether it was overdue before and was extended. */
   reprieved = false
 
-  get begun(): boolean {
-    return this.since !== Number.POSITIVE_INFINITY
+  constructor(now: number) {
+    this.since = now
   }
 
   begin(now: number): void {
@@ -17,13 +16,9 @@ class Wait {
     this.reprieved = false
   }
 
-  end(): void {
-    this.since = Number.POSITIVE_INFINITY
-  }
-
   /** Extends the wait by time that does not count. */
   excuse(ms: number, now: number): void {
-    if (this.begun) this.since = Math.min(now, this.since + ms)
+    this.since = Math.min(now, this.since + ms)
   }
 }
 
@@ -33,19 +28,19 @@ export class KeepAlive {
   #spokeAt: number
   #heardAt: number
   /** Until the peer sends something: two intervals. */
-  readonly #silence = new Wait()
+  readonly #silence: Wait
   /** Until a begun frame is complete: two intervals and the time for its length. */
-  readonly #frame = new Wait()
+  #frame: Wait | undefined
   #frameBytes = 0
   /** Until a full socket takes something: two intervals. */
-  readonly #full = new Wait()
+  #full: Wait | undefined
   #pausedSince: number | undefined
 
   constructor(intervalMs: number, now: number) {
     this.intervalMs = intervalMs
     this.#spokeAt = now
     this.#heardAt = now
-    this.#silence.begin(now)
+    this.#silence = new Wait(now)
   }
 
   /** Returns when the latest byte of the peer arrived; `now` while this side does not read. */
@@ -56,14 +51,14 @@ export class KeepAlive {
   /** Bytes of an incomplete frame arrived. `payloadBytes` is 0 if its length is not known yet. */
   begun(payloadBytes: number, now: number): void {
     this.#heard(now)
-    if (!this.#frame.begun) this.#frame.begin(now)
+    this.#frame ??= new Wait(now)
     this.#frameBytes = payloadBytes
   }
 
   /** A whole frame arrived. */
   heard(now: number): void {
     this.#heard(now)
-    this.#frame.end()
+    this.#frame = undefined
   }
 
   spoke(now: number): void {
@@ -72,16 +67,16 @@ export class KeepAlive {
 
   /** The socket takes no more bytes for now. */
   full(now: number): void {
-    if (!this.#full.begun) this.#full.begin(now)
+    this.#full ??= new Wait(now)
   }
 
   /** The socket has sent bytes to the peer. */
   took(now: number): void {
-    if (this.#full.begun) this.#full.begin(now)
+    this.#full?.begin(now)
   }
 
   drained(): void {
-    this.#full.end()
+    this.#full = undefined
   }
 
   paused(now: number): void {
@@ -91,7 +86,7 @@ export class KeepAlive {
   resumed(now: number): void {
     if (this.#pausedSince === undefined) return
     this.#silence.excuse(now - this.#pausedSince, now)
-    this.#frame.excuse(now - this.#pausedSince, now)
+    this.#frame?.excuse(now - this.#pausedSince, now)
     this.#heardAt = now
     this.#pausedSince = undefined
   }
@@ -125,7 +120,8 @@ export class KeepAlive {
     this.#silence.begin(now)
   }
 
-  #endOf(wait: Wait): number {
+  #endOf(wait: Wait | undefined): number {
+    if (!wait) return Number.POSITIVE_INFINITY
     if (wait !== this.#full && this.#pausedSince !== undefined) return Number.POSITIVE_INFINITY
     const lengthMs = wait === this.#frame ? (this.#frameBytes / fixed.leastFrameBytesPerSecond) * 1_000 : 0
     return wait.since + 2 * this.intervalMs + lengthMs
@@ -135,7 +131,8 @@ export class KeepAlive {
    * Returns whether a wait has failed. Alarms ring before arrived bytes are read, so a process that was frozen finds every
    * wait overdue. The first time, a wait is extended a little, and by a whole interval if the alarm rang much too late.
    */
-  #overdue(wait: Wait, now: number): boolean {
+  #overdue(wait: Wait | undefined, now: number): boolean {
+    if (!wait) return false
     const lateMs = now - this.#endOf(wait)
     if (lateMs < 0) return false
     const frozen = lateMs > this.intervalMs / 2

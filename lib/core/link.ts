@@ -52,7 +52,7 @@ import {
 import { apps, events, version } from '../wire/protocol.ts'
 import { KeepAlive } from './keepAlive.ts'
 import { Replies } from './replies.ts'
-import { Requests, type RequestsOptions, type Timing } from './requests.ts'
+import { Requests, type Timing } from './requests.ts'
 import { type QueuedFrame, type SendPriority, SendQueues } from './sendQueues.ts'
 
 /** A request of the peer. Answer it exactly once with `Link.reply`. */
@@ -75,8 +75,10 @@ export type Received<C> =
   | { readonly kind: 'pong'; readonly listVersion: number | undefined }
   | undefined
 
-export interface LinkOptions extends RequestsOptions {
+export interface LinkOptions {
   readonly keepAliveMs: number
+  /** Returns 0 <= fraction < 1, for the jitter of repetitions. */
+  readonly fraction: () => number
   /** Which side this is. */
   readonly side: 'client' | 'server'
   /** On a server: the version of the online list up to which all changes have been sent. */
@@ -109,15 +111,18 @@ export class Link<C> {
   readonly keepAlive: KeepAlive
   readonly #replies = new Replies()
   readonly #options: LinkOptions
-  readonly #requests: Requests<C | 'ping'>
+  readonly #reliable: boolean
+  /** Of this side; a server sends none to many of its clients. */
+  #requests: Requests<C | 'ping'> | undefined
   readonly queues = new SendQueues()
   #seq = 0
   /** Whether the first frame of the peer has arrived. */
   #begun = false
 
-  constructor(options: LinkOptions, now: number) {
+  /** `reliable`: the socket neither loses nor reorders frames. */
+  constructor(options: LinkOptions, reliable: boolean, now: number) {
     this.#options = options
-    this.#requests = new Requests(options)
+    this.#reliable = reliable
     this.keepAlive = new KeepAlive(options.keepAliveMs, now)
   }
 
@@ -137,14 +142,20 @@ export class Link<C> {
   ): number {
     if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
     const frame = frameWith(message, ++this.#seq, instance)
+    this.#requests ??= new Requests(this.#reliable, this.#options.fraction)
     const copy = this.#requests.add(frame, context, timings[message.event], onFlushed)
     this.queues.add(priority, copy.frame, copy.onFlushed)
     return frame.seq
   }
 
+  /** The contexts of the unanswered requests. */
+  get unanswered(): readonly C[] {
+    return (this.#requests?.contexts ?? []).filter((context): context is C => context !== 'ping')
+  }
+
   /** Stops sending and repeating a request, and ignores its reply. Returns its context if it was unanswered. */
   abandon(seq: number): C | undefined {
-    const context = this.#requests.abandon(seq)
+    const context = this.#requests?.abandon(seq)
     return context === 'ping' ? undefined : context
   }
 
@@ -155,7 +166,7 @@ export class Link<C> {
     instance: number,
     onFlushed?: () => void,
   ): boolean {
-    if (!this.#requests.underWay(seq)) return false
+    if (!this.#requests?.underWay(seq)) return false
     const frame = frameWith(message, seq, instance)
     this.queues.add('requests', { ...frame, flags: frame.flags | repetition }, onFlushed)
     return true
@@ -174,11 +185,12 @@ export class Link<C> {
 
   /** Returns the next frame for the socket, if any. Call `onFlushed` when its bytes have left. */
   next(now: number): QueuedFrame | undefined {
-    const decide = ({ event, seq }: Frame) => (repliesByNumber.has(event) ? this.#requests.decide(seq) : 'now')
+    const requests = this.#requests
+    const decide = ({ event, seq }: Frame) => (requests && repliesByNumber.has(event) ? requests.decide(seq) : 'now')
     const next = this.queues.next(decide)
     if (!next) return undefined
     this.keepAlive.spoke(now)
-    if (repliesByNumber.has(next.frame.event)) this.#requests.sent(next.frame.seq, now)
+    if (repliesByNumber.has(next.frame.event)) requests?.sent(next.frame.seq, now)
     return next
   }
 
@@ -203,16 +215,16 @@ export class Link<C> {
 
   /** The earliest time at which `advance` has something to do. */
   get deadline(): number {
-    return Math.min(this.keepAlive.deadline, this.#requests.deadline)
+    return Math.min(this.keepAlive.deadline, this.#requests?.deadline ?? Number.POSITIVE_INFINITY)
   }
 
   /** Repeats the requests that are due and pings the peer if nothing was sent for an interval. Returns an error if the link is dead. */
   advance(now: number): OspError | undefined {
     const dead = this.keepAlive.dead(now)
     if (dead) return dead
-    const due = this.#requests.due(now, this.keepAlive.heardAt(now))
-    if (due.dead) return new OspError('timed-out', 'the peer did not answer repeated requests')
-    for (const { frame, onFlushed } of due.copies) {
+    const due = this.#requests?.due(now, this.keepAlive.heardAt(now))
+    if (due?.dead) return new OspError('timed-out', 'the peer did not answer repeated requests')
+    for (const { frame, onFlushed } of due?.copies ?? []) {
       this.queues.add(contentEvents.includes(frame.event) ? 'chunks' : 'replies', frame, onFlushed)
     }
     if (this.keepAlive.silent(now)) this.#speak(now)
@@ -228,7 +240,7 @@ export class Link<C> {
   #speak(now: number): void {
     this.keepAlive.spoke(now)
     if (this.#options.first && !this.#begun) return // The ping could overtake the frame that must be first.
-    const repetition = this.#requests.instead()
+    const repetition = this.#requests?.instead()
     if (repetition) this.queues.add('replies', repetition.frame, repetition.onFlushed)
     else this.request({ event: 'PingReq' }, 0, 'ping')
   }
@@ -253,7 +265,7 @@ export class Link<C> {
   }
 
   #settle(frame: Frame, message: WireMessage, now: number): Received<C> {
-    const settled = this.#requests.settle(frame.seq, now)
+    const settled = this.#requests?.settle(frame.seq, now)
     if (!settled) return undefined
     if (!repliesByNumber.get(settled.frame.event)?.includes(message.event)) {
       throw new OspError('malformed', `${message.event} does not answer this request`)

@@ -1,6 +1,9 @@
+const none: never[] = []
+
 /** A first-in, first-out queue. Unlike `Array.shift`, `shift` takes the same short time for every length. */
 export class Queue<T> {
-  #items: (T | undefined)[] = []
+  /** Empty queues share an array. */
+  #items: (T | undefined)[] = none
   #head = 0
 
   get length(): number {
@@ -12,7 +15,8 @@ export class Queue<T> {
   }
 
   push(item: T): void {
-    this.#items.push(item)
+    if (this.#items === none) this.#items = [item]
+    else this.#items.push(item)
   }
 
   shift(): T | undefined {
@@ -21,7 +25,7 @@ export class Queue<T> {
     this.#items[this.#head++] = undefined
     // Half of the array is empty: the cost of this copy is spread over as many calls.
     if (this.#head * 2 > this.#items.length) {
-      this.#items = this.#items.slice(this.#head)
+      this.#items = this.#head === this.#items.length ? none : this.#items.slice(this.#head)
       this.#head = 0
     }
     return item

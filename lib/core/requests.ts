@@ -39,16 +39,10 @@ function pendingOf<C>(frame: Frame, context: C, timing: Timing, ordinal: number,
   }
 }
 
-export interface RequestsOptions {
-  /** Whether the socket neither loses nor reorders frames. */
-  readonly reliable: boolean
-  /** 0 <= fraction < 1, for jitter. */
-  readonly fraction: () => number
-}
-
 /** The unanswered requests of this side, and the timers that repeat them (docs/protocol.md, "Delivery"). */
 export class Requests<C> {
-  readonly #options: RequestsOptions
+  readonly #reliable: boolean
+  readonly #fraction: () => number
   readonly #pending = new Map<number, Pending<C>>()
   readonly #roundTrip = new RoundTrip()
   /** The requests other than chunks, by ordinal. */
@@ -59,8 +53,15 @@ export class Requests<C> {
   /** The earliest time at which `due` may return something. */
   deadline = Number.POSITIVE_INFINITY
 
-  constructor(options: RequestsOptions) {
-    this.#options = options
+  /** `reliable`: the socket neither loses nor reorders frames. `fraction` returns 0 <= fraction < 1, for jitter. */
+  constructor(reliable: boolean, fraction: () => number) {
+    this.#reliable = reliable
+    this.#fraction = fraction
+  }
+
+  /** The contexts of all requests. */
+  get contexts(): readonly C[] {
+    return Array.from(this.#pending.values(), ({ context }) => context)
   }
 
   /** Adds a request. Returns the frame to send. `onFlushed` runs once when no copy of the frame is needed or queued. */
@@ -159,7 +160,7 @@ export class Requests<C> {
   /** On an unreliable socket the bytes are free only after the reply, since the request may have to be sent again. */
   #free(pending: Pending<C>): void {
     if (pending.freed || pending.copies > 0) return
-    if (!pending.settled && !this.#options.reliable && pending.timing !== 'own') return
+    if (!pending.settled && !this.#reliable && pending.timing !== 'own') return
     pending.freed = true
     pending.onFlushed?.()
   }
@@ -177,7 +178,8 @@ export class Requests<C> {
   }
 
   #timeoutMs({ repeats, timing }: Pending<C>): number {
-    const { reliable, fraction } = this.#options
+    const reliable = this.#reliable
+    const fraction = this.#fraction
     if (timing === 'own' || (reliable && timing !== 'timer')) return Number.POSITIVE_INFINITY
     const base = reliable ? fixed.reliableTimeoutMs * 2 ** repeats : this.#roundTrip.timeoutMs(repeats)
     return Math.min(fixed.mostTimeoutMs, base * (1 + 0.25 * fraction()))

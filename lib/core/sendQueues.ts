@@ -18,33 +18,33 @@ export interface QueuedFrame {
 
 /** The frames of one link that wait for the socket. Small ones overtake chunks (docs/protocol.md, "Delivery"). */
 export class SendQueues {
-  readonly #queues: Readonly<Record<SendPriority, Queue<QueuedFrame>>> = {
-    replies: new Queue(),
-    requests: new Queue(),
-    chunks: new Queue(),
-  }
+  readonly #replies = new Queue<QueuedFrame>()
+  readonly #requests = new Queue<QueuedFrame>()
+  readonly #chunks = new Queue<QueuedFrame>()
   #handed = 0
   /** Bytes of the waiting replies and requests. */
   smallBytes = 0
 
   /** The number of waiting replies. */
   get replies(): number {
-    return this.#queues.replies.length
+    return this.#replies.length
   }
 
   add(priority: SendPriority, frame: Frame, onFlushed?: () => void): void {
-    this.#queues[priority].push({ frame, onFlushed })
+    const queue = priority === 'replies' ? this.#replies : priority === 'requests' ? this.#requests : this.#chunks
+    queue.push({ frame, onFlushed })
     if (priority !== 'chunks') this.smallBytes += sizeOf(frame)
   }
 
   /** Returns the next frame for the socket. A frame that `decide` defers blocks only later frames of its priority. */
   next(decide: (frame: Frame) => SendDecision): QueuedFrame | undefined {
-    return this.#nextOf('replies', decide) ?? this.#nextOf('requests', decide) ?? this.#nextOf('chunks', decide)
+    return (
+      this.#nextOf(this.#replies, decide) ?? this.#nextOf(this.#requests, decide) ?? this.#nextOf(this.#chunks, decide)
+    )
   }
 
-  #nextOf(priority: SendPriority, decide: (frame: Frame) => SendDecision): QueuedFrame | undefined {
-    const queue = this.#queues[priority]
-    const isChunk = priority === 'chunks'
+  #nextOf(queue: Queue<QueuedFrame>, decide: (frame: Frame) => SendDecision): QueuedFrame | undefined {
+    const isChunk = queue === this.#chunks
     for (let first = queue.first; first; first = queue.first) {
       const decision = decide(first.frame)
       if (decision === 'later' || (isChunk && this.#handed >= fixed.chunksHanded)) return undefined

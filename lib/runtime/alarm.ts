@@ -4,7 +4,11 @@ import type { Clock } from '../ports/platform.ts'
 export class Alarm {
   readonly #clock: Clock
   readonly #ring: () => void
-  #set: { readonly atMs: number; readonly disposable: Disposable } | undefined
+  /** Infinity if no alarm of the clock is set. */
+  #atMs = Number.POSITIVE_INFINITY
+  #set: Disposable | undefined
+  /** Made for the first alarm, and used for all. */
+  #run: (() => void) | undefined
 
   constructor(clock: Clock, ring: () => void) {
     this.#clock = clock
@@ -13,18 +17,23 @@ export class Alarm {
 
   /** Rings at `deadlineMs` or earlier, or never if that is Infinity. */
   by(deadlineMs: number): void {
-    if (this.#set && this.#set.atMs <= deadlineMs) return
+    if (this.#atMs <= deadlineMs) return
     this.stop()
-    if (deadlineMs === Number.POSITIVE_INFINITY) return
-    const disposable = this.#clock.alarm(deadlineMs, () => {
-      this.#set = undefined
+    this.#run ??= () => {
+      this.#clear()
       this.#ring()
-    })
-    this.#set = { atMs: deadlineMs, disposable }
+    }
+    this.#atMs = deadlineMs
+    this.#set = this.#clock.alarm(deadlineMs, this.#run)
   }
 
   stop(): void {
-    this.#set?.disposable[Symbol.dispose]()
+    this.#set?.[Symbol.dispose]()
+    this.#clear()
+  }
+
+  #clear(): void {
     this.#set = undefined
+    this.#atMs = Number.POSITIVE_INFINITY
   }
 }

@@ -3,7 +3,7 @@ import type { SendPriority } from '../core/sendQueues.ts'
 import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
 import type { Platform } from '../ports/platform.ts'
-import type { Socket } from '../ports/socket.ts'
+import type { Socket, SocketEvents } from '../ports/socket.ts'
 import { lengthOf } from '../wire/codec.ts'
 import { type Frame, headerBytes } from '../wire/frame.ts'
 import type { AckOf, Encoded, NackName, NoticeName, RequestName, WireMessage } from '../wire/message.ts'
@@ -21,17 +21,17 @@ export interface LinkDriverEvents {
   pong?(listVersion: number): void
   /** The link has ended, with the error of the peer or of the rules. Occurs exactly once, also after `close`. */
   closed(error: OspError): void
+  /** A frame has arrived, with its length; it is processed afterwards. */
+  arrived?(bytes: number, frame: Frame): void
+  /** More of an incomplete frame has arrived, with the bytes of memory that it takes. */
+  begun?(heldBytes: number): void
 }
 
-export interface LinkDriverOptions extends Pick<LinkOptions, 'side' | 'first' | 'keepAliveMs' | 'listVersion'> {
-  readonly socket: Socket
-  readonly platform: Pick<Platform, 'clock' | 'random'>
+/** The options of a link. The links of a server share them. */
+export interface LinkDriverOptions extends LinkOptions {
+  readonly platform: Pick<Platform, 'clock'>
   /** Maximum number of bytes of small frames that wait for a peer that does not read. */
   readonly unsentBytes: number
-  /** Called with each frame that arrives and its length, before the frame is processed. */
-  readonly arrived?: (bytes: number, frame: Frame) => void
-  /** Called with the memory of an incomplete frame, in bytes, when more of it has arrived. */
-  readonly begun?: (heldBytes: number) => void
 }
 
 /** A request that was sent. */
@@ -43,13 +43,12 @@ export interface Asked<K extends RequestName> {
 
 type Waiting = Pick<Deferred<WireMessage>, 'resolve' | 'reject'>
 
-/** Runs a link on a socket and a clock. */
-export class LinkDriver {
+/** Runs a link on a socket and a clock. It handles the events of the socket. */
+export class LinkDriver implements SocketEvents {
   readonly socket: Socket
   readonly #options: LinkDriverOptions
   readonly #link: Link<Waiting>
   readonly #events: LinkDriverEvents
-  readonly #waiting = new Set<Waiting>()
   #writable = true
   readonly #alarm: Alarm
   /** The error that ended the link, if it has ended. */
@@ -59,21 +58,14 @@ export class LinkDriver {
   /** The number of requests that the peer has answered. */
   answered = 0
 
-  constructor(options: LinkDriverOptions, events: LinkDriverEvents) {
-    const { socket, platform } = options
+  constructor(socket: Socket, options: LinkDriverOptions, events: LinkDriverEvents) {
+    const { clock } = options.platform
     this.socket = socket
     this.#options = options
     this.#events = events
-    const fraction = () => platform.random.fraction('request jitter')
-    this.#link = new Link({ ...options, reliable: socket.reliable, fraction }, platform.clock.now())
-    this.#alarm = new Alarm(platform.clock, () => this.#guarded(() => this.#advance()))
-    socket.start({
-      frame: (frame) => this.#guarded(() => this.#receive(frame)),
-      begun: (payloadBytes, heldBytes = 0) => this.#guarded(() => this.#begun(payloadBytes, heldBytes)),
-      fault: (error) => void this.close(error),
-      drained: () => this.#guarded(() => this.#drained()),
-      closed: (error) => this.#end(error ?? new OspError('link-lost', 'the other side closed the link')),
-    })
+    this.#link = new Link(options, socket.reliable, clock.now())
+    this.#alarm = new Alarm(clock, () => this.#guarded(() => this.#advance()))
+    socket.start(this)
     this.#arm()
   }
 
@@ -97,7 +89,6 @@ export class LinkDriver {
       return asked
     }
     asked.seq = this.#link.request(message, instance, waiting, priority, onFlushed)
-    this.#waiting.add(waiting)
     this.#pump()
     return asked
   }
@@ -119,7 +110,6 @@ export class LinkDriver {
   abandon(seq: number): void {
     const waiting = this.#link.abandon(seq)
     if (!waiting) return
-    this.#waiting.delete(waiting)
     waiting.reject(new OspError('closed', 'the request was abandoned'))
   }
 
@@ -186,13 +176,35 @@ export class LinkDriver {
     this.socket.destroy()
   }
 
-  #begun(payloadBytes: number, heldBytes: number): void {
-    this.#link.keepAlive.begun(payloadBytes, this.#now())
-    this.#options.begun?.(heldBytes)
+  frame(frame: Frame): void {
+    this.#guarded(() => this.#receive(frame))
+  }
+
+  begun(payloadBytes: number, heldBytes = 0): void {
+    this.#guarded(() => {
+      this.#link.keepAlive.begun(payloadBytes, this.#now())
+      this.#events.begun?.(heldBytes)
+    })
+  }
+
+  fault(error: OspError): void {
+    void this.close(error)
+  }
+
+  drained(): void {
+    this.#guarded(() => {
+      this.#writable = true
+      this.#link.keepAlive.drained()
+      this.#pump()
+    })
+  }
+
+  closed(error?: OspError): void {
+    this.#end(error ?? new OspError('link-lost', 'the other side closed the link'))
   }
 
   #receive(frame: Frame): void {
-    this.#options.arrived?.(headerBytes + lengthOf(frame.payload), frame)
+    this.#events.arrived?.(headerBytes + lengthOf(frame.payload), frame)
     const received: Received<Waiting> = this.#link.receive(frame, this.#now())
     if (received?.kind === 'request') this.#events.request(received.request)
     else if (received?.kind === 'reply') this.#settle(received.context, received.message)
@@ -203,7 +215,6 @@ export class LinkDriver {
 
   #settle(waiting: Waiting, message: WireMessage): void {
     this.answered++
-    this.#waiting.delete(waiting)
     if (events[message.event].kind === 'nack') waiting.reject(errorOf(message as WireMessage<NackName>))
     else waiting.resolve(message)
   }
@@ -211,12 +222,6 @@ export class LinkDriver {
   #notice(message: WireMessage<NoticeName>): void {
     if (message.event === 'GoodbyeNtf') void this.closeQuietly(errorOf(message))
     else this.#events.notice(message)
-  }
-
-  #drained(): void {
-    this.#writable = true
-    this.#link.keepAlive.drained()
-    this.#pump()
   }
 
   /** Hands frames to the socket while it takes them. */
@@ -285,8 +290,7 @@ export class LinkDriver {
     if (this.ended) return
     this.ended = error
     this.#alarm.stop()
-    for (const waiting of this.#waiting) waiting.reject(error)
-    this.#waiting.clear()
+    for (const waiting of this.#link.unanswered) waiting.reject(error)
     this.#events.closed(error)
   }
 

@@ -1,15 +1,17 @@
 /** Runs jobs one after another, in the order of the calls. A job that fails does not stop the next one. */
 export class Mutex {
-  #last: Promise<unknown> = Promise.resolve()
+  /** The latest job, if it has not ended. */
+  #last: Promise<unknown> | undefined
   /** The number of jobs that have not ended. */
   waiting = 0
 
   /** Runs `job` after all earlier jobs have ended, and settles as `job` does. */
   run<T>(job: () => Promise<T> | T): Promise<T> {
     this.waiting++
-    const result = this.#last.then(job)
+    const result = (this.#last ?? Promise.resolve()).then(job)
     const ended = () => {
       this.waiting--
+      if (this.waiting === 0) this.#last = undefined
     }
     this.#last = result.then(ended, ended)
     return result
@@ -17,7 +19,7 @@ export class Mutex {
 
   /** Resolves when all earlier jobs have ended. */
   idle(): Promise<unknown> {
-    return this.#last
+    return this.#last ?? Promise.resolve()
   }
 }
 

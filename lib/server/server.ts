@@ -148,9 +148,20 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     this.#disk = new DiskSpace(context)
     this.#fileApp = new FileApp(context, this.#disk, (file) => this.stored(file))
     this.#msgApp = new MsgApp(context, this.#disk, authenticator)
+    const admission = new Admission(limits, platform.clock, bounded)
+    const { presence } = this.#msgApp
     this.#host = {
       platform,
       limits,
+      links: {
+        platform,
+        side: 'server',
+        first: 'HelloReq',
+        keepAliveMs: limits.keepAliveMs,
+        unsentBytes: limits.unsentBytes,
+        listVersion: () => presence.sentVersion,
+        fraction: () => platform.random.fraction('request jitter'),
+      },
       log,
       authenticator,
       allowPlaintext: options.allowPlaintext === true,
@@ -159,11 +170,12 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
         ['message', this.#msgApp],
       ]),
       bootId: platform.random.bytes(16, 'boot id'),
-      admission: new Admission(limits, platform.clock, bounded),
+      admission,
       incompleteFrames: new IncompleteFrames(limits, platform.clock),
       registrations: new WorkSlices(platform.clock),
       rateLimiters: new UserRateLimiters(context),
-      presence: this.#msgApp.presence,
+      presence,
+      requestBytes: () => limits.chunkMemoryBytes / Math.max(4, admission.counts.open),
       replaces: (session) => this.#replaces(session),
       closed: (session) => this.#left(session),
     }

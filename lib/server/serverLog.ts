@@ -106,7 +106,22 @@ interface Lines {
 interface Span extends Lines {
   readonly of: Counted['of']
   readonly endsAtMs: number
-  readonly events: Map<string, Lines>
+  /** Nearly always one, for which a map would take much more memory. */
+  events: EventLines[]
+}
+
+interface EventLines extends Lines {
+  readonly event: string
+}
+
+function linesOf(span: Span, event: string): EventLines {
+  const known = span.events.find((lines) => lines.event === event)
+  if (known) return known
+  const lines = { event, logged: 0, left: 0 }
+  // Without spare room, which `push` would add.
+  if (span.events.length === 0) span.events = [lines]
+  else span.events.push(lines)
+  return lines
 }
 
 /** Counts lines in spans that begin with the first line. At the end of a span it reports the omitted lines. */
@@ -136,10 +151,9 @@ class LineCounts {
     this.#expire(now)
     const counts: Lines[] = []
     for (const { key, of, most } of counted) {
-      const span = this.#spans.get(key) ?? { of, endsAtMs: now + this.#spanMs, logged: 0, left: 0, events: new Map() }
+      const span = this.#spans.get(key) ?? { of, endsAtMs: now + this.#spanMs, logged: 0, left: 0, events: [] }
       if (!this.#spans.has(key)) this.#spans.set(key, span)
-      const ofEvent: Lines = span.events.get(event) ?? { logged: 0, left: 0 }
-      span.events.set(event, ofEvent)
+      const ofEvent = linesOf(span, event)
       if (!fitsShare({ most, held: span.logged }, ofEvent.logged, 1, percent)) {
         span.left++
         ofEvent.left++
@@ -175,7 +189,7 @@ class LineCounts {
     const span = this.#spans.get(key)
     this.#spans.delete(key)
     if (!span || span.left === 0) return
-    const events = [...span.events].flatMap(([event, { left }]) => (left > 0 ? [`${event} ${left}`] : []))
+    const events = span.events.flatMap(({ event, left }) => (left > 0 ? [`${event} ${left}`] : []))
     const left = { lines: span.left, events: events.join(', ') }
     this.#leftOut({ level: 'warn', event: 'lines-left-out', ...span.of, ...left })
   }

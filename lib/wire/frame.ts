@@ -26,6 +26,7 @@ const shortPayload = 16_384
 const blockBytes = 65_536
 
 const none = new Uint8Array(0)
+const noParts: Uint8Array[] = []
 
 const { PostFileReq, PutFileReq } = events
 const hasContent = (event: number) => event === PostFileReq.number || event === PutFileReq.number
@@ -132,11 +133,11 @@ export class FrameReader {
   checksContent = true
   readonly #crc32: Crc32
   readonly #buffers: PayloadBuffers | undefined
-  readonly #header = new Uint8Array(headerBytes)
-  readonly #checked = this.#header.subarray(0, checkedBytes)
-  readonly #view = new DataView(this.#header.buffer)
+  /** The header before the checksum. A short array whose `buffer` is never read takes the least memory. */
+  readonly #checked = new Uint8Array(checkedBytes)
+  #checksum = 0
   #headerFilled = 0
-  #payload: Uint8Array[] = []
+  #payload: Uint8Array[] = noParts
   /** Bytes of memory that the payload of the incomplete frame uses. */
   held = 0
   #missing = 0
@@ -170,12 +171,16 @@ export class FrameReader {
 
   /** The length of the payload in the header of the incomplete frame; 0 until the header is complete. */
   get announced(): number {
-    return this.#headerFilled === headerBytes ? this.#view.getUint32(0) : 0
+    return this.#headerFilled === headerBytes ? this.#field(4, 0) : 0
+  }
+
+  get #event(): number {
+    return this.#field(2, 6)
   }
 
   /** Releases the incomplete frame. The reader cannot be used afterwards. */
   clear(): void {
-    this.#payload = []
+    this.#payload = noParts
     this.held = 0
     this.#closeBlock()
     if (this.#whole) this.#buffers?.settled(this.#whole)
@@ -197,14 +202,18 @@ export class FrameReader {
 
   #fillHeader(bytes: Uint8Array, at: number): number {
     const length = Math.min(bytes.length - at, headerBytes - this.#headerFilled)
-    for (let n = 0; n < length; n++) this.#header[this.#headerFilled++] = bytes[at + n] ?? 0
+    for (let n = 0; n < length; n++, this.#headerFilled++) {
+      const byte = bytes[at + n] ?? 0
+      if (this.#headerFilled < checkedBytes) this.#checked[this.#headerFilled] = byte
+      else this.#checksum = ((this.#checksum << 8) | byte) >>> 0
+    }
     if (this.#headerFilled === headerBytes) {
-      this.#missing = this.#view.getUint32(0)
+      this.#missing = this.announced
       if (this.#missing > this.maxPayload) {
         const text = `a frame announces ${this.#missing} bytes, over the limit of ${this.maxPayload}`
         throw new OspError('malformed', text)
       }
-      if (this.#missing >= wholePayload && hasContent(this.#view.getUint16(6))) {
+      if (this.#missing >= wholePayload && hasContent(this.#event)) {
         this.#whole = this.#buffers?.take(this.#missing)
         if (this.#whole) this.held = this.#whole.byteLength
       }
@@ -220,7 +229,7 @@ export class FrameReader {
       return piece.length
     }
     const small = piece.length < smallPiece && piece.length < this.#missing
-    const short = this.#view.getUint32(0) < shortPayload
+    const short = this.announced < shortPayload
     if (short || small || this.#buffers || piece.length <= this.#block.length - this.#filled) this.#gather(piece)
     else this.#pass(piece)
     this.#missing -= piece.length
@@ -228,7 +237,7 @@ export class FrameReader {
   }
 
   #pass(piece: Uint8Array): void {
-    this.#payload.push(piece)
+    this.#add(piece)
     // The whole buffer that arrived with the piece stays in memory.
     this.held += Math.min(piece.buffer.byteLength, piece.length + blockBytes)
     this.#closeBlock()
@@ -241,19 +250,24 @@ export class FrameReader {
    */
   #gather(piece: Uint8Array): void {
     if (piece.length > this.#block.length - this.#filled) {
-      const announced = this.#view.getUint32(0)
+      const { announced } = this
       const arrived = announced - this.#missing
       const most = announced < shortPayload ? shortPayload : Math.max(smallPiece, piece.length, arrived)
       this.#block = new Uint8Array(Math.min(blockBytes, this.#missing, most))
       this.held += this.#block.length
       this.#filled = 0
-      this.#payload.push(this.#block)
+      this.#add(this.#block)
     }
     this.#block.set(piece, this.#filled)
     this.#filled += piece.length
     const { length } = this.#block
     this.#payload[this.#payload.length - 1] =
       this.#filled < length ? this.#block.subarray(0, this.#filled) : this.#block
+  }
+
+  #add(part: Uint8Array): void {
+    if (this.#payload === noParts) this.#payload = [part]
+    else this.#payload.push(part)
   }
 
   #closeBlock(): void {
@@ -264,21 +278,28 @@ export class FrameReader {
   #complete(): Frame {
     const whole = this.#whole
     const payload = whole ? [whole.subarray(0, this.announced)] : this.#payload
-    const covered = coveredBytes(this.#view.getUint16(6), this.checksContent)
-    if (checksum(this.#checked, payload, this.#crc32, covered) !== this.#view.getUint32(16)) {
+    const covered = coveredBytes(this.#event, this.checksContent)
+    if (checksum(this.#checked, payload, this.#crc32, covered) !== this.#checksum) {
       throw new OspError('malformed', 'a frame arrived damaged: its CRC is wrong')
     }
     this.clear()
     this.#headerFilled = 0
     const frame = {
-      version: this.#view.getUint8(4),
-      flags: this.#view.getUint8(5),
-      event: this.#view.getUint16(6),
-      seq: this.#view.getUint32(8),
-      app: this.#view.getUint16(12),
-      instance: this.#view.getUint16(14),
+      version: this.#field(1, 4),
+      flags: this.#field(1, 5),
+      event: this.#event,
+      seq: this.#field(4, 8),
+      app: this.#field(2, 12),
+      instance: this.#field(2, 14),
       payload,
     }
     return whole ? { ...frame, release: () => this.#buffers?.put(whole) } : frame
+  }
+
+  /** Returns the field of the header with `length` bytes at `at`. */
+  #field(length: number, at: number): number {
+    let value = 0
+    for (let n = at; n < at + length; n++) value = ((value << 8) | (this.#checked[n] ?? 0)) >>> 0
+    return value
   }
 }

@@ -6,7 +6,7 @@ import type { EventName } from '../../lib/wire/message.ts'
 export const interval = 15_000
 /** A link at second 0, without jitter. */
 export const linkOf = (side: 'client' | 'server', reliable = true, first?: EventName) =>
-  new Link<string>({ reliable, keepAliveMs: interval, side, fraction: () => 0, ...(first && { first }) }, 0)
+  new Link<string>({ keepAliveMs: interval, side, fraction: () => 0, ...(first && { first }) }, reliable, 0)
 
 /** What the link hands to a socket that takes everything, at `now`. */
 export function handed(link: Link<string>, now = 0): Frame[] {

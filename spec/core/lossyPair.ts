@@ -36,7 +36,7 @@ export class End {
   alarm: Disposable | undefined
 
   constructor(side: 'client' | 'server', fraction: () => number, now: number) {
-    this.link = new Link({ reliable: false, keepAliveMs: 15_000, side, fraction }, now)
+    this.link = new Link({ keepAliveMs: 15_000, side, fraction }, false, now)
   }
 }
 

@@ -6,7 +6,7 @@ import { spec } from '../support/spec.ts'
 spec('the bytes of a request', (it) => {
   /** Asks a chunk whose freeing is counted; hands on what is to be run when a copy has left. */
   function asked(reliable: boolean) {
-    const requests = new Requests<string>({ reliable, fraction: () => 0 })
+    const requests = new Requests<string>(reliable, () => 0)
     let freed = 0
     const copy = requests.add(chunkFrame(1), '', 'chunk', () => freed++)
     requests.sent(1, 0)

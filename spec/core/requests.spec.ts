@@ -5,7 +5,7 @@ import { chunkFrame, pauseFrame } from '../support/frames.ts'
 import { spec } from '../support/spec.ts'
 
 /** `fraction` is the jitter. */
-const requestsOn = (reliable: boolean, fraction = 0) => new Requests<string>({ reliable, fraction: () => fraction })
+const requestsOn = (reliable: boolean, fraction = 0) => new Requests<string>(reliable, () => fraction)
 type Some = ReturnType<typeof requestsOn>
 
 /** Asks a REQ and hands it to the socket. */

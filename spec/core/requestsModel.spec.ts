@@ -78,7 +78,7 @@ class Real {
   readonly lefts: { readonly seq: number; readonly onFlushed: (() => void) | undefined }[] = []
 
   constructor(reliable: boolean) {
-    this.requests = new Requests({ reliable, fraction: () => 0 })
+    this.requests = new Requests(reliable, () => 0)
   }
 }
 

@@ -17,10 +17,10 @@ export class Rig {
 
   constructor({ side = 'client' as 'client' | 'server', reliable = true, unsentBytes = 1_000 } = {}) {
     this.socket = new FakeSocket({ reliable })
-    const random = { bytes: (length: number) => new Uint8Array(length), fraction: () => 0 }
-    const platform = { clock: this.clock, random }
+    const platform = { clock: this.clock }
     this.peer = new LinkDriver(
-      { socket: this.socket, platform, side, keepAliveMs: 16_000, unsentBytes },
+      this.socket,
+      { platform, side, keepAliveMs: 16_000, unsentBytes, fraction: () => 0 },
       {
         request: (request) => {
           this.requests.push(request)

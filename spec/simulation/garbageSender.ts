@@ -43,7 +43,14 @@ async function talk(
   const socket = await parts.network.transportOf(process).dial({ platform, maxPayload: fixed.clientFrameBytes }, signal)
   const { keepAliveMs } = defaultLimits
   const peer = new LinkDriver(
-    { socket, platform, side: 'client', keepAliveMs, unsentBytes: MiB },
+    socket,
+    {
+      platform,
+      side: 'client',
+      keepAliveMs,
+      unsentBytes: MiB,
+      fraction: () => platform.random.fraction('request jitter'),
+    },
     { request: (request) => peer.refuse(request, new OspError('malformed')), notice() {}, closed() {} },
   )
   const stop = () => void peer.closeQuietly(new OspError('closed'))

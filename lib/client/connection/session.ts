@@ -27,7 +27,7 @@ export function refusalBackoff({ clock, random }: Pick<Platform, 'clock' | 'rand
 export type ClientStatus = 'connecting' | 'online' | 'waiting' | 'refused' | 'closed'
 
 /** The handlers of requests and notices on a link. An error that one throws ends the link. */
-export type AppEvents = Required<Omit<LinkDriverEvents, 'closed'>>
+export type AppEvents = Required<Pick<LinkDriverEvents, 'request' | 'notice' | 'pong'>>
 
 /** A link after HELLO. */
 export interface OnlineLink {
@@ -216,12 +216,20 @@ export class ClientSession {
     const { keepAliveMs } = defaultLimits
     const tracking = arrivals && { arrived: (_bytes: number, frame: Frame) => arrivals.take(frame) }
     const peer = new LinkDriver(
-      { socket, platform, side: 'client', keepAliveMs, unsentBytes: 64 * MiB, ...tracking },
+      socket,
+      {
+        platform,
+        side: 'client',
+        keepAliveMs,
+        unsentBytes: 64 * MiB,
+        fraction: () => platform.random.fraction('request jitter'),
+      },
       {
         request: (request) => (app ? app.request(request) : peer.refuse(request, new OspError('malformed'))),
         notice: (message) => app?.notice(message),
         pong: (listVersion) => app?.pong(listVersion),
         closed: (error) => closed.abort(error),
+        ...tracking,
       },
     )
     try {

@@ -7,7 +7,7 @@ import type { Authenticator } from '../../ports/authenticator.ts'
 import type { Socket } from '../../ports/socket.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { hex } from '../../runtime/hex.ts'
-import { type Asked, LinkDriver } from '../../runtime/linkDriver.ts'
+import { type Asked, LinkDriver, type LinkDriverEvents, type LinkDriverOptions } from '../../runtime/linkDriver.ts'
 import { isTokenExposed } from '../../runtime/tokenBinding.ts'
 import { putHeadBytes } from '../../wire/frame.ts'
 import type { Encoded, NoticeName, RequestName, WireMessage } from '../../wire/message.ts'
@@ -35,6 +35,7 @@ const lateMs = 500
 
 /** What a session needs of its server. */
 export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' | 'log'> {
+  readonly links: LinkDriverOptions
   readonly authenticator: Authenticator
   /** Accept tokens also over connections that others can read. */
   readonly allowPlaintext: boolean
@@ -45,14 +46,16 @@ export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' |
   readonly rateLimiters: UserRateLimiters
   readonly incompleteFrames: IncompleteFrames
   readonly registrations: WorkSlices
-  readonly presence: Pick<PresenceList, 'sentVersion' | 'size'>
+  readonly presence: Pick<PresenceList, 'size'>
+  /** Returns how many bytes the running requests of a link may take. */
+  readonly requestBytes: () => number
   /** Ends an earlier link of the session that is open. Rejects with OspError `link-replaced` if a later one is open. */
   replaces(session: Session): Promise<void>
   closed(session: Session): void
 }
 
 /** One link of a client: HELLO, then the client's requests, each to the app that it names. Only the session sets its fields. */
-export class Session implements Connection {
+export class Session implements Connection, LinkDriverEvents {
   readonly node: number
   /** The address or network by which the link is counted. */
   readonly origin: string
@@ -82,7 +85,7 @@ export class Session implements Connection {
     this.#host = host
     this.node = node
     this.origin = originOf(socket.peer.host)
-    const { platform, limits, admission, incompleteFrames } = host
+    const { platform, limits, links } = host
     this.connectedAtMs = socket.connectedAtMs ?? platform.clock.now()
     this.askedAtMs = this.connectedAtMs
     this.#alarm = new Alarm(platform.clock, () => {
@@ -90,32 +93,8 @@ export class Session implements Connection {
       else this.#checkHandshake()
     })
     this.#alarm.by(this.connectedAtMs + limits.handshakeMs)
-    const { keepAliveMs, unsentBytes } = limits
-    this.#driver = new LinkDriver(
-      {
-        socket,
-        platform,
-        side: 'server',
-        first: 'HelloReq',
-        keepAliveMs,
-        unsentBytes,
-        listVersion: () => host.presence.sentVersion,
-        arrived: (bytes) => {
-          incompleteFrames.update(this, 0)
-          this.#rateLimiter?.countFrame(bytes, this.#readGate)
-        },
-        // Frames before HELLO_ACK are short.
-        begun: (bytes) => this.open && incompleteFrames.update(this, bytes),
-      },
-      {
-        request: (request) => this.#request(request),
-        notice: (message) => {
-          if (this.open) host.apps.get(events[message.event].app)?.notice?.(this, message)
-        },
-        closed: (why) => this.#closed(why),
-      },
-    )
-    this.#readGate = new ReadGate(this.#driver, () => limits.chunkMemoryBytes / Math.max(4, admission.counts.open))
+    this.#driver = new LinkDriver(socket, links, this)
+    this.#readGate = new ReadGate(this.#driver, host.requestBytes)
   }
 
   get from(): string {
@@ -180,7 +159,21 @@ export class Session implements Connection {
     return this.#driver.gauges
   }
 
-  #request(request: Request): void {
+  arrived(bytes: number): void {
+    this.#host.incompleteFrames.update(this, 0)
+    this.#rateLimiter?.countFrame(bytes, this.#readGate)
+  }
+
+  begun(heldBytes: number): void {
+    // Frames before HELLO_ACK are short.
+    if (this.open) this.#host.incompleteFrames.update(this, heldBytes)
+  }
+
+  notice(message: WireMessage<NoticeName>): void {
+    if (this.open) this.#host.apps.get(events[message.event].app)?.notice?.(this, message)
+  }
+
+  request(request: Request): void {
     const { message } = request
     if (this.stage === 'silent' && message.event === 'HelloReq') {
       this.stage = 'authenticating'
@@ -323,7 +316,7 @@ export class Session implements Connection {
     return publicError(error, event, this, this.#host)
   }
 
-  #closed(why: OspError): void {
+  closed(why: OspError): void {
     if (this.stage === 'closed') return
     const greeted = this.stage === 'open'
     this.stage = 'closed'

@@ -1,4 +1,4 @@
-import { LeakyBucket } from '../../core/leakyBucket.ts'
+import { LeakyBucket, LeakyRate } from '../../core/leakyBucket.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { LinkDriver } from '../../runtime/linkDriver.ts'
 import type { ServerContext } from '../app.ts'
@@ -29,10 +29,13 @@ class UserRateLimiter {
   readonly #work: LeakyBucket
   readonly #registrations: LeakyBucket
   readonly #all: UserRateLimiters
-  readonly #throttled = new Set<ReadGate>()
-  readonly #alarm: Alarm
-  readonly #turn: Alarm
-  /** Work since other links were last read. The clock does not show it, since it continues during the work. */
+  #throttled: Set<ReadGate> | undefined
+  #alarm: Alarm | undefined
+  #turn: Alarm | undefined
+  /**
+   * Work since other links were last read. The clock does not show it, since it continues during the work. Up to half of what a
+   * piece may have, it is counted without an alarm, and so can include earlier work.
+   */
   #pieceMs = 0
   #untilMs = Number.NEGATIVE_INFINITY
   #loggedAt = Number.NEGATIVE_INFINITY
@@ -44,18 +47,12 @@ class UserRateLimiter {
   constructor(user: string, context: LimiterContext, all: UserRateLimiters) {
     this.#user = user
     this.#context = context
-    const { limits, platform } = context
-    // No pause is longer than a keep-alive interval, so that neither side considers the other dead.
-    const maxWaitMs = limits.keepAliveMs
-    this.#frames = new LeakyBucket(limits.framesPerSecond, { maxWaitMs })
-    this.#bytes = new LeakyBucket(limits.bytesPerSecond, { maxWaitMs })
-    this.#work = new LeakyBucket(limits.workMsPerSecond, { maxWaitMs, burstMs: workBurstMs, minWaitMs: turnMs })
-    this.#registrations = new LeakyBucket(limits.registrationsPerSecond, { maxWaitMs })
+    const { rates } = all
+    this.#frames = new LeakyBucket(rates.frames)
+    this.#bytes = new LeakyBucket(rates.bytes)
+    this.#work = new LeakyBucket(rates.work)
+    this.#registrations = new LeakyBucket(rates.registrations)
     this.#all = all
-    this.#alarm = new Alarm(platform.clock, () => this.#resume())
-    this.#turn = new Alarm(platform.clock, () => {
-      this.#pieceMs = 0
-    })
   }
 
   /** Counts a frame that arrived on one of the links. */
@@ -105,10 +102,10 @@ class UserRateLimiter {
 
   removeLink(link: ReadGate): void {
     this.links--
-    this.#throttled.delete(link)
-    if (this.#throttled.size === 0) this.#alarm.stop()
+    this.#throttled?.delete(link)
+    if (this.#throttled?.size === 0) this.#alarm?.stop()
     if (this.links > 0) return
-    this.#turn.stop()
+    this.#turn?.stop()
     this.#pieceMs = 0
   }
 
@@ -121,15 +118,21 @@ class UserRateLimiter {
 
   /** Adds work to the current piece. Returns for how many milliseconds the user's links must not be read. */
   #addToPiece(costMs: number, now: number): number {
-    if (this.#pieceMs === 0) this.#turn.by(now + turnMs)
+    const mostMs = (pieceMs * this.#context.limits.workMsPerSecond) / 1_000
     this.#pieceMs += costMs
-    return this.#pieceMs > (pieceMs * this.#context.limits.workMsPerSecond) / 1_000 ? turnMs : 0
+    if (this.#pieceMs <= mostMs / 2) return 0
+    this.#turn ??= new Alarm(this.#context.platform.clock, () => {
+      this.#pieceMs = 0
+    })
+    this.#turn.by(now + turnMs)
+    return this.#pieceMs > mostMs ? turnMs : 0
   }
 
   #pause(waitMs: number, link: ReadGate, now: number): void {
     this.#untilMs = Math.max(this.#untilMs, now + waitMs)
-    this.#throttled.add(link)
+    this.#throttled = (this.#throttled ?? new Set()).add(link)
     link.throttle(true)
+    this.#alarm ??= new Alarm(this.#context.platform.clock, () => this.#resume())
     this.#alarm.by(this.#untilMs)
   }
 
@@ -141,17 +144,18 @@ class UserRateLimiter {
 
   #resume(): void {
     if (this.#context.platform.clock.now() < this.#untilMs) {
-      this.#alarm.by(this.#untilMs)
+      this.#alarm?.by(this.#untilMs)
       return
     }
-    const links = [...this.#throttled]
-    this.#throttled.clear()
+    const links = this.#throttled ?? []
+    this.#throttled = undefined
     for (const link of links) link.throttle(false)
   }
 }
 
 /** The limiters of users with links, and of users whose links ended recently, so that a new link does not reset the limits. */
 export class UserRateLimiters {
+  readonly rates: Readonly<Record<'frames' | 'bytes' | 'work' | 'registrations', LeakyRate>>
   readonly #context: LimiterContext
   readonly #present = new Map<string, UserRateLimiter>()
   /** Of users without a link, in the order in which their last links ended. */
@@ -161,6 +165,15 @@ export class UserRateLimiters {
 
   constructor(context: LimiterContext) {
     this.#context = context
+    const { framesPerSecond, bytesPerSecond, workMsPerSecond, registrationsPerSecond, keepAliveMs } = context.limits
+    // No pause is longer than a keep-alive interval, so that neither side considers the other dead.
+    const maxWaitMs = keepAliveMs
+    this.rates = {
+      frames: new LeakyRate(framesPerSecond, { maxWaitMs }),
+      bytes: new LeakyRate(bytesPerSecond, { maxWaitMs }),
+      work: new LeakyRate(workMsPerSecond, { maxWaitMs, burstMs: workBurstMs, minWaitMs: turnMs }),
+      registrations: new LeakyRate(registrationsPerSecond, { maxWaitMs }),
+    }
   }
 
   /** Number of remembered users without a link. */

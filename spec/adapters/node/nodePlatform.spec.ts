@@ -150,6 +150,46 @@ spec('the alarm of Node', (it) => {
     assert.equal(rang, false)
   })
 
+  it('rings in the order of time, and not if an earlier one disposes it', async () => {
+    const rang: number[] = []
+    const begin = clock.now() + 5
+    const times = Array.from({ length: 200 }, (_, index) => (index * 37) % 200)
+    const alarms = new Map<number, Disposable>()
+    for (const time of times) {
+      const ring = () => {
+        rang.push(time)
+        if (time % 2 === 0) alarms.get(time + 1)?.[Symbol.dispose]()
+      }
+      alarms.set(time, clock.alarm(begin + time / 100, ring))
+    }
+    for (const time of times) if (time % 3 === 0) alarms.get(time)?.[Symbol.dispose]()
+    await new Promise<void>((resolve) => clock.alarm(begin + 10, resolve))
+    const expected = times.filter((time) => time % 3 !== 0 && (time % 2 === 0 || (time - 1) % 3 === 0))
+    assert.deepEqual(
+      rang,
+      expected.sort((a, b) => a - b),
+    )
+  })
+
+  it('does not stop the others if it throws, or if it sets another for a time in the past', async () => {
+    const thrown: unknown[] = []
+    const others = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException')
+    process.once('uncaughtException', (error) => thrown.push(error))
+    clock.alarm(clock.now() + 1, () => {
+      throw new Error('a fault')
+    })
+    let count = 0
+    const again = () => {
+      if (++count < 10) clock.alarm(0, again)
+    }
+    clock.alarm(0, again)
+    await new Promise<void>((resolve) => clock.alarm(clock.now() + 50, resolve))
+    for (const other of others) process.on('uncaughtException', other)
+    assert.match(`${thrown}`, /a fault/u)
+    assert.equal(count, 10)
+  })
+
   it('waits longer than the maximum delay of a timer', async () => {
     let rang = false
     const alarms = [2 ** 31 + 1_000, 2 ** 40, Number.POSITIVE_INFINITY].map((delayMs) =>
