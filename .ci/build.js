@@ -11,6 +11,15 @@ const root = resolve(import.meta.dirname, '..')
 const dist = join(root, 'dist')
 const compiler = join(root, 'node_modules/typescript/bin/tsc')
 
+// The banner begins the file, before the directive of esbuild.
+const addressOfModule = "'use strict'; const moduleUrl = require('node:url').pathToFileURL(__filename).href;"
+
+// The command itself calls the function (bin/common/launch.ts), so that it need not copy the source to wrap it as Node does.
+const asFunction = {
+  banner: { js: `(function (module, exports, require, __filename, __dirname) { ${addressOfModule}` },
+  footer: { js: '})' },
+}
+
 // Yargs is in a file of its own, since only help and completion use it.
 const separateYargs = {
   name: 'separate-yargs',
@@ -47,7 +56,7 @@ async function bundle(commands) {
   const names = commands.map((path) => basename(path, '.js'))
   const inputs = await Promise.all([
     ...names.map((name) => bundled(`bin/${name}.ts`, `${name}.js`)),
-    ...names.map((name) => bundled(`bin/${name}Program.ts`, `parts/${name}.js`)),
+    ...names.map((name) => bundled(`bin/${name}Program.ts`, `parts/${name}.js`, asFunction)),
     bundled('yargs', 'parts/yargs.js', { footer: { js: 'module.exports = module.exports.default' } }),
   ])
   writeFileSync(join(dist, 'bin/LICENSES.txt'), licensesOf(inputs.flat()))
@@ -65,7 +74,7 @@ async function bundled(entry, file, more = {}) {
     external: ['classic-level'],
     plugins: [separateYargs],
     define: { 'import.meta.dirname': '__dirname', 'import.meta.url': 'moduleUrl' },
-    banner: { js: "'use strict'; const moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
+    banner: { js: addressOfModule },
     supported: { 'dynamic-import': false },
     mainFields: ['module', 'main'],
     metafile: true,

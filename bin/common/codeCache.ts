@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -17,13 +16,14 @@ import {
 import { homedir } from 'node:os'
 import { isAbsolute, join, posix, win32 } from 'node:path'
 import { cachedDataVersionTag } from 'node:v8'
+import { crc32 } from 'node:zlib'
 
 const dayMs = 24 * 60 * 60 * 1_000
 
 /** How long a file stays that no newer version of the program replaces. */
 const keptMs = 30 * dayMs
 
-const digestBytes = 32
+const sumBytes = 4
 
 const surroundings = () => ({ platform: process.platform, env: process.env, home: homeDirectory() })
 
@@ -55,11 +55,8 @@ export class CodeCache {
 
   /** `command`: a file name. Each command has its own code, since it compiles other functions than the others. */
   constructor(source: string, command: string, directory: string = codeDirectory()) {
-    const digest = createHash('sha256')
-      .update(`${cachedDataVersionTag()} ${process.version}\n`)
-      .update(source, 'latin1')
     this.#directory = directory
-    this.#path = join(directory, `${command}-${digest.digest('hex').slice(0, digestBytes)}`)
+    this.#path = join(directory, `${command}-${crc32(source)}-${source.length}-${cachedDataVersionTag()}`)
   }
 
   read(): Buffer | undefined {
@@ -67,8 +64,8 @@ export class CodeCache {
       if (!isAbsolute(this.#directory) || !isOwn(lstatSync(this.#directory))) return undefined
       const content = readOwn(this.#path)
       if (!content) return undefined
-      const code = content.subarray(digestBytes)
-      return digestOf(code).equals(content.subarray(0, digestBytes)) ? code : undefined
+      const code = content.subarray(sumBytes)
+      return content.length > sumBytes && content.readUInt32BE() === crc32(code) ? code : undefined
     } catch {
       return undefined
     }
@@ -79,8 +76,10 @@ export class CodeCache {
       if (!isAbsolute(this.#directory)) return
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 })
       if (!isOwn(lstatSync(this.#directory))) return
-      const fresh = `${this.#path}.${randomBytes(8).toString('hex')}`
-      writeFileSync(fresh, Buffer.concat([digestOf(code), code]), { flag: 'wx', mode: 0o600 })
+      const fresh = `${this.#path}.${process.pid}`
+      const sum = Buffer.alloc(sumBytes)
+      sum.writeUInt32BE(crc32(code))
+      writeFileSync(fresh, Buffer.concat([sum, code]), { mode: 0o600 })
       renameSync(fresh, this.#path)
       this.#removeOld()
     } catch {
@@ -109,5 +108,3 @@ function readOwn(path: string): Buffer | undefined {
     closeSync(fd)
   }
 }
-
-const digestOf = (code: Buffer) => createHash('sha256').update(code).digest()

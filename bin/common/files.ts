@@ -1,6 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { accessSync, constants, readFileSync, type Stats, statSync } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { checkNamedFile, pathReason } from 'ospd/node'
 import { displayed, UsageError } from './usage.ts'
@@ -34,11 +33,11 @@ export function checkReadable(what: string, path: string): void {
 type DirectoryUse = 'exists' | 'make' | 'make-and-write'
 
 /** Throws UsageError if the directory that was given as `what` does not meet the requirement. Creates nothing. */
-export async function checkDirectory(what: string, path: string, use: DirectoryUse): Promise<void> {
+export function checkDirectory(what: string, path: string, use: DirectoryUse): void {
   const named = `${what} ${displayed(path)}`
   const full = resolve(path)
   try {
-    const { at, stats } = await existingPart(full)
+    const { at, stats } = existingPart(full)
     if (!stats.isDirectory()) {
       if (at === full) throw new UsageError(`${named} is a file, not a directory; specify a directory`)
       throw new UsageError(`${named} cannot be used: ${at} is a file, not a directory; specify another directory`)
@@ -46,17 +45,17 @@ export async function checkDirectory(what: string, path: string, use: DirectoryU
     if (at !== full && use === 'exists') {
       throw new UsageError(`${named} does not exist; specify the data directory of the daemon`)
     }
-    if (use === 'make-and-write') await access(at, constants.W_OK | constants.X_OK)
+    if (use === 'make-and-write') accessSync(at, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw error instanceof UsageError ? error : new UsageError(`${named} cannot be used: ${pathReason(error)}`)
   }
 }
 
-/** Resolves with the longest part of a path that exists. */
-async function existingPart(path: string): Promise<{ readonly at: string; readonly stats: Stats }> {
+/** Returns the longest part of a path that exists. */
+function existingPart(path: string): { readonly at: string; readonly stats: Stats } {
   for (let at = path; ; at = dirname(at)) {
     try {
-      return { at, stats: await stat(at) }
+      return { at, stats: statSync(at) }
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException
       if (!['ENOENT', 'ENOTDIR'].includes(code) || dirname(at) === at) throw error

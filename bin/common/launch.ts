@@ -22,14 +22,13 @@ export async function launch<T>(name: string, path: string, run: (program: T) =>
   }
 }
 
-/** Loads a CommonJS module as `require` does, but with the compiled code of an earlier run of the same command. */
+/** Loads a module as `require` does, but with the compiled code of an earlier run of the same command. */
 function load<T>(path: string): T {
-  // esbuild writes only ASCII.
+  // A function of the variables of a module, in ASCII (.ci/build.js).
   const source = readFileSync(path, 'latin1')
   const cache = isCached() ? new CodeCache(source, commandWord()) : undefined
   const cachedData = cache?.read()
-  const wrapped = `(function (module, exports, require, __filename, __dirname) {${source}\n})`
-  const script = new Script(wrapped, { filename: path, ...(cachedData && { cachedData }) })
+  const script = new Script(source, { filename: path, ...(cachedData && { cachedData }) })
   if (cache && script.cachedDataRejected !== false) {
     // At the end, since the code then contains the functions that the command has called.
     process.once('exit', (code) => {

@@ -38,12 +38,12 @@ export function usersWithToken(values: StateValues): readonly string[] {
 }
 
 /** Returns the state directory of the user of a command. Throws UsageError if it cannot be used. */
-export async function openStateDirectory(values: StateValues & Pick<CommonOptions, 'user'>): Promise<string> {
+export function openStateDirectory(values: StateValues & Pick<CommonOptions, 'user'>): string {
   const path = stateDirectoryOf(values, userOf(values))
   const { state } = values
   const what = state === undefined ? 'the state directory' : '--state'
-  await checkDirectory(what, state ?? platformState(), 'make-and-write')
-  await checkDirectory('the state directory', path, 'make-and-write')
+  checkDirectory(what, state ?? platformState(), 'make-and-write')
+  checkDirectory('the state directory', path, 'make-and-write')
   return path
 }
 

@@ -34,7 +34,7 @@ export const listenCommand = command({
 async function run(values: ListenValues): Promise<number> {
   checkStdout('messages')
   const styles = stylesFor(process.stdout)
-  const { receipts } = stateDirectory(await openStateDirectory(values))
+  const { receipts } = stateDirectory(openStateDirectory(values))
   let receiver: Receiver | undefined
   const stop = () => void receiver?.[Symbol.asyncDispose]()
   // A message is acknowledged after it is recorded as printed.

@@ -36,7 +36,7 @@ export const loginCommand = command({
 })
 
 async function login(values: CommonOptions): Promise<number> {
-  const directory = await openStateDirectory(values)
+  const directory = openStateDirectory(values)
   const user = userOf(values)
   const server = addressText(values.server)
   // Fails before the user types a token, possibly for the wrong server.
@@ -126,7 +126,7 @@ export const logoutCommand = command({
 })
 
 async function logout(values: Values<typeof logoutSettings>): Promise<number> {
-  const removed = await keptToken(await openStateDirectory(values)).forget()
+  const removed = await keptToken(openStateDirectory(values)).forget()
   const server = addressText(values.server)
   const user = userOf(values)
   if (removed || values.json) {

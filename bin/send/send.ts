@@ -1,4 +1,5 @@
 import { fstatSync } from 'node:fs'
+import { isatty } from 'node:tty'
 import { OspError, type Upload, type Uploads } from 'ospd'
 import { openTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
@@ -53,7 +54,7 @@ export const sendCommand = command({
 })
 
 async function run(values: SendValues, operands: readonly string[]): Promise<number> {
-  const directory = await openStateDirectory(values)
+  const directory = openStateDirectory(values)
   const stop = new AbortController()
   const candidates = await candidatesOf(values, operands, directory, stop.signal)
   const began = performance.now()
@@ -159,8 +160,8 @@ function sharesTerminal(): boolean {
 
 /** Handles keys if stdin is a terminal: p pauses or resumes uploads, c cancels them after a confirmation, q quits. */
 function takeKeys(uploads: Uploads, say: StatusPrinter): Disposable | undefined {
-  const { stdin } = process
-  if (!stdin.isTTY) return undefined
+  // Before the stream of stdin is created, which takes longer.
+  if (!isatty(0)) return undefined
   let isAsking = false
   const press = (key: string) => {
     if (key === controlKeys.ctrlC) signalAll('SIGINT')
@@ -173,7 +174,7 @@ function takeKeys(uploads: Uploads, say: StatusPrinter): Disposable | undefined 
     else if (key === 'c') isAsking = askToCancel(uploads, say)
     else if (key === 'q') process.kill(process.pid, 'SIGINT')
   }
-  return readKeys(stdin, (text) => {
+  return readKeys(process.stdin, (text) => {
     for (const key of text) press(key.toLowerCase())
   })
 }

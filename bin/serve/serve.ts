@@ -29,7 +29,7 @@ export const serveCommand = command({
 
 async function run(values: ServeValues): Promise<number> {
   const { host, port, data } = values
-  await checkDirectory('--data', data, 'make')
+  checkDirectory('--data', data, 'make')
   const log = logger(values)
   const stop = stopSignal(log)
   let listening: DaemonTransport | undefined

@@ -29,7 +29,7 @@ export const statusCommand = command({
 })
 
 async function run({ data, json }: Values<typeof settings>): Promise<number> {
-  await checkDirectory('--data', data, 'exists')
+  checkDirectory('--data', data, 'exists')
   try {
     const status = await askDaemon(data, { ask: 'status' }, statusEvent)
     if (json) results.event({ event: 'status', ...status })

@@ -159,7 +159,7 @@ export async function withTasks(
   work: (at: TaskContext) => Promise<number>,
   connection?: CommonOptions,
 ): Promise<number> {
-  const directory = await openStateDirectory(values)
+  const directory = openStateDirectory(values)
   let isAuthorized = true
   const client = (options: CommonOptions) => () => {
     const token = new ConfiguredToken(options)

@@ -46,7 +46,7 @@ async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly
     throw new UsageError('specify the uploads to remove: USER/NAME, or --older-than TIME')
   }
   const named = operands.map(uploadNamed)
-  await checkDirectory('--data', values.data, 'exists')
+  checkDirectory('--data', values.data, 'exists')
   await using unfinished = await openUploads(values.data)
   if (verb === 'list') return await list(unfinished, values)
   return idleMs === undefined ? await removeNamed(unfinished, named) : await removeIdle(unfinished, idleMs)

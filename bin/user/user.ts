@@ -41,7 +41,7 @@ async function run(values: UserValues, [verb, name, more]: readonly string[]): P
   const operand = verb === 'list' ? name : more
   if (operand !== undefined) throw unexpectedOperand(`user ${verb}`, operand)
   if (values.force && verb !== 'add') throw new UsageError(`user ${verb} does not take --force`)
-  await checkDirectory('--data', values.data, verb === 'add' ? 'make' : 'exists')
+  checkDirectory('--data', values.data, verb === 'add' ? 'make' : 'exists')
   const users = usersFile(values.data)
   if (verb === 'list') return await list(users, values)
   if (name === undefined) throw new UsageError(`user ${verb} requires the NAME of a user`)

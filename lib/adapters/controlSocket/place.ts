@@ -1,7 +1,19 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { closeSync, constants, existsSync, openSync } from 'node:fs'
-import { chmod, link, lstat, mkdtemp, realpath, rm, rmdir, writeFile } from 'node:fs/promises'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  realpathSync,
+  rmdirSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -16,7 +28,7 @@ export type ControlPlace = Awaited<ReturnType<typeof controlPlace>>
 /** Rejects with the errno of `realpath`; with OspError `data-format` if another user could create a socket in the directory. */
 export async function controlPlace(directory: string) {
   const absolute = resolve(directory)
-  const folder = await realpath(absolute)
+  const folder = realpathSync.native(absolute)
   if (process.platform === 'win32') {
     const hash = createHash('sha256').update(folder.toLowerCase()).digest('hex').slice(0, 32)
     return { path: `\\\\.\\pipe\\ospd-${hash}` }
@@ -51,10 +63,10 @@ function socketPath(folder: string, name: string): SocketPath | undefined {
 
 /** Returns the path of the socket at `path`. Rejects with ENOENT if there is none, or with an OspError if it is not safe. */
 export async function socketAt(path: string): Promise<SocketPath> {
-  const stats = await lstat(path)
+  const stats = lstatSync(path)
   if (stats.isFile()) {
     const socket = await pointedAt(path)
-    await checkPrivate(dirname(socket))
+    checkPrivate(dirname(socket))
     return fixedPath(socket)
   }
   if (!stats.isSocket()) throw noSocket(path)
@@ -73,10 +85,10 @@ async function pointedAt(path: string): Promise<string> {
   return socket
 }
 
-/** Rejects with OspError `unreachable` if other users can enter a directory, and with `data-format` if they can replace it. */
-async function checkPrivate(folder: string): Promise<void> {
+/** Throws OspError `unreachable` if other users can enter a directory, and with `data-format` if they can replace it. */
+function checkPrivate(folder: string): void {
   checkDirectoryRights(folder)
-  const found = await lstat(folder)
+  const found = lstatSync(folder)
   if (found.isDirectory() && found.uid === process.geteuid?.() && (found.mode & 0o077) === 0) return
   throw new OspError('unreachable', `${folder} is not a directory that only this user can enter; remove it`)
 }
@@ -84,9 +96,9 @@ async function checkPrivate(folder: string): Promise<void> {
 /** Removes the private directory of a socket. */
 async function removePrivate(folder: string): Promise<void> {
   try {
-    await checkPrivate(folder)
-    await rm(join(folder, 'control.sock'), { force: true })
-    await rmdir(folder)
+    checkPrivate(folder)
+    await remove(join(folder, 'control.sock'))
+    rmdirSync(folder)
   } catch {
     // The directory is missing or belongs to another user now.
   }
@@ -124,7 +136,7 @@ export async function listenAt(server: Server, { path, folder }: ControlPlace): 
  * therefore created in a private subdirectory, and linked to its path after its permissions are set.
  */
 async function listenInside(server: Server, path: string, folder: string): Promise<Stop> {
-  const aside = await attempt(`creating a directory in ${folder}`, () => mkdtemp(join(folder, 'control-')))
+  const aside = await attempt(`creating a directory in ${folder}`, async () => mkdtempSync(join(folder, 'control-')))
   try {
     const first = join(aside, 's')
     const stopFirst = await listenFirst(server, aside, first)
@@ -133,17 +145,18 @@ async function listenInside(server: Server, path: string, folder: string): Promi
       try {
         // The directory may have been moved, and another program may use this path now.
         const there = await look(path)
-        if (there && there.ino === ino) await attempt(`removing ${path}`, () => rm(path, { force: true }))
+        if (there && there.ino === ino) await remove(path)
       } finally {
         await stopFirst()
       }
     }
     return await stoppable(stop, async () => {
-      ino = (await attempt(`checking ${first}`, () => lstat(first))).ino
+      ino = (await attempt(`checking ${first}`, async () => lstatSync(first))).ino
       await linkExclusively(first, path)
     })
   } finally {
-    await attempt(`removing ${aside}`, () => rm(aside, { recursive: true, force: true }))
+    await remove(join(aside, 's'))
+    await unless(['ENOENT'], `removing ${aside}`, async () => rmdirSync(aside))
   }
 }
 
@@ -158,14 +171,14 @@ async function listenFirst(server: Server, aside: string, first: string): Promis
   }
   return stoppable(stop, async () => {
     await attempt(`listening at ${first}`, () => listening(server, socket))
-    await attempt(`setting the permissions of ${first}`, () => chmod(first, 0o600))
+    await attempt(`setting the permissions of ${first}`, async () => chmodSync(first, 0o600))
   })
 }
 
 /** Listens in a new temporary directory, whose random name no user can guess, and creates a file that names the socket. */
 export async function listenElsewhere(server: Server, first: string): Promise<Stop> {
-  const base = await attempt(`checking ${tmpdir()}`, () => realpath(tmpdir()))
-  const folder = await attempt(`creating a directory in ${base}`, () => mkdtemp(join(base, 'ospd-')))
+  const base = await attempt(`checking ${tmpdir()}`, async () => realpathSync.native(tmpdir()))
+  const folder = await attempt(`creating a directory in ${base}`, async () => mkdtempSync(join(base, 'ospd-')))
   const stop = async () => {
     server.close()
     await removePrivate(folder)
@@ -174,10 +187,10 @@ export async function listenElsewhere(server: Server, first: string): Promise<St
     const socket = socketPath(folder, 'control.sock')
     if (!socket) throw new OspError('internal', `the path ${folder} is too long for a socket; set a shorter TMPDIR`)
     const { path } = socket
-    await attempt(`checking ${folder}`, () => checkPrivate(folder))
+    await attempt(`checking ${folder}`, async () => checkPrivate(folder))
     await attempt(`listening at ${path}`, () => listening(server, socket))
-    await attempt(`setting the permissions of ${path}`, () => chmod(path, 0o600))
-    await attempt(`writing ${first}`, () => writeFile(first, `socket ${path}\n`, { flag: 'wx', mode: 0o600 }))
+    await attempt(`setting the permissions of ${path}`, async () => chmodSync(path, 0o600))
+    await attempt(`writing ${first}`, async () => writeFileSync(first, `socket ${path}\n`, { flag: 'wx', mode: 0o600 }))
   })
 }
 
@@ -198,7 +211,10 @@ async function linkExclusively(first: string, path: string): Promise<void> {
 
 /** Resolves with true if the link was created, and with `undefined` if an errno of `expected` prevented it. */
 const linked = (from: string, to: string, expected: readonly string[]) =>
-  unless(expected, `creating ${to}`, () => link(from, to).then(() => true))
+  unless(expected, `creating ${to}`, async () => {
+    linkSync(from, to)
+    return true
+  })
 
 const locked = (path: string) =>
   new OspError('data-locked', `another process listens at ${path}; stop it or specify another directory`)
@@ -224,10 +240,10 @@ async function removeDead(path: string): Promise<'free' | 'alive' | 'busy'> {
     const own = await look(claim)
     if (own?.ino !== there.ino || (await isAlive(claim))) return 'busy'
     if (elsewhere !== undefined) await removePrivate(dirname(elsewhere))
-    await attempt(`removing ${path}`, () => rm(path, { force: true }))
+    await remove(path)
     return 'free'
   } finally {
-    await attempt(`removing ${claim}`, () => rm(claim, { force: true }))
+    await remove(claim)
   }
 }
 
@@ -235,12 +251,13 @@ async function claimed(path: string, claim: string): Promise<boolean> {
   if (await linked(path, claim, ['EEXIST', 'ENOENT'])) return true
   const there = await look(claim)
   // Creating a link updates the change time of the file.
-  if (there && Date.now() - there.ctimeMs > removingMs)
-    await attempt(`removing ${claim}`, () => rm(claim, { force: true }))
+  if (there && Date.now() - there.ctimeMs > removingMs) await remove(claim)
   return false
 }
 
-const look = (path: string) => unless(['ENOENT'], `checking ${path}`, () => lstat(path))
+const remove = (path: string) => unless(['ENOENT'], `removing ${path}`, async () => unlinkSync(path))
+
+const look = (path: string) => unless(['ENOENT'], `checking ${path}`, async () => lstatSync(path))
 
 /** Resolves with whether a program listens there. Only a refused connection means that none does. Rejects for another file. */
 async function isAlive(path: string): Promise<boolean> {

@@ -1,4 +1,15 @@
-import { type BigIntStats, constants, lstatSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs'
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
 import { type FileHandle, lstat, open, rm } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { errors, OspError } from '../../errors.ts'
@@ -44,6 +55,19 @@ export async function openTrusted(path: string, flags: number): Promise<FileHand
   const real = walk(path, checkOwned)
   const handle = await open(real, flags | (constants.O_NOFOLLOW ?? 0), 0o600)
   return await checked(handle, (stats) => checkOwned(real, stats))
+}
+
+/** Like `openTrusted`, in this thread, which is faster for a short file. Returns a file descriptor. */
+export function openTrustedSync(path: string, flags: number): number {
+  const real = walk(path, checkOwned)
+  const fd = openSync(real, flags | safeOpenFlags, 0o600)
+  try {
+    checkOwned(real, fstatSync(fd))
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
 }
 
 /** Returns an open file, or closes it if `check` throws. */

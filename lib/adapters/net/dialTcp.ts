@@ -1,5 +1,3 @@
-import { ADDRCONFIG } from 'node:dns'
-import { lookup } from 'node:dns/promises'
 import { type Socket as ByteStream, connect, isIP } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
@@ -25,7 +23,9 @@ export interface Network {
 
 const nodeNetwork: Network = {
   async lookup(host) {
-    const found = await lookup(host, { all: true, verbatim: true, hints: ADDRCONFIG })
+    // Loaded here, since an IP address needs no lookup.
+    const { ADDRCONFIG, promises } = await import('node:dns')
+    const found = await promises.lookup(host, { all: true, verbatim: true, hints: ADDRCONFIG })
     return found.map(({ address }) => address)
   },
   connect: (host, port) => connect({ host, port, noDelay: true, autoSelectFamily: false }),

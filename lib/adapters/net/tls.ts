@@ -3,9 +3,8 @@ import { OspError } from '../../errors.ts'
 import { checkOptions, kinds, optional } from '../../options.ts'
 import type { Transport } from '../../ports/socket.ts'
 import { addressOptions, type TcpOptions } from './tcp.ts'
-import { dialTls, type TrustServer, trustVerified } from './tls/dialling.ts'
+import type { TrustServer } from './tls/dialling.ts'
 import { contextOf, type Pem, rootsOf, type ServerIdentity, type TlsIdentity } from './tls/identity.ts'
-import { listenTls } from './tls/listening.ts'
 
 /** The address and the certificates of a TLS transport. */
 export interface TlsOptions extends TcpOptions, Partial<TlsIdentity> {
@@ -45,7 +44,7 @@ const tlsOptions = {
  */
 export function tls(options: TlsOptions): TlsTransport {
   checkOptions('tls', tlsOptions, options)
-  const { host = '127.0.0.1', port, cert, key, clientCa, ca, trust = trustVerified } = options
+  const { host = '127.0.0.1', port, cert, key, clientCa, ca, trust } = options
   const roots = ca === undefined ? {} : { ca: rootsOf(ca) }
   if ((cert === undefined) !== (key === undefined))
     throw new OspError('usage', 'a certificate and its key must be given together')
@@ -59,10 +58,12 @@ export function tls(options: TlsOptions): TlsTransport {
     setSecureContext,
     async listen(socketOptions) {
       if (!own) throw new OspError('usage', 'a TLS server requires a certificate and its key')
+      const { listenTls } = await import('./tls/listening.ts')
       return await listenTls({ host, port }, () => own as SecureContextOptions, socketOptions)
     },
     async dial(socketOptions, signal) {
       const { cert, key } = own ?? {}
+      const { dialTls } = await import('./tls/dialling.ts')
       return await dialTls({ host, port }, { cert, key, ...roots }, trust, socketOptions, signal)
     },
   }

@@ -1,5 +1,6 @@
-import { constants } from 'node:fs'
+import { closeSync, constants, fdatasync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 import * as z from 'zod/mini'
 import { errorCode, storedFileName, userName } from '../../nameSchemas.ts'
@@ -10,7 +11,7 @@ import { jsonOf } from '../../runtime/json.ts'
 import { retriable } from '../../runtime/retriable.ts'
 import { makePath, replaceFile } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
-import { openTrusted } from '../disk/rights.ts'
+import { openTrustedSync } from '../disk/rights.ts'
 import { file } from '../node/fileSource.ts'
 import { discardSpooled } from './spool.ts'
 
@@ -141,8 +142,12 @@ class LineFile {
 
   async load(): Promise<readonly unknown[]> {
     const text = await unless(['ENOENT'], `reading ${this.#path}`, async () => {
-      await using file = await openTrusted(this.#path, constants.O_RDONLY)
-      return await file.readFile('utf8')
+      const fd = openTrustedSync(this.#path, constants.O_RDONLY)
+      try {
+        return readFileSync(fd, 'utf8')
+      } finally {
+        closeSync(fd)
+      }
     })
     const lines = text?.split('\n') ?? []
     const values = lines.map(readLine).filter((value) => value !== undefined)
@@ -158,9 +163,14 @@ class LineFile {
     this.#isSound = false
     if (isAppended) {
       await attempt(`writing ${this.#path}`, async () => {
-        await using file = await openTrusted(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
-        await file.writeFile(textOf(added))
-        await file.datasync()
+        const fd = openTrustedSync(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
+        try {
+          writeFileSync(fd, textOf(added))
+          // Only this waits for the disk.
+          await flush(fd)
+        } finally {
+          closeSync(fd)
+        }
       })
       this.#lines += added.length
     } else {
@@ -172,6 +182,8 @@ class LineFile {
     this.#isSound = true
   }
 }
+
+const flush = promisify(fdatasync)
 
 function textOf(values: readonly unknown[]): string {
   return values

@@ -85,16 +85,14 @@ export class TaskRegistry {
     const { endedAt: _, why: __, ...rest } = task
     const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#clock.wallTime() }) }
     this.#set(changed)
-    await this.#write(this.#store.put(changed))
-    if (changed.state === 'done') await this.#state.discard?.(changed.ref)
+    await this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)
   }
 
   async forget(id: number): Promise<void> {
     const task = this.#tasks.get(id)
     if (!task) return
     this.#delete(task)
-    await this.#write(this.#store.remove(id))
-    await this.#state.discard?.(task.ref)
+    await this.#write(this.#store.remove(id), task)
   }
 
   /** Logs a failure of `work`. A later program repeats it. */
@@ -139,9 +137,11 @@ export class TaskRegistry {
     }
   }
 
-  #write(writing: Promise<void>): Promise<void> {
-    this.#writing.track(writing)
-    return writing
+  /** Discards the content of `ended` after the write. */
+  #write(writing: Promise<void>, ended?: StoredTask): Promise<void> {
+    const written = ended ? writing.then(() => this.#state.discard?.(ended.ref)) : writing
+    this.#writing.track(written)
+    return written
   }
 }
 

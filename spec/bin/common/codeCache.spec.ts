@@ -54,7 +54,7 @@ spec('the compiled code of a command', (it) => {
     cache.write(code)
     const path = onlyFile(at.path)
     const content = readFileSync(path)
-    for (const damaged of [Buffer.alloc(0), content.subarray(0, 31), content.subarray(0, -1), Buffer.alloc(45)]) {
+    for (const damaged of [Buffer.alloc(0), content.subarray(0, 4), content.subarray(0, -1), Buffer.alloc(20)]) {
       writeFileSync(path, damaged)
       assert.equal(cache.read(), undefined)
     }

@@ -13,7 +13,7 @@ import { fingerprintOfKey, versions } from './identity.ts'
 export async function dialTls(
   { host, port }: Required<TcpOptions>,
   context: SecureContextOptions,
-  trust: TrustServer,
+  trust: TrustServer | undefined,
   options: SocketOptions,
   signal: AbortSignal,
 ): Promise<Socket> {
@@ -41,7 +41,7 @@ export async function dialTls(
   })
   try {
     const server = seenServer(stream, host, port)
-    await unlessAborted(Promise.resolve(trust(server)), signal, abortText(place))
+    await unlessAborted(Promise.resolve((trust ?? trustVerified)(server)), signal, abortText(place))
     const { verified, fingerprint } = server
     socket.peer = { ...socket.peer, verification: { by: verified ? 'authority' : 'key', fingerprint } }
     return socket
@@ -80,7 +80,7 @@ function seenServer(stream: TLSSocket, host: string, port: number): SeenServer {
 }
 
 /** Trusts only servers whose certificate has a trusted root. */
-export function trustVerified({ host, port, fingerprint, verified, why }: SeenServer): void {
+function trustVerified({ host, port, fingerprint, verified, why }: SeenServer): void {
   if (verified) return
   throw new OspError(
     'unauthorized',

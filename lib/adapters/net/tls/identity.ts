@@ -1,5 +1,5 @@
 import { constants, createHash, createPrivateKey, type KeyObject, sign, verify, X509Certificate } from 'node:crypto'
-import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import type { SecureContextOptions } from 'node:tls'
 import { OspError } from '../../../errors.ts'
 
 /** PEM text. */
@@ -38,6 +38,8 @@ export function contextOf({ cert, key, clientCa }: ServerIdentity): SecureContex
     throw new OspError('usage', 'the key does not belong to the certificate; specify a matching pair')
   }
   const context = { cert: textOf(cert), key: textOf(key), ...(clientCa !== undefined && { ca: rootsOf(clientCa) }) }
+  // Loaded here, since a program without TLS does not need it.
+  const { createSecureContext } = process.getBuiltinModule('node:tls')
   read('certificate', () => createSecureContext(context))
   return context
 }
