@@ -1,3 +1,5 @@
+import type { OspError } from '../errors.ts'
+
 /** A message that a server has received. */
 export interface NewMessage {
   readonly sender: string
@@ -8,6 +10,11 @@ export interface NewMessage {
   /** The start of the message's age, in ms of the server's age clock, which continues after restarts and never falls. */
   readonly storedAt: number
   readonly content: Uint8Array
+}
+
+/** A message and the users in whose mailboxes it belongs, each named once. */
+export interface AddressedMessage extends NewMessage {
+  readonly recipients: readonly string[]
 }
 
 /** A message that waits in a mailbox. */
@@ -60,27 +67,30 @@ export interface Damage {
 
 /**
  * The mailboxes of all users, and the ids of sent messages. Calls take effect in their order. A failed write or flush rejects
- * with `disk-full` (nothing was stored) or `internal` (the message may be stored; reopening the storage decides it).
+ * with `disk-full` (nothing was stored) or `internal` (the change may be stored; reopening the storage decides it).
  */
 export interface MailboxStore {
   /**
-   * Appends a message to the mailboxes of `recipients` (each named once): all or none, durable. The first of these applies:
-   * - the sender has used this id: with the same recipients and content it resolves once that message is durable, and
-   *   nothing is stored again (if that append fails, this one does); with others it rejects `id-reused`;
-   * - too many ids are remembered, of the sender or beyond its share: rejects `rate-limited`;
-   * - a mailbox, or all together, would exceed a limit, or the share of this sender: rejects `mailbox-full` with the affected
+   * Appends messages of one sender, in their order, each to the mailboxes of all its recipients or of none. Resolves when they
+   * are durable, with the error of each, or `undefined` for a message that is stored. The first of these applies:
+   * - the sender has used this id: with the same recipients and content the message has the outcome of the earlier one, and
+   *   nothing is stored again; with others its error is `id-reused`;
+   * - too many ids are remembered, of the sender or beyond its share: `rate-limited`;
+   * - a mailbox, or all together, would exceed a limit, or the share of this sender: `mailbox-full` with the affected
    *   recipients;
-   * - less than `reserveBytes` would be free, or the sender's share of the rest would be exceeded: rejects `disk-full`.
-   * A rejected append has no effect, and its id is forgotten.
+   * - less than `reserveBytes` would be free, or the sender's share of the rest would be exceeded: `disk-full` for all messages
+   *   to which no other error applies;
+   * - the write or flush failed: `internal` (see above).
+   * A message with an error other than `internal` has no effect, and its id is forgotten.
    */
-  append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void>
+  append(messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<readonly (OspError | undefined)[]>
   /**
-   * Returns the recipients for which `append` would reject the message with `mailbox-full` now, or none if it would not reject
-   * with that code.
+   * Returns the recipients for which `append` would refuse the message with `mailbox-full` now, or none if it would not refuse it
+   * with that code. For several messages of one sender it returns the mailboxes without space for that number of messages and
+   * bytes, so that none means that `append` refuses none of them with that code.
    */
   full(
-    message: Pick<NewMessage, 'sender' | 'id' | 'content'>,
-    recipients: readonly string[],
+    messages: readonly Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients'>[],
     bounds: MailboxBounds,
   ): readonly string[]
   /**

@@ -61,8 +61,9 @@ async function append(mailboxes: MailboxStore, atOnce: number, recipients: numbe
   const one = async (sender: number) => {
     while (performance.now() - since < seconds * 1_000) {
       const to = Array.from({ length: recipients }, (_, index) => users[(sender + index) % users.length] ?? '')
-      const message = { sender: users[sender % users.length] ?? '', id: newId(), sentAt: sent, storedAt: sent, content }
-      await mailboxes.append(message, to, bounds)
+      const from = users[sender % users.length] ?? ''
+      const message = { sender: from, id: newId(), sentAt: sent, storedAt: sent, content, recipients: to }
+      await mailboxes.append([message], bounds)
       count++
     }
   }

@@ -118,7 +118,7 @@ spec('osp msg without an answer', (it) => {
 
   it('that is interrupted after sending says that the outcome is unknown', async () => {
     const storage = memory()
-    const appending: (() => void)[] = []
+    const appending: ((outcomes: []) => void)[] = []
     storage.mailboxes.append = () => new Promise((resolve) => appending.push(resolve))
     await using chat = await messagingBench({ storage })
     for (const [at, flags] of [[], ['--json']].entries()) {
@@ -129,6 +129,6 @@ spec('osp msg without an answer', (it) => {
       if (at === 0) assert.equal(begun.stderr, 'osp: it is unknown whether the message was stored: interrupted\n')
       else assert.equal(published(begun.stdout, commandEvents.msg).at(-1)?.outcome, 'unknown')
     }
-    for (const resolve of appending) resolve()
+    for (const resolve of appending) resolve([])
   })
 })

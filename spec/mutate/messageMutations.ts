@@ -22,8 +22,8 @@ export const messageMutations: readonly Mutation[] = [
     fault: 'a message is acknowledged before it is durable',
     file: 'lib/server/messages/msgApp.ts',
     within: '#post',
-    pattern: 'await Promise.allSettled(appends)',
-    replacement: "appends.map(() => ({ status: 'fulfilled', value: undefined }) as const)",
+    pattern: '(await Promise.all(appends)).flat()',
+    replacement: '[]',
     shownBy: 'messages',
   },
   {
@@ -269,7 +269,7 @@ export const messageMutations: readonly Mutation[] = [
   {
     fault: 'a message id is used for two messages',
     file: 'lib/storage/mailboxes/messageAppender.ts',
-    within: '#known',
+    within: '#add',
     pattern: "if (former !== fingerprint) throw new OspError('id-reused')",
     replacement: '',
     shownBy: 'messages',

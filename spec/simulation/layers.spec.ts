@@ -22,8 +22,9 @@ const wrong: Readonly<Record<string, SimulateOptions>> = {
     kind: 'messages',
     ...around({
       mailboxes: (mailboxes) => ({
-        append: async (...given) => {
-          mailboxes.append(...given).catch(() => {})
+        append: async (messages, bounds) => {
+          mailboxes.append(messages, bounds).catch(() => {})
+          return messages.map(() => undefined)
         },
       }),
     }),

@@ -1,6 +1,7 @@
 import type { Limits } from '../../lib/limits.ts'
 import type { MailboxLevel, MailboxStore } from '../../lib/ports/mailboxes.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
+import { append } from '../../lib/testing/storage/mailSteps.ts'
 import type { SeededRandom } from '../support/random.ts'
 import type { Bounds } from './bounds.ts'
 import type { SimulatedDisk } from './disk.ts'
@@ -174,7 +175,7 @@ export class Mail {
     if (found !== this.#waiting) this.#parts.trace.fail(`read again, the mailboxes contain ${found}`)
     for (const { key, sender, id, content, recipients, outcome } of this.invariants.posts) {
       if (outcome !== 'acknowledged' || this.#parts.disk.rot.hasHit(key)) continue
-      await mailboxes.append({ sender, id, content, sentAt: 0, storedAt: 0 }, recipients, noBounds)
+      await append(mailboxes, { sender, id, content, sentAt: 0, storedAt: 0 }, recipients, noBounds)
     }
     const after = textOf(await mailboxes.levels())
     if (after !== found) this.#parts.trace.fail(`a message that was sent before was stored again: ${after}`)

@@ -112,8 +112,9 @@ const wrong: Readonly<Record<string, Wrong>> = {
     kind: 'messages',
     place: placeWith({
       mailboxes: (mailboxes) => ({
-        async append(...given) {
-          mailboxes.append(...given).catch(() => {})
+        async append(messages, bounds) {
+          mailboxes.append(messages, bounds).catch(() => {})
+          return messages.map(() => undefined)
         },
       }),
     }),
@@ -128,10 +129,11 @@ const wrong: Readonly<Record<string, Wrong>> = {
     kind: 'messages',
     place: placeWith({
       mailboxes: (mailboxes) => ({
-        async append(message, recipients, bounds) {
-          await mailboxes.append(message, recipients, bounds)
-          const id = message.id.toReversed()
-          await mailboxes.append({ ...message, id }, recipients, bounds).catch(() => {})
+        async append(messages, bounds) {
+          const outcomes = await mailboxes.append(messages, bounds)
+          const again = messages.map((message) => ({ ...message, id: message.id.toReversed() }))
+          await mailboxes.append(again, bounds)
+          return outcomes
         },
       }),
     }),

@@ -1,5 +1,5 @@
-import { OspError } from '../../lib/errors.ts'
-import type { MailboxBounds, MailboxStore, NewMessage } from '../../lib/ports/mailboxes.ts'
+import type { OspError } from '../../lib/errors.ts'
+import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
 import type { LinkWatch } from './linkWatch.ts'
 import type { MessageInvariants } from './messageInvariants.ts'
@@ -29,17 +29,16 @@ export function watchedStorage(storage: Storage, checks: MailboxChecks): Storage
 /** Reports the outcome of each append, and checks the bounds of mailboxes. */
 function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): MailboxStore {
   const { trace, invariants, watch, sentIds } = checks
+  const report = (sender: string, id: Uint8Array, error: OspError | undefined) => {
+    if (error && error.code !== 'id-reused') invariants.refusedForNow(sender, id)
+    if (error) return
+    invariants.stored(sender, id)
+    sentIds.add(sender, id)
+  }
   return {
-    async append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
-      const { sender, id } = message
-      try {
-        await mailboxes.append(message, recipients, bounds)
-      } catch (error) {
-        if (OspError.from(error).code !== 'id-reused') invariants.refusedForNow(sender, id)
-        throw error
-      }
-      invariants.stored(sender, id)
-      sentIds.add(sender, id)
+    async append(messages, bounds) {
+      const outcomes = await mailboxes.append(messages, bounds)
+      for (const [at, { sender, id }] of messages.entries()) report(sender, id, outcomes[at])
       const levels = await mailboxes.levels()
       for (const { user, messages, bytes } of levels) {
         const isFull = messages > bounds.messages || bytes > bounds.bytes
@@ -47,8 +46,9 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
       }
       const all = levels.reduce((sum, { messages }) => sum + messages, 0)
       if (all > bounds.allMessages) trace.fail(`${all} messages wait`)
+      return outcomes
     },
-    full: (message, recipients, bounds) => mailboxes.full(message, recipients, bounds),
+    full: (messages, bounds) => mailboxes.full(messages, bounds),
     read: (user, afterSeq, most, mostBytes) => mailboxes.read(user, afterSeq, most, mostBytes),
     async remove(user, seqs, mayWait) {
       await mailboxes.remove(user, seqs, mayWait)

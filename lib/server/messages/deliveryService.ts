@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { MailboxBounds, NewMessage } from '../../ports/mailboxes.ts'
+import type { AddressedMessage, MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Connection, ServerContext } from '../app.ts'
@@ -18,9 +18,9 @@ const expireMs = 3_600_000
 const fullMs = 30_000
 
 /** A message as a client posts it. */
-export interface PostedMessage extends Pick<NewMessage, 'sender' | 'id' | 'content'> {
-  readonly recipients: readonly string[]
-}
+export type PostedMessage = Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients'>
+
+type Appended = ReturnType<MailboxStore['append']>
 
 /** Stores messages in mailboxes and delivers them. All deliveries share one scheduler and one memory budget. */
 export class DeliveryService {
@@ -77,34 +77,45 @@ export class DeliveryService {
   }
 
   /**
-   * Appends messages in their order. Resolves when the append of each has begun, with a promise for each: it resolves when
-   * the message is durable in the mailboxes of all its recipients, and rejects as `MailboxStore.append` does. While a mailbox
-   * has no space and its user handles messages, this waits, so that no later message overtakes one that waits. Rejects with
-   * OspError `not-registered` when `isCurrent` returns false, because the link of the sender has ended.
+   * Appends messages of one sender in their order. Resolves when the append of each has begun, with the outcomes of each append
+   * (`MailboxStore.append`). While a mailbox has no space and its user handles messages, this waits, so that no later message
+   * overtakes one that waits. Rejects with OspError `not-registered` when `isCurrent` returns false, because the link of the
+   * sender has ended.
    */
-  async post(posts: readonly PostedMessage[], isCurrent: () => boolean): Promise<readonly Promise<void>[]> {
+  async post(posts: readonly PostedMessage[], isCurrent: () => boolean): Promise<readonly Appended[]> {
     const { mailboxes, platform } = this.#context
+    if (!isCurrent()) throw new OspError('not-registered')
+    if (mailboxes.full(posts, this.#bounds).length === 0) return [this.#append(posts)]
     const untilMs = platform.clock.now() + fullMs
-    const appends: Promise<void>[] = []
+    const appends: Appended[] = []
     for (const post of posts) {
       for (let isWorthIt = true; isWorthIt && isCurrent(); ) {
-        const full = mailboxes.full(post, post.recipients, this.#bounds)
+        const full = mailboxes.full([post], this.#bounds)
         if (full.length === 0) break
         isWorthIt = await this.#space.wait(full, untilMs)
       }
       // No request of a link is started after the link has ended.
       if (!isCurrent()) throw new OspError('not-registered')
-      appends.push(this.#append(post))
+      appends.push(this.#append([post]))
     }
     return appends
   }
 
-  #append({ sender, id, content, recipients }: PostedMessage): Promise<void> {
+  #append(posts: readonly PostedMessage[]): Appended {
     const { mailboxes, platform, pending } = this.#context
     // The clock of a misconfigured machine may be before 1970.
     const sentAt = Math.max(0, platform.clock.wallTime())
-    const message = { sender, id, content, sentAt, storedAt: this.#age.now() }
-    const appended = mailboxes.append(message, recipients, this.#bounds)
+    const storedAt = this.#age.now()
+    const messages = posts.map(({ sender, id, content, recipients }) => ({
+      sender,
+      id,
+      content,
+      recipients,
+      sentAt,
+      storedAt,
+    }))
+    const failed = (error: unknown) => messages.map(() => OspError.from(error))
+    const appended = mailboxes.append(messages, this.#bounds).catch(failed)
     pending.track(appended)
     return appended
   }

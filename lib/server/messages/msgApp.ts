@@ -217,15 +217,15 @@ export class MsgApp implements ServerApp {
     const checked = this.#check(caller.user, messages)
     checked.catch(() => {})
     const isCurrent = () => this.#registrations.get(caller.node) === registration
-    let appends: readonly Promise<void>[] = []
+    let appends: Awaited<ReturnType<DeliveryService['post']>> = []
     try {
       const posts = await registration.posts.run(async () => {
         const posts = await checked
         const valid = posts.filter(({ refusal }) => !refusal)
-        appends = await this.#deliveries.post(valid, isCurrent)
+        if (valid.length > 0) appends = await this.#deliveries.post(valid, isCurrent)
         return posts
       })
-      return this.#outcome(caller, posts, await Promise.allSettled(appends))
+      return this.#outcome(caller, posts, (await Promise.all(appends)).flat())
     } catch (error) {
       // A message may be stored, so neither ACK nor NACK would be true. The client sends it again on its next link.
       if (OspError.from(error).code === 'internal') void caller.close(new OspError('internal'))
@@ -237,19 +237,18 @@ export class MsgApp implements ServerApp {
   #outcome(
     caller: Connection,
     posts: readonly CheckedPost[],
-    outcomes: readonly PromiseSettledResult<void>[],
+    outcomes: readonly (OspError | undefined)[],
   ): WireMessage<'PostMsgAck'> {
     const statuses: (readonly number[])[] = []
     const refused: WireMessage<'PostMsgAck'>['refused'][number][] = []
     let next = 0
     for (const [message, post] of posts.entries()) {
-      const outcome = post.refusal ? undefined : outcomes[next++]
-      const reason: unknown = post.refusal ?? (outcome?.status === 'rejected' ? outcome.reason : undefined)
+      const reason = post.refusal ?? outcomes[next++]
       if (reason === undefined) {
         statuses.push(post.named.map((recipient) => this.#statusOf(recipient, post.unseen)))
         continue
       }
-      if (OspError.from(reason).code === 'internal') throw reason
+      if (reason.code === 'internal') throw reason
       const error = publicError(reason, 'PostMsgReq', caller, this.#context)
       statuses.push([])
       refused.push({ message, ...refusalFields(error), recipients: error.recipients ?? [] })
@@ -259,19 +258,22 @@ export class MsgApp implements ServerApp {
 
   /** Returns the messages with their refusals. Rejects with OspError `malformed` if one has no recipient. */
   async #check(sender: string, messages: WireMessage<'PostMsgReq'>['messages']): Promise<readonly CheckedPost[]> {
-    const distinct = messages.map(({ recipients }) => (recipients.length === 1 ? recipients : [...new Set(recipients)]))
-    const names = new Set(distinct.flatMap((recipients) => recipients.slice(0, this.#limits.recipients)))
+    const names = new Set<string>()
+    for (const { recipients } of messages) {
+      if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
+      for (const name of recipients.slice(0, this.#limits.recipients)) names.add(name)
+    }
     const verdicts = new Map<string, Verdict | undefined>()
     const lookUp = async (name: string) => {
       verdicts.set(name, isUserName(name) ? await this.#authenticator.knows(name) : undefined)
     }
     await Promise.all(Array.from(names, lookUp))
-    return messages.map(({ messageId: id, recipients: named, content }, at) => {
-      const recipients = distinct[at] ?? []
-      if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
+    return messages.map(({ messageId: id, recipients: named, content }) => {
+      const recipients = named.length === 1 ? named : [...new Set(named)]
       const refusal = this.#refusalOf(recipients, content, verdicts)
-      const unseen = recipients.filter((name) => verdicts.get(name) === 'unseen')
-      return { sender, id, content, recipients, named, refusal, unseen: unseen.length > 0 ? new Set(unseen) : noUsers }
+      const isUnseen = (name: string) => verdicts.get(name) === 'unseen'
+      const unseen = recipients.some(isUnseen) ? new Set(recipients.filter(isUnseen)) : noUsers
+      return { sender, id, content, recipients, named, refusal, unseen }
     })
   }
 
@@ -285,13 +287,16 @@ export class MsgApp implements ServerApp {
       const text = `a message has at most ${most} recipients; this one has ${recipients.length}`
       return new OspError('too-many-recipients', text)
     }
-    const bad = recipients.filter((name) => verdicts.get(name) === undefined)
+    const verdictOf = (name: string) => verdicts.get(name)
+    const isValid = content.length <= fixed.messageBytes && recipients.every(verdictOf)
+    if (isValid) return undefined
+    const bad = recipients.filter((name) => verdictOf(name) === undefined)
     if (bad.length > 0) return new OspError('bad-name', 'a recipient is not a valid user name', { recipients: bad })
     if (content.length > fixed.messageBytes) {
       const text = `a message has at most ${fixed.messageBytes} bytes; this one has ${content.length}`
       return new OspError('too-large', text)
     }
-    const unknown = recipients.filter((name) => verdicts.get(name) === false)
+    const unknown = recipients.filter((name) => verdictOf(name) === false)
     return unknown.length > 0 ? new OspError('unknown-user', undefined, { recipients: unknown }) : undefined
   }
 

@@ -4,12 +4,13 @@ import type { Clock } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
+import { lengthOf } from '../../wire/codec.ts'
 import type { Journal, JournalRecord, Place } from './journal.ts'
 
-/** A change that is in memory already, and that becomes durable with its record. */
-export interface PendingRecord {
-  /** Absent if only the earlier changes must be durable. */
-  readonly record: Buffer | undefined
+/** A change that is in memory already, and that becomes durable with its records. */
+export interface PendingChange {
+  /** Its records; none if only the earlier changes must be durable. */
+  readonly records: readonly Buffer[]
   /** Bytes of the disk that must stay free after the append; absent if the record may use them. */
   readonly reserveBytes?: number
   /** Additional bytes that must stay free for other senders. */
@@ -18,8 +19,8 @@ export interface PendingRecord {
   readonly frees?: boolean
   /** The record may wait for others for `mostWaitMs`, so that one append and one flush serve all of them. */
   readonly mayWait?: boolean | undefined
-  /** Called when the record is durable. */
-  durable?(place: Place): void
+  /** Called when the records are durable, with the place of each. */
+  durable?(places: readonly Place[]): void
   /** Undoes the change in memory, after the append of it or of an earlier change has failed. */
   undo(): void
 }
@@ -78,7 +79,7 @@ export class JournalWriter {
   readonly #clock: Clock
   readonly #contents: Contents
   readonly #committed: () => void
-  readonly #commits = new GroupCommit<PendingRecord>({
+  readonly #commits = new GroupCommit<PendingChange>({
     commit: (group) => this.#commit(group),
     // Later changes were made on the assumption that the earlier ones hold.
     undo: (change) => change.undo(),
@@ -124,7 +125,7 @@ export class JournalWriter {
   }
 
   /** Resolves when the change, and all earlier changes, are durable. */
-  add(change: PendingRecord): Promise<void> {
+  add(change: PendingChange): Promise<void> {
     const { mayWait } = change
     if (mayWait) this.#waited.by(this.#clock.now() + mostWaitMs)
     return this.#commits.add(change, mayWait)
@@ -142,7 +143,7 @@ export class JournalWriter {
     await this.#journal.close()
   }
 
-  async #commit(group: readonly Uncommitted<PendingRecord>[]): Promise<void> {
+  async #commit(group: readonly Uncommitted<PendingChange>[]): Promise<void> {
     // Before anything is awaited: the contents in memory are now those after this group.
     const piggyback = this.#piggyback()
     if (group.length === 0 && !piggyback) return
@@ -156,7 +157,7 @@ export class JournalWriter {
   }
 
   /** Reads the free space of the disk if the group needs it and the last reading is too old. */
-  async #measure(group: readonly Uncommitted<PendingRecord>[]): Promise<void> {
+  async #measure(group: readonly Uncommitted<PendingChange>[]): Promise<void> {
     const isFresh = this.#writtenBytes < freshBytes && this.#clock.now() - this.#measuredAt <= freshMs
     if (isFresh || !group.some(({ item }) => item.reserveBytes !== undefined)) return
     this.#freeBytes = await this.#journal.free()
@@ -165,7 +166,7 @@ export class JournalWriter {
   }
 
   /** Returns the changes of a group for which the disk has space, and refuses the others. */
-  #admitted(group: readonly Uncommitted<PendingRecord>[]): PendingRecord[] {
+  #admitted(group: readonly Uncommitted<PendingChange>[]): PendingChange[] {
     return group.flatMap((change) => {
       const refusal = this.uncertainty ? undefined : this.#refusalOf(change.item)
       if (!refusal) return change.item
@@ -176,9 +177,10 @@ export class JournalWriter {
   }
 
   /** Returns why there is no space for a change; otherwise counts its bytes as written. */
-  #refusalOf({ record, reserveBytes, shareBytes = 0 }: PendingRecord): OspError | undefined {
-    if (!record) return undefined
-    const leftBytes = this.#freeBytes - record.length
+  #refusalOf({ records, reserveBytes, shareBytes = 0 }: PendingChange): OspError | undefined {
+    const bytes = lengthOf(records)
+    if (bytes === 0) return undefined
+    const leftBytes = this.#freeBytes - bytes
     if (reserveBytes !== undefined && leftBytes < reserveBytes + shareBytes) {
       // The next group measures again.
       this.#measuredAt = Number.NEGATIVE_INFINITY
@@ -186,13 +188,12 @@ export class JournalWriter {
       return new OspError('disk-full', shareText, { publicText: shareText })
     }
     this.#freeBytes = leftBytes
-    this.#writtenBytes += record.length
+    this.#writtenBytes += bytes
     return undefined
   }
 
-  async #append(changes: readonly PendingRecord[], piggyback: Piggyback | undefined): Promise<void> {
-    const written = changes.filter(({ record }) => record)
-    const own = written.flatMap(({ record }) => record ?? [])
+  async #append(changes: readonly PendingChange[], piggyback: Piggyback | undefined): Promise<void> {
+    const own = changes.flatMap(({ records }) => records)
     const records = piggyback ? [...own, ...piggyback.records] : own
     let places: readonly Place[] = []
     try {
@@ -208,10 +209,15 @@ export class JournalWriter {
       throw withoutPublicText(error)
     }
     if (records.length > 0) this.uncertainty = undefined
-    for (const [index, place] of places.entries()) written[index]?.durable?.(place)
+    let at = 0
+    for (const change of changes) {
+      const { length } = change.records
+      change.durable?.(places.slice(at, at + length))
+      at += length
+    }
     piggyback?.moved(places.slice(own.length))
     piggyback?.done.resolve()
-    this.#compact(own.reduce((sum, { length }) => sum + length, 0))
+    this.#compact(lengthOf(own))
     this.#committed()
   }
 

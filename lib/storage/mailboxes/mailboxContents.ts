@@ -164,8 +164,9 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
   }
 }
 
-function pushTo<T>(lists: Map<string, T[]>, name: string, value: T): void {
-  const list = lists.get(name)
+/** Adds a value to a list of a map, which is created if it is missing. */
+export function pushTo<K, T>(lists: Map<K, T[]>, key: K, value: T): void {
+  const list = lists.get(key)
   if (list) list.push(value)
-  else lists.set(name, [value])
+  else lists.set(key, [value])
 }

@@ -1,13 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type {
-  Damage,
-  Expired,
-  MailboxBounds,
-  MailboxLevel,
-  MailboxStore,
-  NewMessage,
-  StoredMessage,
-} from '../../ports/mailboxes.ts'
+import type { Damage, Expired, MailboxLevel, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Journal } from '../journal/journal.ts'
 import { JournalWriter } from '../journal/journalWriter.ts'
@@ -53,12 +45,8 @@ export class Mailboxes implements MailboxStore {
     await open?.writer.close()
   }
 
-  append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
-    try {
-      return this.#opened.appender.append(message, recipients, bounds)
-    } catch (error) {
-      return Promise.reject(error)
-    }
+  async append(...given: Parameters<MailboxStore['append']>): ReturnType<MailboxStore['append']> {
+    return this.#opened.appender.append(...given)
   }
 
   full(...query: Parameters<MailboxStore['full']>): readonly string[] {
@@ -88,7 +76,7 @@ export class Mailboxes implements MailboxStore {
     await writer.add({
       frees: true,
       mayWait,
-      record: taken.length > 0 ? writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) }) : undefined,
+      records: taken.length > 0 ? [writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) })] : [],
       undo() {
         for (const entry of taken) index.add(user, entry)
         for (const seq of aside) index.mailbox(user)?.setAside(seq)
@@ -103,7 +91,7 @@ export class Mailboxes implements MailboxStore {
     for (const seq of there) mailbox?.setAside(seq)
     await writer.add({
       frees: true,
-      record: there.length > 0 ? writeSeqs('aside', { user, seqs: there }) : undefined,
+      records: there.length > 0 ? [writeSeqs('aside', { user, seqs: there })] : [],
       undo() {
         for (const seq of there) index.mailbox(user)?.setAside(seq, false)
       },
@@ -121,7 +109,7 @@ export class Mailboxes implements MailboxStore {
     let expired: readonly Expired[] = []
     await writer.add({
       frees: true,
-      record: writeTime(time),
+      records: [writeTime(time)],
       durable() {
         index.lastTime = Math.max(now, index.lastTime)
         expired = index.expireMessages(messagesBefore)

@@ -1,17 +1,35 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
-import type { MailboxBounds, MailboxStore, NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
+import type { AddressedMessage, MailboxBounds, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { fitsShare, shareReserve } from '../../runtime/share.ts'
+import type { Place } from '../journal/journal.ts'
 import type { JournalWriter } from '../journal/journalWriter.ts'
-import { IndexEntry, Mailbox } from './mailbox.ts'
+import { type Amount, IndexEntry, Mailbox } from './mailbox.ts'
+import { pushTo } from './mailboxContents.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
 import { bodyFingerprintOf, keyOf, keyOfId, storedMessage, writeMessage } from './records.ts'
+import type { PendingId } from './sentIds.ts'
 
 const empty = new Mailbox()
 
-type PostedMessage = Parameters<MailboxStore['full']>[0]
+type Outcomes = Awaited<ReturnType<MailboxStore['append']>>
+
+/** Messages of one sender that become durable together. */
+interface Batch {
+  readonly sender: string
+  readonly added: Added[]
+  done: Promise<void>
+}
+
+/** A message that is in the index, and is not durable yet. */
+interface Added extends PendingId {
+  readonly entry: IndexEntry
+  readonly key: string
+  readonly record: Buffer
+  readonly recipients: readonly string[]
+}
 
 /** The rules of `MailboxStore.append`. */
 export class MessageAppender {
@@ -29,16 +47,49 @@ export class MessageAppender {
     this.#crc32 = crc32
   }
 
-  /** Throws an OspError if the message is refused at once. */
-  append(message: NewMessage, recipients: readonly string[], bounds: MailboxBounds): Promise<void> {
-    const { sender, storedAt, content } = message
+  /** Implements `MailboxStore.append`. */
+  async append(messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<Outcomes> {
+    const batch: Batch = { sender: messages[0]?.sender ?? '', added: [], done: Promise.resolve() }
+    const outcomes: (OspError | undefined)[] = []
+    /** For each append that decides the outcome of messages, the indexes of these messages. */
+    const deciding = new Map<PendingId['append'], number[]>()
+    for (const [at, message] of messages.entries()) {
+      try {
+        const append = this.#add(message, bounds, batch)
+        if (append) pushTo(deciding, append, at)
+        outcomes.push(undefined)
+      } catch (error) {
+        outcomes.push(OspError.from(error))
+      }
+    }
+    if (batch.added.length > 0) batch.done = this.#store(batch, bounds)
+    // It can fail before an earlier append that is awaited first.
+    batch.done.catch(() => {})
+    for (const [{ done }, decided] of deciding) {
+      const error = await done.then(() => undefined, OspError.from)
+      if (error) for (const at of decided) outcomes[at] = error
+    }
+    return outcomes
+  }
+
+  /**
+   * Adds a message to the batch unless it is a repetition. Returns the append that decides its outcome, or `undefined` for a
+   * durable message. Throws the error of a message that is refused at once.
+   */
+  #add(message: AddressedMessage, bounds: MailboxBounds, batch: Batch): PendingId['append'] | undefined {
+    const { sender, storedAt, content, recipients } = message
     const { ids } = this.#index
     const seq = Math.max(this.#lastSeq, this.#index.lastSeq) + 1
     const record = writeMessage(seq, message, recipients, this.#crc32)
     const key = keyOf(record)
     const fingerprint = bodyFingerprintOf(record)
-    const known = this.#known(sender, key, fingerprint)
-    if (known) return known
+    const known = ids.of(sender)
+    const pending = known?.pending.get(key)
+    const former = pending?.fingerprint ?? known?.find(key)
+    if (former !== undefined) {
+      if (former !== fingerprint) throw new OspError('id-reused')
+      return pending?.append
+    }
     try {
       this.#checkBounds(sender, recipients, content.length, bounds)
     } catch (refusal) {
@@ -47,26 +98,40 @@ export class MessageAppender {
     this.#lastSeq = seq
     const entry = new IndexEntry(seq, this.#index.nameOf(sender), storedAt, content.length, record.length)
     for (const user of recipients) this.#index.add(user, entry)
-    const done = this.#writer.add({
-      record,
-      reserveBytes: bounds.reserveBytes,
-      shareBytes: shareReserve(this.#index.waitingOf(sender).bytes, bounds.sharePercent),
-      durable: (place) => {
-        const index = this.#index
-        ids.confirm(sender, key, fingerprint, storedAt)
-        index.lastSeq = Math.max(index.lastSeq, seq)
-        index.lastTime = Math.max(index.lastTime, storedAt)
-        index.locate(entry, place)
-        if (entry.waiting > 0) this.#recent.add(entry, storedMessage(record))
-        for (const user of recipients) this.#arrived.add(user)
+    const added = { entry, key, fingerprint, record, recipients, append: batch }
+    batch.added.push(added)
+    ids.expect(sender, key, added)
+    return batch
+  }
+
+  #store({ sender, added }: Batch, { reserveBytes, sharePercent }: MailboxBounds): Promise<void> {
+    return this.#writer.add({
+      records: added.map(({ record }) => record),
+      reserveBytes,
+      shareBytes: shareReserve(this.#index.waitingOf(sender).bytes, sharePercent),
+      durable: (places) => {
+        for (const [at, place] of places.entries()) this.#durable(added[at], place)
       },
       undo: () => {
-        ids.giveUp(sender, key)
-        for (const user of recipients) this.#index.remove(user, seq)
+        for (const { entry, key, recipients } of added.toReversed()) {
+          this.#index.ids.giveUp(sender, key)
+          for (const user of recipients) this.#index.remove(user, entry.seq)
+        }
       },
     })
-    ids.expect(sender, key, fingerprint, done)
-    return done
+  }
+
+  #durable(added: Added | undefined, place: Place): void {
+    if (!added) return
+    const { entry, key, fingerprint, record, recipients } = added
+    const { seq, sender, storedAt } = entry
+    const index = this.#index
+    index.ids.confirm(sender, key, fingerprint, storedAt)
+    index.lastSeq = Math.max(index.lastSeq, seq)
+    index.lastTime = Math.max(index.lastTime, storedAt)
+    index.locate(entry, place)
+    if (entry.waiting > 0) this.#recent.add(entry, storedMessage(record, sender))
+    for (const user of recipients) this.#arrived.add(user)
   }
 
   /** Returns the users with messages that have become durable since the last call. */
@@ -76,40 +141,37 @@ export class MessageAppender {
     return arrived
   }
 
-  /** Returns the result of a repeated message. Throws OspError `id-reused` for another message with a known id. */
-  #known(sender: string, key: string, fingerprint: number): Promise<void> | undefined {
-    const ids = this.#index.ids.of(sender)
-    const pending = ids?.pending.get(key)
-    const former = pending?.fingerprint ?? ids?.find(key)
-    if (former === undefined) return undefined
-    if (former !== fingerprint) throw new OspError('id-reused')
-    return pending?.done ?? Promise.resolve()
-  }
-
   /** Throws an OspError for the first limit, or share of a limit (`fitsShare`), that the message would exceed. */
   #checkBounds(sender: string, recipients: readonly string[], bytes: number, bounds: MailboxBounds): void {
     if (this.#lacksIds(sender, bounds)) {
       throw new OspError('rate-limited', `${sender} has sent too many messages recently; try again later`)
     }
     const { waiting } = this.#index
-    if (!this.#fitsAll(sender, recipients, bounds)) {
+    if (!this.#fitsAll(sender, recipients.length, bounds)) {
       throw fullMailbox(sender, recipients, waiting + recipients.length <= bounds.allMessages)
     }
-    const full = recipients.filter((user) => !this.#hasSpace(user, sender, bytes, bounds, bounds.sharePercent))
+    const added = { messages: 1, bytes }
+    const full = recipients.filter((user) => !this.#hasSpace(user, sender, added, bounds, bounds.sharePercent))
     if (full.length === 0) return
-    const hasSpace = full.every((user) => this.#hasSpace(user, sender, bytes, bounds, 100))
+    const hasSpace = full.every((user) => this.#hasSpace(user, sender, added, bounds, 100))
     throw fullMailbox(sender, full, hasSpace)
   }
 
   /** Implements `MailboxStore.full`. */
-  full(
-    { sender, id, content }: PostedMessage,
-    recipients: readonly string[],
-    bounds: MailboxBounds,
-  ): readonly string[] {
-    const hasSpace = (user: string) => this.#hasSpace(user, sender, content.length, bounds, bounds.sharePercent)
-    const full = this.#fitsAll(sender, recipients, bounds) ? recipients.filter((user) => !hasSpace(user)) : recipients
-    if (full.length === 0 || this.#lacksIds(sender, bounds)) return []
+  full(messages: Parameters<MailboxStore['full']>[0], bounds: MailboxBounds): readonly string[] {
+    const [first] = messages
+    if (!first || this.#lacksIds(first.sender, bounds)) return []
+    const { sender, id } = first
+    const users = messages.length === 1 ? first.recipients : recipientsOfAll(messages)
+    let [copies, bytes] = [0, 0]
+    for (const { recipients, content } of messages) {
+      copies += recipients.length
+      bytes += content.length
+    }
+    const added = { messages: messages.length, bytes }
+    const hasSpace = (user: string) => this.#hasSpace(user, sender, added, bounds, bounds.sharePercent)
+    const full = this.#fitsAll(sender, copies, bounds) ? users.filter((user) => !hasSpace(user)) : users
+    if (full.length === 0 || messages.length > 1) return full
     const ids = this.#index.ids.of(sender)
     const key = keyOfId(id)
     return ids?.pending.has(key) || ids?.find(key) !== undefined ? [] : full
@@ -121,19 +183,31 @@ export class MessageAppender {
     return own >= senderIds || !fitsShare({ most: allIds, held: ids.count }, own, 1, sharePercent)
   }
 
-  #fitsAll(sender: string, recipients: readonly string[], { allMessages, sharePercent }: MailboxBounds): boolean {
+  #fitsAll(sender: string, copies: number, { allMessages, sharePercent }: MailboxBounds): boolean {
     const pool = { most: allMessages, held: this.#index.waiting }
-    return fitsShare(pool, this.#index.waitingOf(sender).messages, recipients.length, sharePercent)
+    return fitsShare(pool, this.#index.waitingOf(sender).messages, copies, sharePercent)
   }
 
-  #hasSpace(user: string, sender: string, bytes: number, bounds: MailboxBounds, sharePercent: number): boolean {
+  #hasSpace(
+    user: string,
+    sender: string,
+    added: Readonly<Amount>,
+    bounds: MailboxBounds,
+    sharePercent: number,
+  ): boolean {
     const mailbox = this.#index.mailbox(user) ?? empty
     const own = mailbox.amountOf(sender)
     return (
-      fitsShare({ most: bounds.messages, held: mailbox.messages }, own.messages, 1, sharePercent) &&
-      fitsShare({ most: bounds.bytes, held: mailbox.bytes }, own.bytes, bytes, sharePercent)
+      fitsShare({ most: bounds.messages, held: mailbox.messages }, own.messages, added.messages, sharePercent) &&
+      fitsShare({ most: bounds.bytes, held: mailbox.bytes }, own.bytes, added.bytes, sharePercent)
     )
   }
+}
+
+function recipientsOfAll(messages: readonly Pick<AddressedMessage, 'recipients'>[]): readonly string[] {
+  const users = new Set<string>()
+  for (const { recipients } of messages) for (const user of recipients) users.add(user)
+  return [...users]
 }
 
 /** `hasSpace` means that there is space, but not for this sender. */

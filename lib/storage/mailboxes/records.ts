@@ -182,11 +182,11 @@ export function withRecipients(record: Buffer, recipients: readonly string[]): B
 }
 
 /** Decodes the message for its recipients. The id and the content alias the record. */
-export function storedMessage(record: Buffer): StoredMessage {
+export function storedMessage(record: Buffer, sender = senderOf(record)): StoredMessage {
   const contentBytes = contentBytesOf(record)
   return {
     seq: seqOf(record),
-    sender: senderOf(record),
+    sender,
     id: plain(record, idAt, idBytes),
     sentAt: record.readDoubleBE(sentAt),
     content: plain(record, record.length - contentBytes, contentBytes),

@@ -10,12 +10,19 @@ interface Generation {
   forgotten: number
 }
 
+/** The id of a message that is not durable yet. */
+export interface PendingId {
+  readonly fingerprint: number
+  /** The append that the message belongs to, which settles `done`. */
+  readonly append: { readonly done: Promise<void> }
+}
+
 /** The ids that one sender has used. */
 export class SenderIds {
   /** The number of remembered ids of durable messages. */
   count = 0
   /** The ids of appends that are not durable yet. */
-  readonly pending = new Map<string, { readonly fingerprint: number; readonly done: Promise<void> }>()
+  readonly pending = new Map<string, PendingId>()
   #generations: Generation[] = []
   #inOrder = true
   #latest = 0
@@ -117,8 +124,8 @@ export class SentIds {
   }
 
   /** Adds the id of a message whose append begins. */
-  expect(sender: string, key: string, fingerprint: number, done: Promise<void>): void {
-    this.#make(sender).pending.set(key, { fingerprint, done })
+  expect(sender: string, key: string, id: PendingId): void {
+    this.#make(sender).pending.set(key, id)
     this.#pending++
   }
 

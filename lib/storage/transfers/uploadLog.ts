@@ -2,7 +2,7 @@ import { Multiset } from '../../core/multiset.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import type { Journal, JournalRecord, Place } from '../journal/journal.ts'
-import { type Contents, JournalWriter, type Moved, type PendingRecord } from '../journal/journalWriter.ts'
+import { type Contents, JournalWriter, type Moved, type PendingChange } from '../journal/journalWriter.ts'
 import { recordKey } from './recordStore.ts'
 import { type CompletionMarker, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
@@ -16,7 +16,10 @@ interface Entry<T> {
 const nowhere: Place = { segment: -1, offset: 0, length: 0 }
 
 /** A change in memory, whose row is appended to the journal. */
-type Change = Required<Pick<PendingRecord, 'durable' | 'undo'>>
+interface Change extends Pick<PendingChange, 'undo'> {
+  /** Called with the place of the row. */
+  durable(place: Place): void
+}
 
 /** The present entries of one user. */
 interface UserEntries {
@@ -267,10 +270,10 @@ export class UploadLog implements Contents {
 
   #append(row: Row, ...changes: readonly Change[]): Promise<void> {
     return this.#writer.add({
-      record: writeRow(row),
+      records: [writeRow(row)],
       frees: row.kind === 'removed',
-      durable(place) {
-        for (const change of changes) change.durable(place)
+      durable([place]) {
+        if (place) for (const change of changes) change.durable(place)
       },
       undo() {
         for (const change of changes) change.undo()

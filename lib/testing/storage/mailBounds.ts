@@ -2,66 +2,76 @@ import assert from 'node:assert/strict'
 import type { MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
 import { type Checks, upTo } from '../testCases.ts'
 import type { StorageSuite, TestedStorage } from './fixture.ts'
-import { halves, long, message, roomy, seqsOf, waiting } from './mailSteps.ts'
+import { append, halves, long, message, roomy, seqsOf, waiting } from './mailSteps.ts'
 
 const full = (...recipients: string[]) => ({ code: 'mailbox-full', recipients })
 
 const mailBoundsChecks: Checks<TestedStorage> = {
   'apply to the messages of one mailbox; a refusal names the full ones and stores nothing': async ({ mailboxes }) => {
     const bounds = { ...roomy, messages: 2 }
-    for (const number of [1, 2]) await mailboxes.append(message(number), ['bob', 'eve'], bounds)
-    const refused = mailboxes.append(message(3), ['carol', 'eve', 'dave', 'bob'], bounds)
+    for (const number of [1, 2]) await append(mailboxes, message(number), ['bob', 'eve'], bounds)
+    const refused = append(mailboxes, message(3), ['carol', 'eve', 'dave', 'bob'], bounds)
     await assert.rejects(refused, full('eve', 'bob'))
     assert.deepEqual(await waiting(mailboxes, 'carol'), [])
-    await mailboxes.append(message(3), ['carol', 'dave'], bounds)
+    await append(mailboxes, message(3), ['carol', 'dave'], bounds)
     await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
-    await mailboxes.append(message(4), ['bob'], bounds)
+    await append(mailboxes, message(4), ['bob'], bounds)
   },
   'apply to the bytes of one mailbox': async ({ mailboxes }) => {
     const bounds = { ...roomy, bytes: 100 }
-    await mailboxes.append(long(1, 60), ['bob'], bounds)
-    await assert.rejects(mailboxes.append(long(2, 41), ['bob', 'eve'], bounds), full('bob'))
-    await mailboxes.append(long(3, 40), ['bob', 'eve'], bounds)
+    await append(mailboxes, long(1, 60), ['bob'], bounds)
+    await assert.rejects(append(mailboxes, long(2, 41), ['bob', 'eve'], bounds), full('bob'))
+    await append(mailboxes, long(3, 40), ['bob', 'eve'], bounds)
   },
   'apply to the messages of all mailboxes, counted for each recipient, and affect them all': async ({ mailboxes }) => {
     const bounds = { ...roomy, allMessages: 3 }
-    await mailboxes.append(message(1), ['bob', 'eve'], bounds)
-    await assert.rejects(mailboxes.append(message(2), ['carol', 'bob'], bounds), full('carol', 'bob'))
-    await mailboxes.append(message(3), ['carol'], bounds)
+    await append(mailboxes, message(1), ['bob', 'eve'], bounds)
+    await assert.rejects(append(mailboxes, message(2), ['carol', 'bob'], bounds), full('carol', 'bob'))
+    await append(mailboxes, message(3), ['carol'], bounds)
   },
   'count messages that are being stored, were set aside, or were stored before a restart': async (storage) => {
     const { mailboxes } = storage
     const bounds = { ...roomy, messages: 2, bytes: 100 }
-    const first = mailboxes.append(long(1, 50), ['bob'], bounds)
-    await assert.rejects(mailboxes.append(long(2, 51), ['bob'], bounds), full('bob'))
+    const first = append(mailboxes, long(1, 50), ['bob'], bounds)
+    await assert.rejects(append(mailboxes, long(2, 51), ['bob'], bounds), full('bob'))
     await first
     await mailboxes.setAside('bob', await seqsOf(mailboxes, 'bob'))
-    await mailboxes.append(long(3, 50), ['bob'], bounds)
+    await append(mailboxes, long(3, 50), ['bob'], bounds)
     const levels = [{ user: 'bob', messages: 2, bytes: 100 }]
     assert.deepEqual(await mailboxes.levels(), levels)
     await storage.restart()
     assert.deepEqual(await storage.mailboxes.levels(), levels)
-    await assert.rejects(storage.mailboxes.append(long(4, 0), ['bob'], bounds), full('bob'))
+    await assert.rejects(append(storage.mailboxes, long(4, 0), ['bob'], bounds), full('bob'))
   },
   'are those that the query for full mailboxes uses: it returns the recipients of a refusal, and none for other outcomes':
     async ({ mailboxes }) => {
       const bounds = { ...roomy, messages: 2, bytes: 100, allMessages: 5, senderIds: 3 }
-      for (const number of [1, 2]) await mailboxes.append(long(number, 10), ['bob', 'eve'], bounds)
-      assert.deepEqual(mailboxes.full(long(3, 10), ['carol', 'eve', 'bob'], { ...bounds, allMessages: 9 }), [
+      const to = (recipients: string[], number: number, bytes: number) => ({ ...long(number, bytes), recipients })
+      for (const number of [1, 2]) await append(mailboxes, long(number, 10), ['bob', 'eve'], bounds)
+      assert.deepEqual(mailboxes.full([to(['carol', 'eve', 'bob'], 3, 10)], { ...bounds, allMessages: 9 }), [
         'eve',
         'bob',
       ])
-      assert.deepEqual(mailboxes.full(long(3, 10), ['carol'], bounds), [])
-      assert.deepEqual(mailboxes.full(long(3, 101), ['carol'], bounds), ['carol'])
-      assert.deepEqual(mailboxes.full(long(3, 10), ['carol', 'dave'], bounds), ['carol', 'dave'])
+      assert.deepEqual(mailboxes.full([to(['carol'], 3, 10)], bounds), [])
+      assert.deepEqual(mailboxes.full([to(['carol'], 3, 101)], bounds), ['carol'])
+      assert.deepEqual(mailboxes.full([to(['carol', 'dave'], 3, 10)], bounds), ['carol', 'dave'])
       // The append of a known message, and the refusal of one id too many.
-      assert.deepEqual(mailboxes.full(long(2, 10), ['bob', 'eve'], bounds), [])
-      assert.deepEqual(mailboxes.full(long(3, 10), ['bob'], { ...bounds, senderIds: 2 }), [])
+      assert.deepEqual(mailboxes.full([to(['bob', 'eve'], 2, 10)], bounds), [])
+      assert.deepEqual(mailboxes.full([to(['bob'], 3, 10)], { ...bounds, senderIds: 2 }), [])
+      // Several messages need space for all of them.
+      const two = [to(['carol'], 3, 50), to(['dave'], 4, 50)]
+      assert.deepEqual(mailboxes.full(two, { ...bounds, allMessages: 6 }), [])
+      assert.deepEqual(mailboxes.full(two, bounds), ['carol', 'dave'])
+      assert.deepEqual(mailboxes.full([...two, to(['eve'], 5, 1)], { ...bounds, allMessages: 9 }), [
+        'carol',
+        'dave',
+        'eve',
+      ])
     },
   'free space at once after a removal': async ({ mailboxes }) => {
     const bounds = { ...roomy, messages: 1 }
-    await mailboxes.append(message(1), ['bob'], bounds)
-    await Promise.all([mailboxes.remove('bob', [1]), mailboxes.append(message(2), ['bob'], bounds)])
+    await append(mailboxes, message(1), ['bob'], bounds)
+    await Promise.all([mailboxes.remove('bob', [1]), append(mailboxes, message(2), ['bob'], bounds)])
     assert.deepEqual(await waiting(mailboxes, 'bob'), [2])
   },
   'apply to the ids of one sender and of all, also while these are stored; not to repetitions': async ({
@@ -69,26 +79,26 @@ const mailBoundsChecks: Checks<TestedStorage> = {
   }) => {
     const bounds = { ...roomy, senderIds: 2, allIds: 3 }
     const limited = { code: 'rate-limited' }
-    const appends = [1, 2, 3, 1].map((number) => mailboxes.append(message(number), ['bob'], bounds))
+    const appends = [1, 2, 3, 1].map((number) => append(mailboxes, message(number), ['bob'], bounds))
     const outcomes = (await Promise.allSettled(appends)).map(({ status }) => status)
     assert.deepEqual(outcomes, ['fulfilled', 'fulfilled', 'rejected', 'fulfilled'])
-    await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
-    await assert.rejects(mailboxes.append(message(1, { sender: 'carol' }), ['bob'], bounds), limited)
+    await append(mailboxes, message(1, { sender: 'eve' }), ['bob'], bounds)
+    await assert.rejects(append(mailboxes, message(1, { sender: 'carol' }), ['bob'], bounds), limited)
     await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
-    await assert.rejects(mailboxes.append(message(3), ['bob'], bounds), limited)
-    await mailboxes.append(message(2), ['bob'], bounds)
+    await assert.rejects(append(mailboxes, message(3), ['bob'], bounds), limited)
+    await append(mailboxes, message(2), ['bob'], bounds)
     await mailboxes.expire(100, 0, 2)
-    await mailboxes.append(message(3), ['bob'], bounds)
+    await append(mailboxes, message(3), ['bob'], bounds)
   },
   'are checked in this order: the id, the number of ids, the mailboxes, the disk': async ({ mailboxes }) => {
     const reserving = { ...roomy, reserveBytes: Number.MAX_SAFE_INTEGER }
     const none = { ...reserving, messages: 0, senderIds: 0 }
-    await mailboxes.append(message(1), ['bob'], roomy)
-    await mailboxes.append(message(1), ['bob'], none)
-    await assert.rejects(mailboxes.append(message(1), ['eve'], none), { code: 'id-reused' })
-    await assert.rejects(mailboxes.append(message(2), ['bob'], none), { code: 'rate-limited' })
-    await assert.rejects(mailboxes.append(message(2), ['bob'], { ...none, senderIds: 9 }), full('bob'))
-    await assert.rejects(mailboxes.append(message(2), ['bob'], reserving), { code: 'disk-full' })
+    await append(mailboxes, message(1), ['bob'], roomy)
+    await append(mailboxes, message(1), ['bob'], none)
+    await assert.rejects(append(mailboxes, message(1), ['eve'], none), { code: 'id-reused' })
+    await assert.rejects(append(mailboxes, message(2), ['bob'], none), { code: 'rate-limited' })
+    await assert.rejects(append(mailboxes, message(2), ['bob'], { ...none, senderIds: 9 }), full('bob'))
+    await assert.rejects(append(mailboxes, message(2), ['bob'], reserving), { code: 'disk-full' })
     assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
   },
 }
@@ -100,7 +110,7 @@ async function flood(mailboxes: MailboxStore, bounds: MailboxBounds, other: Part
   const { sender, to, from, bytes, code } = { ...firstFlood, ...other }
   for (let number = from; ; number++) {
     try {
-      await mailboxes.append({ ...long(number, bytes), sender }, to, bounds)
+      await append(mailboxes, { ...long(number, bytes), sender }, to, bounds)
     } catch (error) {
       assert.equal((error as { code?: string }).code, code)
       return number - from
@@ -110,7 +120,7 @@ async function flood(mailboxes: MailboxStore, bounds: MailboxBounds, other: Part
 
 /** Appends sixty messages of 60,000 bytes at once. Resolves with the number of them that were stored. */
 async function overfill(mailboxes: MailboxStore, bounds: MailboxBounds): Promise<number> {
-  const appends = upTo(60).map((number) => mailboxes.append(long(number, 60_000), ['bob'], bounds))
+  const appends = upTo(60).map((number) => append(mailboxes, long(number, 60_000), ['bob'], bounds))
   const outcomes = await Promise.allSettled(appends)
   const refusals = outcomes.filter((outcome) => outcome.status === 'rejected')
   for (const { reason } of refusals) assert.equal(reason.code, 'disk-full')
@@ -132,11 +142,11 @@ const mailSpaceChecks: Checks<TestedStorage> = {
     assert.ok(stored > 5 && stored < 28, `${stored} of 60 messages were stored`)
     await storage.restart()
     const { mailboxes } = storage
-    await assert.rejects(mailboxes.append(long(61, 60_000), ['bob'], halves), {
+    await assert.rejects(append(mailboxes, long(61, 60_000), ['bob'], halves), {
       code: 'disk-full',
       publicText: /^the waiting messages of one sender must leave space on the disk/u,
     })
-    await mailboxes.append({ ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
+    await append(mailboxes, { ...long(62, 60_000), sender: 'eve' }, ['bob'], halves)
   },
   'refuse messages that do not fit, keep the others, and accept more when there is space again': async (storage) => {
     const stored = upTo(await flood(storage.mailboxes, roomy, { bytes: 50_000, code: 'disk-full' }))
@@ -162,10 +172,10 @@ const mailSharesChecks: Checks<TestedStorage> = {
     const sixteen = upTo(16).map((number) => `user ${number}`)
     const recipients = ['bob', ...sixteen.slice(1)]
     assert.equal(await flood(storage.mailboxes, bounds, { to: sixteen }), 3)
-    await assert.rejects(storage.mailboxes.append(message(4), recipients, bounds), overShare(...recipients))
-    await storage.mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+    await assert.rejects(append(storage.mailboxes, message(4), recipients, bounds), overShare(...recipients))
+    await append(storage.mailboxes, message(1, { sender: 'eve' }), ['bob'], bounds)
     await storage.restart()
-    await assert.rejects(storage.mailboxes.append(message(4), sixteen, bounds), { code: 'mailbox-full' })
+    await assert.rejects(append(storage.mailboxes, message(4), sixteen, bounds), { code: 'mailbox-full' })
     assert.equal(await flood(storage.mailboxes, bounds, { sender: 'eve', from: 2 }), 25)
   },
   'applies to each of several senders, and leaves as much free': async ({ mailboxes }) => {
@@ -173,17 +183,17 @@ const mailSharesChecks: Checks<TestedStorage> = {
     for (const [sender, share] of Object.entries(shares)) {
       assert.equal(await flood(mailboxes, bounds, { sender }), share)
     }
-    for (const sender of ['eve', 'fay', 'gus']) await mailboxes.append(message(1, { sender }), ['bob'], bounds)
+    for (const sender of ['eve', 'fay', 'gus']) await append(mailboxes, message(1, { sender }), ['bob'], bounds)
   },
   'applies to the messages and the bytes of one mailbox': async ({ mailboxes }) => {
     const bounds = { ...halves, messages: 10 }
     assert.equal(await flood(mailboxes, bounds), 5)
-    await assert.rejects(mailboxes.append(message(6), ['carol', 'bob'], bounds), overShare('bob'))
+    await assert.rejects(append(mailboxes, message(6), ['carol', 'bob'], bounds), overShare('bob'))
     assert.equal(await flood(mailboxes, bounds, { sender: 'eve' }), 2)
     const narrow = { ...halves, bytes: 1_000 }
-    await mailboxes.append(long(11, 500), ['dave'], narrow)
-    await assert.rejects(mailboxes.append(long(12, 1), ['dave'], narrow), { code: 'mailbox-full' })
-    await mailboxes.append({ ...long(13, 250), sender: 'eve' }, ['dave'], narrow)
+    await append(mailboxes, long(11, 500), ['dave'], narrow)
+    await assert.rejects(append(mailboxes, long(12, 1), ['dave'], narrow), { code: 'mailbox-full' })
+    await append(mailboxes, { ...long(13, 250), sender: 'eve' }, ['dave'], narrow)
   },
   'applies to message ids, also after a restart': async (storage) => {
     const bounds = { ...halves, allIds: 100 }
@@ -193,14 +203,14 @@ const mailSharesChecks: Checks<TestedStorage> = {
       await mailboxes.remove(sender, await seqsOf(mailboxes, sender))
       if (sender === 'ben') await storage.restart()
     }
-    await storage.mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
+    await append(storage.mailboxes, message(1, { sender: 'eve' }), ['bob'], bounds)
   },
   'counts messages that were set aside, but not those that were removed or have expired': async ({ mailboxes }) => {
     const bounds = { ...halves, allMessages: 8, messages: 8 }
     assert.equal(await flood(mailboxes, bounds), 4)
     const [first = 0, second = 0] = await seqsOf(mailboxes, 'bob')
     await mailboxes.setAside('bob', [first])
-    await assert.rejects(mailboxes.append(message(5), ['bob'], bounds), { code: 'mailbox-full' })
+    await assert.rejects(append(mailboxes, message(5), ['bob'], bounds), { code: 'mailbox-full' })
     await mailboxes.remove('bob', [first, second])
     assert.equal(await flood(mailboxes, bounds, { from: 5 }), 2)
     await mailboxes.expire(100, 5, 0)
@@ -208,10 +218,10 @@ const mailSharesChecks: Checks<TestedStorage> = {
   },
   'lets a sender without messages use the free space, and no sender more than that': async ({ mailboxes }) => {
     const bounds = { ...halves, messages: 2 }
-    await mailboxes.append(message(1), ['bob'], bounds)
-    await assert.rejects(mailboxes.append(message(2), ['bob'], bounds), { code: 'mailbox-full' })
-    await mailboxes.append(message(1, { sender: 'eve' }), ['bob'], bounds)
-    const refused = mailboxes.append(message(1, { sender: 'fay' }), ['bob'], bounds)
+    await append(mailboxes, message(1), ['bob'], bounds)
+    await assert.rejects(append(mailboxes, message(2), ['bob'], bounds), { code: 'mailbox-full' })
+    await append(mailboxes, message(1, { sender: 'eve' }), ['bob'], bounds)
+    const refused = append(mailboxes, message(1, { sender: 'fay' }), ['bob'], bounds)
     await assert.rejects(refused, { message: 'no space in the mailbox of bob' })
   },
 }

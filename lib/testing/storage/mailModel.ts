@@ -3,7 +3,7 @@ import type { MailboxBounds, MailboxStore, NewMessage, StoredMessage } from '../
 import { checkRandomRuns, type Draw } from '../chance.ts'
 import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { all, long, roomy } from './mailSteps.ts'
+import { all, append, long, roomy } from './mailSteps.ts'
 
 const tight: MailboxBounds = {
   messages: 5,
@@ -74,7 +74,7 @@ export class MailModel {
     this.time++
     if (call.does === 'append') {
       const given = { ...long(call.number, call.bytes), sender: call.sender, storedAt: this.time }
-      const done = store.append(given, call.to, call.bounds).catch(({ code }) => code)
+      const done = append(store, given, call.to, call.bounds).catch(({ code }) => code)
       return { done, expected: this.#append(given, call.to, call.bounds) }
     }
     if (call.does === 'expire') {

@@ -26,9 +26,20 @@ export function message(number: number, other: Partial<NewMessage> = {}): NewMes
 export const long = (number: number, bytes: number): NewMessage =>
   message(number, { content: new Uint8Array(bytes).fill(number) })
 
+/** Appends a message. Rejects with its error. */
+export async function append(
+  mailboxes: MailboxStore,
+  message: NewMessage,
+  recipients: readonly string[],
+  bounds: MailboxBounds,
+): Promise<void> {
+  const [error] = await mailboxes.append([{ ...message, recipients }], bounds)
+  if (error) throw error
+}
+
 /** Appends messages with these numbers, one after another. */
 export async function post(mailboxes: MailboxStore, numbers: readonly number[], recipients = ['bob']): Promise<void> {
-  for (const number of numbers) await mailboxes.append(message(number), recipients, roomy)
+  for (const number of numbers) await append(mailboxes, message(number), recipients, roomy)
 }
 
 /** Returns all messages of a mailbox. */

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { type Checks, upTo } from '../testCases.ts'
 import type { StorageSuite, TestedStorage } from './fixture.ts'
-import { all, long, message, messageNumbersOf, post, roomy, seqsOf, waiting } from './mailSteps.ts'
+import { all, append, long, message, messageNumbersOf, post, roomy, seqsOf, waiting } from './mailSteps.ts'
 
 const appendingChecks: Checks<TestedStorage> = {
   'is returned as it was appended, now and after a restart': async (storage) => {
     const given = message(1, { content: Uint8Array.of(0, 255, 10), sender: 'élise', sentAt: 1.7e12 + 1 })
-    await storage.mailboxes.append(given, ['bob'], roomy)
+    await append(storage.mailboxes, given, ['bob'], roomy)
     for (const _ of ['at once', 'after a restart']) {
       const [found, ...others] = await all(storage.mailboxes, 'bob')
       assert.ok(found)
@@ -18,26 +18,42 @@ const appendingChecks: Checks<TestedStorage> = {
   },
   'reaches all of sixteen recipients with one seq, and no other user': async (storage) => {
     const users = upTo(16).map((number) => `user ${number}`)
-    await storage.mailboxes.append(message(1), users, roomy)
+    await append(storage.mailboxes, message(1), users, roomy)
     await storage.restart()
     for (const user of users) assert.deepEqual(await seqsOf(storage.mailboxes, user), [1])
     const reached = (await storage.mailboxes.levels()).map(({ user }) => user)
     assert.deepEqual(reached, users.toSorted())
   },
   'may be empty, and may have no recipient': async ({ mailboxes }) => {
-    await mailboxes.append(long(1, 0), ['bob'], roomy)
-    await mailboxes.append(message(2), [], roomy)
+    await append(mailboxes, long(1, 0), ['bob'], roomy)
+    await append(mailboxes, message(2), [], roomy)
     assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
   },
   'follows all messages that were appended before it, also under concurrent appends': async (storage) => {
     const { mailboxes } = storage
-    await Promise.all(upTo(500).map((number) => mailboxes.append(message(number), ['bob'], roomy)))
+    await Promise.all(upTo(500).map((number) => append(mailboxes, message(number), ['bob'], roomy)))
     assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(500))
     await storage.restart()
     assert.deepEqual(await waiting(storage.mailboxes, 'bob'), upTo(500))
     const seqs = await seqsOf(storage.mailboxes, 'bob')
     const rising = [...new Set(seqs)].toSorted((a, b) => a - b)
     assert.deepEqual(seqs, rising)
+  },
+  'has its own outcome if it is appended together with others': async (storage) => {
+    await post(storage.mailboxes, [1])
+    const to = (number: number, ...recipients: string[]) => ({ ...message(number), recipients })
+    const messages = [
+      ...[to(1, 'bob'), to(2, 'bob'), to(2, 'bob'), to(2, 'eve')],
+      ...[to(3, 'bob'), to(4, 'bob', 'eve'), to(5, 'eve')],
+    ]
+    const outcomes = await storage.mailboxes.append(messages, { ...roomy, messages: 3 })
+    assert.deepEqual(
+      outcomes.map((error) => error?.code),
+      [undefined, undefined, undefined, 'id-reused', undefined, 'mailbox-full', undefined],
+    )
+    await storage.restart()
+    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [1, 2, 3])
+    assert.deepEqual(await waiting(storage.mailboxes, 'eve'), [5])
   },
   'is announced to watchers when it can be read': async ({ mailboxes }) => {
     const seen: string[] = []
@@ -56,7 +72,7 @@ const appendingChecks: Checks<TestedStorage> = {
   'is refused by a storage that is closed': async (storage) => {
     const { mailboxes } = storage
     await storage.close()
-    await assert.rejects(mailboxes.append(message(1), ['bob'], roomy), { code: 'closed' })
+    await assert.rejects(append(mailboxes, message(1), ['bob'], roomy), { code: 'closed' })
     await assert.rejects(mailboxes.read('bob', 0, 1, 1), { code: 'closed' })
   },
 }
@@ -65,10 +81,10 @@ const repetitionChecks: Checks<TestedStorage> = {
   'stores nothing while the first is being stored, later, and after a restart': async (storage) => {
     const { mailboxes } = storage
     const users = ['bob', 'eve']
-    await Promise.all([1, 1, 2, 1].map((number) => mailboxes.append(message(number), users, roomy)))
+    await Promise.all([1, 1, 2, 1].map((number) => append(mailboxes, message(number), users, roomy)))
     await post(mailboxes, [2], users)
     await storage.restart()
-    await storage.mailboxes.append(message(1, { storedAt: 99 }), users, roomy)
+    await append(storage.mailboxes, message(1, { storedAt: 99 }), users, roomy)
     for (const user of users) assert.deepEqual(await waiting(storage.mailboxes, user), [1, 2])
   },
   'stores nothing when the message was removed from every mailbox': async (storage) => {
@@ -84,9 +100,9 @@ const repetitionChecks: Checks<TestedStorage> = {
     for (const _ of ['being stored', 'durable', 'after a restart']) {
       const { mailboxes } = storage
       const others = [
-        mailboxes.append(long(1, 9), ['bob', 'eve'], roomy),
-        mailboxes.append(message(1), ['eve', 'bob'], roomy),
-        mailboxes.append(message(1), ['bob'], roomy),
+        append(mailboxes, long(1, 9), ['bob', 'eve'], roomy),
+        append(mailboxes, message(1), ['eve', 'bob'], roomy),
+        append(mailboxes, message(1), ['bob'], roomy),
       ]
       await Promise.all(others.map((other) => assert.rejects(other, { code: 'id-reused' })))
       await first
@@ -96,21 +112,21 @@ const repetitionChecks: Checks<TestedStorage> = {
   },
   'is a new message if another user sends it': async ({ mailboxes }) => {
     await post(mailboxes, [1])
-    await mailboxes.append(message(1, { sender: 'eve', content: new Uint8Array(1) }), ['bob'], roomy)
+    await append(mailboxes, message(1, { sender: 'eve', content: new Uint8Array(1) }), ['bob'], roomy)
     assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 1])
   },
   'fails with the first one, and can then be stored itself': async ({ mailboxes }) => {
     await post(mailboxes, [1])
     const tight = { ...roomy, messages: 1 }
-    await assert.rejects(mailboxes.append(message(2), ['bob'], tight), { code: 'mailbox-full' })
-    await mailboxes.append(message(2, { content: new Uint8Array(3) }), ['bob', 'eve'], roomy)
+    await assert.rejects(append(mailboxes, message(2), ['bob'], tight), { code: 'mailbox-full' })
+    await append(mailboxes, message(2, { content: new Uint8Array(3) }), ['bob', 'eve'], roomy)
     assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 2])
   },
 }
 
 const readingChecks: Checks<TestedStorage> = {
   'returns pages of limited messages and bytes, but at least one message': async ({ mailboxes }) => {
-    for (const number of upTo(6)) await mailboxes.append(long(number, number * 100), ['bob'], roomy)
+    for (const number of upTo(6)) await append(mailboxes, long(number, number * 100), ['bob'], roomy)
     const page = async (after: number, most: number, bytes: number) =>
       messageNumbersOf(await mailboxes.read('bob', after, most, bytes))
     assert.deepEqual(await page(0, 2, 10_000), [1, 2])
@@ -124,7 +140,7 @@ const readingChecks: Checks<TestedStorage> = {
   'finds messages that are far apart, and old ones': async ({ mailboxes }) => {
     const users = ['bob', 'eve', 'carol']
     const recipientOf = (number: number) => users[number % 3] ?? ''
-    const appends = upTo(300).map((number) => mailboxes.append(long(number, 30_000), [recipientOf(number)], roomy))
+    const appends = upTo(300).map((number) => append(mailboxes, long(number, 30_000), [recipientOf(number)], roomy))
     await Promise.all(appends)
     for (const user of users) {
       const found = await all(mailboxes, user)
@@ -185,13 +201,13 @@ const timeChecks: Checks<TestedStorage> = {
     const { mailboxes } = storage
     assert.deepEqual(await waiting(mailboxes, 'bob'), [4, 5])
     assert.deepEqual(await mailboxes.expire(100, 4, 3), [])
-    await mailboxes.append(message(3, { storedAt: 100 }), ['bob'], roomy)
-    await mailboxes.append(message(2, { storedAt: 100 }), ['bob'], roomy)
+    await append(mailboxes, message(3, { storedAt: 100 }), ['bob'], roomy)
+    await append(mailboxes, message(2, { storedAt: 100 }), ['bob'], roomy)
     assert.deepEqual(await waiting(mailboxes, 'bob'), [4, 5, 2])
   },
   'is remembered, with a message or without one': async (storage) => {
     assert.equal(await storage.mailboxes.lastTime(), 0)
-    await storage.mailboxes.append(message(1, { storedAt: 1e12 + 0.5 }), ['bob'], roomy)
+    await append(storage.mailboxes, message(1, { storedAt: 1e12 + 0.5 }), ['bob'], roomy)
     assert.equal(await storage.mailboxes.lastTime(), 1e12 + 0.5)
     await storage.restart()
     assert.equal(await storage.mailboxes.lastTime(), 1e12 + 0.5)
@@ -207,7 +223,7 @@ const seqsChecks: Checks<TestedStorage> = {
     for (let round = 0; round < 20; round++) {
       const { mailboxes } = storage
       const numbers = upTo(50).map((number) => round * 50 + number)
-      await Promise.all(numbers.map((number) => mailboxes.append(long(number, 100), ['bob'], roomy)))
+      await Promise.all(numbers.map((number) => append(mailboxes, long(number, 100), ['bob'], roomy)))
       await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
       await mailboxes.expire(round * 50 + 50, 0, round * 50 + 50)
       assert.equal(await mailboxes.lastSeq(), (round + 1) * 50)
@@ -231,15 +247,15 @@ const failedMailFlushChecks: Checks<TestedStorage> = {
       using __ = mailboxes.watch((user) => seen.push(user))
       const failed = { code: 'internal' }
       const calls = [
-        mailboxes.append(message(4), users, roomy),
-        mailboxes.append(message(4), users, roomy),
+        append(mailboxes, message(4), users, roomy),
+        append(mailboxes, message(4), users, roomy),
         mailboxes.remove('bob', [1]),
         mailboxes.remove('bob', [1]),
         mailboxes.setAside('bob', [2]),
         mailboxes.expire(50, 2, 2),
       ]
       await Promise.all(calls.map((call) => assert.rejects(call, failed)))
-      await assert.rejects(mailboxes.append(message(5), ['bob'], roomy), failed)
+      await assert.rejects(append(mailboxes, message(5), ['bob'], roomy), failed)
       for (const user of users) assert.deepEqual(await waiting(mailboxes, user), [1, 2, 3])
       assert.deepEqual(seen, [])
       assert.deepEqual([await mailboxes.lastSeq(), await mailboxes.lastTime()], [3, 3])

@@ -5,7 +5,7 @@ import { frameBytes, journalHeaderBytes } from '../../../lib/adapters/disk/journ
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
 import { writeSeqs } from '../../../lib/storage/mailboxes/records.ts'
-import { long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
+import { append, long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
 import { upTo } from '../../../lib/testing/testCases.ts'
 import { spec } from '../../support/spec.ts'
 import { flipped, format, found, journalOf, look, segmentsOf, withDirectory, withMailboxes } from './journalFixture.ts'
@@ -13,7 +13,7 @@ import { flipped, format, found, journalOf, look, segmentsOf, withDirectory, wit
 /** Returns the bytes of a segment with messages 1 to `count`, each in a group of its own. */
 async function written(directory: string, count: number): Promise<Buffer> {
   await withMailboxes(directory, async (mailboxes) => {
-    for (const number of upTo(count)) await mailboxes.append(message(number), ['bob'], roomy)
+    for (const number of upTo(count)) await append(mailboxes, message(number), ['bob'], roomy)
   })
   const [path] = await segmentsOf(directory)
   return readFile(path ?? '')
@@ -23,7 +23,7 @@ async function written(directory: string, count: number): Promise<Buffer> {
 async function foundIn(bytes: Uint8Array): Promise<{ numbers: number[]; damaged: number[][] }> {
   await using directory = await journalOf(bytes)
   const { numbers, damages } = await found(directory.path)
-  await withMailboxes(directory.path, (mailboxes) => mailboxes.append(message(99), ['bob'], roomy))
+  await withMailboxes(directory.path, (mailboxes) => append(mailboxes, message(99), ['bob'], roomy))
   assert.deepEqual((await found(directory.path)).numbers, [...numbers, 99])
   return { numbers, damaged: damages.map(({ offset, bytes }) => [offset, bytes]) }
 }
@@ -56,8 +56,8 @@ spec('the end of a journal on disk', (it) => {
     'loses only the unreadable records of the last group, and reports them once',
     withDirectory(async (directory) => {
       await withMailboxes(directory, async (mailboxes) => {
-        await mailboxes.append(message(1), ['bob'], roomy)
-        await Promise.all([2, 3, 4].map((number) => mailboxes.append(message(number), ['bob'], roomy)))
+        await append(mailboxes, message(1), ['bob'], roomy)
+        await Promise.all([2, 3, 4].map((number) => append(mailboxes, message(number), ['bob'], roomy)))
       })
       const { bytes, frames } = await look((await segmentsOf(directory))[0] ?? '')
       const third = flipped(bytes, (frames[2]?.end ?? 0) - 1)
@@ -93,8 +93,8 @@ spec('a damaged journal on disk', (it) => {
     'loses a record of a group that is known to be durable',
     withDirectory(async (directory) => {
       await withMailboxes(directory, async (mailboxes) => {
-        await Promise.all([1, 2, 3].map((number) => mailboxes.append(message(number), ['bob'], roomy)))
-        await mailboxes.append(message(4), ['bob'], roomy)
+        await Promise.all([1, 2, 3].map((number) => append(mailboxes, message(number), ['bob'], roomy)))
+        await append(mailboxes, message(4), ['bob'], roomy)
       })
       const { bytes, frames } = await look((await segmentsOf(directory))[0] ?? '')
       const { at = 0, end = 0 } = frames[1] ?? {}
@@ -127,9 +127,9 @@ spec('a damaged journal on disk', (it) => {
       // The guessed seed differs from that of the journal.
       const { bytes: forged } = format.frame([writeSeqs('removed', { user: 'bob', seqs: [1] })], 12_345)
       await withMailboxes(directory, async (mailboxes) => {
-        await mailboxes.append(message(1), ['bob'], roomy)
-        await mailboxes.append(message(2, { content: Buffer.concat([forged, forged]) }), ['bob'], roomy)
-        await mailboxes.append(message(3), ['bob'], roomy)
+        await append(mailboxes, message(1), ['bob'], roomy)
+        await append(mailboxes, message(2, { content: Buffer.concat([forged, forged]) }), ['bob'], roomy)
+        await append(mailboxes, message(3), ['bob'], roomy)
       })
       const { bytes, frames } = await look((await segmentsOf(directory))[0] ?? '')
       const { numbers } = await foundIn(flipped(bytes, (frames[1]?.at ?? 0) + frameBytes - 1))
@@ -163,7 +163,7 @@ spec('a damaged journal on disk', (it) => {
         const { end = 0 } = (await look(path)).frames[1] ?? {}
         await writeFile(path, flipped(before, end - 1))
         for (const number of upTo(60)) {
-          await mailboxes.append(long(1_000 + number, 300), ['eve'], roomy)
+          await append(mailboxes, long(1_000 + number, 300), ['eve'], roomy)
           await mailboxes.remove('eve', [await mailboxes.lastSeq()])
         }
         assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type FileHandle, link, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
+import { append, long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
 import { upTo } from '../../../lib/testing/testCases.ts'
 import { ballast } from '../../support/ballast.ts'
 import { failingFlushes } from '../../support/failingFlushes.ts'
@@ -51,7 +51,7 @@ spec('a journal on a disk with faults', (it) => {
       await withMailboxes(
         directory,
         async (mailboxes) => {
-          for (const number of upTo(12)) await mailboxes.append(long(number, 600), ['bob'], roomy)
+          for (const number of upTo(12)) await append(mailboxes, long(number, 600), ['bob'], roomy)
         },
         500,
       )
@@ -70,7 +70,7 @@ spec('a journal on a disk with faults', (it) => {
     'returns all records outside of an unreadable block',
     withDirectory(async (directory) => {
       await withMailboxes(directory, async (mailboxes) => {
-        for (const number of upTo(20)) await mailboxes.append(long(number, 2_000), ['bob'], roomy)
+        for (const number of upTo(20)) await append(mailboxes, long(number, 2_000), ['bob'], roomy)
       })
       using _ = await unreadable(directory, 20_000)
       const { numbers, damages } = await found(directory)
@@ -90,18 +90,18 @@ spec('a journal on a disk with faults', (it) => {
       `continues in another segment after a flush that failed with ${errno}, without the records of that flush`,
       withDirectory(async (directory) => {
         await withMailboxes(directory, async (mailboxes) => {
-          await mailboxes.append(message(1), ['bob'], roomy)
+          await append(mailboxes, message(1), ['bob'], roomy)
           {
             using _ = await failingFlushes(directory, first, errno)
-            await assert.rejects(mailboxes.append(message(2), ['bob'], roomy), { code })
+            await assert.rejects(append(mailboxes, message(2), ['bob'], roomy), { code })
           }
-          await mailboxes.append(message(3), ['bob'], roomy)
+          await append(mailboxes, message(3), ['bob'], roomy)
           assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
         })
         assert.equal((await segmentsOf(directory)).length, 2)
         assert.deepEqual(await found(directory), { numbers: [1, 3], damages: [] })
         await withMailboxes(directory, async (mailboxes) => {
-          await mailboxes.append(message(2), ['bob'], roomy)
+          await append(mailboxes, message(2), ['bob'], roomy)
           assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3, 2])
         })
       }),
@@ -112,21 +112,21 @@ spec('a journal on a disk with faults', (it) => {
     'accepts no records until it is reopened if the bytes of a failed flush cannot be removed',
     withDirectory(async (directory) => {
       await withMailboxes(directory, async (mailboxes) => {
-        await mailboxes.append(message(1), ['bob'], roomy)
+        await append(mailboxes, message(1), ['bob'], roomy)
         {
           using _ = await failingFlushes(directory, first)
           using __ = await uncuttable(directory)
-          await assert.rejects(mailboxes.append(message(2), ['bob'], roomy), { code: 'internal' })
+          await assert.rejects(append(mailboxes, message(2), ['bob'], roomy), { code: 'internal' })
         }
-        await assert.rejects(mailboxes.append(message(3), ['bob'], roomy), { code: 'internal' })
+        await assert.rejects(append(mailboxes, message(3), ['bob'], roomy), { code: 'internal' })
         await assert.rejects(mailboxes.remove('bob', [1]), { code: 'internal' })
         assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
       })
       // The message that was refused with `internal` exists nevertheless.
       assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
       await withMailboxes(directory, async (mailboxes) => {
-        await mailboxes.append(message(2), ['bob'], roomy)
-        await mailboxes.append(message(3), ['bob'], roomy)
+        await append(mailboxes, message(2), ['bob'], roomy)
+        await append(mailboxes, message(3), ['bob'], roomy)
         assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 2, 3])
       })
     }),
@@ -135,7 +135,7 @@ spec('a journal on a disk with faults', (it) => {
   it(
     'flushes the end again when it is opened, since an earlier flush may have failed',
     withDirectory(async (directory) => {
-      await withMailboxes(directory, (mailboxes) => mailboxes.append(message(1), ['bob'], roomy))
+      await withMailboxes(directory, (mailboxes) => append(mailboxes, message(1), ['bob'], roomy))
       using _ = await failingFlushes(directory, first)
       await assert.rejects(found(directory), { code: 'internal' })
       assert.deepEqual((await found(directory)).numbers, [1])
@@ -157,15 +157,15 @@ spec('a journal on a disk with faults', (it) => {
       const directory = join(small.path, 'mailboxes')
       const ballast = join(small.path, 'ballast')
       await withMailboxes(directory, async (mailboxes) => {
-        await mailboxes.append(message(1), ['bob'], roomy)
+        await append(mailboxes, message(1), ['bob'], roomy)
         await writeFile(ballast, new Uint8Array(1_000_000)).catch(() => {})
-        const many = upTo(2_000).map((number) => mailboxes.append(message(10 + number), ['bob'], roomy))
+        const many = upTo(2_000).map((number) => append(mailboxes, message(10 + number), ['bob'], roomy))
         const outcomes = await Promise.allSettled(many)
         for (const outcome of outcomes) assert.equal(outcome.status === 'rejected' && outcome.reason.code, 'disk-full')
         const [path = ''] = await segmentsOf(directory)
         assert.ok((await readFile(path)).length < 4_096)
         await rm(ballast)
-        await mailboxes.append(message(2), ['bob'], roomy)
+        await append(mailboxes, message(2), ['bob'], roomy)
       })
       assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
     })
@@ -177,10 +177,10 @@ spec('a journal on a disk with faults', (it) => {
       await using small = await smallDisk(400_000)
       const directory = join(small.path, 'mailboxes')
       await withMailboxes(directory, async (mailboxes, journal) => {
-        await mailboxes.append(message(1), ['bob'], roomy)
+        await append(mailboxes, message(1), ['bob'], roomy)
         using _ = ballast(small.path, 20_000)
         await assert.rejects(journal.append([Buffer.alloc(100_000, 1)]), { code: 'disk-full' })
-        await mailboxes.append(message(2), ['bob'], roomy)
+        await append(mailboxes, message(2), ['bob'], roomy)
       })
       assert.equal((await segmentsOf(directory)).length, 1)
       assert.deepEqual(await found(directory), { numbers: [1, 2], damages: [] })
@@ -194,7 +194,7 @@ spec('a data directory', (it) => {
       await (await opened(data))[Symbol.asyncDispose]()
       await rm(join(data, 'mailboxes'), { recursive: true })
       await using storage = await opened(data)
-      await storage.mailboxes.append(message(1), ['bob'], roomy)
+      await append(storage.mailboxes, message(1), ['bob'], roomy)
       const [path = ''] = await segmentsOf(join(data, 'mailboxes'))
       assert.equal((await stat(path)).mode & 0o777, 0o600)
       assert.equal((await stat(join(data, 'mailboxes'))).mode & 0o777, 0o700)

@@ -3,7 +3,7 @@ import { disk } from '../../../lib/adapters/disk/disk.ts'
 import { WritePriority } from '../../../lib/adapters/disk/writePriority.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
-import { message, roomy } from '../../../lib/testing/storage/mailSteps.ts'
+import { append, message, roomy } from '../../../lib/testing/storage/mailSteps.ts'
 import { claimed, hello } from '../../../lib/testing/storage/steps.ts'
 import { hasResolved } from '../../support/hasResolved.ts'
 import { spec } from '../../support/spec.ts'
@@ -158,9 +158,9 @@ spec('uploads beside messages on one disk', (it) => {
       await using file = await storage.files.open(claim)
       let id = 0
       for (const work of [() => file.write(0, [hello]), () => file.flush()]) {
-        await storage.mailboxes.append(message(++id), ['bob'], roomy)
+        await append(storage.mailboxes, message(++id), ['bob'], roomy)
         clock.stepMs = 30
-        await storage.mailboxes.append(message(++id), ['bob'], roomy)
+        await append(storage.mailboxes, message(++id), ['bob'], roomy)
         clock.stepMs = 0
         const done = work()
         while (clock.set.length === 0) await turn()

@@ -3,6 +3,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { type MemoryStorage, memory } from '../../../lib/memory.ts'
 import type { Random } from '../../../lib/ports/platform.ts'
 import type { PartialFile } from '../../../lib/ports/storage.ts'
+import { append } from '../../../lib/testing/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
@@ -78,7 +79,7 @@ spec('a storage in memory that has crashed', (it) => {
     const storage = memory()
     await storage.open(platform)
     const message = { sender: 'ann', id: new Uint8Array(16), sentAt: 0, storedAt: 0, content: new Uint8Array(3) }
-    await storage.mailboxes.append(message, ['ben'], bounds)
+    await append(storage.mailboxes, message, ['ben'], bounds)
     const left = storage.crashed(always(0))
     await left.open(platform)
     assert.deepEqual(await left.mailboxes.levels(), [{ user: 'ben', messages: 1, bytes: 3 }])

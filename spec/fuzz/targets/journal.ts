@@ -8,7 +8,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Journal } from '../../../lib/storage/journal/journal.ts'
 import { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
 import { writeIds, writeMessage, writeSeqs, writeTime } from '../../../lib/storage/mailboxes/records.ts'
-import { message, messageNumbersOf, roomy } from '../../../lib/testing/storage/mailSteps.ts'
+import { append, message, messageNumbersOf, roomy } from '../../../lib/testing/storage/mailSteps.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
 import { coded } from '../codes.ts'
 import type { Draw } from '../draw.ts'
@@ -120,7 +120,7 @@ async function goOn(journal: Journal, round: 1 | 2): Promise<boolean> {
   try {
     for (const user of ['bob', 'carol', 'dave']) await mailboxes.read(user, 0, 100, 100_000)
     // No later time occurs in the journal, so that no message has reached its age limit.
-    await mailboxes.append(message(100 + round, { storedAt: 2 ** 52 }), ['dave'], roomy)
+    await append(mailboxes, message(100 + round, { storedAt: 2 ** 52 }), ['dave'], roomy)
     const found = messageNumbersOf(await mailboxes.read('dave', 0, 100, 100_000))
     assert.deepEqual(found.slice(-round), [101, 102].slice(0, round))
     const levels = await mailboxes.levels()

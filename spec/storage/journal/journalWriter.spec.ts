@@ -29,8 +29,8 @@ function scene() {
   // The free space is measured before each append.
   const clock = { now: () => (now += 1_000), wallTime: () => 0, alarm }
   const writer = new JournalWriter(journal, clock, contents)
-  const add = () => writer.add({ record: Buffer.alloc(10), reserveBytes: 1_000, undo() {} })
-  const addLater = () => writer.add({ record: Buffer.alloc(10), mayWait: true, undo() {} })
+  const add = () => writer.add({ records: [Buffer.alloc(10)], reserveBytes: 1_000, undo() {} })
+  const addLater = () => writer.add({ records: [Buffer.alloc(10)], mayWait: true, undo() {} })
   return { own, add, addLater, alarms, writer }
 }
 

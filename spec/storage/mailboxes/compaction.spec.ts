@@ -4,7 +4,7 @@ import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Journal } from '../../../lib/storage/journal/journal.ts'
 import { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
-import { all, long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
+import { all, append, long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
 import { upTo } from '../../../lib/testing/testCases.ts'
 import { spec } from '../../support/spec.ts'
 import { BrittleJournal } from './brittleJournal.ts'
@@ -23,7 +23,7 @@ async function opened(journal: Journal): Promise<Mailboxes> {
 /** Appends messages from this number on, and removes each: about 300 bytes of journal for each. */
 async function churn(mailboxes: Mailboxes, from: number, count: number): Promise<void> {
   for (let number = from; number < from + count; number++) {
-    await mailboxes.append(long(number, 200), ['churn'], roomy)
+    await append(mailboxes, long(number, 200), ['churn'], roomy)
     await mailboxes.remove('churn', [await mailboxes.lastSeq()])
     // Moved records are appended with later groups.
     await setImmediate()
@@ -34,7 +34,7 @@ spec('the journal of mailboxes', (it) => {
   it('stays short after many appends and removals, and keeps the waiting messages', async () => {
     const disk = newDisk()
     const mailboxes = await opened(disk)
-    for (const number of upTo(5)) await mailboxes.append(message(number), ['bob', 'eve'], roomy)
+    for (const number of upTo(5)) await append(mailboxes, message(number), ['bob', 'eve'], roomy)
     for (let round = 1; round < 20; round++) {
       await churn(mailboxes, round * 100, 20)
       await mailboxes.expire(round * 100 + 20, 0, round * 100)
@@ -51,21 +51,21 @@ spec('the journal of mailboxes', (it) => {
   it('remembers the ids of removed messages after many moves', async () => {
     const disk = newDisk()
     const mailboxes = await opened(disk)
-    for (const number of upTo(5)) await mailboxes.append(message(number), ['bob'], roomy)
+    for (const number of upTo(5)) await append(mailboxes, message(number), ['bob'], roomy)
     await mailboxes.remove('bob', upTo(5))
     await churn(mailboxes, 1_000, 300)
     assert.ok((disk.segments[0]?.number ?? 0) > 20)
     await mailboxes.close()
     const again = await opened(disk)
-    for (const number of upTo(5)) await again.append(message(number), ['bob'], roomy)
-    await assert.rejects(again.append(message(1), ['eve'], roomy), { code: 'id-reused' })
+    for (const number of upTo(5)) await append(again, message(number), ['bob'], roomy)
+    await assert.rejects(append(again, message(1), ['eve'], roomy), { code: 'id-reused' })
     assert.deepEqual(await waiting(again, 'bob'), [])
   })
 
   it('keeps messages set aside, which count towards the limits', async () => {
     const disk = newDisk()
     const mailboxes = await opened(disk)
-    for (const number of upTo(3)) await mailboxes.append(message(number), ['bob'], roomy)
+    for (const number of upTo(3)) await append(mailboxes, message(number), ['bob'], roomy)
     await mailboxes.setAside('bob', [2])
     await churn(mailboxes, 1_000, 100)
     await mailboxes.close()
@@ -77,7 +77,7 @@ spec('the journal of mailboxes', (it) => {
   it('is the same if the process dies between moving and dropping', async () => {
     const disk = newDisk()
     const first = await opened(disk)
-    for (const number of upTo(3)) await first.append(message(number), ['bob', 'eve'], roomy)
+    for (const number of upTo(3)) await append(first, message(number), ['bob', 'eve'], roomy)
     await first.setAside('bob', [2])
     await first.remove('eve', [1])
     await first.close()
