@@ -70,7 +70,7 @@ export function openClient(
   values: CommonOptions,
   token: TokenSource,
   more: Pick<ConnectOptions, 'state' | 'log' | 'uploadsAtOnce' | 'limitRate'> = {},
-  to: Transport = clientTransport(values, trustFor(values, token)),
+  to: Transport = closedOnceFlushed(clientTransport(values, trustFor(values, token))),
 ): Client {
   return createClient({
     to,
@@ -80,6 +80,26 @@ export function openClient(
     retryForMs: values['retry-for'],
     ...more,
   })
+}
+
+/**
+ * Returns a transport whose sockets count as closed when the system has taken their last frame: the command ends then, and the
+ * system sends the frame. The server closes its side a round trip later. If bytes of the server arrive in between, the system
+ * resets the connection, which can lose the last frame. A command whose last requests have no answer must not use it.
+ */
+export function closedOnceFlushed(to: Transport): Transport {
+  return {
+    ...to,
+    async dial(options, signal) {
+      const socket = await to.dial(options, signal)
+      const close = socket.close.bind(socket)
+      socket.close = async (last) => {
+        const flushed = last && new Promise<void>((resolve) => void socket.send(last, resolve))
+        await (flushed ? Promise.race([flushed, close()]) : close())
+      }
+      return socket
+    },
+  }
 }
 
 /** Returns the transport to the server, which `trust` checks. Throws UsageError if the options are not valid. */

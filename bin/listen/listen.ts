@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { type Client, type ClientState, type Message, OspError, type Receiver } from 'ospd'
 import { stateDirectory } from 'ospd/node'
-import { runWithClient } from '../common/client.ts'
+import { clientTransport, runWithClient, trustFor } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
 import { checkStdout, results, sayOnce } from '../common/output.ts'
@@ -9,6 +9,7 @@ import { command } from '../common/program.ts'
 import { kind, optionalSetting, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
+import { ConfiguredToken } from '../common/token.ts'
 
 /** The settings of `osp listen`. */
 export const listenSettings = {
@@ -59,7 +60,10 @@ async function run(values: ListenValues): Promise<number> {
     await receiver.done
     if (interrupted.aborted && recorded !== values.count) throw new OspError('closed', 'interrupted')
   }
-  return await runWithClient(values, { state, log, run: print })
+  const token = new ConfiguredToken(values)
+  // Not `closedOnceFlushed`: acknowledgements have no answer.
+  const to = clientTransport(values, trustFor(values, token))
+  return await runWithClient(values, { token, to, state, log, run: print })
 }
 
 /** Formats a message as a line: time, sender, text. Marks a message that may have been printed before. */
