@@ -10,10 +10,14 @@ const deceiving = /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Zl}\p{Zp}\u2800]|(?
 const separators = /[\\:]/u
 const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?: *\.|$)/iu
 
-/** Valid user names, which need no further check. Names of devices are shorter, or have other characters. */
+/** Valid names of users and of files, which need no further check. Names of devices are shorter, or have other characters. */
 const plainUserName = /^[\w-]{5,64}$/u
+const plainFileName = /^[\w-]{5,64}(?:\.\w{1,16}){0,2}$/u
 
 const utf8 = new TextEncoder()
+
+/** Returns whether a text has more bytes in UTF-8. A UTF-16 code unit has at most three. */
+const isLonger = (text: string, bytes: number) => 3 * text.length > bytes && utf8.encode(text).length > bytes
 
 /** Returns the fault of one part of a name, or `undefined` for a valid part (docs/protocol.md, "Names"). */
 function faultOfPart(part: string): string | undefined {
@@ -21,7 +25,7 @@ function faultOfPart(part: string): string | undefined {
   if (part === '.' || part === '..') return `it has "${part}" as a part`
   if (!part.isWellFormed()) return 'it is not UTF-8'
   if (part !== part.normalize('NFC')) return 'it is not in the Unicode form NFC'
-  if (utf8.encode(part).length > fixed.namePartBytes) return `a part is over ${fixed.namePartBytes} bytes`
+  if (isLonger(part, fixed.namePartBytes)) return `a part is over ${fixed.namePartBytes} bytes`
   if (controls.test(part)) return 'it has a control character'
   if (bidirectional.test(part)) return 'it has a character that changes the direction of writing'
   const hidden = invisible.exec(part)
@@ -40,8 +44,9 @@ function faultOfFileName(name: string): string | undefined {
 }
 
 function faultOfStoredName(name: string): string | undefined {
+  if (plainFileName.test(name)) return undefined
   if (name === '') return 'it is empty'
-  if (utf8.encode(name).length > fixed.fileNameBytes) return `it is over ${fixed.fileNameBytes} bytes`
+  if (isLonger(name, fixed.fileNameBytes)) return `it is over ${fixed.fileNameBytes} bytes`
   return name
     .split('/')
     .map(faultOfPart)
@@ -53,7 +58,7 @@ export function faultOfUserName(name: string): string | undefined {
   if (plainUserName.test(name)) return undefined
   if (name === '') return 'it is empty'
   if (name.includes('/')) return 'it has a "/"'
-  if (utf8.encode(name).length > fixed.userNameBytes) return `it is over ${fixed.userNameBytes} bytes`
+  if (isLonger(name, fixed.userNameBytes)) return `it is over ${fixed.userNameBytes} bytes`
   const fault = faultOfPart(name)
   if (fault) return fault
   const hidden = deceiving.exec(name)

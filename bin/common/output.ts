@@ -28,6 +28,7 @@ class Output {
     this.#stream = fd === 1 ? process.stdout : process.stderr
     // Without a listener the event would end the process. The callback of the write receives the same error.
     this.#stream.on('error', () => {})
+    process.on('exit', () => this.#flush())
   }
 
   get waitingBytes(): number {
@@ -42,12 +43,26 @@ class Output {
       done(error)
       if (--this.#unfinished === 0) for (const end of this.#ends.splice(0)) end()
     }
-    if (stream instanceof Socket) stream.write(text, ended)
-    else this.#toFile(text, ended)
+    if (!(stream instanceof Socket)) this.#toFile(text, ended)
+    else {
+      if (this.#fd === 1) this.#gather(stream)
+      stream.write(text, ended)
+    }
   }
 
   async drained(): Promise<void> {
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
+  }
+
+  /** Lets one call of the system write all texts of this turn of the event loop. A log does not wait: it is written first. */
+  #gather(stream: Socket): void {
+    if (stream.writableCorked > 0) return
+    stream.cork()
+    setImmediate(() => this.#flush())
+  }
+
+  #flush(): void {
+    if (this.#stream.writableCorked > 0) this.#stream.uncork()
   }
 
   #toFile(text: string | Buffer, ended: (error?: Error) => void): void {

@@ -25,7 +25,7 @@ export interface FileSenderOptions {
 const addingMost = 100
 
 /** The maximum number of unfinished uploads, including waiting ones. More files could exceed the memory. */
-export const unfinishedMost = 10_000
+export const unfinishedMost = 1_000
 
 /** Adds files to the client as they are found, and follows these uploads and those that other programs add. */
 export class FileSender {
@@ -35,6 +35,8 @@ export class FileSender {
   /** Tasks that were unfinished when this program, or the one that it had joined, ended. */
   readonly #left: ReportedFile[] = []
   readonly #own = new WeakSet<Upload>()
+  /** The codes of the reported rejections. */
+  readonly #refusals = new WeakMap<Upload, Set<string>>()
   /** Paused uploads, which the command does not wait for. */
   readonly #parked = new Set<Upload>()
   /** The names of the files that are being added. */
@@ -51,9 +53,10 @@ export class FileSender {
     return [...this.#left, ...[...this.#unfinished].filter(({ upload }) => !this.#parked.has(upload))]
   }
 
-  /** Follows an upload that the command was not given. */
-  adopt(upload: Upload): void {
+  /** Handles a change of an upload. Follows an upload that the command was not given. */
+  changed(upload: Upload): void {
     const { phase } = upload
+    this.#reportRefusal(upload)
     if ((phase === 'waiting' || phase === 'cancelling') && this.#parked.delete(upload)) this.#wake()
     if (this.#tasks.has(upload) || this.#adding.has(upload.name)) return
     const { ref = upload.name } = upload
@@ -160,7 +163,6 @@ export class FileSender {
   #follow(task: ReportedFile): void {
     this.#tasks.set(task.upload, task)
     this.#options.overview.add(task)
-    this.#watchRefusals(task)
     this.#unfinished.add(task)
     void this.#toItsEnd(task)
   }
@@ -197,15 +199,15 @@ export class FileSender {
     }
   }
 
-  /** Reports each reason for a temporary rejection of the file once. */
-  #watchRefusals(task: ReportedFile): void {
-    const reported = new Set<string>()
-    task.upload.on('phase', (phase) => {
-      const { error } = task.upload
-      if (phase !== 'waiting' || !error || !isRefusal(error) || reported.has(error.code)) return
-      reported.add(error.code)
-      this.#options.reporter.refused(task, error)
-    })
+  /** Reports each reason for a temporary rejection of a file once. */
+  #reportRefusal(upload: Upload): void {
+    const { phase, error } = upload
+    const task = this.#tasks.get(upload)
+    if (phase !== 'waiting' || !error || !isRefusal(error) || !task) return
+    const reported = this.#refusals.get(upload) ?? new Set()
+    if (reported.has(error.code)) return
+    this.#refusals.set(upload, reported.add(error.code))
+    this.#options.reporter.refused(task, error)
   }
 }
 

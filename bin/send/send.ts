@@ -124,9 +124,9 @@ async function* filesOfOpenTasks(directory: string): AsyncGenerator<FoundPath> {
 
 /** Follows added tasks. Continues former tasks: those that are being cancelled, or with `all` all unfinished ones. */
 async function restore(uploads: Uploads, sender: FileSender, reporter: SendReporter, all: boolean): Promise<void> {
-  uploads.on('change', (upload) => sender.adopt(upload))
+  uploads.on('change', (upload) => sender.changed(upload))
   // Other programs may already have added some.
-  for (const upload of uploads) sender.adopt(upload)
+  for (const upload of uploads) sender.changed(upload)
   const kept = all ? [] : await uploads.tasks()
   const cancelling = kept.filter(({ state }) => state === 'cancelling').map(({ id }) => id)
   const restored = await uploads.restore(all ? undefined : cancelling)

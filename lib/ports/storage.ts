@@ -73,7 +73,7 @@ export interface TransferRecord extends NewTransfer {
   readonly checkpoints: readonly Checkpoint[]
   /** Set once the digests have agreed: from then on, the upload can only be completed. */
   readonly verified?: StoredFile
-  /** The size and modification time of the partial file when it was verified, which identify the published file. */
+  /** The version of the partial file when it was verified, which identifies the published file. */
   readonly verifiedStamp?: string
   /** The time of the last claim or checkpoint, as the caller gave it (`at`). */
   readonly updatedAt: number
@@ -153,8 +153,8 @@ export interface TransferStore {
    */
   unfinished?(user: string): Promise<UnfinishedTotals>
   /**
-   * Returns the stored file of this upload if it has a completion marker and the file is unchanged: same size and
-   * modification time, or same size and digest.
+   * Returns the stored file of this upload if it has a completion marker and the file is unchanged: the same file with the same
+   * size and modification time, or a file with the same size and digest.
    */
   completed(want: NewTransfer): Promise<StoredFile | undefined>
   /** Returns the damage found while and since the storage was opened. Damaged records do not apply. */

@@ -6,12 +6,13 @@ type Listener = (...args: never[]) => unknown
 type NameOf<E extends EventEmitter.ValidEventTypes> = EventEmitter.EventNames<E>
 type ListenerOf<E extends EventEmitter.ValidEventTypes, T extends NameOf<E>> = EventEmitter.EventListener<E, T>
 
+const wrappers = new WeakSet<Listener>()
+
 /** An emitter that logs a listener's error as `listener-failed`, or prints it without a log, and calls the next one. */
 export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitter<E> {
   readonly #log: Log | undefined
-  /** The wrappers of the listeners, by event. */
-  readonly #guards = new Map<unknown, WeakMap<Listener, Listener>>()
-  readonly #own = new WeakSet<Listener>()
+  /** The wrappers of the listeners, by event, from the first listener on. */
+  #guards: Map<unknown, WeakMap<Listener, Listener>> | undefined
 
   constructor(log?: Log) {
     super()
@@ -39,7 +40,8 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
   /** Returns the same wrapper for each listener of an event, so that it can be removed. */
   #guard<L extends Listener>(event: unknown, listener: L): L {
     // EventEmitter removes a listener of `once` by its wrapper.
-    if (this.#own.has(listener)) return listener
+    if (wrappers.has(listener)) return listener
+    this.#guards ??= new Map()
     const guards = this.#guards.get(event) ?? new WeakMap<Listener, Listener>()
     this.#guards.set(event, guards)
     const known = guards.get(listener)
@@ -49,7 +51,7 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
       return contained(() => listener.apply(this, args), failed)
     }
     guards.set(listener, guard)
-    this.#own.add(guard)
+    wrappers.add(guard)
     return guard as unknown as L
   }
 

@@ -8,6 +8,8 @@ export interface Uncommitted<T> {
 }
 
 export interface GroupCommitOptions<T> {
+  /** Resolves when a group has gathered enough items, by default when the present microtasks have run. */
+  readonly gathered?: () => Promise<void>
   /** Commits a group, in its order. After `wake` the group can be empty. */
   readonly commit: (group: readonly Uncommitted<T>[]) => Promise<void>
   /** Undoes an item of a failed commit; called for the last item first. If it is set, the waiting items fail too. */
@@ -58,8 +60,9 @@ export class GroupCommit<T> {
   }
 
   async #run(): Promise<void> {
+    const { gathered } = this.#options
     // Items that are added in the same turn of the event loop belong to the same group.
-    for (await undefined; this.#isWoken || this.#isDue; await undefined) {
+    for (await gathered?.(); this.#isWoken || this.#isDue; await gathered?.()) {
       this.#isWoken = false
       this.#isDue = false
       const group = this.#waiting

@@ -32,16 +32,16 @@ interface KeyedJob {
 export class KeyedMutex {
   readonly #jobs = new Map<string, Set<KeyedJob>>()
 
-  /** Runs `job` after the earlier jobs of `key` have ended, or only those for whose `name` `conflicts` is true. */
-  async run<T>(
-    key: string,
-    job: () => Promise<T>,
-    name = '',
-    conflicts: (other: string) => boolean = () => true,
-  ): Promise<T> {
+  /**
+   * Runs `job` after the earlier jobs of `key` have ended, or only those for whose `name` `conflicts` is true. The jobs of a key
+   * are either all named or all without a name.
+   */
+  async run<T>(key: string, job: () => Promise<T>, name = '', conflicts?: (other: string) => boolean): Promise<T> {
     const jobs = this.#jobs.get(key) ?? new Set<KeyedJob>()
     this.#jobs.set(key, jobs)
-    const earlier = [...jobs].filter((other) => conflicts(other.name)).map(({ ended }) => ended)
+    // Without names the latest job has waited for all others.
+    const before = conflicts ? [...jobs].filter((other) => conflicts(other.name)) : [...jobs].slice(-1)
+    const earlier = before.map(({ ended }) => ended)
     const ended = earlier.length > 0 ? Promise.allSettled(earlier).then(job) : job()
     const own = { name, ended }
     jobs.add(own)

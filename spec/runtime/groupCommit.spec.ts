@@ -3,7 +3,7 @@ import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
 import { GroupCommit } from '../../lib/runtime/groupCommit.ts'
 import { spec } from '../support/spec.ts'
 
-const turn = () => new Promise((go) => setImmediate(go))
+const turn = () => new Promise<void>((go) => setImmediate(go))
 
 /** Returns group commits that the spec ends. */
 function heldCommits(undo?: (item: number) => void) {
@@ -35,6 +35,19 @@ spec('group commit', (it) => {
     )
     groups[1]?.end.resolve()
     await Promise.all(later)
+    await commits.idle()
+  })
+
+  it('gathers items until the caller says so', async () => {
+    const groups: (readonly number[])[] = []
+    const commit = async (group: readonly { readonly item: number }[]) => {
+      groups.push(group.map(({ item }) => item))
+    }
+    const commits = new GroupCommit<number>({ gathered: turn, commit })
+    const first = commits.add(1)
+    await Promise.resolve()
+    await Promise.all([first, commits.add(2)])
+    assert.deepEqual(groups, [[1, 2]])
     await commits.idle()
   })
 

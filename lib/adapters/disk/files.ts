@@ -34,7 +34,8 @@ const otherMount =
   'the folder of this file on the server is on a different file system from that of unfinished uploads, so the file cannot be ' +
   'stored there; the operator of the server must change the mount'
 
-const stampOf = ({ size, mtimeNs }: BigIntStats) => `${size}:${mtimeNs}`
+/** Identifies a file that keeps its content. Files that are written soon after each other can have the same time. */
+const stampOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size}:${mtimeNs}:${ino}`
 
 /** Partial and published files in a data directory. */
 export class DiskFiles implements FileStore, StoredNames {
@@ -126,12 +127,12 @@ export class DiskFiles implements FileStore, StoredNames {
       if (!this.#unnamed.delete(path)) return
       await unless(['ENOENT'], `removing ${path}`, async () => quickCalls.unlink(path))
     }
-    let version: string
+    let written: BigIntStats
     try {
-      version = await attempt(`writing ${path}`, async () => {
+      written = await attempt(`writing ${path}`, async () => {
         this.#checkDirectories()
         await this.#ready()
-        return stampOf(await writeNewFile(path, content))
+        return await writeNewFile(path, content)
       })
     } catch (error) {
       await dispose()
@@ -142,7 +143,7 @@ export class DiskFiles implements FileStore, StoredNames {
       this.#checkDirectories()
       const parts = this.#layout.partsOf(user, storedName)
       try {
-        const isPublished = await this.#tree.publish(path, parts, replace, async () => false)
+        const isPublished = await this.#tree.publish(path, parts, replace, async () => false, written)
         if (isPublished) this.#unnamed.delete(path)
         return isPublished
       } catch (error) {
@@ -150,7 +151,7 @@ export class DiskFiles implements FileStore, StoredNames {
         throw error
       }
     }
-    return { version, publish, [Symbol.asyncDispose]: dispose }
+    return { version: stampOf(written), publish, [Symbol.asyncDispose]: dispose }
   }
 
   async remove(user: string, name: string): Promise<void> {

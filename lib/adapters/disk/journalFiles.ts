@@ -5,6 +5,7 @@ import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, fault, isFull, unless } from './faults.ts'
+import { durableWrites } from './quickCalls.ts'
 import { fixedDirectory, makeOwnFile, openOwnFile } from './rights.ts'
 
 /** The number of handles for reading that stay open when they are not in use. */
@@ -119,9 +120,6 @@ export class JournalFiles {
 async function closeUnused({ handle, users }: Reader): Promise<void> {
   if (users === 0) await handle.then((opened) => opened.close()).catch(() => {})
 }
-
-/** On Linux a write can be durable when it ends. That is faster than a write and a flush. */
-const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
 
 const tailFlags = constants.O_RDWR | durableWrites
 

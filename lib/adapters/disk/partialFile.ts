@@ -1,10 +1,10 @@
-import { type BigIntStats, constants, fdatasync, writev } from 'node:fs'
+import { type BigIntStats, constants, fdatasync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { OspError } from '../../errors.ts'
 import type { PartialFile } from '../../ports/storage.ts'
 import { attempt } from './faults.ts'
-import { quickCalls } from './quickCalls.ts'
+import { durableWrites, quickCalls } from './quickCalls.ts'
 import { readFull } from './readFull.ts'
 
 /** The maximum number of buffers of one writev(2): IOV_MAX of Linux and the BSDs. */
@@ -44,7 +44,10 @@ export class DiskPartialFile implements PartialFile {
       const handle = this.#opened()
       if (offset > this.length) throw new Error(`byte ${offset} is beyond the end at ${this.length}`)
       try {
-        this.length = Math.max(this.length, await writeAll((next, at) => handle.writev(next, at), offset, parts))
+        this.length = Math.max(
+          this.length,
+          await writeAll(async (next, at) => (await handle.writev(next, at)).bytesWritten, offset, parts),
+        )
       } catch (error) {
         // Frees the space for records and other uploads. If this fails too, the next opening cuts the file.
         await handle.truncate(this.length).catch(() => {})
@@ -120,36 +123,37 @@ export class DiskPartialFile implements PartialFile {
   }
 }
 
-/** Flags of a new file. On Linux a write can be durable when it ends, which is faster than a write and a flush. */
 const { O_CREAT, O_EXCL, O_WRONLY } = constants
-const durableWrites = process.platform === 'linux' ? constants.O_DSYNC : 0
 
 /** Writes a new file, durably except for its name. Resolves with its stats; rejects if the file exists. */
 export async function writeNewFile(path: string, content: readonly Uint8Array[]): Promise<BigIntStats> {
   const fd = await quickCalls.open(path, O_CREAT | O_EXCL | O_WRONLY | durableWrites, 0o600)
   try {
-    await writeAll((parts, at) => writeParts(fd, parts, at), 0, content)
-    if (durableWrites === 0) await flushData(fd)
+    await writeDurably(fd, content, 0)
     return await quickCalls.fstat(fd)
   } finally {
     await quickCalls.close(fd)
   }
 }
 
-const writeParts = promisify(writev) as (fd: number, parts: readonly Uint8Array[], at: number) => Promise<Written>
 const flushData = promisify(fdatasync)
 
-type Written = { readonly bytesWritten: number }
+/** Writes `parts` durably to a file that was opened with `durableWrites`: at an offset, or at its end if it is for appending. */
+export async function writeDurably(fd: number, parts: readonly Uint8Array[], offset?: number): Promise<void> {
+  const position = (at: number) => (offset === undefined ? undefined : at)
+  await writeAll((left, at) => quickCalls.write(fd, left, position(at)), offset ?? 0, parts)
+  if (durableWrites === 0) await flushData(fd)
+}
 
-/** Writes `parts` from `offset` on. Resolves with the end of the written bytes. */
+/** Writes `parts` from `offset` on with `write`, which returns the number of bytes. Resolves with the end of the written bytes. */
 async function writeAll(
-  write: (parts: readonly Uint8Array[], at: number) => Promise<Written>,
+  write: (parts: readonly Uint8Array[], at: number) => number | Promise<number>,
   offset: number,
   parts: readonly Uint8Array[],
 ): Promise<number> {
   let at = offset
   for (let left = parts.filter((part) => part.length > 0); left.length > 0; ) {
-    const { bytesWritten } = await write(left.slice(0, mostBuffers), at)
+    const bytesWritten = await write(left.slice(0, mostBuffers), at)
     if (bytesWritten === 0) throw new Error('the file system wrote no bytes')
     at += bytesWritten
     left = without(left, bytesWritten)

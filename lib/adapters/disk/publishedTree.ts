@@ -9,6 +9,7 @@ import { DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
 import { quickCalls } from './quickCalls.ts'
 import { checkOwn } from './rights.ts'
+import { TurnSet } from './turnSet.ts'
 import { type RunStep, Usages } from './usages.ts'
 
 /** The errors of link(2) on a file system without hard links. */
@@ -39,6 +40,8 @@ export class PublishedTree {
   readonly usages = new Usages((user, runStep) => this.#count(user, runStep))
   readonly #root: string
   readonly #durable = new Set<string>()
+  /** The directories that were checked in this turn of the event loop. */
+  readonly #checked = new TurnSet<string>()
   foldsCase = false
 
   constructor(root: string, flushes = new DirectoryFlushes()) {
@@ -59,33 +62,49 @@ export class PublishedTree {
 
   /** Reads each entry on the path to a place. Rejects with `storage-unusable` if others could replace a directory. */
   async find(parts: readonly string[]): Promise<TargetPlace> {
-    for (const [index, part] of parts.entries()) {
-      const upper = parts.slice(0, index)
-      const here = [...upper, part]
-      const stats = await entryAt(this.pathOf(here))
-      if (!stats) return { above: index }
-      const other = await this.#otherSpelling(upper, part)
-      if (other !== undefined) return { above: index, conflict: nameOf([...upper, other]) }
-      const last = index === parts.length - 1
-      if (stats.isDirectory()) checkOwn(this.pathOf(here), stats)
-      const fits = last ? stats.isFile() : stats.isDirectory()
-      const isEmpty = last && stats.isDirectory() && (await isEmptyDirectory(this.pathOf(here)))
-      if (!fits && !isEmpty) return { above: index, conflict: nameOf(here) }
-      if (last) return { above: index, found: stats }
+    for (const index of parts.keys()) {
+      const place = await this.#placeAt(parts.slice(0, index + 1), index === parts.length - 1)
+      if (place) return place
     }
     return { above: 0 }
+  }
+
+  /** Reads one entry on the path to a place. Resolves with `undefined` if it is a directory above the place. */
+  async #placeAt(here: readonly string[], isLast: boolean): Promise<TargetPlace | undefined> {
+    const path = this.pathOf(here)
+    if (!isLast && this.#checked.has(path)) return undefined
+    const above = here.length - 1
+    const stats = await entryAt(path)
+    if (!stats) return { above }
+    const upper = here.slice(0, -1)
+    const other = await this.#otherSpelling(upper, here.at(-1) ?? '')
+    if (other !== undefined) return { above, conflict: nameOf([...upper, other]) }
+    if (stats.isDirectory()) checkOwn(path, stats)
+    const fits = isLast ? stats.isFile() : stats.isDirectory()
+    const isEmpty = isLast && stats.isDirectory() && (await isEmptyDirectory(path))
+    if (!fits && !isEmpty) return { above, conflict: nameOf(here) }
+    if (isLast) return { above, found: stats }
+    this.#checked.add(path)
+    return undefined
   }
 
   /**
    * Moves a flushed partial file to its place, durably. If a file exists there and `replace` is false, resolves with
    * false and changes nothing. Can be repeated after a crash at any step. `isIntact` returns whether the file in that
-   * place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes.
+   * place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes. `written` are the stats of a
+   * partial file that this process has written and not published.
    */
-  async publish(partial: string, parts: readonly string[], replace: boolean, isIntact: () => Promise<boolean>) {
+  async publish(
+    partial: string,
+    parts: readonly string[],
+    replace: boolean,
+    isIntact: () => Promise<boolean>,
+    written?: BigIntStats,
+  ) {
     const place = await this.find(parts)
     if (place.conflict !== undefined) throw conflictError(place.conflict)
     const target = this.pathOf(parts)
-    const bytes = await entryAt(partial)
+    const bytes = written ?? (await entryAt(partial))
     // Otherwise it is an empty directory, which will be removed.
     const there = place.found?.isFile() ? place.found : undefined
     if (!bytes) {
@@ -125,7 +144,10 @@ export class PublishedTree {
       if (this.#durable.size >= maxKnownDurable) this.#durable.clear()
       this.#durable.add(path)
     }
-    const removed = () => this.#countChange(parts, { folders: -1 })
+    const removed = () => {
+      this.#checked.clear()
+      this.#countChange(parts, { folders: -1 })
+    }
     if (found?.isDirectory()) await removeEmptyDirectory(this.pathOf(parts), removed)
   }
 
@@ -178,8 +200,13 @@ function conflictError(where: string): OspError {
 const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
 
 /** Returns the entry at a path without following a link. */
-export function entryAt(path: string): Promise<BigIntStats | undefined> {
-  return unless(['ENOENT', 'ENOTDIR'], `checking ${path}`, async () => quickCalls.lstat(path))
+export async function entryAt(path: string): Promise<BigIntStats | undefined> {
+  try {
+    return await quickCalls.lstat(path)
+  } catch (error) {
+    if (errnoOf(error) === 'ENOTDIR') return undefined
+    throw fault(error, `checking ${path}`)
+  }
 }
 
 /** Yields the entries of a directory in groups. Yields nothing if the directory is missing. */

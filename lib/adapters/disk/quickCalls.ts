@@ -8,21 +8,33 @@ import { KiB } from '../../limits.ts'
  * another thread takes twenty times as long. On a slow file system, such as a network file system, they run in other threads.
  */
 
-/** Calls are slow if they take longer than this on average. */
-const slowMs = 0.5
-/** The weight of the latest call in the average, and the longest time that counts: another process may have run meanwhile. */
-const latestShare = 1 / 50
-const longestMs = 5
+/** When calls are slow. */
+interface SlowCalls {
+  /** They take longer than this on average. */
+  readonly slowMs: number
+  /** The weight of the latest call in the average, and the longest time that counts: another process may have run meanwhile. */
+  readonly latestShare: number
+  readonly longestMs: number
+}
+
 /** The time for which calls run in other threads after they were slow. */
 const elsewhereMs = 5_000
 
-/** Longer reads take more time than handing them to another thread. */
+/** The flag of open(2) for writes that are durable when they end, which takes less time than a write and a flush. Else 0. */
+export const durableWrites = process.platform === 'linux' ? fs.constants.O_DSYNC : 0
+
+/** Longer reads and writes take more time than handing them to another thread. */
 const longBytes = 64 * KiB
 
 /** Measures the calls in this thread, and decides where the next ones run. */
 class CallTimer {
+  readonly #slow: SlowCalls
   #averageMs = 0
   #elsewhereUntilMs = Number.NEGATIVE_INFINITY
+
+  constructor(slow: SlowCalls) {
+    this.#slow = slow
+  }
 
   readonly quick = <T>(here: () => T, elsewhere: () => Promise<T>): T | Promise<T> => {
     const start = performance.now()
@@ -31,6 +43,7 @@ class CallTimer {
       return here()
     } finally {
       const end = performance.now()
+      const { slowMs, latestShare, longestMs } = this.#slow
       this.#averageMs += latestShare * (Math.min(end - start, longestMs) - this.#averageMs)
       if (this.#averageMs > slowMs) {
         this.#averageMs = 0
@@ -40,9 +53,15 @@ class CallTimer {
   }
 }
 
-const { quick } = new CallTimer()
+const { quick } = new CallTimer({ slowMs: 0.5, latestShare: 1 / 50, longestMs: 5 })
+/** Two calls that wait for a device are slow. */
+const { quick: quickFlush } = new CallTimer({ slowMs: 0.2, latestShare: 1 / 8, longestMs: 1 })
 
 const big = { bigint: true } as const
+const quietly = { ...big, throwIfNoEntry: false } as const
+const missing = (error: NodeJS.ErrnoException): undefined => {
+  if (error.code !== 'ENOENT') throw error
+}
 const fstat = promisify(fs.fstat) as (fd: number, options: typeof big) => Promise<BigIntStats>
 const open = promisify(fs.open) as (path: fs.PathLike, flags: number, mode?: number) => Promise<number>
 const read = promisify(fs.read) as (
@@ -50,14 +69,20 @@ const read = promisify(fs.read) as (
   into: Uint8Array,
   options: fs.ReadSyncOptions,
 ) => Promise<{ bytesRead: number }>
+const writev = promisify(fs.writev) as (
+  fd: number,
+  parts: readonly Uint8Array[],
+  position?: number,
+) => Promise<{ bytesWritten: number }>
 const close = promisify(fs.close)
 
 /** Each of these does what the function of the same name in node:fs does. */
 export const quickCalls = {
+  /** Returns `undefined` if nothing has this path. */
   lstat: (path: fs.PathLike) =>
     quick(
-      () => fs.lstatSync(path, big),
-      () => promises.lstat(path, big),
+      () => fs.lstatSync(path, quietly),
+      () => promises.lstat(path, big).catch(missing),
     ),
   stat: (path: fs.PathLike) =>
     quick(
@@ -78,6 +103,15 @@ export const quickCalls = {
   read: (fd: number, into: Uint8Array, position: number) => {
     const elsewhere = async () => (await read(fd, into, { position })).bytesRead
     return into.length > longBytes ? elsewhere() : quick(() => fs.readSync(fd, into, { position }), elsewhere)
+  },
+  /**
+   * Writes to a file that was opened with `durableWrites`; durable if that is not 0. Without a position it appends. Returns the
+   * number of bytes. Long writes run in another thread.
+   */
+  write: (fd: number, parts: readonly Uint8Array[], position?: number) => {
+    const elsewhere = async () => (await writev(fd, parts, position)).bytesWritten
+    const isLong = parts.reduce((sum, { length }) => sum + length, 0) > longBytes
+    return isLong ? elsewhere() : quickFlush(() => fs.writevSync(fd, parts, position), elsewhere)
   },
   close: (fd: number) =>
     quick(

@@ -1,6 +1,5 @@
-import { closeSync, constants, fdatasync, readFileSync, writeFileSync } from 'node:fs'
+import { type BigIntStats, closeSync, constants, fstatSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 import * as z from 'zod/mini'
 import { errorCode, storedFileName, userName } from '../../nameSchemas.ts'
@@ -11,6 +10,8 @@ import { jsonOf } from '../../runtime/json.ts'
 import { retriable } from '../../runtime/retriable.ts'
 import { makePath, replaceFile } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
+import { writeDurably } from '../disk/partialFile.ts'
+import { durableWrites, quickCalls } from '../disk/quickCalls.ts'
 import { openTrustedSync } from '../disk/rights.ts'
 import { file } from '../node/fileSource.ts'
 import { discardSpooled } from './spool.ts'
@@ -84,7 +85,10 @@ type Change = StoredTask | z.infer<typeof removal>
 class TaskFile implements TaskStore {
   readonly #file: LineFile
   readonly #tasks = new Map<number, StoredTask>()
-  readonly #commits = new GroupCommit<Change>({ commit: (group) => this.#store(group.map(({ item }) => item)) })
+  readonly #commits = new GroupCommit<Change>({
+    gathered: () => new Promise(setImmediate),
+    commit: (group) => this.#store(group.map(({ item }) => item)),
+  })
   readonly #read = retriable(async () => {
     const values = await this.#file.load()
     apply(
@@ -129,9 +133,14 @@ function apply(changes: readonly Change[], tasks: Map<number, StoredTask>): Map<
 /** A CRC-32 in eight hexadecimal digits, a space, and JSON. */
 const line = /^([0-9a-f]{8}) (.*)$/su
 
+/** The time for which a file stays open after a write. */
+const openMs = 1_000
+
 /** A file of JSON lines, each with a CRC-32. Damaged lines are ignored. Calls must be made one after another. */
 class LineFile {
   readonly #path: string
+  #opened: { readonly fd: number; readonly place: string } | undefined
+  #closing: NodeJS.Timeout | undefined
   /** Whether lines can be appended. Otherwise the file must be replaced. */
   #isSound = false
   #lines = 0
@@ -163,13 +172,11 @@ class LineFile {
     this.#isSound = false
     if (isAppended) {
       await attempt(`writing ${this.#path}`, async () => {
-        const fd = openTrustedSync(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT)
+        clearTimeout(this.#closing)
         try {
-          writeFileSync(fd, textOf(added))
-          // Only this waits for the disk.
-          await flush(fd)
+          await writeDurably(await this.#open(), [Buffer.from(textOf(added))])
         } finally {
-          closeSync(fd)
+          this.#closing = setTimeout(() => this.#close(), openMs).unref()
         }
       })
       this.#lines += added.length
@@ -181,9 +188,25 @@ class LineFile {
     }
     this.#isSound = true
   }
+
+  /** Returns the file, open for appending. It stays open for `openMs` if it is not replaced. */
+  async #open(): Promise<number> {
+    const there = await quickCalls.lstat(this.#path)
+    if (this.#opened && there && this.#opened.place === placeOf(there)) return this.#opened.fd
+    this.#close()
+    const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | durableWrites
+    const fd = openTrustedSync(this.#path, flags)
+    this.#opened = { fd, place: placeOf(fstatSync(fd, { bigint: true })) }
+    return fd
+  }
+
+  #close(): void {
+    if (this.#opened) closeSync(this.#opened.fd)
+    this.#opened = undefined
+  }
 }
 
-const flush = promisify(fdatasync)
+const placeOf = ({ dev, ino }: BigIntStats) => `${dev}:${ino}`
 
 function textOf(values: readonly unknown[]): string {
   return values

@@ -112,6 +112,7 @@ export class ClientSession {
   /** Resolves with the link when it is online; rejects when the session is refused or closed. */
   async online(signal?: AbortSignal): Promise<OnlineLink> {
     if (this.over) throw this.over
+    if (this.link && !signal?.aborted) return this.link
     return signal ? unlessAborted(this.#online.promise, signal) : this.#online.promise
   }
 

@@ -3,11 +3,17 @@ import { fixed } from '../../limits.ts'
 import { having, shown } from '../../options.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
 
+/** A source whose results are checked. */
+export interface GuardedSource extends OpenSource {
+  /** Like `unchanged`, but does not read whether there is a byte after the end. */
+  isSame(): Promise<boolean>
+}
+
 /**
  * Opens `source`. Its errors become OspError `source-unreadable` unless they are OspErrors. Invalid values are `usage`, and a
  * size that the protocol cannot carry is `too-large`. A source with a byte after its end counts as changed.
  */
-export async function openGuarded(source: FileSource, signal: AbortSignal): Promise<OpenSource> {
+export async function openGuarded(source: FileSource, signal: AbortSignal): Promise<GuardedSource> {
   const { name } = source
   const open = await guarded(name, () => source.open(signal))
   if (!openSource.holds(open)) {
@@ -29,12 +35,13 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
     if (Number.isInteger(bytes) && bytes >= 0 && bytes <= into.length) return bytes
     throw invalid(name, `read() resolved with ${shown(bytes)} for ${into.length} bytes`)
   }
+  const isSame = () => guarded(name, () => open.unchanged())
   return {
     size: open.size,
     modifiedAt: open.modifiedAt,
     read,
-    unchanged: async () =>
-      (await guarded(name, () => open.unchanged())) && (await read(new Uint8Array(1), open.size)) === 0,
+    isSame,
+    unchanged: async () => (await isSame()) && (await read(new Uint8Array(1), open.size)) === 0,
     [Symbol.asyncDispose]: async () => await open[Symbol.asyncDispose]?.(),
   }
 }

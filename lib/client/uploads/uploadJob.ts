@@ -11,15 +11,20 @@ import { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
 import { wait, whenAborted } from '../../runtime/wait.ts'
 import { cancelOutcomes } from '../../wire/protocol.ts'
 import { type ClientSession, type OnlineLink, refusalBackoff } from '../connection/session.ts'
-import { openGuarded } from './guardedSource.ts'
+import { type GuardedSource, openGuarded } from './guardedSource.ts'
 import type { ClientUpload } from './upload.ts'
-import { type StoredAs, UploadAttempt, type UploadAttemptOptions } from './uploadAttempt.ts'
+import { type StoredAs, UploadAttempt } from './uploadAttempt.ts'
 import { fitsOneRequest, sendWholeFile } from './wholeFile.ts'
 
-export interface UploadJobOptions {
+/** What an upload sends. */
+interface JobContent {
   readonly upload: ClientUpload
   readonly source: FileSource
   readonly algorithm: DigestName
+}
+
+/** The options of all uploads of a client. */
+export interface UploadJobOptions {
   readonly platform: Platform
   readonly session: ClientSession
   readonly pace: Pacer
@@ -28,7 +33,11 @@ export interface UploadJobOptions {
   readonly log: Log
 }
 
-type OpenedSource = Pick<UploadAttemptOptions, 'source' | 'digest'>
+interface OpenedSource {
+  readonly source: GuardedSource
+  /** Of an upload in chunks, from its first attempt on. */
+  digest?: IncrementalDigest
+}
 
 /** Sends one upload in several attempts, or cancels it. Retries a bounded number of times, or for a bounded time. */
 export class UploadJob {
@@ -38,10 +47,11 @@ export class UploadJob {
   /** The time of the next try, by the clock, while it waits. */
   retryAtMs: number | undefined
   readonly #options: UploadJobOptions
+  readonly #content: JobContent
   #active: AbortController | undefined
   #running: Promise<void> = Promise.resolve()
   #mayMove: (size: number | undefined) => boolean = () => true
-  readonly #closing = new AbortController()
+  #closing: AbortController | undefined
   #cancelling: Promise<void> | undefined
   #opened: OpenedSource | undefined
   #version: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
@@ -52,9 +62,10 @@ export class UploadJob {
   readonly #backoff: Backoff
   #best = 0
 
-  constructor(options: UploadJobOptions) {
-    this.upload = options.upload
+  constructor(options: UploadJobOptions, content: JobContent) {
+    this.upload = content.upload
     this.#options = options
+    this.#content = content
     this.#backoff = refusalBackoff(options.platform, options.retryForMs)
   }
 
@@ -92,6 +103,7 @@ export class UploadJob {
 
   /** Ends all work on it. An upload that has not ended fails. */
   async close(): Promise<void> {
+    this.#closing ??= new AbortController()
     this.#closing.abort()
     await this.#interrupt()
     await this.#cancelling?.catch(() => {})
@@ -139,11 +151,10 @@ export class UploadJob {
 
   async #open(signal: AbortSignal): Promise<OpenedSource> {
     if (this.#opened) return this.#opened
-    const { platform, algorithm } = this.#options
-    await platform.digests.load(algorithm)
-    const source = await openGuarded(this.#options.source, signal)
-    const read = (into: Uint8Array, offset: number) => source.read(into, offset)
-    this.#opened = { source, digest: new IncrementalDigest({ digests: platform.digests, algorithm, read }) }
+    const { algorithm } = this.#content
+    await this.#options.platform.digests.load(algorithm)
+    const source = await openGuarded(this.#content.source, signal)
+    this.#opened = { source }
     const { size, modifiedAt } = source
     const isSame = this.#version?.size === size && this.#version.modifiedAt === modifiedAt
     this.#version = { size, modifiedAt }
@@ -164,30 +175,37 @@ export class UploadJob {
     }
   }
 
-  async #send(link: OnlineLink, { source, digest }: OpenedSource, signal: AbortSignal): Promise<SentFile | undefined> {
+  async #send(link: OnlineLink, opened: OpenedSource, signal: AbortSignal): Promise<SentFile | undefined> {
     const { upload } = this
-    const { platform, pace, algorithm } = this.#options
-    const isWhole = fitsOneRequest(link, pace, source.size, platform.clock.now())
+    const { platform, pace } = this.#options
+    const { algorithm } = this.#content
+    const { clock, digests } = platform
+    const { source } = opened
+    const isWhole = fitsOneRequest(link, pace, source.size, clock.now())
     if (!this.#mayMove(isWhole ? source.size : undefined)) return undefined
     if (upload.phase === 'waiting') upload.move('begin')
-    const work = { link, clock: platform.clock, pace, upload, source, algorithm, digest, signal }
-    const sent = (stored: StoredAs) => ({
+    const work = { link, clock, pace, upload, source, algorithm, signal }
+    const sent = (stored: StoredAs & Pick<SentFile, 'digest'>) => ({
       name: upload.name,
       ...stored,
       size: source.size,
       algorithm,
-      digest: hex(digest.now()),
     })
-    if (isWhole) return sent(await sendWholeFile(work))
+    if (isWhole) return sent(await sendWholeFile({ ...work, digests }))
+    const read = (into: Uint8Array, offset: number) => source.read(into, offset)
+    opened.digest ??= new IncrementalDigest({ digests, algorithm, read })
+    const { digest } = opened
     const attempt = new UploadAttempt({
       ...work,
+      digest,
       fresh: this.#fresh,
       granted: () => {
         this.#fresh = false
       },
       progressed: (progress, durable = upload.progress.durable) => this.#progressed(progress, durable),
     })
-    return sent(await attempt.run())
+    const stored = await attempt.run()
+    return sent({ ...stored, digest: hex(digest.now()) })
   }
 
   #progressed(progress: number, durable: number): void {
@@ -224,6 +242,7 @@ export class UploadJob {
     if (this.upload.over) return
     this.upload.move('cancel')
     await this.#interrupt()
+    this.#closing ??= new AbortController()
     const { signal } = this.#closing
     try {
       await this.#askToCancel(signal)

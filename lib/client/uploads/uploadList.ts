@@ -63,7 +63,7 @@ export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
   cancel(ids: readonly number[]): Promise<void>
 }
 
-export interface UploadListOptions extends Pick<UploadJobOptions, 'platform' | 'session' | 'retryForMs' | 'log'> {
+export interface UploadListOptions extends Omit<UploadJobOptions, 'pace'> {
   /** Stores tasks and opens their sources again. */
   readonly state: Pick<ClientState, 'tasks' | 'reopen' | 'discard'>
   /** The number of uploads that are sent at once, if the server allows it. */
@@ -75,7 +75,7 @@ export interface UploadListOptions extends Pick<UploadJobOptions, 'platform' | '
 /** The uploads of a client: the list, its stored tasks, and the choice of those that are sent. */
 export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   readonly #options: UploadListOptions
-  readonly #pace: Pacer
+  readonly #jobOptions: UploadJobOptions
   readonly #jobs = new Map<number, UploadJob>()
   /** The jobs that have not ended, by name, in the order in which they were added. */
   readonly #open = new Map<string, UploadJob>()
@@ -97,8 +97,8 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   constructor(options: UploadListOptions) {
     super(options.listenerLog)
     this.#options = options
-    this.#pace = new Pacer(options.limitRate)
-    const { state, platform, log } = options
+    const { state, platform, session, retryForMs, log } = options
+    this.#jobOptions = { platform, session, retryForMs, log, pace: new Pacer(options.limitRate) }
     this.#registry = new TaskRegistry(state, platform.clock, log)
   }
 
@@ -172,7 +172,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** Begins a new link, with the round trip of HELLO, on which the server accepts `most` uploads at once. */
   allow(most: number, roundTripMs: number): void {
     this.#atOnce = Math.min(this.#options.atOnce, most)
-    this.#pace.reset(this.#options.platform.clock.now(), roundTripMs)
+    this.#jobOptions.pace.reset(this.#options.platform.clock.now(), roundTripMs)
     this.#fill()
   }
 
@@ -238,7 +238,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   #create(id: number, name: string, source: FileSource, algorithm: DigestName): UploadJob {
     const changed = (upload: Upload) => void this.emit('change', upload)
     const upload = new ClientUpload(id, name, changed, source.ref, this.#options.listenerLog)
-    const job = new UploadJob({ ...this.#options, upload, source, algorithm, pace: this.#pace })
+    const job = new UploadJob(this.#jobOptions, { upload, source, algorithm })
     this.#jobs.set(id, job)
     this.#open.set(name, job)
     upload.done.then(

@@ -1,11 +1,15 @@
 import type { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits, KiB } from '../../limits.ts'
+import type { Digests } from '../../ports/platform.ts'
+import type { SentFile } from '../../ports/storage.ts'
+import { hex } from '../../runtime/hex.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import { putHeadBytes } from '../../wire/frame.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import type { OnlineLink } from '../connection/session.ts'
+import type { GuardedSource } from './guardedSource.ts'
 import { untilAdmitted } from './untilAdmitted.ts'
 import { type StoredAs, sourceChanged, storedAs, type UploadAttemptOptions } from './uploadAttempt.ts'
 
@@ -19,18 +23,21 @@ export function fitsOneRequest({ welcome }: OnlineLink, pace: Pacer, size: numbe
   return maxPut > 0 && size <= most && size <= pace.fileBytes(most, now)
 }
 
-/** Sends a whole file in one request. Resolves and rejects as `UploadAttempt.run` does. */
-export async function sendWholeFile(
-  options: Omit<UploadAttemptOptions, 'fresh' | 'granted' | 'progressed'>,
-): Promise<StoredAs> {
+interface WholeFileOptions extends Omit<UploadAttemptOptions, 'digest' | 'fresh' | 'granted' | 'progressed'> {
+  readonly source: GuardedSource
+  readonly digests: Digests
+}
+
+/** Sends a whole file in one request. Resolves with its place and its digest; rejects as `UploadAttempt.run` does. */
+export async function sendWholeFile(options: WholeFileOptions): Promise<StoredAs & Pick<SentFile, 'digest'>> {
   const { link, clock, pace, upload, source, signal } = options
   const { size } = source
-  const isOwn = size <= ownBufferBytes
-  const buffer = isOwn ? new Uint8Array(size) : await link.buffers.take()
+  const isOwn = size < ownBufferBytes
+  const buffer = isOwn ? new Uint8Array(size + 1) : await link.buffers.take()
   const giveBack = () => {
     if (!isOwn) link.buffers.put(buffer)
   }
-  const request = await requestOf(options, buffer.subarray(0, size)).catch((error: unknown) => {
+  const request = await requestOf(options, buffer.subarray(0, size + 1)).catch((error: unknown) => {
     giveBack()
     throw error
   })
@@ -52,27 +59,40 @@ export async function sendWholeFile(
     verify()
     pace.acknowledged(size, clock.now(), clientLimits.storeMs)
     upload.transferred += size
-    return storedAs(ack)
+    return { ...storedAs(ack), digest: hex(request.fileDigest) }
   } catch (error) {
     pace.refused(size, clock.now())
     throw error
   }
 }
 
-/** Reads and digests the file into `content`. Resolves when the request may be sent; rejects if the file has changed. */
+/**
+ * Reads the file into `buffer`, which has room for one more byte if possible. Resolves when the request may be sent; rejects if
+ * the file has changed.
+ */
 async function requestOf(
-  { clock, pace, upload, source, algorithm, digest, signal }: Parameters<typeof sendWholeFile>[0],
-  content: Uint8Array,
+  { clock, pace, upload, source, algorithm, digests, signal }: WholeFileOptions,
+  buffer: Uint8Array,
 ): Promise<WireMessage<'PutFileReq'>> {
   const { size, modifiedAt } = source
-  if ((await source.read(content, 0)) < size) throw sourceChanged(upload.name, 'became shorter')
-  if (!(await source.unchanged())) throw sourceChanged(upload.name, 'was written to')
-  digest.follow(0, [content])
+  const bytes = await source.read(buffer, 0)
+  if (bytes < size) throw sourceChanged(upload.name, 'became shorter')
+  const isSame = await (buffer.length > size ? source.isSame() : source.unchanged())
+  if (bytes > size || !isSame) throw sourceChanged(upload.name, 'was written to')
+  const content = buffer.subarray(0, size)
+  const digest = digests.create(algorithm)
+  digest.update(content)
   await untilAdmitted(pace, clock, size, signal)
   if (signal.aborted) {
     pace.refused(size, clock.now())
     throw new OspError('closed')
   }
-  const file = { fileName: upload.name, size, modifiedAt, digest: digestNumbers[algorithm], fileDigest: digest.now() }
+  const file = {
+    fileName: upload.name,
+    size,
+    modifiedAt,
+    digest: digestNumbers[algorithm],
+    fileDigest: digest.digest(),
+  }
   return { event: 'PutFileReq', ...file, content: [content] }
 }

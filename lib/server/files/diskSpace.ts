@@ -55,6 +55,7 @@ export class DiskSpace {
       const others = () => this.#neededBy(running(), upload)
       // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
       let promised = others()
+      if (this.#isFresh && this.#admits(upload, this.#wholeBlocks(size), promised)) return undefined
       await this.measure()
       const needed = this.#wholeBlocks(size)
       if (this.#admits(upload, needed, promised)) return undefined
@@ -67,8 +68,7 @@ export class DiskSpace {
 
   /** Rejects with `disk-full` if the next bytes of a running upload must not be written. */
   take(bytes: number): Promise<void> | undefined {
-    const isFresh = this.#written < freshBytes && this.#context.platform.clock.now() - this.#measuredAtMs <= freshMs
-    if (!isFresh || this.#available(this.#reserve / 2) < bytes) return this.#take(bytes)
+    if (!this.#isFresh || this.#available(this.#reserve / 2) < bytes) return this.#take(bytes)
     this.#written += bytes
     return undefined
   }
@@ -88,7 +88,14 @@ export class DiskSpace {
   #admits(upload: ServerUpload, needed: number, promised: number): boolean {
     if (needed > 0 && this.#available(this.#reserve) - promised < needed) return false
     upload.reserve({ diskBytes: needed })
+    // A small file is not counted when its bytes are written.
+    this.#written += needed
     return true
+  }
+
+  /** Whether the last measurement is valid. */
+  get #isFresh(): boolean {
+    return this.#written < freshBytes && this.#context.platform.clock.now() - this.#measuredAtMs <= freshMs
   }
 
   #available(reserve: number): number {

@@ -11,8 +11,8 @@ export interface StoredNames {
   /** Resolves with the stored name that conflicts with a file of this name. The same name does not conflict. */
   conflict(user: string, name: string): Promise<string | undefined>
   /**
-   * Resolves with the size and modification time of a published file as a text, or `undefined` if there is no file. The
-   * text survives a copy of the directory with its times, so it contains no inode number.
+   * Resolves with a text that identifies a published file while nothing writes to it, or `undefined` if there is no file. In a
+   * copy of the directory the text differs, and the digest decides.
    */
   version(user: string, name: string): Promise<string | undefined>
   /** Resolves with the `version` that the partial file will have once published, or `undefined` if it is missing. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { quickCalls } from '../../../lib/adapters/disk/quickCalls.ts'
+import { durableWrites, quickCalls } from '../../../lib/adapters/disk/quickCalls.ts'
 import { spec } from '../../support/spec.ts'
 import { temporaryDirectory } from '../../testing/storage/places.ts'
 
@@ -43,18 +43,20 @@ async function everyCall(directory: string): Promise<unknown[]> {
   await quickCalls.close(created)
   await quickCalls.unlink(link)
   const { type, bsize } = await quickCalls.statfs(directory)
-  return [read, stats.map((each) => [each.ino === ino, each.size, each.nlink]), mode & 0o777n, type, bsize]
+  return [read, stats.map((each) => [each?.ino === ino, each?.size, each?.nlink]), mode & 0o777n, type, bsize]
 }
 
 /** The error codes of calls that fail. */
 async function everyError(directory: string): Promise<unknown[]> {
   const [missing, other] = [join(directory, 'missing'), join(directory, 'other')]
+  assert.equal(await quickCalls.lstat(missing), undefined)
   const calls: readonly (() => unknown)[] = [
-    () => quickCalls.lstat(missing),
+    () => quickCalls.lstat(join(directory, 'a', 'below')),
     () => quickCalls.stat(missing),
     () => quickCalls.fstat(99_999),
     () => quickCalls.open(missing, constants.O_RDONLY),
     () => quickCalls.read(99_999, new Uint8Array(1), 0),
+    () => quickCalls.write(99_999, [new Uint8Array(1)], 0),
     () => quickCalls.close(99_999),
     () => quickCalls.rename(missing, other),
     () => quickCalls.link(missing, other),
@@ -102,6 +104,39 @@ spec('calls of the file system', (it) => {
       assert.ok(!isHere())
       assert.deepEqual(elsewhere, here)
       const [[, size] = []] = (here[0]?.[1] ?? []) as bigint[][]
-      assert.deepEqual([here[0]?.[0], size, here[1]?.[0]], [[3, 'llo'], 5n, ['ENOENT', 'lstat']])
+      assert.deepEqual([here[0]?.[0], size, here[1]?.[0]], [[3, 'llo'], 5n, ['ENOTDIR', 'lstat']])
+    }))
+})
+
+spec('durable writes', (it) => {
+  /** Returns whether a write of this length at the end of a new file runs in this thread. */
+  async function writer(directory: string): Promise<(length: number) => Promise<boolean>> {
+    const { O_CREAT, O_WRONLY, O_APPEND } = constants
+    const fd = await quickCalls.open(join(directory, 'written'), O_CREAT | O_WRONLY | O_APPEND | durableWrites, 0o600)
+    return async (length) => {
+      const written = quickCalls.write(fd, [new Uint8Array(length)])
+      assert.equal(await written, length)
+      return !(written instanceof Promise)
+    }
+  }
+
+  it('run in other threads for five seconds after the second one that waited for the device', () =>
+    onClock(async (clock) => {
+      await using directory = await temporaryDirectory()
+      const isHere = await writer(directory.path)
+      clock.eachMs = 2
+      assert.deepEqual([await isHere(1), await isHere(1), await isHere(1)], [true, true, false])
+      clock.eachMs = 0
+      clock.skipMs += 4_000
+      assert.ok(!(await isHere(1)))
+      clock.skipMs += 1_100
+      assert.ok(await isHere(1))
+    }))
+
+  it('run in other threads if they are long', () =>
+    onClock(async () => {
+      await using directory = await temporaryDirectory()
+      const isHere = await writer(directory.path)
+      assert.deepEqual([await isHere(65_536), await isHere(65_537)], [true, false])
     }))
 })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
@@ -51,6 +51,23 @@ spec('a state directory', (it) => {
       await put(3)
       assert.deepEqual(await seqs(), [...whole, 3])
     }
+  })
+
+  it('writes to the file that has the name, also if that was replaced or removed since the last write', async () => {
+    await using here = await place()
+    const { directory, file, seqs } = here
+    const { receipts } = stateDirectory(directory)
+    const put = (seq: number) => receipts.put(receiptOf(seq), 100)
+    await put(1)
+    await put(2)
+    const text = await readFile(file, 'utf8')
+    await writeFile(`${file}.copy`, text)
+    await rename(`${file}.copy`, file)
+    await put(3)
+    assert.deepEqual(await seqs(), [1, 2, 3])
+    await rm(file)
+    await put(4)
+    assert.deepEqual(await seqs(), [4])
   })
 
   it('ignores a damaged line, and keeps its neighbours', async () => {

@@ -94,7 +94,7 @@ spec('sending', (it) => {
     })
     const fields = { id: 1, name: 'a', ref: '/nowhere/a', phase: 'paused', done: finished, transferred: 0, on() {} }
     const upload = fields as unknown as Upload
-    sending.adopt(upload)
+    sending.changed(upload)
     assert.deepEqual(
       sending.park([upload]).map(({ path }) => path),
       ['/nowhere/a'],
@@ -102,7 +102,7 @@ spec('sending', (it) => {
     await sending.rest()
     assert.deepEqual(sending.unfinished, [])
     fields.phase = 'waiting'
-    sending.adopt(upload)
+    sending.changed(upload)
     let rested = false
     const resting = sending.rest().then(() => {
       rested = true

@@ -42,6 +42,16 @@ spec('the disk', (it) => {
     )
   })
 
+  it('is measured again before a small file that may not fit since the last measurement', async () => {
+    await using rig = await ServerRig.start({ ...limits, smallFileBytes: MiB }, small)
+    const client = await rig.client()
+    for (const name of ['a', 'b', 'c']) await client.put(sized(name, 20 * KiB))
+    await client.putRefused(sized('d', 20 * KiB), 'disk-full')
+    rig.remove('a')
+    await client.put(sized('e', 20 * KiB))
+    await rig.assertStored('e', patterned(20 * KiB))
+  })
+
   it('lets three uploads that fit only one at a time finish one after another as space becomes free', async () => {
     await using rig = await ServerRig.start(limits, small)
     const client = await rig.client()
