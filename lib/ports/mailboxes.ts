@@ -118,6 +118,4 @@ export interface MailboxStore {
   levels(): Promise<readonly MailboxLevel[]>
   /** Returns the damage found while and since the storage was opened. Damaged messages are removed from their mailboxes. */
   damages(): Promise<readonly Damage[]>
-  /** Calls `appended` for each mailbox that gets a message, after the message is durable. */
-  watch(appended: (user: string) => void): Disposable
 }

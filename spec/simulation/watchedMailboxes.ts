@@ -63,6 +63,5 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
     lastTime: () => mailboxes.lastTime(),
     levels: () => mailboxes.levels(),
     damages: () => mailboxes.damages(),
-    watch: (appended) => mailboxes.watch(appended),
   }
 }

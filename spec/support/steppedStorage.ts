@@ -77,7 +77,6 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       lastTime: mailboxes.lastTime.bind(mailboxes),
       levels: mailboxes.levels.bind(mailboxes),
       damages: mailboxes.damages.bind(mailboxes),
-      watch: mailboxes.watch.bind(mailboxes),
     },
     [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
   }

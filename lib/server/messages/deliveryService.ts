@@ -32,7 +32,7 @@ export class DeliveryService {
   readonly #attempts = new Map<string, Map<number, number>>()
   readonly #space: MailboxSpace
   readonly #alarm: Alarm
-  #watching: Disposable | undefined
+  #isOpen = false
 
   /** Messages leave `messageReserveBytes` of `disk` free. */
   constructor({ platform, storage, limits, log, age }: ServerContext, disk: Pick<DiskSpace, 'messageReserveBytes'>) {
@@ -72,20 +72,19 @@ export class DeliveryService {
     const { mailboxes, damages } = this.#context
     await damages.report()
     this.#context.oldSeq = await mailboxes.lastSeq()
-    this.#watching = mailboxes.watch((user) => this.#deliveries.get(user)?.appended())
+    this.#isOpen = true
     await this.#expire()
   }
 
   /**
    * Appends messages of one sender in their order. Resolves when the append of each has begun, with the outcomes of each append
    * (`MailboxStore.append`). While a mailbox has no space and its user handles messages, this waits, so that no later message
-   * overtakes one that waits. Rejects with OspError `not-registered` when `isCurrent` returns false, because the link of the
-   * sender has ended.
+   * overtakes one that waits. When `isCurrent` returns false, because the link of the sender has ended, the other messages
+   * have the outcome `not-registered`. The messages are delivered after a call of `stored`.
    */
   async post(posts: readonly PostedMessage[], isCurrent: () => boolean): Promise<readonly Appended[]> {
     const { mailboxes, platform } = this.#context
-    if (!isCurrent()) throw new OspError('not-registered')
-    if (mailboxes.full(posts, this.#bounds).length === 0) return [this.#append(posts)]
+    if (isCurrent() && mailboxes.full(posts, this.#bounds).length === 0) return [this.#append(posts)]
     const untilMs = platform.clock.now() + fullMs
     const appends: Appended[] = []
     for (const post of posts) {
@@ -95,10 +94,14 @@ export class DeliveryService {
         isWorthIt = await this.#space.wait(full, untilMs)
       }
       // No request of a link is started after the link has ended.
-      if (!isCurrent()) throw new OspError('not-registered')
-      appends.push(this.#append([post]))
+      appends.push(isCurrent() ? this.#append([post]) : Promise.resolve([new OspError('not-registered')]))
     }
     return appends
+  }
+
+  /** Delivers a stored message to its recipients. */
+  stored({ recipients }: Pick<PostedMessage, 'recipients'>): void {
+    for (const user of recipients) this.#deliveries.get(user)?.appended()
   }
 
   #append(posts: readonly PostedMessage[]): Appended {
@@ -157,8 +160,7 @@ export class DeliveryService {
   /** Stops all deliveries. Resolves when no work on the mailboxes is pending. */
   async close(): Promise<void> {
     this.#alarm.stop()
-    this.#watching?.[Symbol.dispose]()
-    this.#watching = undefined
+    this.#isOpen = false
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
     this.#space.close()
     const { mailboxes, pending } = this.#context
@@ -178,6 +180,6 @@ export class DeliveryService {
     } catch (error) {
       log({ level: 'error', event: 'mailboxes-not-swept', text: OspError.from(error).message })
     }
-    if (this.#watching) this.#alarm.by(platform.clock.now() + expireMs)
+    if (this.#isOpen) this.#alarm.by(platform.clock.now() + expireMs)
   }
 }

@@ -84,7 +84,7 @@ export class MsgApp implements ServerApp {
       case 'ListReq':
         return this.presence.whole('ListAck')
       case 'PostMsgReq':
-        return this.#post(caller, request.instance, message)
+        return this.#post(caller, request, message)
       default:
         throw new OspError('malformed', `${message.event} is not a request to MsgApp`)
     }
@@ -201,11 +201,9 @@ export class MsgApp implements ServerApp {
     if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
-  async #post(
-    caller: Connection,
-    instance: number,
-    { messages }: WireMessage<'PostMsgReq'>,
-  ): Promise<WireMessage<'PostMsgAck'>> {
+  /** Sends the reply itself, before it delivers the messages, since the sender waits for it. */
+  async #post(caller: Connection, request: Request, { messages }: WireMessage<'PostMsgReq'>): Promise<undefined> {
+    const { instance } = request
     const registration = this.#registrations.get(caller.node)
     if (registration?.instance.number !== instance) {
       throw new OspError(this.#pool.holderOf(instance) ? 'wrong-node' : 'not-registered')
@@ -225,7 +223,13 @@ export class MsgApp implements ServerApp {
         if (valid.length > 0) appends = await this.#deliveries.post(valid, isCurrent)
         return posts
       })
-      return this.#outcome(caller, posts, (await Promise.all(appends)).flat())
+      const outcomes = (await Promise.all(appends)).flat()
+      try {
+        caller.reply(request, this.#outcome(caller, posts, outcomes))
+      } finally {
+        let next = 0
+        for (const post of posts) if (!post.refusal && !outcomes[next++]) this.#deliveries.stored(post)
+      }
     } catch (error) {
       // A message may be stored, so neither ACK nor NACK would be true. The client sends it again on its next link.
       if (OspError.from(error).code === 'internal') void caller.close(new OspError('internal'))

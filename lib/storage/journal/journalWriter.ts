@@ -78,7 +78,6 @@ export class JournalWriter {
   readonly #journal: Journal
   readonly #clock: Clock
   readonly #contents: Contents
-  readonly #committed: () => void
   readonly #commits = new GroupCommit<PendingChange>({
     commit: (group) => this.#commit(group),
     // Later changes were made on the assumption that the earlier ones hold.
@@ -97,13 +96,11 @@ export class JournalWriter {
   /** Rings when the records that may wait have waited. */
   readonly #waited: Alarm
 
-  /** `committed` is called after each group that is durable. */
-  constructor(journal: Journal, clock: Clock, contents: Contents, committed = () => {}) {
+  constructor(journal: Journal, clock: Clock, contents: Contents) {
     this.#journal = journal
     this.#clock = clock
     this.#waited = new Alarm(clock, () => this.#commits.wake())
     this.#contents = contents
-    this.#committed = committed
   }
 
   /** Enters all readable records into the contents, the oldest first. Closes the journal if that fails. */
@@ -218,7 +215,6 @@ export class JournalWriter {
     piggyback?.moved(places.slice(own.length))
     piggyback?.done.resolve()
     this.#compact(lengthOf(own))
-    this.#committed()
   }
 
   #piggyback(): Piggyback | undefined {

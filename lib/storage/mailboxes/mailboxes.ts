@@ -22,16 +22,12 @@ interface Open {
  * durable. If the append fails, the change is undone. So each call sees the changes of all earlier calls.
  */
 export class Mailboxes implements MailboxStore {
-  readonly #watchers = new Set<(user: string) => void>()
   #open: Open | undefined
 
   /** Reads the journal. The mailboxes close the journal, even if this rejects. */
   async open(journal: Journal, platform: Platform): Promise<void> {
     const index = new MailboxIndex()
-    const announce = () => {
-      for (const user of appender.arrived()) for (const appended of this.#watchers) appended(user)
-    }
-    const writer = new JournalWriter(journal, platform.clock, contentsOf(index), announce)
+    const writer = new JournalWriter(journal, platform.clock, contentsOf(index))
     const appender = new MessageAppender(index, writer, platform.crc32)
     await writer.open()
     index.ids.order()
@@ -137,13 +133,6 @@ export class Mailboxes implements MailboxStore {
 
   async damages(): Promise<readonly Damage[]> {
     return [...this.#opened.journal.damages]
-  }
-
-  watch(appended: (user: string) => void): Disposable {
-    // A separate function for each call, since a caller may watch twice.
-    const watcher = (user: string) => appended(user)
-    this.#watchers.add(watcher)
-    return { [Symbol.dispose]: () => this.#watchers.delete(watcher) }
   }
 
   get #opened(): Open {

@@ -39,7 +39,6 @@ export class MessageAppender {
   readonly #crc32: Platform['crc32']
   /** The last assigned seq. A failed append does not return its seq. */
   #lastSeq = 0
-  #arrived = new Set<string>()
 
   constructor(index: MailboxIndex, writer: JournalWriter, crc32: Platform['crc32']) {
     this.#index = index
@@ -123,7 +122,7 @@ export class MessageAppender {
 
   #durable(added: Added | undefined, place: Place): void {
     if (!added) return
-    const { entry, key, fingerprint, record, recipients } = added
+    const { entry, key, fingerprint, record } = added
     const { seq, sender, storedAt } = entry
     const index = this.#index
     index.ids.confirm(sender, key, fingerprint, storedAt)
@@ -131,14 +130,6 @@ export class MessageAppender {
     index.lastTime = Math.max(index.lastTime, storedAt)
     index.locate(entry, place)
     if (entry.waiting > 0) this.#recent.add(entry, storedMessage(record, sender))
-    for (const user of recipients) this.#arrived.add(user)
-  }
-
-  /** Returns the users with messages that have become durable since the last call. */
-  arrived(): ReadonlySet<string> {
-    const arrived = this.#arrived
-    if (arrived.size > 0) this.#arrived = new Set()
-    return arrived
   }
 
   /** Throws an OspError for the first limit, or share of a limit (`fitsShare`), that the message would exceed. */

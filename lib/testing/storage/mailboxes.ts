@@ -55,20 +55,6 @@ const appendingChecks: Checks<TestedStorage> = {
     assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [1, 2, 3])
     assert.deepEqual(await waiting(storage.mailboxes, 'eve'), [5])
   },
-  'is announced to watchers when it can be read': async ({ mailboxes }) => {
-    const seen: string[] = []
-    const reading: Promise<number[]>[] = []
-    {
-      using _ = mailboxes.watch((user) => {
-        seen.push(user)
-        reading.push(waiting(mailboxes, user))
-      })
-      await post(mailboxes, [1], ['bob', 'eve'])
-    }
-    await post(mailboxes, [2])
-    assert.deepEqual(seen.sort(), ['bob', 'eve'])
-    assert.deepEqual(await Promise.all(reading), [[1], [1]])
-  },
   'is refused by a storage that is closed': async (storage) => {
     const { mailboxes } = storage
     await storage.close()
@@ -241,10 +227,8 @@ const failedMailFlushChecks: Checks<TestedStorage> = {
     const { mailboxes } = storage
     const users = ['bob', 'eve']
     await post(mailboxes, upTo(3), users)
-    const seen: string[] = []
     {
       using _ = await storage.place.failFlushes?.()
-      using __ = mailboxes.watch((user) => seen.push(user))
       const failed = { code: 'internal' }
       const calls = [
         append(mailboxes, message(4), users, roomy),
@@ -257,7 +241,6 @@ const failedMailFlushChecks: Checks<TestedStorage> = {
       await Promise.all(calls.map((call) => assert.rejects(call, failed)))
       await assert.rejects(append(mailboxes, message(5), ['bob'], roomy), failed)
       for (const user of users) assert.deepEqual(await waiting(mailboxes, user), [1, 2, 3])
-      assert.deepEqual(seen, [])
       assert.deepEqual([await mailboxes.lastSeq(), await mailboxes.lastTime()], [3, 3])
     }
     await storage.restart()

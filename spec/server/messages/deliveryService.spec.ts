@@ -122,6 +122,7 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
       const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
       const posted = { sender: 'sender', id: idOf(++id), content: bytes, recipients: users }
       await Promise.all(await room.post([posted], () => true))
+      room.stored(posted)
     },
     async listen(user: string, how: Partial<Pick<Recipient, 'takes' | 'asked'>> = {}): Promise<Recipient> {
       const recipient = Object.assign(new Recipient(user, order), how)

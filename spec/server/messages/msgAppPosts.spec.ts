@@ -72,6 +72,14 @@ spec('POST_MSG', (it) => {
     for (const client of [alice, bob]) assert.equal(textOf((await client.delivery()).content), 'hello')
   })
 
+  it('is acknowledged before it is delivered', async () => {
+    await using rig = await heldRig()
+    const [alice] = await two(rig)
+    alice.sendPost(1, ['alice'], 'hello')
+    await turn()
+    assert.deepEqual(alice.unread, ['PostMsgAck', 'DeliverMsgReq'])
+  })
+
   it('may come from a client that does not listen', async () => {
     await using rig = await heldRig()
     const bob = await listen(rig, 'bob')
