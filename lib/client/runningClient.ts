@@ -4,6 +4,7 @@ import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
 import { checkArgument, kinds } from '../options.ts'
 import type { ClientState, Receipt } from '../ports/clientState.ts'
+import { Blocks } from '../runtime/blocks.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
 import { onAbort, waitAtMost } from '../runtime/wait.ts'
@@ -35,6 +36,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   #messageSession: ClientSession | undefined
   readonly #registration: Registration
   readonly #outbox: Outbox
+  readonly #blocks = new Blocks()
   readonly #inbox: Inbox
   readonly #presence: PresenceView
   readonly #aborted: Disposable | undefined
@@ -100,11 +102,15 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     await Promise.all((going.length > 0 ? going : sessions).map((session) => session.online()))
   }
 
-  async send(...[to, content, options = {}]: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
-    const newId = () => this.#options.platform.random.bytes(16, 'message id')
-    const message = outgoing(to, content, options, newId)
-    this.#useMessages()
-    return this.#outbox.send(message, options.signal)
+  send(...[to, content, options = {}]: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
+    try {
+      const newId = () => this.#options.platform.random.bytes(16, 'message id')
+      const message = outgoing(to, content, options, newId, this.#blocks)
+      this.#useMessages()
+      return this.#outbox.send(message, options.signal)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   receive(handler: MessageHandler): ActiveReceiver {

@@ -1,10 +1,9 @@
-const digits = '0123456789abcdef'
-
-/** The two digits of each byte. */
-const pairs = Array.from({ length: 256 }, (_, byte) => `${digits[byte >> 4]}${digits[byte & 15]}`)
+const digits = new TextEncoder().encode('0123456789abcdef')
 
 /** Returns bytes as lower-case hexadecimal digits. */
 export function hex(bytes: Uint8Array): string {
+  const codes: number[] = []
+  for (const byte of bytes) codes.push(digits[byte >> 4] ?? 0, digits[byte & 15] ?? 0)
   // A string that is concatenated piece by piece would take several times the memory.
-  return Array.from(bytes, (byte) => pairs[byte]).join('')
+  return String.fromCharCode.apply(undefined, codes)
 }

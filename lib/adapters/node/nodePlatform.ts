@@ -18,7 +18,7 @@ function nodeRandom(): Random {
   }
   return {
     // Copies the bytes, so that a few retained bytes do not retain the whole pool.
-    bytes: (length) => Uint8Array.from(take(length)),
+    bytes: (length) => new Uint8Array(take(length)),
     fraction: () => take(6).readUIntBE(0, 6) / 2 ** 48,
   }
 }

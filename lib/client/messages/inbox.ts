@@ -7,6 +7,7 @@ import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { Backoff } from '../../runtime/backoff.ts'
+import { Blocks } from '../../runtime/blocks.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { wait } from '../../runtime/wait.ts'
@@ -46,15 +47,24 @@ type Delivered = WireMessage<'DeliverMsgReq'>['messages'][number]
 function incoming(
   { messageId, mailboxSeq: seq, sender: from, sentAt, ...delivered }: Delivered,
   attempt: number,
+  blocks: Blocks,
 ): Incoming {
   if (delivered.content.length > fixed.messageBytes)
     throw protocolViolation(`it delivered a message of ${delivered.content.length} bytes`)
   if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
   const receipt: Receipt = { seq, sender: from, id: hex(messageId) }
-  // Copies, so that a message that is kept does not keep the others of its delivery in memory.
-  const content = delivered.content.slice()
+  // Copies, so that a message that is kept does not keep its delivery in memory, which may be long.
+  const content = blocks.copy(delivered.content)
   const text = () => decoder.decode(content)
-  const message: Message = { id: messageId.slice(), seq, from, sentAt: new Date(sentAt), content, attempt, text }
+  const message: Message = {
+    id: new Uint8Array(messageId),
+    seq,
+    from,
+    sentAt: new Date(sentAt),
+    content,
+    attempt,
+    text,
+  }
   return { message, receipt, key: receiptKey(receipt), deliveries: [] }
 }
 
@@ -73,6 +83,7 @@ export interface InboxOptions {
 export class Inbox {
   readonly #options: InboxOptions
   readonly #receipts: Receipts
+  readonly #blocks = new Blocks()
   #link: OnlineLink | undefined
   /** The number of messages on this link that may be unanswered, as far as the client knows. */
   #window: number = fixed.replies
@@ -185,7 +196,7 @@ export class Inbox {
       if (delivered.sender !== this.#sender && !isUserName(delivered.sender))
         throw protocolViolation('the sender of a message has an invalid name')
       this.#sender = delivered.sender
-      const unknown = this.#takeOne(incoming(delivered, attempt), delivery)
+      const unknown = this.#takeOne(incoming(delivered, attempt, this.#blocks), delivery)
       if (unknown) added.push(unknown)
     }
     if (messages.length === 0) throw protocolViolation('it delivered no message')
@@ -361,7 +372,8 @@ export class Inbox {
     // A delivery that arrives from now on is a new one.
     if (this.#inHand === incoming) this.#inHand = undefined
     const { seq } = incoming.message
-    for (const delivery of incoming.deliveries.splice(0)) {
+    const { deliveries } = incoming
+    for (let delivery = deliveries.shift(); delivery; delivery = deliveries.shift()) {
       delivery.left--
       if (error) delivery.rejected.push({ mailboxSeq: seq, text: error.message })
       if (delivery.left === 0) this.#answer(delivery)

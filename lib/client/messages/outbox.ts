@@ -4,7 +4,7 @@ import { checkUserName } from '../../names.ts'
 import { checkArgument, checkOptions } from '../../options.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
-import { deferred } from '../../runtime/deferred.ts'
+import type { Blocks } from '../../runtime/blocks.ts'
 import { errorOf } from '../../runtime/refusal.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -28,13 +28,14 @@ export function outgoing(
   content: string | Uint8Array,
   options: SendOptions,
   newId: () => Uint8Array,
+  blocks: Blocks,
 ) {
   checkArgument('client.send', 'the recipients', recipientsKind, to)
   checkArgument('client.send', 'the content', contentKind, content)
   checkOptions('client.send', sendOptions, options)
-  const recipients = [...new Set(to)].map(checkUserName)
+  const recipients = (to.length > 1 ? [...new Set(to)] : to).map(checkUserName)
   // The caller may change its bytes later, and a repetition must be identical.
-  const bytes = typeof content === 'string' ? encoder.encode(content) : content.slice()
+  const bytes = blocks.copy(typeof content === 'string' ? encoder.encode(content) : content)
   if (bytes.length > fixed.messageBytes) {
     throw new OspError('too-large', `a message has at most ${fixed.messageBytes} bytes; this one has ${bytes.length}`)
   }
@@ -45,7 +46,9 @@ export function outgoing(
     message,
     /** The size of the payload of a request with only this message. */
     bytes: events.PostMsgReq.codec.size({ messages: [message] }),
-    states: deferred<readonly RecipientState[]>(),
+    /** Settle the promise of its sender. */
+    resolve: (_states: readonly RecipientState[]): void => {},
+    reject: (_error: OspError): void => {},
     /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
     knownUntilMs: undefined as number | undefined,
     abandoned: false,
@@ -82,8 +85,11 @@ export class Outbox {
     this.#expiry = new Alarm(options.platform.clock, () => this.#expire())
   }
 
-  /** Rejects with the server's refusal; with `rate-limited` beyond the bounds; with `timed-out` if the outcome is unknown. */
-  async send(outgoing: Outgoing, signal: AbortSignal | undefined): Promise<readonly RecipientState[]> {
+  /**
+   * Rejects with the server's refusal, or with `timed-out` if the outcome is unknown. Throws `rate-limited` beyond the bounds,
+   * and the error of a message that cannot be sent.
+   */
+  send(outgoing: Outgoing, signal: AbortSignal | undefined): Promise<readonly RecipientState[]> {
     if (signal?.aborted) throw neverSent()
     const { sends, sendBytes } = clientLimits
     if (this.#waiting.size + this.#unanswered.size >= sends || this.#bytes + outgoing.bytes > sendBytes) {
@@ -96,9 +102,17 @@ export class Outbox {
     if (unfit) throw unfit
     this.#waiting.add(outgoing)
     this.#bytes += outgoing.bytes
-    using _aborted = signal && onAbort(signal, () => this.#abandon(outgoing))
     this.#pumpSoon()
-    return await outgoing.states.promise
+    const states = new Promise<readonly RecipientState[]>((resolve, reject) => {
+      outgoing.resolve = resolve
+      outgoing.reject = reject
+    })
+    if (signal) {
+      const aborted = onAbort(signal, () => this.#abandon(outgoing))
+      const end = () => aborted[Symbol.dispose]()
+      states.then(end, end)
+    }
+    return states
   }
 
   get gauges() {
@@ -191,8 +205,8 @@ export class Outbox {
       for (const [at, outgoing] of batch.entries()) {
         const outcome = outcomes[at]
         this.#settle(outgoing)
-        if (outcome instanceof OspError) outgoing.states.reject(outcome)
-        else if (outcome) outgoing.states.resolve(outcome)
+        if (outcome instanceof OspError) outgoing.reject(outcome)
+        else if (outcome) outgoing.resolve(outcome)
       }
       this.#backoff.reset()
     } catch (error) {
@@ -244,7 +258,7 @@ export class Outbox {
     // A message that was sent stays unanswered here, so that no later one overtakes it.
     if (this.#unanswered.has(outgoing)) outgoing.abandoned = true
     else this.#settle(outgoing)
-    outgoing.states.reject(wasSent ? outcomeUnknown(new OspError('closed', 'the message was abandoned')) : neverSent())
+    outgoing.reject(wasSent ? outcomeUnknown(new OspError('closed', 'the message was abandoned')) : neverSent())
   }
 
   #expired({ knownUntilMs = Number.POSITIVE_INFINITY }: Outgoing): OspError | undefined {
@@ -268,7 +282,7 @@ export class Outbox {
 
   #reject(outgoing: Outgoing, error: OspError): void {
     this.#settle(outgoing)
-    outgoing.states.reject(error)
+    outgoing.reject(error)
   }
 
   #settle(outgoing: Outgoing): void {

@@ -50,18 +50,29 @@ export class Receipts {
 
   /** Stores the receipt after all earlier ones; durable when it returns or resolves. */
   keep(incoming: Incoming): Promise<void> | undefined {
-    const put = () => this.#store.put(incoming.receipt, windows * this.#window)
-    const stored = () => void this.#kept.set(incoming.key, ++this.#count)
-    if (this.#puts.waiting > 0) return this.#puts.run(put).then(stored)
+    if (this.#puts.waiting > 0) return this.#putLater(incoming, () => this.#put(incoming))
     let storing: Promise<void> | undefined
     try {
-      storing = put()
+      storing = this.#put(incoming)
     } catch (error) {
       storing = Promise.reject(error)
     }
-    if (storing) return this.#puts.run(() => storing).then(stored)
-    stored()
+    if (storing) return this.#putLater(incoming, () => storing)
+    this.#stored(incoming)
     return undefined
+  }
+
+  #put({ receipt }: Incoming): Promise<void> | undefined {
+    return this.#store.put(receipt, windows * this.#window)
+  }
+
+  async #putLater(incoming: Incoming, put: () => Promise<void> | undefined): Promise<void> {
+    await this.#puts.run(put)
+    this.#stored(incoming)
+  }
+
+  #stored({ key }: Incoming): void {
+    this.#kept.set(key, ++this.#count)
   }
 
   /** Stores the receipt of a message that has arrived again anew, before later receipts displace it. */
