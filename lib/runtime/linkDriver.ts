@@ -241,13 +241,14 @@ export class LinkDriver implements SocketEvents {
     this.#arm()
   }
 
-  /** Hands the frame of a notification to many links to the socket. To queue it first would take as long as the frame. */
+  /**
+   * Hands the frame of a notification to many links to the socket, and does nothing else that could take as long: it is not queued,
+   * and does not defer the next ping.
+   */
   #handShared(frame: Frame): void {
-    const now = this.#now()
-    this.#link.keepAlive.spoke(now)
     this.#writable = this.socket.send(frame)
     if (this.#writable) return
-    this.#link.keepAlive.full(now)
+    this.#link.keepAlive.full(this.#now())
     this.#arm()
   }
 

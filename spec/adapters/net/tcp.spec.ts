@@ -72,6 +72,21 @@ spec('frames over TCP', (it) => {
     for (const peer of peers) assert.deepEqual(await everything(peer), expected)
   })
 
+  it('for many links reach a peer that reads late, in order', () =>
+    withRaw(async ({ raw, socket }) => {
+      const sent: Uint8Array[] = []
+      let isFull = false
+      for (let seq = 0; seq < 1_000 && !isFull; seq++) {
+        const frame = frameOf(seq, new Uint8Array(30_000).fill(seq))
+        isFull = !socket.send(seq % 5 === 0 ? frame : { ...frame, shared: {} })
+        sent.push(wire(seq, ...frame.payload))
+        if (seq % 3 === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+      assert.ok(isFull)
+      void socket.close()
+      assert.ok((await everything(raw)).equals(Buffer.concat(sent)))
+    }))
+
   it('are found however the bytes are divided', () =>
     withRaw(async ({ raw, socket, heard }) => {
       socket.start(heard)
