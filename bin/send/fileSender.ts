@@ -9,6 +9,8 @@ import type { SendValues } from './send.ts'
 
 export interface FileSenderOptions {
   readonly uploads: Pick<Client['uploads'], 'add'>
+  /** Called for each file before it is added, so that the client can connect while the list of tasks is flushed. */
+  readonly connect: () => void
   readonly reporter: Pick<SendReporter, 'stored' | 'failed' | 'cancelled' | 'skipped' | 'refused'>
   readonly overview: Overview
   /** Counts the results. After the client gave up, every remaining file fails with `refusal`. */
@@ -141,8 +143,9 @@ export class FileSender {
   }
 
   async #add(candidate: Candidate): Promise<void> {
-    const { uploads, digest, stop, summary, overview } = this.#options
+    const { uploads, connect, digest, stop, summary, overview } = this.#options
     const { path, name, size, spooled } = candidate
+    connect()
     try {
       const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), { digest })
       this.#own.add(upload)

@@ -68,8 +68,15 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const reporter = await openReporter(values, overview)
   const uploads = tasks.joined ? tasks : client.uploads
   const isAwaited = (id: number) => !tasks.joined && tasks.isAwaited(id)
+  let connects = tasks.joined
   const sender = new FileSender({
     uploads,
+    connect() {
+      if (connects) return
+      connects = true
+      // The status reports a failure.
+      client.online().catch(() => {})
+    },
     reporter,
     overview,
     summary,

@@ -1,6 +1,6 @@
 /**
- * The tus peer: `tusPeer.ts serve PACKAGES DIRECTORY` sends its port by IPC; `tusPeer.ts send PACKAGES PORT AT_ONCE FILE...` sends
- * the milliseconds of the transfer. PACKAGES is the directory whose node_modules has the packages of tus.
+ * The tus peer: `tusPeer.ts serve PACKAGES DIRECTORY HOST` sends its port by IPC; `tusPeer.ts send PACKAGES PORT AT_ONCE HOST
+ * FILE...` sends the milliseconds of the transfer. PACKAGES is the directory whose node_modules has the packages of tus.
  */
 import { createReadStream, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -10,22 +10,22 @@ import { basename, join } from 'node:path'
 const [mode, packages = '', ...rest] = process.argv.slice(2)
 const { resolve: pathOf } = createRequire(join(packages, 'package.json'))
 
-async function serve([directory = '']: readonly string[]): Promise<number> {
+async function serve([directory = '', host = '']: readonly string[]): Promise<number> {
   const { Server } = await import(pathOf('@tus/server'))
   const { FileStore } = await import(pathOf('@tus/file-store'))
   const server = new Server({ path: '/files', datastore: new FileStore({ directory }) })
-  const http = server.listen({ port: 0, host: '127.0.0.1' })
+  const http = server.listen({ port: 0, host })
   await new Promise((resolve) => http.once('listening', resolve))
   return (http.address() as AddressInfo).port
 }
 
-async function send([port = '', atOnce = '', ...paths]: readonly string[]): Promise<number> {
+async function send([port = '', atOnce = '', host = '', ...paths]: readonly string[]): Promise<number> {
   const { Upload } = await import(pathOf('tus-js-client'))
   const began = performance.now()
   const sendFile = (path: string) =>
     new Promise<void>((resolve, reject) => {
       const upload = new Upload(createReadStream(path), {
-        endpoint: `http://127.0.0.1:${port}/files`,
+        endpoint: `http://${host}:${port}/files`,
         uploadSize: statSync(path).size,
         metadata: { filename: basename(path) },
         retryDelays: null,

@@ -101,9 +101,14 @@ export class UploadField implements AsyncDisposable {
   }
 
   async tus(load: Load, paths: readonly string[], atOnce: number): Promise<Contender> {
-    const { child, value: port } = await this.#program('tusPeer.ts', ['serve', this.#packages ?? '', this.#copies])
+    const { child, value: port } = await this.#program('tusPeer.ts', [
+      'serve',
+      this.#packages ?? '',
+      this.#copies,
+      '127.0.0.1',
+    ])
     return this.#contender(`tus, ${atOnce} at once`, load, child.pid, () =>
-      this.#timed('tusPeer.ts', ['send', this.#packages ?? '', `${port}`, `${atOnce}`, ...paths]),
+      this.#timed('tusPeer.ts', ['send', this.#packages ?? '', `${port}`, `${atOnce}`, '127.0.0.1', ...paths]),
     )
   }
 

@@ -15,7 +15,7 @@ const silent: FileSenderOptions['reporter'] = {
 }
 
 /** The options of a command without a running program beside it. */
-const alone = { overview: new Overview(), directory: '/state', isAwaited: () => false }
+const alone = { overview: new Overview(), directory: '/state', isAwaited: () => false, connect() {} }
 
 /** Returns a client whose uploads end when the spec ends them. */
 function slowClient() {
@@ -74,6 +74,27 @@ spec('sending', (it) => {
     stop.abort()
     await sent
     assert.equal(sending.unfinished.length, unfinishedMost)
+  })
+
+  it('connects when a file is added, but not for a path that fails', async () => {
+    const { uploads, added } = slowClient()
+    const stop = new AbortController()
+    const summary = new SendSummary()
+    const addedBefore: number[] = []
+    const connect = () => void addedBefore.push(added.length)
+    const common = { ...alone, reporter: silent, summary, digest: 'sha256', stop: stop.signal, connect } as const
+    const sending = new FileSender({ ...common, uploads })
+    async function* paths(): AsyncGenerator<FoundPath> {
+      yield { path: 'missing', failure: new OspError('source-missing') }
+      await turn()
+      assert.deepEqual(addedBefore, [])
+      yield* files(1)
+    }
+    const sent = sending.send(paths())
+    while (added.length === 0) await turn()
+    assert.deepEqual(addedBefore, [0])
+    stop.abort()
+    await sent
   })
 
   it('does not wait for paused uploads until they continue', async () => {
