@@ -59,8 +59,6 @@ export class ByteSocket implements Socket {
   /** Whether the stream has ended. The end is handled after the undelivered frames. */
   #endWaits = false
   #full = false
-  /** Whether the socket has not taken the bytes of `#handShared` yet, which `writableLength` does not include. */
-  #sharedUnsent = false
   #linger: Disposable | undefined
   readonly #writes: TurnWrites
   /** Whether `writeTurn` will be called. */
@@ -187,7 +185,7 @@ export class ByteSocket implements Socket {
     if (!this.#writesLater) {
       // Nearly all of the many links have only this frame in the turn, so there is nothing to gather.
       if (frame.shared) {
-        this.#handShared(bufferOf(frame.shared, parts))
+        this.#hand(bufferOf(frame.shared, parts), left)
         return
       }
       this.#writesLater = true
@@ -202,20 +200,6 @@ export class ByteSocket implements Socket {
     this.#handBlock()
     const last = parts.length - 1
     for (const [at, part] of parts.entries()) this.#hand(part, at === last ? left : undefined)
-  }
-
-  /** Writes bytes that many links share. With nothing before them, a stream would do nothing but what `_write` does. */
-  #handShared(bytes: Buffer): void {
-    const stream = this.#stream
-    if (this.#sharedUnsent || stream.writableLength > 0) {
-      stream.write(bytes)
-      return
-    }
-    this.#sharedUnsent = true
-    stream._write(bytes, 'buffer' as BufferEncoding, (error) => {
-      this.#sharedUnsent = false
-      if (error) stream.destroy(error)
-    })
   }
 
   #gather(parts: Parts, length: number, left?: () => void): void {

@@ -75,6 +75,22 @@ spec('a server of TLS', (it) => {
       assert.deepEqual([near.guarded, far.guarded], [true, true])
     }))
 
+  it('sends frames for many links and others in order to a client that reads late', () =>
+    withLink({ client: { ca: root.cert } }, async (near, far) => {
+      const heard = new EventRecorder()
+      const seqs: number[] = []
+      for (let seq = 0, isFull = false; seq < 10_000 && !isFull; seq++) {
+        const frame = frameOf(seq, bytesOf(3_000))
+        isFull = !far.send(seq % 3 === 0 ? frame : { ...frame, shared: {} })
+        seqs.push(seq)
+        if (seq % 4 === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+      assert.ok(seqs.length < 10_000)
+      near.start(heard)
+      await heard.times('frame', seqs.length)
+      assert.deepEqual(heard.seqs, seqs)
+    }))
+
   it('sees a reset when its client destroys the link, and receives nothing of it later', () =>
     withLink({ client: { ca: root.cert } }, async (near, far) => {
       const [here, there] = [new EventRecorder(), new EventRecorder()]
