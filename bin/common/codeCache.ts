@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { homedir } from 'node:os'
-import { isAbsolute, join, posix, win32 } from 'node:path'
+import { dirname, isAbsolute, join, posix, win32 } from 'node:path'
 import { cachedDataVersionTag } from 'node:v8'
 import { crc32 } from 'node:zlib'
 
@@ -24,6 +24,8 @@ const dayMs = 24 * 60 * 60 * 1_000
 const keptMs = 30 * dayMs
 
 const sumBytes = 4
+
+const writableByOthers = 0o022
 
 const surroundings = () => ({ platform: process.platform, env: process.env, home: homeDirectory() })
 
@@ -73,7 +75,7 @@ export class CodeCache {
 
   write(code: Buffer): void {
     try {
-      if (!isAbsolute(this.#directory)) return
+      if (!isAbsolute(this.#directory) || !belongsToUser(existingPart(this.#directory))) return
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 })
       if (!isOwn(lstatSync(this.#directory))) return
       const fresh = `${this.#path}.${process.pid}`
@@ -95,9 +97,16 @@ export class CodeCache {
   }
 }
 
-/** Returns whether only this user can have written a file or a directory. Other systems than Unix have no such rights. */
-function isOwn({ uid, mode }: Stats): boolean {
-  return process.geteuid === undefined || (uid === process.geteuid() && (mode & 0o022) === 0)
+/** Returns whether a file or a directory belongs to the user of this process. Windows has access control lists instead. */
+const belongsToUser = ({ uid }: Stats) => process.geteuid === undefined || uid === process.geteuid()
+
+/** Returns whether only this user can have written a file or a directory. */
+const isOwn = (stats: Stats) =>
+  process.geteuid === undefined || (belongsToUser(stats) && (stats.mode & writableByOthers) === 0)
+
+/** Returns the longest part of a path that exists. Under `sudo` it can be the home directory of another user. */
+function existingPart(path: string): Stats {
+  return statSync(path, { throwIfNoEntry: false }) ?? existingPart(dirname(path))
 }
 
 function readOwn(path: string): Buffer | undefined {

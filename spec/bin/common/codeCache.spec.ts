@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -97,6 +98,16 @@ spec('the compiled code of a command', (it) => {
     }
     assert.deepEqual(readdirSync(wide), process.geteuid === undefined ? readdirSync(wide) : [])
     assert.ok(!existsSync('relative'))
+  })
+
+  it('is not stored in the home directory of another user, as by root under sudo', async () => {
+    if (process.geteuid?.() !== 0) return
+    await using at = await place()
+    const home = join(at.path, 'home')
+    mkdirSync(home)
+    chownSync(home, 12_345, 12_345)
+    new CodeCache('source', 'send', join(home, '.cache', 'osp')).write(code)
+    assert.deepEqual(readdirSync(home), [])
   })
 
   it('is removed 30 days later, when other code is stored', async () => {
