@@ -11,6 +11,10 @@ import { reachable } from './uploadContest.ts'
 
 /** Text of each message, in bytes. */
 const bytes = 100
+/** Messages of one measurement of throughput, and before it. */
+const count = 20_000
+/** Messages of one measurement of latency; twice as many before it. */
+const countAlone = 1_000
 
 /** A client of one kind of broker that publishes, and its subscribers. */
 interface Publisher {
@@ -23,8 +27,6 @@ interface Publisher {
 
 export interface Broker {
   readonly name: string
-  /** Messages of one measurement of throughput. */
-  readonly count: number
   start(directory: string): Running
   readonly port: number
   open(): Promise<Publisher>
@@ -46,7 +48,7 @@ export function messageContender(broker: Broker, base: string, measure: Measure)
         await reachable(broker.port)
         const publisher = await broker.open()
         try {
-          return await within(60_000, measureOnce(publisher, broker.count, measure, server.child.pid ?? 0))
+          return await within(60_000, measureOnce(publisher, measure, server.child.pid ?? 0))
         } finally {
           await publisher.close()
         }
@@ -57,21 +59,23 @@ export function messageContender(broker: Broker, base: string, measure: Measure)
   }
 }
 
-async function measureOnce(publisher: Publisher, count: number, measure: Measure, pid: number): Promise<Result> {
+/** Measures a broker that has served for a while, as most brokers have: compilers and caches are warm. */
+async function measureOnce(publisher: Publisher, measure: Measure, pid: number): Promise<Result> {
   const counter = new Counter()
   const received = () => counter.add()
   await publisher.subscribe(1, received)
   await pause(50)
-  await flood(publisher, counter, 500, 1, 50)
+  await flood(publisher, counter, count, 1, 100)
   if (measure === 'oneToOne') return throughput(publisher, counter, count, 1, pid)
   if (measure === 'oneToMany') {
     await publisher.subscribe(16, received)
     await pause(100)
     return throughput(publisher, counter, Math.ceil(count / 8), 16, pid)
   }
+  await flood(publisher, counter, 2 * countAlone, 1, 1)
   const times: number[] = []
-  const all = counter.reach(1_000)
-  for (let at = 0; at < 1_000; at++) {
+  const all = counter.reach(countAlone)
+  for (let at = 0; at < countAlone; at++) {
     const began = performance.now()
     await publisher.publish()
     times.push(performance.now() - began)
@@ -145,7 +149,6 @@ async function within<T>(ms: number, work: Promise<T>): Promise<T> {
 export const ospdBroker = (port: number): Broker => ({
   name: 'ospd',
   port,
-  count: 10_000,
   start: (directory) => startNode('dist/bin/ospd.js', ['serve', '--port', `${port}`, '--data', directory, '--quiet']),
   async open() {
     const to = tcp({ port })
@@ -175,7 +178,6 @@ export const ospdBroker = (port: number): Broker => ({
 export const mosquitto = (port: number, packages: string): Broker => ({
   name: 'mosquitto QoS 1',
   port,
-  count: 10_000,
   start(directory) {
     const config = join(directory, 'mosquitto.conf')
     const lines = [
@@ -215,7 +217,6 @@ export const mosquitto = (port: number, packages: string): Broker => ({
 export const redis = (port: number, packages: string): Broker => ({
   name: 'Redis Streams, appendfsync always',
   port,
-  count: 20_000,
   start: (directory) =>
     startCommand('redis-server', [
       ...['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory],
@@ -267,7 +268,6 @@ type RedisReply = { readonly messages: readonly { readonly id: string }[] }[] | 
 export const nats = (port: number, packages: string): Broker => ({
   name: 'NATS JetStream, file',
   port,
-  count: 10_000,
   start: (directory) => startCommand('nats-server', ['-js', '-sd', directory, '-a', '127.0.0.1', '-p', `${port}`]),
   async open() {
     const from = createRequire(join(packages, 'package.json'))
@@ -306,7 +306,6 @@ export const nats = (port: number, packages: string): Broker => ({
 export const plainLog = (port: number): Broker => ({
   name: 'plain Node frames, flushed log',
   port,
-  count: 40_000,
   start: (directory) =>
     startNode('spec/bench/plainLog.ts', [`${port}`, join(directory, 'log')], { node: ['--import', 'tsx'] }),
   async open() {
