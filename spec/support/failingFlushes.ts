@@ -33,20 +33,32 @@ export async function failingFlushes(
     if (isFlushed) flush('write')
     return result
   }
-  const { open: openFile } = quickCalls
-  quickCalls.open = (path, flags, mode) => {
-    const isFailing = process.platform === 'linux' && (flags & constants.O_DSYNC) !== 0 && fails(++count)
-    return openFile(path, isFailing ? (flags & ~constants.O_WRONLY) | constants.O_RDONLY : flags, mode)
+  const { open: openFile, write: writeFile } = quickCalls
+  /** The files whose flush was counted when they were opened. */
+  const counted = new Set<number>()
+  quickCalls.open = async (path, flags, mode) => {
+    const isDurable = process.platform === 'linux' && (flags & constants.O_DSYNC) !== 0
+    const isFailing = isDurable && fails(++count)
+    const fd = await openFile(path, isFailing ? (flags & ~constants.O_WRONLY) | constants.O_RDONLY : flags, mode)
+    if (isDurable) counted.add(fd)
+    else counted.delete(fd)
+    return fd
+  }
+  quickCalls.write = async (fd, ...args) => {
+    const isFlushed = !counted.has(fd) && (await writesDurably({ fd }))
+    const result = await writeFile(fd, ...args)
+    if (isFlushed) flush('write')
+    return result
   }
   return {
     [Symbol.dispose]() {
       Object.assign(shared, { datasync, write })
-      quickCalls.open = openFile
+      Object.assign(quickCalls, { open: openFile, write: writeFile })
     },
   }
 }
 
-async function writesDurably({ fd }: FileHandle): Promise<boolean> {
+async function writesDurably({ fd }: Pick<FileHandle, 'fd'>): Promise<boolean> {
   if (process.platform !== 'linux') return false
   const [, flags = '0'] = /^flags:\s*(\d+)$/mu.exec(await readFile(`/proc/self/fdinfo/${fd}`, 'utf8')) ?? []
   return (Number.parseInt(flags, 8) & constants.O_DSYNC) !== 0

@@ -1,4 +1,4 @@
-import { type FileHandle, statfs } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { OspError } from '../../errors.ts'
 import { KiB, MiB } from '../../limits.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
@@ -8,6 +8,7 @@ import type { Ballast } from './ballast.ts'
 import { attempt, errnoOf } from './faults.ts'
 import { type GrowingSegment, JournalFiles, type JournalTail } from './journalFiles.ts'
 import { frameBytes, JournalFormat, type JournalFrame, journalHeaderBytes } from './journalFormat.ts'
+import { quickCalls } from './quickCalls.ts'
 import { readFull } from './readFull.ts'
 import { WritePriority } from './writePriority.ts'
 
@@ -78,7 +79,7 @@ export class DiskJournal implements Journal {
 
   async #append(records: readonly Buffer[]): Promise<readonly Place[]> {
     if (this.#broken) throw this.#broken
-    const tail = await this.#growing()
+    const tail = this.#growing ?? (await this.#startSegment())
     const { bytes, offsets } = this.#format.frame(records, tail.seed)
     const { number, bytes: start } = tail.segment
     await this.#priority.append(() => tail.append(bytes, (cause) => this.#break(cause)))
@@ -174,7 +175,7 @@ export class DiskJournal implements Journal {
   free(): Promise<number> {
     return attempt(`checking ${this.#directory}`, async () => {
       await this.#ballast?.make()
-      const { bavail, bsize } = await statfs(this.#directory)
+      const { bavail, bsize } = await quickCalls.statfs(this.#directory)
       return bavail * bsize
     })
   }
@@ -187,10 +188,14 @@ export class DiskJournal implements Journal {
     await this.#files.close()
   }
 
-  /** Returns the tail to append to. Starts another segment if the last one is full or may be damaged. */
-  async #growing(): Promise<JournalTail> {
+  /** The tail to append to, unless it is full or may be damaged. */
+  get #growing(): JournalTail | undefined {
+    const tail = this.#tail
+    return tail?.isSound && tail.segment.bytes < this.segmentBytes ? tail : undefined
+  }
+
+  async #startSegment(): Promise<JournalTail> {
     const former = this.#tail
-    if (former?.isSound && former.segment.bytes < this.segmentBytes) return former
     const number = (this.segments.at(-1)?.number ?? 0) + 1
     const seed = Buffer.from(this.#platform.random.bytes(4, 'the seed of a segment')).readUInt32BE()
     const tail = await this.#files.create(number, seed, this.#format.header(seed))

@@ -5,7 +5,7 @@ import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { makeDirectory, syncDirectory } from './directories.ts'
 import { attempt, fault, isFull, unless } from './faults.ts'
-import { durableWrites } from './quickCalls.ts'
+import { durableWrites, quickCalls } from './quickCalls.ts'
 import { fixedDirectory, makeOwnFile, openOwnFile } from './rights.ts'
 
 /** The number of handles for reading that stay open when they are not in use. */
@@ -190,8 +190,8 @@ export class JournalTail {
   /** Writes some of these bytes. Resolves with their number. */
   async #write(bytes: Buffer, at: number): Promise<number> {
     try {
-      const { bytesWritten } = await this.#handle.write(bytes, 0, bytes.length, at)
-      if (bytesWritten > 0) return bytesWritten
+      const written = await quickCalls.write(this.#handle.fd, [bytes], at)
+      if (written > 0) return written
     } catch (error) {
       // A write without space writes nothing. A flush can fail for lack of space too, but then the file is longer.
       this.isSound = isFull(error) && (await this.#handle.stat()).size === at

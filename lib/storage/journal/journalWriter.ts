@@ -145,7 +145,7 @@ export class JournalWriter {
     const piggyback = this.#piggyback()
     if (group.length === 0 && !piggyback) return
     try {
-      await this.#measure(group)
+      if (this.#mustMeasure(group)) await this.#measure()
     } catch (error) {
       piggyback?.done.reject(error)
       throw error
@@ -153,10 +153,14 @@ export class JournalWriter {
     await this.#append(this.#admitted(group), piggyback)
   }
 
-  /** Reads the free space of the disk if the group needs it and the last reading is too old. */
-  async #measure(group: readonly Uncommitted<PendingChange>[]): Promise<void> {
+  /** Returns whether a group needs the free space of the disk and the last reading is too old. */
+  #mustMeasure(group: readonly Uncommitted<PendingChange>[]): boolean {
     const isFresh = this.#writtenBytes < freshBytes && this.#clock.now() - this.#measuredAt <= freshMs
-    if (isFresh || !group.some(({ item }) => item.reserveBytes !== undefined)) return
+    return !isFresh && group.some(({ item }) => item.reserveBytes !== undefined)
+  }
+
+  /** Reads the free space of the disk. */
+  async #measure(): Promise<void> {
     this.#freeBytes = await this.#journal.free()
     this.#measuredAt = this.#clock.now()
     this.#writtenBytes = 0
