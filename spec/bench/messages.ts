@@ -1,21 +1,26 @@
 /**
- * `npm run bench:messages [-- DIRECTORY]`: durable messages per second through a daemon on this machine, with offline
+ * `npm run bench:messages [-- DIRECTORY] [--uploads]`: durable messages per second through a daemon on this machine, with offline
  * recipients, for several numbers of unanswered sends, to 1 and to 16 recipients, and the rate of their delivery and
  * removal afterwards; compared with one fdatasync in the same directory. Then the latency from send to handler, alone
- * and during five uploads; the latter compared with a plain durable append at the same time, and with the speed that
- * the uploads keep.
+ * and during five uploads, by turns with plain durable appends and with nothing else, and with the speed of the uploads in each
+ * turn. With --uploads only the latter.
  */
 import { constants, fdatasyncSync, mkdtempSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
 import { type Client, connect } from 'ospd'
 import { tcp } from 'ospd/node'
 import { MiB } from '../../lib/limits.ts'
 import { type Running, startNode } from '../support/processes.ts'
 
-const [directory = tmpdir()] = process.argv.slice(2)
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { uploads: { type: 'boolean', default: false } },
+})
+const [directory = tmpdir()] = positionals
 const base = mkdtempSync(join(directory, 'ospd-messages-'))
 const text = 'x'.repeat(100)
 /** Fewer than a daemon registers by default. */
@@ -126,27 +131,29 @@ async function latencies(port: number, count: number): Promise<number[]> {
     await pause(2)
   }
   await Promise.all([alice.close(), bob.close()])
-  return times.sort((a, b) => a - b)
+  return times
 }
 
+const sorted = (times: readonly number[]) => times.toSorted((a, b) => a - b)
+
 function show(name: string, times: readonly number[]): void {
-  const [p50, p99, most] = [0.5, 0.99, 1].map((part) => at(times, part).toFixed(2))
+  const [p50, p99, most] = [0.5, 0.99, 1].map((part) => at(sorted(times), part).toFixed(2))
   console.log(`send to handler, ${name}: p50 ${p50} ms, p99 ${p99} ms, at most ${most} ms (${times.length} messages)`)
 }
 
-/** Milliseconds of each durable append of 4 KiB, about one every 5 ms, until `signal` aborts. */
-async function appends(signal: AbortSignal): Promise<number[]> {
+/** Milliseconds of `count` durable appends of 4 KiB, one after another, with the pauses of `latencies`. */
+async function appends(count: number): Promise<number[]> {
   const file = await open(join(base, 'appends'), constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC)
   const block = new Uint8Array(4_096)
   const times: number[] = []
-  while (!signal.aborted) {
+  for (let n = 0; n < count; n++) {
     const began = performance.now()
-    await file.write(block, 0, block.length, times.length * block.length)
+    await file.write(block, 0, block.length, n * block.length)
     times.push(performance.now() - began)
-    await pause(5)
+    await pause(2)
   }
   await file.close()
-  return times.sort((a, b) => a - b)
+  return times
 }
 
 /** Starts to measure the bytes per second that uploads write; the returned function returns the result. */
@@ -175,34 +182,40 @@ async function besideUploads(port: number): Promise<void> {
     ...paths,
   ])
   await pause(500)
-  const alone = uploading()
-  await pause(4_000)
-  const aloneRate = alone()
-  const beside = uploading()
-  const measured = new AbortController()
-  const appending = appends(measured.signal)
-  const times = await latencies(port, 500)
-  const besideRate = beside()
-  const stillSending = sending.child.exitCode === null
-  measured.abort()
-  const bare = await appending
-  show(stillSending ? 'beside five uploads' : 'beside five uploads that ended too early', times)
-  const [p50, p99] = [0.5, 0.99].map((part) => at(bare, part).toFixed(2))
-  console.log(`a bare durable append meanwhile: p50 ${p50} ms, p99 ${p99} ms`)
-  const [mibBefore, mibBeside] = [aloneRate, besideRate].map((rate) => Math.round(rate / MiB))
-  console.log(`the uploads: ${mibBefore} MiB/s before, ${mibBeside} MiB/s meanwhile`)
+  const rates = { alone: [] as number[], messages: [] as number[], appends: [] as number[] }
+  const [times, bare]: [number[], number[]] = [[], []]
+  const during = async <T>(phase: keyof typeof rates, work: Promise<T>): Promise<T> => {
+    const rate = uploading()
+    const result = await work
+    rates[phase].push(rate())
+    return result
+  }
+  for (let round = 0; round < 3; round++) {
+    await during('alone', pause(2_000))
+    times.push(...(await during('messages', latencies(port, 200))))
+    bare.push(...(await during('appends', appends(200))))
+  }
+  show(sending.child.exitCode === null ? 'beside five uploads' : 'beside five uploads that ended too early', times)
+  const [p50, p99] = [0.5, 0.99].map((part) => at(sorted(bare), part).toFixed(2))
+  console.log(`a bare durable append beside them: p50 ${p50} ms, p99 ${p99} ms`)
+  const [alone, messages, appended] = [rates.alone, rates.messages, rates.appends].map((each) =>
+    Math.round(at(sorted(each), 0.5) / MiB),
+  )
+  console.log(
+    `the uploads: ${alone} MiB/s alone, ${messages} beside messages, ${appended} beside bare appends (medians)`,
+  )
   await sending.kill()
 }
 
 try {
-  for (const recipients of [1, 16]) {
+  for (const recipients of options.uploads ? [] : [1, 16]) {
     for (const unanswered of [1, 32, 100, 256]) {
       await throughput(unanswered === 1 ? 2_000 : 40_000 / (recipients === 1 ? 1 : 4), unanswered, recipients)
     }
   }
   await withDaemon(async (port) => {
     await latencies(port, 200)
-    show('alone', await latencies(port, 2_000))
+    if (!options.uploads) show('alone', await latencies(port, 2_000))
     await besideUploads(port)
   })
 } finally {
