@@ -56,7 +56,7 @@ export class CodeCache {
   readonly #path: string
 
   /** `command`: a file name. Each command has its own code, since it compiles other functions than the others. */
-  constructor(source: string, command: string, directory: string = codeDirectory()) {
+  constructor(source: Uint8Array, command: string, directory: string = codeDirectory()) {
     this.#directory = directory
     this.#path = join(directory, `${command}-${crc32(source)}-${source.length}-${cachedDataVersionTag()}`)
   }

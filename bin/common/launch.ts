@@ -25,10 +25,10 @@ export async function launch<T>(name: string, path: string, run: (program: T) =>
 /** Loads a module as `require` does, but with the compiled code of an earlier run of the same command. */
 function load<T>(path: string): T {
   // A function of the variables of a module, in ASCII (.ci/build.js).
-  const source = readFileSync(path, 'latin1')
+  const source = readFileSync(path)
   const cache = isCached() ? new CodeCache(source, commandWord()) : undefined
   const cachedData = cache?.read()
-  const script = new Script(source, { filename: path, ...(cachedData && { cachedData }) })
+  const script = new Script(source.toString('latin1'), { filename: path, ...(cachedData && { cachedData }) })
   if (cache && script.cachedDataRejected !== false) {
     // At the end, since the code then contains the functions that the command has called.
     process.once('exit', (code) => {

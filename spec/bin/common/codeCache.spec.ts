@@ -41,17 +41,17 @@ spec('the compiled code of a command', (it) => {
   it('is returned for the same source and command only', async () => {
     await using at = await place()
     const directory = join(at.path, 'cache')
-    new CodeCache('source', 'send', directory).write(code)
-    assert.deepEqual(new CodeCache('source', 'send', directory).read(), code)
-    assert.equal(new CodeCache('source', 'msg', directory).read(), undefined)
-    assert.equal(new CodeCache('sourcE', 'send', directory).read(), undefined)
+    new CodeCache(Buffer.from('source'), 'send', directory).write(code)
+    assert.deepEqual(new CodeCache(Buffer.from('source'), 'send', directory).read(), code)
+    assert.equal(new CodeCache(Buffer.from('source'), 'msg', directory).read(), undefined)
+    assert.equal(new CodeCache(Buffer.from('sourcE'), 'send', directory).read(), undefined)
     assert.equal(statSync(directory).mode & 0o777, 0o700)
     assert.equal(statSync(onlyFile(directory)).mode & 0o777, 0o600)
   })
 
   it('is not returned if it is damaged', async () => {
     await using at = await place()
-    const cache = new CodeCache('source', 'send', at.path)
+    const cache = new CodeCache(Buffer.from('source'), 'send', at.path)
     cache.write(code)
     const path = onlyFile(at.path)
     const content = readFileSync(path)
@@ -67,7 +67,7 @@ spec('the compiled code of a command', (it) => {
     if (process.geteuid === undefined) return
     await using at = await place()
     const directory = join(at.path, 'cache')
-    const cache = new CodeCache('source', 'send', directory)
+    const cache = new CodeCache(Buffer.from('source'), 'send', directory)
     cache.write(code)
     const path = onlyFile(directory)
     for (const [target, wide, narrow] of [
@@ -92,7 +92,7 @@ spec('the compiled code of a command', (it) => {
     mkdirSync(wide)
     chmodSync(wide, 0o777)
     for (const directory of [join(at.path, 'file'), wide, 'relative']) {
-      const cache = new CodeCache('source', 'send', directory)
+      const cache = new CodeCache(Buffer.from('source'), 'send', directory)
       cache.write(code)
       assert.equal(cache.read(), undefined)
     }
@@ -106,20 +106,20 @@ spec('the compiled code of a command', (it) => {
     const home = join(at.path, 'home')
     mkdirSync(home)
     chownSync(home, 12_345, 12_345)
-    new CodeCache('source', 'send', join(home, '.cache', 'osp')).write(code)
+    new CodeCache(Buffer.from('source'), 'send', join(home, '.cache', 'osp')).write(code)
     assert.deepEqual(readdirSync(home), [])
   })
 
   it('is removed 30 days later, when other code is stored', async () => {
     await using at = await place()
-    new CodeCache('old', 'send', at.path).write(code)
+    new CodeCache(Buffer.from('old'), 'send', at.path).write(code)
     const path = onlyFile(at.path)
     const daysAgo = (days: number) => Date.now() / 1_000 - days * 24 * 3_600
     utimesSync(path, daysAgo(29), daysAgo(29))
-    new CodeCache('new', 'send', at.path).write(code)
+    new CodeCache(Buffer.from('new'), 'send', at.path).write(code)
     assert.ok(existsSync(path))
     utimesSync(path, daysAgo(31), daysAgo(31))
-    new CodeCache('new', 'send', at.path).write(code)
+    new CodeCache(Buffer.from('new'), 'send', at.path).write(code)
     assert.ok(!existsSync(path))
   })
 })
@@ -151,7 +151,7 @@ spec('osp', (it) => {
     await using at = await place()
     const printed = await version(at.path)
     const path = onlyFile(join(at.path, 'osp'))
-    const foreign = new CodeCache('source', 'other', join(at.path, 'foreign'))
+    const foreign = new CodeCache(Buffer.from('source'), 'other', join(at.path, 'foreign'))
     foreign.write(Buffer.alloc(10_000))
     writeFileSync(path, readFileSync(onlyFile(join(at.path, 'foreign'))))
     assert.equal(await version(at.path), printed)
