@@ -9,7 +9,7 @@ import { DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
 import { quickCalls } from './quickCalls.ts'
 import { checkOwn } from './rights.ts'
-import { TurnSet } from './turnSet.ts'
+import { TurnMap } from './turnMap.ts'
 import { type RunStep, Usages } from './usages.ts'
 
 /** The errors of link(2) on a file system without hard links. */
@@ -40,8 +40,8 @@ export class PublishedTree {
   readonly usages = new Usages((user, runStep) => this.#count(user, runStep))
   readonly #root: string
   readonly #durable = new Set<string>()
-  /** The directories that were checked in this turn of the event loop. */
-  readonly #checked = new TurnSet<string>()
+  /** What the checks of directories in this turn of the event loop have found. */
+  readonly #checked = new TurnMap<string, Promise<TargetPlace | undefined>>()
   foldsCase = false
 
   constructor(root: string, flushes = new DirectoryFlushes()) {
@@ -62,17 +62,19 @@ export class PublishedTree {
 
   /** Reads each entry on the path to a place. Rejects with `storage-unusable` if others could replace a directory. */
   async find(parts: readonly string[]): Promise<TargetPlace> {
-    for (const index of parts.keys()) {
-      const place = await this.#placeAt(parts.slice(0, index + 1), index === parts.length - 1)
+    for (let depth = 1; depth < parts.length; depth++) {
+      const above = parts.slice(0, depth)
+      const path = this.pathOf(above)
+      const checking = this.#checked.get(path) ?? this.#placeAt(above, path, false)
+      this.#checked.set(path, checking)
+      const place = await checking
       if (place) return place
     }
-    return { above: 0 }
+    return (await this.#placeAt(parts, this.pathOf(parts), true)) ?? { above: 0 }
   }
 
   /** Reads one entry on the path to a place. Resolves with `undefined` if it is a directory above the place. */
-  async #placeAt(here: readonly string[], isLast: boolean): Promise<TargetPlace | undefined> {
-    const path = this.pathOf(here)
-    if (!isLast && this.#checked.has(path)) return undefined
+  async #placeAt(here: readonly string[], path: string, isLast: boolean): Promise<TargetPlace | undefined> {
     const above = here.length - 1
     const stats = await entryAt(path)
     if (!stats) return { above }
@@ -83,9 +85,7 @@ export class PublishedTree {
     const fits = isLast ? stats.isFile() : stats.isDirectory()
     const isEmpty = isLast && stats.isDirectory() && (await isEmptyDirectory(path))
     if (!fits && !isEmpty) return { above, conflict: nameOf(here) }
-    if (isLast) return { above, found: stats }
-    this.#checked.add(path)
-    return undefined
+    return isLast ? { above, found: stats } : undefined
   }
 
   /**
@@ -138,6 +138,7 @@ export class PublishedTree {
     for (let depth = 1; depth < parts.length; depth++) {
       const path = this.pathOf(parts.slice(0, depth))
       const isNew = depth > above && (await makeDirectory(path))
+      if (isNew) this.#checked.clear()
       if (isNew && depth > 1) this.#countChange(parts, { folders: 1 })
       if (depth > above && !isNew) await this.#checkTaken(parts.slice(0, depth))
       if (isNew || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))

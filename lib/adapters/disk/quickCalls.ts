@@ -17,8 +17,8 @@ interface SlowCalls {
   readonly longestMs: number
 }
 
-/** The time for which calls run in other threads after they were slow. */
-const elsewhereMs = 5_000
+/** The time for which calls run in other threads after they were slow: doubled each time that they soon become slow again. */
+const [leastElsewhereMs, mostElsewhereMs] = [5_000, 320_000]
 
 /** The flag of open(2) for writes that are durable when they end, which takes less time than a write and a flush. Else 0. */
 export const durableWrites = process.platform === 'linux' ? fs.constants.O_DSYNC : 0
@@ -31,6 +31,7 @@ class CallTimer {
   readonly #slow: SlowCalls
   #averageMs = 0
   #elsewhereUntilMs = Number.NEGATIVE_INFINITY
+  #elsewhereMs = leastElsewhereMs
 
   constructor(slow: SlowCalls) {
     this.#slow = slow
@@ -47,7 +48,9 @@ class CallTimer {
       this.#averageMs += latestShare * (Math.min(end - start, longestMs) - this.#averageMs)
       if (this.#averageMs > slowMs) {
         this.#averageMs = 0
-        this.#elsewhereUntilMs = end + elsewhereMs
+        const isSoon = end - this.#elsewhereUntilMs < this.#elsewhereMs
+        this.#elsewhereMs = isSoon ? Math.min(2 * this.#elsewhereMs, mostElsewhereMs) : leastElsewhereMs
+        this.#elsewhereUntilMs = end + this.#elsewhereMs
       }
     }
   }

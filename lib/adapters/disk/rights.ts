@@ -15,7 +15,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { errors, OspError } from '../../errors.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { TurnSet } from './turnSet.ts'
+import { TurnMap } from './turnMap.ts'
 
 /*
  * The rule for all files that a program stores or must trust: only root and the user of this process may be able to change
@@ -306,19 +306,19 @@ export function fixedDirectory(path: string): () => void {
   /** Device and inode. */
   let place: string | undefined
   return () => {
-    if (unchanged.has(path)) return
+    if (unchanged.get(path)) return
     const there = statSync(path, { bigint: true, throwIfNoEntry: false })
     const now = there && `${there.dev} ${there.ino}`
     if (place !== undefined && place !== now) {
       throw unusableFile(`${path} has been replaced since the start; restore the directory, or restart the server`)
     }
     place = now
-    unchanged.add(path)
+    unchanged.set(path, true)
   }
 }
 
 /** The fixed directories that were checked in this turn of the event loop. */
-const unchanged = new TurnSet<string>()
+const unchanged = new TurnMap<string, true>()
 
 const unusableFile = (text: string) =>
   new OspError('storage-unusable', text, { publicText: errors['storage-unusable'].text })

@@ -55,7 +55,8 @@ export class DiskSpace {
       const others = () => this.#neededBy(running(), upload)
       // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
       let promised = others()
-      if (this.#isFresh && this.#admits(upload, this.#wholeBlocks(size), promised)) return undefined
+      const isSmall = size <= this.#context.limits.smallFileBytes
+      if (isSmall && this.#isFresh && this.#admits(upload, this.#wholeBlocks(size), promised)) return undefined
       await this.measure()
       const needed = this.#wholeBlocks(size)
       if (this.#admits(upload, needed, promised)) return undefined

@@ -84,6 +84,26 @@ spec('calls of the file system', (it) => {
       assert.ok(isHere())
     }))
 
+  it('run in other threads for twice as long if they are slow again soon', () =>
+    onClock(async (clock) => {
+      const becomeSlow = () => {
+        clock.eachMs = 2
+        for (let calls = 0; isHere(); calls++) assert.ok(calls < 50)
+        clock.eachMs = 0
+      }
+      becomeSlow()
+      clock.skipMs += 5_100
+      becomeSlow()
+      clock.skipMs += 9_000
+      assert.ok(!isHere())
+      clock.skipMs += 1_100
+      assert.ok(isHere())
+      clock.skipMs += 20_000
+      becomeSlow()
+      clock.skipMs += 5_100
+      assert.ok(isHere())
+    }))
+
   it('stay in this thread after one call that took long, as when another process ran', () =>
     onClock(async (clock) => {
       clock.eachMs = 60_000
