@@ -271,7 +271,13 @@ export class MsgApp implements ServerApp {
     const lookUp = async (name: string) => {
       verdicts.set(name, isUserName(name) ? await this.#authenticator.knows(name) : undefined)
     }
-    await Promise.all(Array.from(names, lookUp))
+    const unsure: string[] = []
+    for (const name of names) {
+      // A user that listens has been authenticated.
+      if (this.#listening.has(name)) verdicts.set(name, true)
+      else unsure.push(name)
+    }
+    if (unsure.length > 0) await Promise.all(unsure.map(lookUp))
     return messages.map(({ messageId: id, recipients: named, content }) => {
       const recipients = named.length === 1 ? named : [...new Set(named)]
       const refusal = this.#refusalOf(recipients, content, verdicts)
