@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import type { StartOptions } from './processes.ts'
 
 /** A fault that is injected into system calls of a process. */
@@ -23,7 +24,10 @@ export function injecting({ calls, fault, when, paths }: Injection): StartOption
   return {
     under: ['strace', '-D', '-f', '-qq', '-o', '/dev/null', ...only, ...what],
     // strace counts the calls of each thread separately.
-    env: { UV_THREADPOOL_SIZE: '1' },
+    env: {
+      UV_THREADPOOL_SIZE: '1',
+      NODE_OPTIONS: `--require=${join(import.meta.dirname, 'writesInMainThread.cjs')}`,
+    },
   }
 }
 

@@ -53,7 +53,7 @@ export class JournalFiles {
       // A file with this number is left over from a failed attempt.
       const handle = await makeOwnFile(path, tailFlags)
       try {
-        await handle.write(header, 0, header.length, 0)
+        await quickCalls.write(handle.fd, [header], 0)
         await handle.sync()
         await syncDirectory(this.#directory)
         return new JournalTail({ number, bytes: header.length }, seed, path, handle)

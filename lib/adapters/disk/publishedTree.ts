@@ -138,8 +138,7 @@ export class PublishedTree {
     for (let depth = 1; depth < parts.length; depth++) {
       const path = this.pathOf(parts.slice(0, depth))
       const isNew = depth > above && (await makeDirectory(path))
-      if (isNew) this.#checked.clear()
-      if (isNew && depth > 1) this.#countChange(parts, { folders: 1 })
+      if (isNew) this.#made(parts, depth)
       if (depth > above && !isNew) await this.#checkTaken(parts.slice(0, depth))
       if (isNew || !this.#durable.has(path)) await this.flushes.flush(this.pathOf(parts.slice(0, depth - 1)))
       if (this.#durable.size >= maxKnownDurable) this.#durable.clear()
@@ -150,6 +149,12 @@ export class PublishedTree {
       this.#countChange(parts, { folders: -1 })
     }
     if (found?.isDirectory()) await removeEmptyDirectory(this.pathOf(parts), removed)
+  }
+
+  /** Handles a new directory, at this depth of a path. */
+  #made(parts: readonly string[], depth: number): void {
+    this.#checked.clear()
+    if (depth > 1) this.#countChange(parts, { folders: 1 })
   }
 
   /** Counts the files and folders below the folder of a user, a few at a time. */
