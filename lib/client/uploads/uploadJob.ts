@@ -103,8 +103,10 @@ export class UploadJob {
 
   /** Ends all work on it. An upload that has not ended fails. */
   async close(): Promise<void> {
-    this.#closing ??= new AbortController()
-    this.#closing.abort()
+    if (!this.upload.over) {
+      this.#closing ??= new AbortController()
+      this.#closing.abort()
+    }
     await this.#interrupt()
     await this.#cancelling?.catch(() => {})
     if (!this.upload.over) this.upload.move('close', closedEarly())
