@@ -1,10 +1,13 @@
 /**
- * `plainPresence.ts PORT`: what `ospd serve` does for an idle client and for a change of the presence list, with as little as Node
+ * `plainPresence.ts PORT [DIRECTORY]`: what `ospd serve` does for an idle client and for a change of the presence list, with as little as Node
  * needs for it. It answers each request with a fixed frame, keeps nothing but the socket of a client, and writes the same bytes to
- * the handle of each socket, without the stream in front of it. Prints its port.
+ * the handle of each socket, without the stream in front of it; or, with an identity in DIRECTORY, to each TLS stream. Prints its port.
  */
 import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
 import { crc32 } from 'node:zlib'
+import { contextOf } from '../../lib/adapters/net/tls/identity.ts'
+import { ownIdentity } from '../../lib/adapters/net/tls/ownIdentity.ts'
 import { encodeFrame } from '../../lib/wire/frame.ts'
 import { encode, type WireMessage } from '../../lib/wire/message.ts'
 import { apps, events, rosterChange, rosterKind, version } from '../../lib/wire/protocol.ts'
@@ -13,6 +16,7 @@ import { apps, events, rosterChange, rosterKind, version } from '../../lib/wire/
 const gatherMs = 1_000
 const member = { change: rosterChange.here, node: 1, userName: 'client-1' }
 
+const [port, directory] = process.argv.slice(2)
 const clients = new Set<Socket>()
 let listVersion = 0
 let sentVersion = 0
@@ -25,6 +29,10 @@ const { WriteWrap } = process.binding('stream_wrap')
 const request: object = new WriteWrap()
 
 function send(socket: Socket, bytes: Uint8Array): void {
+  if (directory !== undefined) {
+    socket.write(bytes)
+    return
+  }
   const { _handle: handle } = socket as unknown as { _handle: Handle | null }
   if (handle?.writeBuffer(request, bytes)) socket.destroy()
 }
@@ -65,7 +73,7 @@ const helloAck = frameOf({
   maxPut: 0,
 })
 
-const server = createServer({ noDelay: true }, (socket) => {
+function serve(socket: Socket): void {
   socket.on('error', () => {})
   socket.on('close', () => clients.delete(socket) && changed())
   socket.on('data', (bytes) => {
@@ -80,8 +88,12 @@ const server = createServer({ noDelay: true }, (socket) => {
     send(socket, frameOf({ event: 'RegistListNtf', listVersion, kind: rosterKind.whole, members: [] }))
     clients.add(socket)
   })
-})
-const [port] = process.argv.slice(2)
+}
+
+const server =
+  directory === undefined
+    ? createServer({ noDelay: true }, serve)
+    : createTlsServer({ ...contextOf(await ownIdentity(directory)), minVersion: 'TLSv1.3', noDelay: true }, serve)
 server.listen({ port: Number(port), host: '127.0.0.1', backlog: 65_535 }, () => {
   console.log(JSON.stringify(server.address() as AddressInfo))
 })

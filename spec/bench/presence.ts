@@ -2,7 +2,7 @@
  * `npm run bench:presence`: cost of the presence list with many registered peers that only count frames: 10,000 over
  * the memory transport (server and peers in one process), 2,000 over TCP (the server in its own process); and `ospd serve` with
  * 10,000 clients in two other processes, which arrive all at once, after a start and after `kill -9`, beside a plain server of
- * Node with as many. Options: `--clients N`; `--only REGEX` (memory, tcp or arrival); `--idle SECONDS` before the second
+ * Node with as many; and the same over TLS with 2,000. Options: `--clients N`; `--only REGEX` (memory, tcp, arrival or tls); `--idle SECONDS` before the second
  * measurement of memory; `--profile DIRECTORY` for a CPU profile of each daemon.
  */
 import { type ChildProcess, fork } from 'node:child_process'
@@ -16,6 +16,7 @@ import { loopbackOnly } from '../../lib/adapters/auth/unverified.ts'
 import { memory } from '../../lib/adapters/memory/memoryStorage.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
+import { tls } from '../../lib/adapters/net/tls.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
@@ -120,13 +121,15 @@ async function overTcp(count: number): Promise<void> {
 /** A server in a process of its own, which prints its port. It keeps the port. */
 class Daemon {
   readonly name: string
+  readonly overTls: boolean
   readonly #program: string
   readonly #args: (port: number) => readonly string[]
   port = 0
   #child: ChildProcess | undefined
 
-  constructor(name: string, program: string, args: (port: number) => readonly string[]) {
-    this.name = name
+  constructor(name: string, overTls: boolean, program: string, args: (port: number) => readonly string[]) {
+    this.name = overTls ? `${name} over TLS` : name
+    this.overTls = overTls
     this.#program = program
     this.#args = args
   }
@@ -171,9 +174,9 @@ class ManyClients {
     this.count = count
   }
 
-  connect(port: number): void {
+  connect({ port, overTls }: Daemon): void {
     const half = this.count / 2
-    this.#tell((at) => ({ connect: { port, first: at * half, count: half } }))
+    this.#tell((at) => ({ connect: { port, first: at * half, count: half, overTls } }))
   }
 
   async report(): Promise<ManyReport> {
@@ -272,13 +275,16 @@ interface Populated {
 }
 
 /** All clients arrive at once, at ospd and at a plain server; then a visitor comes and goes, by turns. */
-async function arrival(count: number): Promise<void> {
+async function arrival(count: number, overTls: boolean): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), 'ospd-bench-'))
-  const ospd = new Daemon('ospd', 'dist/bin/ospd.js', (port) => [
-    ...['serve', '--port', String(port), '--data', data, '--json'],
+  const ospd = new Daemon('ospd', overTls, 'dist/bin/ospd.js', (port) => [
+    ...['serve', '--port', String(port), '--data', data, '--json', ...(overTls ? ['--tls', 'auto'] : [])],
     ...flagsFor(count),
   ])
-  const plain = new Daemon('plain Node', programOf('spec/bench/plainPresence.ts'), (port) => [String(port)])
+  const identity = overTls ? [join(data, 'tls')] : []
+  const plain = new Daemon('plain Node', overTls, programOf('spec/bench/plainPresence.ts'), (port) => [
+    ...[String(port), ...identity],
+  ])
   const populated: Populated[] = []
   try {
     for (const daemon of [ospd, plain]) populated.push(await populate(daemon, count))
@@ -306,7 +312,7 @@ async function populate(daemon: Daemon, count: number): Promise<Populated> {
   try {
     await daemon.start()
     const before = await daemon.use('all')
-    clients.connect(daemon.port)
+    clients.connect(daemon)
     const { registeredMs, report } = await clients.settled()
     const after = await daemon.use('all')
     printArrival(`${daemon.name}, cold start`, registeredMs, report, after, count)
@@ -333,7 +339,8 @@ async function receiveVisit(to: Populated): Promise<void> {
   const start = performance.now()
   const before = await daemon.use('cpu')
   const came = clients.reached(++to.version)
-  const visitor = await BarePeer.register(tcp({ port: daemon.port }), 'visitor')
+  const { port, overTls } = daemon
+  const visitor = await BarePeer.register(overTls ? tls({ port, trust() {} }) : tcp({ port }), 'visitor')
   await came
   reachedMs.push(performance.now() - start)
   cpuSeconds.push((await daemon.use('cpu')).cpuSeconds - before.cpuSeconds)
@@ -362,5 +369,6 @@ if (only.test('memory')) await inMemory(count)
 if (only.test('tcp')) await overTcp(Math.min(count, 2_000))
 if (only.test('arrival')) {
   checkDescriptors(count)
-  await arrival(count)
+  await arrival(count, false)
 }
+if (only.test('tls')) await arrival(Math.min(count, 2_000), true)

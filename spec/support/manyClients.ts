@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { createConnection, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { crc32 } from 'node:zlib'
 import { clientLimits } from '../../lib/limits.ts'
 import { encodeFrame, headerBytes } from '../../lib/wire/frame.ts'
@@ -14,7 +15,14 @@ import { apps, events, rosterKind } from '../../lib/wire/protocol.ts'
 /** A command to the process. */
 export type ManyCommand =
   /** Connect `count` clients, whose names begin with number `first`. */
-  | { readonly connect: { readonly port: number; readonly first: number; readonly count: number } }
+  | {
+      readonly connect: {
+        readonly port: number
+        readonly first: number
+        readonly count: number
+        readonly overTls: boolean
+      }
+    }
   /** Report, with `reached`, when all clients know this version of the presence list. */
   | { readonly watch: number }
   | 'report'
@@ -63,6 +71,7 @@ class Client {
   readonly #session = randomBytes(16)
   readonly #address: string
   readonly #port: number
+  readonly #overTls: boolean
   #socket: Socket | undefined
   #timer: NodeJS.Timeout | undefined
   #attempt = 0
@@ -75,10 +84,11 @@ class Client {
   readonly #head = Buffer.alloc(headerBytes + keptBytes)
   #filled = 0
 
-  constructor(number: number, port: number) {
+  constructor(number: number, port: number, overTls: boolean) {
     this.#name = `client-${number}`
     this.#address = `127.0.0.${2 + (number % addresses)}`
     this.#port = port
+    this.#overTls = overTls
   }
 
   connect(): void {
@@ -87,24 +97,28 @@ class Client {
     this.#seq = 0
     this.#code = ''
     this.#retryAfterMs = 0
-    const socket = createConnection({
+    const options = {
       port: this.#port,
       host: '127.0.0.1',
       localAddress: this.#address,
       noDelay: true,
-      onread: { buffer, callback: (length, read) => this.#read(read as Buffer, length) },
-    })
+      onread: { buffer, callback: (length: number, read: Uint8Array) => this.#read(read as Buffer, length) },
+    }
+    const socket = this.#overTls
+      ? connectTls({ ...options, minVersion: 'TLSv1.3', rejectUnauthorized: false })
+      : createConnection(options)
     this.#socket = socket
     const timer = setTimeout(() => {
       // A reply that has arrived while this process was busy is read first.
       setImmediate(() => {
         if (this.#timer !== timer || this.#isGreeted) return
         handshakeTimeouts++
-        socket.resetAndDestroy()
+        if (this.#overTls) socket.destroy()
+        else socket.resetAndDestroy()
       })
     }, clientLimits.handshakeMs)
     this.#timer = timer
-    socket.on('connect', () => {
+    socket.on(this.#overTls ? 'secureConnect' : 'connect', () => {
       this.#ask({
         event: 'HelloReq',
         versions: [1],
@@ -235,9 +249,9 @@ process.on('message', (command: ManyCommand) => {
     if (behind === 0) tell({ reached: watched })
     return
   }
-  const { port, first, count } = command.connect
+  const { port, first, count, overTls } = command.connect
   for (let number = first; number < first + count; number++) {
-    const client = new Client(number, port)
+    const client = new Client(number, port, overTls)
     clients.push(client)
     client.connect()
   }

@@ -181,16 +181,16 @@ export class ByteSocket implements Socket {
 
   /** Writes a frame. All frames of one turn need only a few system calls. */
   #write(frame: Frame, left?: () => void): void {
-    const parts = encodeFrame(frame, this.#platform.crc32, this.checksContent)
     if (!this.#writesLater) {
       // Nearly all of the many links have only this frame in the turn, so there is nothing to gather.
       if (frame.shared) {
-        this.#hand(bufferOf(frame.shared, parts), left)
+        this.#hand(this.#sharedBytes(frame, frame.shared), left)
         return
       }
       this.#writesLater = true
       this.#writes.add(this)
     }
+    const parts = encodeFrame(frame, this.#platform.crc32, this.checksContent)
     const length = lengthOf(parts)
     if (length < shortBytes) {
       this.#gather(parts, length, left)
@@ -200,6 +200,14 @@ export class ByteSocket implements Socket {
     this.#handBlock()
     const last = parts.length - 1
     for (const [at, part] of parts.entries()) this.#hand(part, at === last ? left : undefined)
+  }
+
+  /** Returns the bytes of a frame for many links. A stream would turn any array but a Buffer into one for each link. */
+  #sharedBytes(frame: Frame, shared: { bytes?: Uint8Array }): Buffer {
+    if (shared.bytes instanceof Buffer) return shared.bytes
+    const bytes = Buffer.concat(encodeFrame(frame, this.#platform.crc32, this.checksContent))
+    shared.bytes = bytes
+    return bytes
   }
 
   #gather(parts: Parts, length: number, left?: () => void): void {
@@ -357,12 +365,6 @@ export class ByteSocket implements Socket {
     this.#linger?.[Symbol.dispose]()
     this.#events?.closed(this.#error)
   }
-}
-
-/** Returns the bytes of a frame for many links. A stream would turn any array but a Buffer into one for each link. */
-function bufferOf(shared: { bytes?: Uint8Array }, parts: Parts): Buffer {
-  if (!(shared.bytes instanceof Buffer)) shared.bytes = Buffer.concat(parts)
-  return shared.bytes as Buffer
 }
 
 function* following(first: Iterator<Frame, void>, then: () => Iterable<Frame>): Generator<Frame, void> {
