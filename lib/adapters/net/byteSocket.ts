@@ -59,6 +59,8 @@ export class ByteSocket implements Socket {
   /** Whether the stream has ended. The end is handled after the undelivered frames. */
   #endWaits = false
   #full = false
+  /** Whether the socket has not taken the bytes of `#handShared` yet, which `writableLength` does not include. */
+  #sharedUnsent = false
   #linger: Disposable | undefined
   readonly #writes: TurnWrites
   /** Whether `writeTurn` will be called. */
@@ -184,7 +186,7 @@ export class ByteSocket implements Socket {
     if (!this.#writesLater) {
       // Nearly all of the many links have only this frame in the turn, so there is nothing to gather.
       if (frame.shared) {
-        this.#hand(this.#sharedBytes(frame, frame.shared), left)
+        this.#handShared(this.#sharedBytes(frame, frame.shared))
         return
       }
       this.#writesLater = true
@@ -200,6 +202,23 @@ export class ByteSocket implements Socket {
     this.#handBlock()
     const last = parts.length - 1
     for (const [at, part] of parts.entries()) this.#hand(part, at === last ? left : undefined)
+  }
+
+  /**
+   * Writes bytes that many links share. A TCP stream takes several writes at a time, so with nothing to send before them the bytes
+   * need not pass through its queue, which would take as long as the rest. A TLS stream takes only one write at a time.
+   */
+  #handShared(bytes: Buffer): void {
+    const stream = this.#stream
+    if (this.guarded || this.#sharedUnsent || stream.writableLength > 0) {
+      stream.write(bytes)
+      return
+    }
+    this.#sharedUnsent = true
+    stream._write(bytes, 'buffer' as BufferEncoding, (error) => {
+      this.#sharedUnsent = false
+      if (error) stream.destroy(error)
+    })
   }
 
   /** Returns the bytes of a frame for many links. A stream would turn any array but a Buffer into one for each link. */
