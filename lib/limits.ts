@@ -51,7 +51,11 @@ export const limitTable = {
     'maximum number of connections that the system holds until the server accepts them',
     [1, 65_535],
   ),
-  handshakes: limit(256, 'maximum number of unfinished TLS handshakes; more end the oldest of the busiest address'),
+  handshakes: flag(
+    'handshakes',
+    256,
+    'maximum number of unfinished TLS handshakes; more end the oldest of the busiest address',
+  ),
   chunkBytes: flag('chunk', MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
   windowBytes: flag('window', 8 * MiB, 'maximum number of unacknowledged bytes of one upload', [1, 0xffff_ffff]),
   chunkMemoryBytes: limit(

@@ -259,6 +259,7 @@ function flagsFor(count: number): string[] {
     'max-links': count + 10,
     'links-per-address': count,
     'pending-links': count,
+    handshakes: count,
     'hellos-per-second': 2_000,
   }
   return Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)])
