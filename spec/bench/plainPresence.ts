@@ -1,7 +1,8 @@
 /**
- * `plainPresence.ts PORT [DIRECTORY]`: what `ospd serve` does for an idle client and for a change of the presence list, with as little as Node
- * needs for it. It answers each request with a fixed frame, keeps nothing but the socket of a client, and writes the same bytes to
- * the handle of each socket, without the stream in front of it; or, with an identity in DIRECTORY, to each TLS stream. Prints its port.
+ * `plainPresence.ts PORT [DIRECTORY]`: what `ospd serve` does for an idle client and for a change of the presence list, with as
+ * little as Node needs for it. It answers each request with a fixed frame, keeps nothing but the socket of a client, and writes the
+ * same bytes to the handle of each socket, without the stream in front of it; or, with an identity in DIRECTORY, to each TLS stream.
+ * Prints its port.
  */
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
