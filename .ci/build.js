@@ -11,10 +11,10 @@ const root = resolve(import.meta.dirname, '..')
 const dist = join(root, 'dist')
 const compiler = join(root, 'node_modules/typescript/bin/tsc')
 
-// The banner begins the file, before the directive of esbuild.
+// The banner comes before the 'use strict' of esbuild, which would then have no effect, so the banner has its own.
 const addressOfModule = "'use strict'; const moduleUrl = require('node:url').pathToFileURL(__filename).href;"
 
-// The command itself calls the function (bin/common/launch.ts), so that it need not copy the source to wrap it as Node does.
+// The build wraps the source in the function that bin/common/launch.ts calls. Node would copy the source to wrap it.
 const asFunction = {
   banner: { js: `(function (module, exports, require, __filename, __dirname) { ${addressOfModule}` },
   footer: { js: '})' },
@@ -70,7 +70,7 @@ async function bundled(entry, file, more = {}) {
     absWorkingDir: root,
     outfile: join(dist, 'bin', file),
     bundle: true,
-    // It loads its compiled part from its own directory.
+    // classic-level loads its native addon from its own directory.
     external: ['classic-level'],
     plugins: [separateYargs],
     define: { 'import.meta.dirname': '__dirname', 'import.meta.url': 'moduleUrl' },

@@ -54,7 +54,7 @@ export const limitTable = {
   handshakes: flag(
     'handshakes',
     256,
-    'maximum number of unfinished TLS handshakes; more end the oldest of the busiest address',
+    'maximum number of unfinished TLS handshakes; when exceeded, the oldest one of the busiest address is closed',
   ),
   chunkBytes: flag('chunk', MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
   windowBytes: flag('window', 8 * MiB, 'maximum number of unacknowledged bytes of one upload', [1, 0xffff_ffff]),

@@ -83,9 +83,9 @@ export function openClient(
 }
 
 /**
- * Returns a transport whose sockets count as closed when the system has taken their last frame: the command ends then, and the
- * system sends the frame. The server closes its side a round trip later. If bytes of the server arrive in between, the system
- * resets the connection, which can lose the last frame. A command whose last requests have no answer must not use it.
+ * Returns a transport whose sockets count as closed when the system has taken their last frame. The command can then exit while
+ * the system sends the frame; the server closes its side a round trip later. If bytes from the server arrive in between, the
+ * system resets the connection, which can lose the last frame. A command whose last frames are not answered must not use this.
  */
 export function closedOnceFlushed(to: Transport): Transport {
   return {

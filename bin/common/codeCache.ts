@@ -20,7 +20,7 @@ import { crc32 } from 'node:zlib'
 
 const dayMs = 24 * 60 * 60 * 1_000
 
-/** How long a file stays that no newer version of the program replaces. */
+/** The age at which a file is removed. Code for another version of the program has another file name, so it is never replaced. */
 const keptMs = 30 * dayMs
 
 const sumBytes = 4
@@ -33,12 +33,12 @@ function homeDirectory(): string {
   try {
     return homedir()
   } catch {
-    // The user of a container can be a number without a name.
+    // The user of a container may have an id without an entry in the list of users.
     return ''
   }
 }
 
-/** Returns the directory of compiled code of this user; a relative path if the user has no home directory. */
+/** Returns this user's directory for compiled code; a relative path if the user has no home directory. */
 export function codeDirectory({ platform, env, home } = surroundings()): string {
   if (platform === 'win32') return win32.join(env.LOCALAPPDATA || win32.join(home, 'AppData', 'Local'), 'osp', 'code')
   if (platform === 'darwin') return posix.join(home, 'Library', 'Caches', 'osp')
@@ -48,14 +48,14 @@ export function codeDirectory({ platform, env, home } = surroundings()): string 
 }
 
 /**
- * The code that V8 has compiled for a command in an earlier run, in a file of this user. The code is used only for the same
- * source, version and flags of V8, and if no other user can have written it. No method throws.
+ * The code that V8 compiled in an earlier run of a command, in a file of this user. The code is used only for the same source and
+ * the same version and flags of V8, and only if no other user can have written it. No method throws.
  */
 export class CodeCache {
   readonly #directory: string
   readonly #path: string
 
-  /** `command`: a file name. Each command has its own code, since it compiles other functions than the others. */
+  /** `command` is part of a file name. Each command has its own code, since each calls different functions. */
   constructor(source: Uint8Array, command: string, directory: string = codeDirectory()) {
     this.#directory = directory
     this.#path = join(directory, `${command}-${crc32(source)}-${source.length}-${cachedDataVersionTag()}`)
@@ -85,7 +85,7 @@ export class CodeCache {
       renameSync(fresh, this.#path)
       this.#removeOld()
     } catch {
-      // The next run compiles again.
+      // The next run compiles the source again.
     }
   }
 
@@ -97,14 +97,14 @@ export class CodeCache {
   }
 }
 
-/** Returns whether a file or a directory belongs to the user of this process. Windows has access control lists instead. */
+/** Returns whether a file or a directory belongs to the user of this process. Always true on Windows. */
 const belongsToUser = ({ uid }: Stats) => process.geteuid === undefined || uid === process.geteuid()
 
 /** Returns whether only this user can have written a file or a directory. */
 const isOwn = (stats: Stats) =>
   process.geteuid === undefined || (belongsToUser(stats) && (stats.mode & writableByOthers) === 0)
 
-/** Returns the longest part of a path that exists. Under `sudo` it can be the home directory of another user. */
+/** Returns the stats of the longest part of a path that exists. With `sudo` that can be the home directory of another user. */
 function existingPart(path: string): Stats {
   return statSync(path, { throwIfNoEntry: false }) ?? existingPart(dirname(path))
 }

@@ -6,8 +6,8 @@ import { CodeCache } from './codeCache.ts'
 import { descriptorLimit, isOutOfDescriptors, leastDescriptors } from './descriptors.ts'
 
 /**
- * Runs a program, whose modules the build has put into the file at `path`. With too few file descriptors, Node would end with
- * a stack trace.
+ * Runs the program in the file at `path`, into which the build has bundled its modules. Checks the limit of file descriptors
+ * first: with too few, Node would end with a stack trace.
  */
 export async function launch<T>(name: string, path: string, run: (program: T) => Promise<void>): Promise<void> {
   const limit = descriptorLimit()
@@ -24,13 +24,13 @@ export async function launch<T>(name: string, path: string, run: (program: T) =>
 
 /** Loads a module as `require` does, but with the compiled code of an earlier run of the same command. */
 function load<T>(path: string): T {
-  // A function of the variables of a module, in ASCII (.ci/build.js).
+  // The source is a function whose parameters are the variables of a CommonJS module, in ASCII (.ci/build.js).
   const source = readFileSync(path)
   const cache = isCached() ? new CodeCache(source, commandWord()) : undefined
   const cachedData = cache?.read()
   const script = new Script(source.toString('latin1'), { filename: path, ...(cachedData && { cachedData }) })
   if (cache && script.cachedDataRejected !== false) {
-    // At the end, since the code then contains the functions that the command has called.
+    // Stored at exit, since the code then contains the functions that the command has called.
     process.once('exit', (code) => {
       if (code === 0) cache.write(script.createCachedData())
     })
@@ -40,10 +40,10 @@ function load<T>(path: string): T {
   return module.exports
 }
 
-/** As Node's own cache of compiled code: a variable turns it off, and code without counters gives a wrong coverage. */
+/** Follows the rules of Node's own compile cache: a variable turns it off, and cached code has no counters for coverage. */
 const isCached = () => !process.env.NODE_DISABLE_COMPILE_CACHE && !process.env.NODE_V8_COVERAGE
 
-/** Returns the command on the command line if it comes first. */
+/** Returns the first argument if it looks like a command, otherwise `other`. */
 function commandWord(): string {
   return /^[a-z]{1,16}$/u.exec(process.argv[2] ?? '')?.[0] ?? 'other'
 }

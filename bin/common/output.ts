@@ -54,7 +54,7 @@ class Output {
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
   }
 
-  /** Lets one call of the system write all texts of this turn of the event loop. A log does not wait: it is written first. */
+  /** Gathers the text of this turn of the event loop for one system call. Text on stderr is not gathered, so it comes first. */
   #gather(stream: Socket): void {
     if (stream.writableCorked > 0) return
     stream.cork()

@@ -62,7 +62,7 @@ async function leave({ name }: Program, code: number): Promise<void> {
   if (results.failure !== undefined) errorLine(`${name}: ${results.failure}`)
   if (results.broken.aborted) process.exitCode = code || exitCodes.failed
   await within(readerMs, stderr.drained())
-  // Ends without freeing the memory of the process in parts, and even if output waits for its reader.
+  // Exits at once: Node would first free memory piece by piece, and would wait for a reader of the output.
   process.exit()
 }
 

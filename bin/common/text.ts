@@ -7,7 +7,8 @@ const plain = /^[ -~]*$/u
  * Matches characters that could control a terminal, change the writing direction, or be invisible. Also matches, in named
  * groups, joiners and variation selectors in their proper use, which stay: after a character that is neither ASCII nor
  * Latin, or between a digit and its keycap; a selector can stand between. The tags of a flag such as Scotland's stay too.
- * A function, like the patterns below, since a pattern with sets of characters takes half a millisecond to create.
+ * This is a function, like some patterns below, so that the pattern is created only when it is used: a pattern with large sets
+ * of characters takes half a millisecond to create.
  */
 const raw = () =>
   /(?<flag>\u{1F3F4}[\u{E0030}-\u{E0039}\u{E0061}-\u{E007A}]{1,6}\u{E007F})|(?<=[^\p{ASCII}\p{Script=Latin}\p{DI}\p{Z}\p{C}])(?<joined>\p{Variation_Selector}?[\u200C\u200D]|\p{Variation_Selector})|(?<=[#*0-9])(?<keycap>\uFE0F\u20E3)|[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{DI}\uFFF9-\uFFFB]/gu
@@ -32,7 +33,7 @@ export function shellWord(word: string): string {
 
 let segmenter: Intl.Segmenter | undefined
 
-/** Creates the segmenter on first use, which takes longer than loading all modules of a command. */
+/** Creates the segmenter on first use, since that takes longer than loading all modules of a command. */
 function graphemesOf(text: string): string[] {
   if (plain.test(text)) return [...text]
   segmenter ??= new Intl.Segmenter(undefined, { granularity: 'grapheme' })

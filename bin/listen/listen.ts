@@ -61,7 +61,7 @@ async function run(values: ListenValues): Promise<number> {
     if (interrupted.aborted && recorded !== values.count) throw new OspError('closed', 'interrupted')
   }
   const token = new ConfiguredToken(values)
-  // Not `closedOnceFlushed`: acknowledgements have no answer.
+  // Not `closedOnceFlushed`: the server does not answer acknowledgements, so they could be lost.
   const to = clientTransport(values, trustFor(values, token))
   return await runWithClient(values, { token, to, state, log, run: print })
 }

@@ -37,7 +37,7 @@ export class FileSender {
   /** Tasks that were unfinished when this program, or the one that it had joined, ended. */
   readonly #left: ReportedFile[] = []
   readonly #own = new WeakSet<Upload>()
-  /** The codes of the reported rejections. */
+  /** The error codes of the rejections that were reported for an upload. */
   readonly #refusals = new WeakMap<Upload, Set<string>>()
   /** Paused uploads, which the command does not wait for. */
   readonly #parked = new Set<Upload>()

@@ -74,7 +74,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     connect() {
       if (connects) return
       connects = true
-      // The status reports a failure.
+      // The status lines report a failure.
       client.online().catch(() => {})
     },
     reporter,
@@ -150,7 +150,7 @@ async function openReporter(values: SendValues, overview: Overview): Promise<Sen
 async function openLines({ quiet, json }: SendValues, overview: Overview): Promise<Lines> {
   if (!isTerminal(process.stderr) || quiet || json) return plainLines
   if (sharesTerminal()) return progressLines(overview)
-  // Loaded here, since it loads a package that no other output needs.
+  // Loaded on demand, since it needs a package that no other output needs.
   const { Bars } = await import('./bars.ts')
   return new Bars(overview)
 }
@@ -167,7 +167,7 @@ function sharesTerminal(): boolean {
 
 /** Handles keys if stdin is a terminal: p pauses or resumes uploads, c cancels them after a confirmation, q quits. */
 function takeKeys(uploads: Uploads, say: StatusPrinter): Disposable | undefined {
-  // Before the stream of stdin is created, which takes longer.
+  // Checked without `process.stdin`, since creating that stream takes longer.
   if (!isatty(0)) return undefined
   let isAsking = false
   const press = (key: string) => {

@@ -7,7 +7,7 @@ export interface LeakyRateOptions {
   readonly minWaitMs?: number
 }
 
-/** The rate of leaky buckets, which share it. */
+/** A rate that leaky buckets share. */
 export class LeakyRate {
   readonly unitMs: number
   readonly maxWaitMs: number

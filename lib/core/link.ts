@@ -112,7 +112,7 @@ export class Link<C> {
   readonly #replies = new Replies()
   readonly #options: LinkOptions
   readonly #reliable: boolean
-  /** Of this side; a server sends none to many of its clients. */
+  /** The requests of this side. Created for the first one, since a server sends no request to many of its clients. */
   #requests: Requests<C | 'ping'> | undefined
   readonly queues = new SendQueues()
   #seq = 0

@@ -12,7 +12,7 @@ export interface NewMessage {
   readonly content: Uint8Array
 }
 
-/** A message and the users in whose mailboxes it belongs, each named once. */
+/** A message and its recipients, each named once. */
 export interface AddressedMessage extends NewMessage {
   readonly recipients: readonly string[]
 }
@@ -72,9 +72,9 @@ export interface Damage {
 export interface MailboxStore {
   /**
    * Appends messages of one sender, in their order, each to the mailboxes of all its recipients or of none. Resolves when they
-   * are durable, with the error of each, or `undefined` for a message that is stored. The first of these applies:
+   * are durable, with one value for each message: its error, or `undefined` if it is stored. The first of these rules applies:
    * - the sender has used this id: with the same recipients and content the message has the outcome of the earlier one, and
-   *   nothing is stored again; with others its error is `id-reused`;
+   *   nothing is stored again; otherwise its error is `id-reused`;
    * - too many ids are remembered, of the sender or beyond its share: `rate-limited`;
    * - a mailbox, or all together, would exceed a limit, or the share of this sender: `mailbox-full` with the affected
    *   recipients;
@@ -86,8 +86,8 @@ export interface MailboxStore {
   append(messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<readonly (OspError | undefined)[]>
   /**
    * Returns the recipients for which `append` would refuse the message with `mailbox-full` now, or none if it would not refuse it
-   * with that code. For several messages of one sender it returns the mailboxes without space for that number of messages and
-   * bytes, so that none means that `append` refuses none of them with that code.
+   * with that code. For several messages of one sender, each mailbox is checked for space for all of these messages: if this
+   * returns no recipients, `append` refuses none of the messages with that code.
    */
   full(
     messages: readonly Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients'>[],
@@ -99,8 +99,8 @@ export interface MailboxStore {
    */
   read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]>
   /**
-   * Removes the messages of a mailbox that exist: durable. With `mayWait` the storage may wait a few milliseconds for other
-   * changes, to flush once for all of them.
+   * Removes those of these messages that exist in a mailbox. Durable. With `mayWait` the storage may wait a few milliseconds for
+   * other changes, so that one flush serves all of them.
    */
   remove(user: string, seqs: readonly number[], mayWait?: boolean): Promise<void>
   /** Sets rejected messages aside: they are not read any more, and stay until they expire. Durable. */

@@ -4,10 +4,10 @@ import type { Clock } from '../ports/platform.ts'
 export class Alarm {
   readonly #clock: Clock
   readonly #ring: () => void
-  /** Infinity if no alarm of the clock is set. */
+  /** The time of the alarm that is set; Infinity if none is set. */
   #atMs = Number.POSITIVE_INFINITY
   #set: Disposable | undefined
-  /** Made for the first alarm, and used for all. */
+  /** Created for the first alarm, and used for all. */
   #run: (() => void) | undefined
 
   constructor(clock: Clock, ring: () => void) {

@@ -1,10 +1,11 @@
-/** Length of a block, and the longest bytes that are copied into one. */
+/** The length of a block. */
 const blockBytes = 4_096
+/** The maximum length of a copy that shares a block. */
 const shortBytes = 512
 
 /**
- * Copies bytes. Short ones share blocks of memory, because an array with memory of its own takes many times as long to create
- * and to collect. A copy that is kept keeps its block in memory.
+ * Copies bytes. Short copies share blocks of memory, because an array with memory of its own takes many times as long to create
+ * and to collect. A block stays in memory as long as one of its copies.
  */
 export class Blocks {
   #block = new Uint8Array(0)

@@ -8,7 +8,7 @@ export interface Uncommitted<T> {
 }
 
 export interface GroupCommitOptions<T> {
-  /** Resolves when a group has gathered enough items, by default when the present microtasks have run. */
+  /** Resolves when no more items should join the group; by default when the current microtasks have run. */
   readonly gathered?: () => Promise<void>
   /** Commits a group, in its order. After `wake` the group can be empty. */
   readonly commit: (group: readonly Uncommitted<T>[]) => Promise<void>
@@ -20,7 +20,7 @@ export interface GroupCommitOptions<T> {
 export class GroupCommit<T> {
   readonly #options: GroupCommitOptions<T>
   #waiting: Uncommitted<T>[] = []
-  /** Whether an item waits that does not wait for others. */
+  /** Whether an item that was added without `mayWait` is waiting. */
   #isDue = false
   #isWoken = false
   #running: Promise<void> | undefined
@@ -48,7 +48,7 @@ export class GroupCommit<T> {
     })
   }
 
-  /** Starts a commit of the items that wait, even if there are none. */
+  /** Starts a commit of the waiting items, even if there are none. */
   wake(): void {
     this.#isWoken = true
     this.#running ??= this.#run()

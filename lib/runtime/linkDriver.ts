@@ -21,9 +21,9 @@ export interface LinkDriverEvents {
   pong?(listVersion: number): void
   /** The link has ended, with the error of the peer or of the rules. Occurs exactly once, also after `close`. */
   closed(error: OspError): void
-  /** A frame has arrived, with its length; it is processed afterwards. */
+  /** A frame of `bytes` bytes has arrived. It is processed after this call. */
   arrived?(bytes: number, frame: Frame): void
-  /** More of an incomplete frame has arrived, with the bytes of memory that it takes. */
+  /** More of an incomplete frame has arrived. It takes `heldBytes` of memory. */
   begun?(heldBytes: number): void
 }
 
@@ -129,7 +129,7 @@ export class LinkDriver implements SocketEvents {
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
     if (this.ended) return
     const frame = 'frame' in message ? message.frame : undefined
-    // No reply and no notification waits while the socket takes frames.
+    // While the socket takes frames, no reply or notification is queued that this frame could overtake.
     if (frame && this.#writable && !this.#pumping) {
       this.#handShared(frame)
       return
@@ -242,8 +242,8 @@ export class LinkDriver implements SocketEvents {
   }
 
   /**
-   * Hands the frame of a notification to many links to the socket, and does nothing else that could take as long: it is not queued,
-   * and does not defer the next ping.
+   * Hands the frame of a notification for many links to the socket. To take as little time as possible for each link, the frame
+   * is not queued and does not defer the next ping.
    */
   #handShared(frame: Frame): void {
     this.#writable = this.socket.send(frame)

@@ -33,13 +33,13 @@ export class KeyedMutex {
   readonly #jobs = new Map<string, Set<KeyedJob>>()
 
   /**
-   * Runs `job` after the earlier jobs of `key` have ended, or only those for whose `name` `conflicts` is true. The jobs of a key
-   * are either all named or all without a name.
+   * Runs `job` after the earlier jobs of `key` have ended, or only those for whose name `conflicts` returns true.
+   * Either all jobs of a key have names, or none has.
    */
   async run<T>(key: string, job: () => Promise<T>, name = '', conflicts?: (other: string) => boolean): Promise<T> {
     const jobs = this.#jobs.get(key) ?? new Set<KeyedJob>()
     this.#jobs.set(key, jobs)
-    // Without names the latest job has waited for all others.
+    // Without names, the latest job has waited for all the others.
     const before = conflicts ? [...jobs].filter((other) => conflicts(other.name)) : [...jobs].slice(-1)
     const earlier = before.map(({ ended }) => ended)
     const ended = earlier.length > 0 ? Promise.allSettled(earlier).then(job) : job()

@@ -106,7 +106,7 @@ interface Lines {
 interface Span extends Lines {
   readonly of: Counted['of']
   readonly endsAtMs: number
-  /** Nearly always one, for which a map would take much more memory. */
+  /** Nearly always one entry, for which a map would take much more memory. */
   events: EventLines[]
 }
 
@@ -118,7 +118,7 @@ function linesOf(span: Span, event: string): EventLines {
   const known = span.events.find((lines) => lines.event === event)
   if (known) return known
   const lines = { event, logged: 0, left: 0 }
-  // Without spare room, which `push` would add.
+  // Not by `push`, which would reserve memory for more entries.
   if (span.events.length === 0) span.events = [lines]
   else span.events.push(lines)
   return lines

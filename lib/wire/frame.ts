@@ -296,7 +296,7 @@ export class FrameReader {
     return whole ? { ...frame, release: () => this.#buffers?.put(whole) } : frame
   }
 
-  /** Returns the field of the header with `length` bytes at `at`. */
+  /** Returns the header field of `length` bytes at `at`. */
   #field(length: number, at: number): number {
     let value = 0
     for (let n = at; n < at + length; n++) value = ((value << 8) | (this.#checked[n] ?? 0)) >>> 0

@@ -21,7 +21,7 @@ import {
 } from './messageContest.ts'
 import { type Load, loads, UploadField } from './uploadContest.ts'
 
-// Node reads the certificates in it at the start of each process, which takes 30 ms.
+// With this variable, Node reads certificates at the start of each process, which takes 30 ms.
 delete process.env.NODE_EXTRA_CA_CERTS
 
 const { values: options } = parseArgs({
@@ -146,8 +146,8 @@ async function run(name: string, unit: string, contenders: readonly Contender[])
 }
 
 /**
- * A goal: `ours` over `theirs` within one contest; `beside`: in relation to the same ratio of two other contenders. `most`: the ratio
- * must not be higher, instead of not lower.
+ * A goal: the least ratio of `ours` to `theirs` in one contest. `beside`: relative to the same ratio of two other contenders.
+ * `most`: the goal is the highest ratio instead of the least.
  */
 interface Goal {
   readonly contest: string

@@ -15,7 +15,7 @@ import { chart, type Series } from './chart.ts'
 import { contest, cpuSeconds, type Summary } from './contest.ts'
 import { type Load, type OspdServer, UploadField } from './uploadContest.ts'
 
-// Node reads the certificates in it at the start of each process, which takes 30 ms.
+// With this variable, Node reads certificates at the start of each process, which takes 30 ms.
 delete process.env.NODE_EXTRA_CA_CERTS
 
 const { values: options } = parseArgs({
@@ -103,7 +103,7 @@ async function clients(name: string): Promise<void> {
     const to = tcp({ port: Number(port) })
     const others = await registerMany(to, online)
     const [sender, receiver] = [await connect({ to, user: 'sender' }), await connect({ to, user: 'receiver' })]
-    // The code of a new server is not optimised yet.
+    // V8 has not optimized the code of a new server yet.
     await flood(sender, receiver)
     const run = async () => {
       const before = cpuSeconds(server.child.pid ?? 0)
@@ -122,7 +122,7 @@ async function clients(name: string): Promise<void> {
 
 type Sender = Awaited<ReturnType<typeof connect>>
 
-/** Sends messages of 100 bytes, 100 at a time, and returns their number when all are received. */
+/** Sends messages of 100 bytes, 100 at a time. Resolves with their number when all have been received. */
 async function flood(sender: Sender, receiver: Sender): Promise<number> {
   const count = 20_000
   let left = count

@@ -1,6 +1,7 @@
 /**
  * `npm run bench:links -- [--peers DIRECTORY] [--rounds N] [--only REGEX]`: whole commands that send one file over a link with
- * delay and loss, beside rsync, scp and tus where they are installed. Needs root and TUN devices. Prints seconds, medians.
+ * delay and loss, compared with rsync, scp and tus where they are installed. Needs root and TUN devices. Prints the median in
+ * seconds.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -62,7 +63,7 @@ class Link implements AsyncDisposable {
     return spawn('nsenter', args, { cwd, env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
   }
 
-  /** Starts a server, which has a second to get ready. */
+  /** Starts a server, and gives it a second to get ready. */
   async serve(command: readonly string[], cwd: string): Promise<void> {
     this.#servers.push(this.#start('server', command, cwd))
     await pause(1_000)
@@ -75,7 +76,7 @@ class Link implements AsyncDisposable {
     return await new Promise((resolve) => child.once('message', (port) => resolve(Number(port))))
   }
 
-  /** Runs a client. Resolves with its seconds, or with those that it sends itself. */
+  /** Runs a client. Resolves with its duration in seconds: the one that it sends by IPC, or else that of its process. */
   async run(command: readonly string[], cwd: string): Promise<number> {
     const began = performance.now()
     const child = this.#start('client', command, cwd)
@@ -95,7 +96,7 @@ class Link implements AsyncDisposable {
   }
 }
 
-/** Sends `file` to a server at the other end, which stores it below the current directory. Resolves with the seconds. */
+/** Sends `file` to a server at the other end, which stores it below the current directory. Resolves with the seconds it takes. */
 type Contender = (link: Link, cwd: string, file: string) => Promise<number>
 
 const node = (path: string, ...args: readonly string[]) => [process.execPath, pathOf(path), ...args]

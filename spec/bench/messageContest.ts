@@ -11,9 +11,9 @@ import { reachable } from './uploadContest.ts'
 
 /** Text of each message, in bytes. */
 const bytes = 100
-/** Messages of one measurement of throughput, and before it. */
+/** The number of messages that measure throughput, and of those that are sent before the measurement. */
 const count = 20_000
-/** Messages of one measurement of latency; twice as many before it. */
+/** The number of messages that measure latency. Twice as many are sent before the measurement. */
 const countAlone = 1_000
 
 /** A client of one kind of broker that publishes, and its subscribers. */
@@ -59,7 +59,7 @@ export function messageContender(broker: Broker, base: string, measure: Measure)
   }
 }
 
-/** Measures a broker that has served for a while, as most brokers have: compilers and caches are warm. */
+/** Measures a broker after it has served messages for a while, so that the compilers and caches are warm. */
 async function measureOnce(publisher: Publisher, measure: Measure, pid: number): Promise<Result> {
   const counter = new Counter()
   const received = () => counter.add()

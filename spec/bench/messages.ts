@@ -2,8 +2,8 @@
  * `npm run bench:messages [-- DIRECTORY] [--uploads]`: durable messages per second through a daemon on this machine, with offline
  * recipients, for several numbers of unanswered sends, to 1 and to 16 recipients, and the rate of their delivery and
  * removal afterwards; compared with one fdatasync in the same directory. Then the latency from send to handler, alone
- * and during five uploads, by turns with plain durable appends and with nothing else, and with the speed of the uploads in each
- * turn. With --uploads only the latter.
+ * and during five uploads. During the uploads, phases with messages, with bare durable appends and with neither take turns, and
+ * the speed of the uploads is measured in each. With --uploads only the measurement during uploads.
  */
 import { constants, fdatasyncSync, mkdtempSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -195,14 +195,14 @@ async function besideUploads(port: number): Promise<void> {
     times.push(...(await during('messages', latencies(port, 200))))
     bare.push(...(await during('appends', appends(200))))
   }
-  show(sending.child.exitCode === null ? 'beside five uploads' : 'beside five uploads that ended too early', times)
+  show(sending.child.exitCode === null ? 'during five uploads' : 'during five uploads that ended too early', times)
   const [p50, p99] = [0.5, 0.99].map((part) => at(sorted(bare), part).toFixed(2))
-  console.log(`a bare durable append beside them: p50 ${p50} ms, p99 ${p99} ms`)
+  console.log(`a bare durable append during the uploads: p50 ${p50} ms, p99 ${p99} ms`)
   const [alone, messages, appended] = [rates.alone, rates.messages, rates.appends].map((each) =>
     Math.round(at(sorted(each), 0.5) / MiB),
   )
   console.log(
-    `the uploads: ${alone} MiB/s alone, ${messages} beside messages, ${appended} beside bare appends (medians)`,
+    `the uploads: ${alone} MiB/s alone, ${messages} during messages, ${appended} during bare appends (medians)`,
   )
   await sending.kill()
 }

@@ -1,10 +1,11 @@
 /**
- * The best plain program of Node that stores small files: all frames on one connection, up to 8 blocks of files unanswered, checked
- * with XXH128, written beside their place, flushed and renamed before they are answered. The directory is flushed once for all files
- * that arrive together. `plainFiles.ts receive DIRECTORY` sends its port by IPC; `plainFiles.ts send PORT DIRECTORY` is a command.
+ * The fastest plain Node program that stores small files. One connection carries all frames, with up to 8 blocks of files
+ * unanswered. Each file is checked with XXH128, written under another name, flushed and renamed before it is answered. The
+ * directory is flushed once for all files that arrive together. `plainFiles.ts receive DIRECTORY` sends its port by IPC;
+ * `plainFiles.ts send PORT DIRECTORY` sends the files of a directory.
  *
- * A frame: the length of the content (4 bytes), that of the name (1), the digest of the content (16), the name, the content. A file
- * that is stored is answered by one byte.
+ * A frame is the length of the content (4 bytes), that of the name (1), the digest of the content (16), the name, and the
+ * content. Each stored file is answered with one byte.
  */
 import { closeSync, fstatSync, fsyncSync, openSync, readdirSync, readSync, renameSync, writeSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
@@ -36,13 +37,13 @@ class Receiver {
     this.#place = openSync(directory, 'r')
   }
 
-  /** A long file is received alone, so that nothing behind it must be moved. */
+  /** A long file is received alone, so that no bytes after it must be moved. */
   get target(): Uint8Array {
     const length = this.#filled < headBytes ? 0 : this.#lengthAt(0)
     return this.#buffer.subarray(this.#filled, length < 64 * KiB ? this.#buffer.length : length)
   }
 
-  /** Takes bytes that were read into the target. Returns how many files were stored. */
+  /** Takes bytes that were read into the target. Returns the number of files that were stored. */
   received(length: number): number {
     this.#filled += length
     let at = 0
@@ -97,7 +98,7 @@ async function receive(directory: string): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-/** Fills a block with files until it is worth a write. Returns the number of files and of bytes. */
+/** Fills a block with files until it is long enough for one write. Returns the number of files and of bytes. */
 function fill(block: Buffer, directory: string, names: string[]): { files: number; length: number } {
   let length = 0
   let files = 0

@@ -1,8 +1,8 @@
 /**
- * `plainPresence.ts PORT [DIRECTORY]`: what `ospd serve` does for an idle client and for a change of the presence list, with as
- * little as Node needs for it. It answers each request with a fixed frame, keeps nothing but the socket of a client, and writes the
- * same bytes to the handle of each socket, without the stream in front of it; or, with an identity in DIRECTORY, to each TLS stream.
- * Prints its port.
+ * `plainPresence.ts PORT [DIRECTORY]`: does what `ospd serve` does for an idle client and for a change of the presence list, with
+ * as little work as Node allows. It answers each request with a fixed frame, stores only the socket of each client, and writes
+ * the same bytes directly to the handle of each socket, bypassing its stream. With DIRECTORY, which contains an identity, it uses
+ * TLS and writes to each TLS stream. Prints its port.
  */
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
@@ -25,7 +25,7 @@ let timer: NodeJS.Timeout | undefined
 
 /** The handle of a socket. Not public in node:net; a short write to it ends at once. */
 type Handle = { writeBuffer(request: object, bytes: Uint8Array): number }
-// @ts-expect-error: not public, too.
+// @ts-expect-error: not public either.
 const { WriteWrap } = process.binding('stream_wrap')
 const request: object = new WriteWrap()
 

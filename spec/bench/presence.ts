@@ -1,9 +1,9 @@
 /**
- * `npm run bench:presence`: cost of the presence list with many registered peers that only count frames: 10,000 over
- * the memory transport (server and peers in one process), 2,000 over TCP (the server in its own process); and `ospd serve` with
- * 10,000 clients in two other processes, which arrive all at once, after a start and after `kill -9`, beside a plain server of
- * Node with as many; and the same over TLS with 2,000. Options: `--clients N`; `--only REGEX` (memory, tcp, arrival or tls); `--idle SECONDS` before the second
- * measurement of memory; `--profile DIRECTORY` for a CPU profile of each daemon.
+ * `npm run bench:presence`: cost of the presence list with many registered peers that only count frames: 10,000 over the memory
+ * transport (server and peers in one process), 2,000 over TCP (the server in its own process); and `ospd serve` with 10,000
+ * clients in two other processes, which arrive all at once, after a start and after `kill -9`, compared with a plain Node server
+ * with as many; and the same over TLS with 2,000. Options: `--clients N`; `--only REGEX` (memory, tcp, arrival or tls); `--idle
+ * SECONDS` before the second measurement of memory; `--profile DIRECTORY` for a CPU profile of each daemon.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -118,7 +118,7 @@ async function overTcp(count: number): Promise<void> {
   )
 }
 
-/** A server in a process of its own, which prints its port. It keeps the port. */
+/** A server in a process of its own, which prints its port. It has the same port after a restart. */
 class Daemon {
   readonly name: string
   readonly overTls: boolean
@@ -275,7 +275,7 @@ interface Populated {
   readonly cpuSeconds: number[]
 }
 
-/** All clients arrive at once, at ospd and at a plain server; then a visitor comes and goes, by turns. */
+/** All clients arrive at once, at ospd and at a plain server; then a visitor comes and goes, at each server by turns. */
 async function arrival(count: number, overTls: boolean): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), 'ospd-bench-'))
   const ospd = new Daemon('ospd', overTls, 'dist/bin/ospd.js', (port) => [
@@ -297,7 +297,7 @@ async function arrival(count: number, overTls: boolean): Promise<void> {
           `${Math.max(...cpuSeconds).toFixed(3)})`,
       )
     }
-    // A profile is written at an orderly end.
+    // Node writes a profile only at an orderly exit.
     await Promise.all([plain.kill('SIGTERM'), populated[1]?.clients.end()])
     await ospd.kill(options.profile === undefined ? 'SIGKILL' : 'SIGTERM')
     await restart(ospd, populated[0]?.clients, count)
@@ -332,10 +332,10 @@ async function populate(daemon: Daemon, count: number): Promise<Populated> {
   }
 }
 
-/** A visitor comes, which is measured, and goes. */
+/** Lets a visitor come and go, and measures how its arrival reaches the clients. */
 async function receiveVisit(to: Populated): Promise<void> {
   const { daemon, clients, reachedMs, cpuSeconds } = to
-  // A change shortly after another one waits.
+  // The server delays a change that soon follows another one.
   await new Promise((resolve) => setTimeout(resolve, 2_000))
   const start = performance.now()
   const before = await daemon.use('cpu')

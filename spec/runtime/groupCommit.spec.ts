@@ -38,7 +38,7 @@ spec('group commit', (it) => {
     await commits.idle()
   })
 
-  it('gathers items until the caller says so', async () => {
+  it('gathers items until `gathered` resolves', async () => {
     const groups: (readonly number[])[] = []
     const commit = async (group: readonly { readonly item: number }[]) => {
       groups.push(group.map(({ item }) => item))

@@ -23,7 +23,7 @@ spec('a link driver whose socket is full', (it) => {
     assert.equal(socket.sent.length, 2)
   })
 
-  it('sends a notification for many links at once before it is full, and in order afterwards', () => {
+  it('sends a notification for many links at once until the socket is full, and in order afterwards', () => {
     const { peer, socket } = new Rig({ side: 'server' })
     const notice = (text: string) => sharedNotice({ event: 'GoodbyeNtf', payload: encode({ ...goodbye, text }) })
     const texts = () => socket.sent.map(({ payload }) => Buffer.concat(payload).subarray(-1).toString())

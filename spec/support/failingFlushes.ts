@@ -34,7 +34,7 @@ export async function failingFlushes(
     return result
   }
   const { open: openFile, write: writeFile } = quickCalls
-  /** The files whose flush was counted when they were opened. */
+  /** The descriptors of files whose flush was counted when they were opened. */
   const counted = new Set<number>()
   quickCalls.open = async (path, flags, mode) => {
     const isDurable = process.platform === 'linux' && (flags & constants.O_DSYNC) !== 0

@@ -29,7 +29,7 @@ export interface StartOptions extends PlaceOptions {
   readonly under?: readonly string[]
 }
 
-/** The directory for caches of commands; removed when this process exits. */
+/** The cache directory of commands; removed when this process exits. */
 const ownCache = join(tmpdir(), `ospd-spec-cache-${process.pid}`)
 process.once('exit', () => rmSync(ownCache, { recursive: true, force: true }))
 

@@ -85,7 +85,7 @@ async function pointedAt(path: string): Promise<string> {
   return socket
 }
 
-/** Throws OspError `unreachable` if other users can enter a directory, and with `data-format` if they can replace it. */
+/** Throws OspError `unreachable` if other users can enter a directory, and `data-format` if they can replace it. */
 function checkPrivate(folder: string): void {
   checkDirectoryRights(folder)
   const found = lstatSync(folder)

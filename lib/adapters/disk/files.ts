@@ -34,7 +34,7 @@ const otherMount =
   'the folder of this file on the server is on a different file system from that of unfinished uploads, so the file cannot be ' +
   'stored there; the operator of the server must change the mount'
 
-/** Identifies a file that keeps its content. Files that are written soon after each other can have the same time. */
+/** Identifies a file and its content. Includes the inode, since files written shortly after each other can have the same time. */
 const stampOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size}:${mtimeNs}:${ino}`
 
 /** Partial and published files in a data directory. */

@@ -188,7 +188,7 @@ export class DiskJournal implements Journal {
     await this.#files.close()
   }
 
-  /** The tail to append to, unless it is full or may be damaged. */
+  /** The tail to append to, or `undefined` if it is full or may be damaged. */
   get #growing(): JournalTail | undefined {
     const tail = this.#tail
     return tail?.isSound && tail.segment.bytes < this.segmentBytes ? tail : undefined

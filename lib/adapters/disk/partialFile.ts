@@ -138,14 +138,14 @@ export async function writeNewFile(path: string, content: readonly Uint8Array[])
 
 const flushData = promisify(fdatasync)
 
-/** Writes `parts` durably to a file that was opened with `durableWrites`: at an offset, or at its end if it is for appending. */
+/** Writes `parts` durably to a file opened with `durableWrites`: at `offset`, or at the end of a file opened for appending. */
 export async function writeDurably(fd: number, parts: readonly Uint8Array[], offset?: number): Promise<void> {
   const position = (at: number) => (offset === undefined ? undefined : at)
   await writeAll((left, at) => quickCalls.write(fd, left, position(at)), offset ?? 0, parts)
   if (durableWrites === 0) await flushData(fd)
 }
 
-/** Writes `parts` from `offset` on with `write`, which returns the number of bytes. Resolves with the end of the written bytes. */
+/** Writes `parts` from `offset` on with `write`, which returns the number of bytes written. Resolves with the end offset. */
 async function writeAll(
   write: (parts: readonly Uint8Array[], at: number) => number | Promise<number>,
   offset: number,

@@ -40,7 +40,7 @@ export class PublishedTree {
   readonly usages = new Usages((user, runStep) => this.#count(user, runStep))
   readonly #root: string
   readonly #durable = new Set<string>()
-  /** What the checks of directories in this turn of the event loop have found. */
+  /** The results of the checks of directories in this turn of the event loop. */
   readonly #checked = new TurnMap<string, Promise<TargetPlace | undefined>>()
   foldsCase = false
 
@@ -91,8 +91,8 @@ export class PublishedTree {
   /**
    * Moves a flushed partial file to its place, durably. If a file exists there and `replace` is false, resolves with
    * false and changes nothing. Can be repeated after a crash at any step. `isIntact` returns whether the file in that
-   * place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes. `written` are the stats of a
-   * partial file that this process has written and not published.
+   * place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes. `written` is
+   * the stats of the partial file if this process has just written it.
    */
   async publish(
     partial: string,
@@ -151,7 +151,7 @@ export class PublishedTree {
     if (found?.isDirectory()) await removeEmptyDirectory(this.pathOf(parts), removed)
   }
 
-  /** Handles a new directory, at this depth of a path. */
+  /** Handles the creation of a directory at this depth of a path. */
   #made(parts: readonly string[], depth: number): void {
     this.#checked.clear()
     if (depth > 1) this.#countChange(parts, { folders: 1 })

@@ -8,19 +8,20 @@ import { KiB } from '../../limits.ts'
  * another thread takes twenty times as long. On a slow file system, such as a network file system, they run in other threads.
  */
 
-/** When calls are slow. */
+/** Defines when calls are slow. */
 interface SlowCalls {
-  /** They take longer than this on average. */
+  /** Calls are slow if they take longer than this on average. */
   readonly slowMs: number
-  /** The weight of the latest call in the average, and the longest time that counts: another process may have run meanwhile. */
+  /** The weight of the latest call in the average. */
   readonly latestShare: number
+  /** A longer call counts as this long, since another process may have run during the call. */
   readonly longestMs: number
 }
 
-/** The time for which calls run in other threads after they were slow: doubled each time that they soon become slow again. */
+/** Bounds of the time for which calls run in other threads after they were slow. It doubles if they soon are slow again. */
 const [leastElsewhereMs, mostElsewhereMs] = [5_000, 320_000]
 
-/** The flag of open(2) for writes that are durable when they end, which takes less time than a write and a flush. Else 0. */
+/** The open(2) flag for writes that are durable when they return, which is faster than a write and a flush; 0 outside Linux. */
 export const durableWrites = process.platform === 'linux' ? fs.constants.O_DSYNC : 0
 
 /** Longer reads and writes take more time than handing them to another thread. */
@@ -57,7 +58,7 @@ class CallTimer {
 }
 
 const { quick } = new CallTimer({ slowMs: 0.5, latestShare: 1 / 50, longestMs: 5 })
-/** Two calls that wait for a device are slow. */
+/** After two calls that wait for a device, calls are slow. */
 const { quick: quickFlush } = new CallTimer({ slowMs: 0.2, latestShare: 1 / 8, longestMs: 1 })
 
 const big = { bigint: true } as const
@@ -81,7 +82,7 @@ const close = promisify(fs.close)
 
 /** Each of these does what the function of the same name in node:fs does. */
 export const quickCalls = {
-  /** Returns `undefined` if nothing has this path. */
+  /** Returns `undefined` if nothing exists at this path. */
   lstat: (path: fs.PathLike) =>
     quick(
       () => fs.lstatSync(path, quietly),
@@ -108,8 +109,8 @@ export const quickCalls = {
     return into.length > longBytes ? elsewhere() : quick(() => fs.readSync(fd, into, { position }), elsewhere)
   },
   /**
-   * Writes to a file that was opened with `durableWrites`; durable if that is not 0. Without a position it appends. Returns the
-   * number of bytes. Long writes run in another thread.
+   * Writes to a file that was opened with `durableWrites`. The write is durable if that flag is not 0. Without a position it
+   * appends. Returns the number of bytes. Long writes run in another thread.
    */
   write: (fd: number, parts: readonly Uint8Array[], position?: number) => {
     const elsewhere = async () => (await writev(fd, parts, position)).bytesWritten

@@ -58,7 +58,7 @@ export async function openTrusted(path: string, flags: number): Promise<FileHand
   return await checked(handle, (stats) => checkOwned(real, stats))
 }
 
-/** Like `openTrusted`, in this thread, which is faster for a short file. Returns a file descriptor. */
+/** Like `openTrusted`, but synchronous, which is faster for a short file. Returns a file descriptor. */
 export function openTrustedSync(path: string, flags: number): number {
   const real = walk(path, checkOwned)
   const fd = openSync(real, flags | safeOpenFlags, 0o600)

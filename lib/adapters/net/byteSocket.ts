@@ -59,7 +59,7 @@ export class ByteSocket implements Socket {
   /** Whether the stream has ended. The end is handled after the undelivered frames. */
   #endWaits = false
   #full = false
-  /** Whether the socket has not taken the bytes of `#handShared` yet, which `writableLength` does not include. */
+  /** Whether the socket has not yet taken the bytes from `#handShared`. `writableLength` does not include them. */
   #sharedUnsent = false
   #linger: Disposable | undefined
   readonly #writes: TurnWrites
@@ -149,7 +149,7 @@ export class ByteSocket implements Socket {
     if (this.#phase === 'open' && this.#events) this.#readOn()
   }
 
-  /** Continues in another turn, so that other connections are read in between. */
+  /** Continues in a later turn, so that other connections are read in between. */
   #readOn(): void {
     if (this.#undelivered) setImmediate(() => this.#deliverRest())
     else this.#stream.resume()
@@ -184,7 +184,7 @@ export class ByteSocket implements Socket {
   /** Writes a frame. All frames of one turn need only a few system calls. */
   #write(frame: Frame, left?: () => void): void {
     if (!this.#writesLater) {
-      // Nearly all of the many links have only this frame in the turn, so there is nothing to gather.
+      // Nearly every link has only this frame in this turn, so there is nothing to gather.
       if (frame.shared) {
         this.#handShared(this.#sharedBytes(frame, frame.shared))
         return
@@ -205,8 +205,8 @@ export class ByteSocket implements Socket {
   }
 
   /**
-   * Writes bytes that many links share. A TCP stream takes several writes at a time, so with nothing to send before them the bytes
-   * need not pass through its queue, which would take as long as the rest. A TLS stream takes only one write at a time.
+   * Writes bytes that many links share. A TCP stream takes several writes at a time, so the bytes bypass its queue if nothing
+   * must be sent before them. The queue would double the time. A TLS stream takes only one write at a time.
    */
   #handShared(bytes: Buffer): void {
     const stream = this.#stream
@@ -221,7 +221,7 @@ export class ByteSocket implements Socket {
     })
   }
 
-  /** Returns the bytes of a frame for many links. A stream would turn any array but a Buffer into one for each link. */
+  /** Returns the bytes of a frame for many links as a Buffer. A stream would convert any other array again for each link. */
   #sharedBytes(frame: Frame, shared: { bytes?: Uint8Array }): Buffer {
     if (shared.bytes instanceof Buffer) return shared.bytes
     const bytes = Buffer.concat(encodeFrame(frame, this.#platform.crc32, this.checksContent))
@@ -314,7 +314,7 @@ export class ByteSocket implements Socket {
     if (this.#phase === 'open' && !this.#reader.between) this.#events?.begun(this.#reader.announced, this.#reader.held)
   }
 
-  /** Whether frames are not delivered yet. A TLS stream without `data` events can read before `start`. */
+  /** Whether received frames must wait. A TLS stream without `data` events can read before `start`. */
   get #waits(): boolean {
     return this.#paused || !this.#events
   }

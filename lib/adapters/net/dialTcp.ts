@@ -23,7 +23,7 @@ export interface Network {
 
 const nodeNetwork: Network = {
   async lookup(host) {
-    // Loaded here, since an IP address needs no lookup.
+    // Loaded on demand, since an IP address needs no lookup.
     const { ADDRCONFIG, promises } = await import('node:dns')
     const found = await promises.lookup(host, { all: true, verbatim: true, hints: ADDRCONFIG })
     return found.map(({ address }) => address)

@@ -8,10 +8,10 @@ interface DirectOptions extends SocketConstructorOpts {
   readonly onread: OnReadOpts
 }
 
-/** What of a socket reads its stream. */
+/** The part of a socket that receives the bytes of its stream. */
 type DirectReader = Pick<ByteSocket, 'target' | 'received'>
 
-/** A stream without `data` events. Call `use` with its socket in the same turn. */
+/** A stream without `data` events. The caller must call `use` with its socket in the turn in which it got the stream. */
 interface DirectStream {
   readonly stream: ByteStream
   use(socket: DirectReader): void
@@ -35,7 +35,8 @@ export function directStream(accepted: ByteStream, first: Uint8Array): DirectStr
 
 /**
  * Like `directStream`, for a TLS stream that has just completed its handshake. node:tls has `onread` only for streams that make
- * their own connection. Returns `undefined` if this version of Node has no such properties; the stream then has `data` events.
+ * their own connection. Returns `undefined` if this version of Node lacks the properties below; the stream then has `data`
+ * events.
  */
 export function directSecureStream(stream: TLSSocket, first: Uint8Array): DirectStream | undefined {
   // Not public in node:net: `onread` sets these properties, and gives the first buffer to the handle.

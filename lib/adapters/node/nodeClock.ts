@@ -3,12 +3,12 @@ import type { Clock } from '../../ports/platform.ts'
 /** The longest delay that setTimeout supports, in milliseconds. A longer one would fire immediately. */
 const longestDelayMs = 2 ** 31 - 1
 
-/** Each link has several alarms, so an alarm is one object without closures and without a timer of its own. */
+/** An alarm that is set. Each link has several, so an alarm is one object, without closures and without a timer of its own. */
 class NodeAlarm implements Disposable {
   readonly atMs: number
   readonly run: () => void
   readonly #heap: AlarmHeap
-  /** Its index in the heap; -1 when it has left it. */
+  /** The index in the heap; -1 after the alarm has been removed. */
   index = -1
 
   constructor(atMs: number, run: () => void, heap: AlarmHeap) {
@@ -22,9 +22,9 @@ class NodeAlarm implements Disposable {
   }
 }
 
-/** The alarms of a clock in a binary heap: none is later than the two at twice its index and the next. One timer serves all. */
+/** The alarms of a clock in a binary heap: the alarm at `n` is no later than those at `2n` and `2n + 1`. One timer serves all. */
 class AlarmHeap {
-  /** From index 1 on. */
+  /** The first alarm is at index 1. */
   readonly #alarms: (NodeAlarm | undefined)[] = [undefined]
   #timer: NodeJS.Timeout | undefined
   #timerAtMs = 0
@@ -47,7 +47,7 @@ class AlarmHeap {
     if (this.#alarms.length === 1) this.#disarm()
   }
 
-  /** Puts an alarm at a free index, or above it. */
+  /** Puts an alarm at a free index, or above it if it is earlier than the alarms there. */
   #rise(alarm: NodeAlarm, index: number): void {
     let at = index
     for (let above = this.#alarms[at >> 1]; above && above.atMs > alarm.atMs; above = this.#alarms[at >> 1]) {
@@ -57,7 +57,7 @@ class AlarmHeap {
     this.#put(alarm, at)
   }
 
-  /** Puts an alarm at a free index, or below it. */
+  /** Puts an alarm at a free index, or below it if it is later than the alarms there. */
   #sink(alarm: NodeAlarm, index: number): void {
     let at = index
     for (let below = this.#earlierBelow(at); below && below.atMs < alarm.atMs; below = this.#earlierBelow(at)) {
@@ -93,13 +93,13 @@ class AlarmHeap {
     this.#timer = undefined
   }
 
-  /** A timer can fire early, because of rounding or because its delay was limited. */
+  /** Runs the alarms that are due. A timer can fire early, because of rounding or because its delay was limited. */
   #ring(): void {
     const now = performance.now()
-    // So that no timer is set for an alarm that is added meanwhile.
+    // Prevents `#arm` from setting a timer for an alarm that is added by `run`.
     this.#timerAtMs = Number.NEGATIVE_INFINITY
     try {
-      // An alarm for a time in the past, which is added meanwhile, rings in another turn.
+      // Runs no more alarms than were set at the start, since `run` can add alarms for a time in the past.
       for (let left = this.#alarms.length - 1; left > 0; left--) {
         const first = this.#alarms[1]
         if (!first || first.atMs > now) break

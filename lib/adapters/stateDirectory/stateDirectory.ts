@@ -189,7 +189,7 @@ class LineFile {
     this.#isSound = true
   }
 
-  /** Returns the file, open for appending. It stays open for `openMs` if it is not replaced. */
+  /** Returns the descriptor of the file, open for appending. The file stays open for `openMs` unless it is replaced. */
   async #open(): Promise<number> {
     const there = await quickCalls.lstat(this.#path)
     if (this.#opened && there && this.#opened.place === placeOf(there)) return this.#opened.fd

@@ -53,7 +53,7 @@ function incoming(
     throw protocolViolation(`it delivered a message of ${delivered.content.length} bytes`)
   if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
   const receipt: Receipt = { seq, sender: from, id: hex(messageId) }
-  // Copies, so that a message that is kept does not keep its delivery in memory, which may be long.
+  // Copied, so that an application that keeps a message does not keep the whole delivery in memory.
   const content = blocks.copy(delivered.content)
   const text = () => decoder.decode(content)
   const message: Message = {

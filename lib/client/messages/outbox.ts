@@ -46,8 +46,9 @@ export function outgoing(
     message,
     /** The size of the payload of a request with only this message. */
     bytes: events.PostMsgReq.codec.size({ messages: [message] }),
-    /** Settle the promise of its sender. */
+    /** Resolves the promise of `send`. */
     resolve: (_states: readonly RecipientState[]): void => {},
+    /** Rejects the promise of `send`. */
     reject: (_error: OspError): void => {},
     /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
     knownUntilMs: undefined as number | undefined,

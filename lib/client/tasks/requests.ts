@@ -17,7 +17,7 @@ export const requestBounds = {
 } as const
 
 const id = z.int().check(z.minimum(1))
-/** Not by zod's `maxLength`: it also reads the length of values that are not arrays, and throws if that is invalid. */
+/** Does not use `maxLength`, which reads `length` of values of other types and can throw. */
 const listOf = <T extends z.ZodMiniType>(item: T, most: number) =>
   z.array(item).check(z.refine(({ length }) => length <= most, `at most ${most} at once`))
 const ids = listOf(id, requestBounds.ids)

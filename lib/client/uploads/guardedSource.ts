@@ -5,7 +5,7 @@ import type { FileSource, OpenSource } from '../../ports/source.ts'
 
 /** A source whose results are checked. */
 export interface GuardedSource extends OpenSource {
-  /** Like `unchanged`, but does not read whether there is a byte after the end. */
+  /** Like `unchanged`, but does not check whether there is a byte after the end. */
   isSame(): Promise<boolean>
 }
 

@@ -23,7 +23,7 @@ interface JobContent {
   readonly algorithm: DigestName
 }
 
-/** The options of all uploads of a client. */
+/** The options that all uploads of a client share. */
 export interface UploadJobOptions {
   readonly platform: Platform
   readonly session: ClientSession
@@ -35,7 +35,7 @@ export interface UploadJobOptions {
 
 interface OpenedSource {
   readonly source: GuardedSource
-  /** Of an upload in chunks, from its first attempt on. */
+  /** The digest of an upload in chunks; set at its first attempt. */
   digest?: IncrementalDigest
 }
 

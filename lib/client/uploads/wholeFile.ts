@@ -67,8 +67,8 @@ export async function sendWholeFile(options: WholeFileOptions): Promise<StoredAs
 }
 
 /**
- * Reads the file into `buffer`, which has room for one more byte if possible. Resolves when the request may be sent; rejects if
- * the file has changed.
+ * Reads the file into `buffer`. If the buffer has room for one more byte, the same read shows whether the file has grown.
+ * Resolves when the request may be sent; rejects if the file has changed.
  */
 async function requestOf(
   { clock, pace, upload, source, algorithm, digests, signal }: WholeFileOptions,

@@ -47,7 +47,7 @@ export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' |
   readonly incompleteFrames: IncompleteFrames
   readonly registrations: WorkSlices
   readonly presence: Pick<PresenceList, 'size'>
-  /** Returns how many bytes the running requests of a link may take. */
+  /** Returns the maximum number of bytes that the running requests of a link may take. */
   readonly requestBytes: () => number
   /** Ends an earlier link of the session that is open. Rejects with OspError `link-replaced` if a later one is open. */
   replaces(session: Session): Promise<void>
@@ -165,7 +165,7 @@ export class Session implements Connection, LinkDriverEvents {
   }
 
   begun(heldBytes: number): void {
-    // Frames before HELLO_ACK are short.
+    // Frames before HELLO_ACK are short, and are not counted.
     if (this.open) this.#host.incompleteFrames.update(this, heldBytes)
   }
 

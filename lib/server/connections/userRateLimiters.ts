@@ -33,8 +33,8 @@ class UserRateLimiter {
   #alarm: Alarm | undefined
   #turn: Alarm | undefined
   /**
-   * Work since other links were last read. The clock does not show it, since it continues during the work. Up to half of what a
-   * piece may have, it is counted without an alarm, and so can include earlier work.
+   * Work since other links were last read. The clock does not show that, since it also advances during the work, so an alarm
+   * resets this. The alarm is set only above half of the maximum; up to there, this can include earlier work.
    */
   #pieceMs = 0
   #untilMs = Number.NEGATIVE_INFINITY

@@ -89,12 +89,12 @@ export class DiskSpace {
   #admits(upload: ServerUpload, needed: number, promised: number): boolean {
     if (needed > 0 && this.#available(this.#reserve) - promised < needed) return false
     upload.reserve({ diskBytes: needed })
-    // A small file is not counted when its bytes are written.
+    // Counted now, since the bytes of a small file are not counted when they are written.
     this.#written += needed
     return true
   }
 
-  /** Whether the last measurement is valid. */
+  /** Whether the last measurement is still valid. */
   get #isFresh(): boolean {
     return this.#written < freshBytes && this.#context.platform.clock.now() - this.#measuredAtMs <= freshMs
   }

@@ -249,7 +249,7 @@ export class Delivery {
     this.#flushed(batch)
   }
 
-  /** Frees the window after the removal is durable. So a client needs to remember no more messages than the window. */
+  /** Removes messages, and then frees the window, so that a client need not remember more messages than fit in the window. */
   async #remove(): Promise<void> {
     await Promise.resolve()
     const answers = this.#answers
@@ -259,7 +259,7 @@ export class Delivery {
     const seqs = answers.flatMap((answer) => answer.seqs)
     const aside = answers.flatMap((answer) => answer.aside)
     try {
-      // If nothing waits for the removal, the next message that is posted need not wait for its flush.
+      // If nothing waits for the removal, it can share a flush with the next message, which then need not wait for two.
       const mayWait = !this.#ended && space.waiting === 0 && this.#window.isHalfFree
       const removed = seqs.length > 0 && mailboxes.remove(user, seqs, mayWait)
       if (aside.length > 0) await mailboxes.setAside(user, aside)

@@ -77,10 +77,10 @@ export class DeliveryService {
   }
 
   /**
-   * Appends messages of one sender in their order. Resolves when the append of each has begun, with the outcomes of each append
+   * Appends messages of one sender in their order. Resolves when all appends have begun, with the outcomes of each append
    * (`MailboxStore.append`). While a mailbox has no space and its user handles messages, this waits, so that no later message
-   * overtakes one that waits. When `isCurrent` returns false, because the link of the sender has ended, the other messages
-   * have the outcome `not-registered`. The messages are delivered after a call of `stored`.
+   * overtakes one that waits. When `isCurrent` returns false, because the link of the sender has ended, the remaining messages
+   * have the outcome `not-registered`. The messages are not delivered until `stored` is called.
    */
   async post(posts: readonly PostedMessage[], isCurrent: () => boolean): Promise<readonly Appended[]> {
     const { mailboxes, platform } = this.#context
@@ -164,7 +164,7 @@ export class DeliveryService {
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
     this.#space.close()
     const { mailboxes, pending } = this.#context
-    // Removals that wait for another change become durable with this one.
+    // Removals that wait for another change become durable with this empty one.
     pending.track(mailboxes.remove('', []))
     await pending.settled()
   }

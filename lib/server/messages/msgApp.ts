@@ -201,7 +201,7 @@ export class MsgApp implements ServerApp {
     if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
-  /** Sends the reply itself, before it delivers the messages, since the sender waits for it. */
+  /** Sends the reply instead of returning it, so that the sender gets it before the messages are delivered. */
   async #post(caller: Connection, request: Request, { messages }: WireMessage<'PostMsgReq'>): Promise<undefined> {
     const { instance } = request
     const registration = this.#registrations.get(caller.node)

@@ -7,7 +7,7 @@ import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
 import { lengthOf } from '../../wire/codec.ts'
 import type { Journal, JournalRecord, Place } from './journal.ts'
 
-/** A change that is in memory already, and that becomes durable with its records. */
+/** A change that has already been made in memory, and becomes durable with its records. */
 export interface PendingChange {
   /** Its records; none if only the earlier changes must be durable. */
   readonly records: readonly Buffer[]
@@ -17,7 +17,7 @@ export interface PendingChange {
   readonly shareBytes?: number
   /** The append frees space: on a full disk it may use the ballast. */
   readonly frees?: boolean
-  /** The record may wait for others for `mostWaitMs`, so that one append and one flush serve all of them. */
+  /** The records may wait up to `mostWaitMs` for others, so that one append and one flush serve all of them. */
   readonly mayWait?: boolean | undefined
   /** Called when the records are durable, with the place of each. */
   durable?(places: readonly Place[]): void
@@ -61,7 +61,7 @@ type Piggyback = Moved & Pick<Chunk, 'done'>
 const freshMs = 100
 const freshBytes = 4 * MiB
 
-/** The longest time for which records wait that may wait. */
+/** The maximum time for which records with `mayWait` wait. */
 export const mostWaitMs = 20
 
 /** The number of segments that a journal may have beyond twice the size of its live records. */
@@ -93,7 +93,7 @@ export class JournalWriter {
   #chunk: Chunk | undefined
   #compacting: Promise<void> | undefined
   #isClosing = false
-  /** Rings when the records that may wait have waited. */
+  /** Rings when a record with `mayWait` has waited for `mostWaitMs`. */
   readonly #waited: Alarm
 
   constructor(journal: Journal, clock: Clock, contents: Contents) {
@@ -153,13 +153,13 @@ export class JournalWriter {
     await this.#append(this.#admitted(group), piggyback)
   }
 
-  /** Returns whether a group needs the free space of the disk and the last reading is too old. */
+  /** Returns whether a group needs to know the free space of the disk and the last measurement is too old. */
   #mustMeasure(group: readonly Uncommitted<PendingChange>[]): boolean {
     const isFresh = this.#writtenBytes < freshBytes && this.#clock.now() - this.#measuredAt <= freshMs
     return !isFresh && group.some(({ item }) => item.reserveBytes !== undefined)
   }
 
-  /** Reads the free space of the disk. */
+  /** Measures the free space of the disk. */
   async #measure(): Promise<void> {
     this.#freeBytes = await this.#journal.free()
     this.#measuredAt = this.#clock.now()

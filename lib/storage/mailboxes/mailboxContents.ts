@@ -164,7 +164,7 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
   }
 }
 
-/** Adds a value to a list of a map, which is created if it is missing. */
+/** Adds a value to the list of a key. Creates the list if it is missing. */
 export function pushTo<K, T>(lists: Map<K, T[]>, key: K, value: T): void {
   const list = lists.get(key)
   if (list) list.push(value)

@@ -50,7 +50,7 @@ export class MessageAppender {
   async append(messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<Outcomes> {
     const batch: Batch = { sender: messages[0]?.sender ?? '', added: [], done: Promise.resolve() }
     const outcomes: (OspError | undefined)[] = []
-    /** For each append that decides the outcome of messages, the indexes of these messages. */
+    /** For each append, the indexes of the messages whose outcome it decides. */
     const deciding = new Map<PendingId['append'], number[]>()
     for (const [at, message] of messages.entries()) {
       try {
@@ -62,7 +62,7 @@ export class MessageAppender {
       }
     }
     if (batch.added.length > 0) batch.done = this.#store(batch, bounds)
-    // It can fail before an earlier append that is awaited first.
+    // This append can fail while the loop below still waits for an earlier one.
     batch.done.catch(() => {})
     for (const [{ done }, decided] of deciding) {
       const error = await done.then(() => undefined, OspError.from)

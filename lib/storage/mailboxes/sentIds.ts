@@ -13,7 +13,7 @@ interface Generation {
 /** The id of a message that is not durable yet. */
 export interface PendingId {
   readonly fingerprint: number
-  /** The append that the message belongs to, which settles `done`. */
+  /** The append of the message. `done` settles when the append has ended. */
   readonly append: { readonly done: Promise<void> }
 }
 

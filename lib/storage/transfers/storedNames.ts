@@ -12,7 +12,7 @@ export interface StoredNames {
   conflict(user: string, name: string): Promise<string | undefined>
   /**
    * Resolves with a text that identifies a published file while nothing writes to it, or `undefined` if there is no file. In a
-   * copy of the directory the text differs, and the digest decides.
+   * copy of the directory the text is different, so the digest is compared instead.
    */
   version(user: string, name: string): Promise<string | undefined>
   /** Resolves with the `version` that the partial file will have once published, or `undefined` if it is missing. */

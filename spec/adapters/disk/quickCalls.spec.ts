@@ -84,7 +84,7 @@ spec('calls of the file system', (it) => {
       assert.ok(isHere())
     }))
 
-  it('run in other threads for twice as long if they are slow again soon', () =>
+  it('run in other threads for twice as long if they soon become slow again', () =>
     onClock(async (clock) => {
       const becomeSlow = () => {
         clock.eachMs = 2
@@ -129,7 +129,7 @@ spec('calls of the file system', (it) => {
 })
 
 spec('durable writes', (it) => {
-  /** Returns whether a write of this length at the end of a new file runs in this thread. */
+  /** Creates a file. Resolves with a function that returns whether an append of this length runs in this thread. */
   async function writer(directory: string): Promise<(length: number) => Promise<boolean>> {
     const { O_CREAT, O_WRONLY, O_APPEND } = constants
     const fd = await quickCalls.open(join(directory, 'written'), O_CREAT | O_WRONLY | O_APPEND | durableWrites, 0o600)
@@ -140,7 +140,7 @@ spec('durable writes', (it) => {
     }
   }
 
-  it('run in other threads for five seconds after the second one that waited for the device', () =>
+  it('run in other threads for five seconds after two of them waited for the device', () =>
     onClock(async (clock) => {
       await using directory = await temporaryDirectory()
       const isHere = await writer(directory.path)

@@ -216,7 +216,7 @@ spec('frames over TLS', (it) => {
     await far.close()
   })
 
-  it('with content of a file are received by a server in one piece, whose memory is used again', () =>
+  it('with file content are received by a server in one piece, in memory that is used again', () =>
     withLink({ client: { ca: root.cert } }, async (near, far) => {
       const heard = new EventRecorder()
       far.start(heard)
@@ -232,7 +232,7 @@ spec('frames over TLS', (it) => {
       assert.equal(memory.size, 1)
     }))
 
-  it('can be received from a stream whose handle reads into no given buffer', () => {
+  it('can be received if the handle of the stream cannot read into a given buffer', () => {
     const stream = new TLSSocket(new RawSocket())
     assert.equal(directSecureStream(stream, new Uint8Array(1))?.stream, stream)
     Object.assign((stream as unknown as { _handle: object })._handle, { useUserBuffer: undefined })

@@ -150,7 +150,7 @@ spec('the alarm of Node', (it) => {
     assert.equal(rang, false)
   })
 
-  it('rings in the order of time, and not if an earlier one disposes it', async () => {
+  it('rings in order of time, and does not ring if an earlier alarm disposes it', async () => {
     const rang: number[] = []
     const begin = clock.now() + 5
     const times = Array.from({ length: 200 }, (_, index) => (index * 37) % 200)
@@ -171,7 +171,7 @@ spec('the alarm of Node', (it) => {
     )
   })
 
-  it('does not stop the others if it throws, or if it sets another for a time in the past', async () => {
+  it('does not stop other alarms if it throws, or if it sets an alarm for a time in the past', async () => {
     const thrown: unknown[] = []
     const others = process.listeners('uncaughtException')
     process.removeAllListeners('uncaughtException')

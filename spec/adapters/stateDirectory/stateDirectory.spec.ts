@@ -53,7 +53,7 @@ spec('a state directory', (it) => {
     }
   })
 
-  it('writes to the file that has the name, also if that was replaced or removed since the last write', async () => {
+  it('writes to the file at its path, even if that file was replaced or removed since the last write', async () => {
     await using here = await place()
     const { directory, file, seqs } = here
     const { receipts } = stateDirectory(directory)

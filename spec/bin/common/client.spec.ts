@@ -8,7 +8,7 @@ import { spec } from '../../support/spec.ts'
 
 const last: Frame = { version: 1, flags: 0, event: 69, seq: 0, app: 0, instance: 0, payload: [Buffer.from('goodbye')] }
 
-/** Resolves with the time until a socket is closed, to a server that never closes its side, and with what it received. */
+/** Closes a socket to a server that never closes its side. Resolves with the time this takes and the received bytes. */
 async function closing(transportTo: (port: number) => Transport) {
   const accepted: Socket[] = []
   const server = createServer({ allowHalfOpen: true }, (socket) => accepted.push(socket))

@@ -27,7 +27,7 @@ function onlyFile(directory: string): string {
 }
 
 spec('the compiled code of a command', (it) => {
-  it('is in the directory for caches of the operating system', () => {
+  it('is in the cache directory of the operating system', () => {
     const of = (platform: NodeJS.Platform, env: Record<string, string>, home = '/home/a') =>
       codeDirectory({ platform, env, home })
     assert.equal(of('linux', {}), '/home/a/.cache/osp')
@@ -85,7 +85,7 @@ spec('the compiled code of a command', (it) => {
     assert.equal(cache.read(), undefined)
   })
 
-  it('is not stored where that is not possible, without an error', async () => {
+  it('causes no error if it cannot be stored', async () => {
     await using at = await place()
     await at.write('file', 'text')
     const wide = join(at.path, 'wide')
@@ -100,7 +100,7 @@ spec('the compiled code of a command', (it) => {
     assert.ok(!existsSync('relative'))
   })
 
-  it('is not stored in the home directory of another user, as by root under sudo', async () => {
+  it('is not stored in the home directory of another user, for example by root under sudo', async () => {
     if (process.geteuid?.() !== 0) return
     await using at = await place()
     const home = join(at.path, 'home')
@@ -110,7 +110,7 @@ spec('the compiled code of a command', (it) => {
     assert.deepEqual(readdirSync(home), [])
   })
 
-  it('is removed 30 days later, when other code is stored', async () => {
+  it('is removed after 30 days, when other code is stored', async () => {
     await using at = await place()
     new CodeCache(Buffer.from('old'), 'send', at.path).write(code)
     const path = onlyFile(at.path)
@@ -158,7 +158,7 @@ spec('osp', (it) => {
     assert.ok(statSync(path).size > 100_000)
   })
 
-  it('stores none if the variable of Node forbids it', async () => {
+  it('stores none if NODE_DISABLE_COMPILE_CACHE is set', async () => {
     await using at = await place()
     await version(at.path, { NODE_DISABLE_COMPILE_CACHE: '1' })
     assert.deepEqual(readdirSync(at.path), [])

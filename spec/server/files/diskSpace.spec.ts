@@ -42,7 +42,7 @@ spec('the disk', (it) => {
     )
   })
 
-  it('is measured again before a small file that may not fit since the last measurement', async () => {
+  it('is measured again before a small file that may no longer fit', async () => {
     await using rig = await ServerRig.start({ ...limits, smallFileBytes: MiB }, small)
     const client = await rig.client()
     for (const name of ['a', 'b', 'c']) await client.put(sized(name, 20 * KiB))

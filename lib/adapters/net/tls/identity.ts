@@ -38,7 +38,7 @@ export function contextOf({ cert, key, clientCa }: ServerIdentity): SecureContex
     throw new OspError('usage', 'the key does not belong to the certificate; specify a matching pair')
   }
   const context = { cert: textOf(cert), key: textOf(key), ...(clientCa !== undefined && { ca: rootsOf(clientCa) }) }
-  // Loaded here, since a program without TLS does not need it.
+  // Loaded on demand, since a program without TLS does not need it.
   const { createSecureContext } = process.getBuiltinModule('node:tls')
   read('certificate', () => createSecureContext(context))
   return context
