@@ -2,7 +2,7 @@ const none: never[] = []
 
 /** A first-in, first-out queue. Unlike `Array.shift`, `shift` takes the same short time for every length. */
 export class Queue<T> {
-  /** New queues share one empty array. */
+  /** Empty queues share one array. */
   #items: (T | undefined)[] = none
   #head = 0
 
