@@ -86,8 +86,8 @@ export interface MailboxStore {
   append(messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<readonly (OspError | undefined)[]>
   /**
    * Returns the recipients for which `append` would refuse the message with `mailbox-full` now, or none if it would not refuse it
-   * with that code. For several messages of one sender, each mailbox is checked for space for all of these messages: if this
-   * returns no recipients, `append` refuses none of the messages with that code.
+   * with that code. For several messages of one sender, each mailbox is checked for space for all of these messages, within the
+   * share of a sender that has messages: if this returns no recipients, `append` refuses none of the messages with that code.
    */
   full(
     messages: readonly Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients'>[],

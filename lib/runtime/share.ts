@@ -12,6 +12,14 @@ export function fitsShare({ most, held }: SharedPool, own: number, more: number,
   return free >= 0 && (own === 0 || shareReserve(own + more, percent) <= free)
 }
 
+/**
+ * Returns whether a holder of `own` may use `more` in several parts, each of which is subject to `fitsShare`: after the first
+ * part, the holder uses something.
+ */
+export function partsFitShare({ most, held }: SharedPool, own: number, more: number, percent: number): boolean {
+  return shareReserve(own + more, percent) <= most - held - more
+}
+
 /** Returns the amount that a holder of `own` must leave free to stay within its share. */
 export function shareReserve(own: number, percent: number): number {
   return percent < 100 ? (own * (100 - percent)) / percent : 0

@@ -163,6 +163,22 @@ export const messageMutations: readonly Mutation[] = [
     shownBy: 'spec/server/messages/mailboxSpace.spec.ts',
   },
   {
+    fault: 'messages are not delivered while a later one of their request waits for space',
+    file: 'lib/server/messages/deliveryService.ts',
+    within: 'post',
+    pattern: 'if (post !== posts.at(-1)) void append.then(([error]) => error ?? this.stored(post))',
+    replacement: '',
+    shownBy: 'spec/server/messages/mailboxSpace.spec.ts',
+  },
+  {
+    fault: 'messages that are sent together are refused beyond the share, though their recipient handles messages',
+    file: 'lib/storage/mailboxes/messageAppender.ts',
+    within: 'full',
+    pattern: 'messages.length === 1 ? fitsShare : partsFitShare',
+    replacement: 'fitsShare',
+    shownBy: 'spec/server/messages/mailboxSpace.spec.ts',
+  },
+  {
     fault: 'recipients get the bytes of an earlier delivery',
     file: 'lib/server/messages/deliveryEncoder.ts',
     within: 'areSame',

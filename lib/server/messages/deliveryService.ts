@@ -80,7 +80,8 @@ export class DeliveryService {
    * Appends messages of one sender in their order. Resolves when all appends have begun, with the outcomes of each append
    * (`MailboxStore.append`). While a mailbox has no space and its user handles messages, this waits, so that no later message
    * overtakes one that waits. When `isCurrent` returns false, because the link of the sender has ended, the remaining messages
-   * have the outcome `not-registered`. The messages are not delivered until `stored` is called.
+   * have the outcome `not-registered`. The messages are not delivered until `stored` is called, which this does for messages
+   * before one that may have to wait.
    */
   async post(posts: readonly PostedMessage[], isCurrent: () => boolean): Promise<readonly Appended[]> {
     const { mailboxes, platform } = this.#context
@@ -94,12 +95,15 @@ export class DeliveryService {
         isWorthIt = await this.#space.wait(full, untilMs)
       }
       // No request of a link is started after the link has ended.
-      appends.push(isCurrent() ? this.#append([post]) : Promise.resolve([new OspError('not-registered')]))
+      const append = isCurrent() ? this.#append([post]) : Promise.resolve([new OspError('not-registered')])
+      // The messages after it may wait for space until this one is handled.
+      if (post !== posts.at(-1)) void append.then(([error]) => error ?? this.stored(post))
+      appends.push(append)
     }
     return appends
   }
 
-  /** Delivers a stored message to its recipients. */
+  /** Delivers a stored message to its recipients. A second call does no harm. */
   stored({ recipients }: Pick<PostedMessage, 'recipients'>): void {
     for (const user of recipients) this.#deliveries.get(user)?.appended()
   }

@@ -201,7 +201,10 @@ export class MsgApp implements ServerApp {
     if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
-  /** Sends the reply instead of returning it, so that the sender gets it before the messages are delivered. */
+  /**
+   * Sends the reply instead of returning it, so that the sender gets it before the messages are delivered, except those before
+   * one that may have to wait for space.
+   */
   async #post(caller: Connection, request: Request, { messages }: WireMessage<'PostMsgReq'>): Promise<undefined> {
     const { instance } = request
     const registration = this.#registrations.get(caller.node)

@@ -3,7 +3,7 @@ import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
 import type { AddressedMessage, MailboxBounds, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
-import { fitsShare, shareReserve } from '../../runtime/share.ts'
+import { fitsShare, partsFitShare, shareReserve } from '../../runtime/share.ts'
 import type { Place } from '../journal/journal.ts'
 import type { JournalWriter } from '../journal/journalWriter.ts'
 import { type Amount, IndexEntry, Mailbox } from './mailbox.ts'
@@ -142,9 +142,10 @@ export class MessageAppender {
       throw fullMailbox(sender, recipients, waiting + recipients.length <= bounds.allMessages)
     }
     const added = { messages: 1, bytes }
-    const full = recipients.filter((user) => !this.#hasSpace(user, sender, added, bounds, bounds.sharePercent))
+    const full = recipients.filter((user) => !this.#hasSpace(user, sender, added, bounds))
     if (full.length === 0) return
-    const hasSpace = full.every((user) => this.#hasSpace(user, sender, added, bounds, 100))
+    const unshared = { ...bounds, sharePercent: 100 }
+    const hasSpace = full.every((user) => this.#hasSpace(user, sender, added, unshared))
     throw fullMailbox(sender, full, hasSpace)
   }
 
@@ -160,8 +161,9 @@ export class MessageAppender {
       bytes += content.length
     }
     const added = { messages: messages.length, bytes }
-    const hasSpace = (user: string) => this.#hasSpace(user, sender, added, bounds, bounds.sharePercent)
-    const full = this.#fitsAll(sender, copies, bounds) ? users.filter((user) => !hasSpace(user)) : users
+    const fits = messages.length === 1 ? fitsShare : partsFitShare
+    const hasSpace = (user: string) => this.#hasSpace(user, sender, added, bounds, fits)
+    const full = this.#fitsAll(sender, copies, bounds, fits) ? users.filter((user) => !hasSpace(user)) : users
     if (full.length === 0 || messages.length > 1) return full
     const ids = this.#index.ids.of(sender)
     const key = keyOfId(id)
@@ -174,23 +176,28 @@ export class MessageAppender {
     return own >= senderIds || !fitsShare({ most: allIds, held: ids.count }, own, 1, sharePercent)
   }
 
-  #fitsAll(sender: string, copies: number, { allMessages, sharePercent }: MailboxBounds): boolean {
+  #fitsAll(
+    sender: string,
+    copies: number,
+    { allMessages, sharePercent }: MailboxBounds,
+    fits: typeof fitsShare = fitsShare,
+  ): boolean {
     const pool = { most: allMessages, held: this.#index.waiting }
-    return fitsShare(pool, this.#index.waitingOf(sender).messages, copies, sharePercent)
+    return fits(pool, this.#index.waitingOf(sender).messages, copies, sharePercent)
   }
 
   #hasSpace(
     user: string,
     sender: string,
     added: Readonly<Amount>,
-    bounds: MailboxBounds,
-    sharePercent: number,
+    { messages, bytes, sharePercent }: MailboxBounds,
+    fits: typeof fitsShare = fitsShare,
   ): boolean {
     const mailbox = this.#index.mailbox(user) ?? empty
     const own = mailbox.amountOf(sender)
     return (
-      fitsShare({ most: bounds.messages, held: mailbox.messages }, own.messages, added.messages, sharePercent) &&
-      fitsShare({ most: bounds.bytes, held: mailbox.bytes }, own.bytes, added.bytes, sharePercent)
+      fits({ most: messages, held: mailbox.messages }, own.messages, added.messages, sharePercent) &&
+      fits({ most: bytes, held: mailbox.bytes }, own.bytes, added.bytes, sharePercent)
     )
   }
 }

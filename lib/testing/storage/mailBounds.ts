@@ -195,6 +195,22 @@ const mailSharesChecks: Checks<TestedStorage> = {
     await assert.rejects(append(mailboxes, long(12, 1), ['dave'], narrow), { code: 'mailbox-full' })
     await append(mailboxes, { ...long(13, 250), sender: 'eve' }, ['dave'], narrow)
   },
+  'applies to several messages from the second one on, also in the query for full mailboxes': async ({ mailboxes }) => {
+    const messages = (count: number, user: string) => upTo(count).map((n) => ({ ...long(n, 10), recipients: [user] }))
+    for (const [user, bounds] of [
+      ['bob', { ...halves, messages: 10 }],
+      ['carol', { ...halves, bytes: 100 }],
+      ['dave', { ...halves, allMessages: 10 }],
+    ] as const) {
+      assert.deepEqual(mailboxes.full(messages(6, user), bounds), [user])
+      assert.deepEqual(mailboxes.full(messages(5, user), bounds), [])
+      const outcomes = await mailboxes.append(messages(6, user), bounds)
+      const codes = outcomes.map((error) => error?.code)
+      assert.deepEqual(codes, [...upTo(5).map(() => undefined), 'mailbox-full'])
+      await mailboxes.remove(user, await seqsOf(mailboxes, user))
+      await mailboxes.expire(100, 100, 100)
+    }
+  },
   'applies to message ids, also after a restart': async (storage) => {
     const bounds = { ...halves, allIds: 100 }
     for (const [sender, share] of Object.entries(shares)) {

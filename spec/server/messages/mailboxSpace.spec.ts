@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict'
+import type { Client } from '../../../lib/client/client.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import { MailboxSpace } from '../../../lib/server/messages/mailboxSpace.ts'
 import { heldRig, MessageClient, textOf } from '../../support/messageClient.ts'
+import { handled } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
+import { turns } from '../../support/turns.ts'
+import { UploadRig } from '../../support/uploadRig.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 
 const { enter, listen } = MessageClient
@@ -133,5 +138,51 @@ spec('a message to a full mailbox', (it) => {
     await alice.regist(0)
     for (const number of [1, 2]) await alice.post(number, ['bob'], `${number}`)
     assert.deepEqual(await alice.post(2, ['bob'], '2'), ['bob online'])
+  })
+})
+
+spec('messages that are sent together', (it) => {
+  const upTo = (count: number) => Array.from({ length: count }, (_, at) => `${at + 1}`)
+
+  for (const [what, count, limits] of [
+    ['are more than a mailbox has space for', 30, { mailboxMessages: 10, senderSharePercent: 100 }],
+    ['are more than the share of one sender in a mailbox', 20, { mailboxMessages: 20, senderSharePercent: 50 }],
+    ['are more than the share of one sender in all mailboxes', 20, { waitingMessages: 20, senderSharePercent: 50 }],
+    ['have more bytes than the share of one sender in a mailbox', 20, { mailboxBytes: 40, senderSharePercent: 50 }],
+  ] as const) {
+    it(`all arrive if the recipient handles them, also if they ${what}`, async () => {
+      await using rig = await UploadRig.start(limits)
+      const bob = rig.client({ user: 'bob' })
+      const texts: string[] = []
+      bob.receive((message) => void texts.push(message.text()))
+      await bob.online()
+      const alice = rig.client({ user: 'alice' })
+      await alice.online()
+      await Promise.all(upTo(count).map((text) => alice.send(['bob'], text)))
+      await turns(() => texts.length >= count)
+      assert.deepEqual(texts, upTo(count))
+    })
+  }
+
+  it('arrive while a later one waits for space', async () => {
+    await using rig = await UploadRig.start({ mailboxMessages: 1, senderSharePercent: 100 })
+    const [bob, carol, alice] = ['bob', 'carol', 'alice'].map((user) => rig.client({ user })) as [
+      Client,
+      Client,
+      Client,
+    ]
+    const first = deferred<void>()
+    const texts: string[] = []
+    bob.receive((message) => void texts.push(message.text()))
+    carol.receive(() => first.promise)
+    await Promise.all([bob, carol, alice].map((client) => client.online()))
+    await alice.send(['carol'], 'first')
+    const sent: string[] = []
+    const sendings = ['bob', 'carol'].map((user) => alice.send([user], 'second').then(() => sent.push(user)))
+    const allSent = handled(Promise.all(sendings))
+    await turns(() => texts.length === 1)
+    assert.deepEqual(sent, [])
+    first.resolve()
+    await allSent
   })
 })
