@@ -5,7 +5,8 @@ const shortBytes = 512
 
 /**
  * Copies bytes. Short copies share blocks of memory, because an array with memory of its own takes many times as long to create
- * and to collect. A block stays in memory as long as one of its copies.
+ * and to collect. A block stays in memory as long as one of its copies. A copy must not reach the application, which could
+ * transfer its buffer.
  */
 export class Blocks {
   #block = new Uint8Array(0)

@@ -7,7 +7,6 @@ import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { Backoff } from '../../runtime/backoff.ts'
-import { Blocks } from '../../runtime/blocks.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { wait } from '../../runtime/wait.ts'
@@ -47,14 +46,14 @@ type Delivered = WireMessage<'DeliverMsgReq'>['messages'][number]
 function incoming(
   { messageId, mailboxSeq: seq, sender: from, sentAt, ...delivered }: Delivered,
   attempt: number,
-  blocks: Blocks,
 ): Incoming {
   if (delivered.content.length > fixed.messageBytes)
     throw protocolViolation(`it delivered a message of ${delivered.content.length} bytes`)
   if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
   const receipt: Receipt = { seq, sender: from, id: hex(messageId) }
-  // Copied, so that an application that keeps a message does not keep the whole delivery in memory.
-  const content = blocks.copy(delivered.content)
+  // In memory of its own: an application that keeps a message does not keep the whole delivery, and one that transfers the content
+  // to another thread takes nothing else with it.
+  const content = new Uint8Array(delivered.content)
   const text = () => decoder.decode(content)
   const message: Message = {
     id: new Uint8Array(messageId),
@@ -83,7 +82,6 @@ export interface InboxOptions {
 export class Inbox {
   readonly #options: InboxOptions
   readonly #receipts: Receipts
-  readonly #blocks = new Blocks()
   #link: OnlineLink | undefined
   /** The number of messages on this link that may be unanswered, as far as the client knows. */
   #window: number = fixed.replies
@@ -196,7 +194,7 @@ export class Inbox {
       if (delivered.sender !== this.#sender && !isUserName(delivered.sender))
         throw protocolViolation('the sender of a message has an invalid name')
       this.#sender = delivered.sender
-      const unknown = this.#takeOne(incoming(delivered, attempt, this.#blocks), delivery)
+      const unknown = this.#takeOne(incoming(delivered, attempt), delivery)
       if (unknown) added.push(unknown)
     }
     if (messages.length === 0) throw protocolViolation('it delivered no message')

@@ -34,6 +34,20 @@ spec('a delivered message', (it) => {
     assert.deepEqual([ack.mailboxSeq, frame.seq], [5, seq])
   })
 
+  it('has its content in memory of its own, which the application may transfer', async () => {
+    await using server = new ScriptedServer()
+    const texts: string[] = []
+    server.client().receive(({ content, text }) => {
+      assert.equal(content.buffer.byteLength, content.length)
+      texts.push(text())
+      structuredClone(content, { transfer: [content.buffer as ArrayBuffer] })
+    })
+    const link = await server.listening()
+    link.ask(deliveryOf([1, 2, 3]))
+    await link.expect('DeliverMsgAck')
+    assert.deepEqual(texts, ['1', '2', '3'])
+  })
+
   it('has a text even if its content is not UTF-8', async () => {
     await using server = new ScriptedServer()
     const texts: string[] = []
