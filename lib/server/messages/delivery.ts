@@ -262,8 +262,8 @@ export class Delivery {
       // If nothing waits for the removal, it can share a flush with the next message, which then need not wait for two.
       const mayWait = !this.#ended && space.waiting === 0 && this.#window.isHalfFree
       const removed = seqs.length > 0 && mailboxes.remove(user, seqs, mayWait)
-      if (aside.length > 0) await mailboxes.setAside(user, aside)
-      await removed
+      const setAside = aside.length > 0 && mailboxes.setAside(user, aside)
+      await Promise.all([removed, setAside])
     } catch (error) {
       // The messages stay in the mailbox and in the window: the next registration receives them again.
       await this.#failed('removing messages', error)

@@ -216,4 +216,25 @@ spec('a DELIVER_MSG_ACK that rejects a message', (it) => {
     await bob.raw.dismissed('internal')
     assert.deepEqual(texts([await (await listen(rig, 'bob')).delivery()]), ['1'])
   })
+
+  it('and whose other messages cannot be removed either ends only the link', async () => {
+    await using rig = await heldRig()
+    await store(rig, 1, 2)
+    const bob = await listen(rig, 'bob')
+    const [, second] = await bob.deliveries(2)
+    assert.ok(second)
+    for (const step of ['remove messages', 'set messages aside'] as const) rig.storage.fail(step, new Error('EIO'))
+    const unhandled: unknown[] = []
+    const note = (error: unknown) => unhandled.push(error)
+    process.on('unhandledRejection', note)
+    try {
+      await bob.giveUp(second)
+      await bob.raw.dismissed('internal')
+      await turn()
+    } finally {
+      process.off('unhandledRejection', note)
+    }
+    assert.deepEqual(unhandled, [])
+    assert.deepEqual(texts(await (await listen(rig, 'bob')).deliveries(2)), ['1', '2'])
+  })
 })
