@@ -92,7 +92,7 @@ const layers = {
   server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod/mini'],
   client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod/mini'],
   storage: ['base', 'wire', 'core', 'ports', 'runtime', 'zod/mini'],
-  adapters: ['base', 'wire', 'core', 'ports', 'runtime', 'storage', 'node:', 'classic-level', 'hash-wasm', 'zod/mini'],
+  adapters: ['base', 'wire', 'core', 'ports', 'runtime', 'storage', 'node:', 'classic-level', 'hash-wasm', 'zod'],
   testing: ['base', 'wire', 'ports', 'node:'],
   entry: ['base', 'wire', 'core', 'ports', 'runtime', 'server', 'client', 'adapters', 'testing'],
 } as const

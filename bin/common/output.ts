@@ -28,7 +28,7 @@ class Output {
     this.#stream = fd === 1 ? process.stdout : process.stderr
     // Without a listener the event would end the process. The callback of the write receives the same error.
     this.#stream.on('error', () => {})
-    process.on('exit', () => this.#flush())
+    process.on('exit', () => this.flush())
   }
 
   get waitingBytes(): number {
@@ -45,7 +45,7 @@ class Output {
     }
     if (!(stream instanceof Socket)) this.#toFile(text, ended)
     else {
-      if (this.#fd === 1) this.#gather(stream)
+      if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(stream)
       stream.write(text, ended)
     }
   }
@@ -54,14 +54,18 @@ class Output {
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
   }
 
-  /** Gathers the text of this turn of the event loop for one system call. Text on stderr is not gathered, so it comes first. */
+  /**
+   * Gathers the results of this turn of the event loop for one system call. On a terminal each line is written at once, since
+   * bars are drawn around it, and each line of stderr is written after the results before it.
+   */
   #gather(stream: Socket): void {
     if (stream.writableCorked > 0) return
     stream.cork()
-    setImmediate(() => this.#flush())
+    setImmediate(() => this.flush())
   }
 
-  #flush(): void {
+  /** Writes the gathered text. */
+  flush(): void {
     if (this.#stream.writableCorked > 0) this.#stream.uncork()
   }
 
@@ -87,6 +91,7 @@ class ErrorLines extends Output {
     `${count === 1 ? '1 line' : `${count} lines`} before this one could not be written`
 
   write(line: string): void {
+    results.flush()
     if (this.waitingBytes > mostWaitingBytes) this.#dropped++
     else this.#putLines([secrets.hide(line)])
   }

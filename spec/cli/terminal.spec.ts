@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { daemon, place, run } from '../support/commands.ts'
 import { spec } from '../support/spec.ts'
-import { commandLine, onTerminal, escapeCode as start, terminals } from '../support/terminal.ts'
+import { commandLine, onTerminal, screenOf, escapeCode as start, terminals } from '../support/terminal.ts'
 
 const command = (...args: readonly string[]) => commandLine('osp', ['send', ...args])
 
@@ -27,6 +27,20 @@ spec('osp send on a terminal', (it) => {
     assert.doesNotMatch(left, /█/u)
     assert.match(left, /osp:[^\n]* 2 files stored, 1\.91 MiB in /u)
     for (const name of ['一.bin', 'two.bin']) assert.match(stdout, new RegExp(`[\\da-f]{64} {2}${name}\\r\\n`, 'u'))
+  })
+
+  it('leaves the result of each file on the screen, above the summary, and no bar', async () => {
+    await using at = await place()
+    await using server = await daemon(join(at.path, 'data'))
+    const names = ['a.bin', 'b.bin', 'c.bin', 'd.bin']
+    for (const [index, name] of names.entries()) await at.write(name, randomBytes(200_000 + 400_000 * index))
+    const line = command(...names, '--server', server.server, '--limit-rate', '1M')
+    const { stdout } = await onTerminal(line, at.path, { NO_COLOR: '1' })
+    const lines = screenOf(stdout).filter((text) => text !== '')
+    assert.deepEqual(
+      lines.map((text) => /^[\da-f]{64} {2}(?<name>\S+)$|(?<summary>4 files stored)/u.exec(text)?.slice(1).join('')),
+      [...names, '4 files stored'],
+    )
   })
 
   it('counts replaced files in its last line', async () => {

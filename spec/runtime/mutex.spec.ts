@@ -116,5 +116,6 @@ spec('hexadecimal digits', (it) => {
   it('are two for each byte, in lower case', () => {
     assert.equal(hex(Uint8Array.of(0, 9, 10, 255)), '00090aff')
     assert.equal(hex(new Uint8Array(0)), '')
+    assert.equal(hex(new Uint8Array(200_000).fill(0xa5)), 'a5'.repeat(200_000))
   })
 })

@@ -47,3 +47,36 @@ export async function onTerminal(line: string, cwd: string, env: NodeJS.ProcessE
   })
   return { code: child.status, stdout: child.stdout, stderr: child.stderr }
 }
+
+const sequence = new RegExp(`${escapeCode}\\[(?<number>\\??[\\d;]*)(?<letter>[A-Za-z])`, 'uy')
+
+/** Returns the lines that an output leaves on a terminal of any size, without spaces at their ends. */
+export function screenOf(output: string): readonly string[] {
+  const rows: string[] = ['']
+  let [row, column] = [0, 0]
+  const moves: Readonly<Record<string, (number: number) => void>> = {
+    A: (number) => (row = Math.max(0, row - (number || 1))),
+    B: (number) => (row += number || 1),
+    G: (number) => (column = (number || 1) - 1),
+    K: () => (rows[row] = (rows[row] ?? '').slice(0, column)),
+    J: () => rows.splice(row, Number.POSITIVE_INFINITY, (rows[row] ?? '').slice(0, column)),
+  }
+  for (let at = 0; at < output.length; ) {
+    sequence.lastIndex = at
+    const { number = '', letter = '' } = sequence.exec(output)?.groups ?? {}
+    if (letter) {
+      at = sequence.lastIndex
+      moves[letter]?.(Number(number) || 0)
+      continue
+    }
+    const char = output[at++] ?? ''
+    if (char === '\r') column = 0
+    else if (char === '\n') row++
+    else {
+      const text = (rows[row] ?? '').padEnd(column)
+      rows[row] = text.slice(0, column) + char + text.slice(column + 1)
+      column++
+    }
+  }
+  return Array.from(rows, (text = '') => text.trimEnd())
+}

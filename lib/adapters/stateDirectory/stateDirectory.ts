@@ -201,8 +201,14 @@ class LineFile {
   }
 
   #close(): void {
-    if (this.#opened) closeSync(this.#opened.fd)
+    const opened = this.#opened
+    // The descriptor is free after a failed close too.
     this.#opened = undefined
+    try {
+      if (opened) closeSync(opened.fd)
+    } catch {
+      // All lines are durable already.
+    }
   }
 }
 

@@ -26,6 +26,8 @@ export class DiskSpace {
   #measuredAtMs = Number.NEGATIVE_INFINITY
   /** Bytes written since the measurement. */
   #written = 0
+  /** The small files that were admitted and may not be written yet, with the space that each needs. */
+  readonly #small = new Map<ServerUpload, number>()
   #measuring: Promise<void> | undefined
 
   constructor(context: ServerContext) {
@@ -48,21 +50,25 @@ export class DiskSpace {
   /**
    * Reserves the space that an upload needs to complete, while it has its instance. Resolves with the error if there is
    * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` are
-   * the uploads in memory.
+   * the uploads in memory. `isSmall`: the file has arrived already, in one request.
    */
-  admit(upload: ServerUpload, size: number, running: () => Iterable<ServerUpload>): Promise<OspError | undefined> {
+  admit(
+    upload: ServerUpload,
+    size: number,
+    isSmall: boolean,
+    running: () => Iterable<ServerUpload>,
+  ): Promise<OspError | undefined> {
     return this.#admissions.run(async () => {
       const others = () => this.#neededBy(running(), upload)
       // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
       let promised = others()
-      const isSmall = size <= this.#context.limits.smallFileBytes
-      if (isSmall && this.#isFresh && this.#admits(upload, this.#wholeBlocks(size), promised)) return undefined
+      const admits = () => this.#admits(upload, this.#wholeBlocks(size), promised, isSmall)
+      if (isSmall && this.#isFresh && admits()) return undefined
       await this.measure()
-      const needed = this.#wholeBlocks(size)
-      if (this.#admits(upload, needed, promised)) return undefined
+      if (admits()) return undefined
       const held = await this.#context.storage.files.heldBytes(upload.user, upload.name)
       promised = Math.max(promised, others())
-      if (this.#admits(upload, Math.max(0, needed - held), promised)) return undefined
+      if (this.#admits(upload, Math.max(0, this.#wholeBlocks(size) - held), promised, isSmall)) return undefined
       return this.#refusal(size, promised)
     })
   }
@@ -75,9 +81,11 @@ export class DiskSpace {
   }
 
   async #measure(): Promise<void> {
+    for (const upload of this.#small.keys()) if (!upload.reserved) this.#small.delete(upload)
+    const unwritten = [...this.#small.values()].reduce((sum, bytes) => sum + bytes, 0)
     this.#space = await this.#context.storage.files.space()
     this.#measuredAtMs = this.#context.platform.clock.now()
-    this.#written = 0
+    this.#written = unwritten
   }
 
   async #take(bytes: number): Promise<void> {
@@ -86,11 +94,12 @@ export class DiskSpace {
     this.#written += bytes
   }
 
-  #admits(upload: ServerUpload, needed: number, promised: number): boolean {
+  #admits(upload: ServerUpload, needed: number, promised: number, isSmall: boolean): boolean {
     if (needed > 0 && this.#available(this.#reserve) - promised < needed) return false
     upload.reserve({ diskBytes: needed })
     // Counted now, since the bytes of a small file are not counted when they are written.
     this.#written += needed
+    if (isSmall) this.#small.set(upload, needed)
     return true
   }
 

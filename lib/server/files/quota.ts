@@ -66,12 +66,15 @@ export class Quota {
     )
   }
 
-  /** Reserves quota and disk space for an upload. Rejects with `quota-exceeded`, `disk-full` or `too-large`. */
-  async admit(upload: ServerUpload, want: NewTransfer): Promise<void> {
+  /**
+   * Reserves quota and disk space for an upload, or for a file that has arrived in one request (`isSmall`). Rejects with
+   * `quota-exceeded`, `disk-full` or `too-large`.
+   */
+  async admit(upload: ServerUpload, want: NewTransfer, isSmall = false): Promise<void> {
     const { storage } = this.#context
     const refusal =
       (await this.#admitToQuota(upload, want)) ??
-      (await this.#disk.admit(upload, want.size, () => this.#uploads.known()))
+      (await this.#disk.admit(upload, want.size, isSmall, () => this.#uploads.known()))
     // If the file is already stored, the client has not received the reply and repeats the upload.
     if (!refusal || (await storage.transfers.completed(want))) return
     const record = await recordOf(storage, want.user, want.name)

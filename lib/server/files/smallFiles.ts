@@ -72,7 +72,7 @@ export class SmallFiles {
   async #store(by: Connection, upload: ServerUpload, file: StoredFile, message: Put): Promise<StoredFile> {
     const { content, modifiedAt } = message
     const { storage, limits } = this.#context
-    await this.#quota.admit(upload, { ...file, modifiedAt })
+    await this.#quota.admit(upload, { ...file, modifiedAt }, true)
     checkOpen(by)
     const created = storage.files.create(file.user, content)
     created.catch(() => {})

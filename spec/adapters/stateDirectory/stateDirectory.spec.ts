@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { closeSync, existsSync, readlinkSync } from 'node:fs'
 import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -68,6 +69,21 @@ spec('a state directory', (it) => {
     await rm(file)
     await put(4)
     assert.deepEqual(await seqs(), [4])
+  })
+
+  it('continues with another file if the system cannot close the replaced one', async () => {
+    if (process.platform !== 'linux') return
+    await using here = await place()
+    const { directory, file, seqs } = here
+    const { receipts } = stateDirectory(directory)
+    for (const seq of [1, 2]) await receipts.put(receiptOf(seq), 100)
+    const fds = (await readdir('/proc/self/fd')).map(Number)
+    const open = fds.find((fd) => existsSync(`/proc/self/fd/${fd}`) && readlinkSync(`/proc/self/fd/${fd}`) === file)
+    await rm(file)
+    // Closing it a second time fails.
+    closeSync(open ?? -1)
+    await receipts.put(receiptOf(3), 100)
+    assert.deepEqual(await seqs(), [3])
   })
 
   it('ignores a damaged line, and keeps its neighbours', async () => {

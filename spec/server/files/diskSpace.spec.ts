@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
-import { KiB, MiB } from '../../../lib/limits.ts'
+import { defaultLimits, KiB, MiB } from '../../../lib/limits.ts'
+import type { ServerContext } from '../../../lib/server/app.ts'
+import { DiskSpace } from '../../../lib/server/files/diskSpace.ts'
+import { ServerUpload } from '../../../lib/server/files/serverUpload.ts'
 import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
@@ -50,6 +53,27 @@ spec('the disk', (it) => {
     rig.remove('a')
     await client.put(sized('e', 20 * KiB))
     await rig.assertStored('e', patterned(20 * KiB))
+  })
+
+  it('counts small files until they are measured, so that they leave its reserve free', async () => {
+    const limits = { ...defaultLimits, reserveBytes: 16 * MiB, reservePercent: 100 }
+    let [free, at] = [30 * MiB, 0]
+    const files = { space: async () => ({ free, total: 1_000 * MiB, blockBytes: 4 * KiB }), heldBytes: async () => 0 }
+    const platform = { clock: { now: () => at } }
+    const disk = new DiskSpace({ limits, platform, storage: { files } } as unknown as ServerContext)
+    const running = new Set<ServerUpload>()
+    for (let round = 0; round < 40; round++, at++) {
+      for (let index = 0; index < 5; index++) {
+        const upload = new ServerUpload('alice', `${round} ${index}`)
+        if (!(await disk.admit(upload, MiB, true, () => running))) running.add(upload)
+      }
+      for (const upload of running) {
+        free -= MiB
+        upload.reserved = undefined
+      }
+      running.clear()
+    }
+    assert.equal(free, limits.reserveBytes)
   })
 
   it('lets three uploads that fit only one at a time finish one after another as space becomes free', async () => {

@@ -3,6 +3,7 @@ import { lstat, rename, utimes } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { crc32 } from 'node:zlib'
 import * as z from 'zod/mini'
+import en from 'zod/v4/locales/en.js'
 import { OspError } from '../../../errors.ts'
 import { fixed } from '../../../limits.ts'
 import { userName } from '../../../nameSchemas.ts'
@@ -43,7 +44,7 @@ const mostFileBytes = fixed.users * 512
 
 /** Parses the text of the file at `path`. Throws OspError `data-format` if it is damaged. */
 function parseUsers(text: string, path: string): Users {
-  const result = table.safeParse(jsonOf(text, path))
+  const result = table.safeParse(jsonOf(text, path), { error: en().localeError })
   if (!result.success) {
     const [issue] = result.error.issues
     throw damaged(path, [issue?.path.join('.'), issue?.message].filter(Boolean).join(': '))

@@ -58,6 +58,17 @@ spec('a users’ file that cannot be read', (it) => {
     })
   }
 
+  it('is reported with the field that is wrong, and why', async () => {
+    await using place = await temporaryDirectory()
+    await usersFile(place.path).add('alice')
+    const text = await readFile(fileOf(place.path), 'utf8')
+    await writeFile(fileOf(place.path), text.replace(/(?<="tokenSha256": )"[^"]*"/u, '"short"'))
+    await assert.rejects(usersFile(place.path).list(), {
+      code: 'data-format',
+      message: /users\.0\.tokenSha256: Invalid string: must match pattern/u,
+    })
+  })
+
   it('because one digit of a hash or one letter of a name has changed rejects all logins', async () => {
     await using place = await temporaryDirectory()
     const token = await usersFile(place.path).add('alice')
