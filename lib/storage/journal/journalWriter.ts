@@ -1,5 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
+import type { Damage } from '../../ports/mailboxes.ts'
 import type { Clock } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
@@ -93,6 +94,8 @@ export class JournalWriter {
   #chunk: Chunk | undefined
   #compacting: Promise<void> | undefined
   #isClosing = false
+  /** The number of damages that `damages` has returned. */
+  #seenDamages = 0
   /** Rings when a record with `mayWait` has waited for `mostWaitMs`. */
   readonly #waited: Alarm
 
@@ -236,9 +239,23 @@ export class JournalWriter {
     if (!this.#compacting && this.#isTooLong()) this.#compacting = this.#shorten()
   }
 
+  /**
+   * Returns the damage found while and since the journal was opened. A segment is dropped only after this has returned its damage:
+   * after a crash nothing else would show that a record is missing.
+   */
+  damages(): readonly Damage[] {
+    const { damages } = this.#journal
+    this.#seenDamages = damages.length
+    return [...damages]
+  }
+
+  get #hasUnseenDamage(): boolean {
+    return this.#journal.damages.length > this.#seenDamages
+  }
+
   #isTooLong(): boolean {
     const { segments, segmentBytes } = this.#journal
-    if (this.#isClosing || segments.length < 2 || this.#allowance <= 0) return false
+    if (this.#isClosing || this.#hasUnseenDamage || segments.length < 2 || this.#allowance <= 0) return false
     return totalBytes(this.#journal) > 2 * this.#contents.liveBytes + slackSegments * segmentBytes
   }
 
@@ -264,7 +281,7 @@ export class JournalWriter {
       await done.promise
       from = next
     } while (from !== undefined)
-    await this.#journal.drop()
+    if (!this.#hasUnseenDamage) await this.#journal.drop()
   }
 }
 

@@ -132,7 +132,7 @@ export class Mailboxes implements MailboxStore {
   }
 
   async damages(): Promise<readonly Damage[]> {
-    return [...this.#opened.journal.damages]
+    return this.#opened.writer.damages()
   }
 
   get #opened(): Open {

@@ -137,7 +137,7 @@ export class Transfers implements TransferStore {
   }
 
   async damages(): Promise<readonly Damage[]> {
-    return [...this.#records.damages, ...this.#records.log.damages]
+    return [...this.#records.damages, ...this.#records.log.damages()]
   }
 
   /** Implements `TransferStore.claim`, in its order. */

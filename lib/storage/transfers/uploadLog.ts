@@ -146,8 +146,8 @@ export class UploadLog implements Contents {
     return this.#writer.close()
   }
 
-  get damages(): Journal['damages'] {
-    return this.#journal.damages
+  damages(): Journal['damages'] {
+    return this.#writer.damages()
   }
 
   get liveBytes(): number {

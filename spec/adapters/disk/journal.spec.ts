@@ -162,12 +162,17 @@ spec('a damaged journal on disk', (it) => {
       const move = async (mailboxes: Mailboxes) => {
         const { end = 0 } = (await look(path)).frames[1] ?? {}
         await writeFile(path, flipped(before, end - 1))
-        for (const number of upTo(60)) {
-          await append(mailboxes, long(1_000 + number, 300), ['eve'], roomy)
-          await mailboxes.remove('eve', [await mailboxes.lastSeq()])
+        const fill = async (from: number) => {
+          for (const number of upTo(60)) {
+            await append(mailboxes, long(from + number, 300), ['eve'], roomy)
+            await mailboxes.remove('eve', [await mailboxes.lastSeq()])
+          }
         }
+        await fill(1_000)
         assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 3])
+        assert.equal((await segmentsOf(directory))[0], path)
         assert.equal((await mailboxes.damages()).length, 1)
+        await fill(2_000)
       }
       await withMailboxes(directory, move, 200)
       assert.deepEqual((await found(directory)).numbers, [1, 3])

@@ -31,7 +31,7 @@ function scene() {
   const writer = new JournalWriter(journal, clock, contents)
   const add = () => writer.add({ records: [Buffer.alloc(10)], reserveBytes: 1_000, undo() {} })
   const addLater = () => writer.add({ records: [Buffer.alloc(10)], mayWait: true, undo() {} })
-  return { own, add, addLater, alarms, writer }
+  return { journal, own, add, addLater, alarms, writer }
 }
 
 spec('a record that may wait', (it) => {
@@ -81,5 +81,22 @@ spec('a journal writer after an append whose records may exist', (it) => {
     own.freeBytes = 500
     await assert.rejects(add(), { code: 'disk-full' })
     assert.equal(own.appends, 2)
+  })
+})
+
+spec('a damaged record of the oldest segment', (it) => {
+  it('keeps the segment until the caller has asked for the damage, so that a crash before does not hide it', async () => {
+    const { journal, writer, add } = scene()
+    const fill = async (records: number) => {
+      for (let index = 0; index < records; index++) await add()
+      for (let index = 0; index < 100; index++) await turn()
+    }
+    await add()
+    journal.reportDamage({ segment: 1, offset: 0, length: 10 })
+    await fill(1_000)
+    assert.equal(journal.segments[0]?.number, 1)
+    assert.equal(writer.damages().length, 1)
+    await fill(100)
+    assert.ok((journal.segments[0]?.number ?? 0) > 1)
   })
 })

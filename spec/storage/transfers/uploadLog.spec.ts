@@ -34,7 +34,7 @@ spec('the upload records in a journal', (it) => {
     assert.deepEqual(again.marker('alice', 'c'), { ...noteOf('c'), reported: true })
     assert.deepEqual(again.unreported(), [noteOf('e')])
     assert.equal(again.marker('alice', 'f'), undefined)
-    assert.deepEqual(again.damages, [])
+    assert.deepEqual(again.damages(), [])
   })
 
   const bad: Record<string, Partial<TransferRecord>> = {
@@ -50,7 +50,7 @@ spec('the upload records in a journal', (it) => {
       const log = await UploadLog.open(journal, platform, 10)
       assert.deepEqual(namesOf(log), ['a', 'c'])
       assert.deepEqual(
-        log.damages.map(({ offset }) => offset),
+        log.damages().map(({ offset }) => offset),
         [1],
       )
     })
@@ -62,7 +62,7 @@ spec('the upload records in a journal', (it) => {
       await append(journal, text, writeRow({ kind: 'record', value: recordOf() }))
       const log = await UploadLog.open(journal, platform, 10)
       assert.deepEqual(namesOf(log), ['a'])
-      assert.equal(log.damages.length, 1)
+      assert.equal(log.damages().length, 1)
     })
   }
 
