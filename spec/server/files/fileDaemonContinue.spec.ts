@@ -106,6 +106,18 @@ spec('CONTINUE', (it) => {
     assert.equal((await client.continue(file)).progress, 0)
   })
 
+  it('of a completed upload treats the longest possible digest as a different one', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    await client.upload(file)
+    const { instance } = await client.continue(file)
+    await client.endRefused(instance, new Uint8Array(65_535), 'digest-mismatch')
+    assert.deepEqual(
+      rig.log.filter(({ level }) => level === 'error'),
+      [],
+    )
+  })
+
   it('of another upload of a completed name begins at zero', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
