@@ -21,9 +21,7 @@ export interface Random {
 /** A running digest. */
 export interface Digest {
   update(bytes: Uint8Array): void
-  /** Returns an independent digest in the present state of this one. */
-  copy(): Digest
-  /** Returns the digest of all bytes. The object must not be used afterwards. */
+  /** Returns the digest of the bytes so far. More bytes may follow. */
   digest(): Uint8Array
 }
 

@@ -29,8 +29,8 @@ export class IncrementalDigest {
   position = 0
   #end = 0
   #checkpoints: Checkpoint[]
-  /** The last checkpoint that was equal, with the state of the digest at its offset. */
-  #verified: { offset: number; digest: Digest } | undefined
+  /** The number of checkpoints that were equal. */
+  #equal = 0
   #isDifferent = false
   #catchingUp: Promise<void> | undefined
   /** Increases with each reading that starts, and when one is abandoned. */
@@ -44,7 +44,7 @@ export class IncrementalDigest {
 
   /** Returns the digest of the first `position` bytes. */
   now(): Uint8Array {
-    return this.#digest.copy().digest()
+    return this.#digest.digest()
   }
 
   /** Adds a digest to compare with. Returns false if it is too late, because the position is after that offset. */
@@ -76,17 +76,21 @@ export class IncrementalDigest {
       this.#catchingUp ??= this.#readOn(++this.#readings)
       await this.#catchingUp
     }
-    return this.#isDifferent ? (this.#verified?.offset ?? 0) : undefined
+    return this.#isDifferent ? (this.#checkpoints[this.#equal - 1]?.offset ?? 0) : undefined
   }
 
-  /** Goes back to `offset`, which is 0 or that of the last equal checkpoint, and removes the later checkpoints. */
+  /**
+   * Goes back to `offset`, which is 0 or that of an equal checkpoint, and removes the later checkpoints. The digest begins again
+   * at 0: unless `offset` is 0, call `catchUp` to have the bytes before it read and compared once more.
+   */
   rewind(offset: number): void {
     const { digests, algorithm } = this.#options
-    if (this.#verified?.offset !== offset) this.#verified = undefined
-    this.position = this.#verified?.offset ?? 0
-    this.#digest = this.#verified?.digest.copy() ?? digests.create(algorithm)
-    this.#end = this.position
-    this.#checkpoints = []
+    this.position = 0
+    this.#digest = digests.create(algorithm)
+    this.#end = offset
+    const equal = this.#checkpoints.slice(0, this.#equal)
+    this.#checkpoints = equal.filter((checkpoint) => checkpoint.offset <= offset)
+    this.#equal = 0
     this.#isDifferent = false
     this.#catchingUp = undefined
     this.#readings++
@@ -112,7 +116,7 @@ export class IncrementalDigest {
   #add(bytes: Uint8Array): void {
     let left = bytes
     while (left.length > 0 && !this.#isDifferent) {
-      const next = this.#checkpoints[0]
+      const next = this.#checkpoints[this.#equal]
       const piece = next ? left.subarray(0, next.offset - this.position) : left
       this.#digest.update(piece)
       this.position += piece.length
@@ -122,9 +126,10 @@ export class IncrementalDigest {
   }
 
   #compare(): void {
-    while (this.#checkpoints[0]?.offset === this.position && !this.#isDifferent) {
-      const { offset, digest } = this.#checkpoints.shift() as Checkpoint
-      if (same(digest, this.now())) this.#verified = { offset, digest: this.#digest.copy() }
+    while (!this.#isDifferent) {
+      const next = this.#checkpoints[this.#equal]
+      if (next?.offset !== this.position) return
+      if (same(next.digest, this.now())) this.#equal++
       else this.#isDifferent = true
     }
   }

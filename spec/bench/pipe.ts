@@ -15,8 +15,8 @@ import {
   type TLSSocket,
 } from 'node:tls'
 import { promisify } from 'node:util'
-import { createXXHash128 } from 'hash-wasm'
 import { directSecureStream, directStream } from '../../lib/adapters/net/directSocket.ts'
+import { loadXxh128 } from '../../lib/adapters/node/xxh128.ts'
 import { MiB } from '../../lib/limits.ts'
 import { selfSigned } from '../support/selfSigned.ts'
 
@@ -24,8 +24,9 @@ const [mode, work = '', ...rest] = process.argv.slice(2)
 const isSecure = work.endsWith('-tls')
 const highWaterMark = MiB
 const buffers = 4
-const xxh128 = await createXXHash128()
-const makeDigest = () => (work.startsWith('xxh128') ? xxh128.init() : createHash('sha256'))
+const xxh128 = await loadXxh128()
+const makeDigest = () => (work.startsWith('xxh128') ? xxh128() : createHash('sha256'))
+const hex = (digest: Uint8Array) => Buffer.from(digest).toString('hex')
 const [read, write, datasync] = [promisify(fs.read), promisify(fs.write), promisify(fs.fdatasync)]
 
 /** Stores the bytes that arrive on a connection, and answers with the digest. Reads the next buffer while one is written. */
@@ -67,7 +68,7 @@ function store(socket: Socket, path: string): void {
     put()
     await writes
     await datasync(file)
-    stream.end(digest.digest('hex'))
+    stream.end(hex(digest.digest()))
   })
   stream.resume()
 }
@@ -107,7 +108,7 @@ async function sendDigested(socket: Socket, path: string): Promise<string> {
     })
   }
   socket.end()
-  return `${digest.digest('hex')}`
+  return hex(digest.digest())
 }
 
 async function sendFile(port: number, path: string): Promise<void> {

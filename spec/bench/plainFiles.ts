@@ -8,22 +8,16 @@
  * content. Each stored file is answered with one byte.
  */
 import { closeSync, fstatSync, fsyncSync, openSync, readdirSync, readSync, renameSync, writeSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import { createXXHash128 } from 'hash-wasm'
 import { directStream } from '../../lib/adapters/net/directSocket.ts'
 import { KiB, MiB } from '../../lib/limits.ts'
 
 const [mode, ...rest] = process.argv.slice(2)
 const headBytes = 21
 const blockBytes = MiB + 512
-const hasher = await createXXHash128()
-
-function digestOf(bytes: Uint8Array): Uint8Array {
-  hasher.init()
-  hasher.update(bytes)
-  return hasher.digest('binary')
-}
+const digestOf: (bytes: Uint8Array) => Uint8Array = createRequire(import.meta.url)('xxhash-addon').XXHash128.hash
 
 /** Receives files in one buffer, and stores those that are complete. */
 class Receiver {

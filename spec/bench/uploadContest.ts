@@ -4,6 +4,7 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, w
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { KiB, MiB } from '../../lib/limits.ts'
 import { type Running, startCommand, startNode } from '../support/processes.ts'
@@ -72,12 +73,8 @@ export class UploadField implements AsyncDisposable {
 
   /** The plain program for small files (spec/bench/plainFiles.ts), from its start to its end. */
   async plainFiles(name: string, load: Load): Promise<Contender> {
-    const program = join(this.#base, 'plainFiles.mjs')
-    const entryPoints = [join(import.meta.dirname, 'plainFiles.ts')]
-    await build({ entryPoints, outfile: program, bundle: true, platform: 'node', format: 'esm', target: 'node20' })
-    const child = fork(program, ['receive', this.#copies], { execArgv: [] })
-    this.#started.push(child)
-    const port = await firstMessage(child)
+    const { child, value: port } = await this.#program('plainFiles.ts', ['receive', this.#copies])
+    const program = await this.#bundled('plainFiles.ts')
     return this.#contender(name, load, child.pid, () =>
       timedCommands([[process.execPath, program, 'send', `${port}`, this.#sources]]),
     )
@@ -196,16 +193,39 @@ export class UploadField implements AsyncDisposable {
     return server
   }
 
+  /**
+   * Resolves with the path of a program of this folder, bundled as a user's program is: from sources it would compile them while it
+   * is measured.
+   */
+  async #bundled(name: string): Promise<string> {
+    const program = join(this.#base, name.replace(/ts$/u, 'mjs'))
+    if (existsSync(program)) return program
+    const source = join(import.meta.dirname, name)
+    await build({
+      entryPoints: [source],
+      outfile: program,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      target: 'node20',
+      external: ['classic-level'],
+      // Optional packages are found as from the source.
+      define: { 'import.meta.url': JSON.stringify(pathToFileURL(source)) },
+    })
+    return program
+  }
+
   async #program(name: string, args: readonly string[]): Promise<{ child: ChildProcess; value: number }> {
-    const child = fork(join(import.meta.dirname, name), args, { execArgv: ['--import', 'tsx'] })
+    const child = fork(await this.#bundled(name), args, { execArgv: [] })
     this.#started.push(child)
     return { child, value: await firstMessage(child) }
   }
 
   /** Runs a client that measures its transfer itself. Its CPU seconds include the start of the process. */
   async #timed(name: string, args: readonly string[]): Promise<{ ms: number; cpuS: number }> {
+    const program = await this.#bundled(name)
     const before = cpuOfChildren()
-    const child = fork(join(import.meta.dirname, name), args, { execArgv: ['--import', 'tsx'] })
+    const child = fork(program, args, { execArgv: [] })
     const gone = new Promise((resolve) => child.once('exit', resolve))
     const ms = await firstMessage(child)
     await gone

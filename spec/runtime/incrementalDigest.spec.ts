@@ -106,6 +106,8 @@ spec('the checkpoints of a digest', (it) => {
     assert.equal(digest.position, 60, 'nothing is taken until it goes back')
     assert.equal(await digest.catchUp(100), 45)
     digest.rewind(45)
+    damaged[50] = file[50] ?? 0
+    assert.equal(await digest.catchUp(45), undefined)
     assert.deepEqual([digest.position, digest.now()], [45, digestOf(file.subarray(0, 45))])
     digest.follow(45, [file.subarray(45)])
     assert.deepEqual(digest.now(), digestOf(file))
@@ -125,10 +127,31 @@ spec('the checkpoints of a digest', (it) => {
     for (const _ of [1, 2]) {
       digest.rewind(40)
       digest.follow(40, [file.subarray(40)])
+      assert.equal(digest.position, 0, 'the bytes before the checkpoint must be read again')
+      assert.equal(await digest.catchUp(100), undefined)
       assert.deepEqual(digest.now(), digestOf(file))
     }
     digest.rewind(0)
     assert.equal(digest.position, 0)
+  })
+
+  it('are compared again after a rewind, so that further damage leads to an earlier one', async () => {
+    const damaged = bytesOf(100)
+    damaged[70] = 0xee
+    const digest = following(
+      damaged,
+      [20, 40, 60, 80].map((offset) => markAt(file, offset)),
+    )
+    assert.equal(await digest.catchUp(100), 60)
+    digest.rewind(60)
+    damaged[30] = 0xee
+    assert.equal(await digest.catchUp(60), 20)
+    digest.rewind(20)
+    damaged[10] = 0xee
+    assert.equal(await digest.catchUp(20), 0)
+    digest.rewind(0)
+    digest.follow(0, [file])
+    assert.deepEqual(digest.now(), digestOf(file))
   })
 
   it('can be added later, but not before the position', async () => {
@@ -170,6 +193,22 @@ spec('a rewind during a read', (it) => {
     await file.go()
     assert.equal(await old, undefined)
     assert.equal(digest.position, 0)
+  })
+
+  it('to a checkpoint begins to read again, and the result of the earlier read is ignored', async () => {
+    const file = new SlowFile(bytesOf(100))
+    const marks = [40, 70].map((offset) => markAt(file.bytes, offset))
+    const digest = new IncrementalDigest({ digests, algorithm, read: file.read, checkpoints: marks })
+    const first = digest.catchUp(50)
+    await file.go()
+    assert.equal(await first, undefined)
+    const old = digest.catchUp(100)
+    digest.rewind(40)
+    const next = digest.catchUp(40)
+    digest.follow(40, [file.bytes.subarray(40)])
+    while (file.waiting.length > 0) await file.go()
+    assert.deepEqual(await Promise.all([old, next]), [undefined, undefined])
+    assert.deepEqual([digest.position, digest.now()], [100, digestOf(file.bytes)])
   })
 })
 

@@ -19,8 +19,8 @@ export class FaultyStorage implements Storage {
   readonly count = new Map<Step, number>()
   /** Names under which a file seems to be stored by another program. */
   readonly takenNames = new Set<string>()
-  /** Changes the bytes read from partial files. */
-  damage: (read: Uint8Array, offset: number) => void = () => {}
+  /** Offset of a byte of the partial files that is read as another one, until a file is truncated before it. */
+  damagedAt = Infinity
   /** Bytes of files that another program has put into each user's folder; a count of the files finds them. */
   besides = 0
   #found = 0
@@ -124,11 +124,15 @@ export class FaultyStorage implements Storage {
       write: file.write,
       read: async (into, offset) => {
         const length = await file.read(into, offset)
-        this.damage(into.subarray(0, length), offset)
+        const at = this.damagedAt - offset
+        if (at >= 0 && at < length) into[at] = ~(into[at] ?? 0)
         return length
       },
       flush: file.flush,
-      truncate: file.truncate,
+      truncate: async (length) => {
+        await file.truncate(length)
+        if (length <= this.damagedAt) this.damagedAt = Infinity
+      },
       publish: file.publish,
       [Symbol.asyncDispose]: async () => {
         await file[Symbol.asyncDispose]()

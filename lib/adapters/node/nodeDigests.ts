@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { OspError } from '../../errors.ts'
 import type { Digest, DigestName, Digests } from '../../ports/platform.ts'
 
@@ -11,13 +11,29 @@ async function makerOf(name: DigestName): Promise<() => Digest> {
       return await loadXxh128()
     }
     createHash(name)
-    return () => createHash(name)
+    return () => new NodeDigest(name)
   } catch (cause) {
     throw new OspError('unsupported-digest', `this version of Node does not support ${name} digests`, { cause })
   }
 }
 
-/** Provides MD5 and SHA-256 from node:crypto, and XXH128 from one WebAssembly instance that all digests share. */
+class NodeDigest implements Digest {
+  readonly #hash: Hash
+
+  constructor(name: DigestName) {
+    this.#hash = createHash(name)
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#hash.update(bytes)
+  }
+
+  digest(): Uint8Array {
+    return this.#hash.copy().digest()
+  }
+}
+
+/** Provides MD5 and SHA-256 from node:crypto, and XXH128 from the package xxhash-addon, or else from hash-wasm. */
 export function nodeDigests(): Digests {
   const loaded = new Map<DigestName, () => Digest>()
   return {

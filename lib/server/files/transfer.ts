@@ -176,7 +176,7 @@ export class Transfer {
     this.#checkpoints = [{ offset: this.#progress, digest: this.#digest.now() }]
   }
 
-  /** Digests a partial file that an earlier process has written, while new chunks arrive. */
+  /** Digests the bytes that are already in the partial file, while new chunks arrive. */
   async #catchUpInBackground(): Promise<void> {
     try {
       const agreed = await this.#digest.catchUp(this.#progress)
@@ -207,6 +207,8 @@ export class Transfer {
     const { storage, age } = this.#context
     await storage.transfers.checkpoint(this.#claim, this.#checkpoints, age.now())
     await this.#partial.truncate(offset)
+    // The digest begins again at 0.
+    if (offset > 0) void this.#catchUpInBackground()
   }
 
   async #recordNow(): Promise<void> {

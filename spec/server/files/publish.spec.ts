@@ -303,15 +303,13 @@ spec('a verified upload', (it) => {
     await client.endRefused(instance, sha256(bytes), 'internal')
     await rig.crash()
     rig.trouble = (storage) => {
-      storage.damage = (read) => {
-        read[0] = (read[0] ?? 0) ^ 1
-      }
+      storage.damagedAt = 0
     }
     await rig.restart()
     assert.ok(rig.log.some(({ event }) => event === 'upload-damaged'))
     assert.equal(await rig.stored('a'), undefined)
     assert.deepEqual(await rig.records(), [])
-    rig.storage.damage = () => {}
+    rig.storage.damagedAt = Infinity
     await (await rig.client()).upload(file)
     await rig.assertStored('a', bytes)
   })

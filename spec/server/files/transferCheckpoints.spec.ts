@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { HeldStep } from '../../support/faultyStorage.ts'
 import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
@@ -10,6 +11,9 @@ const file = { name: 'a', bytes }
 const piece = (from: number, to: number) => bytes.subarray(from, to)
 const nothing = new Uint8Array()
 const fault = new Error('the disk has a fault')
+const damagedAt = (offset: number) => (storage: ServerRig['storage']) => {
+  storage.damagedAt = offset
+}
 
 /** Progress and durable as the server tells them now. */
 async function standing(client: FileClient, instance: number): Promise<[progress: number, durable: number]> {
@@ -180,7 +184,7 @@ spec('a server that was restarted', (it) => {
 
   it('goes back to the last checkpoint that agrees if it finds damage', async () => {
     await using rig = await ServerRig.start(limits)
-    const client = await restarted(rig, (storage) => damage(storage, 500))
+    const client = await restarted(rig, damagedAt(500))
     const read = rig.storage.hold('read')
     const { instance } = await client.continue(file)
     await client.chunk(instance, 600, piece(600, 900))
@@ -191,9 +195,43 @@ spec('a server that was restarted', (it) => {
     await rig.assertStored('a', bytes)
   })
 
+  it('reads the rest again after it went back, while new chunks arrive, and goes back further if it finds damage', async () => {
+    await using rig = await ServerRig.start(limits)
+    const client = await restarted(rig, damagedAt(500))
+    const again = secondRead(rig)
+    const { instance } = await client.continue(file)
+    await again.reached
+    await client.chunk(instance, 400, piece(400, 700))
+    assert.deepEqual(await standing(client, instance), [700, 700])
+    rig.storage.damagedAt = 300
+    again.go()
+    assert.deepEqual(await standing(client, instance), [200, 200])
+    await client.chunk(instance, 200, piece(200, 1_000))
+    await client.end(instance, sha256(bytes))
+    await rig.assertStored('a', bytes)
+  })
+
+  it('refuses the upload if the rest cannot be read again, and continues at the last checkpoint', async () => {
+    await using rig = await ServerRig.start(limits)
+    const client = await restarted(rig, damagedAt(500))
+    const again = secondRead(rig)
+    const { instance } = await client.continue(file)
+    await again.reached
+    await client.chunk(instance, 400, piece(400, 700))
+    assert.deepEqual(await standing(client, instance), [700, 700])
+    again.fail(fault)
+    await turn()
+    await client.chunkRefused(instance, 700, piece(700, 800), 'internal')
+    const continued = await client.continue(file)
+    assert.deepEqual([continued.progress, continued.checkpoint], [700, 400])
+    await client.chunk(continued.instance, 700, piece(700, 1_000))
+    await client.end(continued.instance, sha256(bytes))
+    await rig.assertStored('a', bytes)
+  })
+
   it('begins at zero if the damage is before every checkpoint', async () => {
     await using rig = await ServerRig.start(limits)
-    const client = await restarted(rig, (storage) => damage(storage, 0))
+    const client = await restarted(rig, damagedAt(0))
     const { instance } = await client.continue(file)
     assert.deepEqual(await standing(client, instance), [0, 0])
     await client.chunk(instance, 0, bytes)
@@ -202,7 +240,7 @@ spec('a server that was restarted', (it) => {
 
   it('finds damage at the end at the latest, and returns the progress to which the upload goes back', async () => {
     await using rig = await ServerRig.start(limits)
-    const client = await restarted(rig, (storage) => damage(storage, 300))
+    const client = await restarted(rig, damagedAt(300))
     const read = rig.storage.hold('read')
     const { instance } = await client.continue(file)
     await client.chunk(instance, 600, piece(600, 1_000))
@@ -231,8 +269,8 @@ spec('a server that was restarted', (it) => {
   })
 })
 
-function damage(storage: ServerRig['storage'], at: number): void {
-  storage.damage = (read, offset) => {
-    if (offset <= at && at < offset + read.length) read[at - offset] = ~(read[at - offset] ?? 0)
-  }
+/** Holds the second read of partial files from now on. */
+function secondRead({ storage }: ServerRig): HeldStep {
+  storage.hold('read').go()
+  return storage.hold('read')
 }
