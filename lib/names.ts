@@ -15,10 +15,17 @@ const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B
 
 /** User names that need no further check. Names of devices are shorter, or have other characters. */
 const plainUserName = /^[\w-]{5,64}$/u
-/** File names that need no further check. */
-const plainFileName = /^[\w-]{5,64}(?:\.\w{1,16}){0,2}$/u
+/** File names that need no further check, up to 8 parts. Names of devices are excluded from it, with any extension. */
+const plainFileName = /* @__PURE__ */ plainNames(8)
 
 const utf8 = new TextEncoder()
+
+/** Returns a pattern without the flag `i`, with which `\w` would match two letters that are not ASCII. */
+function plainNames(mostParts: number): RegExp {
+  const device = '[cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|[cC][oO][mM]\\d|[lL][pP][tT]\\d'
+  const part = `(?!(?:${device})(?:[./]|$))[\\w-]{1,64}(?:\\.\\w{1,16}){0,2}`
+  return new RegExp(`^${part}(?:/${part}){0,${mostParts - 1}}$`, 'u')
+}
 
 /** Returns whether a text is longer than `bytes` in UTF-8. A UTF-16 code unit takes at most three bytes. */
 const isLonger = (text: string, bytes: number) => 3 * text.length > bytes && utf8.encode(text).length > bytes

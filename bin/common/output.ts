@@ -15,11 +15,15 @@ export const readerMs = 1_000
 /** Maximum number of bytes that wait for a slow reader of stderr. Further lines are dropped and counted. */
 const mostWaitingBytes = 1024 * 1024
 
+type Done = (error?: Error | null) => void
+
 /** Writes to stdout or stderr. Reports errors only to the callback, unlike Node, even after a partial write to a file. */
 class Output {
   readonly #fd: 1 | 2
   readonly #stream: NodeJS.WriteStream
   #unfinished = 0
+  #gathered: (string | Buffer)[] = []
+  #dones: Done[] = []
   #ends: (() => void)[] = []
   #isTorn = false
 
@@ -36,40 +40,48 @@ class Output {
   }
 
   /** Calls `done` when the system has accepted the whole text, or with the error. */
-  protected put(text: string | Buffer, done: (error?: Error | null) => void): void {
+  protected put(text: string | Buffer, done: Done): void {
     const stream = this.#stream
     this.#unfinished++
-    const ended = (error?: Error | null) => {
-      done(error)
-      if (--this.#unfinished === 0) for (const end of this.#ends.splice(0)) end()
-    }
-    if (!(stream instanceof Socket)) this.#toFile(text, ended)
-    else {
-      if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(stream)
-      stream.write(text, ended)
-    }
+    if (!(stream instanceof Socket)) this.#toFile(text, this.#ended([done]))
+    else if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(text, done)
+    else stream.write(text, this.#ended([done]))
   }
 
   async drained(): Promise<void> {
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
   }
 
+  #ended(dones: readonly Done[]): Done {
+    return (error) => {
+      for (const done of dones) done(error)
+      this.#unfinished -= dones.length
+      if (this.#unfinished === 0) for (const end of this.#ends.splice(0)) end()
+    }
+  }
+
   /**
    * Gathers the results of this turn of the event loop for one system call. On a terminal each line is written at once, since
    * bars are drawn around it, and each line of stderr is written after the results before it.
    */
-  #gather(stream: Socket): void {
-    if (stream.writableCorked > 0) return
-    stream.cork()
-    setImmediate(() => this.flush())
+  #gather(text: string | Buffer, done: Done): void {
+    if (this.#gathered.length === 0) setImmediate(() => this.flush())
+    this.#gathered.push(text)
+    this.#dones.push(done)
   }
 
   /** Writes the gathered text. */
   flush(): void {
-    if (this.#stream.writableCorked > 0) this.#stream.uncork()
+    if (this.#gathered.length === 0) return
+    const parts = this.#gathered
+    const ended = this.#ended(this.#dones)
+    this.#gathered = []
+    this.#dones = []
+    const isText = parts.every((part) => typeof part === 'string')
+    this.#stream.write(isText ? parts.join('') : Buffer.concat(parts.map((part) => Buffer.from(part as string))), ended)
   }
 
-  #toFile(text: string | Buffer, ended: (error?: Error) => void): void {
+  #toFile(text: string | Buffer, ended: Done): void {
     const bytes = Buffer.concat([Buffer.from(this.#isTorn ? '\n' : ''), Buffer.from(text)])
     let at = 0
     let failure: Error | undefined

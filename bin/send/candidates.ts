@@ -27,7 +27,10 @@ export type FoundPath =
   | { readonly path: string; readonly failure: OspError }
   | { readonly path: string; readonly skipped: string }
 
-type FoundPaths = AsyncGenerator<FoundPath>
+/** Paths in groups, since each step of an asynchronous generator takes longer than finding a path. */
+type FoundPaths = AsyncGenerator<readonly FoundPath[]>
+
+const groupMost = 64
 
 /**
  * Returns the files to send, which are found while the caller iterates. The content of stdin (`-`) is spooled to the state
@@ -39,7 +42,7 @@ export async function candidatesOf(
   files: readonly string[],
   directory: string,
   stop?: AbortSignal,
-): Promise<FoundPaths> {
+): Promise<AsyncGenerator<FoundPath>> {
   const { recursive, as, 'files-from': from, from0 } = values
   checkOperands(values, files)
   const taken = new Map<string, string>()
@@ -51,9 +54,9 @@ export async function candidatesOf(
   }
   const named = [...taken]
   const list = from === undefined ? undefined : await openList(from, stop)
-  async function* spooled(name: string): AsyncGenerator<Candidate> {
+  async function* spooled(name: string): FoundPaths {
     const content = await spool(directory, readInput(stop), name)
-    yield { path: '-', name, size: content.size, spooled: content }
+    yield [{ path: '-', name, size: content.size, spooled: content }]
   }
   async function* listed(paths: AsyncIterable<string>): FoundPaths {
     for await (const path of paths) {
@@ -62,7 +65,7 @@ export async function candidatesOf(
       if (other === undefined) {
         taken.set(name, path)
         yield* find(path, name, recursive)
-      } else yield { path, failure: sameName(path, other) }
+      } else yield [{ path, failure: sameName(path, other) }]
     }
   }
   async function* candidates(): FoundPaths {
@@ -70,7 +73,11 @@ export async function candidatesOf(
     // A list that cannot be read further fails under the name of the flag.
     if (list) yield* guarded(`--files-from ${from}`, listed(namesIn(list, from0)))
   }
-  return candidates()
+  return flat(candidates())
+}
+
+async function* flat(groups: FoundPaths): AsyncGenerator<FoundPath> {
+  for await (const group of groups) yield* group
 }
 
 function checkOperands({ as, 'files-from': from, from0 }: CandidateValues, files: readonly string[]): void {
@@ -92,7 +99,7 @@ async function* guarded(path: string, files: FoundPaths): FoundPaths {
   try {
     yield* files
   } catch (error) {
-    yield { path, failure: failureOf(error) }
+    yield [{ path, failure: failureOf(error) }]
   }
 }
 
@@ -111,7 +118,7 @@ const find = (path: string, name: string, recursive: boolean) => guarded(path, f
 async function* filesAt(path: string, name: string, recursive: boolean): FoundPaths {
   const stats = statSync(pathBytes(path))
   if (!name.isWellFormed()) throw notUtf8('specify another name with --as NAME')
-  if (stats.isFile()) yield { path, name, size: stats.size }
+  if (stats.isFile()) yield [{ path, name, size: stats.size }]
   else if (!stats.isDirectory()) throw unfit('it is not a regular file; specify a file')
   else if (!recursive) throw unfit('it is a folder; add -r to send its contents')
   else yield* walk(path, name)
@@ -122,25 +129,38 @@ async function* walk(folder: string, name: string): FoundPaths {
   const entries = await readdir(pathBytes(folder), { withFileTypes: true, encoding: 'buffer' })
   const named = entries.map((entry) => ({ entry, text: pathText(entry.name) }))
   const taken = new Map<string, string>()
+  let group: FoundPath[] = []
   for (const { entry, text } of named.sort((a, b) => (a.text < b.text ? -1 : 1))) {
     const path = folder.endsWith('/') ? `${folder}${text}` : `${folder}/${text}`
     const part = text.normalize('NFC')
-    yield* guarded(path, entryFiles(path, `${name}/${part}`, entry, taken.get(part)))
+    const found = entryAt(path, `${name}/${part}`, entry, taken.get(part))
     taken.set(part, path)
+    if ('folder' in found || group.length === groupMost) {
+      yield group
+      group = []
+    }
+    if ('folder' in found) yield* guarded(path, walk(path, found.folder))
+    else group.push(found)
   }
+  yield group
 }
 
-/** Yields the files at and below an entry of a folder. `twin` is an entry of the same name in another Unicode form. */
-async function* entryFiles(path: string, name: string, entry: Dirent<Buffer>, twin?: string): FoundPaths {
+/** Returns the file at an entry of a folder, or the name of a folder. `twin` is an entry of the same name in another Unicode form. */
+function entryAt(path: string, name: string, entry: Dirent<Buffer>, twin?: string): FoundPath | { folder: string } {
+  const isFolder = entry.isDirectory()
   if (!name.isWellFormed()) {
-    const isFolder = entry.isDirectory()
-    throw notUtf8(isFolder ? 'nothing in it is sent; rename it' : 'rename it, or send it by itself with --as NAME')
+    const advice = isFolder ? 'nothing in it is sent; rename it' : 'rename it, or send it by itself with --as NAME'
+    return { path, failure: notUtf8(advice) }
   }
-  if (twin !== undefined) throw sameName(path, twin)
-  if (entry.isDirectory()) return yield* walk(path, name)
-  const stats = entry.isFile() || entry.isSymbolicLink() ? statSync(pathBytes(path)) : undefined
-  if (stats?.isFile()) yield { path, name, size: stats.size }
-  else yield { path, skipped: stats?.isDirectory() ? 'it is a symbolic link to a folder' : 'it is not a regular file' }
+  if (twin !== undefined) return { path, failure: sameName(path, twin) }
+  if (isFolder) return { folder: name }
+  try {
+    const stats = entry.isFile() || entry.isSymbolicLink() ? statSync(pathBytes(path)) : undefined
+    if (stats?.isFile()) return { path, name, size: stats.size }
+    return { path, skipped: stats?.isDirectory() ? 'it is a symbolic link to a folder' : 'it is not a regular file' }
+  } catch (error) {
+    return { path, failure: failureOf(error) }
+  }
 }
 
 /** Returns the error for a file whose name is not UTF-8. `way` says how to send the file. */

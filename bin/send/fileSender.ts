@@ -80,7 +80,7 @@ export class FileSender {
       for await (const found of candidates) {
         if (stop.aborted) break
         this.#take(found)
-        await this.#until(() => stop.aborted || this.#hasRoom)
+        if (!this.#hasRoom) await this.#until(() => stop.aborted || this.#hasRoom)
       }
     } catch (error) {
       // Reading a list that was closed by the interruption rejects.

@@ -62,5 +62,5 @@ export interface ClientState {
   /** Returns the source of a stored task. */
   reopen?(ref: string): FileSource
   /** Removes the source of a finished or cancelled task, if the state itself holds it. */
-  discard?(ref: string): Promise<void>
+  discard?(ref: string): Promise<void> | undefined
 }

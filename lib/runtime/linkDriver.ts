@@ -113,6 +113,11 @@ export class LinkDriver implements SocketEvents {
     waiting.reject(new OspError('closed', 'the request was abandoned'))
   }
 
+  /** Returns whether the socket has accepted a request, which is unanswered. */
+  hasSent(seq: number): boolean {
+    return this.#link.underWay(seq)
+  }
+
   reply(to: Request, message: WireMessage | Encoded): void {
     if (this.ended) return
     this.#link.reply(to, message)

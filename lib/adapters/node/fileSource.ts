@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises'
 import { OspError } from '../../errors.ts'
 import { clientLimits, fixed, MiB } from '../../limits.ts'
 import { checkArgument, checkOptions, type Kind, kinds, optional } from '../../options.ts'
-import type { FileSource, OpenSource } from '../../ports/source.ts'
+import type { FileSource, OpenSource, TakeMemory, WholeContent } from '../../ports/source.ts'
 import { systemErrorOf } from '../disk/faults.ts'
 import { quickCalls } from '../disk/quickCalls.ts'
 import { type ReadSome, readUntilFull } from '../disk/readFull.ts'
@@ -38,12 +38,10 @@ export function file(path: string | Uint8Array, options: FileOptions = {}): File
     ref,
     async open(signal) {
       signal.throwIfAborted()
-      // Without O_NONBLOCK opening a named pipe would wait for a writer.
-      const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
       const refused = (error: unknown): never => {
         throw error instanceof OspError || signal.aborted ? error : unreadable(ref, error)
       }
-      const handle = await openHandle(ref, flags).catch(refused)
+      const handle = await openHandle(ref).catch(refused)
       try {
         return await openFile(ref, handle, signal)
       } catch (error) {
@@ -51,6 +49,29 @@ export function file(path: string | Uint8Array, options: FileOptions = {}): File
         return refused(error)
       }
     },
+    readWhole: (maxBytes, take) => readWhole(ref, maxBytes, take),
+  }
+}
+
+/** Without O_NONBLOCK opening a named pipe would wait for a writer. */
+const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
+
+/** Reads a file that no program is writing to. Resolves with `undefined` if it must be opened with more checks. */
+async function readWhole(path: string, maxBytes: number, take: TakeMemory): Promise<WholeContent | undefined> {
+  const fd = await quickCalls.open(pathBytes(path), openFlags)
+  try {
+    const stats = await quickCalls.fstat(fd)
+    const size = Number(stats.size)
+    if (!stats.isFile() || size > maxBytes || settlingMs(stats) > 0) return undefined
+    const memory = await take(size + 1)
+    // The byte after the end shows that the file has grown, or that its size is meaningless.
+    const end = memory.length > size ? memory : new Uint8Array(1)
+    const bytes = await quickCalls.read(fd, memory.subarray(0, size + 1), 0)
+    const isWhole = bytes === size && (end === memory || (await quickCalls.read(fd, end, size)) === 0)
+    if (!isWhole || !same(stats, await quickCalls.fstat(fd))) return undefined
+    return { content: memory.subarray(0, size), modifiedAt: modificationTime(stats) }
+  } finally {
+    await quickCalls.close(fd)
   }
 }
 
@@ -61,8 +82,8 @@ interface Handle {
   close(): void | Promise<void>
 }
 
-async function openHandle(path: string, flags: number): Promise<Handle> {
-  const fd = await quickCalls.open(pathBytes(path), flags)
+async function openHandle(path: string): Promise<Handle> {
+  const fd = await quickCalls.open(pathBytes(path), openFlags)
   return {
     stat: () => quickCalls.fstat(fd),
     read: (into, offset) => quickCalls.read(fd, into, offset),
@@ -95,13 +116,20 @@ async function settledStats(path: string, handle: Handle, signal: AbortSignal): 
     const stats = await handle.stat()
     if (!stats.isFile()) throw new OspError('source-unreadable', `${path} is not a regular file; specify a file`)
     signal.throwIfAborted()
-    const ageMs = Date.now() - Number(stats.ctimeNs / 1_000_000n)
-    const leastMs = stats.ctimeNs % 1_000_000_000n === 0n ? coarseMs : fineMs
-    if (ageMs < 0 || ageMs >= leastMs) return stats
-    await setTimeout(leastMs - ageMs, undefined, { signal })
+    const waitMs = settlingMs(stats)
+    if (waitMs <= 0) return stats
+    await setTimeout(waitMs, undefined, { signal })
   }
   throw beingWritten(path)
 }
+
+/** Returns the milliseconds until every later write will change the change time; 0 or less if it would now. */
+function settlingMs({ ctimeNs }: BigIntStats): number {
+  const ageMs = Date.now() - Number(ctimeNs / 1_000_000n)
+  return ageMs < 0 ? 0 : (ctimeNs % 1_000_000_000n === 0n ? coarseMs : fineMs) - ageMs
+}
+
+const modificationTime = ({ mtimeNs }: BigIntStats) => Math.max(0, Number(mtimeNs / 1_000_000n))
 
 /** Returns whether the file ends where its size says. Kernel files often do not. */
 async function endsAt(handle: Handle, size: bigint): Promise<boolean> {
@@ -147,7 +175,7 @@ function openSource(path: string, handle: Handle, stats: BigIntStats, copiedByte
   }
   return {
     size: copiedBytes ?? Number(stats.size),
-    modifiedAt: Math.max(0, Number(stats.mtimeNs / 1_000_000n)),
+    modifiedAt: modificationTime(stats),
     read: (into, offset) => readUntilFull(handle.read, into, offset).catch(failed),
     async unchanged() {
       if (copiedBytes !== undefined) return true

@@ -45,9 +45,10 @@ export function isSpooled(directory: string, path: string): boolean {
   return dirname(resolve(path)) === folderOf(directory)
 }
 
-/** Removes a file if it is a spooled file of this state directory. */
-export async function discardSpooled(directory: string, path: string): Promise<void> {
-  if (isSpooled(directory, path)) await remove(path)
+/** Returns a function that removes a file if it is a spooled file of this state directory. */
+export function discarder(directory: string): (path: string) => Promise<void> | undefined {
+  const folder = folderOf(directory)
+  return (path) => (dirname(path) === folder ? remove(path) : undefined)
 }
 
 /** Removes all spooled files except the paths `wanted`, and those of other running processes, whose ids the names contain. */

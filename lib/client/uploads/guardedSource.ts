@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { having, shown } from '../../options.ts'
-import type { FileSource, OpenSource } from '../../ports/source.ts'
+import type { FileSource, OpenSource, TakeMemory, WholeContent } from '../../ports/source.ts'
 
 /** A source whose results are checked. */
 export interface GuardedSource extends OpenSource {
@@ -43,6 +43,23 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
     isSame,
     unchanged: async () => (await isSame()) && (await read(new Uint8Array(1), open.size)) === 0,
     [Symbol.asyncDispose]: async () => await open[Symbol.asyncDispose]?.(),
+  }
+}
+
+/** Reads a whole source if it can be read at once. Resolves with `undefined` if it must be opened, also after an error. */
+export async function readWhole(
+  source: FileSource,
+  maxBytes: number,
+  take: TakeMemory,
+): Promise<WholeContent | undefined> {
+  try {
+    const whole = await source.readWhole?.(maxBytes, take)
+    if (!(whole?.content instanceof Uint8Array) || whole.content.length > maxBytes) return undefined
+    checkWhole(source.name, 'modifiedAt', whole.modifiedAt, 'milliseconds')
+    return whole
+  } catch {
+    // Opening the source fails with the error that the user needs.
+    return undefined
   }
 }
 

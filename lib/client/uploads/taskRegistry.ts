@@ -7,6 +7,8 @@ import type { Clock } from '../../ports/platform.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { retriable } from '../../runtime/retriable.ts'
 
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+
 const noTasks: TaskStore = { load: async () => [], put: async () => {}, remove: async () => {} }
 
 /** The tasks in a client's state, including those that this program has not restored. */
@@ -82,8 +84,9 @@ export class TaskRegistry {
   async change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
     const task = this.#tasks.get(id)
     if (!task) return
-    const { endedAt: _, why: __, ...rest } = task
-    const changed = { ...rest, ...change, ...(hasEnded(change.state) && { endedAt: this.#clock.wallTime() }) }
+    const { ref, name, algorithm, state, size, durable } = task
+    const changed: Mutable<StoredTask> = Object.assign({ id, ref, name, algorithm, state, size, durable }, change)
+    if (hasEnded(change.state)) changed.endedAt = this.#clock.wallTime()
     this.#set(changed)
     await this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)
   }
@@ -120,7 +123,8 @@ export class TaskRegistry {
   }
 
   #unlist({ id, name }: StoredTask): void {
-    for (const ids of Object.values(this.#ended)) ids.delete(id)
+    const state = this.#tasks.get(id)?.state
+    if (hasEnded(state)) this.#ended[state].delete(id)
     if (this.#names.get(name)?.id === id) this.#names.delete(name)
   }
 

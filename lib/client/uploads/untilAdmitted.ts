@@ -4,12 +4,22 @@ import type { Clock } from '../../ports/platform.ts'
 import { onAbort, wait } from '../../runtime/wait.ts'
 
 /**
- * Resolves when the maximum rate and the bound of the link permit sending `bytes` of a file. They count as sent from then on, so
- * the caller must call `pace.acknowledged` or `pace.refused` afterwards. Rejects with OspError `closed`, and counts nothing, if
- * `signal` aborts first.
+ * Resolves when the maximum rate and the bound of the link permit sending `bytes` of a file; `undefined` if they permit it now. The
+ * bytes count as sent from then on, so the caller must call `pace.acknowledged` or `pace.refused` afterwards. Rejects with OspError
+ * `closed`, and counts nothing, if the signal of `stop` aborts first.
  */
-export async function untilAdmitted(pace: Pacer, clock: Clock, bytes: number, signal: AbortSignal): Promise<void> {
+export function untilAdmitted(
+  pace: Pacer,
+  clock: Clock,
+  bytes: number,
+  stop: { readonly signal: AbortSignal },
+): Promise<void> | undefined {
   const delayMs = pace.delayMs(bytes, clock.now())
+  if (delayMs <= 0 && pace.admit(bytes, clock.now())) return undefined
+  return admitted(pace, clock, bytes, delayMs, stop.signal)
+}
+
+async function admitted(pace: Pacer, clock: Clock, bytes: number, delayMs: number, signal: AbortSignal): Promise<void> {
   if (delayMs > 0) await wait(clock, delayMs, signal)
   if (pace.admit(bytes, clock.now())) return
   await new Promise<void>((resolve, reject) => {

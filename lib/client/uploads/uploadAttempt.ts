@@ -172,7 +172,7 @@ export class UploadAttempt {
     digest.follow(span.offset, [bytes])
     if (digest.position < span.offset) this.#catchUp(span.offset + span.length)
     try {
-      await untilAdmitted(pace, clock, span.length, this.#failing.signal)
+      await untilAdmitted(pace, clock, span.length, this.#failing)
     } catch {
       return giveBack()
     }

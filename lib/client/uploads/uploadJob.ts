@@ -12,9 +12,10 @@ import { wait, whenAborted } from '../../runtime/wait.ts'
 import { cancelOutcomes } from '../../wire/protocol.ts'
 import { type ClientSession, type OnlineLink, refusalBackoff } from '../connection/session.ts'
 import { type GuardedSource, openGuarded } from './guardedSource.ts'
+import { Interruption } from './interruption.ts'
 import type { ClientUpload } from './upload.ts'
-import { type StoredAs, UploadAttempt } from './uploadAttempt.ts'
-import { fitsOneRequest, sendWholeFile } from './wholeFile.ts'
+import { UploadAttempt } from './uploadAttempt.ts'
+import { readOpened, readSource, sendWholeFile, type WholeFile, wholeFileBytes } from './wholeFile.ts'
 
 /** What an upload sends. */
 interface JobContent {
@@ -48,11 +49,13 @@ export class UploadJob {
   retryAtMs: number | undefined
   readonly #options: UploadJobOptions
   readonly #content: JobContent
-  #active: AbortController | undefined
+  #active: Interruption | undefined
   #running: Promise<void> = Promise.resolve()
   #mayMove: (size: number | undefined) => boolean = () => true
   #closing: AbortController | undefined
   #cancelling: Promise<void> | undefined
+  /** The link of the current or the latest attempt, if it had one. */
+  #link: OnlineLink | undefined
   #opened: OpenedSource | undefined
   #version: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
   #fresh = false
@@ -80,11 +83,9 @@ export class UploadJob {
    */
   begin(mayMove: (size: number | undefined) => boolean): Promise<void> {
     this.#mayMove = mayMove
-    const active = new AbortController()
+    const active = new Interruption()
     this.#active = active
-    this.#running = this.#run(active.signal).finally(() => {
-      this.#active = undefined
-    })
+    this.#running = this.#run(active)
     return this.#running
   }
 
@@ -113,42 +114,67 @@ export class UploadJob {
   }
 
   async #interrupt(): Promise<void> {
-    this.#active?.abort()
+    this.#active?.interrupt()
     await this.#running
   }
 
-  async #run(signal: AbortSignal): Promise<void> {
+  async #run(active: Interruption): Promise<void> {
     try {
-      const file = await this.#stored(signal).finally(() => this.#close())
+      const file = await this.#stored(active)
       if (file) this.upload.stored(file)
     } catch (error) {
-      if (!signal.aborted && !this.upload.over) this.upload.move('fail', OspError.from(error))
+      if (!active.isInterrupted && !this.upload.over) this.upload.move('fail', OspError.from(error))
+    } finally {
+      this.#active = undefined
     }
   }
 
   /**
-   * Resolves when the file is stored, which can happen after `signal` has aborted, or with `undefined` if it has no place. Rejects
-   * with a final error or after the abort.
+   * Resolves when the file is stored, which can happen after the interruption, or with `undefined` if it has no place. Rejects with a
+   * final error or after the interruption.
    */
-  async #stored(signal: AbortSignal): Promise<SentFile | undefined> {
-    const { session, platform } = this.#options
-    for (;;) {
-      this.retryAtMs = undefined
-      let link: OnlineLink | undefined
-      try {
-        const opened = await this.#open(signal)
-        link = await session.online(signal)
-        return await this.#send(link, opened, signal)
-      } catch (error) {
-        const failure = OspError.from(error)
-        if (signal.aborted) throw failure
-        const waitMs = await this.#recover(failure, link)
-        const { phase } = this.upload
-        if (phase === 'sending' || phase === 'verifying') this.upload.move('stall', failure)
-        this.retryAtMs = platform.clock.now() + waitMs
-        if (waitMs > 0) await wait(platform.clock, waitMs, signal)
+  async #stored(active: Interruption): Promise<SentFile | undefined> {
+    try {
+      for (;;) {
+        this.retryAtMs = undefined
+        const end = await this.#attempt(active).catch(OspError.from)
+        if (!(end instanceof OspError)) return end
+        if (active.isInterrupted) throw end
+        await this.#pauseAfter(end, active)
       }
+    } finally {
+      if (this.#opened) await this.#close()
     }
+  }
+
+  async #attempt(active: Interruption): Promise<SentFile | undefined> {
+    const { session } = this.#options
+    this.#link = session.link
+    const whole = this.#link && (await this.#readWhole(this.#link))
+    if (this.#link && whole) return await this.#sendWhole(this.#link, whole, active)
+    const opened = await this.#open(active.signal)
+    this.#link = await session.online(active.signal)
+    return await this.#send(this.#link, opened, active)
+  }
+
+  async #pauseAfter(failure: OspError, active: Interruption): Promise<void> {
+    const { clock } = this.#options.platform
+    const waitMs = await this.#recover(failure, this.#link)
+    const { phase } = this.upload
+    if (phase === 'sending' || phase === 'verifying') this.upload.move('stall', failure)
+    this.retryAtMs = clock.now() + waitMs
+    if (waitMs > 0) await wait(clock, waitMs, active.signal)
+  }
+
+  /** Reads a file that can be sent in one request now, without opening it. */
+  async #readWhole(link: OnlineLink): Promise<WholeFile | undefined> {
+    const { source, algorithm } = this.#content
+    const { platform, pace } = this.#options
+    if (this.#opened || !source.readWhole) return undefined
+    const most = wholeFileBytes(link, pace, platform.clock.now())
+    if (most < 0) return undefined
+    await platform.digests.load(algorithm)
+    return await readSource(source, link, most)
   }
 
   async #open(signal: AbortSignal): Promise<OpenedSource> {
@@ -177,28 +203,46 @@ export class UploadJob {
     }
   }
 
-  async #send(link: OnlineLink, opened: OpenedSource, signal: AbortSignal): Promise<SentFile | undefined> {
+  /** Sends a file that was read. Resolves with `undefined` if it has no place. */
+  async #sendWhole(link: OnlineLink, file: WholeFile, interruption: Interruption): Promise<SentFile | undefined> {
+    const { upload } = this
+    const { platform, pace } = this.#options
+    const { clock, digests } = platform
+    const { algorithm } = this.#content
+    const size = file.content.length
+    if (interruption.isInterrupted || !this.#mayMove(size)) {
+      file.giveBack?.()
+      if (interruption.isInterrupted) throw new OspError('closed')
+      return undefined
+    }
+    if (upload.phase === 'waiting') upload.move('begin')
+    const sent = await sendWholeFile({ link, clock, pace, upload, algorithm, digests, interruption }, file)
+    return { name: upload.name, ...sent, size, algorithm }
+  }
+
+  async #send(link: OnlineLink, opened: OpenedSource, active: Interruption): Promise<SentFile | undefined> {
     const { upload } = this
     const { platform, pace } = this.#options
     const { algorithm } = this.#content
     const { clock, digests } = platform
     const { source } = opened
-    const isWhole = fitsOneRequest(link, pace, source.size, clock.now())
-    if (!this.#mayMove(isWhole ? source.size : undefined)) return undefined
+    const { size } = source
+    if (size <= wholeFileBytes(link, pace, clock.now())) {
+      return await this.#sendWhole(link, await readOpened(upload.name, source, link), active)
+    }
+    if (!this.#mayMove(undefined)) return undefined
     if (upload.phase === 'waiting') upload.move('begin')
-    const work = { link, clock, pace, upload, source, algorithm, signal }
-    const sent = (stored: StoredAs & Pick<SentFile, 'digest'>) => ({
-      name: upload.name,
-      ...stored,
-      size: source.size,
-      algorithm,
-    })
-    if (isWhole) return sent(await sendWholeFile({ ...work, digests }))
     const read = (into: Uint8Array, offset: number) => source.read(into, offset)
     opened.digest ??= new IncrementalDigest({ digests, algorithm, read })
     const { digest } = opened
     const attempt = new UploadAttempt({
-      ...work,
+      link,
+      clock,
+      pace,
+      upload,
+      source,
+      algorithm,
+      signal: active.signal,
       digest,
       fresh: this.#fresh,
       granted: () => {
@@ -207,7 +251,7 @@ export class UploadJob {
       progressed: (progress, durable = upload.progress.durable) => this.#progressed(progress, durable),
     })
     const stored = await attempt.run()
-    return sent({ ...stored, digest: hex(digest.now()) })
+    return { name: upload.name, ...stored, size, algorithm, digest: hex(digest.now()) }
   }
 
   #progressed(progress: number, durable: number): void {

@@ -268,9 +268,9 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   /** Stores a change of a task, and its progress. */
-  async #change(id: number, change: Partial<StoredTask>): Promise<void> {
+  #change(id: number, change: Partial<StoredTask>): Promise<void> {
     const { size = 0, durable = 0 } = this.#jobs.get(id)?.upload.progress ?? {}
-    await this.#registry.change(id, { ...(size > 0 && { size, durable }), ...change })
+    return this.#registry.change(id, size > 0 ? { size, durable, ...change } : change)
   }
 
   /** Calls `act` for each of these tasks (all, if no ids are given), live or only stored. */

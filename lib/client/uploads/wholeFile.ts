@@ -1,98 +1,139 @@
 import type { Pacer } from '../../core/pacer.ts'
-import { OspError } from '../../errors.ts'
 import { clientLimits, KiB } from '../../limits.ts'
-import type { Digests } from '../../ports/platform.ts'
+import type { Clock, DigestName, Digests } from '../../ports/platform.ts'
+import type { FileSource, WholeContent } from '../../ports/source.ts'
 import type { SentFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
-import { onAbort } from '../../runtime/wait.ts'
 import { putHeadBytes } from '../../wire/frame.ts'
-import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import type { OnlineLink } from '../connection/session.ts'
-import type { GuardedSource } from './guardedSource.ts'
+import { type GuardedSource, readWhole } from './guardedSource.ts'
+import type { Interruption } from './interruption.ts'
 import { untilAdmitted } from './untilAdmitted.ts'
-import { type StoredAs, sourceChanged, storedAs, type UploadAttemptOptions } from './uploadAttempt.ts'
+import type { ClientUpload } from './upload.ts'
+import { type StoredAs, sourceChanged, storedAs } from './uploadAttempt.ts'
 
 /** Larger files are read into the buffers of the link, which are reused. */
 const ownBufferBytes = 64 * KiB
 
-/** Returns whether to send a file of this size in one request: whether the link carries it in a short time. */
-export function fitsOneRequest({ welcome }: OnlineLink, pace: Pacer, size: number, now: number): boolean {
+/** Returns the maximum size of a file that is sent in one request now: that the link carries in a short time; -1 if none is. */
+export function wholeFileBytes({ welcome }: OnlineLink, pace: Pacer, now: number): number {
   const { maxFrame, maxPut = 0 } = welcome
   const most = Math.min(maxPut, maxFrame - putHeadBytes, clientLimits.bufferBytes)
-  return maxPut > 0 && size <= most && size <= pace.fileBytes(most, now)
+  return maxPut > 0 ? Math.min(most, pace.fileBytes(most, now)) : -1
 }
 
-interface WholeFileOptions extends Omit<UploadAttemptOptions, 'digest' | 'fresh' | 'granted' | 'progressed'> {
-  readonly source: GuardedSource
+/** A whole file in memory. `giveBack` lets a buffer of the link be reused. */
+export interface WholeFile extends WholeContent {
+  readonly giveBack: (() => void) | undefined
+}
+
+/** The memory of one file: its own, or a buffer of the link. */
+class FileMemory {
+  readonly #link: OnlineLink
+  giveBack: (() => void) | undefined
+
+  constructor(link: OnlineLink) {
+    this.#link = link
+  }
+
+  readonly take = (bytes: number): Uint8Array | Promise<Uint8Array> =>
+    bytes <= ownBufferBytes ? new Uint8Array(bytes) : this.#buffer()
+
+  async #buffer(): Promise<Uint8Array> {
+    const { buffers } = this.#link
+    const buffer = await buffers.take()
+    this.giveBack = () => buffers.put(buffer)
+    return buffer
+  }
+}
+
+/** Reads a source at once. Resolves with `undefined` if it must be opened. */
+export async function readSource(
+  source: FileSource,
+  link: OnlineLink,
+  maxBytes: number,
+): Promise<WholeFile | undefined> {
+  const memory = new FileMemory(link)
+  const whole = await readWhole(source, maxBytes, memory.take)
+  const { giveBack } = memory
+  if (whole) return { ...whole, giveBack }
+  giveBack?.()
+  return undefined
+}
+
+/**
+ * Reads an open source. If the memory has room for one more byte, the same read shows whether the file has grown. Rejects if it has
+ * changed.
+ */
+export async function readOpened(name: string, source: GuardedSource, link: OnlineLink): Promise<WholeFile> {
+  const { size, modifiedAt } = source
+  const memory = new FileMemory(link)
+  try {
+    const buffer = await memory.take(size + 1)
+    const bytes = await source.read(buffer.subarray(0, size + 1), 0)
+    if (bytes < size) throw sourceChanged(name, 'became shorter')
+    const isSame = await (buffer.length > size ? source.isSame() : source.unchanged())
+    if (bytes > size || !isSame) throw sourceChanged(name, 'was written to')
+    return { content: buffer.subarray(0, size), modifiedAt, giveBack: memory.giveBack }
+  } catch (error) {
+    memory.giveBack?.()
+    throw error
+  }
+}
+
+interface WholeFileOptions {
+  readonly link: OnlineLink
+  readonly clock: Clock
+  readonly pace: Pacer
+  readonly upload: ClientUpload
+  readonly algorithm: DigestName
   readonly digests: Digests
+  /** Ends the attempt. The server stores a file that it has received, so the attempt then waits for the reply to a sent request. */
+  readonly interruption: Interruption
 }
 
 /** Sends a whole file in one request. Resolves with its place and its digest; rejects as `UploadAttempt.run` does. */
-export async function sendWholeFile(options: WholeFileOptions): Promise<StoredAs & Pick<SentFile, 'digest'>> {
-  const { link, clock, pace, upload, source, signal } = options
-  const { size } = source
-  const isOwn = size < ownBufferBytes
-  const buffer = isOwn ? new Uint8Array(size + 1) : await link.buffers.take()
-  const giveBack = () => {
-    if (!isOwn) link.buffers.put(buffer)
-  }
-  const request = await requestOf(options, buffer.subarray(0, size + 1)).catch((error: unknown) => {
-    giveBack()
+export async function sendWholeFile(
+  options: WholeFileOptions,
+  { content, modifiedAt, giveBack }: WholeFile,
+): Promise<StoredAs & Pick<SentFile, 'digest'>> {
+  const { link, clock, pace, upload, algorithm, digests, interruption } = options
+  const size = content.length
+  const digest = digests.create(algorithm)
+  digest.update(content)
+  const fileDigest = digest.digest()
+  try {
+    await untilAdmitted(pace, clock, size, interruption)
+  } catch (error) {
+    giveBack?.()
     throw error
-  })
-  let isSent = false
+  }
+  const file = { fileName: upload.name, size, modifiedAt, digest: digestNumbers[algorithm], fileDigest }
   const verify = () => {
-    isSent = true
     if (upload.phase === 'sending') upload.move('verify')
   }
-  const { seq, reply } = link.peer.ask(request, 0, 'chunks', () => {
-    giveBack()
-    verify()
-  })
-  // The server stores a file that it has received, so the attempt waits for the reply to a sent request.
-  using _ = onAbort(signal, () => {
-    if (!isSent) link.peer.abandon(seq)
-  })
+  const flushed =
+    giveBack &&
+    (() => {
+      giveBack()
+      verify()
+    })
+  const { seq, reply } = link.peer.ask({ event: 'PutFileReq', ...file, content: [content] }, 0, 'chunks', flushed)
+  if (!flushed && link.peer.hasSent(seq)) verify()
+  interruption.onInterrupt = () => {
+    if (!link.peer.hasSent(seq)) link.peer.abandon(seq)
+  }
   try {
     const ack = await reply
     verify()
     pace.acknowledged(size, clock.now(), clientLimits.storeMs)
     upload.transferred += size
-    return { ...storedAs(ack), digest: hex(request.fileDigest) }
+    return { ...storedAs(ack), digest: hex(fileDigest) }
   } catch (error) {
     pace.refused(size, clock.now())
     throw error
+  } finally {
+    interruption.onInterrupt = undefined
   }
-}
-
-/**
- * Reads the file into `buffer`. If the buffer has room for one more byte, the same read shows whether the file has grown.
- * Resolves when the request may be sent; rejects if the file has changed.
- */
-async function requestOf(
-  { clock, pace, upload, source, algorithm, digests, signal }: WholeFileOptions,
-  buffer: Uint8Array,
-): Promise<WireMessage<'PutFileReq'>> {
-  const { size, modifiedAt } = source
-  const bytes = await source.read(buffer, 0)
-  if (bytes < size) throw sourceChanged(upload.name, 'became shorter')
-  const isSame = await (buffer.length > size ? source.isSame() : source.unchanged())
-  if (bytes > size || !isSame) throw sourceChanged(upload.name, 'was written to')
-  const content = buffer.subarray(0, size)
-  const digest = digests.create(algorithm)
-  digest.update(content)
-  await untilAdmitted(pace, clock, size, signal)
-  if (signal.aborted) {
-    pace.refused(size, clock.now())
-    throw new OspError('closed')
-  }
-  const file = {
-    fileName: upload.name,
-    size,
-    modifiedAt,
-    digest: digestNumbers[algorithm],
-    fileDigest: digest.digest(),
-  }
-  return { event: 'PutFileReq', ...file, content: [content] }
 }

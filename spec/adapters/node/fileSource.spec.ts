@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { appendFile, mkdtemp, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
@@ -213,6 +213,90 @@ spec('a file as a source', (it) => {
       await rm(path)
       await assert.rejects(source.unchanged(), { code: 'source-missing' })
       assert.equal(await source.read(new Uint8Array(5), 0), 5)
+    }),
+  )
+})
+
+/** Reads a file at once, into memory for `extra` more bytes than were asked for. */
+async function readWhole(path: string, maxBytes = 5, extra = 0) {
+  const whole = await file(path).readWhole?.(maxBytes, (bytes) => new Uint8Array(bytes + extra))
+  return whole && { text: Buffer.from(whole.content).toString(), modifiedAt: whole.modifiedAt }
+}
+
+/** Waits until a later write would change the change time of a file. */
+const settled = (path: string) =>
+  file(path)
+    .open(never)
+    .then((open) => open[Symbol.asyncDispose]())
+
+spec('a file that is read at once', (it) => {
+  it(
+    'has its content and its modification time, also in memory of exactly its size',
+    within(async (_directory, path) => {
+      await settled(path)
+      for (const extra of [0, -1, 100]) {
+        assert.deepEqual(await readWhole(path, 5, extra), { text: 'hello', modifiedAt: 1_000_500 })
+      }
+      await truncate(path, 0)
+      await settled(path)
+      assert.equal((await readWhole(path))?.text, '')
+    }),
+  )
+
+  it(
+    'is left to be opened if it is too large, was modified just now, is a folder, a pipe or missing',
+    within(async (directory, path) => {
+      await settled(path)
+      assert.equal(await readWhole(path, 4), undefined)
+      await writeFile(path, 'hallo')
+      assert.equal(await readWhole(path), undefined)
+      assert.equal(await readWhole(directory, 1_000_000), undefined)
+      const pipe = join(directory, 'pipe')
+      if (spawnSync('mkfifo', [pipe]).status === 0) assert.equal(await readWhole(pipe), undefined)
+      await assert.rejects(readWhole(join(directory, 'missing')), { code: 'ENOENT' })
+    }),
+  )
+
+  it(
+    'is left to be opened if it was modified while it was read',
+    within(async (_directory, path) => {
+      for (const change of [() => appendFile(path, '!'), () => truncate(path, 1), () => utimes(path, 1, 1)]) {
+        await settled(path)
+        const take = async (bytes: number) => {
+          await change()
+          return new Uint8Array(bytes)
+        }
+        assert.equal(await file(path).readWhole?.(100, take), undefined)
+      }
+    }),
+  )
+
+  for (const path of ['/proc/version', '/sys/devices/system/cpu/possible']) {
+    if (!existsSync(path)) it.skip(`${path} is left to be opened`, 'this system has no such file')
+    else {
+      it(`${path} is left to be opened, since its reported size is not its real one`, async () => {
+        for (const extra of [0, -1]) assert.equal(await readWhole(path, 1_000_000, extra), undefined)
+      })
+    }
+  }
+
+  it(
+    'is closed afterwards',
+    within(async (directory, path) => {
+      await settled(path)
+      const isOpen = () =>
+        existsSync('/proc/self/fd') &&
+        readdirSync('/proc/self/fd').some((fd) => {
+          try {
+            return readlinkSync(`/proc/self/fd/${fd}`).startsWith(directory)
+          } catch {
+            // The descriptor of the reading itself.
+            return false
+          }
+        })
+      await readWhole(path)
+      await readWhole(path, 1)
+      assert.equal(isOpen(), false)
     }),
   )
 })

@@ -13,18 +13,21 @@ function waiting(pace = new Pacer()) {
   const time = new VirtualTime()
   const admitted: string[] = []
   const stopping = new AbortController()
-  const add = (name: string, signal = new AbortController().signal) =>
-    untilAdmitted(pace, time, firstChunkBytes, signal).then(
-      () => void admitted.push(name),
-      (error: unknown) => void admitted.push(`${name} ${(error as { code: string }).code}`),
-    )
+  const add = async (name: string, signal = new AbortController().signal) => {
+    try {
+      await untilAdmitted(pace, time, firstChunkBytes, { signal })
+      admitted.push(name)
+    } catch (error) {
+      admitted.push(`${name} ${(error as { code: string }).code}`)
+    }
+  }
   return { time, pace, admitted, add, stopping }
 }
 
 spec('a chunk that may not be sent yet', (it) => {
   it('waits for an acknowledgement, after the chunks before it', async () => {
     const { pace, admitted, add } = waiting()
-    for (const name of ['a', 'b', 'c', 'd']) add(name)
+    for (const name of ['a', 'b', 'c', 'd']) void add(name)
     await turn()
     assert.deepEqual(admitted, ['a', 'b'])
     pace.refused(firstChunkBytes, 10)
@@ -34,10 +37,10 @@ spec('a chunk that may not be sent yet', (it) => {
 
   it('that is aborted counts as not sent, and lets the next one pass', async () => {
     const { pace, admitted, add, stopping } = waiting()
-    add('a')
-    add('b')
-    add('c', stopping.signal)
-    add('d')
+    void add('a')
+    void add('b')
+    void add('c', stopping.signal)
+    void add('d')
     stopping.abort()
     await turn()
     pace.refused(firstChunkBytes, 10)
@@ -47,9 +50,9 @@ spec('a chunk that may not be sent yet', (it) => {
 
   it('waits for the maximum rate, and ends with its signal meanwhile', async () => {
     const { time, admitted, add, stopping } = waiting(new Pacer(firstChunkBytes))
-    add('a')
-    add('b')
-    add('c', stopping.signal)
+    void add('a')
+    void add('b')
+    void add('c', stopping.signal)
     await turn()
     assert.deepEqual(admitted, ['a'])
     time.step(1_000)

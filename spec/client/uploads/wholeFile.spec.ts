@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { clientLimits, KiB, MiB } from '../../../lib/limits.ts'
+import type { FileSource, TakeMemory, WholeContent } from '../../../lib/ports/source.ts'
+import { memorySource, patterned } from '../../support/memorySource.ts'
+import { spec } from '../../support/spec.ts'
+import { UploadRig } from '../../support/uploadRig.ts'
+
+type ReadWhole = NonNullable<FileSource['readWhole']>
+
+/** Returns a source that is read with `read`, or opened if that does not succeed. */
+function sourceWith(name: string, bytes: Uint8Array, read: ReadWhole) {
+  return Object.assign(memorySource(name, bytes), { readWhole: read })
+}
+
+/** Returns a source that can be read at once. */
+const whole = (name: string, bytes: Uint8Array) =>
+  sourceWith(name, bytes, async (maxBytes, take) => {
+    if (bytes.length > maxBytes) return undefined
+    const memory = await take(bytes.length)
+    memory.set(bytes)
+    return { content: memory.subarray(0, bytes.length), modifiedAt: 1_000 }
+  })
+
+async function run(prove: (rig: UploadRig) => Promise<void>): Promise<void> {
+  await using rig = await UploadRig.start({ smallFileBytes: 256 * KiB })
+  // The first file is added before the link exists.
+  await (await rig.client().uploads.add(memorySource('first', patterned(200 * KiB)))).done
+  await prove(rig)
+}
+
+spec('a source that can be read at once', (it) => {
+  it('is not opened', () =>
+    run(async (rig) => {
+      const client = rig.client()
+      await client.online()
+      for (const size of [0, 1, 1_024]) {
+        const source = whole(`${size}`, patterned(size))
+        const upload = await client.uploads.add(source)
+        assert.equal((await upload.done).size, size)
+        assert.deepEqual([source.opened, rig.stored('alice', `${size}`)], [0, patterned(size)])
+      }
+    }))
+
+  it('is opened if it is too large for one request', () =>
+    run(async (rig) => {
+      const client = rig.client()
+      await client.online()
+      const source = whole('large', patterned(MiB))
+      await (await client.uploads.add(source)).done
+      assert.deepEqual([source.opened, rig.stored('alice', 'large')], [1, patterned(MiB)])
+    }))
+
+  it('uses a bounded number of buffers, each of which is given back', () =>
+    run(async (rig) => {
+      const client = rig.client()
+      await client.online()
+      const sources = Array.from({ length: 10 * clientLimits.buffers }, (_, at) =>
+        whole(`${at}`, patterned(100 * KiB, at + 1)),
+      )
+      const uploads = await Promise.all(sources.map((source) => client.uploads.add(source)))
+      await Promise.all(uploads.map(({ done }) => done))
+      for (const { name, bytes } of sources) assert.deepEqual(rig.stored('alice', name), bytes)
+    }))
+
+  const failures: readonly (readonly [string, (take: TakeMemory) => Promise<unknown>])[] = [
+    ['cannot be read', () => Promise.reject(new Error('denied'))],
+    ['gives up after it has taken memory', async (take) => void (await take(100 * KiB))],
+    ['gives no content', async () => ({ modifiedAt: 1 })],
+    ['gives more than was asked for', async () => ({ content: new Uint8Array(2 * MiB), modifiedAt: 1 })],
+    ['has no valid modification time', async () => ({ content: new Uint8Array(1), modifiedAt: -1 })],
+  ]
+  for (const [what, read] of failures) {
+    it(`that ${what} is opened`, () =>
+      run(async (rig) => {
+        const client = rig.client()
+        await client.online()
+        const source = (at: number) =>
+          sourceWith(
+            `${at}`,
+            patterned(100 * KiB, at + 1),
+            (_, take) => read(take) as Promise<WholeContent | undefined>,
+          )
+        // More than there are buffers, all of which must be free again.
+        const sources = Array.from({ length: 2 * clientLimits.buffers }, (_, at) => source(at))
+        const uploads = await Promise.all(sources.map((each) => client.uploads.add(each)))
+        await Promise.all(uploads.map(({ done }) => done))
+        for (const { name, bytes, opened } of sources) assert.deepEqual([rig.stored('alice', name), opened], [bytes, 1])
+      }))
+  }
+})
