@@ -59,6 +59,16 @@ export class SimulatedFile {
           [Symbol.asyncDispose]: async () => {},
         }
       },
+      // A file of odd length is opened, so that both ways are tried.
+      readWhole: async (maxBytes, take) => {
+        const version = await process.effect(2, 'time to look at a source', () => this.now)
+        const { bytes, modifiedAt } = version
+        if (bytes.length > maxBytes || bytes.length % 2 === 1) return undefined
+        const memory = await take(bytes.length)
+        const isSame = await process.effect(2, 'time to read a source', () => this.now === version)
+        memory.set(bytes)
+        return isSame ? { content: memory.subarray(0, bytes.length), modifiedAt } : undefined
+      },
     }
   }
 }

@@ -107,6 +107,8 @@ export class UploadWatch {
         this.#verifies(holding, true)
         break
       case 'CancelFileReq':
+      // The server ends another upload of this name, even if it then refuses the file.
+      case 'PutFileReq':
         if (isNew) this.#standings.delete(`${uploads.user}/${message.fileName}`)
         break
       case 'StartPostFileReq':
