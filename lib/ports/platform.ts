@@ -29,6 +29,8 @@ export interface Digest {
 export interface Digests {
   load(name: DigestName): Promise<void>
   create(name: DigestName): Digest
+  /** Returns the digest of these bytes alone, if that is faster than a running digest. */
+  once?(name: DigestName, bytes: Uint8Array): Uint8Array | undefined
 }
 
 /** The synchronous services of the machine. */

@@ -140,6 +140,16 @@ export function same(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, at) => byte === b[at])
 }
 
+/** Returns the digest of bytes that are all in memory. */
+export function digestOfParts(digests: Digests, algorithm: DigestName, parts: Parts): Uint8Array {
+  const [first] = parts
+  const known = parts.length === 1 && first ? digests.once?.(algorithm, first) : undefined
+  if (known) return known
+  const digest = digests.create(algorithm)
+  for (const part of parts) digest.update(part)
+  return digest.digest()
+}
+
 /** Resolves with the digest of the first `length` bytes from `read`, or with `undefined` if there are fewer. */
 export async function digestOf(
   digests: Digests,

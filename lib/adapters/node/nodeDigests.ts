@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, type Hash, hash } from 'node:crypto'
 import { OspError } from '../../errors.ts'
 import type { Digest, DigestName, Digests } from '../../ports/platform.ts'
 
@@ -48,5 +48,6 @@ export function nodeDigests(): Digests {
       if (!make) throw new Error(`the digest ${name} must be loaded before one is created`)
       return make()
     },
+    once: (name, bytes) => (name === 'xxh128' ? undefined : hash(name, bytes, 'buffer')),
   }
 }

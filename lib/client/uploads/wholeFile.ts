@@ -4,6 +4,7 @@ import type { Clock, DigestName, Digests } from '../../ports/platform.ts'
 import type { FileSource, WholeContent } from '../../ports/source.ts'
 import type { SentFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
+import { digestOfParts } from '../../runtime/incrementalDigest.ts'
 import { putHeadBytes } from '../../wire/frame.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import type { OnlineLink } from '../connection/session.ts'
@@ -100,9 +101,7 @@ export async function sendWholeFile(
 ): Promise<StoredAs & Pick<SentFile, 'digest'>> {
   const { link, clock, pace, upload, algorithm, digests, interruption } = options
   const size = content.length
-  const digest = digests.create(algorithm)
-  digest.update(content)
-  const fileDigest = digest.digest()
+  const fileDigest = digestOfParts(digests, algorithm, [content])
   try {
     await untilAdmitted(pace, clock, size, interruption)
   } catch (error) {

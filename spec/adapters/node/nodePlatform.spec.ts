@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { DigestName } from '../../../lib/ports/platform.ts'
+import { digestOfParts } from '../../../lib/runtime/incrementalDigest.ts'
 import { spec } from '../../support/spec.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
@@ -27,6 +28,15 @@ spec('the digests of Node', (it) => {
       digest.update(bytes(''))
       digest.update(bytes('bc'))
       assert.equal(toHex(digest.digest()), abc)
+    })
+
+    it(`return the ${name} of bytes in memory, in any number of parts`, async () => {
+      const { digests } = nodePlatform()
+      await digests.load(name)
+      for (const parts of [[], ['']]) assert.equal(toHex(digestOfParts(digests, name, parts.map(bytes))), empty)
+      for (const parts of [['abc'], ['a', 'bc'], ['', 'abc', '']]) {
+        assert.equal(toHex(digestOfParts(digests, name, parts.map(bytes))), abc)
+      }
     })
 
     it(`return the ${name} of the bytes so far, and can be continued`, async () => {
