@@ -322,6 +322,9 @@ export const fixed = {
   /** Maximum number of START, CONTINUE and CANCEL requests of one link, and of one user, that are carried out at the same time. */
   requestsAtOnce: 16,
   requestsPerUserAtOnce: 32,
+  /** Maximum number of small files, and of their bytes, that are stored together. One file may be larger. */
+  smallFilesTogether: 64,
+  smallBytesTogether: 512 * KiB,
   /** Maximum number of uploads that wait for an instance; a new one replaces the one without a request for longest. */
   waitingUploads: 10_000,
   /** Minimum time between two counts of a user's files; a slow count is repeated less often. */

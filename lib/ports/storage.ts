@@ -102,6 +102,15 @@ export interface ClaimOptions {
 
 export type Claimed = { readonly claim: Claim; readonly record: TransferRecord } | { readonly completed: StoredFile }
 
+/** A file that is about to be stored without an upload. */
+export interface Announcement {
+  readonly file: StoredFile
+  /** The `UnnamedFile.version` of its content. */
+  readonly version: string
+  /** As in `NewTransfer`. */
+  readonly modifiedAt: number
+}
+
 /** The records of unfinished uploads, and the completion markers of completed ones. */
 export interface TransferStore {
   /**
@@ -133,8 +142,13 @@ export interface TransferStore {
    * upload: durable. The marker applies once the file with this `UnnamedFile.version` is stored under its `storedName`.
    */
   announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number): Promise<void>
-  /** Marks a completed file as reported by the server: durable. */
-  reported(file: Pick<StoredFile, 'user' | 'name'>): Promise<void>
+  /**
+   * Like `announce` for each of these files, which have different names. Resolves with the error of each that failed. Without
+   * this method the server calls `announce` for each.
+   */
+  announceAll?(files: readonly Announcement[], keepNoteMs: number): Promise<readonly (Error | undefined)[]>
+  /** Marks completed files as reported by the server: durable. */
+  reported(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
   /** Returns the files that were stored and not reported. */
   unreported(): Promise<readonly StoredFile[]>
   /** Removes a record and invalidates its claims: durable. Resolves with whether there was one. A completion marker stays. */
@@ -197,6 +211,8 @@ export interface FileStore {
    * unless it was published, and so does the first sweep after a restart. `content` is not used after the promise has settled.
    */
   create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile>
+  /** Like `create` for each of these contents. Without this method the server calls `create` for each. */
+  createAll?(user: string, contents: readonly (readonly Uint8Array[])[]): Promise<UnnamedFiles>
   /** Removes a partial file, if there is one; never a published file. */
   remove(user: string, name: string): Promise<void>
   /**
@@ -225,6 +241,21 @@ export interface FileStore {
 export interface UnnamedFile extends Pick<PartialFile, 'publish'>, AsyncDisposable {
   /** Identifies the stored file that it becomes, even after a restart. */
   readonly version: string
+}
+
+/** Files of one user that belong to no upload. */
+export interface UnnamedFiles extends AsyncDisposable {
+  /** The `UnnamedFile.version` of each, or the error if it was not stored. */
+  readonly versions: readonly (string | Error)[]
+  /** Publishes some of the files, as `PartialFile.publish` does. Resolves with the result of each. */
+  publish(places: readonly UnnamedPlace[], replace: boolean): Promise<readonly (boolean | Error)[]>
+}
+
+/** Where one of these files is published. */
+export interface UnnamedPlace {
+  /** The index of the file. */
+  readonly index: number
+  readonly storedName: string
 }
 
 /** The bytes of one upload that is not published yet. Calls that write are made one after another. */

@@ -17,6 +17,18 @@ export class Mutex {
     return result
   }
 
+  /** Counts `work`, which runs already and does not reject, as a job until `vacate`. No other job may be unfinished. */
+  occupy(work: Promise<unknown>): void {
+    this.waiting++
+    this.#last = work
+  }
+
+  /** Ends the job of `occupy`, immediately before its promise resolves. */
+  vacate(): void {
+    this.waiting--
+    if (this.waiting === 0) this.#last = undefined
+  }
+
   /** Resolves when all earlier jobs have ended. */
   idle(): Promise<unknown> {
     return this.#last ?? Promise.resolve()
@@ -36,20 +48,50 @@ export class KeyedMutex {
    * Runs `job` after the earlier jobs of `key` have ended, or only those for whose name `conflicts` returns true.
    * Either all jobs of a key have names, or none has.
    */
-  async run<T>(key: string, job: () => Promise<T>, name = '', conflicts?: (other: string) => boolean): Promise<T> {
-    const jobs = this.#jobs.get(key) ?? new Set<KeyedJob>()
-    this.#jobs.set(key, jobs)
-    // Without names, the latest job has waited for all the others.
-    const before = conflicts ? [...jobs].filter((other) => conflicts(other.name)) : [...jobs].slice(-1)
-    const earlier = before.map(({ ended }) => ended)
+  run<T>(key: string, job: () => Promise<T>, name = '', conflicts?: (other: string) => boolean): Promise<T> {
+    return this.#run([key], job, name, conflicts)
+  }
+
+  /** Whether a job of this key has not ended. */
+  isBusy(key: string): boolean {
+    return this.#jobs.has(key)
+  }
+
+  /** Runs `job` after the earlier jobs of all these keys have ended. None of their jobs may have a name. */
+  runAll<T>(keys: readonly string[], job: () => Promise<T>): Promise<T> {
+    return this.#run(keys, job, '')
+  }
+
+  async #run<T>(
+    keys: readonly string[],
+    job: () => Promise<T>,
+    name: string,
+    conflicts?: (other: string) => boolean,
+  ): Promise<T> {
+    const earlier = keys.flatMap((key) => this.#before(key, conflicts))
     const ended = earlier.length > 0 ? Promise.allSettled(earlier).then(job) : job()
     const own = { name, ended }
-    jobs.add(own)
+    for (const key of keys) {
+      const jobs = this.#jobs.get(key)
+      if (jobs) jobs.add(own)
+      else this.#jobs.set(key, new Set([own]))
+    }
     try {
       return await ended
     } finally {
-      jobs.delete(own)
-      if (jobs.size === 0 && this.#jobs.get(key) === jobs) this.#jobs.delete(key)
+      for (const key of keys) {
+        const jobs = this.#jobs.get(key)
+        jobs?.delete(own)
+        if (jobs?.size === 0) this.#jobs.delete(key)
+      }
     }
+  }
+
+  #before(key: string, conflicts: ((other: string) => boolean) | undefined): Promise<unknown>[] {
+    const jobs = this.#jobs.get(key)
+    if (!jobs) return []
+    // Without names, the latest job has waited for all the others.
+    const before = conflicts ? [...jobs].filter((other) => conflicts(other.name)) : [...jobs].slice(-1)
+    return before.map(({ ended }) => ended)
   }
 }

@@ -107,7 +107,7 @@ export async function startServer(options: BoundOptions): Promise<RunningServer>
     // Emits the events after the caller has the server and can listen to it.
     if (recovered.length === 0) return server
     platform.clock.alarm(platform.clock.now(), () => {
-      for (const file of recovered) server.stored(file)
+      server.stored(recovered)
     })
     return server
   } catch (error) {
@@ -146,7 +146,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     const { platform, storage, authenticator, onConflict = 'replace' } = options
     const context: ServerContext = { platform, storage, limits, onConflict, log, age }
     this.#disk = new DiskSpace(context)
-    this.#fileApp = new FileApp(context, this.#disk, (file) => this.stored(file))
+    this.#fileApp = new FileApp(context, this.#disk, (files) => this.stored(files))
     this.#msgApp = new MsgApp(context, this.#disk, authenticator)
     const admission = new Admission(limits, platform.clock, bounded)
     const { presence } = this.#msgApp
@@ -200,9 +200,9 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     if (signal?.aborted) void this.close()
   }
 
-  stored(file: StoredFile): void {
-    this.emit('stored', file)
-    this.#fileApp.reported(file)
+  stored(files: readonly StoredFile[]): void {
+    for (const file of files) this.emit('stored', file)
+    this.#fileApp.reported(files)
   }
 
   get addresses(): readonly Address[] {

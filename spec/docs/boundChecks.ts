@@ -152,6 +152,8 @@ export const boundChecks: {
   users: { files: ['spec/adapters/auth/usersFile/users.spec.ts'] },
   requestsPerUserAtOnce: { files: ['spec/server/connections/concurrencyLimiter.spec.ts'] },
   requestsAtOnce: { files: ['spec/server/connections/concurrencyLimiter.spec.ts'] },
+  smallFilesTogether: { files: ['spec/server/files/smallFiles.spec.ts'] },
+  smallBytesTogether: { files: ['spec/server/files/smallFiles.spec.ts'] },
   waitingUploads: { rows: ['waitingUploads'], files: ['spec/server/files/fairScheduler.spec.ts'] },
   unfinishedPerUser: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   unfinishedSharePercent: { files: ['spec/storage/transfers/transfers.spec.ts'] },

@@ -133,9 +133,9 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'the record of an upload is removed before its file is in place',
     file: 'lib/server/files/publish.ts',
-    within: 'publish',
-    pattern: 'if (!(await take(partial, storedName, onConflict))) continue await published()',
-    replacement: 'await published()\n    if (!(await take(partial, storedName, onConflict))) continue',
+    within: 'publishUpload',
+    pattern: 'move: (tried, replace) => settled(',
+    replacement: 'move: (tried, replace) => (void transfers.complete(claim, 0).catch(() => {})) ?? settled(',
     shownBy: 'files',
   },
   {
@@ -247,8 +247,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a file that is renamed into place is not durable there',
     file: 'lib/adapters/disk/publishedTree.ts',
     within: 'publish',
-    pattern: '} await this.flushes.flush(dirname(target)) return true',
-    replacement: '}\n  return true',
+    pattern: 'const flush = directories.get(directory) ?? this.flushes.flush(directory)',
+    replacement: 'const flush = Promise.resolve()',
     shownBy: 'spec/adapters/disk/publishedTree.spec.ts',
   },
   {
@@ -270,15 +270,16 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'a file in one request is published although its completion marker is not durable',
     file: 'lib/server/files/smallFiles.ts',
-    within: 'mark',
-    pattern: 'await Promise.all([storage.transfers.announce(candidate, modifiedAt, limits.noteMs), created])',
-    replacement: 'void storage.transfers.announce(candidate, modifiedAt, limits.noteMs).catch(() => {})',
+    within: '#publish',
+    pattern: 'mark: (tried) => announceAll(storage.transfers, tried.map(announcement), limits.noteMs),',
+    replacement:
+      'mark: async (tried) => { announceAll(storage.transfers, tried.map(announcement), limits.noteMs).catch(() => {}); return [] },',
     shownBy: 'spec/server/files/smallFiles.spec.ts',
   },
   {
     fault: 'a file in one request is stored again if the request is repeated',
     file: 'lib/server/files/smallFiles.ts',
-    within: 'put',
+    within: '#isAnswered',
     pattern: 'if (known?.digest === digest)',
     replacement: "if (known?.digest === '')",
     shownBy: 'spec/server/files/smallFiles.spec.ts',

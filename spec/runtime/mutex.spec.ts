@@ -61,6 +61,23 @@ spec('jobs one after another', (it) => {
   })
 })
 
+spec('a mutex that other work occupies', (it) => {
+  it('runs the next job after that work', async () => {
+    const mutex = new Mutex()
+    const work = deferred<void>()
+    mutex.occupy(work.promise)
+    const log: string[] = []
+    const job = mutex.run(() => log.push('job'))
+    await turn()
+    assert.deepEqual([log, mutex.waiting], [[], 2])
+    mutex.vacate()
+    work.resolve()
+    await job
+    await mutex.idle()
+    assert.deepEqual([log, mutex.waiting], [['job'], 0])
+  })
+})
+
 const turn = () => new Promise((go) => setImmediate(go))
 
 spec('jobs with a key', (it) => {
@@ -94,6 +111,28 @@ spec('jobs with a key', (it) => {
     await assert.rejects(first, /disk full/u)
     await Promise.all([second, third])
     assert.deepEqual(log, ['a', 'a/b', 'a/b/c'])
+  })
+})
+
+spec('a job with several keys', (it) => {
+  it('runs after the earlier jobs of all its keys, and before the later ones', async () => {
+    const mutex = new KeyedMutex()
+    const log: string[] = []
+    const gates = [deferred<void>(), deferred<void>()]
+    const first = mutex.run('a', () => gates[0]?.promise ?? Promise.resolve())
+    const both = mutex.runAll(['a', 'b'], async () => {
+      log.push('both')
+      await gates[1]?.promise
+    })
+    const last = mutex.run('b', async () => log.push('b'))
+    await turn()
+    assert.deepEqual([log, mutex.isBusy('a'), mutex.isBusy('c')], [[], true, false])
+    gates[0]?.resolve()
+    await turn()
+    assert.deepEqual(log, ['both'])
+    gates[1]?.resolve()
+    await Promise.all([first, both, last])
+    assert.deepEqual([log, mutex.isBusy('a'), mutex.isBusy('b')], [['both', 'b'], false, false])
   })
 })
 

@@ -25,6 +25,25 @@ export function watchedFiles(
         const publish = watchedPublish(file, { user, watch, length: () => lengthOf(content) })
         return { version: file.version, publish, [Symbol.asyncDispose]: () => file[Symbol.asyncDispose]() }
       },
+      storage.files.createAll &&
+        (async (user, contents) => {
+          const files = await storage.files.createAll?.(user, contents)
+          if (!files) throw new Error('the storage has lost a method')
+          const lengths = contents.map(lengthOf)
+          return {
+            versions: files.versions,
+            publish: async (places, replace) => {
+              for (const { storedName } of places) watch.publishing(user, storedName)
+              const results = await files.publish(places, replace)
+              for (const [at, { index, storedName }] of places.entries()) {
+                if (results[at] === true) await watch.published(user, storedName, lengths[index] ?? 0)
+                else if (results[at] === false) watch.notPublished(user, storedName)
+              }
+              return results
+            },
+            [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+          }
+        }),
     ),
     mailboxes: storage.mailboxes,
     async open(platform) {
@@ -61,6 +80,19 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
       return records.changed({ user, name }, expiring, (record, expired) => (expired ? undefined : record))
     },
     announce: (file, ...how) => records.changed(file, () => transfers.announce(file, ...how), none),
+    ...(transfers.announceAll && {
+      announceAll(files, keepNoteMs) {
+        const announcing = async () => (await transfers.announceAll?.(files, keepNoteMs)) ?? []
+        const nested = files.reduce(
+          (inner, { file }, index) =>
+            () => {
+              return records.changed(file, inner, (before, errors) => (errors[index] ? before : undefined))
+            },
+          announcing,
+        )
+        return nested()
+      },
+    }),
     forget: (user, name) => transfers.forget(user, name),
     records: (user) => transfers.records(user),
     ...(transfers.record && { record: transfers.record.bind(transfers) }),
@@ -74,10 +106,16 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
 
 const none = () => undefined
 
-function watchedStore(files: FileStore, open: FileStore['open'], create: FileStore['create']): FileStore {
+function watchedStore(
+  files: FileStore,
+  open: FileStore['open'],
+  create: FileStore['create'],
+  createAll: FileStore['createAll'],
+): FileStore {
   return {
     open,
     create,
+    ...(createAll && { createAll }),
     remove: (user, name) => files.remove(user, name),
     stored: (user, name) => files.stored(user, name),
     used: (user, name) => files.used(user, name),

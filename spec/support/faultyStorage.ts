@@ -1,4 +1,4 @@
-import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
+import type { PartialFile, Storage, UnnamedFiles } from '../../lib/ports/storage.ts'
 import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
 import { type Step, stepped } from './steppedStorage.ts'
 
@@ -34,9 +34,11 @@ export class FaultyStorage implements Storage {
   /** Number of open partial files. */
   partials = 0
   readonly #storage: Storage
+  readonly #real: Storage
   readonly #held = new Map<Step, { when: 'before' | 'after'; reached: Deferred<void>; going: Deferred<void> }[]>()
 
   constructor(storage: Storage) {
+    this.#real = storage
     this.#storage = stepped(storage, (step, run) => this.#step(step, run))
     const { transfers, files, mailboxes } = this.#storage
     this.transfers = {
@@ -87,6 +89,29 @@ export class FaultyStorage implements Storage {
     const { record: _, unfinished: __, ...transfers } = this.transfers
     const { usage: ___, ...files } = this.files
     Object.assign(this, { transfers, files })
+  }
+
+  /** Makes the storage one that stores many files at once, each time in one step. */
+  storeTogether(): void {
+    const { transfers, files } = this.#real
+    Object.assign(this, {
+      transfers: {
+        ...this.transfers,
+        announceAll: (...how: Parameters<NonNullable<typeof transfers.announceAll>>) =>
+          this.#step('announce', async () => transfers.announceAll?.(...how)),
+      },
+      files: {
+        ...this.files,
+        createAll: (...what: Parameters<NonNullable<typeof files.createAll>>) =>
+          this.#step('create', async () => {
+            const created = await files.createAll?.(...what)
+            if (!created) return undefined
+            const publish: UnnamedFiles['publish'] = (...where) =>
+              this.#step('publish', () => created.publish(...where))
+            return { ...created, publish }
+          }),
+      },
+    })
   }
 
   /** Holds the next such step, before or after it is done. */

@@ -1,7 +1,6 @@
-import { constants, fsync } from 'node:fs'
+import { constants } from 'node:fs'
 import { mkdir, rename, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { promisify } from 'node:util'
 import { OspError } from '../../errors.ts'
 import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { attempt, errnoOf, unless } from './faults.ts'
@@ -75,8 +74,6 @@ export async function canMove(from: string, to: string): Promise<boolean> {
   }
 }
 
-const flush = promisify(fsync)
-
 /** Makes the entries of a directory durable. */
 export async function syncDirectory(path: string): Promise<void> {
   // Windows cannot flush a directory. Its file system keeps the order of such changes itself.
@@ -84,7 +81,7 @@ export async function syncDirectory(path: string): Promise<void> {
   await attempt(`flushing the directory ${path}`, async () => {
     const fd = await quickCalls.open(path, constants.O_RDONLY)
     try {
-      await flush(fd)
+      await quickCalls.fsync(fd)
     } finally {
       await quickCalls.close(fd)
     }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
 import { lstat, open, readdir, rm, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkUserName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
@@ -14,18 +14,20 @@ import type {
   Space,
   StoredFile,
   UnnamedFile,
+  UnnamedFiles,
   Usage,
 } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
+import { onlyOf, settled } from '../../runtime/settled.ts'
 import type { RecordStore } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
-import { attempt, errnoOf, unless } from './faults.ts'
+import { attempt, errnoOf, fault, unless } from './faults.ts'
 import { foldsCase } from './format.ts'
 import { type Layout, partialName } from './layout.ts'
 import { DiskPartialFile, writeNewFile } from './partialFile.ts'
-import { entryAt, PublishedTree } from './publishedTree.ts'
+import { entryAt, type Move, PublishedTree } from './publishedTree.ts'
 import { quickCalls } from './quickCalls.ts'
 import { readFull } from './readFull.ts'
 import { fixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
@@ -45,6 +47,9 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #ready: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
+  /** The names of the files that belong to no upload: no earlier process has used this prefix. */
+  readonly #prefix = `${randomUUID()}-`
+  #created = 0
   /** The paths of files that belong to no upload. */
   readonly #unnamed = new Set<string>()
   #checks: readonly (() => void)[] = []
@@ -101,12 +106,14 @@ export class DiskFiles implements FileStore, StoredNames {
             flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
             publish: async (to, replace) => {
               this.#checkDirectories()
-              return await this.#tree.publish(path, this.#layout.partsOf(user, to), replace, async () => {
+              const isIntact = async () => {
                 const { verified: file, verifiedStamp } = this.#records.log.record(user, name) ?? {}
                 // The content of a storage that wraps this one may have another digest.
                 if (verifiedStamp !== undefined && (await this.version(user, to)) === verifiedStamp) return true
                 return file !== undefined && (await this.isIntact({ ...file, storedName: to }))
-              })
+              }
+              const move = { partial: path, parts: this.#layout.partsOf(user, to), isIntact }
+              return onlyOf(await this.#tree.publish([move], replace))
             },
             closed: (closed) => this.#open.delete(closed),
           },
@@ -120,38 +127,62 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile> {
+    const files = await this.createAll(user, [content])
+    return {
+      version: onlyOf(files.versions),
+      publish: async (storedName, replace) => onlyOf(await files.publish([{ index: 0, storedName }], replace)),
+      [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+    }
+  }
+
+  async createAll(user: string, contents: readonly (readonly Uint8Array[])[]): Promise<UnnamedFiles> {
     this.#records.checkOpen()
-    const path = join(this.#layout.partial, `${randomUUID()}${unnamed}`)
-    this.#unnamed.add(path)
-    const dispose = async () => {
-      if (!this.#unnamed.delete(path)) return
-      await unless(['ENOENT'], `removing ${path}`, async () => quickCalls.unlink(path))
-    }
-    let written: BigIntStats
-    try {
-      written = await attempt(`writing ${path}`, async () => {
+    this.#checkDirectories()
+    const { partial } = this.#layout
+    const paths = contents.map(() => [partial, `${this.#prefix}${++this.#created}${unnamed}`].join(sep))
+    for (const path of paths) this.#unnamed.add(path)
+    await this.#ready()
+    const written = await settled(contents, (content, index) => this.#write(paths[index] ?? '', content))
+    return {
+      versions: written.map((stats) => (stats instanceof Error ? stats : stampOf(stats))),
+      publish: async (places, replace) => {
+        this.#records.checkOpen()
         this.#checkDirectories()
-        await this.#ready()
-        return await writeNewFile(path, content)
-      })
+        const moves = places.map(({ index, storedName }) => {
+          const stats = written[index]
+          if (!stats || stats instanceof Error) throw stats ?? new Error(`file ${index} does not exist`)
+          return { partial: paths[index] ?? '', parts: this.#layout.partsOf(user, storedName), written: stats }
+        })
+        const results = await this.#tree.publish(moves, replace)
+        return settled(moves, async (move, index) => this.#unnamedResult(move, results[index] ?? false))
+      },
+      [Symbol.asyncDispose]: async () => {
+        for (const path of paths) if (this.#unnamed.has(path)) await this.#discard(path)
+      },
+    }
+  }
+
+  /** Writes a file that belongs to no upload, and removes it if that fails. */
+  async #write(path: string, content: readonly Uint8Array[]): Promise<BigIntStats> {
+    try {
+      return await writeNewFile(path, content)
     } catch (error) {
-      await dispose()
-      throw error
+      await this.#discard(path)
+      throw fault(error, `writing ${path}`)
     }
-    const publish: UnnamedFile['publish'] = async (storedName, replace) => {
-      this.#records.checkOpen()
-      this.#checkDirectories()
-      const parts = this.#layout.partsOf(user, storedName)
-      try {
-        const isPublished = await this.#tree.publish(path, parts, replace, async () => false, written)
-        if (isPublished) this.#unnamed.delete(path)
-        return isPublished
-      } catch (error) {
-        if (errnoOf((error as OspError).cause) === 'EXDEV') await this.#checkMount(dirname(this.#tree.pathOf(parts)))
-        throw error
-      }
-    }
-    return { version: stampOf(written), publish, [Symbol.asyncDispose]: dispose }
+  }
+
+  async #discard(path: string): Promise<void> {
+    this.#unnamed.delete(path)
+    await unless(['ENOENT'], `removing ${path}`, async () => quickCalls.unlink(path))
+  }
+
+  /** Handles the result of publishing a file that belongs to no upload. */
+  async #unnamedResult({ partial, parts }: Move, result: boolean | Error): Promise<boolean> {
+    if (result === true) this.#unnamed.delete(partial)
+    if (!(result instanceof Error)) return result
+    if (errnoOf(result.cause) === 'EXDEV') await this.#checkMount(this.#tree.pathOf(parts.slice(0, -1)))
+    throw result
   }
 
   async remove(user: string, name: string): Promise<void> {

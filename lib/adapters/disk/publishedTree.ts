@@ -1,9 +1,10 @@
 import type { BigIntStats, Dirent } from 'node:fs'
 import { opendir, rmdir } from 'node:fs/promises'
-import { dirname, join, sep } from 'node:path'
+import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
 import type { Usage } from '../../ports/storage.ts'
+import { settled } from '../../runtime/settled.ts'
 import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
@@ -34,6 +35,19 @@ interface TargetPlace {
   readonly conflict?: string
 }
 
+/** A partial file and the place to which it is moved. */
+export interface Move {
+  readonly partial: string
+  readonly parts: readonly string[]
+  /** The stats of the partial file if this process has just written it. */
+  readonly written?: BigIntStats
+  /**
+   * Returns whether the file in that place is the verified one. If it is not, and the partial file is missing, the error is
+   * OspError `digest-mismatch`.
+   */
+  isIntact?(): Promise<boolean>
+}
+
 /** The tree of the published files. No link is followed. `parts` are checked names: the user, then the file's parts. */
 export class PublishedTree {
   readonly flushes: DirectoryFlushes
@@ -42,6 +56,8 @@ export class PublishedTree {
   readonly #durable = new Set<string>()
   /** The results of the checks of directories in this turn of the event loop. */
   readonly #checked = new TurnMap<string, Promise<TargetPlace | undefined>>()
+  /** The directories in which these checks found another directory, or the root of a user. */
+  readonly #existing = new TurnMap<string, true>()
   foldsCase = false
 
   constructor(root: string, flushes = new DirectoryFlushes()) {
@@ -62,6 +78,18 @@ export class PublishedTree {
 
   /** Reads each entry on the path to a place. Rejects with `storage-unusable` if others could replace a directory. */
   async find(parts: readonly string[]): Promise<TargetPlace> {
+    const above = parts.length - 1
+    const directory = this.pathOf(parts.slice(0, above))
+    if (!this.#existing.get(directory)) {
+      const missing = await this.#findDirectory(parts)
+      if (missing) return missing
+      this.#existing.set(directory, true)
+    }
+    return (await this.#placeAt(parts, this.pathOf(parts), true)) ?? { above: 0 }
+  }
+
+  /** Checks the directories above a place. Resolves with `undefined` if they exist. */
+  async #findDirectory(parts: readonly string[]): Promise<TargetPlace | undefined> {
     for (let depth = 1; depth < parts.length; depth++) {
       const above = parts.slice(0, depth)
       const path = this.pathOf(above)
@@ -70,7 +98,7 @@ export class PublishedTree {
       const place = await checking
       if (place) return place
     }
-    return (await this.#placeAt(parts, this.pathOf(parts), true)) ?? { above: 0 }
+    return undefined
   }
 
   /** Reads one entry on the path to a place. Resolves with `undefined` if it is a directory above the place. */
@@ -78,6 +106,7 @@ export class PublishedTree {
     const above = here.length - 1
     const stats = await entryAt(path)
     if (!stats) return { above }
+    if (isLast && !this.foldsCase && stats.isFile()) return { above, found: stats }
     const upper = here.slice(0, -1)
     const other = await this.#otherSpelling(upper, here.at(-1) ?? '')
     if (other !== undefined) return { above, conflict: nameOf([...upper, other]) }
@@ -89,18 +118,24 @@ export class PublishedTree {
   }
 
   /**
-   * Moves a flushed partial file to its place, durably. If a file exists there and `replace` is false, resolves with
-   * false and changes nothing. Can be repeated after a crash at any step. `isIntact` returns whether the file in that
-   * place is the verified one. Rejects with OspError `digest-mismatch` if neither file has its bytes. `written` is
-   * the stats of the partial file if this process has just written it.
+   * Moves flushed partial files to their places, durably. Resolves with the result of each: true, or the error, or false if a file
+   * exists in its place and `replace` is false; then nothing was changed. Can be repeated after a crash at any step.
    */
-  async publish(
-    partial: string,
-    parts: readonly string[],
-    replace: boolean,
-    isIntact: () => Promise<boolean>,
-    written?: BigIntStats,
-  ) {
+  async publish(moves: readonly Move[], replace: boolean): Promise<readonly (boolean | Error)[]> {
+    const results = await settled(moves, (move) => this.#move(move, replace))
+    const directories = new Map<string, Promise<void>>()
+    const flushes = await settled(moves, async ({ parts }, index) => {
+      if (results[index] !== true) return
+      const directory = this.pathOf(parts.slice(0, -1))
+      const flush = directories.get(directory) ?? this.flushes.flush(directory)
+      directories.set(directory, flush)
+      await flush
+    })
+    return results.map((result, index) => flushes[index] ?? result)
+  }
+
+  /** Moves a partial file to its place. The directory is not flushed. */
+  async #move({ partial, parts, isIntact, written }: Move, replace: boolean): Promise<boolean> {
     const place = await this.find(parts)
     if (place.conflict !== undefined) throw conflictError(place.conflict)
     const target = this.pathOf(parts)
@@ -109,23 +144,30 @@ export class PublishedTree {
     const there = place.found?.isFile() ? place.found : undefined
     if (!bytes) {
       // The process may have ended after the rename. Any other file under this name is not the verified one.
-      if (!there || !(await isIntact())) throw lostFile(`${partial} is missing, and ${target} is not the verified file`)
-      await this.flushes.flush(dirname(target))
+      if (!there || !(await isIntact?.()))
+        throw lostFile(`${partial} is missing, and ${target} is not the verified file`)
       return true
     }
     if (there && there.ino === bytes.ino && there.dev === bytes.dev) {
       // A link exists already. A rename would change nothing, since both names lead to the same file.
       await attempt(`removing ${partial}`, async () => quickCalls.unlink(partial))
-    } else {
-      if (there && !replace) return false
-      await this.#prepareTarget(parts, place)
-      const moved = () =>
-        this.#countChange(parts, { bytes: Number(bytes.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
-      const moving = () => (replace ? move(partial, target, moved) : add(partial, target, moved))
-      if (!(await attempt(`publishing ${target}`, moving))) return false
+      return true
     }
-    await this.flushes.flush(dirname(target))
-    return true
+    if (there && !replace) return false
+    if (!this.#isPrepared(parts, place)) await this.#prepareTarget(parts, place)
+    const moved = () =>
+      this.#countChange(parts, { bytes: Number(bytes.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
+    try {
+      return await (replace ? move(partial, target, moved) : add(partial, target, moved))
+    } catch (error) {
+      throw fault(error, `publishing ${target}`)
+    }
+  }
+
+  /** Returns whether the directories above a place exist durably, and no directory is in the place. */
+  #isPrepared(parts: readonly string[], { above, found }: TargetPlace): boolean {
+    const isBelowDurable = above === parts.length - 1 && this.#durable.has(this.pathOf(parts.slice(0, above)))
+    return isBelowDurable && !found?.isDirectory()
   }
 
   /** Adds to the totals of the user in whose folder a place is. */
@@ -145,7 +187,7 @@ export class PublishedTree {
       this.#durable.add(path)
     }
     const removed = () => {
-      this.#checked.clear()
+      this.#forgetChecks()
       this.#countChange(parts, { folders: -1 })
     }
     if (found?.isDirectory()) await removeEmptyDirectory(this.pathOf(parts), removed)
@@ -153,8 +195,13 @@ export class PublishedTree {
 
   /** Handles the creation of a directory at this depth of a path. */
   #made(parts: readonly string[], depth: number): void {
-    this.#checked.clear()
+    this.#forgetChecks()
     if (depth > 1) this.#countChange(parts, { folders: 1 })
+  }
+
+  #forgetChecks(): void {
+    this.#checked.clear()
+    this.#existing.clear()
   }
 
   /** Counts the files and folders below the folder of a user, a few at a time. */

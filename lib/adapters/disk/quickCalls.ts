@@ -79,6 +79,7 @@ const writev = promisify(fs.writev) as (
   position?: number,
 ) => Promise<{ bytesWritten: number }>
 const close = promisify(fs.close)
+const fsync = promisify(fs.fsync)
 
 /** Each of these does what the function of the same name in node:fs does. */
 export const quickCalls = {
@@ -117,6 +118,12 @@ export const quickCalls = {
     const isLong = parts.reduce((sum, { length }) => sum + length, 0) > longBytes
     return isLong ? elsewhere() : quickFlush(() => fs.writevSync(fd, parts, position), elsewhere)
   },
+  /** Flushes a directory. */
+  fsync: (fd: number) =>
+    quickFlush(
+      () => fs.fsyncSync(fd),
+      () => fsync(fd),
+    ),
   close: (fd: number) =>
     quick(
       () => fs.closeSync(fd),

@@ -23,26 +23,55 @@ export class ConcurrencyLimiter {
   readonly #users = new Map<string, User>()
 
   /** Settles as `job` does. Rejects with OspError `link-lost` if the link ends before `job` starts. */
-  run<T>({ user: name, node }: Connection, job: () => Promise<T>): Promise<T> {
-    const user = this.#users.get(name) ?? { running: 0, links: new Map() }
-    this.#users.set(name, user)
-    const link = user.links.get(node) ?? { running: 0, waiting: [] }
-    user.links.set(node, link)
+  run<T>(caller: Connection, job: () => Promise<T>): Promise<T> {
     const start = () => {
       const done = job()
-      const ended = () => this.#ended(name, user, node, link)
+      const ended = () => this.leave(caller)
       // The reply does not wait for this.
       done.then(ended, ended)
       return done
     }
+    const turn = this.enter(caller)
+    return turn ? turn.then(start) : start()
+  }
+
+  /**
+   * Counts a request as running until `leave`. Returns a promise if it must wait first, which rejects with OspError `link-lost` if
+   * the link ends.
+   */
+  enter({ user: name, node }: Connection): Promise<void> | undefined {
+    const user = this.#users.get(name) ?? { running: 0, links: new Map() }
+    this.#users.set(name, user)
+    const link = user.links.get(node) ?? { running: 0, waiting: [] }
+    user.links.set(node, link)
     if (user.running < fixed.requestsPerUserAtOnce && link.running < fixed.requestsAtOnce) {
       user.running++
       link.running++
-      return start()
+      return undefined
     }
     const turn = deferred<void>()
     link.waiting.push(turn)
-    return turn.promise.then(start)
+    return turn.promise
+  }
+
+  /** Counts further requests that are carried out together with a running one. */
+  join({ user, node }: Connection, requests: number): void {
+    const counts = this.#users.get(user)
+    const link = counts?.links.get(node)
+    if (!counts || !link) return
+    counts.running += requests
+    link.running += requests
+  }
+
+  /** Ends running requests. */
+  leave({ user: name, node }: Connection, requests = 1): void {
+    const user = this.#users.get(name)
+    const link = user?.links.get(node)
+    if (!user || !link) return
+    user.running -= requests
+    link.running -= requests
+    while (user.running < fixed.requestsPerUserAtOnce && this.#startNext(user)) {}
+    this.#forget(name, user, node, link)
   }
 
   /** Drops the waiting requests of a link that has ended. */
@@ -54,14 +83,8 @@ export class ConcurrencyLimiter {
     this.#forget(name, user, node, link)
   }
 
-  #ended(name: string, user: User, node: number, link: Link): void {
-    user.running--
-    link.running--
-    this.#startNext(user)
-    this.#forget(name, user, node, link)
-  }
-
-  #startNext(user: User): void {
+  /** Starts the next request that waits. Returns false if there is none. */
+  #startNext(user: User): boolean {
     for (const [node, link] of user.links) {
       if (link.running >= fixed.requestsAtOnce) continue
       const turn = link.waiting.shift()
@@ -71,8 +94,9 @@ export class ConcurrencyLimiter {
       user.links.delete(node)
       user.links.set(node, link)
       turn.resolve()
-      return
+      return true
     }
+    return false
   }
 
   #forget(name: string, user: User, node: number, link: Link): void {

@@ -1,9 +1,9 @@
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
-import type { Space } from '../../ports/storage.ts'
+import type { NewTransfer, Space } from '../../ports/storage.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import type { ServerContext } from '../app.ts'
-import type { ServerUpload } from './serverUpload.ts'
+import type { Reserver, ServerUpload } from './serverUpload.ts'
 
 /** How long, and for how many written bytes, a measurement is valid. */
 const freshMs = 100
@@ -27,7 +27,7 @@ export class DiskSpace {
   /** Bytes written since the measurement. */
   #written = 0
   /** The small files that were admitted and may not be written yet, with the space that each needs. */
-  readonly #small = new Map<ServerUpload, number>()
+  readonly #small = new Map<Reserver, number>()
   #measuring: Promise<void> | undefined
 
   constructor(context: ServerContext) {
@@ -49,27 +49,32 @@ export class DiskSpace {
 
   /**
    * Reserves the space that an upload needs to complete, while it has its instance. Resolves with the error if there is
-   * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` are
-   * the uploads in memory. `isSmall`: the file has arrived already, in one request.
+   * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` is what
+   * has a reservation. `isSmall`: the files have arrived already, each in one request.
    */
   admit(
-    upload: ServerUpload,
-    size: number,
+    reserver: Reserver,
+    wants: readonly Pick<NewTransfer, 'user' | 'name' | 'size'>[],
     isSmall: boolean,
-    running: () => Iterable<ServerUpload>,
+    running: () => Iterable<Reserver>,
   ): Promise<OspError | undefined> {
     return this.#admissions.run(async () => {
-      const others = () => this.#neededBy(running(), upload)
+      const others = () => this.#neededBy(running(), reserver)
+      const needed = () => wants.reduce((sum, { size }) => sum + this.#wholeBlocks(size), 0)
       // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
       let promised = others()
-      const admits = () => this.#admits(upload, this.#wholeBlocks(size), promised, isSmall)
+      const admits = () => this.#admits(reserver, needed(), promised, isSmall)
       if (isSmall && this.#isFresh && admits()) return undefined
       await this.measure()
       if (admits()) return undefined
-      const held = await this.#context.storage.files.heldBytes(upload.user, upload.name)
+      let held = 0
+      for (const { user, name } of wants) held += await this.#context.storage.files.heldBytes(user, name)
       promised = Math.max(promised, others())
-      if (this.#admits(upload, Math.max(0, this.#wholeBlocks(size) - held), promised, isSmall)) return undefined
-      return this.#refusal(size, promised)
+      if (this.#admits(reserver, Math.max(0, needed() - held), promised, isSmall)) return undefined
+      return this.#refusal(
+        wants.reduce((sum, { size }) => sum + size, 0),
+        promised,
+      )
     })
   }
 
@@ -81,7 +86,7 @@ export class DiskSpace {
   }
 
   async #measure(): Promise<void> {
-    for (const upload of this.#small.keys()) if (!upload.reserved) this.#small.delete(upload)
+    for (const small of this.#small.keys()) if (!small.reserved) this.#small.delete(small)
     const unwritten = [...this.#small.values()].reduce((sum, bytes) => sum + bytes, 0)
     this.#space = await this.#context.storage.files.space()
     this.#measuredAtMs = this.#context.platform.clock.now()
@@ -94,12 +99,12 @@ export class DiskSpace {
     this.#written += bytes
   }
 
-  #admits(upload: ServerUpload, needed: number, promised: number, isSmall: boolean): boolean {
+  #admits(reserver: Reserver, needed: number, promised: number, isSmall: boolean): boolean {
     if (needed > 0 && this.#available(this.#reserve) - promised < needed) return false
-    upload.reserve({ diskBytes: needed })
+    reserver.reserve({ diskBytes: needed })
     // Counted now, since the bytes of a small file are not counted when they are written.
     this.#written += needed
-    if (isSmall) this.#small.set(upload, needed)
+    if (isSmall) this.#small.set(reserver, needed)
     return true
   }
 
@@ -122,11 +127,12 @@ export class DiskSpace {
     return Math.ceil(size / blockBytes) * blockBytes
   }
 
-  #neededBy(running: Iterable<ServerUpload>, except: ServerUpload): number {
+  #neededBy(running: Iterable<Reserver>, except: Reserver): number {
     let bytes = 0
-    for (const upload of running) {
-      const { transfer, reserved, size } = upload
-      if (upload === except || !reserved) continue
+    for (const reserver of running) {
+      const { reserved } = reserver
+      if (reserver === except || !reserved) continue
+      const { transfer, size = 0 } = reserver as Partial<ServerUpload>
       bytes += transfer ? this.#wholeBlocks(size) - transfer.progress : reserved.diskBytes
     }
     return Math.max(0, bytes)

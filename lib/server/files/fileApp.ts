@@ -73,21 +73,22 @@ export class FileApp implements ServerApp {
   readonly #quota: Quota
   readonly #daemon: FileDaemon
   readonly #smallFiles: SmallFiles
-  readonly #onStored: (file: StoredFile) => void
+  readonly #onStored: (files: readonly StoredFile[]) => void
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
   readonly #failures = new WindowCounter(failureMs, fixed.rememberedUsers)
   readonly #reports = new PendingWork()
   #closing = false
 
-  /** Calls `onStored` after a file was verified and published. */
-  constructor(context: ServerContext, disk: DiskSpace, onStored: (file: StoredFile) => void) {
+  /** Calls `onStored` after files were verified and published. */
+  constructor(context: ServerContext, disk: DiskSpace, onStored: (files: readonly StoredFile[]) => void) {
     this.#context = context
     this.#onStored = onStored
     this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
     this.#quota = new Quota(context, this.uploads, disk)
-    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, onStored)
-    this.#smallFiles = new SmallFiles(context, this.uploads, this.#quota, onStored)
+    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, (file) => onStored([file]))
+    const { uploads } = this
+    this.#smallFiles = new SmallFiles({ context, uploads, quota: this.#quota, limiter: this.#limiter, onStored })
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }
@@ -119,11 +120,11 @@ export class FileApp implements ServerApp {
     return recovered
   }
 
-  /** Marks a file as reported, after the log and the listeners have received it. */
-  reported(file: StoredFile): void {
-    // If this fails, the next start reports the file again.
+  /** Marks completed files as reported, after the log and the listeners have received them. */
+  reported(files: readonly StoredFile[]): void {
+    // If this fails, the next start reports the files again.
     const marked = this.#context.storage.transfers
-      .reported(file)
+      .reported(files)
       .then(() => this.#damages.report())
       .catch(() => {})
     this.#reports.track(marked)
@@ -137,7 +138,7 @@ export class FileApp implements ServerApp {
       case 'ContinuePostFileReq':
         return this.#limiter.run(caller, () => this.#open(caller, message))
       case 'PutFileReq':
-        return this.#limiter.run(caller, () => this.#put(caller, message))
+        return this.#put(caller, message)
       case 'CancelFileReq':
         return this.#limiter.run(caller, () => this.#daemon.cancel(caller, message.fileName))
       case 'PostFileReq':
@@ -275,7 +276,7 @@ export class FileApp implements ServerApp {
       const file = await upload.transfer?.finish(digest, by, () => upload.reserve({ growth: 0, entries: 0 }))
       if (!file) throw new OspError('instance-lost')
       await this.uploads.end(upload, 'FileMd5Req', undefined, by)
-      this.#onStored(file)
+      this.#onStored([file])
       return storedAck(file)
     } catch (error) {
       throw this.#withProgress(upload, await this.#notVerified(by, upload, this.#logged(by, upload.name, error)))

@@ -3,6 +3,7 @@ import { isStoredFileName } from '../../names.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
+import { onlyOf, settled } from '../../runtime/settled.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
@@ -13,44 +14,129 @@ const maxNumber = 1_000_000
 /** Errors that end a verified upload: its record and its partial file are removed. */
 const finalErrors: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
 
-/** A verified file. */
-interface Verified {
-  readonly partial: Pick<PartialFile, 'publish'>
-  /** If `begun`, as in the record. */
+/** A verified file under the name that is tried next. */
+export interface PlacedFile {
+  /** The index of the file among those that are published together. */
+  readonly index: number
   readonly file: StoredFile
-  /** The record was marked as verified before, and publishing was interrupted. */
+}
+
+/** Verified files that are published together. Each call resolves with one result for each candidate. */
+interface VerifiedFiles {
+  /** If `begun`, as in the record. */
+  readonly files: readonly StoredFile[]
+  /** The records were marked as verified before, and publishing was interrupted. */
   readonly begun?: boolean
   /** The client whose request this is, if any. */
   readonly by?: Connection | undefined
-  /** Records the name under which the file is published next. When it resolves, the partial file is durable too. */
-  mark(file: StoredFile): Promise<void>
-  /** Called when the file is in its place. */
-  published(): Promise<void> | void
+  /** Records the names under which files are published next. When it resolves, the partial files are durable too. */
+  mark(candidates: readonly PlacedFile[]): Promise<readonly (Error | undefined)[]>
+  /** Moves files to their places, as `PartialFile.publish` does. */
+  move(candidates: readonly PlacedFile[], replace: boolean): Promise<readonly (boolean | Error)[]>
+  /** Called when a file is in its place. */
+  published?(): Promise<void>
+}
+
+/** A file that is not published yet. */
+interface Attempt {
+  readonly index: number
+  readonly file: StoredFile
+  /** The names that were not tried yet. */
+  readonly names: AsyncIterator<string>
 }
 
 /**
- * Publishes a verified file: marks it under the final name, moves it there, and logs it. Rejects with OspError `file-exists` if
- * `onConflict` is `reject` and the name is taken.
+ * Publishes verified files: marks them under their final names, moves them there, and logs them. Resolves with each stored file or
+ * its error, which is OspError `file-exists` if `onConflict` is `reject` and the name is taken.
  */
 export async function publish(
-  { storage, onConflict, log }: ServerContext,
-  { partial, file, begun = false, by, mark, published }: Verified,
+  context: ServerContext,
+  verified: VerifiedFiles,
+): Promise<readonly (StoredFile | Error)[]> {
+  const { files, begun = false } = verified
+  const isTaken = (user: string) => (name: string) => context.storage.files.stored(user, name)
+  const results: (StoredFile | Error)[] = []
+  let attempts = files.map((file, index): Attempt => {
+    return { index, file, names: candidates(file, context.onConflict, begun, isTaken(file.user)) }
+  })
+  while (attempts.length > 0) {
+    const outcomes = await tryNext(context, verified, attempts)
+    const left: Attempt[] = []
+    for (const [at, attempt] of attempts.entries()) {
+      const outcome = outcomes[at]
+      if (outcome) results[attempt.index] = outcome
+      else left.push(attempt)
+    }
+    attempts = left
+  }
+  return results
+}
+
+/** Tries the next name of each file. Resolves with each stored file, its error, or `undefined` if the name was taken meanwhile. */
+async function tryNext(
+  context: ServerContext,
+  verified: VerifiedFiles,
+  attempts: readonly Attempt[],
+): Promise<readonly (StoredFile | Error | undefined)[]> {
+  const { onConflict, log } = context
+  const outcomes: (StoredFile | Error | undefined)[] = Array.from(
+    await settled(attempts, (attempt) => nextCandidate(context, attempt, verified.begun ?? false)),
+  )
+  /** Performs a step for all candidates without an error. */
+  const step = async <R>(
+    perform: (tried: readonly PlacedFile[]) => Promise<readonly R[]>,
+    end: (file: StoredFile, result: R | undefined) => StoredFile | Error | undefined,
+  ) => {
+    const places = [...outcomes.keys()].filter((at) => outcomes[at] && !(outcomes[at] instanceof Error))
+    const tried = places.map((at) => ({ index: attempts[at]?.index ?? 0, file: outcomes[at] as StoredFile }))
+    const results = tried.length > 0 ? await perform(tried) : []
+    for (const [index, at] of places.entries()) outcomes[at] = end(outcomes[at] as StoredFile, results[index])
+  }
+  await step(
+    (tried) => verified.mark(tried),
+    (file, error) => error ?? file,
+  )
+  await step(
+    (tried) => verified.move(tried, onConflict === 'replace'),
+    (file, result) => {
+      if (!(result instanceof Error)) return result ? file : undefined
+      const isUnusable = onConflict === 'rename' && OspError.from(result).code === 'name-conflict'
+      return isUnusable ? undefined : result
+    },
+  )
+  await step(
+    (tried) => settled(tried, async () => verified.published?.()),
+    (file, error) => {
+      if (!error) log(storedLine(file, verified.by))
+      return error ?? file
+    },
+  )
+  return outcomes
+}
+
+/** Resolves with a file under the next name that seems to be usable. */
+async function nextCandidate(
+  { storage, onConflict }: ServerContext,
+  { file, names }: Attempt,
+  begun: boolean,
 ): Promise<StoredFile> {
-  const isTaken = (name: string) => storage.files.stored(file.user, name)
-  for await (const storedName of candidates(file, onConflict, begun, isTaken)) {
+  for (let next = await names.next(); !next.done; next = await names.next()) {
+    const storedName = next.value
     const again = begun && storedName === file.storedName
     // This check saves a durable write for each name that is taken. Only publishing decides.
     const replaced = again ? file.replaced : await storage.files.stored(file.user, storedName)
-    const candidate = { ...file, storedName, replaced }
-    if (replaced && onConflict !== 'replace') continue
-    if (!again) await mark(candidate)
-    if (!(await take(partial, storedName, onConflict))) continue
-    await published()
-    log(storedLine(candidate, by))
-    return candidate
+    if (!replaced || onConflict === 'replace') return { ...file, storedName, replaced }
   }
   if (onConflict === 'reject') throw fileExists(file.name)
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
+}
+
+/** A verified upload. */
+interface VerifiedUpload extends Pick<VerifiedFiles, 'begun' | 'by'> {
+  readonly partial: PartialFile
+  readonly file: StoredFile
+  /** Called when the file is in its place. */
+  published?(): void
 }
 
 /**
@@ -58,20 +144,28 @@ export async function publish(
  * becomes a completion marker afterwards. Each step can be repeated after a crash. Rejects as `publish` does; the caller then
  * removes the record and the partial file.
  */
-export function publishUpload(
+export async function publishUpload(
   context: ServerContext,
   claim: Claim,
-  upload: Pick<Verified, 'partial' | 'file' | 'begun' | 'by'> & { published?(): void },
+  { partial, file, published, ...how }: VerifiedUpload,
 ): Promise<StoredFile> {
   const { transfers } = context.storage
-  return publish(context, {
-    ...upload,
-    mark: (file) => transfers.verified(claim, file),
+  const results = await publish(context, {
+    ...how,
+    files: [file],
+    mark: (tried) =>
+      settled(tried, async ({ file: candidate }) => {
+        const isMarked = how.begun && candidate.storedName === file.storedName
+        if (!isMarked) await transfers.verified(claim, candidate)
+        return undefined
+      }),
+    move: (tried, replace) => settled(tried, ({ file: { storedName } }) => partial.publish(storedName, replace)),
     published() {
-      upload.published?.()
+      published?.()
       return transfers.complete(claim, context.limits.noteMs)
     },
   })
+  return onlyOf(results)
 }
 
 /** Returns the error for an upload whose name is taken. */
@@ -90,16 +184,6 @@ export function storedLine({ name, storedName, replaced, ...file }: StoredFile, 
   const optional = { ...(storedName !== name && { storedName }), ...(replaced && { replaced }) }
   const fields = { user, ...(by && linkOf(by)), name, ...optional, size, algorithm, digest }
   return { level: 'info', event: 'upload-stored', ...fields }
-}
-
-/** Moves the file to this name. Resolves with false if the name is taken or, with `rename`, cannot be used. */
-async function take(partial: Verified['partial'], storedName: string, onConflict: OnConflict): Promise<boolean> {
-  try {
-    return await partial.publish(storedName, onConflict === 'replace')
-  } catch (error) {
-    if (onConflict !== 'rename' || OspError.from(error).code !== 'name-conflict') throw error
-    return false
-  }
 }
 
 /**

@@ -5,7 +5,7 @@ import type { NewTransfer, Storage, UnfinishedTotals, Usage } from '../../ports/
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { ServerContext } from '../app.ts'
 import { type DiskSpace, sizeText } from './diskSpace.ts'
-import type { Reservation, ServerUpload } from './serverUpload.ts'
+import type { Reservation, Reserver, ServerUpload } from './serverUpload.ts'
 import { durableOf, recordOf } from './unfinishedUploads.ts'
 import type { UploadTable } from './uploadTable.ts'
 
@@ -66,21 +66,26 @@ export class Quota {
     )
   }
 
-  /**
-   * Reserves quota and disk space for an upload, or for a file that has arrived in one request (`isSmall`). Rejects with
-   * `quota-exceeded`, `disk-full` or `too-large`.
-   */
-  async admit(upload: ServerUpload, want: NewTransfer, isSmall = false): Promise<void> {
+  /** Reserves quota and disk space for an upload. Rejects with `quota-exceeded`, `disk-full` or `too-large`. */
+  async admit(upload: Reserver, want: NewTransfer): Promise<void> {
     const { storage } = this.#context
-    const refusal =
-      (await this.#admitToQuota(upload, want)) ??
-      (await this.#disk.admit(upload, want.size, isSmall, () => this.#uploads.known()))
+    const refusal = await this.#admit(upload, [want], false)
     // If the file is already stored, the client has not received the reply and repeats the upload.
     if (!refusal || (await storage.transfers.completed(want))) return
     const record = await recordOf(storage, want.user, want.name)
     if (!record?.verified) throw refusal
     // A verified upload is only published.
     upload.reserve(await this.#addsOf(want))
+  }
+
+  /** Reserves quota and disk space for files of one user that have arrived, each in one request. Resolves with the refusal. */
+  admitSmall(reserver: Reserver, wants: readonly NewTransfer[]): Promise<OspError | undefined> {
+    return this.#admit(reserver, wants, true)
+  }
+
+  async #admit(reserver: Reserver, wants: readonly NewTransfer[], isSmall: boolean): Promise<OspError | undefined> {
+    const running = () => this.#uploads.reservers()
+    return (await this.#admitToQuota(reserver, wants)) ?? (await this.#disk.admit(reserver, wants, isSmall, running))
   }
 
   /**
@@ -94,21 +99,22 @@ export class Quota {
       : this.#disk.take(bytes)
   }
 
-  /** Resolves with the refusal of an upload that does not fit the quota of its user. */
-  async #admitToQuota(upload: ServerUpload, want: NewTransfer): Promise<OspError | undefined> {
-    const { user, name } = want
+  /** Resolves with the refusal of files that do not fit the quota of their user. */
+  async #admitToQuota(reserver: Reserver, wants: readonly NewTransfer[]): Promise<OspError | undefined> {
+    const { user } = reserver
+    const names = wants.map(({ name }) => name)
     const isKnown = await this.#countFirst(user)
-    // Far from all limits, which is usual without a quota, a rough estimate avoids looking for a replaced file.
-    const rough = this.#adds(want.size, name.split('/').length)
-    if (!isKnown || (!this.#hasQuota && !(await this.#tryReserve(upload, rough)))) {
-      upload.reserve(rough)
+    // Far from all limits, which is usual without a quota, a rough estimate avoids looking for replaced files.
+    const rough = sum(wants.map(({ size, name }) => this.#adds(size, name.split('/').length)))
+    if (!isKnown || (!this.#hasQuota && !(await this.#tryReserve(reserver, names, rough)))) {
+      reserver.reserve(rough)
       return undefined
     }
-    const adds = await this.#addsOf(want)
-    const refusal = await this.#tryReserve(upload, adds)
+    const adds = sum(await Promise.all(wants.map((want) => this.#addsOf(want))))
+    const refusal = await this.#tryReserve(reserver, names, adds)
     if (!this.#isDue(user)) return refusal
     const recount = this.#recount(user)
-    if (refusal) return recount.then(() => this.#tryReserve(upload, adds))
+    if (refusal) return recount.then(() => this.#tryReserve(reserver, names, adds))
     // A fault of the storage is reported to the next upload that does not fit.
     recount.catch(() => {})
     return undefined
@@ -127,15 +133,15 @@ export class Quota {
     return { growth: bytes + entries * this.#context.limits.entryBytes, entries }
   }
 
-  /** Reserves space for an upload, or resolves with its refusal. */
-  #tryReserve(upload: ServerUpload, adds: Adds): Promise<OspError | undefined> {
+  /** Reserves space for files, or resolves with their refusal. */
+  #tryReserve(reserver: Reserver, names: readonly string[], adds: Adds): Promise<OspError | undefined> {
     const { storage, limits } = this.#context
-    const { user } = upload
+    const { user } = reserver
     return this.#admissions.run(user, async () => {
-      const before = this.#reserved(user, upload)
+      const before = this.#reserved(user, reserver)
       const refusalWith = async (paused: UnfinishedTotals) => {
         const usage = await usageOf(storage, user, false)
-        const after = this.#reserved(user, upload)
+        const after = this.#reserved(user, reserver)
         // What was published meanwhile may be counted twice, but is not missed.
         const others = {
           growth: Math.max(before.growth, after.growth) + paused.bytes + paused.uploads * limits.entryBytes,
@@ -151,8 +157,8 @@ export class Quota {
       }
       // Uploads with a reservation are counted twice at first, which saves reading their records.
       const refusal =
-        (await refusalWith(await unfinishedOf(storage, user))) && (await refusalWith(await this.#paused(upload)))
-      if (!refusal) upload.reserve(adds)
+        (await refusalWith(await unfinishedOf(storage, user))) && (await refusalWith(await this.#paused(user, names)))
+      if (!refusal) reserver.reserve(adds)
       return refusal
     })
   }
@@ -174,22 +180,21 @@ export class Quota {
   }
 
   /** Returns what the uploads of a user that have a reservation will add, except one. */
-  #reserved(user: string, except?: ServerUpload): Adds {
+  #reserved(user: string, except?: Reserver): Adds {
     let [growth, entries] = [0, 0]
-    for (const upload of this.#uploads.known()) {
-      if (upload.user !== user || upload === except || !upload.reserved) continue
-      growth += Math.max(0, upload.reserved.growth)
-      entries += upload.reserved.entries
+    for (const reserver of this.#uploads.reservers()) {
+      if (reserver.user !== user || reserver === except || !reserver.reserved) continue
+      growth += Math.max(0, reserver.reserved.growth)
+      entries += reserver.reserved.entries
     }
     return { growth, entries }
   }
 
-  /** Resolves with the totals of the user's unfinished uploads that have no reservation, except one. */
-  async #paused(except: ServerUpload): Promise<UnfinishedTotals> {
+  /** Resolves with the totals of the user's unfinished uploads that have no reservation, except those of some names. */
+  async #paused(user: string, except: readonly string[]): Promise<UnfinishedTotals> {
     const { storage } = this.#context
-    const { user } = except
     const others = this.#uploads.known().filter((upload) => upload.user === user && upload.reserved)
-    const names = new Set([except, ...others].map(({ name }) => name))
+    const names = new Set([...except, ...others.map(({ name }) => name)])
     // Asked for together, so that the totals include the records as they were read.
     const reads = Array.from(names, (name) => recordOf(storage, user, name))
     let [{ uploads, bytes }, ...records] = await Promise.all([unfinishedOf(storage, user), ...reads])
@@ -269,6 +274,12 @@ export class Quota {
     return `${count(files, 'file')} and ${count(folders, 'folder')}${age}`
   }
 }
+
+/** Adds up what each file adds. The bytes that one frees may be free too late for another. */
+const sum = (all: readonly Adds[]): Adds => ({
+  growth: all.reduce((bytes, { growth }) => bytes + Math.max(0, growth), 0),
+  entries: all.reduce((many, { entries }) => many + entries, 0),
+})
 
 const count = (many: number, what: string) => `${many} ${what}${many === 1 ? '' : 's'}`
 

@@ -25,6 +25,20 @@ export interface Reservation {
 
 const noReservation: Reservation = { growth: 0, entries: 0, diskBytes: 0 }
 
+/** What has a reservation: an upload, or files that are stored together without an upload. */
+export class Reserver {
+  readonly user: string
+  reserved: Reservation | undefined
+
+  constructor(user: string) {
+    this.user = user
+  }
+
+  reserve(parts: Partial<Reservation>): void {
+    this.reserved = { ...noReservation, ...this.reserved, ...parts }
+  }
+}
+
 /** What an upload is open for, and the bytes that it receives, or the stored file. */
 interface Opened {
   readonly want: NewTransfer
@@ -53,22 +67,20 @@ interface Chunk {
  * An upload is open while it has a transfer, or the completed file that it has become. It has an instance while a link sends it;
  * an open upload without an instance is parked.
  */
-export class ServerUpload {
+export class ServerUpload extends Reserver {
   readonly queue = new Mutex()
-  readonly user: string
   readonly name: string
   #opened: Opened | undefined
   instance: Instance<FileState> | undefined
   /** Largest chunk that was granted to the holder, in bytes; 0 before the grant. */
   chunkBytes = 0
-  reserved: Reservation | undefined
   assignedAtMs = 0
   /** When the progress last rose, or the instance was assigned. */
   progressedAtMs = 0
   #gathering: Chunk[] | undefined
 
   constructor(user: string, name: string) {
-    this.user = user
+    super(user)
     this.name = name
   }
 
@@ -128,10 +140,6 @@ export class ServerUpload {
   grant(chunkBytes: number): number {
     this.chunkBytes ||= chunkBytes
     return this.chunkBytes
-  }
-
-  reserve(parts: Partial<Reservation>): void {
-    this.reserved = { ...noReservation, ...this.reserved, ...parts }
   }
 
   /** Runs a request that is not a chunk, after the requests before it. Later chunks do not overtake it. */

@@ -1,97 +1,260 @@
 import { OspError } from '../../errors.ts'
-import type { StoredFile } from '../../ports/storage.ts'
+import { fixed } from '../../limits.ts'
+import type { Announcement, NewTransfer, StoredFile } from '../../ports/storage.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
-import { same } from '../../runtime/incrementalDigest.ts'
+import { digestOfParts, same } from '../../runtime/incrementalDigest.ts'
 import { lengthOf } from '../../wire/codec.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import type { Connection, ServerContext } from '../app.ts'
+import type { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { checkOpen, transferOf } from './fileDaemon.ts'
-import { finishVerified, publish, storedFields } from './publish.ts'
+import { finishVerified, type PlacedFile, publish, storedFields } from './publish.ts'
 import type { Quota } from './quota.ts'
-import type { ServerUpload } from './serverUpload.ts'
+import { Reserver, type ServerUpload } from './serverUpload.ts'
+import { announceAll, createAll } from './storeAll.ts'
 import { recordOf } from './unfinishedUploads.ts'
 import type { UploadTable } from './uploadTable.ts'
 
-type Put = WireMessage<'PutFileReq'>
+type PutMessage = WireMessage<'PutFileReq'>
+
+/** A request that has arrived. */
+interface Arrived {
+  readonly message: PutMessage
+  readonly answer: Deferred<WireMessage>
+}
+
+/** A request whose content has the digest that it states. */
+interface Put extends Arrived {
+  readonly want: NewTransfer
+  readonly digest: string
+}
+
+/** What SmallFiles shares with the app. */
+interface SmallFilesHost {
+  readonly context: ServerContext
+  readonly uploads: UploadTable
+  readonly quota: Quota
+  readonly limiter: ConcurrencyLimiter
+  onStored(files: readonly StoredFile[]): void
+}
 
 /**
- * Stores files that arrive in one PUT_FILE_REQ (docs/protocol.md, "Files"). Such a file has no instance, no record and no
+ * Stores files that arrive in one PUT_FILE_REQ each (docs/protocol.md, "Files"). Such a file has no instance, no record and no
  * checkpoint: if it is interrupted, its client sends it again. Its completion marker is written before it is published, so that
  * a repetition finds it and a crash loses no report.
+ *
+ * The requests of a link that have arrived are carried out together, so that one change of the journal and one flush of a directory
+ * serve all of them. Each has its own result.
  */
 export class SmallFiles {
-  readonly #context: ServerContext
-  readonly #uploads: UploadTable
-  readonly #quota: Quota
-  readonly #onStored: (file: StoredFile) => void
+  readonly #host: SmallFilesHost
+  /** The requests of each link that have not started. */
+  readonly #arrived = new Map<Connection, Arrived[]>()
 
-  constructor(context: ServerContext, uploads: UploadTable, quota: Quota, onStored: (file: StoredFile) => void) {
-    this.#context = context
-    this.#uploads = uploads
-    this.#quota = quota
-    this.#onStored = onStored
+  constructor(host: SmallFilesHost) {
+    this.#host = host
   }
 
   /** Handles PUT_FILE_REQ. */
-  async put(caller: Connection, message: Put): Promise<WireMessage> {
+  put(caller: Connection, message: PutMessage): Promise<WireMessage> {
+    const answer = deferred<WireMessage>()
+    const arrived = this.#arrived.get(caller)
+    if (arrived) arrived.push({ message, answer })
+    else {
+      this.#arrived.set(caller, [{ message, answer }])
+      void this.#start(caller)
+    }
+    return answer.promise
+  }
+
+  /** Starts all requests of a link that have arrived, some at a time. */
+  async #start(caller: Connection): Promise<void> {
+    const arrived = this.#arrived.get(caller) ?? []
+    const { limiter } = this.#host
+    // Requests that were read from the socket together arrive in the same turn.
+    await Promise.resolve()
+    try {
+      while (arrived.length > 0) {
+        await limiter.enter(caller)
+        const together = arrived.splice(0, countTogether(arrived))
+        limiter.join(caller, together.length - 1)
+        void this.#store(caller, together)
+      }
+    } catch (error) {
+      for (const { answer } of arrived) answer.reject(error)
+    }
+    this.#arrived.delete(caller)
+  }
+
+  async #store(caller: Connection, arrived: readonly Arrived[]): Promise<void> {
+    const { limiter, uploads } = this.#host
+    const puts = await this.#verified(caller, arrived)
+    limiter.leave(caller, arrived.length - puts.length)
+    const used: ServerUpload[] = []
+    const together: Put[] = []
+    const others: Put[] = []
+    for (const put of puts) {
+      const upload = uploads.unused(put.want.user, put.want.name)
+      if (upload) used.push(upload)
+      ;(upload ? together : others).push(put)
+    }
+    const storing = uploads.runTogether(used, () => this.#settle(caller, together))
+    // They wait for other requests about their names, and delay no other file.
+    for (const put of others) void this.#storeNext(caller, put).finally(() => limiter.leave(caller))
+    await storing
+    limiter.leave(caller, together.length)
+  }
+
+  /** Stores a file after the earlier requests about its name. Ends an upload of its name. */
+  async #storeNext(caller: Connection, put: Put): Promise<void> {
+    const { uploads } = this.#host
+    const { user, name } = put.want
+    try {
+      await uploads.run(user, name, async (upload) => {
+        checkOpen(caller)
+        if (upload.instance && !upload.heldBy(caller)) throw new OspError('file-busy')
+        await uploads.end(upload, 'restarted', undefined, caller)
+        await this.#settle(caller, [put])
+      })
+    } catch (error) {
+      put.answer.reject(error)
+    }
+  }
+
+  /** Checks requests. Resolves with those that are valid, and answers the others. */
+  async #verified(caller: Connection, arrived: readonly Arrived[]): Promise<readonly Put[]> {
+    const { digests } = this.#host.context.platform
+    const puts: Put[] = []
+    for (const { message, answer } of arrived) {
+      try {
+        const want = this.#checked(caller, message)
+        await digests.load(want.algorithm)
+        puts.push({ message, answer, want, digest: this.#digestOf(message, want.algorithm) })
+      } catch (error) {
+        answer.reject(error)
+      }
+    }
+    return puts
+  }
+
+  #checked(caller: Connection, message: PutMessage): NewTransfer {
+    const { context, quota } = this.#host
     const want = transferOf(caller.user, message)
     if (message.size !== lengthOf(message.content))
       throw new OspError('malformed', 'the content does not have the size of the file')
-    if (message.size > this.#context.limits.smallFileBytes)
+    if (message.size > context.limits.smallFileBytes)
       throw new OspError('malformed', 'a file is too large for one request')
-    this.#quota.checkSize(want)
-    const digest = await this.#digestOf(message, want.algorithm)
-    return this.#uploads.run(want.user, want.name, async (upload) => {
-      checkOpen(caller)
-      if (upload.instance && !upload.heldBy(caller)) throw new OspError('file-busy')
-      await this.#uploads.end(upload, 'restarted', undefined, caller)
-      const known = await this.#context.storage.transfers.completed(want)
-      if (known?.digest === digest) return { event: 'PutFileAck', ...storedFields(known) }
-      const { user, name, size, algorithm } = want
-      const file = { user, name, storedName: name, replaced: false, size, algorithm, digest }
-      // If a fault has interrupted the end of an upload, its file can be stored already.
-      const record = await recordOf(this.#context.storage, user, name)
-      const isVerified = record?.verified?.digest === digest
-      const finished = isVerified ? await finishVerified(this.#context, record, caller) : undefined
-      const stored = finished ?? (await this.#store(caller, upload, file, message))
-      this.#onStored(stored)
-      return { event: 'PutFileAck', ...storedFields(stored) }
-    })
+    quota.checkSize(want)
+    return want
   }
 
-  async #digestOf({ content, fileDigest }: Put, algorithm: StoredFile['algorithm']): Promise<string> {
-    const { digests } = this.#context.platform
-    await digests.load(algorithm)
-    const digest = digests.create(algorithm)
-    for (const part of content) digest.update(part)
-    const own = digest.digest()
+  #digestOf({ content, fileDigest }: PutMessage, algorithm: StoredFile['algorithm']): string {
+    const own = digestOfParts(this.#host.context.platform.digests, algorithm, content)
     if (!same(own, fileDigest)) throw new OspError('digest-mismatch', undefined, { progress: 0 })
     return hex(own)
   }
 
-  async #store(by: Connection, upload: ServerUpload, file: StoredFile, message: Put): Promise<StoredFile> {
-    const { content, modifiedAt } = message
-    const { storage, limits } = this.#context
-    await this.#quota.admit(upload, { ...file, modifiedAt }, true)
-    checkOpen(by)
-    const created = storage.files.create(file.user, content)
-    created.catch(() => {})
+  /** Stores files of which no other request can be carried out meanwhile, and answers their requests. */
+  async #settle(caller: Connection, puts: readonly Put[]): Promise<void> {
     try {
-      return await publish(this.#context, {
-        partial: { publish: async (...where) => (await created).publish(...where) },
-        file,
-        by,
-        async mark(candidate) {
-          await storage.transfers.announce(candidate, (await created).version, modifiedAt, limits.noteMs)
-        },
-        published() {
-          upload.reserved = undefined
-        },
-      })
-    } finally {
-      upload.reserved = undefined
-      const unnamed = await created.catch(() => undefined)
-      await unnamed?.[Symbol.asyncDispose]()
+      checkOpen(caller)
+      const fresh: Put[] = []
+      for (const put of puts) if (!(await this.#isAnswered(caller, put))) fresh.push(put)
+      if (fresh.length > 0) await this.#admit(caller, fresh)
+    } catch (error) {
+      for (const { answer } of puts) answer.reject(error)
     }
   }
+
+  /** Answers a request whose file is stored already. */
+  async #isAnswered(caller: Connection, { want, digest, answer }: Put): Promise<boolean> {
+    const { context, onStored } = this.#host
+    try {
+      const known = await context.storage.transfers.completed(want)
+      if (known?.digest === digest) {
+        answer.resolve({ event: 'PutFileAck', ...storedFields(known) })
+        return true
+      }
+      // If a fault has interrupted the end of an upload, its file can be stored already.
+      const record = await recordOf(context.storage, want.user, want.name)
+      const isVerified = record?.verified?.digest === digest
+      const finished = isVerified ? await finishVerified(context, record, caller) : undefined
+      if (!finished) return false
+      onStored([finished])
+      answer.resolve({ event: 'PutFileAck', ...storedFields(finished) })
+    } catch (error) {
+      answer.reject(error)
+    }
+    return true
+  }
+
+  /** Stores files for which there is space, and answers their requests. */
+  async #admit(caller: Connection, puts: readonly Put[]): Promise<void> {
+    const { uploads, quota } = this.#host
+    const reserver = new Reserver(caller.user)
+    using _reservation = uploads.reserving(reserver)
+    const refusal = await quota.admitSmall(
+      reserver,
+      puts.map(({ want }) => want),
+    )
+    if (!refusal) return await this.#publish(caller, puts, reserver)
+    reserver.reserved = undefined
+    if (puts.length === 1) return puts[0]?.answer.reject(refusal)
+    // Some of them may fit.
+    const half = Math.ceil(puts.length / 2)
+    await this.#admit(caller, puts.slice(0, half))
+    await this.#admit(caller, puts.slice(half))
+  }
+
+  async #publish(by: Connection, puts: readonly Put[], reserver: Reserver): Promise<void> {
+    const { context, onStored } = this.#host
+    const { storage, limits } = context
+    checkOpen(by)
+    const contents = puts.map(({ message }) => message.content)
+    await using created = await createAll(storage.files, by.user, contents)
+    const written: { readonly put: Put; readonly index: number; readonly version: string }[] = []
+    for (const [index, put] of puts.entries()) {
+      const version = created.versions[index] ?? new OspError('internal', 'the storage returned too few results')
+      if (typeof version === 'string') written.push({ put, index, version })
+      else put.answer.reject(version)
+    }
+    const announcement = ({ index, file }: PlacedFile): Announcement => {
+      const { version, put } = written[index] as (typeof written)[number]
+      return { file, version, modifiedAt: put.message.modifiedAt }
+    }
+    const results = await publish(context, {
+      files: written.map(({ put }) => fileOf(put)),
+      by,
+      mark: (tried) => announceAll(storage.transfers, tried.map(announcement), limits.noteMs),
+      move: (tried, replace) => {
+        const places = tried.map(({ index, file: { storedName } }) => ({
+          index: written[index]?.index ?? 0,
+          storedName,
+        }))
+        return created.publish(places, replace)
+      },
+    })
+    reserver.reserved = undefined
+    onStored(results.flatMap((result) => (result instanceof Error ? [] : result)))
+    for (const [index, { put }] of written.entries()) {
+      const result = results[index]
+      if (!result || result instanceof Error) put.answer.reject(result)
+      else put.answer.resolve({ event: 'PutFileAck', ...storedFields(result) })
+    }
+  }
+}
+
+/** Returns the number of requests to carry out together: the first one, and others that are not too much work for one turn. */
+function countTogether(arrived: readonly Arrived[]): number {
+  let bytes = 0
+  for (const [index, { message }] of arrived.entries()) {
+    bytes += message.size
+    if (index > 0 && (index >= fixed.smallFilesTogether || bytes > fixed.smallBytesTogether)) return index
+  }
+  return arrived.length
+}
+
+function fileOf({ want: { user, name, size, algorithm }, digest }: Put): StoredFile {
+  return { user, name, storedName: name, replaced: false, size, algorithm, digest }
 }

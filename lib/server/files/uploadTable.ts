@@ -3,10 +3,11 @@ import { Multiset } from '../../core/multiset.ts'
 import { type Instance, Pool } from '../../core/pool.ts'
 import { type ErrorCode, OspError } from '../../errors.ts'
 import { Alarm } from '../../runtime/alarm.ts'
+import { deferred } from '../../runtime/deferred.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { ServerGauges } from '../status.ts'
 import { FairScheduler } from './fairScheduler.ts'
-import { type FileState, ServerUpload } from './serverUpload.ts'
+import { type FileState, type Reserver, ServerUpload } from './serverUpload.ts'
 import { UploadBounds } from './uploadBounds.ts'
 
 /** The events by which an instance becomes idle. */
@@ -22,6 +23,8 @@ export class UploadTable {
   readonly #context: Pick<ServerContext, 'limits' | 'platform' | 'log'>
   readonly #pool: Pool<FileState, ReleaseEvent | 'StartPostFileReq' | 'ContinuePostFileReq'>
   readonly #onYield: (upload: ServerUpload) => void
+  /** What has a reservation besides the uploads. */
+  readonly #reservers = new Set<Reserver>()
   /** By user and name, the uploads that are open, or that a request is running or waiting for. */
   readonly #known = new Map<string, ServerUpload>()
   readonly #byInstance = new Map<number, ServerUpload>()
@@ -71,6 +74,43 @@ export class UploadTable {
     } finally {
       this.#forget(upload)
     }
+  }
+
+  /**
+   * Returns the upload of a name about which there is no request, and which is not open; otherwise `undefined`. The caller passes
+   * it to `runTogether` in the same turn.
+   */
+  unused(user: string, name: string): ServerUpload | undefined {
+    const key = `${user}/${name}`
+    if (this.#known.has(key)) return undefined
+    const upload = new ServerUpload(user, name)
+    this.#known.set(key, upload)
+    return upload
+  }
+
+  /** Runs one job for uploads of which each is the result of `unused`. Later requests about them wait. */
+  async runTogether(uploads: readonly ServerUpload[], job: () => Promise<void>): Promise<void> {
+    const ended = deferred<void>()
+    for (const { queue } of uploads) queue.occupy(ended.promise)
+    try {
+      await job()
+    } finally {
+      for (const { queue } of uploads) queue.vacate()
+      ended.resolve()
+      for (const upload of uploads) this.#forget(upload)
+    }
+  }
+
+  /** Counts a reservation without an upload until the result is disposed of. */
+  reserving(reserver: Reserver): Disposable {
+    this.#reservers.add(reserver)
+    return { [Symbol.dispose]: () => this.#reservers.delete(reserver) }
+  }
+
+  /** Yields what has a reservation. */
+  *reservers(): Generator<Reserver> {
+    for (const upload of this.#known.values()) if (upload.reserved) yield upload
+    for (const reserver of this.#reservers) if (reserver.reserved) yield reserver
   }
 
   /** Returns the upload whose instance the caller holds under this number. Throws the `denial` if it does not hold it. */

@@ -93,4 +93,9 @@ export class RecordStore {
     this.#fences.delete(key)
     await Promise.allSettled(fence?.running ?? [])
   }
+
+  /** Whether a claim of this upload was granted. */
+  isClaimed(user: string, name: string): boolean {
+    return this.#fences.has(recordKey(user, name))
+  }
 }

@@ -3,6 +3,7 @@ import { fixed } from '../../limits.ts'
 import { checkStoredName, checkUserName } from '../../names.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type {
+  Announcement,
   Checkpoint,
   Claim,
   Claimed,
@@ -17,7 +18,7 @@ import type {
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import { fitsShare } from '../../runtime/share.ts'
 import { type RecordStore, recordKey } from './recordStore.ts'
-import type { Subject } from './rows.ts'
+import type { CompletionMarker, Subject } from './rows.ts'
 import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
 
 /** The transfer store over any journal and any store of published files. */
@@ -66,27 +67,44 @@ export class Transfers implements TransferStore {
         // A file that was removed meanwhile leaves a marker that matches no file: the server must still report it.
         const stamp = (await this.#names.version(file.user, file.storedName)) ?? ''
         const now = this.#wallTime()
-        await this.#records.log.complete({ file, modifiedAt, until: now + keepNoteMs, stamp, reported: false }, now)
+        const marker = { file, modifiedAt, until: now + keepNoteMs, stamp, reported: false }
+        await this.#records.log.complete([marker], now)
       })
       await this.#records.drop(claim.user, claim.name)
     })
   }
 
-  reported({ user, name }: StoredFile): Promise<void> {
-    return this.#change({ user, name }, () => this.#records.log.report(user, name))
+  reported(files: readonly Subject[]): Promise<void> {
+    return this.#changeAll(files, () => this.#records.log.report(files))
   }
 
-  announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number): Promise<void> {
-    const { user, name } = file
-    return this.#change(file, async () => {
-      const conflict = conflictingRecord(this.#records.log, user, name, this.#names.foldsCase)
-      if (conflict !== undefined) throw nameConflict(name, conflict)
-      const hadRecord = this.#records.log.record(user, name) !== undefined
-      await this.#records.drop(user, name)
+  async announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number): Promise<void> {
+    const [error] = await this.announceAll([{ file, version, modifiedAt }], keepNoteMs)
+    if (error) throw error
+  }
+
+  announceAll(files: readonly Announcement[], keepNoteMs: number): Promise<readonly (Error | undefined)[]> {
+    const subjects = files.map(({ file }) => file)
+    return this.#changeAll(subjects, async () => {
+      const { log } = this.#records
       const now = this.#wallTime()
-      const marker = { file, modifiedAt, until: now + keepNoteMs, stamp: version, reported: false }
-      await this.#records.log.complete({ ...marker, announced: true }, now)
-      if (hadRecord) await this.#names.dropPartial(user, name)
+      const errors = subjects.map(({ user, name }) => {
+        const conflict = conflictingRecord(log, user, name, this.#names.foldsCase)
+        return conflict === undefined ? undefined : nameConflict(name, conflict)
+      })
+      const markers: CompletionMarker[] = []
+      const replaced: StoredFile[] = []
+      for (const [index, { file, version, modifiedAt }] of files.entries()) {
+        if (errors[index]) continue
+        const { user, name } = file
+        if (this.#records.isClaimed(user, name)) await this.#records.drop(user, name)
+        if (log.record(user, name)) replaced.push(file)
+        const marker = { file, modifiedAt, until: now + keepNoteMs, stamp: version, reported: false }
+        markers.push({ ...marker, announced: true })
+      }
+      if (markers.length > 0) await log.complete(markers, now)
+      for (const { user, name } of replaced) await this.#names.dropPartial(user, name)
+      return errors
     })
   }
 
@@ -120,7 +138,11 @@ export class Transfers implements TransferStore {
     })
   }
 
-  completed(want: NewTransfer): Promise<StoredFile | undefined> {
+  async completed(want: NewTransfer): Promise<StoredFile | undefined> {
+    this.#records.checkOpen()
+    const { user, name } = want
+    // Usually there is no marker, and no change of it is in progress.
+    if (!this.#records.log.marker(user, name) && !this.#changes.isBusy(recordKey(user, name))) return undefined
     return this.#change(want, () => this.#completed(want))
   }
 
@@ -239,8 +261,13 @@ export class Transfers implements TransferStore {
     return record
   }
 
-  #change<T>({ user, name }: Subject, work: () => Promise<T>): Promise<T> {
-    return this.#changes.run(recordKey(user, name), async () => {
+  #change<T>(subject: Subject, work: () => Promise<T>): Promise<T> {
+    return this.#changeAll([subject], work)
+  }
+
+  #changeAll<T>(subjects: readonly Subject[], work: () => Promise<T>): Promise<T> {
+    const keys = subjects.map(({ user, name }) => recordKey(user, name))
+    return this.#changes.runAll(keys, async () => {
       this.#records.checkOpen()
       return work()
     })

@@ -28,6 +28,29 @@ interface UserEntries {
   weight: number
 }
 
+/** The replacement of the entry of a subject in a table. */
+class Swap<T> implements Change {
+  readonly #table: Table<T>
+  readonly #subject: Subject
+  readonly #entry: Entry<T> | undefined
+  readonly #former: Entry<T> | undefined
+
+  constructor(table: Table<T>, subject: Subject, entry: Entry<T> | undefined, former: Entry<T> | undefined) {
+    this.#table = table
+    this.#subject = subject
+    this.#entry = entry
+    this.#former = former
+  }
+
+  durable(place: Place): void {
+    if (this.#entry) this.#table.locate(this.#entry, place)
+  }
+
+  undo(): void {
+    this.#table.restore(this.#subject, this.#former)
+  }
+}
+
 /** The present entries by `recordKey`, and the names of each user, both in the order in which they were set. */
 class Table<T> {
   /** Total bytes of the rows of present entries. */
@@ -66,12 +89,12 @@ class Table<T> {
   set(subject: Subject, value: T | undefined): Change {
     const entry = value === undefined ? undefined : { value, place: nowhere, isCurrent: false }
     const former = this.#swap(subject, entry)
-    return {
-      durable: (place) => {
-        if (entry) this.locate(entry, place)
-      },
-      undo: () => void this.#swap(subject, former),
-    }
+    return new Swap(this, subject, entry, former)
+  }
+
+  /** Sets the previous entry of a subject again. */
+  restore(subject: Subject, former: Entry<T> | undefined): void {
+    this.#swap(subject, former)
   }
 
   /** Returns the present entries of a segment up to an offset. */
@@ -188,47 +211,57 @@ export class UploadLog implements Contents {
   }
 
   put(record: TransferRecord): Promise<void> {
-    return this.#append({ kind: 'record', value: record }, this.#records.set(record, record))
+    return this.#append([{ kind: 'record', value: record }], [this.#records.set(record, record)])
   }
 
   remove(user: string, name: string): Promise<void> {
     const value = { user, name }
-    return this.#append({ kind: 'removed', value }, this.#records.set(value, undefined))
+    return this.#append([{ kind: 'removed', value }], [this.#records.set(value, undefined)])
   }
 
-  /** Replaces a record by a completion marker, durably. Removes the markers that expired before `now`. */
-  complete(marker: CompletionMarker, now: number): Promise<void> {
+  /** Replaces records by completion markers, durably. Removes the markers that expired before `now`. */
+  complete(markers: readonly CompletionMarker[], now: number): Promise<void> {
     for (const { value } of this.#markers.entries()) {
       if (value.until >= now) break
       this.#markers.set(value.file, undefined)
     }
-    const record = this.#records.set(marker.file, undefined)
-    const completed = this.#markers.set(marker.file, marker)
-    this.#bound()
-    return this.#append({ kind: 'completed', value: marker }, completed, record)
+    const changes: Change[] = []
+    const removals: Change[] = []
+    for (const marker of markers) {
+      if (this.#records.get(marker.file)) removals.push(this.#records.set(marker.file, undefined))
+      changes.push(this.#markers.set(marker.file, marker))
+      this.#bound()
+    }
+    const rows = markers.map((value): Row => ({ kind: 'completed', value }))
+    return this.#append(rows, [...changes, ...removals])
   }
 
   /** Replaces a completion marker, durably. */
   rewrite(marker: CompletionMarker): Promise<void> {
-    return this.#append({ kind: 'note', value: marker }, this.#markers.set(marker.file, marker))
+    return this.#append([{ kind: 'note', value: marker }], [this.#markers.set(marker.file, marker)])
   }
 
   forget(user: string, name: string): Promise<void> {
     const value = { user, name }
-    return this.#append({ kind: 'forgotten', value }, this.#markers.set(value, undefined))
+    return this.#append([{ kind: 'forgotten', value }], [this.#markers.set(value, undefined)])
   }
 
-  /** Marks a completion marker as reported, durably. */
-  async report(user: string, name: string): Promise<void> {
-    const subject = { user, name }
-    const entry = this.#markers.get(subject)
-    if (!entry) return
-    const former = entry.value
-    entry.value = reportedOf(former)
-    const undo = () => {
-      entry.value = former
+  /** Marks completion markers as reported, durably. */
+  async report(subjects: readonly Subject[]): Promise<void> {
+    const rows: Row[] = []
+    const changes: Change[] = []
+    for (const subject of subjects) {
+      const entry = this.#markers.get(subject)
+      if (!entry) continue
+      const former = entry.value
+      entry.value = reportedOf(former)
+      const undo = () => {
+        entry.value = former
+      }
+      rows.push({ kind: 'reported', value: { user: subject.user, name: subject.name } })
+      changes.push({ durable() {}, undo })
     }
-    await this.#append({ kind: 'reported', value: subject }, { durable() {}, undo })
+    if (rows.length > 0) await this.#append(rows, changes)
   }
 
   enter(found: JournalRecord): void {
@@ -268,15 +301,16 @@ export class UploadLog implements Contents {
     }
   }
 
-  #append(row: Row, ...changes: readonly Change[]): Promise<void> {
+  /** Appends rows. The first changes become durable with the row of the same index; further ones only remove entries. */
+  #append(rows: readonly Row[], changes: readonly Change[]): Promise<void> {
     return this.#writer.add({
-      records: [writeRow(row)],
-      frees: row.kind === 'removed',
-      durable([place]) {
-        if (place) for (const change of changes) change.durable(place)
+      records: rows.map(writeRow),
+      frees: rows.every(({ kind }) => kind === 'removed'),
+      durable(places) {
+        for (const [index, place] of places.entries()) changes[index]?.durable(place)
       },
       undo() {
-        for (const change of changes) change.undo()
+        for (const change of changes.toReversed()) change.undo()
       },
     })
   }

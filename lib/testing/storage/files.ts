@@ -253,6 +253,21 @@ const createdChecks: Checks<TestedStorage> = {
     // Other programs can use a disk too.
     if (blockBytes === 1) assert.equal((await storage.files.space()).free, free - 5)
   },
+  'is stored together with others, each with its own result': async (storage) => {
+    const { files } = storage
+    await using first = await files.createAll?.('alice', [[hello], [], [textBytes('new')], [hello]])
+    // The method is optional.
+    if (!first) return
+    assert.equal(new Set(first.versions).size, 4)
+    const places = ['a', 'x/empty', 'a/below'].map((storedName, index) => ({ index, storedName }))
+    const results = await first.publish(places, true)
+    assert.deepEqual(results.slice(0, 2), [true, true])
+    assert.equal((results[2] as { code?: string }).code, 'name-conflict')
+    assert.deepEqual(await first.publish([{ index: 3, storedName: 'a' }], false), [false])
+    assert.equal(await files.used('alice'), hello.length)
+    await first[Symbol.asyncDispose]()
+    assert.deepEqual(await files.sweep(0), [])
+  },
   'is refused after the storage is closed': async (storage) => {
     const file = await storage.files.create('alice', [hello])
     await storage.close()

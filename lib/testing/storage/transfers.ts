@@ -131,8 +131,8 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     assert.deepEqual(await storage.transfers.unreported(), [stored])
     await storage.restart()
     assert.deepEqual(await storage.transfers.unreported(), [stored])
-    await storage.transfers.reported(stored)
-    await storage.transfers.reported({ user: 'bob', name: 'none' })
+    await storage.transfers.reported([stored])
+    await storage.transfers.reported([{ user: 'bob', name: 'none' }])
     assert.deepEqual(await storage.transfers.unreported(), [])
     await storage.restart()
     assert.deepEqual(await storage.transfers.unreported(), [])
@@ -211,7 +211,7 @@ const announcedChecks: Checks<TestedStorage> = {
     await storage.restart()
     assert.deepEqual(await storage.transfers.unreported(), [fileOf()])
     assert.deepEqual(await storage.transfers.completed(wanted), fileOf())
-    await storage.transfers.reported(fileOf())
+    await storage.transfers.reported([fileOf()])
     await storage.restart()
     assert.deepEqual(await storage.transfers.unreported(), [])
     assert.deepEqual(await storage.transfers.completed(wanted), fileOf())
@@ -225,6 +225,28 @@ const announcedChecks: Checks<TestedStorage> = {
     await assert.rejects(storage.transfers.checkpoint(claim, [at(1)], 2_000_000), superseded)
     await storage.restart()
     assert.deepEqual(await recordsOf(storage), [])
+  },
+  'is announced together with others, each with its own result': async (storage) => {
+    const { transfers, files } = storage
+    if (!transfers.announceAll) return
+    await claimed(storage, { name: 'x/y' })
+    await claimed(storage, { name: 'b' })
+    const created = await Promise.all(['a', 'x', 'b'].map(() => files.create('alice', [hello])))
+    const announcements = ['a', 'x', 'b'].map((name, at) => {
+      return { file: fileOf({ name }), version: created[at]?.version ?? '', modifiedAt: wanted.modifiedAt }
+    })
+    const [first, second, third] = await transfers.announceAll(announcements, 60_000)
+    assert.deepEqual([first, (second as { code?: string }).code, third], [undefined, 'name-conflict', undefined])
+    for (const [at, name] of ['a', 'x', 'b'].entries()) if (name !== 'x') await created[at]?.publish(name, true)
+    await storage.restart()
+    assert.deepEqual(
+      (await recordsOf(storage)).map(({ name }) => name),
+      ['x/y'],
+    )
+    for (const name of ['a', 'b'])
+      assert.deepEqual(await storage.transfers.completed({ ...wanted, name }), fileOf({ name }))
+    await storage.transfers.reported(['a', 'b', 'none'].map((name) => ({ user: 'alice', name })))
+    assert.deepEqual(await storage.transfers.unreported(), [])
   },
   'is refused below and above an unfinished upload': async (storage) => {
     await claimed(storage, { name: 'x/y' })

@@ -19,7 +19,8 @@ spec('a file that is moved into its place', (it) => {
           flushed.push(path)
         }
         const tree = new PublishedTree(data, new DirectoryFlushes(sync))
-        assert.equal(await tree.publish(join(data, 'partial'), ['alice', 'a'], replace, async () => false), true)
+        const move = { partial: join(data, 'partial'), parts: ['alice', 'a'] }
+        assert.deepEqual(await tree.publish([move], replace), [true])
         assert.equal(flushed.at(-1), join(data, 'alice'))
       }),
     )

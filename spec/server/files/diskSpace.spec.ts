@@ -65,7 +65,8 @@ spec('the disk', (it) => {
     for (let round = 0; round < 40; round++, at++) {
       for (let index = 0; index < 5; index++) {
         const upload = new ServerUpload('alice', `${round} ${index}`)
-        if (!(await disk.admit(upload, MiB, true, () => running))) running.add(upload)
+        if (!(await disk.admit(upload, [{ user: 'alice', name: 'a', size: MiB }], true, () => running)))
+          running.add(upload)
       }
       for (const upload of running) {
         free -= MiB

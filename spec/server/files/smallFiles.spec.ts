@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../../lib/errors.ts'
-import { KiB } from '../../../lib/limits.ts'
+import { fixed, KiB } from '../../../lib/limits.ts'
 import type { OnConflict, StoredFile } from '../../../lib/ports/storage.ts'
 import { type FileClient, type Subject, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
@@ -295,6 +295,77 @@ spec('a file in one request whose name is in use', (it) => {
     await Promise.all(clients.map((client) => client.put(file)))
     assert.equal(storedLines(rig).length, 1)
   })
+})
+
+spec('files in one request that arrive together', (it) => {
+  const many = Array.from({ length: 2 * fixed.smallFilesTogether + 9 }, (_, at) => ({ ...file, name: `${at}` }))
+
+  it('are stored in few steps, each with its own reply', async () => {
+    await using rig = await ServerRig.onDisk()
+    rig.storage.storeTogether()
+    const client = await rig.client()
+    await client.start({ ...file, name: '7/below' })
+    for (const each of many) client.sendPut(each)
+    let refused = 0
+    for (const _ of many) if ((await client.raw.next()).event === 'PutFileNack') refused++
+    assert.equal(refused, 1)
+    const stored = storedLines(rig).map(({ name }) => name)
+    assert.deepEqual(
+      stored,
+      many.map(({ name }) => name).filter((name) => name !== '7'),
+    )
+    for (const name of ['0', `${many.length - 1}`]) await rig.assertStored(name, bytes)
+    for (const step of ['create', 'announce', 'publish'] as const) {
+      const calls = rig.storage.count.get(step) ?? 0
+      assert.ok(calls >= 3 && calls <= 6, `${step}: ${calls}`)
+    }
+    assert.deepEqual(await rig.storage.transfers.unreported(), [])
+  })
+
+  it('are stored at most so many, and so many bytes, at a time', async () => {
+    await using rig = await ServerRig.onDisk()
+    rig.storage.storeTogether()
+    const client = await rig.client()
+    let held = rig.storage.hold('announce')
+    for (const each of many) client.sendPut(each)
+    await held.reached
+    const partial = () => readdir(join(rig.directory, 'partial'))
+    assert.ok((await partial()).length <= fixed.smallFilesTogether)
+    held.go()
+    for (const _ of many) assert.equal((await client.raw.next()).event, 'PutFileAck')
+    const most = fixed.smallBytesTogether
+    held = rig.storage.hold('announce')
+    for (const name of ['x', 'y']) client.sendPut({ name, bytes: patterned(most - 1) })
+    await held.reached
+    held.go()
+    for (const _ of 'xy') assert.equal((await client.raw.next()).event, 'PutFileAck')
+  })
+
+  it('are stored in the order of their requests if they have the same name', async () => {
+    await using rig = await ServerRig.onDisk()
+    rig.storage.storeTogether()
+    const client = await rig.client()
+    const versions = Array.from({ length: 5 }, (_, at) => ({ ...file, bytes: patterned(100, at), modifiedAt: at }))
+    for (const each of versions) client.sendPut(each)
+    client.sendPut({ ...file, name: 'b' })
+    for (const _ of [...versions, file]) assert.equal((await client.raw.next()).event, 'PutFileAck')
+    await rig.assertStored('a', patterned(100, 4))
+    await rig.assertStored('b', bytes)
+  })
+
+  for (const step of ['create', 'announce', 'publish'] as const) {
+    it(`are all refused if the step \`${step}\` fails for all, and leave nothing`, async () => {
+      await using rig = await ServerRig.onDisk()
+      rig.storage.storeTogether()
+      const client = await rig.client()
+      rig.storage.fail(step, fault)
+      for (const name of ['a', 'b']) client.sendPut({ ...file, name })
+      for (const _ of 'ab') assert.equal((await client.raw.next()).event, 'PutFileNack')
+      assert.deepEqual([storedLines(rig), await readdir(join(rig.directory, 'partial'))], [[], []])
+      await client.put(file)
+      await rig.assertStored('a', bytes)
+    })
+  }
 })
 
 spec('a request with a file', (it) => {

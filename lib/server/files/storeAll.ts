@@ -1,0 +1,41 @@
+import type { Announcement, FileStore, TransferStore, UnnamedFiles } from '../../ports/storage.ts'
+import { settled } from '../../runtime/settled.ts'
+
+/*
+ * The calls of a storage for many files at once. A storage need not have them.
+ */
+
+/** Does what `FileStore.createAll` does. */
+export async function createAll(
+  files: FileStore,
+  user: string,
+  contents: readonly (readonly Uint8Array[])[],
+): Promise<UnnamedFiles> {
+  if (files.createAll) return files.createAll(user, contents)
+  const created = await settled(contents, (content) => files.create(user, content))
+  return {
+    versions: created.map((file) => (file instanceof Error ? file : file.version)),
+    publish: (places, replace) =>
+      settled(places, async ({ index, storedName }) => {
+        const file = created[index]
+        if (!file || file instanceof Error) throw file ?? new Error(`file ${index} does not exist`)
+        return file.publish(storedName, replace)
+      }),
+    async [Symbol.asyncDispose]() {
+      for (const file of created) if (!(file instanceof Error)) await file[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Does what `TransferStore.announceAll` does. */
+export function announceAll(
+  transfers: TransferStore,
+  files: readonly Announcement[],
+  keepNoteMs: number,
+): Promise<readonly (Error | undefined)[]> {
+  if (transfers.announceAll) return transfers.announceAll(files, keepNoteMs)
+  return settled(files, async ({ file, version, modifiedAt }) => {
+    await transfers.announce(file, version, modifiedAt, keepNoteMs)
+    return undefined
+  })
+}
