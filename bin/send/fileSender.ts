@@ -27,7 +27,7 @@ export interface FileSenderOptions {
 const addingMost = 100
 
 /** The maximum number of unfinished uploads, including waiting ones. More files could exceed the memory. */
-export const unfinishedMost = 1_000
+export const unfinishedMost = 250
 
 /** Adds files to the client as they are found, and follows these uploads and those that other programs add. */
 export class FileSender {

@@ -48,7 +48,11 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
     if (known) return known as L
     const failed = (error: unknown) => this.#failed(String(event), error)
     const guard = function (this: unknown, ...args: never[]) {
-      return contained(() => listener.apply(this, args), failed)
+      try {
+        watched(listener.apply(this, args), failed)
+      } catch (error) {
+        failed(error)
+      }
     }
     guards.set(listener, guard)
     wrappers.add(guard)
@@ -65,19 +69,18 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
 
 /** Wraps a log. If it throws, only its line is lost, and the error is printed to the console. */
 export function safeLog(log?: Log): Log {
-  return (entry) =>
-    contained(
-      () => log?.(entry),
-      (error) => console.error('the log failed:', error),
-    )
+  const failed = (error: unknown) => console.error('the log failed:', error)
+  return (entry) => {
+    try {
+      watched(log?.(entry), failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
 }
 
-/** Calls a function of the application. Passes its error, or the rejection of its promise, to `failed`. */
-function contained(call: () => unknown, failed: (error: unknown) => void): void {
-  try {
-    const result = call() as PromiseLike<unknown> | null | undefined
-    if (typeof result?.then === 'function') result.then(undefined, failed)
-  } catch (error) {
-    failed(error)
-  }
+/** Passes the rejection of a promise that a function of the application has returned to `failed`. */
+function watched(result: unknown, failed: (error: unknown) => void): void {
+  const { then } = (result ?? {}) as Partial<PromiseLike<unknown>>
+  if (typeof then === 'function') then.call(result as PromiseLike<unknown>, undefined, failed)
 }

@@ -3,11 +3,18 @@ const digits = new TextEncoder().encode('0123456789abcdef')
 /** The arguments of a call must fit on the stack. */
 const pieceBytes = 4_096
 
+/** The character codes of the latest text, whose array is used again. */
+const codes: number[] = []
+
 /** Returns bytes as lower-case hexadecimal digits. */
 export function hex(bytes: Uint8Array): string {
   if (bytes.length > pieceBytes) return hex(bytes.subarray(0, pieceBytes)) + hex(bytes.subarray(pieceBytes))
-  const codes: number[] = []
-  for (const byte of bytes) codes.push(digits[byte >> 4] ?? 0, digits[byte & 15] ?? 0)
+  codes.length = 2 * bytes.length
+  let at = 0
+  for (const byte of bytes) {
+    codes[at++] = digits[byte >> 4] ?? 0
+    codes[at++] = digits[byte & 15] ?? 0
+  }
   // A string that is concatenated byte by byte would take several times the memory.
   return String.fromCharCode.apply(undefined, codes)
 }

@@ -1,4 +1,4 @@
-import fs, { type BigIntStats } from 'node:fs'
+import fs from 'node:fs'
 import promises from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { KiB } from '../../limits.ts'
@@ -66,7 +66,7 @@ const quietly = { ...big, throwIfNoEntry: false } as const
 const missing = (error: NodeJS.ErrnoException): undefined => {
   if (error.code !== 'ENOENT') throw error
 }
-const fstat = promisify(fs.fstat) as (fd: number, options: typeof big) => Promise<BigIntStats>
+const fstat = promisify(fs.fstat)
 const open = promisify(fs.open) as (path: fs.PathLike, flags: number, mode?: number) => Promise<number>
 const read = promisify(fs.read) as (
   fd: number,
@@ -98,6 +98,12 @@ export const quickCalls = {
     quick(
       () => fs.fstatSync(fd, big),
       () => fstat(fd, big),
+    ),
+  /** Like `fstat`, with fewer objects. Times are rounded to a quarter of a microsecond. */
+  fstatNumbers: (fd: number) =>
+    quick(
+      () => fs.fstatSync(fd),
+      () => fstat(fd),
     ),
   open: (path: fs.PathLike, flags: number, mode?: number) =>
     quick(

@@ -60,16 +60,18 @@ const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
 async function readWhole(path: string, maxBytes: number, take: TakeMemory): Promise<WholeContent | undefined> {
   const fd = await quickCalls.open(pathBytes(path), openFlags)
   try {
-    const stats = await quickCalls.fstat(fd)
-    const size = Number(stats.size)
-    if (!stats.isFile() || size > maxBytes || settlingMs(stats) > 0) return undefined
+    const stats = await quickCalls.fstatNumbers(fd)
+    const { size, mtimeMs, ctimeMs } = stats
+    if (!stats.isFile() || size > maxBytes || settlingMs(ctimeMs) > 0) return undefined
     const memory = await take(size + 1)
     // The byte after the end shows that the file has grown, or that its size is meaningless.
     const end = memory.length > size ? memory : new Uint8Array(1)
     const bytes = await quickCalls.read(fd, memory.subarray(0, size + 1), 0)
     const isWhole = bytes === size && (end === memory || (await quickCalls.read(fd, end, size)) === 0)
-    if (!isWhole || !same(stats, await quickCalls.fstat(fd))) return undefined
-    return { content: memory.subarray(0, size), modifiedAt: modificationTime(stats) }
+    const after = await quickCalls.fstatNumbers(fd)
+    // As no program has written to the file for a while, a write changes its times by more than they are rounded.
+    if (!isWhole || after.size !== size || after.mtimeMs !== mtimeMs || after.ctimeMs !== ctimeMs) return undefined
+    return { content: memory.subarray(0, size), modifiedAt: modificationTime(mtimeMs) }
   } finally {
     await quickCalls.close(fd)
   }
@@ -116,7 +118,7 @@ async function settledStats(path: string, handle: Handle, signal: AbortSignal): 
     const stats = await handle.stat()
     if (!stats.isFile()) throw new OspError('source-unreadable', `${path} is not a regular file; specify a file`)
     signal.throwIfAborted()
-    const waitMs = settlingMs(stats)
+    const waitMs = settlingMs(millisecondsOf(stats.ctimeNs))
     if (waitMs <= 0) return stats
     await setTimeout(waitMs, undefined, { signal })
   }
@@ -124,12 +126,15 @@ async function settledStats(path: string, handle: Handle, signal: AbortSignal): 
 }
 
 /** Returns the milliseconds until every later write will change the change time; 0 or less if it would now. */
-function settlingMs({ ctimeNs }: BigIntStats): number {
-  const ageMs = Date.now() - Number(ctimeNs / 1_000_000n)
-  return ageMs < 0 ? 0 : (ctimeNs % 1_000_000_000n === 0n ? coarseMs : fineMs) - ageMs
+function settlingMs(ctimeMs: number): number {
+  const ageMs = Date.now() - Math.floor(ctimeMs)
+  return ageMs < 0 ? 0 : (ctimeMs % 1_000 === 0 ? coarseMs : fineMs) - ageMs
 }
 
-const modificationTime = ({ mtimeNs }: BigIntStats) => Math.max(0, Number(mtimeNs / 1_000_000n))
+/** Converts a time as Node does for the stats of a file in numbers, so that both ways give the same modification time. */
+const millisecondsOf = (ns: bigint) => Number(ns / 1_000_000_000n) * 1_000 + Number(ns % 1_000_000_000n) / 1_000_000
+
+const modificationTime = (mtimeMs: number) => Math.max(0, Math.floor(mtimeMs))
 
 /** Returns whether the file ends where its size says. Kernel files often do not. */
 async function endsAt(handle: Handle, size: bigint): Promise<boolean> {
@@ -175,7 +180,7 @@ function openSource(path: string, handle: Handle, stats: BigIntStats, copiedByte
   }
   return {
     size: copiedBytes ?? Number(stats.size),
-    modifiedAt: modificationTime(stats),
+    modifiedAt: modificationTime(millisecondsOf(stats.mtimeNs)),
     read: (into, offset) => readUntilFull(handle.read, into, offset).catch(failed),
     async unchanged() {
       if (copiedBytes !== undefined) return true

@@ -77,9 +77,12 @@ const task = z.object({
   endedAt: z.exactOptional(z.number()),
 })
 
-const removal = z.object({ removed: z.int().check(z.minimum(1)) })
+const removal = z.object({ removed: z.array(z.int().check(z.minimum(1))) })
 
-type Change = StoredTask | z.infer<typeof removal>
+/** A task to store, or the id of one to remove. */
+type Change = StoredTask | number
+
+type TaskLine = StoredTask | z.infer<typeof removal>
 
 /** Stores tasks in a file. Changes that are requested during a write are written together in the next one. */
 class TaskFile implements TaskStore {
@@ -111,21 +114,34 @@ class TaskFile implements TaskStore {
   }
 
   remove(id: number): Promise<void> {
-    return this.#commits.add({ removed: id })
+    return this.#commits.add(id)
   }
 
   async #store(changes: readonly Change[]): Promise<void> {
     await this.#read()
     const most = Math.max(taskLines.least, this.#tasks.size * taskLines.growth)
-    await this.#file.store(changes, most, () => [...apply(changes, new Map(this.#tasks)).values()])
-    apply(changes, this.#tasks)
+    const lines = linesOf(changes)
+    await this.#file.store(lines, most, () => [...apply(lines, new Map(this.#tasks)).values()])
+    apply(lines, this.#tasks)
   }
 }
 
-function apply(changes: readonly Change[], tasks: Map<number, StoredTask>): Map<number, StoredTask> {
+/** Joins the removals in one line, after the other changes: no id is used again. */
+function linesOf(changes: readonly Change[]): readonly TaskLine[] {
+  const lines: TaskLine[] = []
+  const removed: number[] = []
   for (const change of changes) {
-    if ('removed' in change) tasks.delete(change.removed)
-    else tasks.set(change.id, change)
+    if (typeof change === 'number') removed.push(change)
+    else lines.push(change)
+  }
+  if (removed.length > 0) lines.push({ removed })
+  return lines
+}
+
+function apply(lines: readonly TaskLine[], tasks: Map<number, StoredTask>): Map<number, StoredTask> {
+  for (const line of lines) {
+    if (!('removed' in line)) tasks.set(line.id, line)
+    else for (const id of line.removed) tasks.delete(id)
   }
   return tasks
 }
