@@ -202,7 +202,9 @@ const goals: readonly Goal[] = [
   },
   { contest: '5 x 200 MiB', ours: names.xxh128, theirs: rsync, must: 0.7, wanted: 1 },
   { contest: '200 x 1 MiB', ours: names.xxh128, theirs: rsyncFsync, must: 0.55, wanted: 0.9 },
-  { contest: '200 x 1 MiB', ours: names.xxh128, theirs: 'tus, 8 at once', must: 3.5 },
+  // The figure of tus is the transfer alone, without the start of a process.
+  { contest: '200 x 1 MiB', ours: names.transfer, theirs: 'tus, 8 at once', must: 3.5 },
+  { contest: '200 x 1 MiB', ours: names.xxh128, theirs: 'tus, 8 at once', must: 0, wanted: 3.5 },
   { contest: '10,000 x 1 KiB', ours: names.xxh128, theirs: rsyncFsync, must: 0.5, wanted: 1 },
   { contest: tinyOnDisk, ours: names.xxh128, theirs: rsyncFsync, must: 0.5, wanted: 1 },
   { contest: '200 x 1 MiB', ours: names.xxh128, theirs: names.files, must: 0.85 },
