@@ -13,17 +13,24 @@ const deceiving = () => /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Zl}\p{Zp}\u28
 const separators = /[\\:]/u
 const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?: *\.|$)/iu
 
-/** User names that need no further check. Names of devices are shorter, or have other characters. */
-const plainUserName = /^[\w-]{5,64}$/u
+/** User names that need no further check. */
+const plainUserName = /* @__PURE__ */ plainUserNames()
 /** File names that need no further check, up to 8 parts. Names of devices are excluded from it, with any extension. */
 const plainFileName = /* @__PURE__ */ plainNames(8)
 
 const utf8 = new TextEncoder()
 
-/** Returns a pattern without the flag `i`, with which `\w` would match two letters that are not ASCII. */
+/** A pattern without the flag `i`, with which `\w` would match two letters that are not ASCII. */
+function deviceNames(): string {
+  return '[cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|[cC][oO][mM]\\d|[lL][pP][tT]\\d'
+}
+
+function plainUserNames(): RegExp {
+  return new RegExp(`^(?!(?:${deviceNames()})$)[\\w-]{1,64}$`, 'u')
+}
+
 function plainNames(mostParts: number): RegExp {
-  const device = '[cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|[cC][oO][mM]\\d|[lL][pP][tT]\\d'
-  const part = `(?!(?:${device})(?:[./]|$))[\\w-]{1,64}(?:\\.\\w{1,16}){0,2}`
+  const part = `(?!(?:${deviceNames()})(?:[./]|$))[\\w-]{1,64}(?:\\.\\w{1,16}){0,2}`
   return new RegExp(`^${part}(?:/${part}){0,${mostParts - 1}}$`, 'u')
 }
 

@@ -171,6 +171,8 @@ export interface TransferStore {
    * size and modification time, or a file with the same size and digest.
    */
   completed(want: NewTransfer): Promise<StoredFile | undefined>
+  /** Returns whether there is nothing about an upload: no record, no completion marker, and no change in progress. */
+  isUnknown?(user: string, name: string): boolean
   /** Returns the damage found while and since the storage was opened. Damaged records do not apply. */
   damages(): Promise<readonly Damage[]>
 }
@@ -222,6 +224,8 @@ export interface FileStore {
   sweep(before: number): Promise<readonly Orphan[]>
   /** Resolves with whether a file is published under this name. */
   stored(user: string, name: string): Promise<boolean>
+  /** Resolves with the result or the error of `stored` for each of these names. Without it the server calls `stored` for each. */
+  storedAll?(user: string, names: readonly string[]): Promise<readonly (boolean | Error)[]>
   /** Resolves with the bytes of all published files of a user, or of the one with this name; 0 if there is none. */
   used(user: string, name?: string): Promise<number>
   /**

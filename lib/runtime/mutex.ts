@@ -35,63 +35,56 @@ export class Mutex {
   }
 }
 
-interface KeyedJob {
+/** Runs the jobs of one key one after another, and jobs of different keys at the same time. */
+export class KeyedMutex {
+  /** The latest job of each key, which waits for the earlier ones. */
+  readonly #latest = new Map<string, Promise<unknown>>()
+
+  /** Whether a job of this key has not ended. */
+  isBusy(key: string): boolean {
+    return this.#latest.has(key)
+  }
+
+  /** Runs `job` after the earlier jobs of `key` have ended. */
+  run<T>(key: string, job: () => Promise<T>): Promise<T> {
+    return this.runAll([key], job)
+  }
+
+  /** Runs `job` after the earlier jobs of all these keys have ended. */
+  async runAll<T>(keys: readonly string[], job: () => Promise<T>): Promise<T> {
+    const earlier = keys.flatMap((key) => this.#latest.get(key) ?? [])
+    const ended = earlier.length > 0 ? Promise.allSettled(earlier).then(job) : job()
+    for (const key of keys) this.#latest.set(key, ended)
+    try {
+      return await ended
+    } finally {
+      for (const key of keys) if (this.#latest.get(key) === ended) this.#latest.delete(key)
+    }
+  }
+}
+
+interface NamedJob {
   readonly name: string
   readonly ended: Promise<unknown>
 }
 
-/** Runs the jobs of one key one after another, and jobs of different keys at the same time. */
-export class KeyedMutex {
-  readonly #jobs = new Map<string, Set<KeyedJob>>()
+/** Runs the jobs of one key whose names conflict one after another, and other jobs at the same time. */
+export class ConflictMutex {
+  readonly #jobs = new Map<string, Set<NamedJob>>()
 
-  /**
-   * Runs `job` after the earlier jobs of `key` have ended, or only those for whose name `conflicts` returns true.
-   * Either all jobs of a key have names, or none has.
-   */
-  run<T>(key: string, job: () => Promise<T>, name = '', conflicts?: (other: string) => boolean): Promise<T> {
-    return this.#run([key], job, name, conflicts)
-  }
-
-  /** Whether a job of this key has not ended. */
-  isBusy(key: string): boolean {
-    return this.#jobs.has(key)
-  }
-
-  /** Runs `job` after the earlier jobs of all these keys have ended. None of their jobs may have a name. */
-  runAll<T>(keys: readonly string[], job: () => Promise<T>): Promise<T> {
-    return this.#run(keys, job, '')
-  }
-
-  async #run<T>(
-    keys: readonly string[],
-    job: () => Promise<T>,
-    name: string,
-    conflicts?: (other: string) => boolean,
-  ): Promise<T> {
-    const earlier = keys.flatMap((key) => this.#before(key, conflicts))
+  /** Runs `job` after those earlier jobs of `key` have ended for whose name `conflicts` returns true. */
+  async run<T>(key: string, name: string, conflicts: (other: string) => boolean, job: () => Promise<T>): Promise<T> {
+    const jobs = this.#jobs.get(key) ?? new Set<NamedJob>()
+    this.#jobs.set(key, jobs)
+    const earlier = Array.from(jobs).flatMap((other) => (conflicts(other.name) ? other.ended : []))
     const ended = earlier.length > 0 ? Promise.allSettled(earlier).then(job) : job()
     const own = { name, ended }
-    for (const key of keys) {
-      const jobs = this.#jobs.get(key)
-      if (jobs) jobs.add(own)
-      else this.#jobs.set(key, new Set([own]))
-    }
+    jobs.add(own)
     try {
       return await ended
     } finally {
-      for (const key of keys) {
-        const jobs = this.#jobs.get(key)
-        jobs?.delete(own)
-        if (jobs?.size === 0) this.#jobs.delete(key)
-      }
+      jobs.delete(own)
+      if (jobs.size === 0 && this.#jobs.get(key) === jobs) this.#jobs.delete(key)
     }
-  }
-
-  #before(key: string, conflicts: ((other: string) => boolean) | undefined): Promise<unknown>[] {
-    const jobs = this.#jobs.get(key)
-    if (!jobs) return []
-    // Without names, the latest job has waited for all the others.
-    const before = conflicts ? [...jobs].filter((other) => conflicts(other.name)) : [...jobs].slice(-1)
-    return before.map(({ ended }) => ended)
   }
 }

@@ -92,8 +92,9 @@ export class BoundedLog {
   }
 
   #write(entry: ServerEntry): void {
-    const fields = Object.entries(entry).map(([name, value]) => [name, bounded(value)])
-    this.#log(Object.fromEntries(fields) as LogEntry)
+    const isBounded = Object.values(entry).every((value) => bounded(value) === value)
+    const fields = () => Object.entries(entry).map(([name, value]) => [name, bounded(value)])
+    this.#log((isBounded ? entry : Object.fromEntries(fields())) as LogEntry)
   }
 }
 

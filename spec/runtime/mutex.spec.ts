@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { deferred } from '../../lib/runtime/deferred.ts'
 import { hex } from '../../lib/runtime/hex.ts'
-import { KeyedMutex, Mutex } from '../../lib/runtime/mutex.ts'
+import { ConflictMutex, KeyedMutex, Mutex } from '../../lib/runtime/mutex.ts'
 import { spec } from '../support/spec.ts'
 
 spec('jobs one after another', (it) => {
@@ -80,20 +80,22 @@ spec('a mutex that other work occupies', (it) => {
 
 const turn = () => new Promise((go) => setImmediate(go))
 
-spec('jobs with a key', (it) => {
+const never = () => false
+
+spec('jobs with a key and a name', (it) => {
   it('run at once if the key differs or the names do not conflict', async () => {
-    const mutex = new KeyedMutex()
+    const mutex = new ConflictMutex()
     const gate = deferred<void>()
-    const first = mutex.run('alice', () => gate.promise, 'a')
+    const first = mutex.run('alice', 'a', never, () => gate.promise)
     const job = async () => {}
-    await mutex.run('alice', job, 'b', () => false)
-    await mutex.run('bob', job, 'a')
+    await mutex.run('alice', 'b', never, job)
+    await mutex.run('bob', 'a', () => true, job)
     gate.resolve()
     await first
   })
 
   it('run one after another if the names conflict, also after a failed one', async () => {
-    const mutex = new KeyedMutex()
+    const mutex = new ConflictMutex()
     const log: string[] = []
     const gate = deferred<void>()
     const conflicts = (other: string) => other.startsWith('a')
@@ -102,9 +104,9 @@ spec('jobs with a key', (it) => {
       log.push('a')
       throw new Error('disk full')
     }
-    const first = mutex.run('alice', failing, 'a', conflicts)
-    const second = mutex.run('alice', async () => log.push('a/b'), 'a/b', conflicts)
-    const third = mutex.run('alice', async () => log.push('a/b/c'), 'a/b/c', conflicts)
+    const first = mutex.run('alice', 'a', conflicts, failing)
+    const second = mutex.run('alice', 'a/b', conflicts, async () => log.push('a/b'))
+    const third = mutex.run('alice', 'a/b/c', conflicts, async () => log.push('a/b/c'))
     await turn()
     assert.deepEqual(log, [])
     gate.resolve()

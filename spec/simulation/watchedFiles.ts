@@ -98,6 +98,7 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
     ...(transfers.record && { record: transfers.record.bind(transfers) }),
     ...(transfers.unfinished && { unfinished: transfers.unfinished.bind(transfers) }),
     completed: (want) => transfers.completed(want),
+    ...(transfers.isUnknown && { isUnknown: transfers.isUnknown.bind(transfers) }),
     reported: (file) => transfers.reported(file),
     unreported: () => transfers.unreported(),
     damages: () => transfers.damages(),

@@ -45,6 +45,7 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       expire: step('remove', transfers.expire.bind(transfers)),
       forget: transfers.forget.bind(transfers),
       completed: transfers.completed.bind(transfers),
+      ...(transfers.isUnknown && { isUnknown: transfers.isUnknown.bind(transfers) }),
       records: transfers.records.bind(transfers),
       ...(transfers.record && { record: transfers.record.bind(transfers) }),
       ...(transfers.unfinished && { unfinished: transfers.unfinished.bind(transfers) }),

@@ -19,7 +19,7 @@ import type {
 } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
-import { onlyOf, settled } from '../../runtime/settled.ts'
+import { onlyOf, type Soon, settled, soon } from '../../runtime/settled.ts'
 import type { RecordStore } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
@@ -154,7 +154,7 @@ export class DiskFiles implements FileStore, StoredNames {
           return { partial: paths[index] ?? '', parts: this.#layout.partsOf(user, storedName), written: stats }
         })
         const results = await this.#tree.publish(moves, replace)
-        return settled(moves, async (move, index) => this.#unnamedResult(move, results[index] ?? false))
+        return settled(moves, (move, index) => this.#unnamedResult(move, results[index] ?? false))
       },
       [Symbol.asyncDispose]: async () => {
         for (const path of paths) if (this.#unnamed.has(path)) await this.#discard(path)
@@ -163,12 +163,16 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   /** Writes a file that belongs to no upload, and removes it if that fails. */
-  async #write(path: string, content: readonly Uint8Array[]): Promise<BigIntStats> {
-    try {
-      return await writeNewFile(path, content)
-    } catch (error) {
+  #write(path: string, content: readonly Uint8Array[]): Soon<BigIntStats> {
+    const failed = async (error: unknown) => {
       await this.#discard(path)
       throw fault(error, `writing ${path}`)
+    }
+    try {
+      const written = writeNewFile(path, content)
+      return written instanceof Promise ? written.catch(failed) : written
+    } catch (error) {
+      return failed(error)
     }
   }
 
@@ -178,9 +182,12 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   /** Handles the result of publishing a file that belongs to no upload. */
-  async #unnamedResult({ partial, parts }: Move, result: boolean | Error): Promise<boolean> {
-    if (result === true) this.#unnamed.delete(partial)
-    if (!(result instanceof Error)) return result
+  #unnamedResult(move: Move, result: boolean | Error): Soon<boolean> {
+    if (result === true) this.#unnamed.delete(move.partial)
+    return result instanceof Error ? this.#notPublished(move, result) : result
+  }
+
+  async #notPublished({ parts }: Move, result: Error): Promise<never> {
     if (errnoOf(result.cause) === 'EXDEV') await this.#checkMount(this.#tree.pathOf(parts.slice(0, -1)))
     throw result
   }
@@ -191,8 +198,15 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async stored(user: string, name: string): Promise<boolean> {
+    return onlyOf(await this.storedAll(user, [name]))
+  }
+
+  async storedAll(user: string, names: readonly string[]): Promise<readonly (boolean | Error)[]> {
     this.#records.checkOpen()
-    return (await this.#tree.file(this.#layout.partsOf(user, name))) !== undefined
+    return settled(names, (name) => {
+      const place = this.#tree.find(this.#layout.partsOf(user, name))
+      return soon(place, ({ found }) => found?.isFile() ?? false)
+    })
   }
 
   async used(user: string, name?: string): Promise<number> {

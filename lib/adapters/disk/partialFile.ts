@@ -1,10 +1,11 @@
-import { type BigIntStats, constants, fdatasync } from 'node:fs'
+import { type BigIntStats, fdatasync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { OspError } from '../../errors.ts'
 import type { PartialFile } from '../../ports/storage.ts'
+import type { Soon } from '../../runtime/settled.ts'
 import { attempt } from './faults.ts'
-import { durableWrites, quickCalls } from './quickCalls.ts'
+import { durableWrites, newFileFlags, quickCalls } from './quickCalls.ts'
 import { readFull } from './readFull.ts'
 
 /** The maximum number of buffers of one writev(2): IOV_MAX of Linux and the BSDs. */
@@ -123,11 +124,13 @@ export class DiskPartialFile implements PartialFile {
   }
 }
 
-const { O_CREAT, O_EXCL, O_WRONLY } = constants
+/** Writes a new file, durably except for its name. Returns its stats. Fails if the file exists. */
+export function writeNewFile(path: string, content: readonly Uint8Array[]): Soon<BigIntStats> {
+  return quickCalls.create(path, content, () => writeNewFileStepwise(path, content))
+}
 
-/** Writes a new file, durably except for its name. Resolves with its stats; rejects if the file exists. */
-export async function writeNewFile(path: string, content: readonly Uint8Array[]): Promise<BigIntStats> {
-  const fd = await quickCalls.open(path, O_CREAT | O_EXCL | O_WRONLY | durableWrites, 0o600)
+async function writeNewFileStepwise(path: string, content: readonly Uint8Array[]): Promise<BigIntStats> {
+  const fd = await quickCalls.open(path, newFileFlags, 0o600)
   try {
     await writeDurably(fd, content, 0)
     return await quickCalls.fstat(fd)

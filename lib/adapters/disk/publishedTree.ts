@@ -4,7 +4,7 @@ import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
 import type { Usage } from '../../ports/storage.ts'
-import { settled } from '../../runtime/settled.ts'
+import { type Soon, settled, soon } from '../../runtime/settled.ts'
 import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
@@ -58,6 +58,8 @@ export class PublishedTree {
   readonly #checked = new TurnMap<string, Promise<TargetPlace | undefined>>()
   /** The directories in which these checks found another directory, or the root of a user. */
   readonly #existing = new TurnMap<string, true>()
+  /** The entries that were read in this turn, by path. */
+  readonly #places = new TurnMap<string, TargetPlace>()
   foldsCase = false
 
   constructor(root: string, flushes = new DirectoryFlushes()) {
@@ -77,15 +79,30 @@ export class PublishedTree {
   }
 
   /** Reads each entry on the path to a place. Rejects with `storage-unusable` if others could replace a directory. */
-  async find(parts: readonly string[]): Promise<TargetPlace> {
-    const above = parts.length - 1
-    const directory = this.pathOf(parts.slice(0, above))
-    if (!this.#existing.get(directory)) {
-      const missing = await this.#findDirectory(parts)
+  find(parts: readonly string[]): Soon<TargetPlace> {
+    const directory = this.pathOf(parts.slice(0, -1))
+    if (this.#existing.get(directory)) return this.#findIn(directory, parts)
+    return this.#findDirectory(parts).then((missing) => {
       if (missing) return missing
       this.#existing.set(directory, true)
-    }
-    return (await this.#placeAt(parts, this.pathOf(parts), true)) ?? { above: 0 }
+      return this.#findIn(directory, parts)
+    })
+  }
+
+  /** Reads the entry at a place whose directory exists. */
+  #findIn(directory: string, parts: readonly string[]): Soon<TargetPlace> {
+    const path = `${directory}${sep}${parts.at(-1)}`
+    const known = this.#places.get(path)
+    if (known) return known
+    return soon(entryAt(path), (stats) => {
+      const above = parts.length - 1
+      if (!stats || (!this.foldsCase && stats.isFile())) {
+        const place = stats ? { above, found: stats } : { above }
+        this.#places.set(path, place)
+        return place
+      }
+      return this.#placeOf(parts, path, stats, true).then((place) => place ?? { above: 0 })
+    })
   }
 
   /** Checks the directories above a place. Resolves with `undefined` if they exist. */
@@ -93,7 +110,7 @@ export class PublishedTree {
     for (let depth = 1; depth < parts.length; depth++) {
       const above = parts.slice(0, depth)
       const path = this.pathOf(above)
-      const checking = this.#checked.get(path) ?? this.#placeAt(above, path, false)
+      const checking = this.#checked.get(path) ?? this.#directoryAt(above, path)
       this.#checked.set(path, checking)
       const place = await checking
       if (place) return place
@@ -101,12 +118,19 @@ export class PublishedTree {
     return undefined
   }
 
-  /** Reads one entry on the path to a place. Resolves with `undefined` if it is a directory above the place. */
-  async #placeAt(here: readonly string[], path: string, isLast: boolean): Promise<TargetPlace | undefined> {
-    const above = here.length - 1
+  async #directoryAt(here: readonly string[], path: string): Promise<TargetPlace | undefined> {
     const stats = await entryAt(path)
-    if (!stats) return { above }
-    if (isLast && !this.foldsCase && stats.isFile()) return { above, found: stats }
+    return stats ? this.#placeOf(here, path, stats, false) : { above: here.length - 1 }
+  }
+
+  /** Checks one entry on the path to a place. Resolves with `undefined` if it is a directory above the place. */
+  async #placeOf(
+    here: readonly string[],
+    path: string,
+    stats: BigIntStats,
+    isLast: boolean,
+  ): Promise<TargetPlace | undefined> {
+    const above = here.length - 1
     const upper = here.slice(0, -1)
     const other = await this.#otherSpelling(upper, here.at(-1) ?? '')
     if (other !== undefined) return { above, conflict: nameOf([...upper, other]) }
@@ -123,45 +147,59 @@ export class PublishedTree {
    */
   async publish(moves: readonly Move[], replace: boolean): Promise<readonly (boolean | Error)[]> {
     const results = await settled(moves, (move) => this.#move(move, replace))
-    const directories = new Map<string, Promise<void>>()
-    const flushes = await settled(moves, async ({ parts }, index) => {
-      if (results[index] !== true) return
-      const directory = this.pathOf(parts.slice(0, -1))
-      const flush = directories.get(directory) ?? this.flushes.flush(directory)
-      directories.set(directory, flush)
-      await flush
+    const directories = moves.map(({ parts }, at) => (results[at] === true ? this.pathOf(parts.slice(0, -1)) : ''))
+    const failures = new Map<string, Error>()
+    const flushing = [...new Set(directories)].filter((directory) => directory !== '')
+    const flushes = await settled(flushing, (directory) => this.flushes.flush(directory))
+    flushes.forEach((error, at) => {
+      if (error) failures.set(flushing[at] ?? '', error)
     })
-    return results.map((result, index) => flushes[index] ?? result)
+    return results.map((result, at) => failures.get(directories[at] ?? '') ?? result)
   }
 
   /** Moves a partial file to its place. The directory is not flushed. */
-  async #move({ partial, parts, isIntact, written }: Move, replace: boolean): Promise<boolean> {
-    const place = await this.find(parts)
-    if (place.conflict !== undefined) throw conflictError(place.conflict)
+  #move(move: Move, replace: boolean): Soon<boolean> {
+    return soon(this.find(move.parts), (place) => {
+      if (place.conflict !== undefined) throw conflictError(place.conflict)
+      return soon(move.written ?? entryAt(move.partial), (bytes) => this.#moveTo(place, move, bytes, replace))
+    })
+  }
+
+  #moveTo(place: TargetPlace, move: Move, bytes: BigIntStats | undefined, replace: boolean): Soon<boolean> {
+    const { partial, parts } = move
     const target = this.pathOf(parts)
-    const bytes = written ?? (await entryAt(partial))
     // Otherwise it is an empty directory, which will be removed.
     const there = place.found?.isFile() ? place.found : undefined
     if (!bytes) {
       // The process may have ended after the rename. Any other file under this name is not the verified one.
-      if (!there || !(await isIntact?.()))
-        throw lostFile(`${partial} is missing, and ${target} is not the verified file`)
-      return true
+      const isIntact = there ? (move.isIntact?.() ?? false) : false
+      return soon(isIntact, (isThere) => {
+        if (!isThere) throw lostFile(`${partial} is missing, and ${target} is not the verified file`)
+        return true
+      })
     }
     if (there && there.ino === bytes.ino && there.dev === bytes.dev) {
       // A link exists already. A rename would change nothing, since both names lead to the same file.
-      await attempt(`removing ${partial}`, async () => quickCalls.unlink(partial))
-      return true
+      return attempt(`removing ${partial}`, async () => quickCalls.unlink(partial)).then(() => true)
     }
     if (there && !replace) return false
-    if (!this.#isPrepared(parts, place)) await this.#prepareTarget(parts, place)
-    const moved = () =>
+    this.#places.delete(target)
+    const moved = () => {
+      this.#places.delete(target)
       this.#countChange(parts, { bytes: Number(bytes.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
-    try {
-      return await (replace ? move(partial, target, moved) : add(partial, target, moved))
-    } catch (error) {
+    }
+    const failed = (error: unknown): never => {
       throw fault(error, `publishing ${target}`)
     }
+    const moving = () => {
+      try {
+        const isMoved = replace ? rename(partial, target, moved) : add(partial, target, moved)
+        return isMoved instanceof Promise ? isMoved.catch(failed) : isMoved
+      } catch (error) {
+        return failed(error)
+      }
+    }
+    return this.#isPrepared(parts, place) ? moving() : this.#prepareTarget(parts, place).then(moving)
   }
 
   /** Returns whether the directories above a place exist durably, and no directory is in the place. */
@@ -202,6 +240,7 @@ export class PublishedTree {
   #forgetChecks(): void {
     this.#checked.clear()
     this.#existing.clear()
+    this.#places.clear()
   }
 
   /** Counts the files and folders below the folder of a user, a few at a time. */
@@ -253,12 +292,15 @@ function conflictError(where: string): OspError {
 const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
 
 /** Returns the entry at a path without following a link. */
-export async function entryAt(path: string): Promise<BigIntStats | undefined> {
+export function entryAt(path: string): Soon<BigIntStats | undefined> {
+  const failed = (error: unknown): undefined => {
+    if (errnoOf(error) !== 'ENOTDIR') throw fault(error, `checking ${path}`)
+  }
   try {
-    return await quickCalls.lstat(path)
+    const stats = quickCalls.lstat(path)
+    return stats instanceof Promise ? stats.catch(failed) : stats
   } catch (error) {
-    if (errnoOf(error) === 'ENOTDIR') return undefined
-    throw fault(error, `checking ${path}`)
+    return failed(error)
   }
 }
 
@@ -303,10 +345,11 @@ async function removeEmptyDirectory(path: string, removed: () => void): Promise<
   removed()
 }
 
-async function move(partial: string, target: string, moved: () => void): Promise<boolean> {
-  await quickCalls.rename(partial, target)
-  moved()
-  return true
+function rename(partial: string, target: string, moved: () => void): Soon<boolean> {
+  return soon(quickCalls.rename(partial, target), () => {
+    moved()
+    return true
+  })
 }
 
 /** Links the file. Unlike a rename, a link replaces no file of another program: resolves with false then. */
@@ -317,7 +360,7 @@ async function add(partial: string, target: string, moved: () => void): Promise<
     const errno = errnoOf(error) ?? ''
     if (errno === 'EEXIST') return false
     if (!withoutLinks.has(errno)) throw error
-    return (await entryAt(target)) ? false : move(partial, target, moved)
+    return (await entryAt(target)) ? false : rename(partial, target, moved)
   }
   moved()
   await quickCalls.unlink(partial)

@@ -1,7 +1,8 @@
-import fs from 'node:fs'
+import fs, { type BigIntStats } from 'node:fs'
 import promises from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { KiB } from '../../limits.ts'
+import { lengthOf } from '../../wire/codec.ts'
 
 /*
  * File system calls that the system usually answers from memory, in microseconds. They run in this thread, because a call in
@@ -58,8 +59,8 @@ class CallTimer {
 }
 
 const { quick } = new CallTimer({ slowMs: 0.5, latestShare: 1 / 50, longestMs: 5 })
-/** After two calls that wait for a device, calls are slow. */
-const { quick: quickFlush } = new CallTimer({ slowMs: 0.2, latestShare: 1 / 8, longestMs: 1 })
+/** After four calls that wait for a device, calls are slow. Fewer would also be another process that runs during calls. */
+const { quick: quickFlush } = new CallTimer({ slowMs: 0.2, latestShare: 1 / 16, longestMs: 1 })
 
 const big = { bigint: true } as const
 const quietly = { ...big, throwIfNoEntry: false } as const
@@ -80,6 +81,27 @@ const writev = promisify(fs.writev) as (
 ) => Promise<{ bytesWritten: number }>
 const close = promisify(fs.close)
 const fsync = promisify(fs.fsync)
+
+/** The flags of a new file whose writes are durable. */
+export const newFileFlags = fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_WRONLY | durableWrites
+
+function createHere(path: string, content: readonly Uint8Array[]): BigIntStats {
+  const fd = fs.openSync(path, newFileFlags, 0o600)
+  try {
+    let at = 0
+    for (const part of content) {
+      for (let done = 0; done < part.length; ) {
+        const written = fs.writeSync(fd, part, done, part.length - done, at)
+        if (written === 0) throw new Error('the file system wrote no bytes')
+        done += written
+        at += written
+      }
+    }
+    return fs.fstatSync(fd, big)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
 
 /** Each of these does what the function of the same name in node:fs does. */
 export const quickCalls = {
@@ -121,7 +143,7 @@ export const quickCalls = {
    */
   write: (fd: number, parts: readonly Uint8Array[], position?: number) => {
     const elsewhere = async () => (await writev(fd, parts, position)).bytesWritten
-    const isLong = parts.reduce((sum, { length }) => sum + length, 0) > longBytes
+    const isLong = lengthOf(parts) > longBytes
     return isLong ? elsewhere() : quickFlush(() => fs.writevSync(fd, parts, position), elsewhere)
   },
   /** Flushes a directory. */
@@ -130,6 +152,11 @@ export const quickCalls = {
       () => fs.fsyncSync(fd),
       () => fsync(fd),
     ),
+  /** Creates a file with this content, durably except for its name. Returns its stats. Long files are written in other threads. */
+  create: (path: string, content: readonly Uint8Array[], elsewhere: () => Promise<BigIntStats>) => {
+    const isLong = durableWrites === 0 || lengthOf(content) > longBytes
+    return isLong ? elsewhere() : quickFlush(() => createHere(path, content), elsewhere)
+  },
   close: (fd: number) =>
     quick(
       () => fs.closeSync(fd),

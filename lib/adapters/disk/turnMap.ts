@@ -11,6 +11,10 @@ export class TurnMap<K, V> {
     this.#entries.set(key, value)
   }
 
+  delete(key: K): void {
+    this.#entries.delete(key)
+  }
+
   clear(): void {
     this.#entries.clear()
   }

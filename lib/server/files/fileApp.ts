@@ -88,7 +88,14 @@ export class FileApp implements ServerApp {
     this.#quota = new Quota(context, this.uploads, disk)
     this.#daemon = new FileDaemon(context, this.uploads, this.#quota, (file) => onStored([file]))
     const { uploads } = this
-    this.#smallFiles = new SmallFiles({ context, uploads, quota: this.#quota, limiter: this.#limiter, onStored })
+    this.#smallFiles = new SmallFiles({
+      context,
+      uploads,
+      quota: this.#quota,
+      limiter: this.#limiter,
+      onStored,
+      refused: (by, name, reason) => this.#logged(by, name, reason),
+    })
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }
@@ -130,15 +137,18 @@ export class FileApp implements ServerApp {
     this.#reports.track(marked)
   }
 
-  async handle(caller: Connection, request: Request): Promise<WireMessage> {
+  handle(caller: Connection, request: Request): Promise<WireMessage> {
     const { message } = request
-    if (this.#closing) throw new OspError('shutting-down')
+    if (this.#closing) return Promise.reject(new OspError('shutting-down'))
+    return message.event === 'PutFileReq' ? this.#smallFiles.put(caller, message) : this.#handle(caller, request)
+  }
+
+  async #handle(caller: Connection, request: Request): Promise<WireMessage> {
+    const { message } = request
     switch (message.event) {
       case 'StartPostFileReq':
       case 'ContinuePostFileReq':
         return this.#limiter.run(caller, () => this.#open(caller, message))
-      case 'PutFileReq':
-        return this.#put(caller, message)
       case 'CancelFileReq':
         return this.#limiter.run(caller, () => this.#daemon.cancel(caller, message.fileName))
       case 'PostFileReq':
@@ -209,14 +219,6 @@ export class FileApp implements ServerApp {
   async #open(by: Connection, message: WireMessage<'StartPostFileReq' | 'ContinuePostFileReq'>): Promise<WireMessage> {
     try {
       return await this.#daemon.open(by, message)
-    } catch (error) {
-      throw this.#logged(by, message.fileName, error)
-    }
-  }
-
-  async #put(by: Connection, message: WireMessage<'PutFileReq'>): Promise<WireMessage> {
-    try {
-      return await this.#smallFiles.put(by, message)
     } catch (error) {
       throw this.#logged(by, message.fileName, error)
     }

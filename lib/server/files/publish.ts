@@ -3,10 +3,11 @@ import { isStoredFileName } from '../../names.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
-import { onlyOf, settled } from '../../runtime/settled.ts'
+import { onlyOf, type Soon, settled } from '../../runtime/settled.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
+import { storedAll } from './storeAll.ts'
 
 /** The highest number that a name gets if existing files are kept. */
 const maxNumber = 1_000_000
@@ -21,7 +22,7 @@ export interface PlacedFile {
   readonly file: StoredFile
 }
 
-/** Verified files that are published together. Each call resolves with one result for each candidate. */
+/** Verified files that are published together. Each call has one result for each file. */
 interface VerifiedFiles {
   /** If `begun`, as in the record. */
   readonly files: readonly StoredFile[]
@@ -30,9 +31,9 @@ interface VerifiedFiles {
   /** The client whose request this is, if any. */
   readonly by?: Connection | undefined
   /** Records the names under which files are published next. When it resolves, the partial files are durable too. */
-  mark(candidates: readonly PlacedFile[]): Promise<readonly (Error | undefined)[]>
+  mark(tried: readonly PlacedFile[]): Soon<readonly (Error | undefined)[]>
   /** Moves files to their places, as `PartialFile.publish` does. */
-  move(candidates: readonly PlacedFile[], replace: boolean): Promise<readonly (boolean | Error)[]>
+  move(tried: readonly PlacedFile[], replace: boolean): Soon<readonly (boolean | Error)[]>
   /** Called when a file is in its place. */
   published?(): Promise<void>
 }
@@ -41,56 +42,58 @@ interface VerifiedFiles {
 interface Attempt {
   readonly index: number
   readonly file: StoredFile
-  /** The names that were not tried yet. */
-  readonly names: AsyncIterator<string>
+  isTried: boolean
+  /** The names after the first one that were not tried. */
+  names?: AsyncIterator<string>
 }
 
 /**
- * Publishes verified files: marks them under their final names, moves them there, and logs them. Resolves with each stored file or
- * its error, which is OspError `file-exists` if `onConflict` is `reject` and the name is taken.
+ * Publishes verified files of one user: marks them under their final names, moves them there, and logs them. Resolves with each
+ * stored file or its error, which is OspError `file-exists` if `onConflict` is `reject` and the name is taken.
  */
 export async function publish(
   context: ServerContext,
   verified: VerifiedFiles,
 ): Promise<readonly (StoredFile | Error)[]> {
-  const { files, begun = false } = verified
-  const isTaken = (user: string) => (name: string) => context.storage.files.stored(user, name)
   const results: (StoredFile | Error)[] = []
-  let attempts = files.map((file, index): Attempt => {
-    return { index, file, names: candidates(file, context.onConflict, begun, isTaken(file.user)) }
-  })
+  let attempts: readonly Attempt[] = verified.files.map((file, index) => ({ index, file, isTried: false }))
   while (attempts.length > 0) {
     const outcomes = await tryNext(context, verified, attempts)
     const left: Attempt[] = []
-    for (const [at, attempt] of attempts.entries()) {
+    attempts.forEach((attempt, at) => {
       const outcome = outcomes[at]
       if (outcome) results[attempt.index] = outcome
       else left.push(attempt)
-    }
+    })
     attempts = left
   }
   return results
 }
 
-/** Tries the next name of each file. Resolves with each stored file, its error, or `undefined` if the name was taken meanwhile. */
+/** Tries the next name of each file. Resolves with each stored file, its error, or `undefined` if the name is taken. */
 async function tryNext(
   context: ServerContext,
   verified: VerifiedFiles,
   attempts: readonly Attempt[],
 ): Promise<readonly (StoredFile | Error | undefined)[]> {
   const { onConflict, log } = context
-  const outcomes: (StoredFile | Error | undefined)[] = Array.from(
-    await settled(attempts, (attempt) => nextCandidate(context, attempt, verified.begun ?? false)),
-  )
-  /** Performs a step for all candidates without an error. */
+  const outcomes = await nextNames(context, verified, attempts)
+  /** Performs a step for all files without an error. */
   const step = async <R>(
-    perform: (tried: readonly PlacedFile[]) => Promise<readonly R[]>,
+    perform: (tried: readonly PlacedFile[]) => Soon<readonly R[]>,
     end: (file: StoredFile, result: R | undefined) => StoredFile | Error | undefined,
   ) => {
-    const places = [...outcomes.keys()].filter((at) => outcomes[at] && !(outcomes[at] instanceof Error))
-    const tried = places.map((at) => ({ index: attempts[at]?.index ?? 0, file: outcomes[at] as StoredFile }))
+    const places: number[] = []
+    const tried: PlacedFile[] = []
+    outcomes.forEach((file, at) => {
+      if (!file || file instanceof Error) return
+      places.push(at)
+      tried.push({ index: attempts[at]?.index ?? 0, file })
+    })
     const results = tried.length > 0 ? await perform(tried) : []
-    for (const [index, at] of places.entries()) outcomes[at] = end(outcomes[at] as StoredFile, results[index])
+    tried.forEach(({ file }, index) => {
+      outcomes[places[index] ?? 0] = end(file, results[index])
+    })
   }
   await step(
     (tried) => verified.mark(tried),
@@ -105,7 +108,7 @@ async function tryNext(
     },
   )
   await step(
-    (tried) => settled(tried, async () => verified.published?.()),
+    (tried) => settled(tried, () => verified.published?.()),
     (file, error) => {
       if (!error) log(storedLine(file, verified.by))
       return error ?? file
@@ -114,19 +117,42 @@ async function tryNext(
   return outcomes
 }
 
-/** Resolves with a file under the next name that seems to be usable. */
-async function nextCandidate(
+/** Resolves with each file under its next name, or its error if there is none, or `undefined` if the name is taken. */
+async function nextNames(
   { storage, onConflict }: ServerContext,
-  { file, names }: Attempt,
-  begun: boolean,
-): Promise<StoredFile> {
-  for (let next = await names.next(); !next.done; next = await names.next()) {
-    const storedName = next.value
-    const again = begun && storedName === file.storedName
-    // This check saves a durable write for each name that is taken. Only publishing decides.
-    const replaced = again ? file.replaced : await storage.files.stored(file.user, storedName)
-    if (!replaced || onConflict === 'replace') return { ...file, storedName, replaced }
-  }
+  { begun = false }: VerifiedFiles,
+  attempts: readonly Attempt[],
+): Promise<(StoredFile | Error | undefined)[]> {
+  const user = attempts[0]?.file.user ?? ''
+  const isTaken = (name: string) => storage.files.stored(user, name)
+  const names = await settled(attempts, (attempt) => {
+    const { file } = attempt
+    if (attempt.names) return nameOf(attempt.names, file, onConflict)
+    if (attempt.isTried) {
+      attempt.names = candidates(file, onConflict, begun, isTaken)
+      return nameOf(attempt.names, file, onConflict)
+    }
+    attempt.isTried = true
+    return begun ? file.storedName : file.name
+  })
+  const isMarked = (at: number) => begun && names[at] === attempts[at]?.file.storedName
+  // This check saves a durable write for each name that is taken. Only publishing decides.
+  const known = names.filter((name, at) => typeof name === 'string' && !isMarked(at)) as string[]
+  const taken = await storedAll(storage.files, user, known)
+  let next = 0
+  return attempts.map(({ file }, at) => {
+    const storedName = names[at]
+    if (typeof storedName !== 'string') return storedName
+    const replaced = isMarked(at) ? file.replaced : (taken[next++] ?? false)
+    if (replaced instanceof Error) return replaced
+    return replaced && onConflict !== 'replace' ? undefined : { ...file, storedName, replaced }
+  })
+}
+
+/** Resolves with the next name of a file. */
+async function nameOf(names: AsyncIterator<string>, file: StoredFile, onConflict: OnConflict): Promise<string> {
+  const next = await names.next()
+  if (!next.done) return next.value
   if (onConflict === 'reject') throw fileExists(file.name)
   throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
 }
@@ -243,15 +269,14 @@ async function checkIntact({ platform }: ServerContext, partial: PartialFile, fi
   throw new OspError('digest-mismatch', text, { progress: 0 })
 }
 
-/** Yields the names to try, each after the one before could not be used. */
+/** Yields the names to try after the first one, each after the one before could not be used. */
 async function* candidates(
   file: StoredFile,
   onConflict: OnConflict,
   begun: boolean,
   isTaken: (name: string) => Promise<boolean>,
 ): AsyncGenerator<string> {
-  if (begun) yield file.storedName
-  yield file.name
+  if (begun) yield file.name
   if (onConflict !== 'rename') return
   const slash = file.name.lastIndexOf('/') + 1
   const dot = file.name.lastIndexOf('.')

@@ -9,7 +9,7 @@ import type { WireMessage } from '../../wire/message.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { checkOpen, transferOf } from './fileDaemon.ts'
-import { finishVerified, type PlacedFile, publish, storedFields } from './publish.ts'
+import { finishVerified, type PlacedFile, publish } from './publish.ts'
 import type { Quota } from './quota.ts'
 import { Reserver, type ServerUpload } from './serverUpload.ts'
 import { announceAll, createAll } from './storeAll.ts'
@@ -22,6 +22,7 @@ type PutMessage = WireMessage<'PutFileReq'>
 interface Arrived {
   readonly message: PutMessage
   readonly answer: Deferred<WireMessage>
+  isAnswered: boolean
 }
 
 /** A request whose content has the digest that it states. */
@@ -36,6 +37,8 @@ interface SmallFilesHost {
   readonly uploads: UploadTable
   readonly quota: Quota
   readonly limiter: ConcurrencyLimiter
+  /** Returns the error for the client. */
+  refused(by: Connection, name: string, reason: unknown): OspError
   onStored(files: readonly StoredFile[]): void
 }
 
@@ -59,10 +62,11 @@ export class SmallFiles {
   /** Handles PUT_FILE_REQ. */
   put(caller: Connection, message: PutMessage): Promise<WireMessage> {
     const answer = deferred<WireMessage>()
+    const request = { message, answer, isAnswered: false }
     const arrived = this.#arrived.get(caller)
-    if (arrived) arrived.push({ message, answer })
+    if (arrived) arrived.push(request)
     else {
-      this.#arrived.set(caller, [{ message, answer }])
+      this.#arrived.set(caller, [request])
       void this.#start(caller)
     }
     return answer.promise
@@ -82,7 +86,7 @@ export class SmallFiles {
         void this.#store(caller, together)
       }
     } catch (error) {
-      for (const { answer } of arrived) answer.reject(error)
+      for (const request of arrived) this.#refuse(caller, request, error)
     }
     this.#arrived.delete(caller)
   }
@@ -118,7 +122,7 @@ export class SmallFiles {
         await this.#settle(caller, [put])
       })
     } catch (error) {
-      put.answer.reject(error)
+      this.#refuse(caller, put, error)
     }
   }
 
@@ -126,13 +130,16 @@ export class SmallFiles {
   async #verified(caller: Connection, arrived: readonly Arrived[]): Promise<readonly Put[]> {
     const { digests } = this.#host.context.platform
     const puts: Put[] = []
-    for (const { message, answer } of arrived) {
+    let loaded: StoredFile['algorithm'] | undefined
+    for (const request of arrived) {
       try {
+        const { message, answer } = request
         const want = this.#checked(caller, message)
-        await digests.load(want.algorithm)
-        puts.push({ message, answer, want, digest: this.#digestOf(message, want.algorithm) })
+        if (want.algorithm !== loaded) await digests.load(want.algorithm)
+        loaded = want.algorithm
+        puts.push({ message, answer, isAnswered: false, want, digest: this.#digestOf(message, want.algorithm) })
       } catch (error) {
-        answer.reject(error)
+        this.#refuse(caller, request, error)
       }
     }
     return puts
@@ -160,33 +167,41 @@ export class SmallFiles {
     try {
       checkOpen(caller)
       const fresh: Put[] = []
-      for (const put of puts) if (!(await this.#isAnswered(caller, put))) fresh.push(put)
+      const { transfers } = this.#host.context.storage
+      for (const put of puts) {
+        const isNew = transfers.isUnknown?.(put.want.user, put.want.name) || !(await this.#answerStored(caller, put))
+        if (isNew) fresh.push(put)
+      }
       if (fresh.length > 0) await this.#admit(caller, fresh)
     } catch (error) {
-      for (const { answer } of puts) answer.reject(error)
+      for (const put of puts) this.#refuse(caller, put, error)
     }
   }
 
-  /** Answers a request whose file is stored already. */
-  async #isAnswered(caller: Connection, { want, digest, answer }: Put): Promise<boolean> {
+  /** Answers a request whose file is stored already. Resolves with false if it is not. */
+  async #answerStored(caller: Connection, put: Put): Promise<boolean> {
     const { context, onStored } = this.#host
+    const { want, digest } = put
     try {
       const known = await context.storage.transfers.completed(want)
-      if (known?.digest === digest) {
-        answer.resolve({ event: 'PutFileAck', ...storedFields(known) })
-        return true
-      }
+      if (known?.digest === digest) return answer(put, known)
       // If a fault has interrupted the end of an upload, its file can be stored already.
       const record = await recordOf(context.storage, want.user, want.name)
-      const isVerified = record?.verified?.digest === digest
-      const finished = isVerified ? await finishVerified(context, record, caller) : undefined
+      if (record?.verified?.digest !== digest) return false
+      const finished = await finishVerified(context, record, caller)
       if (!finished) return false
       onStored([finished])
-      answer.resolve({ event: 'PutFileAck', ...storedFields(finished) })
+      return answer(put, finished)
     } catch (error) {
-      answer.reject(error)
+      this.#refuse(caller, put, error)
+      return true
     }
-    return true
+  }
+
+  #refuse(caller: Connection, request: Arrived, reason: unknown): void {
+    if (request.isAnswered) return
+    request.isAnswered = true
+    request.answer.reject(this.#host.refused(caller, request.message.fileName, reason))
   }
 
   /** Stores files for which there is space, and answers their requests. */
@@ -200,7 +215,8 @@ export class SmallFiles {
     )
     if (!refusal) return await this.#publish(caller, puts, reserver)
     reserver.reserved = undefined
-    if (puts.length === 1) return puts[0]?.answer.reject(refusal)
+    const [only] = puts
+    if (only && puts.length === 1) return this.#refuse(caller, only, refusal)
     // Some of them may fit.
     const half = Math.ceil(puts.length / 2)
     await this.#admit(caller, puts.slice(0, half))
@@ -214,11 +230,11 @@ export class SmallFiles {
     const contents = puts.map(({ message }) => message.content)
     await using created = await createAll(storage.files, by.user, contents)
     const written: { readonly put: Put; readonly index: number; readonly version: string }[] = []
-    for (const [index, put] of puts.entries()) {
-      const version = created.versions[index] ?? new OspError('internal', 'the storage returned too few results')
+    puts.forEach((put, index) => {
+      const version = created.versions[index]
       if (typeof version === 'string') written.push({ put, index, version })
-      else put.answer.reject(version)
-    }
+      else this.#refuse(by, put, version)
+    })
     const announcement = ({ index, file }: PlacedFile): Announcement => {
       const { version, put } = written[index] as (typeof written)[number]
       return { file, version, modifiedAt: put.message.modifiedAt }
@@ -237,22 +253,31 @@ export class SmallFiles {
     })
     reserver.reserved = undefined
     onStored(results.flatMap((result) => (result instanceof Error ? [] : result)))
-    for (const [index, { put }] of written.entries()) {
+    written.forEach(({ put }, index) => {
       const result = results[index]
-      if (!result || result instanceof Error) put.answer.reject(result)
-      else put.answer.resolve({ event: 'PutFileAck', ...storedFields(result) })
-    }
+      if (!result || result instanceof Error) this.#refuse(by, put, result)
+      else answer(put, result)
+    })
   }
+}
+
+/** Answers a request whose file is stored. */
+function answer(put: Put, { storedName, replaced }: StoredFile): true {
+  put.isAnswered = true
+  put.answer.resolve({ event: 'PutFileAck', storedName, replaced: replaced ? 1 : 0 })
+  return true
 }
 
 /** Returns the number of requests to carry out together: the first one, and others that are not too much work for one turn. */
 function countTogether(arrived: readonly Arrived[]): number {
   let bytes = 0
-  for (const [index, { message }] of arrived.entries()) {
+  let count = 0
+  for (const { message } of arrived) {
     bytes += message.size
-    if (index > 0 && (index >= fixed.smallFilesTogether || bytes > fixed.smallBytesTogether)) return index
+    if (count > 0 && (count >= fixed.smallFilesTogether || bytes > fixed.smallBytesTogether)) break
+    count++
   }
-  return arrived.length
+  return count
 }
 
 function fileOf({ want: { user, name, size, algorithm }, digest }: Put): StoredFile {

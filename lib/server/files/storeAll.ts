@@ -15,7 +15,7 @@ export async function createAll(
   const created = await settled(contents, (content) => files.create(user, content))
   return {
     versions: created.map((file) => (file instanceof Error ? file : file.version)),
-    publish: (places, replace) =>
+    publish: async (places, replace) =>
       settled(places, async ({ index, storedName }) => {
         const file = created[index]
         if (!file || file instanceof Error) throw file ?? new Error(`file ${index} does not exist`)
@@ -28,7 +28,7 @@ export async function createAll(
 }
 
 /** Does what `TransferStore.announceAll` does. */
-export function announceAll(
+export async function announceAll(
   transfers: TransferStore,
   files: readonly Announcement[],
   keepNoteMs: number,
@@ -38,4 +38,13 @@ export function announceAll(
     await transfers.announce(file, version, modifiedAt, keepNoteMs)
     return undefined
   })
+}
+
+/** Does what `FileStore.storedAll` does. */
+export async function storedAll(
+  files: FileStore,
+  user: string,
+  names: readonly string[],
+): Promise<readonly (boolean | Error)[]> {
+  return files.storedAll ? files.storedAll(user, names) : settled(names, (name) => files.stored(user, name))
 }

@@ -15,7 +15,7 @@ import type {
   TransferStore,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
-import { KeyedMutex } from '../../runtime/mutex.ts'
+import { ConflictMutex, KeyedMutex } from '../../runtime/mutex.ts'
 import { fitsShare } from '../../runtime/share.ts'
 import { type RecordStore, recordKey } from './recordStore.ts'
 import type { CompletionMarker, Subject } from './rows.ts'
@@ -27,7 +27,7 @@ export class Transfers implements TransferStore {
   readonly #names: StoredNames
   readonly #wallTime: () => number
   /** Serializes claims of conflicting names, so that the later claim finds the record of the earlier. */
-  readonly #claims = new KeyedMutex()
+  readonly #claims = new ConflictMutex()
   /** Serializes the operations that read and change a record or a completion marker, for each upload. */
   readonly #changes = new KeyedMutex()
 
@@ -41,7 +41,7 @@ export class Transfers implements TransferStore {
     const { user, name } = want
     const collides = (other: string) => this.#names.foldsCase || overlaps(name, other) || overlaps(other, name)
     const claim = () => this.#claim(want, owner, options)
-    return this.#change(want, () => this.#claims.run(user, claim, name, collides))
+    return this.#change(want, () => this.#claims.run(user, name, collides, claim))
   }
 
   async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void> {
@@ -88,19 +88,21 @@ export class Transfers implements TransferStore {
     return this.#changeAll(subjects, async () => {
       const { log } = this.#records
       const now = this.#wallTime()
+      const { foldsCase } = this.#names
       const errors = subjects.map(({ user, name }) => {
-        const conflict = conflictingRecord(log, user, name, this.#names.foldsCase)
+        const conflict = log.hasRecords(user) ? conflictingRecord(log, user, name, foldsCase) : undefined
         return conflict === undefined ? undefined : nameConflict(name, conflict)
       })
       const markers: CompletionMarker[] = []
       const replaced: StoredFile[] = []
-      for (const [index, { file, version, modifiedAt }] of files.entries()) {
-        if (errors[index]) continue
+      let index = 0
+      for (const { file, version, modifiedAt } of files) {
+        if (errors[index++]) continue
         const { user, name } = file
         if (this.#records.isClaimed(user, name)) await this.#records.drop(user, name)
         if (log.record(user, name)) replaced.push(file)
-        const marker = { file, modifiedAt, until: now + keepNoteMs, stamp: version, reported: false }
-        markers.push({ ...marker, announced: true })
+        const until = now + keepNoteMs
+        markers.push({ file, modifiedAt, until, stamp: version, reported: false, announced: true })
       }
       if (markers.length > 0) await log.complete(markers, now)
       for (const { user, name } of replaced) await this.#names.dropPartial(user, name)
@@ -138,12 +140,13 @@ export class Transfers implements TransferStore {
     })
   }
 
-  async completed(want: NewTransfer): Promise<StoredFile | undefined> {
-    this.#records.checkOpen()
-    const { user, name } = want
-    // Usually there is no marker, and no change of it is in progress.
-    if (!this.#records.log.marker(user, name) && !this.#changes.isBusy(recordKey(user, name))) return undefined
+  completed(want: NewTransfer): Promise<StoredFile | undefined> {
     return this.#change(want, () => this.#completed(want))
+  }
+
+  isUnknown(user: string, name: string): boolean {
+    const { log } = this.#records
+    return !log.has(user, name) && !this.#changes.isBusy(recordKey(user, name))
   }
 
   async *records(user?: string): AsyncIterable<TransferRecord> {

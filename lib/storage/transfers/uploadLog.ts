@@ -185,6 +185,16 @@ export class UploadLog implements Contents {
     return this.#records.get({ user, name })?.value
   }
 
+  /** Whether there is a record or a completion marker of this name. */
+  has(user: string, name: string): boolean {
+    const subject = { user, name }
+    return this.#markers.get(subject) !== undefined || this.#records.get(subject) !== undefined
+  }
+
+  hasRecords(user: string): boolean {
+    return this.#records.ofUser(user) !== undefined
+  }
+
   names(user: string): Iterable<string> {
     return this.#records.ofUser(user)?.names ?? []
   }
@@ -253,13 +263,8 @@ export class UploadLog implements Contents {
     for (const subject of subjects) {
       const entry = this.#markers.get(subject)
       if (!entry) continue
-      const former = entry.value
-      entry.value = reportedOf(former)
-      const undo = () => {
-        entry.value = former
-      }
       rows.push({ kind: 'reported', value: { user: subject.user, name: subject.name } })
-      changes.push({ durable() {}, undo })
+      changes.push(new Report(entry))
     }
     if (rows.length > 0) await this.#append(rows, changes)
   }
@@ -307,7 +312,9 @@ export class UploadLog implements Contents {
       records: rows.map(writeRow),
       frees: rows.every(({ kind }) => kind === 'removed'),
       durable(places) {
-        for (const [index, place] of places.entries()) changes[index]?.durable(place)
+        places.forEach((place, index) => {
+          changes[index]?.durable(place)
+        })
       },
       undo() {
         for (const change of changes.toReversed()) change.undo()
@@ -325,7 +332,25 @@ export class UploadLog implements Contents {
   }
 }
 
+/** The change of a marker to reported. */
+class Report implements Change {
+  readonly #entry: Entry<CompletionMarker>
+  readonly #former: CompletionMarker
+
+  constructor(entry: Entry<CompletionMarker>) {
+    this.#entry = entry
+    this.#former = entry.value
+    entry.value = reportedOf(entry.value)
+  }
+
+  durable(): void {}
+
+  undo(): void {
+    this.#entry.value = this.#former
+  }
+}
+
 /** Returns the marker of a file that was reported. The server reports a file when it is published. */
-function reportedOf({ announced: _, ...marker }: CompletionMarker): CompletionMarker {
-  return { ...marker, reported: true }
+function reportedOf({ file, modifiedAt, until, stamp }: CompletionMarker): CompletionMarker {
+  return { file, modifiedAt, until, stamp, reported: true }
 }

@@ -140,12 +140,13 @@ spec('durable writes', (it) => {
     }
   }
 
-  it('run in other threads for five seconds after two of them waited for the device', () =>
+  it('run in other threads for five seconds after four of them waited for the device', () =>
     onClock(async (clock) => {
       await using directory = await temporaryDirectory()
       const isHere = await writer(directory.path)
       clock.eachMs = 2
-      assert.deepEqual([await isHere(1), await isHere(1), await isHere(1)], [true, true, false])
+      for (let calls = 0; calls < 4; calls++) assert.ok(await isHere(1))
+      assert.ok(!(await isHere(1)))
       clock.eachMs = 0
       clock.skipMs += 4_000
       assert.ok(!(await isHere(1)))
