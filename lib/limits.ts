@@ -56,7 +56,7 @@ export const limitTable = {
     256,
     'maximum number of unfinished TLS handshakes; when exceeded, the oldest one of the busiest address is closed',
   ),
-  chunkBytes: flag('chunk', MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
+  chunkBytes: flag('chunk', 2 * MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
   windowBytes: flag('window', 8 * MiB, 'maximum number of unacknowledged bytes of one upload', [1, 0xffff_ffff]),
   chunkMemoryBytes: limit(
     16 * MiB,
@@ -207,7 +207,7 @@ export const clientLimits = {
   smallFilesBytes: 8 * MiB,
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
   buffers: 8,
-  bufferBytes: MiB,
+  bufferBytes: 2 * MiB,
   /** Time that the link takes to send one chunk, at the measured rate and at the rate that the caller sets. */
   chunkMs: 150,
   /** Maximum size of a chunk on a link without a measured rate, and minimum size of a chunk on any link. */

@@ -4,7 +4,7 @@ import { getActiveResourcesInfo } from 'node:process'
 import { tcp } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { codeOf } from '../../lib/errors.ts'
-import { defaultLimits, fixed, KiB, type Limits, MiB } from '../../lib/limits.ts'
+import { defaultLimits, fixed, type Limits } from '../../lib/limits.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import type { Socket, SocketEvents, Transport } from '../../lib/ports/socket.ts'
 import type { WireMessage } from '../../lib/wire/message.ts'
@@ -117,7 +117,7 @@ async function underAttack(
 }
 
 const cancel: WireMessage<'CancelFileReq'> = { event: 'CancelFileReq', fileName: 'a' }
-const maxFrame = MiB + 2 * KiB
+const maxFrame = defaultLimits.chunkBytes + 8
 
 function announcing(length: number): Uint8Array {
   const header = new Uint8Array(20)
@@ -159,8 +159,8 @@ spec('invalid bytes before HELLO', (it) => {
 spec('a logged-in link', (it) => {
   const faults: readonly [string, Uint8Array, RegExp][] = [
     ['sends invalid bytes', randomFillSync(new Uint8Array(100_000)).fill(0xee, 0, 4), /over the limit/u],
-    ['announces 4 GiB', announcing(0xffff_ffff), /4294967295 bytes, over the limit of 1050624/u],
-    ['announces one byte too many', announcing(maxFrame + 1), /1050625 bytes, over the limit of 1050624/u],
+    ['announces 4 GiB', announcing(0xffff_ffff), /4294967295 bytes, over the limit of 2097160/u],
+    ['announces one byte too many', announcing(maxFrame + 1), /2097161 bytes, over the limit of 2097160/u],
     ['uses another version', bytesOf(cancel, 2, 0, { version: 2 }), /version 2 after version 1/u],
     ['sends a damaged frame', damaged(bytesOf(cancel, 2)), /CRC/u],
     ['sends HELLO again', helloBytes('hostile', 'mallory', 2), /HelloReq arrived at the wrong time/u],

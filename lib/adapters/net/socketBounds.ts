@@ -2,7 +2,7 @@ import { KiB, MiB } from '../../limits.ts'
 
 /** The limits of a socket, for every kind of stream. */
 export const socketBounds = {
-  /** The number of unsent bytes from which `send` returns false: two of the longest chunks and some small frames. */
+  /** The number of unsent bytes from which `send` returns false: one of the longest chunks and some small frames. */
   fullBytes: 2 * MiB + 64 * KiB,
   /** How long a closing socket waits for the peer to read the sent bytes and to close. */
   lingerMs: 2_000,

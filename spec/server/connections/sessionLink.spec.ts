@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { defaultLimits, fixed, KiB, MiB } from '../../../lib/limits.ts'
+import { defaultLimits, fixed, KiB } from '../../../lib/limits.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import type { RawClient } from '../../support/rawClient.ts'
@@ -20,17 +20,18 @@ spec('a link', (it) => {
   it('takes none over maxFrame afterwards', async () => {
     await using rig = await ServerRig.start()
     const { raw } = await rig.client()
-    raw.send('CancelFileReq', { fileName: 'a' }, 0, { payload: [new Uint8Array(MiB + 2 * KiB + 1)] })
+    raw.send('CancelFileReq', { fileName: 'a' }, 0, { payload: [new Uint8Array(defaultLimits.chunkBytes + 8 + 1)] })
     await raw.dismissed('malformed')
   })
 
   it('takes the largest chunk', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client()
-    const bytes = patterned(MiB)
+    const { chunkBytes } = defaultLimits
+    const bytes = patterned(chunkBytes)
     const { instance, chunk } = await client.start({ name: 'a', bytes })
-    assert.equal(chunk, MiB)
-    assert.equal((await client.chunk(instance, 0, bytes)).progress, MiB)
+    assert.equal(chunk, chunkBytes)
+    assert.equal((await client.chunk(instance, 0, bytes)).progress, chunkBytes)
   })
 
   const wrong: readonly [string, (client: RawClient) => void][] = [
