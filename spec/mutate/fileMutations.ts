@@ -62,8 +62,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a START that is refused for a limited time is forgotten, and its upload fails permanently',
     file: 'lib/client/uploads/uploadJob.ts',
     within: '#send',
-    pattern: 'return sent(await attempt.run())',
-    replacement: 'this.#fresh = false\n    return sent(await attempt.run())',
+    pattern: 'const stored = await attempt.run()',
+    replacement: 'this.#fresh = false\n    const stored = await attempt.run()',
     shownBy: 'spec/client/uploads/startingAgain.spec.ts',
   },
   {
