@@ -91,7 +91,7 @@ export class FaultyStorage implements Storage {
     Object.assign(this, { transfers, files })
   }
 
-  /** Makes the storage one that stores many files at once, each time in one step. */
+  /** Makes the storage one that stores many files at once, each time in one step, as far as the real storage does. */
   storeTogether(): void {
     const { transfers, files } = this.#real
     Object.assign(this, {
@@ -102,14 +102,16 @@ export class FaultyStorage implements Storage {
       },
       files: {
         ...this.files,
-        createAll: (...what: Parameters<NonNullable<typeof files.createAll>>) =>
-          this.#step('create', async () => {
-            const created = await files.createAll?.(...what)
-            if (!created) return undefined
-            const publish: UnnamedFiles['publish'] = (...where) =>
-              this.#step('publish', () => created.publish(...where))
-            return { ...created, publish }
-          }),
+        ...(files.createAll && {
+          createAll: (...what: Parameters<NonNullable<typeof files.createAll>>) =>
+            this.#step('create', async () => {
+              const created = await files.createAll?.(...what)
+              if (!created) return undefined
+              const publish: UnnamedFiles['publish'] = (...where) =>
+                this.#step('publish', () => created.publish(...where))
+              return { ...created, publish }
+            }),
+        }),
       },
     })
   }

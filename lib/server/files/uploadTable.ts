@@ -101,10 +101,14 @@ export class UploadTable {
     }
   }
 
-  /** Counts a reservation without an upload until the result is disposed of. */
+  /** Counts a reservation without an upload until the result is disposed of, which ends the reservation. */
   reserving(reserver: Reserver): Disposable {
     this.#reservers.add(reserver)
-    return { [Symbol.dispose]: () => this.#reservers.delete(reserver) }
+    const dispose = () => {
+      this.#reservers.delete(reserver)
+      reserver.reserved = undefined
+    }
+    return { [Symbol.dispose]: dispose }
   }
 
   /** Yields what has a reservation. */

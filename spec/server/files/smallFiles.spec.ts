@@ -240,6 +240,21 @@ spec('files in one request that need more space than there is', (it) => {
   })
 })
 
+spec('the space of files in one request', (it) => {
+  it('is free again if storing them failed', async () => {
+    const limits = { reserveBytes: 4 * KiB, reservePercent: 100 }
+    await using rig = await ServerRig.start(limits, { capacityBytes: 64 * KiB })
+    rig.storage.storeTogether()
+    const client = await rig.client()
+    for (const name of ['a', 'b', 'c', 'd']) {
+      rig.storage.fail('announce', fault)
+      await client.putRefused({ name, bytes: patterned(20 * KiB) }, 'internal')
+    }
+    await client.put({ name: 'e', bytes: patterned(50 * KiB) })
+    await rig.assertStored('e', patterned(50 * KiB))
+  })
+})
+
 spec('a file in one request whose name is in use', (it) => {
   it('is busy while another link sends it, and replaces an upload of its own link', async () => {
     await using rig = await ServerRig.start()
