@@ -264,6 +264,10 @@ export class DiskFiles implements FileStore, StoredNames {
     return stats && stampOf(stats)
   }
 
+  async flushName(user: string, name: string): Promise<void> {
+    await this.#tree.flushes.flush(this.#tree.pathOf(this.#layout.partsOf(user, name).slice(0, -1)))
+  }
+
   async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {
     const parts = this.#layout.partsOf(user, storedName)
     const stats = await this.#tree.file(parts)

@@ -17,6 +17,8 @@ export interface StoredNames {
   version(user: string, name: string): Promise<string | undefined>
   /** Resolves with the `version` that the partial file will have once published, or `undefined` if it is missing. */
   partialVersion?(user: string, name: string): Promise<string | undefined>
+  /** Makes the name of a published file durable, which a crash or a fault can have prevented. Absent if it always is. */
+  flushName?(user: string, name: string): Promise<void>
   /** Resolves with whether a published file has this size and digest. Reads the file unless the size differs. */
   isIntact(file: StoredFile): Promise<boolean>
   /** Removes the partial file, if there is one. */

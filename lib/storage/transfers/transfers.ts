@@ -113,10 +113,13 @@ export class Transfers implements TransferStore {
   async unreported(): Promise<readonly StoredFile[]> {
     const { log } = this.#records
     const files: StoredFile[] = []
-    for (const { file, announced, stamp } of log.unreported()) {
+    for (const marker of log.unreported()) {
+      const { file, announced, stamp } = marker
       const isStored = !announced || (await this.#names.version(file.user, file.storedName)) === stamp
-      if (isStored || (await this.#names.isIntact(file))) files.push(file)
-      else await this.forget(file.user, file.name)
+      if (isStored || (await this.#names.isIntact(file))) {
+        await this.#flushName(marker)
+        files.push(file)
+      } else await this.forget(file.user, file.name)
     }
     return files
   }
@@ -244,7 +247,13 @@ export class Transfers implements TransferStore {
       if (!(await this.#names.isIntact(file))) return undefined
       await log.rewrite({ ...marker, stamp: present })
     }
+    await this.#flushName(marker)
     return file
+  }
+
+  /** Makes the name of a stored file durable if its publication may have been interrupted before that. */
+  async #flushName({ announced, file }: CompletionMarker): Promise<void> {
+    if (announced) await this.#names.flushName?.(file.user, file.storedName)
   }
 
   async #drop(user: string, name: string): Promise<boolean> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { quickCalls } from '../../../lib/adapters/disk/quickCalls.ts'
 import { OspError } from '../../../lib/errors.ts'
 import { fixed, KiB } from '../../../lib/limits.ts'
 import type { OnConflict, StoredFile } from '../../../lib/ports/storage.ts'
@@ -421,6 +422,51 @@ spec('a request with a file', (it) => {
         await rig.assertStored(name, bytes)
       }
       assert.equal(storedLines(rig).length, 1)
+    })
+  }
+})
+
+/** Counts the flushes of a directory, and lets them fail while `isBroken` is set. */
+function watchedFlushes(directory: string) {
+  const { open, fsync } = quickCalls
+  const watched = { count: 0, isBroken: false, [Symbol.dispose]: () => void Object.assign(quickCalls, { open, fsync }) }
+  const paths = new Map<number, unknown>()
+  quickCalls.open = async (path, ...how) => {
+    const fd = await open(path, ...how)
+    paths.set(fd, path)
+    return fd
+  }
+  quickCalls.fsync = async (fd) => {
+    const isWatched = paths.get(fd) === directory
+    if (isWatched && watched.isBroken) throw Object.assign(new Error('EIO: fsync'), { code: 'EIO' })
+    await fsync(fd)
+    if (isWatched) watched.count++
+  }
+  return watched
+}
+
+spec('a file in one request whose name may not be durable', (it) => {
+  for (const isRestarted of [false, true]) {
+    const when = isRestarted ? 'a restart' : 'a failed flush'
+    it(`is acknowledged and reported after ${when} only when its directory is flushed`, async () => {
+      await using rig = await ServerRig.onDisk()
+      await (await rig.client()).put({ ...file, name: 'b' })
+      using flushes = watchedFlushes(join(rig.directory, 'files', 'alice'))
+      flushes.isBroken = true
+      await (await rig.client()).putRefused(file, 'internal')
+      await rig.assertStored('a', bytes)
+      if (isRestarted) {
+        await rig.crash()
+        flushes.isBroken = false
+        await rig.restart()
+        assert.deepEqual([storedLines(rig).map(({ name }) => name), flushes.count], [['b', 'a'], 1])
+      } else {
+        const client = await rig.client()
+        await client.putRefused(file, 'internal')
+        flushes.isBroken = false
+        await client.put(file)
+        assert.equal(flushes.count, 1)
+      }
     })
   }
 })
