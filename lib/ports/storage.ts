@@ -151,6 +151,8 @@ export interface TransferStore {
   reported(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
   /** Returns the files that were stored and not reported. */
   unreported(): Promise<readonly StoredFile[]>
+  /** Returns whether a completed file was reported. Without this method, one whose report was missed is reported at the next start. */
+  isReported?(file: Pick<StoredFile, 'user' | 'name'>): boolean
   /** Removes a record and invalidates its claims: durable. Resolves with whether there was one. A completion marker stays. */
   remove(user: string, name: string): Promise<boolean>
   /** Like `remove`, for a record that is not verified and whose `updatedAt` is before `before`. Resolves with that record. */

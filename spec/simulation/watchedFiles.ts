@@ -101,6 +101,7 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
     ...(transfers.isUnknown && { isUnknown: transfers.isUnknown.bind(transfers) }),
     reported: (file) => transfers.reported(file),
     unreported: () => transfers.unreported(),
+    ...(transfers.isReported && { isReported: transfers.isReported.bind(transfers) }),
     damages: () => transfers.damages(),
   }
 }

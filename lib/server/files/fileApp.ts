@@ -86,7 +86,7 @@ export class FileApp implements ServerApp {
     this.#onStored = onStored
     this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
     this.#quota = new Quota(context, this.uploads, disk)
-    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, (file) => onStored([file]))
+    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, onStored)
     const { uploads } = this
     this.#smallFiles = new SmallFiles({
       context,

@@ -6,7 +6,7 @@ import type { WireMessage } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
-import { fileExists, removeUpload, rollForward } from './publish.ts'
+import { fileExists, removeUpload, reportMissed, rollForward } from './publish.ts'
 import type { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import { type ClaimedRecord, Transfer } from './transfer.ts'
@@ -20,9 +20,14 @@ export class FileDaemon {
   readonly #context: ServerContext
   readonly #uploads: UploadTable
   readonly #quota: Quota
-  readonly #onStored: (file: StoredFile) => void
+  readonly #onStored: (files: readonly StoredFile[]) => void
 
-  constructor(context: ServerContext, uploads: UploadTable, quota: Quota, onStored: (file: StoredFile) => void) {
+  constructor(
+    context: ServerContext,
+    uploads: UploadTable,
+    quota: Quota,
+    onStored: (files: readonly StoredFile[]) => void,
+  ) {
     this.#context = context
     this.#uploads = uploads
     this.#quota = quota
@@ -132,7 +137,10 @@ export class FileDaemon {
       storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
     if (upload.transfer) return upload.transfer.reclaim(claim)
     const claimed = await claim()
-    if ('completed' in claimed) return upload.open({ want, completed: claimed.completed })
+    if ('completed' in claimed) {
+      reportMissed(this.#context, claimed.completed, caller, this.#onStored)
+      return upload.open({ want, completed: claimed.completed })
+    }
     const completed = await this.#completed(claimed, caller)
     if (completed) return upload.open({ want, completed })
     if (onConflict === 'reject' && (await storage.files.stored(want.user, want.name))) {
@@ -170,7 +178,7 @@ export class FileDaemon {
   async #completed({ claim, record }: ClaimedRecord, by: Connection): Promise<StoredFile | undefined> {
     if (!record.verified) return undefined
     const file = await rollForward(this.#context, claim, record.verified, by)
-    this.#onStored(file)
+    this.#onStored([file])
     return file
   }
 

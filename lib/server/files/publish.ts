@@ -194,6 +194,18 @@ export async function publishUpload(
   return onlyOf(results)
 }
 
+/** Reports a completed file if a fault came between its publication and its report. */
+export function reportMissed(
+  { storage, log }: ServerContext,
+  file: StoredFile,
+  by: Connection,
+  onStored: (files: readonly StoredFile[]) => void,
+): void {
+  if (storage.transfers.isReported?.(file) ?? true) return
+  log(storedLine(file, by))
+  onStored([file])
+}
+
 /** Returns the error for an upload whose name is taken. */
 export function fileExists(name: string): OspError {
   return new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)

@@ -9,7 +9,7 @@ import type { WireMessage } from '../../wire/message.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { checkOpen, transferOf } from './fileDaemon.ts'
-import { finishVerified, type PlacedFile, publish } from './publish.ts'
+import { finishVerified, type PlacedFile, publish, reportMissed } from './publish.ts'
 import type { Quota } from './quota.ts'
 import { Reserver, type ServerUpload } from './serverUpload.ts'
 import { announceAll, createAll } from './storeAll.ts'
@@ -184,7 +184,10 @@ export class SmallFiles {
     const { want, digest } = put
     try {
       const known = await context.storage.transfers.completed(want)
-      if (known?.digest === digest) return answer(put, known)
+      if (known?.digest === digest) {
+        reportMissed(context, known, caller, onStored)
+        return answer(put, known)
+      }
       // If a fault has interrupted the end of an upload, its file can be stored already.
       const record = await recordOf(context.storage, want.user, want.name)
       if (record?.verified?.digest !== digest) return false

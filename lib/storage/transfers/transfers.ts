@@ -124,6 +124,10 @@ export class Transfers implements TransferStore {
     return files
   }
 
+  isReported({ user, name }: Subject): boolean {
+    return this.#records.log.marker(user, name)?.reported ?? true
+  }
+
   remove(user: string, name: string): Promise<boolean> {
     return this.#change({ user, name }, () => this.#drop(user, name))
   }

@@ -446,27 +446,36 @@ function watchedFlushes(directory: string) {
 }
 
 spec('a file in one request whose name may not be durable', (it) => {
-  for (const isRestarted of [false, true]) {
-    const when = isRestarted ? 'a restart' : 'a failed flush'
-    it(`is acknowledged and reported after ${when} only when its directory is flushed`, async () => {
+  it('is reported after a restart only when its directory is flushed', async () => {
+    await using rig = await ServerRig.onDisk()
+    await (await rig.client()).put({ ...file, name: 'b' })
+    using flushes = watchedFlushes(join(rig.directory, 'files', 'alice'))
+    flushes.isBroken = true
+    await (await rig.client()).putRefused(file, 'internal')
+    await rig.assertStored('a', bytes)
+    await rig.crash()
+    flushes.isBroken = false
+    await rig.restart()
+    assert.deepEqual([storedLines(rig).map(({ name }) => name), flushes.count], [['b', 'a'], 1])
+  })
+
+  for (const inChunks of [false, true]) {
+    const how = inChunks ? 'START' : 'the same request'
+    it(`is reported once, and acknowledged, when ${how} finds it and its directory is flushed`, async () => {
       await using rig = await ServerRig.onDisk()
-      await (await rig.client()).put({ ...file, name: 'b' })
+      const stored: string[] = []
+      rig.server.on('stored', ({ name }) => stored.push(name))
+      const client = await rig.client()
+      await client.put({ ...file, name: 'b' })
       using flushes = watchedFlushes(join(rig.directory, 'files', 'alice'))
       flushes.isBroken = true
-      await (await rig.client()).putRefused(file, 'internal')
-      await rig.assertStored('a', bytes)
-      if (isRestarted) {
-        await rig.crash()
-        flushes.isBroken = false
-        await rig.restart()
-        assert.deepEqual([storedLines(rig).map(({ name }) => name), flushes.count], [['b', 'a'], 1])
-      } else {
-        const client = await rig.client()
-        await client.putRefused(file, 'internal')
-        flushes.isBroken = false
-        await client.put(file)
-        assert.equal(flushes.count, 1)
-      }
+      for (const _ of [1, 2]) await client.putRefused(file, 'internal')
+      assert.deepEqual([stored, flushes.count], [['b'], 0])
+      flushes.isBroken = false
+      if (inChunks) await client.end((await client.start(file)).instance, sha256(bytes))
+      await client.put(file)
+      const logged = storedLines(rig).map(({ name }) => name)
+      assert.deepEqual([stored, logged, flushes.count], [['b', 'a'], ['b', 'a'], 1])
     })
   }
 })
