@@ -88,9 +88,11 @@ export class DiskSpace {
   async #measure(): Promise<void> {
     for (const small of this.#small.keys()) if (!small.reserved) this.#small.delete(small)
     const unwritten = [...this.#small.values()].reduce((sum, bytes) => sum + bytes, 0)
+    const before = this.#written
     this.#space = await this.#context.storage.files.space()
     this.#measuredAtMs = this.#context.platform.clock.now()
-    this.#written = unwritten
+    // What was counted meanwhile may have been written after the measurement.
+    this.#written = unwritten + this.#written - before
   }
 
   async #take(bytes: number): Promise<void> {

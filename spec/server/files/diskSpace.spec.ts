@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { defaultLimits, KiB, MiB } from '../../../lib/limits.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import type { ServerContext } from '../../../lib/server/app.ts'
 import { DiskSpace } from '../../../lib/server/files/diskSpace.ts'
 import { ServerUpload } from '../../../lib/server/files/serverUpload.ts'
@@ -75,6 +76,28 @@ spec('the disk', (it) => {
       running.clear()
     }
     assert.equal(free, limits.reserveBytes)
+  })
+
+  it('counts the bytes that are written while it is measured', async () => {
+    const limits = { ...defaultLimits, reserveBytes: 16 * MiB, reservePercent: 100 }
+    let free = 10 * MiB
+    let measured = deferred<void>()
+    const space = async () => {
+      const found = { free, total: 1_000 * MiB, blockBytes: 4 * KiB }
+      await measured.promise
+      return found
+    }
+    const context = { limits, platform: { clock: { now: () => 0 } }, storage: { files: { space } } }
+    const disk = new DiskSpace(context as unknown as ServerContext)
+    measured.resolve()
+    await disk.measure()
+    measured = deferred<void>()
+    const measuring = disk.measure()
+    assert.equal(disk.take(2 * MiB), undefined)
+    free -= 2 * MiB
+    measured.resolve()
+    await measuring
+    await assert.rejects(async () => disk.take(MiB), { code: 'disk-full' })
   })
 
   it('lets three uploads that fit only one at a time finish one after another as space becomes free', async () => {
