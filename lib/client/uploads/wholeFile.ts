@@ -1,4 +1,5 @@
 import type { Pacer } from '../../core/pacer.ts'
+import { OspError } from '../../errors.ts'
 import { clientLimits, KiB } from '../../limits.ts'
 import type { Clock, DigestName, Digests } from '../../ports/platform.ts'
 import type { FileSource, WholeContent } from '../../ports/source.ts'
@@ -104,6 +105,10 @@ export async function sendWholeFile(
   const fileDigest = digestOfParts(digests, algorithm, [content])
   try {
     await untilAdmitted(pace, clock, size, interruption)
+    if (interruption.isInterrupted) {
+      pace.refused(size, clock.now())
+      throw new OspError('closed')
+    }
   } catch (error) {
     giveBack?.()
     throw error

@@ -1,4 +1,11 @@
 import assert from 'node:assert/strict'
+import { nodeDigests } from '../../../lib/adapters/node/nodeDigests.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import type { OnlineLink } from '../../../lib/client/connection/session.ts'
+import { Interruption } from '../../../lib/client/uploads/interruption.ts'
+import type { ClientUpload } from '../../../lib/client/uploads/upload.ts'
+import { sendWholeFile } from '../../../lib/client/uploads/wholeFile.ts'
+import type { Pacer } from '../../../lib/core/pacer.ts'
 import { clientLimits, KiB, MiB } from '../../../lib/limits.ts'
 import type { FileSource, TakeMemory, WholeContent } from '../../../lib/ports/source.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
@@ -87,4 +94,33 @@ spec('a source that can be read at once', (it) => {
         for (const { name, bytes, opened } of sources) assert.deepEqual([rig.stored('alice', name), opened], [bytes, 1])
       }))
   }
+})
+
+spec('a file that is interrupted', (it) => {
+  it('when the link admits it, is not sent, and gives its memory and its place back', async () => {
+    let admitted = () => {}
+    const calls: unknown[] = []
+    const pace = {
+      delayMs: () => 0,
+      admit: () => false,
+      queue: (_: number, admit: () => void) => {
+        admitted = admit
+        return { [Symbol.dispose]() {} }
+      },
+      refused: (bytes: number) => calls.push(bytes),
+    } as unknown as Pacer
+    const peer = { ask: () => assert.fail('it was sent') }
+    const { clock } = nodePlatform()
+    const digests = nodeDigests()
+    await digests.load('md5')
+    const interruption = new Interruption()
+    const options = { link: { peer } as unknown as OnlineLink, clock, pace, digests, interruption }
+    const upload = { name: 'a', phase: 'sending' } as ClientUpload
+    const content = { content: patterned(10), modifiedAt: 1, giveBack: () => calls.push('memory') }
+    const sending = sendWholeFile({ ...options, upload, algorithm: 'md5' }, content)
+    admitted()
+    interruption.interrupt()
+    await assert.rejects(sending, { code: 'closed' })
+    assert.deepEqual(calls, [10, 'memory'])
+  })
 })
