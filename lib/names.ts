@@ -13,24 +13,24 @@ const deceiving = () => /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Zl}\p{Zp}\u28
 const separators = /[\\:]/u
 const devices = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00B9\u00B2\u00B3])(?: *\.|$)/iu
 
-/** User names that need no further check. */
-const plainUserName = /* @__PURE__ */ plainUserNames()
-/** File names that need no further check, up to 8 parts. Names of devices are excluded from it, with any extension. */
-const plainFileName = /* @__PURE__ */ plainNames(8)
+/** Matches user names that need no further check. */
+const plainUserName = /* @__PURE__ */ plainUserNamePattern()
+/** Matches file names of up to 8 parts that need no further check. Does not match device names, with or without an extension. */
+const plainFileName = /* @__PURE__ */ plainFileNamePattern(8)
 
 const utf8 = new TextEncoder()
 
-/** A pattern without the flag `i`, with which `\w` would match two letters that are not ASCII. */
-function deviceNames(): string {
+/** Does not use the flag `i`, because `\w` would then also match U+017F and U+212A. */
+function deviceNamePattern(): string {
   return '[cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|[cC][oO][mM]\\d|[lL][pP][tT]\\d'
 }
 
-function plainUserNames(): RegExp {
-  return new RegExp(`^(?!(?:${deviceNames()})$)[\\w-]{1,64}$`, 'u')
+function plainUserNamePattern(): RegExp {
+  return new RegExp(`^(?!(?:${deviceNamePattern()})$)[\\w-]{1,64}$`, 'u')
 }
 
-function plainNames(mostParts: number): RegExp {
-  const part = `(?!(?:${deviceNames()})(?:[./]|$))[\\w-]{1,64}(?:\\.\\w{1,16}){0,2}`
+function plainFileNamePattern(mostParts: number): RegExp {
+  const part = `(?!(?:${deviceNamePattern()})(?:[./]|$))[\\w-]{1,64}(?:\\.\\w{1,16}){0,2}`
   return new RegExp(`^${part}(?:/${part}){0,${mostParts - 1}}$`, 'u')
 }
 

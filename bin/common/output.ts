@@ -15,7 +15,7 @@ export const readerMs = 1_000
 /** Maximum number of bytes that wait for a slow reader of stderr. Further lines are dropped and counted. */
 const mostWaitingBytes = 1024 * 1024
 
-type Done = (error?: Error | null) => void
+type WriteCallback = (error?: Error | null) => void
 
 /** Writes to stdout or stderr. Reports errors only to the callback, unlike Node, even after a partial write to a file. */
 class Output {
@@ -23,7 +23,7 @@ class Output {
   readonly #stream: NodeJS.WriteStream
   #unfinished = 0
   #gathered: (string | Buffer)[] = []
-  #dones: Done[] = []
+  #callbacks: WriteCallback[] = []
   #ends: (() => void)[] = []
   #isTorn = false
 
@@ -40,7 +40,7 @@ class Output {
   }
 
   /** Calls `done` when the system has accepted the whole text, or with the error. */
-  protected put(text: string | Buffer, done: Done): void {
+  protected put(text: string | Buffer, done: WriteCallback): void {
     const stream = this.#stream
     this.#unfinished++
     if (!(stream instanceof Socket)) this.#toFile(text, this.#ended([done]))
@@ -52,10 +52,10 @@ class Output {
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
   }
 
-  #ended(dones: readonly Done[]): Done {
+  #ended(callbacks: readonly WriteCallback[]): WriteCallback {
     return (error) => {
-      for (const done of dones) done(error)
-      this.#unfinished -= dones.length
+      for (const done of callbacks) done(error)
+      this.#unfinished -= callbacks.length
       if (this.#unfinished === 0) for (const end of this.#ends.splice(0)) end()
     }
   }
@@ -64,24 +64,24 @@ class Output {
    * Gathers the results of this turn of the event loop for one system call. On a terminal each line is written at once, since
    * bars are drawn around it, and each line of stderr is written after the results before it.
    */
-  #gather(text: string | Buffer, done: Done): void {
+  #gather(text: string | Buffer, done: WriteCallback): void {
     if (this.#gathered.length === 0) setImmediate(() => this.flush())
     this.#gathered.push(text)
-    this.#dones.push(done)
+    this.#callbacks.push(done)
   }
 
   /** Writes the gathered text. */
   flush(): void {
     if (this.#gathered.length === 0) return
     const parts = this.#gathered
-    const ended = this.#ended(this.#dones)
+    const ended = this.#ended(this.#callbacks)
     this.#gathered = []
-    this.#dones = []
+    this.#callbacks = []
     const isText = parts.every((part) => typeof part === 'string')
     this.#stream.write(isText ? parts.join('') : Buffer.concat(parts.map((part) => Buffer.from(part as string))), ended)
   }
 
-  #toFile(text: string | Buffer, ended: Done): void {
+  #toFile(text: string | Buffer, ended: WriteCallback): void {
     const bytes = Buffer.concat([Buffer.from(this.#isTorn ? '\n' : ''), Buffer.from(text)])
     let at = 0
     let failure: Error | undefined

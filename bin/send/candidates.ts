@@ -30,7 +30,7 @@ export type FoundPath =
 /** Paths in groups, since each step of an asynchronous generator takes longer than finding a path. */
 type FoundPaths = AsyncGenerator<readonly FoundPath[]>
 
-const groupMost = 64
+const maxGroup = 64
 
 /**
  * Returns the files to send, which are found while the caller iterates. The content of stdin (`-`) is spooled to the state
@@ -135,7 +135,7 @@ async function* walk(folder: string, name: string): FoundPaths {
     const part = text.normalize('NFC')
     const found = entryAt(path, `${name}/${part}`, entry, taken.get(part))
     taken.set(part, path)
-    if ('folder' in found || group.length === groupMost) {
+    if ('folder' in found || group.length === maxGroup) {
       yield group
       group = []
     }

@@ -159,9 +159,9 @@ export class Link<C> {
     return context === 'ping' ? undefined : context
   }
 
-  /** Returns whether a request was handed to the socket and is unanswered. */
-  underWay(seq: number): boolean {
-    return this.#requests?.underWay(seq) ?? false
+  /** Returns whether the request was handed to the socket and has not been answered yet. */
+  isAwaitingReply(seq: number): boolean {
+    return this.#requests?.isAwaitingReply(seq) ?? false
   }
 
   /** Queues a request again with its seq and the current `message`. Returns false if it is answered or not sent yet. */
@@ -171,7 +171,7 @@ export class Link<C> {
     instance: number,
     onFlushed?: () => void,
   ): boolean {
-    if (!this.underWay(seq)) return false
+    if (!this.isAwaitingReply(seq)) return false
     const frame = frameWith(message, seq, instance)
     this.queues.add('requests', { ...frame, flags: frame.flags | repetition }, onFlushed)
     return true

@@ -82,8 +82,8 @@ export class Requests<C> {
     return pending.timing === 'chunk' || this.#follows(pending.ordinal) ? 'now' : 'later'
   }
 
-  /** Returns whether a request was handed to the socket and is unanswered. */
-  underWay(seq: number): boolean {
+  /** Returns whether the request was handed to the socket and has not been answered yet. */
+  isAwaitingReply(seq: number): boolean {
     return this.#pending.get(seq)?.sentAt !== undefined
   }
 

@@ -29,7 +29,7 @@ export interface Digest {
 export interface Digests {
   load(name: DigestName): Promise<void>
   create(name: DigestName): Digest
-  /** Returns the digest of these bytes alone, if that is faster than a running digest. */
+  /** Returns the digest of these bytes, or `undefined` if a running digest is not slower for this algorithm. */
   once?(name: DigestName, bytes: Uint8Array): Uint8Array | undefined
 }
 

@@ -7,9 +7,9 @@ export interface FileSource {
   /** Opens the source. Rejects with OspError `source-missing` or `source-unreadable`, with the source and the reason. */
   open(signal: AbortSignal): Promise<OpenSource>
   /**
-   * Reads the whole source, which is faster for a small one than opening it. `take` returns memory for this number of bytes, in which
-   * the content then is; it is called at most once. Resolves with `undefined` if the source has more than `maxBytes` bytes, was modified
-   * meanwhile, or cannot be read. The caller then opens it.
+   * Reads the whole source in one call, which is faster than `open` for a small source. Calls `take` at most once for the memory
+   * that will hold the content. Resolves with `undefined` if the source is longer than `maxBytes` or changes while it is read; may
+   * reject if it cannot be read. In both cases the caller falls back to `open`.
    */
   readWhole?(maxBytes: number, take: TakeMemory): Promise<WholeContent | undefined>
 }
@@ -17,7 +17,7 @@ export interface FileSource {
 /** Returns memory for at least this number of bytes, or a promise of it. */
 export type TakeMemory = (bytes: number) => Uint8Array | Promise<Uint8Array>
 
-/** The content of a source that was read at once. */
+/** The content of a source that was read in one call. */
 export interface WholeContent {
   readonly content: Uint8Array
   /** Milliseconds since 1970, whole. */

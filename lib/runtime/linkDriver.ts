@@ -113,9 +113,9 @@ export class LinkDriver implements SocketEvents {
     waiting.reject(new OspError('closed', 'the request was abandoned'))
   }
 
-  /** Returns whether the socket has accepted a request, which is unanswered. */
-  hasSent(seq: number): boolean {
-    return this.#link.underWay(seq)
+  /** Returns whether the request was handed to the socket and has not been answered yet. */
+  isAwaitingReply(seq: number): boolean {
+    return this.#link.isAwaitingReply(seq)
   }
 
   reply(to: Request, message: WireMessage | Encoded): void {

@@ -98,7 +98,7 @@ function assertSame(model: Model, { requests, freed }: Real): void {
   for (const req of [...unanswered.slice(0, 3), ...unanswered.slice(-3)]) {
     const isNow = req.timing === 'chunk' || model.mayFollow(req.ordinal)
     assert.equal(requests.decide(req.seq), isNow ? 'now' : 'later', `the turn of ${req.seq}`)
-    assert.equal(requests.underWay(req.seq), req.sentAt < never)
+    assert.equal(requests.isAwaitingReply(req.seq), req.sentAt < never)
   }
   assert.equal(requests.decide(model.all.length + 1), 'never')
   assert.ok(requests.deadline <= Math.min(never, ...unanswered.map(({ repeatAt }) => repeatAt)))

@@ -56,7 +56,10 @@ export function file(path: string | Uint8Array, options: FileOptions = {}): File
 /** Without O_NONBLOCK opening a named pipe would wait for a writer. */
 const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
 
-/** Reads a file that no program is writing to. Resolves with `undefined` if it must be opened with more checks. */
+/**
+ * Reads a small regular file in one go. Resolves with `undefined` if it is too large, was modified very recently, or changes during
+ * the read; `open` then checks more carefully.
+ */
 async function readWhole(path: string, maxBytes: number, take: TakeMemory): Promise<WholeContent | undefined> {
   const fd = await quickCalls.open(pathBytes(path), openFlags)
   try {
@@ -69,7 +72,7 @@ async function readWhole(path: string, maxBytes: number, take: TakeMemory): Prom
     const bytes = await quickCalls.read(fd, memory.subarray(0, size + 1), 0)
     const isWhole = bytes === size && (end === memory || (await quickCalls.read(fd, end, size)) === 0)
     const after = await quickCalls.fstatNumbers(fd)
-    // As no program has written to the file for a while, a write changes its times by more than they are rounded.
+    // The ctime was at least 20 ms old, so a write since then changes it by more than the rounding error.
     if (!isWhole || after.size !== size || after.mtimeMs !== mtimeMs || after.ctimeMs !== ctimeMs) return undefined
     return { content: memory.subarray(0, size), modifiedAt: modificationTime(mtimeMs) }
   } finally {
@@ -125,7 +128,7 @@ async function settledStats(path: string, handle: Handle, signal: AbortSignal): 
   throw beingWritten(path)
 }
 
-/** Returns the milliseconds until every later write will change the change time; 0 or less if it would now. */
+/** Returns how long to wait, in ms, until any later write is certain to change the ctime; 0 or less if no wait is needed. */
 function settlingMs(ctimeMs: number): number {
   const ageMs = Date.now() - Math.floor(ctimeMs)
   return ageMs < 0 ? 0 : (ctimeMs % 1_000 === 0 ? coarseMs : fineMs) - ageMs

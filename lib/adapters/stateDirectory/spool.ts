@@ -46,7 +46,7 @@ export function isSpooled(directory: string, path: string): boolean {
 }
 
 /** Returns a function that removes a file if it is a spooled file of this state directory. */
-export function discarder(directory: string): (path: string) => Promise<void> | undefined {
+export function spoolRemover(directory: string): (path: string) => Promise<void> | undefined {
   const folder = folderOf(directory)
   return (path) => (dirname(path) === folder ? remove(path) : undefined)
 }

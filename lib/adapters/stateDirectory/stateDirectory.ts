@@ -14,7 +14,7 @@ import { writeDurably } from '../disk/partialFile.ts'
 import { durableWrites, quickCalls } from '../disk/quickCalls.ts'
 import { openTrustedSync } from '../disk/rights.ts'
 import { file } from '../node/fileSource.ts'
-import { discarder } from './spool.ts'
+import { spoolRemover } from './spool.ts'
 
 /**
  * Returns the client state in a directory, for one user on one server. The directory is created at the first write. Only one
@@ -27,7 +27,7 @@ export function stateDirectory(path: string): Required<ClientState> {
     receipts: new ReceiptFile(join(directory, 'receipts')),
     tasks: new TaskFile(join(directory, 'tasks')),
     reopen: (ref) => file(ref),
-    discard: discarder(directory),
+    discard: spoolRemover(directory),
   }
 }
 
@@ -126,7 +126,7 @@ class TaskFile implements TaskStore {
   }
 }
 
-/** Joins the removals in one line, after the other changes: no id is used again. */
+/** Combines all removals into one line after the other changes. The order does not matter, because ids are never reused. */
 function linesOf(changes: readonly Change[]): readonly TaskLine[] {
   const lines: TaskLine[] = []
   const removed: number[] = []

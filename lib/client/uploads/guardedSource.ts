@@ -46,7 +46,7 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
   }
 }
 
-/** Reads a whole source if it can be read at once. Resolves with `undefined` if it must be opened, also after an error. */
+/** Reads a whole source in one call. Resolves with `undefined` if it must be opened instead, even if reading failed. */
 export async function readWhole(
   source: FileSource,
   maxBytes: number,

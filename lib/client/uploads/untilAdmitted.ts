@@ -4,9 +4,9 @@ import type { Clock } from '../../ports/platform.ts'
 import { onAbort, wait } from '../../runtime/wait.ts'
 
 /**
- * Resolves when the maximum rate and the bound of the link permit sending `bytes` of a file; `undefined` if they permit it now. The
- * bytes count as sent from then on, so the caller must call `pace.acknowledged` or `pace.refused` afterwards. Rejects with OspError
- * `closed`, and counts nothing, if the signal of `stop` aborts first.
+ * Waits until the maximum rate and the bound of the link permit sending `bytes` of a file. Returns `undefined` instead of a promise
+ * if they permit it now. The bytes count as sent from then on, so the caller must call `pace.acknowledged` or `pace.refused`
+ * afterwards. Rejects with OspError `closed`, and counts nothing, if the signal of `stop` aborts first.
  */
 export function untilAdmitted(
   pace: Pacer,

@@ -15,9 +15,9 @@ import { type GuardedSource, openGuarded } from './guardedSource.ts'
 import { Interruption } from './interruption.ts'
 import type { ClientUpload } from './upload.ts'
 import { UploadAttempt } from './uploadAttempt.ts'
-import { readOpened, readSource, sendWholeFile, type WholeFile, wholeFileBytes } from './wholeFile.ts'
+import { maxWholeFileBytes, readOpened, readSource, sendWholeFile, type WholeFile } from './wholeFile.ts'
 
-/** What an upload sends. */
+/** The source of an upload, and its digest algorithm. */
 interface JobContent {
   readonly upload: ClientUpload
   readonly source: FileSource
@@ -49,7 +49,7 @@ export class UploadJob {
   retryAtMs: number | undefined
   readonly #options: UploadJobOptions
   readonly #content: JobContent
-  #active: Interruption | undefined
+  #interruption: Interruption | undefined
   #running: Promise<void> = Promise.resolve()
   #mayMove: (size: number | undefined) => boolean = () => true
   #closing: AbortController | undefined
@@ -73,19 +73,19 @@ export class UploadJob {
   }
 
   get active(): boolean {
-    return this.#active !== undefined
+    return this.#interruption !== undefined
   }
 
   /**
    * Sends the file. Resolves when sending has ended, for good or until it continues. `mayMove` is called before each attempt,
    * with the size of a file that needs no instance because it is sent in one request. If it returns false, the upload waits
-   * for a place.
+   * for a free slot.
    */
   begin(mayMove: (size: number | undefined) => boolean): Promise<void> {
     this.#mayMove = mayMove
-    const active = new Interruption()
-    this.#active = active
-    this.#running = this.#run(active)
+    const interruption = new Interruption()
+    this.#interruption = interruption
+    this.#running = this.#run(interruption)
     return this.#running
   }
 
@@ -114,64 +114,67 @@ export class UploadJob {
   }
 
   async #interrupt(): Promise<void> {
-    this.#active?.interrupt()
+    this.#interruption?.interrupt()
     await this.#running
   }
 
-  async #run(active: Interruption): Promise<void> {
+  async #run(interruption: Interruption): Promise<void> {
     try {
-      const file = await this.#stored(active)
+      const file = await this.#stored(interruption)
       if (file) this.upload.stored(file)
     } catch (error) {
-      if (!active.isInterrupted && !this.upload.over) this.upload.move('fail', OspError.from(error))
+      if (!interruption.isInterrupted && !this.upload.over) this.upload.move('fail', OspError.from(error))
     } finally {
-      this.#active = undefined
+      this.#interruption = undefined
     }
   }
 
   /**
-   * Resolves when the file is stored, which can happen after the interruption, or with `undefined` if it has no place. Rejects with a
-   * final error or after the interruption.
+   * Resolves when the file is stored, which can happen after the interruption, or with `undefined` if no slot is free. Rejects with
+   * a final error or after the interruption.
    */
-  async #stored(active: Interruption): Promise<SentFile | undefined> {
+  async #stored(interruption: Interruption): Promise<SentFile | undefined> {
     try {
       for (;;) {
         this.retryAtMs = undefined
-        const end = await this.#attempt(active).catch(OspError.from)
+        const end = await this.#attempt(interruption).catch(OspError.from)
         if (!(end instanceof OspError)) return end
-        if (active.isInterrupted) throw end
-        await this.#pauseAfter(end, active)
+        if (interruption.isInterrupted) throw end
+        await this.#waitToRetry(end, interruption)
       }
     } finally {
       if (this.#opened) await this.#close()
     }
   }
 
-  async #attempt(active: Interruption): Promise<SentFile | undefined> {
+  async #attempt(interruption: Interruption): Promise<SentFile | undefined> {
     const { session } = this.#options
     this.#link = session.link
     const whole = this.#link && (await this.#readWhole(this.#link))
-    if (this.#link && whole) return await this.#sendWhole(this.#link, whole, active)
-    const opened = await this.#open(active.signal)
-    this.#link = await session.online(active.signal)
-    return await this.#send(this.#link, opened, active)
+    if (this.#link && whole) return await this.#sendWhole(this.#link, whole, interruption)
+    const opened = await this.#open(interruption.signal)
+    this.#link = await session.online(interruption.signal)
+    return await this.#send(this.#link, opened, interruption)
   }
 
-  async #pauseAfter(failure: OspError, active: Interruption): Promise<void> {
+  async #waitToRetry(failure: OspError, interruption: Interruption): Promise<void> {
     const { clock } = this.#options.platform
     const waitMs = await this.#recover(failure, this.#link)
     const { phase } = this.upload
     if (phase === 'sending' || phase === 'verifying') this.upload.move('stall', failure)
     this.retryAtMs = clock.now() + waitMs
-    if (waitMs > 0) await wait(clock, waitMs, active.signal)
+    if (waitMs > 0) await wait(clock, waitMs, interruption.signal)
   }
 
-  /** Reads a file that can be sent in one request now, without opening it. */
+  /**
+   * Reads a file with `FileSource.readWhole`, without a call to `open`, if it can be sent in one request now. Resolves with
+   * `undefined` otherwise.
+   */
   async #readWhole(link: OnlineLink): Promise<WholeFile | undefined> {
     const { source, algorithm } = this.#content
     const { platform, pace } = this.#options
     if (this.#opened || !source.readWhole) return undefined
-    const most = wholeFileBytes(link, pace, platform.clock.now())
+    const most = maxWholeFileBytes(link, pace, platform.clock.now())
     if (most < 0) return undefined
     await platform.digests.load(algorithm)
     return await readSource(source, link, most)
@@ -203,7 +206,7 @@ export class UploadJob {
     }
   }
 
-  /** Sends a file that was read. Resolves with `undefined` if it has no place. */
+  /** Sends a file that was read. Resolves with `undefined` if no slot is free. */
   async #sendWhole(link: OnlineLink, file: WholeFile, interruption: Interruption): Promise<SentFile | undefined> {
     const { upload } = this
     const { platform, pace } = this.#options
@@ -220,15 +223,15 @@ export class UploadJob {
     return { name: upload.name, ...sent, size, algorithm }
   }
 
-  async #send(link: OnlineLink, opened: OpenedSource, active: Interruption): Promise<SentFile | undefined> {
+  async #send(link: OnlineLink, opened: OpenedSource, interruption: Interruption): Promise<SentFile | undefined> {
     const { upload } = this
     const { platform, pace } = this.#options
     const { algorithm } = this.#content
     const { clock, digests } = platform
     const { source } = opened
     const { size } = source
-    if (size <= wholeFileBytes(link, pace, clock.now())) {
-      return await this.#sendWhole(link, await readOpened(upload.name, source, link), active)
+    if (size <= maxWholeFileBytes(link, pace, clock.now())) {
+      return await this.#sendWhole(link, await readOpened(upload.name, source, link), interruption)
     }
     if (!this.#mayMove(undefined)) return undefined
     if (upload.phase === 'waiting') upload.move('begin')
@@ -242,7 +245,7 @@ export class UploadJob {
       upload,
       source,
       algorithm,
-      signal: active.signal,
+      signal: interruption.signal,
       digest,
       fresh: this.#fresh,
       granted: () => {

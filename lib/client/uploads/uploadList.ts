@@ -319,7 +319,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     })
   }
 
-  /** Takes a place for a small file of this size, or for an upload that needs an instance. Returns a function that frees it. */
+  /** Takes a slot for a small file of this size, or for an upload that needs an instance. Returns a function that frees it. */
   #enter(size: number | undefined): () => void {
     const count = (by: 1 | -1) => {
       if (size === undefined) this.#active += by

@@ -18,8 +18,11 @@ import { type StoredAs, sourceChanged, storedAs } from './uploadAttempt.ts'
 /** Larger files are read into the buffers of the link, which are reused. */
 const ownBufferBytes = 64 * KiB
 
-/** Returns the maximum size of a file that is sent in one request now: that the link carries in a short time; -1 if none is. */
-export function wholeFileBytes({ welcome }: OnlineLink, pace: Pacer, now: number): number {
+/**
+ * Returns the largest file size that may be sent in one request at the present rate of the link, or -1 if the server accepts no such
+ * requests.
+ */
+export function maxWholeFileBytes({ welcome }: OnlineLink, pace: Pacer, now: number): number {
   const { maxFrame, maxPut = 0 } = welcome
   const most = Math.min(maxPut, maxFrame - putHeadBytes, clientLimits.bufferBytes)
   return maxPut > 0 ? Math.min(most, pace.fileBytes(most, now)) : -1
@@ -50,7 +53,7 @@ class FileMemory {
   }
 }
 
-/** Reads a source at once. Resolves with `undefined` if it must be opened. */
+/** Reads a source in one call. Resolves with `undefined` if it must be opened instead. */
 export async function readSource(
   source: FileSource,
   link: OnlineLink,
@@ -91,7 +94,7 @@ interface WholeFileOptions {
   readonly upload: ClientUpload
   readonly algorithm: DigestName
   readonly digests: Digests
-  /** Ends the attempt. The server stores a file that it has received, so the attempt then waits for the reply to a sent request. */
+  /** Ends the attempt unless the request has been sent. A sent request is not abandoned, because the server stores the file anyway. */
   readonly interruption: Interruption
 }
 
@@ -124,9 +127,9 @@ export async function sendWholeFile(
       verify()
     })
   const { seq, reply } = link.peer.ask({ event: 'PutFileReq', ...file, content: [content] }, 0, 'chunks', flushed)
-  if (!flushed && link.peer.hasSent(seq)) verify()
+  if (!flushed && link.peer.isAwaitingReply(seq)) verify()
   interruption.onInterrupt = () => {
-    if (!link.peer.hasSent(seq)) link.peer.abandon(seq)
+    if (!link.peer.isAwaitingReply(seq)) link.peer.abandon(seq)
   }
   try {
     const ack = await reply

@@ -217,7 +217,7 @@ spec('a file as a source', (it) => {
   )
 })
 
-/** Reads a file at once, into memory for `extra` more bytes than were asked for. */
+/** Reads a file in one call, into memory for `extra` more bytes than were asked for. */
 async function readWhole(path: string, maxBytes = 5, extra = 0) {
   const whole = await file(path).readWhole?.(maxBytes, (bytes) => new Uint8Array(bytes + extra))
   return whole && { text: Buffer.from(whole.content).toString(), modifiedAt: whole.modifiedAt }
@@ -239,7 +239,7 @@ const settled = (path: string) =>
     .open(never)
     .then((open) => open[Symbol.asyncDispose]())
 
-spec('a file that is read at once', (it) => {
+spec('a file that is read in one call', (it) => {
   it(
     'has its content and its modification time, also in memory of exactly its size',
     within(async (_directory, path) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { discarder, isSpooled, spool, sweepSpool } from '../../../lib/adapters/stateDirectory/spool.ts'
+import { isSpooled, spool, spoolRemover, sweepSpool } from '../../../lib/adapters/stateDirectory/spool.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 import { canMount, smallDisk } from '../../testing/storage/places.ts'
@@ -42,7 +42,7 @@ spec('a spooled stream', (it) => {
     await using at = await place()
     const { source } = await spool(at.path, parts('x'), 'a')
     await at.write('other', 'x')
-    const discard = discarder(at.path)
+    const discard = spoolRemover(at.path)
     await discard(join(at.path, 'other'))
     await discard(source.ref ?? '')
     await discard(source.ref ?? '')

@@ -19,7 +19,7 @@ function sourceWith(name: string, bytes: Uint8Array, read: ReadWhole) {
   return Object.assign(memorySource(name, bytes), { readWhole: read })
 }
 
-/** Returns a source that can be read at once. */
+/** Returns a source that can be read in one call. */
 const whole = (name: string, bytes: Uint8Array) =>
   sourceWith(name, bytes, async (maxBytes, take) => {
     if (bytes.length > maxBytes) return undefined
@@ -35,7 +35,7 @@ async function run(prove: (rig: UploadRig) => Promise<void>): Promise<void> {
   await prove(rig)
 }
 
-spec('a source that can be read at once', (it) => {
+spec('a source that can be read in one call', (it) => {
   it('is not opened', () =>
     run(async (rig) => {
       const client = rig.client()
