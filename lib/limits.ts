@@ -319,10 +319,13 @@ export const fixed = {
   /** Maximum share of `unfinishedUploads` of one user, as with `senderSharePercent`, so that others can upload too. */
   unfinishedSharePercent: 50,
   notes: 100_000,
-  /** Maximum number of START, CONTINUE and CANCEL requests of one link, and of one user, that are carried out at the same time. */
+  /**
+   * Maximum number of START, CONTINUE, CANCEL and PUT_FILE requests of one link, and of one user, that are carried out at the same
+   * time. A batch of small files counts each file, but waits only once.
+   */
   requestsAtOnce: 16,
   requestsPerUserAtOnce: 32,
-  /** Maximum number of small files, and of their bytes, that are stored together. One file may be larger. */
+  /** Maximum number of files, and of bytes, in one batch of small files. A larger file forms a batch of its own. */
   smallFilesTogether: 64,
   smallBytesTogether: 512 * KiB,
   /** Maximum number of uploads that wait for an instance; a new one replaces the one without a request for longest. */

@@ -151,7 +151,10 @@ export interface TransferStore {
   reported(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
   /** Returns the files that were stored and not reported. */
   unreported(): Promise<readonly StoredFile[]>
-  /** Returns whether a completed file was reported. Without this method, one whose report was missed is reported at the next start. */
+  /**
+   * Returns whether a completed file was reported. If this method is missing, a file whose report failed is reported at the next
+   * start.
+   */
   isReported?(file: Pick<StoredFile, 'user' | 'name'>): boolean
   /** Removes a record and invalidates its claims: durable. Resolves with whether there was one. A completion marker stays. */
   remove(user: string, name: string): Promise<boolean>
@@ -173,7 +176,7 @@ export interface TransferStore {
    * size and modification time, or a file with the same size and digest.
    */
   completed(want: NewTransfer): Promise<StoredFile | undefined>
-  /** Returns whether there is nothing about an upload: no record, no completion marker, and no change in progress. */
+  /** Returns whether the store has nothing for this name: no record, no completion marker and no change in progress. */
   isUnknown?(user: string, name: string): boolean
   /** Returns the damage found while and since the storage was opened. Damaged records do not apply. */
   damages(): Promise<readonly Damage[]>

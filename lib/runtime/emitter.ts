@@ -49,7 +49,7 @@ export class Emitter<E extends EventEmitter.ValidEventTypes> extends EventEmitte
     const failed = (error: unknown) => this.#failed(String(event), error)
     const guard = function (this: unknown, ...args: never[]) {
       try {
-        watched(listener.apply(this, args), failed)
+        catchRejection(listener.apply(this, args), failed)
       } catch (error) {
         failed(error)
       }
@@ -72,15 +72,15 @@ export function safeLog(log?: Log): Log {
   const failed = (error: unknown) => console.error('the log failed:', error)
   return (entry) => {
     try {
-      watched(log?.(entry), failed)
+      catchRejection(log?.(entry), failed)
     } catch (error) {
       failed(error)
     }
   }
 }
 
-/** Passes the rejection of a promise that a function of the application has returned to `failed`. */
-function watched(result: unknown, failed: (error: unknown) => void): void {
+/** If an application callback returned a promise, calls `failed` when it rejects. */
+function catchRejection(result: unknown, failed: (error: unknown) => void): void {
   const { then } = (result ?? {}) as Partial<PromiseLike<unknown>>
   if (typeof then === 'function') then.call(result as PromiseLike<unknown>, undefined, failed)
 }

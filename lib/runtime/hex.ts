@@ -3,7 +3,7 @@ const digits = new TextEncoder().encode('0123456789abcdef')
 /** The arguments of a call must fit on the stack. */
 const pieceBytes = 4_096
 
-/** The character codes of the latest text, whose array is used again. */
+/** The character codes of the latest text. Reused between calls, to avoid allocating an array for each. */
 const codes: number[] = []
 
 /** Returns bytes as lower-case hexadecimal digits. */

@@ -30,7 +30,7 @@ export class IncrementalDigest {
   #end = 0
   #checkpoints: Checkpoint[]
   /** The number of checkpoints that were equal. */
-  #equal = 0
+  #matched = 0
   #isDifferent = false
   #catchingUp: Promise<void> | undefined
   /** Increases with each reading that starts, and when one is abandoned. */
@@ -76,7 +76,7 @@ export class IncrementalDigest {
       this.#catchingUp ??= this.#readOn(++this.#readings)
       await this.#catchingUp
     }
-    return this.#isDifferent ? (this.#checkpoints[this.#equal - 1]?.offset ?? 0) : undefined
+    return this.#isDifferent ? (this.#checkpoints[this.#matched - 1]?.offset ?? 0) : undefined
   }
 
   /**
@@ -88,9 +88,9 @@ export class IncrementalDigest {
     this.position = 0
     this.#digest = digests.create(algorithm)
     this.#end = offset
-    const equal = this.#checkpoints.slice(0, this.#equal)
+    const equal = this.#checkpoints.slice(0, this.#matched)
     this.#checkpoints = equal.filter((checkpoint) => checkpoint.offset <= offset)
-    this.#equal = 0
+    this.#matched = 0
     this.#isDifferent = false
     this.#catchingUp = undefined
     this.#readings++
@@ -116,7 +116,7 @@ export class IncrementalDigest {
   #add(bytes: Uint8Array): void {
     let left = bytes
     while (left.length > 0 && !this.#isDifferent) {
-      const next = this.#checkpoints[this.#equal]
+      const next = this.#checkpoints[this.#matched]
       const piece = next ? left.subarray(0, next.offset - this.position) : left
       this.#digest.update(piece)
       this.position += piece.length
@@ -127,9 +127,9 @@ export class IncrementalDigest {
 
   #compare(): void {
     while (!this.#isDifferent) {
-      const next = this.#checkpoints[this.#equal]
+      const next = this.#checkpoints[this.#matched]
       if (next?.offset !== this.position) return
-      if (same(next.digest, this.now())) this.#equal++
+      if (same(next.digest, this.now())) this.#matched++
       else this.#isDifferent = true
     }
   }

@@ -17,14 +17,17 @@ export class Mutex {
     return result
   }
 
-  /** Counts `work`, which runs already and does not reject, as a job until `vacate`. No other job may be unfinished. */
-  occupy(work: Promise<unknown>): void {
+  /**
+   * Holds the mutex for `work`, which is already running and must not reject. The mutex must be idle. Call `release` just before
+   * `work` resolves.
+   */
+  hold(work: Promise<unknown>): void {
     this.waiting++
     this.#last = work
   }
 
-  /** Ends the job of `occupy`, immediately before its promise resolves. */
-  vacate(): void {
+  /** Ends `hold`. */
+  release(): void {
     this.waiting--
     if (this.waiting === 0) this.#last = undefined
   }

@@ -1,16 +1,16 @@
-/** A value, or a promise of it if it is not known yet. A promise for each of many values would cost more than most values do. */
-export type Soon<T> = T | Promise<T>
+/** A value, or a promise of it. Avoids a promise for each value where most values are known already. */
+export type MaybePromise<T> = T | Promise<T>
 
-/** Calls `next` with a value when it is known, which is now if it is no promise. */
-export function soon<T, R>(value: Soon<T>, next: (value: T) => Soon<R>): Soon<R> {
+/** Calls `next` with the value: immediately if it is not a promise. */
+export function chain<T, R>(value: MaybePromise<T>, next: (value: T) => MaybePromise<R>): MaybePromise<R> {
   return value instanceof Promise ? value.then(next) : next(value)
 }
 
 /** Runs `work` for all items at the same time. Returns the result or the error of each. */
-export function settled<T, R>(
+export function settleAll<T, R>(
   items: readonly T[],
-  work: (item: T, index: number) => Soon<R>,
-): Soon<readonly (R | Error)[]> {
+  work: (item: T, index: number) => MaybePromise<R>,
+): MaybePromise<readonly (R | Error)[]> {
   const results: (R | Error)[] = []
   const waiting: Promise<void>[] = []
   items.forEach((item, index) => {
@@ -34,7 +34,7 @@ export function settled<T, R>(
 const errorOf = (error: unknown) => (error instanceof Error ? error : new Error(String(error)))
 
 /** Returns the result for the only item, or throws its error. */
-export function onlyOf<R>([result]: readonly (R | Error)[]): R {
+export function single<R>([result]: readonly (R | Error)[]): R {
   if (result instanceof Error) throw result
   return result as R
 }

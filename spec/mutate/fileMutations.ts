@@ -134,8 +134,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'the record of an upload is removed before its file is in place',
     file: 'lib/server/files/publish.ts',
     within: 'publishUpload',
-    pattern: 'move: (tried, replace) => settled(',
-    replacement: 'move: (tried, replace) => void transfers.complete(claim, 0).catch(() => {}) ?? settled(',
+    pattern: 'move: (tried, replace) => settleAll(',
+    replacement: 'move: (tried, replace) => void transfers.complete(claim, 0).catch(() => {}) ?? settleAll(',
     shownBy: 'files',
   },
   {
@@ -247,8 +247,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a file that is renamed into place is not durable there',
     file: 'lib/adapters/disk/publishedTree.ts',
     within: 'publish',
-    pattern: 'settled(flushing, (directory) => this.flushes.flush(directory))',
-    replacement: 'settled(flushing, async () => {})',
+    pattern: 'settleAll(flushing, (directory) => this.flushes.flush(directory))',
+    replacement: 'settleAll(flushing, async () => {})',
     shownBy: 'spec/adapters/disk/publishedTree.spec.ts',
   },
   {
@@ -270,7 +270,7 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'a file in one request is published although its completion marker is not durable',
     file: 'lib/server/files/smallFiles.ts',
-    within: '#publish',
+    within: '#writeAndPublish',
     pattern: 'mark: (tried) => announceAll(storage.transfers, tried.map(announcement), limits.noteMs),',
     replacement:
       'mark: async (tried) => { announceAll(storage.transfers, tried.map(announcement), limits.noteMs).catch(() => {}); return [] },',
@@ -304,7 +304,7 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'the space of small files that were not stored stays reserved',
     file: 'lib/server/files/uploadTable.ts',
     within: 'reserving',
-    pattern: 'reserver.reserved = undefined',
+    pattern: 'holder.reserved = undefined',
     replacement: '',
     shownBy: 'spec/server/files/smallFiles.spec.ts',
   },

@@ -61,16 +61,16 @@ spec('jobs one after another', (it) => {
   })
 })
 
-spec('a mutex that other work occupies', (it) => {
+spec('a mutex that other work holds', (it) => {
   it('runs the next job after that work', async () => {
     const mutex = new Mutex()
     const work = deferred<void>()
-    mutex.occupy(work.promise)
+    mutex.hold(work.promise)
     const log: string[] = []
     const job = mutex.run(() => log.push('job'))
     await turn()
     assert.deepEqual([log, mutex.waiting], [[], 2])
-    mutex.vacate()
+    mutex.release()
     work.resolve()
     await job
     await mutex.idle()

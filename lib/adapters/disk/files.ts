@@ -19,7 +19,7 @@ import type {
 } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
-import { onlyOf, type Soon, settled, soon } from '../../runtime/settled.ts'
+import { chain, type MaybePromise, settleAll, single } from '../../runtime/settled.ts'
 import type { RecordStore } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
@@ -47,7 +47,7 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #ready: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
-  /** The names of the files that belong to no upload: no earlier process has used this prefix. */
+  /** Prefix of the names of files without an upload, unique to this process. */
   readonly #prefix = `${randomUUID()}-`
   #created = 0
   /** The paths of files that belong to no upload. */
@@ -113,7 +113,7 @@ export class DiskFiles implements FileStore, StoredNames {
                 return file !== undefined && (await this.isIntact({ ...file, storedName: to }))
               }
               const move = { partial: path, parts: this.#layout.partsOf(user, to), isIntact }
-              return onlyOf(await this.#tree.publish([move], replace))
+              return single(await this.#tree.publish([move], replace))
             },
             closed: (closed) => this.#open.delete(closed),
           },
@@ -129,8 +129,8 @@ export class DiskFiles implements FileStore, StoredNames {
   async create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile> {
     const files = await this.createAll(user, [content])
     return {
-      version: onlyOf(files.versions),
-      publish: async (storedName, replace) => onlyOf(await files.publish([{ index: 0, storedName }], replace)),
+      version: single(files.versions),
+      publish: async (storedName, replace) => single(await files.publish([{ index: 0, storedName }], replace)),
       [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
     }
   }
@@ -142,7 +142,7 @@ export class DiskFiles implements FileStore, StoredNames {
     const paths = contents.map(() => [partial, `${this.#prefix}${++this.#created}${unnamed}`].join(sep))
     for (const path of paths) this.#unnamed.add(path)
     await this.#ready()
-    const written = await settled(contents, (content, index) => this.#write(paths[index] ?? '', content))
+    const written = await settleAll(contents, (content, index) => this.#write(paths[index] ?? '', content))
     return {
       versions: written.map((stats) => (stats instanceof Error ? stats : stampOf(stats))),
       publish: async (places, replace) => {
@@ -154,7 +154,7 @@ export class DiskFiles implements FileStore, StoredNames {
           return { partial: paths[index] ?? '', parts: this.#layout.partsOf(user, storedName), written: stats }
         })
         const results = await this.#tree.publish(moves, replace)
-        return settled(moves, (move, index) => this.#unnamedResult(move, results[index] ?? false))
+        return settleAll(moves, (move, index) => this.#unnamedResult(move, results[index] ?? false))
       },
       [Symbol.asyncDispose]: async () => {
         for (const path of paths) if (this.#unnamed.has(path)) await this.#discard(path)
@@ -163,7 +163,7 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   /** Writes a file that belongs to no upload, and removes it if that fails. */
-  #write(path: string, content: readonly Uint8Array[]): Soon<BigIntStats> {
+  #write(path: string, content: readonly Uint8Array[]): MaybePromise<BigIntStats> {
     const failed = async (error: unknown) => {
       await this.#discard(path)
       throw fault(error, `writing ${path}`)
@@ -182,7 +182,7 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   /** Handles the result of publishing a file that belongs to no upload. */
-  #unnamedResult(move: Move, result: boolean | Error): Soon<boolean> {
+  #unnamedResult(move: Move, result: boolean | Error): MaybePromise<boolean> {
     if (result === true) this.#unnamed.delete(move.partial)
     return result instanceof Error ? this.#notPublished(move, result) : result
   }
@@ -198,14 +198,14 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async stored(user: string, name: string): Promise<boolean> {
-    return onlyOf(await this.storedAll(user, [name]))
+    return single(await this.storedAll(user, [name]))
   }
 
   async storedAll(user: string, names: readonly string[]): Promise<readonly (boolean | Error)[]> {
     this.#records.checkOpen()
-    return settled(names, (name) => {
+    return settleAll(names, (name) => {
       const place = this.#tree.find(this.#layout.partsOf(user, name))
-      return soon(place, ({ found }) => found?.isFile() ?? false)
+      return chain(place, ({ found }) => found?.isFile() ?? false)
     })
   }
 

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { OspError } from '../../errors.ts'
 import type { PartialFile } from '../../ports/storage.ts'
-import type { Soon } from '../../runtime/settled.ts'
+import type { MaybePromise } from '../../runtime/settled.ts'
 import { attempt } from './faults.ts'
 import { durableWrites, newFileFlags, quickCalls } from './quickCalls.ts'
 import { readFull } from './readFull.ts'
@@ -125,7 +125,7 @@ export class DiskPartialFile implements PartialFile {
 }
 
 /** Writes a new file, durably except for its name. Returns its stats. Fails if the file exists. */
-export function writeNewFile(path: string, content: readonly Uint8Array[]): Soon<BigIntStats> {
+export function writeNewFile(path: string, content: readonly Uint8Array[]): MaybePromise<BigIntStats> {
   return quickCalls.create(path, content, () => writeNewFileStepwise(path, content))
 }
 

@@ -4,7 +4,7 @@ import { join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { fileNameKey } from '../../names.ts'
 import type { Usage } from '../../ports/storage.ts'
-import { type Soon, settled, soon } from '../../runtime/settled.ts'
+import { chain, type MaybePromise, settleAll } from '../../runtime/settled.ts'
 import { lostFile } from '../../storage/transfers/storedNames.ts'
 import { DirectoryFlushes, makeDirectory } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
@@ -56,8 +56,8 @@ export class PublishedTree {
   readonly #durable = new Set<string>()
   /** The results of the checks of directories in this turn of the event loop. */
   readonly #checked = new TurnMap<string, Promise<TargetPlace | undefined>>()
-  /** The directories in which these checks found another directory, or the root of a user. */
-  readonly #existing = new TurnMap<string, true>()
+  /** The directories that were checked in this turn and exist. */
+  readonly #knownDirectories = new TurnMap<string, true>()
   /** The entries that were read in this turn, by path. */
   readonly #places = new TurnMap<string, TargetPlace>()
   foldsCase = false
@@ -79,22 +79,22 @@ export class PublishedTree {
   }
 
   /** Reads each entry on the path to a place. Rejects with `storage-unusable` if others could replace a directory. */
-  find(parts: readonly string[]): Soon<TargetPlace> {
+  find(parts: readonly string[]): MaybePromise<TargetPlace> {
     const directory = this.pathOf(parts.slice(0, -1))
-    if (this.#existing.get(directory)) return this.#findIn(directory, parts)
+    if (this.#knownDirectories.get(directory)) return this.#findIn(directory, parts)
     return this.#findDirectory(parts).then((missing) => {
       if (missing) return missing
-      this.#existing.set(directory, true)
+      this.#knownDirectories.set(directory, true)
       return this.#findIn(directory, parts)
     })
   }
 
   /** Reads the entry at a place whose directory exists. */
-  #findIn(directory: string, parts: readonly string[]): Soon<TargetPlace> {
+  #findIn(directory: string, parts: readonly string[]): MaybePromise<TargetPlace> {
     const path = `${directory}${sep}${parts.at(-1)}`
     const known = this.#places.get(path)
     if (known) return known
-    return soon(entryAt(path), (stats) => {
+    return chain(entryAt(path), (stats) => {
       const above = parts.length - 1
       if (!stats || (!this.foldsCase && stats.isFile())) {
         const place = stats ? { above, found: stats } : { above }
@@ -146,11 +146,11 @@ export class PublishedTree {
    * exists in its place and `replace` is false; then nothing was changed. Can be repeated after a crash at any step.
    */
   async publish(moves: readonly Move[], replace: boolean): Promise<readonly (boolean | Error)[]> {
-    const results = await settled(moves, (move) => this.#move(move, replace))
+    const results = await settleAll(moves, (move) => this.#move(move, replace))
     const directories = moves.map(({ parts }, at) => (results[at] === true ? this.pathOf(parts.slice(0, -1)) : ''))
     const failures = new Map<string, Error>()
     const flushing = [...new Set(directories)].filter((directory) => directory !== '')
-    const flushes = await settled(flushing, (directory) => this.flushes.flush(directory))
+    const flushes = await settleAll(flushing, (directory) => this.flushes.flush(directory))
     flushes.forEach((error, at) => {
       if (error) failures.set(flushing[at] ?? '', error)
     })
@@ -158,14 +158,14 @@ export class PublishedTree {
   }
 
   /** Moves a partial file to its place. The directory is not flushed. */
-  #move(move: Move, replace: boolean): Soon<boolean> {
-    return soon(this.find(move.parts), (place) => {
+  #move(move: Move, replace: boolean): MaybePromise<boolean> {
+    return chain(this.find(move.parts), (place) => {
       if (place.conflict !== undefined) throw conflictError(place.conflict)
-      return soon(move.written ?? entryAt(move.partial), (bytes) => this.#moveTo(place, move, bytes, replace))
+      return chain(move.written ?? entryAt(move.partial), (bytes) => this.#moveTo(place, move, bytes, replace))
     })
   }
 
-  #moveTo(place: TargetPlace, move: Move, bytes: BigIntStats | undefined, replace: boolean): Soon<boolean> {
+  #moveTo(place: TargetPlace, move: Move, bytes: BigIntStats | undefined, replace: boolean): MaybePromise<boolean> {
     const { partial, parts } = move
     const target = this.pathOf(parts)
     // Otherwise it is an empty directory, which will be removed.
@@ -173,7 +173,7 @@ export class PublishedTree {
     if (!bytes) {
       // The process may have ended after the rename. Any other file under this name is not the verified one.
       const isIntact = there ? (move.isIntact?.() ?? false) : false
-      return soon(isIntact, (isThere) => {
+      return chain(isIntact, (isThere) => {
         if (!isThere) throw lostFile(`${partial} is missing, and ${target} is not the verified file`)
         return true
       })
@@ -204,8 +204,8 @@ export class PublishedTree {
 
   /** Returns whether the directories above a place exist durably, and no directory is in the place. */
   #isPrepared(parts: readonly string[], { above, found }: TargetPlace): boolean {
-    const isBelowDurable = above === parts.length - 1 && this.#durable.has(this.pathOf(parts.slice(0, above)))
-    return isBelowDurable && !found?.isDirectory()
+    const hasDurableParents = above === parts.length - 1 && this.#durable.has(this.pathOf(parts.slice(0, above)))
+    return hasDurableParents && !found?.isDirectory()
   }
 
   /** Adds to the totals of the user in whose folder a place is. */
@@ -239,7 +239,7 @@ export class PublishedTree {
 
   #forgetChecks(): void {
     this.#checked.clear()
-    this.#existing.clear()
+    this.#knownDirectories.clear()
     this.#places.clear()
   }
 
@@ -292,7 +292,7 @@ function conflictError(where: string): OspError {
 const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
 
 /** Returns the entry at a path without following a link. */
-export function entryAt(path: string): Soon<BigIntStats | undefined> {
+export function entryAt(path: string): MaybePromise<BigIntStats | undefined> {
   const failed = (error: unknown): undefined => {
     if (errnoOf(error) !== 'ENOTDIR') throw fault(error, `checking ${path}`)
   }
@@ -345,8 +345,8 @@ async function removeEmptyDirectory(path: string, removed: () => void): Promise<
   removed()
 }
 
-function rename(partial: string, target: string, moved: () => void): Soon<boolean> {
-  return soon(quickCalls.rename(partial, target), () => {
+function rename(partial: string, target: string, moved: () => void): MaybePromise<boolean> {
+  return chain(quickCalls.rename(partial, target), () => {
     moved()
     return true
   })

@@ -59,7 +59,10 @@ class CallTimer {
 }
 
 const { quick } = new CallTimer({ slowMs: 0.5, latestShare: 1 / 50, longestMs: 5 })
-/** After four calls that wait for a device, calls are slow. Fewer would also be another process that runs during calls. */
+/**
+ * Four calls in a row that wait for the device mark the calls as slow. A lower threshold would also be reached when another process
+ * is scheduled during a call.
+ */
 const { quick: quickFlush } = new CallTimer({ slowMs: 0.2, latestShare: 1 / 16, longestMs: 1 })
 
 const big = { bigint: true } as const
@@ -82,7 +85,7 @@ const writev = promisify(fs.writev) as (
 const close = promisify(fs.close)
 const fsync = promisify(fs.fsync)
 
-/** The flags of a new file whose writes are durable. */
+/** open(2) flags that create a new file, with durable writes where the platform has O_DSYNC. */
 export const newFileFlags = fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_WRONLY | durableWrites
 
 function createHere(path: string, content: readonly Uint8Array[]): BigIntStats {
@@ -103,7 +106,7 @@ function createHere(path: string, content: readonly Uint8Array[]): BigIntStats {
   }
 }
 
-/** Each of these does what the function of the same name in node:fs does. */
+/** Each of these does what the function of that name in node:fs does, unless its comment says otherwise. */
 export const quickCalls = {
   /** Returns `undefined` if nothing exists at this path. */
   lstat: (path: fs.PathLike) =>
@@ -146,16 +149,19 @@ export const quickCalls = {
     const isLong = lengthOf(parts) > longBytes
     return isLong ? elsewhere() : quickFlush(() => fs.writevSync(fd, parts, position), elsewhere)
   },
-  /** Flushes a directory. */
+  /** Flushes a file or directory (fsync). */
   fsync: (fd: number) =>
     quickFlush(
       () => fs.fsyncSync(fd),
       () => fsync(fd),
     ),
-  /** Creates a file with this content, durably except for its name. Returns its stats. Long files are written in other threads. */
+  /**
+   * Creates a file with this content, durably except for its name. Returns its stats. Calls `elsewhere` if the content is long or
+   * the platform has no O_DSYNC.
+   */
   create: (path: string, content: readonly Uint8Array[], elsewhere: () => Promise<BigIntStats>) => {
-    const isLong = durableWrites === 0 || lengthOf(content) > longBytes
-    return isLong ? elsewhere() : quickFlush(() => createHere(path, content), elsewhere)
+    const mustRunElsewhere = durableWrites === 0 || lengthOf(content) > longBytes
+    return mustRunElsewhere ? elsewhere() : quickFlush(() => createHere(path, content), elsewhere)
   },
   close: (fd: number) =>
     quick(

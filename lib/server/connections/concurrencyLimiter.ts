@@ -15,9 +15,9 @@ interface User {
 }
 
 /**
- * Limits how many requests of each link, and of each user, run at the same time. The others wait: those of a link in the order
- * in which they arrived, and the links of a user in turn. All running requests can finish in one turn of the event loop, in
- * which no other link is served.
+ * Limits how many requests of each link, and of each user, run at the same time. The others wait: those of a link in the
+ * order in which they arrived, and the links of a user in turn. A batch of small files counts each file, but waits only
+ * once. All running requests can finish in one turn of the event loop, in which no other link is served.
  */
 export class ConcurrencyLimiter {
   readonly #users = new Map<string, User>()
@@ -36,8 +36,8 @@ export class ConcurrencyLimiter {
   }
 
   /**
-   * Counts a request as running until `leave`. Returns a promise if it must wait first, which rejects with OspError `link-lost` if
-   * the link ends.
+   * Counts a request as running until `leave`. If the limits are reached, returns a promise that resolves when the request may
+   * start, and rejects with OspError `link-lost` if the link ends first.
    */
   enter({ user: name, node }: Connection): Promise<void> | undefined {
     const user = this.#users.get(name) ?? { running: 0, links: new Map() }
@@ -54,7 +54,10 @@ export class ConcurrencyLimiter {
     return turn.promise
   }
 
-  /** Counts further requests that are carried out together with a running one. */
+  /**
+   * Counts `requests` more requests as running, as part of a batch whose first request has already entered. This may exceed the
+   * limits; nothing else starts until the count is below them again.
+   */
   join({ user, node }: Connection, requests: number): void {
     const counts = this.#users.get(user)
     const link = counts?.links.get(node)

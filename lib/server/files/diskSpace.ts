@@ -3,7 +3,7 @@ import { MiB } from '../../limits.ts'
 import type { NewTransfer, Space } from '../../ports/storage.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import type { ServerContext } from '../app.ts'
-import type { Reserver, ServerUpload } from './serverUpload.ts'
+import type { ReservationHolder, ServerUpload } from './serverUpload.ts'
 
 /** How long, and for how many written bytes, a measurement is valid. */
 const freshMs = 100
@@ -27,7 +27,7 @@ export class DiskSpace {
   /** Bytes written since the measurement. */
   #written = 0
   /** The small files that were admitted and may not be written yet, with the space that each needs. */
-  readonly #small = new Map<Reserver, number>()
+  readonly #small = new Map<ReservationHolder, number>()
   #measuring: Promise<void> | undefined
 
   constructor(context: ServerContext) {
@@ -49,28 +49,28 @@ export class DiskSpace {
 
   /**
    * Reserves the space that an upload needs to complete, while it has its instance. Resolves with the error if there is
-   * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` is what
-   * has a reservation. `isSmall`: the files have arrived already, each in one request.
+   * no room: `disk-full`, or `too-large` if the disk could not hold the file even without any other one. `running` yields
+   * the holders of reservations. `isSmall`: the files have arrived already, each in one request.
    */
   admit(
-    reserver: Reserver,
+    holder: ReservationHolder,
     wants: readonly Pick<NewTransfer, 'user' | 'name' | 'size'>[],
     isSmall: boolean,
-    running: () => Iterable<Reserver>,
+    running: () => Iterable<ReservationHolder>,
   ): Promise<OspError | undefined> {
     return this.#admissions.run(async () => {
-      const others = () => this.#neededBy(running(), reserver)
+      const others = () => this.#neededBy(running(), holder)
       const needed = () => wants.reduce((sum, { size }) => sum + this.#wholeBlocks(size), 0)
       // Counts before measuring, so that concurrent writes may be counted twice but are never missed.
       let promised = others()
-      const admits = () => this.#admits(reserver, needed(), promised, isSmall)
+      const admits = () => this.#admits(holder, needed(), promised, isSmall)
       if (isSmall && this.#isFresh && admits()) return undefined
       await this.measure()
       if (admits()) return undefined
       let held = 0
       for (const { user, name } of wants) held += await this.#context.storage.files.heldBytes(user, name)
       promised = Math.max(promised, others())
-      if (this.#admits(reserver, Math.max(0, needed() - held), promised, isSmall)) return undefined
+      if (this.#admits(holder, Math.max(0, needed() - held), promised, isSmall)) return undefined
       return this.#refusal(
         wants.reduce((sum, { size }) => sum + size, 0),
         promised,
@@ -91,7 +91,7 @@ export class DiskSpace {
     const before = this.#written
     this.#space = await this.#context.storage.files.space()
     this.#measuredAtMs = this.#context.platform.clock.now()
-    // What was counted meanwhile may have been written after the measurement.
+    // Bytes that were counted during the measurement may not be included in it.
     this.#written = unwritten + this.#written - before
   }
 
@@ -101,12 +101,12 @@ export class DiskSpace {
     this.#written += bytes
   }
 
-  #admits(reserver: Reserver, needed: number, promised: number, isSmall: boolean): boolean {
+  #admits(holder: ReservationHolder, needed: number, promised: number, isSmall: boolean): boolean {
     if (needed > 0 && this.#available(this.#reserve) - promised < needed) return false
-    reserver.reserve({ diskBytes: needed })
+    holder.reserve({ diskBytes: needed })
     // Counted now, since the bytes of a small file are not counted when they are written.
     this.#written += needed
-    if (isSmall) this.#small.set(reserver, needed)
+    if (isSmall) this.#small.set(holder, needed)
     return true
   }
 
@@ -129,12 +129,12 @@ export class DiskSpace {
     return Math.ceil(size / blockBytes) * blockBytes
   }
 
-  #neededBy(running: Iterable<Reserver>, except: Reserver): number {
+  #neededBy(running: Iterable<ReservationHolder>, except: ReservationHolder): number {
     let bytes = 0
-    for (const reserver of running) {
-      const { reserved } = reserver
-      if (reserver === except || !reserved) continue
-      const { transfer, size = 0 } = reserver as Partial<ServerUpload>
+    for (const holder of running) {
+      const { reserved } = holder
+      if (holder === except || !reserved) continue
+      const { transfer, size = 0 } = holder as Partial<ServerUpload>
       bytes += transfer ? this.#wholeBlocks(size) - transfer.progress : reserved.diskBytes
     }
     return Math.max(0, bytes)

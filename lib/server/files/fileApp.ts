@@ -94,7 +94,7 @@ export class FileApp implements ServerApp {
       quota: this.#quota,
       limiter: this.#limiter,
       onStored,
-      refused: (by, name, reason) => this.#logged(by, name, reason),
+      logRefusal: (by, name, reason) => this.#logged(by, name, reason),
     })
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)

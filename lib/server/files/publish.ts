@@ -3,11 +3,11 @@ import { isStoredFileName } from '../../names.ts'
 import type { Claim, OnConflict, PartialFile, Storage, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
-import { onlyOf, type Soon, settled } from '../../runtime/settled.ts'
+import { type MaybePromise, settleAll, single } from '../../runtime/settled.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
-import { storedAll } from './storeAll.ts'
+import { storedAll } from './batchCalls.ts'
 
 /** The highest number that a name gets if existing files are kept. */
 const maxNumber = 1_000_000
@@ -31,10 +31,10 @@ interface VerifiedFiles {
   /** The client whose request this is, if any. */
   readonly by?: Connection | undefined
   /** Records the names under which files are published next. When it resolves, the partial files are durable too. */
-  mark(tried: readonly PlacedFile[]): Soon<readonly (Error | undefined)[]>
+  mark(tried: readonly PlacedFile[]): MaybePromise<readonly (Error | undefined)[]>
   /** Moves files to their places, as `PartialFile.publish` does. */
-  move(tried: readonly PlacedFile[], replace: boolean): Soon<readonly (boolean | Error)[]>
-  /** Called when a file is in its place. */
+  move(tried: readonly PlacedFile[], replace: boolean): MaybePromise<readonly (boolean | Error)[]>
+  /** Called once for each published file. */
   published?(): Promise<void>
 }
 
@@ -43,7 +43,7 @@ interface Attempt {
   readonly index: number
   readonly file: StoredFile
   isTried: boolean
-  /** The names after the first one that were not tried. */
+  /** The remaining candidate names, after the first. */
   names?: AsyncIterator<string>
 }
 
@@ -78,9 +78,9 @@ async function tryNext(
 ): Promise<readonly (StoredFile | Error | undefined)[]> {
   const { onConflict, log } = context
   const outcomes = await nextNames(context, verified, attempts)
-  /** Performs a step for all files without an error. */
+  /** Performs a step for the files that have not failed. */
   const step = async <R>(
-    perform: (tried: readonly PlacedFile[]) => Soon<readonly R[]>,
+    perform: (tried: readonly PlacedFile[]) => MaybePromise<readonly R[]>,
     end: (file: StoredFile, result: R | undefined) => StoredFile | Error | undefined,
   ) => {
     const places: number[] = []
@@ -108,7 +108,7 @@ async function tryNext(
     },
   )
   await step(
-    (tried) => settled(tried, () => verified.published?.()),
+    (tried) => settleAll(tried, () => verified.published?.()),
     (file, error) => {
       if (!error) log(storedLine(file, verified.by))
       return error ?? file
@@ -125,7 +125,7 @@ async function nextNames(
 ): Promise<(StoredFile | Error | undefined)[]> {
   const user = attempts[0]?.file.user ?? ''
   const isTaken = (name: string) => storage.files.stored(user, name)
-  const names = await settled(attempts, (attempt) => {
+  const names = await settleAll(attempts, (attempt) => {
     const { file } = attempt
     if (attempt.names) return nameOf(attempt.names, file, onConflict)
     if (attempt.isTried) {
@@ -180,21 +180,21 @@ export async function publishUpload(
     ...how,
     files: [file],
     mark: (tried) =>
-      settled(tried, async ({ file: candidate }) => {
+      settleAll(tried, async ({ file: candidate }) => {
         const isMarked = how.begun && candidate.storedName === file.storedName
         if (!isMarked) await transfers.verified(claim, candidate)
         return undefined
       }),
-    move: (tried, replace) => settled(tried, ({ file: { storedName } }) => partial.publish(storedName, replace)),
+    move: (tried, replace) => settleAll(tried, ({ file: { storedName } }) => partial.publish(storedName, replace)),
     published() {
       published?.()
       return transfers.complete(claim, context.limits.noteMs)
     },
   })
-  return onlyOf(results)
+  return single(results)
 }
 
-/** Reports a completed file if a fault came between its publication and its report. */
+/** Reports a completed file now if a fault kept it from being reported when it was published. */
 export function reportMissed(
   { storage, log }: ServerContext,
   file: StoredFile,
@@ -281,7 +281,7 @@ async function checkIntact({ platform }: ServerContext, partial: PartialFile, fi
   throw new OspError('digest-mismatch', text, { progress: 0 })
 }
 
-/** Yields the names to try after the first one, each after the one before could not be used. */
+/** Yields the names to try if the first one is taken. Each is requested only after the one before turned out to be unusable. */
 async function* candidates(
   file: StoredFile,
   onConflict: OnConflict,

@@ -5,7 +5,7 @@ import type { NewTransfer, Storage, UnfinishedTotals, Usage } from '../../ports/
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { ServerContext } from '../app.ts'
 import { type DiskSpace, sizeText } from './diskSpace.ts'
-import type { Reservation, Reserver, ServerUpload } from './serverUpload.ts'
+import type { Reservation, ReservationHolder, ServerUpload } from './serverUpload.ts'
 import { durableOf, recordOf } from './unfinishedUploads.ts'
 import type { UploadTable } from './uploadTable.ts'
 
@@ -67,7 +67,7 @@ export class Quota {
   }
 
   /** Reserves quota and disk space for an upload. Rejects with `quota-exceeded`, `disk-full` or `too-large`. */
-  async admit(upload: Reserver, want: NewTransfer): Promise<void> {
+  async admit(upload: ReservationHolder, want: NewTransfer): Promise<void> {
     const { storage } = this.#context
     const refusal = await this.#admit(upload, [want], false)
     // If the file is already stored, the client has not received the reply and repeats the upload.
@@ -78,14 +78,21 @@ export class Quota {
     upload.reserve(await this.#addsOf(want))
   }
 
-  /** Reserves quota and disk space for files of one user that have arrived, each in one request. Resolves with the refusal. */
-  admitSmall(reserver: Reserver, wants: readonly NewTransfer[]): Promise<OspError | undefined> {
-    return this.#admit(reserver, wants, true)
+  /**
+   * Reserves quota and disk space for files of one user that have arrived, each in one request. Resolves with the error if they do
+   * not fit.
+   */
+  admitSmall(holder: ReservationHolder, wants: readonly NewTransfer[]): Promise<OspError | undefined> {
+    return this.#admit(holder, wants, true)
   }
 
-  async #admit(reserver: Reserver, wants: readonly NewTransfer[], isSmall: boolean): Promise<OspError | undefined> {
-    const running = () => this.#uploads.reservers()
-    return (await this.#admitToQuota(reserver, wants)) ?? (await this.#disk.admit(reserver, wants, isSmall, running))
+  async #admit(
+    holder: ReservationHolder,
+    wants: readonly NewTransfer[],
+    isSmall: boolean,
+  ): Promise<OspError | undefined> {
+    const running = () => this.#uploads.reservationHolders()
+    return (await this.#admitToQuota(holder, wants)) ?? (await this.#disk.admit(holder, wants, isSmall, running))
   }
 
   /**
@@ -99,22 +106,22 @@ export class Quota {
       : this.#disk.take(bytes)
   }
 
-  /** Resolves with the refusal of files that do not fit the quota of their user. */
-  async #admitToQuota(reserver: Reserver, wants: readonly NewTransfer[]): Promise<OspError | undefined> {
-    const { user } = reserver
+  /** Resolves with the error if the files do not fit the quota of their user. */
+  async #admitToQuota(holder: ReservationHolder, wants: readonly NewTransfer[]): Promise<OspError | undefined> {
+    const { user } = holder
     const names = wants.map(({ name }) => name)
     const isKnown = await this.#countFirst(user)
     // Far from all limits, which is usual without a quota, a rough estimate avoids looking for replaced files.
     const rough = sum(wants.map(({ size, name }) => this.#adds(size, name.split('/').length)))
-    if (!isKnown || (!this.#hasQuota && !(await this.#tryReserve(reserver, names, rough)))) {
-      reserver.reserve(rough)
+    if (!isKnown || (!this.#hasQuota && !(await this.#tryReserve(holder, names, rough)))) {
+      holder.reserve(rough)
       return undefined
     }
     const adds = sum(await Promise.all(wants.map((want) => this.#addsOf(want))))
-    const refusal = await this.#tryReserve(reserver, names, adds)
+    const refusal = await this.#tryReserve(holder, names, adds)
     if (!this.#isDue(user)) return refusal
     const recount = this.#recount(user)
-    if (refusal) return recount.then(() => this.#tryReserve(reserver, names, adds))
+    if (refusal) return recount.then(() => this.#tryReserve(holder, names, adds))
     // A fault of the storage is reported to the next upload that does not fit.
     recount.catch(() => {})
     return undefined
@@ -133,16 +140,16 @@ export class Quota {
     return { growth: bytes + entries * this.#context.limits.entryBytes, entries }
   }
 
-  /** Reserves space for files, or resolves with their refusal. */
-  #tryReserve(reserver: Reserver, names: readonly string[], adds: Adds): Promise<OspError | undefined> {
+  /** Reserves space for files. Resolves with the error if they do not fit. */
+  #tryReserve(holder: ReservationHolder, names: readonly string[], adds: Adds): Promise<OspError | undefined> {
     const { storage, limits } = this.#context
-    const { user } = reserver
+    const { user } = holder
     return this.#admissions.run(user, async () => {
-      const before = this.#reserved(user, reserver)
+      const before = this.#reserved(user, holder)
       const refusalWith = async (paused: UnfinishedTotals) => {
         const usage = await usageOf(storage, user, false)
-        const after = this.#reserved(user, reserver)
-        // What was published meanwhile may be counted twice, but is not missed.
+        const after = this.#reserved(user, holder)
+        // Files that were published meanwhile may be counted twice, but are not missed.
         const others = {
           growth: Math.max(before.growth, after.growth) + paused.bytes + paused.uploads * limits.entryBytes,
           entries: Math.max(before.entries, after.entries) + paused.uploads,
@@ -158,7 +165,7 @@ export class Quota {
       // Uploads with a reservation are counted twice at first, which saves reading their records.
       const refusal =
         (await refusalWith(await unfinishedOf(storage, user))) && (await refusalWith(await this.#paused(user, names)))
-      if (!refusal) reserver.reserve(adds)
+      if (!refusal) holder.reserve(adds)
       return refusal
     })
   }
@@ -180,12 +187,12 @@ export class Quota {
   }
 
   /** Returns what the uploads of a user that have a reservation will add, except one. */
-  #reserved(user: string, except?: Reserver): Adds {
+  #reserved(user: string, except?: ReservationHolder): Adds {
     let [growth, entries] = [0, 0]
-    for (const reserver of this.#uploads.reservers()) {
-      if (reserver.user !== user || reserver === except || !reserver.reserved) continue
-      growth += Math.max(0, reserver.reserved.growth)
-      entries += reserver.reserved.entries
+    for (const holder of this.#uploads.reservationHolders()) {
+      if (holder.user !== user || holder === except || !holder.reserved) continue
+      growth += Math.max(0, holder.reserved.growth)
+      entries += holder.reserved.entries
     }
     return { growth, entries }
   }
@@ -275,7 +282,10 @@ export class Quota {
   }
 }
 
-/** Adds up what each file adds. The bytes that one frees may be free too late for another. */
+/**
+ * Adds up the growth of all files. A file that shrinks its target does not offset the others, because its space may be freed too
+ * late.
+ */
 const sum = (all: readonly Adds[]): Adds => ({
   growth: all.reduce((bytes, { growth }) => bytes + Math.max(0, growth), 0),
   entries: all.reduce((many, { entries }) => many + entries, 0),

@@ -25,8 +25,8 @@ export interface Reservation {
 
 const noReservation: Reservation = { growth: 0, entries: 0, diskBytes: 0 }
 
-/** What has a reservation: an upload, or files that are stored together without an upload. */
-export class Reserver {
+/** The holder of a reservation: an upload, or a batch of small files. */
+export class ReservationHolder {
   readonly user: string
   reserved: Reservation | undefined
 
@@ -67,7 +67,7 @@ interface Chunk {
  * An upload is open while it has a transfer, or the completed file that it has become. It has an instance while a link sends it;
  * an open upload without an instance is parked.
  */
-export class ServerUpload extends Reserver {
+export class ServerUpload extends ReservationHolder {
   readonly queue = new Mutex()
   readonly name: string
   #opened: Opened | undefined

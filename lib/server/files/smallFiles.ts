@@ -8,11 +8,11 @@ import { lengthOf } from '../../wire/codec.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
+import { announceAll, createAll } from './batchCalls.ts'
 import { checkOpen, transferOf } from './fileDaemon.ts'
 import { finishVerified, type PlacedFile, publish, reportMissed } from './publish.ts'
 import type { Quota } from './quota.ts'
-import { Reserver, type ServerUpload } from './serverUpload.ts'
-import { announceAll, createAll } from './storeAll.ts'
+import { ReservationHolder, type ServerUpload } from './serverUpload.ts'
 import { recordOf } from './unfinishedUploads.ts'
 import type { UploadTable } from './uploadTable.ts'
 
@@ -31,14 +31,14 @@ interface Put extends Arrived {
   readonly digest: string
 }
 
-/** What SmallFiles shares with the app. */
+/** The dependencies of SmallFiles. */
 interface SmallFilesHost {
   readonly context: ServerContext
   readonly uploads: UploadTable
   readonly quota: Quota
   readonly limiter: ConcurrencyLimiter
-  /** Returns the error for the client. */
-  refused(by: Connection, name: string, reason: unknown): OspError
+  /** Logs the refusal if needed, and returns the error to send. */
+  logRefusal(by: Connection, name: string, reason: unknown): OspError
   onStored(files: readonly StoredFile[]): void
 }
 
@@ -72,7 +72,7 @@ export class SmallFiles {
     return answer.promise
   }
 
-  /** Starts all requests of a link that have arrived, some at a time. */
+  /** Starts the waiting requests of a link in batches. */
   async #start(caller: Connection): Promise<void> {
     const arrived = this.#arrived.get(caller) ?? []
     const { limiter } = this.#host
@@ -81,7 +81,7 @@ export class SmallFiles {
     try {
       while (arrived.length > 0) {
         await limiter.enter(caller)
-        const together = arrived.splice(0, countTogether(arrived))
+        const together = arrived.splice(0, batchSize(arrived))
         limiter.join(caller, together.length - 1)
         void this.#store(caller, together)
       }
@@ -95,16 +95,16 @@ export class SmallFiles {
     const { limiter, uploads } = this.#host
     const puts = await this.#verified(caller, arrived)
     limiter.leave(caller, arrived.length - puts.length)
-    const used: ServerUpload[] = []
+    const created: ServerUpload[] = []
     const together: Put[] = []
     const others: Put[] = []
     for (const put of puts) {
-      const upload = uploads.unused(put.want.user, put.want.name)
-      if (upload) used.push(upload)
+      const upload = uploads.createIfUnknown(put.want.user, put.want.name)
+      if (upload) created.push(upload)
       ;(upload ? together : others).push(put)
     }
-    const storing = uploads.runTogether(used, () => this.#settle(caller, together))
-    // They wait for other requests about their names, and delay no other file.
+    const storing = uploads.runTogether(created, () => this.#settle(caller, together))
+    // Files whose name has another request in progress wait for it; the rest of the batch does not.
     for (const put of others) void this.#storeNext(caller, put).finally(() => limiter.leave(caller))
     await storing
     limiter.leave(caller, together.length)
@@ -162,7 +162,7 @@ export class SmallFiles {
     return hex(own)
   }
 
-  /** Stores files of which no other request can be carried out meanwhile, and answers their requests. */
+  /** Stores files whose names are locked for this call. Answers their requests. */
   async #settle(caller: Connection, puts: readonly Put[]): Promise<void> {
     try {
       checkOpen(caller)
@@ -172,7 +172,7 @@ export class SmallFiles {
         const isNew = transfers.isUnknown?.(put.want.user, put.want.name) || !(await this.#answerStored(caller, put))
         if (isNew) fresh.push(put)
       }
-      if (fresh.length > 0) await this.#admit(caller, fresh)
+      if (fresh.length > 0) await this.#storeAdmitted(caller, fresh)
     } catch (error) {
       for (const put of puts) this.#refuse(caller, put, error)
     }
@@ -204,29 +204,33 @@ export class SmallFiles {
   #refuse(caller: Connection, request: Arrived, reason: unknown): void {
     if (request.isAnswered) return
     request.isAnswered = true
-    request.answer.reject(this.#host.refused(caller, request.message.fileName, reason))
+    request.answer.reject(this.#host.logRefusal(caller, request.message.fileName, reason))
   }
 
-  /** Stores files for which there is space, and answers their requests. */
-  async #admit(caller: Connection, puts: readonly Put[]): Promise<void> {
+  /**
+   * Reserves space for the files and stores them. If they do not all fit, tries each half separately; a single file that does not
+   * fit is refused.
+   */
+  async #storeAdmitted(caller: Connection, puts: readonly Put[]): Promise<void> {
     const { uploads, quota } = this.#host
-    const reserver = new Reserver(caller.user)
-    using _reservation = uploads.reserving(reserver)
+    const holder = new ReservationHolder(caller.user)
+    using _reservation = uploads.reserving(holder)
     const refusal = await quota.admitSmall(
-      reserver,
+      holder,
       puts.map(({ want }) => want),
     )
-    if (!refusal) return await this.#publish(caller, puts, reserver)
-    reserver.reserved = undefined
+    if (!refusal) return await this.#writeAndPublish(caller, puts, holder)
+    holder.reserved = undefined
     const [only] = puts
     if (only && puts.length === 1) return this.#refuse(caller, only, refusal)
-    // Some of them may fit.
+    // Part of the batch may still fit.
     const half = Math.ceil(puts.length / 2)
-    await this.#admit(caller, puts.slice(0, half))
-    await this.#admit(caller, puts.slice(half))
+    await this.#storeAdmitted(caller, puts.slice(0, half))
+    await this.#storeAdmitted(caller, puts.slice(half))
   }
 
-  async #publish(by: Connection, puts: readonly Put[], reserver: Reserver): Promise<void> {
+  /** Writes the files durably, announces and publishes them, and answers their requests. Ends their reservation. */
+  async #writeAndPublish(by: Connection, puts: readonly Put[], holder: ReservationHolder): Promise<void> {
     const { context, onStored } = this.#host
     const { storage, limits } = context
     checkOpen(by)
@@ -254,7 +258,7 @@ export class SmallFiles {
         return created.publish(places, replace)
       },
     })
-    reserver.reserved = undefined
+    holder.reserved = undefined
     onStored(results.flatMap((result) => (result instanceof Error ? [] : result)))
     written.forEach(({ put }, index) => {
       const result = results[index]
@@ -271,8 +275,11 @@ function answer(put: Put, { storedName, replaced }: StoredFile): true {
   return true
 }
 
-/** Returns the number of requests to carry out together: the first one, and others that are not too much work for one turn. */
-function countTogether(arrived: readonly Arrived[]): number {
+/**
+ * Returns the size of the next batch: at least one request, and no more than `smallFilesTogether` files or `smallBytesTogether`
+ * bytes.
+ */
+function batchSize(arrived: readonly Arrived[]): number {
   let bytes = 0
   let count = 0
   for (const { message } of arrived) {

@@ -7,7 +7,7 @@ import { deferred } from '../../runtime/deferred.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { ServerGauges } from '../status.ts'
 import { FairScheduler } from './fairScheduler.ts'
-import { type FileState, type Reserver, ServerUpload } from './serverUpload.ts'
+import { type FileState, type ReservationHolder, ServerUpload } from './serverUpload.ts'
 import { UploadBounds } from './uploadBounds.ts'
 
 /** The events by which an instance becomes idle. */
@@ -23,8 +23,8 @@ export class UploadTable {
   readonly #context: Pick<ServerContext, 'limits' | 'platform' | 'log'>
   readonly #pool: Pool<FileState, ReleaseEvent | 'StartPostFileReq' | 'ContinuePostFileReq'>
   readonly #onYield: (upload: ServerUpload) => void
-  /** What has a reservation besides the uploads. */
-  readonly #reservers = new Set<Reserver>()
+  /** Holders of a reservation other than uploads. */
+  readonly #otherHolders = new Set<ReservationHolder>()
   /** By user and name, the uploads that are open, or that a request is running or waiting for. */
   readonly #known = new Map<string, ServerUpload>()
   readonly #byInstance = new Map<number, ServerUpload>()
@@ -77,10 +77,10 @@ export class UploadTable {
   }
 
   /**
-   * Returns the upload of a name about which there is no request, and which is not open; otherwise `undefined`. The caller passes
-   * it to `runTogether` in the same turn.
+   * Creates and registers an upload if none is known under this name; otherwise returns `undefined`. Pass the result to
+   * `runTogether` in the same turn, before another request can see it.
    */
-  unused(user: string, name: string): ServerUpload | undefined {
+  createIfUnknown(user: string, name: string): ServerUpload | undefined {
     const key = `${user}/${name}`
     if (this.#known.has(key)) return undefined
     const upload = new ServerUpload(user, name)
@@ -88,33 +88,33 @@ export class UploadTable {
     return upload
   }
 
-  /** Runs one job for uploads of which each is the result of `unused`. Later requests about them wait. */
+  /** Runs one job while it holds the queues of these uploads, each of which came from `createIfUnknown`. */
   async runTogether(uploads: readonly ServerUpload[], job: () => Promise<void>): Promise<void> {
     const ended = deferred<void>()
-    for (const { queue } of uploads) queue.occupy(ended.promise)
+    for (const { queue } of uploads) queue.hold(ended.promise)
     try {
       await job()
     } finally {
-      for (const { queue } of uploads) queue.vacate()
+      for (const { queue } of uploads) queue.release()
       ended.resolve()
       for (const upload of uploads) this.#forget(upload)
     }
   }
 
-  /** Counts a reservation without an upload until the result is disposed of, which ends the reservation. */
-  reserving(reserver: Reserver): Disposable {
-    this.#reservers.add(reserver)
+  /** Registers a reservation that belongs to no upload. Disposing of the result ends it. */
+  reserving(holder: ReservationHolder): Disposable {
+    this.#otherHolders.add(holder)
     const dispose = () => {
-      this.#reservers.delete(reserver)
-      reserver.reserved = undefined
+      this.#otherHolders.delete(holder)
+      holder.reserved = undefined
     }
     return { [Symbol.dispose]: dispose }
   }
 
-  /** Yields what has a reservation. */
-  *reservers(): Generator<Reserver> {
+  /** Yields all holders of a reservation. */
+  *reservationHolders(): Generator<ReservationHolder> {
     for (const upload of this.#known.values()) if (upload.reserved) yield upload
-    for (const reserver of this.#reservers) if (reserver.reserved) yield reserver
+    for (const holder of this.#otherHolders) if (holder.reserved) yield holder
   }
 
   /** Returns the upload whose instance the caller holds under this number. Throws the `denial` if it does not hold it. */

@@ -17,7 +17,7 @@ export interface StoredNames {
   version(user: string, name: string): Promise<string | undefined>
   /** Resolves with the `version` that the partial file will have once published, or `undefined` if it is missing. */
   partialVersion?(user: string, name: string): Promise<string | undefined>
-  /** Makes the name of a published file durable, which a crash or a fault can have prevented. Absent if it always is. */
+  /** Makes the name of a published file durable, in case a crash or fault prevented that. Not needed if names are always durable. */
   flushName?(user: string, name: string): Promise<void>
   /** Resolves with whether a published file has this size and digest. Reads the file unless the size differs. */
   isIntact(file: StoredFile): Promise<boolean>

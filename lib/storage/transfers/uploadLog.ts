@@ -28,8 +28,8 @@ interface UserEntries {
   weight: number
 }
 
-/** The replacement of the entry of a subject in a table. */
-class Swap<T> implements Change {
+/** Replaces an entry of a table. */
+class ReplaceEntry<T> implements Change {
   readonly #table: Table<T>
   readonly #subject: Subject
   readonly #entry: Entry<T> | undefined
@@ -89,7 +89,7 @@ class Table<T> {
   set(subject: Subject, value: T | undefined): Change {
     const entry = value === undefined ? undefined : { value, place: nowhere, isCurrent: false }
     const former = this.#swap(subject, entry)
-    return new Swap(this, subject, entry, former)
+    return new ReplaceEntry(this, subject, entry, former)
   }
 
   /** Sets the previous entry of a subject again. */
@@ -264,7 +264,7 @@ export class UploadLog implements Contents {
       const entry = this.#markers.get(subject)
       if (!entry) continue
       rows.push({ kind: 'reported', value: { user: subject.user, name: subject.name } })
-      changes.push(new Report(entry))
+      changes.push(new MarkReported(entry))
     }
     if (rows.length > 0) await this.#append(rows, changes)
   }
@@ -306,7 +306,7 @@ export class UploadLog implements Contents {
     }
   }
 
-  /** Appends rows. The first changes become durable with the row of the same index; further ones only remove entries. */
+  /** Appends rows. `changes[i]` becomes durable with `rows[i]`. Changes without a row may only remove entries. */
   #append(rows: readonly Row[], changes: readonly Change[]): Promise<void> {
     return this.#writer.add({
       records: rows.map(writeRow),
@@ -332,8 +332,8 @@ export class UploadLog implements Contents {
   }
 }
 
-/** The change of a marker to reported. */
-class Report implements Change {
+/** Marks a completion marker as reported. */
+class MarkReported implements Change {
   readonly #entry: Entry<CompletionMarker>
   readonly #former: CompletionMarker
 

@@ -1,8 +1,8 @@
 import type { Announcement, FileStore, TransferStore, UnnamedFiles } from '../../ports/storage.ts'
-import { settled } from '../../runtime/settled.ts'
+import { settleAll } from '../../runtime/settled.ts'
 
 /*
- * The calls of a storage for many files at once. A storage need not have them.
+ * Calls the optional batch methods of a storage, or the single-file methods if it lacks them.
  */
 
 /** Does what `FileStore.createAll` does. */
@@ -12,11 +12,11 @@ export async function createAll(
   contents: readonly (readonly Uint8Array[])[],
 ): Promise<UnnamedFiles> {
   if (files.createAll) return files.createAll(user, contents)
-  const created = await settled(contents, (content) => files.create(user, content))
+  const created = await settleAll(contents, (content) => files.create(user, content))
   return {
     versions: created.map((file) => (file instanceof Error ? file : file.version)),
     publish: async (places, replace) =>
-      settled(places, async ({ index, storedName }) => {
+      settleAll(places, async ({ index, storedName }) => {
         const file = created[index]
         if (!file || file instanceof Error) throw file ?? new Error(`file ${index} does not exist`)
         return file.publish(storedName, replace)
@@ -34,7 +34,7 @@ export async function announceAll(
   keepNoteMs: number,
 ): Promise<readonly (Error | undefined)[]> {
   if (transfers.announceAll) return transfers.announceAll(files, keepNoteMs)
-  return settled(files, async ({ file, version, modifiedAt }) => {
+  return settleAll(files, async ({ file, version, modifiedAt }) => {
     await transfers.announce(file, version, modifiedAt, keepNoteMs)
     return undefined
   })
@@ -46,5 +46,5 @@ export async function storedAll(
   user: string,
   names: readonly string[],
 ): Promise<readonly (boolean | Error)[]> {
-  return files.storedAll ? files.storedAll(user, names) : settled(names, (name) => files.stored(user, name))
+  return files.storedAll ? files.storedAll(user, names) : settleAll(names, (name) => files.stored(user, name))
 }
