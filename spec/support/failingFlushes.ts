@@ -33,7 +33,7 @@ export async function failingFlushes(
     if (isFlushed) flush('write')
     return result
   }
-  const { open: openFile, write: writeFile } = quickCalls
+  const { open: openFile, write: writeFile, create } = quickCalls
   /** The descriptors of files whose flush was counted when they were opened. */
   const counted = new Set<number>()
   quickCalls.open = async (path, flags, mode) => {
@@ -50,10 +50,12 @@ export async function failingFlushes(
     if (isFlushed) flush('write')
     return result
   }
+  // Creates files with the calls above.
+  quickCalls.create = (_path, _content, elsewhere) => elsewhere()
   return {
     [Symbol.dispose]() {
       Object.assign(shared, { datasync, write })
-      Object.assign(quickCalls, { open: openFile, write: writeFile })
+      Object.assign(quickCalls, { open: openFile, write: writeFile, create })
     },
   }
 }
