@@ -29,7 +29,8 @@ export async function smallDisk(bytes: number): Promise<TemporaryDirectory> {
   return {
     path: directory.path,
     async [Symbol.asyncDispose]() {
-      run('umount', directory.path)
+      // Lazy, since the system can still be closing the files of a process that has ended.
+      run('umount', '-l', directory.path)
       await directory[Symbol.asyncDispose]()
     },
   }
