@@ -267,6 +267,17 @@ export const messageMutations: readonly Mutation[] = [
     shownBy: 'messages',
   },
   {
+    fault: 'a message that was set aside is offered again if the process dies while a segment is copied',
+    file: 'lib/storage/mailboxes/mailboxContents.ts',
+    within: 'enterMessage',
+    pattern: 'if (index.mailbox(user)?.isAside(seq)) continue index.remove(user, seq) index.add(user, entry)',
+    replacement: `const wasAside = index.mailbox(user)?.isAside(seq)
+    index.remove(user, seq)
+    index.add(user, entry)
+    if (wasAside) index.mailbox(user)?.setAside(seq)`,
+    shownBy: 'spec/storage/mailboxes/compaction.spec.ts',
+  },
+  {
     fault: 'the new place of a copied message is not recorded',
     file: 'lib/storage/mailboxes/mailboxContents.ts',
     within: 'moved',

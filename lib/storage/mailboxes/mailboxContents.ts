@@ -45,7 +45,10 @@ export function contentsOf(index: MailboxIndex): Contents {
   }
 }
 
-/** Applies a record. If a moved message is present twice, the later record counts. Unknown messages are ignored. */
+/**
+ * Applies a record. If a moved message is present twice, the later record counts, or the earlier one if it is set aside.
+ * Unknown messages are ignored.
+ */
 function enter(found: JournalRecord, index: MailboxIndex): void {
   const { record } = found
   if (record[0] === recordKinds.message) enterMessage(found, index)
@@ -71,10 +74,11 @@ function enterMessage(found: JournalRecord, index: MailboxIndex): void {
   if (id.storedAt < index.messagesBefore) return
   const entry = new IndexEntry(seq, sender, id.storedAt, contentBytesOf(record), length)
   for (const user of recipientsOf(record)) {
-    const wasAside = index.mailbox(user)?.isAside(seq) ?? false
+    // A crash can leave this copy without the record after it that sets it aside. The earlier copy, which precedes such a
+    // record, stays current and is moved again before its segment is dropped.
+    if (index.mailbox(user)?.isAside(seq)) continue
     index.remove(user, seq)
     index.add(user, entry)
-    if (wasAside) index.mailbox(user)?.setAside(seq)
   }
   index.locate(entry, found)
 }

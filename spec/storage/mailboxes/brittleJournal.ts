@@ -5,10 +5,15 @@ import { type Deferred, deferred } from '../../../lib/runtime/deferred.ts'
 import type { Journal, Piece, Place, Segment } from '../../../lib/storage/journal/journal.ts'
 
 /**
- * The result of an append: it is durable; the disk is full; a flush fails, but this number of records is stored; or the
- * process dies after this number of records is written.
+ * The result of an append: it is durable; the disk is full; a flush fails, but this number of records is stored; the
+ * process dies after this number of records is written; or it dies when all records but the one at this index are written.
  */
-export type Fate = 'durable' | 'full' | { readonly fails: number } | { readonly dies: number }
+export type Fate =
+  | 'durable'
+  | 'full'
+  | { readonly fails: number }
+  | { readonly dies: number }
+  | { readonly loses: number }
 
 /** A journal that stores its records in `disk`, asynchronously, and fails as `fates` says. */
 export class BrittleJournal implements Journal {
@@ -54,9 +59,9 @@ export class BrittleJournal implements Journal {
     const fate = this.fates.shift() ?? 'durable'
     if (fate === 'durable') return this.#disk.append(records)
     if (fate === 'full') throw new OspError('disk-full')
-    const kept = 'fails' in fate ? fate.fails : fate.dies
-    if (kept > 0) await this.#disk.append(records.slice(0, kept))
-    if ('dies' in fate) {
+    const kept = records.filter((_, at) => isKept(at, fate))
+    if (kept.length > 0) await this.#disk.append(kept)
+    if (!('fails' in fate)) {
       this.die()
       await this.#step()
     }
@@ -95,4 +100,10 @@ export class BrittleJournal implements Journal {
     await setImmediate()
     if (this.#isDead) await new Promise(() => {})
   }
+}
+
+/** Returns whether the record at this index of an append is stored. */
+function isKept(at: number, fate: Exclude<Fate, string>): boolean {
+  if ('loses' in fate) return at !== fate.loses
+  return at < ('fails' in fate ? fate.fails : fate.dies)
 }

@@ -4,10 +4,11 @@ import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Journal } from '../../../lib/storage/journal/journal.ts'
 import { Mailboxes } from '../../../lib/storage/mailboxes/mailboxes.ts'
+import { recordKinds, seqOf } from '../../../lib/storage/mailboxes/records.ts'
 import { all, append, long, message, roomy, waiting } from '../../../lib/testing/storage/mailSteps.ts'
 import { upTo } from '../../../lib/testing/testCases.ts'
 import { spec } from '../../support/spec.ts'
-import { BrittleJournal } from './brittleJournal.ts'
+import { BrittleJournal, type Fate } from './brittleJournal.ts'
 
 const segmentBytes = 1_000
 
@@ -95,4 +96,49 @@ spec('the journal of mailboxes', (it) => {
       await again.close()
     }
   })
+
+  it('is the same if the process dies while it moves messages, whichever of their records are written', async () => {
+    let partial = 0
+    for (const number of upTo(8)) {
+      for (const fate of [{ dies: number }, { loses: number - 1 }]) {
+        for (let before = 0; before < 6; before++) {
+          const disk = await moved([...Array<Fate>(before).fill('durable'), fate])
+          if (copiesOf(2, disk) > 1) partial++
+          const scene = `${JSON.stringify(fate)} after ${before} appends`
+          for (const round of upTo(4)) {
+            const again = await opened(disk)
+            await assert.rejects(append(again, long(100, 200), ['eve'], roomy), { code: 'id-reused' }, scene)
+            assert.deepEqual(await waiting(again, 'bob'), [1, 3], scene)
+            assert.deepEqual(await waiting(again, 'eve'), [2, 3], scene)
+            assert.equal((await again.levels())[0]?.messages, 3, scene)
+            await churn(again, 2_000 + 100 * round, 5)
+            await again.close()
+          }
+        }
+      }
+    }
+    assert.ok(partial > 0, 'no process died after it had copied a message')
+  })
 })
+
+/** Returns the disk of a process that died by the last of these fates. It moves the first messages in one of six appends. */
+async function moved(fates: readonly Fate[]): Promise<MemoryJournal> {
+  const disk = newDisk()
+  const first = await opened(disk)
+  for (const number of upTo(3)) await append(first, message(number), ['bob', 'eve'], roomy)
+  await first.setAside('bob', [2])
+  await first.remove('eve', [1])
+  await churn(first, 100, 18)
+  await first.close()
+  const journal = new BrittleJournal(disk)
+  journal.fates.push(...fates)
+  void churn(await opened(journal), 1_000, 6)
+  await journal.death
+  return disk
+}
+
+/** Returns the number of records of a message. */
+const copiesOf = (seq: number, { segments }: MemoryJournal) =>
+  segments
+    .flatMap(({ records }) => records)
+    .filter((record) => record[0] === recordKinds.message && seqOf(record) === seq).length
