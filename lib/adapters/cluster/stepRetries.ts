@@ -1,0 +1,35 @@
+import { OspError } from '../../errors.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { Backoff } from '../../runtime/backoff.ts'
+import { wait } from '../../runtime/wait.ts'
+import { OutcomeUnknown } from './steps.ts'
+
+/** How long a step is repeated. The fail-over of a database takes 10 to 30 s. */
+const retryForMs = 30_000
+
+/** Repeats steps whose outcome is unknown. Each step is idempotent, so it takes effect once. */
+export class StepRetries {
+  readonly #clock: Clock
+  readonly #signal: AbortSignal
+
+  /** Once `signal` aborts, no step is repeated. */
+  constructor(clock: Clock, signal: AbortSignal) {
+    this.#clock = clock
+    this.#signal = signal
+  }
+
+  /** Runs a step until its outcome is known. Rejects with OspError `internal` if it stays unknown. */
+  async run<T>(step: () => Promise<T>): Promise<T> {
+    let backoff: Backoff | undefined
+    for (;;) {
+      try {
+        return await step()
+      } catch (cause) {
+        if (!(cause instanceof OutcomeUnknown)) throw cause
+        backoff ??= new Backoff({ clock: this.#clock, firstMs: 20, mostMs: 1_000, retryForMs })
+        const text = 'the shared store of the cluster does not answer'
+        await wait(this.#clock, backoff.next(new OspError('internal', text, { cause })), this.#signal)
+      }
+    }
+  }
+}

@@ -1,0 +1,194 @@
+import { OspError } from '../../errors.ts'
+import { fixed, MiB } from '../../limits.ts'
+import type { AddressedMessage, MailboxBounds, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
+import type { Platform } from '../../ports/platform.ts'
+import { Mutex } from '../../runtime/mutex.ts'
+import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
+import type {
+  ListenedMailbox,
+  ListenResult,
+  MailSteps,
+  PostRefusal,
+  PostResult,
+  SessionLink,
+  Wake,
+} from '../cluster/steps.ts'
+import { MemoryJournal } from './memoryJournal.ts'
+import type { SharedServers } from './sharedServers.ts'
+
+type Registration = SessionLink & { readonly epoch: number }
+
+/** The registration of a mailbox. The messages are in `Mailboxes`. */
+interface Box {
+  epoch: number
+  registration: Registration | undefined
+  /** Messages up to this seq may have been handed out before. */
+  handed: number
+  lastSeq: number
+  superseded: readonly string[]
+}
+
+/** The mailboxes of a shared store in memory: the rules of `Mailboxes`, and the registrations of all servers. */
+export class SharedMail implements MailSteps {
+  readonly #servers: SharedServers
+  readonly #mailboxes = new Mailboxes()
+  readonly #boxes = new Map<string, Box>()
+  /** The times at which messages were stored, rising, to expire them in parts. */
+  #times: number[] = []
+  /** Runs one step after another. */
+  readonly #turns = new Mutex()
+
+  constructor(servers: SharedServers) {
+    this.#servers = servers
+  }
+
+  async open(platform: Platform): Promise<void> {
+    await this.#mailboxes.open(new MemoryJournal(16 * MiB), platform)
+  }
+
+  async post(server: number, messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<PostResult> {
+    return this.#turns.run(async () => {
+      const outcomes: (PostRefusal | undefined)[] = []
+      for (const message of messages) outcomes.push(await this.#postOne(message, bounds))
+      return { outcomes, wakes: this.#wakesFor(server, messages, outcomes) }
+    })
+  }
+
+  read(
+    from: readonly { readonly user: string; readonly afterSeq: number }[],
+    most: number,
+    mostBytes: number,
+  ): Promise<readonly (readonly StoredMessage[])[]> {
+    return this.#turns.run(async () => {
+      const found: (readonly StoredMessage[])[] = []
+      for (const { user, afterSeq } of from) found.push(await this.#mailboxes.read(user, afterSeq, most, mostBytes))
+      return found
+    })
+  }
+
+  remove(_server: number, messages: Parameters<MailSteps['remove']>[1]): Promise<void> {
+    return this.#turns.run(async () => {
+      for (const { user, seqs } of messages) await this.#mailboxes.remove(user, seqs)
+    })
+  }
+
+  setAside(messages: Parameters<MailSteps['setAside']>[0]): Promise<void> {
+    return this.#turns.run(async () => {
+      for (const { user, seqs } of messages) await this.#mailboxes.setAside(user, seqs)
+    })
+  }
+
+  expire(_server: number, messagesBefore: number, idsBefore: number, most: number): ReturnType<MailSteps['expire']> {
+    return this.#turns.run(async () => {
+      const before = Math.min(messagesBefore, partBefore(this.#times, most))
+      const latest = Math.max(messagesBefore, idsBefore)
+      const idsToo = before < messagesBefore ? Math.min(before, idsBefore) : idsBefore
+      const expired = await this.#mailboxes.expire(await this.#servers.lastTime(), before, idsToo)
+      const isDone = before === messagesBefore
+      this.#times = this.#times.filter((time) => time >= (isDone ? latest : before))
+      return { expired, isDone }
+    })
+  }
+
+  async levels(most: number): Promise<readonly MailboxLevel[]> {
+    const levels = await this.#turns.run(() => this.#mailboxes.levels())
+    return levels.toSorted((a, b) => b.messages - a.messages).slice(0, most)
+  }
+
+  listen(link: SessionLink): Promise<ListenResult> {
+    return this.#turns.run(() => {
+      const box = this.#boxOf(link.user)
+      const former = box.registration
+      if (former?.server === link.server && former.link === link.link) return { epoch: box.epoch, handed: box.handed }
+      if (box.superseded.includes(link.session)) {
+        throw new OspError('superseded', `another program of ${link.user} receives the messages`)
+      }
+      box.epoch++
+      box.registration = { ...link, epoch: box.epoch }
+      if (!former) return { epoch: box.epoch, handed: box.handed }
+      box.handed = Math.max(box.handed, box.lastSeq)
+      const isSuperseded = former.session !== link.session && this.#servers.isLiving(former.server)
+      if (isSuperseded) box.superseded = [...box.superseded, former.session].slice(-fixed.supersededSessions)
+      const replaced = { server: former.server, link: former.link }
+      return { epoch: box.epoch, handed: box.handed, former: replaced }
+    })
+  }
+
+  unlisten(user: string, epoch: number, handed: number): Promise<void> {
+    return this.#turns.run(() => {
+      const box = this.#boxes.get(user)
+      if (box?.registration?.epoch !== epoch) return
+      box.registration = undefined
+      box.handed = Math.max(box.handed, handed)
+    })
+  }
+
+  listened(server: number): Promise<readonly ListenedMailbox[]> {
+    return this.#turns.run(() =>
+      Array.from(this.#boxes).flatMap(([user, { registration, lastSeq }]) =>
+        registration?.server === server ? [{ user, link: registration.link, epoch: registration.epoch, lastSeq }] : [],
+      ),
+    )
+  }
+
+  /** Ends the registrations at a server that has died. */
+  died(server: number): void {
+    for (const box of this.#boxes.values()) {
+      if (box.registration?.server !== server) continue
+      box.registration = undefined
+      box.handed = Math.max(box.handed, box.lastSeq)
+    }
+  }
+
+  async #postOne(message: AddressedMessage, bounds: MailboxBounds): Promise<PostRefusal | undefined> {
+    const before = await this.#mailboxes.lastSeq()
+    // Only the store knows its free space.
+    const [error] = await this.#mailboxes.append([message], { ...bounds, reserveBytes: 0 })
+    if (error) return refusalOf(error)
+    const seq = await this.#mailboxes.lastSeq()
+    // A repeated message has no new seq.
+    if (seq === before) return undefined
+    for (const user of message.recipients) this.#boxOf(user).lastSeq = seq
+    this.#servers.reached(message.storedAt)
+    const place = this.#times.findLastIndex((time) => time <= message.storedAt) + 1
+    this.#times.splice(place, 0, ...message.recipients.map(() => message.storedAt), message.storedAt)
+    return undefined
+  }
+
+  #wakesFor(
+    server: number,
+    messages: readonly AddressedMessage[],
+    outcomes: readonly (PostRefusal | undefined)[],
+  ): readonly Wake[] {
+    const stored = messages.filter((_, at) => !outcomes[at])
+    const users = new Set(stored.flatMap(({ recipients }) => recipients))
+    return Array.from(users).flatMap((user) => {
+      const listener = this.#boxes.get(user)?.registration?.server
+      return listener === undefined || listener === server ? [] : [{ server: listener, user }]
+    })
+  }
+
+  #boxOf(user: string): Box {
+    let box = this.#boxes.get(user)
+    if (!box) {
+      box = { epoch: 0, registration: undefined, handed: 0, lastSeq: 0, superseded: [] }
+      this.#boxes.set(user, box)
+    }
+    return box
+  }
+}
+
+/** Returns the time before which at most `most` of these times are, or more if many are equal. */
+function partBefore(times: readonly number[], most: number): number {
+  const [first = 0] = times
+  const next = times[most] ?? Number.POSITIVE_INFINITY
+  return first < next ? next : (times.find((time) => time > first) ?? Number.POSITIVE_INFINITY)
+}
+
+/** Returns the refusal of a message. Throws any other error. */
+function refusalOf(error: OspError): PostRefusal {
+  const { code, recipients } = error
+  if (code === 'id-reused' || code === 'rate-limited') return { code }
+  if (code === 'mailbox-full') return { code, recipients: recipients ?? [] }
+  throw error
+}

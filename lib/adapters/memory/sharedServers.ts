@@ -1,0 +1,132 @@
+import {
+  linkBlockSize,
+  type PresenceChange,
+  type PresenceSteps,
+  type ServerInfo,
+  type ServerState,
+  type ServerSteps,
+} from '../cluster/steps.ts'
+
+interface SharedServer extends ServerInfo {
+  readonly number: number
+  readonly startedAt: number
+  leaseUntil: number
+  isDead: boolean
+  age: number
+  status: Readonly<Record<string, unknown>>
+  /** The version of the latest change of its part of the list of registered users. */
+  presenceVersion: number
+  /** The latest change of each link, with its version. */
+  readonly links: Map<number, PresenceChange & { readonly version: number }>
+}
+
+/** The servers of a shared store in memory, and the list of registered users. */
+export class SharedServers implements ServerSteps, PresenceSteps {
+  readonly #now: () => number
+  readonly #wallTime: () => number
+  /** Called for each server that is declared dead. */
+  readonly #died: (server: number) => void
+  readonly #servers = new Map<number, SharedServer>()
+  #nextBlock = 1
+  #lastTime = 0
+
+  constructor(now: () => number, wallTime: () => number, died: (server: number) => void) {
+    this.#now = now
+    this.#wallTime = wallTime
+    this.#died = died
+  }
+
+  isLiving(number: number): boolean {
+    const server = this.#servers.get(number)
+    return server !== undefined && !server.isDead && server.leaseUntil > this.#now()
+  }
+
+  isDead(number: number): boolean {
+    return this.#servers.get(number)?.isDead ?? true
+  }
+
+  /** Stores a time of the age clock. */
+  reached(age: number): void {
+    this.#lastTime = Math.max(this.#lastTime, age)
+  }
+
+  async enter(info: ServerInfo, leaseMs: number): Promise<number> {
+    for (const { boot, number } of this.#servers.values()) if (boot === info.boot) return number
+    const number = this.#servers.size + 1
+    const lease = { startedAt: this.#wallTime(), leaseUntil: this.#now() + leaseMs }
+    const unused = { isDead: false, age: 0, status: {}, presenceVersion: 0, links: new Map() }
+    this.#servers.set(number, { ...info, number, ...lease, ...unused })
+    return number
+  }
+
+  async renew(
+    number: number,
+    leaseMs: number,
+    age: number,
+    status: Readonly<Record<string, unknown>>,
+  ): Promise<boolean> {
+    const server = this.#servers.get(number)
+    if (!server || server.isDead) return false
+    server.leaseUntil = this.#now() + leaseMs
+    server.age = age
+    server.status = status
+    this.reached(age)
+    return true
+  }
+
+  async leave(number: number): Promise<void> {
+    const server = this.#servers.get(number)
+    if (server) this.#end(server)
+  }
+
+  async declareDead(by: number): Promise<readonly number[]> {
+    const dead = Array.from(this.#servers.values()).filter(
+      ({ number, isDead }) => number !== by && !isDead && !this.isLiving(number),
+    )
+    for (const server of dead) this.#end(server)
+    return dead.map(({ number }) => number)
+  }
+
+  async servers(): Promise<readonly ServerState[]> {
+    return Array.from(this.#servers.values(), (server) => {
+      const { number, links: _, age: __, leaseUntil, ...state } = server
+      return { ...state, server: number, leaseMs: leaseUntil - this.#now() }
+    })
+  }
+
+  async linkBlock(): Promise<number> {
+    const first = this.#nextBlock
+    this.#nextBlock += linkBlockSize
+    return first
+  }
+
+  async lastTime(): Promise<number> {
+    return this.#lastTime
+  }
+
+  async present(number: number, after: number, changes: readonly PresenceChange[]): Promise<number> {
+    const server = this.#servers.get(number)
+    if (!server || server.isDead || server.presenceVersion !== after) return server?.presenceVersion ?? after
+    server.presenceVersion = after + 1
+    for (const change of changes) server.links.set(change.link, { ...change, version: server.presenceVersion })
+    return server.presenceVersion
+  }
+
+  async presence(number: number, after: number): ReturnType<PresenceSteps['presence']> {
+    const server = this.#servers.get(number)
+    if (!server) return { version: 0, isWhole: true, changes: [] }
+    const rows = Array.from(server.links.values())
+    const isWhole = after === 0
+    const changed = rows.filter(({ version, isHere }) => version > after && (isHere || !isWhole))
+    return { version: server.presenceVersion, isWhole, changes: changed.map(({ version: _, ...change }) => change) }
+  }
+
+  #end(server: SharedServer): void {
+    if (server.isDead) return
+    server.isDead = true
+    server.presenceVersion++
+    for (const [link, row] of server.links)
+      server.links.set(link, { ...row, isHere: false, version: server.presenceVersion })
+    this.#died(server.number)
+  }
+}

@@ -1,0 +1,116 @@
+import { OspError } from '../../errors.ts'
+import { nameKey } from '../../names.ts'
+import type { Platform } from '../../ports/platform.ts'
+import type { Notice, NoticeSteps, Steps, StoredUser, UserSteps } from '../cluster/steps.ts'
+import { SharedMail } from './sharedMail.ts'
+import { SharedServers } from './sharedServers.ts'
+import { SharedSessions, SharedTransfers } from './sharedTransfers.ts'
+
+/**
+ * The shared store of a cluster, in the memory of one process. It is linearizable: each step takes effect at one moment, in the
+ * order of the calls, except that the steps of a user wait while a claim of that user decides. It sets no timers.
+ */
+export class MemorySharedStore {
+  readonly #servers: SharedServers
+  readonly #mail: SharedMail
+  readonly #sessions = new SharedSessions()
+  readonly #transfers: SharedTransfers
+  readonly #users: SharedUsers
+  readonly #notices = new SharedNotices()
+  readonly #opened: Promise<void>
+
+  /** Leases go by `now` of the clock, completion markers by its wall time. */
+  constructor(platform: Platform) {
+    const { clock } = platform
+    const wallTime = () => clock.wallTime()
+    const died = (server: number) => {
+      this.#mail.died(server)
+      this.#transfers.died(server)
+    }
+    this.#servers = new SharedServers(() => clock.now(), wallTime, died)
+    this.#mail = new SharedMail(this.#servers)
+    this.#transfers = new SharedTransfers(this.#servers, this.#sessions, wallTime)
+    this.#users = new SharedUsers(wallTime)
+    this.#opened = this.#mail.open(platform)
+  }
+
+  /** Returns the steps of one server. They take effect while they are open. */
+  steps(): Steps {
+    let isOpen = false
+    const check = () => {
+      if (!isOpen) throw new OspError('closed', 'the shared store is closed; open it first')
+    }
+    return {
+      ...checkedMethods(this.#servers, check),
+      ...checkedMethods(this.#sessions, check),
+      mail: checkedMethods(this.#mail, check),
+      transfers: checkedMethods(this.#transfers, check),
+      ...checkedMethods(this.#users, check),
+      tell: (to, notice) => this.#notices.tell(to, notice),
+      hear: (server, heard) => this.#notices.hear(server, (notice) => isOpen && heard(notice)),
+      open: async () => {
+        await this.#opened
+        isOpen = true
+      },
+      [Symbol.asyncDispose]: async () => {
+        isOpen = false
+      },
+    }
+  }
+}
+
+/** The users of a shared store. */
+class SharedUsers implements UserSteps {
+  readonly #wallTime: () => number
+  readonly #users = new Map<string, StoredUser>()
+  #version = 1
+
+  constructor(wallTime: () => number) {
+    this.#wallTime = wallTime
+  }
+
+  async users(known: number): ReturnType<UserSteps['users']> {
+    return known === this.#version ? undefined : { version: this.#version, users: [...this.#users.values()] }
+  }
+
+  async setUser(name: string, tokenHash: Uint8Array | undefined): Promise<void> {
+    const key = nameKey(name)
+    const alike = Array.from(this.#users.keys()).find((other) => other !== name && nameKey(other) === key)
+    if (tokenHash && alike !== undefined) throw new OspError('usage', `the name ${name} looks like the user ${alike}`)
+    if (tokenHash) this.#users.set(name, { name, tokenHash: Uint8Array.from(tokenHash), since: this.#wallTime() })
+    else this.#users.delete(name)
+    this.#version++
+  }
+}
+
+/** The notifications of a shared store. They arrive after the present microtask. */
+class SharedNotices implements NoticeSteps {
+  readonly #listeners = new Set<{ readonly server: number; readonly heard: (notice: Notice) => void }>()
+
+  async tell(to: number | 'all', notice: Notice): Promise<void> {
+    await Promise.resolve()
+    for (const { server, heard } of this.#listeners) if (to === 'all' || to === server) heard(notice)
+  }
+
+  hear(server: number, heard: (notice: Notice) => void): Disposable {
+    const listener = { server, heard }
+    this.#listeners.add(listener)
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) }
+  }
+}
+
+type AsyncMethod = (...given: never[]) => Promise<unknown>
+
+/** Returns the methods of the prototype of `part`, bound to it. Each rejects if `check` throws. */
+function checkedMethods<T extends object>(part: T, check: () => void): { readonly [K in keyof T]: T[K] } {
+  const methods: Record<string, AsyncMethod> = {}
+  for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(part))) {
+    if (name === 'constructor') continue
+    const method = Reflect.get(part, name) as AsyncMethod
+    methods[name] = async (...given) => {
+      check()
+      return method.apply(part, given)
+    }
+  }
+  return methods as { readonly [K in keyof T]: T[K] }
+}

@@ -1,0 +1,289 @@
+import { OspError } from '../../errors.ts'
+import type { Announcement, Claim, NewTransfer, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import { KeyedMutex } from '../../runtime/mutex.ts'
+import { recordKey } from '../../storage/transfers/recordStore.ts'
+import type {
+  ClaimDecision,
+  ClusterLink,
+  FoundUpload,
+  SessionLink,
+  SessionSteps,
+  TransferSteps,
+} from '../cluster/steps.ts'
+import type { SharedServers } from './sharedServers.ts'
+
+interface Row {
+  record: TransferRecord
+  readonly holder: ClusterLink
+  isHeld: boolean
+  reserved: number
+}
+
+interface Marker {
+  readonly announced: Announcement
+  readonly until: number
+  /** The server that has completed or announced the file. */
+  readonly server: number
+  /** The claim under which the file was completed. */
+  readonly token: number | undefined
+  reported: boolean
+}
+
+type EndReason = 'superseded' | 'cancelled'
+type Subject = Pick<Claim, 'user' | 'name'>
+
+/** The links of sessions in a shared store in memory. */
+export class SharedSessions implements SessionSteps {
+  readonly #links = new Map<string, ClusterLink>()
+  /** Runs the steps of one user one after another, so that none takes effect while a claim decides. */
+  readonly turns = new KeyedMutex()
+
+  /** Throws OspError `link-lost` unless this link is its session's. */
+  check(by: SessionLink): void {
+    const present = this.#links.get(sessionKey(by))
+    if (present && isSameLink(present, by)) return
+    throw new OspError('link-lost', `a newer link of the same program of ${by.user} has replaced this one`)
+  }
+
+  openSession(link: SessionLink): Promise<ClusterLink | undefined> {
+    return this.turns.run(link.user, async () => {
+      const former = this.#links.get(sessionKey(link))
+      this.#links.set(sessionKey(link), { server: link.server, link: link.link })
+      return former && !isSameLink(former, link) ? former : undefined
+    })
+  }
+
+  closeSession(link: SessionLink): Promise<void> {
+    return this.turns.run(link.user, async () => {
+      const present = this.#links.get(sessionKey(link))
+      if (present && isSameLink(present, link)) this.#links.delete(sessionKey(link))
+    })
+  }
+}
+
+/** The records of uploads in a shared store in memory. */
+export class SharedTransfers implements TransferSteps {
+  readonly #servers: SharedServers
+  readonly #wallTime: () => number
+  readonly #sessions: SharedSessions
+  readonly #rows = new Map<string, Row>()
+  readonly #markers = new Map<string, Marker>()
+  readonly #ended = new Map<number, EndReason>()
+  #lastToken = 0
+  readonly #turns: KeyedMutex
+
+  constructor(servers: SharedServers, sessions: SharedSessions, wallTime: () => number) {
+    this.#servers = servers
+    this.#sessions = sessions
+    this.#turns = sessions.turns
+    this.#wallTime = wallTime
+  }
+
+  claim(
+    by: SessionLink,
+    { user, name }: Pick<NewTransfer, 'user' | 'name'>,
+    decide: (found: FoundUpload) => Promise<ClaimDecision>,
+  ): ReturnType<TransferSteps['claim']> {
+    return this.#turns.run(user, async () => {
+      this.#sessions.check(by)
+      const key = recordKey(user, name)
+      const before = this.#rows.get(key)
+      const decision = await decide(this.#found(user, name))
+      if ('completed' in decision) {
+        if (before) this.#end(before, 'superseded')
+        return decision
+      }
+      if (decision.dropsMarker) this.#markers.delete(key)
+      const token = ++this.#lastToken
+      const record = { ...decision.record, token }
+      if (before) this.#end(before, 'superseded')
+      const holder = { server: by.server, link: by.link }
+      this.#rows.set(key, { record, holder, isHeld: true, reserved: decision.reserved })
+      const claim = { user, name, token }
+      if (!before) return { claim, record }
+      return { claim, record, former: { user, name, token: before.record.token, ...before.holder } }
+    })
+  }
+
+  checkpoint(batch: Parameters<TransferSteps['checkpoint']>[0]): Promise<readonly boolean[]> {
+    const users = new Set(batch.map(({ claim }) => claim.user))
+    return this.#turns.runAll([...users], async () =>
+      batch.map(({ claim, checkpoints, reserved, at }) => {
+        const row = this.#rowOf(claim)
+        if (!row) return false
+        const own = checkpoints.map(({ offset, digest }) => ({ offset, digest: Uint8Array.from(digest) }))
+        row.record = { ...row.record, checkpoints: own, updatedAt: at }
+        row.reserved = reserved
+        return true
+      }),
+    )
+  }
+
+  moved(claim: Claim): Promise<boolean> {
+    return this.#turns.run(claim.user, async () => this.#rowOf(claim) !== undefined)
+  }
+
+  verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean> {
+    return this.#turns.run(claim.user, async () => {
+      const row = this.#rowOf(claim)
+      if (row) row.record = { ...row.record, verified: file, verifiedStamp: stamp }
+      return row !== undefined
+    })
+  }
+
+  complete(claim: Claim, until: number): Promise<boolean> {
+    return this.#turns.run(claim.user, async () => {
+      const key = recordKey(claim.user, claim.name)
+      const row = this.#rowOf(claim)
+      if (!row) return this.#markers.get(key)?.token === claim.token
+      const { verified: file, verifiedStamp: version = '', modifiedAt } = row.record
+      if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
+      this.#rows.delete(key)
+      const { server } = row.holder
+      const announced = { file, version, modifiedAt }
+      this.#markers.set(key, { announced, until, server, token: claim.token, reported: false })
+      return true
+    })
+  }
+
+  announce(server: number, files: readonly Announcement[], until: number): Promise<void> {
+    const users = new Set(files.map(({ file }) => file.user))
+    return this.#turns.runAll([...users], async () => {
+      for (const announced of files) {
+        const { user, name } = announced.file
+        const row = this.#rows.get(recordKey(user, name))
+        if (row) this.#end(row, 'superseded')
+        this.#markers.set(recordKey(user, name), { announced, until, server, token: undefined, reported: false })
+      }
+    })
+  }
+
+  async release(claims: readonly Claim[]): Promise<void> {
+    const users = new Set(claims.map(({ user }) => user))
+    await this.#turns.runAll([...users], async () => {
+      for (const claim of claims) {
+        const row = this.#rowOf(claim)
+        if (row) row.isHeld = false
+      }
+    })
+  }
+
+  remove(user: string, name: string, by: SessionLink | undefined): Promise<(Claim & ClusterLink) | undefined> {
+    return this.#turns.run(user, async () => {
+      if (by) this.#sessions.check(by)
+      const row = this.#rows.get(recordKey(user, name))
+      if (!row) return undefined
+      this.#end(row, 'cancelled')
+      return { user, name, token: row.record.token, ...row.holder }
+    })
+  }
+
+  expire(user: string, name: string, before: number): Promise<TransferRecord | undefined> {
+    return this.#turns.run(user, async () => {
+      const row = this.#rows.get(recordKey(user, name))
+      if (!row || row.record.verified || row.record.updatedAt >= before || this.#isHeld(row)) return undefined
+      this.#end(row, 'cancelled')
+      return row.record
+    })
+  }
+
+  forget(user: string, name: string): Promise<void> {
+    return this.#turns.run(user, async () => void this.#markers.delete(recordKey(user, name)))
+  }
+
+  async records(of: string | undefined, after: Subject | undefined, most: number): Promise<readonly TransferRecord[]> {
+    const records = Array.from(this.#rows.values(), ({ record }) => record)
+    const later = records.filter(
+      (record) => (of === undefined || record.user === of) && (!after || comparedBytes(record, after) > 0),
+    )
+    return later.sort(comparedBytes).slice(0, most)
+  }
+
+  async record(user: string, name: string): Promise<TransferRecord | undefined> {
+    return this.#rows.get(recordKey(user, name))?.record
+  }
+
+  async marker(user: string, name: string): Promise<Announcement | undefined> {
+    const marker = this.#markers.get(recordKey(user, name))
+    return marker && marker.until >= this.#wallTime() ? marker.announced : undefined
+  }
+
+  async reported(files: readonly Subject[]): Promise<void> {
+    for (const { user, name } of files) {
+      const marker = this.#markers.get(recordKey(user, name))
+      if (marker) marker.reported = true
+    }
+  }
+
+  async unreported(server: number): Promise<readonly Announcement[]> {
+    return Array.from(this.#markers.values()).flatMap(({ reported, announced, server: by }) =>
+      !reported && (by === server || this.#servers.isDead(by)) ? [announced] : [],
+    )
+  }
+
+  async abandoned(): Promise<readonly TransferRecord[]> {
+    return Array.from(this.#rows.values()).flatMap((row) =>
+      row.record.verified && !this.#isHeld(row) ? [row.record] : [],
+    )
+  }
+
+  async ended(tokens: readonly number[]): ReturnType<TransferSteps['ended']> {
+    return tokens.flatMap((token) => {
+      const why = this.#ended.get(token)
+      return why ? [{ token, why }] : []
+    })
+  }
+
+  /** The uploads of a server that has died are held by no link. */
+  died(server: number): void {
+    for (const row of this.#rows.values()) if (row.holder.server === server) row.isHeld = false
+  }
+
+  #found(user: string, name: string): FoundUpload {
+    const key = recordKey(user, name)
+    const row = this.#rows.get(key)
+    const marker = this.#markers.get(key)
+    const others = Array.from(this.#rows.values()).filter(({ record }) => record.user === user && record.name !== name)
+    return {
+      record: row?.record,
+      isHeld: row !== undefined && this.#isHeld(row),
+      marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
+      otherNames: others.map(({ record }) => record.name),
+      others: {
+        uploads: others.length,
+        bytes: others.reduce((sum, { record }) => sum + receivedBytes(record), 0),
+        reserved: others.reduce((sum, { reserved }) => sum + reserved, 0),
+        allUploads: this.#rows.size - (row ? 1 : 0),
+      },
+    }
+  }
+
+  /** Removes a row, and remembers for its holder why its claim has ended. */
+  #end({ record: { user, name, token } }: Row, why: EndReason): void {
+    this.#rows.delete(recordKey(user, name))
+    this.#ended.set(token, why)
+  }
+
+  #isHeld({ isHeld, holder }: Row): boolean {
+    return isHeld && this.#servers.isLiving(holder.server)
+  }
+
+  /** Returns the row of a claim that still holds. */
+  #rowOf({ user, name, token }: Claim): Row | undefined {
+    const row = this.#rows.get(recordKey(user, name))
+    return row?.record.token === token ? row : undefined
+  }
+}
+
+const sessionKey = ({ user, session }: SessionLink) => `${user}\0${session}`
+
+const isSameLink = (a: ClusterLink, b: ClusterLink) => a.server === b.server && a.link === b.link
+
+const receivedBytes = ({ verified, checkpoints }: TransferRecord) => verified?.size ?? checkpoints.at(-1)?.offset ?? 0
+
+/** Compares users, then names, by their bytes in UTF-8. */
+function comparedBytes(a: Subject, b: Subject): number {
+  return (
+    Buffer.compare(Buffer.from(a.user), Buffer.from(b.user)) || Buffer.compare(Buffer.from(a.name), Buffer.from(b.name))
+  )
+}

@@ -1,0 +1,46 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import type { SessionLink, Steps } from '../../../../lib/adapters/cluster/steps.ts'
+
+/** A shared store that is empty at first, for one test case. Disposing it also closes all steps. */
+export interface SharedStoreFixture extends AsyncDisposable {
+  /** Returns open steps of one more server. */
+  connect(): Promise<Steps>
+}
+
+/** A server of a test case. */
+export interface TestedServer {
+  readonly steps: Steps
+  readonly server: number
+  /** Returns a link of this server. */
+  link(user: string, link: number, session?: string): SessionLink
+}
+
+/** A lease that no test case outlives. */
+export const longMs = 600_000
+
+/** Returns a random session. */
+export const newSession = (): string => randomBytes(16).toString('hex')
+
+/** Returns what a server says about itself when it enters. */
+export const infoOf = (name: string) => ({ name, boot: randomUUID(), version: '1.2.3', address: '127.0.0.1:1' })
+
+/** Adds a server. */
+export async function entered(store: SharedStoreFixture, leaseMs = longMs): Promise<TestedServer> {
+  const steps = await store.connect()
+  const server = await steps.enter(infoOf('a server'), leaseMs)
+  return { steps, server, link: (user, link, session = newSession()) => ({ server, link, user, session }) }
+}
+
+/** Resolves with the first defined result of `look`. */
+async function eventually<T>(look: () => Promise<T | undefined>): Promise<T> {
+  for (;;) {
+    const found = await look()
+    if (found !== undefined) return found
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+/** Resolves when `by` has declared a server dead whose lease is over. */
+export async function declaredDead(by: TestedServer, server: number): Promise<void> {
+  await eventually(async () => ((await by.steps.declareDead(by.server)).includes(server) ? true : undefined))
+}

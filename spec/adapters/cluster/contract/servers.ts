@@ -1,0 +1,251 @@
+import assert from 'node:assert/strict'
+import { linkBlockSize, type Steps } from '../../../../lib/adapters/cluster/steps.ts'
+import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { declaredDead, entered, infoOf, longMs, newSession, type SharedStoreFixture } from './fixture.ts'
+
+const stateOf = async (steps: Steps, server: number) => (await steps.servers()).find((each) => each.server === server)
+
+const serverChecks: Checks<SharedStoreFixture> = {
+  'have different numbers, and one that enters again after an unknown outcome has the same': async (store) => {
+    const [first, second] = [await store.connect(), await store.connect()]
+    const info = infoOf('a')
+    const numbers = [await first.enter(info, longMs), await second.enter(infoOf('a'), longMs)]
+    assert.equal(new Set(numbers).size, 2)
+    assert.equal(await first.enter(info, longMs), numbers[0])
+  },
+  'are listed with their names, their leases and what they show': async (store) => {
+    const { steps } = await entered(store)
+    const info = infoOf('b')
+    const server = await steps.enter(info, longMs)
+    await steps.renew(server, longMs, 5, { links: 7 })
+    const { leaseMs = 0, startedAt, ...state } = (await stateOf(steps, server)) ?? {}
+    assert.ok(leaseMs > 0 && leaseMs <= longMs, `the lease ends in ${leaseMs} ms`)
+    assert.equal(typeof startedAt, 'number')
+    assert.deepEqual(state, { server, ...info, isDead: false, presenceVersion: 0, status: { links: 7 } })
+  },
+  'keep their lease if they renew it': async (store) => {
+    const [first, second] = [await entered(store, 1), await entered(store)]
+    assert.equal(await first.steps.renew(first.server, longMs, 0, {}), true)
+    assert.deepEqual(await second.steps.declareDead(second.server), [])
+    assert.equal((await stateOf(second.steps, first.server))?.isDead, false)
+  },
+  'are declared dead once their lease is over, by one other, and cannot renew it any more': async (store) => {
+    const [first, second, third] = [await entered(store, 1), await entered(store), await entered(store)]
+    await declaredDead(second, first.server)
+    assert.deepEqual(await third.steps.declareDead(third.server), [])
+    assert.equal(await first.steps.renew(first.server, longMs, 0, {}), false)
+    const state = await stateOf(third.steps, first.server)
+    assert.ok(state?.isDead !== false, 'a dead server is shown as dead, or not at all')
+  },
+  'do not declare themselves dead': async (store) => {
+    const { steps, server } = await entered(store, 1)
+    const other = await entered(store, 1)
+    await declaredDead({ ...other, steps, server }, other.server)
+    assert.equal(await steps.renew(server, longMs, 0, {}), true)
+  },
+  'that leave are dead at once': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    await first.steps.leave(first.server)
+    await first.steps.leave(first.server)
+    assert.deepEqual(await second.steps.declareDead(second.server), [])
+    assert.equal(await first.steps.renew(first.server, longMs, 0, {}), false)
+  },
+  'get blocks of link numbers that are given once': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    const blocks = await Promise.all([first, second, first, second].map(({ steps }) => steps.linkBlock()))
+    const sorted = blocks.toSorted((a, b) => a - b)
+    assert.ok((sorted[0] ?? 0) > 0)
+    for (const [at, block] of sorted.entries()) {
+      if (at > 0) assert.ok(block >= (sorted[at - 1] ?? 0) + linkBlockSize, `${block} overlaps another block`)
+    }
+  },
+  'know the latest time of the age clock of all, also of dead ones': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    assert.equal(await first.steps.lastTime(), 0)
+    await first.steps.renew(first.server, longMs, 2_000.5, {})
+    await second.steps.renew(second.server, longMs, 1_000, {})
+    assert.equal(await second.steps.lastTime(), 2_000.5)
+    await first.steps.leave(first.server)
+    assert.equal(await second.steps.lastTime(), 2_000.5)
+  },
+}
+
+const here = (link: number, user: string) => ({ link, user, isHere: true })
+const gone = (link: number, user: string) => ({ link, user, isHere: false })
+
+const presenceChecks: Checks<SharedStoreFixture> = {
+  'has the changes of one server for the others, in versions': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    const version = await first.steps.present(first.server, 0, [here(1, 'alice'), here(2, 'bob')])
+    assert.equal((await stateOf(second.steps, first.server))?.presenceVersion, version)
+    const whole = await second.steps.presence(first.server, 0)
+    assert.deepEqual(new Set(whole.changes), new Set([here(1, 'alice'), here(2, 'bob')]))
+    assert.equal(whole.version, version)
+    const next = await first.steps.present(first.server, version, [gone(1, 'alice'), here(3, 'élise')])
+    assert.ok(next > version)
+    const { isWhole, changes } = await second.steps.presence(first.server, version)
+    if (isWhole) assert.deepEqual(new Set(changes), new Set([here(2, 'bob'), here(3, 'élise')]))
+    else assert.deepEqual(new Set(changes), new Set([gone(1, 'alice'), here(3, 'élise')]))
+    const present = await second.steps.presence(first.server, next)
+    assert.deepEqual([present.version, present.isWhole ? [] : present.changes], [next, []])
+    assert.deepEqual((await first.steps.presence(second.server, 0)).changes, [])
+  },
+  'is changed once by a repeated step': async (store) => {
+    const { steps, server } = await entered(store)
+    const version = await steps.present(server, 0, [here(1, 'alice')])
+    assert.equal(await steps.present(server, 0, [here(1, 'alice')]), version)
+    assert.deepEqual((await steps.presence(server, 0)).changes, [here(1, 'alice')])
+  },
+  'is empty for a server that has died': async (store) => {
+    const [first, second] = [await entered(store, 1), await entered(store)]
+    const version = await first.steps.present(first.server, 0, [here(1, 'alice')])
+    await declaredDead(second, first.server)
+    assert.deepEqual((await second.steps.presence(first.server, 0)).changes, [])
+    const { isWhole, changes } = await second.steps.presence(first.server, version)
+    assert.deepEqual(changes, isWhole ? [] : [gone(1, 'alice')])
+  },
+}
+
+const sessionChecks: Checks<SharedStoreFixture> = {
+  'replaces its former link, at any server, and is the first time without one': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    const session = newSession()
+    assert.equal(await first.steps.openSession(first.link('alice', 1, session)), undefined)
+    assert.equal(await first.steps.openSession(first.link('alice', 1, session)), undefined)
+    const atFirst = { server: first.server, link: 1 }
+    assert.deepEqual(await second.steps.openSession(second.link('alice', 2, session)), atFirst)
+    const atSecond = { server: second.server, link: 2 }
+    assert.deepEqual(await second.steps.openSession(second.link('alice', 3, session)), atSecond)
+  },
+  'is that of one user': async (store) => {
+    const { steps, link } = await entered(store)
+    const session = newSession()
+    await steps.openSession(link('alice', 1, session))
+    assert.equal(await steps.openSession(link('bob', 2, session)), undefined)
+    assert.equal(await steps.openSession(link('alice', 3)), undefined)
+  },
+  'is closed by its present link only': async (store) => {
+    const { steps, server, link } = await entered(store)
+    const session = newSession()
+    await steps.openSession(link('alice', 1, session))
+    await steps.openSession(link('alice', 2, session))
+    await steps.closeSession(link('alice', 1, session))
+    assert.deepEqual(await steps.openSession(link('alice', 3, session)), { server, link: 2 })
+    await steps.closeSession(link('alice', 3, session))
+    await steps.closeSession(link('alice', 3, session))
+    assert.equal(await steps.openSession(link('alice', 4, session)), undefined)
+  },
+}
+
+const userChecks: Checks<SharedStoreFixture> = {
+  'are added, replaced and removed, for all servers': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    await first.steps.setUser('alice', Uint8Array.of(1, 0, 255))
+    await second.steps.setUser('élise', Uint8Array.of(2))
+    await second.steps.setUser('alice', Uint8Array.of(3))
+    await first.steps.setUser('bob', Uint8Array.of(4))
+    await first.steps.setUser('bob', undefined)
+    await first.steps.setUser('bob', undefined)
+    const users = (await first.steps.users(-1))?.users ?? []
+    const found = users.map(({ name, tokenHash }) => [name, ...tokenHash]).sort()
+    assert.deepEqual(found, [
+      ['alice', 3],
+      ['élise', 2],
+    ])
+    for (const { since } of users) assert.equal(typeof since, 'number')
+  },
+  'are returned only if the table has changed': async (store) => {
+    const { steps } = await entered(store)
+    await steps.setUser('alice', Uint8Array.of(1))
+    const { version = -1 } = (await steps.users(-1)) ?? {}
+    assert.equal(await steps.users(version), undefined)
+    await steps.setUser('alice', Uint8Array.of(2))
+    const changed = await steps.users(version)
+    assert.notEqual(changed?.version, version)
+    assert.equal(changed?.users.length, 1)
+    await steps.setUser('alice', undefined)
+    assert.deepEqual((await steps.users(changed?.version ?? version))?.users, [])
+  },
+  'cannot have a name that looks like that of another': async (store) => {
+    const { steps } = await entered(store)
+    await steps.setUser('Bob', Uint8Array.of(1))
+    await assert.rejects(steps.setUser('bob', Uint8Array.of(2)), { code: 'usage' })
+    await steps.setUser('Bob', undefined)
+    await steps.setUser('bob', Uint8Array.of(2))
+  },
+}
+
+/** Returns the notifications that a server receives, to which later ones are added, and a promise of their number. */
+function heardBy({ steps, server }: Awaited<ReturnType<typeof entered>>) {
+  const heard: unknown[] = []
+  let changed = () => {}
+  const listening = steps.hear(server, (notice) => {
+    // The connection may have begun.
+    if (notice.kind !== 'unknown') heard.push(notice)
+    changed()
+  })
+  const count = (most: number) =>
+    new Promise<void>((resolve) => {
+      changed = () => {
+        if (heard.length >= most) resolve()
+      }
+      changed()
+    })
+  return { heard, count, listening }
+}
+
+const noticeChecks: Checks<SharedStoreFixture> = {
+  'arrive at the server to which they are sent, or at all': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    const [one, two] = [heardBy(first), heardBy(second)]
+    // Connects the listeners.
+    await first.steps.tell(first.server, { kind: 'users' })
+    await second.steps.tell(second.server, { kind: 'users' })
+    await Promise.all([one.count(1), two.count(1)])
+    const mail = { kind: 'mail', users: ['bob', 'élise "x"'] } as const
+    await first.steps.tell(second.server, mail)
+    await first.steps.tell('all', { kind: 'presence', server: first.server, version: 3 })
+    await second.steps.tell(first.server, { kind: 'ended', link: 7, why: 'superseded' })
+    await second.steps.tell(second.server, { kind: 'claim', token: 9, why: 'cancelled' })
+    await Promise.all([one.count(3), two.count(4)])
+    const presence = { kind: 'presence', server: first.server, version: 3 }
+    const users = { kind: 'users' }
+    assert.deepEqual(new Set(one.heard), new Set([users, presence, { kind: 'ended', link: 7, why: 'superseded' }]))
+    assert.deepEqual(
+      new Set(two.heard),
+      new Set([users, mail, presence, { kind: 'claim', token: 9, why: 'cancelled' }]),
+    )
+  },
+  'do not arrive after the listener was disposed': async (store) => {
+    const server = await entered(store)
+    const [disposed, kept] = [heardBy(server), heardBy(server)]
+    disposed.listening[Symbol.dispose]()
+    await server.steps.tell(server.server, { kind: 'users' })
+    await kept.count(1)
+    assert.deepEqual(disposed.heard, [])
+  },
+  'about many mailboxes arrive, possibly as one about everything': async (store) => {
+    const server = await entered(store)
+    const users = Array.from({ length: 2_000 }, (_, at) => `user ${at}`)
+    let isUnknown = false
+    const named = new Set<string>()
+    const everything = new Promise<void>((resolve) => {
+      server.steps.hear(server.server, (notice) => {
+        if (notice.kind === 'mail') for (const user of notice.users) named.add(user)
+        if (notice.kind === 'unknown') isUnknown = true
+        if (isUnknown || named.size === users.length) resolve()
+      })
+    })
+    await server.steps.tell(server.server, { kind: 'mail', users })
+    await everything
+  },
+}
+
+/** The promises of `ServerSteps`, `PresenceSteps`, `SessionSteps`, `UserSteps` and `NoticeSteps`. */
+export const serverSuites: readonly (readonly [subject: string, Checks<SharedStoreFixture>])[] = [
+  ['the servers of a shared store', serverChecks],
+  ['the list of registered users in a shared store', presenceChecks],
+  ['a session in a shared store', sessionChecks],
+  ['the users of a shared store', userChecks],
+  ['the notifications of a shared store', noticeChecks],
+]

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict'
+import { StepRetries } from '../../../lib/adapters/cluster/stepRetries.ts'
+import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
+import { spec } from '../../support/spec.ts'
+import { pass } from '../../support/turn.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
+
+const lost = () => new OutcomeUnknown('the connection ended')
+
+/** Retries on a clock that moves on request. */
+function retrying() {
+  const clock = new VirtualClock()
+  const closing = new AbortController()
+  return { clock, closing, retries: new StepRetries(clock, closing.signal) }
+}
+
+spec('a step whose outcome is unknown', (it) => {
+  it('is repeated until the outcome is known', async () => {
+    const { clock, retries } = retrying()
+    let calls = 0
+    const result = retries.run(async () => {
+      if (++calls < 5) throw lost()
+      return calls
+    })
+    for (let at = 0; at < 10; at++) await pass(clock, 100)
+    assert.equal(await result, 5)
+    assert.deepEqual(clock.set, [])
+  })
+
+  it('is an internal error after 30 seconds', async () => {
+    const { clock, retries } = retrying()
+    let calls = 0
+    const result = retries.run(async () => {
+      calls++
+      throw lost()
+    })
+    const rejected = assert.rejects(result, { code: 'internal' })
+    for (let at = 0; at < 29; at++) await pass(clock, 1_000)
+    const before = calls
+    assert.ok(before > 20, `${before} calls`)
+    for (let at = 0; at < 3; at++) await pass(clock, 1_000)
+    await rejected
+    assert.ok(calls - before <= 2)
+  })
+
+  it('is not repeated once the storage is closing', async () => {
+    const { closing, retries } = retrying()
+    const result = retries.run(async () => {
+      throw lost()
+    })
+    closing.abort()
+    await assert.rejects(result, { code: 'closed' })
+  })
+})
+
+spec('a step whose outcome is known', (it) => {
+  it('is not repeated, even if it is an error', async () => {
+    const { clock, retries } = retrying()
+    let calls = 0
+    const result = retries.run(async () => {
+      calls++
+      throw new TypeError('a fault')
+    })
+    await assert.rejects(result, { message: 'a fault' })
+    assert.deepEqual([calls, clock.set], [1, []])
+  })
+})

@@ -1,0 +1,22 @@
+import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { testCasesOf } from '../../../lib/testing/testCases.ts'
+import { runTestCases } from '../../support/runTestCases.ts'
+import type { SharedStoreFixture } from '../cluster/contract/fixture.ts'
+import { serverSuites } from '../cluster/contract/servers.ts'
+
+async function open(): Promise<SharedStoreFixture> {
+  const store = new MemorySharedStore(nodePlatform())
+  return {
+    async connect() {
+      const steps = store.steps()
+      await steps.open()
+      return steps
+    },
+    async [Symbol.asyncDispose]() {},
+  }
+}
+
+for (const [subject, checks] of serverSuites) {
+  runTestCases(testCasesOf(subject.replace('shared store', 'shared store in memory'), checks, open))
+}
