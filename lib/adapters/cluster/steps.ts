@@ -38,7 +38,7 @@ export interface ClusterLink {
 }
 
 /** A link, and the session of the client that has opened it. */
-export interface SessionLink extends ClusterLink {
+export interface ClusterSessionLink extends ClusterLink {
   readonly user: string
   /** 32 hexadecimal digits. */
   readonly session: string
@@ -87,10 +87,13 @@ export interface ServerSteps {
 }
 
 export interface SessionSteps {
-  /** From now on this link is its session's. Resolves with the former link of the session, if it had another one. */
-  openSession(link: SessionLink): Promise<ClusterLink | undefined>
+  /**
+   * From now on this link is its session's. Resolves with the former link of the session, if it had another one. Rejects with
+   * `link-replaced` if the session has another link that was opened with a higher `attempt`.
+   */
+  openSession(link: ClusterSessionLink, attempt: number): Promise<ClusterLink | undefined>
   /** Ends the session's link, if it still is this one. */
-  closeSession(link: SessionLink): Promise<void>
+  closeSession(link: ClusterSessionLink): Promise<void>
 }
 
 /** A mailbox whose recipient listens at another server. */
@@ -160,7 +163,7 @@ export interface MailSteps {
    * Makes this link the one that receives the user's messages. Rejects with `superseded` if the session has lost the mailbox to
    * another one. Repeated for the same link it resolves with the same epoch.
    */
-  listen(link: SessionLink): Promise<ListenResult>
+  listen(link: ClusterSessionLink): Promise<ListenResult>
   /** Ends the registration with this epoch, if it is the present one. `handed`: the highest seq that was handed out. */
   unlisten(user: string, epoch: number, handed: number): Promise<void>
   /** The mailboxes that this server's links listen to, as the store has them. For polling. */
@@ -214,7 +217,7 @@ export interface TransferSteps {
    * own record: the owner is the same link and instance.
    */
   claim(
-    by: SessionLink,
+    by: ClusterSessionLink,
     upload: Pick<NewTransfer, 'user' | 'name'>,
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
   ): Promise<
@@ -240,7 +243,7 @@ export interface TransferSteps {
   /** No link holds the uploads any more. Nothing happens if the claim does not hold. */
   release(claims: readonly Claim[]): Promise<void>
   /** After the check of the session as in `claim`, unless `by` is undefined. Resolves with the removed record's claim and owner. */
-  remove(user: string, name: string, by: SessionLink | undefined): Promise<(Claim & ClusterLink) | undefined>
+  remove(user: string, name: string, by: ClusterSessionLink | undefined): Promise<(Claim & ClusterLink) | undefined>
   /** As `TransferStore.expire`; never an upload that a living server's instance receives. */
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined>
   forget(user: string, name: string): Promise<void>

@@ -5,18 +5,18 @@ import type { Platform } from '../../ports/platform.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import type {
+  ClusterSessionLink,
   ListenedMailbox,
   ListenResult,
   MailSteps,
   PostRefusal,
   PostResult,
-  SessionLink,
   Wake,
 } from '../cluster/steps.ts'
 import { MemoryJournal } from './memoryJournal.ts'
 import type { SharedServers } from './sharedServers.ts'
 
-type Registration = SessionLink & { readonly epoch: number }
+type Registration = ClusterSessionLink & { readonly epoch: number }
 
 /** The registration of a mailbox. The messages are in `Mailboxes`. */
 interface Box {
@@ -95,7 +95,7 @@ export class SharedMail implements MailSteps {
     return levels.toSorted((a, b) => b.messages - a.messages).slice(0, most)
   }
 
-  listen(link: SessionLink): Promise<ListenResult> {
+  listen(link: ClusterSessionLink): Promise<ListenResult> {
     return this.#turns.run(() => {
       const box = this.#boxOf(link.user)
       const former = box.registration

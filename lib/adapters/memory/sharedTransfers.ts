@@ -5,8 +5,8 @@ import { recordKey } from '../../storage/transfers/recordStore.ts'
 import type {
   ClaimDecision,
   ClusterLink,
+  ClusterSessionLink,
   FoundUpload,
-  SessionLink,
   SessionSteps,
   TransferSteps,
 } from '../cluster/steps.ts'
@@ -34,26 +34,28 @@ type Subject = Pick<Claim, 'user' | 'name'>
 
 /** The links of sessions in a shared store in memory. */
 export class SharedSessions implements SessionSteps {
-  readonly #links = new Map<string, ClusterLink>()
+  readonly #links = new Map<string, ClusterLink & { readonly attempt: number }>()
   /** Runs the steps of one user one after another, so that none takes effect while a claim decides. */
   readonly turns = new KeyedMutex()
 
   /** Throws OspError `link-lost` unless this link is its session's. */
-  check(by: SessionLink): void {
+  check(by: ClusterSessionLink): void {
     const present = this.#links.get(sessionKey(by))
     if (present && isSameLink(present, by)) return
     throw new OspError('link-lost', `a newer link of the same program of ${by.user} has replaced this one`)
   }
 
-  openSession(link: SessionLink): Promise<ClusterLink | undefined> {
+  openSession(link: ClusterSessionLink, attempt: number): Promise<ClusterLink | undefined> {
     return this.turns.run(link.user, async () => {
       const former = this.#links.get(sessionKey(link))
-      this.#links.set(sessionKey(link), { server: link.server, link: link.link })
-      return former && !isSameLink(former, link) ? former : undefined
+      const isOther = former !== undefined && !isSameLink(former, link)
+      if (isOther && former.attempt > attempt) throw new OspError('link-replaced')
+      this.#links.set(sessionKey(link), { server: link.server, link: link.link, attempt })
+      return isOther ? { server: former.server, link: former.link } : undefined
     })
   }
 
-  closeSession(link: SessionLink): Promise<void> {
+  closeSession(link: ClusterSessionLink): Promise<void> {
     return this.turns.run(link.user, async () => {
       const present = this.#links.get(sessionKey(link))
       if (present && isSameLink(present, link)) this.#links.delete(sessionKey(link))
@@ -80,7 +82,7 @@ export class SharedTransfers implements TransferSteps {
   }
 
   claim(
-    by: SessionLink,
+    by: ClusterSessionLink,
     { user, name }: Pick<NewTransfer, 'user' | 'name'>,
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
   ): ReturnType<TransferSteps['claim']> {
@@ -168,7 +170,7 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  remove(user: string, name: string, by: SessionLink | undefined): Promise<(Claim & ClusterLink) | undefined> {
+  remove(user: string, name: string, by: ClusterSessionLink | undefined): Promise<(Claim & ClusterLink) | undefined> {
     return this.#turns.run(user, async () => {
       if (by) this.#sessions.check(by)
       const row = this.#rows.get(recordKey(user, name))
@@ -275,7 +277,7 @@ export class SharedTransfers implements TransferSteps {
   }
 }
 
-const sessionKey = ({ user, session }: SessionLink) => `${user}\0${session}`
+const sessionKey = ({ user, session }: ClusterSessionLink) => `${user}\0${session}`
 
 const isSameLink = (a: ClusterLink, b: ClusterLink) => a.server === b.server && a.link === b.link
 

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import type { SessionLink, Steps } from '../../../../lib/adapters/cluster/steps.ts'
+import type { ClusterSessionLink, Steps } from '../../../../lib/adapters/cluster/steps.ts'
 
 /** A shared store that is empty at first, for one test case. Disposing it also closes all steps. */
 export interface SharedStoreFixture extends AsyncDisposable {
@@ -12,7 +12,7 @@ export interface TestedServer {
   readonly steps: Steps
   readonly server: number
   /** Returns a link of this server. */
-  link(user: string, link: number, session?: string): SessionLink
+  link(user: string, link: number, session?: string): ClusterSessionLink
 }
 
 /** A lease that no test case outlives. */

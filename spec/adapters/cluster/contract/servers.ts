@@ -110,30 +110,40 @@ const sessionChecks: Checks<SharedStoreFixture> = {
   'replaces its former link, at any server, and is the first time without one': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     const session = newSession()
-    assert.equal(await first.steps.openSession(first.link('alice', 1, session)), undefined)
-    assert.equal(await first.steps.openSession(first.link('alice', 1, session)), undefined)
+    assert.equal(await first.steps.openSession(first.link('alice', 1, session), 1), undefined)
+    assert.equal(await first.steps.openSession(first.link('alice', 1, session), 1), undefined)
     const atFirst = { server: first.server, link: 1 }
-    assert.deepEqual(await second.steps.openSession(second.link('alice', 2, session)), atFirst)
+    assert.deepEqual(await second.steps.openSession(second.link('alice', 2, session), 2), atFirst)
     const atSecond = { server: second.server, link: 2 }
-    assert.deepEqual(await second.steps.openSession(second.link('alice', 3, session)), atSecond)
+    assert.deepEqual(await second.steps.openSession(second.link('alice', 3, session), 3), atSecond)
   },
   'is that of one user': async (store) => {
     const { steps, link } = await entered(store)
     const session = newSession()
-    await steps.openSession(link('alice', 1, session))
-    assert.equal(await steps.openSession(link('bob', 2, session)), undefined)
-    assert.equal(await steps.openSession(link('alice', 3)), undefined)
+    await steps.openSession(link('alice', 1, session), 1)
+    assert.equal(await steps.openSession(link('bob', 2, session), 2), undefined)
+    assert.equal(await steps.openSession(link('alice', 3), 3), undefined)
   },
   'is closed by its present link only': async (store) => {
     const { steps, server, link } = await entered(store)
     const session = newSession()
-    await steps.openSession(link('alice', 1, session))
-    await steps.openSession(link('alice', 2, session))
+    await steps.openSession(link('alice', 1, session), 1)
+    await steps.openSession(link('alice', 2, session), 2)
     await steps.closeSession(link('alice', 1, session))
-    assert.deepEqual(await steps.openSession(link('alice', 3, session)), { server, link: 2 })
+    assert.deepEqual(await steps.openSession(link('alice', 3, session), 3), { server, link: 2 })
     await steps.closeSession(link('alice', 3, session))
     await steps.closeSession(link('alice', 3, session))
-    assert.equal(await steps.openSession(link('alice', 4, session)), undefined)
+    assert.equal(await steps.openSession(link('alice', 4, session), 4), undefined)
+  },
+  'is not replaced by a link that was opened with an earlier attempt': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    const session = newSession()
+    await first.steps.openSession(first.link('alice', 1, session), 2)
+    await assert.rejects(second.steps.openSession(second.link('alice', 2, session), 1), { code: 'link-replaced' })
+    const later = await second.steps.openSession(second.link('alice', 3, session), 3)
+    assert.deepEqual(later, { server: first.server, link: 1 })
+    await second.steps.closeSession(second.link('alice', 3, session))
+    assert.equal(await first.steps.openSession(first.link('alice', 4, session), 1), undefined)
   },
 }
 
