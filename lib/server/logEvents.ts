@@ -99,7 +99,8 @@ export const logEvents = {
   'registration-superseded': userLine(
     'info',
     'user node from former',
-    'Another program of the user replaced the registration; `former` is the node that was registered before.',
+    'Another program of the user replaced the registration; `former` is the node that was registered before. `from` is absent ' +
+      'if that program uses another server.',
   ),
   'message-given-up': userLine('warn', 'user node from seq text', 'A recipient refused a message; it was set aside.'),
   'messages-expired': commonLine('warn', 'user messages', 'Expired messages were removed; `messages` is their number.'),

@@ -4,6 +4,7 @@ import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
 import { having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
+import type { LinkDirectory, LinkEvents, SessionLink } from '../ports/links.ts'
 import type { Log } from '../ports/log.ts'
 import type { MailboxLevel } from '../ports/mailboxes.ts'
 import type { Platform } from '../ports/platform.ts'
@@ -15,6 +16,7 @@ import type { AppName } from '../wire/protocol.ts'
 import type { ServerApp, ServerContext } from './app.ts'
 import { Admission } from './connections/admission.ts'
 import { IncompleteFrames } from './connections/incompleteFrames.ts'
+import { LocalLinks } from './connections/localLinks.ts'
 import { Session, type SessionHost } from './connections/session.ts'
 import { UserRateLimiters } from './connections/userRateLimiters.ts'
 import { WorkSlices } from './connections/workSlices.ts'
@@ -30,6 +32,8 @@ import type { ReceivingUpload, ServerGauges, ServerStatus } from './status.ts'
 export interface ServeOptions {
   readonly listen: Transport
   readonly storage: Storage
+  /** The links of all servers that share the storage; by default those of this server alone. */
+  readonly links?: LinkDirectory
   /** Decides which users may log in, also while the server runs. By default all clients on this machine may. */
   readonly authenticator?: Authenticator
   /** Accepts tokens from other machines also over links without encryption. */
@@ -51,6 +55,7 @@ export const serveOptions = {
     ...madeOf('a storage, such as disk(directory)', { transfers: ['claim'], files: ['open'], mailboxes: ['append'] }),
     advice: (value: unknown) => (typeof value === 'string' ? 'write disk(directory) for a directory' : undefined),
   },
+  links: optional(having('a link directory', 'nextNode', 'openSession', 'listen')),
   authenticator: optional(kinds.authenticator),
   allowPlaintext: optional(kinds.flag),
   limits: optional(kinds.object),
@@ -124,17 +129,16 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #disk: DiskSpace
   readonly #options: BoundOptions
   readonly #host: SessionHost
-  readonly #sessions = new Set<Session>()
-  /** The links of each session of a client. */
-  readonly #linksOfSessions = new Map<string, readonly Session[]>()
+  readonly #links: LinkDirectory
+  /** By node. */
+  readonly #sessions = new Map<number, Session>()
   readonly #log: BoundedLog
   readonly #closed = deferred<void>()
-  #watching: Disposable | undefined
+  readonly #watching: Disposable[] = []
   /** Sockets of ended sessions that are still closing. */
   readonly #leaving = new Set<Promise<void>>()
   #listener: Listener | undefined
   #closing = false
-  #node = 0
 
   constructor(options: BoundOptions, limits: Limits, age: RetentionClock) {
     const bounded = new BoundedLog(options.log, limits, options.platform.clock)
@@ -147,7 +151,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     const context: ServerContext = { platform, storage, limits, onConflict, log, age }
     this.#disk = new DiskSpace(context)
     this.#fileApp = new FileApp(context, this.#disk, (files) => this.stored(files))
-    this.#msgApp = new MsgApp(context, this.#disk, authenticator)
+    this.#links = options.links ?? new LocalLinks()
+    this.#msgApp = new MsgApp(context, this.#disk, authenticator, this.#links)
     const admission = new Admission(limits, platform.clock, bounded)
     const { presence } = this.#msgApp
     this.#host = {
@@ -176,14 +181,18 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       rateLimiters: new UserRateLimiters(context),
       presence,
       requestBytes: () => limits.chunkMemoryBytes / Math.max(4, admission.counts.open),
-      replaces: (session) => this.#replaces(session),
+      openSession: (session) => this.#openSession(session),
       closed: (session) => this.#left(session),
     }
   }
 
   /** Recovers the state in the storage. Resolves with the files that the recovery published. */
   async recover(): Promise<readonly StoredFile[]> {
+    const { platform, storage } = this.#options
     await this.#age.open()
+    this.#watching.push(this.#links.watch(this.#linkEvents))
+    await this.#links.open(platform, storage.mailboxes)
+    for (const member of this.#links.others()) this.#msgApp.presence.enter(member)
     await this.#disk.measure()
     await this.#msgApp.open()
     return this.#fileApp.recover()
@@ -191,9 +200,10 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
 
   listen(listener: Listener): void {
     this.#listener = listener
-    this.#watching = this.#options.authenticator.watch?.((user) => {
-      for (const session of this.#sessions) session.accessChanged(user)
+    const watching = this.#options.authenticator.watch?.((user) => {
+      for (const session of this.#sessions.values()) session.accessChanged(user)
     })
+    if (watching) this.#watching.push(watching)
     listener.start((socket) => this.#accept(socket))
     const { signal } = this.#options
     signal?.addEventListener('abort', () => void this.close(), { once: true })
@@ -214,7 +224,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   status(): ServerStatus {
-    const open = [...this.#sessions].filter((session) => session.open)
+    const open = [...this.#sessions.values()].filter((session) => session.open)
     return {
       links: open.length,
       users: [...new Set(open.map(({ user }) => user))].sort(),
@@ -225,7 +235,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   get #gauges(): ServerGauges {
-    const links = [...this.#sessions].flatMap(({ gauges }) => gauges ?? [])
+    const links = [...this.#sessions.values()].flatMap(({ gauges }) => gauges ?? [])
     const highest = (gauge: keyof LinkGauges) => links.reduce((most, link) => Math.max(most, link[gauge]), 0)
     const { admission, rateLimiters } = this.#host
     const own = {
@@ -263,26 +273,30 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   async #shutDown(): Promise<void> {
-    this.#watching?.[Symbol.dispose]()
+    for (const watching of this.#watching) watching[Symbol.dispose]()
     await this.#listener?.close()
     this.#host.admission.close()
     this.#host.incompleteFrames.stop()
     this.#host.registrations.stop()
-    const ended = [...this.#sessions].map((session) => this.#dismiss(session))
+    const ended = [...this.#sessions.values()].map((session) => this.#dismiss(session))
     try {
       await Promise.all([this.#fileApp.close(), this.#msgApp.close()])
       await Promise.all(ended)
       await Promise.all(this.#leaving)
     } finally {
       this.#log.close()
-      await this.#options.storage[Symbol.asyncDispose]()
+      try {
+        await this.#links[Symbol.asyncDispose]()
+      } finally {
+        await this.#options.storage[Symbol.asyncDispose]()
+      }
     }
   }
 
   #accept(socket: Socket): void {
     if (!this.#host.admission.enter(socket)) return
-    const session = new Session(this.#host, socket, ++this.#node)
-    this.#sessions.add(session)
+    const session = new Session(this.#host, socket, this.#links.nextNode())
+    this.#sessions.set(session.node, session)
     this.#host.admission.counts.add(session)
     if (this.#closing) void this.#dismiss(session)
   }
@@ -292,27 +306,41 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   #left(session: Session): void {
-    this.#sessions.delete(session)
-    const links = this.#linksOfSessions.get(session.session)?.filter((other) => other !== session) ?? []
-    if (links.length > 0) this.#linksOfSessions.set(session.session, links)
-    else this.#linksOfSessions.delete(session.session)
+    this.#sessions.delete(session.node)
+    if (session.session !== '') this.#links.closeSession(sessionLinkOf(session))
     // Resolves after the session has sent its last frame. Until then its socket counts as a link.
     const gone = Promise.resolve().then(() => session.close(new OspError('closed')))
     this.#leaving.add(gone)
     void gone.finally(() => this.#leaving.delete(gone) && this.#host.admission.counts.remove(session))
   }
 
-  /** Keeps the link with the highest attempt of a session: a HELLO_REQ can arrive after a later one. */
-  async #replaces(session: Session): Promise<void> {
-    const { user, session: id, attempt } = session
-    // The link can have ended while its user was authenticated.
-    if (!this.#sessions.has(session)) return
-    const links = (this.#linksOfSessions.get(id) ?? []).filter((other) => other !== session)
-    this.#linksOfSessions.set(id, [...links, session])
-    const others = links.filter((other) => other.user === user)
-    if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')
-    for (const other of others) void other.close(new OspError('link-replaced'))
+  async #openSession(session: Session): Promise<void> {
+    const { node, attempt } = session
+    // The link can have ended while its user was authenticated, or while the directory recorded it.
+    if (!this.#sessions.has(node)) return
+    const link = sessionLinkOf(session)
+    await this.#links.openSession(link, attempt)
+    if (!this.#sessions.has(node)) this.#links.closeSession(link)
   }
+
+  get #linkEvents(): LinkEvents {
+    const { presence } = this.#msgApp
+    return {
+      here: (member) => presence.enter(member),
+      gone: (member) => presence.leave(member),
+      ended: (node, reason, by) => {
+        if (reason === 'superseded') this.#msgApp.superseded(node, by)
+        else void this.#sessions.get(node)?.close(new OspError(reason))
+      },
+      declaredDead: () => {
+        for (const session of this.#sessions.values()) void this.#dismiss(session)
+      },
+    }
+  }
+}
+
+function sessionLinkOf({ user, session, node }: Session): SessionLink {
+  return { user, session, node }
 }
 
 function statusOf({ user, name, size, standing, instance }: ServerUpload): ReceivingUpload {

@@ -142,7 +142,7 @@ export const boundChecks: {
   nameParts: {},
   userNameBytes: {},
   logFieldCharacters: {},
-  supersededSessions: { files: ['spec/simulation/bounds.ts', 'spec/server/messages/msgAppSupersededSessions.spec.ts'] },
+  supersededSessions: { files: ['spec/simulation/bounds.ts', 'spec/server/connections/localLinks.spec.ts'] },
   instanceHolders: { files: ['spec/core/pool.spec.ts'] },
   messageBytes: {},
   clientsMost: {
@@ -160,5 +160,5 @@ export const boundChecks: {
   unfinishedUploads: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   notes: { files: ['spec/storage/transfers/uploadLog.spec.ts'] },
   recountMs: {},
-  rememberedUsers: { files: ['spec/server/messages/msgAppSupersededSessions.spec.ts'] },
+  rememberedUsers: { files: ['spec/server/connections/localLinks.spec.ts'] },
 }

@@ -68,9 +68,9 @@ export const fileMutations: readonly Mutation[] = [
   },
   {
     fault: 'a HELLO that arrives late ends a later link of the same client',
-    file: 'lib/server/server.ts',
-    within: '#replaces',
-    pattern: "if (others.some((other) => other.attempt > attempt)) throw new OspError('link-replaced')",
+    file: 'lib/server/connections/localLinks.ts',
+    within: 'openSession',
+    pattern: "if (former && former.attempt > attempt) throw new OspError('link-replaced')",
     replacement: '',
     shownBy: 'spec/server/connections/sessionHello.spec.ts',
   },

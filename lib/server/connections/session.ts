@@ -50,7 +50,7 @@ export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' |
   /** Returns the maximum number of bytes that the running requests of a link may take. */
   readonly requestBytes: () => number
   /** Ends an earlier link of the session that is open. Rejects with OspError `link-replaced` if a later one is open. */
-  replaces(session: Session): Promise<void>
+  openSession(session: Session): Promise<void>
   closed(session: Session): void
 }
 
@@ -241,7 +241,7 @@ export class Session implements Connection, LinkDriverEvents {
     this.proven = admitted.unproven !== true && (token !== '' || peer.certificateName !== undefined)
     this.session = hex(session)
     this.attempt = attempt
-    await this.#host.replaces(this)
+    await this.#host.openSession(this)
   }
 
   #open(): void {

@@ -38,8 +38,6 @@ export interface DeliveryContext extends Pick<ServerContext, 'platform' | 'limit
   readonly damages: DamageReporter
   /** Removals that closing waits for. */
   readonly pending: PendingWork
-  /** The last message that was stored when the server started. Messages up to it may have been delivered before. */
-  readonly oldSeq: number
 }
 
 /**
@@ -52,12 +50,16 @@ export class Delivery {
   readonly #context: DeliveryContext
   /** By seq, how often an unanswered message was sent on earlier links of the user. */
   readonly #attempts: Map<number, number>
+  /** Messages up to this seq may have been sent at other servers, or in an earlier run of this one. */
+  readonly #handed: number
   /** Messages that were read and not sent. */
   readonly #read = new Queue<StoredMessage>()
   readonly #window: InFlightWindow
   /** Bytes of content in memory that the socket has not taken, and bytes set aside for content that is being read. */
   bufferedBytes = 0
   #lastRead = 0
+  /** The highest seq that was sent. */
+  #lastSent = 0
   /** The mailbox may contain messages that were not read. */
   #more = true
   #reading = false
@@ -66,10 +68,11 @@ export class Delivery {
   #ended = false
   readonly #alarm: Alarm
 
-  constructor(caller: Connection, attempts: Map<number, number>, context: DeliveryContext) {
+  constructor(caller: Connection, attempts: Map<number, number>, handed: number, context: DeliveryContext) {
     const { limits, platform } = context
     this.#caller = caller
     this.#attempts = attempts
+    this.#handed = handed
     this.#context = context
     this.#window = new InFlightWindow(limits.deliveryWindow, limits.deliveryBytes)
     this.#alarm = new Alarm(platform.clock, () => this.#schedule())
@@ -109,6 +112,11 @@ export class Delivery {
     }
   }
 
+  /** The highest seq that was sent, or 0. */
+  get lastSent(): number {
+    return this.#lastSent
+  }
+
   /** Ends the delivery with its link. Returns the attempts of unanswered messages, for the next delivery of the user. */
   end(): Map<number, number> {
     this.#ended = true
@@ -140,6 +148,7 @@ export class Delivery {
     const seqs = messages.map(({ seq }) => seq)
     const lengths = messages.map(({ content }) => content.length)
     const batch = this.#window.add(seqs, lengths, attempt)
+    this.#lastSent = seqs.at(-1) ?? this.#lastSent
     const request = this.#context.encoder.encode(messages, attempt)
     const asked = this.#caller.ask(request, () => this.#onFlushed(batch))
     batch.request = asked.seq
@@ -172,9 +181,9 @@ export class Delivery {
     return batch
   }
 
-  /** Counts a message that was sent on an earlier link, or in an earlier run of the server, as a repetition. */
+  /** Counts a message that was sent on an earlier link, or that may have been, as a repetition. */
   #attemptOf(seq: number): number {
-    const before = this.#attempts.get(seq) ?? (seq <= this.#context.oldSeq ? 1 : 0)
+    const before = this.#attempts.get(seq) ?? (seq <= this.#handed ? 1 : 0)
     return Math.min(before + 1, maxAttempt)
   }
 

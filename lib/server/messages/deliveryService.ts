@@ -26,7 +26,7 @@ type Appended = ReturnType<MailboxStore['append']>
 export class DeliveryService {
   readonly #age: ServerContext['age']
   readonly #bounds: MailboxBounds
-  readonly #context: DeliveryContext & { oldSeq: number }
+  readonly #context: DeliveryContext
   readonly #deliveries = new Map<string, Delivery>()
   /** By user, the attempts of unanswered messages on links that have ended. */
   readonly #attempts = new Map<string, Map<number, number>>()
@@ -62,16 +62,13 @@ export class DeliveryService {
       budget: new DeliveryBudget(limits.deliveryMemoryBytes, scheduler),
       damages: new DamageReporter('mailboxes', mailboxes, log),
       pending: new PendingWork(),
-      oldSeq: 0,
     }
     this.#alarm = new Alarm(platform.clock, () => this.#context.pending.track(this.#expire()))
   }
 
   /** Starts with the mailboxes of an open storage. */
   async open(): Promise<void> {
-    const { mailboxes, damages } = this.#context
-    await damages.report()
-    this.#context.oldSeq = await mailboxes.lastSeq()
+    await this.#context.damages.report()
     this.#isOpen = true
     await this.#expire()
   }
@@ -127,12 +124,12 @@ export class DeliveryService {
     return appended
   }
 
-  /** Starts to deliver the mailbox of the caller's user to the caller. */
-  deliver(caller: Connection): void {
+  /** Starts to deliver the mailbox of the caller's user to the caller. Messages up to the seq `handed` may have been sent before. */
+  deliver(caller: Connection, handed: number): void {
     const { user } = caller
     this.stop(user)
     const attempts = this.#attempts.get(user) ?? new Map<number, number>()
-    const delivery = new Delivery(caller, attempts, this.#context)
+    const delivery = new Delivery(caller, attempts, handed, this.#context)
     this.#deliveries.set(user, delivery)
     this.#space.freed(user)
     this.#context.scheduler.schedule(delivery)
@@ -143,13 +140,14 @@ export class DeliveryService {
     this.#deliveries.get(user)?.handled(mailboxSeq)
   }
 
-  /** Stops the delivery to a user. Unanswered messages stay in the mailbox. */
-  stop(user: string): void {
+  /** Stops the delivery to a user. Unanswered messages stay in the mailbox. Returns the highest seq that was sent, or 0. */
+  stop(user: string): number {
     const delivery = this.#deliveries.get(user)
-    if (!delivery) return
+    if (!delivery) return 0
     this.#deliveries.delete(user)
     this.#space.stopped(user)
     this.#attempts.set(user, delivery.end())
+    return delivery.lastSent
   }
 
   get gauges(): Pick<ServerGauges, 'deliveryBytes' | 'rememberedAttemptsPerUser'> {

@@ -1,4 +1,3 @@
-import { BoundedMap } from '../../core/boundedMap.ts'
 import { messageInstance } from '../../core/instance.ts'
 import type { Request } from '../../core/link.ts'
 import { Multiset } from '../../core/multiset.ts'
@@ -7,7 +6,9 @@ import { OspError } from '../../errors.ts'
 import { fixed, type Limits } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
-import { Mutex } from '../../runtime/mutex.ts'
+import type { LinkDirectory, ListeningLink } from '../../ports/links.ts'
+import { KeyedMutex, Mutex } from '../../runtime/mutex.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
 import { refusalFields } from '../../runtime/refusal.ts'
 import type { Encoded, NoticeName, WireMessage } from '../../wire/message.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
@@ -26,8 +27,8 @@ type State = 'IDLE' | 'RECEIVE_MSG'
 interface Registration {
   readonly caller: Connection
   readonly instance: Instance<State>
-  /** The client is in the presence list and receives messages. */
-  listening: boolean
+  /** Its entry in the directory of links, if the client is in the presence list and receives messages. */
+  listening: ListeningLink | undefined
   /** The version of the presence list that was sent with the reply to its latest REGIST_REQ. */
   listVersion: number
   /** Posts the messages of this link in the order in which they arrived. */
@@ -47,15 +48,28 @@ export class MsgApp implements ServerApp {
   readonly #registrationCounts = new Multiset()
   /** The listening registrations by user. */
   readonly #listening = new Map<string, Registration>()
-  readonly #superseded = new SupersededSessions()
+  readonly #links: LinkDirectory
+  /** Runs the changes of the registration of one link one after another. */
+  readonly #changes = new KeyedMutex()
+  /** Links that wait until the directory lets them listen, by node. */
+  readonly #pending = new Map<number, Connection>()
+  /** Changes of the directory that closing waits for. */
+  readonly #ending = new PendingWork()
+  #epoch = 0
   #closing = false
 
-  constructor(context: ServerContext, disk: Pick<DiskSpace, 'messageReserveBytes'>, authenticator: Authenticator) {
+  constructor(
+    context: ServerContext,
+    disk: Pick<DiskSpace, 'messageReserveBytes'>,
+    authenticator: Authenticator,
+    links: LinkDirectory,
+  ) {
     const { limits, platform, log } = context
     this.#context = context
     this.#limits = limits
     this.#log = log
     this.#authenticator = authenticator
+    this.#links = links
     this.#pool = new Pool(messageInstance, 'IDLE', limits.clients)
     this.#deliveries = new DeliveryService(context, disk)
     this.presence = new PresenceList(limits.gatherMs, platform.clock, (changes) => {
@@ -97,7 +111,7 @@ export class MsgApp implements ServerApp {
 
   /** Returns whether the caller listens. A registration that does not listen never receives deliveries, so it counts as idle. */
   holds({ node }: Connection): boolean {
-    return this.#registrations.get(node)?.listening === true
+    return this.#registrations.get(node)?.listening !== undefined
   }
 
   lost(caller: Connection): void {
@@ -110,17 +124,28 @@ export class MsgApp implements ServerApp {
     for (const registration of [...this.#registrations.values()]) this.#end(registration, 'shutDown')
     this.presence.stop()
     await this.#deliveries.close()
+    await this.#ending.settled()
+  }
+
+  /** Changes the registration of a link. Changes of one link run one after another. */
+  async #register(
+    caller: Connection,
+    request: Request,
+    { userName: user, flags }: WireMessage<'RegistReq'>,
+  ): Promise<undefined> {
+    if (user !== caller.user) throw new OspError('unauthorized', `this link belongs to ${caller.user}, not to ${user}`)
+    const listening = (flags & registFlags.listening) !== 0
+    return this.#changes.run(`${caller.node}`, () => this.#change(caller, request, listening))
   }
 
   /** Sends the reply itself, because the whole presence list follows it immediately. */
-  #register(caller: Connection, request: Request, { userName: user, flags }: WireMessage<'RegistReq'>): undefined {
-    if (user !== caller.user) throw new OspError('unauthorized', `this link belongs to ${caller.user}, not to ${user}`)
-    const listening = (flags & registFlags.listening) !== 0
-    if (listening && this.#superseded.has(user, caller.session)) throw new OspError('superseded')
-    const registration = this.#registrations.get(caller.node) ?? this.#createRegistration(caller, listening)
-    const begins = listening && !registration.listening
-    if (listening) this.#startListening(registration)
-    else this.#stopListening(registration)
+  async #change(caller: Connection, request: Request, listening: boolean): Promise<undefined> {
+    this.#checkCurrent(caller)
+    const before = this.#registrations.get(caller.node)
+    if (!before) this.#checkRoom(caller, listening)
+    const begun = listening && !before?.listening ? await this.#listen(caller) : undefined
+    if (before?.listening && !listening) await this.#stopListening(before)
+    const registration = this.#enter(caller, begun?.link)
     caller.reply(request, {
       event: 'RegistAck',
       instance: registration.instance.number,
@@ -129,70 +154,131 @@ export class MsgApp implements ServerApp {
     })
     caller.notify(this.presence.whole('RegistListNtf'))
     registration.listVersion = this.presence.version
-    if (begins) this.#deliveries.deliver(caller)
+    if (begun) this.#deliveries.deliver(caller, begun.handed)
   }
 
-  /** Uses the instance of the registration that the new one supersedes, or an idle instance. */
-  #createRegistration(caller: Connection, listening: boolean): Registration {
-    const former = listening ? this.#listening.get(caller.user) : undefined
-    let instance: Instance<State> | undefined
-    if (former) {
-      instance = former.instance
-      this.#pool.move(instance, 'takenOver', caller, 'superseded')
-      this.#supersede(former, caller)
-    } else {
-      const { registrationsPerUser } = this.#limits
-      if (this.#registrationCounts.of(caller.user) >= registrationsPerUser) {
-        const text = `${caller.user} has ${registrationsPerUser} registered clients, the maximum for one user`
-        throw new OspError('clients-full', text)
-      }
-      instance = this.#pool.assign(caller, 'RegistReq')
+  /** Throws if the link has ended, or the app closes, while a change of its registration waited. */
+  #checkCurrent(caller: Connection): void {
+    if (this.#closing) throw new OspError('shutting-down')
+    if (!caller.open) throw new OspError('link-lost')
+  }
+
+  /** Throws OspError `clients-full` if there is no instance for a new registration, unless it takes over that of its user. */
+  #checkRoom({ user }: Connection, listening: boolean): void {
+    if (listening && this.#listening.has(user)) return
+    const { registrationsPerUser, clients } = this.#limits
+    if (this.#registrationCounts.of(user) >= registrationsPerUser) {
+      const text = `${user} has ${registrationsPerUser} registered clients, the maximum for one user`
+      throw new OspError('clients-full', text)
     }
-    if (!instance) {
-      const { clients } = this.#limits
+    if (this.#pool.busy === this.#pool.size) {
       throw new OspError('clients-full', `the server has ${clients} registered clients, its maximum`)
     }
-    const registration = { caller, instance, listening: false, listVersion: 0, posts: new Mutex() }
+    if (listening && this.presence.size >= fixed.clientsMost) {
+      throw new OspError('clients-full', `the presence list has ${fixed.clientsMost} clients, its maximum`)
+    }
+  }
+
+  /** Makes the caller the recipient of its user's messages in the directory. */
+  async #listen(caller: Connection): Promise<{ link: ListeningLink; handed: number }> {
+    const { user, session, node } = caller
+    const link = { user, session, node, epoch: ++this.#epoch }
+    this.#pending.set(node, caller)
+    try {
+      const { handed } = await this.#links.listen(link)
+      return { link, handed }
+    } finally {
+      this.#pending.delete(node)
+    }
+  }
+
+  /** Creates the registration of a link, or changes it. `link` is its entry in the directory if it begins to listen. */
+  #enter(caller: Connection, link: ListeningLink | undefined): Registration {
+    const { user, node } = caller
+    try {
+      this.#checkCurrent(caller)
+      const former = link && this.#listening.get(user)
+      if (former) this.#takeOver(former, caller)
+      const registration = this.#registrations.get(node) ?? this.#createRegistration(caller, link !== undefined)
+      if (!link) return registration
+      registration.listening = link
+      this.#listening.set(user, registration)
+      this.presence.enter({ user, node })
+      return registration
+    } catch (error) {
+      if (link) this.#unlisten(link, 0)
+      throw error
+    }
+  }
+
+  /** Uses an idle instance. */
+  #createRegistration(caller: Connection, listening: boolean): Registration {
+    this.#checkRoom(caller, listening)
+    const instance = this.#pool.assign(caller, 'RegistReq')
+    if (!instance) throw new OspError('internal', 'there is no idle instance')
+    return this.#addRegistration(caller, instance)
+  }
+
+  #addRegistration(caller: Connection, instance: Instance<State>): Registration {
+    // It gets changes of the presence list after its reply.
+    const listVersion = Number.POSITIVE_INFINITY
+    const registration = { caller, instance, listening: undefined, listVersion, posts: new Mutex() }
     this.#registrations.set(caller.node, registration)
     this.#registrationCounts.add(caller.user)
     return registration
   }
 
-  #startListening(registration: Registration): void {
-    const { caller } = registration
-    const { user, node } = caller
-    const former = this.#listening.get(user)
-    if (former === registration) return
-    if (former) {
+  /** Ends the registration of a link, and the link: the link `by` listens for the messages of the same user. */
+  superseded(node: number, by: number): void {
+    const former = this.#registrations.get(node)
+    const local = this.#pending.get(by)
+    if (former?.listening && local) this.#takeOver(former, local)
+    else if (former?.listening) {
       this.#pool.release(former.instance, 'linkLost', 'superseded')
-      this.#supersede(former, caller)
-    }
-    registration.listening = true
-    this.#listening.set(user, registration)
-    this.presence.enter({ user, node })
+      this.#supersede(former, { user: former.caller.user, node: by })
+    } else void this.#pending.get(node)?.close(supersededError())
   }
 
-  #stopListening(registration: Registration): void {
-    if (!registration.listening) return
-    const { user, node } = registration.caller
-    registration.listening = false
-    this.#listening.delete(user)
-    this.#deliveries.stop(user)
-    this.presence.leave({ user, node })
+  /** Ends a listening registration and its link for another link of this server, which gets the instance if it has none. */
+  #takeOver(former: Registration, by: Connection): void {
+    const { instance } = former
+    if (this.#registrations.has(by.node)) this.#pool.release(instance, 'linkLost', 'superseded')
+    else {
+      this.#pool.move(instance, 'takenOver', by, 'superseded')
+      this.#addRegistration(by, instance)
+    }
+    this.#supersede(former, linkOf(by))
   }
 
   /** Ends a registration and its link after its instance was released or moved to the new registration. */
-  #supersede(former: Registration, by: Connection): void {
+  #supersede(former: Registration, by: Pick<Connection, 'user' | 'node'> & Partial<Connection>): void {
     const { caller } = former
-    this.#log({ level: 'info', event: 'registration-superseded', ...linkOf(by), former: caller.node })
-    this.#superseded.add(caller.user, caller.session)
-    this.#stopListening(former)
+    this.#log({ level: 'info', event: 'registration-superseded', ...by, former: caller.node })
+    void this.#stopListening(former)
     this.#forget(former)
-    void caller.close(new OspError('superseded', 'another program of the same user is now listening'))
+    void caller.close(supersededError())
+  }
+
+  /** Stops the delivery to a registration at once. Resolves when the directory has recorded it. */
+  #stopListening(registration: Registration): Promise<void> {
+    const { caller, listening } = registration
+    if (!listening) return Promise.resolve()
+    const { user, node } = caller
+    registration.listening = undefined
+    this.#listening.delete(user)
+    const handed = this.#deliveries.stop(user)
+    this.presence.leave({ user, node })
+    return this.#unlisten(listening, handed)
+  }
+
+  #unlisten(link: ListeningLink, handed: number): Promise<void> {
+    const ended = this.#links.unlisten(link, handed)
+    this.#ending.track(ended)
+    return ended
   }
 
   #end(registration: Registration, event: 'linkLost' | 'shutDown'): void {
-    this.#stopListening(registration)
+    void this.#stopListening(registration)
     this.#forget(registration)
     this.#pool.release(registration.instance, event)
   }
@@ -277,7 +363,7 @@ export class MsgApp implements ServerApp {
     const unsure: string[] = []
     for (const name of names) {
       // A user that listens has been authenticated.
-      if (this.#listening.has(name)) verdicts.set(name, true)
+      if (this.presence.isOnline(name)) verdicts.set(name, true)
       else unsure.push(name)
     }
     if (unsure.length > 0) await Promise.all(unsure.map(lookUp))
@@ -314,7 +400,7 @@ export class MsgApp implements ServerApp {
   }
 
   #statusOf(recipient: string, unseen: ReadonlySet<string>): number {
-    if (this.#listening.has(recipient)) return deliveryStatus.online
+    if (this.presence.isOnline(recipient)) return deliveryStatus.online
     return unseen.has(recipient) ? deliveryStatus.unseen : deliveryStatus.stored
   }
 }
@@ -330,19 +416,6 @@ interface CheckedPost extends PostedMessage {
 
 type Verdict = Awaited<ReturnType<Authenticator['knows']>>
 
+const supersededError = () => new OspError('superseded', 'another program of the same user is now listening')
+
 const noUsers: ReadonlySet<string> = new Set()
-
-/** Remembers sessions whose registration was superseded by another of the same user, so that they do not take it back. */
-export class SupersededSessions {
-  /** The sessions of each user, least recently superseded first. */
-  readonly #sessions = new BoundedMap<string, readonly string[]>(fixed.rememberedUsers)
-
-  add(user: string, session: string): void {
-    const others = (this.#sessions.get(user) ?? []).filter((other) => other !== session)
-    this.#sessions.set(user, [...others, session].slice(-fixed.supersededSessions))
-  }
-
-  has(user: string, session: string): boolean {
-    return this.#sessions.get(user)?.includes(session) ?? false
-  }
-}

@@ -26,6 +26,8 @@ export interface PresenceChanges {
  */
 export class PresenceList {
   readonly #members = new Map<number, string>()
+  /** By user, the nodes that have entered and not left. Only the last one is a member of the list. */
+  readonly #nodes = new Map<string, readonly number[]>()
   readonly #entries = new EncodedEntries()
   readonly #leastGatherMs: number
   readonly #clock: Clock
@@ -66,15 +68,42 @@ export class PresenceList {
     for (const [node, user] of this.#members) yield { node, user }
   }
 
+  /** Returns whether a link of this user is in the list. */
+  isOnline(user: string): boolean {
+    return this.#nodes.has(user)
+  }
+
+  /** Adds a link, and removes another one of its user: servers can hear of the end of a link after the next one. */
   enter({ node, user }: PresenceMember): void {
-    if (this.#members.has(node)) return
+    const nodes = this.#nodes.get(user) ?? []
+    if (nodes.includes(node)) return
+    const former = nodes.at(-1)
+    if (former !== undefined) this.#remove({ node: former, user })
+    this.#nodes.set(user, [...nodes, node])
+    this.#add({ node, user })
+  }
+
+  /** Removes a link. If another one of its user has not left, that one is in the list again. */
+  leave({ node, user }: PresenceMember): void {
+    const nodes = this.#nodes.get(user) ?? []
+    const others = nodes.filter((other) => other !== node)
+    if (others.length === nodes.length) return
+    const latest = others.at(-1)
+    if (latest === undefined) this.#nodes.delete(user)
+    else this.#nodes.set(user, others)
+    if (nodes.at(-1) !== node) return
+    this.#remove({ node, user })
+    if (latest !== undefined) this.#add({ node: latest, user })
+  }
+
+  #add({ node, user }: PresenceMember): void {
     this.#members.set(node, user)
     this.#entries.add(node, user)
     this.#changed({ change: rosterChange.here, node, userName: user })
   }
 
-  leave({ node, user }: PresenceMember): void {
-    if (!this.#members.delete(node)) return
+  #remove({ node, user }: PresenceMember): void {
+    this.#members.delete(node)
     this.#entries.remove(node)
     this.#changed({ change: rosterChange.gone, node, userName: user })
   }
