@@ -157,6 +157,8 @@ export interface MailSteps {
     idsBefore: number,
     most: number,
   ): Promise<{ readonly expired: readonly Expired[]; readonly isDone: boolean }>
+  /** As `MailboxStore.lastSeq`. */
+  lastSeq(): Promise<number>
   /** The mailboxes with messages, the fullest first, at most `most`. */
   levels(most: number): Promise<readonly MailboxLevel[]>
   /**

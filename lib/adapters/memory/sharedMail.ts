@@ -90,6 +90,10 @@ export class SharedMail implements MailSteps {
     })
   }
 
+  lastSeq(): Promise<number> {
+    return this.#turns.run(() => this.#mailboxes.lastSeq())
+  }
+
   async levels(most: number): Promise<readonly MailboxLevel[]> {
     const levels = await this.#turns.run(() => this.#mailboxes.levels())
     return levels.toSorted((a, b) => b.messages - a.messages).slice(0, most)

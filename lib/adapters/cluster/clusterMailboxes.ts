@@ -1,0 +1,196 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
+import { fixed, MiB } from '../../limits.ts'
+import type { Damage, Expired, MailboxLevel, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import type { ClusterMember } from './clusterMember.ts'
+import { MailBatcher } from './mailBatcher.ts'
+import type { ListenedMailbox, Notice, PostResult } from './steps.ts'
+import { WakeUps } from './wakeUps.ts'
+
+/** The messages, and the ids, that expire in one step. */
+const expirePart = 5_000
+/** The maximum number of mailboxes, and of bytes of content, that are read in one step. */
+const mostRead = { mailboxes: 200, bytes: 8 * MiB }
+/** The mailboxes that `levels` returns. */
+const mostLevels = 10_000
+/** For how long a mailbox that has refused a message counts as full. */
+const fullMs = 1_000
+
+/** A page of a mailbox to read. */
+interface Page {
+  readonly user: string
+  readonly afterSeq: number
+  readonly most: number
+  readonly mostBytes: number
+  readonly found: Deferred<readonly StoredMessage[]>
+}
+
+/** The mailboxes of a shared store, as one of its servers uses them. */
+export class ClusterMailboxes implements MailboxStore {
+  readonly #member: ClusterMember
+  readonly #batcher: MailBatcher
+  readonly #wakeUps: WakeUps
+  /** The times until which mailboxes that have refused a message count as full. */
+  readonly #full = new BoundedMap<string, number>(fixed.rememberedUsers)
+  /** Messages whose removal was requested, by user. They are not returned any more. */
+  readonly #leaving = new Map<string, Set<number>>()
+  #pages: Page[] = []
+  #reading: Promise<void> | undefined
+  readonly #watchers = new Set<(user: string) => void>()
+  /** The highest seqs of which the watchers know, of the mailboxes to which links of this server listen. */
+  #known: ReadonlyMap<string, number> = new Map()
+
+  constructor(member: ClusterMember) {
+    this.#member = member
+    this.#batcher = new MailBatcher(member, (result) => this.#posted(result))
+    this.#wakeUps = new WakeUps(member)
+    member.listen({ heard: (notice) => this.#heard(notice), polled: ({ listened }) => this.#polled(listened) })
+  }
+
+  /** Resolves when earlier changes have ended. */
+  close(): Promise<void> {
+    return this.#batcher.idle()
+  }
+
+  async append(...[messages, bounds]: Parameters<MailboxStore['append']>): ReturnType<MailboxStore['append']> {
+    this.#member.checkOpen()
+    for (const { storedAt } of messages) this.#member.reached(storedAt)
+    return this.#batcher.post(messages, bounds)
+  }
+
+  /** Returns the recipients that have refused a message within the last second, from which no message was removed since. */
+  full(messages: Parameters<MailboxStore['full']>[0]): readonly string[] {
+    if (this.#full.size === 0) return []
+    const now = this.#member.platform.clock.now()
+    const users = new Set(messages.flatMap(({ recipients }) => recipients))
+    return Array.from(users).filter((user) => (this.#full.get(user) ?? 0) > now)
+  }
+
+  async read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
+    this.#member.checkOpen()
+    if (most < 1) return []
+    for (let after = afterSeq; ; ) {
+      const page: Page = { user, afterSeq: after, most, mostBytes, found: deferred() }
+      this.#pages.push(page)
+      this.#reading ??= this.#read()
+      const found = await page.found.promise
+      const leaving = this.#leaving.get(user)
+      const messages = leaving ? found.filter(({ seq }) => !leaving.has(seq)) : found
+      const last = found.at(-1)
+      if (!last || messages.length > 0) return messages
+      after = last.seq
+    }
+  }
+
+  async remove(user: string, seqs: readonly number[], mayWait = false): Promise<void> {
+    await this.#change('remove', user, seqs, mayWait)
+    this.#full.delete(user)
+  }
+
+  setAside(user: string, seqs: readonly number[]): Promise<void> {
+    return this.#change('setAside', user, seqs, false)
+  }
+
+  async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
+    this.#member.checkOpen()
+    this.#member.reached(now)
+    const expired = new Map<string, number>()
+    await this.#batcher.run(async () => {
+      await this.#member.keepAge()
+      const { server } = this.#member
+      for (let isDone = false; !isDone; ) {
+        const part = await this.#member.run(({ mail }) => mail.expire(server, messagesBefore, idsBefore, expirePart))
+        for (const { user, messages } of part.expired) expired.set(user, (expired.get(user) ?? 0) + messages)
+        isDone = part.isDone
+      }
+    })
+    return Array.from(expired, ([user, messages]) => ({ user, messages }))
+  }
+
+  async lastSeq(): Promise<number> {
+    this.#member.checkOpen()
+    return this.#member.run(({ mail }) => mail.lastSeq())
+  }
+
+  async lastTime(): Promise<number> {
+    this.#member.checkOpen()
+    return this.#member.run((steps) => steps.lastTime())
+  }
+
+  /** Returns the fullest mailboxes, up to 10,000. */
+  async levels(): Promise<readonly MailboxLevel[]> {
+    this.#member.checkOpen()
+    const levels = await this.#member.run(({ mail }) => mail.levels(mostLevels))
+    return levels.toSorted((a, b) => (a.user < b.user ? -1 : 1))
+  }
+
+  async damages(): Promise<readonly Damage[]> {
+    return []
+  }
+
+  /**
+   * Calls `appended` for a mailbox to which a link of this server listens after another server has appended a message, at the
+   * latest about a second later. It may call it without a new message.
+   */
+  watch(appended: (user: string) => void): Disposable {
+    this.#watchers.add(appended)
+    return { [Symbol.dispose]: () => void this.#watchers.delete(appended) }
+  }
+
+  async #change(kind: 'remove' | 'setAside', user: string, seqs: readonly number[], mayWait: boolean): Promise<void> {
+    this.#member.checkOpen()
+    const leaving = this.#leaving.get(user) ?? new Set()
+    this.#leaving.set(user, leaving)
+    for (const seq of seqs) leaving.add(seq)
+    try {
+      await this.#batcher.change(kind, user, seqs, mayWait)
+    } finally {
+      for (const seq of seqs) leaving.delete(seq)
+      if (leaving.size === 0 && this.#leaving.get(user) === leaving) this.#leaving.delete(user)
+    }
+  }
+
+  /** Reads the pages that wait, those with the same limits in one step. */
+  async #read(): Promise<void> {
+    await Promise.resolve()
+    for (let [first] = this.#pages; first; [first] = this.#pages) {
+      const { most, mostBytes } = first
+      const mostPages = Math.max(1, Math.min(mostRead.mailboxes, Math.floor(mostRead.bytes / Math.max(1, mostBytes))))
+      const isAlike = (page: Page) => page.most === most && page.mostBytes === mostBytes
+      const pages = this.#pages.filter(isAlike).slice(0, mostPages)
+      const taken = new Set(pages)
+      this.#pages = this.#pages.filter((page) => !taken.has(page))
+      try {
+        const found = await this.#member.run(({ mail }) => mail.read(pages, most, mostBytes))
+        for (const [at, page] of pages.entries()) page.found.resolve(found[at] ?? [])
+      } catch (error) {
+        for (const page of pages) page.found.reject(error)
+      }
+    }
+    this.#reading = undefined
+  }
+
+  #posted({ outcomes, wakes }: PostResult): void {
+    this.#wakeUps.add(wakes)
+    for (const refusal of outcomes) {
+      if (refusal?.code !== 'mailbox-full') continue
+      const untilMs = this.#member.platform.clock.now() + fullMs
+      for (const user of refusal.recipients ?? []) this.#full.set(user, untilMs)
+    }
+  }
+
+  #heard(notice: Notice): void {
+    if (notice.kind !== 'mail') return
+    for (const user of notice.users) this.#appended(user)
+  }
+
+  #polled(listened: readonly ListenedMailbox[]): void {
+    const former = this.#known
+    this.#known = new Map(listened.map(({ user, lastSeq }) => [user, lastSeq]))
+    for (const { user, lastSeq } of listened) if (lastSeq > (former.get(user) ?? 0)) this.#appended(user)
+  }
+
+  #appended(user: string): void {
+    for (const watcher of this.#watchers) watcher(user)
+  }
+}

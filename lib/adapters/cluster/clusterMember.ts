@@ -1,0 +1,236 @@
+import { OspError } from '../../errors.ts'
+import type { Platform } from '../../ports/platform.ts'
+import { hex } from '../../runtime/hex.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
+import { wait } from '../../runtime/wait.ts'
+import { StepRetries } from './stepRetries.ts'
+import type { ListenedMailbox, Notice, ServerInfo, ServerState, Steps } from './steps.ts'
+
+/** The lease of a server, and the time between two renewals. */
+const leaseMs = 10_000
+const renewMs = 2_000
+/** After an outage, all leases are over. No server is declared dead for that. */
+const settledMs = 15_000
+/** The time between two polls, without notifications, and the time within which the first notification arrives. */
+const pollMs = 1_000
+const eagerPollMs = 100
+const firstNoticeMs = 2_000
+
+/** What a server has read from the shared store. */
+export interface Polled {
+  /** The number of the poll. All of its steps began after `ClusterMember.polls` had this value. */
+  readonly poll: number
+  /** The mailboxes to which links of this server listen. */
+  readonly listened: readonly ListenedMailbox[]
+  readonly servers: readonly ServerState[]
+}
+
+/** A part of a server that follows the shared store. */
+export interface MemberListener {
+  heard?(notice: Notice): void
+  /** The next poll begins after the result has resolved. */
+  polled?(found: Polled): Promise<void> | void
+  /** The other servers count this server as dead. It then enters again, as another one. */
+  declaredDead?(): void
+}
+
+/** A server among those that share a store: it enters, keeps its lease, hears notifications and polls. */
+export class ClusterMember implements AsyncDisposable {
+  readonly #steps: Steps
+  readonly #info: Omit<ServerInfo, 'boot'>
+  readonly #listeners = new Set<MemberListener>()
+  readonly #closing = new AbortController()
+  readonly #loops = new PendingWork()
+  #platform: Platform | undefined
+  #retries: StepRetries | undefined
+  #server = 0
+  #isEntered = false
+  #hearing: Disposable | undefined
+  #hasHeard = false
+  #openedMs = 0
+  #renewedMs = 0
+  /** Since then, every renewal has succeeded in time. */
+  #settlingMs = 0
+  #age = 0
+  #isPollDue = false
+  #isPolling = false
+  /** The number of polls that have begun. */
+  polls = 0
+
+  /** `steps` are not open yet, and used by this server only. */
+  constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>) {
+    this.#steps = steps
+    this.#info = info
+  }
+
+  async open(platform: Platform): Promise<void> {
+    this.#platform = platform
+    await this.#steps.open()
+    this.#retries = new StepRetries(platform.clock, this.#closing.signal)
+    this.#age = await this.run((steps) => steps.lastTime())
+    await this.#enter()
+    this.#openedMs = platform.clock.now()
+    this.#settlingMs = this.#openedMs
+    this.#loops.track(this.#every(renewMs, () => this.#renew()))
+    this.#loops.track(this.#poll())
+    this.#loops.track(this.#everyPoll())
+  }
+
+  /** The number of this server. Another one after it was declared dead. */
+  get server(): number {
+    return this.#server
+  }
+
+  get platform(): Platform {
+    if (!this.#platform) throw new OspError('closed', 'the storage is closed; open it first')
+    return this.#platform
+  }
+
+  /** Aborts when the server leaves. */
+  get closing(): AbortSignal {
+    return this.#closing.signal
+  }
+
+  /** Throws OspError `closed` unless the server is open. */
+  checkOpen(): void {
+    if (!this.#retries || this.#closing.signal.aborted) {
+      throw new OspError('closed', 'the storage is closed; open it first')
+    }
+  }
+
+  /** Runs a step of the shared store until its outcome is known. */
+  async run<T>(step: (steps: Steps) => Promise<T>): Promise<T> {
+    if (!this.#retries) throw new OspError('closed', 'the storage is closed; open it first')
+    return this.#retries.run(() => step(this.#steps))
+  }
+
+  /** Notifies a server, or all. */
+  tell(to: number | 'all', notice: Notice): Promise<void> {
+    return this.#steps.tell(to, notice)
+  }
+
+  listen(listener: MemberListener): void {
+    this.#listeners.add(listener)
+  }
+
+  /** Keeps a time of the age clock, at the next renewal of the lease. */
+  reached(age: number): void {
+    this.#age = Math.max(this.#age, age)
+  }
+
+  /** Stores the latest time of the age clock now. */
+  async keepAge(): Promise<void> {
+    await this.run((steps) => steps.renew(this.#server, leaseMs, this.#age, {}))
+  }
+
+  /** Ends the lease, so that other servers do not wait for its end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort()
+    this.#hearing?.[Symbol.dispose]()
+    await this.#loops.settled()
+    // Without an answer, the other servers declare this one dead.
+    if (this.#isEntered) await this.#steps.leave(this.#server).catch(() => {})
+    await this.#steps[Symbol.asyncDispose]()
+  }
+
+  async #enter(): Promise<void> {
+    const { clock, random } = this.platform
+    const info = { ...this.#info, boot: hex(random.bytes(16, 'the start of a server of a cluster')) }
+    const server = await this.run((steps) => steps.enter(info, leaseMs))
+    this.#server = server
+    this.#isEntered = true
+    this.#renewedMs = clock.now()
+    this.#hearing?.[Symbol.dispose]()
+    this.#hearing = this.#steps.hear(server, (notice) => this.#heard(notice))
+    // Shows whether notifications arrive.
+    void this.tell(server, { kind: 'mail', users: [] })
+  }
+
+  #heard(notice: Notice): void {
+    if (notice.kind === 'unknown') this.#loops.track(this.#poll())
+    else this.#hasHeard = true
+    for (const listener of this.#listeners) listener.heard?.(notice)
+  }
+
+  async #renew(): Promise<void> {
+    const { clock } = this.platform
+    if (this.#isEntered) {
+      const isLiving = await this.#isLiving()
+      const now = clock.now()
+      if (now - this.#renewedMs > leaseMs / 2) this.#settlingMs = now
+      this.#renewedMs = now
+      if (isLiving) {
+        if (now - this.#settlingMs >= settledMs) await this.#declareDead()
+        return
+      }
+      this.#isEntered = false
+      for (const listener of this.#listeners) listener.declaredDead?.()
+    }
+    await this.#enter()
+  }
+
+  /** Renews the lease. A server that cannot reach the store for long counts as dead. */
+  async #isLiving(): Promise<boolean> {
+    try {
+      return await this.run((steps) => steps.renew(this.#server, leaseMs, this.#age, {}))
+    } catch (error) {
+      if (error instanceof OspError && error.code === 'internal') return false
+      throw error
+    }
+  }
+
+  async #declareDead(): Promise<void> {
+    const dead = await this.run((steps) => steps.declareDead(this.#server))
+    if (dead.length > 0) await this.#poll()
+  }
+
+  async #everyPoll(): Promise<void> {
+    await this.#every(
+      () => (this.#hasHeard || this.platform.clock.now() < this.#openedMs + firstNoticeMs ? pollMs : eagerPollMs),
+      () => this.#poll(),
+    )
+  }
+
+  /** Polls now, or again after the poll that is under way. */
+  async #poll(): Promise<void> {
+    this.#isPollDue = true
+    if (this.#isPolling) return
+    this.#isPolling = true
+    try {
+      while (this.#isPollDue && !this.closing.aborted) {
+        this.#isPollDue = false
+        await this.#pollOnce()
+      }
+    } catch (error) {
+      ignoreUnreachable(error)
+    } finally {
+      this.#isPolling = false
+    }
+  }
+
+  async #pollOnce(): Promise<void> {
+    const poll = ++this.polls
+    const listened = await this.run((steps) => steps.mail.listened(this.#server))
+    const servers = await this.run((steps) => steps.servers())
+    for (const listener of this.#listeners) await listener.polled?.({ poll, listened, servers })
+  }
+
+  /** Repeats `work` until the server leaves. */
+  async #every(ms: number | (() => number), work: () => Promise<void>): Promise<void> {
+    while (!this.closing.aborted) {
+      try {
+        await wait(this.platform.clock, typeof ms === 'number' ? ms : ms(), this.closing)
+        await work()
+      } catch (error) {
+        ignoreUnreachable(error)
+      }
+    }
+  }
+}
+
+/** The next round of a loop repeats what could not be done because the store cannot be reached. Throws any other error. */
+function ignoreUnreachable(error: unknown): void {
+  if (error instanceof OspError && (error.code === 'internal' || error.code === 'closed')) return
+  throw error
+}

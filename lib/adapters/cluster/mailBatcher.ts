@@ -1,0 +1,199 @@
+import { Queue } from '../../core/queue.ts'
+import { OspError } from '../../errors.ts'
+import { MiB } from '../../limits.ts'
+import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
+import { Alarm } from '../../runtime/alarm.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import type { ClusterMember } from './clusterMember.ts'
+import type { PostRefusal, PostResult } from './steps.ts'
+
+/** The bounds of one step. The deliveries are the messages, counted for each recipient. */
+const most = { messages: 500, bytes: 4 * MiB, deliveries: 2_000, seqs: 5_000 }
+/** The maximum time for which removals wait for others. */
+const mostWaitMs = 20
+
+/** Messages of one sender that are appended together. */
+interface PostCall {
+  readonly kind: 'post'
+  readonly messages: readonly AddressedMessage[]
+  readonly bounds: MailboxBounds
+  readonly outcomes: (OspError | undefined)[]
+  /** The number of messages that are part of a step. */
+  taken: number
+  readonly done: Deferred<void>
+}
+
+interface SeqsCall {
+  readonly kind: 'remove' | 'setAside'
+  readonly user: string
+  readonly seqs: readonly number[]
+  readonly done: Deferred<void>
+}
+
+interface OtherCall {
+  readonly kind: 'other'
+  readonly run: () => Promise<void>
+  readonly done: Deferred<void>
+}
+
+/** Messages that are posted in one step, each with the call to which it belongs. */
+interface Round {
+  readonly calls: PostCall[]
+  readonly messages: AddressedMessage[]
+  bytes: number
+  deliveries: number
+}
+
+/**
+ * Sends changes of mailboxes to the shared store in the order of the calls, one step at a time: what waits during a step goes out
+ * together in the next one.
+ */
+export class MailBatcher {
+  readonly #member: ClusterMember
+  readonly #posted: (result: PostResult) => void
+  readonly #calls = new Queue<PostCall | SeqsCall | OtherCall>()
+  /** Removals that may wait. They go out with the next ones, or when the alarm rings. */
+  #unhurried: SeqsCall[] = []
+  #alarm: Alarm | undefined
+  #running: Promise<void> | undefined
+
+  /** `posted` is called with the result of each step that stores messages. */
+  constructor(member: ClusterMember, posted: (result: PostResult) => void) {
+    this.#member = member
+    this.#posted = posted
+  }
+
+  async post(messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<readonly (OspError | undefined)[]> {
+    if (messages.length === 0) return []
+    const call: PostCall = { kind: 'post', messages, bounds, outcomes: [], taken: 0, done: deferred() }
+    await this.#add(call)
+    return call.outcomes
+  }
+
+  change(kind: 'remove' | 'setAside', user: string, seqs: readonly number[], mayWait = false): Promise<void> {
+    const call: SeqsCall = { kind, user, seqs, done: deferred() }
+    if (!mayWait) return this.#add(call)
+    this.#unhurried.push(call)
+    const { clock } = this.#member.platform
+    this.#alarm ??= new Alarm(clock, () => this.#hurry())
+    this.#alarm.by(clock.now() + mostWaitMs)
+    return call.done.promise
+  }
+
+  /** Runs `run` after the changes before it. */
+  run(run: () => Promise<void>): Promise<void> {
+    return this.#add({ kind: 'other', run, done: deferred() })
+  }
+
+  /** Resolves when no change is under way. */
+  async idle(): Promise<void> {
+    this.#hurry()
+    await this.#running
+  }
+
+  #add(call: PostCall | SeqsCall | OtherCall): Promise<void> {
+    this.#calls.push(call)
+    this.#running ??= this.#run()
+    return call.done.promise
+  }
+
+  #hurry(): void {
+    this.#alarm?.stop()
+    for (const call of this.#unhurried) this.#calls.push(call)
+    this.#unhurried = []
+    if (this.#calls.length > 0) this.#running ??= this.#run()
+  }
+
+  async #run(): Promise<void> {
+    // Calls that are made in the same turn belong together.
+    await Promise.resolve()
+    for (let first = this.#calls.first; first; first = this.#calls.first) {
+      if (first.kind === 'post') await this.#postRound(first.bounds)
+      else if (first.kind === 'other') {
+        this.#calls.shift()
+        await settled([first], first.run)
+      } else await this.#changeRound(first.kind)
+    }
+    this.#running = undefined
+  }
+
+  async #postRound(bounds: MailboxBounds): Promise<void> {
+    const round: Round = { calls: [], messages: [], bytes: 0, deliveries: 0 }
+    for (let call = this.#calls.first; call?.kind === 'post' && call.bounds === bounds; call = this.#calls.first) {
+      if (!take(call, round)) break
+      this.#calls.shift()
+    }
+    const { server } = this.#member
+    let outcomes: readonly (PostRefusal | undefined)[] = []
+    let failure: OspError | undefined
+    try {
+      const result = await this.#member.run((steps) => steps.mail.post(server, round.messages, bounds))
+      outcomes = result.outcomes
+      this.#posted(result)
+    } catch (error) {
+      failure = OspError.from(error)
+    }
+    for (const [at, call] of round.calls.entries()) {
+      const refusal = outcomes[at]
+      call.outcomes.push(failure ?? (refusal && errorOf(refusal)))
+      if (call.outcomes.length === call.messages.length) call.done.resolve()
+    }
+  }
+
+  async #changeRound(kind: 'remove' | 'setAside'): Promise<void> {
+    const calls: SeqsCall[] = []
+    let seqs = 0
+    const isWithin = (call: SeqsCall) => calls.length === 0 || seqs + call.seqs.length <= most.seqs
+    for (let call = this.#calls.first; call?.kind === kind && isWithin(call); call = this.#calls.first) {
+      calls.push(call)
+      seqs += call.seqs.length
+      this.#calls.shift()
+    }
+    while (kind === 'remove' && this.#unhurried[0] && isWithin(this.#unhurried[0])) {
+      const [call] = this.#unhurried.splice(0, 1)
+      if (!call) break
+      calls.push(call)
+      seqs += call.seqs.length
+    }
+    const { server } = this.#member
+    await settled(calls, () =>
+      this.#member.run(({ mail }) => (kind === 'remove' ? mail.remove(server, calls) : mail.setAside(calls))),
+    )
+  }
+}
+
+/** Adds messages of a call to a round. Returns whether all of them are part of a round now. */
+function take(call: PostCall, round: Round): boolean {
+  for (const message of call.messages.slice(call.taken)) {
+    const { content, recipients } = message
+    const isOver =
+      round.messages.length === most.messages ||
+      round.bytes + content.length > most.bytes ||
+      round.deliveries + recipients.length > most.deliveries
+    if (isOver && round.messages.length > 0) return false
+    call.taken++
+    round.calls.push(call)
+    round.messages.push(message)
+    round.bytes += content.length
+    round.deliveries += recipients.length
+  }
+  return true
+}
+
+/** Runs `work`, and settles the calls as it does. */
+async function settled(calls: readonly { readonly done: Deferred<void> }[], work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+    for (const { done } of calls) done.resolve()
+  } catch (error) {
+    for (const { done } of calls) done.reject(error)
+  }
+}
+
+/** Returns the error of a refused message. */
+function errorOf({ code, recipients = [] }: PostRefusal): OspError {
+  if (code === 'rate-limited')
+    return new OspError(code, 'the sender has sent too many messages recently; try again later')
+  if (code !== 'mailbox-full') return new OspError(code)
+  return new OspError(code, `no space in the mailbox of ${recipients.join(', ')}`, { recipients })
+}

@@ -1,0 +1,39 @@
+import { OutcomeUnknown, type Steps } from '../../../lib/adapters/cluster/steps.ts'
+
+type Step = (...given: unknown[]) => Promise<unknown>
+/** Runs a step, or something else. */
+type Alteration = (name: string, run: () => Promise<unknown>, given: readonly unknown[]) => Promise<unknown>
+
+/** Returns steps that run through `alter`. */
+export function alteredSteps(steps: Steps, alter: Alteration): Steps {
+  const altered = <T extends object>(part: T, prefix: string): T => {
+    const names = Object.entries(part).map(([name, step]: [string, Step]) => {
+      const run: Step = (...given) => alter(`${prefix}${name}`, () => step(...given), given)
+      return [name, run]
+    })
+    return Object.fromEntries(names)
+  }
+  const { mail, transfers, hear, open, [Symbol.asyncDispose]: dispose, ...others } = steps
+  const parts = { mail: altered(mail, 'mail.'), transfers: altered(transfers, 'transfers.') }
+  return { ...altered(others, ''), ...parts, hear, open, [Symbol.asyncDispose]: dispose }
+}
+
+/**
+ * Returns steps whose outcome is unknown every other time, although they take effect. `lost` gets the name of each. A notification
+ * has no outcome.
+ */
+export function unansweredSteps(steps: Steps, lost: string[]): Steps {
+  const answered = new Set<string>()
+  return alteredSteps(steps, async (name, run) => {
+    const result = await run()
+    if (name === 'tell' || answered.delete(name)) return result
+    answered.add(name)
+    lost.push(name)
+    throw new OutcomeUnknown(`the connection ended before the answer of ${name}`)
+  })
+}
+
+/** Returns steps without notifications. */
+export function quietSteps(steps: Steps): Steps {
+  return { ...steps, tell: async () => {} }
+}

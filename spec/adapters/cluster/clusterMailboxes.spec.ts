@@ -1,0 +1,306 @@
+import assert from 'node:assert/strict'
+import { ClusterMailboxes } from '../../../lib/adapters/cluster/clusterMailboxes.ts'
+import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
+import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
+import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { MiB } from '../../../lib/limits.ts'
+import { memory } from '../../../lib/memory.ts'
+import type { AddressedMessage } from '../../../lib/ports/mailboxes.ts'
+import type { Platform } from '../../../lib/ports/platform.ts'
+import type { Storage } from '../../../lib/ports/storage.ts'
+import { openTested, type StorageLocation } from '../../../lib/testing/storage/fixture.ts'
+import { mailBoundSuites } from '../../../lib/testing/storage/mailBounds.ts'
+import { mailboxSuites } from '../../../lib/testing/storage/mailboxes.ts'
+import { mailModelChecks } from '../../../lib/testing/storage/mailModel.ts'
+import {
+  all,
+  append,
+  long,
+  message,
+  messageNumbersOf,
+  roomy,
+  seqsOf,
+  waiting,
+} from '../../../lib/testing/storage/mailSteps.ts'
+import { testCasesOf, upTo } from '../../../lib/testing/testCases.ts'
+import { runTestCases } from '../../support/runTestCases.ts'
+import { spec } from '../../support/spec.ts'
+import { pass, turn } from '../../support/turn.ts'
+import { alteredSteps, quietSteps, unansweredSteps } from './alteredSteps.ts'
+import { ClusterRig } from './clusterRig.ts'
+
+const platform = nodePlatform()
+
+/** A place whose mailboxes are in a shared store. Each storage of it is another server. */
+function location(): StorageLocation {
+  const uploads = memory()
+  let store: MemorySharedStore | undefined
+  return {
+    storage(): Storage {
+      let member: ClusterMember
+      let mailboxes: ClusterMailboxes
+      return {
+        transfers: uploads.transfers,
+        files: uploads.files,
+        get mailboxes() {
+          return mailboxes
+        },
+        async open(given: Platform) {
+          store ??= new MemorySharedStore(given)
+          member = new ClusterMember(store.steps(), { name: 'a', version: '1', address: '' })
+          mailboxes = new ClusterMailboxes(member)
+          await uploads.open(given)
+          await member.open(given)
+        },
+        async [Symbol.asyncDispose]() {
+          await mailboxes.close()
+          await member[Symbol.asyncDispose]()
+          await uploads[Symbol.asyncDispose]()
+        },
+      }
+    },
+    read: async (user, name) => uploads.read(user, name),
+    async [Symbol.asyncDispose]() {},
+  }
+}
+
+const open = () => openTested(location(), platform)
+
+/** Cases that a server of a cluster cannot pass, since another server may change a mailbox at any time. */
+const exceptions = new Set([
+  // `full` knows the mailboxes that have refused a message, and no others.
+  'are those that the query for full mailboxes uses: it returns the recipients of a refusal, and none for other outcomes',
+  'applies to several messages from the second one on, also in the query for full mailboxes',
+  // The shared store states which mailboxes refuse a message, and not whether for all senders.
+  'equals the rest: a sender to many recipients leaves space for others, also after a restart',
+  'applies to the messages and the bytes of one mailbox',
+  // The shared store has no reserve of free space.
+  'are checked in this order: the id, the number of ids, the mailboxes, the disk',
+])
+
+for (const [subject, checks, place] of [...mailBoundSuites, ...mailboxSuites]) {
+  if (place !== undefined) continue
+  const cases = testCasesOf(subject.replace('storage', 'shared storage'), checks, open)
+  runTestCases(cases.filter(({ name }) => !exceptions.has(name)))
+}
+runTestCases(testCasesOf('the mailboxes of a shared storage', mailModelChecks(open, 7), async () => undefined))
+
+/** Makes a link of a server the recipient of a user's messages. Resolves with the names that its watchers get. */
+async function listening(rig: ClusterRig, { member, mailboxes }: MailServer, user: string): Promise<string[]> {
+  const appended: string[] = []
+  mailboxes.watch((name) => appended.push(name))
+  const link = { server: member.server, link: 1, user, session: 'a'.repeat(32) }
+  await rig.passing(member.run(({ mail }) => mail.listen(link)))
+  return appended
+}
+
+type MailServer = Awaited<ReturnType<ClusterRig['mailServer']>>
+
+spec('mailboxes of several servers', (it) => {
+  it('are read by one server as soon as another has appended to them', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.mailServer(), await rig.mailServer()]
+    await append(first.mailboxes, message(1), ['bob', 'eve'], roomy)
+    await append(second.mailboxes, message(2), ['bob'], roomy)
+    assert.deepEqual(await waiting(first.mailboxes, 'bob'), [1, 2])
+    assert.deepEqual(await waiting(second.mailboxes, 'bob'), [1, 2])
+    const [seq = 0] = await seqsOf(second.mailboxes, 'bob')
+    await second.mailboxes.remove('bob', [seq])
+    assert.deepEqual(await waiting(first.mailboxes, 'bob'), [2])
+    assert.deepEqual(await waiting(first.mailboxes, 'eve'), [1])
+  })
+
+  it('store a message once that is appended at two servers at once', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.mailServer(), await rig.mailServer()]
+    await Promise.all([first, second].map(({ mailboxes }) => append(mailboxes, message(1), ['bob'], roomy)))
+    const other = append(second.mailboxes, message(1), ['eve'], roomy)
+    await assert.rejects(other, { code: 'id-reused' })
+    assert.deepEqual(await waiting(first.mailboxes, 'bob'), [1])
+  })
+
+  it('keep their bounds and the order of each sender under appends of three servers', async () => {
+    await using rig = new ClusterRig()
+    const servers = [await rig.mailServer(), await rig.mailServer(), await rig.mailServer()]
+    const bounds = { ...roomy, messages: 50 }
+    const appends = servers.flatMap(({ mailboxes }, at) =>
+      upTo(30).map((number) => {
+        return append(mailboxes, message(number, { sender: `sender ${at}` }), ['bob'], bounds).catch(({ code }) => code)
+      }),
+    )
+    const outcomes = await Promise.all(appends)
+    assert.equal(outcomes.filter((code) => code === undefined).length, 50)
+    assert.equal(outcomes.filter((code) => code === 'mailbox-full').length, 40)
+    const found = await all(servers[0]?.mailboxes ?? assert.fail(), 'bob')
+    for (const at of servers.keys()) {
+      const own = messageNumbersOf(found.filter(({ sender }) => sender === `sender ${at}`))
+      assert.deepEqual(own, upTo(own.length))
+    }
+  })
+
+  it('wake the server at which the recipient listens, at once by a notification', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.mailServer(), await rig.mailServer()]
+    const appended = await listening(rig, second, 'bob')
+    await append(first.mailboxes, message(1), ['bob', 'eve'], roomy)
+    await turn()
+    assert.deepEqual(appended, ['bob'])
+  })
+
+  it('wake it within a second without notifications, once for each message', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.mailServer(quietSteps), await rig.mailServer()]
+    const appended = await listening(rig, second, 'bob')
+    await append(first.mailboxes, message(1), ['bob'], roomy)
+    await pass(rig.clock, 1_000)
+    assert.deepEqual(appended, ['bob'])
+    await pass(rig.clock, 1_000)
+    assert.deepEqual(appended, ['bob'])
+    await append(first.mailboxes, message(2), ['bob'], roomy)
+    await pass(rig.clock, 1_000)
+    assert.deepEqual(appended, ['bob', 'bob'])
+  })
+
+  it('wake it within 100 ms if it receives no notifications at all', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.mailServer(quietSteps), await rig.mailServer(quietSteps)]
+    const appended = await listening(rig, second, 'bob')
+    for (let at = 0; at < 4; at++) await pass(rig.clock, 1_000)
+    await append(first.mailboxes, message(1), ['bob'], roomy)
+    await pass(rig.clock, 100)
+    assert.deepEqual(appended, ['bob'])
+  })
+
+  it('look again after notifications may have been lost', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.mailServer(quietSteps), await rig.mailServer()]
+    const appended = await listening(rig, second, 'bob')
+    await append(first.mailboxes, message(1), ['bob'], roomy)
+    assert.deepEqual(appended, [])
+    await second.member.tell(second.member.server, { kind: 'unknown' })
+    await turn()
+    assert.deepEqual(appended, ['bob'])
+  })
+
+  it('count a mailbox that has refused a message as full for a second, or until messages are removed', async () => {
+    await using rig = new ClusterRig()
+    const { mailboxes } = await rig.mailServer()
+    const bounds = { ...roomy, messages: 1 }
+    const post = { ...message(2), recipients: ['eve', 'bob'] }
+    assert.deepEqual(mailboxes.full([post]), [])
+    const refuse = async () => {
+      await assert.rejects(append(mailboxes, message(2), ['eve', 'bob'], bounds), { code: 'mailbox-full' })
+      assert.deepEqual(mailboxes.full([post]), ['bob'])
+    }
+    await append(mailboxes, message(1), ['bob'], bounds)
+    await refuse()
+    await pass(rig.clock, 1_000)
+    assert.deepEqual(mailboxes.full([post]), [])
+    await refuse()
+    await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
+    assert.deepEqual(mailboxes.full([post]), [])
+  })
+})
+
+spec('the steps of mailboxes', (it) => {
+  it('take effect once if their outcome is unknown', async () => {
+    await using rig = new ClusterRig()
+    const lost: string[] = []
+    const { mailboxes, member } = await rig.mailServer((steps) => unansweredSteps(steps, lost))
+    const outcomes = await rig.passing(
+      mailboxes.append(
+        upTo(3).map((n) => ({ ...message(n), recipients: ['bob'] })),
+        roomy,
+      ),
+    )
+    assert.deepEqual(outcomes, [undefined, undefined, undefined])
+    const seqs = await rig.passing(seqsOf(mailboxes, 'bob'))
+    assert.equal(seqs.length, 3)
+    await rig.passing(mailboxes.remove('bob', seqs.slice(0, 1)))
+    await rig.passing(mailboxes.setAside('bob', seqs.slice(1, 2)))
+    assert.deepEqual(await rig.passing(waiting(mailboxes, 'bob')), [3])
+    const link = { server: member.server, link: 1, user: 'bob', session: 'a'.repeat(32) }
+    const { epoch } = await rig.passing(member.run(({ mail }) => mail.listen(link)))
+    assert.equal(epoch, 1)
+    await rig.passing(member.run(({ mail }) => mail.unlisten('bob', epoch, 3)))
+    await rig.passing(mailboxes.expire(10, 10, 10))
+    assert.deepEqual(await rig.passing(mailboxes.levels()), [])
+    for (const name of ['enter', 'mail.post', 'mail.read', 'mail.remove', 'mail.setAside', 'mail.listen']) {
+      assert.ok(lost.includes(name), `${name} was not lost`)
+    }
+  })
+
+  it('have at most 500 messages, 4 MiB and 2,000 deliveries, one step at a time, in the order of the calls', async () => {
+    await using rig = new ClusterRig()
+    const batches: number[] = []
+    let isPosting = false
+    const { mailboxes } = await rig.mailServer((steps) =>
+      alteredSteps(steps, async (name, run, given) => {
+        if (name !== 'mail.post') return run()
+        const messages = given[1] as readonly AddressedMessage[]
+        const bytes = messages.reduce((sum, { content }) => sum + content.length, 0)
+        const deliveries = messages.reduce((sum, { recipients }) => sum + recipients.length, 0)
+        assert.ok(!isPosting && bytes <= 4 * MiB && deliveries <= 2_000)
+        batches.push(messages.length)
+        isPosting = true
+        await turn()
+        isPosting = false
+        return run()
+      }),
+    )
+    const sixteen = upTo(16).map((number) => `user ${number}`)
+    await Promise.all([
+      ...upTo(1_100).map((number) => append(mailboxes, message(number), ['bob'], roomy)),
+      mailboxes.append(
+        upTo(300).map((at) => ({ ...message(1_100 + at), recipients: sixteen })),
+        roomy,
+      ),
+      ...upTo(90).map((at) => append(mailboxes, long(1_400 + at, 60_000), ['eve'], roomy)),
+    ])
+    assert.deepEqual(batches.slice(0, 2), [500, 500])
+    assert.ok(batches.length < 12, `there are ${batches.length} steps`)
+    assert.deepEqual(await waiting(mailboxes, 'bob'), upTo(1_100))
+    assert.deepEqual(
+      await waiting(mailboxes, 'user 16'),
+      upTo(300).map((at) => 1_100 + at),
+    )
+  })
+
+  it('reject each message of a batch if the store does not answer for 30 seconds', async () => {
+    await using rig = new ClusterRig()
+    let isCut = false
+    const { mailboxes } = await rig.mailServer((steps) =>
+      alteredSteps(steps, async (name, run) => {
+        if (isCut && name === 'mail.post') throw new OutcomeUnknown('no connection')
+        return run()
+      }),
+    )
+    isCut = true
+    const outcomes = mailboxes.append([{ ...message(1), recipients: ['bob'] }], roomy)
+    const [error] = await rig.passing(outcomes)
+    assert.equal(error?.code, 'internal')
+    isCut = false
+    await rig.passing(append(mailboxes, message(1), ['bob'], roomy))
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
+  })
+
+  it('remove messages that may wait within 20 ms, together with others', async () => {
+    await using rig = new ClusterRig()
+    let removals = 0
+    const { mailboxes } = await rig.mailServer((steps) =>
+      alteredSteps(steps, async (name, run) => {
+        if (name === 'mail.remove') removals++
+        return run()
+      }),
+    )
+    for (const number of upTo(5)) await append(mailboxes, message(number), ['bob'], roomy)
+    const seqs = await seqsOf(mailboxes, 'bob')
+    const removed = Promise.all(seqs.map((seq) => mailboxes.remove('bob', [seq], true)))
+    await turn()
+    assert.deepEqual([removals, await waiting(mailboxes, 'bob')], [0, []])
+    await pass(rig.clock, 20)
+    await removed
+    assert.deepEqual([removals, await mailboxes.levels()], [1, []])
+  })
+})

@@ -1,0 +1,45 @@
+import { ClusterMailboxes } from '../../../lib/adapters/cluster/clusterMailboxes.ts'
+import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { pass, turn } from '../../support/turn.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
+
+/** Servers that share a store in memory, on a clock that moves on request. */
+export class ClusterRig implements AsyncDisposable {
+  readonly clock = new VirtualClock()
+  readonly platform = { ...nodePlatform(), clock: this.clock }
+  readonly store = new MemorySharedStore(this.platform)
+  readonly #members: ClusterMember[] = []
+
+  /** Adds a server, whose steps `alter` can change. */
+  async member(alter: (steps: Steps) => Steps = (steps) => steps): Promise<ClusterMember> {
+    const member = new ClusterMember(alter(this.store.steps()), { name: 'a', version: '1', address: '' })
+    this.#members.push(member)
+    return member
+  }
+
+  /** Adds a server with mailboxes. */
+  async mailServer(alter?: (steps: Steps) => Steps) {
+    const member = await this.member(alter)
+    const mailboxes = new ClusterMailboxes(member)
+    await this.passing(member.open(this.platform))
+    return { member, mailboxes }
+  }
+
+  /** Lets time pass until `work` has settled. */
+  async passing<T>(work: Promise<T>): Promise<T> {
+    let isSettled = false
+    const settled = () => {
+      isSettled = true
+    }
+    work.then(settled, settled)
+    for (await turn(); !isSettled; ) await pass(this.clock, 10)
+    return work
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const member of this.#members) await this.passing(member[Symbol.asyncDispose]())
+  }
+}
