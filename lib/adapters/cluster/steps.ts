@@ -76,7 +76,7 @@ export interface ServerSteps {
   leave(server: number): Promise<void>
   /**
    * Declares servers dead whose lease is over. Their registrations end as if handed out completely, their uploads are held by no link.
-   * Resolves with their numbers.
+   * Resolves with their numbers. Nothing happens if the lease of `by` is over.
    */
   declareDead(by: number): Promise<readonly number[]>
   servers(): Promise<readonly ServerState[]>
@@ -89,7 +89,8 @@ export interface ServerSteps {
 export interface SessionSteps {
   /**
    * From now on this link is its session's. Resolves with the former link of the session, if it had another one. Rejects with
-   * `link-replaced` if the session has another link that was opened with a higher `attempt`.
+   * `link-lost` if the server was declared dead, and with `link-replaced` if the session has another link that was opened
+   * with a higher `attempt`.
    */
   openSession(link: ClusterSessionLink, attempt: number): Promise<ClusterLink | undefined>
   /** Ends the session's link, if it still is this one. */

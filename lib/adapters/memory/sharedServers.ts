@@ -80,9 +80,8 @@ export class SharedServers implements ServerSteps, PresenceSteps {
   }
 
   async declareDead(by: number): Promise<readonly number[]> {
-    const dead = Array.from(this.#servers.values()).filter(
-      ({ number, isDead }) => number !== by && !isDead && !this.isLiving(number),
-    )
+    if (!this.isLiving(by)) return []
+    const dead = Array.from(this.#servers.values()).filter(({ number, isDead }) => !isDead && !this.isLiving(number))
     for (const server of dead) this.#end(server)
     return dead.map(({ number }) => number)
   }

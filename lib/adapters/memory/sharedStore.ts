@@ -13,7 +13,7 @@ import { SharedSessions, SharedTransfers } from './sharedTransfers.ts'
 export class MemorySharedStore {
   readonly #servers: SharedServers
   readonly #mail: SharedMail
-  readonly #sessions = new SharedSessions()
+  readonly #sessions: SharedSessions
   readonly #transfers: SharedTransfers
   readonly #users: SharedUsers
   readonly #notices = new SharedNotices()
@@ -25,10 +25,12 @@ export class MemorySharedStore {
     const wallTime = () => clock.wallTime()
     const died = (server: number) => {
       this.#mail.died(server)
+      this.#sessions.died(server)
       this.#transfers.died(server)
     }
     this.#servers = new SharedServers(() => clock.now(), wallTime, died)
     this.#mail = new SharedMail(this.#servers)
+    this.#sessions = new SharedSessions(this.#servers)
     this.#transfers = new SharedTransfers(this.#servers, this.#sessions, wallTime)
     this.#users = new SharedUsers(wallTime)
     this.#opened = this.#mail.open(platform)

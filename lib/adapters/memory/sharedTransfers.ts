@@ -34,9 +34,14 @@ type Subject = Pick<Claim, 'user' | 'name'>
 
 /** The links of sessions in a shared store in memory. */
 export class SharedSessions implements SessionSteps {
+  readonly #servers: SharedServers
   readonly #links = new Map<string, ClusterLink & { readonly attempt: number }>()
   /** Runs the steps of one user one after another, so that none takes effect while a claim decides. */
   readonly turns = new KeyedMutex()
+
+  constructor(servers: SharedServers) {
+    this.#servers = servers
+  }
 
   /** Throws OspError `link-lost` unless this link is its session's. */
   check(by: ClusterSessionLink): void {
@@ -47,6 +52,7 @@ export class SharedSessions implements SessionSteps {
 
   openSession(link: ClusterSessionLink, attempt: number): Promise<ClusterLink | undefined> {
     return this.turns.run(link.user, async () => {
+      if (this.#servers.isDead(link.server)) throw new OspError('link-lost', 'this server was declared dead')
       const former = this.#links.get(sessionKey(link))
       const isOther = former !== undefined && !isSameLink(former, link)
       if (isOther && former.attempt > attempt) throw new OspError('link-replaced')
@@ -60,6 +66,11 @@ export class SharedSessions implements SessionSteps {
       const present = this.#links.get(sessionKey(link))
       if (present && isSameLink(present, link)) this.#links.delete(sessionKey(link))
     })
+  }
+
+  /** The links of a server that has died are not those of their sessions any more. */
+  died(server: number): void {
+    for (const [key, link] of this.#links) if (link.server === server) this.#links.delete(key)
   }
 }
 

@@ -4,6 +4,7 @@ import { testCasesOf } from '../../../lib/testing/testCases.ts'
 import { runTestCases } from '../../support/runTestCases.ts'
 import type { SharedStoreFixture } from '../cluster/contract/fixture.ts'
 import { serverSuites } from '../cluster/contract/servers.ts'
+import { transferSuites } from '../cluster/contract/transfers.ts'
 
 async function open(): Promise<SharedStoreFixture> {
   const store = new MemorySharedStore(nodePlatform())
@@ -17,6 +18,6 @@ async function open(): Promise<SharedStoreFixture> {
   }
 }
 
-for (const [subject, checks] of serverSuites) {
+for (const [subject, checks] of [...serverSuites, ...transferSuites]) {
   runTestCases(testCasesOf(subject.replace('shared store', 'shared store in memory'), checks, open))
 }

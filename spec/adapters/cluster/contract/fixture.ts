@@ -32,7 +32,7 @@ export async function entered(store: SharedStoreFixture, leaseMs = longMs): Prom
 }
 
 /** Resolves with the first defined result of `look`. */
-async function eventually<T>(look: () => Promise<T | undefined>): Promise<T> {
+export async function eventually<T>(look: () => Promise<T | undefined>): Promise<T> {
   for (;;) {
     const found = await look()
     if (found !== undefined) return found

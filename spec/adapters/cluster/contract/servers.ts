@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { linkBlockSize, type Steps } from '../../../../lib/adapters/cluster/steps.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
-import { declaredDead, entered, infoOf, longMs, newSession, type SharedStoreFixture } from './fixture.ts'
+import { declaredDead, entered, eventually, infoOf, longMs, newSession, type SharedStoreFixture } from './fixture.ts'
 
 const stateOf = async (steps: Steps, server: number) => (await steps.servers()).find((each) => each.server === server)
 
@@ -37,11 +37,13 @@ const serverChecks: Checks<SharedStoreFixture> = {
     const state = await stateOf(third.steps, first.server)
     assert.ok(state?.isDead !== false, 'a dead server is shown as dead, or not at all')
   },
-  'do not declare themselves dead': async (store) => {
-    const { steps, server } = await entered(store, 1)
-    const other = await entered(store, 1)
-    await declaredDead({ ...other, steps, server }, other.server)
-    assert.equal(await steps.renew(server, longMs, 0, {}), true)
+  'declare no others dead while their own lease is over': async (store) => {
+    const [first, second] = [await entered(store, 1), await entered(store, 1)]
+    const isOver = async () => (await first.steps.servers()).every(({ leaseMs }) => leaseMs < 0) || undefined
+    await eventually(isOver)
+    assert.deepEqual(await first.steps.declareDead(first.server), [])
+    assert.equal(await first.steps.renew(first.server, longMs, 0, {}), true)
+    assert.deepEqual(await first.steps.declareDead(first.server), [second.server])
   },
   'that leave are dead at once': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
@@ -134,6 +136,17 @@ const sessionChecks: Checks<SharedStoreFixture> = {
     await steps.closeSession(link('alice', 3, session))
     await steps.closeSession(link('alice', 3, session))
     assert.equal(await steps.openSession(link('alice', 4, session), 4), undefined)
+  },
+  'has no link at a server that has died, and cannot be opened there': async (store) => {
+    const [first, second] = [await entered(store, 1), await entered(store)]
+    const session = newSession()
+    await first.steps.openSession(first.link('alice', 1, session), 1)
+    await declaredDead(second, first.server)
+    assert.equal(await second.steps.openSession(second.link('alice', 2, session), 2), undefined)
+    const late = first.steps.openSession(first.link('alice', 3, session), 3)
+    await assert.rejects(late, { code: 'link-lost' })
+    const present = { server: second.server, link: 2 }
+    assert.deepEqual(await second.steps.openSession(second.link('alice', 4, session), 4), present)
   },
   'is not replaced by a link that was opened with an earlier attempt': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]

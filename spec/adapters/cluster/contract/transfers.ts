@@ -1,0 +1,428 @@
+import assert from 'node:assert/strict'
+import type { ClaimDecision, ClusterSessionLink, FoundUpload } from '../../../../lib/adapters/cluster/steps.ts'
+import { OspError } from '../../../../lib/errors.ts'
+import type { Claim, NewTransfer, StoredFile, TransferRecord } from '../../../../lib/ports/storage.ts'
+import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { declaredDead, entered, type SharedStoreFixture, type TestedServer } from './fixture.ts'
+
+type Granted = Extract<ClaimDecision, { readonly record: unknown }>
+
+/** A time until which completion markers are valid. */
+const farAway = Number.MAX_SAFE_INTEGER
+
+const uploadOf = (user: string, name: string): NewTransfer => ({
+  ...{ user, name, size: 1_000, modifiedAt: 1_700_000_000_123, algorithm: 'sha256' },
+})
+
+const fileOf = ({ user, name, size, algorithm }: NewTransfer, replaced = false): StoredFile => ({
+  ...{ user, name, storedName: `${name} (2)`, replaced, size, algorithm, digest: 'ab01' },
+})
+
+/** Returns the decision to begin an upload, or to continue the record that was found. */
+function grantTo(by: ClusterSessionLink, upload: NewTransfer, instance = 1, reserved = 0) {
+  return async ({ record }: FoundUpload): Promise<Granted> => {
+    const owner = { node: by.link, instance, session: by.session }
+    const { token: _, ...base } = record ?? { token: 0, superseded: [], checkpoints: [] }
+    return { record: { ...upload, ...base, owner, updatedAt: 10.5 }, reserved, dropsMarker: false }
+  }
+}
+
+type Claimed = Extract<Awaited<ReturnType<TestedServer['steps']['transfers']['claim']>>, { readonly claim: Claim }>
+
+/** A claim that is granted to a link. */
+async function claimed(
+  { steps }: TestedServer,
+  by: ClusterSessionLink,
+  upload: NewTransfer,
+  decide: (found: FoundUpload) => Promise<ClaimDecision> = grantTo(by, upload),
+): Promise<Claimed> {
+  const result = await steps.transfers.claim(by, upload, decide)
+  if ('completed' in result) assert.fail('the upload is complete')
+  return result
+}
+
+/** Returns a link that is its session's. */
+async function openLink(at: TestedServer, user: string, link: number, session?: string): Promise<ClusterSessionLink> {
+  const opened = at.link(user, link, session)
+  await at.steps.openSession(opened, link)
+  return opened
+}
+
+/** Two servers with a link of the same user, but of different sessions, at each. */
+async function twoServers(store: SharedStoreFixture, leaseMs?: number) {
+  const [first, second] = [await entered(store, leaseMs), await entered(store)]
+  return { first, second, one: await openLink(first, 'alice', 1), two: await openLink(second, 'alice', 2) }
+}
+
+/** Resolves with what a claim of the upload would find now. */
+async function foundBy(at: TestedServer, by: ClusterSessionLink, upload: NewTransfer): Promise<FoundUpload> {
+  let found: FoundUpload | undefined
+  const claim = at.steps.transfers.claim(by, upload, async (each) => {
+    found = each
+    throw new OspError('cancelled')
+  })
+  await assert.rejects(claim, { code: 'cancelled' })
+  return found ?? assert.fail('the claim has found nothing')
+}
+
+const checkpointOf = (offset: number, ...digest: number[]) => ({ offset, digest: Uint8Array.from(digest) })
+
+const checkpointed = ({ steps }: TestedServer, claim: Claim, offset: number, reserved = 0, at = 20) =>
+  steps.transfers.checkpoint([{ claim, checkpoints: offset === 0 ? [] : [checkpointOf(offset, 7)], reserved, at }])
+
+/** Claims an upload and completes it. */
+async function completed(at: TestedServer, by: ClusterSessionLink, upload: NewTransfer, until = farAway) {
+  const { transfers } = at.steps
+  const { claim } = await claimed(at, by, upload)
+  assert.equal(await transfers.verified(claim, fileOf(upload), 'v1'), true)
+  assert.equal(await transfers.complete(claim, until), true)
+  return claim
+}
+
+const namesOf = (records: readonly Pick<TransferRecord, 'user' | 'name'>[]) =>
+  records.map(({ user, name }) => `${user}:${name}`)
+
+const upload = uploadOf('alice', 'a/b.txt')
+const [superseded, cancelled] = [{ why: 'superseded' }, { why: 'cancelled' }] as const
+
+const claimChecks: Checks<SharedStoreFixture> = {
+  'finds nothing for a new name, and stores the decision': async (store) => {
+    const at = await entered(store)
+    const by = await openLink(at, 'alice', 1)
+    assert.deepEqual(await foundBy(at, by, upload), {
+      ...{ record: undefined, isHeld: false, marker: undefined, otherNames: [] },
+      others: { uploads: 0, bytes: 0, reserved: 0, allUploads: 0 },
+    })
+    const decided = {
+      ...{ ...upload, owner: { node: 1, instance: 9, session: by.session }, superseded: [at.link('alice', 7).session] },
+      ...{ checkpoints: [checkpointOf(5), checkpointOf(2 ** 40, 0, 255)], updatedAt: 0.25 },
+    }
+    const decide = async () => ({ record: decided, reserved: 3, dropsMarker: false })
+    const { claim, record, former } = await claimed(at, by, upload, decide)
+    assert.deepEqual(record, { ...decided, token: claim.token })
+    assert.deepEqual([claim.user, claim.name, former], ['alice', 'a/b.txt', undefined])
+    assert.deepEqual(await at.steps.transfers.record('alice', 'a/b.txt'), record)
+  },
+  'finds the record of the former one at another server, and ends it with a higher token': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const former = await claimed(first, one, upload)
+    await checkpointed(first, former.claim, 100)
+    const found = await foundBy(second, two, upload)
+    const present = await second.steps.transfers.record('alice', 'a/b.txt')
+    assert.deepEqual([found.record, found.isHeld], [present, true])
+    const later = await claimed(second, two, upload)
+    assert.ok(later.claim.token > former.claim.token)
+    assert.deepEqual(later.former, { ...former.claim, server: first.server, link: 1 })
+    assert.deepEqual(later.record.checkpoints, [checkpointOf(100, 7)])
+    assert.deepEqual(await first.steps.transfers.ended([former.claim.token, later.claim.token]), [
+      { token: former.claim.token, ...superseded },
+    ])
+  },
+  'that is repeated finds its own record': async (store) => {
+    const at = await entered(store)
+    const by = await openLink(at, 'alice', 1)
+    const { record } = await claimed(at, by, upload, grantTo(by, upload, 4))
+    const found = await foundBy(at, by, upload)
+    assert.deepEqual([found.record, found.isHeld], [record, true])
+  },
+  'of a link that is not that of its session is refused, and decides nothing': async (store) => {
+    const { first, second, one } = await twoServers(store)
+    const decide = () => assert.fail('it has decided')
+    await assert.rejects(first.steps.transfers.claim(first.link('alice', 5), upload, decide), { code: 'link-lost' })
+    await openLink(second, 'alice', 3, one.session)
+    await assert.rejects(first.steps.transfers.claim(one, upload, decide), { code: 'link-lost' })
+    assert.equal(await first.steps.transfers.record('alice', 'a/b.txt'), undefined)
+  },
+  'whose decision rejects changes nothing, and rejects with that error': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const { claim, record } = await claimed(first, one, upload)
+    const error = new Error('the disk cannot be read')
+    const rejected = second.steps.transfers.claim(two, upload, () => Promise.reject(error))
+    await assert.rejects(rejected, (thrown) => thrown === error)
+    assert.deepEqual(await first.steps.transfers.record('alice', 'a/b.txt'), record)
+    assert.deepEqual(await checkpointed(first, claim, 1), [true])
+  },
+  'waits for one of the same user at another server, so that one of two conflicting names is granted': async (
+    store,
+  ) => {
+    const { first, second, one, two } = await twoServers(store)
+    const grantUnlessNested = (by: ClusterSessionLink, want: NewTransfer) => async (found: FoundUpload) => {
+      await new Promise((resolve) => setImmediate(resolve))
+      const conflicts = (other: string) => other.startsWith(`${want.name}/`) || want.name.startsWith(`${other}/`)
+      if (found.otherNames.some(conflicts)) throw new OspError('name-conflict')
+      return grantTo(by, want)(found)
+    }
+    for (const name of ['c', 'd', 'e']) {
+      const [outer, inner] = [uploadOf('alice', name), uploadOf('alice', `${name}/f`)]
+      const results = await Promise.allSettled([
+        first.steps.transfers.claim(one, outer, grantUnlessNested(one, outer)),
+        second.steps.transfers.claim(two, inner, grantUnlessNested(two, inner)),
+      ])
+      assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+    }
+  },
+  'does not wait for the claim of another user': async (store) => {
+    const { first, second, one } = await twoServers(store)
+    const bob = await openLink(second, 'bob', 3)
+    const { claim } = await claimed(first, one, upload, async (found) => {
+      await claimed(second, bob, uploadOf('bob', 'a/b.txt'))
+      return grantTo(one, upload)(found)
+    })
+    assert.equal((await first.steps.transfers.record('alice', 'a/b.txt'))?.token, claim.token)
+    assert.equal((await second.steps.transfers.records('bob', undefined, 9)).length, 1)
+  },
+  'sees the uploads of the user at all servers, so that a quota holds for two at once': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const grantWithin = (by: ClusterSessionLink, want: NewTransfer) => async (found: FoundUpload) => {
+      const { bytes, reserved } = found.others
+      if (bytes + reserved + want.size > 1_500) throw new OspError('quota-exceeded')
+      return grantTo(by, want, 1, want.size)(found)
+    }
+    const [a, b] = [uploadOf('alice', 'a'), uploadOf('alice', 'b')]
+    const results = await Promise.allSettled([
+      first.steps.transfers.claim(one, a, grantWithin(one, a)),
+      second.steps.transfers.claim(two, b, grantWithin(two, b)),
+    ])
+    assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+  },
+  'finds the sums of the other uploads': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const bob = await openLink(first, 'bob', 3)
+    const { claim } = await claimed(first, one, uploadOf('alice', 'received'))
+    await checkpointed(first, claim, 300, 40)
+    const verified = await claimed(second, two, uploadOf('alice', 'verified'))
+    await second.steps.transfers.verified(verified.claim, fileOf(uploadOf('alice', 'verified')), 'v')
+    await claimed(first, bob, uploadOf('bob', 'received'), grantTo(bob, uploadOf('bob', 'received'), 1, 5))
+    await claimed(first, one, upload)
+    const { others, otherNames } = await foundBy(second, two, upload)
+    assert.deepEqual(new Set(otherNames), new Set(['received', 'verified']))
+    assert.deepEqual(others, { uploads: 2, bytes: 1_300, reserved: 40, allUploads: 3 })
+  },
+  'of a complete upload finds its marker, and removes the record if the upload is complete': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    await completed(first, one, upload)
+    const { marker, record } = await foundBy(second, two, upload)
+    assert.deepEqual(marker, { file: fileOf(upload), version: 'v1', modifiedAt: upload.modifiedAt })
+    assert.equal(record, undefined)
+    const { claim } = await claimed(first, one, upload)
+    const file = fileOf(upload)
+    const result = await second.steps.transfers.claim(two, upload, async () => ({ completed: file }))
+    assert.deepEqual(result, { completed: file })
+    assert.deepEqual(await checkpointed(first, claim, 1), [false])
+    assert.equal(await first.steps.transfers.record('alice', 'a/b.txt'), undefined)
+    assert.notEqual(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
+  },
+  'drops the marker if it is decided so': async (store) => {
+    const { first, one } = await twoServers(store)
+    await completed(first, one, upload)
+    await claimed(first, one, upload)
+    assert.notEqual(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
+    await claimed(first, one, upload, async (found) => ({
+      ...(await grantTo(one, upload)(found)),
+      dropsMarker: true,
+    }))
+    assert.equal(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
+  },
+}
+
+const recordChecks: Checks<SharedStoreFixture> = {
+  'have the checkpoints of their present claims, and no others': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const other = uploadOf('alice', 'other')
+    const [lost, kept] = [await claimed(first, one, upload), await claimed(first, one, other)]
+    await checkpointed(first, lost.claim, 10)
+    const taken = await claimed(second, two, upload)
+    const holds = await first.steps.transfers.checkpoint([
+      { claim: lost.claim, checkpoints: [checkpointOf(90)], reserved: 0, at: 30 },
+      { claim: kept.claim, checkpoints: [checkpointOf(20, 1), checkpointOf(30, 1, 2)], reserved: 0, at: 31.5 },
+      { claim: { ...kept.claim, name: 'missing' }, checkpoints: [], reserved: 0, at: 32 },
+    ])
+    assert.deepEqual(holds, [false, true, false])
+    const { transfers } = second.steps
+    assert.deepEqual(await transfers.record('alice', 'a/b.txt'), taken.record)
+    const checkpoints = [checkpointOf(20, 1), checkpointOf(30, 1, 2)]
+    assert.deepEqual(await transfers.record('alice', 'other'), { ...kept.record, checkpoints, updatedAt: 31.5 })
+  },
+  'have the latest of several checkpoints in one step, also if it is repeated': async (store) => {
+    const { first, one } = await twoServers(store)
+    const { claim, record } = await claimed(first, one, upload)
+    const batch = [10, 20, 5].map((offset) => ({ claim, checkpoints: [checkpointOf(offset)], reserved: 0, at: offset }))
+    for (const _ of ['once', 'again']) {
+      assert.deepEqual(await first.steps.transfers.checkpoint(batch), [true, true, true])
+      const latest = { ...record, checkpoints: [checkpointOf(5)], updatedAt: 5 }
+      assert.deepEqual(await first.steps.transfers.record('alice', 'a/b.txt'), latest)
+    }
+    assert.deepEqual(await first.steps.transfers.checkpoint([]), [])
+  },
+  'are not changed by any step with a former claim': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const { claim } = await claimed(first, one, upload)
+    const { record } = await claimed(second, two, upload)
+    const { transfers } = first.steps
+    assert.deepEqual(await checkpointed(first, claim, 5), [false])
+    assert.equal(await transfers.moved(claim, claim.token), false)
+    assert.equal(await transfers.verified(claim, fileOf(upload), 'v'), false)
+    assert.equal(await transfers.complete(claim, farAway), false)
+    await transfers.release([claim])
+    const found = await foundBy(second, two, upload)
+    assert.deepEqual([found.record, found.isHeld], [record, true])
+  },
+  'become completion markers once they are verified, and a repetition has the same result': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const { transfers } = first.steps
+    const { claim, record } = await claimed(first, one, upload)
+    await assert.rejects(transfers.complete(claim, farAway), { code: 'internal' })
+    assert.equal(await transfers.moved(claim, claim.token), true)
+    for (const _ of ['once', 'again']) assert.equal(await transfers.verified(claim, fileOf(upload, true), 'v2'), true)
+    const verified = { ...record, verified: fileOf(upload, true), verifiedStamp: 'v2' }
+    assert.deepEqual(await transfers.record('alice', 'a/b.txt'), verified)
+    for (const _ of ['once', 'again']) assert.equal(await transfers.complete(claim, farAway), true)
+    assert.equal(await transfers.record('alice', 'a/b.txt'), undefined)
+    const marker = { file: fileOf(upload, true), version: 'v2', modifiedAt: upload.modifiedAt }
+    assert.deepEqual(await second.steps.transfers.marker('alice', 'a/b.txt'), marker)
+    await completed(second, two, upload)
+    assert.equal(await transfers.complete(claim, farAway), false)
+  },
+  'are held until they are released, and are expired only then': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const { transfers } = first.steps
+    const { claim } = await claimed(first, one, upload)
+    await checkpointed(first, claim, 1, 0, 100)
+    assert.equal(await second.steps.transfers.expire('alice', 'a/b.txt', 101), undefined)
+    await transfers.release([claim, { ...claim, name: 'missing' }])
+    assert.equal((await foundBy(second, two, upload)).isHeld, false)
+    assert.deepEqual(await checkpointed(first, claim, 2, 0, 100), [true])
+    assert.equal(await second.steps.transfers.expire('alice', 'a/b.txt', 100), undefined)
+    const record = await transfers.record('alice', 'a/b.txt')
+    assert.deepEqual(await second.steps.transfers.expire('alice', 'a/b.txt', 101), record)
+    assert.equal(await second.steps.transfers.expire('alice', 'a/b.txt', 101), undefined)
+    assert.deepEqual(await checkpointed(first, claim, 3), [false])
+  },
+  'do not expire once they are verified': async (store) => {
+    const { first, one } = await twoServers(store)
+    const { claim } = await claimed(first, one, upload)
+    await first.steps.transfers.verified(claim, fileOf(upload), 'v')
+    await first.steps.transfers.release([claim])
+    assert.equal(await first.steps.transfers.expire('alice', 'a/b.txt', farAway), undefined)
+    assert.deepEqual(namesOf(await first.steps.transfers.abandoned()), ['alice:a/b.txt'])
+  },
+  'are removed by a link that is that of its session, once': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const { claim } = await claimed(first, one, upload)
+    const late = second.steps.transfers.remove('alice', 'a/b.txt', second.link('alice', 2))
+    await assert.rejects(late, { code: 'link-lost' })
+    const owned = { ...claim, server: first.server, link: 1 }
+    assert.deepEqual(await second.steps.transfers.remove('alice', 'a/b.txt', two), owned)
+    assert.equal(await second.steps.transfers.remove('alice', 'a/b.txt', two), undefined)
+    assert.deepEqual(await first.steps.transfers.ended([claim.token]), [{ token: claim.token, ...cancelled }])
+    assert.deepEqual(await checkpointed(first, claim, 1), [false])
+    const again = await claimed(first, one, upload)
+    assert.equal(again.former, undefined)
+    const removed = { ...again.claim, server: first.server, link: 1 }
+    assert.deepEqual(await second.steps.transfers.remove('alice', 'a/b.txt', undefined), removed)
+  },
+  'are listed in pages by users and names, in the order of their bytes': async (store) => {
+    const { first, one } = await twoServers(store)
+    const bob = await openLink(first, 'bob', 3)
+    for (const name of ['\u{1f600}', 'a', '\ufb01', 'a/b', 'Z', 'ä']) await claimed(first, one, uploadOf('alice', name))
+    for (const name of ['b', 'a']) await claimed(first, bob, uploadOf('bob', name))
+    const all = ['alice:Z', 'alice:a', 'alice:a/b', 'alice:ä', 'alice:\ufb01', 'alice:\u{1f600}', 'bob:a', 'bob:b']
+    const { transfers } = first.steps
+    for (const [of, expected] of [[undefined, all] as const, ['alice', all.slice(0, 6)] as const]) {
+      const listed: TransferRecord[] = []
+      for (;;) {
+        const page = await transfers.records(of, listed.at(-1), 3)
+        if (page.length === 0) break
+        assert.ok(page.length <= 3)
+        listed.push(...page)
+      }
+      assert.deepEqual(namesOf(listed), expected)
+      for (const record of listed) assert.deepEqual(await transfers.record(record.user, record.name), record)
+    }
+  },
+  'of a server that has died are free, its verified ones are abandoned, and its late claims are refused': async (
+    store,
+  ) => {
+    const { first, second, one, two } = await twoServers(store, 1)
+    const other = uploadOf('alice', 'verified')
+    const [taken, verified] = [await claimed(first, one, upload), await claimed(first, one, other)]
+    await first.steps.transfers.verified(verified.claim, fileOf(other), 'v')
+    await first.steps.renew(first.server, 600_000, 0, {})
+    assert.deepEqual(await second.steps.transfers.abandoned(), [])
+    assert.equal((await foundBy(second, two, upload)).isHeld, true)
+    await first.steps.renew(first.server, 1, 0, {})
+    await declaredDead(second, first.server)
+    assert.equal((await foundBy(second, two, upload)).isHeld, false)
+    const abandoned = await second.steps.transfers.abandoned()
+    assert.deepEqual(abandoned, [{ ...verified.record, verified: fileOf(other), verifiedStamp: 'v' }])
+    await assert.rejects(claimed(first, one, upload), { code: 'link-lost' })
+    await assert.rejects(first.steps.transfers.remove('alice', 'a/b.txt', one), { code: 'link-lost' })
+    await claimed(second, two, upload)
+    assert.deepEqual(await checkpointed(first, taken.claim, 1), [false])
+    await claimed(second, two, other)
+    assert.deepEqual(await second.steps.transfers.abandoned(), [])
+  },
+}
+
+const markerChecks: Checks<SharedStoreFixture> = {
+  'are announced for files that are about to be stored, and replace the records of these names': async (store) => {
+    const { first, second, one } = await twoServers(store)
+    const { claim } = await claimed(first, one, upload)
+    const kept = await claimed(first, one, uploadOf('alice', 'kept'))
+    const announced = [upload, uploadOf('alice', 'small')].map((each, at) => ({
+      ...{ file: fileOf(each), version: `v${at}`, modifiedAt: at },
+    }))
+    const { transfers } = second.steps
+    for (const _ of ['once', 'again']) await transfers.announce(second.server, announced, farAway)
+    assert.deepEqual(await transfers.marker('alice', 'a/b.txt'), announced[0])
+    assert.deepEqual(await transfers.marker('alice', 'small'), announced[1])
+    assert.deepEqual(await transfers.records('alice', undefined, 9), [kept.record])
+    assert.deepEqual(await first.steps.transfers.ended([claim.token]), [{ token: claim.token, ...superseded }])
+    assert.deepEqual(await checkpointed(first, claim, 1), [false])
+    assert.equal(await first.steps.transfers.complete(claim, farAway), false)
+  },
+  'are not reported at first, which their own server finds, and the others once it is dead': async (store) => {
+    const { first, second, one } = await twoServers(store, 1)
+    await first.steps.renew(first.server, 600_000, 0, {})
+    await completed(first, one, upload)
+    const small = { file: fileOf(uploadOf('alice', 'small')), version: 'v2', modifiedAt: 5 }
+    const reported = { file: fileOf(uploadOf('alice', 'reported')), version: 'v3', modifiedAt: 6 }
+    await first.steps.transfers.announce(first.server, [small, reported], farAway)
+    await first.steps.transfers.reported([{ user: 'alice', name: 'reported' }])
+    const expected = [{ file: fileOf(upload), version: 'v1', modifiedAt: upload.modifiedAt }, small]
+    assert.deepEqual(new Set(await first.steps.transfers.unreported(first.server)), new Set(expected))
+    assert.deepEqual(await second.steps.transfers.unreported(second.server), [])
+    await first.steps.renew(first.server, 1, 0, {})
+    await declaredDead(second, first.server)
+    assert.deepEqual(new Set(await second.steps.transfers.unreported(second.server)), new Set(expected))
+    for (const _ of ['once', 'again']) await second.steps.transfers.reported(expected.map(({ file }) => file))
+    assert.deepEqual(await second.steps.transfers.unreported(second.server), [])
+  },
+  'of a name that is completed again are to be reported again': async (store) => {
+    const { first, one } = await twoServers(store)
+    await completed(first, one, upload)
+    await first.steps.transfers.reported([upload])
+    await completed(first, one, upload)
+    assert.equal((await first.steps.transfers.unreported(first.server)).length, 1)
+  },
+  'are forgotten on request': async (store) => {
+    const { first, one } = await twoServers(store)
+    await completed(first, one, upload)
+    for (const _ of ['once', 'again']) await first.steps.transfers.forget('alice', 'a/b.txt')
+    assert.equal(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
+  },
+  'are not valid after their time, but are still to be reported': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    await completed(first, one, upload, 1)
+    assert.equal(await second.steps.transfers.marker('alice', 'a/b.txt'), undefined)
+    assert.equal((await foundBy(second, two, upload)).marker, undefined)
+    assert.equal((await first.steps.transfers.unreported(first.server)).length, 1)
+  },
+}
+
+/** The promises of `TransferSteps`. */
+export const transferSuites: readonly (readonly [subject: string, Checks<SharedStoreFixture>])[] = [
+  ['a claim in a shared store', claimChecks],
+  ['the records of uploads in a shared store', recordChecks],
+  ['the completion markers in a shared store', markerChecks],
+]
