@@ -3,7 +3,7 @@ import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { wait } from '../../runtime/wait.ts'
-import { StepRetries } from './stepRetries.ts'
+import { ignoreFailedStep, StepRetries } from './stepRetries.ts'
 import type { ListenedMailbox, Notice, ServerInfo, ServerState, Steps } from './steps.ts'
 
 /** The lease of a server, and the time between two renewals. */
@@ -203,7 +203,7 @@ export class ClusterMember implements AsyncDisposable {
         await this.#pollOnce()
       }
     } catch (error) {
-      ignoreUnreachable(error)
+      ignoreFailedStep(error)
     } finally {
       this.#isPolling = false
     }
@@ -223,14 +223,8 @@ export class ClusterMember implements AsyncDisposable {
         await wait(this.platform.clock, typeof ms === 'number' ? ms : ms(), this.closing)
         await work()
       } catch (error) {
-        ignoreUnreachable(error)
+        ignoreFailedStep(error)
       }
     }
   }
-}
-
-/** The next round of a loop repeats what could not be done because the store cannot be reached. Throws any other error. */
-function ignoreUnreachable(error: unknown): void {
-  if (error instanceof OspError && (error.code === 'internal' || error.code === 'closed')) return
-  throw error
 }

@@ -33,3 +33,8 @@ export class StepRetries {
     }
   }
 }
+
+/** Ignores that a step has failed, where a later one makes up for it. Throws errors that are no OspErrors. */
+export function ignoreFailedStep(error: unknown): void {
+  if (!(error instanceof OspError)) throw error
+}

@@ -37,3 +37,18 @@ export function unansweredSteps(steps: Steps, lost: string[]): Steps {
 export function quietSteps(steps: Steps): Steps {
   return { ...steps, tell: async () => {} }
 }
+
+/** Steps whose connection can be cut. */
+export class CutSteps {
+  isCut = false
+
+  readonly alter = (steps: Steps): Steps => {
+    const heard: Steps['hear'] = (server, listener) => steps.hear(server, (notice) => !this.isCut && listener(notice))
+    const altered = alteredSteps(steps, async (name, run) => {
+      if (!this.isCut) return run()
+      if (name === 'tell') return
+      throw new OutcomeUnknown(`there is no connection for ${name}`)
+    })
+    return { ...altered, hear: heard }
+  }
+}

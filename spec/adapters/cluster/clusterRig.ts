@@ -1,3 +1,4 @@
+import { ClusterLinks } from '../../../lib/adapters/cluster/clusterLinks.ts'
 import { ClusterMailboxes } from '../../../lib/adapters/cluster/clusterMailboxes.ts'
 import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
@@ -26,6 +27,22 @@ export class ClusterRig implements AsyncDisposable {
     const mailboxes = new ClusterMailboxes(member)
     await this.passing(member.open(this.platform))
     return { member, mailboxes }
+  }
+
+  /** Adds a server with a directory of links. `seen` gets the events of the directory as texts. */
+  async linkServer(alter?: (steps: Steps) => Steps) {
+    const seen: string[] = []
+    const member = await this.member(alter)
+    const links = new ClusterLinks(member)
+    links.watch({
+      here: ({ node, user }) => seen.push(`here ${user} ${node}`),
+      gone: ({ node, user }) => seen.push(`gone ${user} ${node}`),
+      ended: (node, reason, by) => seen.push(`${node} ${reason} by ${by}`),
+      declaredDead: () => seen.push('declared dead'),
+    })
+    await this.passing(member.open(this.platform))
+    await this.passing(links.open())
+    return { member, links, seen }
   }
 
   /** Lets time pass until `work` has settled. */

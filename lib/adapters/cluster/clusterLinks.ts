@@ -1,0 +1,215 @@
+import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
+import type { LinkDirectory, LinkEvents, ListeningLink, SessionLink } from '../../ports/links.ts'
+import type { PresenceMember } from '../../ports/presence.ts'
+import { KeyedMutex } from '../../runtime/mutex.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
+import { wait } from '../../runtime/wait.ts'
+import type { ClusterMember, Polled } from './clusterMember.ts'
+import { OtherMembers } from './otherMembers.ts'
+import { PresenceFeed } from './presenceFeed.ts'
+import { ignoreFailedStep } from './stepRetries.ts'
+import { type ClusterLink, type ClusterSessionLink, type ListenedMailbox, linkBlockSize, type Notice } from './steps.ts'
+
+/** The time between two attempts to end a registration while the store cannot be reached. */
+const retryMs = 1_000
+/** A link of another server that has ended a link is not known here. */
+const unknownNode = 0
+
+/** A registration of this server in the shared store. */
+interface ClusterRegistration {
+  readonly link: ListeningLink
+  readonly server: number
+  /** Its number in the store. */
+  readonly epoch: number
+  /** The number of polls that had begun when it was known here. A later poll finds it, unless it has ended. */
+  readonly sincePoll: number
+  /** Another registration has replaced it, or it is being ended. */
+  hasEnded: boolean
+}
+
+/** The links of a server of a cluster, and of the other servers. */
+export class ClusterLinks implements LinkDirectory {
+  readonly #member: ClusterMember
+  readonly #feed: PresenceFeed
+  readonly #others: OtherMembers
+  /** By node, until the store has recorded their end. */
+  readonly #registrations = new Map<number, ClusterRegistration>()
+  /** The links whose registration is under way. */
+  readonly #listening = new Set<number>()
+  /** Runs the calls about one link one after another. */
+  readonly #calls = new KeyedMutex()
+  readonly #pending = new PendingWork()
+  #events: LinkEvents | undefined
+  #nextNode = 0
+  /** The first number after the present block, and the next block. */
+  #endNode = 0
+  #nextBlock: number | undefined
+  #isFetching = false
+
+  /** The server must have entered before this is opened. */
+  constructor(member: ClusterMember) {
+    this.#member = member
+    this.#feed = new PresenceFeed(member)
+    this.#others = new OtherMembers(member, () => this.#events)
+    member.listen({
+      heard: (notice) => this.#heard(notice),
+      polled: (found) => this.#polled(found),
+      declaredDead: () => this.#declaredDead(),
+    })
+  }
+
+  async open(): Promise<void> {
+    this.#member.checkOpen()
+    this.#nextNode = await this.#member.run((steps) => steps.linkBlock())
+    this.#endNode = this.#nextNode + linkBlockSize
+  }
+
+  watch(events: LinkEvents): Disposable {
+    this.#events = events
+    const dispose = () => {
+      this.#events = undefined
+    }
+    return { [Symbol.dispose]: dispose }
+  }
+
+  nextNode(): number {
+    if (this.#endNode - this.#nextNode < linkBlockSize / 2) this.#pending.track(this.#fetchBlock())
+    if (this.#nextNode === this.#endNode) {
+      if (this.#nextBlock === undefined) throw new OspError('overloaded', 'the shared store gives no numbers for links')
+      this.#nextNode = this.#nextBlock
+      this.#endNode = this.#nextNode + linkBlockSize
+      this.#nextBlock = undefined
+    }
+    return this.#nextNode++
+  }
+
+  async openSession(link: SessionLink, attempt: number): Promise<void> {
+    const own = this.#clusterLink(link)
+    const former = await this.#inOrder(link, () => this.#member.run((steps) => steps.openSession(own, attempt)))
+    if (former) this.#endOther(former, 'closed', link.node)
+  }
+
+  closeSession(link: SessionLink): void {
+    const own = this.#clusterLink(link)
+    // If it stays, the next link of the session replaces it.
+    const closed = this.#inOrder(link, () => this.#member.run((steps) => steps.closeSession(own))).catch(
+      ignoreFailedStep,
+    )
+    this.#pending.track(closed)
+  }
+
+  listen(link: ListeningLink): Promise<{ readonly handed: number }> {
+    return this.#inOrder(link, async () => {
+      if (this.#registrations.size + this.#others.size >= fixed.clientsMost) {
+        throw new OspError('clients-full', `the presence list has ${fixed.clientsMost} clients, its maximum`)
+      }
+      const own = this.#clusterLink(link)
+      this.#listening.add(link.node)
+      try {
+        const { epoch, handed, former } = await this.#member.run(({ mail }) => mail.listen(own))
+        const sincePoll = this.#member.polls
+        this.#registrations.set(link.node, { link, server: own.server, epoch, sincePoll, hasEnded: false })
+        this.#feed.add(link, true)
+        if (former) this.#endOther(former, 'superseded', link.node)
+        return { handed }
+      } finally {
+        this.#listening.delete(link.node)
+      }
+    })
+  }
+
+  unlisten(link: ListeningLink, handed: number): Promise<void> {
+    return this.#inOrder(link, async () => {
+      const registration = this.#registrations.get(link.node)
+      if (registration?.link.epoch !== link.epoch) return
+      registration.hasEnded = true
+      this.#feed.add(link, false)
+      const { server, epoch } = registration
+      // The end of a server that counts as dead is the end of its registrations.
+      while (this.#member.server === server && !this.#member.closing.aborted) {
+        try {
+          await this.#member.run(({ mail }) => mail.unlisten(link.user, epoch, handed))
+          break
+        } catch {
+          await wait(this.#member.platform.clock, retryMs, this.#member.closing).catch(ignoreFailedStep)
+        }
+      }
+      this.#registrations.delete(link.node)
+    })
+  }
+
+  others(): Iterable<PresenceMember> {
+    return this.#others
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pending.settled()
+  }
+
+  #clusterLink({ user, session, node }: SessionLink): ClusterSessionLink {
+    return { server: this.#member.server, link: node, user, session }
+  }
+
+  #inOrder<T>({ node }: SessionLink, call: () => Promise<T>): Promise<T> {
+    return this.#calls.run(`${node}`, call)
+  }
+
+  /** Ends a link, or its registration, that the link `by` of this server has replaced. */
+  #endOther({ server, link }: ClusterLink, why: 'closed' | 'superseded', by: number): void {
+    if (server === this.#member.server) this.#ended(link, why, by)
+    else void this.#member.tell(server, { kind: 'ended', link, why })
+  }
+
+  #ended(node: number, why: 'closed' | 'superseded', by: number): void {
+    if (why === 'closed') this.#events?.ended(node, 'link-replaced', by)
+    else this.#superseded(node, by)
+  }
+
+  /** Reports the end of a registration once, whether a notification or a poll has shown it. */
+  #superseded(node: number, by: number): void {
+    const registration = this.#registrations.get(node)
+    if (registration ? registration.hasEnded : !this.#listening.has(node)) return
+    if (registration) registration.hasEnded = true
+    this.#events?.ended(node, 'superseded', by)
+  }
+
+  async #fetchBlock(): Promise<void> {
+    if (this.#isFetching || this.#nextBlock !== undefined) return
+    this.#isFetching = true
+    try {
+      this.#nextBlock = await this.#member.run((steps) => steps.linkBlock())
+    } catch (error) {
+      ignoreFailedStep(error)
+    } finally {
+      this.#isFetching = false
+    }
+  }
+
+  #heard(notice: Notice): void {
+    if (notice.kind === 'ended') this.#ended(notice.link, notice.why, unknownNode)
+    if (notice.kind === 'presence') this.#pending.track(this.#others.refresh(notice.server, notice.version))
+  }
+
+  async #polled({ poll, listened, servers }: Polled): Promise<void> {
+    const present = new Map(listened.map((mailbox) => [mailbox.link, mailbox]))
+    for (const registration of this.#registrations.values()) {
+      const { link, epoch, sincePoll, hasEnded } = registration
+      if (hasEnded || sincePoll >= poll || present.get(link.node)?.epoch === epoch) continue
+      this.#superseded(link.node, unknownNode)
+    }
+    for (const mailbox of listened) await this.#endUnknown(mailbox)
+    await this.#others.update(servers)
+  }
+
+  /** Ends a registration of which this server does not know: the store has not answered when it was made. */
+  async #endUnknown({ user, link, epoch, lastSeq }: ListenedMailbox): Promise<void> {
+    if (this.#registrations.has(link) || this.#listening.has(link)) return
+    await this.#member.run(({ mail }) => mail.unlisten(user, epoch, lastSeq))
+  }
+
+  #declaredDead(): void {
+    this.#feed.clear()
+    this.#events?.declaredDead()
+  }
+}

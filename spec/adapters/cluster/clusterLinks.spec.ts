@@ -1,0 +1,263 @@
+import assert from 'node:assert/strict'
+import { linkBlockSize } from '../../../lib/adapters/cluster/steps.ts'
+import type { ListeningLink } from '../../../lib/ports/links.ts'
+import { message, roomy } from '../../../lib/testing/storage/mailSteps.ts'
+import { spec } from '../../support/spec.ts'
+import { pass, turn } from '../../support/turn.ts'
+import { CutSteps, quietSteps, unansweredSteps } from './alteredSteps.ts'
+import { ClusterRig } from './clusterRig.ts'
+
+const sessionOf = (number: number) => number.toString(16).padStart(32, '0')
+
+type LinkServer = Awaited<ReturnType<ClusterRig['linkServer']>>
+
+/** Returns a new link of a server. */
+const linkAt = ({ links }: LinkServer, user: string, session = 1): ListeningLink => {
+  const node = links.nextNode()
+  return { node, user, session: sessionOf(session), epoch: node }
+}
+
+/** Makes a new link of a server the recipient of a user's messages. */
+async function listening(rig: ClusterRig, server: LinkServer, user: string, session = 1) {
+  const link = linkAt(server, user, session)
+  const { handed } = await rig.passing(server.links.listen(link))
+  return { link, handed }
+}
+
+/** Lets seconds pass. */
+async function seconds(rig: ClusterRig, count: number): Promise<void> {
+  for (let at = 0; at < 10 * count; at++) await pass(rig.clock, 100)
+}
+
+/** Posts messages to bob. Resolves with the seq of the last one. */
+async function post({ member }: LinkServer, ...numbers: number[]): Promise<number> {
+  const messages = numbers.map((number) => ({ ...message(number), recipients: ['bob'] }))
+  await member.run(({ mail }) => mail.post(member.server, messages, roomy))
+  return member.run(({ mail }) => mail.lastSeq())
+}
+
+spec('the links of several servers', (it) => {
+  it('have different numbers, also after many links', async () => {
+    await using rig = new ClusterRig()
+    const servers = [await rig.linkServer(), await rig.linkServer(), await rig.linkServer()]
+    const nodes = new Set<number>()
+    for (let at = 0; at < 3; at++) {
+      for (const { links } of servers) {
+        for (let count = 0; count < linkBlockSize / 2; count++) nodes.add(links.nextNode())
+      }
+      await turn()
+    }
+    assert.equal(nodes.size, (9 * linkBlockSize) / 2)
+  })
+
+  it('replace each other if they have the same session, at another server soon', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.linkServer(), await rig.linkServer()]
+    const [old, next] = [linkAt(first, 'alice'), linkAt(second, 'alice')]
+    await first.links.openSession(old, 1)
+    await second.links.openSession(next, 2)
+    await turn()
+    assert.deepEqual([first.seen, second.seen], [[`${old.node} link-replaced by 0`], []])
+    await assert.rejects(first.links.openSession(linkAt(first, 'alice'), 1), { code: 'link-replaced' })
+  })
+
+  it('replace each other at the same server before the next one is open', async () => {
+    await using rig = new ClusterRig()
+    const server = await rig.linkServer()
+    const [old, next] = [linkAt(server, 'alice'), linkAt(server, 'alice')]
+    await server.links.openSession(old, 1)
+    await server.links.openSession(next, 1)
+    assert.deepEqual(server.seen, [`${old.node} link-replaced by ${next.node}`])
+    server.links.closeSession(old)
+    server.links.closeSession(next)
+    await turn()
+    await server.links.openSession(linkAt(server, 'alice'), 0)
+    assert.equal(server.seen.length, 1)
+  })
+})
+
+for (const [how, alter] of [
+  ['by notifications', undefined],
+  ['by polling alone', quietSteps],
+] as const) {
+  spec(`registrations of several servers, ${how}`, (it) => {
+    it('are superseded by one of another session at another server', async () => {
+      await using rig = new ClusterRig()
+      const [first, second] = [await rig.linkServer(alter), await rig.linkServer(alter)]
+      const { link } = await listening(rig, first, 'bob', 1)
+      const seq = await post(first, 1, 2)
+      const { handed } = await listening(rig, second, 'bob', 2)
+      assert.equal(handed, seq)
+      await seconds(rig, 2)
+      assert.equal(first.seen.filter((text) => text === `${link.node} superseded by 0`).length, 1)
+      await rig.passing(first.links.unlisten(link, seq))
+      await assert.rejects(rig.passing(first.links.listen(linkAt(first, 'bob', 1))), { code: 'superseded' })
+    })
+
+    it('are in the lists of the other servers until they end', async () => {
+      await using rig = new ClusterRig()
+      const [first, second] = [await rig.linkServer(alter), await rig.linkServer(alter)]
+      const { link: bob } = await listening(rig, first, 'bob')
+      const { link: eve } = await listening(rig, first, 'eve', 2)
+      await seconds(rig, 2)
+      assert.deepEqual(second.seen, [`here bob ${bob.node}`, `here eve ${eve.node}`])
+      const late = await rig.linkServer(alter)
+      await seconds(rig, 2)
+      assert.deepEqual(new Set([...late.links.others()].map(({ user }) => user)), new Set(['bob', 'eve']))
+      await rig.passing(first.links.unlisten(bob, 0))
+      await seconds(rig, 2)
+      assert.equal(second.seen.at(-1), `gone bob ${bob.node}`)
+      assert.deepEqual([...late.links.others()], [{ user: 'eve', node: eve.node }])
+      assert.deepEqual(first.seen, [])
+    })
+  })
+}
+
+spec('a registration in a cluster', (it) => {
+  it('that has ended in order leaves the messages that were not sent as new', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.linkServer(), await rig.linkServer()]
+    const { link, handed } = await listening(rig, first, 'bob', 1)
+    assert.equal(handed, 0)
+    const seq = await post(first, 1)
+    await post(first, 2)
+    await rig.passing(first.links.unlisten(link, seq))
+    assert.equal((await listening(rig, second, 'bob', 2)).handed, seq)
+    await listening(rig, second, 'bob', 1)
+  })
+
+  it('is not ended by the late end of a former one', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.linkServer(), await rig.linkServer()]
+    const { link } = await listening(rig, first, 'bob', 1)
+    await listening(rig, second, 'bob', 2)
+    await rig.passing(first.links.unlisten(link, 0))
+    const listened = await second.member.run(({ mail }) => mail.listened(second.member.server))
+    assert.deepEqual(
+      listened.map(({ user }) => user),
+      ['bob'],
+    )
+    await seconds(rig, 2)
+    assert.deepEqual(second.seen, [`here bob ${link.node}`, `gone bob ${link.node}`])
+  })
+
+  it('that the store has made without an answer is ended', async () => {
+    await using rig = new ClusterRig()
+    const server = await rig.linkServer()
+    const link = { server: server.member.server, link: 7, user: 'bob', session: sessionOf(1) }
+    await server.member.run(({ mail }) => mail.listen(link))
+    await seconds(rig, 2)
+    assert.deepEqual(await server.member.run(({ mail }) => mail.listened(server.member.server)), [])
+  })
+
+  it('is made and ended once if outcomes are unknown', async () => {
+    await using rig = new ClusterRig()
+    const lost: string[] = []
+    const server = await rig.linkServer((steps) => unansweredSteps(steps, lost))
+    const other = await rig.linkServer()
+    const link = linkAt(server, 'bob')
+    await rig.passing(server.links.openSession(link, 1))
+    await rig.passing(server.links.listen(link))
+    await seconds(rig, 2)
+    assert.deepEqual(other.seen, [`here bob ${link.node}`])
+    await rig.passing(server.links.unlisten(link, 0))
+    server.links.closeSession(link)
+    await seconds(rig, 2)
+    assert.deepEqual(other.seen, [`here bob ${link.node}`, `gone bob ${link.node}`])
+    assert.deepEqual(server.seen, [])
+    assert.equal(await other.member.run((steps) => steps.openSession({ ...link, server: 9, link: 9 }, 0)), undefined)
+    for (const name of [
+      'openSession',
+      'closeSession',
+      'mail.listen',
+      'mail.unlisten',
+      'present',
+      'renew',
+      'linkBlock',
+    ]) {
+      assert.ok(lost.includes(name), `${name} was not lost`)
+    }
+  })
+})
+
+spec('a server of a cluster', (it) => {
+  it('that has died leaves the lists of the others, and its registrations end', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    const [first, second] = [await rig.linkServer(cut.alter), await rig.linkServer()]
+    const { link } = await listening(rig, first, 'bob', 1)
+    const seq = await post(second, 1)
+    await seconds(rig, 15)
+    assert.deepEqual([...second.links.others()], [{ user: 'bob', node: link.node }])
+    cut.isCut = true
+    await seconds(rig, 13)
+    assert.deepEqual([second.seen.at(-1), [...second.links.others()]], [`gone bob ${link.node}`, []])
+    assert.equal((await listening(rig, second, 'bob', 2)).handed, seq)
+    await listening(rig, second, 'bob', 1)
+  })
+
+  it('that finds itself dead ends its links, and enters again as another one', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    const [first, second] = [await rig.linkServer(cut.alter), await rig.linkServer()]
+    const { link } = await listening(rig, first, 'bob', 1)
+    await seconds(rig, 15)
+    const before = first.member.server
+    cut.isCut = true
+    await seconds(rig, 13)
+    cut.isCut = false
+    await seconds(rig, 3)
+    assert.ok(first.seen.includes('declared dead'))
+    assert.ok(first.member.server > before)
+    await rig.passing(first.links.unlisten(link, 0))
+    const { link: next } = await listening(rig, first, 'bob', 1)
+    await seconds(rig, 2)
+    assert.equal(second.seen.at(-1), `here bob ${next.node}`)
+    assert.equal(first.seen.filter((text) => text === 'declared dead').length, 1)
+  })
+
+  it('ends its links if it cannot reach the store for 30 seconds, and enters again', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    const server = await rig.linkServer(cut.alter)
+    cut.isCut = true
+    await seconds(rig, 29)
+    assert.deepEqual(server.seen, [])
+    await seconds(rig, 5)
+    assert.deepEqual(server.seen, ['declared dead'])
+    cut.isCut = false
+    await seconds(rig, 5)
+    await listening(rig, server, 'bob')
+    await seconds(rig, 20)
+    assert.deepEqual(server.seen, ['declared dead'])
+  })
+
+  it('is not declared dead after an outage of the store', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    const servers = [await rig.linkServer(cut.alter), await rig.linkServer(cut.alter), await rig.linkServer(cut.alter)]
+    for (const [at, server] of servers.entries()) await listening(rig, server, `user ${at}`)
+    await seconds(rig, 20)
+    cut.isCut = true
+    await seconds(rig, 20)
+    cut.isCut = false
+    await seconds(rig, 20)
+    for (const { seen, links } of servers) {
+      assert.deepEqual(
+        seen.filter((text) => !text.startsWith('here')),
+        [],
+      )
+      assert.equal([...links.others()].length, 2)
+    }
+  })
+
+  it('that leaves is gone from the lists of the others at their next poll', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.linkServer(), await rig.linkServer()]
+    const { link } = await listening(rig, first, 'bob', 1)
+    await seconds(rig, 1)
+    await first.member[Symbol.asyncDispose]()
+    await seconds(rig, 2)
+    assert.deepEqual(second.seen, [`here bob ${link.node}`, `gone bob ${link.node}`])
+  })
+})
