@@ -165,7 +165,8 @@ spec('a registration in a cluster', (it) => {
     await seconds(rig, 2)
     assert.deepEqual(other.seen, [`here bob ${link.node}`, `gone bob ${link.node}`])
     assert.deepEqual(server.seen, [])
-    assert.equal(await other.member.run((steps) => steps.openSession({ ...link, server: 9, link: 9 }, 0)), undefined)
+    const next = { ...link, server: other.member.server, link: other.links.nextNode() }
+    assert.equal(await other.member.run((steps) => steps.openSession(next, 0)), undefined)
     for (const name of [
       'openSession',
       'closeSession',
