@@ -102,6 +102,7 @@ const layers = {
     'node:',
     'classic-level',
     'hash-wasm',
+    'pg',
     'zod/mini',
     'zod/v4/locales/en.js',
   ],
@@ -186,6 +187,12 @@ spec('the folders of lib/', (it) => {
       const layer = layerOf(path)
       return target === layer || (layers[layer] as readonly string[]).includes(target)
     })
+    assert.deepEqual(stray, [])
+  })
+
+  it('import the client library of the database in one folder only', () => {
+    const folder = 'lib/adapters/postgres/'
+    const stray = strayImports(lib, (target, { path }) => target !== 'pg' || path.startsWith(folder))
     assert.deepEqual(stray, [])
   })
 

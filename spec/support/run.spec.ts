@@ -125,9 +125,12 @@ spec('the runner', (it) => {
     await once(server, 'listening')
     const gone = once(server, 'connection').then(([socket]) => once(socket.resume(), 'close'))
     const { port } = server.address() as AddressInfo
-    const child = `spawn(process.execPath, ['-e', "net.connect(${port}, '127.0.0.1')"], { stdio: 'ignore' })`
-    const orphan = `spec('x', (it) => it('holds', async () => { ${child}.unref(); await new Promise((go) => setTimeout(go, 500)) }))`
-    const ran = await runOn({ 'a.spec.ts': `import { spawn } from 'node:child_process'\n${orphan}` })
+    const connect = `net.connect(${port}, '127.0.0.1', () => console.log('connected'))`
+    const child = `const child = spawn(process.execPath, ['-e', "${connect}"], { stdio: ['ignore', 'pipe', 'ignore'] })`
+    const connected = 'child.unref(); await once(child.stdout, "data"); child.stdout.destroy()'
+    const orphan = `spec('x', (it) => it('holds', async () => { ${child}; ${connected} }))`
+    const imports = "import { spawn } from 'node:child_process'\nimport { once } from 'node:events'\n"
+    const ran = await runOn({ 'a.spec.ts': `${imports}${orphan}` })
     assert.equal(ran.lastLine, '1 passed, 0 failed')
     await gone
   })

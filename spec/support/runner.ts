@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { dirname, join, relative, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build, type Plugin } from 'esbuild'
+import { runVariable, stopSharedPostgres } from './postgresServer.ts'
 import { root } from './source.ts'
 
 /** The result of one spec file. */
@@ -69,7 +70,7 @@ function start(path: string): ChildProcess {
   const node = path.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : ['--enable-source-maps']
   return spawn(process.execPath, [...node, path], {
     detached: true,
-    env: { ...env, NO_COLOR: '1' },
+    env: { [runVariable]: String(process.pid), ...env, NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
 }
@@ -237,7 +238,11 @@ export async function runSpecs(options: RunOptions): Promise<number> {
       report(shown(file), result, print)
     }
   }
-  await Promise.all(Array.from({ length: atOnce }, runWaiting))
+  try {
+    await Promise.all(Array.from({ length: atOnce }, runWaiting))
+  } finally {
+    await stopSharedPostgres(process.pid)
+  }
   const [passed, failed, skipped] = (['passed', 'failed', 'skipped'] as const).map((count) =>
     results.reduce((total, result) => total + result[count], 0),
   ) as [number, number, number]

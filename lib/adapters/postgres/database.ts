@@ -1,0 +1,151 @@
+import type pg from 'pg'
+import type { Client, ClientConfig, Pool, PoolClient, QueryResultRow } from 'pg'
+import { OspError } from '../../errors.ts'
+import { stepFailureOf } from './errors.ts'
+
+/** A statement that each connection parses once. */
+export interface Statement {
+  /** Unique among all statements. */
+  readonly name: string
+  readonly text: string
+}
+
+/** Runs statements of one transaction, or each in a transaction of its own. */
+export interface Queries {
+  /** Resolves with the rows. Rejects with the errors of `Steps`. */
+  query<Row extends QueryResultRow>(statement: Statement, values?: readonly unknown[]): Promise<Row[]>
+}
+
+/** The settings of connections. */
+export interface DatabaseOptions {
+  /** The URL as in libpq: `postgres://user:password@host:port/database`. */
+  readonly url: string
+  /** The maximum number of connections besides those of `connect`. */
+  readonly connections?: number
+  /** The time for a connection to be established. */
+  readonly connectMs?: number
+  /** The time after which the database cancels a statement. The client waits half as much longer, then it closes the connection. */
+  readonly statementMs?: number
+}
+
+type Pg = typeof pg
+
+const intArray = 1007
+const bigint = 20
+const bigintArray = 1016
+
+/** The connections to a PostgreSQL database. They are opened when they are needed. */
+export class Database implements Queries, AsyncDisposable {
+  readonly #options: DatabaseOptions
+  #pg: Pg | undefined
+  #pool: Pool | undefined
+  #isClosed = false
+
+  constructor(options: DatabaseOptions) {
+    this.#options = options
+  }
+
+  /** Loads the package `pg`. Rejects with OspError `usage` if it is not installed. Must be called before all other methods. */
+  async open(): Promise<void> {
+    this.#pg = await loadPg()
+    this.#pool = new this.#pg.Pool({ ...this.#config(this.#pg), max: this.#options.connections ?? 8 })
+    // An idle connection, or one between two queries, has ended. The next query fails or opens another one.
+    this.#pool.on('error', () => {})
+    this.#pool.on('connect', (client) => client.on('error', () => {}))
+  }
+
+  async query<Row extends QueryResultRow>(statement: Statement, values: readonly unknown[] = []): Promise<Row[]> {
+    return this.#on(async (client) => {
+      const { rows } = await client.query<Row>({ ...statement, values: [...values] })
+      return rows
+    })
+  }
+
+  /** Runs `work` in a transaction, which is rolled back if `work` rejects. */
+  transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
+    return this.#on(async (client) => {
+      await client.query('BEGIN')
+      const result = await work({
+        query: async (statement, values = []) => (await client.query({ ...statement, values: [...values] })).rows,
+      })
+      const { command } = await client.query('COMMIT')
+      if (command !== 'COMMIT') throw new OspError('internal', 'the transaction was rolled back')
+      return result
+    })
+  }
+
+  /** Returns a connection that belongs to the caller, for notifications. Rejects if it cannot be established. */
+  async connect(): Promise<Client> {
+    const { pg } = this.#opened
+    const client = new pg.Client(this.#config(pg))
+    // The caller sees `end`. Without a listener the process would exit.
+    client.on('error', () => {})
+    try {
+      await client.connect()
+    } catch (error) {
+      throw stepFailureOf(error)
+    }
+    return client
+  }
+
+  /** Closes the connections after the queries that are under way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    const pool = this.#pool
+    this.#pool = undefined
+    await pool?.end()
+  }
+
+  get #opened(): { readonly pg: Pg; readonly pool: Pool } {
+    if (!this.#pg || !this.#pool) {
+      throw new OspError('closed', `the database is ${this.#isClosed ? 'closed' : 'not open yet'}`)
+    }
+    return { pg: this.#pg, pool: this.#pool }
+  }
+
+  /** Runs `work` on a connection, which is closed if `work` fails: it may be in the midst of an answer or of a transaction. */
+  async #on<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
+    const { pool } = this.#opened
+    let client: PoolClient | undefined
+    try {
+      client = await pool.connect()
+      const result = await work(client)
+      client.release()
+      return result
+    } catch (error) {
+      client?.release(true)
+      throw stepFailureOf(error)
+    }
+  }
+
+  #config(pg: Pg): ClientConfig {
+    const { url, connectMs = 5_000, statementMs = 10_000 } = this.#options
+    const { types } = pg
+    return {
+      connectionString: url,
+      application_name: 'ospd',
+      connectionTimeoutMillis: connectMs,
+      statement_timeout: statementMs,
+      query_timeout: 1.5 * statementMs,
+      idle_in_transaction_session_timeout: 5_000,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+      types: {
+        // Numbers of the schema stay below 2^53.
+        getTypeParser: (oid: number, format?: 'text' | 'binary') => {
+          if (oid === bigint) return Number
+          return types.getTypeParser(oid === bigintArray ? intArray : oid, format as 'text')
+        },
+      } as ClientConfig['types'] & {},
+    }
+  }
+}
+
+async function loadPg(): Promise<Pg> {
+  try {
+    return (await import('pg')).default
+  } catch (cause) {
+    const text = 'PostgreSQL needs the package "pg", which is not installed; run `npm install pg@8`'
+    throw new OspError('usage', text, { cause })
+  }
+}

@@ -1,0 +1,40 @@
+import { OspError } from '../../errors.ts'
+import { OutcomeUnknown } from '../cluster/steps.ts'
+
+/** An error that the database has reported, with its SQLSTATE. */
+interface ReportedError extends Error {
+  readonly severity: string
+  readonly code: string
+}
+
+/**
+ * SQLSTATE codes, or their classes, after which the same step can be repeated: the connection ended (08, 57P), the transaction was
+ * rolled back because of others (40, 55P03) or of a time limit (57014), or the server is a standby (25006) or has no place for a
+ * connection (53300).
+ */
+const repeatable = /^(?:08|40|57P|57014|55P03|25006|53300)/u
+
+/** No schema, table or function. */
+const missing = new Set(['3F000', '42P01', '42883', '42704'])
+
+/**
+ * Returns the error of a step: an OspError, or `OutcomeUnknown` if the connection ended before the answer, or the step can be
+ * repeated for another reason.
+ */
+export function stepFailureOf(error: unknown): OspError | OutcomeUnknown {
+  if (error instanceof OspError || error instanceof OutcomeUnknown) return error
+  const text = error instanceof Error ? error.message : String(error)
+  if (!isReported(error)) return new OutcomeUnknown(`no answer from the database: ${text}`, { cause: error })
+  if (repeatable.test(error.code)) return new OutcomeUnknown(`the database has refused: ${text}`, { cause: error })
+  if (error.code === '53100')
+    return new OspError('disk-full', `the disk of the database is full: ${text}`, { cause: error })
+  if (missing.has(error.code)) {
+    const advice = 'the database has no complete schema "ospd"; create or migrate it first'
+    return new OspError('data-format', `${advice}: ${text}`, { cause: error })
+  }
+  return new OspError('internal', `the database reports: ${text} (SQLSTATE ${error.code})`, { cause: error })
+}
+
+function isReported(error: unknown): error is ReportedError {
+  return error instanceof Error && 'severity' in error && 'code' in error && typeof error.code === 'string'
+}

@@ -1,0 +1,55 @@
+/** The tables of the mailboxes. */
+export const mailTables = `
+-- A message has one number in all its mailboxes. Numbers must rise in the order of drawing, so nothing is cached.
+CREATE SEQUENCE ospd.message_seq CACHE 1;
+
+-- One row for each user who has sent or received a message or has registered: the mailbox, its counters and its reader.
+CREATE TABLE ospd.box (
+  id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text COLLATE "C" NOT NULL UNIQUE,
+  messages int NOT NULL DEFAULT 0, -- that wait, including those that were set aside
+  bytes bigint NOT NULL DEFAULT 0, -- of their content
+  ids int NOT NULL DEFAULT 0, -- that are remembered of this sender
+  last_seq bigint NOT NULL DEFAULT 0,
+  floor bigint NOT NULL DEFAULT 0, -- no message at or below this seq waits to be read
+  epoch bigint NOT NULL DEFAULT 0, -- the number of the latest registration
+  reader bigint, -- the server of the registered link, if the user is registered
+  reader_link bigint,
+  reader_session uuid,
+  handed bigint NOT NULL DEFAULT 0, -- earlier readers may have handed out messages up to this seq
+  superseded uuid[] NOT NULL DEFAULT '{}' -- the last 8 sessions that have lost the mailbox
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX box_reader ON ospd.box (reader) WHERE reader IS NOT NULL;
+
+-- A message in a mailbox: inserted once, deleted once. Only "aside" is updated.
+CREATE TABLE ospd.mail (
+  box int NOT NULL,
+  seq bigint NOT NULL,
+  sender int NOT NULL,
+  id uuid NOT NULL,
+  sent_at bigint NOT NULL,
+  stored_at float8 NOT NULL,
+  bytes int NOT NULL,
+  aside boolean NOT NULL DEFAULT false,
+  content bytea, -- NULL: the content is in "body", once for all recipients
+  PRIMARY KEY (box, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 200000,
+        autovacuum_vacuum_cost_delay = 1, autovacuum_vacuum_cost_limit = 2000);
+ALTER TABLE ospd.mail ALTER content SET STORAGE EXTERNAL;
+-- For the share of a sender in a mailbox and in all.
+CREATE INDEX mail_sender ON ospd.mail (sender, box) INCLUDE (bytes);
+
+-- The content of long messages to several recipients.
+CREATE TABLE ospd.body (seq bigint PRIMARY KEY, content bytea NOT NULL);
+ALTER TABLE ospd.body ALTER content SET STORAGE EXTERNAL;
+
+-- The remembered ids of messages.
+CREATE TABLE ospd.sent (
+  sender int NOT NULL,
+  id uuid NOT NULL,
+  print int NOT NULL, -- the CRC-32 of recipients and content
+  stored_at float8 NOT NULL,
+  PRIMARY KEY (sender, id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
+`

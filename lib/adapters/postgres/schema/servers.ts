@@ -1,0 +1,33 @@
+/** The tables of the schema itself and of the servers of a cluster. */
+export const serverTables = `
+CREATE SCHEMA ospd;
+
+-- One row. The place of the files has the same id in "files", so that two clusters never share one by mistake.
+CREATE TABLE ospd.meta (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  version int NOT NULL,
+  cluster uuid NOT NULL DEFAULT gen_random_uuid(),
+  files uuid NOT NULL DEFAULT gen_random_uuid(),
+  age float8 NOT NULL DEFAULT 0 -- the latest time of the age clock of removed servers
+);
+INSERT INTO ospd.meta (version) VALUES (0);
+
+-- One row for each start of a server. A server changes only its own row; a dead one is changed by the server that declared it dead.
+CREATE TABLE ospd.server (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL,
+  boot uuid NOT NULL UNIQUE,
+  version text NOT NULL,
+  address text NOT NULL,
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  lease_until timestamptz NOT NULL,
+  dead boolean NOT NULL DEFAULT false,
+  presence_version bigint NOT NULL DEFAULT 0,
+  -- The messages and ids that the server has added, minus those that it has removed. The sums over all rows are the totals, so
+  -- a row that is removed must be added to another one.
+  messages bigint NOT NULL DEFAULT 0,
+  ids bigint NOT NULL DEFAULT 0,
+  age float8 NOT NULL DEFAULT 0, -- the latest time of its age clock
+  status jsonb NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 50);
+`
