@@ -138,9 +138,9 @@ export interface MailSteps {
    * recipients and content) has the outcome of the earlier one. Within a mailbox, messages become visible in the order of their seqs.
    */
   post(server: number, messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<PostResult>
-  /** As `MailboxStore.read`, for several mailboxes. */
+  /** As `MailboxStore.read`, for several mailboxes. With `epoch`, none unless the registration with this epoch is the present one. */
   read(
-    from: readonly { readonly user: string; readonly afterSeq: number }[],
+    from: readonly { readonly user: string; readonly afterSeq: number; readonly epoch?: number | undefined }[],
     most: number,
     mostBytes: number,
   ): Promise<readonly (readonly StoredMessage[])[]>
@@ -217,12 +217,14 @@ export interface TransferSteps {
   /**
    * Under the lock of the user: checks that the session's link is still `by` (rejects `link-lost`), calls `decide` with what it
    * finds, and stores the decision. If `decide` rejects, nothing happens. A claim that is repeated after an unknown outcome finds its
-   * own record: the owner is the same link and instance.
+   * own record: the owner is the same link and instance. With `isRecovery` the session is not checked: the server itself completes
+   * the upload, and `by` has its number with the link and the session of the record.
    */
   claim(
     by: ClusterSessionLink,
     upload: Pick<NewTransfer, 'user' | 'name'>,
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
+    isRecovery?: boolean,
   ): Promise<
     | { readonly claim: Claim; readonly record: TransferRecord; readonly former?: Claim & ClusterLink }
     | { readonly completed: StoredFile }
@@ -241,14 +243,20 @@ export interface TransferSteps {
   verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean>
   /** Resolves with true as well if this claim has completed the upload already. */
   complete(claim: Claim, until: number): Promise<boolean>
-  /** Records completion markers of files that are about to be stored without an upload, and removes records of these names. */
-  announce(server: number, files: readonly Announcement[], until: number): Promise<void>
+  /**
+   * Records completion markers of files that are about to be stored without an upload, and removes records of these names. With
+   * `by`, whose files they are, the session is checked as in `claim`.
+   */
+  announce(server: number, files: readonly Announcement[], until: number, by?: ClusterSessionLink): Promise<void>
   /** No link holds the uploads any more. Nothing happens if the claim does not hold. */
   release(claims: readonly Claim[]): Promise<void>
   /** After the check of the session as in `claim`, unless `by` is undefined. Resolves with the removed record's claim and owner. */
   remove(user: string, name: string, by: ClusterSessionLink | undefined): Promise<(Claim & ClusterLink) | undefined>
-  /** As `TransferStore.expire`; never an upload that a living server's instance receives. */
-  expire(user: string, name: string, before: number): Promise<TransferRecord | undefined>
+  /**
+   * As `TransferStore.expire`; never an upload that a living server's instance receives. With `by`, after the check of the session
+   * as in `claim`, such an upload as well.
+   */
+  expire(user: string, name: string, before: number, by?: ClusterSessionLink): Promise<TransferRecord | undefined>
   forget(user: string, name: string): Promise<void>
   /** Records in the order of (user, name), after that key, at most `most`. */
   records(

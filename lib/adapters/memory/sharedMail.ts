@@ -55,13 +55,16 @@ export class SharedMail implements MailSteps {
   }
 
   read(
-    from: readonly { readonly user: string; readonly afterSeq: number }[],
+    from: Parameters<MailSteps['read']>[0],
     most: number,
     mostBytes: number,
   ): Promise<readonly (readonly StoredMessage[])[]> {
     return this.#turns.run(async () => {
       const found: (readonly StoredMessage[])[] = []
-      for (const { user, afterSeq } of from) found.push(await this.#mailboxes.read(user, afterSeq, most, mostBytes))
+      for (const { user, afterSeq, epoch } of from) {
+        const isReplaced = epoch !== undefined && this.#boxes.get(user)?.registration?.epoch !== epoch
+        found.push(isReplaced ? [] : await this.#mailboxes.read(user, afterSeq, most, mostBytes))
+      }
       return found
     })
   }

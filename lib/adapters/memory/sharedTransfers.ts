@@ -96,9 +96,10 @@ export class SharedTransfers implements TransferSteps {
     by: ClusterSessionLink,
     { user, name }: Pick<NewTransfer, 'user' | 'name'>,
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
+    isRecovery = false,
   ): ReturnType<TransferSteps['claim']> {
     return this.#turns.run(user, async () => {
-      this.#sessions.check(by)
+      if (!isRecovery) this.#sessions.check(by)
       const key = recordKey(user, name)
       const before = this.#rows.get(key)
       const decision = await decide(this.#found(user, name))
@@ -159,9 +160,10 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  announce(server: number, files: readonly Announcement[], until: number): Promise<void> {
+  announce(server: number, files: readonly Announcement[], until: number, by?: ClusterSessionLink): Promise<void> {
     const users = new Set(files.map(({ file }) => file.user))
     return this.#turns.runAll([...users], async () => {
+      if (by) this.#sessions.check(by)
       for (const announced of files) {
         const { user, name } = announced.file
         const row = this.#rows.get(recordKey(user, name))
@@ -191,10 +193,12 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  expire(user: string, name: string, before: number): Promise<TransferRecord | undefined> {
+  expire(user: string, name: string, before: number, by?: ClusterSessionLink): Promise<TransferRecord | undefined> {
     return this.#turns.run(user, async () => {
+      if (by) this.#sessions.check(by)
       const row = this.#rows.get(recordKey(user, name))
-      if (!row || row.record.verified || row.record.updatedAt >= before || this.#isHeld(row)) return undefined
+      if (!row || row.record.verified || row.record.updatedAt >= before) return undefined
+      if (!by && this.#isHeld(row)) return undefined
       this.#end(row, 'cancelled')
       return row.record
     })

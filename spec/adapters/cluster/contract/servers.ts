@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { linkBlockSize, type Steps } from '../../../../lib/adapters/cluster/steps.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
 import { declaredDead, entered, eventually, infoOf, longMs, newSession, type SharedStoreFixture } from './fixture.ts'
+import { requestChecks } from './requests.ts'
 
 const stateOf = async (steps: Steps, server: number) => (await steps.servers()).find((each) => each.server === server)
 
@@ -271,4 +272,5 @@ export const serverSuites: readonly (readonly [subject: string, Checks<SharedSto
   ['a session in a shared store', sessionChecks],
   ['the users of a shared store', userChecks],
   ['the notifications of a shared store', noticeChecks],
+  ['a link of a shared store that was replaced', requestChecks],
 ]

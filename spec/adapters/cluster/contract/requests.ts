@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict'
+import type { ClaimDecision, ClusterSessionLink } from '../../../../lib/adapters/cluster/steps.ts'
+import type { Announcement } from '../../../../lib/ports/storage.ts'
+import { message, messageNumbersOf, roomy } from '../../../../lib/testing/storage/mailSteps.ts'
+import { fileOf, wanted } from '../../../../lib/testing/storage/steps.ts'
+import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { entered, newSession, type SharedStoreFixture } from './fixture.ts'
+
+const lost = { code: 'link-lost' }
+
+/** Decides that a link gets a new record. */
+const granted = (by: ClusterSessionLink) => async (): Promise<ClaimDecision> => {
+  const owner = { node: by.link, instance: 1, session: by.session }
+  return {
+    record: { ...wanted, owner, superseded: [], checkpoints: [], updatedAt: 10 },
+    reserved: 0,
+    dropsMarker: false,
+  }
+}
+
+/** Two servers, with a replaced link and the present one of the same session of alice. The present one has an upload. */
+async function replaced(store: SharedStoreFixture) {
+  const [first, second] = [await entered(store), await entered(store)]
+  const session = newSession()
+  const [former, present] = [first.link('alice', 1, session), second.link('alice', 2, session)]
+  await first.steps.openSession(former, 1)
+  await second.steps.openSession(present, 2)
+  const claimed = await second.steps.transfers.claim(present, wanted, granted(present))
+  assert.ok('claim' in claimed)
+  return { first: first.steps.transfers, second: second.steps.transfers, servers: [first, second], former, present }
+}
+
+const announced: Announcement = { file: fileOf(), version: 'v', modifiedAt: 1 }
+const farAway = Number.MAX_SAFE_INTEGER
+
+/** The promises about requests of links that other links have replaced. */
+export const requestChecks: Checks<SharedStoreFixture> = {
+  'announces no file, and removes and expires no upload': async (store) => {
+    const { first, second, servers, former, present } = await replaced(store)
+    const [{ server = 0 } = {}] = servers
+    await assert.rejects(first.announce(server, [announced], farAway, former), lost)
+    await assert.rejects(first.remove('alice', 'a', former), lost)
+    await assert.rejects(first.expire('alice', 'a', farAway, former), lost)
+    assert.equal(await second.marker('alice', 'a'), undefined)
+    assert.equal((await second.record('alice', 'a'))?.owner.node, present.link)
+  },
+  'is told apart from the present link, which removes an upload although it is held': async (store) => {
+    const { first, second, present } = await replaced(store)
+    assert.equal(await first.expire('alice', 'a', farAway), undefined)
+    assert.equal((await second.expire('alice', 'a', farAway, present))?.name, 'a')
+    assert.equal(await first.record('alice', 'a'), undefined)
+    await second.announce(present.server, [announced], farAway, present)
+    assert.deepEqual(await first.marker('alice', 'a'), announced)
+  },
+  'claims no upload, except for the server itself that completes one': async (store) => {
+    const { first, second, servers, former } = await replaced(store)
+    await assert.rejects(first.claim(former, wanted, granted(former)), lost)
+    const recovered = await first.claim(former, wanted, granted(former), true)
+    assert.ok('claim' in recovered)
+    assert.equal((await second.record('alice', 'a'))?.token, recovered.claim.token)
+    assert.equal(recovered.former?.server, servers[1]?.server)
+  },
+  'reads no messages of a mailbox that another registration has': async (store) => {
+    const [first, second] = [await entered(store), await entered(store)]
+    const { epoch } = await first.steps.mail.listen(first.link('bob', 1))
+    await first.steps.mail.post(first.server, [{ ...message(1), recipients: ['bob'] }], roomy)
+    const readBy = async (by: number | undefined) => {
+      const [found = []] = await first.steps.mail.read([{ user: 'bob', afterSeq: 0, epoch: by }], 9, 9_000)
+      return messageNumbersOf(found)
+    }
+    assert.deepEqual(await readBy(epoch), [1])
+    const { epoch: later } = await second.steps.mail.listen(second.link('bob', 2))
+    assert.deepEqual([await readBy(epoch), await readBy(later), await readBy(undefined)], [[], [1], [1]])
+    await second.steps.mail.unlisten('bob', later, 0)
+    assert.deepEqual(await readBy(later), [])
+  },
+}
