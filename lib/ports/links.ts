@@ -29,6 +29,8 @@ export interface LinkEvents {
   gone(member: PresenceMember): void
   /** The link `by`, which may be at another server, has ended the link `node` of this server, or its registration. */
   ended(node: number, reason: LinkEnd, by: number): void
+  /** Another server is dead: its registrations have ended, and it holds no upload any more (`TransferStore.abandoned`). */
+  serverLost(): void
   /** The other servers count this server as dead: it ends every link. Later links get new numbers. */
   declaredDead(): void
 }
@@ -46,7 +48,9 @@ export interface LinkDirectory extends AsyncDisposable {
   nextNode(): number
   /**
    * Makes the link the only one of its session. An earlier link of the session ends (`ended`): a link of this server before this
-   * resolves, and a link of another server soon. Rejects with `link-replaced` if the session has a link with a higher `attempt`.
+   * resolves, and a link of another server soon. What that link still asks for is refused (`TransferStore.claim`,
+   * `remove`), except for messages that are being stored. Rejects with `link-replaced` if the session has a link with a higher
+   * `attempt`.
    */
   openSession(link: SessionLink, attempt: number): Promise<void>
   /** Forgets the link of a session after its end. Has no effect if the session has another link. */

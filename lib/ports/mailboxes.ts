@@ -1,4 +1,5 @@
 import type { OspError } from '../errors.ts'
+import type { ListeningLink } from './links.ts'
 
 /** A message that a server has received. */
 export interface NewMessage {
@@ -95,9 +96,17 @@ export interface MailboxStore {
   ): readonly string[]
   /**
    * Returns the messages of a mailbox after `afterSeq` by rising seq, up to `most` messages and about `mostBytes` of content,
-   * but at least one if one waits. Messages that were set aside or are damaged are left out.
+   * but at least one if one waits. Messages that were set aside or are damaged are left out. With `reader`, a store of several
+   * servers returns none once another registration has replaced this one (`LinkDirectory.listen`). The `handed` of the other
+   * registration therefore includes every message that was returned for this one.
    */
-  read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]>
+  read(
+    user: string,
+    afterSeq: number,
+    most: number,
+    mostBytes: number,
+    reader?: ListeningLink,
+  ): Promise<readonly StoredMessage[]>
   /**
    * Removes those of these messages that exist in a mailbox. Durable. With `mayWait` the storage may wait a few milliseconds for
    * other changes, so that one flush serves all of them.
@@ -110,12 +119,18 @@ export interface MailboxStore {
    * `idsBefore` (ms of the age clock). Resolves with the expired messages of each mailbox.
    */
   expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]>
-  /** Returns the highest seq that any mailbox has had, or 0. */
+  /** Returns the highest seq that any mailbox has had, or 0. A server that has a `LinkDirectory` does not call it. */
   lastSeq(): Promise<number>
   /** Returns the latest durable time of the age clock; 0 at first. */
   lastTime(): Promise<number>
   /** Returns every mailbox with messages. */
   levels(): Promise<readonly MailboxLevel[]>
+  /**
+   * Calls `appended` when messages in the mailbox of a user who listens at this server have become durable, also those that other
+   * servers have appended, and at most about a second later; until the result is disposed of. It may be called without new
+   * messages. For stores of several servers: the server itself knows what it has appended.
+   */
+  watch?(appended: (user: string) => void): Disposable
   /** Returns the damage found while and since the storage was opened. Damaged messages are removed from their mailboxes. */
   damages(): Promise<readonly Damage[]>
 }

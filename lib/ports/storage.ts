@@ -1,3 +1,4 @@
+import type { SessionLink } from './links.ts'
 import type { Damage, MailboxStore } from './mailboxes.ts'
 import type { DigestName, Platform } from './platform.ts'
 
@@ -5,7 +6,8 @@ import type { DigestName, Platform } from './platform.ts'
 export type OnConflict = 'replace' | 'rename' | 'reject'
 
 /**
- * The data of a server. One process at a time may have it open. A method resolves after the effect that its comment states;
+ * The data of a server. One process at a time may have it open, unless the store is made for several servers: such a store has the
+ * optional methods that mention other servers. A method resolves after the effect that its comment states;
  * a "durable" effect survives a power failure. Methods reject with OspError `disk-full` if the store is full, `superseded`
  * if the claim was taken over, and `internal` after an unexpected fault.
  */
@@ -30,10 +32,13 @@ export interface NewTransfer {
 
 /** The present receiver of an upload. */
 export interface Owner {
+  /** The number of the link (`LinkDirectory.nextNode`). */
   readonly node: number
   readonly instance: number
   /** The client's session, 32 hexadecimal digits. */
   readonly session: string
+  /** The number of the link's server, if a store of several servers needs it. The store sets it. */
+  readonly server?: number
 }
 
 /** A point up to which the bytes of an upload are durable. */
@@ -98,7 +103,12 @@ export interface ClaimOptions {
   readonly onConflict: OnConflict
   /** The time, in ms, at which the age of the upload starts. */
   readonly at: number
+  /** The server itself completes the upload: `owner` is the one in the record, and its link may have ended. */
+  readonly recovery?: boolean
 }
+
+/** Why a claim ended at another server: another link has claimed the upload, or the upload was removed. */
+export type ClaimEnd = 'superseded' | 'cancelled'
 
 export type Claimed = { readonly claim: Claim; readonly record: TransferRecord } | { readonly completed: StoredFile }
 
@@ -115,7 +125,11 @@ export interface Announcement {
 export interface TransferStore {
   /**
    * Makes `owner` the only writer of an upload: durable. The first of these rules applies, in one step:
+   * - the owner's link is no longer its session's, because the session has a later link (`LinkDirectory.openSession`), and this
+   *   is no recovery: rejects `link-lost`. Only a store of several servers checks this, as well as the third rule;
    * - not fresh, and the owner's session is among the record's superseded ones: rejects `superseded`;
+   * - a link of another session at another running server holds the upload: `file-busy` if fresh or not the same upload;
+   *   otherwise that session is superseded as with `takeOver`. Another link of the owner's own session never holds it;
    * - fresh, or no record of the same upload; and a completion marker whose stored file is unchanged: `completed`, and the
    *   record, if there is one, is removed;
    * - no record of this upload, `onConflict` is `reject` and a file of this name is stored: rejects `file-exists`;
@@ -139,14 +153,19 @@ export interface TransferStore {
   complete(claim: Claim, keepNoteMs: number): Promise<void>
   /**
    * Replaces the record of this name, if there is one, by a completion marker of a file that is about to be stored without an
-   * upload: durable. The marker applies once the file with this `UnnamedFile.version` is stored under its `storedName`.
+   * upload: durable. The marker applies once the file with this `UnnamedFile.version` is stored under its `storedName`. With
+   * `by`, a store of several servers rejects with `link-lost` as in `claim`.
    */
-  announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number): Promise<void>
+  announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number, by?: SessionLink): Promise<void>
   /**
    * Like `announce` for each of these files, which have different names. Resolves with the error of each that failed. Without
    * this method the server calls `announce` for each.
    */
-  announceAll?(files: readonly Announcement[], keepNoteMs: number): Promise<readonly (Error | undefined)[]>
+  announceAll?(
+    files: readonly Announcement[],
+    keepNoteMs: number,
+    by?: SessionLink,
+  ): Promise<readonly (Error | undefined)[]>
   /** Marks completed files as reported by the server: durable. */
   reported(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
   /** Returns the files that were stored and not reported. */
@@ -156,10 +175,16 @@ export interface TransferStore {
    * start.
    */
   isReported?(file: Pick<StoredFile, 'user' | 'name'>): boolean
-  /** Removes a record and invalidates its claims: durable. Resolves with whether there was one. A completion marker stays. */
-  remove(user: string, name: string): Promise<boolean>
-  /** Like `remove`, for a record that is not verified and whose `updatedAt` is before `before`. Resolves with that record. */
-  expire(user: string, name: string, before: number): Promise<TransferRecord | undefined>
+  /**
+   * Removes a record and invalidates its claims: durable. Resolves with whether there was one. A completion marker stays. With
+   * `by`, the link whose request this is, a store of several servers rejects with `link-lost` as in `claim`.
+   */
+  remove(user: string, name: string, by?: SessionLink): Promise<boolean>
+  /**
+   * Like `remove`, for a record that is not verified and whose `updatedAt` is before `before`. Resolves with that record. Without
+   * `by`, the record stays if a link at another running server holds it.
+   */
+  expire(user: string, name: string, before: number, by?: SessionLink): Promise<TransferRecord | undefined>
   /** Removes the completion marker of an upload: durable. The file stays. */
   forget(user: string, name: string): Promise<void>
   /** Returns all records, or those of one user, in no particular order. */
@@ -176,6 +201,22 @@ export interface TransferStore {
    * size and modification time, or a file with the same size and digest.
    */
   completed(want: NewTransfer): Promise<StoredFile | undefined>
+  /**
+   * Records that no link holds the upload any more, so that its links at other servers can claim it like any free upload. Has no
+   * effect after a later claim. Never rejects: a store that cannot record this repeats it until its server is closed or counts as
+   * dead. For stores of several servers.
+   */
+  release?(claim: Claim): Promise<void>
+  /**
+   * Returns the verified records whose server is not running. The server completes them at its start and after
+   * `LinkEvents.serverLost`. Without this method it completes all verified records at its start.
+   */
+  abandoned?(): Promise<readonly TransferRecord[]>
+  /**
+   * Calls `ended` soon after another server has ended a claim of this one, until the result is disposed of. A call may be missing:
+   * what the holder writes is refused anyway. For stores of several servers.
+   */
+  watch?(ended: (claim: Claim, reason: ClaimEnd) => void): Disposable
   /** Returns whether the store has nothing for this name: no record, no completion marker and no change in progress. */
   isUnknown?(user: string, name: string): boolean
   /** Returns the damage found while and since the storage was opened. Damaged records do not apply. */

@@ -2,6 +2,7 @@ import type { Request } from '../core/link.ts'
 import type { Holder } from '../core/pool.ts'
 import type { OspError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
+import type { SessionLink } from '../ports/links.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { OnConflict, Storage } from '../ports/storage.ts'
 import type { Asked } from '../runtime/linkDriver.ts'
@@ -35,6 +36,11 @@ export interface Connection extends Holder {
   repeat(seq: number, message: WireMessage<RequestName> | Encoded<RequestName>, onFlushed?: () => void): boolean
   /** Sends GOODBYE with `why` and ends the link. */
   close(why: OspError): Promise<void>
+}
+
+/** Returns the link of a client as the ports see it. */
+export function sessionLinkOf({ user, session, node }: Pick<Connection, 'user' | 'session' | 'node'>): SessionLink {
+  return { user, session, node }
 }
 
 /** A service of the server. It answers the requests that carry its number. */

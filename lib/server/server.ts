@@ -4,7 +4,7 @@ import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
 import { having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
-import type { LinkDirectory, LinkEvents, SessionLink } from '../ports/links.ts'
+import type { LinkDirectory, LinkEvents } from '../ports/links.ts'
 import type { Log } from '../ports/log.ts'
 import type { MailboxLevel } from '../ports/mailboxes.ts'
 import type { Platform } from '../ports/platform.ts'
@@ -13,7 +13,7 @@ import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter } from '../runtime/emitter.ts'
 import type { AppName } from '../wire/protocol.ts'
-import type { ServerApp, ServerContext } from './app.ts'
+import { type ServerApp, type ServerContext, sessionLinkOf } from './app.ts'
 import { Admission } from './connections/admission.ts'
 import { IncompleteFrames } from './connections/incompleteFrames.ts'
 import { LocalLinks } from './connections/localLinks.ts'
@@ -332,15 +332,14 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
         if (reason === 'superseded') this.#msgApp.superseded(node, by)
         else void this.#sessions.get(node)?.close(new OspError(reason))
       },
+      serverLost: () => {
+        void this.#fileApp.recoverAbandoned().then((files) => this.stored(files))
+      },
       declaredDead: () => {
         for (const session of this.#sessions.values()) void this.#dismiss(session)
       },
     }
   }
-}
-
-function sessionLinkOf({ user, session, node }: Session): SessionLink {
-  return { user, session, node }
 }
 
 function statusOf({ user, name, size, standing, instance }: ServerUpload): ReceivingUpload {

@@ -1,3 +1,4 @@
+import type { SessionLink } from '../../ports/links.ts'
 import type { Announcement, FileStore, TransferStore, UnnamedFiles } from '../../ports/storage.ts'
 import { settleAll } from '../../runtime/settled.ts'
 
@@ -32,10 +33,11 @@ export async function announceAll(
   transfers: TransferStore,
   files: readonly Announcement[],
   keepNoteMs: number,
+  by: SessionLink,
 ): Promise<readonly (Error | undefined)[]> {
-  if (transfers.announceAll) return transfers.announceAll(files, keepNoteMs)
+  if (transfers.announceAll) return transfers.announceAll(files, keepNoteMs, by)
   return settleAll(files, async ({ file, version, modifiedAt }) => {
-    await transfers.announce(file, version, modifiedAt, keepNoteMs)
+    await transfers.announce(file, version, modifiedAt, keepNoteMs, by)
     return undefined
   })
 }

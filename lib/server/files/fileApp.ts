@@ -2,7 +2,7 @@ import type { Request } from '../../core/link.ts'
 import { WindowCounter } from '../../core/windowCounter.ts'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { StoredFile } from '../../ports/storage.ts'
+import type { Claim, ClaimEnd, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -39,7 +39,8 @@ import { UploadTable } from './uploadTable.ts'
  * without a slot for a while (parked). If another link of the user takes a slot over, the next request of the former link fails
  * with `superseded`. A link does not get a slot that it has lost until its old chunks can no longer arrive.
  *
- * Claims. Opening an upload claims its record in storage. A claim fences out the former owner: its writes fail from then on.
+ * Claims. Opening an upload claims its record in storage. A claim fences out the former owner: its writes fail from then on. In a
+ * store of several servers, another server can claim an upload that is parked here, so continuing it may mean to open it again.
  *
  * Checkpoints. A checkpoint flushes the partial file, then records offset and digest. After a restart the upload continues at the
  * last one, while the digest of the bytes before it is computed again. If that disagrees with a recorded digest, the upload goes
@@ -78,6 +79,7 @@ export class FileApp implements ServerApp {
   readonly #damages: DamageReporter
   readonly #failures = new WindowCounter(failureMs, fixed.rememberedUsers)
   readonly #reports = new PendingWork()
+  #watching: Disposable | undefined
   #closing = false
 
   /** Calls `onStored` after files were verified and published. */
@@ -114,17 +116,62 @@ export class FileApp implements ServerApp {
     await this.unfinished.sweepOrphans()
     for await (const record of transfers.records()) {
       await this.unfinished.expire(record)
-      if (!record.verified) continue
-      try {
-        const file = await finishVerified(this.#context, record)
-        if (file) recovered.push(file)
-      } catch (error) {
-        const { user, name } = record
-        log({ level: 'error', event: 'upload-not-recovered', user, name, text: OspError.from(error).message })
-      }
+      // A record with a living owner at another server is not for this one.
+      if (record.verified && !transfers.abandoned) recovered.push(...(await this.#finish(record)))
     }
+    this.#watching = transfers.watch?.((claim, reason) => this.#ended(claim, reason))
+    recovered.push(...(await this.recoverAbandoned()))
     this.unfinished.start()
     return recovered
+  }
+
+  /** Publishes the verified uploads of servers that are dead. Resolves with the files. */
+  recoverAbandoned(): Promise<readonly StoredFile[]> {
+    const recovering = this.#recoverAbandoned()
+    this.#reports.track(recovering)
+    return recovering
+  }
+
+  async #recoverAbandoned(): Promise<readonly StoredFile[]> {
+    const { log, storage } = this.#context
+    const recovered: StoredFile[] = []
+    try {
+      for (const record of (await storage.transfers.abandoned?.()) ?? []) {
+        const { user, name } = record
+        // A client of this server may be continuing it.
+        const finish = (upload: ServerUpload) => (this.#closing || upload.isOpen ? [] : this.#finish(record))
+        recovered.push(...(await this.uploads.run(user, name, async (upload) => finish(upload))))
+      }
+    } catch (error) {
+      log({ level: 'error', event: 'uploads-not-swept', text: OspError.from(error).message })
+    }
+    return recovered
+  }
+
+  /** Publishes a verified upload whose server has ended. Resolves with the file, or with none if that failed or was done. */
+  async #finish(record: TransferRecord): Promise<readonly StoredFile[]> {
+    try {
+      const file = await finishVerified(this.#context, record)
+      return file ? [file] : []
+    } catch (error) {
+      const { user, name } = record
+      const { code, message: text } = OspError.from(error)
+      const isElsewhere = this.#context.storage.transfers.abandoned && (code === 'superseded' || code === 'file-busy')
+      if (!isElsewhere) this.#context.log({ level: 'error', event: 'upload-not-recovered', user, name, text })
+      return []
+    }
+  }
+
+  /** Ends an upload at this server whose claim has ended at another one. */
+  #ended({ user, name, token }: Claim, reason: ClaimEnd): void {
+    const isMeant = ({ transfer }: ServerUpload) => transfer?.token === token
+    const open = this.uploads.known().find((upload) => upload.user === user && upload.name === name && isMeant(upload))
+    if (!open) return
+    const event = reason === 'cancelled' ? 'CancelFileReq' : 'restarted'
+    this.uploads.release(open, event, reason)
+    void this.uploads.run(user, name, async (upload) => {
+      if (isMeant(upload)) await this.uploads.end(upload, event, reason)
+    })
   }
 
   /** Marks completed files as reported, after the log and the listeners have received them. */
@@ -176,6 +223,7 @@ export class FileApp implements ServerApp {
 
   async close(): Promise<void> {
     this.#closing = true
+    this.#watching?.[Symbol.dispose]()
     const swept = this.unfinished.close()
     const open = this.uploads.known()
     for (const upload of open) this.uploads.release(upload, 'shutDown', 'shutting-down')
@@ -289,7 +337,7 @@ export class FileApp implements ServerApp {
     if (error.code === 'wrong-offset') return error
     if (error.retry === 'later') await this.uploads.end(upload, 'refused', error, by)
     else await this.uploads.end(upload, 'FileMd5Req', undefined, by)
-    if (error.code === 'file-exists') await removeUpload(this.#context.storage, upload)
+    if (error.code === 'file-exists') await removeUpload(this.#context.storage, upload, by)
     return error
   }
 

@@ -4,7 +4,7 @@ import type { DigestName } from '../../ports/platform.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
-import type { Connection, ServerContext } from '../app.ts'
+import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
 import { fileExists, removeUpload, reportMissed, rollForward } from './publish.ts'
 import type { Quota } from './quota.ts'
@@ -135,8 +135,9 @@ export class FileDaemon {
     if (fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
     const claim = () =>
       storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
-    if (upload.transfer) return upload.transfer.reclaim(claim)
-    const claimed = await claim()
+    const claimed = await (upload.transfer?.reclaim(claim) ?? claim())
+    if (!claimed) return
+    if (upload.transfer) await this.#uploads.close(upload)
     if ('completed' in claimed) {
       reportMissed(this.#context, claimed.completed, caller, this.#onStored)
       return upload.open({ want, completed: claimed.completed })
@@ -144,7 +145,7 @@ export class FileDaemon {
     const completed = await this.#completed(claimed, caller)
     if (completed) return upload.open({ want, completed })
     if (onConflict === 'reject' && (await storage.files.stored(want.user, want.name))) {
-      await removeUpload(storage, want)
+      await removeUpload(storage, want, caller)
       throw fileExists(want.name)
     }
     upload.open({ want, transfer: await Transfer.open(this.#context, upload.queue, claimed) })
@@ -154,16 +155,16 @@ export class FileDaemon {
   async #remove(user: string, name: string, by: Connection): Promise<boolean> {
     const { storage, onConflict, age } = this.#context
     const { transfers, files } = storage
-    if (await transfers.expire(user, name, Number.POSITIVE_INFINITY)) return true
+    if (await transfers.expire(user, name, Number.POSITIVE_INFINITY, sessionLinkOf(by))) return true
     const record = await recordOf(storage, user, name)
     if (!record) return false
-    const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
+    const how = { fresh: false, takeOver: false, onConflict, at: age.now(), recovery: true }
     const claimed = await transfers.claim(record, record.owner, how)
     if ('completed' in claimed) return false
     const partial = await files.open(claimed.claim)
     const { length } = partial
     await partial[Symbol.asyncDispose]()
-    if (length > 0) return transfers.remove(user, name)
+    if (length > 0) return transfers.remove(user, name, sessionLinkOf(by))
     try {
       await this.#completed(claimed, by)
       return false

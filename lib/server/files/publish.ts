@@ -4,7 +4,7 @@ import type { Claim, OnConflict, PartialFile, Storage, StoredFile, TransferRecor
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { type MaybePromise, settleAll, single } from '../../runtime/settled.ts'
-import type { Connection, ServerContext } from '../app.ts'
+import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import { storedAll } from './batchCalls.ts'
@@ -244,7 +244,7 @@ export async function rollForward(
     const { code, message: text } = OspError.from(error)
     const { user, name } = claim
     if (code === 'digest-mismatch') log({ level: 'error', event: 'upload-damaged', user, name, text })
-    if (finalErrors.includes(code)) await removeUpload(storage, claim)
+    if (finalErrors.includes(code)) await removeUpload(storage, claim, by)
     throw error
   } finally {
     await partial[Symbol.asyncDispose]()
@@ -258,15 +258,19 @@ export async function finishVerified(
   by?: Connection,
 ): Promise<StoredFile | undefined> {
   const { storage, onConflict, age } = context
-  const how = { fresh: false, takeOver: false, onConflict, at: age.now() }
+  const how = { fresh: false, takeOver: false, onConflict, at: age.now(), recovery: true }
   const claimed = await storage.transfers.claim(record, record.owner, how)
   if ('completed' in claimed || !record.verified) return undefined
   return rollForward(context, claimed.claim, record.verified, by)
 }
 
-/** Removes the record and the partial file of an upload. */
-export async function removeUpload({ transfers, files }: Storage, of: Pick<Claim, 'user' | 'name'>): Promise<void> {
-  await transfers.remove(of.user, of.name)
+/** Removes the record and the partial file of an upload, for the request of the link `by`. */
+export async function removeUpload(
+  { transfers, files }: Storage,
+  of: Pick<Claim, 'user' | 'name'>,
+  by?: Connection,
+): Promise<void> {
+  await transfers.remove(of.user, of.name, by && sessionLinkOf(by))
   await files.remove(of.user, of.name)
 }
 

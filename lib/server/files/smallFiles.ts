@@ -6,7 +6,7 @@ import { hex } from '../../runtime/hex.ts'
 import { digestOfParts, same } from '../../runtime/incrementalDigest.ts'
 import { lengthOf } from '../../wire/codec.ts'
 import type { WireMessage } from '../../wire/message.ts'
-import type { Connection, ServerContext } from '../app.ts'
+import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import type { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { announceAll, createAll } from './batchCalls.ts'
 import { checkOpen, transferOf } from './fileDaemon.ts'
@@ -249,7 +249,7 @@ export class SmallFiles {
     const results = await publish(context, {
       files: written.map(({ put }) => fileOf(put)),
       by,
-      mark: (tried) => announceAll(storage.transfers, tried.map(announcement), limits.noteMs),
+      mark: (tried) => announceAll(storage.transfers, tried.map(announcement), limits.noteMs, sessionLinkOf(by)),
       move: (tried, replace) => {
         const places = tried.map(({ index, file: { storedName } }) => ({
           index: written[index]?.index ?? 0,

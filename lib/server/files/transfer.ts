@@ -9,6 +9,8 @@ import type { Connection, ServerContext } from '../app.ts'
 import { Checkpointer, withCheckpoint } from './checkpointer.ts'
 import { publishUpload } from './publish.ts'
 
+const none = new Uint8Array()
+
 /** The claim of an upload that is not completed. */
 export type ClaimedRecord = Exclude<Claimed, { readonly completed: StoredFile }>
 
@@ -25,6 +27,7 @@ export class Transfer {
   #partial: PartialFile
   #checkpoints: readonly Checkpoint[]
   #progress: number
+  #isPublished = false
   readonly #checkpointer: Checkpointer
 
   private constructor(context: ServerContext, queue: Mutex, claimed: ClaimedRecord, partial: PartialFile) {
@@ -86,19 +89,51 @@ export class Transfer {
     return this.#checkpointer.failure !== undefined
   }
 
-  /** Continues under a new claim, or the former one if `claim` rejects. No checkpoint runs meanwhile: it would fail. */
-  async reclaim(claim: () => Promise<Claimed>): Promise<void> {
+  /**
+   * Continues under a new claim, or the former one if `claim` rejects. No checkpoint runs meanwhile: it would fail. Resolves with
+   * what was claimed if another server has continued the upload: then the transfer must be closed, and opened again.
+   */
+  async reclaim(claim: () => Promise<Claimed>): Promise<Claimed | undefined> {
     using _ = await this.#checkpointer.hold()
-    // First, so that a fault loses no written bytes.
-    await this.#recordNow()
+    try {
+      // First, so that a fault loses no written bytes.
+      await this.#recordNow()
+    } catch (error) {
+      if (OspError.from(error).code !== 'superseded') throw error
+    }
     const claimed = await claim()
-    if ('completed' in claimed) throw new OspError('internal', `the record of ${this.#record.name} is gone`)
+    if ('completed' in claimed || !this.#isAt(claimed.record)) return claimed
     const partial = await this.#context.storage.files.open(claimed.claim)
+    if (partial.length !== this.#progress) {
+      await partial[Symbol.asyncDispose]()
+      return claimed
+    }
     const former = this.#partial
     this.#claim = claimed.claim
     // Replaced before the former one is closed, since the digest may be reading from it.
     this.#partial = partial
     await former[Symbol.asyncDispose]()
+    return undefined
+  }
+
+  /** Records that no link holds the upload any more, for the other servers. */
+  release(): Promise<void> | undefined {
+    return this.#isPublished ? undefined : this.#context.storage.transfers.release?.(this.#claim)
+  }
+
+  /** The token of its claim. */
+  get token(): number {
+    return this.#claim.token
+  }
+
+  /** Returns whether the record has the checkpoints of this transfer, up to which it was written. */
+  #isAt({ checkpoints }: TransferRecord): boolean {
+    if (this.broken) return false
+    const { offset = 0, digest = none } = checkpoints.at(-1) ?? {}
+    const own = this.#checkpoints.at(-1)?.digest ?? none
+    // A digest can be missing: it was not known yet.
+    const agrees = digest.length === 0 || own.length === 0 || same(digest, own)
+    return agrees && offset === this.durable && offset === this.#progress
   }
 
   /** Appends `parts` at the progress. */
@@ -137,7 +172,9 @@ export class Transfer {
     this.#check()
     await this.#partial.flush()
     const file = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
-    return publishUpload(this.#context, this.#claim, { partial: this.#partial, file, by, published })
+    const stored = await publishUpload(this.#context, this.#claim, { partial: this.#partial, file, by, published })
+    this.#isPublished = true
+    return stored
   }
 
   /** Closes the partial file. The record keeps its last checkpoint. */
@@ -145,6 +182,7 @@ export class Transfer {
     this.#checkpointer.fail(new OspError('closed'))
     await this.#checkpointer.hold()
     await this.#partial[Symbol.asyncDispose]()
+    await this.release()
   }
 
   async #read(into: Uint8Array, offset: number): Promise<number> {

@@ -193,6 +193,7 @@ export class UploadTable {
   async park(upload: ServerUpload): Promise<void> {
     if (!upload.transfer) return this.close(upload)
     if (upload.instance) return
+    await upload.transfer.release()
     upload.reserved = undefined
     this.#parked.delete(upload)
     this.#parked.set(upload, this.#context.platform.clock.now() + this.#context.limits.parkedMs)

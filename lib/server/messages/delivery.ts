@@ -1,6 +1,7 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
+import type { ListeningLink } from '../../ports/links.ts'
 import type { MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { PendingWork } from '../../runtime/pendingWork.ts'
@@ -23,6 +24,13 @@ interface Answer {
   readonly end: number
   readonly seqs: readonly number[]
   readonly aside: readonly number[]
+}
+
+/** The registration that receives the messages of a mailbox. */
+export interface Recipient {
+  readonly link: ListeningLink
+  /** Messages up to this seq may have been sent at other servers, or in an earlier run of this one. */
+  readonly handed: number
 }
 
 /** What all deliveries of a server share. */
@@ -50,8 +58,7 @@ export class Delivery {
   readonly #context: DeliveryContext
   /** By seq, how often an unanswered message was sent on earlier links of the user. */
   readonly #attempts: Map<number, number>
-  /** Messages up to this seq may have been sent at other servers, or in an earlier run of this one. */
-  readonly #handed: number
+  readonly #recipient: Recipient
   /** Messages that were read and not sent. */
   readonly #read = new Queue<StoredMessage>()
   readonly #window: InFlightWindow
@@ -68,11 +75,11 @@ export class Delivery {
   #ended = false
   readonly #alarm: Alarm
 
-  constructor(caller: Connection, attempts: Map<number, number>, handed: number, context: DeliveryContext) {
+  constructor(caller: Connection, attempts: Map<number, number>, recipient: Recipient, context: DeliveryContext) {
     const { limits, platform } = context
     this.#caller = caller
     this.#attempts = attempts
-    this.#handed = handed
+    this.#recipient = recipient
     this.#context = context
     this.#window = new InFlightWindow(limits.deliveryWindow, limits.deliveryBytes)
     this.#alarm = new Alarm(platform.clock, () => this.#schedule())
@@ -183,7 +190,7 @@ export class Delivery {
 
   /** Counts a message that was sent on an earlier link, or that may have been, as a repetition. */
   #attemptOf(seq: number): number {
-    const before = this.#attempts.get(seq) ?? (seq <= this.#handed ? 1 : 0)
+    const before = this.#attempts.get(seq) ?? (seq <= this.#recipient.handed ? 1 : 0)
     return Math.min(before + 1, maxAttempt)
   }
 
@@ -317,7 +324,7 @@ export class Delivery {
   async #readFrom(afterSeq: number, maxMessages: number, bytes: number): Promise<readonly StoredMessage[]> {
     const { mailboxes, budget, damages } = this.#context
     try {
-      const messages = await mailboxes.read(this.#caller.user, afterSeq, maxMessages, bytes)
+      const messages = await mailboxes.read(this.#caller.user, afterSeq, maxMessages, bytes, this.#recipient.link)
       budget.finishRead(this)
       await damages.report()
       return messages

@@ -6,7 +6,7 @@ import type { Connection, ServerContext } from '../app.ts'
 import { DamageReporter } from '../damageReporter.ts'
 import type { DiskSpace } from '../files/diskSpace.ts'
 import type { ServerGauges } from '../status.ts'
-import { Delivery, type DeliveryContext } from './delivery.ts'
+import { Delivery, type DeliveryContext, type Recipient } from './delivery.ts'
 import { DeliveryBudget, RoundRobin } from './deliveryBudget.ts'
 import { DeliveryEncoder } from './deliveryEncoder.ts'
 import { MailboxSpace } from './mailboxSpace.ts'
@@ -32,6 +32,7 @@ export class DeliveryService {
   readonly #attempts = new Map<string, Map<number, number>>()
   readonly #space: MailboxSpace
   readonly #alarm: Alarm
+  #watching: Disposable | undefined
   #isOpen = false
 
   /** Messages leave `messageReserveBytes` of `disk` free. */
@@ -68,7 +69,9 @@ export class DeliveryService {
 
   /** Starts with the mailboxes of an open storage. */
   async open(): Promise<void> {
-    await this.#context.damages.report()
+    const { mailboxes, damages } = this.#context
+    await damages.report()
+    this.#watching = mailboxes.watch?.((user) => this.#deliveries.get(user)?.appended())
     this.#isOpen = true
     await this.#expire()
   }
@@ -124,12 +127,12 @@ export class DeliveryService {
     return appended
   }
 
-  /** Starts to deliver the mailbox of the caller's user to the caller. Messages up to the seq `handed` may have been sent before. */
-  deliver(caller: Connection, handed: number): void {
+  /** Starts to deliver the mailbox of the caller's user to the caller. */
+  deliver(caller: Connection, recipient: Recipient): void {
     const { user } = caller
     this.stop(user)
     const attempts = this.#attempts.get(user) ?? new Map<number, number>()
-    const delivery = new Delivery(caller, attempts, handed, this.#context)
+    const delivery = new Delivery(caller, attempts, recipient, this.#context)
     this.#deliveries.set(user, delivery)
     this.#space.freed(user)
     this.#context.scheduler.schedule(delivery)
@@ -162,6 +165,7 @@ export class DeliveryService {
   /** Stops all deliveries. Resolves when no work on the mailboxes is pending. */
   async close(): Promise<void> {
     this.#alarm.stop()
+    this.#watching?.[Symbol.dispose]()
     this.#isOpen = false
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
     this.#space.close()

@@ -18,6 +18,7 @@ import type { ServerLog } from '../logEvents.ts'
 import { publicError } from '../publicError.ts'
 import { linkOf } from '../serverLog.ts'
 import type { ServerGauges } from '../status.ts'
+import type { Recipient } from './delivery.ts'
 import { DeliveryService, type PostedMessage } from './deliveryService.ts'
 import { PresenceList } from './presenceList.ts'
 
@@ -154,7 +155,7 @@ export class MsgApp implements ServerApp {
     })
     caller.notify(this.presence.whole('RegistListNtf'))
     registration.listVersion = this.presence.version
-    if (begun) this.#deliveries.deliver(caller, begun.handed)
+    if (begun) this.#deliveries.deliver(caller, begun)
   }
 
   /** Throws if the link has ended, or the app closes, while a change of its registration waited. */
@@ -180,7 +181,7 @@ export class MsgApp implements ServerApp {
   }
 
   /** Makes the caller the recipient of its user's messages in the directory. */
-  async #listen(caller: Connection): Promise<{ link: ListeningLink; handed: number }> {
+  async #listen(caller: Connection): Promise<Recipient> {
     const { user, session, node } = caller
     const link = { user, session, node, epoch: ++this.#epoch }
     this.#pending.set(node, caller)

@@ -33,6 +33,7 @@ spec('the links of one server', (it) => {
       here: none,
       gone: none,
       ended: (...end) => ends.push(end.join(' ')),
+      serverLost: none,
       declaredDead: none,
     })
     await links.open(nodePlatform(), { lastSeq: async () => lastSeq })

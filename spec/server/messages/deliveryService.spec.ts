@@ -126,7 +126,7 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
     },
     async listen(user: string, how: Partial<Pick<Recipient, 'takes' | 'asked'>> = {}): Promise<Recipient> {
       const recipient = Object.assign(new Recipient(user, order), how)
-      room.deliver(recipient, 0)
+      room.deliver(recipient, { link: { user, session: '', node: 0, epoch: 0 }, handed: 0 })
       await turn()
       return recipient
     },
