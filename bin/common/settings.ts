@@ -66,6 +66,11 @@ const onOff: ValueKind<boolean> = {
   takes: 'true or false',
 }
 
+/** Returns the kind of texts that `parse` accepts. It returns `undefined` for a wrong text. */
+export function readKind<T>(placeholder: string, takes: string, parse: (text: string) => T | undefined): ValueKind<T> {
+  return { placeholder, takes, schema: read(parse) }
+}
+
 const kindOf = <T>(placeholder: string, takes: string, schema: z.ZodMiniType<T>) => ({ placeholder, takes, schema })
 
 /** Does not use `minLength`, which reads `length` of values of other types and can throw. */

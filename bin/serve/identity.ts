@@ -8,6 +8,8 @@ import { userChangeLogger } from './log.ts'
 /** How the daemon listens and authenticates. */
 export interface Exposure {
   readonly host: string
+  /** Whether balancers pass on connections of other machines. */
+  readonly isProxied: boolean
   readonly isTls: boolean
   readonly hasClientCa: boolean
   /** Whether the data directory has a list of users, even an empty one. */
@@ -42,13 +44,16 @@ const certificateRequired: Authenticator = {
 }
 
 /** Returns a warning, if any. Throws UsageError if others could read tokens or log in freely, unless `insecure`. */
-export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: Exposure): string | undefined {
+export function checkExposure(exposure: Exposure): string | undefined {
+  const { host, isProxied, isTls, hasClientCa, hasUsers, insecure } = exposure
   const isKnown = hasUsers || hasClientCa
-  if (isLoopbackOnly(host) || (isKnown && isTls)) return undefined
+  const isLoopback = isLoopbackOnly(host)
+  if ((isLoopback && !isProxied) || (isKnown && isTls)) return undefined
+  const place = isLoopback ? `${host} through the balancers of --proxy-protocol` : host
   if (insecure) {
     return isKnown
-      ? `other machines can reach ${host} without TLS: tokens and contents can be read and changed in transit`
-      : `other machines can reach ${host} and log in under any name`
+      ? `other machines can reach ${place} without TLS: tokens and contents can be read and changed in transit`
+      : `other machines can reach ${place} and log in under any name`
   }
   const faults = [
     !isKnown && ['no user could log in', 'add users with "ospd user add NAME" and the same --data first'],
@@ -56,9 +61,10 @@ export function checkExposure({ host, isTls, hasClientCa, hasUsers, insecure }: 
   ].filter((fault) => fault !== false)
   const wrong = faults.map(([what]) => what).join(', and ')
   const steps = faults.map(([, step]) => step).join(' and ')
+  const otherwise = isLoopback ? 'remove --proxy-protocol' : 'listen on 127.0.0.1'
   const without = isKnown ? 'permits this' : 'permits every login under any name'
   throw new UsageError(
-    `other machines can reach ${host}, and ${wrong}: ${steps}, or listen on 127.0.0.1 (--insecure ${without})`,
+    `other machines can reach ${place}, and ${wrong}: ${steps}, or ${otherwise} (--insecure ${without})`,
   )
 }
 

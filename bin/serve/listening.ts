@@ -16,10 +16,10 @@ export interface DaemonTransport extends Transport {
 
 /** Returns the configured transport. Rejects with UsageError if a file is missing or cannot be used. */
 export async function daemonTransport(values: ServeValues, log: Log): Promise<DaemonTransport> {
-  const { host, port } = values
+  const { host, port, 'proxy-protocol': proxyProtocol = [] } = values
   const read = identityReader(values)
-  if (!read) return { ...tcp({ host, port }), reload() {} }
-  const { setSecureContext, listen, dial } = tls({ host, port })
+  if (!read) return { ...tcp({ host, port, proxyProtocol }), reload() {} }
+  const { setSecureContext, listen, dial } = tls({ host, port, proxyProtocol })
   const load = async () => {
     const identity = await read()
     setSecureContext(identity)

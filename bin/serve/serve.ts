@@ -103,7 +103,8 @@ function fittingLimits(values: ServeValues, log: Log): Limits {
 async function open(values: ServeValues, limits: Limits, listen: DaemonTransport, log: Log): Promise<Server> {
   const { host, data, 'on-conflict': onConflict, insecure } = values
   const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
-  const exposure = { host, isTls, hasClientCa: values['tls-client-ca'] !== undefined, insecure }
+  const isProxied = values['proxy-protocol'] !== undefined
+  const exposure = { host, isProxied, isTls, hasClientCa: values['tls-client-ca'] !== undefined, insecure }
   const { authenticator, hasUsers } = await identityOf(data, exposure, log)
   const warning = checkExposure({ ...exposure, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })

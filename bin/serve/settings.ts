@@ -1,6 +1,26 @@
 import { type Limit, type Limits, limitTable } from 'ospd'
+import { isNetwork } from 'ospd/node'
 import * as z from 'zod/mini'
-import { choice, jsonSetting, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
+import {
+  choice,
+  jsonSetting,
+  kind,
+  optionalSetting,
+  readKind,
+  setting,
+  switched,
+  type Values,
+} from '../common/settings.ts'
+
+/** Accepts networks and addresses, with commas between them. */
+const networks = readKind(
+  'NETWORK[,NETWORK]',
+  'networks or addresses with commas between them, such as 10.0.0.0/24,2001:db8::/32',
+  (text) => {
+    const all = text.split(',').map((network) => network.trim())
+    return all.every(isNetwork) ? all : undefined
+  },
+)
 
 const ownSettings = {
   host: setting(kind.text, '127.0.0.1', 'address to listen on'),
@@ -14,6 +34,11 @@ const ownSettings = {
   'tls-cert': optionalSetting(kind.pem, 'use TLS with the certificate in FILE'),
   'tls-key': optionalSetting(kind.pem, 'private key of --tls-cert'),
   'tls-client-ca': optionalSetting(kind.pem, 'request client certificates, and accept those of the authority in FILE'),
+  'proxy-protocol': optionalSetting(
+    networks,
+    'require the header of the PROXY protocol, version 1 or 2, on connections from the balancers in these networks',
+    'none',
+  ),
   'on-conflict': setting(
     choice('replace', 'rename', 'reject'),
     'replace',

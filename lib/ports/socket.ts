@@ -40,6 +40,8 @@ export interface SocketOptions {
   readonly handshakes?: number
   /** The maximum number of connections that the system holds until the listener accepts them; by default that of the system. */
   readonly backlog?: number
+  /** Is called with the reason when a listener closes a connection that it cannot make into a socket. */
+  readonly rejected?: (peer: PeerAddress, reason: OspError) => void
 }
 
 /** Connects peers, for example by TCP, by TLS or in memory. */

@@ -38,7 +38,7 @@ export const logEvents = {
     'warn',
     'user node from code text',
     'A client was refused: `user` is the name that it gave, and `code` is the reason. `rate-limited` is logged at most once a ' +
-      'minute for each address.',
+      'minute for each address. `malformed` without a `user` is a connection of a balancer without a valid PROXY header.',
   ),
   'link-closed': userLine('info', 'user node from code text', 'The link of a logged-in client has ended.'),
   'user-slowed': userLine(

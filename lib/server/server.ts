@@ -3,12 +3,13 @@ import type { LinkGauges } from '../core/link.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
 import { having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
+import { originOf } from '../origins.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { LinkDirectory, LinkEvents } from '../ports/links.ts'
 import type { Log } from '../ports/log.ts'
 import type { MailboxLevel } from '../ports/mailboxes.ts'
 import type { Platform } from '../ports/platform.ts'
-import type { Address, Listener, Socket, Transport } from '../ports/socket.ts'
+import type { Address, Listener, PeerAddress, Socket, Transport } from '../ports/socket.ts'
 import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter } from '../runtime/emitter.ts'
@@ -106,9 +107,8 @@ export async function startServer(options: BoundOptions): Promise<RunningServer>
   try {
     const recovered = await server.recover()
     const { handshakeMs, handshakes, backlog } = limits
-    server.listen(
-      await listen.listen({ platform, maxPayload: fixed.helloFrameBytes, handshakeMs, handshakes, backlog }),
-    )
+    const bounds = { maxPayload: fixed.helloFrameBytes, handshakeMs, handshakes, backlog }
+    server.listen(await listen.listen({ platform, ...bounds, rejected: server.rejected }))
     // Emits the events after the caller has the server and can listen to it.
     if (recovered.length === 0) return server
     platform.clock.alarm(platform.clock.now(), () => {
@@ -185,6 +185,10 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       closed: (session) => this.#left(session),
     }
   }
+
+  /** Logs a connection that the listener has closed. */
+  readonly rejected = ({ host: from }: PeerAddress, reason: OspError): void =>
+    this.#log.refused(originOf(from), { from }, reason)
 
   /** Recovers the state in the storage. Resolves with the files that the recovery published. */
   async recover(): Promise<readonly StoredFile[]> {

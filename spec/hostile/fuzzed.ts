@@ -14,6 +14,7 @@ export function fuzzed(seed: number, share: number): void {
 
   spec('arbitrary bytes', (it) => {
     it('are the same frames in whatever pieces the stream arrives, or malformed', withstands('frame', 1_500))
+    it('are the same PROXY header in whatever pieces they arrive, or malformed', withstands('proxy', 3_000))
     it('are decoded and encoded to the same message, or malformed', withstands('message', 3_000))
     it('are a name that leads to a place below the files, or an invalid one', withstands('names', 2_000))
     it('are usable settings and limits, or a usage error', withstands('config', 1_000))

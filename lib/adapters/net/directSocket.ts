@@ -12,7 +12,7 @@ interface DirectOptions extends SocketConstructorOpts {
 type DirectReader = Pick<ByteSocket, 'target' | 'received'>
 
 /** A stream without `data` events. The caller must call `use` with its socket in the turn in which it got the stream. */
-interface DirectStream {
+export interface DirectStream {
   readonly stream: ByteStream
   use(socket: DirectReader): void
 }

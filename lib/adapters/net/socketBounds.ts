@@ -6,4 +6,6 @@ export const socketBounds = {
   fullBytes: 2 * MiB + 64 * KiB,
   /** How long a closing socket waits for the peer to read the sent bytes and to close. */
   lingerMs: 2_000,
+  /** The number of connections from balancers that wait for their PROXY header. Another one replaces the oldest. */
+  proxyHeaders: 4_096,
 } as const

@@ -44,7 +44,7 @@ const tlsOptions = {
  */
 export function tls(options: TlsOptions): TlsTransport {
   checkOptions('tls', tlsOptions, options)
-  const { host = '127.0.0.1', port, cert, key, clientCa, ca, trust } = options
+  const { host = '127.0.0.1', port, proxyProtocol = [], cert, key, clientCa, ca, trust } = options
   const roots = ca === undefined ? {} : { ca: rootsOf(ca) }
   if ((cert === undefined) !== (key === undefined))
     throw new OspError('usage', 'a certificate and its key must be given together')
@@ -59,7 +59,7 @@ export function tls(options: TlsOptions): TlsTransport {
     async listen(socketOptions) {
       if (!own) throw new OspError('usage', 'a TLS server requires a certificate and its key')
       const { listenTls } = await import('./tls/listening.ts')
-      return await listenTls({ host, port }, () => own as SecureContextOptions, socketOptions)
+      return await listenTls({ host, port, proxyProtocol }, () => own as SecureContextOptions, socketOptions)
     },
     async dial(socketOptions, signal) {
       const { cert, key } = own ?? {}

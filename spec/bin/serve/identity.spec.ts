@@ -4,7 +4,14 @@ import { here } from '../../../lib/testing/authenticator.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 
-const bare: Exposure = { host: '127.0.0.1', isTls: false, hasClientCa: false, hasUsers: false, insecure: false }
+const bare: Exposure = {
+  host: '127.0.0.1',
+  isProxied: false,
+  isTls: false,
+  hasClientCa: false,
+  hasUsers: false,
+  insecure: false,
+}
 
 const local = [
   '127.0.0.1',
@@ -55,6 +62,15 @@ spec('a server that listens at', (it) => {
       }
     })
   }
+
+  it('the loopback address is reachable by other machines if balancers pass on their connections', () => {
+    const exposure = { ...bare, isProxied: true }
+    const message =
+      /can reach 127\.0\.0\.1 through the balancers of --proxy-protocol, and no user .* or remove --proxy-pro/u
+    assert.throws(() => checkExposure(exposure), { name: 'UsageError', message })
+    assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /through the balancers .* under any name/u)
+    assert.equal(checkExposure({ ...exposure, hasUsers: true, isTls: true }), undefined)
+  })
 
   it('a reachable address requires TLS for tokens', () => {
     const exposure = { ...bare, host: '0.0.0.0', hasUsers: true }

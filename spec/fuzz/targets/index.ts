@@ -5,6 +5,7 @@ import { frameTarget } from './frame.ts'
 import { journalTarget } from './journal.ts'
 import { messageTarget } from './message.ts'
 import { namesTarget } from './names.ts'
+import { proxyTarget } from './proxy.ts'
 import { recordsTarget } from './records.ts'
 import { serverTarget } from './server.ts'
 import { stateTarget } from './state.ts'
@@ -18,6 +19,7 @@ export const targets = {
   journal: journalTarget,
   message: messageTarget,
   names: namesTarget,
+  proxy: proxyTarget,
   records: recordsTarget,
   server: serverTarget,
   state: stateTarget,

@@ -11,7 +11,7 @@ import { fingerprintOfKey, versions } from './identity.ts'
 
 /** Connects to a TLS server. Resolves after `trust` has resolved. Rejects as `Transport.dial` does, or with the error of `trust`. */
 export async function dialTls(
-  { host, port }: Required<TcpOptions>,
+  { host, port }: Required<Pick<TcpOptions, 'host' | 'port'>>,
   context: SecureContextOptions,
   trust: TrustServer | undefined,
   options: SocketOptions,

@@ -1,14 +1,20 @@
 import type { Socket as ByteStream } from 'node:net'
 import { originOf } from '../../../origins.ts'
-import type { SocketOptions } from '../../../ports/socket.ts'
+import type { PeerAddress, SocketOptions } from '../../../ports/socket.ts'
+import { peerOf } from '../addresses.ts'
 
-interface Waiting {
+/** The client of a connection, and when it connected. */
+interface ConnectedPeer {
+  readonly peer: PeerAddress
+  readonly connectedAtMs: number
+}
+
+interface Waiting extends ConnectedPeer {
   /** The two ends of the connection. */
   readonly ends: string
   /** The origin by which connections are counted. */
   readonly origin: string
   readonly alarm: Disposable | undefined
-  readonly sinceMs: number
 }
 
 /** The type of the first record of every TLS handshake. No frame of this protocol begins with this byte. */
@@ -22,23 +28,24 @@ const handshakeRecord = 0x16
  */
 export class PendingHandshakes {
   readonly #options: SocketOptions
-  readonly #use: (stream: ByteStream, isTls: boolean) => void
+  readonly #use: (stream: ByteStream, isTls: boolean, peer: PeerAddress) => void
   /** The pending connections, the oldest first. */
   readonly #waiting = new Map<ByteStream, Waiting>()
 
   /** Each connection is passed to `use` when its first byte has arrived. */
-  constructor(options: SocketOptions, use: (stream: ByteStream, isTls: boolean) => void) {
+  constructor(options: SocketOptions, use: (stream: ByteStream, isTls: boolean, peer: PeerAddress) => void) {
     this.#options = options
     this.#use = use
   }
 
-  begin(stream: ByteStream): void {
+  /** Waits for the handshake of a connection. A balancer can have named its `client`. */
+  begin(stream: ByteStream, client?: ConnectedPeer): void {
     const { platform, handshakeMs, handshakes = Number.POSITIVE_INFINITY } = this.#options
     if (this.#waiting.size >= handshakes) this.#makeRoom()
-    const sinceMs = platform.clock.now()
+    const { peer = peerOf(stream), connectedAtMs = platform.clock.now() } = client ?? {}
     const alarm =
-      handshakeMs === undefined ? undefined : platform.clock.alarm(sinceMs + handshakeMs, () => stream.destroy())
-    this.#waiting.set(stream, { ends: endsOf(stream), origin: originOf(stream.remoteAddress ?? ''), alarm, sinceMs })
+      handshakeMs === undefined ? undefined : platform.clock.alarm(connectedAtMs + handshakeMs, () => stream.destroy())
+    this.#waiting.set(stream, { ends: endsOf(stream), origin: originOf(peer.host), peer, alarm, connectedAtMs })
     // The `close` event handles the end of a connection that fails.
     stream.on('error', () => {})
     stream.on('close', () => this.#forget(stream))
@@ -47,17 +54,17 @@ export class PendingHandshakes {
       if (!bytes) return
       stream.off('readable', look)
       stream.unshift(bytes)
-      this.#use(stream, bytes[0] === handshakeRecord)
+      this.#use(stream, bytes[0] === handshakeRecord, peer)
     }
     stream.on('readable', look)
   }
 
-  /** Removes a connection after its handshake. Returns when it connected, or `undefined` if it was closed meanwhile. */
-  done(secured: ByteStream): number | undefined {
+  /** Removes a connection after its handshake. Returns its client, or `undefined` if it was closed meanwhile. */
+  done(secured: ByteStream): ConnectedPeer | undefined {
     // Uses the latest: a peer can reuse its port before the end of its former connection is noticed.
     const ends = endsOf(secured)
     const stream = [...this.#waiting].findLast(([, waiting]) => waiting.ends === ends)?.[0]
-    return stream && this.#forget(stream)?.sinceMs
+    return stream && this.#forget(stream)
   }
 
   /** Closes all pending connections. */

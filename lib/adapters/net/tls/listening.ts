@@ -13,6 +13,7 @@ import { peerOf } from '../addresses.ts'
 import { ByteListener } from '../byteListener.ts'
 import { ByteSocket } from '../byteSocket.ts'
 import { directSecureStream } from '../directSocket.ts'
+import { PendingHeaders, type ProxiedClient } from '../proxy/pendingHeaders.ts'
 import { ReceiveBuffers } from '../receiveBuffers.ts'
 import type { TcpOptions } from '../tcp.ts'
 import { TurnWrites } from '../turnWrites.ts'
@@ -32,27 +33,56 @@ export async function listenTls(
     return guard
   }
   const secured = (stream: TLSSocket) => {
-    const connectedAtMs = handshakes.done(stream)
-    if (connectedAtMs === undefined) {
+    const client = handshakes.done(stream)
+    if (!client) {
       stream.destroy()
       return
     }
+    const { connectedAtMs } = client
     const direct = directSecureStream(stream, buffers.shared)
-    const traits = { peer: securePeerOf(stream), guarded: true, connectedAtMs, writes, ...(direct && { buffers }) }
+    const traits = {
+      peer: securePeerOf(stream, client.peer),
+      guarded: true,
+      connectedAtMs,
+      writes,
+      ...(direct && { buffers }),
+    }
     const socket = new ByteSocket(stream, traits, options)
     direct?.use(socket)
     listener.admit(socket)
   }
   const buffers = new ReceiveBuffers()
   const writes = new TurnWrites()
-  const handshakes = new PendingHandshakes(options, (stream, isTls) => {
+  const handshakes = new PendingHandshakes(options, (stream, isTls, peer) => {
     if (isTls) guardNow().emit('connection', stream)
-    else rejectPlain(stream, options)
+    else rejectPlain(stream, peer, options)
   })
-  const server = createServer({ noDelay: true }, (stream) => handshakes.begin(stream))
-  const listener = new ByteListener(server, () => handshakes.close())
-  await listener.open({ ...place, backlog: options.backlog })
+  const headers = new PendingHeaders(place.proxyProtocol, options)
+  const server = createServer({ noDelay: true }, (stream) => {
+    if (headers.expects(peerOf(stream))) afterHeader(stream, headers, (client) => handshakes.begin(stream, client))
+    else handshakes.begin(stream)
+  })
+  const listener = new ByteListener(server, () => {
+    headers.close()
+    handshakes.close()
+  })
+  const { host, port } = place
+  await listener.open({ host, port, backlog: options.backlog })
   return listener
+}
+
+/** Calls `use` when the header of a connection was read. Its other bytes remain in the stream. */
+function afterHeader(stream: ByteStream, headers: PendingHeaders, use: (client: ProxiedClient) => void): void {
+  headers.begin(stream)
+  const look = () => {
+    const bytes: Uint8Array | null = stream.read()
+    const client = bytes && headers.push(stream, bytes)
+    if (!client) return
+    stream.off('readable', look)
+    if (client.rest.length > 0) stream.unshift(client.rest)
+    use(client)
+  }
+  stream.on('readable', look)
 }
 
 /** Returns a TLS server that does not listen but receives connections. The authenticator decides about certificates. */
@@ -61,8 +91,8 @@ function guardOf(context: SecureContextOptions): TlsServer {
   return createTlsServer({ ...context, ...versions, requestCert, rejectUnauthorized: false })
 }
 
-function securePeerOf(stream: TLSSocket): PeerAddress {
-  const peer = peerOf(stream)
+/** Returns the peer with what its certificate says. */
+function securePeerOf(stream: TLSSocket, peer: PeerAddress): PeerAddress {
   if (!stream.getPeerX509Certificate()) return peer
   if (!stream.authorized) return { ...peer, certificateFault: faultOf(stream.authorizationError) }
   // With several common names, the user of the certificate would be ambiguous.
@@ -80,7 +110,7 @@ function faultOf(error: Error | string | null): string {
 }
 
 /** Rejects a client without TLS with a message that it can decode. */
-function rejectPlain(stream: ByteStream, options: SocketOptions): void {
+function rejectPlain(stream: ByteStream, peer: PeerAddress, options: SocketOptions): void {
   const error = new OspError('unsupported-version', 'this server requires TLS; connect with TLS (osp --tls)')
-  void new ByteSocket(stream, { peer: peerOf(stream), guarded: false }, options).close(frameWith(goodbyeOf(error)))
+  void new ByteSocket(stream, { peer, guarded: false }, options).close(frameWith(goodbyeOf(error)))
 }
