@@ -38,6 +38,7 @@ export class ClusterRig implements AsyncDisposable {
       here: ({ node, user }) => seen.push(`here ${user} ${node}`),
       gone: ({ node, user }) => seen.push(`gone ${user} ${node}`),
       ended: (node, reason, by) => seen.push(`${node} ${reason} by ${by}`),
+      serverLost: () => seen.push('server lost'),
       declaredDead: () => seen.push('declared dead'),
     })
     await this.passing(member.open(this.platform))
