@@ -20,7 +20,7 @@ import type {
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { chain, type MaybePromise, settleAll, single } from '../../runtime/settled.ts'
-import type { RecordStore } from '../../storage/transfers/recordStore.ts'
+import type { ClaimGuard } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
@@ -43,7 +43,7 @@ const stampOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size}:${mtimeNs}:${i
 export class DiskFiles implements FileStore, StoredNames {
   readonly #layout: Layout
   readonly #tree: PublishedTree
-  readonly #records: RecordStore
+  readonly #records: ClaimGuard
   readonly #ready: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
@@ -55,7 +55,7 @@ export class DiskFiles implements FileStore, StoredNames {
   #checks: readonly (() => void)[] = []
 
   /** `ready` resolves when bytes of uploads may be written. `digests` belong to the platform of the open storage. */
-  constructor(layout: Layout, records: RecordStore, ready: () => Promise<void>, digests: () => Digests) {
+  constructor(layout: Layout, records: ClaimGuard, ready: () => Promise<void>, digests: () => Digests) {
     this.#layout = layout
     this.#tree = new PublishedTree(layout.files)
     this.#records = records
@@ -87,7 +87,7 @@ export class DiskFiles implements FileStore, StoredNames {
     return guard(() =>
       attempt(`opening ${path}`, async () => {
         this.#checkDirectories()
-        const record = this.#records.log.record(user, name)
+        const record = this.#records.record(user, name)
         // The missing file of a verified upload is published already. An empty file must not replace it.
         const verified = record?.verified !== undefined
         // A crash during publishing leaves a second name. The file is then not written to any more.
@@ -107,7 +107,7 @@ export class DiskFiles implements FileStore, StoredNames {
             publish: async (to, replace) => {
               this.#checkDirectories()
               const isIntact = async () => {
-                const { verified: file, verifiedStamp } = this.#records.log.record(user, name) ?? {}
+                const { verified: file, verifiedStamp } = this.#records.record(user, name) ?? {}
                 // The content of a storage that wraps this one may have another digest.
                 if (verifiedStamp !== undefined && (await this.version(user, to)) === verifiedStamp) return true
                 return file !== undefined && (await this.isIntact({ ...file, storedName: to }))
@@ -296,7 +296,8 @@ export class DiskFiles implements FileStore, StoredNames {
     const { partial } = this.#layout
     const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
     // Read after the directory: a partial file is created after its record.
-    const wanted = new Set(this.#records.log.records().map(({ user, name }) => partialName(user, name)))
+    const wanted = new Set<string>()
+    for await (const { user, name } of this.#records.all()) wanted.add(partialName(user, name))
     const orphans: Orphan[] = []
     for (const entry of entries) {
       const file = join(partial, entry)

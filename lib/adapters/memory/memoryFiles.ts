@@ -14,7 +14,7 @@ import type {
 } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
-import { ancestorsOf, type RecordStore, recordKey, subjectOf } from '../../storage/transfers/recordStore.ts'
+import { ancestorsOf, type ClaimGuard, recordKey, subjectOf } from '../../storage/transfers/recordStore.ts'
 import { lostFile, type StoredNames } from '../../storage/transfers/storedNames.ts'
 import { idealConditions, type MemoryConditions } from './simulatedLatency.ts'
 
@@ -74,7 +74,7 @@ interface Published {
 /** Partial and published files in memory. */
 export class MemoryFiles implements FileStore, StoredNames {
   readonly foldsCase = false
-  readonly #records: RecordStore
+  readonly #records: ClaimGuard
   readonly #digests: () => Digests
   readonly #conditions: MemoryConditions
   readonly #partial = new Map<string, GrowingBytes>()
@@ -87,7 +87,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   /** Partial files that were opened before the last closing stay closed. */
   #closings = 0
 
-  constructor(records: RecordStore, digests: () => Digests, conditions: Partial<MemoryConditions> = {}) {
+  constructor(records: ClaimGuard, digests: () => Digests, conditions: Partial<MemoryConditions> = {}) {
     this.#records = records
     this.#digests = digests
     this.#conditions = { ...idealConditions, ...conditions }
@@ -98,7 +98,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     const { user, name } = claim
     const key = recordKey(user, name)
     return this.#guard(claim, () => {
-      const verified = this.#records.log.record(user, name)?.verified !== undefined
+      const verified = this.#records.record(user, name)?.verified !== undefined
       // The missing file of a verified upload has already been published. An empty file must not replace it.
       const content = this.#partial.get(key) ?? (verified ? undefined : new GrowingBytes())
       if (content) this.#partial.set(key, content)
@@ -191,7 +191,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   dropOrphans(): void {
     for (const key of this.#partial.keys()) {
       const { user, name } = subjectOf(key)
-      if (!this.#records.log.record(user, name)) this.#partial.delete(key)
+      if (!this.#records.record(user, name)) this.#partial.delete(key)
     }
   }
 
@@ -293,7 +293,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     const conflict = await this.conflict(user, checkStoredName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
     const published = this.#published.get(user)
-    const record = this.#records.log.record(user, name)
+    const record = this.#records.record(user, name)
     const verified = record?.verified && `${record.size}:${record.modifiedAt}:${record.verified.digest}`
     const key = recordKey(user, name)
     const content = this.#partial.get(key)

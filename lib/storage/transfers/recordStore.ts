@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
-import type { Claim } from '../../ports/storage.ts'
+import type { Claim, TransferRecord } from '../../ports/storage.ts'
 import type { UploadLog } from './uploadLog.ts'
 
 /** Returns one text for a user and a name. Neither can contain a NUL. */
@@ -18,13 +18,25 @@ export function ancestorsOf(name: string): string[] {
   return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('/'))
 }
 
+/** The records of uploads, as a store of files needs them. */
+export interface ClaimGuard {
+  /** Throws OspError `closed` while the storage is not open. */
+  checkOpen(): void
+  /** Runs `work` if the claim is valid, else rejects with OspError `superseded`. */
+  guard<T>(claim: Claim, work: () => Promise<T>): Promise<T>
+  /** Returns the record of a guarded claim. */
+  record(user: string, name: string): TransferRecord | undefined
+  /** Returns the records of all uploads. */
+  all(): AsyncIterable<TransferRecord> | Iterable<TransferRecord>
+}
+
 interface Fence {
   token: number
   readonly running: Set<Promise<unknown>>
 }
 
 /** The state that records and bytes of uploads share: the open log, and the only token that may write each record. */
-export class RecordStore {
+export class RecordStore implements ClaimGuard {
   /** Damage found while the storage was opened, in addition to the damage in the log. */
   readonly damages: Damage[] = []
   readonly #fences = new Map<string, Fence>()
@@ -40,6 +52,14 @@ export class RecordStore {
   /** Throws OspError `closed` while the storage is not open. */
   checkOpen(): void {
     void this.log
+  }
+
+  record(user: string, name: string): TransferRecord | undefined {
+    return this.log.record(user, name)
+  }
+
+  all(): Iterable<TransferRecord> {
+    return this.log.records()
   }
 
   async open(log: UploadLog): Promise<void> {

@@ -1,7 +1,5 @@
 import { OspError } from '../../errors.ts'
-import { fileNameKey } from '../../names.ts'
 import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
-import type { UploadLog } from './uploadLog.ts'
 
 /** The functions of a store of files that the transfer store needs. */
 export interface StoredNames {
@@ -31,16 +29,3 @@ export interface StoredNames {
 export function lostFile(text: string): OspError {
   return new OspError('digest-mismatch', text, { progress: 0 })
 }
-
-/** Returns the name of a record that conflicts with this name. A record of the same name does not conflict. */
-export function conflictingRecord(log: UploadLog, user: string, name: string, foldsCase: boolean): string | undefined {
-  const keyOf = foldsCase ? fileNameKey : (other: string) => other
-  const wanted = keyOf(name)
-  for (const other of log.names(user)) {
-    if (other !== name && (overlaps(wanted, keyOf(other)) || overlaps(keyOf(other), wanted))) return other
-  }
-  return undefined
-}
-
-/** Returns whether a name is `folder` or below it. */
-export const overlaps = (folder: string, name: string): boolean => name === folder || name.startsWith(`${folder}/`)

@@ -1,5 +1,4 @@
 import { OspError } from '../../errors.ts'
-import { fixed } from '../../limits.ts'
 import { checkStoredName, checkUserName } from '../../names.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type {
@@ -16,10 +15,18 @@ import type {
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import { ConflictMutex, KeyedMutex } from '../../runtime/mutex.ts'
-import { fitsShare } from '../../runtime/share.ts'
+import {
+  checkNotSuperseded,
+  checkUploadCount,
+  conflictingName,
+  nameConflict,
+  overlaps,
+  sameUpload,
+  supersededBy,
+} from './claimRules.ts'
 import { type RecordStore, recordKey } from './recordStore.ts'
 import type { CompletionMarker, Subject } from './rows.ts'
-import { conflictingRecord, overlaps, type StoredNames } from './storedNames.ts'
+import type { StoredNames } from './storedNames.ts'
 
 /** The transfer store over any journal and any store of published files. */
 export class Transfers implements TransferStore {
@@ -90,7 +97,7 @@ export class Transfers implements TransferStore {
       const now = this.#wallTime()
       const { foldsCase } = this.#names
       const errors = subjects.map(({ user, name }) => {
-        const conflict = log.hasRecords(user) ? conflictingRecord(log, user, name, foldsCase) : undefined
+        const conflict = log.hasRecords(user) ? conflictingName(log.names(user), name, foldsCase) : undefined
         return conflict === undefined ? undefined : nameConflict(name, conflict)
       })
       const markers: CompletionMarker[] = []
@@ -178,16 +185,14 @@ export class Transfers implements TransferStore {
     const name = checkStoredName(want.name)
     const former = this.#records.log.record(user, name)
     const same = sameUpload(former, want) ? former : undefined
-    if (!options.fresh && former?.superseded.includes(owner.session)) {
-      throw new OspError('superseded', `another program of ${user} has taken over the upload of ${name}`)
-    }
+    checkNotSuperseded(former, want, owner.session, options.fresh)
     const completed = options.fresh || !same ? await this.#completed(want) : undefined
     if (completed) {
       if (await this.#drop(user, name)) await this.#names.dropPartial(user, name)
       return { completed }
     }
     await this.#checkName(user, name, !same && options.onConflict === 'reject')
-    if (!former) this.#checkCount(user)
+    if (!former) checkUploadCount(user, this.#records.log.totals(user).uploads, this.#records.log.count)
     const continued = options.fresh ? undefined : same
     const base = continued ?? (await this.#newRecord(want, options.fresh || former !== undefined))
     const superseded = supersededBy(owner, former, options.takeOver)
@@ -207,23 +212,9 @@ export class Transfers implements TransferStore {
       throw new OspError('file-exists', `${name} is already on the server; send it under another name`)
     }
     const stored = await this.#names.conflict(user, name)
-    const conflict = stored ?? conflictingRecord(this.#records.log, user, name, this.#names.foldsCase)
+    const conflict = stored ?? conflictingName(this.#records.log.names(user), name, this.#names.foldsCase)
     if (conflict === undefined) return
     throw nameConflict(name, conflict)
-  }
-
-  /** Throws OspError `too-many-uploads` if no further record of the user can be stored. */
-  #checkCount(user: string): void {
-    const { log } = this.#records
-    const [own, all] = [log.totals(user).uploads, log.count]
-    const { unfinishedPerUser, unfinishedUploads, unfinishedSharePercent } = fixed
-    const fits = fitsShare({ most: unfinishedUploads, held: all }, own, 1, unfinishedSharePercent)
-    if (own < unfinishedPerUser && fits) return
-    const isShare = own < unfinishedPerUser && all < unfinishedUploads
-    const whose = own < unfinishedPerUser && !isShare ? `there are ${all}` : `${user} has ${own}`
-    const why = isShare ? `the maximum for one user while there are ${all} in all` : 'which is the maximum'
-    const text = `${whose} unfinished uploads on the server, ${why}; finish or cancel some of them`
-    throw new OspError('too-many-uploads', text)
   }
 
   /** Returns a record of the upload, which continues a partial file without a record unless `isEmpty`. */
@@ -288,20 +279,4 @@ export class Transfers implements TransferStore {
       return work()
     })
   }
-}
-
-const nameConflict = (name: string, other: string) =>
-  new OspError('name-conflict', `${name} collides with ${other} on the server; choose another name`)
-
-/** Returns whether both are the same upload, given that user and name agree. */
-function sameUpload(a: Omit<NewTransfer, 'user' | 'name'> | undefined, b: NewTransfer): boolean {
-  return a?.size === b.size && a.modifiedAt === b.modifiedAt && a.algorithm === b.algorithm
-}
-
-// A record that replaces an older one keeps its list. Otherwise a session that lost the upload could take it back.
-function supersededBy(owner: Owner, record: TransferRecord | undefined, takeOver: boolean): readonly string[] {
-  if (!record) return []
-  const former = takeOver ? [record.owner.session] : []
-  const others = [...record.superseded, ...former].filter((session) => session !== owner.session)
-  return [...new Set(others)].slice(-fixed.supersededSessions)
 }

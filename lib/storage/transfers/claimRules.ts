@@ -1,0 +1,61 @@
+import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
+import { fileNameKey } from '../../names.ts'
+import type { NewTransfer, Owner, TransferRecord } from '../../ports/storage.ts'
+import { fitsShare } from '../../runtime/share.ts'
+
+/** Throws OspError `superseded` if a session that lost an upload to another one continues it. */
+export function checkNotSuperseded(
+  record: TransferRecord | undefined,
+  { user, name }: NewTransfer,
+  session: string,
+  fresh: boolean,
+): void {
+  if (fresh || !record?.superseded.includes(session)) return
+  throw new OspError('superseded', `another program of ${user} has taken over the upload of ${name}`)
+}
+
+/** Throws OspError `too-many-uploads` if no further record of a user can be stored. `own` of `all` records are of this user. */
+export function checkUploadCount(user: string, own: number, all: number): void {
+  const { unfinishedPerUser, unfinishedUploads, unfinishedSharePercent } = fixed
+  const fits = fitsShare({ most: unfinishedUploads, held: all }, own, 1, unfinishedSharePercent)
+  if (own < unfinishedPerUser && fits) return
+  const isShare = own < unfinishedPerUser && all < unfinishedUploads
+  const whose = own < unfinishedPerUser && !isShare ? `there are ${all}` : `${user} has ${own}`
+  const why = isShare ? `the maximum for one user while there are ${all} in all` : 'which is the maximum'
+  const text = `${whose} unfinished uploads on the server, ${why}; finish or cancel some of them`
+  throw new OspError('too-many-uploads', text)
+}
+
+/** Returns the error of a name that conflicts with another one. */
+export const nameConflict = (name: string, other: string) =>
+  new OspError('name-conflict', `${name} collides with ${other} on the server; choose another name`)
+
+/** Returns whether both are the same upload, given that user and name agree. */
+export function sameUpload(a: Omit<NewTransfer, 'user' | 'name'> | undefined, b: NewTransfer): boolean {
+  return a?.size === b.size && a.modifiedAt === b.modifiedAt && a.algorithm === b.algorithm
+}
+
+/**
+ * Returns the sessions that a new record supersedes. A record that replaces an older one keeps its list. Otherwise a session that
+ * lost the upload could take it back.
+ */
+export function supersededBy(owner: Owner, record: TransferRecord | undefined, takeOver: boolean): readonly string[] {
+  if (!record) return []
+  const former = takeOver ? [record.owner.session] : []
+  const others = [...record.superseded, ...former].filter((session) => session !== owner.session)
+  return [...new Set(others)].slice(-fixed.supersededSessions)
+}
+
+/** Returns one of these names of records that conflicts with a name. The same name does not conflict. */
+export function conflictingName(names: Iterable<string>, name: string, foldsCase: boolean): string | undefined {
+  const keyOf = foldsCase ? fileNameKey : (other: string) => other
+  const wanted = keyOf(name)
+  for (const other of names) {
+    if (other !== name && (overlaps(wanted, keyOf(other)) || overlaps(keyOf(other), wanted))) return other
+  }
+  return undefined
+}
+
+/** Returns whether a name is `folder` or below it. */
+export const overlaps = (folder: string, name: string): boolean => name === folder || name.startsWith(`${folder}/`)
