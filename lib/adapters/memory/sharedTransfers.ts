@@ -100,6 +100,7 @@ export class SharedTransfers implements TransferSteps {
   ): ReturnType<TransferSteps['claim']> {
     return this.#turns.run(user, async () => {
       if (!isRecovery) this.#sessions.check(by)
+      else if (this.#servers.isDead(by.server)) throw new OspError('link-lost', 'this server was declared dead')
       const key = recordKey(user, name)
       const before = this.#rows.get(key)
       const decision = await decide(this.#found(user, name))

@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import type { Client, ClientConfig, Pool, PoolClient, QueryResultRow } from 'pg'
 import { OspError } from '../../errors.ts'
-import { stepFailureOf } from './errors.ts'
+import { isAnswer, stepFailureOf } from './errors.ts'
 
 /** A statement that each connection parses once. */
 export interface Statement {
@@ -65,12 +65,17 @@ export class Database implements Queries, AsyncDisposable {
   transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
     return this.#on(async (client) => {
       await client.query('BEGIN')
-      const result = await work({
-        query: async (statement, values = []) => (await client.query({ ...statement, values: [...values] })).rows,
-      })
-      const { command } = await client.query('COMMIT')
-      if (command !== 'COMMIT') throw new OspError('internal', 'the transaction was rolled back')
-      return result
+      try {
+        const result = await work({
+          query: async (statement, values = []) => (await client.query({ ...statement, values: [...values] })).rows,
+        })
+        const { command } = await client.query('COMMIT')
+        if (command !== 'COMMIT') throw new OspError('internal', 'the transaction was rolled back')
+        return result
+      } catch (error) {
+        if (isAnswer(error)) await client.query('ROLLBACK')
+        throw error
+      }
     })
   }
 
@@ -103,7 +108,7 @@ export class Database implements Queries, AsyncDisposable {
     return { pg: this.#pg, pool: this.#pool }
   }
 
-  /** Runs `work` on a connection, which is closed if `work` fails: it may be in the midst of an answer or of a transaction. */
+  /** Runs `work` on a connection, which is closed after an error without an answer: it may be in the midst of one. */
   async #on<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     const { pool } = this.#opened
     let client: PoolClient | undefined
@@ -113,7 +118,7 @@ export class Database implements Queries, AsyncDisposable {
       client.release()
       return result
     } catch (error) {
-      client?.release(true)
+      client?.release(!isAnswer(error))
       throw stepFailureOf(error)
     }
   }

@@ -1,4 +1,4 @@
-import { OspError } from '../../errors.ts'
+import { type ErrorCode, OspError } from '../../errors.ts'
 import { OutcomeUnknown } from '../cluster/steps.ts'
 
 /** An error that the database has reported, with its SQLSTATE. */
@@ -14,6 +14,12 @@ interface ReportedError extends Error {
  */
 const repeatable = /^(?:08|40|57P|57014|55P03|25006|53300)/u
 
+/** The SQLSTATE codes with which the functions of the schema refuse a step, and the codes of their errors. */
+const refusals: ReadonlyMap<string, ErrorCode> = new Map([
+  ['OS001', 'link-lost'],
+  ['OS002', 'link-replaced'],
+])
+
 /** No schema, table or function. */
 const missing = new Set(['3F000', '42P01', '42883', '42704'])
 
@@ -25,6 +31,8 @@ export function stepFailureOf(error: unknown): OspError | OutcomeUnknown {
   if (error instanceof OspError || error instanceof OutcomeUnknown) return error
   const text = error instanceof Error ? error.message : String(error)
   if (!isReported(error)) return new OutcomeUnknown(`no answer from the database: ${text}`, { cause: error })
+  const refusal = refusals.get(error.code)
+  if (refusal) return new OspError(refusal, text)
   if (repeatable.test(error.code)) return new OutcomeUnknown(`the database has refused: ${text}`, { cause: error })
   if (error.code === '53100')
     return new OspError('disk-full', `the disk of the database is full: ${text}`, { cause: error })
@@ -37,4 +45,9 @@ export function stepFailureOf(error: unknown): OspError | OutcomeUnknown {
 
 function isReported(error: unknown): error is ReportedError {
   return error instanceof Error && 'severity' in error && 'code' in error && typeof error.code === 'string'
+}
+
+/** Whether the database, or the code between its statements, has reported the error, so that the connection can be used again. */
+export function isAnswer(error: unknown): boolean {
+  return error instanceof OspError || (isReported(error) && error.severity === 'ERROR')
 }

@@ -1,6 +1,17 @@
+import { claimFunctions } from './schema/claimFunctions.ts'
+import { deadServerFunctions } from './schema/deadServers.ts'
+import { linkFunctions, linkTables } from './schema/links.ts'
 import { mailTables } from './schema/mail.ts'
 import { mailFunctions } from './schema/mailFunctions.ts'
 import { serverTables } from './schema/servers.ts'
+import { transferFunctions } from './schema/transferFunctions.ts'
+import { transferTables } from './schema/transfers.ts'
+import { userSchema } from './schema/users.ts'
 
 /** The changes of the schema, from an empty database on. The one at index 0 leads to version 1. */
-export const migrations: readonly string[] = [[serverTables, mailTables, mailFunctions].join('\n')]
+export const migrations: readonly string[] = [
+  [
+    ...[serverTables, mailTables, linkTables, transferTables, userSchema],
+    ...[mailFunctions, linkFunctions, claimFunctions, transferFunctions, deadServerFunctions],
+  ].join('\n'),
+]

@@ -16,7 +16,7 @@ INSERT INTO ospd.meta (version) VALUES (0);
 CREATE TABLE ospd.server (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text NOT NULL,
-  boot uuid NOT NULL UNIQUE,
+  boot text NOT NULL UNIQUE,
   version text NOT NULL,
   address text NOT NULL,
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -356,6 +356,8 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const abandoned = await second.steps.transfers.abandoned()
     assert.deepEqual(abandoned, [{ ...verified.record, verified: fileOf(other), verifiedStamp: 'v' }])
     await assert.rejects(claimed(first, one, upload), { code: 'link-lost' })
+    const recovery = first.steps.transfers.claim(one, other, grantTo(one, other), true)
+    await assert.rejects(recovery, { code: 'link-lost' })
     await assert.rejects(first.steps.transfers.remove('alice', 'a/b.txt', one), { code: 'link-lost' })
     await claimed(second, two, upload)
     assert.deepEqual(await checkpointed(first, taken.claim, 1), [false])

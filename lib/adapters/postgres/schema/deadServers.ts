@@ -1,0 +1,47 @@
+/** The steps that end servers. */
+export const deadServerFunctions = `
+-- Ends servers in an orderly way ("p_by" is null), or declares those dead whose lease is over, if "p_by" lives. Returns those that
+-- have ended.
+CREATE FUNCTION ospd.end_servers_1(p_servers bigint[], p_by bigint) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+  v_ended bigint[];
+  v_boxes int[];
+BEGIN
+  -- Boxes are locked before servers, as for appended messages.
+  SELECT coalesce(array_agg(id), '{}') INTO v_boxes FROM (
+    SELECT id FROM ospd.box WHERE reader = ANY (p_servers) ORDER BY id FOR NO KEY UPDATE) b;
+  WITH ended AS (
+    UPDATE ospd.server SET dead = true, lease_until = least(lease_until, clock_timestamp()), presence_version = presence_version + 1
+     WHERE id = ANY (p_servers) AND NOT dead AND (p_by IS NULL OR (lease_until < clock_timestamp() AND ospd.lives_1(p_by)))
+    RETURNING id)
+  SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO v_ended FROM ended;
+  -- All messages of the boxes may have been handed out. A box that is not locked is treated so by the next registration.
+  UPDATE ospd.box SET handed = greatest(handed, last_seq), reader = NULL, reader_link = NULL, reader_session = NULL
+   WHERE id = ANY (v_boxes) AND reader = ANY (v_ended);
+  PERFORM 1 FROM ospd.transfer WHERE held AND server = ANY (v_ended) ORDER BY user_name, name FOR NO KEY UPDATE;
+  UPDATE ospd.transfer SET held = false WHERE held AND server = ANY (v_ended);
+  DELETE FROM ospd.presence WHERE server = ANY (v_ended);
+  DELETE FROM ospd.session WHERE server = ANY (v_ended);
+  RETURN v_ended;
+END $$;
+
+-- Declares servers dead whose lease is over, and removes rows that are not needed any more. One server does it at a time.
+CREATE FUNCTION ospd.declare_dead_1(p_by bigint, p_markers int) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+  v_over bigint[];
+  v_ended bigint[] := '{}';
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(2, 0) OR NOT ospd.lives_1(p_by) THEN RETURN v_ended; END IF;
+  SELECT array_agg(id) INTO v_over FROM ospd.server WHERE NOT dead AND lease_until < clock_timestamp();
+  IF v_over IS NOT NULL THEN v_ended := ospd.end_servers_1(v_over, p_by); END IF;
+  WITH old AS (
+    DELETE FROM ospd.server WHERE dead AND lease_until < clock_timestamp() - interval '1 day' RETURNING id, messages, ids, age),
+  sums AS (
+    SELECT sum(messages) AS messages, sum(ids) AS ids, max(age) AS age FROM old HAVING count(*) > 0)
+  UPDATE ospd.server s SET messages = s.messages + o.messages, ids = s.ids + o.ids, age = greatest(s.age, o.age)
+    FROM sums o WHERE s.id = p_by;
+  DELETE FROM ospd.ended WHERE ended_at < clock_timestamp() - interval '10 minutes';
+  PERFORM ospd.drop_markers_1(p_markers);
+  RETURN v_ended;
+END $$;
+`

@@ -1,0 +1,124 @@
+/** The steps of unfinished and completed uploads, but for claims. */
+export const transferFunctions = `
+-- Replaces the checkpoints of uploads, and returns the ordinals of those whose claims hold.
+CREATE FUNCTION ospd.checkpoint_1(p_users text[], p_names text[], p_tokens bigint[], p_durable bigint[], p_reserved bigint[],
+  p_updated_at float8[], p_from int[], p_length int[], p_checkpoints bytea) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+  v_holds int[];
+BEGIN
+  -- In one order everywhere, so that two steps never wait for each other.
+  PERFORM 1 FROM ospd.transfer t JOIN unnest(p_users, p_names, p_tokens) u (user_name, name, token) USING (user_name, name, token)
+    ORDER BY t.user_name, t.name FOR NO KEY UPDATE OF t;
+  WITH u AS (
+    SELECT * FROM unnest(p_users, p_names, p_tokens, p_durable, p_reserved, p_updated_at, p_from, p_length)
+      WITH ORDINALITY u (user_name, name, token, durable, reserved, updated_at, f, l, o)),
+  latest AS (
+    SELECT DISTINCT ON (user_name, name, token) * FROM u ORDER BY user_name, name, token, o DESC),
+  done AS (
+    UPDATE ospd.transfer t SET checkpoints = substring(p_checkpoints FROM x.f FOR x.l), durable = x.durable, reserved = x.reserved,
+        updated_at = x.updated_at
+      FROM latest x WHERE t.user_name = x.user_name AND t.name = x.name AND t.token = x.token
+    RETURNING t.user_name, t.name, t.token)
+  SELECT coalesce(array_agg(u.o::int ORDER BY u.o), '{}') INTO v_holds FROM u JOIN done USING (user_name, name, token);
+  RETURN v_holds;
+END $$;
+
+-- Replaces a verified record by a completion marker. Returns whether the claim holds, or has completed the upload already.
+CREATE FUNCTION ospd.complete_1(p_user text, p_name text, p_token bigint, p_until float8) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_record ospd.transfer;
+BEGIN
+  DELETE FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = p_name AND t.token = p_token RETURNING t.* INTO v_record;
+  IF NOT FOUND THEN
+    RETURN EXISTS (SELECT FROM ospd.marker m WHERE m.user_name = p_user AND m.name = p_name AND m.token = p_token);
+  END IF;
+  IF v_record.verified IS NULL THEN RAISE EXCEPTION 'the upload % of % is not verified', p_name, p_user; END IF;
+  INSERT INTO ospd.marker (user_name, name, file, modified_at, version, token, server, until)
+    VALUES (p_user, p_name, v_record.verified, v_record.modified_at, v_record.verified_stamp, p_token, v_record.server, p_until)
+    ON CONFLICT (user_name, name) DO UPDATE SET file = excluded.file, modified_at = excluded.modified_at, version = excluded.version,
+      token = excluded.token, server = excluded.server, reported = false, until = excluded.until;
+  RETURN true;
+END $$;
+
+-- Stores completion markers of files that are about to be stored, by a link of a session or without one (p_session is null), and
+-- removes the records of these names.
+CREATE FUNCTION ospd.announce_1(p_server bigint, p_users text[], p_names text[], p_files jsonb[], p_modified_at bigint[], p_versions text[],
+  p_until float8, p_user text, p_session uuid, p_link bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_record ospd.transfer;
+BEGIN
+  FOR v_record IN
+    SELECT t.* FROM ospd.transfer t JOIN unnest(p_users, p_names) u (user_name, name) USING (user_name, name)
+      ORDER BY t.user_name, t.name FOR UPDATE OF t
+  LOOP
+    DELETE FROM ospd.transfer t WHERE t.user_name = v_record.user_name AND t.name = v_record.name;
+    PERFORM ospd.end_claim_1(v_record, 'superseded');
+  END LOOP;
+  INSERT INTO ospd.marker (user_name, name, file, modified_at, version, server, until)
+    SELECT u.user_name, u.name, u.file, u.modified_at, u.version, p_server, p_until
+      FROM unnest(p_users, p_names, p_files, p_modified_at, p_versions) u (user_name, name, file, modified_at, version)
+      ORDER BY u.user_name, u.name
+    ON CONFLICT (user_name, name) DO UPDATE SET file = excluded.file, modified_at = excluded.modified_at, version = excluded.version,
+      token = NULL, server = excluded.server, reported = false, until = excluded.until;
+  IF p_session IS NOT NULL THEN PERFORM ospd.check_session_1(p_user, p_session, p_server, p_link); END IF;
+END $$;
+
+-- Ends that instances receive these uploads.
+CREATE FUNCTION ospd.release_1(p_users text[], p_names text[], p_tokens bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM 1 FROM ospd.transfer t JOIN unnest(p_users, p_names, p_tokens) u (user_name, name, token) USING (user_name, name, token)
+    ORDER BY t.user_name, t.name FOR NO KEY UPDATE OF t;
+  UPDATE ospd.transfer t SET held = false
+    FROM unnest(p_users, p_names, p_tokens) u (user_name, name, token)
+   WHERE t.user_name = u.user_name AND t.name = u.name AND t.token = u.token;
+END $$;
+
+-- Removes a record, by a link of a session or by the server itself ("p_session" is null). Returns the claim of the record.
+CREATE FUNCTION ospd.remove_transfer_1(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  v_record ospd.transfer;
+BEGIN
+  DELETE FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = p_name RETURNING t.* INTO v_record;
+  IF p_session IS NOT NULL THEN PERFORM ospd.check_session_1(p_user, p_session, p_server, p_link); END IF;
+  RETURN ospd.end_claim_1(v_record, 'cancelled');
+END $$;
+
+-- Removes a record that is not verified and was last changed before p_before. Only a link of a session (p_session is not null)
+-- removes one that is held. Returns the record.
+CREATE FUNCTION ospd.expire_transfer_1(p_user text, p_name text, p_before float8, p_session uuid, p_server bigint, p_link bigint)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  v_record ospd.transfer;
+BEGIN
+  DELETE FROM ospd.transfer t
+    WHERE t.user_name = p_user AND t.name = p_name AND t.verified IS NULL AND t.updated_at < p_before
+      AND (p_session IS NOT NULL OR NOT ospd.is_held_1(t))
+    RETURNING t.* INTO v_record;
+  IF p_session IS NOT NULL THEN PERFORM ospd.check_session_1(p_user, p_session, p_server, p_link); END IF;
+  IF v_record.token IS NULL THEN RETURN NULL; END IF;
+  PERFORM ospd.end_claim_1(v_record, 'cancelled');
+  RETURN to_jsonb(v_record);
+END $$;
+
+-- Marks files as reported.
+CREATE FUNCTION ospd.report_1(p_users text[], p_names text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM 1 FROM ospd.marker m JOIN unnest(p_users, p_names) u (user_name, name) USING (user_name, name)
+    ORDER BY m.user_name, m.name FOR NO KEY UPDATE OF m;
+  UPDATE ospd.marker m SET reported = true
+    FROM unnest(p_users, p_names) u (user_name, name) WHERE m.user_name = u.user_name AND m.name = u.name AND NOT m.reported;
+END $$;
+
+-- Removes reported markers that are no longer valid, and the oldest if there are more than "p_most", as the statistics say.
+CREATE FUNCTION ospd.drop_markers_1(p_most int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_over bigint := (SELECT c.reltuples::bigint - p_most FROM pg_class c WHERE c.oid = 'ospd.marker'::regclass);
+BEGIN
+  DELETE FROM ospd.marker WHERE reported AND until < extract(epoch FROM clock_timestamp()) * 1000;
+  IF v_over > 0 THEN
+    DELETE FROM ospd.marker m USING (SELECT user_name, name FROM ospd.marker WHERE reported ORDER BY until LIMIT v_over) o
+     WHERE m.user_name = o.user_name AND m.name = o.name;
+  END IF;
+END $$;
+`

@@ -1,0 +1,62 @@
+/** The tables of unfinished and completed uploads. */
+export const transferTables = `
+-- Rises in the order in which tokens are drawn: it has no cache.
+CREATE SEQUENCE ospd.claim_token;
+
+-- The records of unfinished uploads.
+CREATE TABLE ospd.transfer (
+  user_name text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  size bigint NOT NULL,
+  modified_at bigint NOT NULL,
+  algorithm text NOT NULL,
+  token bigint NOT NULL,
+  server bigint NOT NULL,
+  link bigint NOT NULL,
+  instance bigint NOT NULL,
+  session uuid NOT NULL,
+  -- Whether the instance receives it, if the server lives.
+  held boolean NOT NULL,
+  -- The latest last.
+  superseded uuid[] NOT NULL DEFAULT '{}',
+  -- Each is the offset (8 bytes), the length of the digest (1 byte) and the digest.
+  checkpoints bytea NOT NULL DEFAULT '',
+  -- The offset of the last checkpoint.
+  durable bigint NOT NULL DEFAULT 0,
+  reserved bigint NOT NULL DEFAULT 0,
+  -- The token of the claim whose file has the bytes.
+  generation bigint NOT NULL,
+  verified jsonb,
+  verified_stamp text,
+  updated_at float8 NOT NULL,
+  PRIMARY KEY (user_name, name)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+-- Not affected by checkpoints, so that their updates stay on the page.
+CREATE INDEX transfer_held ON ospd.transfer (server) WHERE held;
+
+-- Why a claim ended, for its former holder. Kept for ten minutes.
+CREATE TABLE ospd.ended (
+  token bigint PRIMARY KEY,
+  why text NOT NULL,
+  ended_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- The completion markers.
+CREATE TABLE ospd.marker (
+  user_name text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  file jsonb NOT NULL,
+  modified_at bigint NOT NULL,
+  version text NOT NULL,
+  -- The claim that has completed the upload; null for an announced file.
+  token bigint,
+  -- The server that reports the file.
+  server bigint NOT NULL,
+  reported boolean NOT NULL DEFAULT false,
+  -- In ms of the wall clock.
+  until float8 NOT NULL,
+  PRIMARY KEY (user_name, name)
+);
+CREATE INDEX marker_until ON ospd.marker (until) WHERE reported;
+CREATE INDEX marker_unreported ON ospd.marker (server) WHERE NOT reported;
+`

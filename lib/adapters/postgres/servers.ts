@@ -1,0 +1,87 @@
+import { fixed } from '../../limits.ts'
+import { linkBlockSize, type ServerInfo, type ServerState, type ServerSteps } from '../cluster/steps.ts'
+import type { Database, Statement } from './database.ts'
+
+/** The steps of servers in SQL. */
+export class PostgresServers implements ServerSteps {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  async enter({ name, boot, version, address }: ServerInfo, leaseMs: number): Promise<number> {
+    const values = [name, boot, version, address, leaseMs]
+    return only(await this.#database.query<{ server: number }>(statements.enter, values)).server
+  }
+
+  async renew(
+    server: number,
+    leaseMs: number,
+    age: number,
+    status: Readonly<Record<string, unknown>>,
+  ): Promise<boolean> {
+    const values = [server, leaseMs, age, JSON.stringify(status)]
+    return (await this.#database.query(statements.renew, values)).length > 0
+  }
+
+  async leave(server: number): Promise<void> {
+    await this.#database.query(statements.leave, [server])
+  }
+
+  async declareDead(by: number): Promise<readonly number[]> {
+    const values = [by, fixed.notes]
+    return only(await this.#database.query<{ dead: readonly number[] }>(statements.declareDead, values)).dead
+  }
+
+  servers(): Promise<readonly ServerState[]> {
+    return this.#database.query<ServerState>(statements.servers)
+  }
+
+  async linkBlock(): Promise<number> {
+    return only(await this.#database.query<{ first: number }>(statements.linkBlock, [linkBlockSize])).first
+  }
+
+  async lastTime(): Promise<number> {
+    return only(await this.#database.query<{ time: number }>(statements.lastTime)).time
+  }
+}
+
+/** Returns the row of a statement that has one. */
+function only<Row>([row]: readonly Row[]): Row {
+  if (row === undefined) throw new Error('the database has returned no row')
+  return row
+}
+
+const statements = {
+  enter: {
+    name: 'server-enter',
+    text: `INSERT INTO ospd.server AS s (name, boot, version, address, lease_until)
+      VALUES ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 ms')
+      ON CONFLICT (boot) DO UPDATE SET lease_until = CASE WHEN s.dead THEN s.lease_until ELSE excluded.lease_until END
+      RETURNING id AS server`,
+  },
+  renew: {
+    name: 'server-renew',
+    text: `UPDATE ospd.server SET lease_until = clock_timestamp() + $2 * interval '1 ms', age = greatest(age, $3), status = $4
+      WHERE id = $1 AND NOT dead RETURNING true AS renewed`,
+  },
+  leave: { name: 'server-leave', text: 'SELECT ospd.end_servers_1(ARRAY[$1::bigint], NULL)' },
+  declareDead: { name: 'server-declare-dead', text: 'SELECT ospd.declare_dead_1($1, $2) AS dead' },
+  servers: {
+    name: 'servers',
+    text: `SELECT id AS server, name, boot, version, address, dead AS "isDead", presence_version AS "presenceVersion", status,
+        extract(epoch FROM started_at)::float8 * 1000 AS "startedAt",
+        extract(epoch FROM lease_until - clock_timestamp())::float8 * 1000 AS "leaseMs"
+      FROM ospd.server ORDER BY id`,
+  },
+  linkBlock: {
+    name: 'server-link-block',
+    // The message makes the commit wait until the number is durable, which a sequence alone does not always do.
+    text: `SELECT nextval('ospd.link_block') * $1::bigint AS first FROM pg_logical_emit_message(true, 'ospd', '')`,
+  },
+  lastTime: {
+    name: 'server-last-time',
+    text: 'SELECT greatest((SELECT max(age) FROM ospd.server), (SELECT age FROM ospd.meta), 0) AS time',
+  },
+} satisfies Record<string, Statement>

@@ -1,0 +1,208 @@
+import type { Announcement, Claim, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import type { ClusterLink, ClusterSessionLink, TransferSteps } from '../cluster/steps.ts'
+import { claimUpload } from './claim.ts'
+import type { Database, Statement } from './database.ts'
+import {
+  durableOffset,
+  type EndedClaimRow,
+  endedClaim,
+  type MarkerRow,
+  markerOf,
+  packedCheckpoints,
+  type TransferRow,
+  transferRecordOf,
+} from './transferRows.ts'
+
+type Name = Pick<Claim, 'user' | 'name'>
+
+/** The steps of uploads in SQL. */
+export class PostgresTransfers implements TransferSteps {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  claim(...claim: Parameters<TransferSteps['claim']>): ReturnType<TransferSteps['claim']> {
+    return claimUpload(this.#database, ...claim)
+  }
+
+  async checkpoint(batch: Parameters<TransferSteps['checkpoint']>[0]): Promise<readonly boolean[]> {
+    const packed = batch.map(({ checkpoints }) => packedCheckpoints(checkpoints))
+    let from = 1
+    const offsets = packed.map(({ length }) => {
+      from += length
+      return from - length
+    })
+    const [row] = await this.#database.query<{ holds: readonly number[] }>(statements.checkpoint, [
+      ...columnsOf(batch.map(({ claim }) => claim)),
+      batch.map(({ claim }) => claim.token),
+      batch.map(({ checkpoints }) => durableOffset(checkpoints)),
+      batch.map(({ reserved }) => reserved),
+      batch.map(({ at }) => at),
+      offsets,
+      packed.map(({ length }) => length),
+      Buffer.concat(packed),
+    ])
+    const holds = new Set(row?.holds)
+    return batch.map((_, index) => holds.has(index + 1))
+  }
+
+  moved(claim: Claim, generation: number): Promise<boolean> {
+    return this.#isChanged(statements.moved, [...keyOf(claim), generation])
+  }
+
+  verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean> {
+    return this.#isChanged(statements.verified, [...keyOf(claim), JSON.stringify(file), stamp])
+  }
+
+  async complete(claim: Claim, until: number): Promise<boolean> {
+    const [row] = await this.#database.query<{ holds: boolean }>(statements.complete, [...keyOf(claim), until])
+    return row?.holds === true
+  }
+
+  async announce(
+    server: number,
+    files: readonly Announcement[],
+    until: number,
+    by?: ClusterSessionLink,
+  ): Promise<void> {
+    await this.#database.query(statements.announce, [
+      server,
+      ...columnsOf(files.map(({ file }) => file)),
+      files.map(({ file }) => JSON.stringify(file)),
+      files.map(({ modifiedAt }) => modifiedAt),
+      files.map(({ version }) => version),
+      until,
+      ...[by?.user ?? null, by?.session ?? null, by?.link ?? null],
+    ])
+  }
+
+  async release(claims: readonly Claim[]): Promise<void> {
+    await this.#database.query(statements.release, [...columnsOf(claims), claims.map(({ token }) => token)])
+  }
+
+  async remove(
+    user: string,
+    name: string,
+    by: ClusterSessionLink | undefined,
+  ): Promise<(Claim & ClusterLink) | undefined> {
+    const values = [user, name, ...linkOf(by)]
+    const [row] = await this.#database.query<{ removed: EndedClaimRow | null }>(statements.remove, values)
+    return row?.removed ? endedClaim({ user, name }, row.removed) : undefined
+  }
+
+  async expire(
+    user: string,
+    name: string,
+    before: number,
+    by?: ClusterSessionLink,
+  ): Promise<TransferRecord | undefined> {
+    const values = [user, name, before, ...linkOf(by)]
+    const [row] = await this.#database.query<{ record: TransferRow | null }>(statements.expire, values)
+    return row?.record ? transferRecordOf(row.record) : undefined
+  }
+
+  async forget(user: string, name: string): Promise<void> {
+    await this.#database.query(statements.forget, [user, name])
+  }
+
+  records(of: string | undefined, after: Name | undefined, most: number): Promise<readonly TransferRecord[]> {
+    const { user, name } = after ?? { user: '', name: '' }
+    if (of === undefined) return this.#records(statements.records, [user, name, most])
+    if (user > of) return Promise.resolve([])
+    return this.#records(statements.recordsOfUser, [of, user === of ? name : '', most])
+  }
+
+  async record(user: string, name: string): Promise<TransferRecord | undefined> {
+    return (await this.#records(statements.record, [user, name]))[0]
+  }
+
+  async marker(user: string, name: string): Promise<Announcement | undefined> {
+    return (await this.#markers(statements.marker, [user, name]))[0]
+  }
+
+  async reported(files: readonly Name[]): Promise<void> {
+    await this.#database.query(statements.reported, columnsOf(files))
+  }
+
+  unreported(server: number): Promise<readonly Announcement[]> {
+    return this.#markers(statements.unreported, [server])
+  }
+
+  abandoned(): Promise<readonly TransferRecord[]> {
+    return this.#records(statements.abandoned, [])
+  }
+
+  ended(tokens: readonly number[]): ReturnType<TransferSteps['ended']> {
+    return this.#database.query<{ token: number; why: 'superseded' | 'cancelled' }>(statements.ended, [tokens])
+  }
+
+  async #records(statement: Statement, values: readonly unknown[]): Promise<readonly TransferRecord[]> {
+    const rows = await this.#database.query<{ record: TransferRow }>(statement, values)
+    return rows.map(({ record }) => transferRecordOf(record))
+  }
+
+  async #markers(statement: Statement, values: readonly unknown[]): Promise<readonly Announcement[]> {
+    const rows = await this.#database.query<{ marker: MarkerRow }>(statement, values)
+    return rows.map(({ marker }) => markerOf(marker))
+  }
+
+  async #isChanged(statement: Statement, values: readonly unknown[]): Promise<boolean> {
+    return (await this.#database.query(statement, values)).length > 0
+  }
+}
+
+const keyOf = ({ user, name, token }: Claim) => [user, name, token]
+
+/** Returns the session, the server and the link of a request. */
+const linkOf = (by?: ClusterSessionLink) => [by?.session ?? null, by?.server ?? null, by?.link ?? null]
+
+const columnsOf = (names: readonly Name[]) => [names.map(({ user }) => user), names.map(({ name }) => name)]
+
+const holds = 'user_name = $1 AND name = $2 AND token = $3'
+const records = 'SELECT to_jsonb(t) AS record FROM ospd.transfer t WHERE'
+const markers = 'SELECT to_jsonb(m) AS marker FROM ospd.marker m WHERE'
+
+const statements = {
+  checkpoint: {
+    name: 'transfer-checkpoint',
+    text: 'SELECT ospd.checkpoint_1($1, $2, $3, $4, $5, $6, $7, $8, $9) AS holds',
+  },
+  moved: {
+    name: 'transfer-moved',
+    text: `UPDATE ospd.transfer SET generation = $4 WHERE ${holds} RETURNING true AS changed`,
+  },
+  verified: {
+    name: 'transfer-verified',
+    text: `UPDATE ospd.transfer SET verified = $4, verified_stamp = $5 WHERE ${holds} RETURNING true AS changed`,
+  },
+  complete: { name: 'transfer-complete', text: 'SELECT ospd.complete_1($1, $2, $3, $4) AS holds' },
+  announce: { name: 'transfer-announce', text: 'SELECT ospd.announce_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)' },
+  release: { name: 'transfer-release', text: 'SELECT ospd.release_1($1, $2, $3)' },
+  remove: { name: 'transfer-remove', text: 'SELECT ospd.remove_transfer_1($1, $2, $3, $4, $5) AS removed' },
+  expire: { name: 'transfer-expire', text: 'SELECT ospd.expire_transfer_1($1, $2, $3, $4, $5, $6) AS record' },
+  forget: { name: 'transfer-forget', text: 'DELETE FROM ospd.marker WHERE user_name = $1 AND name = $2' },
+  records: {
+    name: 'transfer-records',
+    text: `${records} (user_name, name) > ($1, $2) ORDER BY user_name, name LIMIT $3`,
+  },
+  recordsOfUser: {
+    name: 'transfer-records-user',
+    text: `${records} user_name = $1 AND name > $2 ORDER BY name LIMIT $3`,
+  },
+  record: { name: 'transfer-record', text: `${records} user_name = $1 AND name = $2` },
+  marker: { name: 'transfer-marker', text: `${markers} user_name = $1 AND name = $2 AND ospd.is_valid_1(m)` },
+  reported: { name: 'transfer-reported', text: 'SELECT ospd.report_1($1, $2)' },
+  unreported: {
+    name: 'transfer-unreported',
+    text: `${markers} NOT reported
+        AND (server = $1 OR NOT EXISTS (SELECT FROM ospd.server s WHERE s.id = m.server AND NOT s.dead))
+      ORDER BY user_name, name`,
+  },
+  abandoned: {
+    name: 'transfer-abandoned',
+    text: `${records} verified IS NOT NULL AND NOT ospd.is_held_1(t) ORDER BY user_name, name`,
+  },
+  ended: { name: 'transfer-ended', text: 'SELECT token, why FROM ospd.ended WHERE token = ANY ($1) ORDER BY token' },
+} satisfies Record<string, Statement>

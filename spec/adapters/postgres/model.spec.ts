@@ -1,0 +1,252 @@
+import assert from 'node:assert/strict'
+import type { ClusterSessionLink, FoundUpload, Steps } from '../../../lib/adapters/cluster/steps.ts'
+import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { OspError } from '../../../lib/errors.ts'
+import type { Claim, NewTransfer, StoredFile } from '../../../lib/ports/storage.ts'
+import { Draw } from '../../../lib/testing/chance.ts'
+import { databaseMissing } from '../../support/postgres.ts'
+import { spec } from '../../support/spec.ts'
+import { infoOf, longMs } from '../cluster/contract/fixture.ts'
+import { emptyStore } from './stores.ts'
+
+/** One of the two stores that are compared, with the values that differ between them. */
+class Side {
+  readonly steps: Steps
+  readonly servers: number[] = []
+  readonly claims: Claim[] = []
+
+  constructor(steps: Steps) {
+    this.steps = steps
+  }
+
+  async enter(): Promise<void> {
+    this.servers.push(await this.steps.enter(infoOf('a'), longMs))
+  }
+
+  server(at: number): number {
+    return this.servers[at] ?? assert.fail('there is no such server')
+  }
+
+  /** Returns a claim that was granted; one without a record at first. */
+  claim(at: number): Claim {
+    return this.claims[at] ?? { user: 'alice', name: 'a', token: 0 }
+  }
+
+  /** Returns the result of a step with the positions of tokens and servers in place of their numbers. */
+  async resultOf(step: Step): Promise<unknown> {
+    const result = await step.run(this).catch((error) => {
+      if (!(error instanceof OspError)) throw error
+      return error.code
+    })
+    return JSON.parse(JSON.stringify(result ?? null), (key, value) => {
+      if (key === 'token') return this.claims.findIndex(({ token }) => token === value)
+      return key === 'server' ? this.servers.indexOf(value) : value
+    })
+  }
+}
+
+/** A step with its random values. */
+interface Step {
+  readonly name: string
+  run(side: Side): Promise<unknown>
+}
+
+const users = ['alice', 'bob']
+const names = ['a', 'b', 'ä/c']
+const sessions = ['1', '1', '1', '2'].map((digit) => digit.repeat(32))
+
+const uploadOf = (draw: Draw): NewTransfer => ({
+  ...{ user: draw.pick(users), name: draw.pick(names), size: 10, modifiedAt: draw.pick([7, 8]), algorithm: 'md5' },
+})
+
+const fileOf = ({ user, name, size, algorithm }: NewTransfer): StoredFile => ({
+  ...{ user, name, storedName: name, replaced: false, size, algorithm, digest: 'abcd' },
+})
+
+const untilOf = (draw: Draw) => draw.pick([1, Number.MAX_SAFE_INTEGER])
+
+function linkOf(draw: Draw): (side: Side) => ClusterSessionLink {
+  const [at, link, user, session] = [
+    draw.pick([0, 0, 0, 1, 2]),
+    draw.pick([1, 1, 1, 2]),
+    draw.pick(users),
+    draw.pick(sessions),
+  ]
+  return (side) => ({ server: side.server(at), link, user, session })
+}
+
+/** A claim that is granted, refused or completed, whatever it finds. */
+function claimStep(draw: Draw): Step {
+  const [upload, linked, reserved, kind] = [uploadOf(draw), linkOf(draw), draw.from(0, 9), draw.from(0, 9)]
+  const isRecovery = draw.once(10)
+  const checkpoints = draw.some(0, 2, () => ({ offset: draw.from(1, 9), digest: Uint8Array.of(draw.from(0, 255)) }))
+  const superseded = draw.some(0, 2, () => draw.pick(sessions))
+  const run = async (side: Side) => {
+    const by = { ...linked(side), user: upload.user }
+    if (kind > 4) await side.steps.openSession(by, 3).catch(() => {})
+    let seen: FoundUpload | undefined
+    const result = await side.steps.transfers.claim(
+      by,
+      upload,
+      async (found) => {
+        seen = { ...found, otherNames: found.otherNames.toSorted() }
+        if (kind === 0) throw new OspError('file-busy')
+        if (kind === 1) return { completed: fileOf(upload) }
+        const owner = { node: by.link, instance: reserved, session: by.session }
+        return {
+          record: { ...upload, owner, superseded, checkpoints, updatedAt: reserved },
+          reserved,
+          dropsMarker: kind === 2,
+        }
+      },
+      isRecovery,
+    )
+    if ('claim' in result) side.claims.push(result.claim)
+    return { result, seen }
+  }
+  return { name: 'claim', run }
+}
+
+const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side) => Promise<unknown>>> = {
+  openSession: (draw) => {
+    const [link, attempt] = [linkOf(draw), draw.from(1, 3)]
+    return (side) => side.steps.openSession(link(side), attempt)
+  },
+  closeSession: (draw) => {
+    const link = linkOf(draw)
+    return (side) => side.steps.closeSession(link(side))
+  },
+  checkpoint: (draw, latest) => {
+    const batch = draw.some(0, 3, () => {
+      const checkpoints = [{ offset: draw.from(1, 9), digest: new Uint8Array() }]
+      return { claim: draw.from(0, latest), checkpoints, reserved: draw.from(0, 9), at: draw.from(0, 99) }
+    })
+    return ({ steps: { transfers }, ...side }) =>
+      transfers.checkpoint(batch.map((each) => ({ ...each, claim: side.claims[each.claim] ?? missing })))
+  },
+  verified: (draw, latest) => {
+    const [at, upload] = [draw.from(0, latest), uploadOf(draw)]
+    return (side) => {
+      const { user, name } = side.claim(at)
+      return side.steps.transfers.verified(side.claim(at), fileOf({ ...upload, user, name }), 'v')
+    }
+  },
+  complete: (draw, latest) => {
+    const [at, until] = [draw.from(0, latest), untilOf(draw)]
+    return (side) => side.steps.transfers.complete(side.claim(at), until)
+  },
+  moved: (draw, latest) => {
+    const at = draw.from(0, latest)
+    return (side) => side.steps.transfers.moved(side.claim(at), side.claim(at).token)
+  },
+  announce: (draw) => {
+    const [at, until, upload] = [draw.from(0, 2), untilOf(draw), uploadOf(draw)]
+    const files = draw.some(1, 2, () => draw.pick(names)).filter((name, place, all) => all.indexOf(name) === place)
+    const announced = files.map((name) => ({ file: fileOf({ ...upload, name }), version: 'w', modifiedAt: 8 }))
+    const link = draw.once(2) ? linkOf(draw) : undefined
+    return (side) => {
+      const by = link && { ...link(side), user: upload.user }
+      return side.steps.transfers.announce(by?.server ?? side.server(at), announced, until, by)
+    }
+  },
+  release: (draw, latest) => {
+    const claims = draw.some(0, 2, () => draw.from(0, latest))
+    return (side) => side.steps.transfers.release(claims.map((at) => side.claim(at)))
+  },
+  remove: (draw) => {
+    const [{ user, name }, link] = [uploadOf(draw), draw.once(2) ? linkOf(draw) : undefined]
+    return (side) => side.steps.transfers.remove(user, name, link && { ...link(side), user })
+  },
+  expire: (draw) => {
+    const [{ user, name }, before, link] = [uploadOf(draw), draw.from(0, 99), draw.once(2) ? linkOf(draw) : undefined]
+    return (side) => side.steps.transfers.expire(user, name, before, link && { ...link(side), user })
+  },
+  forget: (draw) => {
+    const { user, name } = uploadOf(draw)
+    return (side) => side.steps.transfers.forget(user, name)
+  },
+  reported: (draw) => {
+    const files = draw.some(0, 2, () => uploadOf(draw))
+    return (side) => side.steps.transfers.reported(files)
+  },
+  leave: (draw) => {
+    const at = draw.once(8) ? draw.from(0, 2) : undefined
+    return async (side) => {
+      if (at === undefined) return
+      await side.steps.leave(side.server(at))
+      const left = side.server(at)
+      await side.enter()
+      // The former server keeps a position, since records name it.
+      side.servers[at] = side.servers.pop() ?? left
+      side.servers.push(left)
+    }
+  },
+}
+
+const missing: Claim = { user: 'alice', name: 'a', token: 0 }
+
+/** Everything that the steps show of a store. */
+const state: Step = {
+  name: 'state',
+  async run({ steps: { transfers }, servers, claims }) {
+    const subjects = users.flatMap((user) => names.map((name) => ({ user, name })))
+    const [markers, unreported, ended, records, abandoned] = await Promise.all([
+      Promise.all(subjects.map(({ user, name }) => transfers.marker(user, name))),
+      Promise.all(servers.slice(0, 3).map((server) => transfers.unreported(server))),
+      transfers.ended(claims.map(({ token }) => token)),
+      transfers.records(undefined, undefined, 99),
+      transfers.abandoned(),
+    ])
+    return {
+      ...{ records, markers },
+      ended: ended.toSorted((a, b) => a.token - b.token),
+      unreported: unreported.map((files) => byKey(files, ({ file }) => file)),
+      abandoned: byKey(abandoned, (record) => record),
+    }
+  },
+}
+
+const keyOf = ({ user, name }: { readonly user: string; readonly name: string }) => `${user}:${name}`
+
+const byKey = <T extends object>(values: readonly T[], subject: (value: T) => { user: string; name: string }) =>
+  values.toSorted((one, other) => (keyOf(subject(one)) < keyOf(subject(other)) ? -1 : 1))
+
+const kinds = [
+  ...Object.keys(steps),
+  'openSession',
+  'openSession',
+  'checkpoint',
+  'verified',
+  'verified',
+  'complete',
+  'complete',
+]
+
+function nextStep(draw: Draw, claims: number): Step {
+  if (draw.once(3)) return claimStep(draw)
+  const name = draw.pick(kinds)
+  const run = steps[name] ?? assert.fail(name)
+  return { name, run: run(draw, Math.max(0, claims - 1)) }
+}
+
+spec('the steps of uploads and sessions in PostgreSQL', (it) => {
+  if (databaseMissing !== undefined) return it.skip('have the results of the model', databaseMissing)
+
+  it('have the results of the model in memory, in any order', async () => {
+    await using store = await emptyStore()
+    const memory = new MemorySharedStore(nodePlatform()).steps()
+    await memory.open()
+    const [model, real] = [new Side(memory), new Side(await store.connect())]
+    for (const side of [model, real]) for (let at = 0; at < 3; at++) await side.enter()
+    const draw = new Draw(7)
+    for (let at = 0; at < 160; at++) {
+      const step = nextStep(draw, model.claims.length)
+      for (const each of at % 5 === 0 ? [step, state] : [step]) {
+        const expected = await model.resultOf(each)
+        assert.deepEqual(await real.resultOf(each), expected, `step ${at}: ${step.name}`)
+      }
+    }
+    assert.ok(model.claims.length > 10, `${model.claims.length} claims were granted`)
+  })
+})

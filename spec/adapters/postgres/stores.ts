@@ -1,0 +1,108 @@
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import { Database } from '../../../lib/adapters/postgres/database.ts'
+import { PostgresPresence, PostgresSessions } from '../../../lib/adapters/postgres/links.ts'
+import { migrate } from '../../../lib/adapters/postgres/schema.ts'
+import { PostgresServers } from '../../../lib/adapters/postgres/servers.ts'
+import { PostgresTransfers } from '../../../lib/adapters/postgres/transfers.ts'
+import { PostgresUsers } from '../../../lib/adapters/postgres/users.ts'
+import { type TestDatabase, testDatabase } from '../../support/postgres.ts'
+import type { SharedStoreFixture } from '../cluster/contract/fixture.ts'
+
+/** A shared store in PostgreSQL, for one test case. */
+export interface PostgresFixture extends SharedStoreFixture {
+  readonly url: string
+  readonly sql: TestDatabase['sql']
+  /** Returns open steps. Without a URL they are connected to the database itself. */
+  connect(url?: string): Promise<Steps>
+}
+
+function bound(part: object): object {
+  const names = Object.getOwnPropertyNames(Object.getPrototypeOf(part)).filter((name) => name !== 'constructor')
+  return Object.fromEntries(names.map((name) => [name, (Reflect.get(part, name) as () => void).bind(part)]))
+}
+
+async function stepsOn(url: string): Promise<Steps> {
+  const database = new Database({ url, connections: 4 })
+  await database.open()
+  return {
+    ...bound(new PostgresServers(database)),
+    ...bound(new PostgresSessions(database)),
+    ...bound(new PostgresPresence(database)),
+    ...bound(new PostgresUsers(database)),
+    transfers: new PostgresTransfers(database),
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+  } as unknown as Steps
+}
+
+/** The database of the stores of a spec file, which have it one after another. It takes a while to create one. */
+class ReusedDatabase implements AsyncDisposable {
+  readonly #created: TestDatabase
+  readonly #database: Database
+  /** Connected steps that no test case uses. */
+  readonly #idle: Steps[] = []
+
+  private constructor(created: TestDatabase, database: Database) {
+    this.#created = created
+    this.#database = database
+  }
+
+  static async create(): Promise<ReusedDatabase> {
+    const created = await testDatabase()
+    const database = new Database({ url: created.url, connections: 1 })
+    await database.open()
+    await migrate(database)
+    return new ReusedDatabase(created, database)
+  }
+
+  /** Removes all rows, and returns a store whose disposal calls `ended`. */
+  async store(ended: () => void): Promise<PostgresFixture> {
+    await this.#clear()
+    const { url, sql } = this.#created
+    const used: Steps[] = []
+    const others: Steps[] = []
+    return {
+      ...{ url, sql },
+      connect: async (at = url) => {
+        const steps = (at === url ? this.#idle.pop() : undefined) ?? (await stepsOn(at))
+        const list = at === url ? used : others
+        list.push(steps)
+        return steps
+      },
+      [Symbol.asyncDispose]: async () => {
+        this.#idle.push(...used)
+        for (const steps of others) await steps[Symbol.asyncDispose]()
+        ended()
+      },
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const steps of this.#idle) await steps[Symbol.asyncDispose]()
+    await this.#database[Symbol.asyncDispose]()
+    await this.#created[Symbol.asyncDispose]()
+  }
+
+  async #clear(): Promise<void> {
+    const text = `SELECT relname AS name FROM pg_class WHERE relnamespace = 'ospd'::regnamespace AND relkind = 'r'
+      AND relname NOT IN ('meta', 'users_version')`
+    const tables = await this.#database.query<{ name: string }>({ name: 'tables', text })
+    await this.#database.query({ name: '', text: tables.map(({ name }) => `DELETE FROM ospd.${name};`).join(' ') })
+  }
+}
+
+let reused: Promise<ReusedDatabase> | undefined
+let closing: NodeJS.Timeout | undefined
+
+/** Returns an empty store. */
+export async function emptyStore(): Promise<PostgresFixture> {
+  clearTimeout(closing)
+  reused ??= ReusedDatabase.create()
+  const database = await reused
+  return database.store(() => {
+    // The next test case begins before that, unless this one was the last.
+    closing = setTimeout(() => {
+      reused = undefined
+      void database[Symbol.asyncDispose]()
+    }, 500)
+  })
+}
