@@ -3,6 +3,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { testCasesOf } from '../../../lib/testing/testCases.ts'
 import { runTestCases } from '../../support/runTestCases.ts'
 import type { SharedStoreFixture } from '../cluster/contract/fixture.ts'
+import { mailSuites } from '../cluster/contract/mail.ts'
 import { serverSuites } from '../cluster/contract/servers.ts'
 import { transferSuites } from '../cluster/contract/transfers.ts'
 
@@ -18,6 +19,6 @@ async function open(): Promise<SharedStoreFixture> {
   }
 }
 
-for (const [subject, checks] of [...serverSuites, ...transferSuites]) {
+for (const [subject, checks] of [...serverSuites, ...transferSuites, ...mailSuites]) {
   runTestCases(testCasesOf(subject.replace('shared store', 'shared store in memory'), checks, open))
 }

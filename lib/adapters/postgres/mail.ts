@@ -1,0 +1,209 @@
+import { OspError } from '../../errors.ts'
+import type { AddressedMessage, Expired, MailboxBounds, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
+import type {
+  ClusterSessionLink,
+  ListenedMailbox,
+  ListenResult,
+  MailSteps,
+  PostRefusal,
+  PostResult,
+} from '../cluster/steps.ts'
+import type { Database, Statement } from './database.ts'
+import { arrayText, Positions, PostCall, type Posted } from './postCall.ts'
+
+type SeqsOf = Parameters<MailSteps['setAside']>[0]
+
+const functionCall = (name: string, parameters: number): Statement => ({
+  name,
+  text: `SELECT * FROM ospd.${name}(${Array.from({ length: parameters }, (_, at) => `$${at + 1}`).join(', ')})`,
+})
+
+const post = functionCall('post_1', 19)
+const remove = functionCall('remove_1', 4)
+const setAside = functionCall('set_aside_1', 3)
+const forgetIds = functionCall('forget_ids_1', 3)
+const listen = functionCall('listen_1', 4)
+
+// The content is fetched for the selected messages only.
+const read: Statement = {
+  name: 'mail-read',
+  text: `
+    SELECT f.at::int AS at, p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", coalesce(p.content, d.content) AS content
+      FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY f(name, after, at)
+      JOIN ospd.box b ON b.name = f.name
+      CROSS JOIN LATERAL (
+        SELECT m.*, sum(m.bytes) OVER upwards AS total, row_number() OVER upwards AS number
+          FROM ospd.mail m WHERE m.box = b.id AND m.seq > greatest(f.after, b.floor) AND NOT m.aside
+          WINDOW upwards AS (ORDER BY m.seq ROWS UNBOUNDED PRECEDING)
+          ORDER BY m.seq LIMIT $3) p
+      JOIN ospd.box s ON s.id = p.sender
+      LEFT JOIN ospd.body d ON p.content IS NULL AND d.seq = p.seq
+      WHERE p.total <= $4 OR p.number = 1
+      ORDER BY f.at, p.seq`,
+}
+
+const findExpired: Statement = {
+  name: 'mail-expired',
+  text: `SELECT b.name, m.seq FROM ospd.mail m JOIN ospd.box b ON b.id = m.box WHERE m.stored_at < $1 LIMIT $2`,
+}
+
+const removeBodies: Statement = {
+  name: 'mail-bodies',
+  text: 'DELETE FROM ospd.body d WHERE NOT EXISTS (SELECT FROM ospd.mail m WHERE m.seq = d.seq)',
+}
+
+const readLastSeq: Statement = {
+  name: 'mail-last-seq',
+  text: 'SELECT coalesce(max(last_seq), 0) AS seq FROM ospd.box',
+}
+
+const readLevels: Statement = {
+  name: 'mail-levels',
+  text: `SELECT name AS user, messages, bytes FROM ospd.box WHERE messages > 0 ORDER BY messages DESC, name LIMIT $1`,
+}
+
+const unlisten: Statement = {
+  name: 'mail-unlisten',
+  text: `UPDATE ospd.box SET reader = NULL, reader_link = NULL, reader_session = NULL, handed = greatest(handed, $3)
+    WHERE name = $1 AND epoch = $2 AND reader IS NOT NULL`,
+}
+
+const readListened: Statement = {
+  name: 'mail-listened',
+  text: `SELECT name AS user, reader_link AS link, epoch, last_seq AS "lastSeq" FROM ospd.box WHERE reader = $1`,
+}
+
+/** The steps of mailboxes in SQL. */
+export class PostgresMail implements MailSteps {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  async post(server: number, messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<PostResult> {
+    const outcomes: (PostRefusal | undefined)[] = messages.map(() => undefined)
+    const wakes = new Map<string, PostResult['wakes'][number]>()
+    for (let left = [...messages.keys()]; left.length > 0; ) {
+      const round = firstOfEachId(messages, left)
+      const call = new PostCall(round.flatMap((at) => messages[at] ?? []))
+      const [posted] = await this.#database.query<Posted>(post, call.parameters(server, bounds))
+      if (!posted) throw new OspError('internal', 'the database has returned no result for messages')
+      const refuse = (at: number, refusal: PostRefusal) => {
+        outcomes[round[at] ?? -1] = refusal
+      }
+      for (const wake of call.results(posted, refuse)) wakes.set(`${wake.server} ${wake.user}`, wake)
+      const done = new Set(round)
+      left = left.filter((at) => !done.has(at))
+    }
+    return { outcomes, wakes: [...wakes.values()] }
+  }
+
+  async read(...[from, most, mostBytes]: Parameters<MailSteps['read']>): Promise<readonly StoredMessage[][]> {
+    const found = from.map((): StoredMessage[] => [])
+    const after = arrayText(from.map(({ afterSeq }) => afterSeq))
+    const values = [from.map(({ user }) => user), after, most, mostBytes]
+    for (const { at, id, content, ...message } of await this.#database.query<ReadRow>(read, values)) {
+      found[at - 1]?.push({ ...message, id: bytesOf(id), content: plain(content) })
+    }
+    return found
+  }
+
+  async remove(server: number, messages: SeqsOf): Promise<void> {
+    const { users, positions, seqs } = flat(messages)
+    if (seqs.length > 0) await this.#database.query(remove, [server, users, arrayText(positions), arrayText(seqs)])
+  }
+
+  async setAside(messages: SeqsOf): Promise<void> {
+    const { users, positions, seqs } = flat(messages)
+    if (seqs.length > 0) await this.#database.query(setAside, [users, arrayText(positions), arrayText(seqs)])
+  }
+
+  async expire(...[server, messagesBefore, idsBefore, most]: Parameters<MailSteps['expire']>) {
+    const found = await this.#database.query<{ name: string; seq: number }>(findExpired, [messagesBefore, most])
+    const expired = await this.#removeExpired(server, found)
+    const [ids] = await this.#database.query<{ forget_ids_1: number }>(forgetIds, [server, idsBefore, most])
+    const isDone = found.length < most && (ids?.forget_ids_1 ?? 0) < most
+    if (isDone) await this.#database.query(removeBodies)
+    return { expired, isDone }
+  }
+
+  async #removeExpired(server: number, found: readonly { name: string; seq: number }[]): Promise<readonly Expired[]> {
+    const { users, positions, seqs } = flat(found.map(({ name, seq }) => ({ user: name, seqs: [seq] })))
+    if (seqs.length === 0) return []
+    const values = [server, users, arrayText(positions), arrayText(seqs)]
+    const [removed] = await this.#database.query<{ remove_1: readonly number[] }>(remove, values)
+    const expired = users.map((user, at) => ({ user, messages: removed?.remove_1[at] ?? 0 }))
+    return expired.filter(({ messages }) => messages > 0)
+  }
+
+  async lastSeq(): Promise<number> {
+    const [row] = await this.#database.query<{ seq: number }>(readLastSeq)
+    return row?.seq ?? 0
+  }
+
+  levels(most: number): Promise<readonly MailboxLevel[]> {
+    return this.#database.query<MailboxLevel>(readLevels, [most])
+  }
+
+  async listen({ user, server, link, session }: ClusterSessionLink): Promise<ListenResult> {
+    const [row] = await this.#database.query<ListenRow>(listen, [user, server, link, session])
+    if (!row) throw new OspError('superseded', `another program of ${user} receives the messages`)
+    const { epoch, handed, former, former_link } = row
+    const isReplaced = former !== null && former_link !== null
+    return { epoch, handed, ...(isReplaced ? { former: { server: former, link: former_link } } : {}) }
+  }
+
+  async unlisten(user: string, epoch: number, handed: number): Promise<void> {
+    await this.#database.query(unlisten, [user, epoch, handed])
+  }
+
+  listened(server: number): Promise<readonly ListenedMailbox[]> {
+    return this.#database.query<ListenedMailbox>(readListened, [server])
+  }
+}
+
+interface ReadRow extends Omit<StoredMessage, 'id' | 'content'> {
+  readonly at: number
+  readonly id: string
+  readonly content: Buffer
+}
+
+interface ListenRow {
+  readonly epoch: number
+  readonly handed: number
+  readonly former: number | null
+  readonly former_link: number | null
+}
+
+/** Returns those of these indexes whose message is the first with its sender and id. */
+function firstOfEachId(messages: readonly AddressedMessage[], indexes: readonly number[]): number[] {
+  const known = new Set<string>()
+  return indexes.filter((at) => {
+    const message = messages[at]
+    if (!message) return false
+    const key = `${Buffer.from(message.id).toString('hex')} ${message.sender}`
+    return known.size < known.add(key).size
+  })
+}
+
+/** Returns the seqs in one list, with the position of the user of each. */
+function flat(messages: SeqsOf) {
+  const users = new Positions()
+  const positions: number[] = []
+  const seqs: number[] = []
+  for (const { user, seqs: own } of messages) {
+    const position = users.of(user)
+    for (const seq of own) {
+      positions.push(position)
+      seqs.push(seq)
+    }
+  }
+  return { users: users.names, positions, seqs }
+}
+
+/** Returns the bytes of a uuid. */
+const bytesOf = (uuid: string): Uint8Array => plain(Buffer.from(uuid.replaceAll('-', ''), 'hex'))
+
+// Some methods of a Buffer differ from those of a Uint8Array.
+const plain = ({ buffer, byteOffset, length }: Buffer): Uint8Array => new Uint8Array(buffer, byteOffset, length)

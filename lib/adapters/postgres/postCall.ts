@@ -1,0 +1,122 @@
+import { crc32 } from 'node:zlib'
+import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
+import type { PostRefusal, Wake } from '../cluster/steps.ts'
+
+/** The result of `ospd.post_1`, with positions from 1. */
+export interface Posted {
+  readonly reused: readonly number[] | null
+  readonly limited: readonly number[] | null
+  readonly full_message: readonly number[] | null
+  readonly full_user: readonly number[] | null
+  readonly wake_server: readonly number[] | null
+  readonly wake_user: readonly number[] | null
+}
+
+/** The parameters of one call of `ospd.post_1`. No two messages have the same sender and id. */
+export class PostCall {
+  readonly #users = new Positions()
+  readonly #pairs = new Positions()
+  readonly #columns = {
+    sender: [] as number[],
+    id: [] as string[],
+    print: [] as number[],
+    sentAt: [] as number[],
+    storedAt: [] as number[],
+    from: [] as number[],
+    bytes: [] as number[],
+  }
+  readonly #deliveries = { message: [] as number[], to: [] as number[], pair: [] as number[] }
+  readonly #contents: Uint8Array[] = []
+  #contentBytes = 0
+
+  constructor(messages: readonly AddressedMessage[]) {
+    for (const [at, message] of messages.entries()) this.#add(at + 1, message)
+  }
+
+  #add(position: number, message: AddressedMessage): void {
+    const { sender, id, sentAt, storedAt, content, recipients } = message
+    const from = this.#users.of(sender)
+    const { sender: senders, ...columns } = this.#columns
+    senders.push(from)
+    columns.id.push(Buffer.from(id).toString('hex'))
+    columns.print.push(fingerprintOf(message))
+    columns.sentAt.push(sentAt)
+    columns.storedAt.push(storedAt)
+    columns.from.push(this.#contentBytes + 1)
+    columns.bytes.push(content.length)
+    this.#contents.push(content)
+    this.#contentBytes += content.length
+    for (const recipient of recipients) {
+      const to = this.#users.of(recipient)
+      this.#deliveries.message.push(position)
+      this.#deliveries.to.push(to)
+      this.#deliveries.pair.push(this.#pairs.of(`${from} ${to}`))
+    }
+  }
+
+  parameters(server: number, bounds: MailboxBounds): unknown[] {
+    const { sender, id, print, sentAt, storedAt, from, bytes } = this.#columns
+    const { message, to, pair } = this.#deliveries
+    return [
+      server,
+      this.#users.names,
+      ...[sender, id, print, sentAt, storedAt, from, bytes].map(arrayText),
+      Buffer.concat(this.#contents, this.#contentBytes),
+      ...[message, to, pair].map(arrayText),
+      ...[bounds.messages, bounds.bytes, bounds.senderIds, bounds.allMessages, bounds.allIds, bounds.sharePercent],
+    ]
+  }
+
+  /** Calls `refuse` with the index of each refused message. Returns the registered recipients at other servers. */
+  results(posted: Posted, refuse: (at: number, refusal: PostRefusal) => void): readonly Wake[] {
+    for (const position of posted.reused ?? []) refuse(position - 1, { code: 'id-reused' })
+    for (const position of posted.limited ?? []) refuse(position - 1, { code: 'rate-limited' })
+    const full = new Map<number, string[]>()
+    for (const [at, position] of (posted.full_message ?? []).entries()) {
+      const recipients = full.get(position) ?? []
+      full.set(position, recipients)
+      recipients.push(this.#users.name(posted.full_user?.[at] ?? 0))
+    }
+    for (const [position, recipients] of full) {
+      refuse(position - 1, { code: 'mailbox-full', recipients })
+    }
+    const refused = new Set([...(posted.reused ?? []), ...(posted.limited ?? []), ...full.keys()])
+    const { message, to } = this.#deliveries
+    const reached = new Set(to.filter((_, at) => !refused.has(message[at] ?? 0)))
+    return (posted.wake_server ?? []).flatMap((server, at) => {
+      const position = posted.wake_user?.[at] ?? 0
+      return reached.has(position) ? [{ server, user: this.#users.name(position) }] : []
+    })
+  }
+}
+
+/** Different names, and their positions from 1. */
+export class Positions {
+  readonly names: string[] = []
+  readonly #positions = new Map<string, number>()
+
+  of(name: string): number {
+    const known = this.#positions.get(name)
+    if (known !== undefined) return known
+    const position = this.names.push(name)
+    this.#positions.set(name, position)
+    return position
+  }
+
+  name(position: number): string {
+    return this.names[position - 1] ?? ''
+  }
+}
+
+/** Returns an array of numbers or hexadecimal digits as PostgreSQL reads it. The package `pg` would quote each element. */
+export const arrayText = (values: readonly (number | string)[]): string => `{${values.join(',')}}`
+
+/** Returns the CRC-32 of recipients and content, in which two messages with the same sender and id must agree; signed. */
+function fingerprintOf({ recipients, content }: AddressedMessage): number {
+  let print = crc32(Uint8Array.of(recipients.length))
+  for (const recipient of recipients) {
+    const name = Buffer.from(recipient)
+    print = crc32(name, crc32(Uint8Array.of(name.length >> 8, name.length), print))
+  }
+  return crc32(content, print) | 0
+}

@@ -1,0 +1,9 @@
+import { testCasesOf } from '../../../lib/testing/testCases.ts'
+import { databaseMissing } from '../../support/postgres.ts'
+import { runTestCases } from '../../support/runTestCases.ts'
+import { mailSuites } from '../cluster/contract/mail.ts'
+import { mailRig } from './mailRig.ts'
+
+for (const [subject, checks] of mailSuites) {
+  runTestCases(testCasesOf(subject.replace('shared store', 'database'), checks, () => mailRig(), databaseMissing))
+}
