@@ -41,6 +41,8 @@ export class ClusterLinks implements LinkDirectory {
   readonly #calls = new KeyedMutex()
   readonly #pending = new PendingWork()
   #events: LinkEvents | undefined
+  /** The servers that lived at the latest poll. */
+  #living: ReadonlySet<number> = new Set()
   #nextNode = 0
   /** The first number after the present block, and the next block. */
   #endNode = 0
@@ -139,6 +141,12 @@ export class ClusterLinks implements LinkDirectory {
     })
   }
 
+  /** Returns the number of a registration in the store, unless it has ended. */
+  epochOf(link: ListeningLink): number | undefined {
+    const registration = this.#registrations.get(link.node)
+    return registration?.link.epoch === link.epoch && !registration.hasEnded ? registration.epoch : undefined
+  }
+
   others(): Iterable<PresenceMember> {
     return this.#others
   }
@@ -200,6 +208,10 @@ export class ClusterLinks implements LinkDirectory {
     }
     for (const mailbox of listened) await this.#endUnknown(mailbox)
     await this.#others.update(servers)
+    const dead = servers.filter(({ isDead }) => isDead)
+    const isLost = dead.some(({ server }) => this.#living.has(server))
+    this.#living = new Set(servers.flatMap(({ server, isDead }) => (isDead ? [] : server)))
+    if (isLost) this.#events?.serverLost()
   }
 
   /** Ends a registration of which this server does not know: the store has not answered when it was made. */

@@ -1,7 +1,9 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { fixed, MiB } from '../../limits.ts'
+import type { ListeningLink } from '../../ports/links.ts'
 import type { Damage, Expired, MailboxLevel, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import type { ClusterLinks } from './clusterLinks.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import { MailBatcher } from './mailBatcher.ts'
 import type { ListenedMailbox, Notice, PostResult } from './steps.ts'
@@ -22,12 +24,14 @@ interface Page {
   readonly afterSeq: number
   readonly most: number
   readonly mostBytes: number
+  readonly epoch: number | undefined
   readonly found: Deferred<readonly StoredMessage[]>
 }
 
 /** The mailboxes of a shared store, as one of its servers uses them. */
 export class ClusterMailboxes implements MailboxStore {
   readonly #member: ClusterMember
+  readonly #registrations: Pick<ClusterLinks, 'epochOf'>
   readonly #batcher: MailBatcher
   readonly #wakeUps: WakeUps
   /** The times until which mailboxes that have refused a message count as full. */
@@ -40,8 +44,10 @@ export class ClusterMailboxes implements MailboxStore {
   /** The highest seqs of which the watchers know, of the mailboxes to which links of this server listen. */
   #known: ReadonlyMap<string, number> = new Map()
 
-  constructor(member: ClusterMember) {
+  /** `registrations` knows the registrations of this server. */
+  constructor(member: ClusterMember, registrations: Pick<ClusterLinks, 'epochOf'>) {
     this.#member = member
+    this.#registrations = registrations
     this.#batcher = new MailBatcher(member, (result) => this.#posted(result))
     this.#wakeUps = new WakeUps(member)
     member.listen({ heard: (notice) => this.#heard(notice), polled: ({ listened }) => this.#polled(listened) })
@@ -66,11 +72,18 @@ export class ClusterMailboxes implements MailboxStore {
     return Array.from(users).filter((user) => (this.#full.get(user) ?? 0) > now)
   }
 
-  async read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
+  async read(
+    user: string,
+    afterSeq: number,
+    most: number,
+    mostBytes: number,
+    reader?: ListeningLink,
+  ): Promise<readonly StoredMessage[]> {
     this.#member.checkOpen()
-    if (most < 1) return []
+    const epoch = reader && this.#registrations.epochOf(reader)
+    if (most < 1 || (reader && epoch === undefined)) return []
     for (let after = afterSeq; ; ) {
-      const page: Page = { user, afterSeq: after, most, mostBytes, found: deferred() }
+      const page: Page = { user, afterSeq: after, most, mostBytes, epoch, found: deferred() }
       this.#pages.push(page)
       this.#reading ??= this.#read()
       const found = await page.found.promise

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { linkBlockSize } from '../../../lib/adapters/cluster/steps.ts'
 import type { ListeningLink } from '../../../lib/ports/links.ts'
-import { message, roomy } from '../../../lib/testing/storage/mailSteps.ts'
+import { message, messageNumbersOf, roomy } from '../../../lib/testing/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
 import { CutSteps, quietSteps, unansweredSteps } from './alteredSteps.ts'
@@ -9,7 +9,7 @@ import { ClusterRig } from './clusterRig.ts'
 
 const sessionOf = (number: number) => number.toString(16).padStart(32, '0')
 
-type LinkServer = Awaited<ReturnType<ClusterRig['linkServer']>>
+type LinkServer = Awaited<ReturnType<ClusterRig['server']>>
 
 /** Returns a new link of a server. */
 const linkAt = ({ links }: LinkServer, user: string, session = 1): ListeningLink => {
@@ -39,7 +39,7 @@ async function post({ member }: LinkServer, ...numbers: number[]): Promise<numbe
 spec('the links of several servers', (it) => {
   it('have different numbers, also after many links', async () => {
     await using rig = new ClusterRig()
-    const servers = [await rig.linkServer(), await rig.linkServer(), await rig.linkServer()]
+    const servers = [await rig.server(), await rig.server(), await rig.server()]
     const nodes = new Set<number>()
     for (let at = 0; at < 3; at++) {
       for (const { links } of servers) {
@@ -52,7 +52,7 @@ spec('the links of several servers', (it) => {
 
   it('replace each other if they have the same session, at another server soon', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.linkServer(), await rig.linkServer()]
+    const [first, second] = [await rig.server(), await rig.server()]
     const [old, next] = [linkAt(first, 'alice'), linkAt(second, 'alice')]
     await first.links.openSession(old, 1)
     await second.links.openSession(next, 2)
@@ -63,7 +63,7 @@ spec('the links of several servers', (it) => {
 
   it('replace each other at the same server before the next one is open', async () => {
     await using rig = new ClusterRig()
-    const server = await rig.linkServer()
+    const server = await rig.server()
     const [old, next] = [linkAt(server, 'alice'), linkAt(server, 'alice')]
     await server.links.openSession(old, 1)
     await server.links.openSession(next, 1)
@@ -83,7 +83,7 @@ for (const [how, alter] of [
   spec(`registrations of several servers, ${how}`, (it) => {
     it('are superseded by one of another session at another server', async () => {
       await using rig = new ClusterRig()
-      const [first, second] = [await rig.linkServer(alter), await rig.linkServer(alter)]
+      const [first, second] = [await rig.server(alter), await rig.server(alter)]
       const { link } = await listening(rig, first, 'bob', 1)
       const seq = await post(first, 1, 2)
       const { handed } = await listening(rig, second, 'bob', 2)
@@ -96,12 +96,12 @@ for (const [how, alter] of [
 
     it('are in the lists of the other servers until they end', async () => {
       await using rig = new ClusterRig()
-      const [first, second] = [await rig.linkServer(alter), await rig.linkServer(alter)]
+      const [first, second] = [await rig.server(alter), await rig.server(alter)]
       const { link: bob } = await listening(rig, first, 'bob')
       const { link: eve } = await listening(rig, first, 'eve', 2)
       await seconds(rig, 2)
       assert.deepEqual(second.seen, [`here bob ${bob.node}`, `here eve ${eve.node}`])
-      const late = await rig.linkServer(alter)
+      const late = await rig.server(alter)
       await seconds(rig, 2)
       assert.deepEqual(new Set([...late.links.others()].map(({ user }) => user)), new Set(['bob', 'eve']))
       await rig.passing(first.links.unlisten(bob, 0))
@@ -116,7 +116,7 @@ for (const [how, alter] of [
 spec('a registration in a cluster', (it) => {
   it('that has ended in order leaves the messages that were not sent as new', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.linkServer(), await rig.linkServer()]
+    const [first, second] = [await rig.server(), await rig.server()]
     const { link, handed } = await listening(rig, first, 'bob', 1)
     assert.equal(handed, 0)
     const seq = await post(first, 1)
@@ -128,7 +128,7 @@ spec('a registration in a cluster', (it) => {
 
   it('is not ended by the late end of a former one', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.linkServer(), await rig.linkServer()]
+    const [first, second] = [await rig.server(), await rig.server()]
     const { link } = await listening(rig, first, 'bob', 1)
     await listening(rig, second, 'bob', 2)
     await rig.passing(first.links.unlisten(link, 0))
@@ -141,9 +141,24 @@ spec('a registration in a cluster', (it) => {
     assert.deepEqual(second.seen, [`here bob ${link.node}`, `gone bob ${link.node}`])
   })
 
+  it('that another one has replaced reads no more messages', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.server(), await rig.server()]
+    const { link } = await listening(rig, first, 'bob', 1)
+    await post(first, 1)
+    const readAt = async ({ mailboxes }: LinkServer, by: ListeningLink) =>
+      messageNumbersOf(await mailboxes.read('bob', 0, 9, 9_000, by))
+    assert.deepEqual(await readAt(first, link), [1])
+    const { link: next } = await listening(rig, second, 'bob', 2)
+    await post(first, 2)
+    assert.deepEqual([await readAt(first, link), await readAt(second, next)], [[], [1, 2]])
+    await rig.passing(second.links.unlisten(next, 0))
+    assert.deepEqual(await readAt(second, next), [])
+  })
+
   it('that the store has made without an answer is ended', async () => {
     await using rig = new ClusterRig()
-    const server = await rig.linkServer()
+    const server = await rig.server()
     const link = { server: server.member.server, link: 7, user: 'bob', session: sessionOf(1) }
     await server.member.run(({ mail }) => mail.listen(link))
     await seconds(rig, 2)
@@ -153,8 +168,8 @@ spec('a registration in a cluster', (it) => {
   it('is made and ended once if outcomes are unknown', async () => {
     await using rig = new ClusterRig()
     const lost: string[] = []
-    const server = await rig.linkServer((steps) => unansweredSteps(steps, lost))
-    const other = await rig.linkServer()
+    const server = await rig.server((steps) => unansweredSteps(steps, lost))
+    const other = await rig.server()
     const link = linkAt(server, 'bob')
     await rig.passing(server.links.openSession(link, 1))
     await rig.passing(server.links.listen(link))
@@ -185,14 +200,15 @@ spec('a server of a cluster', (it) => {
   it('that has died leaves the lists of the others, and its registrations end', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
-    const [first, second] = [await rig.linkServer(cut.alter), await rig.linkServer()]
+    const [first, second] = [await rig.server(cut.alter), await rig.server()]
     const { link } = await listening(rig, first, 'bob', 1)
     const seq = await post(second, 1)
     await seconds(rig, 15)
     assert.deepEqual([...second.links.others()], [{ user: 'bob', node: link.node }])
     cut.isCut = true
     await seconds(rig, 13)
-    assert.deepEqual([second.seen.at(-1), [...second.links.others()]], [`gone bob ${link.node}`, []])
+    assert.deepEqual(second.seen.slice(-2), [`gone bob ${link.node}`, 'a server is lost'])
+    assert.deepEqual([...second.links.others()], [])
     assert.equal((await listening(rig, second, 'bob', 2)).handed, seq)
     await listening(rig, second, 'bob', 1)
   })
@@ -200,7 +216,7 @@ spec('a server of a cluster', (it) => {
   it('that finds itself dead ends its links, and enters again as another one', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
-    const [first, second] = [await rig.linkServer(cut.alter), await rig.linkServer()]
+    const [first, second] = [await rig.server(cut.alter), await rig.server()]
     const { link } = await listening(rig, first, 'bob', 1)
     await seconds(rig, 15)
     const before = first.member.server
@@ -220,7 +236,7 @@ spec('a server of a cluster', (it) => {
   it('ends its links if it cannot reach the store for 30 seconds, and enters again', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
-    const server = await rig.linkServer(cut.alter)
+    const server = await rig.server(cut.alter)
     cut.isCut = true
     await seconds(rig, 29)
     assert.deepEqual(server.seen, [])
@@ -230,13 +246,14 @@ spec('a server of a cluster', (it) => {
     await seconds(rig, 5)
     await listening(rig, server, 'bob')
     await seconds(rig, 20)
-    assert.deepEqual(server.seen, ['declared dead'])
+    // The former one has left what another server completes.
+    assert.deepEqual(server.seen, ['declared dead', 'a server is lost'])
   })
 
   it('is not declared dead after an outage of the store', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
-    const servers = [await rig.linkServer(cut.alter), await rig.linkServer(cut.alter), await rig.linkServer(cut.alter)]
+    const servers = [await rig.server(cut.alter), await rig.server(cut.alter), await rig.server(cut.alter)]
     for (const [at, server] of servers.entries()) await listening(rig, server, `user ${at}`)
     await seconds(rig, 20)
     cut.isCut = true
@@ -254,11 +271,11 @@ spec('a server of a cluster', (it) => {
 
   it('that leaves is gone from the lists of the others at their next poll', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.linkServer(), await rig.linkServer()]
+    const [first, second] = [await rig.server(), await rig.server()]
     const { link } = await listening(rig, first, 'bob', 1)
     await seconds(rig, 1)
     await first.member[Symbol.asyncDispose]()
     await seconds(rig, 2)
-    assert.deepEqual(second.seen, [`here bob ${link.node}`, `gone bob ${link.node}`])
+    assert.deepEqual(second.seen, [`here bob ${link.node}`, `gone bob ${link.node}`, 'a server is lost'])
   })
 })

@@ -49,7 +49,7 @@ function location(): StorageLocation {
         async open(given: Platform) {
           store ??= new MemorySharedStore(given)
           member = new ClusterMember(store.steps(), { name: 'a', version: '1', address: '' })
-          mailboxes = new ClusterMailboxes(member)
+          mailboxes = new ClusterMailboxes(member, { epochOf: () => undefined })
           await uploads.open(given)
           await member.open(given)
         },
@@ -86,21 +86,21 @@ for (const [subject, checks, place] of [...mailBoundSuites, ...mailboxSuites]) {
 }
 runTestCases(testCasesOf('the mailboxes of a shared storage', mailModelChecks(open, 7), async () => undefined))
 
-/** Makes a link of a server the recipient of a user's messages. Resolves with the names that its watchers get. */
-async function listening(rig: ClusterRig, { member, mailboxes }: MailServer, user: string): Promise<string[]> {
+/** Makes a link of a server the recipient of a user's messages. Resolves with the names that the watchers of the mailboxes get. */
+async function listening(rig: ClusterRig, { links, mailboxes }: MailServer, user: string): Promise<string[]> {
   const appended: string[] = []
   mailboxes.watch((name) => appended.push(name))
-  const link = { server: member.server, link: 1, user, session: 'a'.repeat(32) }
-  await rig.passing(member.run(({ mail }) => mail.listen(link)))
+  const node = links.nextNode()
+  await rig.passing(links.listen({ node, user, session: 'a'.repeat(32), epoch: 1 }))
   return appended
 }
 
-type MailServer = Awaited<ReturnType<ClusterRig['mailServer']>>
+type MailServer = Awaited<ReturnType<ClusterRig['server']>>
 
 spec('mailboxes of several servers', (it) => {
   it('are read by one server as soon as another has appended to them', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.mailServer(), await rig.mailServer()]
+    const [first, second] = [await rig.server(), await rig.server()]
     await append(first.mailboxes, message(1), ['bob', 'eve'], roomy)
     await append(second.mailboxes, message(2), ['bob'], roomy)
     assert.deepEqual(await waiting(first.mailboxes, 'bob'), [1, 2])
@@ -113,7 +113,7 @@ spec('mailboxes of several servers', (it) => {
 
   it('store a message once that is appended at two servers at once', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.mailServer(), await rig.mailServer()]
+    const [first, second] = [await rig.server(), await rig.server()]
     await Promise.all([first, second].map(({ mailboxes }) => append(mailboxes, message(1), ['bob'], roomy)))
     const other = append(second.mailboxes, message(1), ['eve'], roomy)
     await assert.rejects(other, { code: 'id-reused' })
@@ -122,7 +122,7 @@ spec('mailboxes of several servers', (it) => {
 
   it('keep their bounds and the order of each sender under appends of three servers', async () => {
     await using rig = new ClusterRig()
-    const servers = [await rig.mailServer(), await rig.mailServer(), await rig.mailServer()]
+    const servers = [await rig.server(), await rig.server(), await rig.server()]
     const bounds = { ...roomy, messages: 50 }
     const appends = servers.flatMap(({ mailboxes }, at) =>
       upTo(30).map((number) => {
@@ -141,7 +141,7 @@ spec('mailboxes of several servers', (it) => {
 
   it('wake the server at which the recipient listens, at once by a notification', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.mailServer(), await rig.mailServer()]
+    const [first, second] = [await rig.server(), await rig.server()]
     const appended = await listening(rig, second, 'bob')
     await append(first.mailboxes, message(1), ['bob', 'eve'], roomy)
     await turn()
@@ -150,7 +150,7 @@ spec('mailboxes of several servers', (it) => {
 
   it('wake it within a second without notifications, once for each message', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.mailServer(quietSteps), await rig.mailServer()]
+    const [first, second] = [await rig.server(quietSteps), await rig.server()]
     const appended = await listening(rig, second, 'bob')
     await append(first.mailboxes, message(1), ['bob'], roomy)
     await pass(rig.clock, 1_000)
@@ -164,7 +164,7 @@ spec('mailboxes of several servers', (it) => {
 
   it('wake it within 100 ms if it receives no notifications at all', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.mailServer(quietSteps), await rig.mailServer(quietSteps)]
+    const [first, second] = [await rig.server(quietSteps), await rig.server(quietSteps)]
     const appended = await listening(rig, second, 'bob')
     for (let at = 0; at < 4; at++) await pass(rig.clock, 1_000)
     await append(first.mailboxes, message(1), ['bob'], roomy)
@@ -174,7 +174,7 @@ spec('mailboxes of several servers', (it) => {
 
   it('look again after notifications may have been lost', async () => {
     await using rig = new ClusterRig()
-    const [first, second] = [await rig.mailServer(quietSteps), await rig.mailServer()]
+    const [first, second] = [await rig.server(quietSteps), await rig.server()]
     const appended = await listening(rig, second, 'bob')
     await append(first.mailboxes, message(1), ['bob'], roomy)
     assert.deepEqual(appended, [])
@@ -185,7 +185,7 @@ spec('mailboxes of several servers', (it) => {
 
   it('count a mailbox that has refused a message as full for a second, or until messages are removed', async () => {
     await using rig = new ClusterRig()
-    const { mailboxes } = await rig.mailServer()
+    const { mailboxes } = await rig.server()
     const bounds = { ...roomy, messages: 1 }
     const post = { ...message(2), recipients: ['eve', 'bob'] }
     assert.deepEqual(mailboxes.full([post]), [])
@@ -207,7 +207,7 @@ spec('the steps of mailboxes', (it) => {
   it('take effect once if their outcome is unknown', async () => {
     await using rig = new ClusterRig()
     const lost: string[] = []
-    const { mailboxes, member } = await rig.mailServer((steps) => unansweredSteps(steps, lost))
+    const { mailboxes, member } = await rig.server((steps) => unansweredSteps(steps, lost))
     const outcomes = await rig.passing(
       mailboxes.append(
         upTo(3).map((n) => ({ ...message(n), recipients: ['bob'] })),
@@ -235,7 +235,7 @@ spec('the steps of mailboxes', (it) => {
     await using rig = new ClusterRig()
     const batches: number[] = []
     let isPosting = false
-    const { mailboxes } = await rig.mailServer((steps) =>
+    const { mailboxes } = await rig.server((steps) =>
       alteredSteps(steps, async (name, run, given) => {
         if (name !== 'mail.post') return run()
         const messages = given[1] as readonly AddressedMessage[]
@@ -270,7 +270,7 @@ spec('the steps of mailboxes', (it) => {
   it('reject each message of a batch if the store does not answer for 30 seconds', async () => {
     await using rig = new ClusterRig()
     let isCut = false
-    const { mailboxes } = await rig.mailServer((steps) =>
+    const { mailboxes } = await rig.server((steps) =>
       alteredSteps(steps, async (name, run) => {
         if (isCut && name === 'mail.post') throw new OutcomeUnknown('no connection')
         return run()
@@ -288,7 +288,7 @@ spec('the steps of mailboxes', (it) => {
   it('remove messages that may wait within 20 ms, together with others', async () => {
     await using rig = new ClusterRig()
     let removals = 0
-    const { mailboxes } = await rig.mailServer((steps) =>
+    const { mailboxes } = await rig.server((steps) =>
       alteredSteps(steps, async (name, run) => {
         if (name === 'mail.remove') removals++
         return run()

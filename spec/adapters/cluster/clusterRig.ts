@@ -21,29 +21,22 @@ export class ClusterRig implements AsyncDisposable {
     return member
   }
 
-  /** Adds a server with mailboxes. */
-  async mailServer(alter?: (steps: Steps) => Steps) {
-    const member = await this.member(alter)
-    const mailboxes = new ClusterMailboxes(member)
-    await this.passing(member.open(this.platform))
-    return { member, mailboxes }
-  }
-
-  /** Adds a server with a directory of links. `seen` gets the events of the directory as texts. */
-  async linkServer(alter?: (steps: Steps) => Steps) {
+  /** Adds a server. `seen` gets the events of its directory of links as texts. */
+  async server(alter?: (steps: Steps) => Steps) {
     const seen: string[] = []
     const member = await this.member(alter)
     const links = new ClusterLinks(member)
+    const mailboxes = new ClusterMailboxes(member, links)
     links.watch({
       here: ({ node, user }) => seen.push(`here ${user} ${node}`),
       gone: ({ node, user }) => seen.push(`gone ${user} ${node}`),
       ended: (node, reason, by) => seen.push(`${node} ${reason} by ${by}`),
-      serverLost: () => seen.push('server lost'),
+      serverLost: () => seen.push('a server is lost'),
       declaredDead: () => seen.push('declared dead'),
     })
     await this.passing(member.open(this.platform))
     await this.passing(links.open())
-    return { member, links, seen }
+    return { member, links, mailboxes, seen }
   }
 
   /** Lets time pass until `work` has settled. */
