@@ -27,6 +27,12 @@ export {
 export { disk } from './adapters/disk/disk.ts'
 export { pathReason } from './adapters/disk/faults.ts'
 export { checkNamedFile } from './adapters/disk/rights.ts'
+export {
+  type HealthOptions,
+  type HealthServer,
+  serveHealth,
+} from './adapters/health/healthServer.ts'
+export { Readiness, type ReadinessCheck } from './adapters/health/readiness.ts'
 export { hostKeyOf } from './adapters/net/addresses.ts'
 export { isNetwork } from './adapters/net/proxy/networks.ts'
 export { type TcpOptions, tcp } from './adapters/net/tcp.ts'

@@ -122,15 +122,31 @@ export interface ServerAddress {
 export function serverAddress(defaultPort: number): ValueKind<ServerAddress> {
   return {
     schema: read((text) => {
-      const [, bracketed, plain, port = String(defaultPort)] =
-        /^(?:\[([\da-f:.]+(?:%[^\s%/[\]]+)?)\]|([^\s:/[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
-      const host = bracketed ?? plain
+      const { host, port = String(defaultPort) } = addressParts(text)
       return host === undefined || !isPort(port) ? undefined : { host, port: Number(port) }
     }),
     takes: 'HOST:PORT, with an IPv6 address in brackets',
     fault: faultOfAddress,
     placeholder: 'HOST:PORT',
   }
+}
+
+/** Accepts `HOST:PORT` as `serverAddress` does, with a port that can be 0. */
+export const listenAddress: ValueKind<ServerAddress> = {
+  schema: read((text) => {
+    const { host, port } = addressParts(text)
+    return host === undefined || !(isPort(port ?? '') || Number(port) === 0) ? undefined : { host, port: Number(port) }
+  }),
+  takes: 'HOST:PORT, with an IPv6 address in brackets; port 0 selects a free port',
+  fault: faultOfAddress,
+  placeholder: 'HOST:PORT',
+}
+
+/** Returns the host without brackets, if the text is an address, and the port, if the address has one. */
+function addressParts(text: string): { readonly host: string | undefined; readonly port: string | undefined } {
+  const [, bracketed, plain, port] =
+    /^(?:\[([\da-f:.]+(?:%[^\s%/[\]]+)?)\]|([^\s:/[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
+  return { host: bracketed ?? plain, port }
 }
 
 const isPort = (port: string) => /^\d{1,5}$/u.test(port) && Number(port) > 0 && Number(port) <= 65_535

@@ -15,7 +15,12 @@ const error = logged('error')
 
 /** The log events of `ospd serve` itself. The tables of docs/log.md are generated from them. */
 export const daemonEvents = {
+  'health-listening': info('host port', 'The health port (`--health`) is open.'),
   stopping: info('signal', 'The daemon received SIGTERM or SIGINT and shuts down.'),
+  draining: info(
+    'drainMs',
+    'The daemon still accepts clients for this time (`--drain`), but `/ready` reports 503. A second signal ends it.',
+  ),
   reloading: info(
     'signal',
     'The daemon received SIGHUP. With TLS it reads the certificate and the key again. It reads the list of users after ' +

@@ -1,6 +1,5 @@
-import { once } from 'node:events'
 import { defaultLimits, type Limits, type Log, type LogEntry, OspError, type Server, serve } from 'ospd'
-import { disk } from 'ospd/node'
+import { disk, type HealthServer, Readiness, serveHealth } from 'ospd/node'
 import { descriptorLimit, watchDescriptors, withinDescriptors } from '../common/descriptors.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, readerMs, results, stderr, within } from '../common/output.ts'
@@ -12,7 +11,8 @@ import { openControl } from './control.ts'
 import { checkExposure, identityOf } from './identity.ts'
 import { type DaemonTransport, daemonTransport } from './listening.ts'
 import { formatLogEntry } from './log.ts'
-import { limitsOf, type ServeValues, serveSettings } from './settings.ts'
+import { drainMsOf, limitsOf, type ServeValues, serveSettings } from './settings.ts'
+import { type Stopping, stopOnSignals } from './stopping.ts'
 
 /** `ospd serve`: the daemon. */
 export const serveCommand = command({
@@ -31,7 +31,10 @@ async function run(values: ServeValues): Promise<number> {
   const { host, port, data } = values
   checkDirectory('--data', data, 'make')
   const log = logger(values)
-  const stop = stopSignal(log)
+  const stop = stopOnSignals(log, drainMsOf(values))
+  const started = { done: false }
+  await using health = await openHealth(values, readinessOf(started, stop), log).catch(cannotListen)
+  if (values.health && !health) return exitCodes.failed
   let listening: DaemonTransport | undefined
   process.on('SIGHUP', () => {
     log({ level: 'info', event: 'reloading', signal: 'SIGHUP' })
@@ -39,11 +42,7 @@ async function run(values: ServeValues): Promise<number> {
   })
   listening = await daemonTransport(values, log)
   const limits = fittingLimits(values, log)
-  const server = await open(values, limits, listening, log).catch((error: unknown) => {
-    if (!(error instanceof OspError) || error.code !== 'unreachable') throw error
-    errorLine(`ospd: ${printable(error.message)}`)
-  })
-  // A retry does not help if the daemon cannot listen.
+  const server = await open(values, limits, listening, log).catch(cannotListen)
   if (!server) return exitCodes.failed
   using _descriptors = watchDescriptors(log)
   const control = await openControl(data, server, limits, () => listening.fingerprint).catch((error: unknown) => {
@@ -56,7 +55,8 @@ async function run(values: ServeValues): Promise<number> {
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
   const line = `ospd ready on ${addressText(address)}${secured}, data in ${printable(data)}`
   results.print({ event: 'ready', host: address.host, port: address.port, data, fingerprint }, line)
-  await Promise.race([stop.aborted || once(stop, 'abort'), server.closed])
+  started.done = true
+  await Promise.race([whenDue(stop), server.closed])
   try {
     // Frees the control socket before another daemon can lock the data directory.
     await control?.close()
@@ -72,16 +72,33 @@ async function run(values: ServeValues): Promise<number> {
   return exitCodes.done
 }
 
-/** Returns a signal that aborts at the first SIGTERM or SIGINT. A second one ends the process. */
-function stopSignal(log: Log): AbortSignal {
-  const stop = new AbortController()
-  const stopping = (signal: NodeJS.Signals) => {
-    if (stop.signal.aborted) process.exit(exitCodes.failed)
-    log({ level: 'info', event: 'stopping', signal })
-    stop.abort()
-  }
-  process.on('SIGTERM', stopping).on('SIGINT', stopping)
-  return stop.signal
+/** Prints why the daemon cannot listen. A retry does not help, so this is not the exit code of an unreachable server. */
+function cannotListen(error: unknown): undefined {
+  if (!(error instanceof OspError) || error.code !== 'unreachable') throw error
+  errorLine(`ospd: ${printable(error.message)}`)
+}
+
+/** Returns the checks of the daemon itself. */
+function readinessOf(started: { readonly done: boolean }, stop: Stopping): Readiness {
+  const readiness = new Readiness()
+  readiness.add('starting', () => (started.done ? undefined : 'the daemon is starting'))
+  readiness.add('draining', () => (stop.isRequested ? 'the daemon is shutting down' : undefined))
+  return readiness
+}
+
+async function openHealth({ health }: ServeValues, readiness: Readiness, log: Log): Promise<HealthServer | undefined> {
+  if (!health) return undefined
+  const open = await serveHealth({ ...health, readiness })
+  const { host, port } = open.address
+  log({ level: 'info', event: 'health-listening', host, port })
+  return open
+}
+
+function whenDue({ due }: Stopping): Promise<void> {
+  return new Promise((resolve) => {
+    if (due.aborted) resolve()
+    else due.addEventListener('abort', () => resolve(), { once: true })
+  })
 }
 
 /** Returns the configured limits, or lower ones if the process cannot open enough files. */

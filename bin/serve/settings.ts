@@ -5,6 +5,7 @@ import {
   choice,
   jsonSetting,
   kind,
+  listenAddress,
   optionalSetting,
   readKind,
   setting,
@@ -38,6 +39,16 @@ const ownSettings = {
     networks,
     'require the header of the PROXY protocol, version 1 or 2, on connections from the balancers in these networks',
     'none',
+  ),
+  health: optionalSetting(
+    listenAddress,
+    'answer HTTP requests for /live and /ready, without TLS; port 0 selects a free port, which the log contains',
+    'none',
+  ),
+  drain: optionalSetting(
+    kind.duration,
+    'time from SIGTERM until no more clients are accepted, while /ready reports 503; a second signal ends it',
+    '5s with --health, otherwise 0',
   ),
   'on-conflict': setting(
     choice('replace', 'rename', 'reject'),
@@ -75,6 +86,14 @@ export const limitSettings = Object.fromEntries(flagged.map((each) => [each.flag
 export const serveSettings: typeof ownSettings = { ...ownSettings, ...limitSettings }
 
 export type ServeValues = Values<typeof ownSettings>
+
+/** The time for draining of a daemon with a health port, in which a balancer notices that it is not ready. */
+const healthDrainMs = 5_000
+
+/** Returns the time for draining. */
+export function drainMsOf({ drain, health }: ServeValues): number {
+  return drain ?? (health ? healthDrainMs : 0)
+}
 
 /** Returns how the flag of a limit is read and written, by the unit in the limit's name. */
 function formOf(name: string) {
