@@ -29,8 +29,8 @@ const read: Statement = {
   name: 'mail-read',
   text: `
     SELECT f.at::int AS at, p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", coalesce(p.content, d.content) AS content
-      FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY f(name, after, at)
-      JOIN ospd.box b ON b.name = f.name
+      FROM unnest($1::text[], $2::bigint[], $5::bigint[]) WITH ORDINALITY f(name, after, epoch, at)
+      JOIN ospd.box b ON b.name = f.name AND (f.epoch IS NULL OR (b.epoch = f.epoch AND b.reader IS NOT NULL))
       CROSS JOIN LATERAL (
         SELECT m.*, sum(m.bytes) OVER upwards AS total, row_number() OVER upwards AS number
           FROM ospd.mail m WHERE m.box = b.id AND m.seq > greatest(f.after, b.floor) AND NOT m.aside
@@ -102,7 +102,8 @@ export class PostgresMail implements MailSteps {
   async read(...[from, most, mostBytes]: Parameters<MailSteps['read']>): Promise<readonly StoredMessage[][]> {
     const found = from.map((): StoredMessage[] => [])
     const after = arrayText(from.map(({ afterSeq }) => afterSeq))
-    const values = [from.map(({ user }) => user), after, most, mostBytes]
+    const epochs = from.map(({ epoch }) => epoch ?? null)
+    const values = [from.map(({ user }) => user), after, most, mostBytes, epochs]
     for (const { at, id, content, ...message } of await this.#database.query<ReadRow>(read, values)) {
       found[at - 1]?.push({ ...message, id: bytesOf(id), content: plain(content) })
     }

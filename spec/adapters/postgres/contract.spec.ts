@@ -5,11 +5,7 @@ import { serverSuites } from '../cluster/contract/servers.ts'
 import { transferSuites } from '../cluster/contract/transfers.ts'
 import { emptyStore } from './stores.ts'
 
-/** Promises of steps that `emptyStore` does not have. */
-const missing = /notifications|reads no messages/u
-
 for (const [subject, checks] of [...serverSuites, ...transferSuites]) {
   const inPostgres = subject.replace('shared store', 'shared store in PostgreSQL')
-  const cases = testCasesOf(inPostgres, checks, emptyStore, databaseMissing)
-  runTestCases(cases.filter(({ name }) => !missing.test(`${subject} ${name}`)))
+  runTestCases(testCasesOf(inPostgres, checks, emptyStore, databaseMissing))
 }

@@ -2,8 +2,8 @@ import { testCasesOf } from '../../../lib/testing/testCases.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { runTestCases } from '../../support/runTestCases.ts'
 import { mailSuites } from '../cluster/contract/mail.ts'
-import { mailRig } from './mailRig.ts'
+import { emptyStore } from './stores.ts'
 
 for (const [subject, checks] of mailSuites) {
-  runTestCases(testCasesOf(subject.replace('shared store', 'database'), checks, () => mailRig(), databaseMissing))
+  runTestCases(testCasesOf(subject.replace('shared store', 'database'), checks, emptyStore, databaseMissing))
 }

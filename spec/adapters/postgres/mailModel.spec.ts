@@ -8,7 +8,7 @@ import { databaseMissing } from '../../support/postgres.ts'
 import { spec } from '../../support/spec.ts'
 import { infoOf, longMs } from '../cluster/contract/fixture.ts'
 import { numbered, roomy } from '../cluster/contract/mail.ts'
-import { mailRig } from './mailRig.ts'
+import { emptyStore } from './stores.ts'
 
 const users = ['bob', 'carol', 'dave', 'eve']
 
@@ -76,7 +76,7 @@ spec('mailboxes in a database', (it) => {
   if (databaseMissing !== undefined) return it.skip('equal the ones in memory', databaseMissing)
 
   it('equal the ones in memory after random steps', async () => {
-    await using rig = await mailRig()
+    await using rig = await emptyStore()
     const check = async (calls: readonly Call[]) => {
       await rig.sql('TRUNCATE ospd.box, ospd.mail, ospd.body, ospd.sent, ospd.server RESTART IDENTITY')
       await rig.sql('ALTER SEQUENCE ospd.message_seq RESTART')

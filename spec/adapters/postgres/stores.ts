@@ -1,10 +1,7 @@
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { Database } from '../../../lib/adapters/postgres/database.ts'
-import { PostgresPresence, PostgresSessions } from '../../../lib/adapters/postgres/links.ts'
+import { postgresSteps } from '../../../lib/adapters/postgres/postgresSteps.ts'
 import { migrate } from '../../../lib/adapters/postgres/schema.ts'
-import { PostgresServers } from '../../../lib/adapters/postgres/servers.ts'
-import { PostgresTransfers } from '../../../lib/adapters/postgres/transfers.ts'
-import { PostgresUsers } from '../../../lib/adapters/postgres/users.ts'
 import { type TestDatabase, testDatabase } from '../../support/postgres.ts'
 import type { SharedStoreFixture } from '../cluster/contract/fixture.ts'
 
@@ -16,22 +13,10 @@ export interface PostgresFixture extends SharedStoreFixture {
   connect(url?: string): Promise<Steps>
 }
 
-function bound(part: object): object {
-  const names = Object.getOwnPropertyNames(Object.getPrototypeOf(part)).filter((name) => name !== 'constructor')
-  return Object.fromEntries(names.map((name) => [name, (Reflect.get(part, name) as () => void).bind(part)]))
-}
-
 async function stepsOn(url: string): Promise<Steps> {
-  const database = new Database({ url, connections: 4 })
-  await database.open()
-  return {
-    ...bound(new PostgresServers(database)),
-    ...bound(new PostgresSessions(database)),
-    ...bound(new PostgresPresence(database)),
-    ...bound(new PostgresUsers(database)),
-    transfers: new PostgresTransfers(database),
-    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
-  } as unknown as Steps
+  const steps = postgresSteps({ url, connections: 4 })
+  await steps.open()
+  return steps
 }
 
 /** The database of the stores of a spec file, which have it one after another. It takes a while to create one. */

@@ -1,0 +1,54 @@
+import { OspError } from '../../errors.ts'
+import { OutcomeUnknown, type Steps } from '../cluster/steps.ts'
+import { Database, type DatabaseOptions } from './database.ts'
+import { PostgresPresence, PostgresSessions } from './links.ts'
+import { PostgresMail } from './mail.ts'
+import { type NoticeOptions, PostgresNotices } from './notices.ts'
+import { checkSchema } from './schema.ts'
+import { PostgresServers } from './servers.ts'
+import { PostgresTransfers } from './transfers.ts'
+import { PostgresUsers } from './users.ts'
+
+/** Returns the steps of one server on a shared store in a PostgreSQL database, which `migrate` has prepared. */
+export function postgresSteps(options: DatabaseOptions & NoticeOptions): Steps {
+  const database = new Database(options)
+  const servers = new PostgresServers(database)
+  const sessions = new PostgresSessions(database)
+  const presence = new PostgresPresence(database)
+  const users = new PostgresUsers(database)
+  const notices = new PostgresNotices(database, options)
+  return {
+    mail: new PostgresMail(database),
+    transfers: new PostgresTransfers(database),
+    open: () => open(database),
+    enter: (info, leaseMs) => servers.enter(info, leaseMs),
+    renew: (server, leaseMs, age, status) => servers.renew(server, leaseMs, age, status),
+    leave: (server) => servers.leave(server),
+    declareDead: (by) => servers.declareDead(by),
+    servers: () => servers.servers(),
+    linkBlock: () => servers.linkBlock(),
+    lastTime: () => servers.lastTime(),
+    openSession: (link, attempt) => sessions.openSession(link, attempt),
+    closeSession: (link) => sessions.closeSession(link),
+    present: (server, after, changes) => presence.present(server, after, changes),
+    presence: (server, after) => presence.presence(server, after),
+    users: (known) => users.users(known),
+    setUser: (name, tokenHash) => users.setUser(name, tokenHash),
+    tell: (to, notice) => notices.tell(to, notice),
+    hear: (server, heard) => notices.hear(server, heard),
+    [Symbol.asyncDispose]: async () => {
+      await notices[Symbol.asyncDispose]()
+      await database[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function open(database: Database): Promise<void> {
+  try {
+    await database.open()
+    await checkSchema(database)
+  } catch (cause) {
+    if (!(cause instanceof OutcomeUnknown)) throw cause
+    throw new OspError('internal', `the database of the cluster cannot be reached: ${cause.message}`, { cause })
+  }
+}
