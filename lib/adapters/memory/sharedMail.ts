@@ -104,6 +104,7 @@ export class SharedMail implements MailSteps {
 
   listen(link: ClusterSessionLink): Promise<ListenResult> {
     return this.#turns.run(() => {
+      if (this.#servers.isDead(link.server)) throw new OspError('link-lost', 'this server was declared dead')
       const box = this.#boxOf(link.user)
       const former = box.registration
       if (former?.server === link.server && former.link === link.link) return { epoch: box.epoch, handed: box.handed }

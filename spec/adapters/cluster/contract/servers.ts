@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { linkBlockSize, type Steps } from '../../../../lib/adapters/cluster/steps.ts'
+import { message, roomy } from '../../../../lib/testing/storage/mailSteps.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
 import { declaredDead, entered, eventually, infoOf, longMs, newSession, type SharedStoreFixture } from './fixture.ts'
 import { requestChecks } from './requests.ts'
@@ -52,6 +53,16 @@ const serverChecks: Checks<SharedStoreFixture> = {
     await first.steps.leave(first.server)
     assert.deepEqual(await second.steps.declareDead(second.server), [])
     assert.equal(await first.steps.renew(first.server, longMs, 0, {}), false)
+  },
+  'that died have no registrations: all messages count as handed out, and no registration begins': async (store) => {
+    const [first, second] = [await entered(store, 1), await entered(store)]
+    await first.steps.mail.listen(first.link('bob', 1))
+    await second.steps.mail.post(second.server, [{ ...message(1), recipients: ['bob'] }], roomy)
+    await declaredDead(second, first.server)
+    assert.deepEqual(await second.steps.mail.listened(first.server), [])
+    await assert.rejects(first.steps.mail.listen(first.link('bob', 2)), { code: 'link-lost' })
+    const { handed, former } = await second.steps.mail.listen(second.link('bob', 3))
+    assert.deepEqual([handed, former], [await second.steps.mail.lastSeq(), undefined])
   },
   'get blocks of link numbers that are given once': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
