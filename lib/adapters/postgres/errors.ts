@@ -47,7 +47,10 @@ function isReported(error: unknown): error is ReportedError {
   return error instanceof Error && 'severity' in error && 'code' in error && typeof error.code === 'string'
 }
 
-/** Whether the database, or the code between its statements, has reported the error, so that the connection can be used again. */
+/**
+ * Whether the database, or the code between its statements, has reported the error, so that the connection can be used again. That of
+ * a standby cannot: the next one may lead to the primary.
+ */
 export function isAnswer(error: unknown): boolean {
-  return error instanceof OspError || (isReported(error) && error.severity === 'ERROR')
+  return error instanceof OspError || (isReported(error) && error.severity === 'ERROR' && error.code !== '25006')
 }

@@ -96,6 +96,17 @@ spec('a database', (it) => {
     assert.deepEqual(await database.query(statement('SELECT 1 AS one')), [{ one: 1 }])
   })
 
+  it('leaves the connection to a standby, and keeps others after a refusal', async () => {
+    await using at = await testDatabase()
+    await using database = await opened({ ...at, connections: 1 })
+    const backend = async () => (await database.query(statement('SELECT pg_backend_pid() AS pid')))[0]?.pid
+    const first = await backend()
+    await assert.rejects(database.query(failing('22012')))
+    assert.equal(await backend(), first)
+    await assert.rejects(database.query(failing('25006')))
+    assert.notEqual(await backend(), first)
+  })
+
   it('rejects with `disk-full` if its disk is full, and otherwise with `internal`', async () => {
     await using at = await testDatabase()
     await using database = await opened(at)

@@ -8,6 +8,7 @@ import { databaseMissing } from '../../support/postgres.ts'
 import { spec } from '../../support/spec.ts'
 import { infoOf, longMs } from '../cluster/contract/fixture.ts'
 import { numbered, roomy } from '../cluster/contract/mail.ts'
+import { countersOf } from './mailRig.ts'
 import { emptyStore } from './stores.ts'
 
 const users = ['bob', 'carol', 'dave', 'eve']
@@ -88,10 +89,7 @@ spec('mailboxes in a database', (it) => {
         assert.deepEqual(await made(call, at, steps.mail, actual), await made(call, at, memory.mail, expected))
         assert.deepEqual(await shownBy(steps.mail), await shownBy(memory.mail))
       }
-      const [counted] = await rig.sql<{ messages: string; ids: string }>('SELECT messages, ids FROM ospd.server')
-      const [found] = await rig.sql(
-        'SELECT (SELECT count(*) FROM ospd.mail) AS messages, (SELECT count(*) FROM ospd.sent) AS ids',
-      )
+      const { counted, found } = await countersOf(rig)
       assert.deepEqual(counted, found)
     }
     const textOf = (call: Call) =>

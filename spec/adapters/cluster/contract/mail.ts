@@ -37,13 +37,13 @@ const sized = (number: number, recipients: readonly string[], bytes: number, sen
   numbered(number, recipients, { sender, content: new Uint8Array(bytes).fill(number) })
 
 /** Returns the numbers of messages that `numbered` has made. */
-const numbersOf = (messages: readonly StoredMessage[]): number[] =>
+export const numbersOf = (messages: readonly StoredMessage[]): number[] =>
   messages.map(({ id }) => new DataView(id.buffer, id.byteOffset).getUint32(0))
 
 type Server = Awaited<ReturnType<typeof mailServer>>
 
 /** Adds a server. */
-async function mailServer(store: MailFixture, leaseMs = longMs) {
+export async function mailServer(store: MailFixture, leaseMs = longMs) {
   const { mail, ...steps } = await store.connect()
   const server = await steps.enter(infoOf('a server'), leaseMs)
   const all = async (user: string) => (await mail.read([{ user, afterSeq: 0 }], 1_000_000, 1_000_000_000))[0] ?? []

@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict'
+import { upTo } from '../../../lib/testing/testCases.ts'
+import { databaseMissing } from '../../support/postgres.ts'
+import { ownPostgres, postgresMissing } from '../../support/postgresServer.ts'
+import { spec } from '../../support/spec.ts'
+import { mailServer, numbered, numbersOf, roomy } from '../cluster/contract/mail.ts'
+import { countersOf, type MailRig, mailRig } from './mailRig.ts'
+
+type Server = Awaited<ReturnType<typeof mailServer>>
+
+/** A random generator with a seed. */
+function drawing(seed: number) {
+  let state = seed
+  return (most: number) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
+    return (state >>> 8) % most
+  }
+}
+
+/** Checks that the counters equal what they count. */
+async function counted(rig: MailRig): Promise<void> {
+  const { counted, found } = await countersOf(rig)
+  assert.deepEqual(counted, found)
+}
+
+/** The messages of a sender in the mailboxes of these users, by their numbers. */
+async function receivedFrom({ all }: Server, sender: string, users: readonly string[]): Promise<number[][]> {
+  const boxes = await Promise.all(users.map(all))
+  return boxes.map((box) => numbersOf(box.filter((message) => message.sender === sender)))
+}
+
+const users = upTo(8).map((number) => `user ${number}`)
+
+/**
+ * Posts messages of one sender until `isOver`, ten in a step, each step until its outcome is known. Resolves with the numbers
+ * that each user must have.
+ */
+async function postUntil(rig: MailRig, { mail, server }: Server, sender: string, isOver: () => boolean) {
+  const random = drawing(sender.length)
+  const due: number[][] = users.map(() => [])
+  for (let number = 1; !isOver(); ) {
+    const messages = upTo(10).map(() => {
+      const to = users.filter(() => random(3) === 0)
+      return numbered(number++, to.length > 0 ? to : ['user 1'], { sender })
+    })
+    const { outcomes } = await rig.run(() => mail.post(server, messages, roomy))
+    assert.deepEqual(new Set(outcomes), new Set([undefined]))
+    for (const { id, recipients } of messages) {
+      const posted = new DataView(id.buffer).getUint32(0)
+      for (const [at, user] of users.entries()) if (recipients.includes(user)) due[at]?.push(posted)
+    }
+  }
+  return due
+}
+
+spec('a change of mailboxes whose answer is lost', (it) => {
+  if (databaseMissing !== undefined) return it.skip('takes effect once', databaseMissing)
+
+  /** Runs each step with a lost answer, and checks that it was repeated. */
+  async function lost<T>(rig: MailRig, text: string, step: () => Promise<T>): Promise<T> {
+    const { unknown } = rig
+    rig.proxy.cutAnswerTo(text)
+    const result = await rig.run(step)
+    assert.ok(rig.unknown > unknown, `no answer to ${text} was lost`)
+    return result
+  }
+
+  it('takes effect once', async () => {
+    await using rig = await mailRig()
+    const { mail, server, waiting, seqsOf, link } = await mailServer(rig)
+    const bounds = { ...roomy, messages: 3 }
+    const messages = upTo(4).map((number) => numbered(number, ['bob', 'eve']))
+    const { outcomes } = await lost(rig, 'post_1', () => mail.post(server, messages, bounds))
+    assert.deepEqual(outcomes, [undefined, undefined, undefined, { code: 'mailbox-full', recipients: ['bob', 'eve'] }])
+    assert.deepEqual([await waiting('bob'), await waiting('eve')], [upTo(3), upTo(3)])
+    const [one = 0, two = 0] = await seqsOf('bob')
+    await lost(rig, 'remove_1', () => mail.remove(server, [{ user: 'bob', seqs: [one] }]))
+    await lost(rig, 'set_aside_1', () => mail.setAside([{ user: 'bob', seqs: [two] }]))
+    assert.deepEqual([await waiting('bob'), await waiting('eve')], [[3], upTo(3)])
+    await counted(rig)
+    const bob = link('bob', 1)
+    const { epoch } = await mail.listen(link('bob', 2, bob.session))
+    assert.equal((await lost(rig, 'listen_1', () => mail.listen(bob))).epoch, epoch + 1)
+    await lost(rig, 'mail-unlisten', () => mail.unlisten('bob', epoch + 1, two))
+    assert.deepEqual(await mail.listened(server), [])
+    await lost(rig, 'forget_ids_1', () => mail.expire(server, 3, 3, 100))
+    assert.deepEqual([await waiting('bob'), await waiting('eve')], [[3], [3]])
+    await counted(rig)
+  })
+
+  it('takes effect once under load, with many lost answers', async () => {
+    await using rig = await mailRig()
+    const servers = await Promise.all(upTo(3).map(() => mailServer(rig)))
+    const [first] = servers
+    assert.ok(first)
+    const posting = servers.map((server, at) => {
+      let steps = 0
+      const isOver = () => {
+        if (steps % 4 === at) rig.proxy.cutAnswerTo('post_1')
+        return ++steps > 30
+      }
+      return postUntil(rig, server, `sender ${at}`, isOver)
+    })
+    for (const [at, due] of (await Promise.all(posting)).entries()) {
+      assert.deepEqual(await receivedFrom(first, `sender ${at}`, users), due)
+    }
+    assert.ok(rig.unknown > 10, `${rig.unknown} answers were lost`)
+    await counted(rig)
+  })
+})
+
+spec('mailboxes in a database server that crashes', (it) => {
+  if (postgresMissing !== undefined) return it.skip('keep what was stored', postgresMissing)
+
+  it('keep every message that was stored, once and in the order of its sender', async () => {
+    await using postgres = await ownPostgres()
+    await using rig = await mailRig(postgres.url())
+    const servers = await Promise.all(upTo(3).map(() => mailServer(rig)))
+    const [first] = servers
+    assert.ok(first)
+    let isOver = false
+    const posting = servers.map((server, at) => postUntil(rig, server, `sender ${at}`, () => isOver))
+    for (const crash of upTo(3)) {
+      const { unknown } = rig
+      // Some messages are stored between two crashes.
+      while ((await rig.run(() => first.mail.lastSeq())) < 300 * crash)
+        await new Promise((resolve) => setImmediate(resolve))
+      await postgres.crash()
+      assert.ok(rig.unknown > unknown, 'no step was under way')
+    }
+    isOver = true
+    for (const [at, due] of (await Promise.all(posting)).entries()) {
+      assert.deepEqual(await receivedFrom(first, `sender ${at}`, users), due)
+    }
+    await counted(rig)
+  })
+})
+
+spec('changes of mailboxes at the same time', (it) => {
+  if (databaseMissing !== undefined) return it.skip('do not wait for each other in a circle', databaseMissing)
+
+  it('do not wait for each other in a circle, whatever they change', async () => {
+    await using rig = await mailRig()
+    const servers = await Promise.all(upTo(3).map(() => mailServer(rig)))
+    const change = async ({ mail, server, link }: Server, at: number) => {
+      const random = drawing(at)
+      const name = (round: number) => `user ${random(3) > 0 ? random(10) : `${round} ${random(20)}`}`
+      for (const round of upTo(40)) {
+        const messages = upTo(10).map((number) => {
+          const to = new Set(upTo(1 + random(8)).map(() => name(round)))
+          return numbered(100 * round + number, [...to], { sender: name(round), storedAt: round })
+        })
+        const last = await mail.lastSeq()
+        const seqsOf = () => upTo(10).map(() => ({ user: name(round), seqs: upTo(5).map(() => last - random(30)) }))
+        const changes = [
+          mail.post(server, messages, roomy),
+          mail.remove(server, seqsOf()),
+          mail.setAside(seqsOf()),
+          mail.expire(server, round - 5, round - 3, 7),
+          mail.listen(link(name(round), 1)).then(({ epoch }) => mail.unlisten('user 1', epoch, last)),
+        ]
+        await Promise.all(changes)
+      }
+    }
+    await Promise.all(servers.map(change))
+    await counted(rig)
+  })
+})
