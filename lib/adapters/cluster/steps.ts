@@ -164,7 +164,8 @@ export interface MailSteps {
   levels(most: number): Promise<readonly MailboxLevel[]>
   /**
    * Makes this link the one that receives the user's messages. Rejects with `superseded` if the session has lost the mailbox to
-   * another one, and with `link-lost` if the server was declared dead. Repeated for the same link it resolves with the same epoch.
+   * another one, and with `link-lost` if the server was declared dead or the session has another link. Repeated for the same link
+   * it resolves with the same epoch.
    */
   listen(link: ClusterSessionLink): Promise<ListenResult>
   /** Ends the registration with this epoch, if it is the present one. `handed`: the highest seq that was handed out. */

@@ -15,6 +15,7 @@ import type {
 } from '../cluster/steps.ts'
 import { MemoryJournal } from './memoryJournal.ts'
 import type { SharedServers } from './sharedServers.ts'
+import type { SharedSessions } from './sharedTransfers.ts'
 
 type Registration = ClusterSessionLink & { readonly epoch: number }
 
@@ -31,6 +32,7 @@ interface Box {
 /** The mailboxes of a shared store in memory: the rules of `Mailboxes`, and the registrations of all servers. */
 export class SharedMail implements MailSteps {
   readonly #servers: SharedServers
+  readonly #sessions: SharedSessions
   readonly #mailboxes = new Mailboxes()
   readonly #boxes = new Map<string, Box>()
   /** The times at which messages were stored, rising, to expire them in parts. */
@@ -38,8 +40,9 @@ export class SharedMail implements MailSteps {
   /** Runs one step after another. */
   readonly #turns = new Mutex()
 
-  constructor(servers: SharedServers) {
+  constructor(servers: SharedServers, sessions: SharedSessions) {
     this.#servers = servers
+    this.#sessions = sessions
   }
 
   async open(platform: Platform): Promise<void> {
@@ -105,6 +108,7 @@ export class SharedMail implements MailSteps {
   listen(link: ClusterSessionLink): Promise<ListenResult> {
     return this.#turns.run(() => {
       if (this.#servers.isDead(link.server)) throw new OspError('link-lost', 'this server was declared dead')
+      this.#sessions.checkNotReplaced(link)
       const box = this.#boxOf(link.user)
       const former = box.registration
       if (former?.server === link.server && former.link === link.link) return { epoch: box.epoch, handed: box.handed }

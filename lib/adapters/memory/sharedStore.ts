@@ -29,8 +29,8 @@ export class MemorySharedStore {
       this.#transfers.died(server)
     }
     this.#servers = new SharedServers(() => clock.now(), wallTime, died)
-    this.#mail = new SharedMail(this.#servers)
     this.#sessions = new SharedSessions(this.#servers)
+    this.#mail = new SharedMail(this.#servers, this.#sessions)
     this.#transfers = new SharedTransfers(this.#servers, this.#sessions, wallTime)
     this.#users = new SharedUsers(wallTime)
     this.#opened = this.#mail.open(platform)

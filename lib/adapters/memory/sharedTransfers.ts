@@ -45,8 +45,14 @@ export class SharedSessions implements SessionSteps {
 
   /** Throws OspError `link-lost` unless this link is its session's. */
   check(by: ClusterSessionLink): void {
+    if (!this.#links.has(sessionKey(by))) throw new OspError('link-lost', `the session of ${by.user} has no link`)
+    this.checkNotReplaced(by)
+  }
+
+  /** Throws OspError `link-lost` if the session has another link. */
+  checkNotReplaced(by: ClusterSessionLink): void {
     const present = this.#links.get(sessionKey(by))
-    if (present && isSameLink(present, by)) return
+    if (!present || isSameLink(present, by)) return
     throw new OspError('link-lost', `a newer link of the same program of ${by.user} has replaced this one`)
   }
 

@@ -71,6 +71,17 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Rejects requests of a link if its session has another one. The link of a session cannot change before the end of the transaction.
+CREATE FUNCTION ospd.check_not_replaced_1(p_user text, p_session uuid, p_server bigint, p_link bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_present ospd.session;
+BEGIN
+  SELECT s.* INTO v_present FROM ospd.session s WHERE s.user_name = p_user AND s.session = p_session FOR SHARE;
+  IF (v_present.server, v_present.link) <> (p_server, p_link) THEN
+    RAISE EXCEPTION USING ERRCODE = 'OS001', MESSAGE = 'a newer link of the same program has replaced this one';
+  END IF;
+END $$;
+
 -- Stores changes of the registrations of a living server after version p_after. Returns the version of its part.
 CREATE FUNCTION ospd.present_1(p_server bigint, p_after bigint, p_links bigint[], p_users text[], p_here boolean[])
 RETURNS bigint LANGUAGE plpgsql AS $$

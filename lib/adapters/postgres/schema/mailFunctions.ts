@@ -287,6 +287,7 @@ DECLARE
   v_is_alive boolean;
 BEGIN
   PERFORM ospd.check_server_1(p_server);
+  PERFORM ospd.check_not_replaced_1(p_user, p_session, p_server, p_link);
   SELECT * INTO b FROM ospd.box WHERE id = v_id;
   IF b.reader = p_server AND b.reader_link = p_link AND b.reader_session = p_session THEN
     RETURN QUERY SELECT b.epoch, b.handed, NULL::bigint, NULL::bigint;

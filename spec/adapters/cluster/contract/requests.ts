@@ -60,6 +60,15 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     assert.equal((await second.record('alice', 'a'))?.token, recovered.claim.token)
     assert.equal(recovered.former?.server, servers[1]?.server)
   },
+  'begins no registration, and leaves that of the present link': async (store) => {
+    const { servers, former, present } = await replaced(store)
+    const [first, second] = servers.map(({ steps }) => steps.mail)
+    assert.ok(first && second)
+    const { epoch } = await second.listen(present)
+    await assert.rejects(first.listen(former), lost)
+    const [registered, ...others] = await second.listened(present.server)
+    assert.deepEqual([registered?.epoch, others], [epoch, []])
+  },
   'reads no messages of a mailbox that another registration has': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     const { epoch } = await first.steps.mail.listen(first.link('bob', 1))

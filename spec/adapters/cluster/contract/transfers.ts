@@ -383,6 +383,27 @@ const markerChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await checkpointed(first, claim, 1), [false])
     assert.equal(await first.steps.transfers.complete(claim, farAway), false)
   },
+  'have any name that a file can have': async (store) => {
+    const { first, one } = await twoServers(store)
+    const { transfers } = first.steps
+    const strange = ['NULL', '"', '{}', 'a,b', "O'Brien", '$1', '%s', '\u{1f600}'].map((name) =>
+      uploadOf('alice', name),
+    )
+    const announced = strange.map((each) => ({ file: fileOf(each), version: `"${each.name}"`, modifiedAt: 1 }))
+    await transfers.announce(first.server, announced, farAway)
+    for (const each of announced) assert.deepEqual(await transfers.marker('alice', each.file.name), each)
+    const claims: Claim[] = []
+    for (const each of strange) claims.push((await claimed(first, one, each)).claim)
+    const batch = claims.map((claim) => ({ claim, checkpoints: [checkpointOf(9)], reserved: 0, at: 9 }))
+    assert.ok((await transfers.checkpoint(batch)).every((holds) => holds))
+    await transfers.release(claims)
+    const records = await transfers.records('alice', undefined, 99)
+    assert.deepEqual(new Set(records.map(({ name }) => name)), new Set(strange.map(({ name }) => name)))
+    assert.ok(records.every(({ checkpoints }) => checkpoints.length === 1))
+    assert.equal((await foundBy(first, one, upload)).otherNames.length, strange.length)
+    await transfers.reported(strange)
+    assert.deepEqual(await transfers.unreported(first.server), [])
+  },
   'are not reported at first, which their own server finds, and the others once it is dead': async (store) => {
     const { first, second, one } = await twoServers(store, 1)
     await first.steps.renew(first.server, 600_000, 0, {})
