@@ -30,6 +30,10 @@ export interface ClaimGuard {
   all(): AsyncIterable<TransferRecord> | Iterable<TransferRecord>
 }
 
+/** Returns the error of a claim that does not hold any more. */
+export const endedClaimError = ({ user, name }: Pick<Claim, 'user' | 'name'>): OspError =>
+  new OspError('superseded', `the upload ${name} of ${user} has been taken over or removed`)
+
 interface Fence {
   token: number
   readonly running: Set<Promise<unknown>>
@@ -84,9 +88,7 @@ export class RecordStore implements ClaimGuard {
   /** Runs `work` if the claim is valid, else rejects with OspError `superseded`. */
   async guard<T>(claim: Claim, work: () => Promise<T>): Promise<T> {
     const fence = this.#fences.get(recordKey(claim.user, claim.name))
-    if (fence?.token !== claim.token) {
-      throw new OspError('superseded', `the upload ${claim.name} of ${claim.user} has been taken over or removed`)
-    }
+    if (fence?.token !== claim.token) throw endedClaimError(claim)
     const running = work()
     fence.running.add(running)
     try {

@@ -1,18 +1,7 @@
 import assert from 'node:assert/strict'
-import { ClusterMailboxes } from '../../../lib/adapters/cluster/clusterMailboxes.ts'
-import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
 import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
-import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
-import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { MiB } from '../../../lib/limits.ts'
-import { memory } from '../../../lib/memory.ts'
 import type { AddressedMessage } from '../../../lib/ports/mailboxes.ts'
-import type { Platform } from '../../../lib/ports/platform.ts'
-import type { Storage } from '../../../lib/ports/storage.ts'
-import { openTested, type StorageLocation } from '../../../lib/testing/storage/fixture.ts'
-import { mailBoundSuites } from '../../../lib/testing/storage/mailBounds.ts'
-import { mailboxSuites } from '../../../lib/testing/storage/mailboxes.ts'
-import { mailModelChecks } from '../../../lib/testing/storage/mailModel.ts'
 import {
   all,
   append,
@@ -23,68 +12,11 @@ import {
   seqsOf,
   waiting,
 } from '../../../lib/testing/storage/mailSteps.ts'
-import { testCasesOf, upTo } from '../../../lib/testing/testCases.ts'
-import { runTestCases } from '../../support/runTestCases.ts'
+import { upTo } from '../../../lib/testing/testCases.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
 import { alteredSteps, quietSteps, unansweredSteps } from './alteredSteps.ts'
 import { ClusterRig } from './clusterRig.ts'
-
-const platform = nodePlatform()
-
-/** A place whose mailboxes are in a shared store. Each storage of it is another server. */
-function location(): StorageLocation {
-  const uploads = memory()
-  let store: MemorySharedStore | undefined
-  return {
-    storage(): Storage {
-      let member: ClusterMember
-      let mailboxes: ClusterMailboxes
-      return {
-        transfers: uploads.transfers,
-        files: uploads.files,
-        get mailboxes() {
-          return mailboxes
-        },
-        async open(given: Platform) {
-          store ??= new MemorySharedStore(given)
-          member = new ClusterMember(store.steps(), { name: 'a', version: '1', address: '' })
-          mailboxes = new ClusterMailboxes(member, { epochOf: () => undefined })
-          await uploads.open(given)
-          await member.open(given)
-        },
-        async [Symbol.asyncDispose]() {
-          await mailboxes.close()
-          await member[Symbol.asyncDispose]()
-          await uploads[Symbol.asyncDispose]()
-        },
-      }
-    },
-    read: async (user, name) => uploads.read(user, name),
-    async [Symbol.asyncDispose]() {},
-  }
-}
-
-const open = () => openTested(location(), platform)
-
-/** Cases that a server of a cluster cannot pass, since another server may change a mailbox at any time. */
-const exceptions = new Set([
-  // `full` knows the mailboxes that have refused a message, and no others.
-  'are those that the query for full mailboxes uses: it returns the recipients of a refusal, and none for other outcomes',
-  'applies to several messages from the second one on, also in the query for full mailboxes',
-  // The shared store states which mailboxes refuse a message, and not whether for all senders.
-  'equals the rest: a sender to many recipients leaves space for others, also after a restart',
-  'applies to the messages and the bytes of one mailbox',
-  // The shared store has no reserve of free space.
-  'are checked in this order: the id, the number of ids, the mailboxes, the disk',
-])
-
-for (const [subject, checks, place] of [...mailBoundSuites, ...mailboxSuites]) {
-  if (place !== undefined) continue
-  const cases = testCasesOf(subject.replace('storage', 'shared storage'), checks, open)
-  runTestCases(cases.filter(({ name }) => !exceptions.has(name)))
-}
-runTestCases(testCasesOf('the mailboxes of a shared storage', mailModelChecks(open, 7), async () => undefined))
 
 /** Makes a link of a server the recipient of a user's messages. Resolves with the names that the watchers of the mailboxes get. */
 async function listening(rig: ClusterRig, { links, mailboxes }: MailServer, user: string): Promise<string[]> {

@@ -6,13 +6,14 @@ import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { pass, turn } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
+import type { SharedDirectory } from './sharedDirectory.ts'
 
 /** Servers that share a store in memory, on a clock that moves on request. */
 export class ClusterRig implements AsyncDisposable {
   readonly clock = new VirtualClock()
   readonly platform = { ...nodePlatform(), clock: this.clock }
   readonly store = new MemorySharedStore(this.platform)
-  readonly #members: ClusterMember[] = []
+  readonly #members: AsyncDisposable[] = []
 
   /** Adds a server, whose steps `alter` can change. */
   async member(alter: (steps: Steps) => Steps = (steps) => steps): Promise<ClusterMember> {
@@ -39,8 +40,19 @@ export class ClusterRig implements AsyncDisposable {
     return { member, links, mailboxes, seen }
   }
 
+  /** Adds a server that shares a directory of files, too. `ended` gets the claims that other servers have ended, as texts. */
+  async fileServer(directory: SharedDirectory, alter: (steps: Steps) => Steps = (steps) => steps) {
+    const storage = directory.storage(alter(this.store.steps()))
+    this.#members.push(storage)
+    const ended: string[] = []
+    storage.transfers.watch(({ user, name }, reason) => ended.push(`${user} ${name} ${reason}`))
+    await this.passing(storage.open(this.platform))
+    await this.passing(storage.links.open())
+    return { storage, ended, transfers: storage.transfers, files: storage.files, links: storage.links }
+  }
+
   /** Lets time pass until `work` has settled. */
-  async passing<T>(work: Promise<T>): Promise<T> {
+  async passing<T>(work: PromiseLike<T>): Promise<T> {
     let isSettled = false
     const settled = () => {
       isSettled = true

@@ -1,0 +1,56 @@
+import type { Digests, Platform } from '../../ports/platform.ts'
+import type { FileStore, Storage } from '../../ports/storage.ts'
+import type { ClaimGuard } from '../../storage/transfers/recordStore.ts'
+import type { StoredNames } from '../../storage/transfers/storedNames.ts'
+import { ClusterClaims } from './clusterClaims.ts'
+import { ClusterLinks } from './clusterLinks.ts'
+import { ClusterMailboxes } from './clusterMailboxes.ts'
+import { ClusterMember } from './clusterMember.ts'
+import { ClusterTransfers } from './clusterTransfers.ts'
+import type { ServerInfo, Steps } from './steps.ts'
+
+/** Partial and published files that several servers share. */
+export interface ClusterFiles extends FileStore, StoredNames {
+  prepare(): Promise<void>
+  close(): Promise<void>
+}
+
+/** Returns a store of files that `claims` guard. `digests` belong to the platform of the open storage. */
+export type OpenClusterFiles = (claims: ClaimGuard, digests: () => Digests) => ClusterFiles
+
+/** The storage of one server of a cluster: its records are in a shared store, its files in a shared directory. */
+export class ClusterStorage implements Storage {
+  /** The links of all servers. They are opened after the storage. */
+  readonly links: ClusterLinks
+  readonly mailboxes: ClusterMailboxes
+  readonly transfers: ClusterTransfers
+  readonly files: ClusterFiles
+  readonly #member: ClusterMember
+
+  /** `steps` are not open yet, and used by this storage only. */
+  constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>, openFiles: OpenClusterFiles) {
+    const member = new ClusterMember(steps, info)
+    const claims = new ClusterClaims(member)
+    this.#member = member
+    this.links = new ClusterLinks(member)
+    this.mailboxes = new ClusterMailboxes(member, this.links)
+    this.files = openFiles(claims, () => member.platform.digests)
+    this.transfers = new ClusterTransfers(member, claims, this.files)
+  }
+
+  async open(platform: Platform): Promise<void> {
+    try {
+      await this.#member.open(platform)
+      await this.files.prepare()
+    } catch (error) {
+      await this[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.files.close()
+    await this.mailboxes.close()
+    await this.#member[Symbol.asyncDispose]()
+  }
+}

@@ -1,0 +1,442 @@
+import { OspError } from '../../errors.ts'
+import { checkStoredName, checkUserName } from '../../names.ts'
+import type { SessionLink } from '../../ports/links.ts'
+import type { Damage } from '../../ports/mailboxes.ts'
+import type {
+  Announcement,
+  Checkpoint,
+  Claim,
+  ClaimEnd,
+  Claimed,
+  ClaimOptions,
+  NewTransfer,
+  Owner,
+  StoredFile,
+  TransferRecord,
+  TransferStore,
+} from '../../ports/storage.ts'
+import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
+import { KeyedMutex } from '../../runtime/mutex.ts'
+import { wait } from '../../runtime/wait.ts'
+import {
+  checkNotSuperseded,
+  checkUploadCount,
+  conflictingName,
+  nameConflict,
+  sameUpload,
+  supersededBy,
+} from '../../storage/transfers/claimRules.ts'
+import { endedClaimError, recordKey } from '../../storage/transfers/recordStore.ts'
+import type { StoredNames } from '../../storage/transfers/storedNames.ts'
+import type { ClusterClaims } from './clusterClaims.ts'
+import type { ClusterMember } from './clusterMember.ts'
+import { ignoreFailedStep } from './stepRetries.ts'
+import type { ClaimDecision, ClusterSessionLink, FoundUpload, Notice } from './steps.ts'
+
+/** The time between two attempts to release an upload while the store cannot be reached. */
+const retryMs = 1_000
+/** The checkpoints of one step. */
+const mostCheckpoints = 500
+
+type Subject = Pick<Claim, 'user' | 'name'>
+
+/** Checkpoints of one upload, which are stored together with those of others. */
+interface CheckpointItem {
+  readonly claim: Claim
+  readonly checkpoints: readonly Checkpoint[]
+  readonly at: number
+}
+
+/** A stored file with another version than that in the completion marker. Its content decides, and was not read yet. */
+class UnreadContent extends OspError {
+  readonly file: StoredFile
+  readonly version: string
+
+  constructor(file: StoredFile, version: string) {
+    super('internal', `the content of ${file.storedName} of ${file.user} was not read`)
+    this.file = file
+    this.version = version
+  }
+}
+
+/** Whether the content of a stored file with this version is that of the completed upload. */
+interface ReadContent {
+  readonly version: string
+  readonly isIntact: boolean
+}
+
+/** The uploads of a shared store, as one of its servers uses them. */
+export class ClusterTransfers implements TransferStore {
+  readonly #member: ClusterMember
+  readonly #claims: ClusterClaims
+  readonly #names: StoredNames
+  /** Runs the calls about one upload one after another. */
+  readonly #changes = new KeyedMutex()
+  readonly #checkpoints: GroupCommit<CheckpointItem>
+  readonly #watchers = new Set<(claim: Claim, reason: ClaimEnd) => void>()
+
+  /** `names` are those of the store of files that `claims` guard. */
+  constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames) {
+    this.#member = member
+    this.#claims = claims
+    this.#names = names
+    this.#checkpoints = new GroupCommit({ commit: (group) => this.#checkpoint(group) })
+    member.listen({ heard: (notice) => this.#heard(notice), polled: () => this.#findEnded() })
+  }
+
+  claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
+    return this.#change(want, async () => {
+      checkUserName(want.user)
+      checkStoredName(want.name)
+      for (let read: ReadContent | undefined; ; ) {
+        try {
+          return await this.#claim(want, owner, options, read)
+        } catch (error) {
+          if (!(error instanceof UnreadContent)) throw error
+          // Not within the step, which has a time limit.
+          read = { version: error.version, isIntact: await this.#names.isIntact(error.file) }
+        }
+      }
+    })
+  }
+
+  async checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void> {
+    // Copies the bytes, since they may be part of a larger buffer.
+    const own = checkpoints.map(({ offset, digest }) => ({ offset, digest: Uint8Array.from(digest) }))
+    await this.#change(claim, () =>
+      this.#claims.guard(claim, () => this.#checkpoints.add({ claim, checkpoints: own, at })),
+    )
+  }
+
+  verified(claim: Claim, file: StoredFile): Promise<void> {
+    return this.#change(claim, () =>
+      this.#claims.guard(claim, async () => {
+        const stamp = (await this.#names.partialVersion?.(claim.user, claim.name)) ?? ''
+        const holds = await this.#member.run(({ transfers }) => transfers.verified(claim, file, stamp))
+        if (!holds) throw this.#lost(claim)
+        this.#claims.update(claim, { verified: file, verifiedStamp: stamp })
+      }),
+    )
+  }
+
+  complete(claim: Claim, keepNoteMs: number): Promise<void> {
+    return this.#change(claim, async () => {
+      await this.#claims.guard(claim, async () => {
+        const until = this.#wallTime + keepNoteMs
+        const holds = await this.#member.run(({ transfers }) => transfers.complete(claim, until))
+        if (!holds) throw this.#lost(claim)
+      })
+      await this.#claims.drop(claim.user, claim.name)
+    })
+  }
+
+  async announce(
+    file: StoredFile,
+    version: string,
+    modifiedAt: number,
+    keepNoteMs: number,
+    by?: SessionLink,
+  ): Promise<void> {
+    const [error] = await this.announceAll([{ file, version, modifiedAt }], keepNoteMs, by)
+    if (error) throw error
+  }
+
+  announceAll(
+    files: readonly Announcement[],
+    keepNoteMs: number,
+    by?: SessionLink,
+  ): Promise<readonly (Error | undefined)[]> {
+    const subjects = files.map(({ file }) => file)
+    return this.#changeAll(subjects, async () => {
+      const names = await this.#unfinishedNames(subjects)
+      const errors = subjects.map(({ user, name }) => {
+        const conflict = conflictingName(names.get(user) ?? [], name, this.#names.foldsCase)
+        return conflict === undefined ? undefined : nameConflict(name, conflict)
+      })
+      const announced = files.filter((_, index) => !errors[index])
+      if (announced.length === 0) return errors
+      const until = this.#wallTime + keepNoteMs
+      const link = by && this.#linkOf(by.user, by)
+      await this.#member.run(({ transfers }) => transfers.announce(this.#member.server, announced, until, link))
+      for (const { file } of announced) {
+        const { user, name } = file
+        await this.#claims.drop(user, name)
+        if (names.get(user)?.has(name)) await this.#names.dropPartial(user, name)
+      }
+      return errors
+    })
+  }
+
+  async reported(files: readonly Subject[]): Promise<void> {
+    this.#member.checkOpen()
+    await this.#member.run(({ transfers }) => transfers.reported(files))
+  }
+
+  async unreported(): Promise<readonly StoredFile[]> {
+    this.#member.checkOpen()
+    const files: StoredFile[] = []
+    const found = await this.#member.run(({ transfers }) => transfers.unreported(this.#member.server))
+    for (const { file, version } of found) {
+      const isStored = (await this.#names.version(file.user, file.storedName)) === version
+      if (isStored || (await this.#names.isIntact(file))) {
+        // The name of an announced file may not be durable.
+        await this.#names.flushName?.(file.user, file.storedName)
+        files.push(file)
+      } else await this.forget(file.user, file.name)
+    }
+    return files
+  }
+
+  remove(user: string, name: string, by?: SessionLink): Promise<boolean> {
+    return this.#change({ user, name }, async () => {
+      const link = by && this.#linkOf(user, by)
+      const former = await this.#member.run(({ transfers }) => transfers.remove(user, name, link))
+      await this.#claims.drop(user, name)
+      if (former) this.#tell(former.server, former.token, 'cancelled')
+      return former !== undefined
+    })
+  }
+
+  expire(user: string, name: string, before: number, by?: SessionLink): Promise<TransferRecord | undefined> {
+    return this.#change({ user, name }, async () => {
+      const own = this.#claims.record(user, name)
+      // The store keeps an upload that is held, also by this server.
+      if (!by && own && !own.verified && own.updatedAt < before) await this.#release(own)
+      const link = by && this.#linkOf(user, by)
+      const record = await this.#member.run(({ transfers }) => transfers.expire(user, name, before, link))
+      if (!record) return undefined
+      await this.#claims.drop(user, name)
+      if (by) this.#tell('all', record.token, 'cancelled')
+      return record
+    })
+  }
+
+  forget(user: string, name: string): Promise<void> {
+    return this.#change({ user, name }, () => this.#member.run(({ transfers }) => transfers.forget(user, name)))
+  }
+
+  async *records(user?: string): AsyncIterable<TransferRecord> {
+    this.#member.checkOpen()
+    yield* this.#claims.records(user === undefined ? user : checkUserName(user))
+  }
+
+  async record(user: string, name: string): Promise<TransferRecord | undefined> {
+    this.#member.checkOpen()
+    return this.#member.run(({ transfers }) => transfers.record(user, name))
+  }
+
+  completed(want: NewTransfer): Promise<StoredFile | undefined> {
+    return this.#change(want, async () => {
+      const marker = await this.#member.run(({ transfers }) => transfers.marker(want.user, want.name))
+      try {
+        return await this.#completed(marker, want, undefined)
+      } catch (error) {
+        if (!(error instanceof UnreadContent)) throw error
+        return (await this.#names.isIntact(error.file)) ? error.file : undefined
+      }
+    })
+  }
+
+  async release(claim: Claim): Promise<void> {
+    const { server } = this.#member
+    await this.#claims.drop(claim.user, claim.name)
+    while (this.#member.server === server && !this.#member.closing.aborted) {
+      try {
+        return await this.#release(claim)
+      } catch (error) {
+        ignoreFailedStep(error)
+        await wait(this.#member.platform.clock, retryMs, this.#member.closing).catch(ignoreFailedStep)
+      }
+    }
+  }
+
+  async abandoned(): Promise<readonly TransferRecord[]> {
+    this.#member.checkOpen()
+    return this.#member.run(({ transfers }) => transfers.abandoned())
+  }
+
+  watch(ended: (claim: Claim, reason: ClaimEnd) => void): Disposable {
+    this.#watchers.add(ended)
+    return { [Symbol.dispose]: () => void this.#watchers.delete(ended) }
+  }
+
+  async damages(): Promise<readonly Damage[]> {
+    return []
+  }
+
+  async #claim(
+    want: NewTransfer,
+    owner: Owner,
+    options: ClaimOptions,
+    read: ReadContent | undefined,
+  ): Promise<Claimed> {
+    const { user, name } = want
+    let isNew = false
+    const decide = async (found: FoundUpload) => {
+      isNew = options.fresh || !sameUpload(found.record, want)
+      return this.#decide(want, owner, options, found, read)
+    }
+    const by = this.#linkOf(user, owner)
+    const result = await this.#member.run(({ transfers }) => transfers.claim(by, want, decide, options.recovery))
+    if ('completed' in result) {
+      await this.#claims.drop(user, name)
+      await this.#names.dropPartial(user, name)
+      return result
+    }
+    const { claim, record, former } = result
+    await this.#claims.grant(record)
+    if (former) this.#tell(former.server, former.token, 'superseded')
+    // After the record, so that a crash between leaves bytes without a checkpoint, never the reverse.
+    if (isNew && record.checkpoints.length === 0) await this.#names.dropPartial(user, name)
+    return { claim, record }
+  }
+
+  /** Implements `TransferStore.claim`, in its order. */
+  async #decide(
+    want: NewTransfer,
+    owner: Owner,
+    options: ClaimOptions,
+    found: FoundUpload,
+    read: ReadContent | undefined,
+  ): Promise<ClaimDecision> {
+    const { user, name } = want
+    const { record: former } = found
+    const same = sameUpload(former, want) ? former : undefined
+    checkNotSuperseded(former, want, owner.session, options.fresh)
+    const isElsewhere = found.isHeld && this.#isElsewhere(former, owner)
+    if (isElsewhere && (options.fresh || !same)) {
+      throw new OspError('file-busy', `another program of ${user} is sending ${name} to another server`)
+    }
+    const completed = options.fresh || !same ? await this.#completed(found.marker, want, read) : undefined
+    if (completed) return { completed }
+    await this.#checkName(found, want, !same && options.onConflict === 'reject')
+    if (!former) checkUploadCount(user, found.others.uploads, found.others.allUploads)
+    const continued = options.fresh ? undefined : same
+    const base = continued ?? (await this.#newRecord(want, options.fresh || former !== undefined))
+    const superseded = supersededBy(owner, former, options.takeOver || isElsewhere)
+    return { record: { ...base, owner, superseded, updatedAt: options.at }, reserved: 0, dropsMarker: false }
+  }
+
+  /** Returns whether a link of another session at another server owns the record. */
+  #isElsewhere(record: TransferRecord | undefined, owner: Owner): boolean {
+    if (!record || record.owner.session === owner.session) return false
+    return this.#claims.record(record.user, record.name)?.token !== record.token
+  }
+
+  /** Throws an OspError if the name cannot be claimed. `isNew` means that no file of this name may be stored. */
+  async #checkName({ otherNames }: FoundUpload, { user, name }: NewTransfer, isNew: boolean): Promise<void> {
+    if (isNew && (await this.#names.stored(user, name))) {
+      throw new OspError('file-exists', `${name} is already on the server; send it under another name`)
+    }
+    const stored = await this.#names.conflict(user, name)
+    const conflict = stored ?? conflictingName(otherNames, name, this.#names.foldsCase)
+    if (conflict !== undefined) throw nameConflict(name, conflict)
+  }
+
+  /** Returns a record of the upload, which continues a partial file without a record unless `isEmpty`. */
+  async #newRecord({ user, name, size, modifiedAt, algorithm }: NewTransfer, isEmpty: boolean) {
+    const upload = { user, name, size, modifiedAt, algorithm }
+    const offset = isEmpty ? 0 : await this.#names.partialBytes(upload)
+    return { ...upload, checkpoints: offset > 0 ? [{ offset, digest: new Uint8Array() }] : [] }
+  }
+
+  /**
+   * Resolves with the file of a completion marker of the same upload, if the stored file has not changed since. Throws
+   * `UnreadContent` if only its content can decide.
+   */
+  async #completed(
+    marker: Announcement | undefined,
+    want: NewTransfer,
+    read: ReadContent | undefined,
+  ): Promise<StoredFile | undefined> {
+    if (!marker || !sameUpload({ ...marker.file, modifiedAt: marker.modifiedAt }, want)) return undefined
+    const { file, version } = marker
+    const present = await this.#names.version(file.user, file.storedName)
+    if (present === undefined) return undefined
+    if (present !== version) {
+      if (read?.version !== present) throw new UnreadContent(file, present)
+      if (!read.isIntact) return undefined
+    }
+    // The name of an announced file may not be durable.
+    await this.#names.flushName?.(file.user, file.storedName)
+    return file
+  }
+
+  /** Returns the names of the unfinished uploads of these users. */
+  async #unfinishedNames(files: readonly Subject[]): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+    const names = new Map<string, ReadonlySet<string>>()
+    for (const user of new Set(files.map(({ user }) => user))) {
+      const own = new Set<string>()
+      for await (const { name } of this.#claims.records(user)) own.add(name)
+      names.set(user, own)
+    }
+    return names
+  }
+
+  /** Stores checkpoints of several uploads. */
+  async #checkpoint(group: readonly Uncommitted<CheckpointItem>[]): Promise<void> {
+    for (let from = 0; from < group.length; from += mostCheckpoints) {
+      const part = group.slice(from, from + mostCheckpoints)
+      const batch = part.map(({ item }) => ({ ...item, reserved: 0 }))
+      const holds = await this.#member.run(({ transfers }) => transfers.checkpoint(batch))
+      for (const [at, { item, reject }] of part.entries()) {
+        const { claim, checkpoints, at: updatedAt } = item
+        if (holds[at]) this.#claims.update(claim, { checkpoints, updatedAt })
+        else reject(this.#lost(claim))
+      }
+    }
+  }
+
+  #release({ user, name, token }: Claim): Promise<void> {
+    return this.#member.run(({ transfers }) => transfers.release([{ user, name, token }]))
+  }
+
+  #heard(notice: Notice): void {
+    if (notice.kind === 'claim') this.#ended(notice.token, notice.why)
+  }
+
+  /** Finds the claims that other servers have ended. */
+  async #findEnded(): Promise<void> {
+    const { tokens } = this.#claims
+    if (tokens.length === 0) return
+    for (const { token, why } of await this.#member.run(({ transfers }) => transfers.ended(tokens))) {
+      this.#ended(token, why)
+    }
+  }
+
+  #ended(token: number, why: ClaimEnd): void {
+    const claim = this.#claims.end(token)
+    if (claim) for (const watcher of this.#watchers) watcher(claim, why)
+  }
+
+  /** Notifies the server that held a claim. */
+  #tell(server: number | 'all', token: number, why: ClaimEnd): void {
+    if (server !== this.#member.server) void this.#member.tell(server, { kind: 'claim', token, why })
+  }
+
+  /** Returns the error of a claim that the shared store has refused. */
+  #lost(claim: Claim): OspError {
+    this.#claims.end(claim.token)
+    return endedClaimError(claim)
+  }
+
+  #linkOf(user: string, { node, session }: Pick<SessionLink, 'node' | 'session'>): ClusterSessionLink {
+    return { server: this.#member.server, link: node, user, session }
+  }
+
+  get #wallTime(): number {
+    return this.#member.platform.clock.wallTime()
+  }
+
+  #change<T>(subject: Subject, work: () => Promise<T>): Promise<T> {
+    return this.#changeAll([subject], work)
+  }
+
+  #changeAll<T>(subjects: readonly Subject[], work: () => Promise<T>): Promise<T> {
+    const keys = subjects.map(({ user, name }) => recordKey(user, name))
+    return this.#changes.runAll(keys, async () => {
+      this.#member.checkOpen()
+      return work()
+    })
+  }
+}
