@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
 } from 'node:fs'
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
@@ -48,7 +49,10 @@ function completePackage(from: string): void {
       if (!existsSync(path)) symlinkSync(source.split('/').at(-1) ?? source, path)
     }
   }
-  for (const name of readdirSync(join(native, 'bin'))) chmodSync(join(native, 'bin', name), 0o755)
+  for (const name of readdirSync(join(native, 'bin'))) {
+    const path = join(native, 'bin', name)
+    if ((statSync(path).mode & 0o111) === 0) chmodSync(path, 0o755)
+  }
 }
 
 /** Returns the directory of the programs. They are copied to `own` if the unprivileged user cannot reach the package. */
@@ -151,7 +155,7 @@ const sharedDirectory = (run: number) => join(tmpdir(), `${prefix}${run}`)
 export async function stopSharedPostgres(run: number): Promise<void> {
   await stopPostgres(sharedDirectory(run))
   for (const name of readdirSync(tmpdir())) {
-    const of = Number(name.slice(prefix.length))
+    const of = Number.parseInt(name.slice(prefix.length), 10)
     if (name.startsWith(prefix) && Number.isInteger(of) && !isRunning(of)) {
       rmSync(join(tmpdir(), name), { recursive: true, force: true })
     }

@@ -10,22 +10,10 @@ const mostBytes = 7_900
 /** The maximum number of notifications for one notice. A longer notice becomes one about everything. */
 const mostParts = 8
 
-export interface NoticeOptions {
-  /** Called when notifications do not arrive, for example through a connection pooler. The listener then polls. */
-  readonly silent?: () => void
-  /** The time after which a notification of the self-test counts as lost. */
-  readonly testMs?: number
-  /** The interval of polling while notifications do not arrive. */
-  readonly pollMs?: number
-}
-
 const notify: Statement = {
   name: 'notify',
   text: 'SELECT pg_notify($1, part) FROM unnest($2::text[]) part',
 }
-
-/** A notice, or a self-test of a listener. */
-type Payload = Notice | { readonly kind: 'test' }
 
 const received = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('mail'), users: z.array(z.string()) }),
@@ -34,39 +22,33 @@ const received = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('claim'), token: z.number(), why: z.enum(['superseded', 'cancelled']) }),
   z.object({ kind: z.literal('users') }),
   z.object({ kind: z.literal('unknown') }),
-  z.object({ kind: z.literal('test') }),
 ])
 
-/** Returns a payload that another server has sent. One that this version does not know is about everything. */
-function payloadOf(text: string): Payload {
+/** Returns a notice that another server has sent. One that this version does not know is about everything. */
+function noticeOf(text: string): Notice {
   const { data } = received.safeParse(jsonOf(text))
   return data ?? { kind: 'unknown' }
 }
-
-/** The database of the notifications. */
-type Connections = Pick<Database, 'query' | 'connect'>
 
 const channelOf = (to: number | 'all') => `ospd_${to}`
 
 /** The notifications of servers: LISTEN and NOTIFY. */
 export class PostgresNotices implements NoticeSteps, AsyncDisposable {
-  readonly #database: Connections
-  readonly #options: NoticeOptions
+  readonly #database: Database
   readonly #listeners = new Set<Listener>()
 
-  constructor(database: Connections, options: NoticeOptions = {}) {
+  constructor(database: Database) {
     this.#database = database
-    this.#options = options
   }
 
   async tell(to: number | 'all', notice: Notice): Promise<void> {
     // A server can notify itself as soon as it listens.
     for (const { began } of this.#listeners) await began
-    await send(this.#database, to, notice).catch(() => {})
+    await this.#database.query(notify, [channelOf(to), partsOf(notice)]).catch(() => {})
   }
 
   hear(server: number, heard: (notice: Notice) => void): Disposable {
-    const listener = new Listener(this.#database, server, heard, this.#options)
+    const listener = new Listener(this.#database, server, heard)
     this.#listeners.add(listener)
     return {
       [Symbol.dispose]: () => {
@@ -84,15 +66,11 @@ export class PostgresNotices implements NoticeSteps, AsyncDisposable {
   }
 }
 
-async function send(database: Connections, to: number | 'all', payload: Payload): Promise<void> {
-  await database.query(notify, [channelOf(to), partsOf(payload)])
-}
-
-/** Returns the texts of notifications for this payload. */
-function partsOf(payload: Payload): string[] {
-  const text = JSON.stringify(payload)
+/** Returns the texts of notifications for this notice. */
+function partsOf(notice: Notice): string[] {
+  const text = JSON.stringify(notice)
   if (Buffer.byteLength(text) <= mostBytes) return [text]
-  const parts = payload.kind === 'mail' ? mailParts(payload.users) : []
+  const parts = notice.kind === 'mail' ? mailParts(notice.users) : []
   return parts.length > 0 && parts.length <= mostParts ? parts : [JSON.stringify({ kind: 'unknown' } satisfies Notice)]
 }
 
@@ -108,25 +86,20 @@ const mostWaitMs = 5_000
 
 /** A connection that listens for notifications to one server. It is opened again whenever it ends. */
 class Listener {
-  readonly #database: Connections
+  readonly #database: Database
   readonly #server: number
   readonly #heard: (notice: Notice) => void
-  readonly #options: NoticeOptions
   readonly #began: Deferred<void> = deferred()
   readonly #running: Promise<void>
   #client: Client | undefined
   #isClosed = false
   /** Ends the current wait. */
   #wake = () => {}
-  /** Whether a notification has arrived over the current connection. */
-  #hasArrived = false
-  #poll: NodeJS.Timeout | undefined
 
-  constructor(database: Connections, server: number, heard: (notice: Notice) => void, options: NoticeOptions) {
+  constructor(database: Database, server: number, heard: (notice: Notice) => void) {
     this.#database = database
     this.#server = server
     this.#heard = heard
-    this.#options = options
     this.#running = this.#run()
   }
 
@@ -152,7 +125,6 @@ class Listener {
         // The database cannot be reached; the listener tries again.
       }
       this.#began.resolve()
-      this.#stopPolling()
       if (this.#isClosed) return
       await this.#wait(waitMs)
       waitMs = Math.min(2 * waitMs, mostWaitMs)
@@ -166,45 +138,18 @@ class Listener {
     try {
       if (this.#isClosed) return
       const ended = new Promise<void>((resolve) => client.once('end', () => resolve()))
-      client.on('notification', ({ payload }) => this.#received(payload ?? ''))
+      client.on('notification', ({ payload = '' }) => {
+        if (!this.#isClosed) this.#heard(noticeOf(payload))
+      })
       for (const to of ['all', this.#server] as const) await client.query(`LISTEN ${channelOf(to)}`)
       this.#began.resolve()
       // Earlier notifications were missed.
       if (!this.#isClosed) this.#heard({ kind: 'unknown' })
-      const isTested = this.#selfTest()
       await ended
-      this.#client = undefined
-      this.#wake()
-      await isTested
     } finally {
       this.#client = undefined
       await client.end().catch(() => {})
     }
-  }
-
-  /** Polls from now on if a notification to this server does not arrive. */
-  async #selfTest(): Promise<void> {
-    const { testMs = 2_000, pollMs = 100, silent } = this.#options
-    this.#hasArrived = false
-    await send(this.#database, this.#server, { kind: 'test' }).catch(() => {})
-    if (!this.#hasArrived && this.#client) await this.#wait(testMs)
-    if (this.#hasArrived || this.#isClosed || !this.#client) return
-    silent?.()
-    this.#poll = setInterval(() => this.#heard({ kind: 'unknown' }), pollMs)
-  }
-
-  #received(text: string): void {
-    if (this.#isClosed) return
-    this.#hasArrived = true
-    this.#stopPolling()
-    this.#wake()
-    const payload = payloadOf(text)
-    if (payload.kind !== 'test') this.#heard(payload)
-  }
-
-  #stopPolling(): void {
-    clearInterval(this.#poll)
-    this.#poll = undefined
   }
 
   /** Resolves after `ms`, or when `#wake` is called. */

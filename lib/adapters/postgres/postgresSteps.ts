@@ -3,20 +3,20 @@ import { OutcomeUnknown, type Steps } from '../cluster/steps.ts'
 import { Database, type DatabaseOptions } from './database.ts'
 import { PostgresPresence, PostgresSessions } from './links.ts'
 import { PostgresMail } from './mail.ts'
-import { type NoticeOptions, PostgresNotices } from './notices.ts'
+import { PostgresNotices } from './notices.ts'
 import { checkSchema } from './schema.ts'
 import { PostgresServers } from './servers.ts'
 import { PostgresTransfers } from './transfers.ts'
 import { PostgresUsers } from './users.ts'
 
 /** Returns the steps of one server on a shared store in a PostgreSQL database, which `migrate` has prepared. */
-export function postgresSteps(options: DatabaseOptions & NoticeOptions): Steps {
+export function postgresSteps(options: DatabaseOptions): Steps {
   const database = new Database(options)
   const servers = new PostgresServers(database)
   const sessions = new PostgresSessions(database)
   const presence = new PostgresPresence(database)
   const users = new PostgresUsers(database)
-  const notices = new PostgresNotices(database, options)
+  const notices = new PostgresNotices(database)
   return {
     mail: new PostgresMail(database),
     transfers: new PostgresTransfers(database),

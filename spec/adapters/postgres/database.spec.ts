@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
 import { Database, type DatabaseOptions } from '../../../lib/adapters/postgres/database.ts'
 import { databaseMissing, testDatabase } from '../../support/postgres.ts'
-import { ownPostgres, postgresMissing } from '../../support/postgresServer.ts'
 import { root } from '../../support/source.ts'
 import { spec } from '../../support/spec.ts'
 
@@ -119,21 +118,5 @@ spec('a database', (it) => {
     const database = await opened(at)
     await database[Symbol.asyncDispose]()
     await assert.rejects(database.query(statement('SELECT 1')), { code: 'closed' })
-  })
-})
-
-spec('a database server that crashes and starts again', (it) => {
-  if (postgresMissing !== undefined) return it.skip('is used again', postgresMissing)
-
-  it('ends steps with an unknown outcome, is used again, and has what was committed', async () => {
-    await using server = await ownPostgres()
-    await using at = await testDatabase(server.url())
-    await using database = await opened(at)
-    await database.query(statement('CREATE TABLE t (n int)'))
-    const under = assert.rejects(database.query(statement('INSERT INTO t SELECT 1 FROM pg_sleep(600)')), OutcomeUnknown)
-    await database.query(statement('INSERT INTO t VALUES (2)'))
-    await server.crash()
-    await under
-    assert.deepEqual(await database.query(statement('SELECT n FROM t')), [{ n: 2 }])
   })
 })

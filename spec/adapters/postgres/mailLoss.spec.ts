@@ -120,10 +120,10 @@ spec('mailboxes in a database server that crashes', (it) => {
     assert.ok(first)
     let isOver = false
     const posting = servers.map((server, at) => postUntil(rig, server, `sender ${at}`, () => isOver))
-    for (const crash of upTo(3)) {
+    for (const crash of upTo(2)) {
       const { unknown } = rig
       // Some messages are stored between two crashes.
-      while ((await rig.run(() => first.mail.lastSeq())) < 300 * crash)
+      while ((await rig.run(() => first.mail.lastSeq())) < 200 * crash)
         await new Promise((resolve) => setImmediate(resolve))
       await postgres.crash()
       assert.ok(rig.unknown > unknown, 'no step was under way')

@@ -94,6 +94,6 @@ spec('mailboxes in a database', (it) => {
     }
     const textOf = (call: Call) =>
       JSON.stringify(call, (name, value) => (name === 'content' ? `${value}`.slice(0, 20) : value))
-    await checkRandomRuns(0x5eed, { runs: 12, draw: (draw) => draw.some(1, 60, () => drawCall(draw)), check, textOf })
+    await checkRandomRuns(0x5eed, { runs: 8, draw: (draw) => draw.some(1, 60, () => drawCall(draw)), check, textOf })
   })
 })

@@ -105,24 +105,6 @@ spec('the notifications of a database', (it) => {
     await heard.has({ kind: 'users' })
   })
 
-  it('that do not arrive are replaced by polling, which ends when they arrive', async () => {
-    await using opened = await rig()
-    const { database } = opened
-    let silent = 0
-    const deaf = { connect: () => database.connect(), query: async () => [] }
-    await using notices = new PostgresNotices(deaf, { testMs: 10, pollMs: 1, silent: () => silent++ })
-    const heard = new Heard()
-    notices.hear(1, (notice) => heard.add(notice))
-    await heard.until(({ length }) => length === 5)
-    assert.deepEqual([silent, new Set(heard.notices.map(({ kind }) => kind))], [1, new Set(['unknown'])])
-    await opened.notices.tell(1, { kind: 'users' })
-    await heard.has({ kind: 'users' })
-    const { length } = heard.notices
-    await opened.notices.tell(1, { kind: 'presence', server: 2, version: 3 })
-    await heard.until((notices) => notices.length > length)
-    assert.deepEqual(heard.notices.slice(length), [{ kind: 'presence', server: 2, version: 3 }])
-  })
-
   it('are sent at the best: a database that does not answer rejects none', async () => {
     await using opened = await rig()
     await opened.database[Symbol.asyncDispose]()
