@@ -59,14 +59,14 @@ export class MessageClient {
   }
 
   /** Connects a client that has logged in, and has not registered. */
-  static async enter(rig: ServerRig, user = 'alice', greeting: Greeting = {}): Promise<MessageClient> {
+  static async enter(rig: Pick<ServerRig, 'dial'>, user = 'alice', greeting: Greeting = {}): Promise<MessageClient> {
     const raw = await rig.dial()
     raw.hello({ user, session: `${user}'s`, ...greeting })
     return new MessageClient(raw, (await raw.expect('HelloAck')).node, user)
   }
 
   /** Connects a client that has registered as listening. */
-  static async listen(rig: ServerRig, user = 'alice', greeting: Greeting = {}): Promise<MessageClient> {
+  static async listen(rig: Pick<ServerRig, 'dial'>, user = 'alice', greeting: Greeting = {}): Promise<MessageClient> {
     const client = await MessageClient.enter(rig, user, greeting)
     await client.regist()
     return client
