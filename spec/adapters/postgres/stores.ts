@@ -39,7 +39,7 @@ class ReusedDatabase implements AsyncDisposable {
     return new ReusedDatabase(created, database)
   }
 
-  /** Removes all rows, and returns a store whose disposal calls `ended`. */
+  /** Removes all rows and begins with seq 1 again. Returns a store whose disposal calls `ended`. */
   async store(ended: () => void): Promise<PostgresFixture> {
     await this.#clear()
     const { url, sql } = this.#created
@@ -71,7 +71,8 @@ class ReusedDatabase implements AsyncDisposable {
     const text = `SELECT relname AS name FROM pg_class WHERE relnamespace = 'ospd'::regnamespace AND relkind = 'r'
       AND relname NOT IN ('meta', 'users_version')`
     const tables = await this.#database.query<{ name: string }>({ name: 'tables', text })
-    await this.#database.query({ name: '', text: tables.map(({ name }) => `DELETE FROM ospd.${name};`).join(' ') })
+    const deletions = tables.map(({ name }) => `DELETE FROM ospd.${name};`)
+    await this.#database.query({ name: '', text: `${deletions.join(' ')} ALTER SEQUENCE ospd.message_seq RESTART` })
   }
 }
 

@@ -1,0 +1,53 @@
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import type { Platform } from '../../../lib/ports/platform.ts'
+import type { Storage } from '../../../lib/ports/storage.ts'
+import type { StoragePlace } from '../../../lib/testing.ts'
+import { alteredSteps } from './alteredSteps.ts'
+import { SharedDirectory } from './sharedDirectory.ts'
+
+/** Steps whose claims open the session of their link first, since the contract of a storage opens no sessions. */
+const withSessions = (steps: Steps): Steps =>
+  alteredSteps(steps, async (name, run, given) => {
+    if (name === 'transfers.claim') await steps.openSession(given[0] as Parameters<Steps['openSession']>[0], 0)
+    return run()
+  })
+
+/** Returns a place whose records are in a shared store. Each storage of it is another server, with steps of its own. */
+export async function sharedPlace(stepsOf: (platform: Platform) => Steps): Promise<StoragePlace> {
+  const directory = await SharedDirectory.create()
+  let steps: Steps | undefined
+  return {
+    storage(): Storage {
+      const own: Steps = new Proxy({} as Steps, { get: (_, name) => Reflect.get(steps ?? {}, name) })
+      const storage = directory.storage(own)
+      return {
+        transfers: storage.transfers,
+        files: storage.files,
+        mailboxes: storage.mailboxes,
+        async open(platform) {
+          steps = withSessions(stepsOf(platform))
+          await storage.open(platform)
+        },
+        [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
+      }
+    },
+    read: (user, name) => directory.read(user, name),
+    [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
+  }
+}
+
+/** The cases of the contract that a server of a cluster cannot pass. */
+export const clusterExceptions = new Set<string>([
+  // Several servers have a shared storage open.
+  'can be opened by one owner at a time',
+  // Another server may change a mailbox at any time. `full` knows those that have refused a message, and no others.
+  'are those that the query for full mailboxes uses: it returns the recipients of a refusal, and none for other outcomes',
+  'applies to several messages from the second one on, also in the query for full mailboxes',
+  // The shared store states which mailboxes refuse a message, and not whether for all senders.
+  'equals the rest: a sender to many recipients leaves space for others, also after a restart',
+  'applies to the messages and the bytes of one mailbox',
+  // Whether the first of two conflicting files of a batch is published depends on the speed of the disk.
+  'is stored together with others, each with its own result',
+  // The shared store has no reserve of free space.
+  'are checked in this order: the id, the number of ids, the mailboxes, the disk',
+])
