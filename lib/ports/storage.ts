@@ -192,10 +192,11 @@ export interface TransferStore {
   /** Returns one record, in constant time. Without this method the server searches `records(user)`. */
   record?(user: string, name: string): Promise<TransferRecord | undefined>
   /**
-   * Returns the totals of a user's records, in constant time: with a quota, the server calls it at each START. Without this
-   * method the server adds up `records(user)`.
+   * Returns the totals of a user's records, except those of these names, in a time that does not depend on the number of
+   * records: with a quota, the server calls it at each START. Without this method the server adds up `records(user)`. A store of
+   * several servers counts an upload with its full size while a link at another running server holds it.
    */
-  unfinished?(user: string): Promise<UnfinishedTotals>
+  unfinished?(user: string, except?: readonly string[]): Promise<UnfinishedTotals>
   /**
    * Returns the stored file of this upload if it has a completion marker and the file is unchanged: the same file with the same
    * size and modification time, or a file with the same size and digest.

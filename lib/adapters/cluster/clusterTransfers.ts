@@ -14,6 +14,7 @@ import type {
   StoredFile,
   TransferRecord,
   TransferStore,
+  UnfinishedTotals,
 } from '../../ports/storage.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
@@ -223,6 +224,11 @@ export class ClusterTransfers implements TransferStore {
   async record(user: string, name: string): Promise<TransferRecord | undefined> {
     this.#member.checkOpen()
     return this.#member.run(({ transfers }) => transfers.record(user, name))
+  }
+
+  async unfinished(user: string, except: readonly string[] = []): Promise<UnfinishedTotals> {
+    this.#member.checkOpen()
+    return this.#member.run(({ transfers }) => transfers.totals(user, except, this.#member.server))
   }
 
   completed(want: NewTransfer): Promise<StoredFile | undefined> {

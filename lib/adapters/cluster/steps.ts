@@ -7,6 +7,7 @@ import type {
   SentFile,
   StoredFile,
   TransferRecord,
+  UnfinishedTotals,
 } from '../../ports/storage.ts'
 
 /*
@@ -266,6 +267,11 @@ export interface TransferSteps {
     most: number,
   ): Promise<readonly TransferRecord[]>
   record(user: string, name: string): Promise<TransferRecord | undefined>
+  /**
+   * The totals of a user's records, except those of these names. An upload that another living server than this one receives counts
+   * with its full size.
+   */
+  totals(user: string, except: readonly string[], server: number): Promise<UnfinishedTotals>
   marker(user: string, name: string): Promise<Announcement | undefined>
   /** Marks completed files as reported. */
   reported(files: readonly Pick<SentFile & { readonly user: string }, 'user' | 'name'>[]): Promise<void>

@@ -1,5 +1,12 @@
 import { OspError } from '../../errors.ts'
-import type { Announcement, Claim, NewTransfer, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import type {
+  Announcement,
+  Claim,
+  NewTransfer,
+  StoredFile,
+  TransferRecord,
+  UnfinishedTotals,
+} from '../../ports/storage.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import type {
@@ -225,6 +232,15 @@ export class SharedTransfers implements TransferSteps {
 
   async record(user: string, name: string): Promise<TransferRecord | undefined> {
     return this.#rows.get(recordKey(user, name))?.record
+  }
+
+  async totals(user: string, except: readonly string[], server: number): Promise<UnfinishedTotals> {
+    const rows = Array.from(this.#rows.values()).filter(
+      ({ record }) => record.user === user && !except.includes(record.name),
+    )
+    const bytesOf = (row: Row) =>
+      row.holder.server !== server && this.#isHeld(row) ? row.record.size : receivedBytes(row.record)
+    return { uploads: rows.length, bytes: rows.reduce((sum, row) => sum + bytesOf(row), 0) }
   }
 
   async marker(user: string, name: string): Promise<Announcement | undefined> {

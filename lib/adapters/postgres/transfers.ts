@@ -1,4 +1,4 @@
-import type { Announcement, Claim, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import type { Announcement, Claim, StoredFile, TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import type { ClusterLink, ClusterSessionLink, TransferSteps } from '../cluster/steps.ts'
 import { claimUpload } from './claim.ts'
 import type { Database, Statement } from './database.ts'
@@ -118,6 +118,11 @@ export class PostgresTransfers implements TransferSteps {
     return (await this.#records(statements.record, [user, name]))[0]
   }
 
+  async totals(user: string, except: readonly string[], server: number): Promise<UnfinishedTotals> {
+    const [row] = await this.#database.query<UnfinishedTotals>(statements.totals, [user, except, server])
+    return row ?? { uploads: 0, bytes: 0 }
+  }
+
   async marker(user: string, name: string): Promise<Announcement | undefined> {
     return (await this.#markers(statements.marker, [user, name]))[0]
   }
@@ -192,6 +197,12 @@ const statements = {
     text: `${records} user_name = $1 AND name > $2 ORDER BY name LIMIT $3`,
   },
   record: { name: 'transfer-record', text: `${records} user_name = $1 AND name = $2` },
+  totals: {
+    name: 'transfer-totals',
+    text: `SELECT count(*)::int AS uploads, coalesce(sum(
+        CASE WHEN t.verified IS NULL AND NOT (t.server <> $3 AND ospd.is_held_1(t)) THEN t.durable ELSE t.size END), 0)::bigint AS bytes
+      FROM ospd.transfer t WHERE t.user_name = $1 AND t.name <> ALL ($2)`,
+  },
   marker: { name: 'transfer-marker', text: `${markers} user_name = $1 AND name = $2 AND ospd.is_valid_1(m)` },
   reported: { name: 'transfer-reported', text: 'SELECT ospd.report_1($1, $2)' },
   unreported: {

@@ -202,15 +202,7 @@ export class Quota {
     const { storage } = this.#context
     const others = this.#uploads.known().filter((upload) => upload.user === user && upload.reserved)
     const names = new Set([...except, ...others.map(({ name }) => name)])
-    // Asked for together, so that the totals include the records as they were read.
-    const reads = Array.from(names, (name) => recordOf(storage, user, name))
-    let [{ uploads, bytes }, ...records] = await Promise.all([unfinishedOf(storage, user), ...reads])
-    for (const record of records) {
-      if (!record) continue
-      uploads--
-      bytes -= durableOf(record)
-    }
-    return { uploads: Math.max(0, uploads), bytes: Math.max(0, bytes) }
+    return unfinishedOf(storage, user, [...names])
   }
 
   #charge({ bytes, files, folders }: Usage): number {
@@ -293,11 +285,16 @@ const sum = (all: readonly Adds[]): Adds => ({
 
 const count = (many: number, what: string) => `${many} ${what}${many === 1 ? '' : 's'}`
 
-/** Resolves with the totals of a user's unfinished uploads. */
-async function unfinishedOf({ transfers }: Storage, user: string): Promise<UnfinishedTotals> {
-  if (transfers.unfinished) return transfers.unfinished(user)
+/** Resolves with the totals of a user's unfinished uploads, except those of these names. */
+async function unfinishedOf(
+  { transfers }: Storage,
+  user: string,
+  except: readonly string[] = [],
+): Promise<UnfinishedTotals> {
+  if (transfers.unfinished) return transfers.unfinished(user, except)
   let [uploads, bytes] = [0, 0]
   for await (const record of transfers.records(user)) {
+    if (except.includes(record.name)) continue
     uploads++
     bytes += durableOf(record)
   }

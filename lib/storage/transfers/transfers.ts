@@ -171,8 +171,8 @@ export class Transfers implements TransferStore {
     return this.#records.log.record(user, name)
   }
 
-  async unfinished(user: string): Promise<UnfinishedTotals> {
-    return this.#records.log.totals(user)
+  async unfinished(user: string, except?: readonly string[]): Promise<UnfinishedTotals> {
+    return this.#records.log.totals(user, except)
   }
 
   async damages(): Promise<readonly Damage[]> {

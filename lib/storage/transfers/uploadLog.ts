@@ -137,6 +137,9 @@ class Table<T> {
   }
 }
 
+const receivedOf = ({ checkpoints, verified }: TransferRecord): number =>
+  verified?.size ?? checkpoints.at(-1)?.offset ?? 0
+
 /**
  * The records of unfinished uploads and the completion markers: all in memory, with each change in a journal. A change
  * is visible at once, and the call resolves when it is durable. If the append fails, the change is undone. Changes of
@@ -145,9 +148,7 @@ class Table<T> {
 export class UploadLog implements Contents {
   readonly #journal: Journal
   readonly #writer: JournalWriter
-  readonly #records = new Table<TransferRecord>(
-    ({ checkpoints, verified }) => verified?.size ?? checkpoints.at(-1)?.offset ?? 0,
-  )
+  readonly #records = new Table<TransferRecord>(receivedOf)
   readonly #markers = new Table<CompletionMarker>(() => 0)
   readonly #maxMarkers: number
 
@@ -199,10 +200,17 @@ export class UploadLog implements Contents {
     return this.#records.ofUser(user)?.names ?? []
   }
 
-  /** Returns the number of a user's records, and the sum of the offsets of their last checkpoints. */
-  totals(user: string): UnfinishedTotals {
+  /** Returns the number of a user's records, and the sum of the offsets of their last checkpoints, except for these names. */
+  totals(user: string, except: readonly string[] = []): UnfinishedTotals {
     const own = this.#records.ofUser(user)
-    return { uploads: own?.names.size ?? 0, bytes: own?.weight ?? 0 }
+    let { uploads, bytes } = { uploads: own?.names.size ?? 0, bytes: own?.weight ?? 0 }
+    for (const name of new Set(except)) {
+      const record = this.record(user, name)
+      if (!record) continue
+      uploads--
+      bytes -= receivedOf(record)
+    }
+    return { uploads, bytes }
   }
 
   /** Returns all present records, or those of one user. */

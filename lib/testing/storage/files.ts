@@ -288,7 +288,10 @@ async function checkUsage(storage: TestedStorage, files: number, bytes: number, 
 
 async function checkUnfinished(storage: TestedStorage, uploads: number, bytes: number): Promise<void> {
   const totals = await storage.transfers.unfinished?.('alice')
-  if (totals) assert.deepEqual(totals, { uploads, bytes })
+  if (!totals) return
+  assert.deepEqual(totals, { uploads, bytes })
+  const names = (await recordsOf(storage, 'alice')).map(({ name }) => name)
+  assert.deepEqual(await storage.transfers.unfinished?.('alice', [...names, 'none']), { uploads: 0, bytes: 0 })
 }
 
 const usageChecks: Checks<TestedStorage> = {

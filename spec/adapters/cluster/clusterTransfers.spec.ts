@@ -135,6 +135,23 @@ spec('an upload that a link at another server holds', (it) => {
   )
 
   it(
+    'counts with its full size for the quota at other servers',
+    withServers(async (rig, { first, second, one }) => {
+      const { claim } = await claimAt(rig, first, one)
+      const totals = ({ transfers }: FileServer) => rig.passing(transfers.unfinished('alice'))
+      assert.deepEqual(
+        [await totals(first), await totals(second)],
+        [
+          { uploads: 1, bytes: 0 },
+          { uploads: 1, bytes: wanted.size },
+        ],
+      )
+      await rig.passing(first.transfers.release(claim))
+      assert.deepEqual(await totals(second), { uploads: 1, bytes: 0 })
+    }),
+  )
+
+  it(
     'cannot be claimed or removed by a link whose session is at another server now',
     withServers(async (rig, { first, second, one }) => {
       await claimAt(rig, first, one)

@@ -33,7 +33,7 @@ async function replaced(store: SharedStoreFixture) {
 const announced: Announcement = { file: fileOf(), version: 'v', modifiedAt: 1 }
 const farAway = Number.MAX_SAFE_INTEGER
 
-/** The promises about requests of links that other links have replaced. */
+/** The promises about links that other links have replaced. */
 export const requestChecks: Checks<SharedStoreFixture> = {
   'announces no file, and removes and expires no upload': async (store) => {
     const { first, second, servers, former, present } = await replaced(store)
@@ -82,5 +82,26 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual([await readBy(epoch), await readBy(later), await readBy(undefined)], [[], [1], [1]])
     await second.steps.mail.unlisten('bob', later, 0)
     assert.deepEqual(await readBy(later), [])
+  },
+}
+
+/** The promises about the uploads that count for a user. */
+export const totalsChecks: Checks<SharedStoreFixture> = {
+  'count with their full sizes at other servers while they are held, and with their durable bytes otherwise': async (
+    store,
+  ) => {
+    const { first, second, servers } = await replaced(store)
+    const [here = 0, there = 0] = servers.map(({ server }) => server)
+    const [record] = await second.records('alice', undefined, 9)
+    assert.ok(record)
+    const claim = { user: 'alice', name: 'a', token: record.token }
+    const checkpoints = [{ offset: 2, digest: Uint8Array.of(1) }]
+    await second.checkpoint([{ claim, checkpoints, reserved: 0, at: 11 }])
+    assert.deepEqual(await first.totals('alice', [], here), { uploads: 1, bytes: wanted.size })
+    assert.deepEqual(await second.totals('alice', [], there), { uploads: 1, bytes: 2 })
+    assert.deepEqual(await first.totals('alice', ['a', 'b'], here), { uploads: 0, bytes: 0 })
+    assert.deepEqual(await first.totals('bob', [], here), { uploads: 0, bytes: 0 })
+    await second.release([claim])
+    assert.deepEqual(await first.totals('alice', ['b'], here), { uploads: 1, bytes: 2 })
   },
 }
