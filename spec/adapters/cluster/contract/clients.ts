@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import { loopbackOnly } from '../../../../lib/adapters/auth/unverified.ts'
+import type { Steps } from '../../../../lib/adapters/cluster/steps.ts'
+import { nodePlatform } from '../../../../lib/adapters/node/nodePlatform.ts'
+import { memoryTransport } from '../../../../lib/memory.ts'
+import { startServer } from '../../../../lib/server/server.ts'
+import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { FileClient, sha256 } from '../../../support/fileClient.ts'
+import { patterned } from '../../../support/memorySource.ts'
+import { MessageClient } from '../../../support/messageClient.ts'
+import { type Greeting, RawClient } from '../../../support/rawClient.ts'
+import { SharedDirectory } from '../sharedDirectory.ts'
+
+const bytes = patterned(1_000)
+const file = { name: 'a', bytes }
+const piece = (from: number, to: number) => bytes.subarray(from, to)
+
+const textOf = ({ content }: { readonly content: Uint8Array }) => new TextDecoder().decode(content)
+
+/** A shared store that is empty at first. */
+export interface ClientsFixture extends AsyncDisposable {
+  /** Returns the steps of one more server, which are not open yet. */
+  readonly steps: () => Steps
+}
+
+/** Servers of one cluster, with clients. */
+class Servers implements AsyncDisposable {
+  readonly platform = nodePlatform()
+  readonly directory: SharedDirectory
+  readonly #steps: () => Steps
+  readonly #closing: (() => Promise<unknown>)[] = []
+
+  private constructor(directory: SharedDirectory, steps: () => Steps) {
+    this.directory = directory
+    this.#steps = steps
+  }
+
+  static async create(steps: () => Steps): Promise<Servers> {
+    return new Servers(await SharedDirectory.create(), steps)
+  }
+
+  /** Starts a server. */
+  async start() {
+    const transport = memoryTransport()
+    const storage = this.directory.storage(this.#steps())
+    const { platform } = this
+    const base = { authenticator: loopbackOnly(), listen: transport, log: () => {}, platform }
+    const server = await startServer({ ...base, storage, links: storage.links })
+    this.#closing.push(() => server.close())
+    const dial = () => RawClient.dial(transport, platform)
+    const client = async (greeting: Greeting = {}) => {
+      const raw = await dial()
+      raw.hello(greeting)
+      return new FileClient(raw, (await raw.expect('HelloAck')).node)
+    }
+    return { dial, client, close: () => server.close() }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const close of this.#closing) await close()
+    await this.directory[Symbol.asyncDispose]()
+  }
+}
+
+/** The promises about clients of two servers of a cluster. */
+export const clientChecks: Checks<ClientsFixture> = {
+  'exchange messages, and see each other': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const [first, second] = [await servers.start(), await servers.start()]
+    const bob = await MessageClient.listen(second, 'bob')
+    const alice = await MessageClient.listen(first, 'alice')
+    const change = await bob.raw.expect('RegistListNtf')
+    assert.deepEqual(
+      change.members.map(({ userName }) => userName),
+      ['alice'],
+    )
+    await alice.post(1, ['bob'], 'hello')
+    const delivered = await bob.delivery()
+    assert.deepEqual([delivered.sender, textOf(delivered), delivered.attempt], ['alice', 'hello', 1])
+    await bob.take(delivered)
+    await bob.post(1, ['alice'], 'hello, too')
+    assert.equal(textOf(await alice.delivery()), 'hello, too')
+  },
+  'are superseded at the one server when the same user listens at the other': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const [first, second] = [await servers.start(), await servers.start()]
+    const former = await MessageClient.listen(first, 'bob')
+    const alice = await MessageClient.enter(first, 'alice')
+    await alice.regist(0)
+    await alice.post(1, ['bob'], 'hello')
+    await former.delivery()
+    const next = await MessageClient.listen(second, 'bob', { session: 'another' })
+    assert.equal((await next.delivery()).attempt, 2)
+    await former.raw.dismissed('superseded')
+  },
+  'continue an upload at the other server, at the last checkpoint': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const [first, second] = [await servers.start(), await servers.start()]
+    const before = await first.client({ attempt: 1 })
+    const { instance } = await before.start(file)
+    await before.chunk(instance, 0, piece(0, 400))
+    await before.pause(instance)
+    const after = await second.client({ attempt: 2 })
+    await before.raw.dismissed('link-replaced')
+    const next = await after.continue(file)
+    assert.equal(next.progress, 400)
+    await after.chunk(next.instance, 400, piece(400, 1_000))
+    await after.end(next.instance, sha256(bytes))
+    assert.deepEqual(await servers.directory.read('alice', 'a'), Uint8Array.from(bytes))
+  },
+  'find a file completed that the other server has stored': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const [first, second] = [await servers.start(), await servers.start()]
+    await (await first.client()).upload(file)
+    const other = await second.client({ session: 'another' })
+    const { progress } = await other.start(file)
+    assert.equal(progress, 1_000)
+  },
+}
