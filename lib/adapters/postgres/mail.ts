@@ -18,7 +18,7 @@ const functionCall = (name: string, parameters: number): Statement => ({
   text: `SELECT * FROM ospd.${name}(${Array.from({ length: parameters }, (_, at) => `$${at + 1}`).join(', ')})`,
 })
 
-const post = functionCall('post_1', 19)
+const post = functionCall('post_1', 20)
 const remove = functionCall('remove_1', 4)
 const setAside = functionCall('set_aside_1', 3)
 const forgetIds = functionCall('forget_ids_1', 3)
@@ -83,20 +83,13 @@ export class PostgresMail implements MailSteps {
 
   async post(server: number, messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<PostResult> {
     const outcomes: (PostRefusal | undefined)[] = messages.map(() => undefined)
-    const wakes = new Map<string, PostResult['wakes'][number]>()
-    for (let left = [...messages.keys()]; left.length > 0; ) {
-      const round = firstOfEachId(messages, left)
-      const call = new PostCall(round.flatMap((at) => messages[at] ?? []))
-      const [posted] = await this.#database.query<Posted>(post, call.parameters(server, bounds))
-      if (!posted) throw new OspError('internal', 'the database has returned no result for messages')
-      const refuse = (at: number, refusal: PostRefusal) => {
-        outcomes[round[at] ?? -1] = refusal
-      }
-      for (const wake of call.results(posted, refuse)) wakes.set(`${wake.server} ${wake.user}`, wake)
-      const done = new Set(round)
-      left = left.filter((at) => !done.has(at))
-    }
-    return { outcomes, wakes: [...wakes.values()] }
+    const call = new PostCall(messages)
+    const [posted] = await this.#database.query<Posted>(post, call.parameters(server, bounds))
+    if (!posted) throw new OspError('internal', 'the database has returned no result for messages')
+    const wakes = call.results(posted, (at, refusal) => {
+      outcomes[at] = refusal
+    })
+    return { outcomes, wakes }
   }
 
   async read(...[from, most, mostBytes]: Parameters<MailSteps['read']>): Promise<readonly StoredMessage[][]> {
@@ -175,17 +168,6 @@ interface ListenRow {
   readonly handed: number
   readonly former: number | null
   readonly former_link: number | null
-}
-
-/** Returns those of these indexes whose message is the first with its sender and id. */
-function firstOfEachId(messages: readonly AddressedMessage[], indexes: readonly number[]): number[] {
-  const known = new Set<string>()
-  return indexes.filter((at) => {
-    const message = messages[at]
-    if (!message) return false
-    const key = `${Buffer.from(message.id).toString('hex')} ${message.sender}`
-    return known.size < known.add(key).size
-  })
 }
 
 /** Returns the seqs in one list, with the position of the user of each. */

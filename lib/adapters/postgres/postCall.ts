@@ -12,7 +12,7 @@ export interface Posted {
   readonly wake_user: readonly number[] | null
 }
 
-/** The parameters of one call of `ospd.post_1`. No two messages have the same sender and id. */
+/** The parameters of one call of `ospd.post_1`. */
 export class PostCall {
   readonly #users = new Positions()
   readonly #pairs = new Positions()
@@ -24,8 +24,11 @@ export class PostCall {
     storedAt: [] as number[],
     from: [] as number[],
     bytes: [] as number[],
+    first: [] as number[],
   }
   readonly #deliveries = { message: [] as number[], to: [] as number[], pair: [] as number[] }
+  /** The position of the first message with each sender and id. */
+  readonly #ids = new Map<string, number>()
   readonly #contents: Uint8Array[] = []
   #contentBytes = 0
 
@@ -38,7 +41,12 @@ export class PostCall {
     const from = this.#users.of(sender)
     const { sender: senders, ...columns } = this.#columns
     senders.push(from)
-    columns.id.push(Buffer.from(id).toString('hex'))
+    const digits = Buffer.from(id).toString('hex')
+    columns.id.push(digits)
+    const key = `${digits} ${from}`
+    const first = this.#ids.get(key) ?? position
+    this.#ids.set(key, first)
+    columns.first.push(first)
     columns.print.push(fingerprintOf(message))
     columns.sentAt.push(sentAt)
     columns.storedAt.push(storedAt)
@@ -55,12 +63,12 @@ export class PostCall {
   }
 
   parameters(server: number, bounds: MailboxBounds): unknown[] {
-    const { sender, id, print, sentAt, storedAt, from, bytes } = this.#columns
+    const { sender, id, print, sentAt, storedAt, from, bytes, first } = this.#columns
     const { message, to, pair } = this.#deliveries
     return [
       server,
       this.#users.names,
-      ...[sender, id, print, sentAt, storedAt, from, bytes].map(arrayText),
+      ...[sender, id, print, sentAt, storedAt, from, bytes, first].map(arrayText),
       Buffer.concat(this.#contents, this.#contentBytes),
       ...[message, to, pair].map(arrayText),
       ...[bounds.messages, bounds.bytes, bounds.senderIds, bounds.allMessages, bounds.allIds, bounds.sharePercent],

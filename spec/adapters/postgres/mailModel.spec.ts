@@ -30,7 +30,7 @@ type Call = ReturnType<typeof drawCall>
 function drawMessage(draw: Draw): AddressedMessage {
   const to = new Set(draw.some(1, 4, () => draw.pick(users)))
   const content = new Uint8Array(draw.pick([0, 1, 100, 700, 2_000, 2_001])).fill(draw.from(0, 1))
-  return numbered(draw.from(1, 60), [...to], {
+  return numbered(draw.from(1, 30), [...to], {
     sender: draw.pick(['alice', 'zoe']),
     content,
   })

@@ -35,14 +35,14 @@ CREATE TYPE ospd.posted AS (
 
 /*
  * Stores messages. p_users: all senders and recipients, each once. For each message: its sender as a position in p_users, its id, its
- * fingerprint, its times, and the position and length of its content in p_content; no two have the same sender and id. For each
- * delivery, by rising message: the position of the message, the position of the recipient, and the number of the pair of sender and
+ * fingerprint, its times, the position and length of its content in p_content, and in p_first the position of the first message with
+ * this sender and id. For each delivery, by rising message: the position of the message, the position of the recipient, and the number of the pair of sender and
  * recipient. p_share: the share of a sender in percent (fitsShare).
  */
 CREATE FUNCTION ospd.post_1(
   p_server bigint, p_users text[],
-  p_sender int[], p_id uuid[], p_print int[], p_sent bigint[], p_stored float8[], p_from int[], p_len int[], p_content bytea,
-  p_message int[], p_to int[], p_pair int[],
+  p_sender int[], p_id uuid[], p_print int[], p_sent bigint[], p_stored float8[], p_from int[], p_len int[], p_first int[],
+  p_content bytea, p_message int[], p_to int[], p_pair int[],
   p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_ids bigint, p_share float8
 ) RETURNS ospd.posted LANGUAGE plpgsql AS $$
 DECLARE
@@ -51,17 +51,20 @@ DECLARE
   v_known int[];
   v_new int[];
   v_stored int[] := '{}';
+  v_reused int[];
 BEGIN
   SELECT array_agg(u.o), array_agg(u.o) FILTER (WHERE t.print <> u.p) INTO v_known, r.reused
     FROM unnest(p_sender, p_id, p_print) WITH ORDINALITY u(s, i, p, o)
     CROSS JOIN LATERAL (SELECT t.print FROM ospd.sent t WHERE t.sender = v_box[u.s] AND t.id = u.i LIMIT 1) t;
   v_new := ARRAY(SELECT o FROM generate_subscripts(p_id, 1) o WHERE v_known IS NULL OR o <> ALL (v_known) ORDER BY o);
   IF ospd.has_space_1(v_box, p_sender, p_len, p_message, p_to, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share) THEN
-    v_stored := v_new;
+    SELECT array_agg(o ORDER BY o) FILTER (WHERE p_first[o] = o), array_agg(o) FILTER (WHERE p_print[o] <> p_print[p_first[o]])
+      INTO v_stored, v_reused FROM unnest(v_new) o;
   ELSE
-    SELECT * INTO v_stored, r.limited, r.full_message, r.full_user
-      FROM ospd.admit_1(v_box, v_new, p_sender, p_len, p_message, p_to, p_pair, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share);
+    SELECT * INTO v_stored, v_reused, r.limited, r.full_message, r.full_user
+      FROM ospd.admit_1(v_box, v_new, p_sender, p_print, p_len, p_first, p_message, p_to, p_pair, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share);
   END IF;
+  r.reused := r.reused || v_reused;
   IF cardinality(v_stored) > 0 THEN
     PERFORM ospd.put_1(p_server, v_box, v_stored, p_sender, p_id, p_print, p_sent, p_stored, p_from, p_len, p_content, p_message, p_to);
   END IF;
@@ -97,9 +100,9 @@ END $$;
 
 -- Decides for one message after another which of p_new are stored, as MailboxStore.append states. All affected rows are locked.
 CREATE FUNCTION ospd.admit_1(
-  p_box int[], p_new int[], p_sender int[], p_len int[], p_message int[], p_to int[], p_pair int[],
+  p_box int[], p_new int[], p_sender int[], p_print int[], p_len int[], p_first int[], p_message int[], p_to int[], p_pair int[],
   p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_ids bigint, p_share float8,
-  OUT stored int[], OUT limited int[], OUT full_message int[], OUT full_user int[]
+  OUT stored int[], OUT reused int[], OUT limited int[], OUT full_message int[], OUT full_user int[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
   v_all_messages bigint;
@@ -112,7 +115,9 @@ DECLARE
   -- By pair of sender and recipient: the messages and bytes of this sender in this mailbox.
   v_own_messages bigint[];
   v_own_bytes bigint[];
-  v_first int := 1;
+  -- By message: the stored message with the same sender and id, at the position of the first of them.
+  v_same int[] := array_fill(NULL::int, ARRAY[cardinality(p_sender)]);
+  v_from int := 1;
   v_end int := 1;
   v_deliveries int := cardinality(p_to);
   v_o int;
@@ -139,11 +144,15 @@ BEGIN
     v_own_bytes := v_own_messages;
   END IF;
   FOREACH v_o IN ARRAY p_new LOOP
-    v_first := v_end;
-    WHILE v_first <= v_deliveries AND p_message[v_first] < v_o LOOP v_first := v_first + 1; END LOOP;
-    v_end := v_first;
+    v_from := v_end;
+    WHILE v_from <= v_deliveries AND p_message[v_from] < v_o LOOP v_from := v_from + 1; END LOOP;
+    v_end := v_from;
     WHILE v_end <= v_deliveries AND p_message[v_end] = v_o LOOP v_end := v_end + 1; END LOOP;
-    v_n := v_end - v_first;
+    IF v_same[p_first[v_o]] IS NOT NULL THEN
+      IF p_print[v_same[p_first[v_o]]] <> p_print[v_o] THEN reused := reused || v_o; END IF;
+      CONTINUE;
+    END IF;
+    v_n := v_end - v_from;
     v_s := p_sender[v_o];
     IF v_ids[v_s] >= p_sender_ids OR NOT ospd.fits_1(p_all_ids, v_all_ids, v_ids[v_s], 1, p_share) THEN
       limited := limited || v_o;
@@ -151,9 +160,9 @@ BEGIN
     END IF;
     v_full := '{}';
     IF NOT ospd.fits_1(p_all_messages, v_all_messages, v_waiting[v_s], v_n, p_share) THEN
-      v_full := p_to[v_first : v_end - 1];
+      v_full := p_to[v_from : v_end - 1];
     ELSE
-      FOR d IN v_first .. v_end - 1 LOOP
+      FOR d IN v_from .. v_end - 1 LOOP
         v_u := p_to[d];
         CONTINUE WHEN ospd.fits_1(p_messages, v_messages[v_u], v_own_messages[p_pair[d]], 1, p_share)
           AND ospd.fits_1(p_bytes, v_bytes[v_u], v_own_bytes[p_pair[d]], p_len[v_o], p_share);
@@ -166,11 +175,12 @@ BEGIN
       CONTINUE;
     END IF;
     stored := stored || v_o;
+    v_same[p_first[v_o]] := v_o;
     v_all_messages := v_all_messages + v_n;
     v_all_ids := v_all_ids + 1;
     v_ids[v_s] := v_ids[v_s] + 1;
     v_waiting[v_s] := v_waiting[v_s] + v_n;
-    FOR d IN v_first .. v_end - 1 LOOP
+    FOR d IN v_from .. v_end - 1 LOOP
       v_u := p_to[d];
       v_messages[v_u] := v_messages[v_u] + 1;
       v_bytes[v_u] := v_bytes[v_u] + p_len[v_o];
