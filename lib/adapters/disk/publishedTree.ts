@@ -146,7 +146,11 @@ export class PublishedTree {
    * exists in its place and `replace` is false; then nothing was changed. Can be repeated after a crash at any step.
    */
   async publish(moves: readonly Move[], replace: boolean): Promise<readonly (boolean | Error)[]> {
-    const results = await settleAll(moves, (move) => this.#move(move, replace))
+    const late = conflictingMoves(moves)
+    const results = [...(await settleAll(moves, (move) => (late.has(move) ? false : this.#move(move, replace))))]
+    for (const [at, move] of late.size > 0 ? moves.entries() : []) {
+      if (late.has(move)) [results[at] = false] = await settleAll([move], () => this.#move(move, replace))
+    }
     const directories = moves.map(({ parts }, at) => (results[at] === true ? this.pathOf(parts.slice(0, -1)) : ''))
     const failures = new Map<string, Error>()
     const flushing = [...new Set(directories)].filter((directory) => directory !== '')
@@ -365,4 +369,21 @@ async function add(partial: string, target: string, moved: () => void): Promise<
   moved()
   await quickCalls.unlink(partial)
   return true
+}
+
+const noMoves: ReadonlySet<Move> = new Set()
+
+/** Returns the moves to places above or below that of an earlier one. They are made after it, so that they find its file. */
+function conflictingMoves(moves: readonly Move[]): ReadonlySet<Move> {
+  if (moves.length < 2 || moves.every(({ parts }) => parts.length < 3)) return noMoves
+  const late = new Set<Move>()
+  const places = new Map(moves.map(({ parts }, at) => [parts.join('/'), at]))
+  for (const [at, { parts }] of moves.entries()) {
+    for (let length = 2; length < parts.length; length++) {
+      const above = places.get(parts.slice(0, length).join('/'))
+      const later = above !== undefined && moves[Math.max(at, above)]
+      if (later) late.add(later)
+    }
+  }
+  return late
 }

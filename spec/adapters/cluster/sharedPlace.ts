@@ -46,8 +46,6 @@ export const clusterExceptions = new Set<string>([
   // The shared store states which mailboxes refuse a message, and not whether for all senders.
   'equals the rest: a sender to many recipients leaves space for others, also after a restart',
   'applies to the messages and the bytes of one mailbox',
-  // Whether the first of two conflicting files of a batch is published depends on the speed of the disk.
-  'is stored together with others, each with its own result',
   // The shared store has no reserve of free space.
   'are checked in this order: the id, the number of ids, the mailboxes, the disk',
 ])

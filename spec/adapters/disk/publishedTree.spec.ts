@@ -3,6 +3,7 @@ import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DirectoryFlushes } from '../../../lib/adapters/disk/directories.ts'
 import { PublishedTree } from '../../../lib/adapters/disk/publishedTree.ts'
+import { OspError } from '../../../lib/errors.ts'
 import { spec } from '../../support/spec.ts'
 import { withData } from './data.ts'
 
@@ -22,6 +23,29 @@ spec('a file that is moved into its place', (it) => {
         const move = { partial: join(data, 'partial'), parts: ['alice', 'a'] }
         assert.deepEqual(await tree.publish([move], replace), [true])
         assert.equal(flushed.at(-1), join(data, 'alice'))
+      }),
+    )
+  }
+})
+
+spec('files that are moved into their places together', (it) => {
+  for (const [first, second] of [
+    ['a', 'a/b/c'],
+    ['a/b/c', 'a'],
+    ['a/b/c', 'a/b'],
+  ] as const) {
+    it(
+      `are in the place of the first only, if that is ${first} and the place of the second is ${second}`,
+      withData(async (data) => {
+        await mkdir(data)
+        const places = ['x/y', first, 'x/z', second]
+        for (const [at] of places.entries()) await writeFile(join(data, `${at}`), 'bytes')
+        const tree = new PublishedTree(data)
+        const moves = places.map((name, at) => ({ partial: join(data, `${at}`), parts: ['alice', ...name.split('/')] }))
+        const results = await tree.publish(moves, true)
+        const codes = results.map((result) => (result instanceof OspError ? result.code : result))
+        assert.deepEqual(codes, [true, true, true, 'name-conflict'])
+        await access(join(data, 'alice', first))
       }),
     )
   }
