@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { type BigIntStats, constants } from 'node:fs'
+import { type BigIntStats, constants, type Stats } from 'node:fs'
 import { lstat, open, readdir, rm, unlink } from 'node:fs/promises'
-import { join, sep } from 'node:path'
+import { dirname, join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkUserName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
@@ -13,6 +13,7 @@ import type {
   PartialFile,
   Space,
   StoredFile,
+  TransferRecord,
   UnnamedFile,
   UnnamedFiles,
   Usage,
@@ -25,6 +26,7 @@ import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
 import { foldsCase } from './format.ts'
+import { Generations, isGenerationDirectory, type SharedClaims } from './generations.ts'
 import { type Layout, partialName } from './layout.ts'
 import { DiskPartialFile, writeNewFile } from './partialFile.ts'
 import { entryAt, type Move, PublishedTree } from './publishedTree.ts'
@@ -44,6 +46,8 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #layout: Layout
   readonly #tree: PublishedTree
   readonly #records: ClaimGuard
+  /** Set if several servers share the directory. */
+  readonly #generations: Generations | undefined
   readonly #ready: () => Promise<void>
   readonly #digests: () => Digests
   readonly #open = new Set<PartialFile>()
@@ -54,11 +58,21 @@ export class DiskFiles implements FileStore, StoredNames {
   readonly #unnamed = new Set<string>()
   #checks: readonly (() => void)[] = []
 
-  /** `ready` resolves when bytes of uploads may be written. `digests` belong to the platform of the open storage. */
-  constructor(layout: Layout, records: ClaimGuard, ready: () => Promise<void>, digests: () => Digests) {
+  /**
+   * `ready` resolves when bytes of uploads may be written. `digests` belong to the platform of the open storage. `shared` is set if
+   * several servers share the directory; then `records` has the claims of this server.
+   */
+  constructor(
+    layout: Layout,
+    records: ClaimGuard,
+    ready: () => Promise<void>,
+    digests: () => Digests,
+    shared?: SharedClaims,
+  ) {
     this.#layout = layout
     this.#tree = new PublishedTree(layout.files)
     this.#records = records
+    this.#generations = shared && new Generations(layout, shared, this.#tree.flushes)
     this.#ready = ready
     this.#digests = digests
   }
@@ -69,6 +83,7 @@ export class DiskFiles implements FileStore, StoredNames {
     this.#checks = [partial, files].map(fixedDirectory)
     this.#checkDirectories()
     this.#tree.foldsCase = await foldsCase(this.#layout)
+    await this.#generations?.prepare()
   }
 
   #checkDirectories(): void {
@@ -82,7 +97,7 @@ export class DiskFiles implements FileStore, StoredNames {
   async open(claim: Claim): Promise<PartialFile> {
     this.#records.checkOpen()
     const { user, name } = claim
-    const path = this.#layout.partialOf(user, name)
+    const path = this.#generations?.pathOf(claim) ?? this.#layout.partialOf(user, name)
     const guard = <T>(work: () => Promise<T>) => this.#records.guard(claim, work)
     return guard(() =>
       attempt(`opening ${path}`, async () => {
@@ -90,10 +105,13 @@ export class DiskFiles implements FileStore, StoredNames {
         const record = this.#records.record(user, name)
         // The missing file of a verified upload is published already. An empty file must not replace it.
         const verified = record?.verified !== undefined
+        const isHere = await this.#generations?.takeOver(claim, record, (at, stats) =>
+          this.#isVerified(record, at, stats),
+        )
         // A crash during publishing leaves a second name. The file is then not written to any more.
         const flags = constants.O_RDWR | (verified ? 0 : constants.O_CREAT)
-        const opening = openOwnFile(path, flags, { linked: verified })
-        const handle = await opening.catch((error) => {
+        const opening = verified && isHere === false ? undefined : openOwnFile(path, flags, { linked: verified })
+        const handle = await opening?.catch((error) => {
           if (verified && errnoOf(error) === 'ENOENT') return undefined
           throw error
         })
@@ -103,18 +121,8 @@ export class DiskFiles implements FileStore, StoredNames {
           {
             guard,
             ready: this.#ready,
-            flushDirectory: () => this.#tree.flushes.flush(this.#layout.partial),
-            publish: async (to, replace) => {
-              this.#checkDirectories()
-              const isIntact = async () => {
-                const { verified: file, verifiedStamp } = this.#records.record(user, name) ?? {}
-                // The content of a storage that wraps this one may have another digest.
-                if (verifiedStamp !== undefined && (await this.version(user, to)) === verifiedStamp) return true
-                return file !== undefined && (await this.isIntact({ ...file, storedName: to }))
-              }
-              const move = { partial: path, parts: this.#layout.partsOf(user, to), isIntact }
-              return single(await this.#tree.publish([move], replace))
-            },
+            flushDirectory: () => this.#tree.flushes.flush(this.#partialDirectory(user, name)),
+            publish: (to, replace) => this.#publish(claim, path, to, replace),
             closed: (closed) => this.#open.delete(closed),
           },
           handle,
@@ -124,6 +132,44 @@ export class DiskFiles implements FileStore, StoredNames {
         return file
       }),
     )
+  }
+
+  /** Publishes the partial file at this path, or confirms that it is published. */
+  async #publish({ user, name }: Claim, path: string, storedName: string, replace: boolean): Promise<boolean> {
+    this.#checkDirectories()
+    const isIntact = async () => {
+      const { verified: file, verifiedStamp } = this.#records.record(user, name) ?? {}
+      // The content of a storage that wraps this one may have another digest.
+      if (verifiedStamp !== undefined && (await this.version(user, storedName)) === verifiedStamp) return true
+      return file !== undefined && (await this.isIntact({ ...file, storedName }))
+    }
+    const move = { partial: path, parts: this.#layout.partsOf(user, storedName), isIntact }
+    return single(await this.#tree.publish([move], replace))
+  }
+
+  /** Returns whether a partial file has the content of a verified record. */
+  async #isVerified(record: TransferRecord | undefined, path: string, stats: BigIntStats): Promise<boolean> {
+    if (record?.verifiedStamp !== undefined && stampOf(stats) === record.verifiedStamp) return true
+    return record?.verified !== undefined && (await this.#hasContent(path, stats, record.verified))
+  }
+
+  /** Returns the directory of the partial file of an upload. */
+  #partialDirectory(user: string, name: string): string {
+    return this.#generations?.directoryOf(user, name) ?? this.#layout.partial
+  }
+
+  /** Returns the path of the partial file of the claim of this server. */
+  #claimedPath(user: string, name: string): string {
+    const token = this.#records.record(user, name)?.token
+    if (!this.#generations || token === undefined) return this.#layout.partialOf(user, name)
+    return this.#generations.pathOf({ user, name, token })
+  }
+
+  /** Resolves with the path of the partial file that has the bytes of an upload. */
+  async #partialPath(user: string, name: string): Promise<string> {
+    const path = this.#layout.partialOf(user, name)
+    const [newest] = (await this.#generations?.find(user, name)) ?? []
+    return newest?.path ?? path
   }
 
   async create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile> {
@@ -233,7 +279,8 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async heldBytes(user: string, name: string): Promise<number> {
     this.#records.checkOpen()
-    const stats = await entryAt(this.#layout.partialOf(user, name))
+    const path = this.#generations ? await this.#partialPath(user, name) : this.#layout.partialOf(user, name)
+    const stats = await entryAt(path)
     // Windows does not report blocks.
     return Number(stats?.blocks ? stats.blocks * 512n : (stats?.size ?? 0))
   }
@@ -260,7 +307,8 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async partialVersion(user: string, name: string): Promise<string | undefined> {
-    const stats = await entryAt(this.#layout.partialOf(user, name))
+    const path = this.#generations ? this.#claimedPath(user, name) : this.#layout.partialOf(user, name)
+    const stats = await entryAt(path)
     return stats && stampOf(stats)
   }
 
@@ -268,11 +316,15 @@ export class DiskFiles implements FileStore, StoredNames {
     await this.#tree.flushes.flush(this.#tree.pathOf(this.#layout.partsOf(user, name).slice(0, -1)))
   }
 
-  async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {
-    const parts = this.#layout.partsOf(user, storedName)
+  async isIntact(file: StoredFile): Promise<boolean> {
+    const parts = this.#layout.partsOf(file.user, file.storedName)
     const stats = await this.#tree.file(parts)
-    if (Number(stats?.size ?? -1) !== size) return false
-    const path = this.#tree.pathOf(parts)
+    return stats !== undefined && (await this.#hasContent(this.#tree.pathOf(parts), stats, file))
+  }
+
+  /** Returns whether the file at this path has this size and digest. */
+  async #hasContent(path: string, stats: BigIntStats, { size, algorithm, digest }: StoredFile): Promise<boolean> {
+    if (Number(stats.size) !== size) return false
     const found = await unless(['ENOENT'], `reading ${path}`, async () => {
       await using handle = await open(path, constants.O_RDONLY | safeOpenFlags)
       return await digestOf(this.#digests(), algorithm, size, (into, at) => readFull(handle, into, at))
@@ -281,14 +333,14 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   async partialBytes({ user, name, size }: NewTransfer): Promise<number> {
-    const path = this.#layout.partialOf(user, name)
+    const path = this.#generations ? await this.#partialPath(user, name) : this.#layout.partialOf(user, name)
     const bytes = await unless(['ENOENT'], `reading ${path}`, async () => {
       await using handle = await openOwnFile(path, constants.O_RDWR)
       await handle.datasync()
       return (await handle.stat()).size
     })
     if (bytes === undefined || bytes > size) return 0
-    await this.#tree.flushes.flush(this.#layout.partial)
+    await this.#tree.flushes.flush(dirname(path))
     return bytes
   }
 
@@ -296,17 +348,14 @@ export class DiskFiles implements FileStore, StoredNames {
     const { partial } = this.#layout
     const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
     // Read after the directory: a partial file is created after its record.
-    const wanted = new Set<string>()
-    for await (const { user, name } of this.#records.all()) wanted.add(partialName(user, name))
-    const orphans: Orphan[] = []
+    const wanted = await this.#tokens()
+    const orphans: Orphan[] = [...((await this.#generations?.sweep(before, () => this.#tokens())) ?? [])]
     for (const entry of entries) {
       const file = join(partial, entry)
-      if (this.#unnamed.has(file)) continue
+      if (this.#unnamed.has(file) || (this.#generations && isGenerationDirectory(entry))) continue
       const stats = await unless(['ENOENT'], `checking ${file}`, () => lstat(file))
       if (!stats || (wanted.has(entry) && stats.isFile())) continue
-      // A file with another name is a published one, and keeps that name. A claim continues none of these.
-      const useless = !stats.isFile() || !isPartialName.test(entry) || stats.size === 0 || stats.nlink > 1
-      const removed = useless || stats.mtimeMs < before
+      const removed = this.#isUseless(entry, stats) || stats.mtimeMs < before
       if (removed) await attempt(`removing ${file}`, () => rm(file, { force: true, recursive: true }))
       // A crash has left it. The server has not acknowledged it.
       if (!entry.endsWith(unnamed)) orphans.push({ file, bytes: stats.size, removed })
@@ -314,9 +363,28 @@ export class DiskFiles implements FileStore, StoredNames {
     return orphans
   }
 
+  /** Returns whether an entry without a record is of no use for any claim. */
+  #isUseless(entry: string, stats: Stats): boolean {
+    // Another server may be about to publish its file.
+    if (this.#generations && entry.endsWith(unnamed)) return false
+    // A file with another name is a published one, and keeps that name.
+    return !stats.isFile() || !isPartialName.test(entry) || stats.size === 0 || stats.nlink > 1
+  }
+
   async dropPartial(user: string, name: string): Promise<void> {
+    if (this.#generations) {
+      await this.#generations.remove(user, name, this.#records.record(user, name)?.token)
+      return
+    }
     const path = this.#layout.partialOf(user, name)
     await unless(['ENOENT'], `removing ${path}`, () => unlink(path))
+  }
+
+  /** Resolves with the token of each present record by its `partialName`. */
+  async #tokens(): Promise<ReadonlyMap<string, number>> {
+    const tokens = new Map<string, number>()
+    for await (const { user, name, token } of this.#records.all()) tokens.set(partialName(user, name), token)
+    return tokens
   }
 
   async close(): Promise<void> {
