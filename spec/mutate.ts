@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Mutation, mutatedFile } from './mutate/mutation.ts'
 import { mutations } from './mutate/mutations.ts'
-import type { WorldKind } from './simulation/actions.ts'
+import type { SimulatedKind } from './simulation/simulate.ts'
 import { root } from './support/source.ts'
 
 type Result = 'shown' | 'not shown' | 'place missing'
@@ -77,7 +77,7 @@ function specFailure(file: string): Failure | undefined {
 }
 
 /** Returns the first failing run of a kind of worlds. */
-function worldFailure(world: WorldKind): Failure | undefined {
+function worldFailure(world: SimulatedKind): Failure | undefined {
   const simulated = (seed: number, runs: number) =>
     run('spec/simulate.ts', '--lines', '--failures', '1', '--world', world, '--seed', `${seed}`, '--runs', `${runs}`)
   const { stdout, stderr, status } = simulated(1, Number(values.runs))

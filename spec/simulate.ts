@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { nodeDigests } from '../lib/adapters/node/nodeDigests.ts'
 import { shrink } from './simulation/shrink.ts'
-import { type Part, type RunReport, simulate, type WorldKind } from './simulation/simulate.ts'
+import { type Part, type RunReport, type SimulatedKind, simulate } from './simulation/simulate.ts'
 
 const { values } = parseArgs({
   options: {
@@ -23,9 +23,9 @@ const { values } = parseArgs({
     failures: { type: 'string', default: '1000000' },
   },
 })
-const kinds: readonly string[] = ['files', 'messages', 'both'] satisfies WorldKind[]
+const kinds: readonly string[] = ['files', 'messages', 'both', 'cluster-messages'] satisfies SimulatedKind[]
 if (!kinds.includes(values.world)) throw new RangeError(`--world is one of ${kinds.join(', ')}, not ${values.world}`)
-const kind = values.world as WorldKind
+const kind = values.world as SimulatedKind
 const part: Part = {
   actions: values.only === undefined ? undefined : values.only.split(',').filter(Boolean).map(Number),
   without: values.without.split(',').filter(Boolean),

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript-5.4'
-import type { WorldKind } from '../simulation/simulate.ts'
+import type { SimulatedKind } from '../simulation/simulate.ts'
 
 /** A deliberate fault in the sources, and the run that must find it. */
 export interface Mutation {
@@ -14,7 +14,7 @@ export interface Mutation {
   readonly pattern: string
   readonly replacement: string
   /** The kind of worlds in which a run of the simulator breaks an invariant, or a spec file that fails. */
-  readonly shownBy: WorldKind | `spec/${string}`
+  readonly shownBy: SimulatedKind | `spec/${string}`
 }
 
 /** Returns the mutated text of the mutation's file below `root`, or `undefined` if the file, function or pattern is gone. */

@@ -4,9 +4,10 @@ import { hex } from '../../lib/runtime/hex.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { patterned } from '../support/memorySource.ts'
 import { MessageClient } from '../support/messageClient.ts'
+import { manualPlatform } from '../support/serverRig.ts'
 import { sharedRig } from '../support/sharedRig.ts'
 import { spec } from '../support/spec.ts'
-import { turn } from '../support/turn.ts'
+import { pass, turn } from '../support/turn.ts'
 
 const bytes = patterned(1_000)
 const file = { name: 'a', bytes }
@@ -200,6 +201,21 @@ spec('a mailbox in a storage that other servers share', (it) => {
     rig.shared.appended('bob')
     rig.shared.appended('eve')
     assert.equal((await bob.delivery()).sender, 'alice')
+  })
+
+  it('is delivered in its window, also after the recipient at another server has answered a message that is repeated', async () => {
+    const platform = manualPlatform()
+    await using rig = await sharedRig({ deliveryWindow: 1, deliveryMs: 1_000 }, platform)
+    const bob = await MessageClient.listen(rig, 'bob')
+    await bob.post(1, ['bob'], 'one')
+    await bob.post(2, ['bob'], 'two')
+    const first = await bob.delivery()
+    await rig.storage.mailboxes.remove('bob', [first.mailboxSeq])
+    await pass(platform.clock, 1_000)
+    await pass(platform.clock, 10_000)
+    assert.deepEqual(bob.unread, [])
+    await bob.take(first)
+    assert.equal((await bob.delivery()).mailboxSeq, first.mailboxSeq + 1)
   })
 
   it('is read for the registration that receives its messages', async () => {

@@ -45,19 +45,23 @@ export class ActionMix {
   /** Applies an action that can happen, chosen by weight. Returns its name. */
   apply(parts: ActionParts): string | undefined {
     for (let tries = 0; tries < mostTries; tries++) {
-      const { name, apply } = this.#choose(parts.dice)
+      const { name, apply } = chosenByWeight(parts.dice, this.#weighed)
       if (apply(parts)) return name
     }
     return undefined
   }
+}
 
-  #choose(random: SeededRandom): Action<ActionParts> {
-    const all = this.#weighed.reduce((sum, [weight]) => sum + weight, 0)
-    let left = random.fraction('what happens') * all
-    for (const [weight, action] of this.#weighed) {
-      left -= weight
-      if (left < 0) return action
-    }
-    throw new RangeError('the weights do not add up')
+/** Chooses one of these actions; each is chosen as often as its weight says. */
+export function chosenByWeight<P>(
+  random: SeededRandom,
+  weighed: readonly (readonly [weight: number, action: Action<P>])[],
+): Action<P> {
+  const all = weighed.reduce((sum, [weight]) => sum + weight, 0)
+  let left = random.fraction('what happens') * all
+  for (const [weight, action] of weighed) {
+    left -= weight
+    if (left < 0) return action
   }
+  throw new RangeError('the weights do not add up')
 }

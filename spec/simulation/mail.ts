@@ -1,5 +1,6 @@
 import type { Limits } from '../../lib/limits.ts'
 import type { MailboxLevel, MailboxStore } from '../../lib/ports/mailboxes.ts'
+import type { ServerStatus } from '../../lib/server/status.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
 import { append } from '../../lib/testing/storage/mailSteps.ts'
 import type { SeededRandom } from '../support/random.ts'
@@ -32,6 +33,13 @@ const noBounds = {
   reserveBytes: 0,
 }
 
+/** What the messages of a world need of its server, or of all its servers together. */
+export interface MailServer extends Pick<ServerActor, 'hasReportedLoss' | 'hasFailed' | 'kill'> {
+  readonly mailboxes: Pick<MailboxStore, 'levels'> | undefined
+  readonly server: { status(): Pick<ServerStatus, 'online'> } | undefined
+  start(): unknown
+}
+
 /** The parts of a world that its messages use. */
 interface MailParts {
   readonly trace: Trace
@@ -42,9 +50,9 @@ interface MailParts {
   readonly place: object | undefined
   readonly tokens: Tokens
   readonly limits: Limits
-  readonly bounds: Bounds
+  readonly bounds: Pick<Bounds, 'ended'>
   readonly queues: Queues
-  readonly server: ServerActor
+  readonly server: MailServer
   readonly mail: Mail
   readonly dice: SeededRandom
 }

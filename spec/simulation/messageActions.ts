@@ -9,18 +9,22 @@ import { Post } from './post.ts'
 import type { ServerActor } from './serverActor.ts'
 import type { Trace } from './trace.ts'
 
-/** The parts of a world that these actions use. */
-export interface MessageParts {
+/** The parts of a world that the actions of programs use. */
+export interface ProgramParts {
   readonly trace: Trace
   readonly limits: Limits
-  readonly disk: SimulatedDisk
-  readonly server: ServerActor
   readonly mail: Mail
   readonly dice: SeededRandom
 }
 
-/** Actions of programs that send and receive messages, and on the storage of messages. */
-export const messageActions: readonly Action<MessageParts>[] = [
+/** The parts of a world that these actions use. */
+export interface MessageParts extends ProgramParts {
+  readonly disk: SimulatedDisk
+  readonly server: ServerActor
+}
+
+/** Actions of programs that send and receive messages. */
+export const programActions: readonly Action<ProgramParts>[] = [
   { name: 'a message is sent', weight: 14, apply: (parts) => send(parts, 1) },
   { name: 'many messages are sent', weight: 8, apply: (parts) => send(parts, 8) },
   { name: 'all programs send', weight: 4, apply: sendFromAll },
@@ -31,6 +35,11 @@ export const messageActions: readonly Action<MessageParts>[] = [
   { name: 'a program receives', weight: 6, apply: receive },
   { name: 'a program takes over', weight: 5, apply: takeOver },
   { name: 'a program ends', weight: 3, apply: end },
+]
+
+/** These actions, and those on the storage of messages. */
+export const messageActions: readonly Action<MessageParts>[] = [
+  ...programActions,
   { name: 'a flush fails', weight: 1.5, toDisk: true, apply: ({ server, dice }) => server.failFlush(dice) },
   { name: 'bits of a journal flip', weight: 2, toDisk: true, apply: rot },
 ]
@@ -38,20 +47,20 @@ export const messageActions: readonly Action<MessageParts>[] = [
 /** Maximum length of contents in bytes; most are short. */
 const contents = [0, 10, 10, 100, 300]
 
-function send(parts: MessageParts, most: number): boolean {
+function send(parts: ProgramParts, most: number): boolean {
   return withProgram(parts, sending, (program) => {
     const count = parts.dice.integer(1, most, 'messages at once')
     for (let n = 0; n < count; n++) post(parts, program)
   })
 }
 
-function sendFromAll(parts: MessageParts): boolean {
+function sendFromAll(parts: ProgramParts): boolean {
   for (const program of parts.mail.programs) if (sending(program)) post(parts, program)
   return true
 }
 
 /** Sent again with the same id, it is stored once. */
-function sendAgain(parts: MessageParts): boolean {
+function sendAgain(parts: ProgramParts): boolean {
   return withPost(
     parts,
     ({ outcome, givenUp }) => !givenUp && (outcome === 'acknowledged' || outcome === 'open'),
@@ -60,7 +69,7 @@ function sendAgain(parts: MessageParts): boolean {
 }
 
 /** An acknowledged message is known by its id, so another message with this id is refused. */
-function reuse(parts: MessageParts): boolean {
+function reuse(parts: ProgramParts): boolean {
   return withPost(
     parts,
     ({ outcome }) => outcome === 'acknowledged',
@@ -68,7 +77,7 @@ function reuse(parts: MessageParts): boolean {
   )
 }
 
-function giveUp(parts: MessageParts): boolean {
+function giveUp(parts: ProgramParts): boolean {
   return withPost(
     parts,
     ({ outcome, givenUp }) => outcome === 'open' && !givenUp,
@@ -81,7 +90,7 @@ function giveUp(parts: MessageParts): boolean {
   )
 }
 
-function hush(parts: MessageParts): boolean {
+function hush(parts: ProgramParts): boolean {
   return withProgram(
     parts,
     ({ run }) => run?.receiving === true,
@@ -89,7 +98,7 @@ function hush(parts: MessageParts): boolean {
   )
 }
 
-function receive(parts: MessageParts): boolean {
+function receive(parts: ProgramParts): boolean {
   return withProgram(
     parts,
     ({ run }) => run?.receiving === false && !run.superseded && !run.over,
@@ -98,7 +107,7 @@ function receive(parts: MessageParts): boolean {
 }
 
 /** A program that does not listen restarts and listens. */
-function takeOver(parts: MessageParts): boolean {
+function takeOver(parts: ProgramParts): boolean {
   return withProgram(
     parts,
     ({ user, run }) =>
@@ -111,7 +120,7 @@ function takeOver(parts: MessageParts): boolean {
   )
 }
 
-function end(parts: MessageParts): boolean {
+function end(parts: ProgramParts): boolean {
   return withProgram(
     parts,
     ({ running }) => running,
@@ -129,7 +138,7 @@ function rot(parts: MessageParts): boolean {
 const sending = ({ running, sends }: MessageActor) => running && sends
 
 function withProgram(
-  parts: MessageParts,
+  parts: ProgramParts,
   fits: (program: MessageActor) => boolean,
   act: (program: MessageActor) => void,
 ): boolean {
@@ -143,7 +152,7 @@ function withProgram(
 
 /** Returns a message of a running program. */
 function withPost(
-  parts: MessageParts,
+  parts: ProgramParts,
   fits: (post: Post) => boolean,
   act: (program: MessageActor, run: MessageRun, post: Post) => void,
 ): boolean {
@@ -161,7 +170,7 @@ function withPost(
 }
 
 /** A program sends a new message, with an id that was used before if one is given. */
-function post(parts: MessageParts, program: MessageActor, used?: Uint8Array): void {
+function post(parts: ProgramParts, program: MessageActor, used?: Uint8Array): void {
   const { mail, dice: random } = parts
   const number = ++program.posts
   const isPoison = mail.poison > 0 && !used && random.chance(0.1, 'handlers always throw at a message')
@@ -184,7 +193,7 @@ function post(parts: MessageParts, program: MessageActor, used?: Uint8Array): vo
 }
 
 /** Some users, possibly the sender, one user twice, or a user without a program. */
-function recipients(parts: MessageParts, tooMany: boolean): readonly string[] {
+function recipients(parts: ProgramParts, tooMany: boolean): readonly string[] {
   const { mail, limits, dice: random } = parts
   if (tooMany) return Array.from({ length: limits.recipients + 1 }, (_, at) => `nobody-${at}`)
   const count = random.integer(1, random.pick([1, 1, mail.users.length], 'most recipients'), 'recipients')

@@ -46,6 +46,8 @@ export class MessageInvariants {
   /** `user key` of the delivered messages, and the program that received each. */
   readonly #reached = new Set<string>()
   readonly #handed = new Map<MessageActor, Map<string, Handed>>()
+  /** By `user key`, the program that has received the message as attempt 1. */
+  readonly #first = new Map<string, MessageActor>()
   /** Keys whose receipts a program has stored. */
   readonly #kept = new Map<MessageActor, Set<string>>()
   /** `user place` of the messages whose receipt any program of a user has stored. */
@@ -147,6 +149,11 @@ export class MessageInvariants {
     const isRetried = before?.run === run && before.throws > 0
     if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} received ${name} again as attempt 1`)
     this.#handedTo(actor).set(key, { run, throws: isRetried ? before.throws : 0 })
+    const first = this.#first.get(`${actor.user} ${key}`) ?? actor
+    if (attempt <= 1 && first !== actor) {
+      this.#fail(`${run.process.name} received ${name} as attempt 1, as ${first.name} did`)
+    }
+    if (attempt <= 1) this.#first.set(`${actor.user} ${key}`, first)
     this.#reach(post, actor.user)
     return post
   }

@@ -30,7 +30,7 @@ export interface MessageRunParts {
   readonly machine: Machine
   readonly network: SimulatedNetwork
   readonly tokens: Tokens
-  readonly bounds: Bounds
+  readonly bounds: Pick<Bounds, 'ended'>
   readonly server: { readonly hasFailed: boolean }
   readonly mail: { readonly invariants: MessageInvariants; readonly temper: HandlerBehavior }
 }

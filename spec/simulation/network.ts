@@ -26,7 +26,7 @@ const mostRepeatMs = 10_000
 
 const address: Address = { host: 'server', port: 1, local: true }
 
-/** A network with one address to listen on. Links can be cut, and processes can be cut off. */
+/** A network with one address to listen on, which several servers can share. Links can be cut, and processes cut off. */
 export class SimulatedNetwork {
   readonly machine: Machine
   readonly random: SeededRandom
@@ -39,10 +39,12 @@ export class SimulatedNetwork {
   stalledUntilMs = 0
   /** Called with each link before anything passes. */
   opened: (link: Link) => void = () => {}
-  #accept: ((socket: Socket) => void) | undefined
-  #listening: SimulatedProcess | undefined
-  /** Connected links that the listener has not received yet. */
-  readonly #unaccepted = new Set<SimulatedSocket>()
+  /** Chooses the server of a new link among those that have listened: the latest, unless a balancer decides. */
+  balance: (servers: readonly SimulatedProcess[]) => SimulatedProcess | undefined = (servers) => servers.at(-1)
+  /** Servers that were killed stay until another one listens: a balancer may not know yet. */
+  readonly #listening = new Map<SimulatedProcess, (socket: Socket) => void>()
+  /** Connected links that their server has not received yet. */
+  readonly #unaccepted = new Map<SimulatedSocket, SimulatedProcess>()
 
   constructor(machine: Machine, faults: NetworkFaults) {
     this.machine = machine
@@ -91,16 +93,15 @@ export class SimulatedNetwork {
 
   #listen(process: SimulatedProcess): Listener {
     const close = async () => {
-      if (this.#listening !== process) return
-      this.#accept = undefined
-      for (const end of this.#unaccepted) end.destroy()
+      if (!this.#listening.delete(process)) return
+      for (const [end, server] of this.#unaccepted) if (server === process) end.destroy()
     }
     return {
       address,
       close,
       start: (accept) => {
-        this.#listening = process
-        this.#accept = accept
+        for (const server of this.#listening.keys()) if (!server.alive) this.#listening.delete(server)
+        this.#listening.set(process, accept)
       },
       [Symbol.asyncDispose]: close,
     }
@@ -118,8 +119,8 @@ export class SimulatedNetwork {
         if (this.down && process.alive) return
         signal.removeEventListener('abort', aborted)
         if (signal.aborted || !process.alive) return
-        const server = this.#listening
-        if (!this.#accept || !server?.alive) return reject(new OspError('unreachable', 'nothing is listening'))
+        const server = this.balance([...this.#listening.keys()])
+        if (!server?.alive) return reject(new OspError('unreachable', 'nothing is listening'))
         const link = new Link(this, process, server)
         link.client.heard = heard
         this.links.add(link)
@@ -137,7 +138,7 @@ export class SimulatedNetwork {
     const accept = () => {
       this.#unaccepted.delete(link.server)
       if (link.server.over || !server.alive) return
-      const listening = this.#listening === server && this.#accept
+      const listening = this.#listening.get(server)
       if (listening) server.awake(() => listening(link.server))
       else link.break()
     }
@@ -145,7 +146,7 @@ export class SimulatedNetwork {
       accept()
       return
     }
-    this.#unaccepted.add(link.server)
+    this.#unaccepted.set(link.server, server)
     // Links retransmit at different times, so that a later link can arrive first.
     const untilMs = this.stalledUntilMs + this.random.fraction('time until bytes are sent again') * mostRepeatMs
     for (const end of [link.client, link.server]) end.muteUntilMs = untilMs

@@ -8,14 +8,14 @@ const digests = nodeDigests()
 
 spec('a simulated world', (it) => {
   it('is the same each time, to the last line of its trace', async () => {
-    for (const world of ['files', 'messages', 'both'] as const) {
+    for (const world of ['files', 'messages', 'both', 'cluster-messages'] as const) {
       for (const seed of [1, 2]) {
         assert.deepEqual(await simulate(seed, digests, world), await simulate(seed, digests, world))
       }
     }
   })
 
-  for (const world of ['files', 'messages', 'both'] as const) {
+  for (const world of ['files', 'messages', 'both', 'cluster-messages'] as const) {
     it(`of ${world} holds its invariants, and differs for another seed`, async () => {
       const runs: RunReport[] = []
       for (let seed = 1; seed <= firstSeeds; seed++) {

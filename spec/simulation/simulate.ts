@@ -1,5 +1,6 @@
 import type { Digests } from '../../lib/ports/platform.ts'
 import type { WorldKind } from './actions.ts'
+import { ClusterWorld } from './cluster/clusterWorld.ts'
 import type { Part } from './faults.ts'
 import type { OwnLayers } from './layers.ts'
 import { type RunReport, World } from './world.ts'
@@ -8,6 +9,9 @@ export type { WorldKind } from './actions.ts'
 export type { Part } from './faults.ts'
 export type { RunReport } from './world.ts'
 
+/** The kind of a world: of one server, or of several servers whose programs send messages. */
+export type SimulatedKind = WorldKind | 'cluster-messages'
+
 /**
  * Runs the real server and clients of one seed in virtual time. The same seed produces the same run, to the last line
  * of its trace. Only `part` is executed; everything if it is absent.
@@ -15,9 +19,10 @@ export type { RunReport } from './world.ts'
 export function simulate(
   seed: number,
   digests: Digests,
-  kind: WorldKind = 'both',
+  kind: SimulatedKind = 'both',
   part?: Part,
   own: OwnLayers = {},
 ): Promise<RunReport> {
+  if (kind === 'cluster-messages') return new ClusterWorld(seed, digests, part).run()
   return new World(seed, digests, kind, part, own).run()
 }

@@ -1,4 +1,7 @@
+import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
+import type { Limits } from '../../lib/limits.ts'
 import type { LinkEvents, ListeningLink, SessionLink } from '../../lib/ports/links.ts'
+import type { Platform } from '../../lib/ports/platform.ts'
 import type { Claim, ClaimEnd, TransferRecord } from '../../lib/ports/storage.ts'
 import type { FaultyStorage } from './faultyStorage.ts'
 import { OtherServers } from './otherServers.ts'
@@ -22,9 +25,12 @@ export interface SharedStorage {
 }
 
 /** Starts a server whose storage other servers share, which the spec plays. */
-export async function sharedRig(): Promise<ServerRig & { readonly shared: SharedStorage }> {
+export async function sharedRig(
+  limits: Partial<Limits> = {},
+  platform: Platform = nodePlatform(),
+): Promise<ServerRig & { readonly shared: SharedStorage }> {
   const links = new OtherServers()
-  const rig = await ServerRig.start({}, { links })
+  const rig = await ServerRig.start(limits, { links, platform })
   const unwatched = () => {
     throw new Error('the server does not watch the storage')
   }

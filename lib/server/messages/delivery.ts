@@ -203,8 +203,10 @@ export class Delivery {
     const read = await this.#readFrom((seqs[answered] ?? 0) - 1, seqs.length - answered, batch.bufferedBytes)
     if (this.#ended || batch.answered === seqs.length) return
     const messages = read.filter(({ seq }) => seqs.includes(seq))
-    // Expired messages must not block the window.
     if (messages.length === 0) {
+      // The former recipient, at another server, has answered as well. This one has them, and answers them too.
+      if (this.#context.mailboxes.watch && this.#caller.reliable) return this.#flushed(batch)
+      // Expired messages must not block the window.
       this.#settle(batch, seqs.length)
       this.#removed([{ batch, end: seqs.length, seqs: [], aside: [] }])
       return

@@ -1,0 +1,97 @@
+import type { SeededRandom } from '../../support/random.ts'
+import type { Action } from '../action.ts'
+import { chosenByWeight } from '../actions.ts'
+import type { Faults } from '../faults.ts'
+import { type ProgramParts, programActions } from '../messageActions.ts'
+import { type NetworkParts, networkActions } from '../networkActions.ts'
+import type { Machine } from '../process.ts'
+import type { Program } from '../program.ts'
+import type { ClusterServer } from './clusterServer.ts'
+import type { StorePaths } from './storePath.ts'
+
+/** The parts of a world of several servers that its actions use. */
+export interface ClusterParts extends NetworkParts, ProgramParts {
+  readonly machine: Machine
+  readonly servers: readonly ClusterServer[]
+  readonly paths: StorePaths
+  readonly programs: readonly Program[]
+  readonly dice: SeededRandom
+}
+
+/** The time after which other servers count a server as dead, in ms. */
+const leaseMs = 10_000
+
+/** Actions on the servers of a cluster and on their paths to the shared store. */
+const serverActions: readonly Action<ClusterParts>[] = [
+  { name: 'a server is killed', weight: 5, apply: (parts) => serverOf(parts).kill() },
+  { name: 'two servers are killed', weight: 1, apply: (parts) => serverOf(parts).kill() && serverOf(parts).kill() },
+  { name: 'a server is stopped', weight: 2, apply: (parts) => serverOf(parts).stop() },
+  { name: 'a server freezes', weight: 3, apply: (parts) => serverOf(parts).freeze(lastingMs(parts)) },
+  { name: 'a server is split from the store', weight: 3, apply: (parts) => serverOf(parts).split(splitMs(parts)) },
+  { name: 'the store restarts', weight: 2, apply: restart },
+  { name: 'notifications are lost', weight: 3, apply: silence },
+  { name: 'a program is killed', weight: 5, apply: (parts) => withProgram(parts, true, (program) => program.kill()) },
+]
+
+/** Actions that undo others; they exist in every world. */
+const fixes: readonly Action<ClusterParts>[] = [
+  { name: 'a server starts', weight: 10, apply: (parts) => serverOf(parts).start() },
+  { name: 'a program starts', weight: 12, apply: (parts) => withProgram(parts, false, (program) => program.start()) },
+]
+
+/** Number of actions tried until one can happen. */
+const mostTries = 8
+
+/** The actions of one world, and their frequencies. */
+export class ClusterMix {
+  readonly #weighed: readonly (readonly [weight: number, action: Action<ClusterParts>])[]
+
+  /** Each world has only some of the actions, with its own weights. */
+  constructor(random: SeededRandom, faults: Faults) {
+    const some: readonly Action<ClusterParts>[] = [...serverActions, ...networkActions, ...programActions]
+    const weighed = some.map((action) => {
+      const scale = random.pick([1, 1, 5], `how often ${action.name}`)
+      const isPresent = faults.has(action.name) || action.name === 'a message is sent'
+      return [isPresent ? action.weight * scale : 0, action] as const
+    })
+    this.#weighed = [...weighed, ...fixes.map((action) => [action.weight, action] as const)]
+  }
+
+  /** Applies an action that can happen, chosen by weight. Returns its name. */
+  apply(parts: ClusterParts): string | undefined {
+    for (let tries = 0; tries < mostTries; tries++) {
+      const { name, apply } = chosenByWeight(parts.dice, this.#weighed)
+      if (apply(parts)) return name
+    }
+    return undefined
+  }
+}
+
+const serverOf = ({ dice, servers }: ClusterParts) => dice.pick(servers, 'a server')
+
+/** From half a lease to three of them. */
+const lastingMs = ({ dice }: ClusterParts) => dice.integer(leaseMs / 2, 3 * leaseMs, 'time that a server is frozen')
+
+/** So short that the retries of a step outlive it. */
+const splitMs = ({ dice }: ClusterParts) => dice.integer(100, 20_000, 'time that a server is split from the store')
+
+function restart({ trace, paths, machine, dice }: ClusterParts): boolean {
+  const ms = dice.integer(1, 5_000, 'time that the store is down')
+  trace.tell(`the store restarts: ${ms} ms`)
+  paths.downUntilMs = machine.time.now() + ms
+  return true
+}
+
+function silence({ trace, paths, machine, dice }: ClusterParts): boolean {
+  const ms = dice.integer(1_000, 60_000, 'time without notifications')
+  trace.tell(`no notification arrives: ${ms} ms`)
+  paths.silentUntilMs = machine.time.now() + ms
+  return true
+}
+
+function withProgram(parts: ClusterParts, running: boolean, act: (program: Program) => void): boolean {
+  const fitting = parts.programs.filter((program) => program.running === running)
+  if (fitting.length === 0) return false
+  act(parts.dice.pick(fitting, 'a program'))
+  return true
+}

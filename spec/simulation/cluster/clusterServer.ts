@@ -1,0 +1,216 @@
+import { ClusterLinks } from '../../../lib/adapters/cluster/clusterLinks.ts'
+import { ClusterMailboxes } from '../../../lib/adapters/cluster/clusterMailboxes.ts'
+import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
+import type { Limits } from '../../../lib/limits.ts'
+import type { LogEntry } from '../../../lib/ports/log.ts'
+import type { MailboxStore } from '../../../lib/ports/mailboxes.ts'
+import type { Platform } from '../../../lib/ports/platform.ts'
+import type { Storage } from '../../../lib/ports/storage.ts'
+import { type RunningServer, startServer } from '../../../lib/server/server.ts'
+import type { Bounds } from '../bounds.ts'
+import type { SimulatedNetwork } from '../network.ts'
+import { type Machine, SimulatedProcess } from '../process.ts'
+import type { Tokens } from '../tokens.ts'
+import type { Trace } from '../trace.ts'
+import { type StorePaths, stepsFrom } from './storePath.ts'
+
+/** The errors of steps after a server could not reach the store for long, or counted as dead. */
+const unreachable = /the shared store of the cluster does not answer|declared dead/u
+
+/** Maximum time for stopping a server. */
+const stoppingMs = 180_000
+
+/** The parts of a world that one of its servers uses. */
+export interface ClusterServerParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly network: SimulatedNetwork
+  readonly tokens: Tokens
+  readonly paths: StorePaths
+  readonly bounds: Pick<Bounds, 'ended'>
+  /** Returns the steps of the shared store for a new run of a server. */
+  readonly steps: () => Steps
+  /** Called with each number that a server gives to a link. */
+  readonly numbered: (node: number) => void
+}
+
+/** One of the servers of a cluster: it is started, killed, stopped and frozen. */
+export class ClusterServer {
+  readonly name: string
+  /** Whether it was frozen, or could not reach the store. */
+  hasBeenAway = false
+  readonly #parts: ClusterServerParts
+  readonly #limits: () => Partial<Limits>
+  /** How far the wall clock of its machine is ahead, in ms. */
+  readonly #aheadMs: number
+  #runs = 0
+  #process: SimulatedProcess | undefined
+  #server: RunningServer | undefined
+  #isStopping = false
+
+  constructor(parts: ClusterServerParts, name: string, limits: () => Partial<Limits>, aheadMs: number) {
+    this.#parts = parts
+    this.name = name
+    this.#limits = limits
+    this.#aheadMs = aheadMs
+  }
+
+  /** The running server, once it listens. */
+  get server(): RunningServer | undefined {
+    return this.#server
+  }
+
+  get process(): SimulatedProcess | undefined {
+    return this.#process
+  }
+
+  start(): boolean {
+    if (this.#process) return false
+    const { machine, network, tokens, trace } = this.#parts
+    const process = new SimulatedProcess(`${this.name} ${++this.#runs}`, machine)
+    this.#process = process
+    trace.tell(`${process.name} starts`)
+    const platform = this.#platformOf(process)
+    const member = new ClusterMember(stepsFrom(process, this.#parts.steps(), this.#parts.paths), {
+      name: this.name,
+      version: 'simulated',
+      address: process.name,
+    })
+    const links = new NumberedLinks(member, this.#parts.numbered)
+    const mailboxes = new ClusterMailboxes(member, links)
+    startServer({
+      platform,
+      listen: network.transportOf(process),
+      storage: storageOf(member, mailboxes),
+      links,
+      authenticator: tokens.authenticatorOf(process),
+      limits: this.#limits(),
+      log: (entry) => process.alive && this.#logged(entry),
+    }).then(
+      (server) => {
+        if (this.#process !== process) return
+        this.#server = server
+      },
+      (error: unknown) => this.#notStarted(process, error),
+    )
+    return true
+  }
+
+  kill(): boolean {
+    const process = this.#process
+    if (!process) return false
+    this.#parts.trace.tell(`${process.name} is killed`)
+    process.kill()
+    this.#parts.network.cut((link) => link.of(process))
+    this.#gone()
+    return true
+  }
+
+  stop(): boolean {
+    const process = this.#process
+    if (!process || !this.#server || this.#isStopping || process.frozen) return false
+    const { trace, bounds } = this.#parts
+    trace.tell(`${process.name} is stopped`)
+    this.#isStopping = true
+    process.within(stoppingMs, () => trace.fail(`${process.name} does not stop`))
+    this.#server.close().then(
+      () => {
+        if (!process.alive) return
+        trace.tell(`${process.name} has stopped`)
+        bounds.ended(process, true)
+        process.kill()
+        this.#gone()
+      },
+      (error: unknown) => trace.fail(`${process.name} could not stop: ${error}`),
+    )
+    return true
+  }
+
+  freeze(ms: number): boolean {
+    const process = this.#process
+    if (!process || process.frozen) return false
+    this.#parts.trace.tell(`${process.name} freezes: ${ms} ms`)
+    this.hasBeenAway = true
+    process.freezeFor(ms)
+    return true
+  }
+
+  /** Keeps it from the store for this time. */
+  split(ms: number): boolean {
+    const process = this.#process
+    if (!process) return false
+    this.#parts.trace.tell(`${process.name} is split from the store: ${ms} ms`)
+    this.hasBeenAway = true
+    this.#parts.paths.splitUntilMs.set(process, this.#parts.machine.time.now() + ms)
+    return true
+  }
+
+  /** Makes sure that it runs without faults. */
+  heal(): void {
+    this.#process?.thaw()
+    if (this.#isStopping) this.kill()
+    this.start()
+  }
+
+  #platformOf({ platform }: SimulatedProcess): Platform {
+    const { clock } = platform
+    const ahead = { ...clock, wallTime: () => clock.wallTime() + this.#aheadMs }
+    return { ...platform, clock: ahead }
+  }
+
+  /** It cannot start while it cannot reach the store. */
+  #notStarted(process: SimulatedProcess, error: unknown): void {
+    if (this.#process !== process) return
+    if (!unreachable.test(String(error))) this.#parts.trace.fail(`${process.name} did not start: ${error}`)
+    this.#parts.trace.tell(`${process.name} does not start: ${error}`)
+    process.kill()
+    this.#gone()
+  }
+
+  #logged(entry: LogEntry): void {
+    if (entry.level !== 'error' || unreachable.test(String(entry.text))) return
+    this.#parts.trace.fail(`${this.name} logged ${JSON.stringify(entry)}`)
+  }
+
+  #gone(): void {
+    this.#process = undefined
+    this.#server = undefined
+    this.#isStopping = false
+  }
+}
+
+/** A directory of links that shows its numbers. */
+class NumberedLinks extends ClusterLinks {
+  readonly #numbered: (node: number) => void
+
+  constructor(member: ClusterMember, numbered: (node: number) => void) {
+    super(member)
+    this.#numbered = numbered
+  }
+
+  override nextNode(): number {
+    const node = super.nextNode()
+    this.#numbered(node)
+    return node
+  }
+}
+
+/** Returns a storage with shared mailboxes, whose files are those of the server alone: none is sent. */
+function storageOf(member: ClusterMember, mailboxes: MailboxStore): Storage {
+  const files = memory()
+  return {
+    transfers: files.transfers,
+    files: files.files,
+    mailboxes,
+    async open(platform) {
+      await files.open(platform)
+      await member.open(platform)
+    },
+    async [Symbol.asyncDispose]() {
+      await member[Symbol.asyncDispose]()
+      await files[Symbol.asyncDispose]()
+    },
+  }
+}

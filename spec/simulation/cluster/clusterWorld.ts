@@ -1,0 +1,286 @@
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
+import { type Limits, limitsWith } from '../../../lib/limits.ts'
+import type { DigestName, Digests } from '../../../lib/ports/platform.ts'
+import { digestNumbers } from '../../../lib/wire/protocol.ts'
+import { SeededRandom } from '../../support/random.ts'
+import { Bounds } from '../bounds.ts'
+import { SimulatedDisk } from '../disk.ts'
+import { Faults, type Part, whole } from '../faults.ts'
+import { generateNetworkFaults } from '../generated.ts'
+import { generateMailLimits, Mail, type MailServer } from '../mail.ts'
+import { SimulatedNetwork } from '../network.ts'
+import { platformOf } from '../placeWatch.ts'
+import type { Machine, SimulatedProcess } from '../process.ts'
+import { Queues } from '../queues.ts'
+import { VirtualTime } from '../time.ts'
+import { Tokens } from '../tokens.ts'
+import { Trace } from '../trace.ts'
+import type { RunReport } from '../world.ts'
+import { ClusterMix, type ClusterParts } from './clusterActions.ts'
+import { ClusterServer } from './clusterServer.ts'
+import { StorePaths } from './storePath.ts'
+
+/** Number of actions in a run. */
+const actionCount = 80
+const mostSteps = 400_000
+/** Maximum time for all work to finish after the faults have stopped. */
+const settlingMs = 1_800_000
+/** Time after which programs that look settled are checked again: a broken link may not have been noticed. */
+const waningMs = 40_000
+
+/** The servers of a cluster, as the messages of a world see them. */
+class Servers implements MailServer {
+  readonly all: readonly ClusterServer[]
+  readonly hasReportedLoss = false
+
+  /** The mailboxes of the store itself, which takes no time. */
+  readonly mailboxes: MailServer['mailboxes']
+
+  constructor(all: readonly ClusterServer[], mailboxes: MailServer['mailboxes']) {
+    this.all = all
+    this.mailboxes = mailboxes
+  }
+
+  /** Whether a server may have been declared dead: what it was doing then ends with `internal`. */
+  get hasFailed(): boolean {
+    return this.all.some(({ hasBeenAway }) => hasBeenAway)
+  }
+
+  /** The list of online users if all servers have the same. */
+  get server(): MailServer['server'] {
+    const lists = this.all.map(({ server }) => server?.status().online ?? [])
+    const words = lists.map((list) => JSON.stringify([...list].sort((a, b) => a.node - b.node)))
+    const [first = []] = lists
+    return new Set(words).size === 1 ? { status: () => ({ online: first }) } : undefined
+  }
+
+  kill(): boolean {
+    for (const server of this.all) server.kill()
+    return true
+  }
+
+  start(): void {
+    for (const server of this.all) server.start()
+  }
+}
+
+/** Several servers behind a balancer, a store that they share, and programs that send messages, generated from a seed. */
+export class ClusterWorld implements ClusterParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly faults: Faults
+  readonly network: SimulatedNetwork
+  readonly paths: StorePaths
+  readonly limits: Limits
+  readonly tokens: Tokens
+  readonly bounds: Bounds
+  readonly queues: Queues
+  readonly disk: SimulatedDisk
+  readonly server: Servers
+  readonly mail: Mail
+  /** No message lies on the simulated disk. */
+  readonly place = {}
+  /** Randomness of the current action: leaving out one action changes nothing about the others. */
+  dice: SeededRandom
+  readonly #seed: number
+  readonly #part: Part
+  readonly #actions: ClusterMix
+  readonly #applied: number[] = []
+  readonly #nodes = new Set<number>()
+  #steps = 0
+
+  constructor(seed: number, digests: Digests, part: Part = whole) {
+    const random = new SeededRandom(seed)
+    const time = new VirtualTime()
+    this.#seed = seed
+    this.#part = part
+    this.dice = random
+    this.trace = new Trace(time)
+    this.machine = { time, random, digests }
+    this.faults = new Faults(random, part.without)
+    const network = generateNetworkFaults(random, this.faults)
+    this.network = new SimulatedNetwork(this.machine, { ...network, reliable: true, loss: 0, duplication: 0 })
+    this.tokens = new Tokens(time, random.pick([0, 40], 'time to know users'))
+    const delayMs = random.pick([1, 5, 100], 'time of a step of the store')
+    this.paths = new StorePaths(delayMs, this.faults.lasts('lost answers of the store', [0.02, 0.2], 0))
+    this.disk = new SimulatedDisk(random, 1, undefined)
+    this.#actions = new ClusterMix(random, this.faults)
+    const chosen: { limits: Partial<Limits> } = { limits: {} }
+    const store = new MemorySharedStore(platformOf(this.machine))
+    const parts = {
+      trace: this.trace,
+      machine: this.machine,
+      network: this.network,
+      tokens: this.tokens,
+      paths: this.paths,
+      bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
+      steps: () => this.#watched(store.steps()),
+      numbered: (node: number) => this.#numbered(node),
+    }
+    const count = random.integer(2, 4, 'servers')
+    const aheadMs = this.faults.lasts('clocks that differ', [5_000, 600_000], 0)
+    const limitsOf = () => chosen.limits
+    const servers = Array.from({ length: count }, (_, at) => {
+      const ahead = random.fork(`the clock of server ${at + 1}`).fraction('how far a clock is ahead') * aheadMs
+      return new ClusterServer(parts, `server-${at + 1}`, limitsOf, Math.round(ahead))
+    })
+    const { mail: stored, open } = store.steps()
+    void open()
+    this.server = new Servers(servers, { levels: () => stored.levels(Number.MAX_SAFE_INTEGER) })
+    this.network.balance = balancer(random)
+    this.limits = limitsWith({})
+    this.queues = new Queues(this.trace, time, this.limits)
+    this.mail = new Mail(this, true)
+    chosen.limits = generateMailLimits(random, this.mail, false)
+    this.limits = limitsWith(chosen.limits)
+    const { trace, limits, disk } = this
+    this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
+  }
+
+  get servers(): readonly ClusterServer[] {
+    return this.server.all
+  }
+
+  get programs(): Mail['programs'] {
+    return this.mail.programs
+  }
+
+  async run(): Promise<RunReport> {
+    for (const name of Object.keys(digestNumbers) as DigestName[]) await this.machine.digests.load(name)
+    this.server.start()
+    for (const program of this.programs) program.start()
+    const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two actions')
+    await this.#until(this.#schedule(gapMs), () => false)
+    if (!this.trace.failed) await this.#end()
+    const { lines, failure } = this.trace
+    const report = {
+      seed: this.#seed,
+      steps: this.#steps,
+      virtualMs: this.machine.time.now(),
+      published: 0,
+      delivered: this.mail.invariants.delivered,
+      trace: [...lines],
+      failure,
+      actions: this.#applied,
+      names: [...this.faults.lasting, ...this.programs.map(({ name }) => name)],
+    }
+    for (const program of this.programs) program.letGo()
+    for (const server of this.servers) server.kill()
+    await microtasks()
+    return report
+  }
+
+  async #until(endMs: number, done: () => boolean): Promise<void> {
+    while (!this.trace.failed && !done() && this.machine.time.step(endMs)) {
+      await microtasks()
+      this.#check()
+      if (++this.#steps > mostSteps) this.trace.fail(`the run takes more than ${mostSteps} steps`)
+    }
+  }
+
+  /** Checks after every step that no server lists a user twice. */
+  #check(): void {
+    for (const { name, server } of this.servers) {
+      const users = (server?.status().online ?? []).map(({ user }) => user)
+      if (new Set(users).size !== users.length) this.trace.fail(`${name} lists a user twice: ${users.join(', ')}`)
+    }
+  }
+
+  /** Lets all faults stop: all work must finish, all servers must list the same users, and everything must end. */
+  async #end(): Promise<void> {
+    const { time } = this.machine
+    this.trace.tell('everything heals')
+    this.network.heal()
+    this.paths.heal()
+    for (const server of this.servers) server.heal()
+    this.mail.heal()
+    await this.#calm()
+    if (!this.trace.failed && this.mail.isSettled) {
+      this.mail.shake()
+      await this.#calm()
+    }
+    if (!this.trace.failed) await this.mail.settled()
+    if (this.trace.failed) return
+    this.mail.leave()
+    for (const program of this.programs) program.end()
+    await this.#until(time.now() + settlingMs, () => this.programs.every(({ running }) => !running))
+    await this.#until(time.now() + settlingMs, () => this.servers.every(({ server }) => server))
+    for (const server of this.servers) server.stop()
+    await this.#until(time.now() + settlingMs, () => this.servers.every(({ process }) => !process))
+    const left = this.servers.filter(({ process }) => process).map(({ name }) => name)
+    if (left.length > 0) this.trace.fail(`${left.join(', ')} did not end`)
+  }
+
+  async #calm(): Promise<void> {
+    const { time } = this.machine
+    await this.#until(time.now() + settlingMs, () => this.mail.isSettled)
+    await this.#until(time.now() + waningMs, () => false)
+    await this.#until(time.now() + settlingMs, () => this.mail.isSettled)
+  }
+
+  /** Returns the time of the last action. */
+  #schedule(gapMs: number): number {
+    const { time, random } = this.machine
+    const { actions: chosen } = this.#part
+    let atMs = 0
+    for (let number = 1; number <= actionCount; number++) {
+      const dice = random.fork(`action ${number}`)
+      atMs += dice.fraction('time until the action') * 2 * gapMs
+      if (chosen?.includes(number) ?? true) time.alarm(atMs, () => this.#apply(number, dice))
+    }
+    return atMs
+  }
+
+  #apply(number: number, dice: SeededRandom): void {
+    this.dice = dice
+    this.trace.headed(() => {
+      const name = this.#actions.apply(this)
+      if (name === undefined) return undefined
+      this.#applied.push(number)
+      return `${number}: ${name}`
+    })
+  }
+
+  /** Reports what the store has stored or refused to the invariants, at the moment when it does. */
+  #watched(steps: Steps): Steps {
+    const { invariants } = this.mail
+    const { mail } = steps
+    const post: Steps['mail']['post'] = async (server, messages, bounds) => {
+      const result = await mail.post(server, messages, bounds)
+      for (const [at, { sender, id }] of messages.entries()) {
+        const refusal = result.outcomes[at]
+        if (!refusal) invariants.stored(sender, id)
+        else if (refusal.code !== 'id-reused') invariants.refusedForNow(sender, id)
+      }
+      for (const { user, messages: waiting, bytes } of await mail.levels(Number.MAX_SAFE_INTEGER)) {
+        const isFull = waiting > bounds.messages || bytes > bounds.bytes
+        if (isFull) this.trace.fail(`the mailbox of ${user} has ${waiting} messages of ${bytes} bytes`)
+      }
+      return result
+    }
+    return { ...steps, mail: { ...mail, post } }
+  }
+
+  #numbered(node: number): void {
+    if (this.#nodes.has(node)) this.trace.fail(`two links have the number ${node}`)
+    this.#nodes.add(node)
+  }
+}
+
+/** Returns how a balancer of this world chooses among the servers that listen. */
+function balancer(random: SeededRandom): SimulatedNetwork['balance'] {
+  const own = random.fork('the balancer')
+  const policy = own.pick(['in turn', 'any', 'another'] as const, 'how the balancer chooses')
+  let turn = 0
+  let last: SimulatedProcess | undefined
+  return (servers) => {
+    const others = policy === 'another' && servers.length > 1 ? servers.filter((server) => server !== last) : servers
+    if (others.length === 0) return undefined
+    last = policy === 'in turn' ? others[turn++ % others.length] : own.pick(others, 'a server for a link')
+    return last
+  }
+}
+
+/** Resolves when every promise that can be settled has been settled: ticks run after all queued microtasks. */
+const microtasks = () => new Promise<void>((resolve) => process.nextTick(resolve))

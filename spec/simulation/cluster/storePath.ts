@@ -1,0 +1,116 @@
+import { type Notice, OutcomeUnknown, type Steps } from '../../../lib/adapters/cluster/steps.ts'
+import type { SeededRandom } from '../../support/random.ts'
+import type { SimulatedProcess } from '../process.ts'
+
+/** Longest time until a server notices that a connection to the store has ended. */
+const noticeMs = 2_000
+
+/** The faults of the paths between the servers of a world and their shared store. */
+export class StorePaths {
+  /** Longest time of each direction of a step. */
+  readonly delayMs: number
+  /** Probability that the connection ends after a step was sent: it may have taken effect. */
+  unknown: number
+  /** Until this time the store drops all connections. */
+  downUntilMs = 0
+  /** Until this time no notification arrives. */
+  silentUntilMs = 0
+  /** Until this time a server cannot reach the store. */
+  readonly splitUntilMs = new Map<SimulatedProcess, number>()
+
+  constructor(delayMs: number, unknown: number) {
+    this.delayMs = delayMs
+    this.unknown = unknown
+  }
+
+  heal(): void {
+    this.unknown = 0
+    this.downUntilMs = 0
+    this.silentUntilMs = 0
+    this.splitUntilMs.clear()
+  }
+
+  isBroken(process: SimulatedProcess): boolean {
+    const now = process.machine.time.now()
+    return now < this.downUntilMs || now < (this.splitUntilMs.get(process) ?? 0)
+  }
+}
+
+type Method = (...given: never[]) => Promise<unknown>
+
+/** The way of a server to the shared store: each step takes time, and its answer can be lost. */
+class StorePath {
+  readonly #process: SimulatedProcess
+  readonly #paths: StorePaths
+  readonly #random: SeededRandom
+
+  constructor(process: SimulatedProcess, paths: StorePaths) {
+    this.#process = process
+    this.#paths = paths
+    this.#random = process.machine.random.fork(`the store of ${process.name}`)
+  }
+
+  /** Returns the methods of a part of the store as the server calls them. */
+  methods<T extends object>(part: T): T {
+    const entries = Object.entries(part) as [string, Method][]
+    return Object.fromEntries(entries.map(([name, method]) => [name, this.#stepOf(method)])) as T
+  }
+
+  tell(steps: Steps, to: number | 'all', notice: Notice): Promise<void> {
+    const { time } = this.#process.machine
+    const isLost = this.#paths.isBroken(this.#process) || time.now() < this.#paths.silentUntilMs
+    return this.#process.effect(this.#paths.delayMs, 'time of a notification', () => {
+      if (!isLost) void steps.tell(to, notice)
+    })
+  }
+
+  /** Passes a notification on after a while, unless it is lost. */
+  heard(notice: Notice, heard: (notice: Notice) => void): void {
+    const { time } = this.#process.machine
+    if (this.#paths.isBroken(this.#process) || time.now() < this.#paths.silentUntilMs) return
+    const delayMs = this.#random.fraction('time until a notification arrives') * this.#paths.delayMs
+    time.alarm(time.now() + delayMs, () => this.#process.awake(() => heard(notice)))
+  }
+
+  #stepOf(method: Method): Method {
+    return async (...given) => {
+      const isBroken = this.#paths.isBroken(this.#process)
+      const isLost = isBroken || this.#random.chance(this.#paths.unknown, 'the answer of a step is lost')
+      if (isLost && this.#random.chance(0.5, 'the step is lost as well')) return this.#lose()
+      const { delayMs } = this.#paths
+      const outcome = await this.#process.effect(delayMs, 'time of a step', () => settled(method(...given)))
+      if (isLost || this.#paths.isBroken(this.#process)) return this.#lose()
+      await this.#process.effect(delayMs, 'time of an answer', () => {})
+      if ('error' in outcome) throw outcome.error
+      return outcome.value
+    }
+  }
+
+  async #lose(): Promise<never> {
+    await this.#process.effect(noticeMs, 'time until a lost connection is noticed', () => {})
+    throw new OutcomeUnknown('the connection to the simulated store has ended')
+  }
+}
+
+/** Returns the steps of a shared store as a server reaches them. */
+export function stepsFrom(process: SimulatedProcess, steps: Steps, paths: StorePaths): Steps {
+  const path = new StorePath(process, paths)
+  const { mail, transfers, tell: _, hear: __, open, [Symbol.asyncDispose]: dispose, ...others } = steps
+  return {
+    ...path.methods(others),
+    mail: path.methods(mail),
+    transfers: path.methods(transfers),
+    open,
+    tell: (to, notice) => path.tell(steps, to, notice),
+    hear: (server, heard) => steps.hear(server, (notice) => path.heard(notice, heard)),
+    [Symbol.asyncDispose]: dispose,
+  }
+}
+
+async function settled<T>(work: Promise<T>): Promise<{ readonly value: T } | { readonly error: unknown }> {
+  try {
+    return { value: await work }
+  } catch (error) {
+    return { error }
+  }
+}
