@@ -104,6 +104,7 @@ export class ClusterMailboxes implements MailboxStore {
     return this.#change('setAside', user, seqs, false)
   }
 
+  /** If the age clock of another server is slower, less expires: one wrong clock must not remove messages early. */
   async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
     this.#member.checkOpen()
     this.#member.reached(now)
@@ -111,8 +112,10 @@ export class ClusterMailboxes implements MailboxStore {
     await this.#batcher.run(async () => {
       await this.#member.keepAge()
       const { server } = this.#member
+      const lag = await this.#member.ageLag(now)
+      const before = { messages: messagesBefore - lag, ids: idsBefore - lag }
       for (let isDone = false; !isDone; ) {
-        const part = await this.#member.run(({ mail }) => mail.expire(server, messagesBefore, idsBefore, expirePart))
+        const part = await this.#member.run(({ mail }) => mail.expire(server, before.messages, before.ids, expirePart))
         for (const { user, messages } of part.expired) expired.set(user, (expired.get(user) ?? 0) + messages)
         isDone = part.isDone
       }

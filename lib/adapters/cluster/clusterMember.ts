@@ -51,7 +51,9 @@ export class ClusterMember implements AsyncDisposable {
   #renewedMs = 0
   /** Since then, every renewal has succeeded in time. */
   #settlingMs = 0
+  /** The latest time of the age clock, and when it was given. */
   #age = 0
+  #agedMs = 0
   #isPollDue = false
   #isPolling = false
   /** The number of polls that have begun. */
@@ -67,7 +69,7 @@ export class ClusterMember implements AsyncDisposable {
     this.#platform = platform
     await this.#steps.open()
     this.#retries = new StepRetries(platform.clock, this.#closing.signal)
-    this.#age = await this.run((steps) => steps.lastTime())
+    this.reached(await this.run((steps) => steps.lastTime()))
     await this.#enter()
     this.#openedMs = platform.clock.now()
     this.#settlingMs = this.#openedMs
@@ -115,12 +117,23 @@ export class ClusterMember implements AsyncDisposable {
 
   /** Keeps a time of the age clock, at the next renewal of the lease. */
   reached(age: number): void {
-    this.#age = Math.max(this.#age, age)
+    if (age < this.#age) return
+    this.#age = age
+    this.#agedMs = this.platform.clock.now()
   }
 
   /** Stores the latest time of the age clock now. */
   async keepAge(): Promise<void> {
-    await this.run((steps) => steps.renew(this.#server, leaseMs, this.#age, {}))
+    await this.#extendLease()
+  }
+
+  /** Resolves with how far the slowest age clock of the other living servers is behind this time, in ms; at least 0. */
+  async ageLag(now: number): Promise<number> {
+    const servers = await this.run((steps) => steps.servers())
+    const ages = servers.flatMap(({ server, isDead, status }) =>
+      server !== this.#server && !isDead && typeof status.age === 'number' ? status.age : [],
+    )
+    return Math.max(0, now - Math.min(now, ...ages))
   }
 
   /** Ends the lease, so that other servers do not wait for its end. */
@@ -173,11 +186,17 @@ export class ClusterMember implements AsyncDisposable {
   /** Renews the lease. A server that cannot reach the store for long counts as dead. */
   async #isLiving(): Promise<boolean> {
     try {
-      return await this.run((steps) => steps.renew(this.#server, leaseMs, this.#age, {}))
+      return await this.#extendLease()
     } catch (error) {
       if (error instanceof OspError && error.code === 'internal') return false
       throw error
     }
+  }
+
+  /** Resolves with whether this server still counts as living. */
+  #extendLease(): Promise<boolean> {
+    const age = this.#age + this.platform.clock.now() - this.#agedMs
+    return this.run((steps) => steps.renew(this.#server, leaseMs, this.#age, { age }))
   }
 
   async #declareDead(): Promise<void> {

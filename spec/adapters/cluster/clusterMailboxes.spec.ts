@@ -115,6 +115,20 @@ spec('mailboxes of several servers', (it) => {
     assert.deepEqual(appended, ['bob'])
   })
 
+  it('expire by the slowest age clock of the servers', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.server(), await rig.server()]
+    await append(first.mailboxes, message(1, { storedAt: 450_000 }), ['bob'], roomy)
+    await append(second.mailboxes, message(2, { storedAt: 500_000 }), ['bob'], roomy)
+    await pass(rig.clock, 2_000)
+    assert.deepEqual(await first.mailboxes.expire(1_000_000, 900_000, 900_000), [])
+    assert.deepEqual(await waiting(first.mailboxes, 'bob'), [1, 2])
+    await append(second.mailboxes, message(3, { storedAt: 950_000 }), ['bob'], roomy)
+    await pass(rig.clock, 2_000)
+    assert.deepEqual(await first.mailboxes.expire(1_000_000, 900_000, 900_000), [{ user: 'bob', messages: 2 }])
+    assert.deepEqual(await waiting(first.mailboxes, 'bob'), [3])
+  })
+
   it('count a mailbox that has refused a message as full for a second, or until messages are removed', async () => {
     await using rig = new ClusterRig()
     const { mailboxes } = await rig.server()
