@@ -37,6 +37,7 @@ export class GenerationStorage implements Storage {
     this.#data = data
     const shared: SharedClaims = {
       presentToken: async (user, name) => this.#records.record(user, name)?.token,
+      // No other process has the directory open.
       mayBeOpen: () => false,
     }
     const digests = () => this.#platform.digests

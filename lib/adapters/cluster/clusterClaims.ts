@@ -39,6 +39,12 @@ export class ClusterClaims implements ClaimGuard {
     return this.#held.get(recordKey(user, name))?.record
   }
 
+  /** Resolves with the token of the record in the shared store, or `undefined` if there is none. */
+  async presentToken(user: string, name: string): Promise<number | undefined> {
+    const record = await this.#member.run(({ transfers }) => transfers.record(user, name))
+    return record?.token
+  }
+
   all(): AsyncIterable<TransferRecord> {
     return this.records(undefined)
   }

@@ -1,6 +1,5 @@
 import type { Digests, Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage } from '../../ports/storage.ts'
-import type { ClaimGuard } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { ClusterClaims } from './clusterClaims.ts'
 import { ClusterLinks } from './clusterLinks.ts'
@@ -16,7 +15,7 @@ export interface ClusterFiles extends FileStore, StoredNames {
 }
 
 /** Returns a store of files that `claims` guard. `digests` belong to the platform of the open storage. */
-export type OpenClusterFiles = (claims: ClaimGuard, digests: () => Digests) => ClusterFiles
+export type OpenClusterFiles = (claims: ClusterClaims, digests: () => Digests) => ClusterFiles
 
 /** The storage of one server of a cluster: its records are in a shared store, its files in a shared directory. */
 export class ClusterStorage implements Storage {

@@ -108,6 +108,7 @@ export class DiskFiles implements FileStore, StoredNames {
         const isHere = await this.#generations?.takeOver(claim, record, (at, stats) =>
           this.#isVerified(record, at, stats),
         )
+        this.#generations?.opened(claim)
         // A crash during publishing leaves a second name. The file is then not written to any more.
         const flags = constants.O_RDWR | (verified ? 0 : constants.O_CREAT)
         const opening = verified && isHere === false ? undefined : openOwnFile(path, flags, { linked: verified })

@@ -1,6 +1,7 @@
 import { type BigIntStats, constants } from 'node:fs'
 import { copyFile, mkdir, readdir, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import type { Claim, Orphan, TransferRecord } from '../../ports/storage.ts'
 import type { DirectoryFlushes } from './directories.ts'
@@ -22,10 +23,11 @@ export interface SharedClaims {
   /** Resolves with the token of the present record of an upload in the shared store, or `undefined` if there is no record. */
   presentToken(user: string, name: string): Promise<number | undefined>
   /**
-   * Returns whether another process may still have the partial file of this former claim open for writing. It may not if this
-   * process had the claim, if its server has closed the file, or if a later run of that server has locked its own directory.
+   * Returns whether another process may still have the partial file of this former claim open for writing. It may not if its server
+   * has closed the file, or if a later run of that server has locked its own directory. Without this method it may. Not called
+   * for a claim whose file this process had open.
    */
-  mayBeOpen(former: Claim): boolean | Promise<boolean>
+  mayBeOpen?(former: Claim): boolean | Promise<boolean>
 }
 
 /** A partial file of an upload. */
@@ -43,6 +45,9 @@ interface Entry extends Generation {
   readonly isCopy: boolean
 }
 
+/** The number of tokens of this process that are remembered. The file of a forgotten one is copied. */
+const maxOwnTokens = 10_000
+
 /** How often a take-over looks again for a file that another server has moved meanwhile. */
 const tries = 16
 
@@ -56,6 +61,8 @@ export class Generations {
   readonly #layout: Layout
   readonly #claims: SharedClaims
   readonly #flushes: DirectoryFlushes
+  /** The tokens of claims whose files this process has opened. It does not write under a claim after a later one was granted. */
+  readonly #own = new BoundedMap<number, true>(maxOwnTokens)
 
   constructor(layout: Layout, claims: SharedClaims, flushes: DirectoryFlushes) {
     this.#layout = layout
@@ -74,6 +81,11 @@ export class Generations {
       missing.map((path) => unless(['EEXIST'], `creating the directory ${path}`, () => mkdir(path, { mode: 0o700 }))),
     )
     await this.#flushes.flush(partial)
+  }
+
+  /** Notes that this process opens the partial file of a claim. */
+  opened({ token }: Claim): void {
+    this.#own.set(token, true)
   }
 
   /** Returns the path of the partial file of a claim. */
@@ -121,8 +133,9 @@ export class Generations {
   /** Brings a file to the path of a claim. Resolves with false if it is no longer there. */
   async #bring(former: Generation, claim: Claim, record: TransferRecord | undefined): Promise<boolean> {
     // The owner of a verified upload had stopped writing before it was verified.
-    const copies = !record?.verified && (await this.#claims.mayBeOpen({ ...claim, token: former.token }))
-    return copies ? this.#copy(former, claim, record?.checkpoints.at(-1)?.offset ?? 0) : this.#move(former, claim)
+    const isFinal = record?.verified !== undefined || former.token === 0 || this.#own.has(former.token)
+    const mayBeOpen = !isFinal && ((await this.#claims.mayBeOpen?.({ ...claim, token: former.token })) ?? true)
+    return mayBeOpen ? this.#copy(former, claim, record?.checkpoints.at(-1)?.offset ?? 0) : this.#move(former, claim)
   }
 
   /**

@@ -26,7 +26,11 @@ export class SharedDirectory implements AsyncDisposable {
   storage(steps: Steps): ClusterStorage {
     const layout = layoutOf(this.#directory.path)
     const info = { name: 'a', version: '1', address: '' }
-    return new ClusterStorage(steps, info, (claims, digests) => new DiskFiles(layout, claims, async () => {}, digests))
+    return new ClusterStorage(
+      steps,
+      info,
+      (claims, digests) => new DiskFiles(layout, claims, async () => {}, digests, claims),
+    )
   }
 
   /** Resolves with the content of a published file, or `undefined` if there is none. */

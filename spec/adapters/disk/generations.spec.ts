@@ -126,6 +126,15 @@ spec('a partial file of a shared directory', (it) => {
       assert.equal(published(data), 'hello!')
     }))
 
+  it('is moved by a later claim of the same process, which has it open', () =>
+    withShared(async ({ server, partials }) => {
+      const one = await server()
+      await using former = await written(one, one.claims.grant(1), 'hello')
+      assert.equal(await contentOf(one, one.claims.grant(2, checkpoints(3))), 'hello')
+      assert.deepEqual(partials(), ['2'])
+      await assert.rejects(former.write(0, [text('X')]), { code: 'superseded' })
+    }))
+
   it('is begun anew if the former writer may have it open and there is no checkpoint', () =>
     withShared(async ({ server, partials }) => {
       const [one, two] = [await server(), await server()]
