@@ -1,3 +1,4 @@
+import { clusterCommand } from './cluster/cluster.ts'
 import type { Program } from './common/program.ts'
 import { serveCommand } from './serve/serve.ts'
 import { statusCommand } from './status/status.ts'
@@ -11,7 +12,7 @@ export const ospd: Program = {
   name: 'ospd',
   describe: 'Receives and stores files and messages.',
   prefix: 'OSPD',
-  commands: [serveCommand, statusCommand, uploadsCommand, userCommand],
+  commands: [serveCommand, statusCommand, uploadsCommand, userCommand, clusterCommand],
   sibling: {
     name: 'osp',
     commands: 'send,tasks,add,pause,continue,cancel,msg,listen,who,login,logout'.split(','),

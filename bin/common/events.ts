@@ -49,6 +49,11 @@ const token = string('the token, which cannot be displayed again')
 const runningUpload = z.strictObject({ user, name: z.string(), size: bytes, progress: bytes, durable: bytes })
 const uploadName = string('the requested name')
 
+const schemaVersions = {
+  from: whole('the version of the schema before; 0 if there was none'),
+  to: whole('the present version'),
+} as const
+
 const upload = z.strictObject({
   user,
   name: uploadName,
@@ -258,6 +263,27 @@ export const commandEvents = {
     user: event('`list`: one for each user, sorted by name.', {
       user,
       since: z.iso.datetime().check(z.describe('when the user was added or received the current token')),
+    }),
+  },
+  cluster: {
+    created: event('`init`: the database has the schema, and the directory is initialized.', schemaVersions),
+    migrated: event('`migrate`: the database has the latest schema.', schemaVersions),
+    check: event('`check`: one for each condition.', {
+      condition: string('the condition that a cluster needs'),
+      holds: z.boolean().check(z.describe('whether it holds')),
+      required: z.boolean().check(z.describe('whether servers do not run without it')),
+      detail: z
+        .optional(z.string())
+        .check(z.describe('a measured value, or the reason why it does not hold; otherwise absent')),
+    }),
+    server: event('`status`: one for each running server.', {
+      number: whole('the number of the server; each start of a server has a new one'),
+      name: string('the name of its machine'),
+      address: string('the address on which it listens'),
+      leaseMs: z
+        .int()
+        .check(z.describe('milliseconds until its lease ends; 0 or less if the server does not renew it')),
+      started: z.iso.datetime().check(z.describe('when it was started')),
     }),
   },
 } as const

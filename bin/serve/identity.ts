@@ -1,9 +1,8 @@
 import { BlockList, isIP } from 'node:net'
 import { join } from 'node:path'
-import { type Authenticator, type Log, OspError } from 'ospd'
-import { allowAll, certificateNames, loopbackOnly, rememberNames, usersFile } from 'ospd/node'
+import { type Authenticator, OspError } from 'ospd'
+import { allowAll, certificateNames, loopbackOnly, rememberNames } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
-import { userChangeLogger } from './log.ts'
 
 /** How the daemon listens and authenticates. */
 export interface Exposure {
@@ -12,25 +11,27 @@ export interface Exposure {
   readonly isProxied: boolean
   readonly isTls: boolean
   readonly hasClientCa: boolean
-  /** Whether the data directory has a list of users, even an empty one. */
+  /** Whether there is a list of users, even an empty one. */
   readonly hasUsers: boolean
   readonly insecure: boolean
 }
 
 /**
- * Returns the authenticator of a daemon. If the data directory has a list of users, it accepts these users, by their tokens
- * or, with a CA for clients, by a certificate for their name. Without a list it accepts every client with a certificate if
- * there is a CA, otherwise every client on this machine, or with `insecure` every client, until the first user is added.
- * Once there was a list, it is required. Changes of the list are logged. Without a list, the names of users that have logged
- * in are stored in `DATA/names`.
+ * Returns the authenticator for the time before the first user is added: it accepts every client with a certificate if there is a
+ * CA, otherwise every client on this machine, or with `insecure` every client.
  */
-export async function identityOf(data: string, exposure: Pick<Exposure, 'hasClientCa' | 'insecure'>, log: Log) {
-  const { hasClientCa, insecure } = exposure
-  const unlisted = hasClientCa ? certificateRequired : insecure ? allowAll() : loopbackOnly()
-  const users = usersFile(data, unlisted, { noticed: userChangeLogger(log) })
-  const hasUsers = await users.exists()
+export function withoutUsers({ hasClientCa, insecure }: Pick<Exposure, 'hasClientCa' | 'insecure'>): Authenticator {
+  if (hasClientCa) return certificateRequired
+  return insecure ? allowAll() : loopbackOnly()
+}
+
+/**
+ * Returns the authenticator of a daemon. It accepts `users`, by their tokens or, with a CA for clients, by a certificate for their
+ * name. If there is no list of users, the names of users that have logged in are stored in `DATA/names`.
+ */
+export function identityOf(users: Authenticator, { hasClientCa }: Pick<Exposure, 'hasClientCa'>, data: string) {
   const authenticator = hasClientCa ? certificateNames(users, { users }) : users
-  return { hasUsers, authenticator: rememberNames(authenticator, join(data, 'names')) }
+  return rememberNames(authenticator, join(data, 'names'))
 }
 
 /** Rejects clients without a certificate. A certificate can name any user. */

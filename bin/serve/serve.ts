@@ -1,16 +1,28 @@
-import { defaultLimits, type Limits, type Log, type LogEntry, OspError, type Server, serve } from 'ospd'
-import { disk, type HealthServer, Readiness, serveHealth } from 'ospd/node'
+import { mkdirSync } from 'node:fs'
+import { hostname } from 'node:os'
+import {
+  type Authenticator,
+  defaultLimits,
+  type Limits,
+  type Log,
+  type LogEntry,
+  OspError,
+  type Server,
+  serve,
+} from 'ospd'
+import { disk, type HealthServer, Readiness, serveHealth, usersFile } from 'ospd/node'
+import { postgresCluster, withClusterUsers } from 'ospd/postgres'
 import { descriptorLimit, watchDescriptors, withinDescriptors } from '../common/descriptors.ts'
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, readerMs, results, stderr, within } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { addressText } from '../common/settings.ts'
 import { printable, stylesFor } from '../common/text.ts'
-import { exitCodes } from '../common/usage.ts'
+import { exitCodes, UsageError } from '../common/usage.ts'
 import { openControl } from './control.ts'
-import { checkExposure, identityOf } from './identity.ts'
+import { checkExposure, identityOf, withoutUsers } from './identity.ts'
 import { type DaemonTransport, daemonTransport } from './listening.ts'
-import { formatLogEntry } from './log.ts'
+import { formatLogEntry, userChangeLogger } from './log.ts'
 import { drainMsOf, limitsOf, type ServeValues, serveSettings } from './settings.ts'
 import { type Stopping, stopOnSignals } from './stopping.ts'
 
@@ -29,6 +41,7 @@ export const serveCommand = command({
 
 async function run(values: ServeValues): Promise<number> {
   const { host, port, data } = values
+  checkCluster(values)
   checkDirectory('--data', data, 'make')
   const log = logger(values)
   const stop = stopOnSignals(log, drainMsOf(values))
@@ -70,6 +83,19 @@ async function run(values: ServeValues): Promise<number> {
     process.exit(exitCodes.done)
   }
   return exitCodes.done
+}
+
+/** Throws UsageError if the flags of a cluster do not belong together. */
+function checkCluster({ cluster, files, tls }: ServeValues): void {
+  if (cluster === undefined && files !== undefined) throw new UsageError('--files requires --cluster; specify both')
+  if (cluster === undefined) return
+  if (files === undefined) throw new UsageError('--cluster requires --files, the directory that all servers share')
+  if (tls !== undefined) {
+    const reason = 'each server would have a key of its own, and clients trust only the one that they know'
+    throw new UsageError(
+      `--tls auto cannot be used with --cluster: ${reason}; specify the same --tls-cert for all servers`,
+    )
+  }
 }
 
 /** Prints why the daemon cannot listen. A retry does not help, so this is not the exit code of an unreachable server. */
@@ -122,10 +148,26 @@ async function open(values: ServeValues, limits: Limits, listen: DaemonTransport
   const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
   const isProxied = values['proxy-protocol'] !== undefined
   const exposure = { host, isProxied, isTls, hasClientCa: values['tls-client-ca'] !== undefined, insecure }
-  const { authenticator, hasUsers } = await identityOf(data, exposure, log)
+  const { shared, users, hasUsers } = await usersOf(values, withoutUsers(exposure), log)
+  const authenticator = identityOf(users, exposure, data)
   const warning = checkExposure({ ...exposure, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
-  return await serve({ listen, storage: disk(data), authenticator, allowPlaintext: insecure, limits, onConflict, log })
+  const { storage = disk(data), links } = shared ?? {}
+  const options = { listen, storage, authenticator, allowPlaintext: insecure, limits, onConflict, log }
+  return await serve({ ...options, ...(links && { links }) })
+}
+
+/** Opens the users: those of the cluster, or those in the data directory. */
+async function usersOf({ host, port, data, cluster, files }: ServeValues, otherwise: Authenticator, log: Log) {
+  if (cluster === undefined || files === undefined) {
+    const users = usersFile(data, otherwise, { noticed: userChangeLogger(log) })
+    return { users, hasUsers: await users.exists() }
+  }
+  mkdirSync(data, { recursive: true, mode: 0o700 })
+  const location = { database: cluster, files }
+  const shared = postgresCluster({ ...location, name: hostname(), address: addressText({ host, port }), otherwise })
+  const hasUsers = await withClusterUsers(cluster, (users) => users.exists())
+  return { shared, users: shared.authenticator, hasUsers }
 }
 
 function logger({ quiet }: ServeValues): Log {

@@ -1,6 +1,7 @@
 import { type Limit, type Limits, limitTable } from 'ospd'
 import { isNetwork } from 'ospd/node'
 import * as z from 'zod/mini'
+import { databaseUrl } from '../cluster/location.ts'
 import {
   choice,
   jsonSetting,
@@ -27,6 +28,12 @@ const ownSettings = {
   host: setting(kind.text, '127.0.0.1', 'address to listen on'),
   port: setting(kind.port, '6682', 'port to listen on; 0 selects a free port'),
   data: setting(kind.path, './ospd-data', 'directory for files, messages and users'),
+  cluster: optionalSetting(
+    databaseUrl,
+    'share the records, messages and users in this PostgreSQL database with the other servers of a cluster',
+    'one server, with all data in --data',
+  ),
+  files: optionalSetting(kind.path, 'with --cluster: directory of files that all servers share'),
   tls: optionalSetting(
     choice('auto'),
     'use TLS, with a key and a self-signed certificate that are created in the data directory',

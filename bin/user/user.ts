@@ -1,16 +1,19 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type UsersFile, usersFile } from 'ospd/node'
+import { usersFile } from 'ospd/node'
+import { type UserList, withClusterUsers } from 'ospd/postgres'
+import { databaseUrl } from '../cluster/location.ts'
 import { userNamed } from '../common/commonOptions.ts'
 import { checkDirectory } from '../common/files.ts'
 import { checkStdout, errorLine, results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { jsonSetting, kind, setting, switched, type Values } from '../common/settings.ts'
+import { jsonSetting, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
 import { printable, shellWord, tableLines } from '../common/text.ts'
 import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
 
 const settings = {
   data: setting(kind.path, './ospd-data', 'data directory of the daemon, which may be stopped'),
+  cluster: optionalSetting(databaseUrl, 'manage the users of a cluster, which are in this database', 'those in --data'),
   force: switched('with add: accept a name that can be mistaken for that of another user'),
   json: jsonSetting,
 } as const
@@ -41,12 +44,17 @@ async function run(values: UserValues, [verb, name, more]: readonly string[]): P
   const operand = verb === 'list' ? name : more
   if (operand !== undefined) throw unexpectedOperand(`user ${verb}`, operand)
   if (values.force && verb !== 'add') throw new UsageError(`user ${verb} does not take --force`)
-  checkDirectory('--data', values.data, verb === 'add' ? 'make' : 'exists')
-  const users = usersFile(values.data)
-  if (verb === 'list') return await list(users, values)
-  if (name === undefined) throw new UsageError(`user ${verb} requires the NAME of a user`)
-  if (verb !== 'remove') checkStdout('the token')
-  const user = userNamed(name, 'NAME')
+  if (verb !== 'list' && name === undefined) throw new UsageError(`user ${verb} requires the NAME of a user`)
+  if (verb !== 'list' && verb !== 'remove') checkStdout('the token')
+  const user = name === undefined ? undefined : userNamed(name, 'NAME')
+  const { cluster, data } = values
+  if (cluster !== undefined) return await withClusterUsers(cluster, (users) => change(users, verb, user, values))
+  checkDirectory('--data', data, verb === 'add' ? 'make' : 'exists')
+  return await change(usersFile(data), verb, user, values)
+}
+
+async function change(users: UserList, verb: string, user: string | undefined, values: UserValues): Promise<number> {
+  if (user === undefined) return await list(users, values)
   if (verb === 'add') await add(users, user, values)
   else if (verb === 'rotate') await printToken('rotated', user, await users.rotate(user))
   else {
@@ -56,7 +64,7 @@ async function run(values: UserValues, [verb, name, more]: readonly string[]): P
   return exitCodes.done
 }
 
-async function add(users: UsersFile, name: string, { data, force }: UserValues): Promise<void> {
+async function add(users: UserList, name: string, { data, cluster, force }: UserValues): Promise<void> {
   const isFirst = !(await users.exists())
   // With `force`, warns of a name that would be rejected without it.
   const token = await users.add(name).catch(async (error: Error) => {
@@ -66,17 +74,18 @@ async function add(users: UsersFile, name: string, { data, force }: UserValues):
     return forced
   })
   await printToken('added', name, token)
-  const isTls = existsSync(join(data, 'tls'))
+  const isTls = cluster === undefined && existsSync(join(data, 'tls'))
   const login = ['osp', 'login', '--server', 'HOST:6682', ...(isTls ? ['--tls'] : []), '--user', shellWord(name)]
   const advice = isTls ? '' : '; add --tls if the server uses TLS'
   errorLine(`ospd: the user logs in with: ${printable(login.join(' '))}${advice}`)
-  if (isFirst) errorLine(`ospd: only the users in ${printable(data)} can log in from now on, each with a token`)
+  const place = cluster === undefined ? printable(data) : 'the database'
+  if (isFirst) errorLine(`ospd: only the users in ${place} can log in from now on, each with a token`)
 }
 
-async function list(users: UsersFile, { data }: UserValues): Promise<number> {
+async function list(users: UserList, { data, cluster }: UserValues): Promise<number> {
   const all = await users.list()
   if (all.length === 0) {
-    const at = printable(data)
+    const at = cluster === undefined ? printable(data) : 'the database'
     const reason = (await users.exists())
       ? `the list of users in ${at} is empty: all logins are rejected`
       : `${at} has no list of users; "ospd user add" creates one`

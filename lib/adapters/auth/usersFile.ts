@@ -1,9 +1,9 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Admitted, Authenticator, Credentials } from '../../ports/authenticator.ts'
+import { admit, hashOf, newToken } from './tokens.ts'
 import { denyAll } from './unverified.ts'
 import { mixedScripts } from './usersFile/lookalikes.ts'
 import { type UsersNews, UsersWatcher } from './usersFile/seen.ts'
@@ -18,14 +18,13 @@ export interface KnownUser {
 
 /**
  * The users of a server, each with a token. A token is returned once, by the call that creates it; only its hash is stored.
- * A change is durable when its promise resolves. Every change rejects with OspError `data-format` if the file is damaged,
- * and `data-locked` if another process keeps it locked.
+ * A change is durable when its promise resolves.
  */
-export interface UsersFile extends Authenticator {
-  /** Resolves with whether the file exists, even if it is empty or damaged. From then on every login requires a token. */
+export interface UserList {
+  /** Resolves with whether the list exists, even if it is empty or damaged. From then on every login requires a token. */
   exists(): Promise<boolean>
   /**
-   * Adds a user. Resolves with the token. Creates the directory if necessary. Rejects with OspError `bad-name`, with
+   * Adds a user. Resolves with the token. Creates the list if necessary. Rejects with OspError `bad-name`, with
    * `name-conflict` if the name is in use or differs from such a name only in case or compatibility form, and with
    * `too-large` if the maximum number of users is reached. Unless `force` is set, also rejects with `name-conflict` for a
    * name that looks like one in use, and with `bad-name` for a name that mixes scripts (UTS 39).
@@ -35,8 +34,15 @@ export interface UsersFile extends Authenticator {
   rotate(name: string): Promise<string>
   /** Removes a user, but not the files and waiting messages of the user. Rejects with OspError `unknown-user`. */
   remove(name: string): Promise<void>
-  /** Resolves with all users, sorted by name. Rejects with OspError `data-format` if the file is damaged. */
+  /** Resolves with all users, sorted by name. */
   list(): Promise<readonly KnownUser[]>
+}
+
+/**
+ * The users of a server in a file. `list` and every change reject with OspError `data-format` if the file is damaged, and changes
+ * with `data-locked` if another process keeps it locked.
+ */
+export interface UsersFile extends Authenticator, UserList {
   watch(changed: (user: string | undefined) => void): Disposable
 }
 
@@ -82,10 +88,8 @@ class FileOfUsers implements UsersFile {
   async authenticate(credentials: Credentials): Promise<Admitted> {
     const users = await this.#users()
     if (!users) return await this.#otherwise.authenticate(credentials)
-    const { user, token } = credentials
-    if (tokenMatches(users.get(user)?.tokenSha256, token)) return { user }
-    if (token !== '') throw new OspError('unauthorized', `the server does not accept this token for ${user}`)
-    throw new OspError('unauthorized', `the server accepts ${user} only with a token; ask its operator for one`)
+    const hash = users.get(credentials.user)?.tokenSha256
+    return admit(hash === undefined ? hash : Buffer.from(hash, 'hex'), credentials)
   }
 
   async knows(user: string): ReturnType<Authenticator['knows']> {
@@ -114,18 +118,10 @@ class FileOfUsers implements UsersFile {
   }
 
   async add(name: string, { force = false }: AddUserOptions = {}): Promise<string> {
-    checkUserName(name)
-    const mixed = force ? undefined : mixedScripts(name)
-    if (mixed !== undefined) {
-      const text = `${name} mixes characters of different scripts (${mixed}) and can be mistaken for another name`
-      throw new OspError('bad-name', `${text}; ${orForce}`)
-    }
+    checkNewName(name, force)
     const token = newToken()
     await this.#stored.change((users) => {
-      const conflict = conflictOf(users, name, force)
-      if (conflict !== undefined) throw new OspError('name-conflict', `${name} ${conflict}`)
-      if (users.size >= fixed.users)
-        throw new OspError('too-large', `the maximum of ${fixed.users} users has been reached; remove users first`)
+      checkNewUser(users, name, force)
       return granted(users, name, token)
     })
     return token
@@ -166,8 +162,25 @@ class FileOfUsers implements UsersFile {
   }
 }
 
+/** Throws OspError `bad-name` if the name cannot be that of a new user, whatever other users there are. */
+export function checkNewName(name: string, force: boolean): void {
+  checkUserName(name)
+  const mixed = force ? undefined : mixedScripts(name)
+  if (mixed === undefined) return
+  const text = `${name} mixes characters of different scripts (${mixed}) and can be mistaken for another name`
+  throw new OspError('bad-name', `${text}; ${orForce}`)
+}
+
+/** Throws OspError `name-conflict` or `too-large` if no user of this name can be added to these users. */
+export function checkNewUser(users: ReadonlyMap<string, unknown>, name: string, force: boolean): void {
+  const conflict = conflictOf(users, name, force)
+  if (conflict !== undefined) throw new OspError('name-conflict', `${name} ${conflict}`)
+  if (users.size >= fixed.users)
+    throw new OspError('too-large', `the maximum of ${fixed.users} users has been reached; remove users first`)
+}
+
 /** Returns why a new user cannot have this name, if another user prevents it. */
-function conflictOf(users: Users, name: string, force: boolean): string | undefined {
+function conflictOf(users: ReadonlyMap<string, unknown>, name: string, force: boolean): string | undefined {
   const other = sameKeyUser(users, name)
   if (other === name) return 'is already a user; use "rotate" for a new token'
   if (other !== undefined) return `is too similar to the user ${other}; choose another name`
@@ -179,15 +192,4 @@ const orForce = 'choose another name, or accept this name with --force'
 
 function granted(users: Users, name: string, token: string): Users {
   return new Map(users).set(name, { name, tokenSha256: hashOf(token).toString('hex'), since: new Date().toISOString() })
-}
-
-/** Returns a new token: a prefix, which makes tokens recognizable, and 256 random bits. */
-export const newToken = (): string => `osp_${randomBytes(32).toString('base64url')}`
-
-/** Returns the hash of a token. A slow hash, which protects chosen passwords, would add nothing to 256 random bits. */
-const hashOf = (token: string) => createHash('sha256').update(token).digest()
-
-/** Returns whether a token has this hash, in constant time, also if there is no hash. */
-function tokenMatches(hash: string | undefined, token: string): boolean {
-  return timingSafeEqual(Buffer.from(hash ?? '0'.repeat(64), 'hex'), hashOf(token)) && hash !== undefined
 }

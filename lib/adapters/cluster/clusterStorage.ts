@@ -24,13 +24,14 @@ export class ClusterStorage implements Storage {
   readonly mailboxes: ClusterMailboxes
   readonly transfers: ClusterTransfers
   readonly files: ClusterFiles
-  readonly #member: ClusterMember
+  /** The server itself. */
+  readonly member: ClusterMember
 
   /** `steps` are not open yet, and used by this storage only. */
   constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>, openFiles: OpenClusterFiles) {
     const member = new ClusterMember(steps, info)
     const claims = new ClusterClaims(member)
-    this.#member = member
+    this.member = member
     this.links = new ClusterLinks(member)
     this.mailboxes = new ClusterMailboxes(member, this.links)
     this.files = openFiles(claims, () => member.platform.digests)
@@ -39,7 +40,7 @@ export class ClusterStorage implements Storage {
 
   async open(platform: Platform): Promise<void> {
     try {
-      await this.#member.open(platform)
+      await this.member.open(platform)
       await this.files.prepare()
     } catch (error) {
       await this[Symbol.asyncDispose]()
@@ -50,6 +51,6 @@ export class ClusterStorage implements Storage {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.files.close()
     await this.mailboxes.close()
-    await this.#member[Symbol.asyncDispose]()
+    await this.member[Symbol.asyncDispose]()
   }
 }

@@ -39,9 +39,9 @@ export async function migrate(database: Database): Promise<number> {
  */
 export async function checkSchema(database: Queries): Promise<void> {
   const version = await versionOf(database)
-  if (version === 0) throw new OspError('data-format', 'the database has no schema "ospd"; create it first')
+  if (version === 0) throw noSchema()
   if (version < schemaVersion) {
-    const text = `the schema of the database has version ${version}, and this ospd needs ${schemaVersion}; migrate it first`
+    const text = `the schema of the database has version ${version}, and this ospd needs ${schemaVersion}; run "ospd cluster migrate" first`
     throw new OspError('data-format', text)
   }
   if (version > schemaVersion + 1) throw unknownVersion(version)
@@ -60,6 +60,15 @@ export function checkSettings(settings: ReadonlyMap<string, string>): void {
   const text = `default_transaction_isolation of the database is "${isolation}"; set it to "read committed" for the user of ospd`
   throw new OspError('data-format', text)
 }
+
+/** Resolves with the name of the shared directory. Rejects with OspError `data-format` if there is no schema. */
+export async function filesId(database: Queries): Promise<string> {
+  if ((await versionOf(database)) === 0) throw noSchema()
+  const [meta] = await database.query<{ files: string }>({ name: 'schema-files', text: 'SELECT files FROM ospd.meta' })
+  return meta?.files ?? ''
+}
+
+const noSchema = () => new OspError('data-format', 'the database has no schema "ospd"; run "ospd cluster init" first')
 
 async function versionOf(queries: Queries): Promise<number> {
   const [there] = await queries.query<{ found: boolean }>(findSchema)

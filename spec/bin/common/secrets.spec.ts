@@ -5,7 +5,7 @@ import { resolve, variableOf } from '../../../bin/common/settings.ts'
 import { UsageError } from '../../../bin/common/usage.ts'
 import { ospd } from '../../../bin/ospdProgram.ts'
 import { osp } from '../../../bin/ospProgram.ts'
-import { newToken } from '../../../lib/adapters/auth/usersFile.ts'
+import { newToken } from '../../../lib/adapters/auth/tokens.ts'
 import { place, run } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 

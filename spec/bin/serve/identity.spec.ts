@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { checkExposure, type Exposure, identityOf } from '../../../bin/serve/identity.ts'
+import { checkExposure, type Exposure, identityOf, withoutUsers } from '../../../bin/serve/identity.ts'
+import { usersFile } from '../../../lib/adapters/auth/usersFile.ts'
 import { here } from '../../../lib/testing/authenticator.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
@@ -91,12 +92,13 @@ spec('a data directory without a list of users', (it) => {
   for (const hasClientCa of [false, true]) {
     it(`remembers the names that have logged in${hasClientCa ? ' with a certificate' : ''}`, async () => {
       await using at = await place()
-      const open = async () => (await identityOf(at.path, { hasClientCa, insecure: false }, () => {})).authenticator
-      const first = await open()
+      const open = () =>
+        identityOf(usersFile(at.path, withoutUsers({ hasClientCa, insecure: false })), { hasClientCa }, at.path)
+      const first = open()
       const peer = hasClientCa ? { ...here, certificateName: 'bob' } : here
       await first.authenticate({ user: 'bob', token: '', peer })
       assert.deepEqual([await first.knows('bob'), await first.knows('lunch')], [true, 'unseen'])
-      const second = await open()
+      const second = open()
       assert.deepEqual([await second.knows('bob'), await second.knows('lunch')], [true, 'unseen'])
     })
   }

@@ -79,13 +79,13 @@ export function sorted(users: Users): readonly UserRow[] {
 }
 
 /** Returns the user whose name has the same `nameKey`, if there is one. */
-export function sameKeyUser(users: Users, name: string): string | undefined {
+export function sameKeyUser(users: ReadonlyMap<string, unknown>, name: string): string | undefined {
   const wanted = nameKey(name)
   return [...users.keys()].find((other) => nameKey(other) === wanted)
 }
 
 /** Returns the user whose name looks like this one, if there is one. */
-export function lookalikeUser(users: Users, name: string): string | undefined {
+export function lookalikeUser(users: ReadonlyMap<string, unknown>, name: string): string | undefined {
   const wanted = skeletonsOf(name)
   return [...users.keys()].find((other) => [...skeletonsOf(other)].some((skeleton) => wanted.has(skeleton)))
 }

@@ -1,0 +1,103 @@
+import {
+  type ClusterChange,
+  checkCluster,
+  clusterServers,
+  createCluster,
+  migrateCluster,
+  type ServerState,
+} from 'ospd/postgres'
+import { errorLine, results } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { jsonSetting, kind, optionalSetting, type Values } from '../common/settings.ts'
+import { printable, tableLines } from '../common/text.ts'
+import { formatTime } from '../common/units.ts'
+import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
+import { databaseUrl } from './location.ts'
+
+const settings = {
+  cluster: optionalSetting(databaseUrl, 'database of the cluster; required'),
+  files: optionalSetting(kind.path, 'directory of files that all servers share; required by init and check'),
+  json: jsonSetting,
+} as const
+
+type ClusterValues = Values<typeof settings>
+
+interface Verb {
+  readonly needsFiles?: true
+  run(database: string, files: string): Promise<number>
+}
+
+const verbs: Readonly<Record<string, Verb>> = {
+  init: {
+    needsFiles: true,
+    run: async (database, files) => await changed(await createCluster({ database, files }), 'created'),
+  },
+  check: { needsFiles: true, run: check },
+  migrate: { run: async (database) => await changed(await migrateCluster(database), 'migrated') },
+  status: { run: status },
+}
+
+/** `ospd cluster`: manages what the servers of a cluster share. */
+export const clusterCommand = command({
+  name: 'cluster',
+  operands: Object.keys(verbs).join('|'),
+  describe: 'Prepare, test and show the database and the directory that several servers share (docs/cluster.md).',
+  settings,
+  examples: [
+    ['ospd cluster init --cluster postgres://ospd@db/ospd --files /mnt/ospd', 'create the schema and the directory'],
+    ['ospd cluster check --cluster postgres://ospd@db/ospd --files /mnt/ospd', 'test what a cluster needs of both'],
+    ['ospd cluster status --cluster postgres://ospd@db/ospd', 'print the servers'],
+  ],
+  onlyLists: ([verb]) => verb === 'status',
+  run,
+})
+
+async function run({ cluster, files }: ClusterValues, [name, more]: readonly string[]): Promise<number> {
+  const names = Object.keys(verbs)
+  if (name === undefined) throw new UsageError(`specify a verb: ${names.join(', ')}`)
+  const verb = verbs[name]
+  if (!verb) throw new UsageError(unknownName('verb', name, names))
+  if (more !== undefined) throw unexpectedOperand(`cluster ${name}`, more)
+  if (cluster === undefined) throw new UsageError(`cluster ${name} requires --cluster, the URL of the database`)
+  if (verb.needsFiles && files === undefined) {
+    throw new UsageError(`cluster ${name} requires --files, the directory that all servers share`)
+  }
+  return await verb.run(cluster, files ?? '')
+}
+
+async function changed({ from, to }: ClusterChange, event: 'created' | 'migrated'): Promise<number> {
+  const line = from === to ? `the schema has version ${to} already` : `the schema has version ${to} now, after ${from}`
+  await results.printed({ event, from, to }, line)
+  return exitCodes.done
+}
+
+async function check(database: string, files: string): Promise<number> {
+  const checks = await checkCluster({ database, files })
+  const lines = tableLines(
+    checks.map(({ condition, holds, required, detail }) => [
+      holds ? 'holds' : required ? 'FAILS' : 'does not hold, but is not required',
+      condition,
+      printable(detail ?? ''),
+    ]),
+  )
+  for (const [at, each] of checks.entries()) await results.printed({ event: 'check', ...each }, lines[at] ?? '')
+  return checks.every(({ holds, required }) => holds || !required) ? exitCodes.done : exitCodes.failed
+}
+
+async function status(database: string): Promise<number> {
+  const servers = (await clusterServers(database)).filter(({ isDead }) => !isDead)
+  const lines = tableLines(servers.map(rowOf))
+  for (const [at, server] of servers.entries()) {
+    const { server: number, name, address, leaseMs, startedAt } = server
+    const started = new Date(startedAt).toISOString()
+    const fields = { number, name, address, leaseMs: Math.round(leaseMs), started }
+    await results.printed({ event: 'server', ...fields }, lines[at] ?? '')
+  }
+  if (servers.length === 0) errorLine('ospd: no server of this cluster is running')
+  return exitCodes.done
+}
+
+function rowOf({ server, name, address, leaseMs, startedAt }: ServerState): string[] {
+  const lease = leaseMs > 0 ? `lease for ${formatTime(leaseMs)}` : 'lease over'
+  return [`${server}`, printable(name), printable(address), lease, `up for ${formatTime(Date.now() - startedAt)}`]
+}

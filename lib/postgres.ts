@@ -1,0 +1,114 @@
+/** Several servers as one service: records, messages and presence in a PostgreSQL database, files in a shared directory. */
+
+import { denyAll } from './adapters/auth/unverified.ts'
+import type { UserList } from './adapters/auth/usersFile.ts'
+import { ClusterStorage } from './adapters/cluster/clusterStorage.ts'
+import { ClusterUserList, ClusterUsers } from './adapters/cluster/clusterUsers.ts'
+import type { ServerState } from './adapters/cluster/steps.ts'
+import { createSharedFiles, SharedFiles } from './adapters/disk/sharedFiles.ts'
+import { type ClusterCheck, testConditions } from './adapters/postgres/checks.ts'
+import { Database } from './adapters/postgres/database.ts'
+import { postgresSteps } from './adapters/postgres/postgresSteps.ts'
+import { filesId, migrate, schemaVersion } from './adapters/postgres/schema.ts'
+import { checkArgument, checkOptions, kinds, optional } from './options.ts'
+import type { Authenticator } from './ports/authenticator.ts'
+import type { LinkDirectory } from './ports/links.ts'
+import type { Storage } from './ports/storage.ts'
+
+export type { KnownUser, UserList } from './adapters/auth/usersFile.ts'
+export type { ServerState } from './adapters/cluster/steps.ts'
+export type { ClusterCheck } from './adapters/postgres/checks.ts'
+
+/** Where the servers of a cluster keep their data. */
+export interface ClusterLocation {
+  /** The URL of the database as in libpq: `postgres://user:password@host:port/database`. */
+  readonly database: string
+  /** The shared directory of files. */
+  readonly files: string
+}
+
+export interface PostgresClusterOptions extends ClusterLocation {
+  /** The name and the address of this server, for operators. */
+  readonly name: string
+  readonly address: string
+  /** Decides about users as long as the cluster never had any; by default it rejects every user. */
+  readonly otherwise?: Authenticator
+}
+
+/** One server's part of a cluster: the options of `serve` that the servers share. */
+export interface PostgresCluster {
+  readonly storage: Storage
+  readonly links: LinkDirectory
+  /** Accepts the users of the database, with their tokens. */
+  readonly authenticator: Authenticator
+}
+
+/**
+ * Returns the storage, links and users of one server of a cluster. Each server calls it once and passes the result to `serve`, which
+ * opens and closes it. Opening rejects with OspError `data-format` if `createCluster` has not prepared the database and the
+ * directory, or if the database can lose what it has acknowledged, and with `usage` if the package `pg` is not installed.
+ */
+export function postgresCluster(options: PostgresClusterOptions): PostgresCluster {
+  const { text, path, authenticator } = kinds
+  const known = { database: text, files: path, name: text, address: text }
+  checkOptions('postgresCluster', { ...known, otherwise: optional(authenticator) }, options)
+  const { database: url, files, name, address, otherwise = denyAll() } = options
+  const info = { name, address, version: String(schemaVersion) }
+  const id = () => using(url, filesId)
+  const storage = new ClusterStorage(
+    postgresSteps({ url }),
+    info,
+    (claims, digests) => new SharedFiles(files, id, claims, digests),
+  )
+  return { storage, links: storage.links, authenticator: new ClusterUsers(storage.member, otherwise) }
+}
+
+/** What `createCluster` or `migrateCluster` has done. */
+export interface ClusterChange {
+  /** The version of the schema before; 0 if there was none. */
+  readonly from: number
+  readonly to: number
+}
+
+/**
+ * Creates the schema `ospd` in the database and initializes the directory. Can be repeated. Rejects with OspError `data-format` if the
+ * directory belongs to another cluster or contains other files.
+ */
+export async function createCluster({ database, files }: ClusterLocation): Promise<ClusterChange> {
+  return await using(database, async (opened) => {
+    const from = await migrate(opened)
+    await createSharedFiles(files, await filesId(opened))
+    return { from, to: schemaVersion }
+  })
+}
+
+/** Migrates the schema of the database to the version that this code uses. */
+export async function migrateCluster(database: string): Promise<ClusterChange> {
+  return await using(database, async (opened) => ({ from: await migrate(opened), to: schemaVersion }))
+}
+
+/** Tests what a cluster needs of its database and its directory. */
+export async function checkCluster(location: ClusterLocation): Promise<readonly ClusterCheck[]> {
+  return await using(location.database, (opened) => testConditions(opened, location.files))
+}
+
+/** Resolves with the servers of a cluster. Dead ones are listed until the next server has removed them. */
+export async function clusterServers(database: string): Promise<readonly ServerState[]> {
+  await using steps = postgresSteps({ url: database })
+  await steps.open()
+  return await steps.servers()
+}
+
+/** Calls `use` with the users of a cluster. */
+export async function withClusterUsers<T>(database: string, use: (users: UserList) => Promise<T>): Promise<T> {
+  checkArgument('withClusterUsers', 'the database', kinds.text, database)
+  await using steps = postgresSteps({ url: database })
+  await steps.open()
+  return await use(new ClusterUserList(steps, () => steps.tell('all', { kind: 'users' })))
+}
+
+async function using<T>(url: string, use: (database: Database) => Promise<T>): Promise<T> {
+  await using database = new Database({ url, connections: 2 })
+  await database.open()
+  return await use(database)
+}

@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { daemon, type Place, place, run, start } from '../support/commands.ts'
+import { databaseMissing, type TestDatabase, testDatabase } from '../support/postgres.ts'
+import { spec } from '../support/spec.ts'
+
+/** A database and a directory that servers share. */
+class Shared implements AsyncDisposable {
+  readonly #database: TestDatabase
+  readonly #place: Place
+
+  private constructor(database: TestDatabase, place: Place) {
+    this.#database = database
+    this.#place = place
+  }
+
+  static async create(): Promise<Shared> {
+    return new Shared(await testDatabase(), await place())
+  }
+
+  get files(): string {
+    return join(this.#place.path, 'files')
+  }
+
+  get path(): string {
+    return this.#place.path
+  }
+
+  /** Runs `ospd` with the URL of the database in the environment. */
+  run(...args: string[]) {
+    return run('ospd', args, { env: { OSPD_CLUSTER: this.#database.url } })
+  }
+
+  /** Starts a server of the cluster. */
+  serve(name: string) {
+    const env = { OSPD_CLUSTER: this.#database.url }
+    return daemon(join(this.#place.path, name), ['--files', this.files], { env })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#place[Symbol.asyncDispose]()
+    await this.#database[Symbol.asyncDispose]()
+  }
+}
+
+async function initialized(): Promise<Shared> {
+  const shared = await Shared.create()
+  assert.equal((await shared.run('cluster', 'init', '--files', shared.files)).code, 0)
+  return shared
+}
+
+spec('ospd cluster', (it) => {
+  if (databaseMissing !== undefined) return it.skip('creates the schema', databaseMissing)
+
+  it('creates the schema and the directory once', async () => {
+    await using shared = await Shared.create()
+    const init = () => shared.run('cluster', 'init', '--files', shared.files)
+    assert.deepEqual(await init(), { code: 0, stdout: 'the schema has version 1 now, after 0\n', stderr: '' })
+    assert.match(await readFile(join(shared.files, 'format'), 'utf8'), /^ospd files 1 [\da-f-]{36}\n$/u)
+    assert.deepEqual(await init(), { code: 0, stdout: 'the schema has version 1 already\n', stderr: '' })
+  })
+
+  it('refuses a directory of another cluster, and one with other files', async () => {
+    await using one = await initialized()
+    await using other = await Shared.create()
+    const wrong = await other.run('cluster', 'init', '--files', one.files)
+    assert.equal(wrong.code, 1)
+    assert.match(wrong.stderr, /belongs to another database; specify the directory of this cluster/u)
+    const full = await other.run('cluster', 'init', '--files', one.path)
+    assert.equal(full.code, 1)
+    assert.match(full.stderr, /contains "files"; choose an empty directory/u)
+  })
+
+  it('tests what a cluster needs', async () => {
+    await using shared = await initialized()
+    const { code, stdout } = await shared.run('cluster', 'check', '--files', shared.files, '--json')
+    const checks = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    const failed = checks.filter(({ holds }) => !holds).map(({ condition }) => condition)
+    // The server of the specs has no standby.
+    assert.deepEqual([code, checks.length, failed], [0, 6, ['a fail-over of the database loses nothing']])
+    await using bare = await Shared.create()
+    const without = await bare.run('cluster', 'check', '--files', shared.files)
+    assert.equal(without.code, 1)
+    assert.match(without.stdout, /^FAILS .*run "ospd cluster init" first$/mu)
+  })
+
+  it('never prints the password of the database', async () => {
+    const url = 'postgres://ospd:secret-word@127.0.0.1:1/ospd'
+    for (const args of [
+      ['cluster', 'status'],
+      ['user', 'list'],
+      ['serve', '--files', '/nowhere', '--port', '0'],
+    ]) {
+      const { code, stdout, stderr } = await run('ospd', args, { env: { OSPD_CLUSTER: url } })
+      assert.equal(code, 1, stderr)
+      assert.match(stderr, /the database of the cluster cannot be reached/u)
+      assert.ok(!`${stdout}${stderr}`.includes('secret-word'))
+    }
+  })
+
+  it('refuses flags that do not belong together', async () => {
+    const url = 'postgres://ospd@127.0.0.1:1/ospd'
+    const faults: [string[], RegExp][] = [
+      [['serve', '--cluster', url], /--cluster requires --files, the directory that all servers share/u],
+      [['serve', '--files', '/nowhere'], /--files requires --cluster; specify both/u],
+      [
+        ['serve', '--cluster', url, '--files', '/nowhere', '--tls', 'auto'],
+        /--tls auto cannot be used with --cluster/u,
+      ],
+      [['cluster', 'status'], /cluster status requires --cluster, the URL of the database/u],
+      [['cluster', 'init', '--cluster', url], /cluster init requires --files, the directory that all servers share/u],
+      [
+        ['cluster', 'status', '--cluster', 'mysql://u:secret-word@h/d'],
+        /--cluster cannot be that value: it takes the URL/u,
+      ],
+    ]
+    for (const [args, fault] of faults) {
+      const { code, stderr } = await run('ospd', args)
+      assert.equal(code, 2)
+      assert.match(stderr, fault)
+      assert.ok(!stderr.includes('secret-word'))
+    }
+  })
+})
+
+spec('servers of a cluster', (it) => {
+  if (databaseMissing !== undefined) return it.skip('deliver messages', databaseMissing)
+
+  it('deliver messages to the users of the others, and list each other', async () => {
+    await using shared = await initialized()
+    await using one = await shared.serve('one')
+    await using two = await shared.serve('two')
+    await using listening = start('osp', ['listen', '--json', '--server', two.server, '--user', 'bob'])
+    await listening.printed(/"event":"online"/u)
+    const sent = await run('osp', ['msg', '--server', one.server, '--user', 'alice', 'bob', 'across'])
+    assert.equal(sent.code, 0, sent.stderr)
+    await listening.printed(/"text":"across"/u)
+    const who = await run('osp', ['who', '--server', one.server, '--user', 'carol'])
+    assert.equal(who.stdout, 'bob\n')
+    const { stdout } = await shared.run('cluster', 'status')
+    assert.match(stdout, /^\d+ .* lease for .*\n\d+ .* lease for .*\n$/u)
+  })
+
+  it('continue uploads that a killed server has received', async () => {
+    await using shared = await initialized()
+    await using at = await place()
+    const content = Buffer.alloc(40_000_000, 'abcdefg')
+    await at.write('big.bin', content)
+    const one = await shared.serve('one')
+    const flags = ['--user', 'dave', '--json', 'big.bin']
+    const state = { cwd: at.path, env: { OSP_STATE: join(at.path, 'state') } }
+    const first = start(
+      'osp',
+      ['send', '--server', one.server, '--limit-rate', '10M', '--retry-for', '1s', ...flags],
+      state,
+    )
+    await first.printed(/"durable":[1-9]\d{6}/u)
+    await one.kill('SIGKILL')
+    await first.ended
+    await using two = await shared.serve('two')
+    const second = await run('osp', ['send', '--server', two.server, ...flags], state)
+    assert.equal(second.code, 0, second.stderr)
+    const end = second.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+      .find(({ event }) => event === 'stored')
+    assert.equal(end.digest, createHash('sha256').update(content).digest('hex'))
+    assert.ok(end.transferred < content.length, `${end.transferred} bytes were sent`)
+    assert.ok(content.equals(await readFile(join(shared.files, 'files/dave/big.bin'))))
+  })
+
+  it('have the same users', async () => {
+    await using shared = await initialized()
+    await using one = await shared.serve('one')
+    await using two = await shared.serve('two')
+    const token = (await shared.run('user', 'add', 'alice')).stdout.trim()
+    assert.match(token, /^osp_/u)
+    assert.match((await shared.run('user', 'add', 'Alice')).stderr, /too similar to the user alice/u)
+    assert.match((await shared.run('user', 'list')).stdout, /^alice +since \d{4}-\d\d-\d\d\n$/u)
+    for (const { server } of [one, two]) {
+      const login = (token: string) =>
+        run('osp', ['who', '--server', server, '--user', 'alice'], { env: { OSP_TOKEN: token } })
+      assert.equal((await login(token)).code, 0)
+      assert.equal((await login(`${token.slice(0, -1)}${token.endsWith('A') ? 'B' : 'A'}`)).code, 4)
+    }
+    const open = start('osp', ['listen', '--json', '--server', two.server, '--user', 'alice'], {
+      env: { OSP_TOKEN: token },
+    })
+    await open.printed(/"event":"online"/u)
+    assert.equal((await shared.run('user', 'remove', 'alice')).stdout, 'alice removed\n')
+    assert.equal((await open.ended).code, 4)
+  })
+})
