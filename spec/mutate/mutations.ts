@@ -1,7 +1,13 @@
 import { boundMutations } from './boundMutations.ts'
+import { databaseMutations } from './databaseMutations.ts'
 import { fileMutations } from './fileMutations.ts'
 import { messageMutations } from './messageMutations.ts'
 import type { Mutation } from './mutation.ts'
 
 /** Every mutation that `npm run mutate` tries. */
-export const mutations: readonly Mutation[] = [...fileMutations, ...messageMutations, ...boundMutations]
+export const mutations: readonly Mutation[] = [
+  ...fileMutations,
+  ...messageMutations,
+  ...boundMutations,
+  ...databaseMutations,
+]

@@ -46,7 +46,7 @@ function completePackage(from: string): void {
   if (existsSync(links)) {
     for (const { source, target } of JSON.parse(readFileSync(links, 'utf8')) as { source: string; target: string }[]) {
       const path = join(from, target)
-      if (!existsSync(path)) symlinkSync(source.split('/').at(-1) ?? source, path)
+      unlessThere(() => symlinkSync(source.split('/').at(-1) ?? source, path))
     }
   }
   for (const name of readdirSync(join(native, 'bin'))) {
@@ -195,9 +195,15 @@ export async function sharedPostgres(): Promise<string> {
 
 /** Creates the directory, for all users to enter. Returns false if it exists. */
 function made(directory: string): boolean {
+  const isMade = unlessThere(() => mkdirSync(directory))
+  if (isMade) chmodSync(directory, 0o755)
+  return isMade
+}
+
+/** Creates a file or directory. Returns false if it exists: another spec file may create the same one. */
+function unlessThere(create: () => void): boolean {
   try {
-    mkdirSync(directory)
-    chmodSync(directory, 0o755)
+    create()
     return true
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false
