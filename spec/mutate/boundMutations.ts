@@ -178,4 +178,20 @@ export const boundMutations: readonly Mutation[] = [
     replacement: 'if (this.#made >= 0)',
     shownBy: 'files',
   },
+  {
+    fault: 'a client that a remote balancer names as local needs no TLS for its token',
+    file: 'lib/adapters/net/proxy/pendingHeaders.ts',
+    within: 'clientOf',
+    pattern: 'return { ...balancer, local: false }',
+    replacement: 'return balancer',
+    shownBy: 'spec/adapters/net/proxy/pendingHeaders.spec.ts',
+  },
+  {
+    fault: 'a PROXY header of any length is accepted',
+    file: 'lib/adapters/net/proxy/header.ts',
+    within: 'binaryHeader',
+    pattern: 'if (length > binaryBytes)',
+    replacement: 'if (length > 16 * binaryBytes)',
+    shownBy: 'spec/adapters/net/proxy/header.spec.ts',
+  },
 ]

@@ -316,4 +316,28 @@ export const fileMutations: readonly Mutation[] = [
     replacement: 'const isFree = true',
     shownBy: 'spec/client/uploads/smallFiles.spec.ts',
   },
+  {
+    fault: 'a file in a shared directory that a paused server has open is moved instead of copied',
+    file: 'lib/adapters/disk/generations.ts',
+    within: '#bring',
+    pattern: 'return mayBeOpen ?',
+    replacement: 'return mayBeOpen && claim.token < 0 ?',
+    shownBy: 'spec/adapters/disk/generations.spec.ts',
+  },
+  {
+    fault: 'a late removal in a shared directory removes the file of a later claim',
+    file: 'lib/adapters/disk/generations.ts',
+    within: 'remove',
+    pattern: 'if (present === undefined || token < present) await removeFile(path)',
+    replacement: 'if (present !== -1 || token < present) await removeFile(path)',
+    shownBy: 'spec/adapters/disk/generations.spec.ts',
+  },
+  {
+    fault: 'a file of a late owner in a shared directory replaces the published file',
+    file: 'lib/adapters/disk/generations.ts',
+    within: 'takeOver',
+    pattern: 'record?.verified ? await this.#verifiedOf(found, isVerified) : found[0]',
+    replacement: 'record && !isVerified ? await this.#verifiedOf(found, isVerified) : found[0]',
+    shownBy: 'spec/adapters/disk/generations.spec.ts',
+  },
 ]
