@@ -1,4 +1,5 @@
 import { boundMutations } from './boundMutations.ts'
+import { clusterMutations } from './clusterMutations.ts'
 import { databaseMutations } from './databaseMutations.ts'
 import { fileMutations } from './fileMutations.ts'
 import { messageMutations } from './messageMutations.ts'
@@ -9,5 +10,6 @@ export const mutations: readonly Mutation[] = [
   ...fileMutations,
   ...messageMutations,
   ...boundMutations,
+  ...clusterMutations,
   ...databaseMutations,
 ]
