@@ -134,6 +134,9 @@ async function latencies(port: number, count: number): Promise<number[]> {
   return times
 }
 
+/** Rounds of phases during the uploads, and the length of a phase without messages. The speed of a disk varies between them. */
+const [rounds, phaseMs] = [12, 3_000]
+const sumOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0)
 const sorted = (times: readonly number[]) => times.toSorted((a, b) => a - b)
 
 function show(name: string, times: readonly number[]): void {
@@ -168,7 +171,7 @@ async function besideUploads(port: number): Promise<void> {
   const paths = Array.from({ length: 5 }, (_, file) => join(base, `${file}.bin`))
   for (const path of paths) {
     const handle = await open(path, 'w')
-    await handle.truncate(2_048 * MiB)
+    await handle.truncate(8_192 * MiB)
     await handle.close()
   }
   const sending = startNode('dist/bin/osp.js', [
@@ -190,19 +193,23 @@ async function besideUploads(port: number): Promise<void> {
     rates[phase].push(rate())
     return result
   }
-  for (let round = 0; round < 3; round++) {
-    await during('alone', pause(2_000))
+  for (let round = 0; round < rounds; round++) {
+    await during('alone', pause(phaseMs))
     times.push(...(await during('messages', latencies(port, 200))))
     bare.push(...(await during('appends', appends(200))))
   }
+  await during('alone', pause(phaseMs))
   show(sending.child.exitCode === null ? 'during five uploads' : 'during five uploads that ended too early', times)
   const [p50, p99] = [0.5, 0.99].map((part) => at(sorted(bare), part).toFixed(2))
   console.log(`a bare durable append during the uploads: p50 ${p50} ms, p99 ${p99} ms`)
   const [alone, messages, appended] = [rates.alone, rates.messages, rates.appends].map((each) =>
     Math.round(at(sorted(each), 0.5) / MiB),
   )
+  const kept = sorted(rates.messages.map((rate, round) => (2 * rate) / sumOf(rates.alone.slice(round, round + 2))))
+  const [low, middle, high] = [0.25, 0.5, 0.75].map((part) => at(kept, part).toFixed(2))
   console.log(
-    `the uploads: ${alone} MiB/s alone, ${messages} during messages, ${appended} during bare appends (medians)`,
+    `the uploads: ${alone} MiB/s alone, ${messages} during messages, ${appended} during bare appends (medians); during ` +
+      `messages ${middle} of the speed alone before and after (quartiles ${low} to ${high}, ${rounds} rounds)`,
   )
   await sending.kill()
 }
