@@ -4,8 +4,9 @@ import { denyAll } from './adapters/auth/unverified.ts'
 import type { UserList } from './adapters/auth/usersFile.ts'
 import { ClusterStorage } from './adapters/cluster/clusterStorage.ts'
 import { ClusterUserList, ClusterUsers } from './adapters/cluster/clusterUsers.ts'
+import { FilesCheck } from './adapters/cluster/filesCheck.ts'
 import type { ServerState } from './adapters/cluster/steps.ts'
-import { createSharedFiles, SharedFiles } from './adapters/disk/sharedFiles.ts'
+import { checkSharedFiles, createSharedFiles, SharedFiles } from './adapters/disk/sharedFiles.ts'
 import { type ClusterCheck, testConditions } from './adapters/postgres/checks.ts'
 import { Database } from './adapters/postgres/database.ts'
 import { postgresSteps } from './adapters/postgres/postgresSteps.ts'
@@ -41,6 +42,12 @@ export interface PostgresCluster {
   readonly links: LinkDirectory
   /** Accepts the users of the database, with their tokens. */
   readonly authenticator: Authenticator
+  /**
+   * Returns why this server is not ready for clients, as a sentence without paths, or `undefined` if it is: less than half of its
+   * lease is left, or the shared directory cannot be used or has not answered for 5 s. For `Readiness.add` of `ospd/node`. The
+   * first call after the server has entered begins to check the directory every 2 s.
+   */
+  problem(): string | undefined
 }
 
 /**
@@ -54,13 +61,29 @@ export function postgresCluster(options: PostgresClusterOptions): PostgresCluste
   checkOptions('postgresCluster', { ...known, otherwise: optional(authenticator) }, options)
   const { database: url, files, name, address, otherwise = denyAll() } = options
   const info = { name, address, version: String(schemaVersion) }
-  const id = () => using(url, filesId)
+  let knownId: string | undefined
+  const id = async () => {
+    knownId ??= await using(url, filesId)
+    return knownId
+  }
   const storage = new ClusterStorage(
     postgresSteps({ url }),
     info,
     (claims, digests) => new SharedFiles(files, id, claims, digests),
   )
-  return { storage, links: storage.links, authenticator: new ClusterUsers(storage.member, otherwise) }
+  const { links, member } = storage
+  let filesCheck: FilesCheck | undefined
+  const problem = () => {
+    const reason = member.problem
+    if (reason !== undefined) return reason
+    filesCheck ??= new FilesCheck(
+      async () => checkSharedFiles(files, await id()),
+      member.platform.clock,
+      member.closing,
+    )
+    return filesCheck.problem
+  }
+  return { storage, links, authenticator: new ClusterUsers(member, otherwise), problem }
 }
 
 /** What `createCluster` or `migrateCluster` has done. */

@@ -46,7 +46,8 @@ async function run(values: ServeValues): Promise<number> {
   const log = logger(values)
   const stop = stopOnSignals(log, drainMsOf(values))
   const started = { done: false }
-  await using health = await openHealth(values, readinessOf(started, stop), log).catch(cannotListen)
+  const readiness = readinessOf(started, stop)
+  await using health = await openHealth(values, readiness, log).catch(cannotListen)
   if (values.health && !health) return exitCodes.failed
   let listening: DaemonTransport | undefined
   process.on('SIGHUP', () => {
@@ -55,7 +56,7 @@ async function run(values: ServeValues): Promise<number> {
   })
   listening = await daemonTransport(values, log)
   const limits = fittingLimits(values, log)
-  const server = await open(values, limits, listening, log).catch(cannotListen)
+  const server = await open(values, limits, listening, readiness, log).catch(cannotListen)
   if (!server) return exitCodes.failed
   using _descriptors = watchDescriptors(log)
   const control = await openControl(data, server, limits, () => listening.fingerprint).catch((error: unknown) => {
@@ -143,7 +144,13 @@ function fittingLimits(values: ServeValues, log: Log): Limits {
   return fitting
 }
 
-async function open(values: ServeValues, limits: Limits, listen: DaemonTransport, log: Log): Promise<Server> {
+async function open(
+  values: ServeValues,
+  limits: Limits,
+  listen: DaemonTransport,
+  readiness: Readiness,
+  log: Log,
+): Promise<Server> {
   const { host, data, 'on-conflict': onConflict, insecure } = values
   const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
   const isProxied = values['proxy-protocol'] !== undefined
@@ -152,6 +159,7 @@ async function open(values: ServeValues, limits: Limits, listen: DaemonTransport
   const authenticator = identityOf(users, exposure, data)
   const warning = checkExposure({ ...exposure, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
+  if (shared) readiness.add('cluster', () => shared.problem())
   const { storage = disk(data), links } = shared ?? {}
   const options = { listen, storage, authenticator, allowPlaintext: insecure, limits, onConflict, log }
   return await serve({ ...options, ...(links && { links }) })

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { daemon, type Place, place, run, start } from '../support/commands.ts'
+import { healthOf, untilReady } from '../support/health.ts'
 import { databaseMissing, type TestDatabase, testDatabase } from '../support/postgres.ts'
+import { ownPostgres, postgresMissing } from '../support/postgresServer.ts'
 import { spec } from '../support/spec.ts'
 
 /** A database and a directory that servers share. */
@@ -16,8 +18,9 @@ class Shared implements AsyncDisposable {
     this.#place = place
   }
 
-  static async create(): Promise<Shared> {
-    return new Shared(await testDatabase(), await place())
+  /** Creates both. `postgres` is the URL of a server for the database. */
+  static async create(postgres?: string): Promise<Shared> {
+    return new Shared(await testDatabase(postgres), await place())
   }
 
   get files(): string {
@@ -34,9 +37,9 @@ class Shared implements AsyncDisposable {
   }
 
   /** Starts a server of the cluster. */
-  serve(name: string) {
+  serve(name: string, flags: readonly string[] = []) {
     const env = { OSPD_CLUSTER: this.#database.url }
-    return daemon(join(this.#place.path, name), ['--files', this.files], { env })
+    return daemon(join(this.#place.path, name), ['--files', this.files, ...flags], { env })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -45,8 +48,8 @@ class Shared implements AsyncDisposable {
   }
 }
 
-async function initialized(): Promise<Shared> {
-  const shared = await Shared.create()
+async function initialized(postgres?: string): Promise<Shared> {
+  const shared = await Shared.create(postgres)
   assert.equal((await shared.run('cluster', 'init', '--files', shared.files)).code, 0)
   return shared
 }
@@ -195,5 +198,45 @@ spec('servers of a cluster', (it) => {
     await open.printed(/"event":"online"/u)
     assert.equal((await shared.run('user', 'remove', 'alice')).stdout, 'alice removed\n')
     assert.equal((await open.ended).code, 4)
+  })
+})
+
+spec('/ready of a server of a cluster', (it) => {
+  if (postgresMissing !== undefined) return it.skip('is 503 without the database', postgresMissing)
+
+  const health = ['--health', '127.0.0.1:0']
+  const ready = { status: 200, body: { ready: true } }
+
+  it('is 503 while the database does not renew its lease, and its links stay open', async () => {
+    await using postgres = await ownPostgres()
+    await using shared = await initialized(postgres.url())
+    await using one = await shared.serve('one', health)
+    const get = await healthOf(one)
+    assert.deepEqual(await get('/ready'), ready)
+    await using listening = start('osp', ['listen', '--json', '--server', one.server, '--user', 'bob'])
+    await listening.printed(/"event":"online"/u)
+    await postgres.stop()
+    const { body } = await untilReady(get, 503)
+    const reason = 'the database of the cluster has not renewed the lease of this server for 5 s'
+    assert.deepEqual(body, { ready: false, reasons: { cluster: reason } })
+    assert.equal((await get('/live')).status, 200)
+    await postgres.start()
+    assert.deepEqual(await untilReady(get, 200), ready)
+    const sent = await run('osp', ['msg', '--server', one.server, '--user', 'alice', 'bob', 'after it'])
+    assert.equal(sent.code, 0, sent.stderr)
+    await listening.printed(/"text":"after it"/u)
+    assert.doesNotMatch(one.stderr, /link-closed user=bob/u)
+  })
+
+  it('is 503 while its directory is not that of the cluster', async () => {
+    await using shared = await initialized()
+    await using one = await shared.serve('one', health)
+    const get = await healthOf(one)
+    assert.deepEqual(await get('/ready'), ready)
+    await rename(shared.files, `${shared.files}.away`)
+    const reasons = { cluster: 'the shared directory is not that of the cluster' }
+    assert.deepEqual((await untilReady(get, 503)).body, { ready: false, reasons })
+    await rename(`${shared.files}.away`, shared.files)
+    assert.deepEqual(await untilReady(get, 200), ready)
   })
 })

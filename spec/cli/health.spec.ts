@@ -1,16 +1,8 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
-import { type Daemon, daemon, place, run, start } from '../support/commands.ts'
+import { daemon, place, run, start } from '../support/commands.ts'
+import { healthOf } from '../support/health.ts'
 import { spec } from '../support/spec.ts'
-
-/** Resolves with a function that requests a path at the health port of a daemon. */
-async function healthOf(running: Daemon) {
-  const [, port] = await running.printed(/ info {2}health-listening host=127\.0\.0\.1 port=([1-9]\d*)$/mu)
-  return async (path: string) => {
-    const answer = await fetch(`http://127.0.0.1:${port}${path}`)
-    return { status: answer.status, body: await answer.json() }
-  }
-}
 
 const health = ['--health', '127.0.0.1:0']
 const draining = { ready: false, reasons: { draining: 'the daemon is shutting down' } }

@@ -72,6 +72,10 @@ function programs(own: string): string {
 export interface PostgresServer {
   /** The URL of a database of this server. */
   url(database?: string): string
+  /** Ends the server as a crash would. */
+  stop(): Promise<void>
+  /** Starts it again, at the same port. */
+  start(): Promise<void>
   /** Ends the server as a crash would, and starts it again. */
   crash(): Promise<void>
 }
@@ -85,12 +89,15 @@ async function startPostgres(directory: string): Promise<PostgresServer> {
   const plain = ['--auth=trust', '--no-sync', '--encoding=UTF8', '--no-locale', '--username=ospd']
   await succeeded(join(bin, 'initdb'), ['-D', data, ...plain], 'ignore')
   const port = await freePort()
-  await launch(bin, data, port)
+  const start = () => launch(bin, data, port)
+  await start()
   return {
     url: (database = 'postgres') => `postgres://ospd@127.0.0.1:${port}/${database}`,
+    stop: () => end(data),
+    start,
     async crash() {
       await end(data)
-      await launch(bin, data, port)
+      await start()
     },
   }
 }

@@ -48,6 +48,8 @@ export class ClusterMember implements AsyncDisposable {
   #hearing: Disposable | undefined
   #hasHeard = false
   #openedMs = 0
+  /** When the step began that made or renewed the lease. The lease is over `leaseMs` later, or after that. */
+  #leasedMs = 0
   #renewedMs = 0
   /** Since then, every renewal has succeeded in time. */
   #settlingMs = 0
@@ -81,6 +83,15 @@ export class ClusterMember implements AsyncDisposable {
   /** The number of this server. Another one after it was declared dead. */
   get server(): number {
     return this.#server
+  }
+
+  /** Why this server is not ready for clients, or `undefined` while at least half of its lease is left. */
+  get problem(): string | undefined {
+    if (!this.#isEntered || this.#closing.signal.aborted)
+      return 'this server has no lease in the database of the cluster'
+    const unrenewedMs = this.platform.clock.now() - this.#leasedMs
+    if (unrenewedMs <= leaseMs / 2) return undefined
+    return `the database of the cluster has not renewed the lease of this server for ${Math.floor(unrenewedMs / 1_000)} s`
   }
 
   get platform(): Platform {
@@ -150,7 +161,7 @@ export class ClusterMember implements AsyncDisposable {
   async #enter(): Promise<void> {
     const { clock, random } = this.platform
     const info = { ...this.#info, boot: hex(random.bytes(16, 'the start of a server of a cluster')) }
-    const server = await this.run((steps) => steps.enter(info, leaseMs))
+    const server = await this.#leased((steps) => steps.enter(info, leaseMs))
     this.#server = server
     this.#isEntered = true
     this.#renewedMs = clock.now()
@@ -196,7 +207,18 @@ export class ClusterMember implements AsyncDisposable {
   /** Resolves with whether this server still counts as living. */
   #extendLease(): Promise<boolean> {
     const age = this.#age + this.platform.clock.now() - this.#agedMs
-    return this.run((steps) => steps.renew(this.#server, leaseMs, this.#age, { age }))
+    return this.#leased((steps) => steps.renew(this.#server, leaseMs, this.#age, { age }))
+  }
+
+  /** Runs a step that makes or renews the lease, and records when it began. */
+  async #leased<T>(step: (steps: Steps) => Promise<T>): Promise<T> {
+    let beganMs = 0
+    const result = await this.run((steps) => {
+      beganMs = this.platform.clock.now()
+      return step(steps)
+    })
+    this.#leasedMs = Math.max(this.#leasedMs, beganMs)
+    return result
   }
 
   async #declareDead(): Promise<void> {

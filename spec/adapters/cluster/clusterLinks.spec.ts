@@ -237,13 +237,20 @@ spec('a server of a cluster', (it) => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
     const server = await rig.server(cut.alter)
+    assert.equal(server.member.problem, undefined)
     cut.isCut = true
-    await seconds(rig, 29)
+    await seconds(rig, 5)
+    assert.equal(server.member.problem, undefined)
+    await seconds(rig, 2)
+    assert.match(server.member.problem ?? '', /^the database of the cluster has not renewed the lease .* for [67] s$/u)
+    await seconds(rig, 22)
     assert.deepEqual(server.seen, [])
     await seconds(rig, 5)
     assert.deepEqual(server.seen, ['declared dead'])
+    assert.equal(server.member.problem, 'this server has no lease in the database of the cluster')
     cut.isCut = false
     await seconds(rig, 5)
+    assert.equal(server.member.problem, undefined)
     await listening(rig, server, 'bob')
     await seconds(rig, 20)
     // The former one has left what another server completes.
