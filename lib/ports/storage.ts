@@ -94,6 +94,25 @@ export interface UnfinishedTotals {
 /** The right to write the bytes and the record of an upload, until the next claim. */
 export type Claim = Pick<TransferRecord, 'user' | 'name' | 'token'>
 
+/** The other unfinished uploads of a user, at all servers. */
+export interface OtherUploads {
+  readonly uploads: number
+  /** The number of those that an instance of a running server receives. */
+  readonly held: number
+  /** The sum of the reservations of those that are held (`ClaimReservation.growth`). */
+  readonly reserved: number
+  /** The bytes of the others, as in `UnfinishedTotals`. */
+  readonly bytes: number
+}
+
+/** The part of its user's quota that an upload needs. */
+export interface ClaimReservation {
+  /** The bytes that the upload adds to the quota of its user. */
+  readonly growth: number
+  /** Rejects with OspError `quota-exceeded` or `too-many-uploads` if the upload does not fit beside the other ones. */
+  check(others: OtherUploads): Promise<void>
+}
+
 /** How an upload is claimed. */
 export interface ClaimOptions {
   /** Drops an older record and begins at zero. */
@@ -105,6 +124,8 @@ export interface ClaimOptions {
   readonly at: number
   /** The server itself completes the upload: `owner` is the one in the record, and its link may have ended. */
   readonly recovery?: boolean
+  /** For stores of several servers: one server alone has reserved the quota before. Missing if the upload has a reservation. */
+  readonly reservation?: ClaimReservation
 }
 
 /** Why a claim ended at another server: another link has claimed the upload, or the upload was removed. */
@@ -136,6 +157,8 @@ export interface TransferStore {
    * - the name is an ancestor or descendant of a stored file or of another record, or equals one of these after case
    *   folding if the store folds case: rejects `name-conflict`;
    * - no record of this upload, and the user or the store has the maximum number of records: rejects `too-many-uploads`;
+   * - in a store of several servers, `reservation.check` rejects: its error. It is not called for a verified record, and not
+   *   if a link at a running server holds the upload with a reservation that is large enough;
    * - not fresh, and a record of the same upload: that record, with a higher token and the new owner;
    * - not fresh, no record of this name, and a partial file of it that is not longer than the upload: a new record with one
    *   checkpoint, at the end of that file, without a digest;

@@ -55,6 +55,22 @@ export const databaseMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/postgres/mail.spec.ts',
   },
   {
+    fault: 'an upload at a server of a cluster is not compared with those at the other servers',
+    file: 'lib/adapters/cluster/clusterTransfers.ts',
+    within: 'reservedFor',
+    pattern: 'await reservation.check(others)',
+    replacement: 'void others',
+    shownBy: 'spec/server/files/quotaOfServers.spec.ts',
+  },
+  {
+    fault: 'a claim in a database does not find what the other uploads have reserved',
+    file: 'lib/adapters/postgres/schema/claimFunctions.ts',
+    within: 'claimFunctions',
+    pattern: 'coalesce(sum(t.reserved) FILTER (WHERE t.receives), 0)::bigint',
+    replacement: '0::bigint',
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
     fault: 'the crash of a database ends the process',
     file: 'lib/adapters/postgres/database.ts',
     within: 'open',

@@ -320,7 +320,8 @@ export class ClusterTransfers implements TransferStore {
     const continued = options.fresh ? undefined : same
     const base = continued ?? (await this.#newRecord(want, options.fresh || former !== undefined))
     const superseded = supersededBy(owner, former, options.takeOver || isElsewhere)
-    return { record: { ...base, owner, superseded, updatedAt: options.at }, reserved: 0, dropsMarker: false }
+    const reserved = await reservedFor(want, options, found, continued)
+    return { record: { ...base, owner, superseded, updatedAt: options.at }, reserved, dropsMarker: false }
   }
 
   /** Returns whether a link of another session at another server owns the record. */
@@ -383,7 +384,7 @@ export class ClusterTransfers implements TransferStore {
   async #checkpoint(group: readonly Uncommitted<CheckpointItem>[]): Promise<void> {
     for (let from = 0; from < group.length; from += mostCheckpoints) {
       const part = group.slice(from, from + mostCheckpoints)
-      const batch = part.map(({ item }) => ({ ...item, reserved: 0 }))
+      const batch = part.map(({ item }) => item)
       const holds = await this.#member.run(({ transfers }) => transfers.checkpoint(batch))
       for (const [at, { item, reject }] of part.entries()) {
         const { claim, checkpoints, at: updatedAt } = item
@@ -445,4 +446,18 @@ export class ClusterTransfers implements TransferStore {
       return work()
     })
   }
+}
+
+/** Resolves with what a claim reserves of the quota of its user. Rejects if that does not fit. */
+async function reservedFor(
+  { size }: NewTransfer,
+  { reservation }: ClaimOptions,
+  { isHeld, reserved, others }: FoundUpload,
+  continued: TransferRecord | undefined,
+): Promise<number> {
+  if (!reservation) return continued ? reserved : size
+  const growth = Math.max(0, reservation.growth)
+  const isReserved = continued !== undefined && isHeld && reserved >= growth
+  if (!isReserved && !continued?.verified) await reservation.check(others)
+  return growth
 }

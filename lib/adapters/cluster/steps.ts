@@ -4,6 +4,7 @@ import type {
   Checkpoint,
   Claim,
   NewTransfer,
+  OtherUploads,
   SentFile,
   StoredFile,
   TransferRecord,
@@ -197,17 +198,14 @@ export interface FoundUpload {
   readonly record: TransferRecord | undefined
   /** Whether a living server's instance receives the upload now. */
   readonly isHeld: boolean
+  /** What its claim has reserved. */
+  readonly reserved: number
   /** Its completion marker, with the version of the stored file. */
   readonly marker: Announcement | undefined
   /** The names of the user's other unfinished uploads. */
   readonly otherNames: readonly string[]
-  /** Over all servers: the user's unfinished uploads with their received and reserved bytes, without this one; and all uploads. */
-  readonly others: {
-    readonly uploads: number
-    readonly bytes: number
-    readonly reserved: number
-    readonly allUploads: number
-  }
+  /** The user's other unfinished uploads; and the number of all uploads, without this one. */
+  readonly others: OtherUploads & { readonly allUploads: number }
 }
 
 /** What a claim does, decided from what it has found. */
@@ -236,7 +234,6 @@ export interface TransferSteps {
     batch: readonly {
       readonly claim: Claim
       readonly checkpoints: readonly Checkpoint[]
-      readonly reserved: number
       readonly at: number
     }[],
   ): Promise<readonly boolean[]>

@@ -23,7 +23,7 @@ interface Row {
   record: TransferRecord
   readonly holder: ClusterLink
   isHeld: boolean
-  reserved: number
+  readonly reserved: number
 }
 
 interface Marker {
@@ -136,12 +136,11 @@ export class SharedTransfers implements TransferSteps {
   checkpoint(batch: Parameters<TransferSteps['checkpoint']>[0]): Promise<readonly boolean[]> {
     const users = new Set(batch.map(({ claim }) => claim.user))
     return this.#turns.runAll([...users], async () =>
-      batch.map(({ claim, checkpoints, reserved, at }) => {
+      batch.map(({ claim, checkpoints, at }) => {
         const row = this.#rowOf(claim)
         if (!row) return false
         const own = checkpoints.map(({ offset, digest }) => ({ offset, digest: Uint8Array.from(digest) }))
         row.record = { ...row.record, checkpoints: own, updatedAt: at }
-        row.reserved = reserved
         return true
       }),
     )
@@ -284,15 +283,19 @@ export class SharedTransfers implements TransferSteps {
     const row = this.#rows.get(key)
     const marker = this.#markers.get(key)
     const others = Array.from(this.#rows.values()).filter(({ record }) => record.user === user && record.name !== name)
+    const held = others.filter((other) => this.#isHeld(other))
+    const free = others.filter((other) => !this.#isHeld(other))
     return {
       record: row?.record,
       isHeld: row !== undefined && this.#isHeld(row),
+      reserved: row?.reserved ?? 0,
       marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
       otherNames: others.map(({ record }) => record.name),
       others: {
         uploads: others.length,
-        bytes: others.reduce((sum, { record }) => sum + receivedBytes(record), 0),
-        reserved: others.reduce((sum, { reserved }) => sum + reserved, 0),
+        held: held.length,
+        bytes: free.reduce((sum, { record }) => sum + receivedBytes(record), 0),
+        reserved: held.reduce((sum, { reserved }) => sum + reserved, 0),
         allUploads: this.#rows.size - (row ? 1 : 0),
       },
     }

@@ -22,6 +22,7 @@ interface FoundRow {
   readonly marker: MarkerRow | null
   readonly other_names: readonly string[]
   readonly uploads: number
+  readonly held: number
   readonly bytes: number
   readonly reserved: number
   readonly all_uploads: number
@@ -57,13 +58,14 @@ export async function claimUpload(
 }
 
 function foundOf(row: FoundRow): FoundUpload {
-  const { uploads, bytes, reserved, all_uploads: allUploads } = row
+  const { uploads, held, bytes, reserved, all_uploads: allUploads } = row
   return {
     record: row.record ? transferRecordOf(row.record) : undefined,
     isHeld: row.is_held,
+    reserved: row.record?.reserved ?? 0,
     marker: row.marker ? markerOf(row.marker) : undefined,
     otherNames: row.other_names,
-    others: { uploads, bytes, reserved, allUploads },
+    others: { uploads, held, bytes, reserved, allUploads },
   }
 }
 

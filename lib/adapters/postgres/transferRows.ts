@@ -18,6 +18,7 @@ export interface TransferRow {
   readonly verified: StoredFile | null
   readonly verified_stamp: string | null
   readonly updated_at: number
+  readonly reserved: number
 }
 
 /** A row of `ospd.marker` as JSON. */

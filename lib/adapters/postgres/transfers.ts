@@ -38,7 +38,6 @@ export class PostgresTransfers implements TransferSteps {
       ...columnsOf(batch.map(({ claim }) => claim)),
       batch.map(({ claim }) => claim.token),
       batch.map(({ checkpoints }) => durableOffset(checkpoints)),
-      batch.map(({ reserved }) => reserved),
       batch.map(({ at }) => at),
       offsets,
       packed.map(({ length }) => length),
@@ -172,7 +171,7 @@ const markers = 'SELECT to_jsonb(m) AS marker FROM ospd.marker m WHERE'
 const statements = {
   checkpoint: {
     name: 'transfer-checkpoint',
-    text: 'SELECT ospd.checkpoint_1($1, $2, $3, $4, $5, $6, $7, $8, $9) AS holds',
+    text: 'SELECT ospd.checkpoint_1($1, $2, $3, $4, $5, $6, $7, $8) AS holds',
   },
   moved: {
     name: 'transfer-moved',

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
 import type { DigestName } from '../../ports/platform.ts'
-import type { NewTransfer, StoredFile } from '../../ports/storage.ts'
+import type { ClaimOptions, NewTransfer, StoredFile } from '../../ports/storage.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
@@ -112,9 +112,10 @@ export class FileDaemon {
     let instance: number | undefined
     try {
       instance = this.#uploads.assign(upload, caller, event).number
-      await this.#quota.admit(upload, want)
+      const reservation = await this.#quota.admit(upload, want)
       checkOpen(caller)
-      await this.#claim(upload, caller, want, { instance, fresh: event === 'StartPostFileReq', takeOver: false })
+      const fresh = event === 'StartPostFileReq'
+      await this.#claim(upload, caller, want, { instance, fresh, takeOver: false, reservation })
     } catch (error) {
       this.#uploads.release(upload, 'refused', undefined, caller)
       // If it was refused, or got no instance, it stays parked, so that its former session keeps the bytes that are not durable.
@@ -128,13 +129,13 @@ export class FileDaemon {
     upload: ServerUpload,
     caller: Connection,
     want: NewTransfer,
-    { instance, fresh, takeOver }: { instance: number; fresh: boolean; takeOver: boolean },
+    { instance, ...how }: { instance: number } & Pick<ClaimOptions, 'fresh' | 'takeOver' | 'reservation'>,
   ): Promise<void> {
     const { storage, onConflict, age } = this.#context
     const { node, session } = caller
-    if (fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
+    if (how.fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
     const claim = () =>
-      storage.transfers.claim(want, { node, session, instance }, { fresh, takeOver, onConflict, at: age.now() })
+      storage.transfers.claim(want, { node, session, instance }, { ...how, onConflict, at: age.now() })
     const claimed = await (upload.transfer?.reclaim(claim) ?? claim())
     if (!claimed) return
     if (upload.transfer) await this.#uploads.close(upload)

@@ -1,11 +1,18 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { NewTransfer, Storage, UnfinishedTotals, Usage } from '../../ports/storage.ts'
+import type {
+  ClaimReservation,
+  NewTransfer,
+  OtherUploads,
+  Storage,
+  UnfinishedTotals,
+  Usage,
+} from '../../ports/storage.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { ServerContext } from '../app.ts'
 import { type DiskSpace, sizeText } from './diskSpace.ts'
-import type { Reservation, ReservationHolder, ServerUpload } from './serverUpload.ts'
+import { type Reservation, type ReservationHolder, ServerUpload } from './serverUpload.ts'
 import { durableOf, recordOf } from './unfinishedUploads.ts'
 import type { UploadTable } from './uploadTable.ts'
 
@@ -66,8 +73,18 @@ export class Quota {
     )
   }
 
-  /** Reserves quota and disk space for an upload. Rejects with `quota-exceeded`, `disk-full` or `too-large`. */
-  async admit(upload: ReservationHolder, want: NewTransfer): Promise<void> {
+  /**
+   * Reserves quota and disk space for an upload. Rejects with `quota-exceeded`, `disk-full` or `too-large`. Resolves with the
+   * reservation, which a storage of several servers compares with those at other servers.
+   */
+  async admit(upload: ReservationHolder, want: NewTransfer): Promise<ClaimReservation> {
+    await this.#admitUpload(upload, want)
+    const { user } = upload
+    const growth = upload.reserved?.growth ?? 0
+    return { growth, check: (others) => this.#checkOthers(user, growth, others) }
+  }
+
+  async #admitUpload(upload: ReservationHolder, want: NewTransfer): Promise<void> {
     const { storage } = this.#context
     const refusal = await this.#admit(upload, [want], false)
     // If the file is already stored, the client has not received the reply and repeats the upload.
@@ -170,6 +187,18 @@ export class Quota {
     })
   }
 
+  /** Rejects if an upload does not fit beside the other ones of its user at all servers. */
+  async #checkOthers(user: string, growth: number, others: OtherUploads): Promise<void> {
+    this.#uploads.bounds.checkUser(user, others.held)
+    if (!this.#hasQuota || growth <= 0) return
+    const { entryBytes, userBytes } = this.#context.limits
+    const before = this.#reservedForSmall(user)
+    const usage = await usageOf(this.#context.storage, user, false)
+    const small = Math.max(before, this.#reservedForSmall(user))
+    const reserved = others.reserved + others.bytes + (others.uploads - others.held) * entryBytes + small
+    if (this.#charge(usage) + reserved + growth > userBytes) throw this.#noBytes(user, usage, reserved, growth)
+  }
+
   async #recheck(upload: ServerUpload, bytes: number, growth: number): Promise<void> {
     const { user } = upload
     if (this.#isDue(user)) await this.#recount(user)
@@ -195,6 +224,16 @@ export class Quota {
       entries += holder.reserved.entries
     }
     return { growth, entries }
+  }
+
+  /** Returns the growth of the small files of a user that have a reservation. Other servers do not know it. */
+  #reservedForSmall(user: string): number {
+    let growth = 0
+    for (const holder of this.#uploads.reservationHolders()) {
+      if (holder.user !== user || holder instanceof ServerUpload) continue
+      growth += Math.max(0, holder.reserved?.growth ?? 0)
+    }
+    return growth
   }
 
   /** Resolves with the totals of the user's unfinished uploads that have no reservation, except those of some names. */

@@ -90,7 +90,11 @@ export class UploadBounds {
   check(caller: Connection): void {
     this.#checkLink(caller)
     const { user } = caller
-    const count = this.ofUser(user)
+    this.checkUser(user, this.ofUser(user))
+  }
+
+  /** Throws OspError `too-many-uploads` if the user must not have another instance beside `count` ones. */
+  checkUser(user: string, count: number): void {
     if (count < this.#limits.uploadsPerUser) return
     throw this.#full('too-many-uploads', `${user} already sends ${count} files, the maximum for one user`)
   }

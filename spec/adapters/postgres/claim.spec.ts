@@ -90,9 +90,7 @@ spec('a claim in PostgreSQL', (it) => {
     await claimed()
     const second = await claimed()
     assert.equal(await generationOf(store), String(second.token))
-    await transfers.checkpoint([
-      { claim: second, checkpoints: [{ offset: 5, digest: new Uint8Array() }], reserved: 0, at: 1 },
-    ])
+    await transfers.checkpoint([{ claim: second, checkpoints: [{ offset: 5, digest: new Uint8Array() }], at: 1 }])
     const third = await claimed()
     assert.equal(await generationOf(store), String(second.token))
     assert.equal(await transfers.moved(third, third.token), true)
@@ -118,7 +116,7 @@ spec('steps on the uploads of several servers', (it) => {
       claims.push('claim' in result ? result.claim : assert.fail())
     }
     const checkpoints = (order: typeof claims, at: number) =>
-      order.map((claim) => ({ claim, checkpoints: [{ offset: at, digest: new Uint8Array() }], reserved: 0, at }))
+      order.map((claim) => ({ claim, checkpoints: [{ offset: at, digest: new Uint8Array() }], at }))
     const orders = [claims, claims.toReversed(), claims.toSorted(() => 1)]
     for (let round = 1; round <= 15; round++) {
       const results = await Promise.all(

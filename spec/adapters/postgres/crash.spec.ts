@@ -51,7 +51,7 @@ spec('a crash of the database', (it) => {
 
     const [kept, completed] = [await claimed('kept'), await claimed('completed')]
     const checkpoints = [{ offset: 4, digest: Uint8Array.of(1, 2) }]
-    await transfers.checkpoint([{ claim: kept, checkpoints, reserved: 0, at: 5 }])
+    await transfers.checkpoint([{ claim: kept, checkpoints, at: 5 }])
     const { modifiedAt: _, ...file } = fileOf('completed')
     await transfers.verified(completed, file, 'v')
     await transfers.complete(completed, 9e15)

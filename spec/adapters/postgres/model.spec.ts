@@ -120,7 +120,7 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
   checkpoint: (draw, latest) => {
     const batch = draw.some(0, 3, () => {
       const checkpoints = [{ offset: draw.from(1, 9), digest: new Uint8Array() }]
-      return { claim: draw.from(0, latest), checkpoints, reserved: draw.from(0, 9), at: draw.from(0, 99) }
+      return { claim: draw.from(0, latest), checkpoints, at: draw.from(0, 99) }
     })
     return ({ steps: { transfers }, ...side }) =>
       transfers.checkpoint(batch.map((each) => ({ ...each, claim: side.claims[each.claim] ?? missing })))

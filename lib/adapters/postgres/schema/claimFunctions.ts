@@ -23,7 +23,7 @@ END $$;
 -- The first part of a claim by a link, or by the server itself (p_session is null): locks the user and the record until the end of
 -- the transaction, and returns their present state.
 CREATE FUNCTION ospd.begin_claim_1(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint)
-RETURNS TABLE (record jsonb, is_held boolean, marker jsonb, other_names text[], uploads int, bytes bigint, reserved bigint, all_uploads int)
+RETURNS TABLE (record jsonb, is_held boolean, marker jsonb, other_names text[], uploads int, held int, bytes bigint, reserved bigint, all_uploads int)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -42,10 +42,12 @@ BEGIN
       (SELECT to_jsonb(m) FROM ospd.marker m WHERE m.user_name = p_user AND m.name = p_name AND ospd.is_valid_1(m)),
       coalesce(array_agg(t.name ORDER BY t.name), '{}'),
       count(*)::int,
-      coalesce(sum(CASE WHEN t.verified IS NULL THEN t.durable ELSE t.size END), 0)::bigint,
-      coalesce(sum(t.reserved), 0)::bigint,
+      count(*) FILTER (WHERE t.receives)::int,
+      coalesce(sum(CASE WHEN t.verified IS NULL THEN t.durable ELSE t.size END) FILTER (WHERE NOT t.receives), 0)::bigint,
+      coalesce(sum(t.reserved) FILTER (WHERE t.receives), 0)::bigint,
       (SELECT count(*)::int FROM ospd.transfer) - (v_record.token IS NOT NULL)::int
-    FROM ospd.transfer t WHERE t.user_name = p_user AND t.name <> p_name;
+    FROM (SELECT o.name, o.size, o.durable, o.verified, o.reserved, ospd.is_held_1(o) AS receives
+            FROM ospd.transfer o WHERE o.user_name = p_user AND o.name <> p_name) t;
 END $$;
 
 -- Stores why the claim of a record that is replaced or removed has ended, and returns its token and its owner.

@@ -1,7 +1,7 @@
 /** The steps of unfinished and completed uploads, but for claims. */
 export const transferFunctions = `
 -- Replaces the checkpoints of uploads, and returns the ordinals of those whose claims hold.
-CREATE FUNCTION ospd.checkpoint_1(p_users text[], p_names text[], p_tokens bigint[], p_durable bigint[], p_reserved bigint[],
+CREATE FUNCTION ospd.checkpoint_1(p_users text[], p_names text[], p_tokens bigint[], p_durable bigint[],
   p_updated_at float8[], p_from int[], p_length int[], p_checkpoints bytea) RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
   v_holds int[];
@@ -10,12 +10,12 @@ BEGIN
   PERFORM 1 FROM ospd.transfer t JOIN unnest(p_users, p_names, p_tokens) u (user_name, name, token) USING (user_name, name, token)
     ORDER BY t.user_name, t.name FOR NO KEY UPDATE OF t;
   WITH u AS (
-    SELECT * FROM unnest(p_users, p_names, p_tokens, p_durable, p_reserved, p_updated_at, p_from, p_length)
-      WITH ORDINALITY u (user_name, name, token, durable, reserved, updated_at, f, l, o)),
+    SELECT * FROM unnest(p_users, p_names, p_tokens, p_durable, p_updated_at, p_from, p_length)
+      WITH ORDINALITY u (user_name, name, token, durable, updated_at, f, l, o)),
   latest AS (
     SELECT DISTINCT ON (user_name, name, token) * FROM u ORDER BY user_name, name, token, o DESC),
   done AS (
-    UPDATE ospd.transfer t SET checkpoints = substring(p_checkpoints FROM x.f FOR x.l), durable = x.durable, reserved = x.reserved,
+    UPDATE ospd.transfer t SET checkpoints = substring(p_checkpoints FROM x.f FOR x.l), durable = x.durable,
         updated_at = x.updated_at
       FROM latest x WHERE t.user_name = x.user_name AND t.name = x.name AND t.token = x.token
     RETURNING t.user_name, t.name, t.token)

@@ -23,6 +23,7 @@ CREATE TABLE ospd.transfer (
   checkpoints bytea NOT NULL DEFAULT '',
   -- The offset of the last checkpoint.
   durable bigint NOT NULL DEFAULT 0,
+  -- What the claim has reserved of the quota of the user.
   reserved bigint NOT NULL DEFAULT 0,
   -- The token of the claim whose file has the bytes.
   generation bigint NOT NULL,

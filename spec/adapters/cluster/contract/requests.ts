@@ -96,7 +96,7 @@ export const totalsChecks: Checks<SharedStoreFixture> = {
     assert.ok(record)
     const claim = { user: 'alice', name: 'a', token: record.token }
     const checkpoints = [{ offset: 2, digest: Uint8Array.of(1) }]
-    await second.checkpoint([{ claim, checkpoints, reserved: 0, at: 11 }])
+    await second.checkpoint([{ claim, checkpoints, at: 11 }])
     assert.deepEqual(await first.totals('alice', [], here), { uploads: 1, bytes: wanted.size })
     assert.deepEqual(await second.totals('alice', [], there), { uploads: 1, bytes: 2 })
     assert.deepEqual(await first.totals('alice', ['a', 'b'], here), { uploads: 0, bytes: 0 })

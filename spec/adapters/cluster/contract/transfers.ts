@@ -67,8 +67,8 @@ async function foundBy(at: TestedServer, by: ClusterSessionLink, upload: NewTran
 
 const checkpointOf = (offset: number, ...digest: number[]) => ({ offset, digest: Uint8Array.from(digest) })
 
-const checkpointed = ({ steps }: TestedServer, claim: Claim, offset: number, reserved = 0, at = 20) =>
-  steps.transfers.checkpoint([{ claim, checkpoints: offset === 0 ? [] : [checkpointOf(offset, 7)], reserved, at }])
+const checkpointed = ({ steps }: TestedServer, claim: Claim, offset: number, at = 20) =>
+  steps.transfers.checkpoint([{ claim, checkpoints: offset === 0 ? [] : [checkpointOf(offset, 7)], at }])
 
 /** Claims an upload and completes it. */
 async function completed(at: TestedServer, by: ClusterSessionLink, upload: NewTransfer, until = farAway) {
@@ -90,8 +90,8 @@ const claimChecks: Checks<SharedStoreFixture> = {
     const at = await entered(store)
     const by = await openLink(at, 'alice', 1)
     assert.deepEqual(await foundBy(at, by, upload), {
-      ...{ record: undefined, isHeld: false, marker: undefined, otherNames: [] },
-      others: { uploads: 0, bytes: 0, reserved: 0, allUploads: 0 },
+      ...{ record: undefined, isHeld: false, reserved: 0, marker: undefined, otherNames: [] },
+      others: { uploads: 0, held: 0, bytes: 0, reserved: 0, allUploads: 0 },
     })
     const decided = {
       ...{ ...upload, owner: { node: 1, instance: 9, session: by.session }, superseded: [at.link('alice', 7).session] },
@@ -171,32 +171,41 @@ const claimChecks: Checks<SharedStoreFixture> = {
     assert.equal((await first.steps.transfers.record('alice', 'a/b.txt'))?.token, claim.token)
     assert.equal((await second.steps.transfers.records('bob', undefined, 9)).length, 1)
   },
-  'sees the uploads of the user at all servers, so that a quota holds for two at once': async (store) => {
+  'sees what is reserved at all servers, so that one of two at once that exceed a quota is granted': async (store) => {
     const { first, second, one, two } = await twoServers(store)
     const grantWithin = (by: ClusterSessionLink, want: NewTransfer) => async (found: FoundUpload) => {
+      await new Promise((resolve) => setImmediate(resolve))
       const { bytes, reserved } = found.others
       if (bytes + reserved + want.size > 1_500) throw new OspError('quota-exceeded')
       return grantTo(by, want, 1, want.size)(found)
     }
     const [a, b] = [uploadOf('alice', 'a'), uploadOf('alice', 'b')]
-    const results = await Promise.allSettled([
+    const claims = [
       first.steps.transfers.claim(one, a, grantWithin(one, a)),
       second.steps.transfers.claim(two, b, grantWithin(two, b)),
-    ])
-    assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+    ]
+    const results = await Promise.allSettled(claims)
+    const reasons = results.flatMap((result) => (result.status === 'rejected' ? [result.reason.code] : []))
+    assert.deepEqual(reasons, ['quota-exceeded'])
   },
   'finds the sums of the other uploads': async (store) => {
     const { first, second, one, two } = await twoServers(store)
     const bob = await openLink(first, 'bob', 3)
     const { claim } = await claimed(first, one, uploadOf('alice', 'received'))
-    await checkpointed(first, claim, 300, 40)
+    await checkpointed(first, claim, 300)
+    await first.steps.transfers.release([claim])
+    const receiving = uploadOf('alice', 'receiving')
+    const held = await claimed(first, one, receiving, grantTo(one, receiving, 1, 40))
+    await checkpointed(first, held.claim, 900)
     const verified = await claimed(second, two, uploadOf('alice', 'verified'))
+    await second.steps.transfers.release([verified.claim])
     await second.steps.transfers.verified(verified.claim, fileOf(uploadOf('alice', 'verified')), 'v')
     await claimed(first, bob, uploadOf('bob', 'received'), grantTo(bob, uploadOf('bob', 'received'), 1, 5))
-    await claimed(first, one, upload)
-    const { others, otherNames } = await foundBy(second, two, upload)
-    assert.deepEqual(new Set(otherNames), new Set(['received', 'verified']))
-    assert.deepEqual(others, { uploads: 2, bytes: 1_300, reserved: 40, allUploads: 3 })
+    await claimed(first, one, upload, grantTo(one, upload, 1, 7))
+    const { others, otherNames, reserved } = await foundBy(second, two, upload)
+    assert.deepEqual(new Set(otherNames), new Set(['received', 'receiving', 'verified']))
+    assert.deepEqual(others, { uploads: 3, held: 1, bytes: 1_300, reserved: 40, allUploads: 4 })
+    assert.equal(reserved, 7)
   },
   'of a complete upload finds its marker, and removes the record if the upload is complete': async (store) => {
     const { first, second, one, two } = await twoServers(store)
@@ -233,9 +242,9 @@ const recordChecks: Checks<SharedStoreFixture> = {
     await checkpointed(first, lost.claim, 10)
     const taken = await claimed(second, two, upload)
     const holds = await first.steps.transfers.checkpoint([
-      { claim: lost.claim, checkpoints: [checkpointOf(90)], reserved: 0, at: 30 },
-      { claim: kept.claim, checkpoints: [checkpointOf(20, 1), checkpointOf(30, 1, 2)], reserved: 0, at: 31.5 },
-      { claim: { ...kept.claim, name: 'missing' }, checkpoints: [], reserved: 0, at: 32 },
+      { claim: lost.claim, checkpoints: [checkpointOf(90)], at: 30 },
+      { claim: kept.claim, checkpoints: [checkpointOf(20, 1), checkpointOf(30, 1, 2)], at: 31.5 },
+      { claim: { ...kept.claim, name: 'missing' }, checkpoints: [], at: 32 },
     ])
     assert.deepEqual(holds, [false, true, false])
     const { transfers } = second.steps
@@ -246,7 +255,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
   'have the latest of several checkpoints in one step, also if it is repeated': async (store) => {
     const { first, one } = await twoServers(store)
     const { claim, record } = await claimed(first, one, upload)
-    const batch = [10, 20, 5].map((offset) => ({ claim, checkpoints: [checkpointOf(offset)], reserved: 0, at: offset }))
+    const batch = [10, 20, 5].map((offset) => ({ claim, checkpoints: [checkpointOf(offset)], at: offset }))
     for (const _ of ['once', 'again']) {
       assert.deepEqual(await first.steps.transfers.checkpoint(batch), [true, true, true])
       const latest = { ...record, checkpoints: [checkpointOf(5)], updatedAt: 5 }
@@ -287,11 +296,11 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const { first, second, one, two } = await twoServers(store)
     const { transfers } = first.steps
     const { claim } = await claimed(first, one, upload)
-    await checkpointed(first, claim, 1, 0, 100)
+    await checkpointed(first, claim, 1, 100)
     assert.equal(await second.steps.transfers.expire('alice', 'a/b.txt', 101), undefined)
     await transfers.release([claim, { ...claim, name: 'missing' }])
     assert.equal((await foundBy(second, two, upload)).isHeld, false)
-    assert.deepEqual(await checkpointed(first, claim, 2, 0, 100), [true])
+    assert.deepEqual(await checkpointed(first, claim, 2, 100), [true])
     assert.equal(await second.steps.transfers.expire('alice', 'a/b.txt', 100), undefined)
     const record = await transfers.record('alice', 'a/b.txt')
     assert.deepEqual(await second.steps.transfers.expire('alice', 'a/b.txt', 101), record)
@@ -352,7 +361,8 @@ const recordChecks: Checks<SharedStoreFixture> = {
     assert.equal((await foundBy(second, two, upload)).isHeld, true)
     await first.steps.renew(first.server, 1, 0, {})
     await declaredDead(second, first.server)
-    assert.equal((await foundBy(second, two, upload)).isHeld, false)
+    const { isHeld, others } = await foundBy(second, two, upload)
+    assert.deepEqual([isHeld, others.held, others.bytes], [false, 0, 1_000])
     const abandoned = await second.steps.transfers.abandoned()
     assert.deepEqual(abandoned, [{ ...verified.record, verified: fileOf(other), verifiedStamp: 'v' }])
     await assert.rejects(claimed(first, one, upload), { code: 'link-lost' })
@@ -394,7 +404,7 @@ const markerChecks: Checks<SharedStoreFixture> = {
     for (const each of announced) assert.deepEqual(await transfers.marker('alice', each.file.name), each)
     const claims: Claim[] = []
     for (const each of strange) claims.push((await claimed(first, one, each)).claim)
-    const batch = claims.map((claim) => ({ claim, checkpoints: [checkpointOf(9)], reserved: 0, at: 9 }))
+    const batch = claims.map((claim) => ({ claim, checkpoints: [checkpointOf(9)], at: 9 }))
     assert.ok((await transfers.checkpoint(batch)).every((holds) => holds))
     await transfers.release(claims)
     const records = await transfers.records('alice', undefined, 99)

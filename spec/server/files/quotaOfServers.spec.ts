@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict'
+import { loopbackOnly } from '../../../lib/adapters/auth/unverified.ts'
+import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
+import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { codeOf } from '../../../lib/errors.ts'
+import type { Limits } from '../../../lib/limits.ts'
+import { type Server, startServer } from '../../../lib/server/server.ts'
+import { SharedDirectory } from '../../adapters/cluster/sharedDirectory.ts'
+import { FileClient, sha256 } from '../../support/fileClient.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { RawClient } from '../../support/rawClient.ts'
+import { spec } from '../../support/spec.ts'
+
+const sized = (name: string, size: number) => ({ name, bytes: patterned(size) })
+
+/** Runs `proof` with a client of alice at each of two servers that share a storage. */
+function withServers(limits: Partial<Limits>, proof: (one: FileClient, two: FileClient) => Promise<void>) {
+  return async () => {
+    await using directory = await SharedDirectory.create()
+    const platform = nodePlatform()
+    const store = new MemorySharedStore(platform)
+    const servers: Server[] = []
+    const clients: FileClient[] = []
+    try {
+      for (const session of ['one', 'two']) {
+        const storage = directory.storage(store.steps())
+        const [listen, authenticator] = [memoryTransport(), loopbackOnly()]
+        servers.push(await startServer({ listen, authenticator, storage, links: storage.links, platform, limits }))
+        const raw = await RawClient.dial(listen, platform)
+        raw.hello({ session })
+        const { node } = await raw.expect('HelloAck')
+        clients.push(new FileClient(raw, node))
+      }
+      const [one, two] = clients
+      assert.ok(one && two)
+      await proof(one, two)
+    } finally {
+      for (const { raw } of clients) raw.socket.destroy()
+      for (const server of servers) await server.close()
+    }
+  }
+}
+
+/** Starts an upload. Resolves with the code of its refusal, or `undefined`. */
+async function started(client: FileClient, name: string, size: number) {
+  client.sendStart(sized(name, size))
+  const answer = await client.raw.next()
+  if (answer.event === 'StartPostFileAck') return undefined
+  assert.equal(answer.event, 'StartPostFileNack')
+  return answer.event === 'StartPostFileNack' ? codeOf(answer.code) : undefined
+}
+
+spec('the quota of a user at two servers', (it) => {
+  it(
+    'is not exceeded by two uploads that start at the same moment',
+    withServers({ userBytes: 1_500, entryBytes: 0 }, async (one, two) => {
+      await one.upload(sized('counted', 1))
+      await two.upload(sized('counted too', 1))
+      for (const name of ['a', 'b', 'c']) {
+        const codes = await Promise.all([started(one, name, 1_000), started(two, `${name} too`, 1_000)])
+        assert.deepEqual(codes.sort(), ['quota-exceeded', undefined])
+        await one.cancel(name)
+        await two.cancel(`${name} too`)
+      }
+    }),
+  )
+
+  it(
+    'admits two that fit, and an upload that continues at the other server',
+    withServers({ userBytes: 2_000, entryBytes: 0 }, async (one, two) => {
+      const codes = await Promise.all([started(one, 'a', 1_000), started(two, 'b', 1_000)])
+      assert.deepEqual(codes, [undefined, undefined])
+      const file = sized('a', 1_000)
+      const { instance, progress } = await two.continue(file)
+      await two.chunk(instance, progress, file.bytes)
+      await two.end(instance, sha256(file.bytes))
+    }),
+  )
+})
+
+spec('the uploads of a user at two servers', (it) => {
+  it(
+    'are at most those of one user, also if they start at the same moment',
+    withServers({ uploadsPerUser: 3 }, async (one, two) => {
+      assert.deepEqual([await started(one, 'a', 9), await started(two, 'b', 9)], [undefined, undefined])
+      const codes = await Promise.all([started(one, 'c', 9), started(two, 'd', 9)])
+      assert.deepEqual(codes.sort(), ['too-many-uploads', undefined])
+    }),
+  )
+})
