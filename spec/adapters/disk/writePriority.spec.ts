@@ -99,6 +99,22 @@ spec('uploads beside messages on one disk', (it) => {
     await done
   })
 
+  it('wait for no more than a fifth of the time, and 250 ms', async () => {
+    const { clock, first, hold } = begun()
+    const { end, done } = hold()
+    let [passedMs, waitedMs] = [0, 0]
+    while (passedMs < 10_000) {
+      const turn = first.ready()
+      for (; !(await hasResolved(turn)); waitedMs++, passedMs++) clock.pass(1)
+      // The upload has nothing to write meanwhile.
+      clock.pass(100)
+      passedMs += 100
+    }
+    assert.ok(waitedMs > 1_900 && waitedMs < 2_350, `uploads waited for ${waitedMs} ms of ${passedMs}`)
+    end()
+    await done
+  })
+
   it('pause at most 250 ms after an append of a minute', async () => {
     const { clock, first, append } = begun()
     await append(1)
