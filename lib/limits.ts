@@ -332,6 +332,8 @@ export const fixed = {
   waitingUploads: 10_000,
   /** Minimum time between two counts of a user's files; a slow count is repeated less often. */
   recountMs: 300_000,
+  /** As `recountMs`, if other servers store files as well. */
+  sharedRecountMs: 10_000,
   /** Maximum number of users whose stored bytes, or superseded sessions, are remembered; a new one replaces the oldest. */
   rememberedUsers: 10_000,
 } as const

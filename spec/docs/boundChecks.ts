@@ -160,5 +160,6 @@ export const boundChecks: {
   unfinishedUploads: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   notes: { files: ['spec/storage/transfers/uploadLog.spec.ts'] },
   recountMs: {},
+  sharedRecountMs: {},
   rememberedUsers: { files: ['spec/server/connections/localLinks.spec.ts'] },
 }

@@ -45,6 +45,25 @@ async function verifyElsewhere({ storage }: Rig, name: string): Promise<void> {
   await storage.transfers.verified(claimed.claim, { ...stored, algorithm: 'sha256' })
 }
 
+spec('the files of a user that other servers store', (it) => {
+  it('are counted again for a quota after 10 s, before a refusal or after an admission', async () => {
+    const platform = manualPlatform()
+    await using rig = await sharedRig({ entryBytes: 0, userBytes: 1_000, keepAliveMs: 3_600_000 }, platform)
+    const alice = await rig.client()
+    const { instance } = await alice.start({ name: 'a', bytes: piece(0, 400) })
+    rig.storage.besides = 1_000
+    await pass(platform.clock, 9_999)
+    await alice.start({ name: 'b', bytes: piece(0, 100) })
+    assert.equal(rig.storage.recounts, 0)
+    await pass(platform.clock, 1)
+    await alice.start({ name: 'c', bytes: piece(0, 100) })
+    await turn()
+    assert.equal(rig.storage.recounts, 1)
+    await alice.chunkRefused(instance, 0, piece(0, 400), 'quota-exceeded')
+    await alice.startRefused({ name: 'd', bytes: piece(0, 100) }, 'quota-exceeded')
+  })
+})
+
 spec('an upload in a storage that other servers share', (it) => {
   it('is released for them when its link is lost, after its bytes are durable', async () => {
     await using rig = await sharedRig()

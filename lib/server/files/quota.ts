@@ -278,7 +278,9 @@ export class Quota {
       return await usageOf(storage, user, recount)
     } finally {
       const tookMs = platform.clock.now() - atMs
-      const againAtMs = atMs + Math.max(fixed.recountMs, tookMs / countShare)
+      // The totals of the storage do not follow what other servers store.
+      const recountMs = storage.transfers.abandoned ? fixed.sharedRecountMs : fixed.recountMs
+      const againAtMs = atMs + Math.max(recountMs, tookMs / countShare)
       this.#counts.set(user, { atMs, againAtMs, isKnown: true, isExceeded })
     }
   }
