@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { place } from './support/commands.ts'
 import { example } from './support/example.ts'
+import { postgresMissing } from './support/postgresServer.ts'
+import { startNode } from './support/processes.ts'
 import { spec } from './support/spec.ts'
 
 spec('the examples', (it) => {
@@ -19,4 +21,20 @@ spec('the examples', (it) => {
       assert.ok(Number(tests) >= facts, `${tests} facts`)
     })
   }
+})
+
+spec('the demo of several servers', (it) => {
+  if (postgresMissing !== undefined) return it.skip('loses nothing', postgresMissing)
+
+  it('loses nothing when a server is killed', async () => {
+    await using at = await place()
+    await using demo = startNode('examples/clusterDemo.mjs', [], { cwd: at.path })
+    assert.equal((await demo.ended).code, 0, demo.stdout + demo.stderr)
+    assert.match(
+      demo.stdout,
+      /^Server A was killed \(SIGKILL\), after [45]\.\d MiB had been sent to it and carla had \d+ messages\.$/mu,
+    )
+    assert.match(demo.stdout, /^Every stored file is identical to the original\.$/mu)
+    assert.match(demo.stdout, /^Of (\d+) messages, \1 have arrived, each once and in order\.$/mu)
+  })
 })

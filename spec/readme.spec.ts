@@ -28,6 +28,8 @@ spec('the README', (it) => {
       scripts: Record<string, string>
     }
     assert.equal(scripts.demo, 'node examples/demo.mjs', 'spec/examples.spec.ts runs another demo')
+    const cluster = scripts['demo:cluster']
+    assert.equal(cluster, 'node examples/clusterDemo.mjs', 'spec/examples.long.spec.ts runs another demo')
   })
 
   it('shows how to send files', async () => {
