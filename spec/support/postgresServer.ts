@@ -120,7 +120,8 @@ async function succeeded(program: string, args: readonly string[], stdio: SpawnO
   if (code !== 0) throw new Error(`${program} ended with ${code}`)
 }
 
-async function freePort(): Promise<number> {
+/** Resolves with a port of 127.0.0.1 that is free now. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
@@ -227,6 +228,14 @@ function endNow(directory: string): void {
 export async function ownPostgres(): Promise<PostgresServer & AsyncDisposable> {
   const directory = await mkdtemp(join(tmpdir(), `${prefix}${process.pid}-`))
   chmodSync(directory, 0o755)
+  const endAtExit = () => endNow(directory)
+  process.once('exit', endAtExit)
   const server = await startPostgres(directory)
-  return { ...server, [Symbol.asyncDispose]: () => stopPostgres(directory) }
+  return {
+    ...server,
+    async [Symbol.asyncDispose]() {
+      await stopPostgres(directory)
+      process.off('exit', endAtExit)
+    },
+  }
 }
