@@ -48,6 +48,8 @@ export interface PostgresCluster {
    * first call after the server has entered begins to check the directory every 2 s.
    */
   problem(): string | undefined
+  /** Records the address on which this server really listens. `clusterServers` returns it after the next renewal of the lease. */
+  listensOn(address: string): void
 }
 
 /**
@@ -83,7 +85,8 @@ export function postgresCluster(options: PostgresClusterOptions): PostgresCluste
     )
     return filesCheck.problem
   }
-  return { storage, links, authenticator: new ClusterUsers(member, otherwise), problem }
+  const listensOn = (listening: string) => member.listensOn(listening)
+  return { storage, links, authenticator: new ClusterUsers(member, otherwise), problem, listensOn }
 }
 
 /** What `createCluster` or `migrateCluster` has done. */
@@ -119,7 +122,11 @@ export async function checkCluster(location: ClusterLocation): Promise<readonly 
 export async function clusterServers(database: string): Promise<readonly ServerState[]> {
   await using steps = postgresSteps({ url: database })
   await steps.open()
-  return await steps.servers()
+  const servers = await steps.servers()
+  return servers.map((server) => {
+    const { address } = server.status
+    return typeof address === 'string' ? { ...server, address } : server
+  })
 }
 
 /** Calls `use` with the users of a cluster. */

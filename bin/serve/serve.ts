@@ -162,7 +162,10 @@ async function open(
   if (shared) readiness.add('cluster', () => shared.problem())
   const { storage = disk(data), links } = shared ?? {}
   const options = { listen, storage, authenticator, allowPlaintext: insecure, limits, onConflict, log }
-  return await serve({ ...options, ...(links && { links }) })
+  const server = await serve({ ...options, ...(links && { links }) })
+  const [address] = server.addresses
+  if (shared && address) shared.listensOn(addressText(address))
+  return server
 }
 
 /** Opens the users: those of the cluster, or those in the data directory. */

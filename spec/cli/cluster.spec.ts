@@ -147,6 +147,8 @@ spec('servers of a cluster', (it) => {
     assert.equal(who.stdout, 'bob\n')
     const { stdout } = await shared.run('cluster', 'status')
     assert.match(stdout, /^\d+ .* lease for .*\n\d+ .* lease for .*\n$/u)
+    const listed = async (address: string) => (await shared.run('cluster', 'status')).stdout.includes(` ${address} `)
+    for (const { server } of [one, two]) while (!(await listed(server))) await new Promise(setImmediate)
   })
 
   it('continue uploads that a killed server has received', async () => {

@@ -37,7 +37,7 @@ export interface MemberListener {
 /** A server among those that share a store: it enters, keeps its lease, hears notifications and polls. */
 export class ClusterMember implements AsyncDisposable {
   readonly #steps: Steps
-  readonly #info: Omit<ServerInfo, 'boot'>
+  #info: Omit<ServerInfo, 'boot'>
   readonly #listeners = new Set<MemberListener>()
   readonly #closing = new AbortController()
   readonly #loops = new PendingWork()
@@ -126,6 +126,11 @@ export class ClusterMember implements AsyncDisposable {
     this.#listeners.add(listener)
   }
 
+  /** Records the address on which this server listens, at the next renewal of the lease. */
+  listensOn(address: string): void {
+    this.#info = { ...this.#info, address }
+  }
+
   /** Keeps a time of the age clock, at the next renewal of the lease. */
   reached(age: number): void {
     if (age < this.#age) return
@@ -207,7 +212,8 @@ export class ClusterMember implements AsyncDisposable {
   /** Resolves with whether this server still counts as living. */
   #extendLease(): Promise<boolean> {
     const age = this.#age + this.platform.clock.now() - this.#agedMs
-    return this.#leased((steps) => steps.renew(this.#server, leaseMs, this.#age, { age }))
+    const { address } = this.#info
+    return this.#leased((steps) => steps.renew(this.#server, leaseMs, this.#age, { age, address }))
   }
 
   /** Runs a step that makes or renews the lease, and records when it began. */
