@@ -27,5 +27,5 @@ export const osp: Program = {
     loginCommand,
     logoutCommand,
   ],
-  sibling: { name: 'ospd', commands: ['serve', 'status', 'uploads', 'user'] },
+  sibling: { name: 'ospd', commands: ['serve', 'status', 'uploads', 'user', 'cluster'] },
 }
