@@ -23,7 +23,14 @@ const { values } = parseArgs({
     failures: { type: 'string', default: '1000000' },
   },
 })
-const kinds: readonly string[] = ['files', 'messages', 'both', 'cluster-messages'] satisfies SimulatedKind[]
+const kinds: readonly string[] = [
+  'files',
+  'messages',
+  'both',
+  'cluster-files',
+  'cluster-messages',
+  'cluster-both',
+] satisfies SimulatedKind[]
 if (!kinds.includes(values.world)) throw new RangeError(`--world is one of ${kinds.join(', ')}, not ${values.world}`)
 const kind = values.world as SimulatedKind
 const part: Part = {

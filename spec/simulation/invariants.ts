@@ -38,6 +38,8 @@ interface FileParts {
   }>
   readonly server: { readonly countsFiles: boolean; readonly server: Pick<RunningServer, 'status'> | undefined }
   readonly healed: boolean
+  /** Whether two servers can store a file without an upload at the same time. */
+  readonly severalServers?: boolean
 }
 
 /** The invariants of files. Each is checked after every step, or at the moment that it is about. */
@@ -156,13 +158,16 @@ export class Invariants {
     this.#lastPublished.set(path, bytes)
   }
 
-  /** Whether a version may be published twice: its marker was damaged, or its request was delayed while another one was stored. */
+  /**
+   * Whether a version may be published twice: its marker was damaged, its request was delayed while another one was stored, or
+   * requests at several servers have stored it.
+   */
   #mayRepeat(user: string, name: string, bytes: Uint8Array, versions: number): boolean {
-    const { disk, limits } = this.#parts
+    const { disk, limits, severalServers = false } = this.#parts
     if (disk.rot.hasHitUpload(recordKey(user, name))) return true
     const last = this.#lastPublished.get(`${user}/${name}`)
     const isOther = versions > 1 || (last !== undefined && !sameBytes(last, bytes))
-    const mayRepeat = bytes.length <= limits.smallFileBytes && isOther
+    const mayRepeat = bytes.length <= limits.smallFileBytes && (isOther || severalServers)
     if (mayRepeat) this.#repeated.add(`${user}/${name}`)
     return mayRepeat
   }

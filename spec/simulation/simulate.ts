@@ -1,5 +1,6 @@
 import type { Digests } from '../../lib/ports/platform.ts'
 import type { WorldKind } from './actions.ts'
+import type { ClusterKind } from './cluster/clusterActions.ts'
 import { ClusterWorld } from './cluster/clusterWorld.ts'
 import type { Part } from './faults.ts'
 import type { OwnLayers } from './layers.ts'
@@ -9,8 +10,8 @@ export type { WorldKind } from './actions.ts'
 export type { Part } from './faults.ts'
 export type { RunReport } from './world.ts'
 
-/** The kind of a world: of one server, or of several servers whose programs send messages. */
-export type SimulatedKind = WorldKind | 'cluster-messages'
+/** The kind of a world: of one server, or of several servers. */
+export type SimulatedKind = WorldKind | ClusterKind
 
 /**
  * Runs the real server and clients of one seed in virtual time. The same seed produces the same run, to the last line
@@ -23,6 +24,6 @@ export function simulate(
   part?: Part,
   own: OwnLayers = {},
 ): Promise<RunReport> {
-  if (kind === 'cluster-messages') return new ClusterWorld(seed, digests, part).run()
-  return new World(seed, digests, kind, part, own).run()
+  if (kind === 'files' || kind === 'messages' || kind === 'both') return new World(seed, digests, kind, part, own).run()
+  return new ClusterWorld(seed, digests, kind, part).run()
 }

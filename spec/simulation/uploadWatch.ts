@@ -36,6 +36,8 @@ interface LinkUploads {
   user: string
   /** The openings by seq; `undefined` once answered. */
   readonly asked: Map<number, Asked | undefined>
+  /** The requests that end another upload of a name, by seq, until they are answered. */
+  readonly ending: Map<number, string>
   /** By instance. */
   readonly holdings: Map<number, Holding>
 }
@@ -49,6 +51,8 @@ interface UploadParts {
   readonly network: Pick<SimulatedNetwork, 'links'>
   readonly disk: Pick<SimulatedDisk, 'rot'>
   readonly windowBytes: number
+  /** Whether an upload can have links at several servers, of which only the latest one holds it. */
+  readonly severalServers?: boolean
 }
 
 /** Checks the progress of uploads that the server reports: it never falls without a reason with a code. */
@@ -57,6 +61,10 @@ export class UploadWatch {
   /** By user and name. */
   readonly #standings = new Map<string, Standing>()
   readonly #uploads = new Map<Link, LinkUploads>()
+  /** By user and name: the holding that was opened last. */
+  readonly #latest = new Map<string, Holding>()
+  /** By user and name: the number of unanswered requests that may end an upload at another server at any time. */
+  readonly #doubts = new Map<string, number>()
   /** By user and name, the time at which the server last gave a reason. */
   readonly #namedAtMs = new Map<string, number>()
 
@@ -67,7 +75,7 @@ export class UploadWatch {
   watch(link: Link): void {
     const { server } = link
     const { heard, sent } = server
-    const uploads: LinkUploads = { user: '', asked: new Map(), holdings: new Map() }
+    const uploads: LinkUploads = { user: '', asked: new Map(), ending: new Map(), holdings: new Map() }
     this.#uploads.set(link, uploads)
     server.heard = (frame) => {
       this.#arrived(frame, uploads)
@@ -109,17 +117,37 @@ export class UploadWatch {
       case 'CancelFileReq':
       // The server ends another upload of this name, even if it then refuses the file.
       case 'PutFileReq':
-        if (isNew) this.#standings.delete(`${uploads.user}/${message.fileName}`)
+        if (isNew) this.#ends(uploads, frame.seq, `${uploads.user}/${message.fileName}`)
         break
       case 'StartPostFileReq':
       case 'ContinuePostFileReq':
-        if (isNew) uploads.asked.set(frame.seq, this.#asked(uploads.user, message))
+        if (isNew) uploads.asked.set(frame.seq, this.#asked(uploads, frame.seq, message))
     }
   }
 
-  #answered(frame: Frame, { asked, holdings }: LinkUploads): void {
+  /** A request that ends another upload of this name has arrived. */
+  #ends({ ending }: LinkUploads, seq: number, key: string): void {
+    this.#standings.delete(key)
+    if (!this.#parts.severalServers || ending.has(seq)) return
+    ending.set(seq, key)
+    this.#doubts.set(key, (this.#doubts.get(key) ?? 0) + 1)
+  }
+
+  /** A request that ended another upload of this name is answered. */
+  #hasEnded(ending: Map<number, string>, seq: number): void {
+    const key = ending.get(seq)
+    if (key === undefined) return
+    ending.delete(seq)
+    this.#standings.delete(key)
+    const left = (this.#doubts.get(key) ?? 1) - 1
+    if (left > 0) this.#doubts.set(key, left)
+    else this.#doubts.delete(key)
+  }
+
+  #answered(frame: Frame, { asked, ending, holdings }: LinkUploads): void {
     const message = decode(frame)
     const holding = holdings.get(frame.instance)
+    if (endingAnswers.has(message.event)) this.#hasEnded(ending, frame.seq)
     switch (message.event) {
       case 'StartPostFileAck':
       case 'ContinuePostFileAck': {
@@ -149,17 +177,18 @@ export class UploadWatch {
   }
 
   /** An upload that begins anew has no earlier progress. */
-  #asked(user: string, message: Opening): Asked {
-    const asked = { key: `${user}/${message.fileName}`, version: versionOf(message) }
+  #asked(uploads: LinkUploads, seq: number, message: Opening): Asked {
+    const asked = { key: `${uploads.user}/${message.fileName}`, version: versionOf(message) }
     const isOther = this.#standings.get(asked.key)?.version !== asked.version
-    if (message.event === 'StartPostFileReq' || isOther) this.#standings.delete(asked.key)
+    if (message.event === 'StartPostFileReq' || isOther) this.#ends(uploads, seq, asked.key)
     return asked
   }
 
   #opened({ key, version }: Asked, progress: number): Holding {
     const standing = this.#standings.get(key)
     const isLost = this.#parts.disk.rot.hasHitUpload(recordKey(...userAndName(key)))
-    if (standing?.version === version && progress < standing.durable && !standing.verifying && !isLost)
+    const isExcused = isLost || this.#doubts.has(key)
+    if (standing?.version === version && progress < standing.durable && !standing.verifying && !isExcused)
       this.#parts.trace.fail(`${key}: ${standing.durable} bytes were durable, and the upload continues at ${progress}`)
     this.#standings.set(key, {
       version,
@@ -168,18 +197,22 @@ export class UploadWatch {
     })
     // A reply from the turn in which the reason was given can have been sent before the reason, and arrive after it.
     const isNamed = this.#namedAtMs.get(key) === this.#parts.time.now()
-    return { key, progress: isNamed ? 0 : progress, most: progress }
+    const holding = { key, progress: isNamed ? 0 : progress, most: progress }
+    this.#latest.set(key, holding)
+    return holding
   }
 
   #acknowledged(holding: Holding, { progress, durable }: WireMessage<'PostFileAck'>): void {
     const { key, progress: before } = holding
     const standing = this.#standings.get(key)
     if (progress < before) this.#parts.trace.fail(`${key}: the progress falls from ${before} to ${progress}`)
-    if (durable < (standing?.durable ?? 0))
+    // What the former owner tells after a take-over counts no more.
+    const isFormer = this.#parts.severalServers && this.#latest.get(key) !== holding
+    if (durable < (standing?.durable ?? 0) && !isFormer && !this.#doubts.has(key))
       this.#parts.trace.fail(`${key}: the durable offset falls from ${standing?.durable} to ${durable}`)
     holding.progress = progress
     holding.most = Math.max(holding.most, progress)
-    if (standing) standing.durable = durable
+    if (standing && !isFormer) standing.durable = durable
   }
 
   #refused(holding: Holding, { event, code }: WireMessage<'FileMd5Nack' | 'PostFileNack'>): void {
@@ -204,5 +237,17 @@ function userAndName(key: string): [user: string, name: string] {
   const slash = key.indexOf('/')
   return [key.slice(0, slash), key.slice(slash + 1)]
 }
+
+/** The answers to requests that end another upload of a name. */
+const endingAnswers: ReadonlySet<string> = new Set([
+  'CancelFileAck',
+  'CancelFileNack',
+  'PutFileAck',
+  'PutFileNack',
+  'StartPostFileAck',
+  'StartPostFileNack',
+  'ContinuePostFileAck',
+  'ContinuePostFileNack',
+])
 
 const versionOf = ({ size, modifiedAt, digest }: Opening): string => `${size} ${modifiedAt} ${digest}`

@@ -259,7 +259,8 @@ export class FileApp implements ServerApp {
     } catch (error) {
       const { user, name } = upload
       const { code, message: text } = OspError.from(error)
-      this.#logOnce({ level: 'error', event: 'checkpoint-failed', user, name, text }, code)
+      // Another server has taken over the upload, which goes on from the last checkpoint.
+      if (code !== 'superseded') this.#logOnce({ level: 'error', event: 'checkpoint-failed', user, name, text }, code)
       return false
     }
   }

@@ -2,24 +2,30 @@ import type { SeededRandom } from '../../support/random.ts'
 import type { Action } from '../action.ts'
 import { chosenByWeight } from '../actions.ts'
 import type { Faults } from '../faults.ts'
+import { type FileParts, fileActions } from '../fileActions.ts'
 import { type ProgramParts, programActions } from '../messageActions.ts'
 import { type NetworkParts, networkActions } from '../networkActions.ts'
 import type { Machine } from '../process.ts'
 import type { Program } from '../program.ts'
 import type { ClusterServer } from './clusterServer.ts'
+import type { SentFiles } from './sentFiles.ts'
 import type { StorePaths } from './storePath.ts'
 
 /** The parts of a world of several servers that its actions use. */
-export interface ClusterParts extends NetworkParts, ProgramParts {
+export interface ClusterParts extends NetworkParts, ProgramParts, FileParts {
   readonly machine: Machine
   readonly servers: readonly ClusterServer[]
   readonly paths: StorePaths
+  readonly sent: SentFiles
   readonly programs: readonly Program[]
   readonly dice: SeededRandom
 }
 
 /** The time after which other servers count a server as dead, in ms. */
 const leaseMs = 10_000
+
+/** What the programs of a world of several servers send. */
+export type ClusterKind = 'cluster-files' | 'cluster-messages' | 'cluster-both'
 
 /** Actions on the servers of a cluster and on their paths to the shared store. */
 const serverActions: readonly Action<ClusterParts>[] = [
@@ -33,11 +39,28 @@ const serverActions: readonly Action<ClusterParts>[] = [
   { name: 'a program is killed', weight: 5, apply: (parts) => withProgram(parts, true, (program) => program.kill()) },
 ]
 
+/** Actions on files, and on the programs that send them. */
+const filing: readonly Action<ClusterParts>[] = [
+  ...fileActions,
+  { name: 'a server loses its power', weight: 3, apply: losePower },
+  { name: 'a client freezes', weight: 4, apply: (parts) => withProgram(parts, true, freezeProgram(parts)) },
+]
+
+/** Actions of the programs of each kind of world. */
+const sending: { readonly [K in ClusterKind]: readonly Action<ClusterParts>[] } = {
+  'cluster-files': filing,
+  'cluster-messages': programActions,
+  'cluster-both': [...programActions, ...filing],
+}
+
 /** Actions that undo others; they exist in every world. */
 const fixes: readonly Action<ClusterParts>[] = [
   { name: 'a server starts', weight: 10, apply: (parts) => serverOf(parts).start() },
   { name: 'a program starts', weight: 12, apply: (parts) => withProgram(parts, false, (program) => program.start()) },
 ]
+
+/** Without these, a world has nothing to do. */
+const always: ReadonlySet<string> = new Set(['a message is sent', 'a file is sent'])
 
 /** Number of actions tried until one can happen. */
 const mostTries = 8
@@ -47,11 +70,11 @@ export class ClusterMix {
   readonly #weighed: readonly (readonly [weight: number, action: Action<ClusterParts>])[]
 
   /** Each world has only some of the actions, with its own weights. */
-  constructor(random: SeededRandom, faults: Faults) {
-    const some: readonly Action<ClusterParts>[] = [...serverActions, ...networkActions, ...programActions]
+  constructor(random: SeededRandom, faults: Faults, kind: ClusterKind) {
+    const some: readonly Action<ClusterParts>[] = [...serverActions, ...networkActions, ...sending[kind]]
     const weighed = some.map((action) => {
       const scale = random.pick([1, 1, 5], `how often ${action.name}`)
-      const isPresent = faults.has(action.name) || action.name === 'a message is sent'
+      const isPresent = faults.has(action.name) || always.has(action.name)
       return [isPresent ? action.weight * scale : 0, action] as const
     })
     this.#weighed = [...weighed, ...fixes.map((action) => [action.weight, action] as const)]
@@ -74,6 +97,17 @@ const lastingMs = ({ dice }: ClusterParts) => dice.integer(leaseMs / 2, 3 * leas
 
 /** So short that the retries of a step outlive it. */
 const splitMs = ({ dice }: ClusterParts) => dice.integer(100, 20_000, 'time that a server is split from the store')
+
+function losePower(parts: ClusterParts): boolean {
+  const server = serverOf(parts)
+  const { process } = server
+  if (!process || !server.kill()) return false
+  parts.sent.losePower(process, parts.dice)
+  return true
+}
+
+const freezeProgram = (parts: ClusterParts) => (program: Program) =>
+  program.freeze(parts.dice.integer(1, 60_000, 'time that a program is frozen'))
 
 function restart({ trace, paths, machine, dice }: ClusterParts): boolean {
   const ms = dice.integer(1, 5_000, 'time that the store is down')

@@ -1,11 +1,13 @@
+import { ClusterClaims } from '../../../lib/adapters/cluster/clusterClaims.ts'
 import { ClusterLinks } from '../../../lib/adapters/cluster/clusterLinks.ts'
 import { ClusterMailboxes } from '../../../lib/adapters/cluster/clusterMailboxes.ts'
 import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
+import type { ClusterFiles } from '../../../lib/adapters/cluster/clusterStorage.ts'
+import { ClusterTransfers } from '../../../lib/adapters/cluster/clusterTransfers.ts'
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import type { Limits } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'
-import type { MailboxStore } from '../../../lib/ports/mailboxes.ts'
 import type { Platform } from '../../../lib/ports/platform.ts'
 import type { Storage } from '../../../lib/ports/storage.ts'
 import { type RunningServer, startServer } from '../../../lib/server/server.ts'
@@ -34,6 +36,10 @@ export interface ClusterServerParts {
   readonly steps: () => Steps
   /** Called with each number that a server gives to a link. */
   readonly numbered: (node: number) => void
+  /** Returns the shared files as a run of a server uses them. Without it, each server has files of its own. */
+  readonly openFiles: ((process: SimulatedProcess, claims: ClusterClaims) => ClusterFiles) | undefined
+  /** Called with each entry of the log of a server. */
+  readonly logged: (entry: LogEntry) => void
 }
 
 /** One of the servers of a cluster: it is started, killed, stopped and frozen. */
@@ -83,7 +89,7 @@ export class ClusterServer {
     startServer({
       platform,
       listen: network.transportOf(process),
-      storage: storageOf(member, mailboxes),
+      storage: storageOf(member, mailboxes, (claims) => this.#parts.openFiles?.(process, claims)),
       links,
       authenticator: tokens.authenticatorOf(process),
       limits: this.#limits(),
@@ -170,6 +176,7 @@ export class ClusterServer {
   }
 
   #logged(entry: LogEntry): void {
+    this.#parts.logged(entry)
     if (entry.level !== 'error' || unreachable.test(String(entry.text))) return
     this.#parts.trace.fail(`${this.name} logged ${JSON.stringify(entry)}`)
   }
@@ -197,8 +204,30 @@ class NumberedLinks extends ClusterLinks {
   }
 }
 
-/** Returns a storage with shared mailboxes, whose files are those of the server alone: none is sent. */
-function storageOf(member: ClusterMember, mailboxes: MailboxStore): Storage {
+/** Returns a storage with shared mailboxes. Its files are shared, or those of the server alone. */
+function storageOf(
+  member: ClusterMember,
+  mailboxes: ClusterMailboxes,
+  openFiles: (claims: ClusterClaims) => ClusterFiles | undefined,
+): Storage {
+  const claims = new ClusterClaims(member)
+  const shared = openFiles(claims)
+  if (shared) {
+    return {
+      transfers: new ClusterTransfers(member, claims, shared),
+      files: shared,
+      mailboxes,
+      async open(platform) {
+        await member.open(platform)
+        await shared.prepare()
+      },
+      async [Symbol.asyncDispose]() {
+        await shared.close()
+        await mailboxes.close()
+        await member[Symbol.asyncDispose]()
+      },
+    }
+  }
   const files = memory()
   return {
     transfers: files.transfers,

@@ -1,24 +1,30 @@
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
 import { type Limits, limitsWith } from '../../../lib/limits.ts'
+import type { LogEntry } from '../../../lib/ports/log.ts'
 import type { DigestName, Digests } from '../../../lib/ports/platform.ts'
 import { digestNumbers } from '../../../lib/wire/protocol.ts'
 import { SeededRandom } from '../../support/random.ts'
 import { Bounds } from '../bounds.ts'
+import type { ClientActor } from '../clientActor.ts'
 import { SimulatedDisk } from '../disk.ts'
 import { Faults, type Part, whole } from '../faults.ts'
+import type { SimulatedFile } from '../files.ts'
 import { generateNetworkFaults } from '../generated.ts'
+import type { Invariants } from '../invariants.ts'
 import { generateMailLimits, Mail, type MailServer } from '../mail.ts'
 import { SimulatedNetwork } from '../network.ts'
 import { platformOf } from '../placeWatch.ts'
 import type { Machine, SimulatedProcess } from '../process.ts'
+import type { Program } from '../program.ts'
 import { Queues } from '../queues.ts'
 import { VirtualTime } from '../time.ts'
 import { Tokens } from '../tokens.ts'
 import { Trace } from '../trace.ts'
 import type { RunReport } from '../world.ts'
-import { ClusterMix, type ClusterParts } from './clusterActions.ts'
+import { type ClusterKind, ClusterMix, type ClusterParts } from './clusterActions.ts'
 import { ClusterServer } from './clusterServer.ts'
+import { generateFileLimits, SentFiles } from './sentFiles.ts'
 import { StorePaths } from './storePath.ts'
 
 /** Number of actions in a run. */
@@ -65,7 +71,7 @@ class Servers implements MailServer {
   }
 }
 
-/** Several servers behind a balancer, a store that they share, and programs that send messages, generated from a seed. */
+/** Several servers behind a balancer, the store and the tree of files that they share, and programs, generated from a seed. */
 export class ClusterWorld implements ClusterParts {
   readonly trace: Trace
   readonly machine: Machine
@@ -79,6 +85,9 @@ export class ClusterWorld implements ClusterParts {
   readonly disk: SimulatedDisk
   readonly server: Servers
   readonly mail: Mail
+  readonly sent: SentFiles
+  /** Whether the actions have ended. */
+  healed = false
   /** No message lies on the simulated disk. */
   readonly place = {}
   /** Randomness of the current action: leaving out one action changes nothing about the others. */
@@ -88,9 +97,14 @@ export class ClusterWorld implements ClusterParts {
   readonly #actions: ClusterMix
   readonly #applied: number[] = []
   readonly #nodes = new Set<number>()
+  readonly #hasFiles: boolean
+  readonly #hasMail: boolean
+  readonly #store: MemorySharedStore
   #steps = 0
 
-  constructor(seed: number, digests: Digests, part: Part = whole) {
+  constructor(seed: number, digests: Digests, kind: ClusterKind, part: Part = whole) {
+    this.#hasFiles = kind !== 'cluster-messages'
+    this.#hasMail = kind !== 'cluster-files'
     const random = new SeededRandom(seed)
     const time = new VirtualTime()
     this.#seed = seed
@@ -105,9 +119,10 @@ export class ClusterWorld implements ClusterParts {
     const delayMs = random.pick([1, 5, 100], 'time of a step of the store')
     this.paths = new StorePaths(delayMs, this.faults.lasts('lost answers of the store', [0.02, 0.2], 0))
     this.disk = new SimulatedDisk(random, 1, undefined)
-    this.#actions = new ClusterMix(random, this.faults)
+    this.#actions = new ClusterMix(random, this.faults, kind)
     const chosen: { limits: Partial<Limits> } = { limits: {} }
     const store = new MemorySharedStore(platformOf(this.machine))
+    this.#store = store
     const parts = {
       trace: this.trace,
       machine: this.machine,
@@ -117,6 +132,10 @@ export class ClusterWorld implements ClusterParts {
       bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
       steps: () => this.#watched(store.steps()),
       numbered: (node: number) => this.#numbered(node),
+      openFiles: this.#hasFiles
+        ? (...given: Parameters<SentFiles['filesOf']>) => this.sent.filesOf(...given)
+        : undefined,
+      logged: (entry: LogEntry) => this.sent.logged(entry),
     }
     const count = random.integer(2, 4, 'servers')
     const aheadMs = this.faults.lasts('clocks that differ', [5_000, 600_000], 0)
@@ -131,25 +150,39 @@ export class ClusterWorld implements ClusterParts {
     this.network.balance = balancer(random)
     this.limits = limitsWith({})
     this.queues = new Queues(this.trace, time, this.limits)
-    this.mail = new Mail(this, true)
-    chosen.limits = generateMailLimits(random, this.mail, false)
+    this.mail = new Mail(this, this.#hasMail)
+    chosen.limits = this.#generateLimits(random)
     this.limits = limitsWith(chosen.limits)
     const { trace, limits, disk } = this
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
+    this.sent = new SentFiles(this, this.#hasFiles)
   }
 
   get servers(): readonly ClusterServer[] {
     return this.server.all
   }
 
-  get programs(): Mail['programs'] {
-    return this.mail.programs
+  get programs(): readonly Program[] {
+    return [...this.clients, ...this.mail.programs]
+  }
+
+  get clients(): readonly ClientActor[] {
+    return this.sent.clients
+  }
+
+  get files(): readonly SimulatedFile[] {
+    return this.sent.files
+  }
+
+  get invariants(): Invariants {
+    return this.sent.invariants
   }
 
   async run(): Promise<RunReport> {
     for (const name of Object.keys(digestNumbers) as DigestName[]) await this.machine.digests.load(name)
     this.server.start()
-    for (const program of this.programs) program.start()
+    for (const program of this.mail.programs) program.start()
+    this.sent.start()
     const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two actions')
     await this.#until(this.#schedule(gapMs), () => false)
     if (!this.trace.failed) await this.#end()
@@ -158,12 +191,12 @@ export class ClusterWorld implements ClusterParts {
       seed: this.#seed,
       steps: this.#steps,
       virtualMs: this.machine.time.now(),
-      published: 0,
+      published: this.sent.publications,
       delivered: this.mail.invariants.delivered,
       trace: [...lines],
       failure,
       actions: this.#applied,
-      names: [...this.faults.lasting, ...this.programs.map(({ name }) => name)],
+      names: [...this.faults.lasting, ...this.programs.map(({ name }) => name), ...this.files.map(({ path }) => path)],
     }
     for (const program of this.programs) program.letGo()
     for (const server of this.servers) server.kill()
@@ -179,8 +212,9 @@ export class ClusterWorld implements ClusterParts {
     }
   }
 
-  /** Checks after every step that no server lists a user twice. */
+  /** Checks after every step that no server lists a user twice, and that all files are as acknowledged. */
   #check(): void {
+    if (this.#hasFiles) this.sent.check()
     for (const { name, server } of this.servers) {
       const users = (server?.status().online ?? []).map(({ user }) => user)
       if (new Set(users).size !== users.length) this.trace.fail(`${name} lists a user twice: ${users.join(', ')}`)
@@ -194,13 +228,10 @@ export class ClusterWorld implements ClusterParts {
     this.network.heal()
     this.paths.heal()
     for (const server of this.servers) server.heal()
-    this.mail.heal()
-    await this.#calm()
-    if (!this.trace.failed && this.mail.isSettled) {
-      this.mail.shake()
-      await this.#calm()
-    }
-    if (!this.trace.failed) await this.mail.settled()
+    this.healed = true
+    this.sent.heal()
+    if (this.#hasMail) await this.#settleMail()
+    if (this.#hasFiles) await this.#settleFiles()
     if (this.trace.failed) return
     this.mail.leave()
     for (const program of this.programs) program.end()
@@ -210,6 +241,40 @@ export class ClusterWorld implements ClusterParts {
     await this.#until(time.now() + settlingMs, () => this.servers.every(({ process }) => !process))
     const left = this.servers.filter(({ process }) => process).map(({ name }) => name)
     if (left.length > 0) this.trace.fail(`${left.join(', ')} did not end`)
+    if (this.#hasFiles && !this.trace.failed) await this.#endFiles()
+  }
+
+  async #settleMail(): Promise<void> {
+    this.mail.heal()
+    await this.#calm()
+    if (!this.trace.failed && this.mail.isSettled) {
+      this.mail.shake()
+      await this.#calm()
+    }
+    if (!this.trace.failed) await this.mail.settled()
+  }
+
+  async #settleFiles(): Promise<void> {
+    await this.#until(this.machine.time.now() + settlingMs, () => this.sent.isSettled)
+    if (!this.trace.failed) this.sent.settled()
+  }
+
+  async #endFiles(): Promise<void> {
+    const steps = this.#store.steps()
+    await steps.open()
+    let isOver = false
+    const all = async function* () {
+      yield* await steps.transfers.records(undefined, undefined, Number.MAX_SAFE_INTEGER)
+    }
+    void this.sent.end({ all }).then(() => {
+      isOver = true
+    })
+    await this.#until(this.machine.time.now() + settlingMs, () => isOver)
+  }
+
+  #generateLimits(random: SeededRandom): Partial<Limits> {
+    const forFiles = this.#hasFiles ? generateFileLimits(random, this.faults) : {}
+    return { ...forFiles, ...(this.#hasMail ? generateMailLimits(random, this.mail, this.#hasFiles) : {}) }
   }
 
   async #calm(): Promise<void> {
@@ -243,7 +308,8 @@ export class ClusterWorld implements ClusterParts {
   }
 
   /** Reports what the store has stored or refused to the invariants, at the moment when it does. */
-  #watched(steps: Steps): Steps {
+  #watched(given: Steps): Steps {
+    const steps = this.#hasFiles ? this.sent.watched(given) : given
     const { invariants } = this.mail
     const { mail } = steps
     const post: Steps['mail']['post'] = async (server, messages, bounds) => {

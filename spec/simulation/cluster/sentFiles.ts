@@ -1,0 +1,133 @@
+import type { ClusterClaims } from '../../../lib/adapters/cluster/clusterClaims.ts'
+import type { ClusterFiles } from '../../../lib/adapters/cluster/clusterStorage.ts'
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import { defaultLimits, type Limits } from '../../../lib/limits.ts'
+import type { LogEntry } from '../../../lib/ports/log.ts'
+import type { SeededRandom } from '../../support/random.ts'
+import type { ClientActor } from '../clientActor.ts'
+import type { ClientParts } from '../clientRun.ts'
+import type { SimulatedDisk } from '../disk.ts'
+import type { Faults } from '../faults.ts'
+import type { SimulatedFile } from '../files.ts'
+import { generateLimits, generateSenders } from '../generated.ts'
+import { Invariants } from '../invariants.ts'
+import { SimulatedProcess } from '../process.ts'
+import { UploadWatch } from '../uploadWatch.ts'
+import type { ClusterServer } from './clusterServer.ts'
+import { SharedTree } from './sharedTree.ts'
+import { TreeFiles } from './treeFiles.ts'
+import { TreeWatch } from './treeWatch.ts'
+
+/** The parts of a world of several servers that its files use. */
+interface SentFilesParts extends ClientParts {
+  readonly faults: Faults
+  /** Nothing lies on it. */
+  readonly disk: SimulatedDisk
+  readonly servers: readonly ClusterServer[]
+}
+
+/** The files that the programs of a world send to several servers, and the tree that these share. */
+export class SentFiles {
+  readonly invariants: Invariants
+  readonly clients: readonly ClientActor[]
+  readonly files: readonly SimulatedFile[]
+  readonly #parts: SentFilesParts
+  readonly #tree: SharedTree
+  readonly #watch: TreeWatch
+  readonly #uploads: UploadWatch
+
+  /** `any`: the world has files. */
+  constructor(parts: SentFilesParts, any: boolean) {
+    const { trace, machine, network, disk, limits } = parts
+    const { time, random, digests } = machine
+    this.#parts = parts
+    this.#tree = new SharedTree(random.fork('the shared tree').pick([1, 4, 40], 'time of an operation'))
+    const { windowBytes } = limits
+    this.#uploads = new UploadWatch({ trace, time, network, disk, windowBytes, severalServers: true })
+    const { clients, files } = generateSenders(parts, any, limits.chunkBytes, false)
+    this.clients = clients
+    this.files = files
+    this.invariants = new Invariants({
+      trace,
+      disk,
+      network,
+      machine,
+      limits,
+      files,
+      clients,
+      place: { finished: (file, sent) => this.#watch.finished(file, sent) },
+      server: { countsFiles: true, server: undefined },
+      healed: false,
+      severalServers: true,
+    })
+    this.#watch = new TreeWatch({ trace, tree: this.#tree, files, invariants: this.invariants, digests })
+    if (any) network.opened = (link) => this.#uploads.watch(link)
+  }
+
+  get publications(): number {
+    return this.#watch.publications
+  }
+
+  /** Returns the tree as a run of a server uses it. */
+  filesOf(process: SimulatedProcess, claims: ClusterClaims): ClusterFiles {
+    return new TreeFiles(this.#tree, process, claims, this.#watch)
+  }
+
+  watched(steps: Steps): Steps {
+    return this.#watch.watched(steps)
+  }
+
+  logged(entry: LogEntry): void {
+    this.#uploads.reason(entry)
+  }
+
+  /** Starts all programs, which send all files. */
+  start(): void {
+    for (const client of this.clients) {
+      client.start()
+      for (const file of this.files) if (file.user === client.user) client.send(file)
+    }
+  }
+
+  /** Checks the invariants after every step. */
+  check(): void {
+    for (const { server } of this.#parts.servers) if (server) this.invariants.check(server.status())
+    this.#watch.check()
+  }
+
+  /** The machine of a killed server fails: what it has written and not flushed may be lost. */
+  losePower(process: SimulatedProcess, random: SeededRandom): void {
+    this.#parts.trace.tell(`the machine of ${process.name} has failed`)
+    this.#tree.crash(process, random)
+  }
+
+  heal(): void {
+    for (const client of this.clients) client.heal()
+  }
+
+  get isSettled(): boolean {
+    return this.clients.every(({ isSettled }) => isSettled)
+  }
+
+  /** Checks, some time after all faults have stopped, that everything has finished. */
+  settled(): void {
+    this.invariants.settled()
+    for (const { name, server } of this.#parts.servers) {
+      for (const upload of server?.status().uploads ?? [])
+        this.#parts.trace.fail(`an instance of ${name} still receives ${upload.user}/${upload.name}`)
+    }
+  }
+
+  /** Removes what is useless, as a server does, and checks that nothing else is left. The servers have ended. */
+  async end(claims: Pick<ClusterClaims, 'all'>): Promise<void> {
+    const process = new SimulatedProcess('a look at the end', this.#parts.machine)
+    await this.filesOf(process, claims as ClusterClaims).sweep(Number.POSITIVE_INFINITY)
+    this.#watch.settled()
+  }
+}
+
+/** The limits of files of several servers, without those that one server alone can keep. */
+export function generateFileLimits(random: SeededRandom, faults: Faults): Partial<Limits> {
+  const { userBytes, userFiles, uploadAgeMs } = defaultLimits
+  return { ...generateLimits(random, faults), userBytes, userFiles, uploadAgeMs }
+}

@@ -1,0 +1,188 @@
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import type { Digests } from '../../../lib/ports/platform.ts'
+import type { SentFile, TransferRecord } from '../../../lib/ports/storage.ts'
+import { hex } from '../../../lib/runtime/hex.ts'
+import { same } from '../../../lib/runtime/incrementalDigest.ts'
+import { sameUpload } from '../../../lib/storage/transfers/claimRules.ts'
+import { recordKey } from '../../../lib/storage/transfers/recordStore.ts'
+import { type SimulatedFile, sameBytes } from '../files.ts'
+import type { Invariants } from '../invariants.ts'
+import type { Trace } from '../trace.ts'
+import type { SharedTree, TreeFile } from './sharedTree.ts'
+
+/** What a file is published for: a claim, or the announcement of a file without an upload. */
+type Reason = { readonly name: string } & ({ readonly token: number } | { readonly version: string })
+
+/** What the shared store has for a name: the token of a record, or the version of an announced file. */
+interface Present {
+  readonly token?: number
+  readonly version?: string
+}
+
+/** The parts of a world that its shared tree is checked against. */
+interface TreeParts {
+  readonly trace: Trace
+  readonly tree: SharedTree
+  readonly files: readonly SimulatedFile[]
+  readonly invariants: Invariants
+  readonly digests: Digests
+}
+
+/** Checks the files that the servers of a world share, and the claims of their uploads. */
+export class TreeWatch {
+  /** Number of published files. */
+  publications = 0
+  readonly #parts: TreeParts
+  /** By `recordKey`, at the moment when a step of the store takes effect. */
+  readonly #present = new Map<string, Present>()
+  readonly #records = new Map<string, TransferRecord>()
+  readonly #superseded = new Map<string, Set<string>>()
+  readonly #published = new Set<TreeFile>()
+  /** By path, the oldest version that can lie under the name. */
+  readonly #acknowledged = new Map<string, number>()
+
+  constructor(parts: TreeParts) {
+    this.#parts = parts
+  }
+
+  /** Bytes are about to be written to a file. */
+  wrote(file: TreeFile, record: TransferRecord | undefined, offset: number, bytes: Uint8Array): void {
+    const isRewrite = same(file.bytes.subarray(offset, offset + bytes.length), bytes)
+    if (this.#published.has(file) && !isRewrite) this.#parts.trace.fail('a published file is written to')
+    // The server writes the bytes of a file without a record again. They need not be those of a source.
+    if (record && !isRewrite) this.#parts.invariants.wrote(record, { offset, bytes })
+  }
+
+  /** A file was moved into place. */
+  published(user: string, storedName: string, file: TreeFile, reason: Reason): void {
+    const { invariants, trace } = this.#parts
+    this.publications++
+    this.#published.add(file)
+    if (file.image.flushed.length !== file.bytes.length) trace.fail(`${user}/${storedName} was published unflushed`)
+    invariants.publishedAs(user, storedName, file.bytes)
+    const least = this.#acknowledged.get(`${user}/${storedName}`)
+    const { latest } = this.#versionsOf(user, storedName, (bytes) => sameBytes(bytes, file.bytes))
+    if (least === undefined || latest >= least) return
+    const present = this.#present.get(recordKey(user, reason.name))
+    const isValid = 'token' in reason ? present?.token === reason.token : present?.version === reason.version
+    if (!isValid) trace.fail(`${user}/${storedName} was replaced by an older version whose claim had ended`)
+    else this.#acknowledged.set(`${user}/${storedName}`, latest)
+  }
+
+  /** A client was informed that its file is stored. */
+  finished(file: SimulatedFile, { storedName, algorithm, digest }: SentFile): void {
+    const stored = this.#parts.tree.read(file.user, storedName)
+    if (!stored) {
+      this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`)
+      return
+    }
+    const digestOf = (bytes: Uint8Array) => {
+      const own = this.#parts.digests.create(algorithm)
+      own.update(bytes)
+      return hex(own.digest())
+    }
+    const { first } = this.#versionsOf(file.user, storedName, (bytes) => digestOf(bytes) === digest)
+    const { latest } = this.#versionsOf(file.user, storedName, (bytes) => sameBytes(bytes, stored.bytes))
+    if (first < 0) this.#parts.trace.fail(`${file.path} is acknowledged with a digest that its source never had`)
+    // An upload of an older version that was published later has replaced it.
+    const path = `${file.user}/${storedName}`
+    this.#acknowledged.set(path, Math.min(latest, Math.max(first, this.#acknowledged.get(path) ?? 0)))
+  }
+
+  /** Checks that each acknowledged file lies under its name. */
+  check(): void {
+    for (const { user, name } of this.#parts.files) {
+      const least = this.#acknowledged.get(`${user}/${name}`)
+      if (least === undefined) continue
+      const stored = this.#parts.tree.read(user, name)
+      const { latest } = this.#versionsOf(user, name, (bytes) => stored !== undefined && sameBytes(bytes, stored.bytes))
+      if (latest < least) this.#parts.trace.fail(`${user}/${name} was acknowledged, and is not stored any more`)
+    }
+  }
+
+  /** Checks, after the end of all servers and a removal of what is useless, that no partial file is left without a record. */
+  settled(): void {
+    for (const path of this.#parts.tree.partial.keys()) {
+      const [user = '', name = '', token] = path.split('\0')
+      const present = this.#records.get(recordKey(user, name))
+      if (!present || path !== this.#parts.tree.find(user, name)[0]?.path)
+        this.#parts.trace.fail(`a partial file is left: ${user}/${name} of claim ${token}`)
+    }
+  }
+
+  /** Sees what the steps of a server change in the shared store, at the moment when they do. */
+  watched(steps: Steps): Steps {
+    const { transfers } = steps
+    const watched: Partial<Steps['transfers']> = {
+      claim: async (...given) => {
+        const result = await transfers.claim(...given)
+        if ('record' in result) this.#claimed(result.record)
+        else this.#ended(result.completed)
+        return result
+      },
+      checkpoint: async (batch) => {
+        const holds = await transfers.checkpoint(batch)
+        for (const [at, { claim, checkpoints }] of batch.entries()) {
+          const key = recordKey(claim.user, claim.name)
+          const record = this.#records.get(key)
+          if (holds[at] && record?.token === claim.token) this.#records.set(key, { ...record, checkpoints })
+        }
+        return holds
+      },
+      complete: async (claim, until) => {
+        const holds = await transfers.complete(claim, until)
+        if (holds) this.#ended(claim)
+        return holds
+      },
+      announce: async (server, files, until, by) => {
+        await transfers.announce(server, files, until, by)
+        for (const { file, version } of files) {
+          this.#ended(file)
+          this.#present.set(recordKey(file.user, file.name), { version })
+        }
+      },
+      remove: async (user, name, by) => {
+        const former = await transfers.remove(user, name, by)
+        if (former) this.#ended(former)
+        return former
+      },
+      expire: async (user, name, before, by) => {
+        const record = await transfers.expire(user, name, before, by)
+        if (record) this.#ended(record)
+        return record
+      },
+    }
+    return { ...steps, transfers: { ...transfers, ...watched } }
+  }
+
+  /** A superseded session never holds the upload again, unless it begins anew. */
+  #claimed(record: TransferRecord): void {
+    const key = recordKey(record.user, record.name)
+    const former = this.#records.get(key)
+    const isContinued = sameUpload(former, record) && former?.checkpoints.at(-1) && record.checkpoints.length > 0
+    const sessions = (isContinued && this.#superseded.get(key)) || new Set<string>()
+    // A repeated step finds its own record.
+    if (former?.token !== record.token && sessions.has(record.owner.session))
+      this.#parts.trace.fail(`a superseded session holds ${record.user}/${record.name} again`)
+    for (const session of record.superseded) sessions.add(session)
+    this.#superseded.set(key, sessions)
+    this.#records.set(key, record)
+    this.#present.set(key, { token: record.token })
+  }
+
+  #ended({ user, name }: { readonly user: string; readonly name: string }): void {
+    const key = recordKey(user, name)
+    this.#records.delete(key)
+    this.#superseded.delete(key)
+    this.#present.delete(key)
+  }
+
+  /** Returns the numbers of the first and of the latest version of a file that has these bytes; -1 if there is none. */
+  #versionsOf(user: string, name: string, fits: (bytes: Uint8Array) => boolean) {
+    const versions = this.#parts.files.find((file) => file.user === user && file.name === name)?.versions ?? []
+    return {
+      first: versions.findIndex(({ bytes }) => fits(bytes)),
+      latest: versions.findLastIndex(({ bytes }) => fits(bytes)),
+    }
+  }
+}
