@@ -49,7 +49,7 @@ export interface LinkDirectory extends AsyncDisposable {
   /**
    * Makes the link the only one of its session. An earlier link of the session ends (`ended`): a link of this server before this
    * resolves, and a link of another server soon. What that link still asks for is refused (`TransferStore.claim`,
-   * `remove`), except for messages that are being stored. Rejects with `link-replaced` if the session has a link with a higher
+   * `remove`, `MailboxStore.append`). Rejects with `link-replaced` if the session has a link with a higher
    * `attempt`.
    */
   openSession(link: SessionLink, attempt: number): Promise<void>

@@ -1,5 +1,5 @@
 import type { OspError } from '../errors.ts'
-import type { ListeningLink } from './links.ts'
+import type { ListeningLink, SessionLink } from './links.ts'
 
 /** A message that a server has received. */
 export interface NewMessage {
@@ -76,6 +76,9 @@ export interface MailboxStore {
    * are durable, with one value for each message: its error, or `undefined` if it is stored. The first of these rules applies:
    * - the sender has used this id: with the same recipients and content the message has the outcome of the earlier one, and
    *   nothing is stored again; otherwise its error is `id-reused`;
+   * - `by`, the link of the sender over which the messages came, is no longer its session's: `link-lost`. Only a store of several
+   *   servers checks this. A server alone needs no check: its calls take effect in their order, so a message that came over an
+   *   earlier link is stored or refused before the same message from a later link;
    * - too many ids are remembered, of the sender or beyond its share: `rate-limited`;
    * - a mailbox, or all together, would exceed a limit, or the share of this sender: `mailbox-full` with the affected
    *   recipients;
@@ -84,7 +87,11 @@ export interface MailboxStore {
    * - the write or flush failed: `internal` (see above).
    * A message with an error other than `internal` has no effect, and its id is forgotten.
    */
-  append(messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<readonly (OspError | undefined)[]>
+  append(
+    messages: readonly AddressedMessage[],
+    bounds: MailboxBounds,
+    by?: SessionLink,
+  ): Promise<readonly (OspError | undefined)[]>
   /**
    * Returns the recipients for which `append` would refuse the message with `mailbox-full` now, or none if it would not refuse it
    * with that code. For several messages of one sender, each mailbox is checked for space for all of these messages, within the

@@ -19,6 +19,22 @@ export const clusterMutations: readonly Mutation[] = [
     shownBy: 'spec/server/connections/localLinks.spec.ts',
   },
   {
+    fault: 'a message of a link that was replaced at another server is stored',
+    file: 'lib/adapters/memory/sharedMail.ts',
+    within: 'post',
+    pattern: '!this.#sessions.has(link)',
+    replacement: 'false',
+    shownBy: 'spec/adapters/memory/sharedStore.spec.ts',
+  },
+  {
+    fault: 'a server does not pass the link of a message on to the shared store',
+    file: 'lib/adapters/cluster/mailBatcher.ts',
+    within: '#postRound',
+    pattern: 'post(server, round.messages, bounds, links)',
+    replacement: 'post(server, round.messages, bounds)',
+    shownBy: 'spec/adapters/cluster/clusterMailboxes.spec.ts',
+  },
+  {
     fault: 'two servers give their links the same numbers',
     file: 'lib/adapters/memory/sharedServers.ts',
     within: 'linkBlock',

@@ -19,6 +19,13 @@ export const databaseMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/postgres/mail.spec.ts',
   },
   {
+    fault: 'a database stores a message of a link that another one has replaced',
+    ...mailFunctions,
+    pattern: 'AND s.server = p_server AND s.link = u.link',
+    replacement: '',
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
     fault: 'mailboxes in a database are added in any order',
     ...mailFunctions,
     pattern: 'ORDER BY n COLLATE "C"',

@@ -58,10 +58,12 @@ export class ClusterMailboxes implements MailboxStore {
     return this.#batcher.idle()
   }
 
-  async append(...[messages, bounds]: Parameters<MailboxStore['append']>): ReturnType<MailboxStore['append']> {
+  async append(...[messages, bounds, by]: Parameters<MailboxStore['append']>): ReturnType<MailboxStore['append']> {
     this.#member.checkOpen()
     for (const { storedAt } of messages) this.#member.reached(storedAt)
-    return this.#batcher.post(messages, bounds)
+    const { server } = this.#member
+    const link = by && { server, link: by.node, user: by.user, session: by.session }
+    return this.#batcher.post(messages, bounds, link)
   }
 
   /** Returns the recipients that have refused a message within the last second, from which no message was removed since. */

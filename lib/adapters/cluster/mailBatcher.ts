@@ -5,7 +5,7 @@ import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import type { ClusterMember } from './clusterMember.ts'
-import type { PostRefusal, PostResult } from './steps.ts'
+import type { ClusterSessionLink, PostRefusal, PostResult } from './steps.ts'
 
 /** The bounds of one step. The deliveries are the messages, counted for each recipient. */
 const most = { messages: 500, bytes: 4 * MiB, deliveries: 2_000, seqs: 5_000 }
@@ -17,6 +17,8 @@ interface PostCall {
   readonly kind: 'post'
   readonly messages: readonly AddressedMessage[]
   readonly bounds: MailboxBounds
+  /** The link over which the messages came. */
+  readonly by: ClusterSessionLink | undefined
   readonly outcomes: (OspError | undefined)[]
   /** The number of messages that are part of a step. */
   taken: number
@@ -63,9 +65,13 @@ export class MailBatcher {
     this.#posted = posted
   }
 
-  async post(messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<readonly (OspError | undefined)[]> {
+  async post(
+    messages: readonly AddressedMessage[],
+    bounds: MailboxBounds,
+    by: ClusterSessionLink | undefined,
+  ): Promise<readonly (OspError | undefined)[]> {
     if (messages.length === 0) return []
-    const call: PostCall = { kind: 'post', messages, bounds, outcomes: [], taken: 0, done: deferred() }
+    const call: PostCall = { kind: 'post', messages, bounds, by, outcomes: [], taken: 0, done: deferred() }
     await this.#add(call)
     return call.outcomes
   }
@@ -124,10 +130,11 @@ export class MailBatcher {
       this.#calls.shift()
     }
     const { server } = this.#member
+    const links = round.calls.map(({ by }) => by)
     let outcomes: readonly (PostRefusal | undefined)[] = []
     let failure: OspError | undefined
     try {
-      const result = await this.#member.run((steps) => steps.mail.post(server, round.messages, bounds))
+      const result = await this.#member.run((steps) => steps.mail.post(server, round.messages, bounds, links))
       outcomes = result.outcomes
       this.#posted(result)
     } catch (error) {
@@ -194,6 +201,7 @@ async function settled(calls: readonly { readonly done: Deferred<void> }[], work
 function errorOf({ code, recipients = [] }: PostRefusal): OspError {
   if (code === 'rate-limited')
     return new OspError(code, 'the sender has sent too many messages recently; try again later')
+  if (code === 'link-lost') return new OspError(code, 'the session of the sender has another link')
   if (code !== 'mailbox-full') return new OspError(code)
   return new OspError(code, `no space in the mailbox of ${recipients.join(', ')}`, { recipients })
 }

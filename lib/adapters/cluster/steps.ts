@@ -106,13 +106,13 @@ export interface Wake {
 }
 
 export interface PostResult {
-  /** For each message: its error (`id-reused`, `rate-limited`, `mailbox-full` with the recipients), or undefined if it is stored. */
+  /** For each message: its error (`link-lost`, `id-reused`, `rate-limited`, `mailbox-full` with the recipients), or undefined if it is stored. */
   readonly outcomes: readonly (PostRefusal | undefined)[]
   readonly wakes: readonly Wake[]
 }
 
 export interface PostRefusal {
-  readonly code: 'id-reused' | 'rate-limited' | 'mailbox-full'
+  readonly code: 'link-lost' | 'id-reused' | 'rate-limited' | 'mailbox-full'
   /** For `mailbox-full`: the affected recipients. */
   readonly recipients?: readonly string[]
 }
@@ -138,8 +138,15 @@ export interface MailSteps {
   /**
    * Stores messages of any senders, in their order, with the rules of `MailboxStore.append`. A repeated message (same sender, id,
    * recipients and content) has the outcome of the earlier one. Within a mailbox, messages become visible in the order of their seqs.
+   * `by` has the link of this server over which each message came: the session is checked as in `claim`, and a message that is not
+   * stored already has the error `link-lost`. A message without a link is not checked.
    */
-  post(server: number, messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<PostResult>
+  post(
+    server: number,
+    messages: readonly AddressedMessage[],
+    bounds: MailboxBounds,
+    by?: readonly (ClusterSessionLink | undefined)[],
+  ): Promise<PostResult>
   /** As `MailboxStore.read`, for several mailboxes. With `epoch`, none unless the registration with this epoch is the present one. */
   read(
     from: readonly { readonly user: string; readonly afterSeq: number; readonly epoch?: number | undefined }[],

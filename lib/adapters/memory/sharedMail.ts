@@ -49,10 +49,19 @@ export class SharedMail implements MailSteps {
     await this.#mailboxes.open(new MemoryJournal(16 * MiB), platform)
   }
 
-  async post(server: number, messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<PostResult> {
+  async post(
+    server: number,
+    messages: readonly AddressedMessage[],
+    bounds: MailboxBounds,
+    by: readonly (ClusterSessionLink | undefined)[] = [],
+  ): Promise<PostResult> {
     return this.#turns.run(async () => {
+      // All at once: no step that comes later reads mailboxes before this one has ended.
+      const areLost = by.map((link) => link !== undefined && !this.#sessions.has(link))
       const outcomes: (PostRefusal | undefined)[] = []
-      for (const message of messages) outcomes.push(await this.#postOne(message, bounds))
+      for (const [at, message] of messages.entries()) {
+        outcomes.push(await (areLost[at] ? this.#refuseLost(message, bounds) : this.#postOne(message, bounds)))
+      }
       return { outcomes, wakes: this.#wakesFor(server, messages, outcomes) }
     })
   }
@@ -165,6 +174,13 @@ export class SharedMail implements MailSteps {
     const place = this.#times.findLastIndex((time) => time <= message.storedAt) + 1
     this.#times.splice(place, 0, ...message.recipients.map(() => message.storedAt), message.storedAt)
     return undefined
+  }
+
+  /** Refuses a message of a link that its session has replaced, unless the message is stored already. */
+  async #refuseLost(message: AddressedMessage, bounds: MailboxBounds): Promise<PostRefusal | undefined> {
+    // There is no place for a new id.
+    const [error] = await this.#mailboxes.append([message], { ...bounds, senderIds: 0 })
+    return error?.code === 'rate-limited' ? { code: 'link-lost' } : error && refusalOf(error)
   }
 
   #wakesFor(

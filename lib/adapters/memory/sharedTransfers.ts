@@ -50,6 +50,12 @@ export class SharedSessions implements SessionSteps {
     this.#servers = servers
   }
 
+  /** Returns whether this link is its session's. */
+  has(link: ClusterSessionLink): boolean {
+    const present = this.#links.get(sessionKey(link))
+    return present !== undefined && isSameLink(present, link)
+  }
+
   /** Throws OspError `link-lost` unless this link is its session's. */
   check(by: ClusterSessionLink): void {
     if (!this.#links.has(sessionKey(by))) throw new OspError('link-lost', `the session of ${by.user} has no link`)

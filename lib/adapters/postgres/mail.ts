@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { AddressedMessage, Expired, MailboxBounds, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
+import type { Expired, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
 import type {
   ClusterSessionLink,
   ListenedMailbox,
@@ -18,7 +18,7 @@ const functionCall = (name: string, parameters: number): Statement => ({
   text: `SELECT * FROM ospd.${name}(${Array.from({ length: parameters }, (_, at) => `$${at + 1}`).join(', ')})`,
 })
 
-const post = functionCall('post_1', 20)
+const post = functionCall('post_1', 24)
 const remove = functionCall('remove_1', 4)
 const setAside = functionCall('set_aside_1', 3)
 const forgetIds = functionCall('forget_ids_1', 3)
@@ -81,9 +81,9 @@ export class PostgresMail implements MailSteps {
     this.#database = database
   }
 
-  async post(server: number, messages: readonly AddressedMessage[], bounds: MailboxBounds): Promise<PostResult> {
+  async post(...[server, messages, bounds, by]: Parameters<MailSteps['post']>): Promise<PostResult> {
     const outcomes: (PostRefusal | undefined)[] = messages.map(() => undefined)
-    const call = new PostCall(messages)
+    const call = new PostCall(messages, by)
     const [posted] = await this.#database.query<Posted>(post, call.parameters(server, bounds))
     if (!posted) throw new OspError('internal', 'the database has returned no result for messages')
     const wakes = call.results(posted, (at, refusal) => {

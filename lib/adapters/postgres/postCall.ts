@@ -1,9 +1,10 @@
 import { crc32 } from 'node:zlib'
 import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
-import type { PostRefusal, Wake } from '../cluster/steps.ts'
+import type { ClusterSessionLink, PostRefusal, Wake } from '../cluster/steps.ts'
 
 /** The result of `ospd.post_1`, with positions from 1. */
 export interface Posted {
+  readonly lost: readonly number[] | null
   readonly reused: readonly number[] | null
   readonly limited: readonly number[] | null
   readonly full_message: readonly number[] | null
@@ -25,18 +26,22 @@ export class PostCall {
     from: [] as number[],
     bytes: [] as number[],
     first: [] as number[],
+    by: [] as number[],
   }
+  /** The links over which the messages came, with their users. */
+  readonly #links = { user: [] as number[], session: [] as string[], link: [] as number[] }
+  readonly #positions = new Map<ClusterSessionLink, number>()
   readonly #deliveries = { message: [] as number[], to: [] as number[], pair: [] as number[] }
   /** The position of the first message with each sender and id. */
   readonly #ids = new Map<string, number>()
   readonly #contents: Uint8Array[] = []
   #contentBytes = 0
 
-  constructor(messages: readonly AddressedMessage[]) {
-    for (const [at, message] of messages.entries()) this.#add(at + 1, message)
+  constructor(messages: readonly AddressedMessage[], by: readonly (ClusterSessionLink | undefined)[] = []) {
+    for (const [at, message] of messages.entries()) this.#add(at + 1, message, by[at])
   }
 
-  #add(position: number, message: AddressedMessage): void {
+  #add(position: number, message: AddressedMessage, by: ClusterSessionLink | undefined): void {
     const { sender, id, sentAt, storedAt, content, recipients } = message
     const from = this.#users.of(sender)
     const { sender: senders, ...columns } = this.#columns
@@ -52,6 +57,7 @@ export class PostCall {
     columns.storedAt.push(storedAt)
     columns.from.push(this.#contentBytes + 1)
     columns.bytes.push(content.length)
+    columns.by.push(by ? this.#positionOf(by) : 0)
     this.#contents.push(content)
     this.#contentBytes += content.length
     for (const recipient of recipients) {
@@ -62,21 +68,34 @@ export class PostCall {
     }
   }
 
+  #positionOf(by: ClusterSessionLink): number {
+    const known = this.#positions.get(by)
+    if (known !== undefined) return known
+    const { user, session, link } = this.#links
+    const position = user.push(this.#users.of(by.user))
+    session.push(by.session)
+    link.push(by.link)
+    this.#positions.set(by, position)
+    return position
+  }
+
   parameters(server: number, bounds: MailboxBounds): unknown[] {
-    const { sender, id, print, sentAt, storedAt, from, bytes, first } = this.#columns
+    const { sender, id, print, sentAt, storedAt, from, bytes, first, by } = this.#columns
     const { message, to, pair } = this.#deliveries
+    const { user, session, link } = this.#links
     return [
       server,
       this.#users.names,
       ...[sender, id, print, sentAt, storedAt, from, bytes, first].map(arrayText),
       Buffer.concat(this.#contents, this.#contentBytes),
-      ...[message, to, pair].map(arrayText),
+      ...[message, to, pair, by, user, session, link].map(arrayText),
       ...[bounds.messages, bounds.bytes, bounds.senderIds, bounds.allMessages, bounds.allIds, bounds.sharePercent],
     ]
   }
 
   /** Calls `refuse` with the index of each refused message. Returns the registered recipients at other servers. */
   results(posted: Posted, refuse: (at: number, refusal: PostRefusal) => void): readonly Wake[] {
+    for (const position of posted.lost ?? []) refuse(position - 1, { code: 'link-lost' })
     for (const position of posted.reused ?? []) refuse(position - 1, { code: 'id-reused' })
     for (const position of posted.limited ?? []) refuse(position - 1, { code: 'rate-limited' })
     const full = new Map<number, string[]>()
@@ -88,7 +107,9 @@ export class PostCall {
     for (const [position, recipients] of full) {
       refuse(position - 1, { code: 'mailbox-full', recipients })
     }
-    const refused = new Set([...(posted.reused ?? []), ...(posted.limited ?? []), ...full.keys()])
+    const refused = new Set(
+      [posted.lost, posted.reused, posted.limited, full.keys()].flatMap((positions) => [...(positions ?? [])]),
+    )
     const { message, to } = this.#deliveries
     const reached = new Set(to.filter((_, at) => !refused.has(message[at] ?? 0)))
     return (posted.wake_server ?? []).flatMap((server, at) => {

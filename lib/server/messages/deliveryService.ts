@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import type { SessionLink } from '../../ports/links.ts'
 import type { AddressedMessage, MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
@@ -77,15 +78,15 @@ export class DeliveryService {
   }
 
   /**
-   * Appends messages of one sender in their order. Resolves when all appends have begun, with the outcomes of each append
+   * Appends messages of one sender, which came over its link `by`, in their order. Resolves when all appends have begun, with the outcomes of each append
    * (`MailboxStore.append`). While a mailbox has no space and its user handles messages, this waits, so that no later message
    * overtakes one that waits. When `isCurrent` returns false, because the link of the sender has ended, the remaining messages
    * have the outcome `not-registered`. The messages are not delivered until `stored` is called, which this does for messages
    * before one that may have to wait.
    */
-  async post(posts: readonly PostedMessage[], isCurrent: () => boolean): Promise<readonly Appended[]> {
+  async post(posts: readonly PostedMessage[], by: SessionLink, isCurrent: () => boolean): Promise<readonly Appended[]> {
     const { mailboxes, platform } = this.#context
-    if (isCurrent() && mailboxes.full(posts, this.#bounds).length === 0) return [this.#append(posts)]
+    if (isCurrent() && mailboxes.full(posts, this.#bounds).length === 0) return [this.#append(posts, by)]
     const untilMs = platform.clock.now() + fullMs
     const appends: Appended[] = []
     for (const post of posts) {
@@ -95,7 +96,7 @@ export class DeliveryService {
         isWorthIt = await this.#space.wait(full, untilMs)
       }
       // No request of a link is started after the link has ended.
-      const append = isCurrent() ? this.#append([post]) : Promise.resolve([new OspError('not-registered')])
+      const append = isCurrent() ? this.#append([post], by) : Promise.resolve([new OspError('not-registered')])
       // The messages after it may wait for space until this one is handled.
       if (post !== posts.at(-1)) void append.then(([error]) => error ?? this.stored(post))
       appends.push(append)
@@ -108,7 +109,7 @@ export class DeliveryService {
     for (const user of recipients) this.#deliveries.get(user)?.appended()
   }
 
-  #append(posts: readonly PostedMessage[]): Appended {
+  #append(posts: readonly PostedMessage[], by: SessionLink): Appended {
     const { mailboxes, platform, pending } = this.#context
     // The clock of a misconfigured machine may be before 1970.
     const sentAt = Math.max(0, platform.clock.wallTime())
@@ -122,7 +123,7 @@ export class DeliveryService {
       storedAt,
     }))
     const failed = (error: unknown) => messages.map(() => OspError.from(error))
-    const appended = mailboxes.append(messages, this.#bounds).catch(failed)
+    const appended = mailboxes.append(messages, this.#bounds, by).catch(failed)
     pending.track(appended)
     return appended
   }

@@ -12,7 +12,7 @@ import { PendingWork } from '../../runtime/pendingWork.ts'
 import { refusalFields } from '../../runtime/refusal.ts'
 import type { Encoded, NoticeName, WireMessage } from '../../wire/message.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
-import type { Connection, ServerApp, ServerContext } from '../app.ts'
+import { type Connection, type ServerApp, type ServerContext, sessionLinkOf } from '../app.ts'
 import type { DiskSpace } from '../files/diskSpace.ts'
 import type { ServerLog } from '../logEvents.ts'
 import { publicError } from '../publicError.ts'
@@ -310,7 +310,7 @@ export class MsgApp implements ServerApp {
       const posts = await registration.posts.run(async () => {
         const posts = await checked
         const valid = posts.filter(({ refusal }) => !refusal)
-        if (valid.length > 0) appends = await this.#deliveries.post(valid, isCurrent)
+        if (valid.length > 0) appends = await this.#deliveries.post(valid, sessionLinkOf(caller), isCurrent)
         return posts
       })
       const outcomes = (await Promise.all(appends)).flat()
@@ -322,12 +322,15 @@ export class MsgApp implements ServerApp {
       }
     } catch (error) {
       // A message may be stored, so neither ACK nor NACK would be true. The client sends it again on its next link.
-      if (OspError.from(error).code === 'internal') void caller.close(new OspError('internal'))
+      const { code } = OspError.from(error)
+      if (code === 'internal') void caller.close(new OspError(code))
+      // The client sends it again on its present link.
+      if (code === 'link-lost') void caller.close(new OspError('link-replaced'))
       throw error
     }
   }
 
-  /** Returns the reply; `outcomes` has those of the messages that passed the checks. Throws an outcome that is `internal`. */
+  /** Returns the reply; `outcomes` has those of the messages that passed the checks. Throws an outcome that is `internal` or `link-lost`. */
   #outcome(
     caller: Connection,
     posts: readonly CheckedPost[],
@@ -342,7 +345,7 @@ export class MsgApp implements ServerApp {
         statuses.push(post.named.map((recipient) => this.#statusOf(recipient, post.unseen)))
         continue
       }
-      if (reason.code === 'internal') throw reason
+      if (reason.code === 'internal' || reason.code === 'link-lost') throw reason
       const error = publicError(reason, 'PostMsgReq', caller, this.#context)
       statuses.push([])
       refused.push({ message, ...refusalFields(error), recipients: error.recipients ?? [] })

@@ -41,8 +41,8 @@ export class Mailboxes implements MailboxStore {
     await open?.writer.close()
   }
 
-  async append(...given: Parameters<MailboxStore['append']>): ReturnType<MailboxStore['append']> {
-    return this.#opened.appender.append(...given)
+  async append(...[messages, bounds]: Parameters<MailboxStore['append']>): ReturnType<MailboxStore['append']> {
+    return this.#opened.appender.append(messages, bounds)
   }
 
   full(...query: Parameters<MailboxStore['full']>): readonly string[] {

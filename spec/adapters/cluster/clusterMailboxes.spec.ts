@@ -52,6 +52,23 @@ spec('mailboxes of several servers', (it) => {
     assert.deepEqual(await waiting(first.mailboxes, 'bob'), [1])
   })
 
+  it('store no message of a link whose session has a later link at another server', async () => {
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.server(), await rig.server()]
+    const session = { user: 'alice', session: 'a'.repeat(32) }
+    const [former, present] = [first, second].map(({ links }) => ({ ...session, node: links.nextNode() }))
+    assert.ok(former && present)
+    await rig.passing(first.links.openSession(former, 1))
+    const to = (number: number) => [{ ...message(number), recipients: ['bob'] }]
+    assert.deepEqual(await first.mailboxes.append(to(1), roomy, former), [undefined])
+    await rig.passing(second.links.openSession(present, 2))
+    const [error] = await first.mailboxes.append(to(2), roomy, former)
+    assert.equal(error?.code, 'link-lost')
+    assert.deepEqual(await waiting(second.mailboxes, 'bob'), [1])
+    assert.deepEqual(await second.mailboxes.append(to(2), roomy, present), [undefined])
+    assert.deepEqual(await waiting(second.mailboxes, 'bob'), [1, 2])
+  })
+
   it('keep their bounds and the order of each sender under appends of three servers', async () => {
     await using rig = new ClusterRig()
     const servers = [await rig.server(), await rig.server(), await rig.server()]

@@ -121,7 +121,7 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
     async post(users: readonly string[], content: string | Uint8Array): Promise<void> {
       const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
       const posted = { sender: 'sender', id: idOf(++id), content: bytes, recipients: users }
-      await Promise.all(await room.post([posted], () => true))
+      await Promise.all(await room.post([posted], { user: 'sender', session: '', node: 0 }, () => true))
       room.stored(posted)
     },
     async listen(user: string, how: Partial<Pick<Recipient, 'takes' | 'asked'>> = {}): Promise<Recipient> {

@@ -312,12 +312,12 @@ export class ClusterWorld implements ClusterParts {
     const steps = this.#hasFiles ? this.sent.watched(given) : given
     const { invariants } = this.mail
     const { mail } = steps
-    const post: Steps['mail']['post'] = async (server, messages, bounds) => {
-      const result = await mail.post(server, messages, bounds)
+    const post: Steps['mail']['post'] = async (server, messages, bounds, by) => {
+      const result = await mail.post(server, messages, bounds, by)
       for (const [at, { sender, id }] of messages.entries()) {
         const refusal = result.outcomes[at]
         if (!refusal) invariants.stored(sender, id)
-        else if (refusal.code !== 'id-reused') invariants.refusedForNow(sender, id)
+        else if (refusal.code !== 'id-reused' && refusal.code !== 'link-lost') invariants.refusedForNow(sender, id)
       }
       for (const { user, messages: waiting, bytes } of await mail.levels(Number.MAX_SAFE_INTEGER)) {
         const isFull = waiting > bounds.messages || bytes > bounds.bytes

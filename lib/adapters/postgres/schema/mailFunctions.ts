@@ -23,8 +23,28 @@ BEGIN
       ORDER BY n.at);
 END $$;
 
+/*
+ * Returns the positions of those of these links that are not their sessions' any more. The sessions of the others cannot change before
+ * the end of the transaction. The affected boxes are locked. The row of the server is locked before the sessions, as when the server
+ * ends: the messages change it later.
+ */
+CREATE FUNCTION ospd.lost_links_1(p_server bigint, p_users text[], p_user int[], p_session uuid[], p_link bigint[]) RETURNS int[]
+LANGUAGE plpgsql AS $$
+DECLARE
+  v_present int[];
+BEGIN
+  IF p_session = '{}' THEN RETURN '{}'; END IF;
+  PERFORM FROM ospd.server WHERE id = p_server FOR NO KEY UPDATE;
+  SELECT array_agg(x.o) INTO v_present FROM (
+    SELECT u.o FROM unnest(p_user, p_session, p_link) WITH ORDINALITY u(u, session, link, o)
+      JOIN ospd.session s ON s.user_name = p_users[u.u] AND s.session = u.session AND s.server = p_server AND s.link = u.link
+      ORDER BY s.user_name, s.session FOR SHARE OF s) x;
+  RETURN ARRAY(SELECT o FROM generate_subscripts(p_session, 1) o WHERE v_present IS NULL OR o <> ALL (v_present));
+END $$;
+
 -- The result of post_1. Messages and users are named by their positions in the parameters, from 1.
 CREATE TYPE ospd.posted AS (
+  lost int[], -- messages of links that their sessions have replaced
   reused int[], -- messages whose id was used for another message
   limited int[], -- messages that exceed a limit of ids
   full_message int[], -- messages that a mailbox has no space for, and in the same order
@@ -37,17 +57,20 @@ CREATE TYPE ospd.posted AS (
  * Stores messages. p_users: all senders and recipients, each once. For each message: its sender as a position in p_users, its id, its
  * fingerprint, its times, the position and length of its content in p_content, and in p_first the position of the first message with
  * this sender and id. For each delivery, by rising message: the position of the message, the position of the recipient, and the number of the pair of sender and
- * recipient. p_share: the share of a sender in percent (fitsShare).
+ * recipient. p_by: for each message, the position of the link over which it came, or 0; p_by_user, p_session, p_link: these links of
+ * p_server, with their users as positions in p_users. p_share: the share of a sender in percent (fitsShare).
  */
 CREATE FUNCTION ospd.post_1(
   p_server bigint, p_users text[],
   p_sender int[], p_id uuid[], p_print int[], p_sent bigint[], p_stored float8[], p_from int[], p_len int[], p_first int[],
   p_content bytea, p_message int[], p_to int[], p_pair int[],
+  p_by int[], p_by_user int[], p_session uuid[], p_link bigint[],
   p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_ids bigint, p_share float8
 ) RETURNS ospd.posted LANGUAGE plpgsql AS $$
 DECLARE
   r ospd.posted;
   v_box int[] := ospd.lock_boxes_1(p_users, true);
+  v_lost int[] := ospd.lost_links_1(p_server, p_users, p_by_user, p_session, p_link);
   v_known int[];
   v_new int[];
   v_stored int[] := '{}';
@@ -57,7 +80,12 @@ BEGIN
     FROM unnest(p_sender, p_id, p_print) WITH ORDINALITY u(s, i, p, o)
     CROSS JOIN LATERAL (SELECT t.print FROM ospd.sent t WHERE t.sender = v_box[u.s] AND t.id = u.i LIMIT 1) t;
   v_new := ARRAY(SELECT o FROM generate_subscripts(p_id, 1) o WHERE v_known IS NULL OR o <> ALL (v_known) ORDER BY o);
-  IF ospd.has_space_1(v_box, p_sender, p_len, p_message, p_to, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share) THEN
+  IF v_lost <> '{}' THEN
+    r.lost := ARRAY(SELECT o FROM unnest(v_new) o WHERE p_by[o] = ANY (v_lost));
+    v_new := ARRAY(SELECT o FROM unnest(v_new) o WHERE p_by[o] <> ALL (v_lost) ORDER BY o);
+  END IF;
+  -- The first message with an id may be one of those that are not stored.
+  IF v_lost = '{}' AND ospd.has_space_1(v_box, p_sender, p_len, p_message, p_to, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share) THEN
     SELECT array_agg(o ORDER BY o) FILTER (WHERE p_first[o] = o), array_agg(o) FILTER (WHERE p_print[o] <> p_print[p_first[o]])
       INTO v_stored, v_reused FROM unnest(v_new) o;
   ELSE

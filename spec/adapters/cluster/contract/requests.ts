@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import type { ClaimDecision, ClusterSessionLink } from '../../../../lib/adapters/cluster/steps.ts'
+import type { AddressedMessage } from '../../../../lib/ports/mailboxes.ts'
 import type { Announcement } from '../../../../lib/ports/storage.ts'
 import { message, messageNumbersOf, roomy } from '../../../../lib/testing/storage/mailSteps.ts'
 import { fileOf, wanted } from '../../../../lib/testing/storage/steps.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
-import { entered, newSession, type SharedStoreFixture } from './fixture.ts'
+import { entered, newSession, type SharedStoreFixture, type TestedServer } from './fixture.ts'
 
 const lost = { code: 'link-lost' }
 
@@ -68,6 +69,43 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     await assert.rejects(first.listen(former), lost)
     const [registered, ...others] = await second.listened(present.server)
     assert.deepEqual([registered?.epoch, others], [epoch, []])
+  },
+  'stores no message, neither before nor after the end of the present link, but may repeat one that is stored': async (
+    store,
+  ) => {
+    const { servers, former, present } = await replaced(store)
+    const [first, second] = servers
+    assert.ok(first && second)
+    const to = (number: number) => ({ ...message(number), recipients: ['bob'] })
+    const post = async ({ steps, server }: TestedServer, messages: AddressedMessage[], by: ClusterSessionLink[]) =>
+      (await steps.mail.post(server, messages, roomy, by)).outcomes.map((outcome) => outcome?.code)
+    const stored = async () => {
+      const [found = []] = await first.steps.mail.read([{ user: 'bob', afterSeq: 0 }], 9, 9_000)
+      return messageNumbersOf(found)
+    }
+    assert.deepEqual(await post(first, [to(1)], [former]), ['link-lost'])
+    assert.deepEqual(await post(second, [to(2), to(1)], [present, present]), [undefined, undefined])
+    assert.deepEqual(await post(first, [to(3), to(2)], [former, former]), ['link-lost', undefined])
+    await second.steps.closeSession(present)
+    assert.deepEqual(await post(first, [to(3)], [former]), ['link-lost'])
+    assert.deepEqual(await post(second, [to(3)], [present]), ['link-lost'])
+    assert.deepEqual(await stored(), [2, 1])
+  },
+  'stores no message next to links that are present, and may send the same message as one of them': async (store) => {
+    const { steps, server, link } = await entered(store)
+    const session = newSession()
+    const [former, present, other] = [link('alice', 1, session), link('alice', 2, session), link('bob', 3)]
+    await steps.openSession(former, 1)
+    await steps.openSession(present, 2)
+    await steps.openSession(other, 1)
+    const to = (number: number, sender = 'alice') => ({ ...message(number, { sender }), recipients: ['carol'] })
+    const messages = [to(1), to(2, 'bob'), to(1), to(3), to(4), to(1, 'bob')]
+    const by = [former, other, present, former, present, undefined]
+    const { outcomes } = await steps.mail.post(server, messages, roomy, by)
+    const lostLink = { code: 'link-lost' }
+    assert.deepEqual(outcomes, [lostLink, undefined, undefined, lostLink, undefined, undefined])
+    const [found = []] = await steps.mail.read([{ user: 'carol', afterSeq: 0 }], 9, 9_000)
+    assert.deepEqual(messageNumbersOf(found), [2, 1, 4, 1])
   },
   'reads no messages of a mailbox that another registration has': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
