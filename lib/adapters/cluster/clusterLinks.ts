@@ -9,7 +9,14 @@ import type { ClusterMember, Polled } from './clusterMember.ts'
 import { OtherMembers } from './otherMembers.ts'
 import { PresenceFeed } from './presenceFeed.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
-import { type ClusterLink, type ClusterSessionLink, type ListenedMailbox, linkBlockSize, type Notice } from './steps.ts'
+import {
+  type ClusterLink,
+  type ClusterSessionLink,
+  type ListenedMailbox,
+  linkBlockSize,
+  type Notice,
+  type Steps,
+} from './steps.ts'
 
 /** The time between two attempts to end a registration while the store cannot be reached. */
 const retryMs = 1_000
@@ -44,6 +51,8 @@ export class ClusterLinks implements LinkDirectory {
   /** The servers that lived at the latest poll. */
   #living: ReadonlySet<number> = new Set()
   #nextNode = 0
+  /** Links with lower numbers ended when the server was declared dead. */
+  #firstNode = 0
   /** The first number after the present block, and the next block. */
   #endNode = 0
   #nextBlock: number | undefined
@@ -87,13 +96,12 @@ export class ClusterLinks implements LinkDirectory {
   }
 
   async openSession(link: SessionLink, attempt: number): Promise<void> {
-    const own = this.#clusterLink(link)
-    const former = await this.#inOrder(link, () => this.#member.run((steps) => steps.openSession(own, attempt)))
+    const former = await this.#inOrder(link, () => this.#runAs(link, (steps, own) => steps.openSession(own, attempt)))
     if (former) this.#endOther(former, 'closed', link.node)
   }
 
   closeSession(link: SessionLink): void {
-    const own = this.#clusterLink(link)
+    const own = clusterLink(link, this.#member.server)
     // If it stays, the next link of the session replaces it.
     const closed = this.#inOrder(link, () => this.#member.run((steps) => steps.closeSession(own))).catch(
       ignoreFailedStep,
@@ -106,12 +114,14 @@ export class ClusterLinks implements LinkDirectory {
       if (this.#registrations.size + this.#others.size >= fixed.clientsMost) {
         throw new OspError('clients-full', `the presence list has ${fixed.clientsMost} clients, its maximum`)
       }
-      const own = this.#clusterLink(link)
       this.#listening.add(link.node)
       try {
-        const { epoch, handed, former } = await this.#member.run(({ mail }) => mail.listen(own))
+        const { epoch, handed, former, server } = await this.#runAs(link, async ({ mail }, own) => ({
+          ...(await mail.listen(own)),
+          server: own.server,
+        }))
         const sincePoll = this.#member.polls
-        this.#registrations.set(link.node, { link, server: own.server, epoch, sincePoll, hasEnded: false })
+        this.#registrations.set(link.node, { link, server, epoch, sincePoll, hasEnded: false })
         this.#feed.add(link, true)
         if (former) this.#endOther(former, 'superseded', link.node)
         return { handed }
@@ -155,8 +165,12 @@ export class ClusterLinks implements LinkDirectory {
     await this.#pending.settled()
   }
 
-  #clusterLink({ user, session, node }: SessionLink): ClusterSessionLink {
-    return { server: this.#member.server, link: node, user, session }
+  /** Runs a step for a link under the number of this server. Rejects with `link-lost` if the link ended when that was given up. */
+  #runAs<T>(link: SessionLink, step: (steps: Steps, own: ClusterSessionLink) => Promise<T>): Promise<T> {
+    return this.#member.runAs((steps, server) => {
+      if (link.node < this.#firstNode) throw new OspError('link-lost')
+      return step(steps, clusterLink(link, server))
+    })
   }
 
   #inOrder<T>({ node }: SessionLink, call: () => Promise<T>): Promise<T> {
@@ -221,7 +235,14 @@ export class ClusterLinks implements LinkDirectory {
   }
 
   #declaredDead(): void {
+    this.#firstNode = this.#nextNode
+    // Their links end now. No other registration has replaced them.
+    for (const registration of this.#registrations.values()) registration.hasEnded = true
     this.#feed.clear()
     this.#events?.declaredDead()
   }
+}
+
+function clusterLink({ user, session, node }: SessionLink, server: number): ClusterSessionLink {
+  return { server, link: node, user, session }
 }

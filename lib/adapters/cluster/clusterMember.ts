@@ -4,7 +4,14 @@ import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { wait } from '../../runtime/wait.ts'
 import { ignoreFailedStep, StepRetries } from './stepRetries.ts'
-import type { ListenedMailbox, Notice, ServerInfo, ServerState, Steps } from './steps.ts'
+import {
+  type ListenedMailbox,
+  type Notice,
+  OutcomeUnknown,
+  type ServerInfo,
+  type ServerState,
+  type Steps,
+} from './steps.ts'
 
 /** The lease of a server, and the time between two renewals. */
 const leaseMs = 10_000
@@ -117,6 +124,22 @@ export class ClusterMember implements AsyncDisposable {
     return this.#retries.run(() => step(this.#steps))
   }
 
+  /**
+   * Runs a step under the number of this server. While the server has no number, the step waits, as it does for the store. Rejects
+   * with OspError `link-lost` if the server gives up the number before the outcome is known.
+   */
+  async runAs<T>(step: (steps: Steps, server: number) => Promise<T>): Promise<T> {
+    let own = this.#isEntered ? this.#server : undefined
+    const result = await this.run((steps) => {
+      if (own === undefined && !this.#isEntered) throw new OutcomeUnknown('this server has not entered the cluster')
+      own ??= this.#server
+      this.#checkNumber(own)
+      return step(steps, own)
+    })
+    this.#checkNumber(own)
+    return result
+  }
+
   /** Notifies a server, or all. */
   tell(to: number | 'all', notice: Notice): Promise<void> {
     return this.#steps.tell(to, notice)
@@ -165,6 +188,9 @@ export class ClusterMember implements AsyncDisposable {
 
   async #enter(): Promise<void> {
     const { clock, random } = this.platform
+    const former = this.#server
+    // Ends what the store still has under the number that this server has given up.
+    if (former !== 0) await this.run((steps) => steps.leave(former))
     const info = { ...this.#info, boot: hex(random.bytes(16, 'the start of a server of a cluster')) }
     const server = await this.#leased((steps) => steps.enter(info, leaseMs))
     this.#server = server
@@ -174,6 +200,12 @@ export class ClusterMember implements AsyncDisposable {
     this.#hearing = this.#steps.hear(server, (notice) => this.#heard(notice))
     // Shows whether notifications arrive.
     void this.tell(server, { kind: 'mail', users: [] })
+  }
+
+  /** Throws OspError `link-lost` if this server has given up a number. */
+  #checkNumber(server: number | undefined): void {
+    if (this.#isEntered && server === this.#server) return
+    throw new OspError('link-lost', 'the server has lost its lease in the database of the cluster')
   }
 
   #heard(notice: Notice): void {

@@ -157,8 +157,9 @@ export class ClusterTransfers implements TransferStore {
       const announced = files.filter((_, index) => !errors[index])
       if (announced.length === 0) return errors
       const until = this.#wallTime + keepNoteMs
-      const link = by && this.#linkOf(by.user, by)
-      await this.#member.run(({ transfers }) => transfers.announce(this.#member.server, announced, until, link))
+      await this.#member.runAs(({ transfers }, server) =>
+        transfers.announce(server, announced, until, by && linkOf(server, by.user, by)),
+      )
       for (const { file } of announced) {
         const { user, name } = file
         await this.#claims.drop(user, name)
@@ -190,8 +191,9 @@ export class ClusterTransfers implements TransferStore {
 
   remove(user: string, name: string, by?: SessionLink): Promise<boolean> {
     return this.#change({ user, name }, async () => {
-      const link = by && this.#linkOf(user, by)
-      const former = await this.#member.run(({ transfers }) => transfers.remove(user, name, link))
+      const former = await this.#member.runAs(({ transfers }, server) =>
+        transfers.remove(user, name, by && linkOf(server, user, by)),
+      )
       await this.#claims.drop(user, name)
       if (former) this.#tell(former.server, former.token, 'cancelled')
       return former !== undefined
@@ -203,8 +205,9 @@ export class ClusterTransfers implements TransferStore {
       const own = this.#claims.record(user, name)
       // The store keeps an upload that is held, also by this server.
       if (!by && own && !own.verified && own.updatedAt < before) await this.#release(own)
-      const link = by && this.#linkOf(user, by)
-      const record = await this.#member.run(({ transfers }) => transfers.expire(user, name, before, link))
+      const record = await this.#member.runAs(({ transfers }, server) =>
+        transfers.expire(user, name, before, by && linkOf(server, user, by)),
+      )
       if (!record) return undefined
       await this.#claims.drop(user, name)
       if (by) this.#tell('all', record.token, 'cancelled')
@@ -282,8 +285,9 @@ export class ClusterTransfers implements TransferStore {
       isNew = options.fresh || !sameUpload(found.record, want)
       return this.#decide(want, owner, options, found, read)
     }
-    const by = this.#linkOf(user, owner)
-    const result = await this.#member.run(({ transfers }) => transfers.claim(by, want, decide, options.recovery))
+    const result = await this.#member.runAs(({ transfers }, server) =>
+      transfers.claim(linkOf(server, user, owner), want, decide, options.recovery),
+    )
     if ('completed' in result) {
       await this.#claims.drop(user, name)
       await this.#names.dropPartial(user, name)
@@ -427,10 +431,6 @@ export class ClusterTransfers implements TransferStore {
     return endedClaimError(claim)
   }
 
-  #linkOf(user: string, { node, session }: Pick<SessionLink, 'node' | 'session'>): ClusterSessionLink {
-    return { server: this.#member.server, link: node, user, session }
-  }
-
   get #wallTime(): number {
     return this.#member.platform.clock.wallTime()
   }
@@ -446,6 +446,14 @@ export class ClusterTransfers implements TransferStore {
       return work()
     })
   }
+}
+
+function linkOf(
+  server: number,
+  user: string,
+  { node, session }: Pick<SessionLink, 'node' | 'session'>,
+): ClusterSessionLink {
+  return { server, link: node, user, session }
 }
 
 /** Resolves with what a claim reserves of the quota of its user. Rejects if that does not fit. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { linkBlockSize } from '../../../lib/adapters/cluster/steps.ts'
+import { OspError } from '../../../lib/errors.ts'
 import type { ListeningLink } from '../../../lib/ports/links.ts'
 import { message, messageNumbersOf, roomy } from '../../../lib/testing/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
@@ -22,6 +23,18 @@ async function listening(rig: ClusterRig, server: LinkServer, user: string, sess
   const link = linkAt(server, user, session)
   const { handed } = await rig.passing(server.links.listen(link))
   return { link, handed }
+}
+
+/** Opens a new link of a server and registers it. Resolves with its number, or with the code of the refusal. */
+async function registering(server: LinkServer, user: string, session: number, attempt = 1): Promise<number | string> {
+  const link = linkAt(server, user, session)
+  try {
+    await server.links.openSession(link, attempt)
+    await server.links.listen(link)
+    return link.node
+  } catch (error) {
+    return OspError.from(error).code
+  }
 }
 
 /** Lets seconds pass. */
@@ -255,6 +268,51 @@ spec('a server of a cluster', (it) => {
     await seconds(rig, 20)
     // The former one has left what another server completes.
     assert.deepEqual(server.seen, ['declared dead', 'a server is lost'])
+  })
+
+  it('supersedes nobody after an outage of 40 seconds, and registers clients that wait and new ones', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    const servers = [await rig.server(cut.alter), await rig.server(cut.alter)]
+    const [first, second] = servers
+    assert.ok(first && second)
+    const links = []
+    for (const [at, user] of ['amy', 'bob', 'cid', 'dan'].entries()) {
+      const server = at % 2 === 0 ? first : second
+      const link = linkAt(server, user, at)
+      await server.links.openSession(link, 1)
+      await rig.passing(server.links.listen(link))
+      links.push({ server, link })
+    }
+    await seconds(rig, 20)
+    const numbers = servers.map(({ member }) => member.server)
+    cut.isCut = true
+    // One that waits before the server gives up its number, and one that comes after that, as each client connects again.
+    await seconds(rig, 20)
+    const early = registering(first, 'eve', 8)
+    await seconds(rig, 15)
+    for (const { seen } of servers) assert.equal(seen.at(-1), 'declared dead')
+    const ended = links.map(({ server, link }) => server.links.unlisten(link, 0))
+    const late = links.map(({ server, link }, at) => registering(server, link.user, at, 2))
+    await seconds(rig, 5)
+    cut.isCut = false
+    await seconds(rig, 5)
+    assert.equal(await early, 'link-lost')
+    const present = await Promise.all(late)
+    await Promise.all(ended)
+    const again = await rig.passing(registering(first, 'eve', 8, 2))
+    await seconds(rig, 60)
+    for (const [at, { member, seen }] of servers.entries()) {
+      assert.notEqual(member.server, numbers[at])
+      assert.deepEqual(
+        seen.filter((text) => /superseded|replaced/u.test(text)),
+        [],
+      )
+      assert.equal(seen.filter((text) => text === 'declared dead').length, 1)
+    }
+    const others = (at: 0 | 1) => [...(servers[at]?.links.others() ?? [])].map(({ node }) => node).sort((a, b) => a - b)
+    assert.deepEqual(others(1), [present[0], present[2], again])
+    assert.deepEqual(others(0), [present[1], present[3]])
   })
 
   it('is not declared dead after an outage of the store', async () => {
