@@ -70,7 +70,7 @@ async function bundled(entry, file, more = {}) {
     absWorkingDir: root,
     outfile: join(dist, 'bin', file),
     bundle: true,
-    // classic-level loads its native addon from its own directory; pg is installed by those who use a cluster.
+    // classic-level loads its native addon from its own directory; pg is an optional peer dependency, for clusters.
     external: ['classic-level', 'pg'],
     plugins: [separateYargs],
     define: { 'import.meta.dirname': '__dirname', 'import.meta.url': 'moduleUrl' },

@@ -20,7 +20,7 @@ export type { KnownUser, UserList } from './adapters/auth/usersFile.ts'
 export type { ServerState } from './adapters/cluster/steps.ts'
 export type { ClusterCheck } from './adapters/postgres/checks.ts'
 
-/** Where the servers of a cluster keep their data. */
+/** The database and the directory of a cluster. */
 export interface ClusterLocation {
   /** The URL of the database as in libpq: `postgres://user:password@host:port/database`. */
   readonly database: string
@@ -32,20 +32,21 @@ export interface PostgresClusterOptions extends ClusterLocation {
   /** The name and the address of this server, for operators. */
   readonly name: string
   readonly address: string
-  /** Decides about users as long as the cluster never had any; by default it rejects every user. */
+  /** Authenticates clients until the first user is added to the cluster; by default it rejects all of them. */
   readonly otherwise?: Authenticator
 }
 
-/** One server's part of a cluster: the options of `serve` that the servers share. */
+/** The options of `serve` for one server of a cluster. */
 export interface PostgresCluster {
   readonly storage: Storage
   readonly links: LinkDirectory
   /** Accepts the users of the database, with their tokens. */
   readonly authenticator: Authenticator
   /**
-   * Returns why this server is not ready for clients, as a sentence without paths, or `undefined` if it is: less than half of its
-   * lease is left, or the shared directory cannot be used or has not answered for 5 s. For `Readiness.add` of `ospd/node`. The
-   * first call after the server has entered begins to check the directory every 2 s.
+   * Returns the reason why this server is not ready for clients, as a sentence without paths, or `undefined` if it is ready. It
+   * is not ready if less than half of its lease is left, or if the shared directory cannot be used or has not responded for 5 s.
+   * Use it as a check of `Readiness` (`ospd/node`). The first call after the server has joined starts checks of the directory
+   * every 2 s.
    */
   problem(): string | undefined
   /** Records the address on which this server really listens. `clusterServers` returns it after the next renewal of the lease. */
@@ -53,9 +54,10 @@ export interface PostgresCluster {
 }
 
 /**
- * Returns the storage, links and users of one server of a cluster. Each server calls it once and passes the result to `serve`, which
- * opens and closes it. Opening rejects with OspError `data-format` if `createCluster` has not prepared the database and the
- * directory, or if the database can lose what it has acknowledged, and with `usage` if the package `pg` is not installed.
+ * Returns the storage, links and users of one server of a cluster. Each server calls it once and passes the result to `serve`,
+ * which opens and closes it. Opening rejects with OspError `data-format` if `createCluster` has not prepared the database and the
+ * directory, or if the settings of the database allow it to lose committed transactions, and with `usage` if the package `pg` is
+ * not installed.
  */
 export function postgresCluster(options: PostgresClusterOptions): PostgresCluster {
   const { text, path, authenticator } = kinds
@@ -89,16 +91,16 @@ export function postgresCluster(options: PostgresClusterOptions): PostgresCluste
   return { storage, links, authenticator: new ClusterUsers(member, otherwise), problem, listensOn }
 }
 
-/** What `createCluster` or `migrateCluster` has done. */
+/** The result of `createCluster` or `migrateCluster`. */
 export interface ClusterChange {
-  /** The version of the schema before; 0 if there was none. */
+  /** The previous version of the schema; 0 if there was none. */
   readonly from: number
   readonly to: number
 }
 
 /**
- * Creates the schema `ospd` in the database and initializes the directory. Can be repeated. Rejects with OspError `data-format` if the
- * directory belongs to another cluster or contains other files.
+ * Creates the schema `ospd` in the database and initializes the directory. It is safe to repeat the call. Rejects with OspError
+ * `data-format` if the directory belongs to another cluster or contains other files.
  */
 export async function createCluster({ database, files }: ClusterLocation): Promise<ClusterChange> {
   return await using(database, async (opened) => {
@@ -113,12 +115,12 @@ export async function migrateCluster(database: string): Promise<ClusterChange> {
   return await using(database, async (opened) => ({ from: await migrate(opened), to: schemaVersion }))
 }
 
-/** Tests what a cluster needs of its database and its directory. */
+/** Tests the conditions that a cluster requires of its database and its directory. */
 export async function checkCluster(location: ClusterLocation): Promise<readonly ClusterCheck[]> {
   return await using(location.database, (opened) => testConditions(opened, location.files))
 }
 
-/** Resolves with the servers of a cluster. Dead ones are listed until the next server has removed them. */
+/** Resolves with the servers of a cluster. Dead servers are listed until another server has removed them. */
 export async function clusterServers(database: string): Promise<readonly ServerState[]> {
   await using steps = postgresSteps({ url: database })
   await steps.open()

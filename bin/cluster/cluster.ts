@@ -16,7 +16,7 @@ import { databaseUrl } from './location.ts'
 
 const settings = {
   cluster: optionalSetting(databaseUrl, 'database of the cluster; required'),
-  files: optionalSetting(kind.path, 'directory of files that all servers share; required by init and check'),
+  files: optionalSetting(kind.path, 'shared directory for the content of files; required by init and check'),
   json: jsonSetting,
 } as const
 
@@ -37,16 +37,17 @@ const verbs: Readonly<Record<string, Verb>> = {
   status: { run: status },
 }
 
-/** `ospd cluster`: manages what the servers of a cluster share. */
+/** `ospd cluster`: manages the database and the directory that the servers of a cluster share. */
 export const clusterCommand = command({
   name: 'cluster',
   operands: Object.keys(verbs).join('|'),
-  describe: 'Prepare, test and show the database and the directory that several servers share (docs/cluster.md).',
+  describe:
+    'Initialize, test and upgrade the database and the directory that several servers share, and list the servers.',
   settings,
   examples: [
     ['ospd cluster init --cluster postgres://ospd@db/ospd --files /mnt/ospd', 'create the schema and the directory'],
-    ['ospd cluster check --cluster postgres://ospd@db/ospd --files /mnt/ospd', 'test what a cluster needs of both'],
-    ['ospd cluster status --cluster postgres://ospd@db/ospd', 'print the servers'],
+    ['ospd cluster check --cluster postgres://ospd@db/ospd --files /mnt/ospd', 'test the database and the directory'],
+    ['ospd cluster status --cluster postgres://ospd@db/ospd', 'list the running servers'],
   ],
   onlyLists: ([verb]) => verb === 'status',
   run,
@@ -66,7 +67,8 @@ async function run({ cluster, files }: ClusterValues, [name, more]: readonly str
 }
 
 async function changed({ from, to }: ClusterChange, event: 'created' | 'migrated'): Promise<number> {
-  const line = from === to ? `the schema has version ${to} already` : `the schema has version ${to} now, after ${from}`
+  const line =
+    from === to ? `the schema already has version ${to}` : `the schema now has version ${to} (before: ${from})`
   await results.printed({ event, from, to }, line)
   return exitCodes.done
 }
@@ -75,7 +77,7 @@ async function check(database: string, files: string): Promise<number> {
   const checks = await checkCluster({ database, files })
   const lines = tableLines(
     checks.map(({ condition, holds, required, detail }) => [
-      holds ? 'holds' : required ? 'FAILS' : 'does not hold, but is not required',
+      holds ? 'ok' : required ? 'FAILED' : 'not met, but not required',
       condition,
       printable(detail ?? ''),
     ]),
@@ -98,6 +100,6 @@ async function status(database: string): Promise<number> {
 }
 
 function rowOf({ server, name, address, leaseMs, startedAt }: ServerState): string[] {
-  const lease = leaseMs > 0 ? `lease for ${formatTime(leaseMs)}` : 'lease over'
+  const lease = leaseMs > 0 ? `lease expires in ${formatTime(leaseMs)}` : 'lease expired'
   return [`${server}`, printable(name), printable(address), lease, `up for ${formatTime(Date.now() - startedAt)}`]
 }

@@ -50,8 +50,8 @@ const runningUpload = z.strictObject({ user, name: z.string(), size: bytes, prog
 const uploadName = string('the requested name')
 
 const schemaVersions = {
-  from: whole('the version of the schema before; 0 if there was none'),
-  to: whole('the present version'),
+  from: whole('the previous version of the schema; 0 if there was none'),
+  to: whole('the current version'),
 } as const
 
 const upload = z.strictObject({
@@ -268,22 +268,20 @@ export const commandEvents = {
   cluster: {
     created: event('`init`: the database has the schema, and the directory is initialized.', schemaVersions),
     migrated: event('`migrate`: the database has the latest schema.', schemaVersions),
-    check: event('`check`: one for each condition.', {
-      condition: string('the condition that a cluster needs'),
-      holds: z.boolean().check(z.describe('whether it holds')),
-      required: z.boolean().check(z.describe('whether servers do not run without it')),
+    check: event('`check`: the result for one condition.', {
+      condition: string('a condition that the database or the directory must meet'),
+      holds: z.boolean().check(z.describe('whether it is met')),
+      required: z.boolean().check(z.describe('whether servers require it')),
       detail: z
         .optional(z.string())
-        .check(z.describe('a measured value, or the reason why it does not hold; otherwise absent')),
+        .check(z.describe('a measured value, or the reason why it is not met; otherwise absent')),
     }),
-    server: event('`status`: one for each running server.', {
-      number: whole('the number of the server; each start of a server has a new one'),
-      name: string('the name of its machine'),
+    server: event('`status`: one running server.', {
+      number: whole('the number of the server; it gets a new one at each start'),
+      name: string('the host name of its machine'),
       address: string('the address on which it listens'),
-      leaseMs: z
-        .int()
-        .check(z.describe('milliseconds until its lease ends; 0 or less if the server does not renew it')),
-      started: z.iso.datetime().check(z.describe('when it was started')),
+      leaseMs: z.int().check(z.describe('milliseconds until its lease expires; 0 or less after it has expired')),
+      started: z.iso.datetime().check(z.describe('the time at which it was started')),
     }),
   },
 } as const

@@ -66,7 +66,7 @@ const onOff: ValueKind<boolean> = {
   takes: 'true or false',
 }
 
-/** Returns the kind of texts that `parse` accepts. It returns `undefined` for a wrong text. */
+/** Returns a kind whose values `parse` reads. `parse` returns `undefined` for an invalid text. */
 export function readKind<T>(placeholder: string, takes: string, parse: (text: string) => T | undefined): ValueKind<T> {
   return { placeholder, takes, schema: read(parse) }
 }

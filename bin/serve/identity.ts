@@ -7,7 +7,7 @@ import { UsageError } from '../common/usage.ts'
 /** How the daemon listens and authenticates. */
 export interface Exposure {
   readonly host: string
-  /** Whether balancers pass on connections of other machines. */
+  /** Whether load balancers forward connections from other machines. */
   readonly isProxied: boolean
   readonly isTls: boolean
   readonly hasClientCa: boolean
@@ -50,7 +50,7 @@ export function checkExposure(exposure: Exposure): string | undefined {
   const isKnown = hasUsers || hasClientCa
   const isLoopback = isLoopbackOnly(host)
   if ((isLoopback && !isProxied) || (isKnown && isTls)) return undefined
-  const place = isLoopback ? `${host} through the balancers of --proxy-protocol` : host
+  const place = isLoopback ? `${host} through the load balancers of --proxy-protocol` : host
   if (insecure) {
     return isKnown
       ? `other machines can reach ${place} without TLS: tokens and contents can be read and changed in transit`

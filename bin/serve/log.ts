@@ -19,7 +19,7 @@ export const daemonEvents = {
   stopping: info('signal', 'The daemon received SIGTERM or SIGINT and shuts down.'),
   draining: info(
     'drainMs',
-    'The daemon still accepts clients for this time (`--drain`), but `/ready` reports 503. A second signal ends it.',
+    'The daemon still accepts clients for this time (`--drain`), but `/ready` returns 503. A second signal ends the wait.',
   ),
   reloading: info(
     'signal',

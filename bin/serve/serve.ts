@@ -86,26 +86,28 @@ async function run(values: ServeValues): Promise<number> {
   return exitCodes.done
 }
 
-/** Throws UsageError if the flags of a cluster do not belong together. */
+/** Throws UsageError if the flags of a cluster cannot be combined. */
 function checkCluster({ cluster, files, tls }: ServeValues): void {
   if (cluster === undefined && files !== undefined) throw new UsageError('--files requires --cluster; specify both')
   if (cluster === undefined) return
   if (files === undefined) throw new UsageError('--cluster requires --files, the directory that all servers share')
   if (tls !== undefined) {
-    const reason = 'each server would have a key of its own, and clients trust only the one that they know'
+    const reason = 'each server would have its own key, and clients trust only the key that they know'
     throw new UsageError(
       `--tls auto cannot be used with --cluster: ${reason}; specify the same --tls-cert for all servers`,
     )
   }
 }
 
-/** Prints why the daemon cannot listen. A retry does not help, so this is not the exit code of an unreachable server. */
+/**
+ * Prints the reason why the daemon cannot listen. A retry does not help, so the exit code is not that of an unreachable server.
+ */
 function cannotListen(error: unknown): undefined {
   if (!(error instanceof OspError) || error.code !== 'unreachable') throw error
   errorLine(`ospd: ${printable(error.message)}`)
 }
 
-/** Returns the checks of the daemon itself. */
+/** Returns the readiness checks of the daemon. */
 function readinessOf(started: { readonly done: boolean }, stop: Stopping): Readiness {
   const readiness = new Readiness()
   readiness.add('starting', () => (started.done ? undefined : 'the daemon is starting'))

@@ -30,10 +30,10 @@ const ownSettings = {
   data: setting(kind.path, './ospd-data', 'directory for files, messages and users'),
   cluster: optionalSetting(
     databaseUrl,
-    'share the records, messages and users in this PostgreSQL database with the other servers of a cluster',
+    'PostgreSQL database in which the servers of a cluster share records, messages and users',
     'one server, with all data in --data',
   ),
-  files: optionalSetting(kind.path, 'with --cluster: directory of files that all servers share'),
+  files: optionalSetting(kind.path, 'with --cluster: shared directory for the content of files'),
   tls: optionalSetting(
     choice('auto'),
     'use TLS, with a key and a self-signed certificate that are created in the data directory',
@@ -44,17 +44,17 @@ const ownSettings = {
   'tls-client-ca': optionalSetting(kind.pem, 'request client certificates, and accept those of the authority in FILE'),
   'proxy-protocol': optionalSetting(
     networks,
-    'require the header of the PROXY protocol, version 1 or 2, on connections from the balancers in these networks',
+    'require a PROXY protocol header, version 1 or 2, on connections from the load balancers in these networks',
     'none',
   ),
   health: optionalSetting(
     listenAddress,
-    'answer HTTP requests for /live and /ready, without TLS; port 0 selects a free port, which the log contains',
+    'serve the health checks /live and /ready over HTTP, without TLS; port 0 selects a free port, which is logged',
     'none',
   ),
   drain: optionalSetting(
     kind.duration,
-    'time from SIGTERM until no more clients are accepted, while /ready reports 503; a second signal ends it',
+    'time after SIGTERM in which clients are still accepted and /ready returns 503; a second signal ends it',
     '5s with --health, otherwise 0',
   ),
   'on-conflict': setting(
@@ -94,10 +94,10 @@ export const serveSettings: typeof ownSettings = { ...ownSettings, ...limitSetti
 
 export type ServeValues = Values<typeof ownSettings>
 
-/** The time for draining of a daemon with a health port, in which a balancer notices that it is not ready. */
+/** The default drain time of a daemon with a health port, so that a load balancer notices that it is not ready. */
 const healthDrainMs = 5_000
 
-/** Returns the time for draining. */
+/** Returns the drain time. */
 export function drainMsOf({ drain, health }: ServeValues): number {
   return drain ?? (health ? healthDrainMs : 0)
 }

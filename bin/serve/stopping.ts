@@ -2,11 +2,11 @@ import type { Log } from 'ospd'
 import { nodePlatform } from 'ospd/node'
 import { exitCodes } from '../common/usage.ts'
 
-/** The end of a daemon, as SIGTERM and SIGINT request it. */
+/** The shutdown of a daemon, which SIGTERM or SIGINT requests. */
 export interface Stopping {
-  /** Whether a signal has requested the end. */
+  /** Whether a signal has requested the shutdown. */
   readonly isRequested: boolean
-  /** Aborts when the daemon must close: after the first signal and the time for draining, or at a second signal. */
+  /** Aborts when the daemon must close: at the end of the drain time, which the first signal starts, or at a second signal. */
   readonly due: AbortSignal
 }
 

@@ -13,7 +13,7 @@ import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common
 
 const settings = {
   data: setting(kind.path, './ospd-data', 'data directory of the daemon, which may be stopped'),
-  cluster: optionalSetting(databaseUrl, 'manage the users of a cluster, which are in this database', 'those in --data'),
+  cluster: optionalSetting(databaseUrl, 'manage the users of the cluster in this database', 'those in --data'),
   force: switched('with add: accept a name that can be mistaken for that of another user'),
   json: jsonSetting,
 } as const

@@ -14,14 +14,14 @@ export interface ListeningLink extends SessionLink {
   readonly epoch: number
 }
 
-/** Why another link has ended a link. */
+/** The reason why another link has ended a link. */
 export type LinkEnd =
   /** The session of the link has opened a later link. */
   | 'link-replaced'
   /** Another session of the same user listens. */
   | 'superseded'
 
-/** What a directory reports to its server. The events of other servers can arrive late. */
+/** The events that a directory reports to its server. The events of other servers can arrive late. */
 export interface LinkEvents {
   /** A link at another server listens. It replaces an earlier member of the same user. */
   here(member: PresenceMember): void
@@ -29,18 +29,21 @@ export interface LinkEvents {
   gone(member: PresenceMember): void
   /** The link `by`, which may be at another server, has ended the link `node` of this server, or its registration. */
   ended(node: number, reason: LinkEnd, by: number): void
-  /** Another server is dead: its registrations have ended, and it holds no upload any more (`TransferStore.abandoned`). */
+  /**
+   * Another server was declared dead: its registrations have ended, and it no longer holds any uploads
+   * (`TransferStore.abandoned`).
+   */
   serverLost(): void
-  /** The other servers count this server as dead: it ends every link. Later links get new numbers. */
+  /** The other servers have declared this server dead. It ends every link. Later links get new numbers. */
   declaredDead(): void
 }
 
 /**
- * The links of all servers that share a storage, and the registrations that listen. A server alone has it in memory. Calls about
- * one link take effect in their order. A promise that rejects leaves the directory as it was.
+ * The links of all servers that share a storage, and the registrations that listen. A single server keeps them in memory. Calls
+ * about one link take effect in their order. A promise that rejects leaves the directory as it was.
  */
 export interface LinkDirectory extends AsyncDisposable {
-  /** Enters the server. `mailboxes` belong to the open storage. */
+  /** Adds the server to the directory. `mailboxes` belong to the open storage. */
   open(platform: Platform, mailboxes: Pick<MailboxStore, 'lastSeq'>): Promise<void>
   /** Reports to `events` until the result is disposed of. Called once, before `open`. */
   watch(events: LinkEvents): Disposable
@@ -59,13 +62,13 @@ export interface LinkDirectory extends AsyncDisposable {
    * Makes the link the recipient of its user's messages. An earlier registration of the user ends (`ended`): one of this server
    * before this resolves, and one of another server soon. If another session had it, that session is superseded. Resolves with
    * the highest seq of a message that may have been sent to an earlier recipient. The first of these rules applies:
-   * - the session is among the last `fixed.supersededSessions` that were superseded of this user: rejects `superseded`;
-   * - too many registrations listen at all servers: rejects `clients-full`.
+   * - the session is among the last `fixed.supersededSessions` superseded sessions of this user: rejects `superseded`;
+   * - too many registrations listen at all servers together: rejects `clients-full`.
    */
   listen(link: ListeningLink): Promise<{ readonly handed: number }>
   /**
    * Ends the registration, unless another one has replaced it. `handed` is the highest seq of a message that was sent to it, or
-   * 0. Never rejects: a directory that cannot record this repeats it until its server is closed or counts as dead.
+   * 0. Never rejects: a directory that cannot record this retries until its server is closed or declared dead.
    */
   unlisten(link: ListeningLink, handed: number): Promise<void>
   /** Returns the links that listen at other servers, as far as this server knows. */

@@ -133,9 +133,9 @@ export interface MailboxStore {
   /** Returns every mailbox with messages. */
   levels(): Promise<readonly MailboxLevel[]>
   /**
-   * Calls `appended` when messages in the mailbox of a user who listens at this server have become durable, also those that other
-   * servers have appended, and at most about a second later; until the result is disposed of. It may be called without new
-   * messages. For stores of several servers: the server itself knows what it has appended.
+   * Calls `appended` when messages in the mailbox of a user who listens at this server have become durable, including messages of
+   * other servers, with a delay of at most about a second, until the result is disposed of. It may also be called without new
+   * messages. For stores of several servers: a single server knows which messages it has appended.
    */
   watch?(appended: (user: string) => void): Disposable
   /** Returns the damage found while and since the storage was opened. Damaged messages are removed from their mailboxes. */

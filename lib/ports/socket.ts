@@ -40,7 +40,7 @@ export interface SocketOptions {
   readonly handshakes?: number
   /** The maximum number of connections that the system holds until the listener accepts them; by default that of the system. */
   readonly backlog?: number
-  /** Is called with the reason when a listener closes a connection that it cannot make into a socket. */
+  /** Called with the reason when a listener closes a connection before it becomes a socket. */
   readonly rejected?: (peer: PeerAddress, reason: OspError) => void
 }
 

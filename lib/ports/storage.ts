@@ -6,10 +6,10 @@ import type { DigestName, Platform } from './platform.ts'
 export type OnConflict = 'replace' | 'rename' | 'reject'
 
 /**
- * The data of a server. One process at a time may have it open, unless the store is made for several servers: such a store has the
- * optional methods that mention other servers. A method resolves after the effect that its comment states;
- * a "durable" effect survives a power failure. Methods reject with OspError `disk-full` if the store is full, `superseded`
- * if the claim was taken over, and `internal` after an unexpected fault.
+ * The data of a server. One process at a time may have it open, unless the store supports several servers. Such a store has the
+ * optional methods that mention other servers. A method resolves after the effect that its comment states; a "durable" effect
+ * survives a power failure. Methods reject with OspError `disk-full` if the store is full, `superseded` if the claim was taken
+ * over, and `internal` after an unexpected fault.
  */
 export interface Storage extends AsyncDisposable {
   /** Opens the storage, or rejects with `data-locked` (naming the owner) or `data-format`. */
@@ -97,11 +97,11 @@ export type Claim = Pick<TransferRecord, 'user' | 'name' | 'token'>
 /** The other unfinished uploads of a user, at all servers. */
 export interface OtherUploads {
   readonly uploads: number
-  /** The number of those that an instance of a running server receives. */
+  /** The number of uploads that an instance of a running server receives. */
   readonly held: number
-  /** The sum of the reservations of those that are held (`ClaimReservation.growth`). */
+  /** The sum of the reservations of the held uploads (`ClaimReservation.growth`). */
   readonly reserved: number
-  /** The bytes of the others, as in `UnfinishedTotals`. */
+  /** The bytes of the uploads that are not held, as in `UnfinishedTotals`. */
   readonly bytes: number
 }
 
@@ -124,11 +124,13 @@ export interface ClaimOptions {
   readonly at: number
   /** The server itself completes the upload: `owner` is the one in the record, and its link may have ended. */
   readonly recovery?: boolean
-  /** For stores of several servers: one server alone has reserved the quota before. Missing if the upload has a reservation. */
+  /**
+   * For stores of several servers, since a single server has already reserved the quota. Missing if the upload has a reservation.
+   */
   readonly reservation?: ClaimReservation
 }
 
-/** Why a claim ended at another server: another link has claimed the upload, or the upload was removed. */
+/** The reason why another server has ended a claim: another link has claimed the upload, or the upload was removed. */
 export type ClaimEnd = 'superseded' | 'cancelled'
 
 export type Claimed = { readonly claim: Claim; readonly record: TransferRecord } | { readonly completed: StoredFile }
@@ -227,7 +229,7 @@ export interface TransferStore {
   completed(want: NewTransfer): Promise<StoredFile | undefined>
   /**
    * Records that no link holds the upload any more, so that its links at other servers can claim it like any free upload. Has no
-   * effect after a later claim. Never rejects: a store that cannot record this repeats it until its server is closed or counts as
+   * effect after a later claim. Never rejects: a store that cannot record this retries until its server is closed or declared
    * dead. For stores of several servers.
    */
   release?(claim: Claim): Promise<void>
@@ -237,8 +239,8 @@ export interface TransferStore {
    */
   abandoned?(): Promise<readonly TransferRecord[]>
   /**
-   * Calls `ended` soon after another server has ended a claim of this one, until the result is disposed of. A call may be missing:
-   * what the holder writes is refused anyway. For stores of several servers.
+   * Calls `ended` soon after another server has ended a claim of this one, until the result is disposed of. A call may be
+   * missing, since the writes of the former holder are refused in any case. For stores of several servers.
    */
   watch?(ended: (claim: Claim, reason: ClaimEnd) => void): Disposable
   /** Returns whether the store has nothing for this name: no record, no completion marker and no change in progress. */

@@ -38,7 +38,7 @@ export const logEvents = {
     'warn',
     'user node from code text',
     'A client was refused: `user` is the name that it gave, and `code` is the reason. `rate-limited` is logged at most once a ' +
-      'minute for each address. `malformed` without a `user` is a connection of a balancer without a valid PROXY header.',
+      'minute for each address. Without a `user`, `malformed` means a connection from a load balancer that sent no valid PROXY header.',
   ),
   'link-closed': userLine('info', 'user node from code text', 'The link of a logged-in client has ended.'),
   'user-slowed': userLine(
@@ -100,7 +100,7 @@ export const logEvents = {
     'info',
     'user node from former',
     'Another program of the user replaced the registration; `former` is the node that was registered before. `from` is absent ' +
-      'if that program uses another server.',
+      'if that program is connected to another server.',
   ),
   'message-given-up': userLine('warn', 'user node from seq text', 'A recipient refused a message; it was set aside.'),
   'messages-expired': commonLine('warn', 'user messages', 'Expired messages were removed; `messages` is their number.'),

@@ -60,9 +60,9 @@ spec('ospd cluster', (it) => {
   it('creates the schema and the directory once', async () => {
     await using shared = await Shared.create()
     const init = () => shared.run('cluster', 'init', '--files', shared.files)
-    assert.deepEqual(await init(), { code: 0, stdout: 'the schema has version 1 now, after 0\n', stderr: '' })
+    assert.deepEqual(await init(), { code: 0, stdout: 'the schema now has version 1 (before: 0)\n', stderr: '' })
     assert.match(await readFile(join(shared.files, 'format'), 'utf8'), /^ospd files 1 [\da-f-]{36}\n$/u)
-    assert.deepEqual(await init(), { code: 0, stdout: 'the schema has version 1 already\n', stderr: '' })
+    assert.deepEqual(await init(), { code: 0, stdout: 'the schema already has version 1\n', stderr: '' })
   })
 
   it('refuses a directory of another cluster, and one with other files', async () => {
@@ -76,7 +76,7 @@ spec('ospd cluster', (it) => {
     assert.match(full.stderr, /contains "files"; choose an empty directory/u)
   })
 
-  it('tests what a cluster needs', async () => {
+  it('tests the database and the directory', async () => {
     await using shared = await initialized()
     const { code, stdout } = await shared.run('cluster', 'check', '--files', shared.files, '--json')
     const checks = stdout
@@ -85,11 +85,11 @@ spec('ospd cluster', (it) => {
       .map((line) => JSON.parse(line))
     const failed = checks.filter(({ holds }) => !holds).map(({ condition }) => condition)
     // The server of the specs has no standby.
-    assert.deepEqual([code, checks.length, failed], [0, 6, ['a fail-over of the database loses nothing']])
+    assert.deepEqual([code, checks.length, failed], [0, 6, ['a failover of the database loses no commits']])
     await using bare = await Shared.create()
     const without = await bare.run('cluster', 'check', '--files', shared.files)
     assert.equal(without.code, 1)
-    assert.match(without.stdout, /^FAILS .*run "ospd cluster init" first$/mu)
+    assert.match(without.stdout, /^FAILED .*run "ospd cluster init" first$/mu)
   })
 
   it('never prints the password of the database', async () => {
@@ -134,7 +134,7 @@ spec('ospd cluster', (it) => {
 spec('servers of a cluster', (it) => {
   if (databaseMissing !== undefined) return it.skip('deliver messages', databaseMissing)
 
-  it('deliver messages to the users of the others, and list each other', async () => {
+  it('deliver messages to users at other servers, and are listed', async () => {
     await using shared = await initialized()
     await using one = await shared.serve('one')
     await using two = await shared.serve('two')
@@ -146,12 +146,12 @@ spec('servers of a cluster', (it) => {
     const who = await run('osp', ['who', '--server', one.server, '--user', 'carol'])
     assert.equal(who.stdout, 'bob\n')
     const { stdout } = await shared.run('cluster', 'status')
-    assert.match(stdout, /^\d+ .* lease for .*\n\d+ .* lease for .*\n$/u)
+    assert.match(stdout, /^\d+ .* lease expires in .*\n\d+ .* lease expires in .*\n$/u)
     const listed = async (address: string) => (await shared.run('cluster', 'status')).stdout.includes(` ${address} `)
     for (const { server } of [one, two]) while (!(await listed(server))) await new Promise(setImmediate)
   })
 
-  it('continue uploads that a killed server has received', async () => {
+  it('continue uploads of a killed server', async () => {
     await using shared = await initialized()
     await using at = await place()
     const content = Buffer.alloc(40_000_000, 'abcdefg')
@@ -230,13 +230,13 @@ spec('/ready of a server of a cluster', (it) => {
     assert.doesNotMatch(one.stderr, /link-closed user=bob/u)
   })
 
-  it('is 503 while its directory is not that of the cluster', async () => {
+  it('returns 503 while its directory does not belong to the cluster', async () => {
     await using shared = await initialized()
     await using one = await shared.serve('one', health)
     const get = await healthOf(one)
     assert.deepEqual(await get('/ready'), ready)
     await rename(shared.files, `${shared.files}.away`)
-    const reasons = { cluster: 'the shared directory is not that of the cluster' }
+    const reasons = { cluster: 'the shared directory does not belong to the cluster' }
     assert.deepEqual((await untilReady(get, 503)).body, { ready: false, reasons })
     await rename(`${shared.files}.away`, shared.files)
     assert.deepEqual(await untilReady(get, 200), ready)

@@ -17,7 +17,7 @@ spec('ospd serve --health', (it) => {
     assert.equal((await get('/')).status, 404)
   })
 
-  it('is not ready from SIGTERM on, while clients can still connect, until a second signal', async () => {
+  it('is not ready after SIGTERM, while clients can still connect until a second signal', async () => {
     await using at = await place()
     await using running = await daemon(at.path, [...health, '--drain', '1h'])
     const get = await healthOf(running)
@@ -39,7 +39,7 @@ spec('ospd serve --health', (it) => {
     await listening.kill()
   })
 
-  it('stops after the time for draining', async () => {
+  it('stops after the drain time', async () => {
     await using at = await place()
     await using running = await daemon(at.path, [...health, '--drain', '1ms'])
     running.child.kill('SIGINT')
@@ -72,7 +72,7 @@ spec('ospd serve --health', (it) => {
     assert.deepEqual(await running.ended, { code: 0, signal: null })
   })
 
-  it('ends with the daemon, also if the daemon cannot start', async () => {
+  it('closes with the daemon, even if the daemon cannot start', async () => {
     await using at = await place()
     await using running = await daemon(at.path, health)
     const second = await run('ospd', ['serve', '--port', '0', '--data', at.path, ...health])

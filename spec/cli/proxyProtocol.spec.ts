@@ -7,7 +7,7 @@ import { spec } from '../support/spec.ts'
 
 const network = '127.0.0.2'
 
-/** A balancer that passes each connection on, from `network`, after this header. */
+/** A balancer that forwards each connection, from `network`, after it has sent this header. */
 async function withBalancer({ port }: Daemon, header: string, use: (server: string) => Promise<void>): Promise<void> {
   const sockets = new Set<Socket>()
   const kept = (socket: Socket) => {
@@ -36,7 +36,9 @@ spec('ospd serve --proxy-protocol', (it) => {
     await using at = await place()
     const flags = ['--proxy-protocol', `10.0.0.0/8, ${network}/32`, '--insecure']
     await using running = await daemon(join(at.path, 'data'), flags)
-    await running.printed(/ warn {2}insecure text="other machines can reach 127\.0\.0\.1 through the balancers of /u)
+    await running.printed(
+      / warn {2}insecure text="other machines can reach 127\.0\.0\.1 through the load balancers of /u,
+    )
     await at.write('a.txt', 'hello')
     await withBalancer(running, 'PROXY TCP4 192.0.2.7 198.51.100.2 56324 6682\r\n', async (server) => {
       const send = ['send', 'a.txt', '--server', server, '--user', 'alice']
@@ -44,7 +46,7 @@ spec('ospd serve --proxy-protocol', (it) => {
     })
     await running.printed(/ info {2}link-open user=alice node=\d+ from=192\.0\.2\.7$/mu)
     await running.printed(/ info {2}upload-stored user=alice node=\d+ from=192\.0\.2\.7 name=a\.txt /u)
-    // A connection from elsewhere has no header.
+    // A connection from another network has no header.
     assert.equal((await run('osp', ['who', '--server', running.server, '--user', 'bob'])).code, 0)
     await running.printed(/ info {2}link-open user=bob node=\d+ from=127\.0\.0\.1$/mu)
   })
@@ -67,7 +69,7 @@ spec('ospd serve --proxy-protocol', (it) => {
     assert.equal(code, 2)
     assert.match(
       stderr,
-      /^ospd: other machines can reach 127\.0\.0\.1 through the balancers of --proxy-protocol, and no/u,
+      /^ospd: other machines can reach 127\.0\.0\.1 through the load balancers of --proxy-protocol, and no/u,
     )
   })
 

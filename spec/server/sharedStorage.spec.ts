@@ -129,7 +129,7 @@ spec('an upload in a storage that other servers share', (it) => {
     assert.equal((await alice.chunk(instance, 0, piece(0, 100))).progress, 100)
   })
 
-  it('that another server has continued goes on from there, although this one has not heard of it', async () => {
+  it('that another server has continued goes on from there, even without a notification', async () => {
     await using rig = await sharedRig()
     const alice = await rig.client()
     const { instance } = await alice.start(file)
@@ -165,7 +165,7 @@ spec('an upload in a storage that other servers share', (it) => {
     await rig.assertStored('a', bytes)
   })
 
-  it('is removed and announced for the link whose request it is', async () => {
+  it('is removed and announced on behalf of the link that requests it', async () => {
     await using rig = await sharedRig()
     const alice = await rig.client()
     const link = { user: 'alice', session: hex(sessionOf('one')), node: alice.node }
@@ -176,7 +176,7 @@ spec('an upload in a storage that other servers share', (it) => {
     assert.deepEqual(rig.shared.announcers, [link])
   })
 
-  it('that is verified is published by another server after its own has died', async () => {
+  it('that is verified is published by another server after its own server has died', async () => {
     await using rig = await sharedRig()
     await verifyElsewhere(rig, 'a')
     const [record] = await rig.records()
@@ -190,7 +190,7 @@ spec('an upload in a storage that other servers share', (it) => {
     assert.deepEqual([stored, (await rig.records()).length], [['a'], 0])
   })
 
-  it('that is verified is left to its own server at the start of another one', async () => {
+  it('that is verified is left to its own server when another server starts', async () => {
     await using rig = await sharedRig()
     await verifyElsewhere(rig, 'a')
     await verifyElsewhere(rig, 'b')
@@ -248,7 +248,7 @@ spec('a mailbox in a storage that other servers share', (it) => {
   })
 })
 
-/** Returns the session that a raw client names by a word. */
+/** Returns the session of a raw client with this name. */
 function sessionOf(word: string): Uint8Array {
   const session = new Uint8Array(16)
   session.set(new TextEncoder().encode(word))

@@ -1,7 +1,7 @@
 /** A message that a sender has sent. */
 export interface SentMessage {
   readonly sender: string
-  /** The number of the message among those of its sender, in the order of sending. */
+  /** The position of the message among those of its sender, in the order of sending. */
   readonly n: number
   readonly to: readonly string[]
   /** `unknown`: it may have been stored. */

@@ -70,7 +70,7 @@ export class Load extends EventEmitter<{ change: [] }> implements AsyncDisposabl
     return this.#due.size
   }
 
-  /** Starts sending messages and uploads. Does not wait for their ends. */
+  /** Starts sending messages and uploads. Does not wait until they end. */
   add(messages: number, uploads: number): void {
     for (let at = 0; at < uploads; at++) this.#run(this.#upload())
     this.#senders.forEach((client, at) => {

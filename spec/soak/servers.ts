@@ -10,7 +10,7 @@ import { freePort, ownPostgres, type PostgresServer } from '../support/postgresS
 import type { Running } from '../support/processes.ts'
 import { type TcpBalancer, tcpBalancer } from '../support/tcpBalancer.ts'
 
-/** Time after which a change of the list of servers is not awaited any longer. It only detects hangs. */
+/** The timeout for a change of the list of servers. It only detects hangs. */
 const hangMs = 90_000
 
 interface ServerProcess {
@@ -75,7 +75,7 @@ export class ClusterServers implements AsyncDisposable {
     await this.#of(name).running.kill('SIGKILL')
   }
 
-  /** Ends a server in good order; resolves with its exit code. */
+  /** Shuts a server down; resolves with its exit code. */
   async stop(name: string): Promise<number | null> {
     const { running } = this.#of(name)
     await running.kill('SIGTERM')
@@ -86,7 +86,7 @@ export class ClusterServers implements AsyncDisposable {
     return freeze(this.#of(name).running)
   }
 
-  /** Continues a frozen server; resolves when it has entered the cluster again. */
+  /** Resumes a frozen server; resolves when it has rejoined the cluster. */
   async thaw(name: string): Promise<void> {
     const server = this.#of(name)
     thaw(server.running)
@@ -120,7 +120,7 @@ export class ClusterServers implements AsyncDisposable {
     return filesBelow(top).map((path) => relative(top, path))
   }
 
-  /** Resolves when the servers listed at the address of this one fulfil a condition. Rejects if that takes very long. */
+  /** Resolves when the listed servers with the address of this one meet a condition. Rejects after a timeout. */
   async #until({ port }: ServerProcess, holds: (states: readonly ServerState[]) => boolean): Promise<void> {
     const url = this.#parts.database.url()
     const deadline = performance.now() + hangMs

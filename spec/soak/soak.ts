@@ -64,7 +64,7 @@ class Soak {
     return this.#faults
   }
 
-  /** Starts a part of the load, and makes a fault once a random share of it is done. */
+  /** Starts a part of the load, and causes a fault when a random share of it is done. */
   async #round(round: number, load: Load, messages: number, uploads: number): Promise<void> {
     const { settled } = load
     load.add(messages, uploads)

@@ -3,7 +3,7 @@ import type { PresenceMember } from '../../lib/ports/presence.ts'
 import { LocalLinks } from '../../lib/server/connections/localLinks.ts'
 import { turn } from './turn.ts'
 
-/** A directory with other servers that a spec plays, whose calls can be held back. */
+/** A directory with other servers, which a spec simulates, and whose calls can be held back. */
 export class OtherServers extends LocalLinks {
   /** The events of the server. */
   events!: LinkEvents

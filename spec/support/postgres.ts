@@ -11,7 +11,7 @@ export interface TestDatabase extends AsyncDisposable {
 
 const given = process.env.OSPD_TEST_POSTGRES
 
-/** Why specs with a database cannot run here, or undefined if they can. */
+/** The reason why specs with a database cannot run here, or undefined if they can. */
 export const databaseMissing = given === undefined ? postgresMissing : undefined
 
 /** Creates a database. The server is that of `OSPD_TEST_POSTGRES`, or else one that the run starts. */

@@ -35,7 +35,7 @@ function packageDirectory(): string | undefined {
   }
 }
 
-/** Why PostgreSQL cannot be started here, or undefined if it can. */
+/** The reason why PostgreSQL cannot be started here, or undefined if it can. */
 export const postgresMissing =
   packageDirectory() === undefined ? `npm has no PostgreSQL for ${process.platform} ${process.arch}` : undefined
 
@@ -68,7 +68,7 @@ function programs(own: string): string {
   return join(copy, 'bin')
 }
 
-/** A PostgreSQL server with the default settings for durability. It listens on 127.0.0.1 and asks for no password. */
+/** A PostgreSQL server with the default settings for durability. It listens on 127.0.0.1 and requires no password. */
 export interface PostgresServer {
   /** The URL of a database of this server. */
   url(database?: string): string
@@ -201,7 +201,7 @@ export async function sharedPostgres(): Promise<string> {
   return readFileSync(ready, 'utf8')
 }
 
-/** Creates the directory, for all users to enter. Returns false if it exists. */
+/** Creates the directory, which all users may enter. Returns false if it exists. */
 function made(directory: string): boolean {
   const isMade = unlessThere(() => mkdirSync(directory))
   if (isMade) chmodSync(directory, 0o755)

@@ -24,7 +24,7 @@ async function makeLayout(data: string) {
   return layout
 }
 
-/** A storage of one process whose files are those of a shared directory. It has the contract of a storage alone. */
+/** A storage of one process whose files are those of a shared directory. It meets the contract of a storage for one process. */
 export class GenerationStorage implements Storage {
   readonly transfers: Transfers
   readonly files: DiskFiles
@@ -62,7 +62,7 @@ export class GenerationStorage implements Storage {
   }
 }
 
-/** The claims of one server of several. Each server has its own view, which can be out of date. */
+/** The claims that one of several servers knows. Each server has its own view, which can be out of date. */
 export class ServerClaims implements ClaimGuard, SharedClaims {
   readonly #records = new Map<string, TransferRecord>()
   /** The present token in the shared store, if it is known to differ from that of this server. */

@@ -7,7 +7,7 @@ import type { FaultyStorage } from './faultyStorage.ts'
 import { OtherServers } from './otherServers.ts'
 import { ServerRig } from './serverRig.ts'
 
-/** What the other servers of a shared storage do to the server of a rig, and what it tells them. */
+/** The actions of the other servers of a shared storage, and the calls that the server of the rig has made. */
 export interface SharedStorage {
   readonly events: () => LinkEvents
   /** The claims that the server has released. */
@@ -24,7 +24,7 @@ export interface SharedStorage {
   appended: (user: string) => void
 }
 
-/** Starts a server whose storage other servers share, which the spec plays. */
+/** Starts a server whose storage is shared with other servers, which the spec simulates. */
 export async function sharedRig(
   limits: Partial<Limits> = {},
   platform: Platform = nodePlatform(),

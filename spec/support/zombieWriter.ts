@@ -1,7 +1,7 @@
 /**
- * Writes a partial file of a shared directory until it is told to stop, as a server does that does not know that its claim was taken
- * over: `zombieWriter.ts DATA`. Prints `written` after each write. When its stdin ends, writes once more, and then tries to publish
- * and to remove the file. Prints the outcome of each step.
+ * Writes a partial file of a shared directory until its stdin ends, like a server that does not know that its claim was taken
+ * over: `zombieWriter.ts DATA`. Prints `written` after each write. When its stdin ends, writes once more, and then tries to
+ * publish and to remove the file. Prints the outcome of each step.
  */
 import { ServerClaims, sharedFiles, verifiedAs } from './sharedFiles.ts'
 

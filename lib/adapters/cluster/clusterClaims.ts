@@ -2,7 +2,7 @@ import type { Claim, TransferRecord } from '../../ports/storage.ts'
 import { type ClaimGuard, endedClaimError, recordKey } from '../../storage/transfers/recordStore.ts'
 import type { ClusterMember } from './clusterMember.ts'
 
-/** The records that are read in one step. */
+/** The maximum number of records that are read in one step. */
 const pageRecords = 500
 
 interface HeldClaim {
@@ -11,7 +11,7 @@ interface HeldClaim {
   readonly running: Set<Promise<unknown>>
 }
 
-/** The claims of a server of a cluster. They guard the files of its uploads. */
+/** The claims that a server of a cluster holds. They guard the partial files of its uploads. */
 export class ClusterClaims implements ClaimGuard {
   readonly #member: ClusterMember
   readonly #held = new Map<string, HeldClaim>()
@@ -49,7 +49,7 @@ export class ClusterClaims implements ClaimGuard {
     return this.records(undefined)
   }
 
-  /** Returns the records of a user, or of all, in the shared store. */
+  /** Returns the records of a user, or of all users, in the shared store. */
   async *records(of: string | undefined): AsyncIterable<TransferRecord> {
     for (let after: Pick<Claim, 'user' | 'name'> | undefined; ; ) {
       const key = after
@@ -65,20 +65,20 @@ export class ClusterClaims implements ClaimGuard {
     return Array.from(this.#held.values(), ({ record }) => record.token)
   }
 
-  /** Allows writes under the claim of this record only. Resolves when the writes under an older one have ended. */
+  /** Allows writes under the claim of this record only. Resolves when the writes under an older claim have ended. */
   async grant(record: TransferRecord): Promise<void> {
     const former = this.#held.get(recordKey(record.user, record.name))
     this.#held.set(recordKey(record.user, record.name), { record, running: new Set() })
     await Promise.allSettled(former?.running ?? [])
   }
 
-  /** Changes the record of a claim that holds. */
+  /** Updates the record of a claim, if the claim is still valid. */
   update(claim: Claim, change: Partial<TransferRecord>): void {
     const held = this.#find(claim)
     if (held) held.record = { ...held.record, ...change }
   }
 
-  /** Refuses writes under the claim of an upload. Resolves when the present ones have ended. */
+  /** Refuses further writes under the claim of an upload. Resolves when those in progress have ended. */
   async drop(user: string, name: string): Promise<void> {
     const held = this.#held.get(recordKey(user, name))
     this.#held.delete(recordKey(user, name))
@@ -101,7 +101,7 @@ export class ClusterClaims implements ClaimGuard {
     return held?.record.token === token ? held : undefined
   }
 
-  /** Holds a claim of the record in the shared store that this server does not know. Rejects with `superseded` if it has ended. */
+  /** Adds a claim that the shared store has granted and that is not known here yet. Rejects with `superseded` if it has ended. */
   async #adopt(claim: Claim): Promise<HeldClaim> {
     const { user, name } = claim
     this.#member.checkOpen()

@@ -18,9 +18,9 @@ import {
   type Steps,
 } from './steps.ts'
 
-/** The time between two attempts to end a registration while the store cannot be reached. */
+/** The time between two attempts to end a registration while the store is unreachable. */
 const retryMs = 1_000
-/** A link of another server that has ended a link is not known here. */
+/** The number of a link at another server that has ended a link: it is not known here. */
 const unknownNode = 0
 
 /** A registration of this server in the shared store. */
@@ -29,7 +29,7 @@ interface ClusterRegistration {
   readonly server: number
   /** Its number in the store. */
   readonly epoch: number
-  /** The number of polls that had begun when it was known here. A later poll finds it, unless it has ended. */
+  /** The number of polls that had begun when the step returned. A later poll finds the registration, unless it has ended. */
   readonly sincePoll: number
   /** Another registration has replaced it, or it is being ended. */
   hasEnded: boolean
@@ -44,11 +44,11 @@ export class ClusterLinks implements LinkDirectory {
   readonly #registrations = new Map<number, ClusterRegistration>()
   /** The links whose registration is under way. */
   readonly #listening = new Set<number>()
-  /** Runs the calls about one link one after another. */
+  /** Serializes the calls for each link. */
   readonly #calls = new KeyedMutex()
   readonly #pending = new PendingWork()
   #events: LinkEvents | undefined
-  /** The servers that lived at the latest poll. */
+  /** The servers that were alive at the latest poll. */
   #living: ReadonlySet<number> = new Set()
   #nextNode = 0
   /** Links with lower numbers ended when the server was declared dead. */
@@ -58,7 +58,7 @@ export class ClusterLinks implements LinkDirectory {
   #nextBlock: number | undefined
   #isFetching = false
 
-  /** The server must have entered before this is opened. */
+  /** The member must be open before `open` is called. */
   constructor(member: ClusterMember) {
     this.#member = member
     this.#feed = new PresenceFeed(member)
@@ -87,7 +87,8 @@ export class ClusterLinks implements LinkDirectory {
   nextNode(): number {
     if (this.#endNode - this.#nextNode < linkBlockSize / 2) this.#pending.track(this.#fetchBlock())
     if (this.#nextNode === this.#endNode) {
-      if (this.#nextBlock === undefined) throw new OspError('overloaded', 'the shared store gives no numbers for links')
+      if (this.#nextBlock === undefined)
+        throw new OspError('overloaded', 'no link number is available, because the shared store does not answer')
       this.#nextNode = this.#nextBlock
       this.#endNode = this.#nextNode + linkBlockSize
       this.#nextBlock = undefined
@@ -102,7 +103,7 @@ export class ClusterLinks implements LinkDirectory {
 
   closeSession(link: SessionLink): void {
     const own = clusterLink(link, this.#member.server)
-    // If it stays, the next link of the session replaces it.
+    // If this fails, the next link of the session replaces the entry.
     const closed = this.#inOrder(link, () => this.#member.run((steps) => steps.closeSession(own))).catch(
       ignoreFailedStep,
     )
@@ -138,7 +139,7 @@ export class ClusterLinks implements LinkDirectory {
       registration.hasEnded = true
       this.#feed.add(link, false)
       const { server, epoch } = registration
-      // The end of a server that counts as dead is the end of its registrations.
+      // If this server was declared dead, its registrations have ended already.
       while (this.#member.server === server && !this.#member.closing.aborted) {
         try {
           await this.#member.run(({ mail }) => mail.unlisten(link.user, epoch, handed))
@@ -188,7 +189,7 @@ export class ClusterLinks implements LinkDirectory {
     else this.#superseded(node, by)
   }
 
-  /** Reports the end of a registration once, whether a notification or a poll has shown it. */
+  /** Reports the end of a registration once, even if both a notification and a poll detect it. */
   #superseded(node: number, by: number): void {
     const registration = this.#registrations.get(node)
     if (registration ? registration.hasEnded : !this.#listening.has(node)) return
@@ -228,7 +229,7 @@ export class ClusterLinks implements LinkDirectory {
     if (isLost) this.#events?.serverLost()
   }
 
-  /** Ends a registration of which this server does not know: the store has not answered when it was made. */
+  /** Ends a registration that this server does not know, because the answer of the store was lost when it was made. */
   async #endUnknown({ user, link, epoch, lastSeq }: ListenedMailbox): Promise<void> {
     if (this.#registrations.has(link) || this.#listening.has(link)) return
     await this.#member.run(({ mail }) => mail.unlisten(user, epoch, lastSeq))

@@ -9,13 +9,13 @@ import { MailBatcher } from './mailBatcher.ts'
 import type { ListenedMailbox, Notice, PostResult } from './steps.ts'
 import { WakeUps } from './wakeUps.ts'
 
-/** The messages, and the ids, that expire in one step. */
+/** The maximum number of messages, and of ids, that expire in one step. */
 const expirePart = 5_000
 /** The maximum number of mailboxes, and of bytes of content, that are read in one step. */
 const mostRead = { mailboxes: 200, bytes: 8 * MiB }
-/** The mailboxes that `levels` returns. */
+/** The maximum number of mailboxes that `levels` returns. */
 const mostLevels = 10_000
-/** For how long a mailbox that has refused a message counts as full. */
+/** The time for which a mailbox that has refused a message counts as full. */
 const fullMs = 1_000
 
 /** A page of a mailbox to read. */
@@ -28,7 +28,7 @@ interface Page {
   readonly found: Deferred<readonly StoredMessage[]>
 }
 
-/** The mailboxes of a shared store, as one of its servers uses them. */
+/** The mailboxes of a shared store, as one of its servers accesses them. */
 export class ClusterMailboxes implements MailboxStore {
   readonly #member: ClusterMember
   readonly #registrations: Pick<ClusterLinks, 'epochOf'>
@@ -36,12 +36,12 @@ export class ClusterMailboxes implements MailboxStore {
   readonly #wakeUps: WakeUps
   /** The times until which mailboxes that have refused a message count as full. */
   readonly #full = new BoundedMap<string, number>(fixed.rememberedUsers)
-  /** Messages whose removal was requested, by user. They are not returned any more. */
+  /** Messages whose removal was requested, by user. They are no longer returned. */
   readonly #leaving = new Map<string, Set<number>>()
   #pages: Page[] = []
   #reading: Promise<void> | undefined
   readonly #watchers = new Set<(user: string) => void>()
-  /** The highest seqs of which the watchers know, of the mailboxes to which links of this server listen. */
+  /** The highest seq that was reported to the watchers, for each mailbox to which a link of this server listens. */
   #known: ReadonlyMap<string, number> = new Map()
 
   /** `registrations` knows the registrations of this server. */
@@ -66,7 +66,9 @@ export class ClusterMailboxes implements MailboxStore {
     return this.#batcher.post(messages, bounds, link)
   }
 
-  /** Returns the recipients that have refused a message within the last second, from which no message was removed since. */
+  /**
+   * Returns the recipients whose mailbox has refused a message within the last second and has had no message removed since then.
+   */
   full(messages: Parameters<MailboxStore['full']>[0]): readonly string[] {
     if (this.#full.size === 0) return []
     const now = this.#member.platform.clock.now()
@@ -106,7 +108,7 @@ export class ClusterMailboxes implements MailboxStore {
     return this.#change('setAside', user, seqs, false)
   }
 
-  /** If the age clock of another server is slower, less expires: one wrong clock must not remove messages early. */
+  /** Expires messages by the slowest age clock of the live servers, so that one fast clock does not remove messages early. */
   async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
     this.#member.checkOpen()
     this.#member.reached(now)
@@ -147,8 +149,8 @@ export class ClusterMailboxes implements MailboxStore {
   }
 
   /**
-   * Calls `appended` for a mailbox to which a link of this server listens after another server has appended a message, at the
-   * latest about a second later. It may call it without a new message.
+   * Calls `appended` after another server has appended a message to a mailbox to which a link of this server listens, at most
+   * about a second later. It may also be called without a new message.
    */
   watch(appended: (user: string) => void): Disposable {
     this.#watchers.add(appended)
@@ -168,7 +170,7 @@ export class ClusterMailboxes implements MailboxStore {
     }
   }
 
-  /** Reads the pages that wait, those with the same limits in one step. */
+  /** Reads the pending pages. Pages with the same limits are read in one step. */
   async #read(): Promise<void> {
     await Promise.resolve()
     for (let [first] = this.#pages; first; [first] = this.#pages) {

@@ -16,14 +16,17 @@ import {
 /** The lease of a server, and the time between two renewals. */
 const leaseMs = 10_000
 const renewMs = 2_000
-/** After an outage, all leases are over. No server is declared dead for that. */
+/**
+ * The time for which all renewals must have been on time before this server declares others dead. After an outage of the store,
+ * all leases have expired.
+ */
 const settledMs = 15_000
-/** The time between two polls, without notifications, and the time within which the first notification arrives. */
+/** The time between two polls, the same time if no notifications arrive, and the time within which the first one must arrive. */
 const pollMs = 1_000
 const eagerPollMs = 100
 const firstNoticeMs = 2_000
 
-/** What a server has read from the shared store. */
+/** The state that a poll has read from the shared store. */
 export interface Polled {
   /** The number of the poll. All of its steps began after `ClusterMember.polls` had this value. */
   readonly poll: number
@@ -32,16 +35,16 @@ export interface Polled {
   readonly servers: readonly ServerState[]
 }
 
-/** A part of a server that follows the shared store. */
+/** A component that is notified of changes in the shared store. */
 export interface MemberListener {
   heard?(notice: Notice): void
   /** The next poll begins after the result has resolved. */
   polled?(found: Polled): Promise<void> | void
-  /** The other servers count this server as dead. It then enters again, as another one. */
+  /** The other servers have declared this server dead. It then joins again as a new server. */
   declaredDead?(): void
 }
 
-/** A server among those that share a store: it enters, keeps its lease, hears notifications and polls. */
+/** The membership of a server in a cluster: it joins, renews its lease, receives notifications and polls the shared store. */
 export class ClusterMember implements AsyncDisposable {
   readonly #steps: Steps
   #info: Omit<ServerInfo, 'boot'>
@@ -55,12 +58,12 @@ export class ClusterMember implements AsyncDisposable {
   #hearing: Disposable | undefined
   #hasHeard = false
   #openedMs = 0
-  /** When the step began that made or renewed the lease. The lease is over `leaseMs` later, or after that. */
+  /** The time at which the step began that made or renewed the lease. The lease expires at least `leaseMs` after this time. */
   #leasedMs = 0
   #renewedMs = 0
-  /** Since then, every renewal has succeeded in time. */
+  /** The time since which every renewal has been on time. */
   #settlingMs = 0
-  /** The latest time of the age clock, and when it was given. */
+  /** The latest time of the age clock, and the time at which it was set. */
   #age = 0
   #agedMs = 0
   #isPollDue = false
@@ -68,7 +71,7 @@ export class ClusterMember implements AsyncDisposable {
   /** The number of polls that have begun. */
   polls = 0
 
-  /** `steps` are not open yet, and used by this server only. */
+  /** `steps` must not be open yet, and must be used by this server only. */
   constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>) {
     this.#steps = steps
     this.#info = info
@@ -87,12 +90,12 @@ export class ClusterMember implements AsyncDisposable {
     this.#loops.track(this.#everyPoll())
   }
 
-  /** The number of this server. Another one after it was declared dead. */
+  /** The number of this server. It changes when the server joins again after it was declared dead. */
   get server(): number {
     return this.#server
   }
 
-  /** Why this server is not ready for clients, or `undefined` while at least half of its lease is left. */
+  /** The reason why this server is not ready for clients, or `undefined` while at least half of its lease is left. */
   get problem(): string | undefined {
     if (!this.#isEntered || this.#closing.signal.aborted)
       return 'this server has no lease in the database of the cluster'
@@ -140,7 +143,7 @@ export class ClusterMember implements AsyncDisposable {
     return result
   }
 
-  /** Notifies a server, or all. */
+  /** Notifies one server, or all servers. */
   tell(to: number | 'all', notice: Notice): Promise<void> {
     return this.#steps.tell(to, notice)
   }
@@ -154,7 +157,7 @@ export class ClusterMember implements AsyncDisposable {
     this.#info = { ...this.#info, address }
   }
 
-  /** Keeps a time of the age clock, at the next renewal of the lease. */
+  /** Sets the time of the age clock, which is stored with the next renewal of the lease. */
   reached(age: number): void {
     if (age < this.#age) return
     this.#age = age
@@ -166,7 +169,7 @@ export class ClusterMember implements AsyncDisposable {
     await this.#extendLease()
   }
 
-  /** Resolves with how far the slowest age clock of the other living servers is behind this time, in ms; at least 0. */
+  /** Resolves with the time in ms by which the slowest age clock of the other live servers is behind `now`; at least 0. */
   async ageLag(now: number): Promise<number> {
     const servers = await this.run((steps) => steps.servers())
     const ages = servers.flatMap(({ server, isDead, status }) =>
@@ -175,13 +178,13 @@ export class ClusterMember implements AsyncDisposable {
     return Math.max(0, now - Math.min(now, ...ages))
   }
 
-  /** Ends the lease, so that other servers do not wait for its end. */
+  /** Ends the lease, so that the other servers do not have to wait until it expires. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
     this.#hearing?.[Symbol.dispose]()
     await this.#loops.settled()
-    // Without an answer, the other servers declare this one dead.
+    // If this fails, the other servers declare this one dead.
     if (this.#isEntered) await this.#steps.leave(this.#server).catch(() => {})
     await this.#steps[Symbol.asyncDispose]()
   }
@@ -198,7 +201,7 @@ export class ClusterMember implements AsyncDisposable {
     this.#renewedMs = clock.now()
     this.#hearing?.[Symbol.dispose]()
     this.#hearing = this.#steps.hear(server, (notice) => this.#heard(notice))
-    // Shows whether notifications arrive.
+    // Tests whether notifications arrive.
     void this.tell(server, { kind: 'mail', users: [] })
   }
 
@@ -231,7 +234,7 @@ export class ClusterMember implements AsyncDisposable {
     await this.#enter()
   }
 
-  /** Renews the lease. A server that cannot reach the store for long counts as dead. */
+  /** Renews the lease. Resolves with false if this server was declared dead or cannot reach the store. */
   async #isLiving(): Promise<boolean> {
     try {
       return await this.#extendLease()
@@ -241,7 +244,7 @@ export class ClusterMember implements AsyncDisposable {
     }
   }
 
-  /** Resolves with whether this server still counts as living. */
+  /** Resolves with false if this server was declared dead. */
   #extendLease(): Promise<boolean> {
     const age = this.#age + this.platform.clock.now() - this.#agedMs
     const { address } = this.#info

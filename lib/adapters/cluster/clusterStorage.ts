@@ -14,10 +14,10 @@ export interface ClusterFiles extends FileStore, StoredNames {
   close(): Promise<void>
 }
 
-/** Returns a store of files that `claims` guard. `digests` belong to the platform of the open storage. */
+/** Returns a store of files that `claims` guard. `digests` returns those of the platform of the open storage. */
 export type OpenClusterFiles = (claims: ClusterClaims, digests: () => Digests) => ClusterFiles
 
-/** The storage of one server of a cluster: its records are in a shared store, its files in a shared directory. */
+/** The storage of one server of a cluster: its records are in a shared store, and its files are in a shared directory. */
 export class ClusterStorage implements Storage {
   /** The links of all servers. They are opened after the storage. */
   readonly links: ClusterLinks
@@ -27,7 +27,7 @@ export class ClusterStorage implements Storage {
   /** The server itself. */
   readonly member: ClusterMember
 
-  /** `steps` are not open yet, and used by this storage only. */
+  /** `steps` must not be open yet, and must be used by this storage only. */
   constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>, openFiles: OpenClusterFiles) {
     const member = new ClusterMember(steps, info)
     const claims = new ClusterClaims(member)

@@ -34,21 +34,24 @@ import type { ClusterMember } from './clusterMember.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
 import type { ClaimDecision, ClusterSessionLink, FoundUpload, Notice } from './steps.ts'
 
-/** The time between two attempts to release an upload while the store cannot be reached. */
+/** The time between two attempts to release an upload while the store is unreachable. */
 const retryMs = 1_000
-/** The checkpoints of one step. */
+/** The maximum number of uploads whose checkpoints are stored in one step. */
 const mostCheckpoints = 500
 
 type Subject = Pick<Claim, 'user' | 'name'>
 
-/** Checkpoints of one upload, which are stored together with those of others. */
+/** Checkpoints of one upload, which are stored in one step with those of other uploads. */
 interface CheckpointItem {
   readonly claim: Claim
   readonly checkpoints: readonly Checkpoint[]
   readonly at: number
 }
 
-/** A stored file with another version than that in the completion marker. Its content decides, and was not read yet. */
+/**
+ * The version of a stored file differs from the one in the completion marker. Only the content of the file, which was not read
+ * yet, shows whether the upload is complete.
+ */
 class UnreadContent extends OspError {
   readonly file: StoredFile
   readonly version: string
@@ -66,17 +69,17 @@ interface ReadContent {
   readonly isIntact: boolean
 }
 
-/** The uploads of a shared store, as one of its servers uses them. */
+/** The uploads of a shared store, as one of its servers accesses them. */
 export class ClusterTransfers implements TransferStore {
   readonly #member: ClusterMember
   readonly #claims: ClusterClaims
   readonly #names: StoredNames
-  /** Runs the calls about one upload one after another. */
+  /** Serializes the calls for each upload. */
   readonly #changes = new KeyedMutex()
   readonly #checkpoints: GroupCommit<CheckpointItem>
   readonly #watchers = new Set<(claim: Claim, reason: ClaimEnd) => void>()
 
-  /** `names` are those of the store of files that `claims` guard. */
+  /** `names` belong to the file store that `claims` guard. */
   constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames) {
     this.#member = member
     this.#claims = claims
@@ -94,7 +97,7 @@ export class ClusterTransfers implements TransferStore {
           return await this.#claim(want, owner, options, read)
         } catch (error) {
           if (!(error instanceof UnreadContent)) throw error
-          // Not within the step, which has a time limit.
+          // The content is read outside the step, which has a time limit.
           read = { version: error.version, isIntact: await this.#names.isIntact(error.file) }
         }
       }
@@ -203,7 +206,7 @@ export class ClusterTransfers implements TransferStore {
   expire(user: string, name: string, before: number, by?: SessionLink): Promise<TransferRecord | undefined> {
     return this.#change({ user, name }, async () => {
       const own = this.#claims.record(user, name)
-      // The store keeps an upload that is held, also by this server.
+      // The store does not expire an upload that is held, even if this server holds it.
       if (!by && own && !own.verified && own.updatedAt < before) await this.#release(own)
       const record = await this.#member.runAs(({ transfers }, server) =>
         transfers.expire(user, name, before, by && linkOf(server, user, by)),
@@ -296,12 +299,12 @@ export class ClusterTransfers implements TransferStore {
     const { claim, record, former } = result
     await this.#claims.grant(record)
     if (former) this.#tell(former.server, former.token, 'superseded')
-    // After the record, so that a crash between leaves bytes without a checkpoint, never the reverse.
+    // Removed after the record is stored: a crash in between can leave bytes without a checkpoint, but never the reverse.
     if (isNew && record.checkpoints.length === 0) await this.#names.dropPartial(user, name)
     return { claim, record }
   }
 
-  /** Implements `TransferStore.claim`, in its order. */
+  /** Applies the rules of `TransferStore.claim` in their order. */
   async #decide(
     want: NewTransfer,
     owner: Owner,
@@ -334,7 +337,7 @@ export class ClusterTransfers implements TransferStore {
     return this.#claims.record(record.user, record.name)?.token !== record.token
   }
 
-  /** Throws an OspError if the name cannot be claimed. `isNew` means that no file of this name may be stored. */
+  /** Throws an OspError if the name cannot be claimed. With `isNew`, it must not be the name of a stored file. */
   async #checkName({ otherNames }: FoundUpload, { user, name }: NewTransfer, isNew: boolean): Promise<void> {
     if (isNew && (await this.#names.stored(user, name))) {
       throw new OspError('file-exists', `${name} is already on the server; send it under another name`)
@@ -344,7 +347,7 @@ export class ClusterTransfers implements TransferStore {
     if (conflict !== undefined) throw nameConflict(name, conflict)
   }
 
-  /** Returns a record of the upload, which continues a partial file without a record unless `isEmpty`. */
+  /** Returns a new record of the upload. Unless `isEmpty`, it continues a partial file that has no record. */
   async #newRecord({ user, name, size, modifiedAt, algorithm }: NewTransfer, isEmpty: boolean) {
     const upload = { user, name, size, modifiedAt, algorithm }
     const offset = isEmpty ? 0 : await this.#names.partialBytes(upload)
@@ -352,8 +355,8 @@ export class ClusterTransfers implements TransferStore {
   }
 
   /**
-   * Resolves with the file of a completion marker of the same upload, if the stored file has not changed since. Throws
-   * `UnreadContent` if only its content can decide.
+   * Resolves with the file of a completion marker of the same upload, if the stored file has not changed since then. Throws
+   * `UnreadContent` if only the content of the file can show this.
    */
   async #completed(
     marker: Announcement | undefined,
@@ -384,7 +387,7 @@ export class ClusterTransfers implements TransferStore {
     return names
   }
 
-  /** Stores checkpoints of several uploads. */
+  /** Stores the checkpoints of several uploads. */
   async #checkpoint(group: readonly Uncommitted<CheckpointItem>[]): Promise<void> {
     for (let from = 0; from < group.length; from += mostCheckpoints) {
       const part = group.slice(from, from + mostCheckpoints)
@@ -456,7 +459,7 @@ function linkOf(
   return { server, link: node, user, session }
 }
 
-/** Resolves with what a claim reserves of the quota of its user. Rejects if that does not fit. */
+/** Resolves with the part of the quota of its user that a claim reserves. Rejects if this does not fit. */
 async function reservedFor(
   { size }: NewTransfer,
   { reservation }: ClaimOptions,

@@ -14,8 +14,8 @@ const firstVersion = 1
 type Users = ReadonlyMap<string, StoredUser>
 
 /**
- * Accepts the users of a shared store, by their tokens. As long as there never was a user, `otherwise` decides. All users are in
- * memory. Changes arrive with a notification or at the next poll, and at once if a token is not accepted.
+ * Authenticates the users of a shared store by their tokens. Until the first user is added, `otherwise` decides. All users are
+ * kept in memory. They are read again after a notification, at the next poll, and when a token is not accepted.
  */
 export class ClusterUsers implements Authenticator {
   readonly #member: ClusterMember
@@ -40,7 +40,7 @@ export class ClusterUsers implements Authenticator {
     try {
       return this.#admit(credentials)
     } catch {
-      // Another server may just have added the user.
+      // The user may have been added a moment ago.
       await this.#refresh()
       return this.#admit(credentials)
     }

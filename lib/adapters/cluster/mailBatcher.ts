@@ -7,9 +7,9 @@ import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import type { ClusterSessionLink, PostRefusal, PostResult } from './steps.ts'
 
-/** The bounds of one step. The deliveries are the messages, counted for each recipient. */
+/** The limits of one step. `deliveries` counts each message once for each recipient. */
 const most = { messages: 500, bytes: 4 * MiB, deliveries: 2_000, seqs: 5_000 }
-/** The maximum time for which removals wait for others. */
+/** The maximum time for which a removal waits for other changes. */
 const mostWaitMs = 20
 
 /** Messages of one sender that are appended together. */
@@ -20,7 +20,7 @@ interface PostCall {
   /** The link over which the messages came. */
   readonly by: ClusterSessionLink | undefined
   readonly outcomes: (OspError | undefined)[]
-  /** The number of messages that are part of a step. */
+  /** The number of messages that were added to a step so far. */
   taken: number
   readonly done: Deferred<void>
 }
@@ -38,7 +38,7 @@ interface OtherCall {
   readonly done: Deferred<void>
 }
 
-/** Messages that are posted in one step, each with the call to which it belongs. */
+/** The messages of one step, and the call to which each message belongs. */
 interface Round {
   readonly calls: PostCall[]
   readonly messages: AddressedMessage[]
@@ -47,14 +47,14 @@ interface Round {
 }
 
 /**
- * Sends changes of mailboxes to the shared store in the order of the calls, one step at a time: what waits during a step goes out
- * together in the next one.
+ * Sends changes of mailboxes to the shared store in the order of the calls, one step at a time. Changes that are requested during
+ * a step are sent together in the next one.
  */
 export class MailBatcher {
   readonly #member: ClusterMember
   readonly #posted: (result: PostResult) => void
   readonly #calls = new Queue<PostCall | SeqsCall | OtherCall>()
-  /** Removals that may wait. They go out with the next ones, or when the alarm rings. */
+  /** Removals that may wait. They are sent with the next removals, or when the alarm fires. */
   #unhurried: SeqsCall[] = []
   #alarm: Alarm | undefined
   #running: Promise<void> | undefined
@@ -86,7 +86,7 @@ export class MailBatcher {
     return call.done.promise
   }
 
-  /** Runs `run` after the changes before it. */
+  /** Calls `run` after the changes that were requested before it. */
   run(run: () => Promise<void>): Promise<void> {
     return this.#add({ kind: 'other', run, done: deferred() })
   }
@@ -111,7 +111,7 @@ export class MailBatcher {
   }
 
   async #run(): Promise<void> {
-    // Calls that are made in the same turn belong together.
+    // Waits for further calls in the same turn, which are sent together.
     await Promise.resolve()
     for (let first = this.#calls.first; first; first = this.#calls.first) {
       if (first.kind === 'post') await this.#postRound(first.bounds)
@@ -169,7 +169,7 @@ export class MailBatcher {
   }
 }
 
-/** Adds messages of a call to a round. Returns whether all of them are part of a round now. */
+/** Adds messages of a call to a round. Returns whether all of them are now part of a round. */
 function take(call: PostCall, round: Round): boolean {
   for (const message of call.messages.slice(call.taken)) {
     const { content, recipients } = message
@@ -187,7 +187,7 @@ function take(call: PostCall, round: Round): boolean {
   return true
 }
 
-/** Runs `work`, and settles the calls as it does. */
+/** Runs `work`, and settles the calls with its outcome. */
 async function settled(calls: readonly { readonly done: Deferred<void> }[], work: () => Promise<void>): Promise<void> {
   try {
     await work()

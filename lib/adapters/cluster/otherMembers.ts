@@ -5,7 +5,7 @@ import type { ClusterMember } from './clusterMember.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
 import type { PresenceChange, ServerState } from './steps.ts'
 
-/** The part of another server in the list of registered users, as far as it was read. */
+/** The part of another server in the presence list, as it was last read. */
 interface Part {
   version: number
   /** The links that listen. */
@@ -17,7 +17,7 @@ export class OtherMembers implements Iterable<PresenceMember> {
   readonly #member: ClusterMember
   readonly #events: () => LinkEvents | undefined
   readonly #parts = new Map<number, Part>()
-  /** Reads the changes of one server one after another. */
+  /** Serializes the reads for each server. */
   readonly #turns = new KeyedMutex()
   size = 0
 
@@ -30,7 +30,7 @@ export class OtherMembers implements Iterable<PresenceMember> {
     for (const { members } of this.#parts.values()) yield* members.values()
   }
 
-  /** Reads the changes of all living servers, and removes the members of the others. */
+  /** Reads the changes of all live servers, and removes the members of all other servers. */
   async update(servers: readonly ServerState[]): Promise<void> {
     const living = new Map(servers.map((state) => [state.server, state.isDead ? undefined : state]))
     for (const server of this.#parts.keys()) if (!living.get(server)) this.#remove(server)

@@ -7,10 +7,10 @@ import type { PresenceChange } from './steps.ts'
 /** Changes within this time are stored in one step. */
 const gatherMs = 50
 
-/** Stores which links of this server listen, for the other servers. */
+/** Publishes the listening links of this server to the other servers. */
 export class PresenceFeed {
   readonly #member: ClusterMember
-  /** The changes that wait, by link. */
+  /** The pending changes, by link. */
   #waiting = new Map<number, PresenceChange>()
   #running: Promise<void> | undefined
   /** The server whose part was stored last, and the version of that part. */
@@ -26,7 +26,7 @@ export class PresenceFeed {
     this.#running ??= this.#run()
   }
 
-  /** Forgets everything, since this server was declared dead. */
+  /** Discards the pending changes after this server was declared dead. */
   clear(): void {
     this.#waiting.clear()
   }
@@ -38,14 +38,14 @@ export class PresenceFeed {
         await wait(this.#member.platform.clock, gatherMs, this.#member.closing)
       }
     } catch (error) {
-      // The server has left, and its part of the list with it.
+      // The server has left the cluster, which removes its part of the list.
       ignoreFailedStep(error)
     } finally {
       this.#running = undefined
     }
   }
 
-  /** Stores the changes that wait. Repeats the step until its outcome is known, since the next one depends on the version. */
+  /** Stores the pending changes. Repeats the step until its outcome is known, since the next one depends on the version. */
   async #present(): Promise<void> {
     const { server } = this.#member
     if (this.#server !== server) this.#version = 0

@@ -4,7 +4,7 @@ import { Backoff } from '../../runtime/backoff.ts'
 import { wait } from '../../runtime/wait.ts'
 import { OutcomeUnknown } from './steps.ts'
 
-/** How long a step is repeated. The fail-over of a database takes 10 to 30 s. */
+/** The time for which a step is repeated. A failover of a database takes 10 to 30 s. */
 const retryForMs = 30_000
 
 /** Repeats steps whose outcome is unknown. Each step is idempotent, so it takes effect once. */
@@ -18,7 +18,7 @@ export class StepRetries {
     this.#signal = signal
   }
 
-  /** Runs a step until its outcome is known. Rejects with OspError `internal` if it stays unknown. */
+  /** Runs a step until its outcome is known. Rejects with OspError `internal` if it remains unknown. */
   async run<T>(step: () => Promise<T>): Promise<T> {
     let backoff: Backoff | undefined
     for (;;) {
@@ -34,7 +34,7 @@ export class StepRetries {
   }
 }
 
-/** Ignores that a step has failed, where a later one makes up for it. Throws errors that are no OspErrors. */
+/** Ignores the failure of a step that a later step makes up for. Rethrows errors that are not OspErrors. */
 export function ignoreFailedStep(error: unknown): void {
   if (!(error instanceof OspError)) throw error
 }

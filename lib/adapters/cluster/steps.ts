@@ -15,15 +15,15 @@ import type {
  * The shared store of a cluster, as steps.
  *
  * Each method is one atomic step: it takes effect as a whole at one moment, or not at all. Batching, retries, leases, caches and
- * notifications belong to the layer above (`lib/adapters/cluster`), which knows no SQL. `lib/adapters/postgres` implements the steps
- * in SQL, and a model in memory implements them for the simulator and the contract suite.
+ * notifications belong to the layer above (`lib/adapters/cluster`), which contains no SQL. `lib/adapters/postgres` implements the
+ * steps in SQL, and a model in memory implements them for the simulator and the contract suite.
  *
- * Errors. A method rejects with OspError for an outcome that it states, with `disk-full` if the store is full (nothing happened),
- * and with `OutcomeUnknown` if the connection ended before the answer: the step may have taken effect. Every step can be repeated
- * then: it is idempotent by a token, a message id, a seq or an epoch.
+ * Errors. A method rejects with the OspErrors that its comment states, with `disk-full` if the store is full and nothing was
+ * changed, and with `OutcomeUnknown` if the connection ended before the answer, so that the step may have taken effect. The
+ * caller can then repeat the step: a token, a message id, a seq or an epoch makes it idempotent.
  */
 
-/** The connection ended before the answer of a step: it may have taken effect. The same step can be repeated. */
+/** The connection ended before the answer to a step, which may have taken effect. The same step can be repeated. */
 export class OutcomeUnknown extends Error {
   override readonly name = 'OutcomeUnknown'
 }
@@ -33,9 +33,9 @@ export const linkBlockSize = 65_536
 
 /** A link of one server of the cluster. */
 export interface ClusterLink {
-  /** The number of the server: each start of a server has a new one. */
+  /** The number of the server, which is new at each start. */
   readonly server: number
-  /** Unique among all living servers. */
+  /** Unique among all live servers. */
   readonly link: number
 }
 
@@ -48,7 +48,7 @@ export interface ClusterSessionLink extends ClusterLink {
 
 export interface ServerInfo {
   readonly name: string
-  /** A random id of this start: `enter` repeated with it resolves with the same number. */
+  /** A random id of this start: if `enter` is repeated with it, it resolves with the same number. */
   readonly boot: string
   readonly version: string
   /** For operators. */
@@ -57,10 +57,10 @@ export interface ServerInfo {
 
 export interface ServerState extends ServerInfo {
   readonly server: number
-  /** Ms until its lease ends, by the clock of the store; negative once it is over. */
+  /** The time in ms until its lease expires, by the clock of the store; negative after that. */
   readonly leaseMs: number
   readonly isDead: boolean
-  /** The latest version of its part of the list of registered users. */
+  /** The latest version of its part of the presence list. */
   readonly presenceVersion: number
   readonly startedAt: number
   readonly status: Readonly<Record<string, unknown>>
@@ -70,19 +70,20 @@ export interface ServerSteps {
   /** Adds a server with a new lease. */
   enter(info: ServerInfo, leaseMs: number): Promise<number>
   /**
-   * Extends the lease, and stores the time of the age clock and what `status` shows. Resolves with false, without a change, if the
-   * server was declared dead.
+   * Extends the lease, and stores the time of the age clock and `status`. Resolves with false, without a change, if the server
+   * was declared dead.
    */
   renew(server: number, leaseMs: number, age: number, status: Readonly<Record<string, unknown>>): Promise<boolean>
-  /** Ends the lease of a server that has no links any more: as `declareDead` does. */
+  /** Ends the lease of a server that has no links any more, with the effects of `declareDead`. */
   leave(server: number): Promise<void>
   /**
-   * Declares servers dead whose lease is over. Their registrations end as if handed out completely, their uploads are held by no link.
-   * Resolves with their numbers. Nothing happens if the lease of `by` is over.
+   * Declares the servers dead whose lease has expired. Their registrations end, and all messages of these mailboxes count as
+   * handed out. No link holds their uploads any more. Resolves with their numbers. Has no effect if the lease of `by` has
+   * expired.
    */
   declareDead(by: number): Promise<readonly number[]>
   servers(): Promise<readonly ServerState[]>
-  /** Resolves with the first of `linkBlockSize` numbers for links that were never given before. */
+  /** Reserves `linkBlockSize` numbers for links that were never used before. Resolves with the first of them. */
   linkBlock(): Promise<number>
   /** The latest time of the age clock that any server has stored; 0 at first. */
   lastTime(): Promise<number>
@@ -90,12 +91,12 @@ export interface ServerSteps {
 
 export interface SessionSteps {
   /**
-   * From now on this link is its session's. Resolves with the former link of the session, if it had another one. Rejects with
-   * `link-lost` if the server was declared dead, and with `link-replaced` if the session has another link that was opened
-   * with a higher `attempt`.
+   * Makes this link the link of its session. Resolves with the former link of the session, if it had another one. Rejects with
+   * `link-lost` if the server was declared dead, and with `link-replaced` if the session has another link that was opened with a
+   * higher `attempt`.
    */
   openSession(link: ClusterSessionLink, attempt: number): Promise<ClusterLink | undefined>
-  /** Ends the session's link, if it still is this one. */
+  /** Removes the link of the session, if it is still this one. */
   closeSession(link: ClusterSessionLink): Promise<void>
 }
 
@@ -118,15 +119,15 @@ export interface PostRefusal {
 }
 
 export interface ListenResult {
-  /** The number of this registration of the user: it rises with each. */
+  /** The number of this registration, which rises with each registration of the user. */
   readonly epoch: number
   /** Messages up to this seq may have been handed out before. */
   readonly handed: number
-  /** The former registration that this one has replaced, if it had not ended. */
+  /** The registration that this one has replaced, if it had not ended. */
   readonly former?: ClusterLink
 }
 
-/** A mailbox that has a listening user at this server. */
+/** A mailbox whose user listens at this server. */
 export interface ListenedMailbox {
   readonly user: string
   readonly link: number
@@ -136,10 +137,10 @@ export interface ListenedMailbox {
 
 export interface MailSteps {
   /**
-   * Stores messages of any senders, in their order, with the rules of `MailboxStore.append`. A repeated message (same sender, id,
-   * recipients and content) has the outcome of the earlier one. Within a mailbox, messages become visible in the order of their seqs.
-   * `by` has the link of this server over which each message came: the session is checked as in `claim`, and a message that is not
-   * stored already has the error `link-lost`. A message without a link is not checked.
+   * Stores messages of any senders, in this order, by the rules of `MailboxStore.append`. A repeated message (same sender, id,
+   * recipients and content) has the outcome of the earlier one. Within a mailbox, messages become visible in the order of their
+   * seqs. `by` has the link of this server over which each message came: the session is checked as in `claim`, and a message that
+   * is not stored already has the error `link-lost`. A message without a link is not checked.
    */
   post(
     server: number,
@@ -147,7 +148,10 @@ export interface MailSteps {
     bounds: MailboxBounds,
     by?: readonly (ClusterSessionLink | undefined)[],
   ): Promise<PostResult>
-  /** As `MailboxStore.read`, for several mailboxes. With `epoch`, none unless the registration with this epoch is the present one. */
+  /**
+   * As `MailboxStore.read`, for several mailboxes. With `epoch`, the result is empty unless this is the epoch of the present
+   * registration.
+   */
   read(
     from: readonly { readonly user: string; readonly afterSeq: number; readonly epoch?: number | undefined }[],
     most: number,
@@ -158,9 +162,9 @@ export interface MailSteps {
     server: number,
     messages: readonly { readonly user: string; readonly seqs: readonly number[] }[],
   ): Promise<void>
-  /** Sets those of these messages aside that exist. */
+  /** Sets aside those of these messages that exist. */
   setAside(messages: readonly { readonly user: string; readonly seqs: readonly number[] }[]): Promise<void>
-  /** One part of `MailboxStore.expire`: at most `most` messages and ids. `isDone` once nothing is left. */
+  /** One part of `MailboxStore.expire`: at most `most` messages and `most` ids. `isDone` is true if nothing is left. */
   expire(
     server: number,
     messagesBefore: number,
@@ -183,7 +187,7 @@ export interface MailSteps {
   listened(server: number): Promise<readonly ListenedMailbox[]>
 }
 
-/** A change of a server's part of the list of registered users. */
+/** A change of a server's part of the presence list. */
 export interface PresenceChange {
   readonly link: number
   readonly user: string
@@ -191,21 +195,21 @@ export interface PresenceChange {
 }
 
 export interface PresenceSteps {
-  /** Stores changes of this server's part. Resolves with its new version. Idempotent by `after`, the version before. */
+  /** Stores changes of this server's part. Resolves with its new version. `after`, the previous version, makes it idempotent. */
   present(server: number, after: number, changes: readonly PresenceChange[]): Promise<number>
-  /** The changes of another server's part after this version; `isWhole` if they replace all that is known of it. */
+  /** Resolves with the changes of another server's part after this version. `isWhole` is true if they replace the whole part. */
   presence(
     server: number,
     after: number,
   ): Promise<{ readonly version: number; readonly isWhole: boolean; readonly changes: readonly PresenceChange[] }>
 }
 
-/** What a claim finds, under the lock of the user. */
+/** The state that a claim finds, under the lock of the user. */
 export interface FoundUpload {
   readonly record: TransferRecord | undefined
-  /** Whether a living server's instance receives the upload now. */
+  /** Whether an instance of a live server receives the upload now. */
   readonly isHeld: boolean
-  /** What its claim has reserved. */
+  /** The reservation of its claim. */
   readonly reserved: number
   /** Its completion marker, with the version of the stored file. */
   readonly marker: Announcement | undefined
@@ -215,17 +219,17 @@ export interface FoundUpload {
   readonly others: OtherUploads & { readonly allUploads: number }
 }
 
-/** What a claim does, decided from what it has found. */
+/** The decision about a claim. */
 export type ClaimDecision =
   | { readonly completed: StoredFile }
   | { readonly record: Omit<TransferRecord, 'token'>; readonly reserved: number; readonly dropsMarker: boolean }
 
 export interface TransferSteps {
   /**
-   * Under the lock of the user: checks that the session's link is still `by` (rejects `link-lost`), calls `decide` with what it
-   * finds, and stores the decision. If `decide` rejects, nothing happens. A claim that is repeated after an unknown outcome finds its
-   * own record: the owner is the same link and instance. With `isRecovery` the session is not checked: the server itself completes
-   * the upload, and `by` has its number with the link and the session of the record.
+   * Under the lock of the user: checks that the session's link is still `by` (rejects `link-lost`), calls `decide` with the state
+   * that it finds, and stores the decision. If `decide` rejects, nothing is changed. A claim that is repeated after an unknown
+   * outcome finds its own record: the owner is the same link and instance. With `isRecovery` the session is not checked: the
+   * server itself completes the upload, and `by` has its number with the link and the session of the record.
    */
   claim(
     by: ClusterSessionLink,
@@ -236,7 +240,7 @@ export interface TransferSteps {
     | { readonly claim: Claim; readonly record: TransferRecord; readonly former?: Claim & ClusterLink }
     | { readonly completed: StoredFile }
   >
-  /** For each: whether its claim still holds; only then its checkpoints are replaced. */
+  /** Replaces the checkpoints of each upload whose claim is still valid. Resolves with whether each claim was valid. */
   checkpoint(
     batch: readonly {
       readonly claim: Claim
@@ -244,7 +248,9 @@ export interface TransferSteps {
       readonly at: number
     }[],
   ): Promise<readonly boolean[]>
-  /** The content's generation: the token of the claim whose file has the bytes. False if the claim does not hold any more. */
+  /**
+   * Stores the generation of the content: the token of the claim whose file has the bytes. False if the claim is no longer valid.
+   */
   moved(claim: Claim, generation: number): Promise<boolean>
   verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean>
   /** Resolves with true as well if this claim has completed the upload already. */
@@ -254,13 +260,16 @@ export interface TransferSteps {
    * `by`, whose files they are, the session is checked as in `claim`.
    */
   announce(server: number, files: readonly Announcement[], until: number, by?: ClusterSessionLink): Promise<void>
-  /** No link holds the uploads any more. Nothing happens if the claim does not hold. */
+  /** Records that no link holds these uploads any more. Has no effect for a claim that is no longer valid. */
   release(claims: readonly Claim[]): Promise<void>
-  /** After the check of the session as in `claim`, unless `by` is undefined. Resolves with the removed record's claim and owner. */
+  /**
+   * Removes a record. Checks the session as in `claim`, unless `by` is undefined. Resolves with the claim and owner of the
+   * record.
+   */
   remove(user: string, name: string, by: ClusterSessionLink | undefined): Promise<(Claim & ClusterLink) | undefined>
   /**
-   * As `TransferStore.expire`; never an upload that a living server's instance receives. With `by`, after the check of the session
-   * as in `claim`, such an upload as well.
+   * As `TransferStore.expire`. Without `by`, it keeps an upload that an instance of a live server receives. With `by`, it checks
+   * the session as in `claim`, and removes such an upload as well.
    */
   expire(user: string, name: string, before: number, by?: ClusterSessionLink): Promise<TransferRecord | undefined>
   forget(user: string, name: string): Promise<void>
@@ -272,8 +281,8 @@ export interface TransferSteps {
   ): Promise<readonly TransferRecord[]>
   record(user: string, name: string): Promise<TransferRecord | undefined>
   /**
-   * The totals of a user's records, except those of these names. An upload that another living server than this one receives counts
-   * with its full size.
+   * The totals of a user's records, except those of these names. An upload that another live server receives counts with its full
+   * size.
    */
   totals(user: string, except: readonly string[], server: number): Promise<UnfinishedTotals>
   marker(user: string, name: string): Promise<Announcement | undefined>
@@ -281,9 +290,9 @@ export interface TransferSteps {
   reported(files: readonly Pick<SentFile & { readonly user: string }, 'user' | 'name'>[]): Promise<void>
   /** Files that were completed or announced by servers that are dead, or by `server`, and were not reported. */
   unreported(server: number): Promise<readonly Announcement[]>
-  /** Verified records that no living server holds. */
+  /** Verified records that no live server holds. */
   abandoned(): Promise<readonly TransferRecord[]>
-  /** Why claims ended that this server held: for those that the store still remembers. */
+  /** The reasons why these claims of this server have ended, as far as the store still has them. */
   ended(
     tokens: readonly number[],
   ): Promise<readonly { readonly token: number; readonly why: 'superseded' | 'cancelled' }[]>
@@ -298,22 +307,22 @@ export interface StoredUser {
 export interface UserSteps {
   /** All users, and the version of the table. Resolves with undefined if the version is still `known`. */
   users(known: number): Promise<{ readonly version: number; readonly users: readonly StoredUser[] } | undefined>
-  /** Adds or replaces a user; with `undefined` removes it. Rejects with `usage` if a name that looks alike exists. */
+  /** Adds or replaces a user; removes it if `tokenHash` is undefined. Rejects with `usage` if a name that looks alike exists. */
   setUser(name: string, tokenHash: Uint8Array | undefined): Promise<void>
 }
 
-/** A notification: it only makes things faster. A server that receives none finds the same by polling. */
+/** A notification between servers. It only reduces latency: a server that misses it finds the same changes by polling. */
 export type Notice =
   | { readonly kind: 'mail'; readonly users: readonly string[] }
   | { readonly kind: 'presence'; readonly server: number; readonly version: number }
   | { readonly kind: 'ended'; readonly link: number; readonly why: 'superseded' | 'closed' }
   | { readonly kind: 'claim'; readonly token: number; readonly why: 'superseded' | 'cancelled' }
   | { readonly kind: 'users' }
-  /** Something of any kind may have been missed. */
+  /** Notifications of any kind may have been missed. */
   | { readonly kind: 'unknown' }
 
 export interface NoticeSteps {
-  /** Notifies a server, or all. Best effort: it never rejects. */
+  /** Notifies one server, or all servers. Best effort: it never rejects. */
   tell(to: number | 'all', notice: Notice): Promise<void>
   /** Calls `heard` for each notification to this server or to all, and with `unknown` after each loss of the connection. */
   hear(server: number, heard: (notice: Notice) => void): Disposable

@@ -1,13 +1,16 @@
 import type { ClusterMember } from './clusterMember.ts'
 import type { Wake } from './steps.ts'
 
-/** The maximum number of mailboxes in one notification. More become one notification about all. */
+/** The maximum number of mailboxes in one notification. If there are more, one notification of kind `unknown` is sent instead. */
 const mostUsers = 1_000
 
-/** Notifies other servers of new messages. One notification of a server is under way at a time; later ones are gathered. */
+/**
+ * Notifies other servers of new messages. Sends one notification to a server at a time. Mailboxes that are added meanwhile are
+ * sent together in the next one.
+ */
 export class WakeUps {
   readonly #member: Pick<ClusterMember, 'tell'>
-  /** The mailboxes that wait, by server. A server with an empty set is being notified. */
+  /** The pending mailboxes, by server. A server with an empty set is being notified. */
   readonly #waiting = new Map<number, Set<string>>()
 
   constructor(member: Pick<ClusterMember, 'tell'>) {
@@ -26,7 +29,7 @@ export class WakeUps {
   }
 
   async #notify(server: number): Promise<void> {
-    // Wakes that are added in the same turn belong together.
+    // Waits for further wakes in the same turn, which are sent together.
     await Promise.resolve()
     for (let users = this.#waiting.get(server); users && users.size > 0; users = this.#waiting.get(server)) {
       this.#waiting.set(server, new Set())

@@ -32,7 +32,7 @@ export interface SharedClaims {
 
 /** A partial file of an upload. */
 interface Generation {
-  /** The token of the claim that wrote it; 0 if a server alone, which has no tokens in paths, has written it. */
+  /** The token of the claim that wrote it; 0 if a single server has written it, whose paths have no tokens. */
   readonly token: number
   readonly path: string
 }
@@ -48,7 +48,7 @@ interface Entry extends Generation {
 /** The number of tokens of this process that are remembered. The file of a forgotten one is copied. */
 const maxOwnTokens = 10_000
 
-/** How often a take-over looks again for a file that another server has moved meanwhile. */
+/** The maximum number of attempts to take over a file that other servers move meanwhile. */
 const tries = 16
 
 const subdirectories = Array.from({ length: 256 }, (_, number) => number.toString(16).padStart(2, '0'))
@@ -83,7 +83,7 @@ export class Generations {
     await this.#flushes.flush(partial)
   }
 
-  /** Notes that this process opens the partial file of a claim. */
+  /** Records that this process opens the partial file of a claim. */
   opened({ token }: Claim): void {
     this.#own.set(token, true)
   }
@@ -109,9 +109,9 @@ export class Generations {
   }
 
   /**
-   * Brings the bytes of an upload to the path of this claim, where no former owner finds them. Resolves with whether there are any.
-   * Of a verified upload only the file for which `isVerified` is true is taken. Rejects with `superseded` if a later claim has
-   * brought them to its path.
+   * Moves or copies the bytes of an upload to the path of this claim, which no former owner uses. Resolves with false if there
+   * are none. For a verified upload, only a file for which `isVerified` resolves with true is used. Rejects with `superseded` if
+   * a later claim has taken the bytes over.
    */
   async takeOver(
     claim: Claim,
@@ -127,10 +127,13 @@ export class Generations {
       if (!former) return false
       if (former.token === claim.token || (await this.#bring(former, claim, record))) return true
     }
-    throw new OspError('internal', `the partial file of ${claim.name} of ${claim.user} is moved again and again`)
+    throw new OspError(
+      'internal',
+      `the partial file of ${claim.name} of ${claim.user} was moved by other servers ${tries} times during a takeover`,
+    )
   }
 
-  /** Brings a file to the path of a claim. Resolves with false if it is no longer there. */
+  /** Moves or copies a file to the path of a claim. Resolves with false if it is no longer there. */
   async #bring(former: Generation, claim: Claim, record: TransferRecord | undefined): Promise<boolean> {
     // The owner of a verified upload had stopped writing before it was verified.
     const isFinal = record?.verified !== undefined || former.token === 0 || this.#own.has(former.token)
@@ -139,8 +142,8 @@ export class Generations {
   }
 
   /**
-   * Removes the partial files of an upload: up to the token `own` of a claim of this process, or without it, those that are older
-   * than the present record. A process that was paused before it removes a file thus never removes that of a later claim.
+   * Removes the partial files of an upload: those up to the token `own` of a claim of this process or, without it, those that are
+   * older than the present record. A process that was paused before it removes a file thus never removes that of a later claim.
    */
   async remove(user: string, name: string, own: number | undefined): Promise<void> {
     const found = await this.find(user, name)
@@ -152,7 +155,7 @@ export class Generations {
 
   /**
    * Removes the files without a record that are empty, published or were last written before `before`, and the files that later
-   * ones have replaced. `presentTokens` has the token of each present record by `partialName`.
+   * ones have replaced. `presentTokens` resolves with the token of each present record, by `partialName`.
    */
   async sweep(before: number, presentTokens: () => Promise<ReadonlyMap<string, number>>): Promise<readonly Orphan[]> {
     const found: Entry[] = []
@@ -166,7 +169,7 @@ export class Generations {
     const orphans: Orphan[] = []
     for (const entry of found) {
       const record = present.get(entry.upload)
-      // The highest token of a record can be of a claim that has not brought the file to its path yet.
+      // The token of the record can belong to a claim that has not taken over the file yet.
       const isWanted =
         record !== undefined && (entry.isCopy ? entry.token >= record : entry.token === newest.get(entry.upload))
       const orphan = isWanted && !entry.isCopy ? undefined : await this.#swept(entry, before, isWanted)

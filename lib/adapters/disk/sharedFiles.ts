@@ -13,14 +13,15 @@ import { checkRights } from './rights.ts'
 /** The version of the layout of a shared directory. */
 const version = 1
 
-/** The directories that a shared directory can have before it is initialized: a mount point has the second one. */
+/** The entries that a shared directory may have before it is initialized, for example because it is a mount point. */
 const harmless = ['format.new', 'lost+found', '.snapshot']
 
 const textOf = (id: string) => `ospd files ${version} ${id}\n`
 
 /**
- * Initializes the shared directory of a cluster, whose database calls it `id`. Creates the directory if necessary. Resolves with
- * whether it was initialized now. Rejects with OspError `data-format` if it belongs to another cluster or contains other files.
+ * Initializes the shared directory of a cluster. `id` identifies it in the database. Creates the directory if necessary. Resolves
+ * with false if it was initialized before. Rejects with OspError `data-format` if it belongs to another cluster or contains other
+ * files.
  */
 export async function createSharedFiles(path: string, id: string): Promise<boolean> {
   const { directory, format, partial, files } = layoutOf(path)
@@ -33,17 +34,17 @@ export async function createSharedFiles(path: string, id: string): Promise<boole
   const entries = await attempt(`reading the directory ${directory}`, () => readdir(directory))
   const strange = entries.find((entry) => !harmless.includes(entry))
   if (strange !== undefined) {
-    const text = `${directory} is not the directory of a cluster: it has no file "format" but contains "${strange}"`
+    const text = `${directory} is not the directory of a cluster: it contains no file "format", but contains "${strange}"`
     throw new OspError('data-format', `${text}; choose an empty directory`)
   }
   for (const path of [partial, files]) await makeDirectory(path)
-  // Last, so that a directory with this file is complete.
+  // Written last, so that a directory with this file is complete.
   await replaceFile(format, textOf(id), true)
   await syncDirectory(directory)
   return true
 }
 
-/** Rejects with OspError `data-format` unless this is the shared directory that the database calls `id`. */
+/** Rejects with OspError `data-format` unless this is the shared directory with this id. */
 export async function checkSharedFiles(path: string, id: string): Promise<void> {
   const { directory, format } = layoutOf(path)
   const content = await contentOf(format)
@@ -61,11 +62,11 @@ function checkContent(directory: string, content: string, id: string): void {
   const [, found, other] = /^ospd files (\d+) ([\da-f-]+)\n$/u.exec(content) ?? []
   if (found === String(version) && other === id) return
   const format = join(directory, 'format')
-  if (found === undefined) throw new OspError('data-format', `${format} is damaged, or is that of a data directory`)
+  if (found === undefined) throw new OspError('data-format', `${format} is damaged, or belongs to a data directory`)
   const text =
     found === String(version)
       ? `${directory} belongs to another database; specify the directory of this cluster`
-      : `${format} says version ${found}, and this ospd reads and writes version ${version}`
+      : `${format} has version ${found}, but this ospd supports only version ${version}`
   throw new OspError('data-format', text)
 }
 
@@ -74,7 +75,7 @@ export class SharedFiles extends DiskFiles {
   readonly #shared: Layout
   readonly #id: () => Promise<string>
 
-  /** `id` resolves with the name of the directory in the database. */
+  /** `id` resolves with the id of the directory in the database. */
   constructor(path: string, id: () => Promise<string>, claims: ClaimGuard & SharedClaims, digests: () => Digests) {
     const layout = layoutOf(path)
     super(layout, claims, async () => {}, digests, claims)

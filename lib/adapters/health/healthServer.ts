@@ -15,7 +15,7 @@ export const healthBounds = {
   connections: 32,
   /** The maximum length of the header of a request. */
   headerBytes: 4 * KiB,
-  /** How long a connection may take to send a request and to read the answer. */
+  /** The time that a connection may take to send a request and to read the response. */
   requestMs: 5_000,
 } as const
 
@@ -25,7 +25,7 @@ export interface HealthOptions {
   /** 0 to 65535; 0 selects a free port. */
   readonly port: number
   readonly readiness: Readiness
-  /** How long a connection may take; by default 5 s. */
+  /** The time that a connection may take; by default 5 s. */
   readonly requestMs?: number
 }
 
@@ -44,10 +44,10 @@ const healthOptions = {
 } as const
 
 /**
- * Answers HTTP requests (GET and HEAD) for a balancer or a supervisor: `/live` with 200 while the event loop runs, and `/ready`
- * with 200, or with 503 and the reasons as JSON. Each connection is closed after one answer. To drain a server before it is
- * closed, add a check that has a reason, wait until the balancer has noticed it, and close the server. Rejects with OspError
- * `usage`, or `unreachable` if the address cannot be used.
+ * Serves the health checks of a load balancer or a supervisor over HTTP (GET and HEAD): `/live` returns 200 while the event loop
+ * runs, and `/ready` returns 200, or 503 with the reasons as JSON. Each connection is closed after one response. To drain a
+ * server before it is closed, add a check that returns a reason, wait until the load balancer has noticed it, and close the
+ * server. Rejects with OspError `usage`, or `unreachable` if the address cannot be used.
  */
 export async function serveHealth(options: HealthOptions): Promise<HealthServer> {
   checkOptions('serveHealth', healthOptions, options)
@@ -135,6 +135,6 @@ function answer(request: IncomingMessage, response: ServerResponse, readiness: R
     connection: 'close',
     ...headers,
   })
-  // Node omits the body of an answer to HEAD.
+  // Node omits the body of a response to HEAD.
   response.end(text)
 }

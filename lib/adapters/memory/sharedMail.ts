@@ -152,7 +152,7 @@ export class SharedMail implements MailSteps {
     )
   }
 
-  /** Ends the registrations at a server that has died. */
+  /** Ends the registrations at a dead server. */
   died(server: number): void {
     for (const box of this.#boxes.values()) {
       if (box.registration?.server !== server) continue
@@ -206,7 +206,7 @@ export class SharedMail implements MailSteps {
   }
 }
 
-/** Returns the time before which at most `most` of these times are, or more if many are equal. */
+/** Returns a time that is later than at most `most` of these times, or more of them if many are equal. */
 function partBefore(times: readonly number[], most: number): number {
   const [first = 0] = times
   const next = times[most] ?? Number.POSITIVE_INFINITY

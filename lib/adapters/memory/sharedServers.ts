@@ -14,13 +14,13 @@ interface SharedServer extends ServerInfo {
   isDead: boolean
   age: number
   status: Readonly<Record<string, unknown>>
-  /** The version of the latest change of its part of the list of registered users. */
+  /** The version of the latest change of its part of the presence list. */
   presenceVersion: number
   /** The latest change of each link, with its version. */
   readonly links: Map<number, PresenceChange & { readonly version: number }>
 }
 
-/** The servers of a shared store in memory, and the list of registered users. */
+/** The servers of a shared store in memory, and the presence list. */
 export class SharedServers implements ServerSteps, PresenceSteps {
   readonly #now: () => number
   readonly #wallTime: () => number

@@ -85,7 +85,7 @@ class SharedUsers implements UserSteps {
   }
 }
 
-/** The notifications of a shared store. They arrive after the present microtask. */
+/** The notifications of a shared store. They arrive after the current microtask. */
 class SharedNotices implements NoticeSteps {
   readonly #listeners = new Set<{ readonly server: number; readonly heard: (notice: Notice) => void }>()
 

@@ -56,7 +56,7 @@ export class SharedSessions implements SessionSteps {
     return present !== undefined && isSameLink(present, link)
   }
 
-  /** Throws OspError `link-lost` unless this link is its session's. */
+  /** Throws OspError `link-lost` unless this link is the link of its session. */
   check(by: ClusterSessionLink): void {
     if (!this.#links.has(sessionKey(by))) throw new OspError('link-lost', `the session of ${by.user} has no link`)
     this.checkNotReplaced(by)
@@ -87,7 +87,7 @@ export class SharedSessions implements SessionSteps {
     })
   }
 
-  /** The links of a server that has died are not those of their sessions any more. */
+  /** Removes the links of a dead server from their sessions. */
   died(server: number): void {
     for (const [key, link] of this.#links) if (link.server === server) this.#links.delete(key)
   }
@@ -279,7 +279,7 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  /** The uploads of a server that has died are held by no link. */
+  /** Releases the uploads of a dead server. */
   died(server: number): void {
     for (const row of this.#rows.values()) if (row.holder.server === server) row.isHeld = false
   }
@@ -317,7 +317,7 @@ export class SharedTransfers implements TransferSteps {
     return isHeld && this.#servers.isLiving(holder.server)
   }
 
-  /** Returns the row of a claim that still holds. */
+  /** Returns the row of a claim that is still valid. */
   #rowOf({ user, name, token }: Claim): Row | undefined {
     const row = this.#rows.get(recordKey(user, name))
     return row?.record.token === token ? row : undefined

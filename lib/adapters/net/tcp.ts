@@ -18,8 +18,8 @@ export interface TcpOptions {
   /** 0 to 65535. A listener on port 0 uses a free port, which its address contains. */
   readonly port: number
   /**
-   * For a server: the networks of balancers, such as `10.0.0.0/24`. Each connection from them must begin with a header of the
-   * PROXY protocol (version 1 or 2), which names the client. By default there are none.
+   * For a server: the networks of load balancers, such as `10.0.0.0/24`. Each connection from them must begin with a header of
+   * the PROXY protocol (version 1 or 2), which names the client. By default there are none.
    */
   readonly proxyProtocol?: readonly string[]
 }

@@ -9,13 +9,13 @@ import type { Database } from './database.ts'
 import { PostgresNotices } from './notices.ts'
 import { checkSchema, filesId } from './schema.ts'
 
-/** One condition that a cluster needs, and whether it holds. */
+/** A condition that a cluster requires, and whether it is met. */
 export interface ClusterCheck {
   readonly condition: string
   readonly holds: boolean
-  /** Servers do not run without it. */
+  /** Whether servers refuse to start if it is not met. */
   readonly required: boolean
-  /** A measured value, or the reason why it does not hold. */
+  /** A measured value, or the reason why it is not met. */
   readonly detail?: string
 }
 
@@ -24,7 +24,7 @@ const noticeMs = 2_000
 /** The number of commits that are measured. */
 const commits = 20
 
-/** Tests the conditions one after another. A condition that cannot be tested does not hold. */
+/** Tests the conditions one after another. A condition that cannot be tested counts as not met. */
 export async function testConditions(database: Database, files: string): Promise<readonly ClusterCheck[]> {
   const results: ClusterCheck[] = []
   for (const { condition, required = true, test } of conditions(database, files)) {
@@ -41,28 +41,31 @@ export async function testConditions(database: Database, files: string): Promise
 interface Condition {
   readonly condition: string
   readonly required?: boolean
-  /** Resolves with a measured value, if there is one. Rejects if the condition does not hold. */
+  /** Resolves with a measured value, if there is one. Rejects if the condition is not met. */
   test(): Promise<string | undefined>
 }
 
 function conditions(database: Database, files: string): readonly Condition[] {
   return [
     {
-      condition: 'the database has the schema, and keeps what it acknowledges',
+      condition: 'the database has the schema, and its settings are safe',
       test: () => checkSchema(database).then(() => undefined),
     },
-    { condition: 'the database commits', test: () => commitTime(database) },
+    { condition: 'the database commits transactions', test: () => commitTime(database) },
     { condition: 'the database delivers notifications', required: false, test: () => noticeTime(database) },
-    { condition: 'a fail-over of the database loses nothing', required: false, test: () => standby(database) },
+    { condition: 'a failover of the database loses no commits', required: false, test: () => standby(database) },
     {
       condition: 'the directory belongs to this cluster',
       test: async () => checkSharedFiles(files, await filesId(database)).then(() => undefined),
     },
-    { condition: 'the directory renames and links atomically', test: () => tryFiles(files).then(() => undefined) },
+    {
+      condition: 'the directory supports atomic renames and hard links',
+      test: () => tryFiles(files).then(() => undefined),
+    },
   ]
 }
 
-/** Returns the median time of a commit that changes nothing but the log. */
+/** Returns the median time of a commit that writes only to the write-ahead log. */
 async function commitTime(database: Database): Promise<string> {
   const statement = { name: 'check-commit', text: "SELECT 1 FROM pg_logical_emit_message(true, 'ospd', 'check')" }
   const times: number[] = []
@@ -75,20 +78,20 @@ async function commitTime(database: Database): Promise<string> {
   return `${median.toFixed(1)} ms`
 }
 
-/** The number of no server. */
-const nobody = 0
+/** A server number that no server has. */
+const unusedServer = 0
 
 async function noticeTime(database: Database): Promise<string> {
   await using notices = new PostgresNotices(database)
   const ended = new AbortController()
   const heard = deferred<void>()
-  using _hearing = notices.hear(nobody, ({ kind }) => {
+  using _hearing = notices.hear(unusedServer, ({ kind }) => {
     if (kind === 'mail') heard.resolve()
   })
   const began = performance.now()
   const missing = pause(noticeMs, 'missing', { signal: ended.signal }).catch(() => 'ended')
-  // The listening connection may not be there yet, so the notification is repeated.
-  const telling = setInterval(() => void notices.tell(nobody, { kind: 'mail', users: ['check'] }), 100)
+  // The connection may not be listening yet, so the notification is repeated.
+  const telling = setInterval(() => void notices.tell(unusedServer, { kind: 'mail', users: ['check'] }), 100)
   try {
     if ((await Promise.race([heard.promise, missing])) !== 'missing')
       return `${(performance.now() - began).toFixed(0)} ms`
@@ -96,7 +99,10 @@ async function noticeTime(database: Database): Promise<string> {
     clearInterval(telling)
     ended.abort()
   }
-  throw new OspError('internal', `none arrived within ${noticeMs} ms; servers poll instead, which delays messages`)
+  throw new OspError(
+    'internal',
+    `no notification arrived within ${noticeMs} ms; servers poll instead, which delays messages`,
+  )
 }
 
 async function standby(database: Database): Promise<string | undefined> {
@@ -107,29 +113,29 @@ async function standby(database: Database): Promise<string | undefined> {
   const [row] = await database.query<{ names: string; commit: string }>(statement)
   const waits = row !== undefined && row.names !== '' && row.commit !== 'local'
   if (waits) return undefined
-  const text = 'no synchronous standby is configured; a fail-over to an asynchronous one loses the latest commits'
+  const text = 'no synchronous standby is configured; a failover to an asynchronous standby can lose the latest commits'
   throw new OspError('data-format', text)
 }
 
-/** Plays the renames and links of publishing. */
+/** Tries the renames and hard links with which files are published. */
 async function tryFiles(directory: string): Promise<void> {
   const place = join(directory, 'partial', `check-${randomUUID()}`)
   const [a, b] = [`${place}.a`, `${place}.b`]
   try {
     await writeFile(a, 'a', { flush: true })
     await rename(a, b)
-    if ((await readFile(b, 'utf8')) !== 'a') throw new OspError('internal', 'a renamed file has another content')
+    if ((await readFile(b, 'utf8')) !== 'a') throw new OspError('internal', 'the content of a renamed file has changed')
     await writeFile(a, 'c', { flush: true })
     const replaced = await link(a, b).then(
       () => true,
       ({ code }: NodeJS.ErrnoException) => {
-        if (code !== 'EEXIST') throw new OspError('internal', `a link cannot be created: ${code}`)
+        if (code !== 'EEXIST') throw new OspError('internal', `cannot create a hard link: ${code}`)
         return false
       },
     )
-    if (replaced) throw new OspError('internal', 'a link has replaced a file')
+    if (replaced) throw new OspError('internal', 'creating a hard link has replaced a file')
     await rename(a, b)
-    if ((await readFile(b, 'utf8')) !== 'c') throw new OspError('internal', 'a rename has not replaced a file')
+    if ((await readFile(b, 'utf8')) !== 'c') throw new OspError('internal', 'a rename has not replaced the target file')
   } finally {
     for (const path of [a, b]) await rm(path, { force: true })
   }

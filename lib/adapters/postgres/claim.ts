@@ -30,7 +30,7 @@ interface FoundRow {
 
 /**
  * Claims an upload in one transaction, which holds the lock of the user while `decide` runs. The database ends the transaction if
- * that takes several seconds, so that a stopped process does not block the user.
+ * this takes several seconds, so that a stopped process does not block the user.
  */
 export async function claimUpload(
   database: Database,
@@ -43,7 +43,7 @@ export async function claimUpload(
   let undecided: { readonly error: unknown } | undefined
   const claimed = database.transaction(async (queries) => {
     const [row] = await queries.query<FoundRow>(begin, [user, name, isRecovery ? null : by.session, by.server, by.link])
-    if (!row) throw new Error('a claim has found no row')
+    if (!row) throw new Error('the database has returned no row for a claim')
     const decision = await decide(foundOf(row)).catch((error) => {
       undecided = { error }
       throw new OspError('cancelled', 'the claim is not granted')

@@ -3,14 +3,14 @@ import type { Client, ClientConfig, Pool, PoolClient, QueryResultRow } from 'pg'
 import { OspError } from '../../errors.ts'
 import { isAnswer, stepFailureOf } from './errors.ts'
 
-/** A statement that each connection parses once. */
+/** A prepared statement, which each connection parses once. */
 export interface Statement {
   /** Unique among all statements. */
   readonly name: string
   readonly text: string
 }
 
-/** Runs statements of one transaction, or each in a transaction of its own. */
+/** Runs statements in one transaction, or each in its own transaction. */
 export interface Queries {
   /** Resolves with the rows. Rejects with the errors of `Steps`. */
   query<Row extends QueryResultRow>(statement: Statement, values?: readonly unknown[]): Promise<Row[]>
@@ -22,9 +22,9 @@ export interface DatabaseOptions {
   readonly url: string
   /** The maximum number of connections besides those of `connect`. */
   readonly connections?: number
-  /** The time for a connection to be established. */
+  /** The timeout for establishing a connection. */
   readonly connectMs?: number
-  /** The time after which the database cancels a statement. The client waits half as much longer, then it closes the connection. */
+  /** The timeout after which the database cancels a statement. The client closes the connection after 1.5 times this value. */
   readonly statementMs?: number
 }
 
@@ -34,7 +34,7 @@ const intArray = 1007
 const bigint = 20
 const bigintArray = 1016
 
-/** The connections to a PostgreSQL database. They are opened when they are needed. */
+/** The connections to a PostgreSQL database. They are opened on demand. */
 export class Database implements Queries, AsyncDisposable {
   readonly #options: DatabaseOptions
   #pg: Pg | undefined
@@ -49,7 +49,7 @@ export class Database implements Queries, AsyncDisposable {
   async open(): Promise<void> {
     this.#pg = await loadPg()
     this.#pool = new this.#pg.Pool({ ...this.#config(this.#pg), max: this.#options.connections ?? 8 })
-    // An idle connection, or one between two queries, has ended. The next query fails or opens another one.
+    // Emitted when an idle connection, or one between two queries, ends. The next query fails or opens another connection.
     this.#pool.on('error', () => {})
     this.#pool.on('connect', (client) => client.on('error', () => {}))
   }
@@ -79,11 +79,11 @@ export class Database implements Queries, AsyncDisposable {
     })
   }
 
-  /** Returns a connection that belongs to the caller, for notifications. Rejects if it cannot be established. */
+  /** Opens a connection for notifications, which the caller owns. Rejects if it cannot be established. */
   async connect(): Promise<Client> {
     const { pg } = this.#opened
     const client = new pg.Client(this.#config(pg))
-    // The caller sees `end`. Without a listener the process would exit.
+    // The caller listens for `end`. Without a listener for `error`, the process would exit.
     client.on('error', () => {})
     try {
       await client.connect()
@@ -93,7 +93,7 @@ export class Database implements Queries, AsyncDisposable {
     return client
   }
 
-  /** Closes the connections after the queries that are under way. */
+  /** Closes the connections after the running queries have ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
     const pool = this.#pool
@@ -108,7 +108,9 @@ export class Database implements Queries, AsyncDisposable {
     return { pg: this.#pg, pool: this.#pool }
   }
 
-  /** Runs `work` on a connection, which is closed after an error without an answer: it may be in the midst of one. */
+  /**
+   * Runs `work` on a connection. Closes the connection after an error that is not an answer: a query may still be running on it.
+   */
   async #on<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     const { pool } = this.#opened
     let client: PoolClient | undefined
@@ -136,7 +138,7 @@ export class Database implements Queries, AsyncDisposable {
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
       types: {
-        // Numbers of the schema stay below 2^53.
+        // All numbers in the schema are below 2^53.
         getTypeParser: (oid: number, format?: 'text' | 'binary') => {
           if (oid === bigint) return Number
           return types.getTypeParser(oid === bigintArray ? intArray : oid, format as 'text')

@@ -8,9 +8,9 @@ interface ReportedError extends Error {
 }
 
 /**
- * SQLSTATE codes, or their classes, after which the same step can be repeated: the connection ended (08, 57P), the transaction was
- * rolled back because of others (40, 55P03) or of a time limit (57014), or the server is a standby (25006) or has no place for a
- * connection (53300).
+ * SQLSTATE codes, or their classes, after which the same step can be repeated: the connection ended (08, 57P), the transaction
+ * was rolled back because of others (40, 55P03) or of a time limit (57014), or the server is a standby (25006) or has no free
+ * connection slot (53300).
  */
 const repeatable = /^(?:08|40|57P|57014|55P03|25006|53300)/u
 
@@ -20,7 +20,7 @@ const refusals: ReadonlyMap<string, ErrorCode> = new Map([
   ['OS002', 'link-replaced'],
 ])
 
-/** No schema, table or function. */
+/** The SQLSTATE codes for a missing schema, table, function or other object. */
 const missing = new Set(['3F000', '42P01', '42883', '42704'])
 
 /**
@@ -48,8 +48,8 @@ function isReported(error: unknown): error is ReportedError {
 }
 
 /**
- * Whether the database, or the code between its statements, has reported the error, so that the connection can be used again. That of
- * a standby cannot: the next one may lead to the primary.
+ * Returns whether the connection can be used again, because the database or the code between its statements has reported the
+ * error. A connection to a standby is not used again, since a new one may reach the primary.
  */
 export function isAnswer(error: unknown): boolean {
   return error instanceof OspError || (isReported(error) && error.severity === 'ERROR' && error.code !== '25006')

@@ -25,7 +25,7 @@ interface PresenceRow {
   readonly changes: readonly PresenceChange[]
 }
 
-/** The steps of the list of registered users in SQL. */
+/** The steps of the presence list in SQL. */
 export class PostgresPresence implements PresenceSteps {
   readonly #database: Database
 

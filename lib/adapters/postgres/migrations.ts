@@ -8,7 +8,7 @@ import { transferFunctions } from './schema/transferFunctions.ts'
 import { transferTables } from './schema/transfers.ts'
 import { userSchema } from './schema/users.ts'
 
-/** The changes of the schema, from an empty database on. The one at index 0 leads to version 1. */
+/** The migrations of the schema, starting with an empty database. The one at index 0 creates version 1. */
 export const migrations: readonly string[] = [
   [
     ...[serverTables, mailTables, linkTables, transferTables, userSchema],

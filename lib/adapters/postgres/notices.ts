@@ -7,7 +7,7 @@ import type { Database, Statement } from './database.ts'
 
 /** The maximum size of a notification in bytes; PostgreSQL permits 7,999. */
 const mostBytes = 7_900
-/** The maximum number of notifications for one notice. A longer notice becomes one about everything. */
+/** The maximum number of notifications for one notice. A longer notice is replaced by one of kind `unknown`. */
 const mostParts = 8
 
 const notify: Statement = {
@@ -24,7 +24,7 @@ const received = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('unknown') }),
 ])
 
-/** Returns a notice that another server has sent. One that this version does not know is about everything. */
+/** Returns the notice that another server has sent; one of kind `unknown` if this version cannot read it. */
 function noticeOf(text: string): Notice {
   const { data } = received.safeParse(jsonOf(text))
   return data ?? { kind: 'unknown' }
@@ -32,7 +32,7 @@ function noticeOf(text: string): Notice {
 
 const channelOf = (to: number | 'all') => `ospd_${to}`
 
-/** The notifications of servers: LISTEN and NOTIFY. */
+/** Notifications between servers, by LISTEN and NOTIFY. */
 export class PostgresNotices implements NoticeSteps, AsyncDisposable {
   readonly #database: Database
   readonly #listeners = new Set<Listener>()
@@ -58,7 +58,7 @@ export class PostgresNotices implements NoticeSteps, AsyncDisposable {
     }
   }
 
-  /** Ends all listeners. */
+  /** Closes all listeners. */
   async [Symbol.asyncDispose](): Promise<void> {
     const listeners = [...this.#listeners]
     this.#listeners.clear()
@@ -66,7 +66,7 @@ export class PostgresNotices implements NoticeSteps, AsyncDisposable {
   }
 }
 
-/** Returns the texts of notifications for this notice. */
+/** Returns the payloads of the notifications for this notice. */
 function partsOf(notice: Notice): string[] {
   const text = JSON.stringify(notice)
   if (Buffer.byteLength(text) <= mostBytes) return [text]
@@ -143,7 +143,7 @@ class Listener {
       })
       for (const to of ['all', this.#server] as const) await client.query(`LISTEN ${channelOf(to)}`)
       this.#began.resolve()
-      // Earlier notifications were missed.
+      // Notifications before this point were missed.
       if (!this.#isClosed) this.#heard({ kind: 'unknown' })
       await ended
     } finally {

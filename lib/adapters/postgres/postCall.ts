@@ -119,7 +119,7 @@ export class PostCall {
   }
 }
 
-/** Different names, and their positions from 1. */
+/** Distinct names, and their positions from 1. */
 export class Positions {
   readonly names: string[] = []
   readonly #positions = new Map<string, number>()
@@ -140,7 +140,10 @@ export class Positions {
 /** Returns an array of numbers or hexadecimal digits as PostgreSQL reads it. The package `pg` would quote each element. */
 export const arrayText = (values: readonly (number | string)[]): string => `{${values.join(',')}}`
 
-/** Returns the CRC-32 of recipients and content, in which two messages with the same sender and id must agree; signed. */
+/**
+ * Returns the CRC-32 of recipients and content, as a signed number. It must be equal for two messages with the same sender and
+ * id.
+ */
 function fingerprintOf({ recipients, content }: AddressedMessage): number {
   let print = crc32(Uint8Array.of(recipients.length))
   for (const recipient of recipients) {

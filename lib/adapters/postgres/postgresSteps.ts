@@ -9,7 +9,7 @@ import { PostgresServers } from './servers.ts'
 import { PostgresTransfers } from './transfers.ts'
 import { PostgresUsers } from './users.ts'
 
-/** Returns the steps of one server on a shared store in a PostgreSQL database, which `migrate` has prepared. */
+/** Returns the steps of one server for the shared store in a PostgreSQL database. `migrate` must have created the schema. */
 export function postgresSteps(options: DatabaseOptions): Steps {
   const database = new Database(options)
   const servers = new PostgresServers(database)

@@ -19,7 +19,7 @@ const readSettings = {
     WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'default_transaction_isolation')`,
 }
 
-/** Creates the schema or migrates it to `schemaVersion`. Resolves with the version before; 0 if there was no schema. */
+/** Creates the schema or migrates it to `schemaVersion`. Resolves with the previous version; 0 if there was no schema. */
 export async function migrate(database: Database): Promise<number> {
   return database.transaction(async (queries) => {
     await queries.query(lockMigration)
@@ -34,14 +34,15 @@ export async function migrate(database: Database): Promise<number> {
 }
 
 /**
- * Rejects with OspError `data-format` if the schema is missing or has a version that this code does not know, or if the database
- * does not keep what it has acknowledged. A migration only adds to the schema, so this code can use the next version as well.
+ * Rejects with OspError `data-format` if the schema is missing or has a version that this code does not know, or if the settings
+ * of the database allow it to lose committed transactions. A migration only adds to the schema, so this code can use the next
+ * version as well.
  */
 export async function checkSchema(database: Queries): Promise<void> {
   const version = await versionOf(database)
   if (version === 0) throw noSchema()
   if (version < schemaVersion) {
-    const text = `the schema of the database has version ${version}, and this ospd needs ${schemaVersion}; run "ospd cluster migrate" first`
+    const text = `the schema of the database has version ${version}, but this ospd needs version ${schemaVersion}; run "ospd cluster migrate" first`
     throw new OspError('data-format', text)
   }
   if (version > schemaVersion + 1) throw unknownVersion(version)
@@ -53,7 +54,7 @@ export async function checkSchema(database: Queries): Promise<void> {
 export function checkSettings(settings: ReadonlyMap<string, string>): void {
   for (const name of ['fsync', 'full_page_writes', 'synchronous_commit']) {
     if (settings.get(name) !== 'off') continue
-    throw new OspError('data-format', `the database can lose what it has acknowledged: ${name} is off; switch it on`)
+    throw new OspError('data-format', `the database can lose committed transactions: ${name} is off; turn it on`)
   }
   const isolation = settings.get('default_transaction_isolation')
   if (isolation === 'read committed') return
@@ -61,7 +62,7 @@ export function checkSettings(settings: ReadonlyMap<string, string>): void {
   throw new OspError('data-format', text)
 }
 
-/** Resolves with the name of the shared directory. Rejects with OspError `data-format` if there is no schema. */
+/** Resolves with the id of the shared directory. Rejects with OspError `data-format` if there is no schema. */
 export async function filesId(database: Queries): Promise<string> {
   if ((await versionOf(database)) === 0) throw noSchema()
   const [meta] = await database.query<{ files: string }>({ name: 'schema-files', text: 'SELECT files FROM ospd.meta' })
@@ -78,6 +79,6 @@ async function versionOf(queries: Queries): Promise<number> {
 }
 
 function unknownVersion(version: number): OspError {
-  const text = `the schema of the database has version ${version}, and this ospd knows ${schemaVersion}; use a later ospd`
+  const text = `the schema of the database has version ${version}, but this ospd supports only version ${schemaVersion}; use a newer ospd`
   return new OspError('data-format', text)
 }

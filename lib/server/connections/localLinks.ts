@@ -38,7 +38,7 @@ export class LocalLinks implements LinkDirectory {
     const { node } = link
     const key = keyOf(link)
     const former = this.#sessions.get(key)
-    // A HELLO_REQ can arrive after a later one.
+    // A HELLO_REQ can be processed after a later one.
     if (former && former.attempt > attempt) throw new OspError('link-replaced')
     this.#sessions.set(key, { node, attempt })
     if (former && former.node !== node) this.#events?.ended(former.node, 'link-replaced', node)
@@ -76,7 +76,10 @@ function keyOf({ user, session }: SessionLink): string {
   return `${user}/${session}`
 }
 
-/** Remembers sessions whose registration was superseded by another of the same user, so that they do not take it back. */
+/**
+ * Remembers sessions whose registration was superseded by another of the same user, so that they cannot take the registration
+ * back.
+ */
 export class SupersededSessions {
   /** The sessions of each user, least recently superseded first. */
   readonly #sessions = new BoundedMap<string, readonly string[]>(fixed.rememberedUsers)

@@ -116,7 +116,7 @@ export class FileApp implements ServerApp {
     await this.unfinished.sweepOrphans()
     for await (const record of transfers.records()) {
       await this.unfinished.expire(record)
-      // A record with a living owner at another server is not for this one.
+      // A record whose owner is a live server is left to that server.
       if (record.verified && !transfers.abandoned) recovered.push(...(await this.#finish(record)))
     }
     this.#watching = transfers.watch?.((claim, reason) => this.#ended(claim, reason))
@@ -148,7 +148,9 @@ export class FileApp implements ServerApp {
     return recovered
   }
 
-  /** Publishes a verified upload whose server has ended. Resolves with the file, or with none if that failed or was done. */
+  /**
+   * Publishes a verified upload whose server has ended. Resolves with `undefined` if this failed or another server has done it.
+   */
   async #finish(record: TransferRecord): Promise<readonly StoredFile[]> {
     try {
       const file = await finishVerified(this.#context, record)

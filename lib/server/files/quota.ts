@@ -278,7 +278,7 @@ export class Quota {
       return await usageOf(storage, user, recount)
     } finally {
       const tookMs = platform.clock.now() - atMs
-      // The totals of the storage do not follow what other servers store.
+      // The totals do not include files that other servers have stored since the last count.
       const recountMs = storage.transfers.abandoned ? fixed.sharedRecountMs : fixed.recountMs
       const againAtMs = atMs + Math.max(recountMs, tookMs / countShare)
       this.#counts.set(user, { atMs, againAtMs, isKnown: true, isExceeded })

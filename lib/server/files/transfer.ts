@@ -96,7 +96,7 @@ export class Transfer {
   async reclaim(claim: () => Promise<Claimed>): Promise<Claimed | undefined> {
     using _ = await this.#checkpointer.hold()
     try {
-      // First, so that a fault loses no written bytes.
+      // The written bytes are flushed first, so that a failed claim does not lose them.
       await this.#recordNow()
     } catch (error) {
       if (OspError.from(error).code !== 'superseded') throw error
@@ -116,7 +116,7 @@ export class Transfer {
     return undefined
   }
 
-  /** Records that no link holds the upload any more, for the other servers. */
+  /** Records for the other servers that no link holds the upload any more. */
   release(): Promise<void> | undefined {
     return this.#isPublished ? undefined : this.#context.storage.transfers.release?.(this.#claim)
   }

@@ -204,7 +204,7 @@ export class Delivery {
     if (this.#ended || batch.answered === seqs.length) return
     const messages = read.filter(({ seq }) => seqs.includes(seq))
     if (messages.length === 0) {
-      // The former recipient, at another server, has answered as well. This one has them, and answers them too.
+      // The former recipient, at another server, has also answered these messages. This recipient has them and answers them too.
       if (this.#context.mailboxes.watch && this.#caller.reliable) return this.#flushed(batch)
       // Expired messages must not block the window.
       this.#settle(batch, seqs.length)

@@ -50,11 +50,11 @@ export class MsgApp implements ServerApp {
   /** The listening registrations by user. */
   readonly #listening = new Map<string, Registration>()
   readonly #links: LinkDirectory
-  /** Runs the changes of the registration of one link one after another. */
+  /** Serializes the changes of the registration of each link. */
   readonly #changes = new KeyedMutex()
   /** Links that wait until the directory lets them listen, by node. */
   readonly #pending = new Map<number, Connection>()
-  /** Changes of the directory that closing waits for. */
+  /** Pending changes of the directory, which must end before the app is closed. */
   readonly #ending = new PendingWork()
   #epoch = 0
   #closing = false

@@ -26,7 +26,7 @@ export interface PresenceChanges {
  */
 export class PresenceList {
   readonly #members = new Map<number, string>()
-  /** By user, the nodes that have entered and not left. Only the last one is a member of the list. */
+  /** By user, the nodes that were added and not removed. Only the last one is a member of the list. */
   readonly #nodes = new Map<string, readonly number[]>()
   readonly #entries = new EncodedEntries()
   readonly #leastGatherMs: number
@@ -73,7 +73,9 @@ export class PresenceList {
     return this.#nodes.has(user)
   }
 
-  /** Adds a link, and removes another one of its user: servers can hear of the end of a link after the next one. */
+  /**
+   * Adds a link, and removes another one of its user: a server can learn of the end of a link after the start of the next one.
+   */
   enter({ node, user }: PresenceMember): void {
     const nodes = this.#nodes.get(user) ?? []
     if (nodes.includes(node)) return
@@ -83,7 +85,7 @@ export class PresenceList {
     this.#add({ node, user })
   }
 
-  /** Removes a link. If another one of its user has not left, that one is in the list again. */
+  /** Removes a link. If its user has another link that was not removed, that link is in the list again. */
   leave({ node, user }: PresenceMember): void {
     const nodes = this.#nodes.get(user) ?? []
     const others = nodes.filter((other) => other !== node)

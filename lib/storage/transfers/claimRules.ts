@@ -15,7 +15,7 @@ export function checkNotSuperseded(
   throw new OspError('superseded', `another program of ${user} has taken over the upload of ${name}`)
 }
 
-/** Throws OspError `too-many-uploads` if no further record of a user can be stored. `own` of `all` records are of this user. */
+/** Throws OspError `too-many-uploads` if no further record of a user can be stored. The user has `own` of `all` records. */
 export function checkUploadCount(user: string, own: number, all: number): void {
   const { unfinishedPerUser, unfinishedUploads, unfinishedSharePercent } = fixed
   const fits = fitsShare({ most: unfinishedUploads, held: all }, own, 1, unfinishedSharePercent)

@@ -22,7 +22,7 @@ export function ancestorsOf(name: string): string[] {
 export interface ClaimGuard {
   /** Throws OspError `closed` while the storage is not open. */
   checkOpen(): void
-  /** Runs `work` if the claim is valid, else rejects with OspError `superseded`. */
+  /** Runs `work` if the claim is valid; otherwise rejects with OspError `superseded`. */
   guard<T>(claim: Claim, work: () => Promise<T>): Promise<T>
   /** Returns the record of a guarded claim. */
   record(user: string, name: string): TransferRecord | undefined
@@ -30,7 +30,7 @@ export interface ClaimGuard {
   all(): AsyncIterable<TransferRecord> | Iterable<TransferRecord>
 }
 
-/** Returns the error of a claim that does not hold any more. */
+/** Returns the error of a claim that is no longer valid. */
 export const endedClaimError = ({ user, name }: Pick<Claim, 'user' | 'name'>): OspError =>
   new OspError('superseded', `the upload ${name} of ${user} has been taken over or removed`)
 
@@ -85,7 +85,7 @@ export class RecordStore implements ClaimGuard {
     return this.#highest + 1
   }
 
-  /** Runs `work` if the claim is valid, else rejects with OspError `superseded`. */
+  /** Runs `work` if the claim is valid; otherwise rejects with OspError `superseded`. */
   async guard<T>(claim: Claim, work: () => Promise<T>): Promise<T> {
     const fence = this.#fences.get(recordKey(claim.user, claim.name))
     if (fence?.token !== claim.token) throw endedClaimError(claim)

@@ -1,7 +1,7 @@
 import { OutcomeUnknown, type Steps } from '../../../lib/adapters/cluster/steps.ts'
 
 type Step = (...given: unknown[]) => Promise<unknown>
-/** Runs a step, or something else. */
+/** Runs a step, or replaces it. */
 type Alteration = (name: string, run: () => Promise<unknown>, given: readonly unknown[]) => Promise<unknown>
 
 /** Returns steps that run through `alter`. */
@@ -19,8 +19,8 @@ export function alteredSteps(steps: Steps, alter: Alteration): Steps {
 }
 
 /**
- * Returns steps whose outcome is unknown every other time, although they take effect. `lost` gets the name of each. A notification
- * has no outcome.
+ * Returns steps whose outcome is unknown every other time, although they take effect. The name of each of these steps is added to
+ * `lost`. A notification has no outcome.
  */
 export function unansweredSteps(steps: Steps, lost: string[]): Steps {
   const answered = new Set<string>()

@@ -50,7 +50,7 @@ async function post({ member }: LinkServer, ...numbers: number[]): Promise<numbe
 }
 
 spec('the links of several servers', (it) => {
-  it('have different numbers, also after many links', async () => {
+  it('have different numbers, even after many links', async () => {
     await using rig = new ClusterRig()
     const servers = [await rig.server(), await rig.server(), await rig.server()]
     const nodes = new Set<number>()
@@ -63,7 +63,7 @@ spec('the links of several servers', (it) => {
     assert.equal(nodes.size, (9 * linkBlockSize) / 2)
   })
 
-  it('replace each other if they have the same session, at another server soon', async () => {
+  it('of one session replace each other, also at another server', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(), await rig.server()]
     const [old, next] = [linkAt(first, 'alice'), linkAt(second, 'alice')]
@@ -74,7 +74,7 @@ spec('the links of several servers', (it) => {
     await assert.rejects(first.links.openSession(linkAt(first, 'alice'), 1), { code: 'link-replaced' })
   })
 
-  it('replace each other at the same server before the next one is open', async () => {
+  it('of one session at the same server replace each other before the later one is open', async () => {
     await using rig = new ClusterRig()
     const server = await rig.server()
     const [old, next] = [linkAt(server, 'alice'), linkAt(server, 'alice')]
@@ -94,7 +94,7 @@ for (const [how, alter] of [
   ['by polling alone', quietSteps],
 ] as const) {
   spec(`registrations of several servers, ${how}`, (it) => {
-    it('are superseded by one of another session at another server', async () => {
+    it('are superseded by a registration of another session at another server', async () => {
       await using rig = new ClusterRig()
       const [first, second] = [await rig.server(alter), await rig.server(alter)]
       const { link } = await listening(rig, first, 'bob', 1)
@@ -127,7 +127,7 @@ for (const [how, alter] of [
 }
 
 spec('a registration in a cluster', (it) => {
-  it('that has ended in order leaves the messages that were not sent as new', async () => {
+  it('that was ended properly leaves unsent messages as new', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(), await rig.server()]
     const { link, handed } = await listening(rig, first, 'bob', 1)
@@ -139,7 +139,7 @@ spec('a registration in a cluster', (it) => {
     await listening(rig, second, 'bob', 1)
   })
 
-  it('is not ended by the late end of a former one', async () => {
+  it('is not ended by the late end of a former registration', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(), await rig.server()]
     const { link } = await listening(rig, first, 'bob', 1)
@@ -154,7 +154,7 @@ spec('a registration in a cluster', (it) => {
     assert.deepEqual(second.seen, [`here bob ${link.node}`, `gone bob ${link.node}`])
   })
 
-  it('that another one has replaced reads no more messages', async () => {
+  it('that another registration has replaced reads no more messages', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(), await rig.server()]
     const { link } = await listening(rig, first, 'bob', 1)
@@ -169,7 +169,7 @@ spec('a registration in a cluster', (it) => {
     assert.deepEqual(await readAt(second, next), [])
   })
 
-  it('that the store has made without an answer is ended', async () => {
+  it('whose answer from the store was lost is ended', async () => {
     await using rig = new ClusterRig()
     const server = await rig.server()
     const link = { server: server.member.server, link: 7, user: 'bob', session: sessionOf(1) }
@@ -178,7 +178,7 @@ spec('a registration in a cluster', (it) => {
     assert.deepEqual(await server.member.run(({ mail }) => mail.listened(server.member.server)), [])
   })
 
-  it('is made and ended once if outcomes are unknown', async () => {
+  it('begins and ends once if outcomes are unknown', async () => {
     await using rig = new ClusterRig()
     const lost: string[] = []
     const server = await rig.server((steps) => unansweredSteps(steps, lost))
@@ -210,7 +210,7 @@ spec('a registration in a cluster', (it) => {
 })
 
 spec('a server of a cluster', (it) => {
-  it('that has died leaves the lists of the others, and its registrations end', async () => {
+  it('that is dead leaves the lists of the other servers, and its registrations end', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
     const [first, second] = [await rig.server(cut.alter), await rig.server()]
@@ -226,7 +226,7 @@ spec('a server of a cluster', (it) => {
     await listening(rig, second, 'bob', 1)
   })
 
-  it('that finds itself dead ends its links, and enters again as another one', async () => {
+  it('that was declared dead ends its links, and joins again as a new server', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
     const [first, second] = [await rig.server(cut.alter), await rig.server()]
@@ -246,7 +246,7 @@ spec('a server of a cluster', (it) => {
     assert.equal(first.seen.filter((text) => text === 'declared dead').length, 1)
   })
 
-  it('ends its links if it cannot reach the store for 30 seconds, and enters again', async () => {
+  it('ends its links if it cannot reach the store for 30 seconds, and joins again', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
     const server = await rig.server(cut.alter)
@@ -266,7 +266,7 @@ spec('a server of a cluster', (it) => {
     assert.equal(server.member.problem, undefined)
     await listening(rig, server, 'bob')
     await seconds(rig, 20)
-    // The former one has left what another server completes.
+    // Another server completes the uploads of the former one.
     assert.deepEqual(server.seen, ['declared dead', 'a server is lost'])
   })
 
@@ -334,7 +334,7 @@ spec('a server of a cluster', (it) => {
     }
   })
 
-  it('that leaves is gone from the lists of the others at their next poll', async () => {
+  it('that leaves is missing in the lists of the other servers after their next poll', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(), await rig.server()]
     const { link } = await listening(rig, first, 'bob', 1)

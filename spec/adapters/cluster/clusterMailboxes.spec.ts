@@ -30,7 +30,7 @@ async function listening(rig: ClusterRig, { links, mailboxes }: MailServer, user
 type MailServer = Awaited<ReturnType<ClusterRig['server']>>
 
 spec('mailboxes of several servers', (it) => {
-  it('are read by one server as soon as another has appended to them', async () => {
+  it('are read by one server as soon as another server has appended to them', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(), await rig.server()]
     await append(first.mailboxes, message(1), ['bob', 'eve'], roomy)
@@ -43,7 +43,7 @@ spec('mailboxes of several servers', (it) => {
     assert.deepEqual(await waiting(first.mailboxes, 'eve'), [1])
   })
 
-  it('store a message once that is appended at two servers at once', async () => {
+  it('store a message once if two servers append it at the same time', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(), await rig.server()]
     await Promise.all([first, second].map(({ mailboxes }) => append(mailboxes, message(1), ['bob'], roomy)))
@@ -69,7 +69,7 @@ spec('mailboxes of several servers', (it) => {
     assert.deepEqual(await waiting(second.mailboxes, 'bob'), [1, 2])
   })
 
-  it('keep their bounds and the order of each sender under appends of three servers', async () => {
+  it('keep their limits and the order of each sender while three servers append', async () => {
     await using rig = new ClusterRig()
     const servers = [await rig.server(), await rig.server(), await rig.server()]
     const bounds = { ...roomy, messages: 50 }
@@ -97,7 +97,7 @@ spec('mailboxes of several servers', (it) => {
     assert.deepEqual(appended, ['bob'])
   })
 
-  it('wake it within a second without notifications, once for each message', async () => {
+  it('wake it within a second if a notification is lost, once for each message', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(quietSteps), await rig.server()]
     const appended = await listening(rig, second, 'bob')
@@ -121,7 +121,7 @@ spec('mailboxes of several servers', (it) => {
     assert.deepEqual(appended, ['bob'])
   })
 
-  it('look again after notifications may have been lost', async () => {
+  it('are read again after notifications may have been lost', async () => {
     await using rig = new ClusterRig()
     const [first, second] = [await rig.server(quietSteps), await rig.server()]
     const appended = await listening(rig, second, 'bob')
@@ -248,7 +248,7 @@ spec('the steps of mailboxes', (it) => {
     assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
   })
 
-  it('remove messages that may wait within 20 ms, together with others', async () => {
+  it('remove messages whose removal may wait within 20 ms, together with others', async () => {
     await using rig = new ClusterRig()
     let removals = 0
     const { mailboxes } = await rig.server((steps) =>

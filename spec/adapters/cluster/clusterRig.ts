@@ -8,7 +8,7 @@ import { pass, turn } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 import type { SharedDirectory } from './sharedDirectory.ts'
 
-/** Servers that share a store in memory, on a clock that moves on request. */
+/** Servers that share a store in memory, with a clock that advances on request. */
 export class ClusterRig implements AsyncDisposable {
   readonly clock = new VirtualClock()
   readonly platform = { ...nodePlatform(), clock: this.clock }
@@ -40,7 +40,7 @@ export class ClusterRig implements AsyncDisposable {
     return { member, links, mailboxes, seen }
   }
 
-  /** Adds a server that shares a directory of files, too. `ended` gets the claims that other servers have ended, as texts. */
+  /** Adds a server that also shares a directory of files. `ended` gets the claims that other servers have ended, as texts. */
   async fileServer(directory: SharedDirectory, alter: (steps: Steps) => Steps = (steps) => steps) {
     const storage = directory.storage(alter(this.store.steps()))
     this.#members.push(storage)
@@ -51,7 +51,7 @@ export class ClusterRig implements AsyncDisposable {
     return { storage, ended, transfers: storage.transfers, files: storage.files, links: storage.links }
   }
 
-  /** Lets time pass until `work` has settled. */
+  /** Advances the clock until `work` has settled. */
   async passing<T>(work: PromiseLike<T>): Promise<T> {
     let isSettled = false
     const settled = () => {

@@ -67,7 +67,7 @@ for (const [how, alter] of [
 ] as const) {
   spec(`an upload that a second server claims, known ${how}`, (it) => {
     it(
-      'continues there at the last checkpoint, and the first server can change nothing any more',
+      'continues there at the last checkpoint, and the first server can no longer change it',
       withServers(async (rig, { first, second, one, two }) => {
         const { claim } = await claimAt(rig, first, one)
         await rig.passing(fill(first.storage, claim, textBytes('hel')))
@@ -85,7 +85,7 @@ for (const [how, alter] of [
     )
 
     it(
-      'is reported to the first server, as is one that is removed',
+      'is reported to the first server, like an upload that another server removes',
       withServers(async (rig, { first, second, one, two }) => {
         await claimAt(rig, first, one)
         await claimAt(rig, first, one, resume, { name: 'b' })
@@ -102,7 +102,7 @@ for (const [how, alter] of [
 
 spec('an upload that a link at another server holds', (it) => {
   it(
-    'is busy for another session that starts it or has another file, and is taken over by one that continues it',
+    'is busy for another session that starts it or has another file, and is taken over by a session that continues it',
     withServers(async (rig, { first, second, one, two }) => {
       await claimAt(rig, first, one)
       const ask = (how: ClaimOptions, want = wanted) => rig.passing(codeOf(second.transfers.claim(want, two, how)))
@@ -113,7 +113,7 @@ spec('an upload that a link at another server holds', (it) => {
   )
 
   it(
-    'is free for the same session, and for all once it is released',
+    'is free for the same session, and for all sessions after it is released',
     withServers(async (rig, { first, second, one, two }) => {
       const { claim } = await claimAt(rig, first, one)
       const moved = await linkAt(rig, second, 1)
@@ -152,7 +152,7 @@ spec('an upload that a link at another server holds', (it) => {
   )
 
   it(
-    'cannot be claimed or removed by a link whose session is at another server now',
+    'cannot be claimed or removed by a link whose session has moved to another server',
     withServers(async (rig, { first, second, one }) => {
       await claimAt(rig, first, one)
       await linkAt(rig, second, 1)
@@ -183,7 +183,7 @@ spec('an upload that a link at another server holds', (it) => {
   )
 })
 
-/** Runs an upload up to its verification. */
+/** Runs an upload until it is verified. */
 async function verifiedAt(rig: ClusterRig, server: FileServer, by: Owner) {
   const { claim } = await claimAt(rig, server, by, start)
   await rig.passing(fill(server.storage, claim))
@@ -199,7 +199,7 @@ async function completeAt(rig: ClusterRig, server: FileServer, claim: Parameters
   await file[Symbol.asyncDispose]()
 }
 
-spec('the uploads of a server that has died', (it) => {
+spec('the uploads of a dead server', (it) => {
   for (const [what, recovers] of [
     ['are free at once for the same session', false],
     ['are completed by another server if they were verified', true],
@@ -231,7 +231,7 @@ spec('the uploads of a server that has died', (it) => {
     })
   }
 
-  it('are free for all once it is declared dead', async () => {
+  it('are free for all sessions after it is declared dead', async () => {
     await using directory = await SharedDirectory.create()
     await using rig = new ClusterRig()
     const cut = new CutSteps()

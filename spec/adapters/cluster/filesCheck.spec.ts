@@ -5,7 +5,7 @@ import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 
-/** A check of a directory whose answers the test gives. */
+/** A check of a directory whose results the test decides. */
 function checked() {
   const clock = new VirtualClock()
   const closing = new AbortController()
@@ -16,12 +16,12 @@ function checked() {
 }
 
 spec('the check of a shared directory', (it) => {
-  it('reports a directory that has not answered for 5 s, until it answers', async () => {
+  it('reports a directory that has not responded for 5 s, until it responds', async () => {
     const { clock, pending, filesCheck } = checked()
     await pass(clock, 5_000)
     assert.equal(filesCheck.problem, undefined)
     await pass(clock, 3_000)
-    assert.equal(filesCheck.problem, 'the shared directory has not answered for 8 s')
+    assert.equal(filesCheck.problem, 'the shared directory has not responded for 8 s')
     assert.equal(pending.length, 1)
     pending[0]?.resolve()
     await pass(clock, 0)
@@ -36,7 +36,7 @@ spec('the check of a shared directory', (it) => {
     await pass(clock, 2_000)
     pending[1]?.reject(new OspError('data-format', '/mnt/a is not the directory of a cluster'))
     await pass(clock, 2_000)
-    assert.equal(filesCheck.problem, 'the shared directory is not that of the cluster')
+    assert.equal(filesCheck.problem, 'the shared directory does not belong to the cluster')
     assert.equal(pending.length, 3)
     pending[2]?.resolve()
     await pass(clock, 0)

@@ -22,7 +22,7 @@ export class SharedDirectory implements AsyncDisposable {
     return new SharedDirectory(directory)
   }
 
-  /** Returns the storage of one more server, which is not open yet. */
+  /** Returns the storage of a further server, which is not open yet. */
   storage(steps: Steps): ClusterStorage {
     const layout = layoutOf(this.#directory.path)
     const info = { name: 'a', version: '1', address: '' }

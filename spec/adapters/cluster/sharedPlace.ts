@@ -12,7 +12,7 @@ const withSessions = (steps: Steps): Steps =>
     return run()
   })
 
-/** Returns a place whose records are in a shared store. Each storage of it is another server, with steps of its own. */
+/** Returns a place whose records are in a shared store. Each storage of it belongs to another server, with its own steps. */
 export async function sharedPlace(stepsOf: (platform: Platform) => Steps): Promise<StoragePlace> {
   const directory = await SharedDirectory.create()
   let steps: Steps | undefined
@@ -38,12 +38,12 @@ export async function sharedPlace(stepsOf: (platform: Platform) => Steps): Promi
 
 /** The cases of the contract that a server of a cluster cannot pass. */
 export const clusterExceptions = new Set<string>([
-  // Several servers have a shared storage open.
+  // Several servers have a shared storage open at the same time.
   'can be opened by one owner at a time',
-  // Another server may change a mailbox at any time. `full` knows those that have refused a message, and no others.
+  // Another server may change a mailbox at any time. `full` returns only mailboxes that have refused a message.
   'are those that the query for full mailboxes uses: it returns the recipients of a refusal, and none for other outcomes',
   'applies to several messages from the second one on, also in the query for full mailboxes',
-  // The shared store states which mailboxes refuse a message, and not whether for all senders.
+  // The shared store reports which mailboxes refuse a message, but not whether they refuse messages of all senders.
   'equals the rest: a sender to many recipients leaves space for others, also after a restart',
   'applies to the messages and the bytes of one mailbox',
   // The shared store has no reserve of free space.

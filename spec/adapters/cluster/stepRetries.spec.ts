@@ -7,7 +7,7 @@ import { VirtualClock } from '../../support/virtualClock.ts'
 
 const lost = () => new OutcomeUnknown('the connection ended')
 
-/** Retries on a clock that moves on request. */
+/** Retries with a clock that advances on request. */
 function retrying() {
   const clock = new VirtualClock()
   const closing = new AbortController()

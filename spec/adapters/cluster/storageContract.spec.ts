@@ -6,7 +6,7 @@ import { clusterExceptions, sharedPlace } from './sharedPlace.ts'
 const kind: StorageKind = {
   name: 'shared',
   location: () => {
-    // The store goes by the clock of the first storage that is opened.
+    // The store uses the clock of the first storage that is opened.
     let store: MemorySharedStore | undefined
     return sharedPlace((platform) => {
       store ??= new MemorySharedStore(platform)

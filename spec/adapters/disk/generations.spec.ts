@@ -42,7 +42,10 @@ interface Server {
 
 interface Shared {
   readonly data: string
-  /** Opens the directory as another server. `mayBeOpen` is what this server knows of the former writer. */
+  /**
+   * Opens the directory as another server. `mayBeOpen` states whether this server assumes that the former writer has its file
+   * open.
+   */
   server(mayBeOpen?: boolean): Promise<Server>
   /** The paths below the directory of partial files, without directories. */
   partials(): string[]
@@ -108,7 +111,7 @@ spec('a partial file of a shared directory', (it) => {
       assert.deepEqual(partials(), ['2'])
     }))
 
-  it('is copied up to the last checkpoint if the former writer may have it open, which then writes in vain', () =>
+  it('is copied up to the last checkpoint if the former writer may have it open, whose writes then have no effect', () =>
     withShared(async ({ data, server, partials }) => {
       const [one, two] = [await server(), await server()]
       const late = await written(one, one.claims.grant(1), 'hello')
@@ -135,7 +138,7 @@ spec('a partial file of a shared directory', (it) => {
       await assert.rejects(former.write(0, [text('X')]), { code: 'superseded' })
     }))
 
-  it('is begun anew if the former writer may have it open and there is no checkpoint', () =>
+  it('starts empty if the former writer may have it open and there is no checkpoint', () =>
     withShared(async ({ server, partials }) => {
       const [one, two] = [await server(), await server()]
       const late = await written(one, one.claims.grant(1), 'hello')
@@ -146,7 +149,7 @@ spec('a partial file of a shared directory', (it) => {
       assert.deepEqual(partials(), ['2'])
     }))
 
-  it('is taken again after a take-over that was interrupted before the copy had its name', () =>
+  it('can be taken over again after a takeover was interrupted before the copy was renamed', () =>
     withShared(async ({ data, server, partials }) => {
       const [one, two] = [await server(), await server()]
       await written(one, one.claims.grant(1), 'hello')
@@ -158,7 +161,7 @@ spec('a partial file of a shared directory', (it) => {
       assert.deepEqual(partials(), ['2'])
     }))
 
-  it('is not opened under a claim whose file a later one has taken', () =>
+  it('is not opened under a claim whose file a later claim has taken over', () =>
     withShared(async ({ server, partials }) => {
       const [one, two] = [await server(), await server(false)]
       await written(one, one.claims.grant(1), 'hello')
@@ -167,7 +170,7 @@ spec('a partial file of a shared directory', (it) => {
       assert.deepEqual(partials(), ['2'])
     }))
 
-  it('that has a lower token than another one is not used', () =>
+  it('is not used if another one has a higher token', () =>
     withShared(async ({ server, partials }) => {
       const [one, two, three] = [await server(), await server(false), await server(false)]
       const late = one.claims.grant(1)
@@ -178,7 +181,7 @@ spec('a partial file of a shared directory', (it) => {
       assert.deepEqual(partials(), ['3'])
     }))
 
-  it('that a server alone has written is continued', () =>
+  it('that a single server has written is continued', () =>
     withShared(async ({ data, server, partials }) => {
       const one = await server()
       const path = layoutOf(data).partialOf('alice', 'a')
@@ -261,7 +264,7 @@ spec('the removal of partial files of a shared directory', (it) => {
       assert.deepEqual(partials(), ['2'])
     }))
 
-  it('removes all of them if the upload has no record any more', () =>
+  it('removes all of them if the upload no longer has a record', () =>
     withShared(async ({ server, partials }) => {
       const [one, two] = [await server(), await server()]
       const claim = one.claims.grant(1)
@@ -340,7 +343,7 @@ spec('a process that is stopped while it writes a file of a shared directory', (
       assert.deepEqual(partials(), [])
     }))
 
-  it('damages the published file if its file is moved although it has it open', () =>
+  it('damages the published file if its file is moved although the process has it open', () =>
     withShared(async ({ data, server }) => {
       const two = await server(false)
       const node = ['--import', 'tsx']

@@ -28,7 +28,7 @@ async function withHealth(use: (stage: Stage) => Promise<void>, options: { reque
   }
 }
 
-/** Resolves with all that is answered to these bytes, after the connection was closed. */
+/** Resolves with the whole response to these bytes, after the connection was closed. */
 async function answerTo(raw: Socket, bytes: string): Promise<string> {
   raw.write(bytes)
   return Buffer.concat(await raw.toArray()).toString()
@@ -44,7 +44,7 @@ const closed = (raw: Socket) =>
   })
 
 spec('the health port', (it) => {
-  it('answers /live and /ready with 200 while no check has a reason', () =>
+  it('answers /live and /ready with 200 while all checks pass', () =>
     withHealth(async ({ health, readiness }) => {
       readiness.add('starting', () => undefined)
       for (const [path, body] of [
@@ -59,7 +59,7 @@ spec('the health port', (it) => {
       }
     }))
 
-  it('answers /ready with 503 and the reasons while checks have some, and /live with 200', () =>
+  it('answers /ready with 503 and the reasons of failed checks, and /live with 200', () =>
     withHealth(async ({ health, readiness }) => {
       const reasons = { draining: 'the daemon is shutting down', lease: 'it is over' }
       for (const [name, reason] of Object.entries(reasons)) readiness.add(name, () => reason)
@@ -84,7 +84,7 @@ spec('the health port', (it) => {
       assert.deepEqual([answer.status, answer.headers.get('allow')], [405, 'GET, HEAD'])
     }))
 
-  it('closes a connection after one answer', () =>
+  it('closes a connection after one response', () =>
     withHealth(async ({ raw }) => {
       const request = 'GET /live HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n'
       const text = await answerTo(await raw(), request + request)
@@ -92,7 +92,7 @@ spec('the health port', (it) => {
       assert.match(text, /^connection: close\r$/mu)
     }))
 
-  it('refuses what is not HTTP, and a long header', () =>
+  it('refuses requests that are not HTTP, and long headers', () =>
     withHealth(async ({ raw }) => {
       assert.match(await answerTo(await raw(), 'x\r\n\r\n'), /^HTTP\/1\.1 400 /u)
       const long = `GET /live HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(healthBounds.headerBytes)}\r\n\r\n`
@@ -104,7 +104,7 @@ spec('the health port', (it) => {
     ['sends a part of a header', 'GET /live HTTP/1.1\r\n'],
     ['sends a header without its body', 'GET /other HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n'],
   ] as const) {
-    it(`closes a connection that ${what} after its time`, () =>
+    it(`closes a connection that ${what} after the time limit`, () =>
       withHealth(
         async ({ raw }) => {
           const socket = await raw()

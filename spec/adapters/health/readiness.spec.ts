@@ -3,7 +3,7 @@ import { Readiness } from '../../../lib/adapters/health/readiness.ts'
 import { spec } from '../../support/spec.ts'
 
 spec('a program', (it) => {
-  it('is ready if no check has a reason', () => {
+  it('is ready if all checks pass', () => {
     const readiness = new Readiness()
     assert.deepEqual(readiness.reasons, {})
     readiness.add('starting', () => undefined)
@@ -31,9 +31,12 @@ spec('a program', (it) => {
     assert.deepEqual(readiness.reasons, { database: 'the check has failed' })
   })
 
-  it('has one check of each name', () => {
+  it('has at most one check of each name', () => {
     const readiness = new Readiness()
     readiness.add('lease', () => undefined)
-    assert.throws(() => readiness.add('lease', () => undefined), { code: 'usage', message: /already a check lease$/u })
+    assert.throws(() => readiness.add('lease', () => undefined), {
+      code: 'usage',
+      message: /a check named lease already exists$/u,
+    })
   })
 })

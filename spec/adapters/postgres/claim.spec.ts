@@ -36,7 +36,7 @@ const inTransaction = (store: PostgresFixture) =>
 spec('a claim in PostgreSQL', (it) => {
   if (databaseMissing !== undefined) return it.skip('is one transaction', databaseMissing)
 
-  it('has an unknown outcome if its connection ends while it decides, and locks nothing then', async () => {
+  it('has an unknown outcome if its connection ends while it decides, and then holds no locks', async () => {
     await using store = await emptyStore()
     const at = await entered(store)
     const by = await openLink(at, 1)
@@ -78,7 +78,7 @@ spec('a claim in PostgreSQL', (it) => {
     assert.equal(pids.size, 1)
   })
 
-  it('keeps the generation of bytes that it continues, and begins another without any', async () => {
+  it('keeps the generation of the bytes that it continues, and begins a new one if there are none', async () => {
     await using store = await emptyStore()
     const at = await entered(store)
     const by = await openLink(at, 1)
@@ -101,7 +101,7 @@ spec('a claim in PostgreSQL', (it) => {
 spec('steps on the uploads of several servers', (it) => {
   if (databaseMissing !== undefined) return it.skip('do not wait for each other', databaseMissing)
 
-  it('take effect without a deadlock, in whatever order they name the uploads', async () => {
+  it('take effect without a deadlock, in any order of the uploads', async () => {
     await using store = await emptyStore()
     const servers = [await entered(store), await entered(store), await entered(store)]
     const names = Array.from({ length: 12 }, (_, at) => `file ${at}`)

@@ -31,7 +31,7 @@ async function migratedSteps(url: string): Promise<Steps> {
 spec('a crash of the database', (it) => {
   if (postgresMissing !== undefined) return it.skip('loses nothing that was acknowledged', postgresMissing)
 
-  it('loses no claim, checkpoint and completion that was acknowledged, and repeats no token or block of links', async () => {
+  it('loses no acknowledged claim, checkpoint or completion, and repeats no token or block of link numbers', async () => {
     await using postgres = await ownPostgres()
     await using steps = await migratedSteps(postgres.url())
     const { transfers } = steps

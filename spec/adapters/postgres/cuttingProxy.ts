@@ -1,14 +1,14 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 
-/** A proxy of a database server that can end a connection instead of forwarding an answer. */
+/** A proxy for a database server that can end a connection instead of forwarding a response. */
 export interface CuttingProxy extends AsyncDisposable {
   readonly url: string
   /** Ends the connection of the next request that contains this text, once the database has answered it. */
   cutAnswerTo(text: string): void
 }
 
-/** Starts a proxy of the server of this URL. */
+/** Starts a proxy for the server of this URL. */
 export async function cuttingProxy(of: string): Promise<CuttingProxy> {
   const { hostname, port } = new URL(of)
   const sockets = new Set<Socket>()

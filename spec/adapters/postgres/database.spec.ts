@@ -23,7 +23,7 @@ const failing = (code: string) => ({
 })
 
 spec('a database without its client library', (it) => {
-  it('cannot be opened, and the error says what to install', () => {
+  it('cannot be opened, and the error names the package to install', () => {
     const hook = `export const resolve = (name, context, next) =>
       name === 'pg' ? Promise.reject(Object.assign(new Error('no pg'), { code: 'ERR_MODULE_NOT_FOUND' })) : next(name, context)`
     const source = `
@@ -42,7 +42,7 @@ spec('a database without its client library', (it) => {
 })
 
 spec('a database that does not listen', (it) => {
-  it('lets a step end with an unknown outcome', async () => {
+  it('rejects a step with an unknown outcome', async () => {
     const server = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => server.once('listening', resolve))
     const { port } = server.address() as { port: number }
@@ -65,7 +65,7 @@ spec('a database', (it) => {
     assert.deepEqual(rows, [{ one: 2 ** 53 - 1, more: [2 ** 53 - 1, 7], half: 0.5 }])
   })
 
-  it('runs a transaction completely or not at all', async () => {
+  it('runs transactions atomically', async () => {
     await using at = await testDatabase()
     await using database = await opened(at)
     await at.sql('CREATE TABLE t (n int)')
@@ -95,7 +95,7 @@ spec('a database', (it) => {
     assert.deepEqual(await database.query(statement('SELECT 1 AS one')), [{ one: 1 }])
   })
 
-  it('leaves the connection to a standby, and keeps others after a refusal', async () => {
+  it('closes a connection to a standby, and keeps a connection after other refusals', async () => {
     await using at = await testDatabase()
     await using database = await opened({ ...at, connections: 1 })
     const backend = async () => (await database.query(statement('SELECT pg_backend_pid() AS pid')))[0]?.pid

@@ -13,7 +13,7 @@ interface Rig extends AsyncDisposable {
   readonly sql: PostgresFixture['sql']
   readonly by: ClusterSessionLink
   claim(): Promise<Claim>
-  /** Runs a step whose answer is lost, and runs it again. Resolves with the result of the second. */
+  /** Runs a step whose answer is lost, and runs it again. Resolves with the result of the second run. */
   repeated<T>(text: string, step: () => Promise<T>): Promise<T>
 }
 
@@ -72,7 +72,7 @@ spec('a step whose answer is lost', (it) => {
     assert.deepEqual(await at.sql('SELECT link::int FROM ospd.session'), [{ link: 2 }])
   })
 
-  it('changes the list of registered users once', async () => {
+  it('changes the presence list once', async () => {
     await using at = await rig()
     const change = { link: 1, user: 'alice', isHere: true }
     const { server } = at.by
@@ -80,7 +80,7 @@ spec('a step whose answer is lost', (it) => {
     assert.deepEqual(await at.steps.presence(server, 0), { version: 1, isWhole: false, changes: [change] })
   })
 
-  it('claims an upload, which the repetition finds as its own', async () => {
+  it('claims an upload, and the repetition finds its own record', async () => {
     await using at = await rig()
     const claim = await at.repeated('COMMIT', () => at.claim())
     const record = await at.steps.transfers.record('alice', 'a')

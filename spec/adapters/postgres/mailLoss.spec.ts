@@ -88,7 +88,7 @@ spec('a change of mailboxes whose answer is lost', (it) => {
     await counted(rig)
   })
 
-  it('takes effect once under load, with many lost answers', async () => {
+  it('takes effect once under load, if many answers are lost', async () => {
     await using rig = await mailRig()
     const servers = await Promise.all(upTo(3).map(() => mailServer(rig)))
     const [first] = servers
@@ -109,7 +109,7 @@ spec('a change of mailboxes whose answer is lost', (it) => {
   })
 })
 
-spec('mailboxes in a database server that crashes', (it) => {
+spec('mailboxes after a crash of the database server', (it) => {
   if (postgresMissing !== undefined) return it.skip('keep what was stored', postgresMissing)
 
   it('keep every message that was stored, once and in the order of its sender', async () => {
@@ -137,9 +137,9 @@ spec('mailboxes in a database server that crashes', (it) => {
 })
 
 spec('changes of mailboxes at the same time', (it) => {
-  if (databaseMissing !== undefined) return it.skip('do not wait for each other in a circle', databaseMissing)
+  if (databaseMissing !== undefined) return it.skip('do not deadlock', databaseMissing)
 
-  it('do not wait for each other in a circle, whatever they change', async () => {
+  it('do not deadlock, whatever they change', async () => {
     await using rig = await mailRig()
     const servers = await Promise.all(upTo(3).map(() => mailServer(rig)))
     const change = async ({ mail, server, link }: Server, at: number) => {

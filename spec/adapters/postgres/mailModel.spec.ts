@@ -62,7 +62,7 @@ async function made(call: Call, storedAt: number, mail: MailSteps, server: numbe
   return call.does === 'remove' ? mail.remove(server, messages) : mail.setAside(messages)
 }
 
-/** Returns what the mailboxes show. */
+/** Returns the visible state of the mailboxes. */
 async function shownBy(mail: MailSteps): Promise<unknown> {
   const found = await mail.read(
     users.map((user) => ({ user, afterSeq: 0 })),
@@ -74,9 +74,9 @@ async function shownBy(mail: MailSteps): Promise<unknown> {
 }
 
 spec('mailboxes in a database', (it) => {
-  if (databaseMissing !== undefined) return it.skip('equal the ones in memory', databaseMissing)
+  if (databaseMissing !== undefined) return it.skip('equal mailboxes in memory', databaseMissing)
 
-  it('equal the ones in memory after random steps', async () => {
+  it('equal mailboxes in memory after random steps', async () => {
     await using rig = await emptyStore()
     const check = async (calls: readonly Call[]) => {
       await rig.sql('TRUNCATE ospd.box, ospd.mail, ospd.body, ospd.sent, ospd.server RESTART IDENTITY')

@@ -76,7 +76,7 @@ function linkOf(draw: Draw): (side: Side) => ClusterSessionLink {
   return (side) => ({ server: side.server(at), link, user, session })
 }
 
-/** A claim that is granted, refused or completed, whatever it finds. */
+/** A claim that is granted, refused or completed, regardless of the state that it finds. */
 function claimStep(draw: Draw): Step {
   const [upload, linked, reserved, kind] = [uploadOf(draw), linkOf(draw), draw.from(0, 9), draw.from(0, 9)]
   const isRecovery = draw.once(10)
@@ -186,7 +186,7 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
 
 const missing: Claim = { user: 'alice', name: 'a', token: 0 }
 
-/** Everything that the steps show of a store. */
+/** The state of a store as the steps show it. */
 const state: Step = {
   name: 'state',
   async run({ steps: { transfers }, servers, claims }) {

@@ -59,14 +59,14 @@ const unknown: Notice = { kind: 'unknown' }
 spec('the notifications of a database', (it) => {
   if (databaseMissing !== undefined) return it.skip('arrive', databaseMissing)
 
-  it('begin with one about everything, since earlier ones may be missed', async () => {
+  it('begin with one of kind `unknown`, since earlier ones may have been missed', async () => {
     await using opened = await rig()
     const heard = opened.hear(1)
     await heard.until(({ length }) => length > 0)
     assert.deepEqual(heard.notices, [unknown])
   })
 
-  it('name all mailboxes in parts, up to some thousands', async () => {
+  it('name up to several thousand mailboxes, in parts', async () => {
     await using opened = await rig()
     const heard = opened.hear(1)
     await heard.has(unknown)
@@ -84,7 +84,7 @@ spec('the notifications of a database', (it) => {
     await heard.until((notices) => notices.filter(({ kind }) => kind === 'unknown').length === 2)
   })
 
-  it('are about everything if a later version has sent them', async () => {
+  it('are of kind `unknown` if a later version has sent them', async () => {
     await using opened = await rig()
     const heard = opened.hear(1)
     await heard.has(unknown)
@@ -95,7 +95,7 @@ spec('the notifications of a database', (it) => {
     assert.deepEqual(heard.notices, [unknown, unknown, unknown, unknown, unknown])
   })
 
-  it('are heard again after the connection has ended, and the listener is to ask for what it has missed', async () => {
+  it('arrive again after the connection has ended, and begin with one of kind `unknown`', async () => {
     await using opened = await rig()
     const heard = opened.hear(1)
     await heard.has(unknown)
@@ -105,7 +105,7 @@ spec('the notifications of a database', (it) => {
     await heard.has({ kind: 'users' })
   })
 
-  it('are sent at the best: a database that does not answer rejects none', async () => {
+  it('are best effort: `tell` does not reject if the database does not answer', async () => {
     await using opened = await rig()
     await opened.database[Symbol.asyncDispose]()
     await opened.notices.tell('all', { kind: 'users' })

@@ -40,7 +40,7 @@ spec('the settings of a database', (it) => {
 spec('the schema of a database', (it) => {
   if (databaseMissing !== undefined) return it.skip('is created and checked', databaseMissing)
 
-  it('is refused while it is missing, and accepted once it is created', async () => {
+  it('is refused while it is missing, and accepted after it is created', async () => {
     await using at = await testDatabase()
     await using database = await opened(at)
     await assert.rejects(checkSchema(database), { code: 'data-format', message: /no schema/u })
@@ -49,7 +49,7 @@ spec('the schema of a database', (it) => {
     assert.equal(await migrate(database), schemaVersion)
   })
 
-  it('is created once by several servers at a time', async () => {
+  it('is created once by several servers at the same time', async () => {
     await using at = await testDatabase()
     await using database = await opened(at)
     const versions = await Promise.all([1, 2, 3].map(() => migrate(database)))

@@ -18,7 +18,7 @@ const insertMarker = `
 spec('servers in PostgreSQL', (it) => {
   if (databaseMissing !== undefined) return it.skip('are declared dead', databaseMissing)
 
-  it('are declared dead once by several at a time', async () => {
+  it('are declared dead once, even by several servers at the same time', async () => {
     await using store = await emptyStore()
     const living = [await entered(store), await entered(store), await entered(store)]
     const dying = []
@@ -32,7 +32,7 @@ spec('servers in PostgreSQL', (it) => {
     assert.deepEqual(declared.toSorted(), dying.toSorted())
   })
 
-  it('leave no sessions, registrations and readers of mailboxes once they are dead', async () => {
+  it('leave no sessions, registrations or readers of mailboxes after they are declared dead', async () => {
     await using store = await emptyStore()
     const [first, second] = [await entered(store, 1), await entered(store)]
     await first.steps.openSession(first.link('alice', 1), 1)
@@ -48,7 +48,7 @@ spec('servers in PostgreSQL', (it) => {
     assert.deepEqual(boxes, [{ reader: null, reader_link: null, handed: 8 }])
   })
 
-  it('that died long ago are removed, and their counters are added to those of another', async () => {
+  it('that died long ago are removed, and their counters are added to those of another server', async () => {
     await using store = await emptyStore()
     const { steps, server } = await entered(store)
     for (const ago of ['2 days', '3 days', '1 hour']) await store.sql(insertServer, [ago])
@@ -71,7 +71,7 @@ spec('servers in PostgreSQL', (it) => {
     assert.deepEqual(await steps.transfers.ended([1, 2]), [{ token: 2, why: 'superseded' }])
   })
 
-  it('remove reported completion markers after their time, and the oldest of too many', async () => {
+  it('remove expired completion markers that were reported, and the oldest if there are too many', async () => {
     await using store = await emptyStore()
     const { steps, server } = await entered(store)
     for (const [name, reported, until] of [
@@ -91,10 +91,10 @@ spec('servers in PostgreSQL', (it) => {
   })
 })
 
-spec('the list of registered users in PostgreSQL', (it) => {
+spec('the presence list in PostgreSQL', (it) => {
   if (databaseMissing !== undefined) return it.skip('is kept in versions', databaseMissing)
 
-  it('is read as a whole by a server that has missed removed changes', async () => {
+  it('is read completely by a server that has missed changes which were removed', async () => {
     await using store = await emptyStore()
     const { steps, server } = await entered(store)
     const change = (link: number, isHere: boolean) => ({ link, user: `user ${link}`, isHere })
@@ -109,7 +109,7 @@ spec('the list of registered users in PostgreSQL', (it) => {
     assert.deepEqual(await steps.presence(server, 9), whole)
   })
 
-  it('has the last of several changes of a link', async () => {
+  it('has the latest of several changes of a link', async () => {
     await using store = await emptyStore()
     const { steps, server } = await entered(store)
     const change = (user: string, isHere: boolean) => ({ link: 1, user, isHere })
@@ -131,7 +131,7 @@ spec('the list of registered users in PostgreSQL', (it) => {
 spec('the sessions of clients in PostgreSQL', (it) => {
   if (databaseMissing !== undefined) return it.skip('have one link each', databaseMissing)
 
-  it('have one link after several were opened at the same time, and each former one is known', async () => {
+  it('have one link after several were opened at the same time, and each former link is returned', async () => {
     await using store = await emptyStore()
     const servers = [await entered(store), await entered(store)]
     const session = newSession()

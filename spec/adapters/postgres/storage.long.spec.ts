@@ -43,7 +43,7 @@ async function location(): Promise<StoragePlace> {
   }
 }
 
-/** More cases that do not apply to a database. */
+/** Further cases that do not apply to a database. */
 const exceptions = new Set<string>([
   // Completion markers end by the clock of the database.
   'stays until its time is over',

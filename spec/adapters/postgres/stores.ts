@@ -19,11 +19,11 @@ async function stepsOn(url: string): Promise<Steps> {
   return steps
 }
 
-/** The database of the stores of a spec file, which have it one after another. It takes a while to create one. */
+/** The database that the stores of a spec file use one after another, since creating a database takes a while. */
 class ReusedDatabase implements AsyncDisposable {
   readonly #created: TestDatabase
   readonly #database: Database
-  /** Connected steps that no test case uses. */
+  /** Connected steps that no test case uses at present. */
   readonly #idle: Steps[] = []
 
   private constructor(created: TestDatabase, database: Database) {

@@ -67,9 +67,9 @@ spec('a server that listens at', (it) => {
   it('the loopback address is reachable by other machines if balancers pass on their connections', () => {
     const exposure = { ...bare, isProxied: true }
     const message =
-      /can reach 127\.0\.0\.1 through the balancers of --proxy-protocol, and no user .* or remove --proxy-pro/u
+      /can reach 127\.0\.0\.1 through the load balancers of --proxy-protocol, and no user .* or remove --proxy-pro/u
     assert.throws(() => checkExposure(exposure), { name: 'UsageError', message })
-    assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /through the balancers .* under any name/u)
+    assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /through the load balancers .* under any name/u)
     assert.equal(checkExposure({ ...exposure, hasUsers: true, isTls: true }), undefined)
   })
 

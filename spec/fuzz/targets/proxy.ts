@@ -6,7 +6,7 @@ import type { Draw } from '../draw.ts'
 import { cutUp, mutated } from '../mutate.ts'
 import { type Pieces, plainTarget } from '../target.ts'
 
-/** PROXY headers in arbitrary pieces: they are read as the whole is, from a bounded number of bytes. */
+/** PROXY headers in arbitrary pieces: they are read like the whole header, within a bounded number of bytes. */
 export const proxyTarget = plainTarget({ make, run })
 
 const signature = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')

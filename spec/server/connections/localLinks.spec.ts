@@ -5,14 +5,14 @@ import { LocalLinks, SupersededSessions } from '../../../lib/server/connections/
 import { spec } from '../../support/spec.ts'
 
 spec('superseded sessions', (it) => {
-  it('are remembered up to a number for each user, the latest ones', () => {
+  it('are remembered for each user, up to a limit: the latest ones', () => {
     const superseded = new SupersededSessions()
     for (let n = 0; n <= fixed.supersededSessions; n++) superseded.add('alice', `${n}`)
     assert.deepEqual([superseded.has('alice', '0'), superseded.has('alice', '1')], [false, true])
     assert.ok(superseded.has('alice', `${fixed.supersededSessions}`))
   })
 
-  it('are remembered of a bounded number of users: a new user replaces the one who was superseded longest ago', () => {
+  it('are remembered for a limited number of users: a new user replaces the one whose session was superseded longest ago', () => {
     const superseded = new SupersededSessions()
     for (let n = 0; n <= fixed.rememberedUsers; n++) superseded.add(`user-${n}`, 'session')
     assert.deepEqual([superseded.has('user-0', 'session'), superseded.has('user-1', 'session')], [false, true])
@@ -45,7 +45,7 @@ spec('the links of one server', (it) => {
     assert.deepEqual([links.nextNode(), links.nextNode(), links.nextNode()], [1, 2, 3])
   })
 
-  it('are one of each session: a later one ends the earlier one before it is open', async () => {
+  it('are limited to one of each session: a later link ends the earlier one before it is open', async () => {
     const { links, ends } = await watched()
     await links.openSession(link(1), 0)
     await links.openSession(link(1), 0)
@@ -57,7 +57,7 @@ spec('the links of one server', (it) => {
     await opened
   })
 
-  it('of one session are refused after one with a higher attempt, until that one ends', async () => {
+  it('of one session are refused after a link with a higher attempt, until that link ends', async () => {
     const { links, ends } = await watched()
     await links.openSession(link(1), 5)
     await assert.rejects(links.openSession(link(2), 4), { code: 'link-replaced' })
@@ -87,7 +87,7 @@ spec('the links of one server', (it) => {
     await links.listen(listener(3))
   })
 
-  it('do not end a newer registration by a late end of an older one', async () => {
+  it('do not end a newer registration when an older one ends late', async () => {
     const { links, ends } = await watched()
     await links.listen(listener(1, 'one', 1))
     await links.listen(listener(1, 'one', 2))
@@ -96,7 +96,7 @@ spec('the links of one server', (it) => {
     assert.deepEqual(ends, ['1 superseded 2'])
   })
 
-  it('know no other servers', async () => {
+  it('include no links of other servers', async () => {
     const { links } = await watched()
     await links.listen(listener(1))
     assert.deepEqual([...links.others()], [])

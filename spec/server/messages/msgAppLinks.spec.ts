@@ -59,7 +59,7 @@ spec('a registration that waits for the directory of links', (it) => {
     await listen(rig, 'alice')
   })
 
-  it('is changed by the next REGIST of the link only afterwards', async () => {
+  it('is changed by the next REGIST of the link only after that', async () => {
     await using rig = await linkedRig()
     const alice = await enter(rig)
     rig.links.isHeld = true
@@ -149,7 +149,7 @@ spec('a registration at another server', (it) => {
     assert.deepEqual([online(rig), rig.links.calls.length], [[], 2])
   })
 
-  it('leaves a link its registration that does not listen', async () => {
+  it('does not end a registration that does not listen', async () => {
     await using rig = await linkedRig()
     const alice = await listen(rig, 'alice')
     await alice.regist(silent)
@@ -157,7 +157,7 @@ spec('a registration at another server', (it) => {
     assert.equal((await alice.regist(silent)).ack.instance, alice.instance)
   })
 
-  it('has perhaps sent messages: they are delivered here with attempt 2, and later ones with attempt 1', async () => {
+  it('may have sent messages: they are delivered here with attempt 2, and later ones with attempt 1', async () => {
     await using rig = await linkedRig()
     const bob = await listen(rig, 'bob')
     await bob.post(1, ['alice'], 'one')
@@ -171,7 +171,7 @@ spec('a registration at another server', (it) => {
     ])
   })
 
-  it('is told up to which message this one has sent them', async () => {
+  it('learns up to which message this one has sent them', async () => {
     await using rig = await linkedRig()
     const bob = await listen(rig, 'bob')
     const alice = await listen(rig, 'alice')
@@ -194,7 +194,7 @@ spec('a registration at another server', (it) => {
     assert.deepEqual(words(await bob.list()), ['+bob'])
   })
 
-  it('replaces that of the same user in the list, and leaves it to a link that is still there', async () => {
+  it('replaces that of the same user in the list, and is replaced by a link that remains when it ends', async () => {
     await using rig = await linkedRig()
     const watcher = await enter(rig, 'bob')
     await watcher.regist(silent)
@@ -212,7 +212,7 @@ spec('a registration at another server', (it) => {
     assert.deepEqual(changes, ['+alice', '-alice', '+alice', '-alice', '+alice', '-alice', '+alice'])
   })
 
-  it('was known before this server started: it is in the first list', async () => {
+  it('that exists before this server starts is in the first list', async () => {
     const links = new OtherServers()
     links.members = [{ user: 'carol', node: far }]
     await using rig = await heldRig({}, { links })
@@ -241,7 +241,7 @@ spec('the directory of links', (it) => {
     await raw.expect('HelloAck')
   })
 
-  it('has other servers that count this one as dead: it ends every link, and accepts new ones', async () => {
+  it('reports that this server was declared dead: it ends every link, and accepts new ones', async () => {
     await using rig = await linkedRig()
     const alice = await listen(rig, 'alice')
     rig.links.events.declaredDead()

@@ -18,7 +18,7 @@ import type { Tokens } from '../tokens.ts'
 import type { Trace } from '../trace.ts'
 import { type StorePaths, stepsFrom } from './storePath.ts'
 
-/** The errors of steps after a server could not reach the store for long, or counted as dead. */
+/** The errors of steps after a server could not reach the store for a long time, or was declared dead. */
 const unreachable = /the shared store of the cluster does not answer|declared dead/u
 
 /** Maximum time for stopping a server. */
@@ -143,7 +143,7 @@ export class ClusterServer {
     return true
   }
 
-  /** Keeps it from the store for this time. */
+  /** Disconnects it from the store for this time. */
   split(ms: number): boolean {
     const process = this.#process
     if (!process) return false
@@ -153,7 +153,7 @@ export class ClusterServer {
     return true
   }
 
-  /** Makes sure that it runs without faults. */
+  /** Thaws or restarts it, so that it runs without faults. */
   heal(): void {
     this.#process?.thaw()
     if (this.#isStopping) this.kill()

@@ -38,7 +38,7 @@ export class StorePaths {
 
 type Method = (...given: never[]) => Promise<unknown>
 
-/** The way of a server to the shared store: each step takes time, and its answer can be lost. */
+/** The path from a server to the shared store: each step takes time, and its answer can be lost. */
 class StorePath {
   readonly #process: SimulatedProcess
   readonly #paths: StorePaths

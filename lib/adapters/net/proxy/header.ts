@@ -7,7 +7,7 @@ import { OspError } from '../../../errors.ts'
 export interface ProxyHeader {
   /** The length of the header in bytes. */
   readonly length: number
-  /** `local`: the balancer made the connection for itself, as for a health check. `proxy`: for a client. */
+  /** `local`: the balancer has opened the connection itself, for example for a health check. `proxy`: it forwards a client. */
   readonly command: 'local' | 'proxy'
   /** The address of the client; absent if the balancer does not know it, or if it is not an address of TCP over IP. */
   readonly source?: { readonly host: string; readonly port: number }
@@ -28,8 +28,8 @@ const fixedBytes = 16
 const addressBytes = [0, 12, 36, 216] as const
 
 /**
- * Returns the header at the beginning of `bytes`, or `undefined` while it is incomplete. Throws OspError `malformed` at the
- * first byte that shows that there is none.
+ * Returns the header at the beginning of `bytes`, or `undefined` while it is incomplete. Throws OspError `malformed` at the first
+ * byte that shows that there is no header.
  */
 export function readProxyHeader(bytes: Uint8Array): ProxyHeader | undefined {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
@@ -63,7 +63,7 @@ function textHeader(bytes: Buffer): ProxyHeader | undefined {
   return { length, command: 'proxy', source: { host: family === 'TCP6' ? shortIpv6(host) : host, port: Number(port) } }
 }
 
-/** A zone would be one of the balancer. */
+/** A zone would refer to an interface of the balancer. */
 const isPlainIpv6 = (text: string) => isIPv6(text) && !text.includes('%')
 
 const isPort = (text: string) => /^(?:0|[1-9]\d{0,4})$/u.test(text) && Number(text) <= 65_535

@@ -28,8 +28,8 @@ const none = new Uint8Array(0)
 
 /**
  * The connections from balancers whose PROXY header has not arrived completely. A connection without a valid header in time is
- * closed and reported. A connection that ends before its first byte, and one that the balancer made for itself, is closed
- * without a report, since balancers check in this way whether the server accepts connections.
+ * closed and reported. A connection that ends before its first byte, or that the balancer has opened itself, is closed without a
+ * report, since balancers check in this way whether the server accepts connections.
  */
 export class PendingHeaders {
   readonly #isBalancer: (host: string) => boolean
@@ -53,7 +53,7 @@ export class PendingHeaders {
     const { platform, handshakeMs } = this.#options
     const [oldest] = this.#pending.keys()
     if (oldest && this.#pending.size >= socketBounds.proxyHeaders)
-      this.#reject(oldest, invalidHeader(`more than ${socketBounds.proxyHeaders} connections wait for theirs`))
+      this.#reject(oldest, invalidHeader(`more than ${socketBounds.proxyHeaders} connections wait for their header`))
     const connectedAtMs = platform.clock.now()
     const late = () => this.#reject(stream, invalidHeader(`it is not complete after ${handshakeMs} ms`))
     const alarm = handshakeMs === undefined ? undefined : platform.clock.alarm(connectedAtMs + handshakeMs, late)
@@ -61,7 +61,8 @@ export class PendingHeaders {
     // The `close` event handles the end of a connection that fails.
     stream.on('error', () => {})
     stream.on('close', () => {
-      if (this.#pending.get(stream)?.bytes.length) this.#reject(stream, invalidHeader('the connection ended within it'))
+      if (this.#pending.get(stream)?.bytes.length)
+        this.#reject(stream, invalidHeader('the connection ended before it was complete'))
       this.#forget(stream)
     })
   }
@@ -73,7 +74,7 @@ export class PendingHeaders {
     const all = pending.bytes.length === 0 ? bytes : Buffer.concat([pending.bytes, bytes])
     const header = this.#headerOf(stream, all)
     if (!header) {
-      // The owner reads into the same memory again.
+      // The owner reuses the memory of `bytes`.
       pending.bytes = Uint8Array.from(all)
       return undefined
     }
@@ -118,7 +119,10 @@ export class PendingHeaders {
   }
 }
 
-/** Returns the client as a peer. It is on this machine only if the balancer is, too: otherwise their bytes cross a network. */
+/**
+ * Returns the client as a peer. It counts as local only if the balancer is local as well, since otherwise its bytes cross a
+ * network.
+ */
 function clientOf({ source }: ProxyHeader, balancer: PeerAddress): PeerAddress {
   if (!source) return { ...balancer, local: false }
   return { ...source, local: balancer.local && isLoopback(source.host) }

@@ -3,7 +3,7 @@ import { originOf } from '../../../origins.ts'
 import type { PeerAddress, SocketOptions } from '../../../ports/socket.ts'
 import { peerOf } from '../addresses.ts'
 
-/** The client of a connection, and when it connected. */
+/** The client of a connection, and the time at which it connected. */
 interface ConnectedPeer {
   readonly peer: PeerAddress
   readonly connectedAtMs: number
@@ -38,7 +38,7 @@ export class PendingHandshakes {
     this.#use = use
   }
 
-  /** Waits for the handshake of a connection. A balancer can have named its `client`. */
+  /** Waits for the handshake of a connection. `client` is set if a balancer has named it. */
   begin(stream: ByteStream, client?: ConnectedPeer): void {
     const { platform, handshakeMs, handshakes = Number.POSITIVE_INFINITY } = this.#options
     if (this.#waiting.size >= handshakes) this.#makeRoom()

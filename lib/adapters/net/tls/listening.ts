@@ -71,7 +71,7 @@ export async function listenTls(
   return listener
 }
 
-/** Calls `use` when the header of a connection was read. Its other bytes remain in the stream. */
+/** Calls `use` when the header of a connection was read. The bytes after it remain in the stream. */
 function afterHeader(stream: ByteStream, headers: PendingHeaders, use: (client: ProxiedClient) => void): void {
   headers.begin(stream)
   const look = () => {
@@ -91,7 +91,7 @@ function guardOf(context: SecureContextOptions): TlsServer {
   return createTlsServer({ ...context, ...versions, requestCert, rejectUnauthorized: false })
 }
 
-/** Returns the peer with what its certificate says. */
+/** Returns the peer with the name in its certificate, or the fault of the certificate. */
 function securePeerOf(stream: TLSSocket, peer: PeerAddress): PeerAddress {
   if (!stream.getPeerX509Certificate()) return peer
   if (!stream.authorized) return { ...peer, certificateFault: faultOf(stream.authorizationError) }

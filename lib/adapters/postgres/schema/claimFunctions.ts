@@ -1,16 +1,17 @@
 /** The steps of claims. */
 export const claimFunctions = `
--- Whether an instance of a living server receives the upload.
+-- Returns whether an instance of a live server receives the upload.
 CREATE FUNCTION ospd.is_held_1(t ospd.transfer) RETURNS boolean STABLE LANGUAGE sql AS $$
   SELECT t.held AND ospd.lives_1(t.server)
 $$;
 
--- Whether a completion marker has not expired.
+-- Returns whether a completion marker has not expired.
 CREATE FUNCTION ospd.is_valid_1(m ospd.marker) RETURNS boolean STABLE LANGUAGE sql AS $$
   SELECT m.until >= extract(epoch FROM clock_timestamp()) * 1000
 $$;
 
--- Rejects requests of a link that is not its session's any more. The session cannot change before the end of the transaction.
+-- Rejects requests of a link that is no longer the link of its session. The session cannot change before the end of the
+-- transaction.
 CREATE FUNCTION ospd.check_session_1(p_user text, p_session uuid, p_server bigint, p_link bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM 1 FROM ospd.session s
@@ -78,7 +79,7 @@ BEGIN
       size = excluded.size, modified_at = excluded.modified_at, algorithm = excluded.algorithm, token = excluded.token,
       server = excluded.server, link = excluded.link, instance = excluded.instance, session = excluded.session, held = true,
       superseded = excluded.superseded, checkpoints = excluded.checkpoints, durable = excluded.durable, reserved = excluded.reserved,
-      -- A record that begins anew has a file of its own.
+      -- An upload that starts again gets a new file.
       generation = CASE WHEN excluded.durable > 0 OR excluded.verified IS NOT NULL THEN t.generation ELSE excluded.generation END,
       verified = excluded.verified, verified_stamp = excluded.verified_stamp, updated_at = excluded.updated_at
     RETURNING t.* INTO v_record;
@@ -89,7 +90,7 @@ BEGIN
   RETURN QUERY SELECT to_jsonb(v_record), ospd.end_claim_1(v_former, 'superseded');
 END $$;
 
--- The last part of a claim of an upload that is complete already.
+-- The last part of a claim of an upload that is already complete.
 CREATE FUNCTION ospd.refuse_claim_1(p_user text, p_name text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_record ospd.transfer;

@@ -1,7 +1,7 @@
 /** The steps that end servers. */
 export const deadServerFunctions = `
--- Ends servers in an orderly way ("p_by" is null), or declares those dead whose lease is over, if "p_by" lives. Returns those that
--- have ended.
+-- Ends servers that leave ("p_by" is null), or declares the servers dead whose lease has expired, if "p_by" is alive. Returns the
+-- servers that have ended.
 CREATE FUNCTION ospd.end_servers_1(p_servers bigint[], p_by bigint) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
   v_ended bigint[];
@@ -15,7 +15,7 @@ BEGIN
      WHERE id = ANY (p_servers) AND NOT dead AND (p_by IS NULL OR (lease_until < clock_timestamp() AND ospd.lives_1(p_by)))
     RETURNING id)
   SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO v_ended FROM ended;
-  -- All messages of the boxes may have been handed out. A box that is not locked is treated so by the next registration.
+  -- All messages of the boxes may have been handed out. The next registration treats a box that is not locked in the same way.
   UPDATE ospd.box SET handed = greatest(handed, last_seq), reader = NULL, reader_link = NULL, reader_session = NULL
    WHERE id = ANY (v_boxes) AND reader = ANY (v_ended);
   PERFORM 1 FROM ospd.transfer WHERE held AND server = ANY (v_ended) ORDER BY user_name, name FOR NO KEY UPDATE;
@@ -25,7 +25,7 @@ BEGIN
   RETURN v_ended;
 END $$;
 
--- Declares servers dead whose lease is over, and removes rows that are not needed any more. One server does it at a time.
+-- Declares the servers dead whose lease has expired, and removes rows that are no longer needed. One server does it at a time.
 CREATE FUNCTION ospd.declare_dead_1(p_by bigint, p_markers int) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
   v_over bigint[];

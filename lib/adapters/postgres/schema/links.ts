@@ -16,7 +16,7 @@ CREATE TABLE ospd.presence (
 CREATE INDEX presence_version ON ospd.presence (server, version);
 CREATE INDEX presence_gone ON ospd.presence (server, changed_at) WHERE NOT here;
 
--- The link of each client's session. Requests of an older link of the session are not carried out.
+-- The link of each client's session. Requests of an older link of the session are refused.
 CREATE TABLE ospd.session (
   user_name text COLLATE "C" NOT NULL,
   session uuid NOT NULL,
@@ -27,13 +27,13 @@ CREATE TABLE ospd.session (
 ) WITH (fillfactor = 70);
 CREATE INDEX session_server ON ospd.session (server);
 
--- Link numbers, 65,536 at a time.
+-- Link numbers, in blocks of 65,536.
 CREATE SEQUENCE ospd.link_block;
 `
 
 /** The steps of sessions and registrations. */
 export const linkFunctions = `
--- Whether the server counts as living: only the clock of the database decides.
+-- Returns whether the server is alive, by the clock of the database.
 CREATE FUNCTION ospd.lives_1(p_server bigint) RETURNS boolean STABLE LANGUAGE sql AS $$
   SELECT EXISTS (SELECT FROM ospd.server s WHERE s.id = p_server AND NOT s.dead AND s.lease_until > clock_timestamp())
 $$;
@@ -46,7 +46,7 @@ BEGIN
   END IF;
 END $$;
 
--- Makes this link its session's, and returns the former one.
+-- Makes this link the link of its session, and returns the former one.
 CREATE FUNCTION ospd.open_session_1(p_user text, p_session uuid, p_server bigint, p_link bigint, p_attempt bigint)
 RETURNS TABLE (server bigint, link bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -82,7 +82,7 @@ BEGIN
   END IF;
 END $$;
 
--- Stores changes of the registrations of a living server after version p_after. Returns the version of its part.
+-- Stores changes of the registrations of a live server after version p_after. Returns the version of its part.
 CREATE FUNCTION ospd.present_1(p_server bigint, p_after bigint, p_links bigint[], p_users text[], p_here boolean[])
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,15 +1,15 @@
 /** The tables of the mailboxes. */
 export const mailTables = `
--- A message has one number in all its mailboxes. Numbers must rise in the order of drawing, so nothing is cached.
+-- A message has the same number in all its mailboxes. Numbers must rise in the order of the calls, so the sequence has no cache.
 CREATE SEQUENCE ospd.message_seq CACHE 1;
 
 -- One row for each user who has sent or received a message or has registered: the mailbox, its counters and its reader.
 CREATE TABLE ospd.box (
   id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text COLLATE "C" NOT NULL UNIQUE,
-  messages int NOT NULL DEFAULT 0, -- that wait, including those that were set aside
-  bytes bigint NOT NULL DEFAULT 0, -- of their content
-  ids int NOT NULL DEFAULT 0, -- that are remembered of this sender
+  messages int NOT NULL DEFAULT 0, -- waiting messages, including those that were set aside
+  bytes bigint NOT NULL DEFAULT 0, -- bytes of the content of these messages
+  ids int NOT NULL DEFAULT 0, -- remembered ids of this sender
   last_seq bigint NOT NULL DEFAULT 0,
   floor bigint NOT NULL DEFAULT 0, -- no message at or below this seq waits to be read
   epoch bigint NOT NULL DEFAULT 0, -- the number of the latest registration
@@ -37,7 +37,7 @@ CREATE TABLE ospd.mail (
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 200000,
         autovacuum_vacuum_cost_delay = 1, autovacuum_vacuum_cost_limit = 2000);
 ALTER TABLE ospd.mail ALTER content SET STORAGE EXTERNAL;
--- For the share of a sender in a mailbox and in all.
+-- For the share of a sender in one mailbox and in all mailboxes.
 CREATE INDEX mail_sender ON ospd.mail (sender, box) INCLUDE (bytes);
 
 -- The content of long messages to several recipients.

@@ -4,7 +4,7 @@
  * gets another name, so that servers of the former release can continue.
  */
 export const mailFunctions = `
--- Locks the rows of these users, which are different. Returns their ids in the order of the names; NULL for a missing one.
+-- Locks the rows of these users, which must be distinct. Returns their ids in the order of the names; NULL for a missing one.
 CREATE FUNCTION ospd.lock_boxes_1(p_names text[], p_creates boolean) RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
   v_ids int[];
@@ -102,7 +102,7 @@ BEGIN
   RETURN r;
 END $$;
 
--- Whether all these messages fit, even if each sender had sent all that waits. All affected rows are locked.
+-- Returns whether all these messages fit, even if each sender had sent all waiting messages. All affected rows are locked.
 CREATE FUNCTION ospd.has_space_1(
   p_box int[], p_sender int[], p_len int[], p_message int[], p_to int[],
   p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_ids bigint, p_share float8
@@ -218,7 +218,7 @@ BEGIN
   END LOOP;
 END $$;
 
--- Whether a sender that uses p_own of a limit may use p_more (fitsShare).
+-- Returns whether a sender that uses p_own of a limit may use p_more in addition (fitsShare).
 CREATE FUNCTION ospd.fits_1(p_most bigint, p_held bigint, p_own bigint, p_more bigint, p_share float8) RETURNS boolean
   LANGUAGE sql IMMUTABLE AS $$
   SELECT p_most - p_held - p_more >= 0 AND (p_own = 0 OR (p_own + p_more) * (100 - p_share) <= (p_most - p_held - p_more) * p_share)

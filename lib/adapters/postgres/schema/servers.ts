@@ -2,7 +2,7 @@
 export const serverTables = `
 CREATE SCHEMA ospd;
 
--- One row. The place of the files has the same id in "files", so that two clusters never share one by mistake.
+-- One row. The shared directory contains the id "files", so that two clusters never share a directory by mistake.
 CREATE TABLE ospd.meta (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   version int NOT NULL,

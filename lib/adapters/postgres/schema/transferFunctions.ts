@@ -1,12 +1,12 @@
-/** The steps of unfinished and completed uploads, but for claims. */
+/** The steps of unfinished and completed uploads, except for claims. */
 export const transferFunctions = `
--- Replaces the checkpoints of uploads, and returns the ordinals of those whose claims hold.
+-- Replaces the checkpoints of the uploads whose claims are valid, and returns the ordinals of these uploads.
 CREATE FUNCTION ospd.checkpoint_1(p_users text[], p_names text[], p_tokens bigint[], p_durable bigint[],
   p_updated_at float8[], p_from int[], p_length int[], p_checkpoints bytea) RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
   v_holds int[];
 BEGIN
-  -- In one order everywhere, so that two steps never wait for each other.
+  -- All steps lock in this order, so that there is no deadlock.
   PERFORM 1 FROM ospd.transfer t JOIN unnest(p_users, p_names, p_tokens) u (user_name, name, token) USING (user_name, name, token)
     ORDER BY t.user_name, t.name FOR NO KEY UPDATE OF t;
   WITH u AS (
@@ -23,7 +23,7 @@ BEGIN
   RETURN v_holds;
 END $$;
 
--- Replaces a verified record by a completion marker. Returns whether the claim holds, or has completed the upload already.
+-- Replaces a verified record by a completion marker. Returns whether the claim is valid, or has already completed the upload.
 CREATE FUNCTION ospd.complete_1(p_user text, p_name text, p_token bigint, p_until float8) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   v_record ospd.transfer;
@@ -63,7 +63,7 @@ BEGIN
   IF p_session IS NOT NULL THEN PERFORM ospd.check_session_1(p_user, p_session, p_server, p_link); END IF;
 END $$;
 
--- Ends that instances receive these uploads.
+-- Records that no instance receives these uploads any more.
 CREATE FUNCTION ospd.release_1(p_users text[], p_names text[], p_tokens bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM 1 FROM ospd.transfer t JOIN unnest(p_users, p_names, p_tokens) u (user_name, name, token) USING (user_name, name, token)
@@ -110,7 +110,8 @@ BEGIN
     FROM unnest(p_users, p_names) u (user_name, name) WHERE m.user_name = u.user_name AND m.name = u.name AND NOT m.reported;
 END $$;
 
--- Removes reported markers that are no longer valid, and the oldest if there are more than "p_most", as the statistics say.
+-- Removes reported markers that are no longer valid, and the oldest if there are more than "p_most" by the statistics of the
+-- table.
 CREATE FUNCTION ospd.drop_markers_1(p_most int) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_over bigint := (SELECT c.reltuples::bigint - p_most FROM pg_class c WHERE c.oid = 'ospd.marker'::regclass);

@@ -1,6 +1,6 @@
 /** The tables of unfinished and completed uploads. */
 export const transferTables = `
--- Rises in the order in which tokens are drawn: it has no cache.
+-- Tokens must rise in the order of the calls, so the sequence has no cache.
 CREATE SEQUENCE ospd.claim_token;
 
 -- The records of unfinished uploads.
@@ -15,7 +15,7 @@ CREATE TABLE ospd.transfer (
   link bigint NOT NULL,
   instance bigint NOT NULL,
   session uuid NOT NULL,
-  -- Whether the instance receives it, if the server lives.
+  -- Whether the instance receives the upload, if the server is alive.
   held boolean NOT NULL,
   -- The latest last.
   superseded uuid[] NOT NULL DEFAULT '{}',
@@ -23,7 +23,7 @@ CREATE TABLE ospd.transfer (
   checkpoints bytea NOT NULL DEFAULT '',
   -- The offset of the last checkpoint.
   durable bigint NOT NULL DEFAULT 0,
-  -- What the claim has reserved of the quota of the user.
+  -- The part of the quota of the user that the claim has reserved.
   reserved bigint NOT NULL DEFAULT 0,
   -- The token of the claim whose file has the bytes.
   generation bigint NOT NULL,
@@ -32,10 +32,10 @@ CREATE TABLE ospd.transfer (
   updated_at float8 NOT NULL,
   PRIMARY KEY (user_name, name)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
--- Not affected by checkpoints, so that their updates stay on the page.
+-- Contains no column that checkpoints change, so that their updates can be heap-only.
 CREATE INDEX transfer_held ON ospd.transfer (server) WHERE held;
 
--- Why a claim ended, for its former holder. Kept for ten minutes.
+-- The reasons why claims ended, for their former holders. Kept for ten minutes.
 CREATE TABLE ospd.ended (
   token bigint PRIMARY KEY,
   why text NOT NULL,

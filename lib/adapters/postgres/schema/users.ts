@@ -20,7 +20,7 @@ CREATE FUNCTION ospd.set_user_1(p_name text, p_alike text, p_hash bytea) RETURNS
 DECLARE
   v_other text;
 BEGIN
-  -- The lock of the row puts the changes in one order, so that a version always has the same users.
+  -- The lock of the row serializes the changes, so that a version always has the same users.
   UPDATE ospd.users_version SET version = version + 1;
   IF p_hash IS NULL THEN
     DELETE FROM ospd.app_user WHERE name = p_name;

@@ -19,7 +19,7 @@ const textOf = ({ content }: { readonly content: Uint8Array }) => new TextDecode
 
 /** A shared store that is empty at first. */
 export interface ClientsFixture extends AsyncDisposable {
-  /** Returns the steps of one more server, which are not open yet. */
+  /** Returns the steps of a further server, which are not open yet. */
   readonly steps: () => Steps
 }
 
@@ -64,7 +64,7 @@ class Servers implements AsyncDisposable {
 
 /** The promises about clients of two servers of a cluster. */
 export const clientChecks: Checks<ClientsFixture> = {
-  'exchange messages, and see each other': async ({ steps }) => {
+  'exchange messages, and are in the presence list of both servers': async ({ steps }) => {
     await using servers = await Servers.create(steps)
     const [first, second] = [await servers.start(), await servers.start()]
     const bob = await MessageClient.listen(second, 'bob')
@@ -81,7 +81,7 @@ export const clientChecks: Checks<ClientsFixture> = {
     await bob.post(1, ['alice'], 'hello, too')
     assert.equal(textOf(await alice.delivery()), 'hello, too')
   },
-  'are superseded at the one server when the same user listens at the other': async ({ steps }) => {
+  'are superseded at one server when the same user listens at the other': async ({ steps }) => {
     await using servers = await Servers.create(steps)
     const [first, second] = [await servers.start(), await servers.start()]
     const former = await MessageClient.listen(first, 'bob')
@@ -93,7 +93,7 @@ export const clientChecks: Checks<ClientsFixture> = {
     assert.equal((await next.delivery()).attempt, 2)
     await former.raw.dismissed('superseded')
   },
-  'continue an upload at the other server, at the last checkpoint': async ({ steps }) => {
+  'continue an upload at the other server from the last checkpoint': async ({ steps }) => {
     await using servers = await Servers.create(steps)
     const [first, second] = [await servers.start(), await servers.start()]
     const before = await first.client({ attempt: 1 })
@@ -108,7 +108,7 @@ export const clientChecks: Checks<ClientsFixture> = {
     await after.end(next.instance, sha256(bytes))
     assert.deepEqual(await servers.directory.read('alice', 'a'), Uint8Array.from(bytes))
   },
-  'find a file completed that the other server has stored': async ({ steps }) => {
+  'learn that the other server has stored a file': async ({ steps }) => {
     await using servers = await Servers.create(steps)
     const [first, second] = [await servers.start(), await servers.start()]
     await (await first.client()).upload(file)

@@ -3,7 +3,7 @@ import type { ClusterSessionLink, Steps } from '../../../../lib/adapters/cluster
 
 /** A shared store that is empty at first, for one test case. Disposing it also closes all steps. */
 export interface SharedStoreFixture extends AsyncDisposable {
-  /** Returns open steps of one more server. */
+  /** Returns open steps of a further server. */
   connect(): Promise<Steps>
 }
 
@@ -15,13 +15,13 @@ export interface TestedServer {
   link(user: string, link: number, session?: string): ClusterSessionLink
 }
 
-/** A lease that no test case outlives. */
+/** A lease that is longer than every test case. */
 export const longMs = 600_000
 
 /** Returns a random session. */
 export const newSession = (): string => randomBytes(16).toString('hex')
 
-/** Returns what a server says about itself when it enters. */
+/** Returns the information with which a server joins. */
 export const infoOf = (name: string) => ({ name, boot: randomUUID(), version: '1.2.3', address: '127.0.0.1:1' })
 
 /** Adds a server. */
@@ -40,7 +40,7 @@ export async function eventually<T>(look: () => Promise<T | undefined>): Promise
   }
 }
 
-/** Resolves when `by` has declared a server dead whose lease is over. */
+/** Resolves when `by` has declared a server dead whose lease has expired. */
 export async function declaredDead(by: TestedServer, server: number): Promise<void> {
   await eventually(async () => ((await by.steps.declareDead(by.server)).includes(server) ? true : undefined))
 }

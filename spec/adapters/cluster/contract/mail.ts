@@ -6,7 +6,7 @@ import { infoOf, longMs, newSession } from './fixture.ts'
 
 /** A shared store with mailboxes that are empty at first. */
 export interface MailFixture extends AsyncDisposable {
-  /** Returns open steps of one more server. */
+  /** Returns open steps of a further server. */
   connect(): Promise<Pick<Steps, 'mail' | 'enter'>>
 }
 
@@ -65,7 +65,7 @@ export async function mailServer(store: MailFixture, leaseMs = longMs) {
 const full = (...recipients: string[]) => ({ code: 'mailbox-full', recipients })
 
 const postChecks: Checks<MailFixture> = {
-  'are returned as they were posted, whatever their content is': async (store) => {
+  'are returned unchanged, whatever their content is': async (store) => {
     const [first, second] = [await mailServer(store), await mailServer(store)]
     const contents = [Uint8Array.of(0, 255, 92, 39), new Uint8Array(0), new Uint8Array(70_000).fill(9)]
     const given = contents.map((content, at) => numbered(at, ['bob', 'élise "x"'], { content, sender: "zoë\\'" }))
@@ -92,7 +92,7 @@ const postChecks: Checks<MailFixture> = {
     for (const user of users) assert.deepEqual([await seqsOf(user), await waiting(user)], [seqs, [0, 1, 2]])
     assert.equal(await mail.lastSeq(), seqs?.at(-1))
   },
-  'that are repeated are stored once, also by another server or in the same step': async (store) => {
+  'that are repeated are stored once, even if another server repeats them or in the same step': async (store) => {
     const [first, second] = [await mailServer(store), await mailServer(store)]
     const message = numbered(1, ['bob', 'eve'])
     assert.deepEqual(await first.post([message, message]), [undefined, undefined])
@@ -121,14 +121,14 @@ const postChecks: Checks<MailFixture> = {
       ],
     )
   },
-  'that are refused leave their id free, also within a step': async (store) => {
+  'that are refused do not use their id, even within a step': async (store) => {
     const { post, waiting } = await mailServer(store)
     const bounds = { ...roomy, bytes: 100 }
     const steps = [sized(1, ['bob'], 101), sized(1, ['bob'], 60), sized(1, ['bob'], 61)]
     assert.deepEqual(await post(steps, bounds), ['mailbox-full', undefined, 'id-reused'])
     assert.deepEqual(await waiting('bob'), [1])
   },
-  'posted by two servers at once under one id are stored once': async (store) => {
+  'posted by two servers at the same time under one id are stored once': async (store) => {
     const servers = await Promise.all(upTo(3).map(() => mailServer(store)))
     for (const number of upTo(20)) {
       const outcomes = await Promise.all(servers.map(({ post }) => post([numbered(number, ['bob', 'eve'])])))
@@ -139,7 +139,7 @@ const postChecks: Checks<MailFixture> = {
 }
 
 const boundsChecks: Checks<MailFixture> = {
-  'apply to each mailbox, name the full ones, and leave the other messages of the step': async (store) => {
+  'apply to each mailbox, name the full ones, and do not affect the other messages of the step': async (store) => {
     const { mail, server, waiting } = await mailServer(store)
     const bounds = { ...roomy, messages: 2, bytes: 100 }
     const messages = [
@@ -197,7 +197,7 @@ const boundsChecks: Checks<MailFixture> = {
       ['bob', 'eve'].map((user) => [user, 50]),
     )
   },
-  'are free again after messages are removed or expire, not after they are set aside': async (store) => {
+  'have space again after messages are removed or expire, but not after they are set aside': async (store) => {
     const { mail, server, post, seqsOf } = await mailServer(store)
     const bounds = { ...roomy, messages: 1 }
     await post([numbered(1, ['bob'])], bounds)
@@ -234,7 +234,7 @@ const readChecks: Checks<MailFixture> = {
     )
     assert.deepEqual(found.map(numbersOf), [[2, 3], [], [1, 2], [2, 3]])
   },
-  'are not read any more after they are removed or set aside, which can be repeated': async (store) => {
+  'are no longer read after they are removed or set aside, which can be repeated': async (store) => {
     const { mail, server, post, seqsOf, waiting } = await mailServer(store)
     await post(upTo(6).map((number) => numbered(number, ['bob', 'eve'])))
     const [one = 0, two = 0, three = 0, four = 0] = await seqsOf('bob')
@@ -294,7 +294,7 @@ const listenChecks: Checks<MailFixture> = {
     assert.equal((await mail.listen(first)).epoch, epoch)
     assert.ok((await mail.listen(second)).epoch > epoch)
   },
-  'that replace another one resolve with it, and everything counts as handed out': async (store) => {
+  'that replace another registration resolve with it, and all messages count as handed out': async (store) => {
     const [first, second] = [await mailServer(store), await mailServer(store)]
     await first.post([numbered(1, ['bob'])])
     await first.mail.listen(first.link('bob', 1))
@@ -303,7 +303,7 @@ const listenChecks: Checks<MailFixture> = {
     assert.deepEqual(former, { server: first.server, link: 1 })
     assert.equal(handed, (await first.seqsOf('bob')).at(-1))
   },
-  'that end leave behind what they have handed out, if they are the present ones': async (store) => {
+  'that end record what they have handed out, if they are the present ones': async (store) => {
     const { mail, link, post, seqsOf } = await mailServer(store)
     const { epoch } = await mail.listen(link('bob', 1))
     await post([numbered(1, ['bob']), numbered(2, ['bob'])])
@@ -325,7 +325,7 @@ const listenChecks: Checks<MailFixture> = {
     await second.mail.listen(second.link('bob', 5, newer))
     await second.mail.listen(second.link('eve', 6, older))
   },
-  'at a server whose lease is over are replaced without superseding the session': async (store) => {
+  'at a server whose lease has expired are replaced without superseding the session': async (store) => {
     const [first, second] = [await mailServer(store, 0), await mailServer(store)]
     const lost = newSession()
     await first.mail.listen(first.link('bob', 1, lost))
@@ -348,7 +348,7 @@ const listenChecks: Checks<MailFixture> = {
     await second.mail.unlisten('eve', eve.epoch, 0)
     assert.deepEqual(await second.mail.listened(second.server), [])
   },
-  'at other servers are returned by a step that stores messages for them, also repeatedly': async (store) => {
+  'at other servers are returned by a step that stores messages for them, and by its repetition': async (store) => {
     const [first, second] = [await mailServer(store), await mailServer(store)]
     await first.mail.listen(first.link('alice', 1))
     await second.mail.listen(second.link('bob', 2))
@@ -362,7 +362,7 @@ const listenChecks: Checks<MailFixture> = {
   },
 }
 
-/** Posts messages of its senders to random mailboxes, some at a time. Resolves with the posted ones. */
+/** Posts messages of its senders to random mailboxes, a few in each step. Resolves with the posted messages. */
 async function postMany({ post }: Server, senders: readonly string[], users: readonly string[], rounds: number) {
   const posted: { readonly sender: string; readonly number: number; readonly to: readonly string[] }[] = []
   let number = 0
@@ -407,7 +407,7 @@ function bySender(texts: readonly string[]): ReadonlyMap<string, readonly string
 }
 
 const loadChecks: Checks<MailFixture> = {
-  'from three servers at once reach readers that go by their seq, in the order of each sender': async (store) => {
+  'from three servers at the same time reach readers that read by seq, in the order of each sender': async (store) => {
     const servers = await Promise.all(upTo(3).map(() => mailServer(store)))
     const users = upTo(10).map((number) => `user ${number}`)
     const [first] = servers

@@ -36,7 +36,7 @@ const farAway = Number.MAX_SAFE_INTEGER
 
 /** The promises about links that other links have replaced. */
 export const requestChecks: Checks<SharedStoreFixture> = {
-  'announces no file, and removes and expires no upload': async (store) => {
+  'cannot announce a file, or remove or expire an upload': async (store) => {
     const { first, second, servers, former, present } = await replaced(store)
     const [{ server = 0 } = {}] = servers
     await assert.rejects(first.announce(server, [announced], farAway, former), lost)
@@ -45,7 +45,7 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     assert.equal(await second.marker('alice', 'a'), undefined)
     assert.equal((await second.record('alice', 'a'))?.owner.node, present.link)
   },
-  'is told apart from the present link, which removes an upload although it is held': async (store) => {
+  'differs from the present link, which can remove an upload although it is held': async (store) => {
     const { first, second, present } = await replaced(store)
     assert.equal(await first.expire('alice', 'a', farAway), undefined)
     assert.equal((await second.expire('alice', 'a', farAway, present))?.name, 'a')
@@ -53,7 +53,7 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     await second.announce(present.server, [announced], farAway, present)
     assert.deepEqual(await first.marker('alice', 'a'), announced)
   },
-  'claims no upload, except for the server itself that completes one': async (store) => {
+  'cannot claim an upload, except when the server itself completes it': async (store) => {
     const { first, second, servers, former } = await replaced(store)
     await assert.rejects(first.claim(former, wanted, granted(former)), lost)
     const recovered = await first.claim(former, wanted, granted(former), true)
@@ -61,7 +61,7 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     assert.equal((await second.record('alice', 'a'))?.token, recovered.claim.token)
     assert.equal(recovered.former?.server, servers[1]?.server)
   },
-  'begins no registration, and leaves that of the present link': async (store) => {
+  'cannot register, and does not affect the registration of the present link': async (store) => {
     const { servers, former, present } = await replaced(store)
     const [first, second] = servers.map(({ steps }) => steps.mail)
     assert.ok(first && second)
@@ -107,7 +107,7 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     const [found = []] = await steps.mail.read([{ user: 'carol', afterSeq: 0 }], 9, 9_000)
     assert.deepEqual(messageNumbersOf(found), [2, 1, 4, 1])
   },
-  'reads no messages of a mailbox that another registration has': async (store) => {
+  'cannot read a mailbox that belongs to another registration': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     const { epoch } = await first.steps.mail.listen(first.link('bob', 1))
     await first.steps.mail.post(first.server, [{ ...message(1), recipients: ['bob'] }], roomy)
@@ -125,7 +125,7 @@ export const requestChecks: Checks<SharedStoreFixture> = {
 
 /** The promises about the uploads that count for a user. */
 export const totalsChecks: Checks<SharedStoreFixture> = {
-  'count with their full sizes at other servers while they are held, and with their durable bytes otherwise': async (
+  'count with their full size while they are held at other servers, and with their durable bytes otherwise': async (
     store,
   ) => {
     const { first, second, servers } = await replaced(store)

@@ -8,14 +8,14 @@ import { requestChecks, totalsChecks } from './requests.ts'
 const stateOf = async (steps: Steps, server: number) => (await steps.servers()).find((each) => each.server === server)
 
 const serverChecks: Checks<SharedStoreFixture> = {
-  'have different numbers, and one that enters again after an unknown outcome has the same': async (store) => {
+  'have different numbers, and `enter` returns the same number when it is repeated': async (store) => {
     const [first, second] = [await store.connect(), await store.connect()]
     const info = infoOf('a')
     const numbers = [await first.enter(info, longMs), await second.enter(infoOf('a'), longMs)]
     assert.equal(new Set(numbers).size, 2)
     assert.equal(await first.enter(info, longMs), numbers[0])
   },
-  'are listed with their names, their leases and what they show': async (store) => {
+  'are listed with their names, their leases and their status': async (store) => {
     const { steps } = await entered(store)
     const info = infoOf('b')
     const server = await steps.enter(info, longMs)
@@ -31,7 +31,7 @@ const serverChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await second.steps.declareDead(second.server), [])
     assert.equal((await stateOf(second.steps, first.server))?.isDead, false)
   },
-  'are declared dead once their lease is over, by one other, and cannot renew it any more': async (store) => {
+  'are declared dead by another server after their lease has expired, and can no longer renew it': async (store) => {
     const [first, second, third] = [await entered(store, 1), await entered(store), await entered(store)]
     await declaredDead(second, first.server)
     assert.deepEqual(await third.steps.declareDead(third.server), [])
@@ -39,7 +39,7 @@ const serverChecks: Checks<SharedStoreFixture> = {
     const state = await stateOf(third.steps, first.server)
     assert.ok(state?.isDead !== false, 'a dead server is shown as dead, or not at all')
   },
-  'declare no others dead while their own lease is over': async (store) => {
+  'declare no other server dead after their own lease has expired': async (store) => {
     const [first, second] = [await entered(store, 1), await entered(store, 1)]
     const isOver = async () => (await first.steps.servers()).every(({ leaseMs }) => leaseMs < 0) || undefined
     await eventually(isOver)
@@ -54,7 +54,9 @@ const serverChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await second.steps.declareDead(second.server), [])
     assert.equal(await first.steps.renew(first.server, longMs, 0, {}), false)
   },
-  'that died have no registrations: all messages count as handed out, and no registration begins': async (store) => {
+  'that are dead have no registrations: all messages count as handed out, and no registration begins': async (
+    store,
+  ) => {
     const [first, second] = [await entered(store, 1), await entered(store)]
     await first.steps.mail.listen(first.link('bob', 1))
     await second.steps.mail.post(second.server, [{ ...message(1), recipients: ['bob'] }], roomy)
@@ -64,7 +66,7 @@ const serverChecks: Checks<SharedStoreFixture> = {
     const { handed, former } = await second.steps.mail.listen(second.link('bob', 3))
     assert.deepEqual([handed, former], [await second.steps.mail.lastSeq(), undefined])
   },
-  'get blocks of link numbers that are given once': async (store) => {
+  'get distinct blocks of link numbers': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     const blocks = await Promise.all([first, second, first, second].map(({ steps }) => steps.linkBlock()))
     const sorted = blocks.toSorted((a, b) => a - b)
@@ -73,7 +75,7 @@ const serverChecks: Checks<SharedStoreFixture> = {
       if (at > 0) assert.ok(block >= (sorted[at - 1] ?? 0) + linkBlockSize, `${block} overlaps another block`)
     }
   },
-  'know the latest time of the age clock of all, also of dead ones': async (store) => {
+  'know the latest time of the age clock of all servers, including dead ones': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     assert.equal(await first.steps.lastTime(), 0)
     await first.steps.renew(first.server, longMs, 2_000.5, {})
@@ -88,7 +90,7 @@ const here = (link: number, user: string) => ({ link, user, isHere: true })
 const gone = (link: number, user: string) => ({ link, user, isHere: false })
 
 const presenceChecks: Checks<SharedStoreFixture> = {
-  'has the changes of one server for the others, in versions': async (store) => {
+  'has the changes of each server for the other servers, in versions': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     const version = await first.steps.present(first.server, 0, [here(1, 'alice'), here(2, 'bob')])
     assert.equal((await stateOf(second.steps, first.server))?.presenceVersion, version)
@@ -110,7 +112,7 @@ const presenceChecks: Checks<SharedStoreFixture> = {
     assert.equal(await steps.present(server, 0, [here(1, 'alice')]), version)
     assert.deepEqual((await steps.presence(server, 0)).changes, [here(1, 'alice')])
   },
-  'is empty for a server that has died': async (store) => {
+  'is empty for a dead server': async (store) => {
     const [first, second] = [await entered(store, 1), await entered(store)]
     const version = await first.steps.present(first.server, 0, [here(1, 'alice')])
     await declaredDead(second, first.server)
@@ -121,7 +123,7 @@ const presenceChecks: Checks<SharedStoreFixture> = {
 }
 
 const sessionChecks: Checks<SharedStoreFixture> = {
-  'replaces its former link, at any server, and is the first time without one': async (store) => {
+  'replaces its former link, at any server, and has none at first': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     const session = newSession()
     assert.equal(await first.steps.openSession(first.link('alice', 1, session), 1), undefined)
@@ -131,14 +133,14 @@ const sessionChecks: Checks<SharedStoreFixture> = {
     const atSecond = { server: second.server, link: 2 }
     assert.deepEqual(await second.steps.openSession(second.link('alice', 3, session), 3), atSecond)
   },
-  'is that of one user': async (store) => {
+  'belongs to one user': async (store) => {
     const { steps, link } = await entered(store)
     const session = newSession()
     await steps.openSession(link('alice', 1, session), 1)
     assert.equal(await steps.openSession(link('bob', 2, session), 2), undefined)
     assert.equal(await steps.openSession(link('alice', 3), 3), undefined)
   },
-  'is closed by its present link only': async (store) => {
+  'is closed only by its present link': async (store) => {
     const { steps, server, link } = await entered(store)
     const session = newSession()
     await steps.openSession(link('alice', 1, session), 1)
@@ -149,7 +151,7 @@ const sessionChecks: Checks<SharedStoreFixture> = {
     await steps.closeSession(link('alice', 3, session))
     assert.equal(await steps.openSession(link('alice', 4, session), 4), undefined)
   },
-  'has no link at a server that has died, and cannot be opened there': async (store) => {
+  'has no link at a dead server, and cannot be opened there': async (store) => {
     const [first, second] = [await entered(store, 1), await entered(store)]
     const session = newSession()
     await first.steps.openSession(first.link('alice', 1, session), 1)
@@ -173,7 +175,7 @@ const sessionChecks: Checks<SharedStoreFixture> = {
 }
 
 const userChecks: Checks<SharedStoreFixture> = {
-  'are added, replaced and removed, for all servers': async (store) => {
+  'are added, replaced and removed for all servers': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     await first.steps.setUser('alice', Uint8Array.of(1, 0, 255))
     await second.steps.setUser('élise', Uint8Array.of(2))
@@ -189,7 +191,7 @@ const userChecks: Checks<SharedStoreFixture> = {
     ])
     for (const { since } of users) assert.equal(typeof since, 'number')
   },
-  'are returned only if the table has changed': async (store) => {
+  'are returned only if they have changed': async (store) => {
     const { steps } = await entered(store)
     await steps.setUser('alice', Uint8Array.of(1))
     const { version = -1 } = (await steps.users(-1)) ?? {}
@@ -201,7 +203,7 @@ const userChecks: Checks<SharedStoreFixture> = {
     await steps.setUser('alice', undefined)
     assert.deepEqual((await steps.users(changed?.version ?? version))?.users, [])
   },
-  'cannot have a name that looks like that of another': async (store) => {
+  'cannot have a name that looks like the name of another user': async (store) => {
     const { steps } = await entered(store)
     await steps.setUser('Bob', Uint8Array.of(1))
     await assert.rejects(steps.setUser('bob', Uint8Array.of(2)), { code: 'usage' })
@@ -215,7 +217,7 @@ function heardBy({ steps, server }: Awaited<ReturnType<typeof entered>>) {
   const heard: unknown[] = []
   let changed = () => {}
   const listening = steps.hear(server, (notice) => {
-    // The connection may have begun.
+    // Sent when the connection begins to listen.
     if (notice.kind !== 'unknown') heard.push(notice)
     changed()
   })
@@ -259,7 +261,7 @@ const noticeChecks: Checks<SharedStoreFixture> = {
     await kept.count(1)
     assert.deepEqual(disposed.heard, [])
   },
-  'about many mailboxes arrive, possibly as one about everything': async (store) => {
+  'about many mailboxes arrive, possibly as one of kind `unknown`': async (store) => {
     const server = await entered(store)
     const users = Array.from({ length: 2_000 }, (_, at) => `user ${at}`)
     let isUnknown = false
@@ -279,7 +281,7 @@ const noticeChecks: Checks<SharedStoreFixture> = {
 /** The promises of `ServerSteps`, `PresenceSteps`, `SessionSteps`, `UserSteps` and `NoticeSteps`. */
 export const serverSuites: readonly (readonly [subject: string, Checks<SharedStoreFixture>])[] = [
   ['the servers of a shared store', serverChecks],
-  ['the list of registered users in a shared store', presenceChecks],
+  ['the presence list in a shared store', presenceChecks],
   ['a session in a shared store', sessionChecks],
   ['the users of a shared store', userChecks],
   ['the notifications of a shared store', noticeChecks],

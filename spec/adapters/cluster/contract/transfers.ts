@@ -41,7 +41,7 @@ async function claimed(
   return result
 }
 
-/** Returns a link that is its session's. */
+/** Returns a link that is the link of its session. */
 async function openLink(at: TestedServer, user: string, link: number, session?: string): Promise<ClusterSessionLink> {
   const opened = at.link(user, link, session)
   await at.steps.openSession(opened, link)
@@ -54,7 +54,7 @@ async function twoServers(store: SharedStoreFixture, leaseMs?: number) {
   return { first, second, one: await openLink(first, 'alice', 1), two: await openLink(second, 'alice', 2) }
 }
 
-/** Resolves with what a claim of the upload would find now. */
+/** Resolves with the state that a claim of the upload would find now. */
 async function foundBy(at: TestedServer, by: ClusterSessionLink, upload: NewTransfer): Promise<FoundUpload> {
   let found: FoundUpload | undefined
   const claim = at.steps.transfers.claim(by, upload, async (each) => {
@@ -103,7 +103,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual([claim.user, claim.name, former], ['alice', 'a/b.txt', undefined])
     assert.deepEqual(await at.steps.transfers.record('alice', 'a/b.txt'), record)
   },
-  'finds the record of the former one at another server, and ends it with a higher token': async (store) => {
+  'finds the record of the former claim at another server, and ends that claim with a higher token': async (store) => {
     const { first, second, one, two } = await twoServers(store)
     const former = await claimed(first, one, upload)
     await checkpointed(first, former.claim, 100)
@@ -125,7 +125,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
     const found = await foundBy(at, by, upload)
     assert.deepEqual([found.record, found.isHeld], [record, true])
   },
-  'of a link that is not that of its session is refused, and decides nothing': async (store) => {
+  'of a link that is not the link of its session is refused before its decision': async (store) => {
     const { first, second, one } = await twoServers(store)
     const decide = () => assert.fail('it has decided')
     await assert.rejects(first.steps.transfers.claim(first.link('alice', 5), upload, decide), { code: 'link-lost' })
@@ -142,9 +142,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await first.steps.transfers.record('alice', 'a/b.txt'), record)
     assert.deepEqual(await checkpointed(first, claim, 1), [true])
   },
-  'waits for one of the same user at another server, so that one of two conflicting names is granted': async (
-    store,
-  ) => {
+  'waits for another claim of the same user, so that only one of two conflicting names is granted': async (store) => {
     const { first, second, one, two } = await twoServers(store)
     const grantUnlessNested = (by: ClusterSessionLink, want: NewTransfer) => async (found: FoundUpload) => {
       await new Promise((resolve) => setImmediate(resolve))
@@ -171,7 +169,9 @@ const claimChecks: Checks<SharedStoreFixture> = {
     assert.equal((await first.steps.transfers.record('alice', 'a/b.txt'))?.token, claim.token)
     assert.equal((await second.steps.transfers.records('bob', undefined, 9)).length, 1)
   },
-  'sees what is reserved at all servers, so that one of two at once that exceed a quota is granted': async (store) => {
+  'sees the reservations at all servers, so that only one of two claims that exceed a quota is granted': async (
+    store,
+  ) => {
     const { first, second, one, two } = await twoServers(store)
     const grantWithin = (by: ClusterSessionLink, want: NewTransfer) => async (found: FoundUpload) => {
       await new Promise((resolve) => setImmediate(resolve))
@@ -221,7 +221,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
     assert.equal(await first.steps.transfers.record('alice', 'a/b.txt'), undefined)
     assert.notEqual(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
   },
-  'drops the marker if it is decided so': async (store) => {
+  'drops the marker if the decision says so': async (store) => {
     const { first, one } = await twoServers(store)
     await completed(first, one, upload)
     await claimed(first, one, upload)
@@ -235,7 +235,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
 }
 
 const recordChecks: Checks<SharedStoreFixture> = {
-  'have the checkpoints of their present claims, and no others': async (store) => {
+  'have only the checkpoints of their present claims': async (store) => {
     const { first, second, one, two } = await twoServers(store)
     const other = uploadOf('alice', 'other')
     const [lost, kept] = [await claimed(first, one, upload), await claimed(first, one, other)]
@@ -252,7 +252,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const checkpoints = [checkpointOf(20, 1), checkpointOf(30, 1, 2)]
     assert.deepEqual(await transfers.record('alice', 'other'), { ...kept.record, checkpoints, updatedAt: 31.5 })
   },
-  'have the latest of several checkpoints in one step, also if it is repeated': async (store) => {
+  'have the latest of several checkpoints in one step, even if the step is repeated': async (store) => {
     const { first, one } = await twoServers(store)
     const { claim, record } = await claimed(first, one, upload)
     const batch = [10, 20, 5].map((offset) => ({ claim, checkpoints: [checkpointOf(offset)], at: offset }))
@@ -292,7 +292,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     await completed(second, two, upload)
     assert.equal(await transfers.complete(claim, farAway), false)
   },
-  'are held until they are released, and are expired only then': async (store) => {
+  'are held until they are released, and expire only after that': async (store) => {
     const { first, second, one, two } = await twoServers(store)
     const { transfers } = first.steps
     const { claim } = await claimed(first, one, upload)
@@ -307,7 +307,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     assert.equal(await second.steps.transfers.expire('alice', 'a/b.txt', 101), undefined)
     assert.deepEqual(await checkpointed(first, claim, 3), [false])
   },
-  'do not expire once they are verified': async (store) => {
+  'do not expire after they are verified': async (store) => {
     const { first, one } = await twoServers(store)
     const { claim } = await claimed(first, one, upload)
     await first.steps.transfers.verified(claim, fileOf(upload), 'v')
@@ -315,7 +315,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     assert.equal(await first.steps.transfers.expire('alice', 'a/b.txt', farAway), undefined)
     assert.deepEqual(namesOf(await first.steps.transfers.abandoned()), ['alice:a/b.txt'])
   },
-  'are removed by a link that is that of its session, once': async (store) => {
+  'are removed once, by a link that is the link of its session': async (store) => {
     const { first, second, one, two } = await twoServers(store)
     const { claim } = await claimed(first, one, upload)
     const late = second.steps.transfers.remove('alice', 'a/b.txt', second.link('alice', 2))
@@ -349,9 +349,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
       for (const record of listed) assert.deepEqual(await transfers.record(record.user, record.name), record)
     }
   },
-  'of a server that has died are free, its verified ones are abandoned, and its late claims are refused': async (
-    store,
-  ) => {
+  'of a dead server are free, its verified ones are abandoned, and its late claims are refused': async (store) => {
     const { first, second, one, two } = await twoServers(store, 1)
     const other = uploadOf('alice', 'verified')
     const [taken, verified] = [await claimed(first, one, upload), await claimed(first, one, other)]
@@ -393,7 +391,7 @@ const markerChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await checkpointed(first, claim, 1), [false])
     assert.equal(await first.steps.transfers.complete(claim, farAway), false)
   },
-  'have any name that a file can have': async (store) => {
+  'can have any valid file name': async (store) => {
     const { first, one } = await twoServers(store)
     const { transfers } = first.steps
     const strange = ['NULL', '"', '{}', 'a,b', "O'Brien", '$1', '%s', '\u{1f600}'].map((name) =>
@@ -414,7 +412,7 @@ const markerChecks: Checks<SharedStoreFixture> = {
     await transfers.reported(strange)
     assert.deepEqual(await transfers.unreported(first.server), [])
   },
-  'are not reported at first, which their own server finds, and the others once it is dead': async (store) => {
+  'are unreported at first: their own server finds them, and so do other servers after its death': async (store) => {
     const { first, second, one } = await twoServers(store, 1)
     await first.steps.renew(first.server, 600_000, 0, {})
     await completed(first, one, upload)
@@ -431,7 +429,7 @@ const markerChecks: Checks<SharedStoreFixture> = {
     for (const _ of ['once', 'again']) await second.steps.transfers.reported(expected.map(({ file }) => file))
     assert.deepEqual(await second.steps.transfers.unreported(second.server), [])
   },
-  'of a name that is completed again are to be reported again': async (store) => {
+  'of a name that is completed again must be reported again': async (store) => {
     const { first, one } = await twoServers(store)
     await completed(first, one, upload)
     await first.steps.transfers.reported([upload])
@@ -444,7 +442,7 @@ const markerChecks: Checks<SharedStoreFixture> = {
     for (const _ of ['once', 'again']) await first.steps.transfers.forget('alice', 'a/b.txt')
     assert.equal(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
   },
-  'are not valid after their time, but are still to be reported': async (store) => {
+  'are no longer valid after they expire, but must still be reported': async (store) => {
     const { first, second, one, two } = await twoServers(store)
     await completed(first, one, upload, 1)
     assert.equal(await second.steps.transfers.marker('alice', 'a/b.txt'), undefined)

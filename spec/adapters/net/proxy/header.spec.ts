@@ -71,7 +71,7 @@ const valid: readonly (readonly [name: string, bytes: Buffer, header: ProxyHeade
   ],
 ]
 
-/** Invalid headers, with the number of bytes after which that is certain. */
+/** Invalid headers, with the number of bytes after which they are refused. */
 const invalid: readonly (readonly [name: string, bytes: Buffer, after?: number])[] = [
   ['a frame', hex('00000000 01'), 1],
   ['a record of TLS', hex('16 0301'), 1],

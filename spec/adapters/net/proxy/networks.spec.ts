@@ -42,5 +42,5 @@ spec('a network', (it) => {
     })
   }
 
-  it('contains nothing if there is none', () => assert.ok(!networkCheck([])('10.0.0.1')))
+  it('contains no address if there is none', () => assert.ok(!networkCheck([])('10.0.0.1')))
 })

@@ -161,7 +161,7 @@ for (const [name, transport, secured] of [
         }))
     }
 
-    it('is not expected from elsewhere', () =>
+    it('is not expected from other networks', () =>
       withStage(transport(), async ({ raw, socket }) => {
         secured(await raw(elsewhere)).write(wire(1))
         const accepted = await socket()
@@ -208,11 +208,11 @@ for (const [name, transport, secured] of [
         stream.end('PROXY TCP4')
         await closed(stream)
         while (rejected.length === 0) await new Promise(setImmediate)
-        const text = 'the connection ended within it'
+        const text = 'the connection ended before it was complete'
         assert.deepEqual([accepted, rejected], [[], [{ from: balancer, code: 'malformed', text }]])
       }))
 
-    it('of a connection that the balancer made for itself ends it without a report', () =>
+    it('of a connection that the balancer has opened itself ends it without a report', () =>
       withStage(transport(), async ({ raw, accepted, rejected, clock }) => {
         const stream = await raw()
         stream.write(binaryHeader(0))
@@ -242,7 +242,7 @@ for (const [name, transport, secured] of [
 }
 
 spec('a PROXY header', (it) => {
-  it('from elsewhere is a fault like any other bytes that are no frame', () =>
+  it('from other networks is a protocol violation like any other bytes that are not a frame', () =>
     withStage(tcp(address), async ({ raw, socket, rejected }) => {
       const stream = await raw(elsewhere)
       stream.write(header)
@@ -251,7 +251,7 @@ spec('a PROXY header', (it) => {
       assert.deepEqual([heard.faults.map(({ code }) => code), rejected], [['malformed'], []])
     }))
 
-  it('from elsewhere is refused like any other bytes without TLS', () =>
+  it('from other networks is refused like any other bytes without TLS', () =>
     withStage(tls({ ...address, ...own }), async ({ raw, accepted, rejected }) => {
       const stream = await raw(elsewhere)
       stream.write(header)
@@ -280,7 +280,7 @@ spec('a PROXY header', (it) => {
       assert.deepEqual(heard.seqs, [1, 2, 3, 4])
     }))
 
-  it('that waits longest is refused if too many wait', () => {
+  it('is refused on the connection that has waited longest if too many wait', () => {
     const rejected: string[] = []
     const headers = new PendingHeaders([], {
       ...socketOptions(),
@@ -292,7 +292,7 @@ spec('a PROXY header', (it) => {
       streams.flatMap(({ destroyed }, at) => (destroyed ? [at] : [])),
       [0],
     )
-    assert.match(rejected.join(), /^[^,]* more than 4096 connections wait for theirs$/u)
+    assert.match(rejected.join(), /^[^,]* more than 4096 connections wait for their header$/u)
     headers.close()
   })
 })
