@@ -15,6 +15,39 @@ export function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<voi
   })
 }
 
+/** Any number of waits that end together. They have one listener on the signal, since many would cause a warning of Node. */
+export class Waits {
+  readonly #clock: Clock
+  readonly #signal: AbortSignal
+  readonly #ends = new Set<() => void>()
+
+  /** Once `signal` aborts, all waits reject. */
+  constructor(clock: Clock, signal: AbortSignal) {
+    this.#clock = clock
+    this.#signal = signal
+    onAbort(signal, () => {
+      for (const end of this.#ends) end()
+    })
+  }
+
+  /** Resolves after `ms`. Rejects with OspError `closed` if the signal aborts first. */
+  wait(ms: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#signal.aborted) return reject(new OspError('closed'))
+      const alarm = this.#clock.alarm(this.#clock.now() + ms, () => {
+        this.#ends.delete(end)
+        resolve()
+      })
+      const end = () => {
+        this.#ends.delete(end)
+        alarm[Symbol.dispose]()
+        reject(new OspError('closed'))
+      }
+      this.#ends.add(end)
+    })
+  }
+}
+
 /** Resolves when `work` has settled, when `signal` aborts, or after `ms`. */
 export async function waitAtMost(
   clock: Clock,

@@ -4,7 +4,6 @@ import type { LinkDirectory, LinkEvents, ListeningLink, SessionLink } from '../.
 import type { PresenceMember } from '../../ports/presence.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
-import { wait } from '../../runtime/wait.ts'
 import type { ClusterMember, Polled } from './clusterMember.ts'
 import { OtherMembers } from './otherMembers.ts'
 import { PresenceFeed } from './presenceFeed.ts'
@@ -145,7 +144,7 @@ export class ClusterLinks implements LinkDirectory {
           await this.#member.run(({ mail }) => mail.unlisten(link.user, epoch, handed))
           break
         } catch {
-          await wait(this.#member.platform.clock, retryMs, this.#member.closing).catch(ignoreFailedStep)
+          await this.#member.wait(retryMs).catch(ignoreFailedStep)
         }
       }
       this.#registrations.delete(link.node)

@@ -2,7 +2,6 @@ import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
-import { wait } from '../../runtime/wait.ts'
 import { ignoreFailedStep, StepRetries } from './stepRetries.ts'
 import {
   type ListenedMailbox,
@@ -119,6 +118,12 @@ export class ClusterMember implements AsyncDisposable {
     if (!this.#retries || this.#closing.signal.aborted) {
       throw new OspError('closed', 'the storage is closed; open it first')
     }
+  }
+
+  /** Resolves after `ms`. Rejects with OspError `closed` if the server leaves first. */
+  async wait(ms: number): Promise<void> {
+    if (!this.#retries) throw new OspError('closed', 'the storage is closed; open it first')
+    return this.#retries.wait(ms)
   }
 
   /** Runs a step of the shared store until its outcome is known. */
@@ -302,7 +307,7 @@ export class ClusterMember implements AsyncDisposable {
   async #every(ms: number | (() => number), work: () => Promise<void>): Promise<void> {
     while (!this.closing.aborted) {
       try {
-        await wait(this.platform.clock, typeof ms === 'number' ? ms : ms(), this.closing)
+        await this.wait(typeof ms === 'number' ? ms : ms())
         await work()
       } catch (error) {
         ignoreFailedStep(error)

@@ -18,7 +18,6 @@ import type {
 } from '../../ports/storage.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
-import { wait } from '../../runtime/wait.ts'
 import {
   checkNotSuperseded,
   checkUploadCount,
@@ -257,7 +256,7 @@ export class ClusterTransfers implements TransferStore {
         return await this.#release(claim)
       } catch (error) {
         ignoreFailedStep(error)
-        await wait(this.#member.platform.clock, retryMs, this.#member.closing).catch(ignoreFailedStep)
+        await this.#member.wait(retryMs).catch(ignoreFailedStep)
       }
     }
   }

@@ -1,5 +1,4 @@
 import type { PresenceMember } from '../../ports/presence.ts'
-import { wait } from '../../runtime/wait.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
 import type { PresenceChange } from './steps.ts'
@@ -35,7 +34,7 @@ export class PresenceFeed {
     try {
       while (this.#waiting.size > 0) {
         await this.#present()
-        await wait(this.#member.platform.clock, gatherMs, this.#member.closing)
+        await this.#member.wait(gatherMs)
       }
     } catch (error) {
       // The server has left the cluster, which removes its part of the list.
@@ -60,7 +59,7 @@ export class PresenceFeed {
         return
       } catch (error) {
         ignoreFailedStep(error)
-        await wait(this.#member.platform.clock, gatherMs, this.#member.closing)
+        await this.#member.wait(gatherMs)
       }
     }
   }

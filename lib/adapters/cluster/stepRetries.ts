@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Clock } from '../../ports/platform.ts'
 import { Backoff } from '../../runtime/backoff.ts'
-import { wait } from '../../runtime/wait.ts'
+import { Waits } from '../../runtime/wait.ts'
 import { OutcomeUnknown } from './steps.ts'
 
 /** The time for which a step is repeated. A failover of a database takes 10 to 30 s. */
@@ -10,12 +10,17 @@ const retryForMs = 30_000
 /** Repeats steps whose outcome is unknown. Each step is idempotent, so it takes effect once. */
 export class StepRetries {
   readonly #clock: Clock
-  readonly #signal: AbortSignal
+  readonly #waits: Waits
 
   /** Once `signal` aborts, no step is repeated. */
   constructor(clock: Clock, signal: AbortSignal) {
     this.#clock = clock
-    this.#signal = signal
+    this.#waits = new Waits(clock, signal)
+  }
+
+  /** Resolves after `ms`. Rejects with OspError `closed` if the signal aborts first. */
+  wait(ms: number): Promise<void> {
+    return this.#waits.wait(ms)
   }
 
   /** Runs a step until its outcome is known. Rejects with OspError `internal` if it remains unknown. */
@@ -28,7 +33,7 @@ export class StepRetries {
         if (!(cause instanceof OutcomeUnknown)) throw cause
         backoff ??= new Backoff({ clock: this.#clock, firstMs: 20, mostMs: 1_000, retryForMs })
         const text = 'the shared store of the cluster does not answer'
-        await wait(this.#clock, backoff.next(new OspError('internal', text, { cause })), this.#signal)
+        await this.wait(backoff.next(new OspError('internal', text, { cause })))
       }
     }
   }

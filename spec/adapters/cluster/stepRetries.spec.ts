@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { getEventListeners } from 'node:events'
 import { StepRetries } from '../../../lib/adapters/cluster/stepRetries.ts'
 import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
 import { spec } from '../../support/spec.ts'
@@ -41,6 +42,20 @@ spec('a step whose outcome is unknown', (it) => {
     for (let at = 0; at < 3; at++) await pass(clock, 1_000)
     await rejected
     assert.ok(calls - before <= 2)
+  })
+
+  it('waits without a listener of its own on the signal', async () => {
+    const { clock, closing, retries } = retrying()
+    assert.equal(getEventListeners(closing.signal, 'abort').length, 1)
+    const results = Array.from({ length: 20 }, () => retries.run(async () => Promise.reject(lost())))
+    const rejected = results.map((result) => assert.rejects(result, { code: 'closed' }))
+    for (let at = 0; at < 10; at++) await pass(clock, 100)
+    assert.equal(clock.set.length, 20)
+    assert.equal(getEventListeners(closing.signal, 'abort').length, 1)
+    closing.abort()
+    await Promise.all(rejected)
+    assert.deepEqual(clock.set, [])
+    await assert.rejects(retries.wait(1), { code: 'closed' })
   })
 
   it('is not repeated once the storage is closing', async () => {
