@@ -1,9 +1,11 @@
-import { type Notice, OutcomeUnknown, type Steps } from '../../../lib/adapters/cluster/steps.ts'
+import { type Notice, OutcomeUnknown, type Steps, type TransferSteps } from '../../../lib/adapters/cluster/steps.ts'
 import type { SeededRandom } from '../../support/random.ts'
 import type { SimulatedProcess } from '../process.ts'
 
 /** Longest time until a server notices that a connection to the store has ended. */
 const noticeMs = 2_000
+/** The time after which the store ends a claim whose server does not decide. */
+const decisionMs = 5_000
 
 /** The faults of the paths between the servers of a world and their shared store. */
 export class StorePaths {
@@ -56,6 +58,22 @@ class StorePath {
     return Object.fromEntries(entries.map(([name, method]) => [name, this.#stepOf(method)])) as T
   }
 
+  /** Returns these steps. A claim of a server that was killed or frozen while it decides ends, as a transaction in a database does. */
+  deciding(transfers: TransferSteps): TransferSteps {
+    const claim: TransferSteps['claim'] = (by, upload, decide, isRecovery) =>
+      transfers.claim(by, upload, (found) => this.#inTime(decide(found)), isRecovery)
+    return { ...transfers, claim }
+  }
+
+  #inTime<T>(decision: Promise<T>): Promise<T> {
+    const { time } = this.#process.machine
+    return new Promise((resolve, reject) => {
+      const late = () => reject(new OutcomeUnknown('the server has not decided in time'))
+      const alarm = time.alarm(time.now() + decisionMs, late)
+      decision.then(resolve, reject).finally(() => alarm[Symbol.dispose]())
+    })
+  }
+
   tell(steps: Steps, to: number | 'all', notice: Notice): Promise<void> {
     const { time } = this.#process.machine
     const isLost = this.#paths.isBroken(this.#process) || time.now() < this.#paths.silentUntilMs
@@ -99,7 +117,7 @@ export function stepsFrom(process: SimulatedProcess, steps: Steps, paths: StoreP
   return {
     ...path.methods(others),
     mail: path.methods(mail),
-    transfers: path.methods(transfers),
+    transfers: path.methods(path.deciding(transfers)),
     open,
     tell: (to, notice) => path.tell(steps, to, notice),
     hear: (server, heard) => steps.hear(server, (notice) => path.heard(notice, heard)),
