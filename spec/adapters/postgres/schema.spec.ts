@@ -64,7 +64,7 @@ spec('the schema of a database', (it) => {
     await checkSchema(database)
     await assert.rejects(migrate(database), { code: 'data-format' })
     await at.sql('UPDATE ospd.meta SET version = version + 1')
-    await assert.rejects(checkSchema(database), { code: 'data-format', message: /use a later ospd/u })
+    await assert.rejects(checkSchema(database), { code: 'data-format', message: /use a newer ospd/u })
   })
 
   it('is refused in a database that loses acknowledged commits', async () => {
