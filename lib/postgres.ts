@@ -14,6 +14,7 @@ import { filesId, migrate, schemaVersion } from './adapters/postgres/schema.ts'
 import { checkArgument, checkOptions, kinds, optional } from './options.ts'
 import type { Authenticator } from './ports/authenticator.ts'
 import type { LinkDirectory } from './ports/links.ts'
+import type { Log } from './ports/log.ts'
 import type { Storage } from './ports/storage.ts'
 
 export type { KnownUser, UserList } from './adapters/auth/usersFile.ts'
@@ -34,6 +35,8 @@ export interface PostgresClusterOptions extends ClusterLocation {
   readonly address: string
   /** Authenticates clients until the first user is added to the cluster; by default it rejects all of them. */
   readonly otherwise?: Authenticator
+  /** Takes log entries about the database and the servers of the cluster (docs/log.md). It must not throw. */
+  readonly log?: Log
 }
 
 /** The options of `serve` for one server of a cluster. */
@@ -62,8 +65,12 @@ export interface PostgresCluster {
 export function postgresCluster(options: PostgresClusterOptions): PostgresCluster {
   const { text, path, authenticator } = kinds
   const known = { database: text, files: path, name: text, address: text }
-  checkOptions('postgresCluster', { ...known, otherwise: optional(authenticator) }, options)
-  const { database: url, files, name, address, otherwise = denyAll() } = options
+  checkOptions(
+    'postgresCluster',
+    { ...known, otherwise: optional(authenticator), log: optional(kinds.function) },
+    options,
+  )
+  const { database: url, files, name, address, otherwise = denyAll(), log } = options
   const info = { name, address, version: String(schemaVersion) }
   let knownId: string | undefined
   const id = async () => {
@@ -74,6 +81,7 @@ export function postgresCluster(options: PostgresClusterOptions): PostgresCluste
     postgresSteps({ url }),
     info,
     (claims, digests) => new SharedFiles(files, id, claims, digests),
+    log,
   )
   const { links, member } = storage
   let filesCheck: FilesCheck | undefined

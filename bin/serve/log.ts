@@ -62,6 +62,27 @@ export const daemonEvents = {
     'text',
     'After SIGHUP the certificate or the key could not be used. New connections use the previous ones.',
   ),
+  'cluster-entered': info(
+    'server former',
+    'The server entered the cluster with the number `server`. If it had lost its lease, `former` is its former number.',
+  ),
+  'cluster-database-lost': error(
+    'text',
+    'The database of the cluster has not renewed the lease of this server for 3 s. Logged once for each outage.',
+  ),
+  'cluster-database-back': info(
+    'ms',
+    'The database of the cluster responds again. `ms` is the length of the outage in milliseconds.',
+  ),
+  'cluster-lease-lost': error(
+    'server text',
+    'This server could not renew its lease for 30 s, or another server declared it dead. It ends its links, and enters the ' +
+      'cluster again with a new number.',
+  ),
+  'cluster-server-dead': warn(
+    'server',
+    'This server declared another server dead, because the lease of that server was over. `server` is the number of that server.',
+  ),
 }
 
 /** Formats a log entry as a line: time, level, event, and fields as `key=value`, quoted if the value needs it. */

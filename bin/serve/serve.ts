@@ -178,7 +178,13 @@ async function usersOf({ host, port, data, cluster, files }: ServeValues, otherw
   }
   mkdirSync(data, { recursive: true, mode: 0o700 })
   const location = { database: cluster, files }
-  const shared = postgresCluster({ ...location, name: hostname(), address: addressText({ host, port }), otherwise })
+  const shared = postgresCluster({
+    ...location,
+    name: hostname(),
+    address: addressText({ host, port }),
+    otherwise,
+    log,
+  })
   const hasUsers = await withClusterUsers(cluster, (users) => users.exists())
   return { shared, users: shared.authenticator, hasUsers }
 }

@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
@@ -20,6 +21,8 @@ const renewMs = 2_000
  * all leases have expired.
  */
 const settledMs = 15_000
+/** After this time without a reply, the log says that the store does not respond. */
+const silentMs = 3_000
 /** The time between two polls, the same time if no notifications arrive, and the time within which the first one must arrive. */
 const pollMs = 1_000
 const eagerPollMs = 100
@@ -46,6 +49,7 @@ export interface MemberListener {
 /** The membership of a server in a cluster: it joins, renews its lease, receives notifications and polls the shared store. */
 export class ClusterMember implements AsyncDisposable {
   readonly #steps: Steps
+  readonly #log: Log
   #info: Omit<ServerInfo, 'boot'>
   readonly #listeners = new Set<MemberListener>()
   readonly #closing = new AbortController()
@@ -54,6 +58,8 @@ export class ClusterMember implements AsyncDisposable {
   #retries: StepRetries | undefined
   #server = 0
   #isEntered = false
+  /** When the step began to which the store does not respond, if the log says that. */
+  #silentSinceMs: number | undefined
   #hearing: Disposable | undefined
   #hasHeard = false
   #openedMs = 0
@@ -71,8 +77,9 @@ export class ClusterMember implements AsyncDisposable {
   polls = 0
 
   /** `steps` must not be open yet, and must be used by this server only. */
-  constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>) {
+  constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>, log: Log = () => {}) {
     this.#steps = steps
+    this.#log = log
     this.#info = info
   }
 
@@ -204,6 +211,7 @@ export class ClusterMember implements AsyncDisposable {
     this.#server = server
     this.#isEntered = true
     this.#renewedMs = clock.now()
+    this.#log({ level: 'info', event: 'cluster-entered', server, former: former === 0 ? undefined : former })
     this.#hearing?.[Symbol.dispose]()
     this.#hearing = this.#steps.hear(server, (notice) => this.#heard(notice))
     // Tests whether notifications arrive.
@@ -234,6 +242,12 @@ export class ClusterMember implements AsyncDisposable {
         return
       }
       this.#isEntered = false
+      this.#log({
+        level: 'error',
+        event: 'cluster-lease-lost',
+        server: this.#server,
+        text: 'the server ends its links',
+      })
       for (const listener of this.#listeners) listener.declaredDead?.()
     }
     await this.#enter()
@@ -258,17 +272,37 @@ export class ClusterMember implements AsyncDisposable {
 
   /** Runs a step that makes or renews the lease, and records when it began. */
   async #leased<T>(step: (steps: Steps) => Promise<T>): Promise<T> {
-    let beganMs = 0
+    const { clock } = this.platform
+    const sinceMs = clock.now()
+    let beganMs = sinceMs
+    using _silence = clock.alarm(sinceMs + silentMs, () => this.#silent(sinceMs))
     const result = await this.run((steps) => {
-      beganMs = this.platform.clock.now()
+      beganMs = clock.now()
       return step(steps)
     })
+    this.#answered()
     this.#leasedMs = Math.max(this.#leasedMs, beganMs)
     return result
   }
 
+  /** Logs once for each outage that the store does not respond. */
+  #silent(sinceMs: number): void {
+    if (this.#silentSinceMs !== undefined) return
+    this.#silentSinceMs = sinceMs
+    const text = `the database of the cluster has not responded for ${silentMs / 1_000} s`
+    this.#log({ level: 'error', event: 'cluster-database-lost', text })
+  }
+
+  #answered(): void {
+    if (this.#silentSinceMs === undefined) return
+    const ms = Math.round(this.platform.clock.now() - this.#silentSinceMs)
+    this.#silentSinceMs = undefined
+    this.#log({ level: 'info', event: 'cluster-database-back', ms })
+  }
+
   async #declareDead(): Promise<void> {
     const dead = await this.run((steps) => steps.declareDead(this.#server))
+    for (const server of dead) this.#log({ level: 'warn', event: 'cluster-server-dead', server })
     if (dead.length > 0) await this.#poll()
   }
 

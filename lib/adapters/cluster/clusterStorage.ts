@@ -1,3 +1,4 @@
+import type { Log } from '../../ports/log.ts'
 import type { Digests, Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage } from '../../ports/storage.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
@@ -28,8 +29,8 @@ export class ClusterStorage implements Storage {
   readonly member: ClusterMember
 
   /** `steps` must not be open yet, and must be used by this storage only. */
-  constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>, openFiles: OpenClusterFiles) {
-    const member = new ClusterMember(steps, info)
+  constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>, openFiles: OpenClusterFiles, log?: Log) {
+    const member = new ClusterMember(steps, info, log)
     const claims = new ClusterClaims(member)
     this.member = member
     this.links = new ClusterLinks(member)

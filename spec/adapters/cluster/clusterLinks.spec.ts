@@ -315,6 +315,40 @@ spec('a server of a cluster', (it) => {
     assert.deepEqual(others(0), [present[1], present[3]])
   })
 
+  it('logs its entry, an outage of the store, the loss of its lease, and the death of another server', async () => {
+    await using rig = new ClusterRig()
+    const [cut, other] = [new CutSteps(), new CutSteps()]
+    const [server, second] = [await rig.server(cut.alter), await rig.server(other.alter)]
+    const { member, logged } = server
+    const { server: former } = member
+    const events = () => logged.splice(0).map(({ text: _, ...entry }) => entry)
+    await seconds(rig, 16)
+    assert.deepEqual(events(), [{ level: 'info', event: 'cluster-entered', server: former, former: undefined }])
+    cut.isCut = true
+    await seconds(rig, 2)
+    assert.deepEqual(events(), [])
+    await seconds(rig, 3)
+    assert.deepEqual(events(), [{ level: 'error', event: 'cluster-database-lost' }])
+    cut.isCut = false
+    await seconds(rig, 2)
+    const [back, ...others] = events()
+    assert.deepEqual([back?.event, others], ['cluster-database-back', []])
+    assert.ok(Number(back?.ms) >= 3_000 && Number(back?.ms) <= 7_000, `${back?.ms} ms`)
+    cut.isCut = true
+    other.isCut = true
+    await seconds(rig, 40)
+    assert.deepEqual(events(), [
+      { level: 'error', event: 'cluster-database-lost' },
+      { level: 'error', event: 'cluster-lease-lost', server: former },
+    ])
+    cut.isCut = false
+    await seconds(rig, 20)
+    const [again, entered, ...last] = events()
+    assert.equal(again?.event, 'cluster-database-back')
+    assert.deepEqual(entered, { level: 'info', event: 'cluster-entered', server: member.server, former })
+    assert.deepEqual(last, [{ level: 'warn', event: 'cluster-server-dead', server: second.member.server }])
+  })
+
   it('is not declared dead after an outage of the store', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()

@@ -4,6 +4,7 @@ import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import type { Log, LogEntry } from '../../../lib/ports/log.ts'
 import { pass, turn } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 import type { SharedDirectory } from './sharedDirectory.ts'
@@ -16,8 +17,8 @@ export class ClusterRig implements AsyncDisposable {
   readonly #members: AsyncDisposable[] = []
 
   /** Adds a server, whose steps `alter` can change. */
-  async member(alter: (steps: Steps) => Steps = (steps) => steps): Promise<ClusterMember> {
-    const member = new ClusterMember(alter(this.store.steps()), { name: 'a', version: '1', address: '' })
+  async member(alter: (steps: Steps) => Steps = (steps) => steps, log?: Log): Promise<ClusterMember> {
+    const member = new ClusterMember(alter(this.store.steps()), { name: 'a', version: '1', address: '' }, log)
     this.#members.push(member)
     return member
   }
@@ -25,7 +26,8 @@ export class ClusterRig implements AsyncDisposable {
   /** Adds a server. `seen` gets the events of its directory of links as texts. */
   async server(alter?: (steps: Steps) => Steps) {
     const seen: string[] = []
-    const member = await this.member(alter)
+    const logged: LogEntry[] = []
+    const member = await this.member(alter, (entry) => logged.push(entry))
     const links = new ClusterLinks(member)
     const mailboxes = new ClusterMailboxes(member, links)
     links.watch({
@@ -37,7 +39,7 @@ export class ClusterRig implements AsyncDisposable {
     })
     await this.passing(member.open(this.platform))
     await this.passing(links.open())
-    return { member, links, mailboxes, seen }
+    return { member, links, mailboxes, seen, logged }
   }
 
   /** Adds a server that also shares a directory of files. `ended` gets the claims that other servers have ended, as texts. */
