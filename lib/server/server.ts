@@ -305,8 +305,9 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     if (this.#closing) void this.#dismiss(session)
   }
 
-  #dismiss(session: Session): Promise<void> {
-    return session.close(new OspError('shutting-down', undefined, { retryAfterMs: this.#host.limits.retryAfterMs }))
+  /** Ends a link, whose client connects again later. `text` is the reason if the server does not shut down. */
+  #dismiss(session: Session, text?: string): Promise<void> {
+    return session.close(new OspError('shutting-down', text, { retryAfterMs: this.#host.limits.retryAfterMs }))
   }
 
   #left(session: Session): void {
@@ -340,7 +341,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
         void this.#fileApp.recoverAbandoned().then((files) => this.stored(files))
       },
       declaredDead: () => {
-        for (const session of this.#sessions.values()) void this.#dismiss(session)
+        const text = 'the server has lost its lease in the database of the cluster'
+        for (const session of this.#sessions.values()) void this.#dismiss(session, text)
       },
     }
   }
