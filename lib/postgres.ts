@@ -6,11 +6,17 @@ import { ClusterStorage } from './adapters/cluster/clusterStorage.ts'
 import { ClusterUserList, ClusterUsers } from './adapters/cluster/clusterUsers.ts'
 import { FilesCheck } from './adapters/cluster/filesCheck.ts'
 import type { ServerState } from './adapters/cluster/steps.ts'
-import { checkSharedFiles, createSharedFiles, SharedFiles } from './adapters/disk/sharedFiles.ts'
+import {
+  checkSharedFiles,
+  createSharedFiles,
+  type DirectoryIds,
+  findSharedFiles,
+  SharedFiles,
+} from './adapters/disk/sharedFiles.ts'
 import { type ClusterCheck, testConditions } from './adapters/postgres/checks.ts'
 import { Database } from './adapters/postgres/database.ts'
 import { postgresSteps } from './adapters/postgres/postgresSteps.ts'
-import { filesId, migrate, schemaVersion } from './adapters/postgres/schema.ts'
+import { directoryIds, findDirectoryIds, migrate, recordDirectory, schemaVersion } from './adapters/postgres/schema.ts'
 import { checkArgument, checkOptions, kinds, optional } from './options.ts'
 import type { Authenticator } from './ports/authenticator.ts'
 import type { LinkDirectory } from './ports/links.ts'
@@ -72,15 +78,15 @@ export function postgresCluster(options: PostgresClusterOptions): PostgresCluste
   )
   const { database: url, files, name, address, otherwise = denyAll(), log } = options
   const info = { name, address, version: String(schemaVersion) }
-  let knownId: string | undefined
-  const id = async () => {
-    knownId ??= await using(url, filesId)
-    return knownId
+  let knownIds: DirectoryIds | undefined
+  const ids = async () => {
+    knownIds ??= await using(url, directoryIds)
+    return knownIds
   }
   const storage = new ClusterStorage(
     postgresSteps({ url }),
     info,
-    (claims, digests) => new SharedFiles(files, id, claims, digests),
+    (claims, digests) => new SharedFiles(files, ids, claims, digests),
     log,
   )
   const { links, member } = storage
@@ -89,7 +95,7 @@ export function postgresCluster(options: PostgresClusterOptions): PostgresCluste
     const reason = member.problem
     if (reason !== undefined) return reason
     filesCheck ??= new FilesCheck(
-      async () => checkSharedFiles(files, await id()),
+      async () => checkSharedFiles(files, await ids()),
       member.platform.clock,
       member.closing,
     )
@@ -106,15 +112,24 @@ export interface ClusterChange {
   readonly to: number
 }
 
+/** What `createCluster` has done. */
+export interface ClusterCreation extends ClusterChange {
+  /** Whether the directory has been initialized now. */
+  readonly isNewDirectory: boolean
+}
+
 /**
- * Creates the schema `ospd` in the database and initializes the directory. It is safe to repeat the call. Rejects with OspError
- * `data-format` if the directory belongs to another cluster or contains other files.
+ * Creates the schema `ospd` in the database and initializes the directory. It is safe to repeat the call. Rejects with
+ * OspError `data-format`, and creates nothing, if the directory belongs to another cluster or contains other files, or if the cluster has another directory.
  */
-export async function createCluster({ database, files }: ClusterLocation): Promise<ClusterChange> {
+export async function createCluster({ database, files }: ClusterLocation): Promise<ClusterCreation> {
   return await using(database, async (opened) => {
+    const found = await findSharedFiles(files, await findDirectoryIds(opened))
     const from = await migrate(opened)
-    await createSharedFiles(files, await filesId(opened))
-    return { from, to: schemaVersion }
+    await recordDirectory(opened, await createSharedFiles(files, await directoryIds(opened)))
+    // Another call may have recorded another directory.
+    await checkSharedFiles(files, await directoryIds(opened))
+    return { from, to: schemaVersion, isNewDirectory: found === undefined }
   })
 }
 
@@ -150,5 +165,5 @@ export async function withClusterUsers<T>(database: string, use: (users: UserLis
 async function using<T>(url: string, use: (database: Database) => Promise<T>): Promise<T> {
   await using database = new Database({ url, connections: 2 })
   await database.open()
-  return await use(database)
+  return await database.reach(() => use(database))
 }

@@ -1,5 +1,6 @@
 import {
   type ClusterChange,
+  type ClusterCheck,
   checkCluster,
   clusterServers,
   createCluster,
@@ -15,7 +16,10 @@ import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common
 import { databaseUrl } from './location.ts'
 
 const settings = {
-  cluster: optionalSetting(databaseUrl, 'database of the cluster; required'),
+  cluster: optionalSetting(
+    databaseUrl,
+    'database of the cluster; required. Use OSPD_CLUSTER to keep a password out of the process list',
+  ),
   files: optionalSetting(kind.path, 'shared directory for the content of files; required by init and check'),
   json: jsonSetting,
 } as const
@@ -30,10 +34,10 @@ interface Verb {
 const verbs: Readonly<Record<string, Verb>> = {
   init: {
     needsFiles: true,
-    run: async (database, files) => await changed(await createCluster({ database, files }), 'created'),
+    run: init,
   },
   check: { needsFiles: true, run: check },
-  migrate: { run: async (database) => await changed(await migrateCluster(database), 'migrated') },
+  migrate: { run: migrate },
   status: { run: status },
 }
 
@@ -45,9 +49,10 @@ export const clusterCommand = command({
     'Initialize, test and upgrade the database and the directory that several servers share, and list the servers.',
   settings,
   examples: [
-    ['ospd cluster init --cluster postgres://ospd@db/ospd --files /mnt/ospd', 'create the schema and the directory'],
-    ['ospd cluster check --cluster postgres://ospd@db/ospd --files /mnt/ospd', 'test the database and the directory'],
-    ['ospd cluster status --cluster postgres://ospd@db/ospd', 'list the running servers'],
+    ['export OSPD_CLUSTER=postgres://ospd@db/ospd', 'set the database for all commands'],
+    ['ospd cluster init --files /mnt/ospd', 'create the schema and the directory'],
+    ['ospd cluster check --files /mnt/ospd', 'test the database and the directory'],
+    ['ospd cluster status', 'list the running servers'],
   ],
   onlyLists: ([verb]) => verb === 'status',
   run,
@@ -66,24 +71,40 @@ async function run({ cluster, files }: ClusterValues, [name, more]: readonly str
   return await verb.run(cluster, files ?? '')
 }
 
-async function changed({ from, to }: ClusterChange, event: 'created' | 'migrated'): Promise<number> {
-  const line =
-    from === to ? `the schema already has version ${to}` : `the schema now has version ${to} (before: ${from})`
-  await results.printed({ event, from, to }, line)
+async function init(database: string, files: string): Promise<number> {
+  const { isNewDirectory: newDirectory, ...change } = await createCluster({ database, files })
+  const directory = `the directory ${printable(files)} ${newDirectory ? 'is now' : 'was already'} initialized`
+  await results.printed({ event: 'created', ...change, newDirectory }, `${schemaLine(change)}\n${directory}`)
   return exitCodes.done
+}
+
+async function migrate(database: string): Promise<number> {
+  const change = await migrateCluster(database)
+  await results.printed({ event: 'migrated', ...change }, schemaLine(change))
+  return exitCodes.done
+}
+
+function schemaLine({ from, to }: ClusterChange): string {
+  return from === to ? `the schema already has version ${to}` : `the schema now has version ${to} (before: ${from})`
 }
 
 async function check(database: string, files: string): Promise<number> {
   const checks = await checkCluster({ database, files })
   const lines = tableLines(
-    checks.map(({ condition, holds, required, detail }) => [
-      holds ? 'ok' : required ? 'FAILED' : 'not met, but not required',
+    checks.map(({ condition, holds, required, tested, detail }) => [
+      resultOf({ holds, required, tested }),
       condition,
       printable(detail ?? ''),
     ]),
   )
   for (const [at, each] of checks.entries()) await results.printed({ event: 'check', ...each }, lines[at] ?? '')
   return checks.every(({ holds, required }) => holds || !required) ? exitCodes.done : exitCodes.failed
+}
+
+function resultOf({ holds, required, tested }: Pick<ClusterCheck, 'holds' | 'required' | 'tested'>): string {
+  if (!tested) return 'not tested'
+  if (holds) return 'ok'
+  return required ? 'FAILED' : 'not met, but not required'
 }
 
 async function status(database: string): Promise<number> {

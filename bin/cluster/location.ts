@@ -6,4 +6,5 @@ export const databaseUrl = {
     /^postgres(?:ql)?:\/\/\S+$/u.test(text) && URL.canParse(text) ? text : undefined,
   ),
   isSecret: true,
+  isDatabase: true,
 } as const

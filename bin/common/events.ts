@@ -266,12 +266,20 @@ export const commandEvents = {
     }),
   },
   cluster: {
-    created: event('`init`: the database has the schema, and the directory is initialized.', schemaVersions),
+    created: event('`init`: the database has the schema, and the directory is initialized.', {
+      ...schemaVersions,
+      newDirectory: z.boolean().check(z.describe('whether the directory has been initialized now')),
+    }),
     migrated: event('`migrate`: the database has the latest schema.', schemaVersions),
     check: event('`check`: the result for one condition.', {
       condition: string('a condition that the database or the directory must meet'),
       holds: z.boolean().check(z.describe('whether it is met')),
       required: z.boolean().check(z.describe('whether servers require it')),
+      tested: z
+        .boolean()
+        .check(
+          z.describe('whether it was tested; it is not tested if it depends on another condition that is not met'),
+        ),
       detail: z
         .optional(z.string())
         .check(z.describe('a measured value, or the reason why it is not met; otherwise absent')),

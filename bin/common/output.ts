@@ -5,7 +5,7 @@ import type { Log } from 'ospd'
 import { pathBytes } from 'ospd/node'
 import type { PrintedEvent } from './events.ts'
 import { isClosed } from './input.ts'
-import { secrets } from './secrets.ts'
+import { hideDatabaseUrls, secrets } from './secrets.ts'
 import { printable, type Styles, stylesFor } from './text.ts'
 import { UsageError } from './usage.ts'
 
@@ -105,7 +105,7 @@ class ErrorLines extends Output {
   write(line: string): void {
     results.flush()
     if (this.waitingBytes > mostWaitingBytes) this.#dropped++
-    else this.#putLines([secrets.hide(line)])
+    else this.#putLines([secrets.hide(hideDatabaseUrls(line))])
   }
 
   #putLines(lines: readonly string[]): void {

@@ -3,7 +3,7 @@ import packageJson from 'ospd/package.json' with { type: 'json' }
 import type { Argv } from 'yargs'
 import { readCommandLine, settingsOf, typedArguments } from './commandLine.ts'
 import { errorLine, readerMs, results, stderr, within } from './output.ts'
-import { refuseToken, secrets } from './secrets.ts'
+import { refuseDatabaseUrl, refuseToken, secrets } from './secrets.ts'
 import { resolve, type Setting, type Settings, type Values, variableOf } from './settings.ts'
 import { ignoreHangup } from './terminal.ts'
 import { printable } from './text.ts'
@@ -24,8 +24,8 @@ export interface Command<S extends Settings = Settings> {
   readonly examples: readonly (readonly [line: string, does: string])[]
   /** Returns whether the command only lists with these operands. Then it is not an error if the reader of a pipe stops reading. */
   readonly onlyLists?: (operands: readonly string[]) => boolean
-  /** Resolves with the exit code. */
-  run(values: Values<S>, operands: readonly string[]): Promise<number>
+  /** Resolves with the exit code. `flags` has the settings that were given as flags. */
+  run(values: Values<S>, operands: readonly string[], flags: Readonly<Record<string, unknown>>): Promise<number>
 }
 
 export interface Program {
@@ -77,10 +77,11 @@ async function start(program: Program): Promise<number> {
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
   const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
+  if (known.includes('cluster')) for (const operand of operands) refuseDatabaseUrl('an argument', operand)
   checkOperands(command, operands)
   results.json = values.json === true
   results.onlyLists = command.onlyLists?.(operands) ?? false
-  return await command.run(values, operands)
+  return await command.run(values, operands, flags)
 }
 
 /** Throws UsageError if an operand is a token, or if the command takes no operands. */

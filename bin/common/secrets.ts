@@ -6,6 +6,9 @@ const tokenForm = /osp_[\w-]{32,}/gu
 /** A shorter secret could be an ordinary word. */
 const leastCharacters = 8
 
+/** Matches the URL of a database with a password. */
+const databaseForm = /postgres(?:ql)?:\/\/(?:[^\s:@]*:\S+@|\S*[?&]password=)[^\s"']*/giu
+
 class Secrets {
   readonly #known = new Set<string>()
 
@@ -32,4 +35,18 @@ export function refuseToken(what: string, value: unknown, isWhole = false): void
   if (!found || (isWhole && found[0] !== value)) return
   const instead = 'provide a token with "osp login", OSP_TOKEN or --token-file'
   throw new UsageError(`${what} is a token; ${instead}. Other users may have seen this token: have it replaced`)
+}
+
+/** Returns a text of this machine with each URL of a database that contains a password replaced. */
+export function hideDatabaseUrls(text: string): string {
+  return text.includes('://') ? text.replace(databaseForm, 'postgres://…') : text
+}
+
+/** Throws UsageError, without the value, if `value`, given as `what`, is the URL of a database, or contains one with a password. */
+export function refuseDatabaseUrl(what: string, value: unknown): void {
+  if (typeof value !== 'string') return
+  const isExposed = hideDatabaseUrls(value) !== value
+  if (!isExposed && !/^postgres(?:ql)?:\/\//iu.test(value)) return
+  const advice = isExposed ? '. Other users may have seen its password: have it replaced' : ''
+  throw new UsageError(`${what} is the URL of a database; provide it with OSPD_CLUSTER or --cluster${advice}`)
 }

@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import { readText } from './files.ts'
-import { refuseToken } from './secrets.ts'
+import { refuseDatabaseUrl, refuseToken } from './secrets.ts'
 import { parseDuration, parseSize } from './units.ts'
 import { UsageError, unknownName } from './usage.ts'
 
@@ -15,6 +15,8 @@ export interface Setting<T> {
   readonly placeholder?: string
   /** Set if a rejected value can be a token, which no error message repeats. */
   readonly isSecret?: true
+  /** Set if the value is the URL of a database, which no other setting of `ospd` takes. */
+  readonly isDatabase?: true
   readonly describe: string
   /** The default, as a user would write it. A setting without one can be absent. */
   readonly fallback?: string | boolean
@@ -30,7 +32,7 @@ export type Settings = Readonly<Record<string, Setting<unknown>>>
 export type Values<S extends Settings> = { readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never }
 
 /** A kind of values. */
-export type ValueKind<T> = Pick<Setting<T>, 'schema' | 'takes' | 'fault' | 'placeholder' | 'isSecret'>
+export type ValueKind<T> = Pick<Setting<T>, 'schema' | 'takes' | 'fault' | 'placeholder' | 'isSecret' | 'isDatabase'>
 
 /** Returns a setting with a default. */
 export function setting<T>(kind: ValueKind<T>, fallback: string, describe: string, alias?: string): Setting<T> {
@@ -195,6 +197,7 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
   const configPath = flags.config ?? variable('config')
   const configFrom = flags.config === undefined ? variableOf(prefix, 'config') : '--config'
   const config = configPath === undefined ? {} : readConfig(configFrom, String(configPath), known)
+  const takesDatabases = known.includes('cluster')
   const values = Object.entries(settings).map(([name, setting]) => {
     const sources: readonly (readonly [unknown, string])[] = [
       [flags[name], `--${name}`],
@@ -204,6 +207,7 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
     ]
     const [value, from] = sources.find(([value]) => value !== undefined) ?? [undefined, '']
     refuseToken(`the value of ${from}`, value)
+    if (takesDatabases && !setting.isDatabase) refuseDatabaseUrl(`the value of ${from}`, value)
     const result = setting.schema.safeParse(value)
     if (!result.success) {
       const fault = typeof value === 'string' ? setting.fault?.(value) : undefined

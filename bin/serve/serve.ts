@@ -56,7 +56,7 @@ async function run(values: ServeValues): Promise<number> {
   })
   listening = await daemonTransport(values, log)
   const limits = fittingLimits(values, log)
-  const server = await open(values, limits, listening, readiness, log).catch(cannotListen)
+  const server = await open(values, limits, listening, readiness, log)
   if (!server) return exitCodes.failed
   using _descriptors = watchDescriptors(log)
   const control = await openControl(data, server, limits, () => listening.fingerprint).catch((error: unknown) => {
@@ -152,7 +152,7 @@ async function open(
   listen: DaemonTransport,
   readiness: Readiness,
   log: Log,
-): Promise<Server> {
+): Promise<Server | undefined> {
   const { host, data, 'on-conflict': onConflict, insecure } = values
   const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
   const isProxied = values['proxy-protocol'] !== undefined
@@ -164,8 +164,8 @@ async function open(
   if (shared) readiness.add('cluster', () => shared.problem())
   const { storage = disk(data), links } = shared ?? {}
   const options = { listen, storage, authenticator, allowPlaintext: insecure, limits, onConflict, log }
-  const server = await serve({ ...options, ...(links && { links }) })
-  const [address] = server.addresses
+  const server = await serve({ ...options, ...(links && { links }) }).catch(cannotListen)
+  const address = server?.addresses[0]
   if (shared && address) shared.listensOn(addressText(address))
   return server
 }

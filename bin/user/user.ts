@@ -38,7 +38,9 @@ export const userCommand = command({
   run,
 })
 
-async function run(values: UserValues, [verb, name, more]: readonly string[]): Promise<number> {
+type Flags = Readonly<Record<string, unknown>>
+
+async function run(values: UserValues, [verb, name, more]: readonly string[], flags: Flags): Promise<number> {
   if (verb === undefined) throw new UsageError(`specify a verb: ${verbs.join(', ')}`)
   if (!verbs.includes(verb)) throw new UsageError(unknownName('verb', verb, verbs))
   const operand = verb === 'list' ? name : more
@@ -48,9 +50,17 @@ async function run(values: UserValues, [verb, name, more]: readonly string[]): P
   if (verb !== 'list' && verb !== 'remove') checkStdout('the token')
   const user = name === undefined ? undefined : userNamed(name, 'NAME')
   const { cluster, data } = values
+  checkPlace(values, flags)
   if (cluster !== undefined) return await withClusterUsers(cluster, (users) => change(users, verb, user, values))
   checkDirectory('--data', data, verb === 'add' ? 'make' : 'exists')
   return await change(usersFile(data), verb, user, values)
+}
+
+/** Throws UsageError if `--data` was given as a flag although the users of a cluster are managed. */
+function checkPlace({ cluster }: UserValues, flags: Flags): void {
+  if (cluster === undefined || flags.data === undefined) return
+  const source = flags.cluster === undefined ? 'a cluster from OSPD_CLUSTER or --config' : '--cluster'
+  throw new UsageError(`--data cannot be used with ${source}: the users of a cluster are in its database`)
 }
 
 async function change(users: UserList, verb: string, user: string | undefined, values: UserValues): Promise<number> {

@@ -22,7 +22,7 @@ import { tcp as tcpOfLib } from '../../lib/adapters/net/tcp.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import { Database } from '../../lib/adapters/postgres/database.ts'
 import { postgresSteps } from '../../lib/adapters/postgres/postgresSteps.ts'
-import { filesId } from '../../lib/adapters/postgres/schema.ts'
+import { directoryIds } from '../../lib/adapters/postgres/schema.ts'
 import { defaultLimits } from '../../lib/limits.ts'
 import { startServer } from '../../lib/server/server.ts'
 import type { ManyCommand, ManyReport } from '../support/manyClients.ts'
@@ -197,13 +197,13 @@ async function silentServer() {
   const platform = nodePlatform()
   const opened = new Database({ url: database.url, connections: 1 })
   await opened.open()
-  const id = await filesId(opened)
+  const ids = await directoryIds(opened)
   await opened[Symbol.asyncDispose]()
   const steps = Object.assign(postgresSteps({ url: database.url }), { tell: async () => {} })
   const storage = new ClusterStorage(
     steps,
     { name: 'silent', version: '1', address: '' },
-    (claims, digests) => new SharedFiles(files, async () => id, claims, digests),
+    (claims, digests) => new SharedFiles(files, async () => ids, claims, digests),
   )
   const listen = tcpOfLib({ port: 0 })
   const server = await startServer({ platform, authenticator: loopbackOnly(), listen, storage, links: storage.links })

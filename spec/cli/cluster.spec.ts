@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
-import { readFile, rename } from 'node:fs/promises'
+import { createHash, randomUUID } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { daemon, type Place, place, run, start } from '../support/commands.ts'
 import { healthOf, untilReady } from '../support/health.ts'
@@ -29,6 +29,11 @@ class Shared implements AsyncDisposable {
 
   get path(): string {
     return this.#place.path
+  }
+
+  /** Runs SQL as the owner of the database. */
+  async sql(text: string): Promise<void> {
+    await this.#database.sql(text)
   }
 
   /** Runs `ospd` with the URL of the database in the environment. */
@@ -60,9 +65,11 @@ spec('ospd cluster', (it) => {
   it('creates the schema and the directory once', async () => {
     await using shared = await Shared.create()
     const init = () => shared.run('cluster', 'init', '--files', shared.files)
-    assert.deepEqual(await init(), { code: 0, stdout: 'the schema now has version 1 (before: 0)\n', stderr: '' })
-    assert.match(await readFile(join(shared.files, 'format'), 'utf8'), /^ospd files 1 [\da-f-]{36}\n$/u)
-    assert.deepEqual(await init(), { code: 0, stdout: 'the schema already has version 1\n', stderr: '' })
+    const printed = (schema: string, directory: string) =>
+      `the schema ${schema}\nthe directory ${shared.files} ${directory} initialized\n`
+    assert.deepEqual(await init(), { code: 0, stdout: printed('now has version 1 (before: 0)', 'is now'), stderr: '' })
+    assert.match(await readFile(join(shared.files, 'format'), 'utf8'), /^ospd files 1 [\da-f-]{36} [\da-f-]{36}\n$/u)
+    assert.deepEqual(await init(), { code: 0, stdout: printed('already has version 1', 'was already'), stderr: '' })
   })
 
   it('refuses a directory of another cluster, and one with other files', async () => {
@@ -74,6 +81,57 @@ spec('ospd cluster', (it) => {
     const full = await other.run('cluster', 'init', '--files', one.path)
     assert.equal(full.code, 1)
     assert.match(full.stderr, /contains "files"; choose an empty directory/u)
+    // Neither has created the schema.
+    assert.match((await other.run('cluster', 'status')).stderr, /the database has no schema "ospd"/u)
+  })
+
+  it('refuses a second directory of a cluster', async () => {
+    await using shared = await initialized()
+    const second = join(shared.path, 'second')
+    const refused = async (...args: string[]) => {
+      const { code, stdout, stderr } = await shared.run(...args)
+      assert.equal(code, 1, stderr)
+      assert.match(`${stdout}${stderr}`, /is not the directory of this cluster: .*is the shared directory mounted\?$/mu)
+    }
+    const serve = ['serve', '--port', '0', '--data', join(shared.path, 'data')]
+    for (const args of [['cluster', 'init'], ['cluster', 'check'], serve]) await refused(...args, '--files', second)
+    await assert.rejects(readdir(second), { code: 'ENOENT' })
+    // One that has the id of the cluster, but was not initialized as its directory.
+    const format = await readFile(join(shared.files, 'format'), 'utf8')
+    await mkdir(second)
+    await writeFile(join(second, 'format'), format.replace(/[\da-f-]{36}\n$/u, `${randomUUID()}\n`))
+    for (const args of [['cluster', 'init'], ['cluster', 'check'], serve]) await refused(...args, '--files', second)
+  })
+
+  it('continues an interrupted init', async () => {
+    await using shared = await initialized()
+    await shared.sql('UPDATE ospd.meta SET directory = NULL')
+    const check = await shared.run('cluster', 'check', '--files', shared.files)
+    assert.match(check.stdout, /the cluster has no directory; run "ospd cluster init" first/u)
+    assert.equal((await shared.run('cluster', 'init', '--files', shared.files)).code, 0)
+    assert.equal((await shared.run('cluster', 'check', '--files', shared.files)).code, 0)
+  })
+
+  it('does not test conditions that depend on others', async () => {
+    await using shared = await initialized()
+    const missing = await shared.run('cluster', 'check', '--files', join(shared.path, 'missing'))
+    assert.equal(missing.code, 1)
+    assert.match(
+      missing.stdout,
+      /^not tested .*atomic renames.* the directory is not known to belong to the cluster$/mu,
+    )
+    const args = ['cluster', 'check', '--files', shared.files]
+    const { code, stdout } = await run('ospd', args, { env: { OSPD_CLUSTER: 'postgres://ospd@127.0.0.1:1/ospd' } })
+    assert.equal(code, 1)
+    assert.match(stdout, /^FAILED .* cannot be reached at 127\.0\.0\.1:1\/ospd/u)
+    assert.equal(stdout.match(/^not tested/gmu)?.length, 5)
+  })
+
+  it('refuses --data for the users of a cluster', async () => {
+    await using shared = await initialized()
+    const { code, stderr } = await shared.run('user', 'list', '--data', shared.path)
+    assert.equal(code, 2)
+    assert.match(stderr, /--data cannot be used with a cluster from OSPD_CLUSTER/u)
   })
 
   it('tests the database and the directory', async () => {
@@ -92,18 +150,50 @@ spec('ospd cluster', (it) => {
     assert.match(without.stdout, /^FAILED .*run "ospd cluster init" first$/mu)
   })
 
-  it('never prints the password of the database', async () => {
+  it('names a database that cannot be reached, without its password', async () => {
+    const faults: [string, number, RegExp][] = [
+      ['127.0.0.1:1/ospd', 3, /cannot be reached at 127\.0\.0\.1:1\/ospd: connect ECONNREFUSED/u],
+      ['database.invalid/ospd', 3, /cannot be reached at database\.invalid:5432\/ospd: getaddrinfo/u],
+    ]
+    for (const [at, exit, fault] of faults) {
+      for (const args of [
+        ['cluster', 'init', '--files', '/nowhere'],
+        ['cluster', 'migrate'],
+        ['cluster', 'status'],
+        ['user', 'list'],
+        ['serve', '--files', '/nowhere', '--port', '0'],
+      ]) {
+        const { code, stdout, stderr } = await run('ospd', args, {
+          env: { OSPD_CLUSTER: `postgres://ospd:secret-word@${at}` },
+        })
+        assert.equal(code, exit, stderr)
+        assert.match(stderr, fault)
+        assert.doesNotMatch(stderr, /bug/u)
+        assert.ok(!`${stdout}${stderr}`.includes('secret-word'))
+      }
+    }
+  })
+
+  it('does not print or use a URL of a database in the wrong place', async () => {
+    await using at = await place()
     const url = 'postgres://ospd:secret-word@127.0.0.1:1/ospd'
     for (const args of [
-      ['cluster', 'status'],
-      ['user', 'list'],
-      ['serve', '--files', '/nowhere', '--port', '0'],
+      ['cluster', 'status', url],
+      [url],
+      ['status', url],
+      ['user', 'add', url],
+      ['user', 'list', '--data', url],
+      ['cluster', 'init', '--files', url],
+      ['serve', '--port', '0', '--data', url],
+      [`--${url}`],
     ]) {
-      const { code, stdout, stderr } = await run('ospd', args, { env: { OSPD_CLUSTER: url } })
-      assert.equal(code, 1, stderr)
-      assert.match(stderr, /the database of the cluster cannot be reached/u)
-      assert.ok(!`${stdout}${stderr}`.includes('secret-word'))
+      const { code, stdout, stderr } = await run('ospd', args, { cwd: at.path })
+      assert.equal(code, 2, stderr)
+      assert.ok(!`${stdout}${stderr}`.includes('secret-word'), stderr)
     }
+    const { stderr } = await run('ospd', ['serve', '--data', 'postgres://ospd@127.0.0.1:1/ospd'], { cwd: at.path })
+    assert.match(stderr, /the value of --data is the URL of a database; provide it with OSPD_CLUSTER or --cluster$/mu)
+    assert.deepEqual(await readdir(at.path), [])
   })
 
   it('refuses flags that do not belong together', async () => {

@@ -12,6 +12,7 @@ spec('docs/cli.md', (it) => {
     ['ospd', 'status'],
     ['ospd', 'uploads'],
     ['ospd', 'user'],
+    ['ospd', 'cluster'],
     ['osp', 'send'],
     ['osp', 'tasks'],
     ['osp', 'add'],

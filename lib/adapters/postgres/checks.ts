@@ -7,7 +7,7 @@ import { deferred } from '../../runtime/deferred.ts'
 import { checkSharedFiles } from '../disk/sharedFiles.ts'
 import type { Database } from './database.ts'
 import { PostgresNotices } from './notices.ts'
-import { checkSchema, filesId } from './schema.ts'
+import { checkSchema, directoryIds } from './schema.ts'
 
 /** A condition that a cluster requires, and whether it is met. */
 export interface ClusterCheck {
@@ -15,6 +15,8 @@ export interface ClusterCheck {
   readonly holds: boolean
   /** Whether servers refuse to start if it is not met. */
   readonly required: boolean
+  /** Whether it was tested. It is not tested if it depends on another condition that is not met. */
+  readonly tested: boolean
   /** A measured value, or the reason why it is not met. */
   readonly detail?: string
 }
@@ -24,23 +26,53 @@ const noticeMs = 2_000
 /** The number of commits that are measured. */
 const commits = 20
 
-/** Tests the conditions one after another. A condition that cannot be tested counts as not met. */
+/**
+ * Tests the conditions one after another. A condition that cannot be tested counts as not met. Conditions of the database are not
+ * tested after it could not be reached, nor those of the directory if it does not belong to the cluster.
+ */
 export async function testConditions(database: Database, files: string): Promise<readonly ClusterCheck[]> {
   const results: ClusterCheck[] = []
-  for (const { condition, required = true, test } of conditions(database, files)) {
-    try {
-      const detail = await test()
-      results.push({ condition, required, holds: true, ...(detail !== undefined && { detail }) })
-    } catch (error) {
-      results.push({ condition, required, holds: false, detail: OspError.from(error).message })
-    }
+  const unusable = new Set<Subject>()
+  for (const condition of conditions(database, files)) {
+    const missing = condition.needs.find((subject) => unusable.has(subject))
+    const result = missing === undefined ? await resultOf(database, condition, unusable) : notTested(reasons[missing])
+    if (!result.holds && condition.proves) unusable.add(condition.proves)
+    results.push({ condition: condition.condition, required: condition.required ?? true, ...result })
   }
   return results
+}
+
+type Result = Omit<ClusterCheck, 'condition' | 'required'>
+
+const notTested = (detail: string): Result => ({ holds: false, tested: false, detail })
+
+/** Tests a condition. Adds the database to `unusable` if it cannot be reached. */
+async function resultOf(database: Database, { test }: Condition, unusable: Set<Subject>): Promise<Result> {
+  try {
+    const detail = await database.reach(test)
+    return { holds: true, tested: true, ...(detail !== undefined && { detail }) }
+  } catch (error) {
+    const { code, message: detail } = OspError.from(error)
+    if (code === 'unreachable' || code === 'unauthorized') unusable.add('database')
+    return { holds: false, tested: true, detail }
+  }
+}
+
+/** What a condition is about. */
+type Subject = 'database' | 'directory'
+
+const reasons: Readonly<Record<Subject, string>> = {
+  database: 'the database cannot be reached',
+  directory: 'the directory is not known to belong to the cluster',
 }
 
 interface Condition {
   readonly condition: string
   readonly required?: boolean
+  /** The condition is tested only if these are usable. */
+  readonly needs: readonly Subject[]
+  /** The subject that is unusable if the condition is not met. */
+  readonly proves?: Subject
   /** Resolves with a measured value, if there is one. Rejects if the condition is not met. */
   test(): Promise<string | undefined>
 }
@@ -49,17 +81,31 @@ function conditions(database: Database, files: string): readonly Condition[] {
   return [
     {
       condition: 'the database has the schema, and its settings are safe',
+      needs: ['database'],
       test: () => checkSchema(database).then(() => undefined),
     },
-    { condition: 'the database commits transactions', test: () => commitTime(database) },
-    { condition: 'the database delivers notifications', required: false, test: () => noticeTime(database) },
-    { condition: 'a failover of the database loses no commits', required: false, test: () => standby(database) },
+    { condition: 'the database commits transactions', needs: ['database'], test: () => commitTime(database) },
+    {
+      condition: 'the database delivers notifications',
+      required: false,
+      needs: ['database'],
+      test: () => noticeTime(database),
+    },
+    {
+      condition: 'a failover of the database loses no commits',
+      required: false,
+      needs: ['database'],
+      test: () => standby(database),
+    },
     {
       condition: 'the directory belongs to this cluster',
-      test: async () => checkSharedFiles(files, await filesId(database)).then(() => undefined),
+      needs: ['database'],
+      proves: 'directory',
+      test: async () => checkSharedFiles(files, await directoryIds(database)).then(() => undefined),
     },
     {
       condition: 'the directory supports atomic renames and hard links',
+      needs: ['directory'],
       test: () => tryFiles(files).then(() => undefined),
     },
   ]

@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import type { Client, ClientConfig, Pool, PoolClient, QueryResultRow } from 'pg'
 import { OspError } from '../../errors.ts'
-import { isAnswer, stepFailureOf } from './errors.ts'
+import { isAnswer, reachFailureOf, stepFailureOf } from './errors.ts'
 
 /** A prepared statement, which each connection parses once. */
 export interface Statement {
@@ -91,6 +91,21 @@ export class Database implements Queries, AsyncDisposable {
       throw stepFailureOf(error)
     }
     return client
+  }
+
+  /**
+   * Resolves with the result of `work`. Rejects with OspError `unreachable` if the database does not answer, and with `unauthorized`
+   * if it rejects the login. The errors name the database, without the password.
+   */
+  async reach<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      const { pg } = this.#opened
+      // Never connects. Its fields are those of the URL, completed by the environment and the defaults of `pg`.
+      const { host, port, database = '' } = new pg.Client(this.#config(pg))
+      throw reachFailureOf(`${host}:${port}/${database}`, error)
+    }
   }
 
   /** Closes the connections after the running queries have ended. */

@@ -43,6 +43,27 @@ export function stepFailureOf(error: unknown): OspError | OutcomeUnknown {
   return new OspError('internal', `the database reports: ${text} (SQLSTATE ${error.code})`, { cause: error })
 }
 
+/**
+ * Returns the error for a user who has named the database: of a step without an answer, or of a rejected login (SQLSTATE class 28).
+ * Returns other errors as they are. `name` is the host, the port and the database.
+ */
+export function reachFailureOf(name: string, error: unknown): unknown {
+  const { cause } = error instanceof Error ? error : {}
+  // Node reports attempts at several addresses without a message.
+  const reason = (cause instanceof Error && (cause.message || ('code' in cause && String(cause.code)))) || String(cause)
+  if (isReported(cause) && cause.code.startsWith('28')) {
+    return new OspError('unauthorized', `the database of the cluster at ${name} has rejected the login: ${reason}`, {
+      cause,
+    })
+  }
+  if (!(error instanceof OutcomeUnknown)) return error
+  if (reason.startsWith('SASL: SCRAM-SERVER-FIRST-MESSAGE: client password')) {
+    const text = `the database of the cluster at ${name} requires a password; add one to its URL`
+    return new OspError('unauthorized', text, { cause })
+  }
+  return new OspError('unreachable', `the database of the cluster cannot be reached at ${name}: ${reason}`, { cause })
+}
+
 function isReported(error: unknown): error is ReportedError {
   return error instanceof Error && 'severity' in error && 'code' in error && typeof error.code === 'string'
 }

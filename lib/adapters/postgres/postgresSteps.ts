@@ -1,5 +1,4 @@
-import { OspError } from '../../errors.ts'
-import { OutcomeUnknown, type Steps } from '../cluster/steps.ts'
+import type { Steps } from '../cluster/steps.ts'
 import { Database, type DatabaseOptions } from './database.ts'
 import { PostgresPresence, PostgresSessions } from './links.ts'
 import { PostgresMail } from './mail.ts'
@@ -44,11 +43,6 @@ export function postgresSteps(options: DatabaseOptions): Steps {
 }
 
 async function open(database: Database): Promise<void> {
-  try {
-    await database.open()
-    await checkSchema(database)
-  } catch (cause) {
-    if (!(cause instanceof OutcomeUnknown)) throw cause
-    throw new OspError('internal', `the database of the cluster cannot be reached: ${cause.message}`, { cause })
-  }
+  await database.open()
+  await database.reach(() => checkSchema(database))
 }

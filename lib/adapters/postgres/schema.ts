@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import type { DirectoryIds } from '../disk/sharedFiles.ts'
 import type { Database, Queries } from './database.ts'
 import { migrations } from './migrations.ts'
 
@@ -62,11 +63,29 @@ export function checkSettings(settings: ReadonlyMap<string, string>): void {
   throw new OspError('data-format', text)
 }
 
-/** Resolves with the id of the shared directory. Rejects with OspError `data-format` if there is no schema. */
-export async function filesId(database: Queries): Promise<string> {
-  if ((await versionOf(database)) === 0) throw noSchema()
-  const [meta] = await database.query<{ files: string }>({ name: 'schema-files', text: 'SELECT files FROM ospd.meta' })
-  return meta?.files ?? ''
+/** Resolves with the ids of the shared directory, or with undefined if there is no schema. */
+export async function findDirectoryIds(database: Queries): Promise<DirectoryIds | undefined> {
+  if ((await versionOf(database)) === 0) return undefined
+  const statement = { name: 'schema-files', text: 'SELECT files, directory FROM ospd.meta' }
+  const [meta] = await database.query<{ files: string; directory: string | null }>(statement)
+  return meta && { cluster: meta.files, directory: meta.directory ?? undefined }
+}
+
+/** Resolves with the ids of the shared directory. Rejects with OspError `data-format` if there is no schema. */
+export async function directoryIds(database: Queries): Promise<DirectoryIds> {
+  const ids = await findDirectoryIds(database)
+  if (ids === undefined) throw noSchema()
+  return ids
+}
+
+const setDirectory = {
+  name: 'schema-set-directory',
+  text: 'UPDATE ospd.meta SET directory = $1 WHERE directory IS NULL',
+}
+
+/** Records the id of the directory, unless the cluster has one. */
+export async function recordDirectory(database: Queries, id: string): Promise<void> {
+  await database.query(setDirectory, [id])
 }
 
 const noSchema = () => new OspError('data-format', 'the database has no schema "ospd"; run "ospd cluster init" first')

@@ -8,7 +8,7 @@ spec('the steps of a shared store in PostgreSQL', (it) => {
   it('are not opened if the database cannot be reached', async () => {
     // No server listens on port 1.
     await using steps = postgresSteps({ url: 'postgres://ospd@127.0.0.1:1/ospd' })
-    await assert.rejects(steps.open(), { code: 'internal', message: /cannot be reached/u })
+    await assert.rejects(steps.open(), { code: 'unreachable', message: /cannot be reached at 127\.0\.0\.1:1\/ospd: /u })
   })
 
   if (databaseMissing !== undefined) return it.skip('are refused once they are closed', databaseMissing)

@@ -2,12 +2,14 @@
 export const serverTables = `
 CREATE SCHEMA ospd;
 
--- One row. The shared directory contains the id "files", so that two clusters never share a directory by mistake.
+-- One row. The shared directory contains the ids "files" and "directory", so that two clusters never share a directory by mistake, and
+-- one cluster never uses two directories.
 CREATE TABLE ospd.meta (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   version int NOT NULL,
   cluster uuid NOT NULL DEFAULT gen_random_uuid(),
   files uuid NOT NULL DEFAULT gen_random_uuid(),
+  directory uuid, -- null until the directory is initialized
   age float8 NOT NULL DEFAULT 0 -- the latest time of the age clock of removed servers
 );
 INSERT INTO ospd.meta (version) VALUES (0);
