@@ -5,8 +5,8 @@ import { firstSeeds } from './holding.ts'
 import { type RunReport, type SimulatedKind, simulate } from './simulate.ts'
 
 const digests = nodeDigests()
-/** The seeds of worlds with files of several servers, and of former faults. */
-const fewSeeds = 6
+/** The numbers of seeds of worlds with several servers, which take longer, and the seeds of former faults. */
+const fewSeeds = { 'cluster-files': 6, 'cluster-messages': 15 } as const
 const formerFaults = [101]
 
 spec('a simulated world', (it) => {
@@ -32,6 +32,6 @@ spec('a simulated world', (it) => {
 })
 
 function seedsOf(world: SimulatedKind): readonly number[] {
-  const first = world === 'cluster-files' ? fewSeeds : firstSeeds
+  const first = world === 'cluster-files' || world === 'cluster-messages' ? fewSeeds[world] : firstSeeds
   return [...Array.from({ length: first }, (_, at) => at + 1), ...(world === 'cluster-files' ? formerFaults : [])]
 }
