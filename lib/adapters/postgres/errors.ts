@@ -44,7 +44,7 @@ export function stepFailureOf(error: unknown): OspError | OutcomeUnknown {
 }
 
 /**
- * Returns the error for a user who has named the database: of a step without an answer, or of a rejected login (SQLSTATE class 28).
+ * Returns the error of a first connection, to report to an operator: no answer, or a rejected login (SQLSTATE class 28).
  * Returns other errors as they are. `name` is the host, the port and the database.
  */
 export function reachFailureOf(name: string, error: unknown): unknown {

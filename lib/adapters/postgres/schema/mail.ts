@@ -3,7 +3,7 @@ export const mailTables = `
 -- A message has the same number in all its mailboxes. Numbers must rise in the order of the calls, so the sequence has no cache.
 CREATE SEQUENCE ospd.message_seq CACHE 1;
 
--- One row for each user who has sent or received a message or has registered: the mailbox, its counters and its reader.
+-- The mailboxes, each with its counters and its reader. A row is added with the first message or registration of a user.
 CREATE TABLE ospd.box (
   id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text COLLATE "C" NOT NULL UNIQUE,
