@@ -14,6 +14,7 @@ import { type TestCase, testCasesOf } from './testing/testCases.ts'
 
 export { type AuthenticatorFixture as Gate, authenticatorContract } from './testing/authenticator.ts'
 export { type ClientStateLocation as StatePlace, receiptsContract, tasksContract } from './testing/clientState.ts'
+export { type LinksLocation, type LinksServer, linksContract } from './testing/links.ts'
 export type {
   FailingStorageLocation as BrittlePlace,
   StorageKind,

@@ -61,7 +61,8 @@ export interface LinkDirectory extends AsyncDisposable {
   /**
    * Makes the link the recipient of its user's messages. An earlier registration of the user ends (`ended`): one of this server
    * before this resolves, and one of another server soon. If another session had it, that session is superseded. Resolves with
-   * the highest seq of a message that may have been sent to an earlier recipient. The first of these rules applies:
+   * the highest seq of a message that may have been sent to an earlier recipient by another server, or before this server was
+   * started. It can include messages that this server has sent, which the server remembers itself. The first of these rules applies:
    * - the session is among the last `fixed.supersededSessions` superseded sessions of this user: rejects `superseded`;
    * - too many registrations listen at all servers together: rejects `clients-full`.
    */

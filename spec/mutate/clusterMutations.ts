@@ -16,7 +16,7 @@ export const clusterMutations: readonly Mutation[] = [
     within: 'unlisten',
     pattern: 'if (this.#listening.get(user)?.epoch === epoch)',
     replacement: 'if (epoch > 0)',
-    shownBy: 'spec/server/connections/localLinks.spec.ts',
+    shownBy: 'spec/testing/links.spec.ts',
   },
   {
     fault: 'a message of a link that was replaced at another server is stored',

@@ -33,7 +33,10 @@ async function linkAt(rig: ClusterRig, { links }: FileServer, session: number): 
 
 /** Runs `proof` with two servers. The links `one` at the first and `two` at the second have different sessions of alice. */
 function withServers(
-  proof: (rig: ClusterRig, servers: { first: FileServer; second: FileServer; one: Owner; two: Owner }) => Promise<void>,
+  proof: (
+    rig: ClusterRig,
+    servers: { directory: SharedDirectory; first: FileServer; second: FileServer; one: Owner; two: Owner },
+  ) => Promise<void>,
   alter?: Parameters<ClusterRig['fileServer']>[1],
 ) {
   return async () => {
@@ -41,7 +44,7 @@ function withServers(
     await using rig = new ClusterRig()
     const [first, second] = [await rig.fileServer(directory, alter), await rig.fileServer(directory)]
     const [one, two] = [await linkAt(rig, first, 1), await linkAt(rig, second, 2)]
-    await proof(rig, { first, second, one, two })
+    await proof(rig, { directory, first, second, one, two })
   }
 }
 
@@ -179,6 +182,24 @@ spec('an upload that a link at another server holds', (it) => {
         codes.filter((code) => code !== undefined),
         ['name-conflict'],
       )
+    }),
+  )
+})
+
+spec('files of two servers', (it) => {
+  it(
+    'do not replace each other if both publish one name at once',
+    withServers(async (_, { directory, first, second }) => {
+      for (const number of upTo(20)) {
+        const name = `${number}`
+        const created = await Promise.all(
+          [first, second].map(({ files }, at) => files.create('alice', [textBytes(`server ${at}`)])),
+        )
+        const published = await Promise.all(created.map((file) => file.publish(name, false)))
+        assert.deepEqual([...published].sort(), [false, true])
+        const content = await directory.read('alice', name)
+        assert.equal(new TextDecoder().decode(content), `server ${published.indexOf(true)}`)
+      }
     }),
   )
 })

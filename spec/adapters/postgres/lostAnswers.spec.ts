@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict'
-import { type ClusterSessionLink, OutcomeUnknown, type Steps } from '../../../lib/adapters/cluster/steps.ts'
+import {
+  type ClusterSessionLink,
+  linkBlockSize,
+  OutcomeUnknown,
+  type Steps,
+} from '../../../lib/adapters/cluster/steps.ts'
 import type { Claim, StoredFile } from '../../../lib/ports/storage.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { spec } from '../../support/spec.ts'
@@ -80,6 +85,38 @@ spec('a step whose answer is lost', (it) => {
     assert.deepEqual(await at.steps.presence(server, 0), { version: 1, isWhole: false, changes: [change] })
   })
 
+  it('renews and ends leases, and reserves each link number once', async () => {
+    await using at = await rig()
+    const { steps } = at
+    const { server } = at.by
+    assert.equal(await at.repeated('server-renew', () => steps.renew(server, longMs, 5, { links: 7 })), true)
+    assert.deepEqual([await steps.lastTime(), (await steps.servers())[0]?.status], [5, { links: 7 }])
+    const block = await at.repeated('server-link-block', () => steps.linkBlock())
+    assert.equal(await steps.linkBlock(), block + linkBlockSize)
+    const [died, left] = [await steps.enter(infoOf('b'), 0), await steps.enter(infoOf('c'), longMs)]
+    assert.deepEqual(await at.repeated('server-declare-dead', () => steps.declareDead(server)), [])
+    await at.repeated('server-leave', () => steps.leave(left))
+    const dead = (await steps.servers()).filter(({ isDead }) => isDead)
+    assert.deepEqual(
+      dead.map((each) => each.server),
+      [died, left],
+    )
+  })
+
+  it('closes a session, and sets and removes users', async () => {
+    await using at = await rig()
+    const { steps } = at
+    await at.repeated('session-close', () => steps.closeSession(at.by))
+    assert.deepEqual(await at.sql('SELECT FROM ospd.session'), [])
+    await at.repeated('user-set', () => steps.setUser('bob', Uint8Array.of(1)))
+    assert.deepEqual(
+      (await steps.users(-1))?.users.map(({ name }) => name),
+      ['bob'],
+    )
+    await at.repeated('user-set', () => steps.setUser('bob', undefined))
+    assert.deepEqual((await steps.users(-1))?.users, [])
+  })
+
   it('claims an upload, and the repetition finds its own record', async () => {
     await using at = await rig()
     const claim = await at.repeated('COMMIT', () => at.claim())
@@ -109,5 +146,29 @@ spec('a step whose answer is lost', (it) => {
     const claim = await at.claim()
     assert.equal(await at.repeated('transfer-remove', () => at.steps.transfers.remove('alice', 'a', at.by)), undefined)
     assert.deepEqual(await at.steps.transfers.ended([claim.token]), [{ token: claim.token, why: 'cancelled' }])
+  })
+
+  it('moves, releases and expires an upload', async () => {
+    await using at = await rig()
+    const { transfers } = at.steps
+    const claim = await at.claim()
+    assert.equal(await at.repeated('transfer-moved', () => transfers.moved(claim, claim.token)), true)
+    await at.repeated('transfer-release', () => transfers.release([claim]))
+    assert.deepEqual(await at.sql('SELECT held FROM ospd.transfer'), [{ held: false }])
+    assert.equal(await at.repeated('transfer-expire', () => transfers.expire('alice', 'a', 2e15)), undefined)
+    assert.equal(await transfers.record('alice', 'a'), undefined)
+  })
+
+  it('announces, reports and forgets a file', async () => {
+    await using at = await rig()
+    const { transfers } = at.steps
+    const { server } = at.by
+    const announced = { file, version: 'v', modifiedAt: 1 }
+    await at.repeated('transfer-announce', () => transfers.announce(server, [announced], 2e15, at.by))
+    assert.deepEqual(await transfers.unreported(server), [announced])
+    await at.repeated('transfer-reported', () => transfers.reported([file]))
+    assert.deepEqual(await transfers.unreported(server), [])
+    await at.repeated('transfer-forget', () => transfers.forget('alice', 'a'))
+    assert.equal(await transfers.marker('alice', 'a'), undefined)
   })
 })

@@ -116,4 +116,23 @@ export const clientChecks: Checks<ClientsFixture> = {
     const { progress } = await other.start(file)
     assert.equal(progress, 1_000)
   },
+  'are served by one server after the other has stopped': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const [first, second] = [await servers.start(), await servers.start()]
+    const bob = await MessageClient.listen(second, 'bob')
+    const before = await first.client()
+    const { instance } = await before.start(file)
+    await before.chunk(instance, 0, piece(0, 400))
+    await first.close()
+    const alice = await MessageClient.enter(second, 'alice')
+    await alice.regist(0)
+    await alice.post(1, ['bob'], 'hello')
+    assert.equal(textOf(await bob.delivery()), 'hello')
+    const after = await second.client({ attempt: 2 })
+    const next = await after.continue(file)
+    assert.equal(next.progress, 400)
+    await after.chunk(next.instance, 400, piece(400, 1_000))
+    await after.end(next.instance, sha256(bytes))
+    assert.deepEqual(await servers.directory.read('alice', 'a'), Uint8Array.from(bytes))
+  },
 }
