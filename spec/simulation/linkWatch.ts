@@ -238,8 +238,9 @@ export class LinkWatch {
     watched.isListening = (watched.flags & registFlags.listening) !== 0
     if (watched.link.server.over) return
     for (const [link, { instance: held }] of this.#links) {
+      const isAtSame = link.serverProcess === watched.link.serverProcess
       if (!this.#parts.network.links.has(link)) this.#links.delete(link)
-      else if (link !== watched.link && held === instance && !link.server.over)
+      else if (link !== watched.link && isAtSame && held === instance && !link.server.over)
         this.#parts.trace.fail(`two links hold instance ${instance}`)
     }
   }

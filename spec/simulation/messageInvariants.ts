@@ -92,6 +92,10 @@ export class MessageInvariants {
     this.#stored.add(keyOf(sender, id))
   }
 
+  isStored(sender: string, id: Uint8Array): boolean {
+    return this.#stored.has(keyOf(sender, id))
+  }
+
   refusedForNow(sender: string, id: Uint8Array): void {
     this.#refusedForNow.add(keyOf(sender, id))
   }

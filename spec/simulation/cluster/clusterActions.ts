@@ -8,6 +8,7 @@ import { type NetworkParts, networkActions } from '../networkActions.ts'
 import type { Machine } from '../process.ts'
 import type { Program } from '../program.ts'
 import type { ClusterServer } from './clusterServer.ts'
+import type { RollingRestart } from './rollingRestart.ts'
 import type { SentFiles } from './sentFiles.ts'
 import type { StorePaths } from './storePath.ts'
 
@@ -18,6 +19,7 @@ export interface ClusterParts extends NetworkParts, ProgramParts, FileParts {
   readonly paths: StorePaths
   readonly sent: SentFiles
   readonly programs: readonly Program[]
+  readonly restarts: RollingRestart
   readonly dice: SeededRandom
 }
 
@@ -35,6 +37,9 @@ const serverActions: readonly Action<ClusterParts>[] = [
   { name: 'a server freezes', weight: 3, apply: (parts) => serverOf(parts).freeze(lastingMs(parts)) },
   { name: 'a server is split from the store', weight: 3, apply: (parts) => serverOf(parts).split(splitMs(parts)) },
   { name: 'the store restarts', weight: 2, apply: restart },
+  { name: 'the store fails over', weight: 1, apply: failOver },
+  { name: 'the store is slow', weight: 1, apply: slowDown },
+  { name: 'all servers restart in turn', weight: 1, apply: (parts) => parts.restarts.begin() },
   { name: 'notifications are lost', weight: 3, apply: silence },
   { name: 'a program is killed', weight: 5, apply: (parts) => withProgram(parts, true, (program) => program.kill()) },
 ]
@@ -113,6 +118,24 @@ function restart({ trace, paths, machine, dice }: ClusterParts): boolean {
   const ms = dice.integer(1, 5_000, 'time that the store is down')
   trace.tell(`the store restarts: ${ms} ms`)
   paths.downUntilMs = machine.time.now() + ms
+  return true
+}
+
+/** No step is lost, but the clock of the new store differs from that of the former one. */
+function failOver({ trace, paths, machine, servers, dice }: ClusterParts): boolean {
+  const ms = dice.integer(5_000, 30_000, 'time of a failover')
+  const aheadMs = dice.integer(-5_000, 5_000, 'how far the clock of the store jumps')
+  trace.tell(`the store fails over: ${ms} ms, its clock jumps by ${aheadMs} ms`)
+  paths.downUntilMs = machine.time.now() + ms
+  paths.clockAheadMs += aheadMs
+  for (const server of servers) server.hasBeenAway = true
+  return true
+}
+
+function slowDown({ trace, paths, machine, dice }: ClusterParts): boolean {
+  const ms = dice.integer(1_000, 20_000, 'time that the store is slow')
+  trace.tell(`the store is slow: ${ms} ms`)
+  paths.slowUntilMs = machine.time.now() + ms
   return true
 }
 

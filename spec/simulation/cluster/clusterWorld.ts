@@ -1,8 +1,7 @@
-import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
 import { type Limits, limitsWith } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'
-import type { DigestName, Digests } from '../../../lib/ports/platform.ts'
+import type { DigestName, Digests, Platform } from '../../../lib/ports/platform.ts'
 import { digestNumbers } from '../../../lib/wire/protocol.ts'
 import { SeededRandom } from '../../support/random.ts'
 import { Bounds } from '../bounds.ts'
@@ -24,14 +23,20 @@ import { Trace } from '../trace.ts'
 import type { RunReport } from '../world.ts'
 import { type ClusterKind, ClusterMix, type ClusterParts } from './clusterActions.ts'
 import { ClusterServer } from './clusterServer.ts'
+import { PollProbe } from './pollProbe.ts'
+import { RegistrationWatch } from './registrationWatch.ts'
+import { RollingRestart } from './rollingRestart.ts'
 import { generateFileLimits, SentFiles } from './sentFiles.ts'
 import { StorePaths } from './storePath.ts'
+import { StoreWatch } from './storeWatch.ts'
 
 /** Number of actions in a run. */
 const actionCount = 80
 const mostSteps = 400_000
 /** Maximum time for all work to finish after the faults have stopped. */
 const settlingMs = 1_800_000
+/** Time for removing messages from their mailboxes after their handlers have returned. */
+const removalMs = 10_000
 /** Time after which programs that look settled are checked again: a broken link may not have been noticed. */
 const waningMs = 40_000
 
@@ -86,6 +91,7 @@ export class ClusterWorld implements ClusterParts {
   readonly server: Servers
   readonly mail: Mail
   readonly sent: SentFiles
+  readonly restarts: RollingRestart
   /** Whether the actions have ended. */
   healed = false
   /** No message lies on the simulated disk. */
@@ -100,6 +106,8 @@ export class ClusterWorld implements ClusterParts {
   readonly #hasFiles: boolean
   readonly #hasMail: boolean
   readonly #store: MemorySharedStore
+  readonly #stored: StoreWatch
+  readonly #probe: PollProbe
   #steps = 0
 
   constructor(seed: number, digests: Digests, kind: ClusterKind, part: Part = whole) {
@@ -121,7 +129,7 @@ export class ClusterWorld implements ClusterParts {
     this.disk = new SimulatedDisk(random, 1, undefined)
     this.#actions = new ClusterMix(random, this.faults, kind)
     const chosen: { limits: Partial<Limits> } = { limits: {} }
-    const store = new MemorySharedStore(platformOf(this.machine))
+    const store = new MemorySharedStore(this.#platformOfStore())
     this.#store = store
     const parts = {
       trace: this.trace,
@@ -130,7 +138,7 @@ export class ClusterWorld implements ClusterParts {
       tokens: this.tokens,
       paths: this.paths,
       bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
-      steps: () => this.#watched(store.steps()),
+      steps: () => this.#stored.watched(this.#hasFiles ? this.sent.watched(store.steps()) : store.steps()),
       numbered: (node: number) => this.#numbered(node),
       openFiles: this.#hasFiles
         ? (...given: Parameters<SentFiles['filesOf']>) => this.sent.filesOf(...given)
@@ -147,7 +155,8 @@ export class ClusterWorld implements ClusterParts {
     const { mail: stored, open } = store.steps()
     void open()
     this.server = new Servers(servers, { levels: () => stored.levels(Number.MAX_SAFE_INTEGER) })
-    this.network.balance = balancer(random)
+    this.restarts = new RollingRestart(this.machine, () => servers)
+    this.network.balance = balancer(random, this.restarts)
     this.limits = limitsWith({})
     this.queues = new Queues(this.trace, time, this.limits)
     this.mail = new Mail(this, this.#hasMail)
@@ -156,6 +165,15 @@ export class ClusterWorld implements ClusterParts {
     const { trace, limits, disk } = this
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
     this.sent = new SentFiles(this, this.#hasFiles)
+    this.#stored = new StoreWatch(this)
+    const registrations = new RegistrationWatch(this)
+    this.#probe = new PollProbe(this, this.#stored, registrations)
+    const { opened } = this.network
+    this.network.opened = (link) => {
+      opened(link)
+      this.mail.watch.watch(link)
+      registrations.watch(link)
+    }
   }
 
   get servers(): readonly ClusterServer[] {
@@ -176,6 +194,18 @@ export class ClusterWorld implements ClusterParts {
 
   get invariants(): Invariants {
     return this.sent.invariants
+  }
+
+  /** The clock of the store jumps when another store takes its place. */
+  #platformOfStore(): Platform {
+    const { time } = this.machine
+    const ahead = (ms: number) => ms + this.paths.clockAheadMs
+    const clock: Platform['clock'] = {
+      now: () => ahead(time.now()),
+      wallTime: () => ahead(time.wallTime()),
+      alarm: (atMs, run) => time.alarm(atMs, run),
+    }
+    return { ...platformOf(this.machine), clock }
   }
 
   async run(): Promise<RunReport> {
@@ -215,6 +245,7 @@ export class ClusterWorld implements ClusterParts {
   /** Checks after every step that no server lists a user twice, and that all files are as acknowledged. */
   #check(): void {
     if (this.#hasFiles) this.sent.check()
+    if (this.#hasMail) this.mail.watch.check()
     for (const { name, server } of this.servers) {
       const users = (server?.status().online ?? []).map(({ user }) => user)
       if (new Set(users).size !== users.length) this.trace.fail(`${name} lists a user twice: ${users.join(', ')}`)
@@ -227,6 +258,7 @@ export class ClusterWorld implements ClusterParts {
     this.trace.tell('everything heals')
     this.network.heal()
     this.paths.heal()
+    this.restarts.end()
     for (const server of this.servers) server.heal()
     this.healed = true
     this.sent.heal()
@@ -251,7 +283,21 @@ export class ClusterWorld implements ClusterParts {
       this.mail.shake()
       await this.#calm()
     }
+    await this.#probeMail()
     if (!this.trace.failed) await this.mail.settled()
+  }
+
+  /** Sends a message to each user while no notification arrives. */
+  async #probeMail(): Promise<void> {
+    this.#probe.begin()
+    for (const user of this.mail.users) {
+      if (this.trace.failed || !this.mail.isSettled) return
+      this.#probe.send(user)
+      await this.#until(this.machine.time.now() + settlingMs, () => this.mail.isSettled)
+    }
+    this.#probe.end()
+    // The last messages leave their mailboxes after their handlers have returned.
+    await this.#until(this.machine.time.now() + removalMs, () => false)
   }
 
   async #settleFiles(): Promise<void> {
@@ -307,27 +353,6 @@ export class ClusterWorld implements ClusterParts {
     })
   }
 
-  /** Reports what the store has stored or refused to the invariants, at the moment when it does. */
-  #watched(given: Steps): Steps {
-    const steps = this.#hasFiles ? this.sent.watched(given) : given
-    const { invariants } = this.mail
-    const { mail } = steps
-    const post: Steps['mail']['post'] = async (server, messages, bounds, by) => {
-      const result = await mail.post(server, messages, bounds, by)
-      for (const [at, { sender, id }] of messages.entries()) {
-        const refusal = result.outcomes[at]
-        if (!refusal) invariants.stored(sender, id)
-        else if (refusal.code !== 'id-reused' && refusal.code !== 'link-lost') invariants.refusedForNow(sender, id)
-      }
-      for (const { user, messages: waiting, bytes } of await mail.levels(Number.MAX_SAFE_INTEGER)) {
-        const isFull = waiting > bounds.messages || bytes > bounds.bytes
-        if (isFull) this.trace.fail(`the mailbox of ${user} has ${waiting} messages of ${bytes} bytes`)
-      }
-      return result
-    }
-    return { ...steps, mail: { ...mail, post } }
-  }
-
   #numbered(node: number): void {
     if (this.#nodes.has(node)) this.trace.fail(`two links have the number ${node}`)
     this.#nodes.add(node)
@@ -335,12 +360,14 @@ export class ClusterWorld implements ClusterParts {
 }
 
 /** Returns how a balancer of this world chooses among the servers that listen. */
-function balancer(random: SeededRandom): SimulatedNetwork['balance'] {
+function balancer(random: SeededRandom, restarts: RollingRestart): SimulatedNetwork['balance'] {
   const own = random.fork('the balancer')
   const policy = own.pick(['in turn', 'any', 'another'] as const, 'how the balancer chooses')
   let turn = 0
   let last: SimulatedProcess | undefined
-  return (servers) => {
+  return (listening) => {
+    const open = listening.filter((server) => restarts.isOpen(server))
+    const servers = open.length > 0 ? open : listening
     const others = policy === 'another' && servers.length > 1 ? servers.filter((server) => server !== last) : servers
     if (others.length === 0) return undefined
     last = policy === 'in turn' ? others[turn++ % others.length] : own.pick(others, 'a server for a link')

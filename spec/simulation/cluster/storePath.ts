@@ -4,6 +4,10 @@ import type { SimulatedProcess } from '../process.ts'
 
 /** Longest time until a server notices that a connection to the store has ended. */
 const noticeMs = 2_000
+/** Longest time of a step of a slow store. */
+const slowMs = 5_000
+/** Longest time from the loss of a step until it is repeated: a server notices the loss, and then waits for up to a second. */
+export const reconnectMs = noticeMs + 1_000
 /** The time after which the store ends a claim whose server does not decide. */
 const decisionMs = 5_000
 
@@ -15,8 +19,14 @@ export class StorePaths {
   unknown: number
   /** Until this time the store drops all connections. */
   downUntilMs = 0
+  /** Until this time a step takes up to `slowMs`. */
+  slowUntilMs = 0
   /** Until this time no notification arrives. */
   silentUntilMs = 0
+  /** How far the clock of the store is ahead of the time of the world; negative if it is behind. */
+  clockAheadMs = 0
+  /** The time at which each server has last lost a step. */
+  readonly lostMs = new Map<SimulatedProcess, number>()
   /** Until this time a server cannot reach the store. */
   readonly splitUntilMs = new Map<SimulatedProcess, number>()
 
@@ -28,8 +38,14 @@ export class StorePaths {
   heal(): void {
     this.unknown = 0
     this.downUntilMs = 0
+    this.slowUntilMs = 0
     this.silentUntilMs = 0
     this.splitUntilMs.clear()
+  }
+
+  /** Longest time of one direction of a step now. */
+  stepMs(now: number): number {
+    return now < this.slowUntilMs ? slowMs / 2 : this.delayMs
   }
 
   isBroken(process: SimulatedProcess): boolean {
@@ -95,16 +111,20 @@ class StorePath {
       const isBroken = this.#paths.isBroken(this.#process)
       const isLost = isBroken || this.#random.chance(this.#paths.unknown, 'the answer of a step is lost')
       if (isLost && this.#random.chance(0.5, 'the step is lost as well')) return this.#lose()
-      const { delayMs } = this.#paths
-      const outcome = await this.#process.effect(delayMs, 'time of a step', () => settled(method(...given)))
+      const outcome = await this.#process.effect(this.#stepMs, 'time of a step', () => settled(method(...given)))
       if (isLost || this.#paths.isBroken(this.#process)) return this.#lose()
-      await this.#process.effect(delayMs, 'time of an answer', () => {})
+      await this.#process.effect(this.#stepMs, 'time of an answer', () => {})
       if ('error' in outcome) throw outcome.error
       return outcome.value
     }
   }
 
+  get #stepMs(): number {
+    return this.#paths.stepMs(this.#process.machine.time.now())
+  }
+
   async #lose(): Promise<never> {
+    this.#paths.lostMs.set(this.#process, this.#process.machine.time.now())
     await this.#process.effect(noticeMs, 'time until a lost connection is noticed', () => {})
     throw new OutcomeUnknown('the connection to the simulated store has ended')
   }

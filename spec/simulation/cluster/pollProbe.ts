@@ -1,0 +1,69 @@
+import type { Mail } from '../mail.ts'
+import { Post } from '../post.ts'
+import type { Machine } from '../process.ts'
+import type { Trace } from '../trace.ts'
+import type { RegistrationWatch } from './registrationWatch.ts'
+import type { StorePaths } from './storePath.ts'
+import type { StoreWatch } from './storeWatch.ts'
+
+/** The time within which a stored message is sent to its recipient without a notification. */
+const deliveredMs = 2_000
+
+/** The parts of a world that a probe uses. */
+interface ProbeParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly paths: StorePaths
+  readonly mail: Mail
+}
+
+/** Sends messages while no notification arrives, and checks that polling finds each of them in time. */
+export class PollProbe {
+  readonly #parts: ProbeParts
+  readonly #untold = new Set<string>()
+
+  constructor(parts: ProbeParts, stored: StoreWatch, registrations: RegistrationWatch) {
+    this.#parts = parts
+    stored.stored = (user, seq) => this.#stored(user, seq)
+    registrations.delivered = (user, seq) => this.#untold.delete(`${user} ${seq}`)
+  }
+
+  #isOn = false
+
+  begin(): void {
+    this.#isOn = true
+    this.#parts.paths.silentUntilMs = Number.POSITIVE_INFINITY
+  }
+
+  end(): void {
+    this.#isOn = false
+    this.#parts.paths.silentUntilMs = 0
+  }
+
+  /** Sends a message to a user from the program of another one, if there is one. */
+  send(user: string): void {
+    const { programs, invariants } = this.#parts.mail
+    const running = programs.filter(({ run }) => run)
+    const program = running.find((each) => each.user !== user) ?? running[0]
+    if (!program) return
+    const number = ++program.posts
+    const id = new Uint8Array(16)
+    new DataView(id.buffer).setUint32(12, ++this.#parts.mail.ids)
+    const content = new TextEncoder().encode(`${program.name}#${number} `)
+    const { name, user: sender } = program
+    const post = new Post({ id, sender, program: name, number, to: [user], content, forged: false, poison: false })
+    invariants.added(post)
+    program.send(post)
+  }
+
+  #stored(user: string, seq: number): void {
+    if (!this.#isOn) return
+    const { trace, machine } = this.#parts
+    const name = `${user} ${seq}`
+    this.#untold.add(name)
+    const late = () => {
+      if (this.#untold.has(name)) trace.fail(`message ${seq} was not sent to ${user} within ${deliveredMs} ms`)
+    }
+    machine.time.alarm(machine.time.now() + deliveredMs, late)
+  }
+}

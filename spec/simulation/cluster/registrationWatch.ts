@@ -1,0 +1,145 @@
+import type { Frame } from '../../../lib/wire/frame.ts'
+import { decode, type WireMessage } from '../../../lib/wire/message.ts'
+import { events, registFlags, rosterChange, rosterKind } from '../../../lib/wire/protocol.ts'
+import type { MessageActor } from '../messageActor.ts'
+import type { Link } from '../network.ts'
+import type { Machine, SimulatedProcess } from '../process.ts'
+import type { Trace } from '../trace.ts'
+import { reconnectMs, type StorePaths } from './storePath.ts'
+
+/** The time within which a server that reaches the store finds that a registration has been replaced, without its steps. */
+const pollMs = 1_000
+/** The most directions of steps that pass until it has found it. */
+const mostSteps = 30
+/** Interval in which registrations are compared. */
+const compareMs = 100
+
+/** The parts of a world that the invariants of registrations use. */
+interface RegistrationParts {
+  readonly trace: Trace
+  readonly machine: Machine
+  readonly paths: StorePaths
+  readonly mail: { readonly programs: readonly MessageActor[] }
+}
+
+/** A link of a program, and the presence list that was sent over it. */
+interface Watched {
+  readonly link: Link
+  readonly user: string
+  /** The flags of its latest request for a registration. */
+  flags: number
+  isListening: boolean
+  /** The version of its list; undefined until it has received one. */
+  version: number | undefined
+  /** The users in the list, by node. */
+  list: Map<number, string>
+}
+
+/**
+ * Checks the registrations of a user at all servers, and the presence list of each link. Two links of a user do not stay registered
+ * as listening while their servers reach the store. On each link the list is a possible history: its versions have no gaps, and a
+ * user enters it only while the user is not in it.
+ */
+export class RegistrationWatch {
+  readonly #parts: RegistrationParts
+  /** The links that were told that they listen, by user. */
+  readonly #listening = new Map<string, Set<Watched>>()
+  /** Called with each message that is sent to a user. */
+  delivered: (user: string, seq: number) => void = () => {}
+
+  constructor(parts: RegistrationParts) {
+    this.#parts = parts
+  }
+
+  watch(link: Link): void {
+    const program = this.#parts.mail.programs.find(({ run }) => run?.process === link.clientProcess)
+    if (!program) return
+    const { user } = program
+    const watched: Watched = { link, user, flags: 0, isListening: false, version: undefined, list: new Map() }
+    const { client, server } = link
+    const { heard: byServer, sent } = server
+    const { heard: byClient } = client
+    server.heard = (frame) => {
+      if (frame.event === events.RegistReq.number) watched.flags = (decode(frame) as WireMessage<'RegistReq'>).flags
+      return byServer(frame)
+    }
+    server.sent = (frame) => {
+      sent(frame)
+      this.#sent(watched, frame)
+    }
+    client.heard = (frame) => {
+      const isList = frame.event === events.RegistListNtf.number || frame.event === events.ListAck.number
+      if (isList && !client.over) this.#listed(watched, decode(frame) as WireMessage<'RegistListNtf' | 'ListAck'>)
+      return byClient(frame)
+    }
+  }
+
+  #sent(watched: Watched, frame: Frame): void {
+    if (frame.event === events.DeliverMsgReq.number) {
+      const { messages } = decode(frame) as WireMessage<'DeliverMsgReq'>
+      for (const { mailboxSeq } of messages) this.delivered(watched.user, mailboxSeq)
+    }
+    if (frame.event !== events.RegistAck.number) return
+    const links = this.#listening.get(watched.user) ?? new Set()
+    this.#listening.set(watched.user, links)
+    watched.isListening = (watched.flags & registFlags.listening) !== 0
+    if (!watched.isListening) {
+      links.delete(watched)
+      return
+    }
+    links.add(watched)
+    for (const other of links) {
+      if (!isOpen(other)) links.delete(other)
+      else if (other !== watched) this.#compare(watched, other, this.#parts.machine.time.now())
+    }
+  }
+
+  /** Fails if both links stay registered while both servers reach the store. `sinceMs`: since when they do. */
+  #compare(one: Watched, other: Watched, sinceMs: number): void {
+    const { machine, paths, trace } = this.#parts
+    const now = machine.time.now()
+    if (!isOpen(one) || !isOpen(other)) return
+    const reach = this.#reaches(one.link.serverProcess) && this.#reaches(other.link.serverProcess)
+    if (reach && now - sinceMs > pollMs + mostSteps * paths.delayMs) {
+      const servers = `${one.link.serverProcess.name} and ${other.link.serverProcess.name}`
+      trace.fail(`two links of ${one.user} are registered at ${servers}`)
+      return
+    }
+    machine.time.alarm(now + compareMs, () => this.#compare(one, other, reach ? sinceMs : machine.time.now()))
+  }
+
+  #reaches(server: SimulatedProcess): boolean {
+    const { machine, paths } = this.#parts
+    const now = machine.time.now()
+    const isLate = now < (paths.lostMs.get(server) ?? -reconnectMs) + reconnectMs
+    return !server.frozen && !isLate && now >= paths.slowUntilMs && !paths.isBroken(server)
+  }
+
+  #listed(watched: Watched, { listVersion, kind, members }: WireMessage<'RegistListNtf' | 'ListAck'>): void {
+    const { version } = watched
+    const fail = (what: string) =>
+      this.#parts.trace.fail(`the list of ${watched.link.clientProcess.name} ${what} at version ${listVersion}`)
+    watched.version = listVersion
+    if (kind === rosterKind.whole) {
+      if (version !== undefined && listVersion < version) fail(`goes back from version ${version}`)
+      watched.list = new Map(members.map(({ node, userName }) => [node, userName]))
+      if (new Set(watched.list.values()).size < members.length) fail('has a user twice')
+      return
+    }
+    if (version !== listVersion - members.length) fail(`has changes after version ${version}`)
+    for (const member of members) if (!change(watched.list, member)) fail(`gets a wrong change of ${member.userName}`)
+  }
+}
+
+/** Applies a change of a presence list. Returns whether it is possible. */
+function change(list: Map<number, string>, { change: kind, node, userName }: RosterEntry): boolean {
+  if (kind === rosterChange.gone) return list.get(node) === userName && list.delete(node)
+  const isNew = !list.has(node) && !Array.from(list.values()).includes(userName)
+  list.set(node, userName)
+  return isNew
+}
+
+type RosterEntry = WireMessage<'ListAck'>['members'][number]
+
+const isOpen = ({ link, isListening }: Watched) =>
+  isListening && link.serverProcess.alive && !link.server.over && !link.server.severed

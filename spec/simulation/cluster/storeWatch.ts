@@ -1,0 +1,104 @@
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import type { AddressedMessage, StoredMessage } from '../../../lib/ports/mailboxes.ts'
+import { sameBytes } from '../files.ts'
+import type { LinkWatch } from '../linkWatch.ts'
+import type { MessageInvariants } from '../messageInvariants.ts'
+import { keyOf } from '../post.ts'
+import type { Trace } from '../trace.ts'
+
+type Post = Steps['mail']['post']
+type Outcome = Awaited<ReturnType<Post>>['outcomes'][number]
+/** The messages of a mailbox. */
+type Found = readonly StoredMessage[]
+
+/** The parts of a world that the checks of its store use. */
+interface StoreParts {
+  readonly trace: Trace
+  readonly mail: { readonly invariants: MessageInvariants; readonly watch: LinkWatch }
+}
+
+const all = Number.MAX_SAFE_INTEGER
+
+/** Checks what the steps of messages change in the shared store, at the moment when they do. */
+export class StoreWatch {
+  readonly #parts: StoreParts
+  /** Called with each message in each mailbox when it is stored. */
+  stored: (user: string, seq: number) => void = () => {}
+
+  constructor(parts: StoreParts) {
+    this.#parts = parts
+  }
+
+  watched(steps: Steps): Steps {
+    const { mail } = steps
+    const { watch } = this.#parts.mail
+    const left: Steps['mail']['setAside'] = async (messages) => {
+      for (const { user, seqs } of messages) watch.gone(user, seqs)
+    }
+    return {
+      ...steps,
+      mail: {
+        ...mail,
+        post: (...given) => this.#post(mail, given),
+        remove: async (server, messages) => {
+          await mail.remove(server, messages)
+          await left(messages)
+        },
+        setAside: async (messages) => {
+          await mail.setAside(messages)
+          await left(messages)
+        },
+      },
+    }
+  }
+
+  /** The store runs these steps one after another, so that none changes a mailbox between the post and the reads. */
+  async #post(mail: Steps['mail'], given: Parameters<Post>): Promise<Awaited<ReturnType<Post>>> {
+    const [, messages, bounds] = given
+    const users = [...new Set(messages.flatMap(({ recipients }) => recipients))]
+    const last = mail.lastSeq()
+    const posted = mail.post(...given)
+    const reads = mail.read(
+      users.map((user) => ({ user, afterSeq: 0 })),
+      all,
+      all,
+    )
+    const levels = mail.levels(all)
+    const result = await posted
+    const after = await last
+    const boxes = (await reads).map((box) => box.filter(({ seq }) => seq > after))
+    const found = new Map(users.map((user, at) => [user, boxes[at] ?? []]))
+    for (const [at, message] of messages.entries()) this.#outcome(message, result.outcomes[at], found)
+    for (const [user, box] of found) for (const { seq } of box) this.stored(user, seq)
+    for (const { user, messages: waiting, bytes } of await levels) {
+      const isFull = waiting > bounds.messages || bytes > bounds.bytes
+      if (isFull) this.#parts.trace.fail(`the mailbox of ${user} has ${waiting} messages of ${bytes} bytes`)
+    }
+    return result
+  }
+
+  #outcome(message: AddressedMessage, refusal: Outcome, found: ReadonlyMap<string, Found>): void {
+    const { invariants } = this.#parts.mail
+    const { sender, id, recipients } = message
+    const copies = new Map(recipients.map((user) => [user, found.get(user)?.filter(isCopyOf(message)) ?? []]))
+    const counts = Array.from(copies.values(), ({ length }) => length)
+    const isKnown = invariants.isStored(sender, id)
+    // A message that was sent twice in one step is found for both.
+    const isFound = counts.every((count) => count === 1)
+    const isNowhere = counts.every((count) => count === 0)
+    const seqs = new Set(Array.from(copies.values()).flatMap((box) => box.map(({ seq }) => seq)))
+    const isWhole = refusal ? isNowhere || (isKnown && isFound) : isFound || (isKnown && isNowhere)
+    if (!isWhole || seqs.size > 1) {
+      const where = Array.from(copies, ([user, { length }]) => `${length} times for ${user}`).join(', ')
+      const what = refusal ? `was refused (${refusal.code})` : 'was stored'
+      this.#parts.trace.fail(`the message ${keyOf(sender, id)} ${what}, and is there ${where}`)
+    }
+    if (!refusal) invariants.stored(sender, id)
+    else if (refusal.code !== 'id-reused' && refusal.code !== 'link-lost') invariants.refusedForNow(sender, id)
+  }
+}
+
+const isCopyOf =
+  ({ sender, id, content }: AddressedMessage) =>
+  (stored: StoredMessage) =>
+    stored.sender === sender && sameBytes(stored.id, id) && sameBytes(stored.content, content)
