@@ -14,7 +14,7 @@ import {
   SharedFiles,
 } from './adapters/disk/sharedFiles.ts'
 import { type ClusterCheck, testConditions } from './adapters/postgres/checks.ts'
-import { Database } from './adapters/postgres/database.ts'
+import { Database, type DatabaseOptions } from './adapters/postgres/database.ts'
 import { postgresSteps } from './adapters/postgres/postgresSteps.ts'
 import { directoryIds, findDirectoryIds, migrate, recordDirectory, schemaVersion } from './adapters/postgres/schema.ts'
 import { checkArgument, checkOptions, kinds, optional } from './options.ts'
@@ -123,7 +123,7 @@ export interface ClusterCreation extends ClusterChange {
  * OspError `data-format`, and creates nothing, if the directory belongs to another cluster or contains other files, or if the cluster has another directory.
  */
 export async function createCluster({ database, files }: ClusterLocation): Promise<ClusterCreation> {
-  return await using(database, async (opened) => {
+  return await migrating(database, async (opened) => {
     const found = await findSharedFiles(files, await findDirectoryIds(opened))
     const from = await migrate(opened)
     await recordDirectory(opened, await createSharedFiles(files, await directoryIds(opened)))
@@ -133,9 +133,13 @@ export async function createCluster({ database, files }: ClusterLocation): Promi
   })
 }
 
-/** Migrates the schema of the database to the version that this code uses. */
+/**
+ * Migrates the schema of the database to the version that this code uses. Running servers that use the previous version go on.
+ * Rejects with OspError `data-format`, and changes nothing, if the schema has a later version, or if a running server is too old
+ * for the new one.
+ */
 export async function migrateCluster(database: string): Promise<ClusterChange> {
-  return await using(database, async (opened) => ({ from: await migrate(opened), to: schemaVersion }))
+  return await migrating(database, async (opened) => ({ from: await migrate(opened), to: schemaVersion }))
 }
 
 /** Tests the conditions that a cluster requires of its database and its directory. */
@@ -162,8 +166,18 @@ export async function withClusterUsers<T>(database: string, use: (users: UserLis
   return await use(new ClusterUserList(steps, () => steps.tell('all', { kind: 'users' })))
 }
 
-async function using<T>(url: string, use: (database: Database) => Promise<T>): Promise<T> {
-  await using database = new Database({ url, connections: 2 })
+/** The timeout of a statement that changes the schema, which may read all rows of a table. */
+const migrationMs = 3_600_000
+
+const migrating = <T>(url: string, use: (database: Database) => Promise<T>) =>
+  using(url, use, { statementMs: migrationMs })
+
+async function using<T>(
+  url: string,
+  use: (database: Database) => Promise<T>,
+  options: Omit<DatabaseOptions, 'url'> = {},
+): Promise<T> {
+  await using database = new Database({ url, connections: 2, ...options })
   await database.open()
   return await database.reach(() => use(database))
 }

@@ -111,16 +111,17 @@ async function status(database: string): Promise<number> {
   const servers = (await clusterServers(database)).filter(({ isDead }) => !isDead)
   const lines = tableLines(servers.map(rowOf))
   for (const [at, server] of servers.entries()) {
-    const { server: number, name, address, leaseMs, startedAt } = server
+    const { server: number, name, address, leaseMs, startedAt, version } = server
     const started = new Date(startedAt).toISOString()
-    const fields = { number, name, address, leaseMs: Math.round(leaseMs), started }
+    const fields = { number, name, address, leaseMs: Math.round(leaseMs), started, schema: Number(version) }
     await results.printed({ event: 'server', ...fields }, lines[at] ?? '')
   }
   if (servers.length === 0) errorLine('ospd: no server of this cluster is running')
   return exitCodes.done
 }
 
-function rowOf({ server, name, address, leaseMs, startedAt }: ServerState): string[] {
+function rowOf({ server, name, address, leaseMs, startedAt, version }: ServerState): string[] {
   const lease = leaseMs > 0 ? `lease expires in ${formatTime(leaseMs)}` : 'lease expired'
-  return [`${server}`, printable(name), printable(address), lease, `up for ${formatTime(Date.now() - startedAt)}`]
+  const up = `up for ${formatTime(Date.now() - startedAt)}`
+  return [`${server}`, printable(name), printable(address), lease, up, `schema ${printable(version)}`]
 }

@@ -290,6 +290,7 @@ export const commandEvents = {
       address: string('the address on which it listens'),
       leaseMs: z.int().check(z.describe('milliseconds until its lease expires; 0 or less after it has expired')),
       started: z.iso.datetime().check(z.describe('the time at which it was started')),
+      schema: whole('the version of the schema for which it was made; it also works with the next one'),
     }),
   },
 } as const

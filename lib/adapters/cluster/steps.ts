@@ -50,6 +50,7 @@ export interface ServerInfo {
   readonly name: string
   /** A random id of this start: if `enter` is repeated with it, it resolves with the same number. */
   readonly boot: string
+  /** The version of the database schema that the server uses. */
   readonly version: string
   /** For operators. */
   readonly address: string

@@ -64,6 +64,12 @@ export function reachFailureOf(name: string, error: unknown): unknown {
   return new OspError('unreachable', `the database of the cluster cannot be reached at ${name}: ${reason}`, { cause })
 }
 
+/** Returns whether the database has refused a step because of the locks of other transactions: a deadlock, or `lock_timeout`. */
+export function isLockConflict(error: unknown): boolean {
+  const { cause } = error instanceof OutcomeUnknown ? error : {}
+  return isReported(cause) && (cause.code === '40P01' || cause.code === '55P03')
+}
+
 function isReported(error: unknown): error is ReportedError {
   return error instanceof Error && 'severity' in error && 'code' in error && typeof error.code === 'string'
 }

@@ -10,7 +10,11 @@ import { PostgresUsers } from './users.ts'
 
 /** Returns the steps of one server for the shared store in a PostgreSQL database. `migrate` must have created the schema. */
 export function postgresSteps(options: DatabaseOptions): Steps {
-  const database = new Database(options)
+  return stepsOn(new Database(options))
+}
+
+/** Returns the steps of one server on a database, which they open and close. */
+export function stepsOn(database: Database): Steps {
   const servers = new PostgresServers(database)
   const sessions = new PostgresSessions(database)
   const presence = new PostgresPresence(database)

@@ -1,14 +1,20 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { OspError } from '../../errors.ts'
 import type { DirectoryIds } from '../disk/sharedFiles.ts'
 import type { Database, Queries } from './database.ts'
-import { migrations } from './migrations.ts'
+import { isLockConflict } from './errors.ts'
+import { type Migration, migrations } from './migrations.ts'
 
 /** The version of the schema that this code creates. */
 export const schemaVersion = migrations.length
 
 const lockMigration = { name: 'migration-lock', text: "SELECT pg_advisory_xact_lock(hashtext('ospd migration'))" }
 
-const findSchema = { name: 'schema-find', text: "SELECT to_regclass('ospd.meta') IS NOT NULL AS found" }
+// `to_regclass` would use a cache, which is not updated when another transaction has released the lock of the migration.
+const findSchema = {
+  name: 'schema-find',
+  text: "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'ospd' AND tablename = 'meta') AS found",
+}
 
 const readVersion = { name: 'schema-version', text: 'SELECT version FROM ospd.meta' }
 
@@ -20,33 +26,109 @@ const readSettings = {
     WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'default_transaction_isolation')`,
 }
 
-/** Creates the schema or migrates it to `schemaVersion`. Resolves with the previous version; 0 if there was no schema. */
-export async function migrate(database: Database): Promise<number> {
-  return database.transaction(async (queries) => {
-    await queries.query(lockMigration)
-    const from = await versionOf(queries)
-    if (from > schemaVersion) throw unknownVersion(from)
-    for (const [at, text] of migrations.entries()) {
-      if (at >= from) await queries.query({ name: '', text })
-    }
-    if (from < schemaVersion) await queries.query(writeVersion, [schemaVersion])
-    return from
+const limitWaiting = {
+  name: 'migration-limits',
+  // Not every operating system lets the database check whether the client still exists.
+  text: `DO $$ BEGIN
+    SET LOCAL lock_timeout = '500ms';
+    BEGIN
+      SET LOCAL client_connection_check_interval = '1s';
+    EXCEPTION WHEN invalid_parameter_value THEN
+    END;
+  END $$`,
+}
+
+const readServers = {
+  name: 'migration-servers',
+  text: 'SELECT name, version FROM ospd.server WHERE NOT dead AND lease_until > clock_timestamp()',
+}
+
+/** The time for which a part of a migration tries to lock a table that other transactions use, and the time between two attempts. */
+const lockMs = 60_000
+const retryMs = 500
+
+/**
+ * Creates the schema, or migrates it to the version of the last of these migrations. If it fails or its process is killed, the
+ * schema can be used in its previous version, and a repetition continues. Resolves with the previous version; 0 if there was no
+ * schema. Rejects with OspError `data-format` if the schema has a later version, or if a running server does not support the
+ * new one, and with `timed-out` if other transactions do not release a table.
+ */
+export async function migrate(database: Database, all: readonly Migration[] = migrations): Promise<number> {
+  const from = await database.transaction(async (queries) => {
+    const version = await versionOf(queries)
+    if (version > all.length) throw unknownVersion(version, all.length)
+    if (version > 0 && version < all.length) await checkServers(queries, all.length)
+    return version
   })
+  let hasRun = false
+  for (const [at, parts] of all.entries()) {
+    if (at < from) continue
+    for (const [number, part] of parts.entries()) {
+      hasRun = (await run(database, { to: at + 1, part, isLast: number === parts.length - 1 })) || hasRun
+    }
+  }
+  // Otherwise another process has migrated the schema meanwhile.
+  return hasRun ? from : all.length
+}
+
+interface MigrationPart {
+  /** The version of the schema after the last part. */
+  readonly to: number
+  readonly part: string
+  readonly isLast: boolean
 }
 
 /**
- * Rejects with OspError `data-format` if the schema is missing or has a version that this code does not know, or if the settings
- * of the database allow it to lose committed transactions. A migration only adds to the schema, so this code can use the next
- * version as well.
+ * Runs a part in a transaction. A statement that waits for a table makes all later statements on this table wait. It therefore
+ * gives up after half a second, and the part begins again. Resolves with false if another process has migrated the schema.
  */
-export async function checkSchema(database: Queries): Promise<void> {
+async function run(database: Database, part: MigrationPart): Promise<boolean> {
+  const untilMs = performance.now() + lockMs
+  for (;;) {
+    try {
+      return await database.transaction((queries) => runIn(queries, part))
+    } catch (error) {
+      if (!isLockConflict(error)) throw error
+      if (performance.now() > untilMs) {
+        const text = `a migration could not lock a table of the database for ${lockMs / 1_000} s; end the transactions that use it, and run the migration again`
+        throw new OspError('timed-out', text, { cause: error })
+      }
+      await pause(retryMs)
+    }
+  }
+}
+
+async function runIn(queries: Queries, { to, part, isLast }: MigrationPart): Promise<boolean> {
+  await queries.query(lockMigration)
+  if ((await versionOf(queries)) >= to) return false
+  await queries.query(limitWaiting)
+  await queries.query({ name: '', text: part })
+  if (isLast) await queries.query(writeVersion, [to])
+  return true
+}
+
+/** Rejects with OspError `data-format` if a running server does not support this version of the schema. */
+async function checkServers(queries: Queries, to: number): Promise<void> {
+  const servers = await queries.query<{ name: string; version: string }>(readServers)
+  const old = servers.find(({ version }) => Number(version) + 1 < to)
+  if (!old) return
+  const text = `the server ${old.name} is running and supports the schema only up to version ${Number(old.version) + 1}; upgrade or stop it before the schema is migrated to version ${to}`
+  throw new OspError('data-format', text)
+}
+
+/**
+ * Rejects with OspError `data-format` if the schema is missing or has a version that code for the version `known` does not
+ * support, or if the settings of the database allow it to lose committed transactions. A migration only adds to the schema, so
+ * the code supports the next version as well.
+ */
+export async function checkSchema(database: Queries, known: number = schemaVersion): Promise<void> {
   const version = await versionOf(database)
   if (version === 0) throw noSchema()
-  if (version < schemaVersion) {
-    const text = `the schema of the database has version ${version}, but this ospd needs version ${schemaVersion}; run "ospd cluster migrate" first`
+  if (version < known) {
+    const text = `the schema of the database has version ${version}, but this ospd needs version ${known}; run "ospd cluster migrate" of this ospd first`
     throw new OspError('data-format', text)
   }
-  if (version > schemaVersion + 1) throw unknownVersion(version)
+  if (version > known + 1) throw unknownVersion(version, known)
   const settings = await database.query<{ name: string; setting: string }>(readSettings)
   checkSettings(new Map(settings.map(({ name, setting }) => [name, setting])))
 }
@@ -97,7 +179,7 @@ async function versionOf(queries: Queries): Promise<number> {
   return meta?.version ?? 0
 }
 
-function unknownVersion(version: number): OspError {
-  const text = `the schema of the database has version ${version}, but this ospd supports only version ${schemaVersion}; use a newer ospd`
+function unknownVersion(version: number, known: number): OspError {
+  const text = `the schema of the database has version ${version}, but this ospd supports only the versions ${known} and ${known + 1}; use a newer ospd`
   return new OspError('data-format', text)
 }

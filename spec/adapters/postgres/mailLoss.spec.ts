@@ -3,54 +3,16 @@ import { upTo } from '../../../lib/testing/testCases.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { ownPostgres, postgresMissing } from '../../support/postgresServer.ts'
 import { spec } from '../../support/spec.ts'
-import { mailServer, numbered, numbersOf, roomy } from '../cluster/contract/mail.ts'
+import { mailServer, numbered, roomy } from '../cluster/contract/mail.ts'
+import { drawing, postUntil, receivedFrom } from './mailLoad.ts'
 import { countersOf, type MailRig, mailRig } from './mailRig.ts'
 
 type Server = Awaited<ReturnType<typeof mailServer>>
-
-/** A random generator with a seed. */
-function drawing(seed: number) {
-  let state = seed
-  return (most: number) => {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
-    return (state >>> 8) % most
-  }
-}
 
 /** Checks that the counters equal what they count. */
 async function counted(rig: MailRig): Promise<void> {
   const { counted, found } = await countersOf(rig)
   assert.deepEqual(counted, found)
-}
-
-/** The messages of a sender in the mailboxes of these users, by their numbers. */
-async function receivedFrom({ all }: Server, sender: string, users: readonly string[]): Promise<number[][]> {
-  const boxes = await Promise.all(users.map(all))
-  return boxes.map((box) => numbersOf(box.filter((message) => message.sender === sender)))
-}
-
-const users = upTo(8).map((number) => `user ${number}`)
-
-/**
- * Posts messages of one sender until `isOver`, ten in a step, each step until its outcome is known. Resolves with the numbers
- * that each user must have.
- */
-async function postUntil(rig: MailRig, { mail, server }: Server, sender: string, isOver: () => boolean) {
-  const random = drawing(sender.length)
-  const due: number[][] = users.map(() => [])
-  for (let number = 1; !isOver(); ) {
-    const messages = upTo(10).map(() => {
-      const to = users.filter(() => random(3) === 0)
-      return numbered(number++, to.length > 0 ? to : ['user 1'], { sender })
-    })
-    const { outcomes } = await rig.run(() => mail.post(server, messages, roomy))
-    assert.deepEqual(new Set(outcomes), new Set([undefined]))
-    for (const { id, recipients } of messages) {
-      const posted = new DataView(id.buffer).getUint32(0)
-      for (const [at, user] of users.entries()) if (recipients.includes(user)) due[at]?.push(posted)
-    }
-  }
-  return due
 }
 
 spec('a change of mailboxes whose answer is lost', (it) => {
@@ -102,7 +64,7 @@ spec('a change of mailboxes whose answer is lost', (it) => {
       return postUntil(rig, server, `sender ${at}`, isOver)
     })
     for (const [at, due] of (await Promise.all(posting)).entries()) {
-      assert.deepEqual(await receivedFrom(first, `sender ${at}`, users), due)
+      assert.deepEqual(await receivedFrom(first, `sender ${at}`), due)
     }
     assert.ok(rig.unknown > 10, `${rig.unknown} answers were lost`)
     await counted(rig)
@@ -130,7 +92,7 @@ spec('mailboxes after a crash of the database server', (it) => {
     }
     isOver = true
     for (const [at, due] of (await Promise.all(posting)).entries()) {
-      assert.deepEqual(await receivedFrom(first, `sender ${at}`, users), due)
+      assert.deepEqual(await receivedFrom(first, `sender ${at}`), due)
     }
     await counted(rig)
   })

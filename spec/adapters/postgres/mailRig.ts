@@ -12,6 +12,8 @@ export interface MailRig extends MailFixture {
   /** Between the connected steps and the database. */
   readonly proxy: CuttingProxy
   readonly sql: TestDatabase['sql']
+  /** The URL of the database itself. */
+  readonly url: string
   /** Runs a step, and repeats it while its outcome is unknown. Counts these outcomes. */
   run<T>(step: () => Promise<T>): Promise<T>
   unknown: number
@@ -27,7 +29,7 @@ export async function mailRig(server?: string): Promise<MailRig> {
   await database.open()
   await migrate(database)
   const rig: MailRig = {
-    ...{ proxy, sql: at.sql, unknown: 0 },
+    ...{ proxy, sql: at.sql, url: at.url, unknown: 0 },
     run(step) {
       return retries.run(async () => {
         try {

@@ -63,6 +63,11 @@ spec('the schema of a database', (it) => {
     await at.sql('UPDATE ospd.meta SET version = version + 1')
     await checkSchema(database)
     await assert.rejects(migrate(database), { code: 'data-format' })
+    // Code for the version after the next one.
+    await assert.rejects(checkSchema(database, schemaVersion + 2), {
+      code: 'data-format',
+      message: /has version 2, but this ospd needs version 3; run "ospd cluster migrate" of this ospd first$/u,
+    })
     await at.sql('UPDATE ospd.meta SET version = version + 1')
     await assert.rejects(checkSchema(database), { code: 'data-format', message: /use a newer ospd/u })
   })
