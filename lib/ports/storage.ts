@@ -142,6 +142,15 @@ export interface Announcement {
   readonly version: string
   /** As in `NewTransfer`. */
   readonly modifiedAt: number
+  /** The `UnnamedFile.source` of its content. */
+  readonly source?: string
+}
+
+/** An announced file that has been published, or will never be. */
+export interface SettledFile extends Pick<StoredFile, 'user' | 'name'> {
+  /** The `UnnamedFile.source` of its content. */
+  readonly source: string
+  readonly isStored: boolean
 }
 
 /** The records of unfinished uploads, and the completion markers of completed ones. */
@@ -183,7 +192,8 @@ export interface TransferStore {
    */
   announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number, by?: SessionLink): Promise<void>
   /**
-   * Like `announce` for each of these files, which have different names. Resolves with the error of each that failed. Without
+   * Like `announce` for each of these files, which have different names. In a store of several servers, earlier announced files
+   * of these names that were not published yet are never published after this. Resolves with the error of each that failed. Without
    * this method the server calls `announce` for each.
    */
   announceAll?(
@@ -191,6 +201,11 @@ export interface TransferStore {
     keepNoteMs: number,
     by?: SessionLink,
   ): Promise<readonly (Error | undefined)[]>
+  /**
+   * Records which announced files were published. The others are never published after this. Has no effect for a file of a name
+   * that was announced again. For stores of several servers.
+   */
+  settled?(files: readonly SettledFile[]): Promise<void>
   /** Marks completed files as reported by the server: durable. */
   reported(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
   /** Returns the files that were stored and not reported. */
@@ -317,12 +332,19 @@ export interface FileStore {
 export interface UnnamedFile extends Pick<PartialFile, 'publish'>, AsyncDisposable {
   /** Identifies the stored file that it becomes, even after a restart. */
   readonly version: string
+  /**
+   * Identifies the content while it has no name. Another server can remove the content by it, so that this server cannot publish
+   * it any more. For stores of several servers.
+   */
+  readonly source?: string
 }
 
 /** Files of one user that belong to no upload. */
 export interface UnnamedFiles extends AsyncDisposable {
   /** The `UnnamedFile.version` of each, or the error if it was not stored. */
   readonly versions: readonly (string | Error)[]
+  /** The `UnnamedFile.source` of each. */
+  readonly sources?: readonly (string | undefined)[]
   /** Publishes some of the files, as `PartialFile.publish` does. Resolves with the result of each. */
   publish(places: readonly UnnamedPlace[], replace: boolean): Promise<readonly (boolean | Error)[]>
 }

@@ -7,6 +7,8 @@ const pageRecords = 500
 
 interface HeldClaim {
   record: TransferRecord
+  /** The token of the latest claim of this name that was released when this one was granted; 0 if there is none. */
+  readonly released: number
   /** The writes under this claim that have not ended. */
   readonly running: Set<Promise<unknown>>
 }
@@ -39,6 +41,11 @@ export class ClusterClaims implements ClaimGuard {
     return this.#held.get(recordKey(user, name))?.record
   }
 
+  /** Returns whether the server of a former claim has not released the upload, so that it may have the partial file open. */
+  mayBeOpen({ user, name, token }: Claim): boolean {
+    return this.#held.get(recordKey(user, name))?.released !== token
+  }
+
   /** Resolves with the token of the record in the shared store, or `undefined` if there is none. */
   async presentToken(user: string, name: string): Promise<number | undefined> {
     const record = await this.#member.run(({ transfers }) => transfers.record(user, name))
@@ -65,10 +72,13 @@ export class ClusterClaims implements ClaimGuard {
     return Array.from(this.#held.values(), ({ record }) => record.token)
   }
 
-  /** Allows writes under the claim of this record only. Resolves when the writes under an older claim have ended. */
-  async grant(record: TransferRecord): Promise<void> {
+  /**
+   * Allows writes under the claim of this record only. Resolves when the writes under an older claim have ended. `released` is
+   * the token of the latest claim of this name that was released.
+   */
+  async grant(record: TransferRecord, released: number): Promise<void> {
     const former = this.#held.get(recordKey(record.user, record.name))
-    this.#held.set(recordKey(record.user, record.name), { record, running: new Set() })
+    this.#held.set(recordKey(record.user, record.name), { record, released, running: new Set() })
     await Promise.allSettled(former?.running ?? [])
   }
 
@@ -107,7 +117,7 @@ export class ClusterClaims implements ClaimGuard {
     this.#member.checkOpen()
     const record = await this.#member.run(({ transfers }) => transfers.record(user, name))
     if (record?.token !== claim.token) throw endedClaimError(claim)
-    const held = this.#find(claim) ?? { record, running: new Set() }
+    const held = this.#find(claim) ?? { record, released: 0, running: new Set() }
     this.#held.set(recordKey(user, name), held)
     return held
   }

@@ -11,6 +11,7 @@ import type {
   ClaimOptions,
   NewTransfer,
   Owner,
+  SettledFile,
   StoredFile,
   TransferRecord,
   TransferStore,
@@ -28,10 +29,11 @@ import {
 } from '../../storage/transfers/claimRules.ts'
 import { endedClaimError, recordKey } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
+import { ClusterAnnouncements } from './clusterAnnouncements.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
-import type { ClaimDecision, ClusterSessionLink, FoundUpload, Notice } from './steps.ts'
+import { type ClaimDecision, type FoundUpload, type Notice, sessionLink } from './steps.ts'
 
 /** The time between two attempts to release an upload while the store is unreachable. */
 const retryMs = 1_000
@@ -73,6 +75,7 @@ export class ClusterTransfers implements TransferStore {
   readonly #member: ClusterMember
   readonly #claims: ClusterClaims
   readonly #names: StoredNames
+  readonly #announcements: ClusterAnnouncements
   /** Serializes the calls for each upload. */
   readonly #changes = new KeyedMutex()
   readonly #checkpoints: GroupCommit<CheckpointItem>
@@ -83,6 +86,7 @@ export class ClusterTransfers implements TransferStore {
     this.#member = member
     this.#claims = claims
     this.#names = names
+    this.#announcements = new ClusterAnnouncements(member, claims, names)
     this.#checkpoints = new GroupCommit({ commit: (group) => this.#checkpoint(group) })
     member.listen({ heard: (notice) => this.#heard(notice), polled: () => this.#findEnded() })
   }
@@ -151,24 +155,15 @@ export class ClusterTransfers implements TransferStore {
   ): Promise<readonly (Error | undefined)[]> {
     const subjects = files.map(({ file }) => file)
     return this.#changeAll(subjects, async () => {
-      const names = await this.#unfinishedNames(subjects)
-      const errors = subjects.map(({ user, name }) => {
-        const conflict = conflictingName(names.get(user) ?? [], name, this.#names.foldsCase)
-        return conflict === undefined ? undefined : nameConflict(name, conflict)
-      })
-      const announced = files.filter((_, index) => !errors[index])
-      if (announced.length === 0) return errors
-      const until = this.#wallTime + keepNoteMs
-      await this.#member.runAs(({ transfers }, server) =>
-        transfers.announce(server, announced, until, by && linkOf(server, by.user, by)),
-      )
-      for (const { file } of announced) {
-        const { user, name } = file
-        await this.#claims.drop(user, name)
-        if (names.get(user)?.has(name)) await this.#names.dropPartial(user, name)
-      }
+      const { errors, ended } = await this.#announcements.announce(files, this.#wallTime + keepNoteMs, by)
+      for (const { server, token } of ended) this.#tell(server, token, 'superseded')
       return errors
     })
+  }
+
+  async settled(files: readonly SettledFile[]): Promise<void> {
+    this.#member.checkOpen()
+    await this.#member.run(({ transfers }) => transfers.settle(files))
   }
 
   async reported(files: readonly Subject[]): Promise<void> {
@@ -178,23 +173,13 @@ export class ClusterTransfers implements TransferStore {
 
   async unreported(): Promise<readonly StoredFile[]> {
     this.#member.checkOpen()
-    const files: StoredFile[] = []
-    const found = await this.#member.run(({ transfers }) => transfers.unreported(this.#member.server))
-    for (const { file, version } of found) {
-      const isStored = (await this.#names.version(file.user, file.storedName)) === version
-      if (isStored || (await this.#names.isIntact(file))) {
-        // The name of an announced file may not be durable.
-        await this.#names.flushName?.(file.user, file.storedName)
-        files.push(file)
-      } else await this.forget(file.user, file.name)
-    }
-    return files
+    return this.#announcements.unreported()
   }
 
   remove(user: string, name: string, by?: SessionLink): Promise<boolean> {
     return this.#change({ user, name }, async () => {
       const former = await this.#member.runAs(({ transfers }, server) =>
-        transfers.remove(user, name, by && linkOf(server, user, by)),
+        transfers.remove(user, name, by && sessionLink(server, user, by)),
       )
       await this.#claims.drop(user, name)
       if (former) this.#tell(former.server, former.token, 'cancelled')
@@ -208,7 +193,7 @@ export class ClusterTransfers implements TransferStore {
       // The store does not expire an upload that is held, even if this server holds it.
       if (!by && own && !own.verified && own.updatedAt < before) await this.#release(own)
       const record = await this.#member.runAs(({ transfers }, server) =>
-        transfers.expire(user, name, before, by && linkOf(server, user, by)),
+        transfers.expire(user, name, before, by && sessionLink(server, user, by)),
       )
       if (!record) return undefined
       await this.#claims.drop(user, name)
@@ -283,21 +268,25 @@ export class ClusterTransfers implements TransferStore {
   ): Promise<Claimed> {
     const { user, name } = want
     let isNew = false
+    let unpublished: string | undefined
     const decide = async (found: FoundUpload) => {
       isNew = options.fresh || !sameUpload(found.record, want)
+      unpublished = found.unpublished
       return this.#decide(want, owner, options, found, read)
     }
     const result = await this.#member.runAs(({ transfers }, server) =>
-      transfers.claim(linkOf(server, user, owner), want, decide, options.recovery),
+      transfers.claim(sessionLink(server, user, owner), want, decide, options.recovery),
     )
     if ('completed' in result) {
       await this.#claims.drop(user, name)
       await this.#names.dropPartial(user, name)
       return result
     }
-    const { claim, record, former } = result
-    await this.#claims.grant(record)
+    const { claim, record, former, released } = result
+    await this.#claims.grant(record, released)
     if (former) this.#tell(former.server, former.token, 'superseded')
+    // A stopped server could otherwise publish an earlier file of this name later.
+    if (unpublished !== undefined) await this.#names.discard?.(unpublished)
     // Removed after the record is stored: a crash in between can leave bytes without a checkpoint, but never the reverse.
     if (isNew && record.checkpoints.length === 0) await this.#names.dropPartial(user, name)
     return { claim, record }
@@ -375,17 +364,6 @@ export class ClusterTransfers implements TransferStore {
     return file
   }
 
-  /** Returns the names of the unfinished uploads of these users. */
-  async #unfinishedNames(files: readonly Subject[]): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
-    const names = new Map<string, ReadonlySet<string>>()
-    for (const user of new Set(files.map(({ user }) => user))) {
-      const own = new Set<string>()
-      for await (const { name } of this.#claims.records(user)) own.add(name)
-      names.set(user, own)
-    }
-    return names
-  }
-
   /** Stores the checkpoints of several uploads. */
   async #checkpoint(group: readonly Uncommitted<CheckpointItem>[]): Promise<void> {
     for (let from = 0; from < group.length; from += mostCheckpoints) {
@@ -448,14 +426,6 @@ export class ClusterTransfers implements TransferStore {
       return work()
     })
   }
-}
-
-function linkOf(
-  server: number,
-  user: string,
-  { node, session }: Pick<SessionLink, 'node' | 'session'>,
-): ClusterSessionLink {
-  return { server, link: node, user, session }
 }
 
 /** Resolves with the part of the quota of its user that a claim reserves. Rejects if this does not fit. */

@@ -1,3 +1,4 @@
+import type { SessionLink } from '../../ports/links.ts'
 import type { AddressedMessage, Expired, MailboxBounds, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
 import type {
   Announcement,
@@ -6,6 +7,7 @@ import type {
   NewTransfer,
   OtherUploads,
   SentFile,
+  SettledFile,
   StoredFile,
   TransferRecord,
   UnfinishedTotals,
@@ -44,6 +46,15 @@ export interface ClusterSessionLink extends ClusterLink {
   readonly user: string
   /** 32 hexadecimal digits. */
   readonly session: string
+}
+
+/** Returns the link of a request to a server, with the session of its client. */
+export function sessionLink(
+  server: number,
+  user: string,
+  { node, session }: Pick<SessionLink, 'node' | 'session'>,
+): ClusterSessionLink {
+  return { server, link: node, user, session }
 }
 
 export interface ServerInfo {
@@ -214,6 +225,8 @@ export interface FoundUpload {
   readonly reserved: number
   /** Its completion marker, with the version of the stored file. */
   readonly marker: Announcement | undefined
+  /** The `Announcement.source` of an announced file of this name that may not be published yet. */
+  readonly unpublished: string | undefined
   /** The names of the user's other unfinished uploads. */
   readonly otherNames: readonly string[]
   /** The user's other unfinished uploads; and the number of all uploads, without this one. */
@@ -224,6 +237,20 @@ export interface FoundUpload {
 export type ClaimDecision =
   | { readonly completed: StoredFile }
   | { readonly record: Omit<TransferRecord, 'token'>; readonly reserved: number; readonly dropsMarker: boolean }
+
+/** A file to be announced. */
+export interface AnnouncedFile extends Announcement {
+  /** The source of an earlier announced file of this name, which was removed. */
+  readonly replaces?: string | undefined
+}
+
+/** The result of `announce`. */
+export interface Announced {
+  /** The announced files of these names whose sources must be removed first. If there are any, nothing was stored. */
+  readonly unpublished: readonly (Pick<Claim, 'user' | 'name'> & { readonly source: string })[]
+  /** The claims of the removed records, and their owners. */
+  readonly ended: readonly (Claim & ClusterLink)[]
+}
 
 export interface TransferSteps {
   /**
@@ -238,7 +265,13 @@ export interface TransferSteps {
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
     isRecovery?: boolean,
   ): Promise<
-    | { readonly claim: Claim; readonly record: TransferRecord; readonly former?: Claim & ClusterLink }
+    | {
+        readonly claim: Claim
+        readonly record: TransferRecord
+        readonly former?: Claim & ClusterLink
+        /** The token of the latest claim of this name whose server has released it; 0 if there is none. */
+        readonly released: number
+      }
     | { readonly completed: StoredFile }
   >
   /** Replaces the checkpoints of each upload whose claim is still valid. Resolves with whether each claim was valid. */
@@ -249,19 +282,25 @@ export interface TransferSteps {
       readonly at: number
     }[],
   ): Promise<readonly boolean[]>
-  /**
-   * Stores the generation of the content: the token of the claim whose file has the bytes. False if the claim is no longer valid.
-   */
-  moved(claim: Claim, generation: number): Promise<boolean>
   verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean>
   /** Resolves with true as well if this claim has completed the upload already. */
   complete(claim: Claim, until: number): Promise<boolean>
   /**
    * Records completion markers of files that are about to be stored without an upload, and removes records of these names. With
-   * `by`, whose files they are, the session is checked as in `claim`.
+   * `by`, whose files they are, the session is checked as in `claim`. A stopped server can publish an announced file at any later
+   * time, as long as its source exists. Therefore a marker whose file may not be published yet is replaced only by a file that
+   * `replaces` its source.
    */
-  announce(server: number, files: readonly Announcement[], until: number, by?: ClusterSessionLink): Promise<void>
-  /** Records that no link holds these uploads any more. Has no effect for a claim that is no longer valid. */
+  announce(server: number, files: readonly AnnouncedFile[], until: number, by?: ClusterSessionLink): Promise<Announced>
+  /**
+   * Records which announced files were published, and removes the markers of the others. Has no effect for a file of a name that
+   * was announced again.
+   */
+  settle(files: readonly SettledFile[]): Promise<void>
+  /**
+   * Records that no link holds these uploads any more, and that their servers have closed the partial files. Has no effect for a
+   * claim that is no longer valid.
+   */
   release(claims: readonly Claim[]): Promise<void>
   /**
    * Removes a record. Checks the session as in `claim`, unless `by` is undefined. Resolves with the claim and owner of the
@@ -273,7 +312,8 @@ export interface TransferSteps {
    * the session as in `claim`, and removes such an upload as well.
    */
   expire(user: string, name: string, before: number, by?: ClusterSessionLink): Promise<TransferRecord | undefined>
-  forget(user: string, name: string): Promise<void>
+  /** Removes a completion marker; with `version`, only if it has this version. */
+  forget(user: string, name: string, version?: string): Promise<void>
   /** Records in the order of (user, name), after that key, at most `most`. */
   records(
     of: string | undefined,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type BigIntStats, constants, type Stats } from 'node:fs'
 import { lstat, open, readdir, rm, unlink } from 'node:fs/promises'
-import { dirname, join, sep } from 'node:path'
+import { basename, dirname, join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkUserName } from '../../names.ts'
 import type { Digests } from '../../ports/platform.ts'
@@ -177,6 +177,7 @@ export class DiskFiles implements FileStore, StoredNames {
     const files = await this.createAll(user, [content])
     return {
       version: single(files.versions),
+      ...(files.sources && { source: files.sources[0] as string }),
       publish: async (storedName, replace) => single(await files.publish([{ index: 0, storedName }], replace)),
       [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
     }
@@ -192,6 +193,7 @@ export class DiskFiles implements FileStore, StoredNames {
     const written = await settleAll(contents, (content, index) => this.#write(paths[index] ?? '', content))
     return {
       versions: written.map((stats) => (stats instanceof Error ? stats : stampOf(stats))),
+      ...(this.#generations && { sources: paths.map((path) => basename(path)) }),
       publish: async (places, replace) => {
         this.#records.checkOpen()
         this.#checkDirectories()
@@ -234,9 +236,19 @@ export class DiskFiles implements FileStore, StoredNames {
     return result instanceof Error ? this.#notPublished(move, result) : result
   }
 
-  async #notPublished({ parts }: Move, result: Error): Promise<never> {
-    if (errnoOf(result.cause) === 'EXDEV') await this.#checkMount(this.#tree.pathOf(parts.slice(0, -1)))
+  async #notPublished({ partial, parts }: Move, result: Error): Promise<never> {
+    const errno = errnoOf(result.cause)
+    if (errno === 'EXDEV') await this.#checkMount(this.#tree.pathOf(parts.slice(0, -1)))
+    if (this.#generations && errno === 'ENOENT' && !(await entryAt(partial))) {
+      throw new OspError('file-busy', 'another server has received a file of this name meanwhile')
+    }
     throw result
+  }
+
+  /** Removes the content of a file without a name of any server. A stopped server that is about to publish it then finds nothing. */
+  async discard(source: string): Promise<void> {
+    if (!isUnnamed.test(source)) throw new Error(`${source} is not the name of a file without an upload`)
+    await this.#discard(join(this.#layout.partial, source))
   }
 
   async remove(user: string, name: string): Promise<void> {
@@ -395,5 +407,7 @@ export class DiskFiles implements FileStore, StoredNames {
 
 /** The end of the name of a file that belongs to no upload. */
 const unnamed = '.new'
+
+const isUnnamed = /^[\da-f-]{36}-\d+\.new$/u
 
 const isPartialName = /^[\da-f]{32}\.part$/

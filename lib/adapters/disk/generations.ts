@@ -24,8 +24,8 @@ export interface SharedClaims {
   presentToken(user: string, name: string): Promise<number | undefined>
   /**
    * Returns whether another process may still have the partial file of this former claim open for writing. It may not if its server
-   * has closed the file, or if a later run of that server has locked its own directory. Without this method it may. Not called
-   * for a claim whose file this process had open.
+   * has released the upload, and has closed the file before. Without this method it may. Not called for a claim whose file this
+   * process had open.
    */
   mayBeOpen?(former: Claim): boolean | Promise<boolean>
 }

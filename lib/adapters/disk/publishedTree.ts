@@ -367,7 +367,8 @@ async function add(partial: string, target: string, moved: () => void): Promise<
     return (await entryAt(target)) ? false : rename(partial, target, moved)
   }
   moved()
-  await quickCalls.unlink(partial)
+  // Another server may have removed it.
+  await unless(['ENOENT'], `removing ${partial}`, async () => quickCalls.unlink(partial))
   return true
 }
 

@@ -3,6 +3,7 @@ import type {
   Announcement,
   Claim,
   NewTransfer,
+  SettledFile,
   StoredFile,
   TransferRecord,
   UnfinishedTotals,
@@ -10,6 +11,8 @@ import type {
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import type {
+  Announced,
+  AnnouncedFile,
   ClaimDecision,
   ClusterLink,
   ClusterSessionLink,
@@ -24,6 +27,8 @@ interface Row {
   readonly holder: ClusterLink
   isHeld: boolean
   readonly reserved: number
+  /** The token of the latest claim that was released. */
+  released: number
 }
 
 interface Marker {
@@ -33,6 +38,8 @@ interface Marker {
   readonly server: number
   /** The claim under which the file was completed. */
   readonly token: number | undefined
+  /** The source of an announced file that may not be published yet. */
+  source: string | undefined
   reported: boolean
 }
 
@@ -132,10 +139,9 @@ export class SharedTransfers implements TransferSteps {
       const record = { ...decision.record, token }
       if (before) this.#end(before, 'superseded')
       const holder = { server: by.server, link: by.link }
-      this.#rows.set(key, { record, holder, isHeld: true, reserved: decision.reserved })
-      const claim = { user, name, token }
-      if (!before) return { claim, record }
-      return { claim, record, former: { user, name, token: before.record.token, ...before.holder } }
+      const released = before?.released ?? 0
+      this.#rows.set(key, { record, holder, isHeld: true, reserved: decision.reserved, released })
+      return { claim: { user, name, token }, record, released, ...(before && { former: claimOf(before) }) }
     })
   }
 
@@ -150,10 +156,6 @@ export class SharedTransfers implements TransferSteps {
         return true
       }),
     )
-  }
-
-  moved(claim: Claim): Promise<boolean> {
-    return this.#turns.run(claim.user, async () => this.#rowOf(claim) !== undefined)
   }
 
   verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean> {
@@ -174,20 +176,46 @@ export class SharedTransfers implements TransferSteps {
       this.#rows.delete(key)
       const { server } = row.holder
       const announced = { file, version, modifiedAt }
-      this.#markers.set(key, { announced, until, server, token: claim.token, reported: false })
+      this.#markers.set(key, { announced, until, server, token: claim.token, source: undefined, reported: false })
       return true
     })
   }
 
-  announce(server: number, files: readonly Announcement[], until: number, by?: ClusterSessionLink): Promise<void> {
+  announce(
+    server: number,
+    files: readonly AnnouncedFile[],
+    until: number,
+    by?: ClusterSessionLink,
+  ): Promise<Announced> {
     const users = new Set(files.map(({ file }) => file.user))
     return this.#turns.runAll([...users], async () => {
       if (by) this.#sessions.check(by)
-      for (const announced of files) {
-        const { user, name } = announced.file
-        const row = this.#rows.get(recordKey(user, name))
+      const unpublished = files.flatMap(({ file: { user, name }, source: own, replaces }) => {
+        const source = this.#markers.get(recordKey(user, name))?.source
+        return source === undefined || source === own || source === replaces ? [] : [{ user, name, source }]
+      })
+      if (unpublished.length > 0) return { unpublished, ended: [] }
+      const ended: (Claim & ClusterLink)[] = []
+      for (const { file, version, modifiedAt, source } of files) {
+        const key = recordKey(file.user, file.name)
+        const row = this.#rows.get(key)
         if (row) this.#end(row, 'superseded')
-        this.#markers.set(recordKey(user, name), { announced, until, server, token: undefined, reported: false })
+        if (row) ended.push(claimOf(row))
+        const announced = { file, version, modifiedAt }
+        this.#markers.set(key, { announced, until, server, token: undefined, source, reported: false })
+      }
+      return { unpublished, ended }
+    })
+  }
+
+  settle(files: readonly SettledFile[]): Promise<void> {
+    const users = new Set(files.map(({ user }) => user))
+    return this.#turns.runAll([...users], async () => {
+      for (const { user, name, source, isStored } of files) {
+        const marker = this.#markers.get(recordKey(user, name))
+        if (!marker || marker.source !== source) continue
+        if (isStored) marker.source = undefined
+        else this.#markers.delete(recordKey(user, name))
       }
     })
   }
@@ -197,7 +225,9 @@ export class SharedTransfers implements TransferSteps {
     await this.#turns.runAll([...users], async () => {
       for (const claim of claims) {
         const row = this.#rowOf(claim)
-        if (row) row.isHeld = false
+        if (!row) continue
+        row.isHeld = false
+        row.released = claim.token
       }
     })
   }
@@ -208,7 +238,7 @@ export class SharedTransfers implements TransferSteps {
       const row = this.#rows.get(recordKey(user, name))
       if (!row) return undefined
       this.#end(row, 'cancelled')
-      return { user, name, token: row.record.token, ...row.holder }
+      return claimOf(row)
     })
   }
 
@@ -223,8 +253,11 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  forget(user: string, name: string): Promise<void> {
-    return this.#turns.run(user, async () => void this.#markers.delete(recordKey(user, name)))
+  forget(user: string, name: string, version?: string): Promise<void> {
+    return this.#turns.run(user, async () => {
+      const key = recordKey(user, name)
+      if (version === undefined || this.#markers.get(key)?.announced.version === version) this.#markers.delete(key)
+    })
   }
 
   async records(of: string | undefined, after: Subject | undefined, most: number): Promise<readonly TransferRecord[]> {
@@ -261,8 +294,8 @@ export class SharedTransfers implements TransferSteps {
   }
 
   async unreported(server: number): Promise<readonly Announcement[]> {
-    return Array.from(this.#markers.values()).flatMap(({ reported, announced, server: by }) =>
-      !reported && (by === server || this.#servers.isDead(by)) ? [announced] : [],
+    return Array.from(this.#markers.values()).flatMap(({ reported, announced, source, server: by }) =>
+      !reported && (by === server || this.#servers.isDead(by)) ? [source ? { ...announced, source } : announced] : [],
     )
   }
 
@@ -296,6 +329,7 @@ export class SharedTransfers implements TransferSteps {
       isHeld: row !== undefined && this.#isHeld(row),
       reserved: row?.reserved ?? 0,
       marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
+      unpublished: marker?.source,
       otherNames: others.map(({ record }) => record.name),
       others: {
         uploads: others.length,
@@ -327,6 +361,14 @@ export class SharedTransfers implements TransferSteps {
 const sessionKey = ({ user, session }: ClusterSessionLink) => `${user}\0${session}`
 
 const isSameLink = (a: ClusterLink, b: ClusterLink) => a.server === b.server && a.link === b.link
+
+/** Returns the claim of a row, and its owner. */
+const claimOf = ({ record: { user, name, token }, holder }: Row): Claim & ClusterLink => ({
+  user,
+  name,
+  token,
+  ...holder,
+})
 
 const receivedBytes = ({ verified, checkpoints }: TransferRecord) => verified?.size ?? checkpoints.at(-1)?.offset ?? 0
 

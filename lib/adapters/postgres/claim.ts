@@ -20,6 +20,7 @@ interface FoundRow {
   readonly record: TransferRow | null
   readonly is_held: boolean
   readonly marker: MarkerRow | null
+  readonly unpublished: string | null
   readonly other_names: readonly string[]
   readonly uploads: number
   readonly held: number
@@ -64,6 +65,7 @@ function foundOf(row: FoundRow): FoundUpload {
     isHeld: row.is_held,
     reserved: row.record?.reserved ?? 0,
     marker: row.marker ? markerOf(row.marker) : undefined,
+    unpublished: row.unpublished ?? undefined,
     otherNames: row.other_names,
     others: { uploads, held, bytes, reserved, allUploads },
   }
@@ -89,6 +91,7 @@ async function grant(
   return {
     claim: { user, name, token: granted.token },
     record: granted,
+    released: row.record.released,
     ...(row.former && { former: endedClaim({ user, name }, row.former) }),
   }
 }

@@ -19,6 +19,7 @@ export interface TransferRow {
   readonly verified_stamp: string | null
   readonly updated_at: number
   readonly reserved: number
+  readonly released: number
 }
 
 /** A row of `ospd.marker` as JSON. */
@@ -26,6 +27,7 @@ export interface MarkerRow {
   readonly file: StoredFile
   readonly version: string
   readonly modified_at: number
+  readonly source: string | null
 }
 
 /** The token and the owner of a claim that has ended. */

@@ -1,5 +1,12 @@
-import type { Announcement, Claim, StoredFile, TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
-import type { ClusterLink, ClusterSessionLink, TransferSteps } from '../cluster/steps.ts'
+import type {
+  Announcement,
+  Claim,
+  SettledFile,
+  StoredFile,
+  TransferRecord,
+  UnfinishedTotals,
+} from '../../ports/storage.ts'
+import type { Announced, AnnouncedFile, ClusterLink, ClusterSessionLink, TransferSteps } from '../cluster/steps.ts'
 import { claimUpload } from './claim.ts'
 import type { Database, Statement } from './database.ts'
 import {
@@ -14,6 +21,12 @@ import {
 } from './transferRows.ts'
 
 type Name = Pick<Claim, 'user' | 'name'>
+
+/** The result of `ospd.announce_1`. */
+interface AnnouncedRow {
+  readonly unpublished: Announced['unpublished']
+  readonly ended: readonly (Name & EndedClaimRow)[]
+}
 
 /** The steps of uploads in SQL. */
 export class PostgresTransfers implements TransferSteps {
@@ -47,10 +60,6 @@ export class PostgresTransfers implements TransferSteps {
     return batch.map((_, index) => holds.has(index + 1))
   }
 
-  moved(claim: Claim, generation: number): Promise<boolean> {
-    return this.#isChanged(statements.moved, [...keyOf(claim), generation])
-  }
-
   verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean> {
     return this.#isChanged(statements.verified, [...keyOf(claim), JSON.stringify(file), stamp])
   }
@@ -62,19 +71,28 @@ export class PostgresTransfers implements TransferSteps {
 
   async announce(
     server: number,
-    files: readonly Announcement[],
+    files: readonly AnnouncedFile[],
     until: number,
     by?: ClusterSessionLink,
-  ): Promise<void> {
-    await this.#database.query(statements.announce, [
+  ): Promise<Announced> {
+    const [row] = await this.#database.query<AnnouncedRow>(statements.announce, [
       server,
       ...columnsOf(files.map(({ file }) => file)),
       files.map(({ file }) => JSON.stringify(file)),
       files.map(({ modifiedAt }) => modifiedAt),
       files.map(({ version }) => version),
+      files.map(({ source }) => source ?? null),
+      files.map(({ replaces }) => replaces ?? null),
       until,
       ...[by?.user ?? null, by?.session ?? null, by?.link ?? null],
     ])
+    if (!row) throw new Error('the database has returned no row for announced files')
+    return { unpublished: row.unpublished, ended: row.ended.map((each) => endedClaim(each, each)) }
+  }
+
+  async settle(files: readonly SettledFile[]): Promise<void> {
+    const sources = files.map(({ source }) => source)
+    await this.#database.query(statements.settle, [...columnsOf(files), sources, files.map(({ isStored }) => isStored)])
   }
 
   async release(claims: readonly Claim[]): Promise<void> {
@@ -102,8 +120,8 @@ export class PostgresTransfers implements TransferSteps {
     return row?.record ? transferRecordOf(row.record) : undefined
   }
 
-  async forget(user: string, name: string): Promise<void> {
-    await this.#database.query(statements.forget, [user, name])
+  async forget(user: string, name: string, version?: string): Promise<void> {
+    await this.#database.query(statements.forget, [user, name, version ?? null])
   }
 
   records(of: string | undefined, after: Name | undefined, most: number): Promise<readonly TransferRecord[]> {
@@ -123,15 +141,17 @@ export class PostgresTransfers implements TransferSteps {
   }
 
   async marker(user: string, name: string): Promise<Announcement | undefined> {
-    return (await this.#markers(statements.marker, [user, name]))[0]
+    const [row] = await this.#database.query<{ marker: MarkerRow }>(statements.marker, [user, name])
+    return row && markerOf(row.marker)
   }
 
   async reported(files: readonly Name[]): Promise<void> {
     await this.#database.query(statements.reported, columnsOf(files))
   }
 
-  unreported(server: number): Promise<readonly Announcement[]> {
-    return this.#markers(statements.unreported, [server])
+  async unreported(server: number): Promise<readonly Announcement[]> {
+    const rows = await this.#database.query<{ marker: MarkerRow }>(statements.unreported, [server])
+    return rows.map(({ marker }) => ({ ...markerOf(marker), ...(marker.source !== null && { source: marker.source }) }))
   }
 
   abandoned(): Promise<readonly TransferRecord[]> {
@@ -145,11 +165,6 @@ export class PostgresTransfers implements TransferSteps {
   async #records(statement: Statement, values: readonly unknown[]): Promise<readonly TransferRecord[]> {
     const rows = await this.#database.query<{ record: TransferRow }>(statement, values)
     return rows.map(({ record }) => transferRecordOf(record))
-  }
-
-  async #markers(statement: Statement, values: readonly unknown[]): Promise<readonly Announcement[]> {
-    const rows = await this.#database.query<{ marker: MarkerRow }>(statement, values)
-    return rows.map(({ marker }) => markerOf(marker))
   }
 
   async #isChanged(statement: Statement, values: readonly unknown[]): Promise<boolean> {
@@ -173,20 +188,23 @@ const statements = {
     name: 'transfer-checkpoint',
     text: 'SELECT ospd.checkpoint_1($1, $2, $3, $4, $5, $6, $7, $8) AS holds',
   },
-  moved: {
-    name: 'transfer-moved',
-    text: `UPDATE ospd.transfer SET generation = $4 WHERE ${holds} RETURNING true AS changed`,
-  },
   verified: {
     name: 'transfer-verified',
     text: `UPDATE ospd.transfer SET verified = $4, verified_stamp = $5 WHERE ${holds} RETURNING true AS changed`,
   },
   complete: { name: 'transfer-complete', text: 'SELECT ospd.complete_1($1, $2, $3, $4) AS holds' },
-  announce: { name: 'transfer-announce', text: 'SELECT ospd.announce_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)' },
+  announce: {
+    name: 'transfer-announce',
+    text: 'SELECT * FROM ospd.announce_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
+  },
+  settle: { name: 'transfer-settle', text: 'SELECT ospd.settle_1($1, $2, $3, $4)' },
   release: { name: 'transfer-release', text: 'SELECT ospd.release_1($1, $2, $3)' },
   remove: { name: 'transfer-remove', text: 'SELECT ospd.remove_transfer_1($1, $2, $3, $4, $5) AS removed' },
   expire: { name: 'transfer-expire', text: 'SELECT ospd.expire_transfer_1($1, $2, $3, $4, $5, $6) AS record' },
-  forget: { name: 'transfer-forget', text: 'DELETE FROM ospd.marker WHERE user_name = $1 AND name = $2' },
+  forget: {
+    name: 'transfer-forget',
+    text: 'DELETE FROM ospd.marker WHERE user_name = $1 AND name = $2 AND version = coalesce($3, version)',
+  },
   records: {
     name: 'transfer-records',
     text: `${records} (user_name, name) > ($1, $2) ORDER BY user_name, name LIMIT $3`,

@@ -16,6 +16,7 @@ export async function createAll(
   const created = await settleAll(contents, (content) => files.create(user, content))
   return {
     versions: created.map((file) => (file instanceof Error ? file : file.version)),
+    sources: created.map((file) => (file instanceof Error ? undefined : file.source)),
     publish: async (places, replace) =>
       settleAll(places, async ({ index, storedName }) => {
         const file = created[index]

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { Announcement, NewTransfer, StoredFile } from '../../ports/storage.ts'
+import type { Announcement, NewTransfer, SettledFile, StoredFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOfParts, same } from '../../runtime/incrementalDigest.ts'
@@ -231,6 +231,17 @@ export class SmallFiles {
 
   /** Writes the files durably, announces and publishes them, and answers their requests. Ends their reservation. */
   async #writeAndPublish(by: Connection, puts: readonly Put[], holder: ReservationHolder): Promise<void> {
+    const settled = await this.#announceAndPublish(by, puts, holder)
+    // Another server then knows that these files need not be kept from being published.
+    if (settled.length > 0) await this.#host.context.storage.transfers.settled?.(settled)
+  }
+
+  /** Resolves with the announced files that have a source. */
+  async #announceAndPublish(
+    by: Connection,
+    puts: readonly Put[],
+    holder: ReservationHolder,
+  ): Promise<readonly SettledFile[]> {
     const { context, onStored } = this.#host
     const { storage, limits } = context
     checkOpen(by)
@@ -243,8 +254,9 @@ export class SmallFiles {
       else this.#refuse(by, put, version)
     })
     const announcement = ({ index, file }: PlacedFile): Announcement => {
-      const { version, put } = written[index] as (typeof written)[number]
-      return { file, version, modifiedAt: put.message.modifiedAt }
+      const { version, put, index: at } = written[index] as (typeof written)[number]
+      const source = created.sources?.[at]
+      return { file, version, modifiedAt: put.message.modifiedAt, ...(source !== undefined && { source }) }
     }
     const results = await publish(context, {
       files: written.map(({ put }) => fileOf(put)),
@@ -264,6 +276,11 @@ export class SmallFiles {
       const result = results[index]
       if (!result || result instanceof Error) this.#refuse(by, put, result)
       else answer(put, result)
+    })
+    return written.flatMap(({ put: { want }, index }, at) => {
+      const source = created.sources?.[index]
+      const isStored = !(results[at] instanceof Error)
+      return source === undefined ? [] : [{ user: want.user, name: want.name, source, isStored }]
     })
   }
 }

@@ -19,6 +19,8 @@ export interface StoredNames {
   flushName?(user: string, name: string): Promise<void>
   /** Resolves with whether a published file has this size and digest. Reads the file unless the size differs. */
   isIntact(file: StoredFile): Promise<boolean>
+  /** Removes the content of a file without a name (`UnnamedFile.source`), if it was not published. */
+  discard?(source: string): Promise<void>
   /** Removes the partial file, if there is one. */
   dropPartial(user: string, name: string): Promise<void>
   /** Makes a partial file durable. Resolves with its length, or 0 if it is missing or longer than the upload. */

@@ -270,6 +270,102 @@ spec('the uploads of a dead server', (it) => {
   })
 })
 
+/** Writes a small file and announces it, like a server that is stopped before it publishes the file. */
+async function announcedAt(rig: ClusterRig, { files, transfers }: FileServer, content: string) {
+  const small = await rig.passing(files.create('alice', [textBytes(content)]))
+  const { version, source = '' } = small
+  await rig.passing(transfers.announceAll([{ file: fileOf(), version, modifiedAt: 1, source }], 60_000))
+  const publish = () =>
+    small.publish('a', true).then(
+      () => 'published',
+      ({ code }) => code,
+    )
+  return { source, publish }
+}
+
+spec('a small file that was announced and not published', (it) => {
+  const textIn = async (directory: SharedDirectory) => new TextDecoder().decode(await directory.read('alice', 'a'))
+
+  it('is never published after another server has announced a file of this name', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.fileServer(directory), await rig.fileServer(directory)]
+    const late = await announcedAt(rig, first, 'late')
+    const { source, publish } = await announcedAt(rig, second, 'newer')
+    assert.equal(await rig.passing(publish()), 'published')
+    assert.equal(await rig.passing(late.publish()), 'file-busy')
+    // Has no effect on the marker of the other file.
+    await rig.passing(first.transfers.settled([{ user: 'alice', name: 'a', source: late.source, isStored: false }]))
+    await rig.passing(second.transfers.settled([{ user: 'alice', name: 'a', source, isStored: true }]))
+    assert.equal(await textIn(directory), 'newer')
+    assert.equal(await rig.passing((await announcedAt(rig, first, 'latest')).publish()), 'published')
+    assert.equal(await textIn(directory), 'latest')
+  })
+
+  it('is never published after another server has claimed an upload of this name', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.fileServer(directory), await rig.fileServer(directory)]
+    const late = await announcedAt(rig, first, 'late')
+    const claim = await verifiedAt(rig, second, await linkAt(rig, second, 2))
+    await completeAt(rig, second, claim)
+    assert.equal(await rig.passing(late.publish()), 'file-busy')
+    assert.equal(await textIn(directory), 'hello')
+  })
+
+  it('is never published after another server has found that it is not stored', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    const first = await rig.fileServer(directory)
+    const late = await announcedAt(rig, first, 'late')
+    assert.deepEqual(await rig.passing(first.transfers.unreported()), [])
+    assert.equal(await rig.passing(late.publish()), 'file-busy')
+    assert.equal(await rig.passing(first.transfers.completed(wanted)), undefined)
+  })
+})
+
+spec('an upload', (it) => {
+  it('that ends because a small file of its name is announced is never published later', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.fileServer(directory), await rig.fileServer(directory)]
+    const claim = await verifiedAt(rig, first, await linkAt(rig, first, 1))
+    const late = await rig.passing(first.files.open(claim))
+    assert.equal(await rig.passing((await announcedAt(rig, second, 'newer')).publish()), 'published')
+    const outcome = late.publish('a', true).then(
+      () => 'published',
+      ({ code }) => code,
+    )
+    assert.match(await rig.passing(outcome), /^(superseded|digest-mismatch)$/u)
+    await seconds(rig, 2)
+    assert.deepEqual(first.ended, ['alice a superseded'])
+  })
+
+  it('is moved and not copied after its server has released it', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.fileServer(directory), await rig.fileServer(directory)]
+    const inodes: bigint[] = []
+    const [one, two] = [await linkAt(rig, first, 1), await linkAt(rig, second, 2)]
+    const { claim } = await claimAt(rig, first, one, start)
+    await rig.passing(fill(first.storage, claim, textBytes('hello')))
+    await rig.passing(first.transfers.checkpoint(claim, [at(3)], 2_000_000))
+    inodes.push(...(await directory.partialInodes()))
+    await rig.passing(first.transfers.release(claim))
+    const { claim: next } = await claimAt(rig, second, two)
+    assert.equal(await rig.passing(textOf(second.storage, next)), 'hello')
+    inodes.push(...(await directory.partialInodes()))
+    // The second server has not released it.
+    const { claim: last } = await claimAt(rig, first, one)
+    assert.equal(await rig.passing(textOf(first.storage, last)), 'hel')
+    inodes.push(...(await directory.partialInodes()))
+    assert.deepEqual(
+      inodes.map((inode) => inode === inodes[0]),
+      [true, true, false],
+    )
+  })
+})
+
 spec('the steps of uploads', (it) => {
   const lost: string[] = []
 

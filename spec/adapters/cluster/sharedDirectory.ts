@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClusterStorage } from '../../../lib/adapters/cluster/clusterStorage.ts'
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
@@ -22,6 +22,10 @@ export class SharedDirectory implements AsyncDisposable {
     return new SharedDirectory(directory)
   }
 
+  get path(): string {
+    return this.#directory.path
+  }
+
   /** Returns the storage of a further server, which is not open yet. */
   storage(steps: Steps): ClusterStorage {
     const layout = layoutOf(this.#directory.path)
@@ -40,6 +44,13 @@ export class SharedDirectory implements AsyncDisposable {
       (bytes) => Uint8Array.from(bytes),
       () => undefined,
     )
+  }
+
+  /** Resolves with the inodes of the partial files of uploads. */
+  async partialInodes(): Promise<bigint[]> {
+    const { partial } = layoutOf(this.#directory.path)
+    const paths = (await readdir(partial, { recursive: true })).filter((path) => /\.\d+$/u.test(path))
+    return Promise.all(paths.map(async (path) => (await stat(join(partial, path), { bigint: true })).ino))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

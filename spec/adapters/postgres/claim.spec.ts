@@ -24,9 +24,6 @@ async function openLink(at: TestedServer, link: number, session?: string): Promi
   return by
 }
 
-const generationOf = async (store: PostgresFixture) =>
-  (await store.sql<{ generation: string }>('SELECT generation FROM ospd.transfer'))[0]?.generation
-
 /** Returns the process ids of the connections that are in a transaction. */
 const inTransaction = (store: PostgresFixture) =>
   store.sql<{ pid: number }>(
@@ -76,25 +73,6 @@ spec('a claim in PostgreSQL', (it) => {
       assert.deepEqual(await inTransaction(store), [])
     }
     assert.equal(pids.size, 1)
-  })
-
-  it('keeps the generation of the bytes that it continues, and begins a new one if there are none', async () => {
-    await using store = await emptyStore()
-    const at = await entered(store)
-    const by = await openLink(at, 1)
-    const { transfers } = at.steps
-    const claimed = async () => {
-      const result = await transfers.claim(by, upload, grantTo(by))
-      return 'claim' in result ? result.claim : assert.fail('it is complete')
-    }
-    await claimed()
-    const second = await claimed()
-    assert.equal(await generationOf(store), String(second.token))
-    await transfers.checkpoint([{ claim: second, checkpoints: [{ offset: 5, digest: new Uint8Array() }], at: 1 }])
-    const third = await claimed()
-    assert.equal(await generationOf(store), String(second.token))
-    assert.equal(await transfers.moved(third, third.token), true)
-    assert.equal(await generationOf(store), String(third.token))
   })
 })
 

@@ -148,24 +148,26 @@ spec('a step whose answer is lost', (it) => {
     assert.deepEqual(await at.steps.transfers.ended([claim.token]), [{ token: claim.token, why: 'cancelled' }])
   })
 
-  it('moves, releases and expires an upload', async () => {
+  it('releases and expires an upload', async () => {
     await using at = await rig()
     const { transfers } = at.steps
     const claim = await at.claim()
-    assert.equal(await at.repeated('transfer-moved', () => transfers.moved(claim, claim.token)), true)
     await at.repeated('transfer-release', () => transfers.release([claim]))
     assert.deepEqual(await at.sql('SELECT held FROM ospd.transfer'), [{ held: false }])
     assert.equal(await at.repeated('transfer-expire', () => transfers.expire('alice', 'a', 2e15)), undefined)
     assert.equal(await transfers.record('alice', 'a'), undefined)
   })
 
-  it('announces, reports and forgets a file', async () => {
+  it('announces, settles, reports and forgets a file', async () => {
     await using at = await rig()
     const { transfers } = at.steps
     const { server } = at.by
-    const announced = { file, version: 'v', modifiedAt: 1 }
+    const announced = { file, version: 'v', modifiedAt: 1, source: 'the source' }
     await at.repeated('transfer-announce', () => transfers.announce(server, [announced], 2e15, at.by))
     assert.deepEqual(await transfers.unreported(server), [announced])
+    const settled = [{ user: 'alice', name: 'a', source: 'the source', isStored: true }]
+    await at.repeated('transfer-settle', () => transfers.settle(settled))
+    assert.deepEqual(await transfers.unreported(server), [{ file, version: 'v', modifiedAt: 1 }])
     await at.repeated('transfer-reported', () => transfers.reported([file]))
     assert.deepEqual(await transfers.unreported(server), [])
     await at.repeated('transfer-forget', () => transfers.forget('alice', 'a'))

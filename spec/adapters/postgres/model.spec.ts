@@ -64,6 +64,8 @@ const fileOf = ({ user, name, size, algorithm }: NewTransfer): StoredFile => ({
   ...{ user, name, storedName: name, replaced: false, size, algorithm, digest: 'abcd' },
 })
 
+const sources = ['one', 'two']
+
 const untilOf = (draw: Draw) => draw.pick([1, Number.MAX_SAFE_INTEGER])
 
 function linkOf(draw: Draw): (side: Side) => ClusterSessionLink {
@@ -136,14 +138,18 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     const [at, until] = [draw.from(0, latest), untilOf(draw)]
     return (side) => side.steps.transfers.complete(side.claim(at), until)
   },
-  moved: (draw, latest) => {
-    const at = draw.from(0, latest)
-    return (side) => side.steps.transfers.moved(side.claim(at), side.claim(at).token)
+  settle: (draw) => {
+    const files = draw.some(0, 2, () => ({ ...uploadOf(draw), source: draw.pick(sources), isStored: draw.once(2) }))
+    return (side) => side.steps.transfers.settle(files)
   },
   announce: (draw) => {
     const [at, until, upload] = [draw.from(0, 2), untilOf(draw), uploadOf(draw)]
     const files = draw.some(1, 2, () => draw.pick(names)).filter((name, place, all) => all.indexOf(name) === place)
-    const announced = files.map((name) => ({ file: fileOf({ ...upload, name }), version: 'w', modifiedAt: 8 }))
+    const announced = files.map((name) => ({
+      ...{ file: fileOf({ ...upload, name }), version: 'w', modifiedAt: 8 },
+      ...(draw.once(2) && { source: draw.pick(sources) }),
+      replaces: draw.pick(sources),
+    }))
     const link = draw.once(2) ? linkOf(draw) : undefined
     return (side) => {
       const by = link && { ...link(side), user: upload.user }
@@ -163,8 +169,8 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     return (side) => side.steps.transfers.expire(user, name, before, link && { ...link(side), user })
   },
   forget: (draw) => {
-    const { user, name } = uploadOf(draw)
-    return (side) => side.steps.transfers.forget(user, name)
+    const [{ user, name }, version] = [uploadOf(draw), draw.pick(['v', 'w', undefined])]
+    return (side) => side.steps.transfers.forget(user, name, version)
   },
   reported: (draw) => {
     const files = draw.some(0, 2, () => uploadOf(draw))

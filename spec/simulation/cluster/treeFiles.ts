@@ -98,10 +98,11 @@ export class TreeFiles implements ClusterFiles {
     const { version } = file
     return {
       version,
+      source: path,
       publish: (storedName, replace) => {
         this.#claims.checkOpen()
         return this.#take('time to publish', () => {
-          if (this.#tree.partial.get(path) !== file) throw new OspError('internal', 'the file was published already')
+          if (this.#tree.partial.get(path) !== file) throw new OspError('file-busy', 'the file is published or removed')
           if (this.#tree.read(user, storedName) && !replace) return false
           this.#put(user, storedName, path, file)
           this.#watch.published(user, storedName, file, { name: storedName, version })
@@ -112,6 +113,10 @@ export class TreeFiles implements ClusterFiles {
         await this.#take('time of a removal', () => this.#tree.partial.delete(path))
       },
     }
+  }
+
+  discard(source: string): Promise<void> {
+    return this.#unlink(source)
   }
 
   async remove(user: string, name: string): Promise<void> {
@@ -231,7 +236,8 @@ export class TreeFiles implements ClusterFiles {
       const former = record?.verified ? await this.#verifiedOf(found, record) : found[0]
       if (!former || former.token === token) return
       const isFinal = record?.verified !== undefined || this.#own.has(former.token)
-      const isBrought = isFinal ? await this.#move(former, claim) : await this.#copy(former, claim, record)
+      const isClosed = isFinal || !this.#claims.mayBeOpen({ ...claim, token: former.token })
+      const isBrought = isClosed ? await this.#move(former, claim) : await this.#copy(former, claim, record)
       if (isBrought) return
     }
     throw new OspError('internal', `the partial file of ${name} of ${user} is moved again and again`)

@@ -135,11 +135,12 @@ export class TreeWatch {
         return holds
       },
       announce: async (server, files, until, by) => {
-        await transfers.announce(server, files, until, by)
-        for (const { file, version } of files) {
+        const announced = await transfers.announce(server, files, until, by)
+        for (const { file, version } of announced.unpublished.length > 0 ? [] : files) {
           this.#ended(file)
           this.#present.set(recordKey(file.user, file.name), { version })
         }
+        return announced
       },
       remove: async (user, name, by) => {
         const former = await transfers.remove(user, name, by)

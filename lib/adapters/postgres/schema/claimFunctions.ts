@@ -24,7 +24,7 @@ END $$;
 -- The first part of a claim by a link, or by the server itself (p_session is null): locks the user and the record until the end of
 -- the transaction, and returns their present state.
 CREATE FUNCTION ospd.begin_claim_1(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint)
-RETURNS TABLE (record jsonb, is_held boolean, marker jsonb, other_names text[], uploads int, held int, bytes bigint, reserved bigint, all_uploads int)
+RETURNS TABLE (record jsonb, is_held boolean, marker jsonb, unpublished text, other_names text[], uploads int, held int, bytes bigint, reserved bigint, all_uploads int)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -41,6 +41,7 @@ BEGIN
       CASE WHEN v_record.token IS NOT NULL THEN to_jsonb(v_record) END,
       v_record.token IS NOT NULL AND ospd.is_held_1(v_record),
       (SELECT to_jsonb(m) FROM ospd.marker m WHERE m.user_name = p_user AND m.name = p_name AND ospd.is_valid_1(m)),
+      (SELECT m.source FROM ospd.marker m WHERE m.user_name = p_user AND m.name = p_name),
       coalesce(array_agg(t.name ORDER BY t.name), '{}'),
       count(*)::int,
       count(*) FILTER (WHERE t.receives)::int,
@@ -72,15 +73,13 @@ DECLARE
 BEGIN
   SELECT t.* INTO v_former FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = p_name;
   INSERT INTO ospd.transfer AS t (user_name, name, size, modified_at, algorithm, token, server, link, instance, session, held, superseded,
-      checkpoints, durable, reserved, generation, verified, verified_stamp, updated_at)
+      checkpoints, durable, reserved, verified, verified_stamp, updated_at)
     VALUES (p_user, p_name, p_size, p_modified_at, p_algorithm, v_token, p_server, p_link, p_instance, p_session, true, p_superseded,
-      p_checkpoints, p_durable, p_reserved, v_token, p_verified, p_verified_stamp, p_updated_at)
+      p_checkpoints, p_durable, p_reserved, p_verified, p_verified_stamp, p_updated_at)
     ON CONFLICT (user_name, name) DO UPDATE SET
       size = excluded.size, modified_at = excluded.modified_at, algorithm = excluded.algorithm, token = excluded.token,
       server = excluded.server, link = excluded.link, instance = excluded.instance, session = excluded.session, held = true,
       superseded = excluded.superseded, checkpoints = excluded.checkpoints, durable = excluded.durable, reserved = excluded.reserved,
-      -- An upload that starts again gets a new file.
-      generation = CASE WHEN excluded.durable > 0 OR excluded.verified IS NOT NULL THEN t.generation ELSE excluded.generation END,
       verified = excluded.verified, verified_stamp = excluded.verified_stamp, updated_at = excluded.updated_at
     RETURNING t.* INTO v_record;
   IF p_drops_marker THEN DELETE FROM ospd.marker m WHERE m.user_name = p_user AND m.name = p_name; END IF;

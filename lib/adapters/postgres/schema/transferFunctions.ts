@@ -36,31 +36,60 @@ BEGIN
   INSERT INTO ospd.marker (user_name, name, file, modified_at, version, token, server, until)
     VALUES (p_user, p_name, v_record.verified, v_record.modified_at, v_record.verified_stamp, p_token, v_record.server, p_until)
     ON CONFLICT (user_name, name) DO UPDATE SET file = excluded.file, modified_at = excluded.modified_at, version = excluded.version,
-      token = excluded.token, server = excluded.server, reported = false, until = excluded.until;
+      token = excluded.token, source = NULL, server = excluded.server, reported = false, until = excluded.until;
   RETURN true;
 END $$;
 
 -- Stores completion markers of files that are about to be stored, by a link of a session or without one (p_session is null), and
--- removes the records of these names.
+-- removes the records of these names. Stores nothing if a marker of these names has a source that is not in p_replaces. Returns
+-- the files with such a source, and the claims of the removed records.
 CREATE FUNCTION ospd.announce_1(p_server bigint, p_users text[], p_names text[], p_files jsonb[], p_modified_at bigint[], p_versions text[],
-  p_until float8, p_user text, p_session uuid, p_link bigint) RETURNS void LANGUAGE plpgsql AS $$
+  p_sources text[], p_replaces text[], p_until float8, p_user text, p_session uuid, p_link bigint)
+RETURNS TABLE (unpublished jsonb, ended jsonb) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 DECLARE
   v_record ospd.transfer;
+  v_unpublished jsonb;
+  v_ended jsonb := '[]';
 BEGIN
+  -- A claim that decides about one of these names has seen their markers.
+  PERFORM pg_advisory_xact_lock(1, h.hash) FROM (SELECT DISTINCT hashtext(u) AS hash FROM unnest(p_users) u ORDER BY 1) h;
+  SELECT jsonb_agg(jsonb_build_object('user', m.user_name, 'name', m.name, 'source', m.source) ORDER BY u.o) INTO v_unpublished
+    FROM unnest(p_users, p_names, p_sources, p_replaces) WITH ORDINALITY u (user_name, name, source, replaces, o)
+    JOIN ospd.marker m ON m.user_name = u.user_name AND m.name = u.name
+   WHERE m.source IS NOT NULL AND m.source IS DISTINCT FROM u.source AND m.source IS DISTINCT FROM u.replaces;
+  IF v_unpublished IS NOT NULL THEN
+    RETURN QUERY SELECT v_unpublished, v_ended;
+    RETURN;
+  END IF;
   FOR v_record IN
     SELECT t.* FROM ospd.transfer t JOIN unnest(p_users, p_names) u (user_name, name) USING (user_name, name)
       ORDER BY t.user_name, t.name FOR UPDATE OF t
   LOOP
     DELETE FROM ospd.transfer t WHERE t.user_name = v_record.user_name AND t.name = v_record.name;
-    PERFORM ospd.end_claim_1(v_record, 'superseded');
+    v_ended := v_ended || (jsonb_build_object('user', v_record.user_name, 'name', v_record.name)
+      || ospd.end_claim_1(v_record, 'superseded'));
   END LOOP;
-  INSERT INTO ospd.marker (user_name, name, file, modified_at, version, server, until)
-    SELECT u.user_name, u.name, u.file, u.modified_at, u.version, p_server, p_until
-      FROM unnest(p_users, p_names, p_files, p_modified_at, p_versions) u (user_name, name, file, modified_at, version)
+  INSERT INTO ospd.marker (user_name, name, file, modified_at, version, source, server, until)
+    SELECT u.user_name, u.name, u.file, u.modified_at, u.version, u.source, p_server, p_until
+      FROM unnest(p_users, p_names, p_files, p_modified_at, p_versions, p_sources)
+        u (user_name, name, file, modified_at, version, source)
       ORDER BY u.user_name, u.name
     ON CONFLICT (user_name, name) DO UPDATE SET file = excluded.file, modified_at = excluded.modified_at, version = excluded.version,
-      token = NULL, server = excluded.server, reported = false, until = excluded.until;
+      token = NULL, source = excluded.source, server = excluded.server, reported = false, until = excluded.until;
   IF p_session IS NOT NULL THEN PERFORM ospd.check_session_1(p_user, p_session, p_server, p_link); END IF;
+  RETURN QUERY SELECT '[]'::jsonb, v_ended;
+END $$;
+
+-- Records which announced files were published, and removes the markers of the others.
+CREATE FUNCTION ospd.settle_1(p_users text[], p_names text[], p_sources text[], p_stored boolean[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM 1 FROM ospd.marker m JOIN unnest(p_users, p_names) u (user_name, name) USING (user_name, name)
+    ORDER BY m.user_name, m.name FOR NO KEY UPDATE OF m;
+  UPDATE ospd.marker m SET source = NULL FROM unnest(p_users, p_names, p_sources, p_stored) u (user_name, name, source, stored)
+   WHERE m.user_name = u.user_name AND m.name = u.name AND m.source = u.source AND u.stored;
+  DELETE FROM ospd.marker m USING unnest(p_users, p_names, p_sources, p_stored) u (user_name, name, source, stored)
+   WHERE m.user_name = u.user_name AND m.name = u.name AND m.source = u.source AND NOT u.stored;
 END $$;
 
 -- Records that no instance receives these uploads any more.
@@ -68,7 +97,7 @@ CREATE FUNCTION ospd.release_1(p_users text[], p_names text[], p_tokens bigint[]
 BEGIN
   PERFORM 1 FROM ospd.transfer t JOIN unnest(p_users, p_names, p_tokens) u (user_name, name, token) USING (user_name, name, token)
     ORDER BY t.user_name, t.name FOR NO KEY UPDATE OF t;
-  UPDATE ospd.transfer t SET held = false
+  UPDATE ospd.transfer t SET held = false, released = t.token
     FROM unnest(p_users, p_names, p_tokens) u (user_name, name, token)
    WHERE t.user_name = u.user_name AND t.name = u.name AND t.token = u.token;
 END $$;

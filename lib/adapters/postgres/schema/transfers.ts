@@ -25,8 +25,8 @@ CREATE TABLE ospd.transfer (
   durable bigint NOT NULL DEFAULT 0,
   -- The part of the quota of the user that the claim has reserved.
   reserved bigint NOT NULL DEFAULT 0,
-  -- The token of the claim whose file has the bytes.
-  generation bigint NOT NULL,
+  -- The token of the latest claim of this name whose server has released it, after it had closed the partial file.
+  released bigint NOT NULL DEFAULT 0,
   verified jsonb,
   verified_stamp text,
   updated_at float8 NOT NULL,
@@ -51,6 +51,8 @@ CREATE TABLE ospd.marker (
   version text NOT NULL,
   -- The claim that has completed the upload; null for an announced file.
   token bigint,
+  -- The name of the content of an announced file that may not be published yet.
+  source text,
   -- The server that reports the file.
   server bigint NOT NULL,
   reported boolean NOT NULL DEFAULT false,

@@ -1,96 +1,34 @@
 import assert from 'node:assert/strict'
-import type { ClaimDecision, ClusterSessionLink, FoundUpload } from '../../../../lib/adapters/cluster/steps.ts'
+import type { ClusterSessionLink, FoundUpload } from '../../../../lib/adapters/cluster/steps.ts'
 import { OspError } from '../../../../lib/errors.ts'
-import type { Claim, NewTransfer, StoredFile, TransferRecord } from '../../../../lib/ports/storage.ts'
+import type { NewTransfer, TransferRecord } from '../../../../lib/ports/storage.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
-import { declaredDead, entered, type SharedStoreFixture, type TestedServer } from './fixture.ts'
-
-type Granted = Extract<ClaimDecision, { readonly record: unknown }>
-
-/** A time until which completion markers are valid. */
-const farAway = Number.MAX_SAFE_INTEGER
-
-const uploadOf = (user: string, name: string): NewTransfer => ({
-  ...{ user, name, size: 1_000, modifiedAt: 1_700_000_000_123, algorithm: 'sha256' },
-})
-
-const fileOf = ({ user, name, size, algorithm }: NewTransfer, replaced = false): StoredFile => ({
-  ...{ user, name, storedName: `${name} (2)`, replaced, size, algorithm, digest: 'ab01' },
-})
-
-/** Returns the decision to begin an upload, or to continue the record that was found. */
-function grantTo(by: ClusterSessionLink, upload: NewTransfer, instance = 1, reserved = 0) {
-  return async ({ record }: FoundUpload): Promise<Granted> => {
-    const owner = { node: by.link, instance, session: by.session }
-    const { token: _, ...base } = record ?? { token: 0, superseded: [], checkpoints: [] }
-    return { record: { ...upload, ...base, owner, updatedAt: 10.5 }, reserved, dropsMarker: false }
-  }
-}
-
-type Claimed = Extract<Awaited<ReturnType<TestedServer['steps']['transfers']['claim']>>, { readonly claim: Claim }>
-
-/** A claim that is granted to a link. */
-async function claimed(
-  { steps }: TestedServer,
-  by: ClusterSessionLink,
-  upload: NewTransfer,
-  decide: (found: FoundUpload) => Promise<ClaimDecision> = grantTo(by, upload),
-): Promise<Claimed> {
-  const result = await steps.transfers.claim(by, upload, decide)
-  if ('completed' in result) assert.fail('the upload is complete')
-  return result
-}
-
-/** Returns a link that is the link of its session. */
-async function openLink(at: TestedServer, user: string, link: number, session?: string): Promise<ClusterSessionLink> {
-  const opened = at.link(user, link, session)
-  await at.steps.openSession(opened, link)
-  return opened
-}
-
-/** Two servers with a link of the same user, but of different sessions, at each. */
-async function twoServers(store: SharedStoreFixture, leaseMs?: number) {
-  const [first, second] = [await entered(store, leaseMs), await entered(store)]
-  return { first, second, one: await openLink(first, 'alice', 1), two: await openLink(second, 'alice', 2) }
-}
-
-/** Resolves with the state that a claim of the upload would find now. */
-async function foundBy(at: TestedServer, by: ClusterSessionLink, upload: NewTransfer): Promise<FoundUpload> {
-  let found: FoundUpload | undefined
-  const claim = at.steps.transfers.claim(by, upload, async (each) => {
-    found = each
-    throw new OspError('cancelled')
-  })
-  await assert.rejects(claim, { code: 'cancelled' })
-  return found ?? assert.fail('the claim has found nothing')
-}
-
-const checkpointOf = (offset: number, ...digest: number[]) => ({ offset, digest: Uint8Array.from(digest) })
-
-const checkpointed = ({ steps }: TestedServer, claim: Claim, offset: number, at = 20) =>
-  steps.transfers.checkpoint([{ claim, checkpoints: offset === 0 ? [] : [checkpointOf(offset, 7)], at }])
-
-/** Claims an upload and completes it. */
-async function completed(at: TestedServer, by: ClusterSessionLink, upload: NewTransfer, until = farAway) {
-  const { transfers } = at.steps
-  const { claim } = await claimed(at, by, upload)
-  assert.equal(await transfers.verified(claim, fileOf(upload), 'v1'), true)
-  assert.equal(await transfers.complete(claim, until), true)
-  return claim
-}
-
-const namesOf = (records: readonly Pick<TransferRecord, 'user' | 'name'>[]) =>
-  records.map(({ user, name }) => `${user}:${name}`)
-
-const upload = uploadOf('alice', 'a/b.txt')
-const [superseded, cancelled] = [{ why: 'superseded' }, { why: 'cancelled' }] as const
+import { declaredDead, entered, type SharedStoreFixture } from './fixture.ts'
+import { markerChecks } from './markers.ts'
+import {
+  cancelled,
+  checkpointed,
+  checkpointOf,
+  claimed,
+  completed,
+  farAway,
+  fileOf,
+  foundBy,
+  grantTo,
+  namesOf,
+  openLink,
+  superseded,
+  twoServers,
+  upload,
+  uploadOf,
+} from './uploads.ts'
 
 const claimChecks: Checks<SharedStoreFixture> = {
   'finds nothing for a new name, and stores the decision': async (store) => {
     const at = await entered(store)
     const by = await openLink(at, 'alice', 1)
     assert.deepEqual(await foundBy(at, by, upload), {
-      ...{ record: undefined, isHeld: false, reserved: 0, marker: undefined, otherNames: [] },
+      ...{ record: undefined, isHeld: false, reserved: 0, marker: undefined, unpublished: undefined, otherNames: [] },
       others: { uploads: 0, held: 0, bytes: 0, reserved: 0, allUploads: 0 },
     })
     const decided = {
@@ -269,7 +207,6 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const { record } = await claimed(second, two, upload)
     const { transfers } = first.steps
     assert.deepEqual(await checkpointed(first, claim, 5), [false])
-    assert.equal(await transfers.moved(claim, claim.token), false)
     assert.equal(await transfers.verified(claim, fileOf(upload), 'v'), false)
     assert.equal(await transfers.complete(claim, farAway), false)
     await transfers.release([claim])
@@ -281,7 +218,6 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const { transfers } = first.steps
     const { claim, record } = await claimed(first, one, upload)
     await assert.rejects(transfers.complete(claim, farAway), { code: 'internal' })
-    assert.equal(await transfers.moved(claim, claim.token), true)
     for (const _ of ['once', 'again']) assert.equal(await transfers.verified(claim, fileOf(upload, true), 'v2'), true)
     const verified = { ...record, verified: fileOf(upload, true), verifiedStamp: 'v2' }
     assert.deepEqual(await transfers.record('alice', 'a/b.txt'), verified)
@@ -291,6 +227,17 @@ const recordChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await second.steps.transfers.marker('alice', 'a/b.txt'), marker)
     await completed(second, two, upload)
     assert.equal(await transfers.complete(claim, farAway), false)
+  },
+  'return the latest claim that was released to later claims': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const { claim } = await claimed(first, one, upload)
+    const next = await claimed(second, two, upload)
+    assert.equal(next.released, 0)
+    await first.steps.transfers.release([claim])
+    assert.equal((await claimed(first, one, upload)).released, 0)
+    const last = await claimed(second, two, upload)
+    await second.steps.transfers.release([last.claim])
+    for (const _ of ['once', 'again']) assert.equal((await claimed(first, one, upload)).released, last.claim.token)
   },
   'are held until they are released, and expire only after that': async (store) => {
     const { first, second, one, two } = await twoServers(store)
@@ -371,83 +318,6 @@ const recordChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await checkpointed(first, taken.claim, 1), [false])
     await claimed(second, two, other)
     assert.deepEqual(await second.steps.transfers.abandoned(), [])
-  },
-}
-
-const markerChecks: Checks<SharedStoreFixture> = {
-  'are announced for files that are about to be stored, and replace the records of these names': async (store) => {
-    const { first, second, one } = await twoServers(store)
-    const { claim } = await claimed(first, one, upload)
-    const kept = await claimed(first, one, uploadOf('alice', 'kept'))
-    const announced = [upload, uploadOf('alice', 'small')].map((each, at) => ({
-      ...{ file: fileOf(each), version: `v${at}`, modifiedAt: at },
-    }))
-    const { transfers } = second.steps
-    for (const _ of ['once', 'again']) await transfers.announce(second.server, announced, farAway)
-    assert.deepEqual(await transfers.marker('alice', 'a/b.txt'), announced[0])
-    assert.deepEqual(await transfers.marker('alice', 'small'), announced[1])
-    assert.deepEqual(await transfers.records('alice', undefined, 9), [kept.record])
-    assert.deepEqual(await first.steps.transfers.ended([claim.token]), [{ token: claim.token, ...superseded }])
-    assert.deepEqual(await checkpointed(first, claim, 1), [false])
-    assert.equal(await first.steps.transfers.complete(claim, farAway), false)
-  },
-  'can have any valid file name': async (store) => {
-    const { first, one } = await twoServers(store)
-    const { transfers } = first.steps
-    const strange = ['NULL', '"', '{}', 'a,b', "O'Brien", '$1', '%s', '\u{1f600}'].map((name) =>
-      uploadOf('alice', name),
-    )
-    const announced = strange.map((each) => ({ file: fileOf(each), version: `"${each.name}"`, modifiedAt: 1 }))
-    await transfers.announce(first.server, announced, farAway)
-    for (const each of announced) assert.deepEqual(await transfers.marker('alice', each.file.name), each)
-    const claims: Claim[] = []
-    for (const each of strange) claims.push((await claimed(first, one, each)).claim)
-    const batch = claims.map((claim) => ({ claim, checkpoints: [checkpointOf(9)], at: 9 }))
-    assert.ok((await transfers.checkpoint(batch)).every((holds) => holds))
-    await transfers.release(claims)
-    const records = await transfers.records('alice', undefined, 99)
-    assert.deepEqual(new Set(records.map(({ name }) => name)), new Set(strange.map(({ name }) => name)))
-    assert.ok(records.every(({ checkpoints }) => checkpoints.length === 1))
-    assert.equal((await foundBy(first, one, upload)).otherNames.length, strange.length)
-    await transfers.reported(strange)
-    assert.deepEqual(await transfers.unreported(first.server), [])
-  },
-  'are unreported at first: their own server finds them, and so do other servers after its death': async (store) => {
-    const { first, second, one } = await twoServers(store, 1)
-    await first.steps.renew(first.server, 600_000, 0, {})
-    await completed(first, one, upload)
-    const small = { file: fileOf(uploadOf('alice', 'small')), version: 'v2', modifiedAt: 5 }
-    const reported = { file: fileOf(uploadOf('alice', 'reported')), version: 'v3', modifiedAt: 6 }
-    await first.steps.transfers.announce(first.server, [small, reported], farAway)
-    await first.steps.transfers.reported([{ user: 'alice', name: 'reported' }])
-    const expected = [{ file: fileOf(upload), version: 'v1', modifiedAt: upload.modifiedAt }, small]
-    assert.deepEqual(new Set(await first.steps.transfers.unreported(first.server)), new Set(expected))
-    assert.deepEqual(await second.steps.transfers.unreported(second.server), [])
-    await first.steps.renew(first.server, 1, 0, {})
-    await declaredDead(second, first.server)
-    assert.deepEqual(new Set(await second.steps.transfers.unreported(second.server)), new Set(expected))
-    for (const _ of ['once', 'again']) await second.steps.transfers.reported(expected.map(({ file }) => file))
-    assert.deepEqual(await second.steps.transfers.unreported(second.server), [])
-  },
-  'of a name that is completed again must be reported again': async (store) => {
-    const { first, one } = await twoServers(store)
-    await completed(first, one, upload)
-    await first.steps.transfers.reported([upload])
-    await completed(first, one, upload)
-    assert.equal((await first.steps.transfers.unreported(first.server)).length, 1)
-  },
-  'are forgotten on request': async (store) => {
-    const { first, one } = await twoServers(store)
-    await completed(first, one, upload)
-    for (const _ of ['once', 'again']) await first.steps.transfers.forget('alice', 'a/b.txt')
-    assert.equal(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
-  },
-  'are no longer valid after they expire, but must still be reported': async (store) => {
-    const { first, second, one, two } = await twoServers(store)
-    await completed(first, one, upload, 1)
-    assert.equal(await second.steps.transfers.marker('alice', 'a/b.txt'), undefined)
-    assert.equal((await foundBy(second, two, upload)).marker, undefined)
-    assert.equal((await first.steps.transfers.unreported(first.server)).length, 1)
   },
 }
 

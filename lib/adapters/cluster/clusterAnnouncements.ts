@@ -1,0 +1,116 @@
+import { OspError } from '../../errors.ts'
+import type { SessionLink } from '../../ports/links.ts'
+import type { Announcement, Claim, StoredFile } from '../../ports/storage.ts'
+import { conflictingName, nameConflict } from '../../storage/transfers/claimRules.ts'
+import { recordKey } from '../../storage/transfers/recordStore.ts'
+import type { StoredNames } from '../../storage/transfers/storedNames.ts'
+import type { ClusterClaims } from './clusterClaims.ts'
+import type { ClusterMember } from './clusterMember.ts'
+import { type Announced, type ClusterLink, sessionLink } from './steps.ts'
+
+/** The maximum number of attempts to announce files whose names other servers announce meanwhile. */
+const tries = 16
+
+type Subject = Pick<Claim, 'user' | 'name'>
+
+/*
+ * A file without an upload is announced, and then moved to its name. A server can be stopped between the two, and continue after
+ * another server has stored a newer file of the name. Nothing can prevent it from calling rename(2), but the rename fails if its
+ * source is gone. Therefore the marker of an announced file contains its source until the file is published. A server that
+ * announces or claims the name later removes that source before it publishes anything: either the earlier file is published
+ * before the later one, or never.
+ */
+
+/** The files without an upload that a server of a cluster announces. */
+export class ClusterAnnouncements {
+  readonly #member: ClusterMember
+  readonly #claims: ClusterClaims
+  readonly #names: StoredNames
+
+  constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames) {
+    this.#member = member
+    this.#claims = claims
+    this.#names = names
+  }
+
+  /** Announces files. Resolves with the error of each that failed, and with the claims that have ended. */
+  async announce(
+    files: readonly Announcement[],
+    until: number,
+    by: SessionLink | undefined,
+  ): Promise<{ readonly errors: readonly (Error | undefined)[]; readonly ended: Announced['ended'] }> {
+    const names = await this.#unfinishedNames(files.map(({ file }) => file))
+    const errors = files.map(({ file: { user, name } }) => {
+      const conflict = conflictingName(names.get(user) ?? [], name, this.#names.foldsCase)
+      return conflict === undefined ? undefined : nameConflict(name, conflict)
+    })
+    const announced = files.filter((_, index) => !errors[index])
+    const ended = announced.length > 0 ? await this.#announce(announced, until, by) : []
+    const hasEnded = new Set(ended.map(({ user, name }) => recordKey(user, name)))
+    for (const { file } of announced) {
+      const { user, name } = file
+      await this.#claims.drop(user, name)
+      // A stopped server that has verified the upload could otherwise publish it later. A repeated step returns no claims.
+      const isLeft = hasEnded.has(recordKey(user, name)) || names.get(user)?.has(name)
+      if (isLeft) await this.#names.dropPartial(user, name)
+    }
+    return { errors, ended }
+  }
+
+  /** Resolves with the claims that have ended. */
+  async #announce(
+    files: readonly Announcement[],
+    until: number,
+    by: SessionLink | undefined,
+  ): Promise<readonly (Claim & ClusterLink)[]> {
+    const removed = new Map<string, string>()
+    for (let left = tries; left > 0; left--) {
+      const announced = files.map((each) => ({
+        ...each,
+        replaces: removed.get(recordKey(each.file.user, each.file.name)),
+      }))
+      const { unpublished, ended } = await this.#member.runAs(({ transfers }, server) =>
+        transfers.announce(server, announced, until, by && sessionLink(server, by.user, by)),
+      )
+      if (unpublished.length === 0) return ended
+      for (const { user, name, source } of unpublished) {
+        await this.#names.discard?.(source)
+        removed.set(recordKey(user, name), source)
+      }
+    }
+    throw new OspError('file-busy', 'other servers receive files of the same names')
+  }
+
+  /** Resolves with the stored files of this server and of dead ones that were not reported. Removes the markers of the others. */
+  async unreported(): Promise<readonly StoredFile[]> {
+    const files: StoredFile[] = []
+    const found = await this.#member.run(({ transfers }) => transfers.unreported(this.#member.server))
+    for (const { file, version, source } of found) {
+      const { user, name, storedName } = file
+      // A stopped server can no longer publish it.
+      if (source !== undefined) await this.#names.discard?.(source)
+      const isStored = (await this.#names.version(user, storedName)) === version || (await this.#names.isIntact(file))
+      if (source !== undefined) {
+        await this.#member.run(({ transfers }) => transfers.settle([{ user, name, source, isStored }]))
+      } else if (!isStored) {
+        await this.#member.run(({ transfers }) => transfers.forget(user, name, version))
+      }
+      if (!isStored) continue
+      // The name of an announced file may not be durable.
+      await this.#names.flushName?.(user, storedName)
+      files.push(file)
+    }
+    return files
+  }
+
+  /** Returns the names of the unfinished uploads of these users. */
+  async #unfinishedNames(files: readonly Subject[]): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+    const names = new Map<string, ReadonlySet<string>>()
+    for (const user of new Set(files.map(({ user }) => user))) {
+      const own = new Set<string>()
+      for await (const { name } of this.#claims.records(user)) own.add(name)
+      names.set(user, own)
+    }
+    return names
+  }
+}
