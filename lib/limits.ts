@@ -305,6 +305,8 @@ export const fixed = {
   logFieldCharacters: 2_048,
   /** Maximum number of superseded sessions that a transfer record remembers. */
   supersededSessions: 8,
+  /** Maximum number of refused ids of a sender that a store of several servers remembers, so that no earlier link stores them. */
+  refusedIds: 1_000,
   /** Maximum number of former holders that an instance remembers, each with the reason why it lost the instance. */
   instanceHolders: 4,
   /** Maximum size of the content of a message. */

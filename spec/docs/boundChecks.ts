@@ -143,6 +143,7 @@ export const boundChecks: {
   userNameBytes: {},
   logFieldCharacters: {},
   supersededSessions: { files: ['spec/simulation/bounds.ts', 'spec/server/connections/localLinks.spec.ts'] },
+  refusedIds: { files: ['spec/adapters/cluster/contract/requests.ts'] },
   instanceHolders: { files: ['spec/core/pool.spec.ts'] },
   messageBytes: {},
   clientsMost: {

@@ -152,7 +152,8 @@ export interface MailSteps {
    * Stores messages of any senders, in this order, by the rules of `MailboxStore.append`. A repeated message (same sender, id,
    * recipients and content) has the outcome of the earlier one. Within a mailbox, messages become visible in the order of their
    * seqs. `by` has the link of this server over which each message came: the session is checked as in `claim`, and a message that
-   * is not stored already has the error `link-lost`. A message without a link is not checked.
+   * is not stored already has the error `link-lost`. It also has this error if a link of the same user that was opened later has
+   * had the message refused with `mailbox-full` or `rate-limited`. A message without a link is not checked.
    */
   post(
     server: number,

@@ -1,7 +1,9 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { fixed, MiB } from '../../limits.ts'
 import type { AddressedMessage, MailboxBounds, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
+import { hex } from '../../runtime/hex.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import type {
@@ -35,6 +37,8 @@ export class SharedMail implements MailSteps {
   readonly #sessions: SharedSessions
   readonly #mailboxes = new Mailboxes()
   readonly #boxes = new Map<string, Box>()
+  /** By sender and id, the number of the latest link over which a message was refused that an earlier link may still send. */
+  readonly #refused = new Map<string, BoundedMap<string, number>>()
   /** The times at which messages were stored, rising, to expire them in parts. */
   #times: number[] = []
   /** Runs one step after another. */
@@ -57,11 +61,9 @@ export class SharedMail implements MailSteps {
   ): Promise<PostResult> {
     return this.#turns.run(async () => {
       // All at once: no step that comes later reads mailboxes before this one has ended.
-      const areLost = by.map((link) => link !== undefined && !this.#sessions.has(link))
+      const opened = by.map((link) => link && (this.#sessions.openedOf(link) ?? 0))
       const outcomes: (PostRefusal | undefined)[] = []
-      for (const [at, message] of messages.entries()) {
-        outcomes.push(await (areLost[at] ? this.#refuseLost(message, bounds) : this.#postOne(message, bounds)))
-      }
+      for (const [at, message] of messages.entries()) outcomes.push(await this.#postBy(opened[at], message, bounds))
       return { outcomes, wakes: this.#wakesFor(server, messages, outcomes) }
     })
   }
@@ -174,6 +176,25 @@ export class SharedMail implements MailSteps {
     const place = this.#times.findLastIndex((time) => time <= message.storedAt) + 1
     this.#times.splice(place, 0, ...message.recipients.map(() => message.storedAt), message.storedAt)
     return undefined
+  }
+
+  /** `opened`: the number of the link over which the message came; 0 if the link is not its session's. */
+  async #postBy(
+    opened: number | undefined,
+    message: AddressedMessage,
+    bounds: MailboxBounds,
+  ): Promise<PostRefusal | undefined> {
+    if (opened === undefined) return this.#postOne(message, bounds)
+    const { sender } = message
+    const refused = this.#refused.get(sender)
+    if (opened === 0 || (refused?.get(hex(message.id)) ?? 0) > opened) return this.#refuseLost(message, bounds)
+    const refusal = await this.#postOne(message, bounds)
+    if (refusal && refusal.code !== 'id-reused' && this.#sessions.hasOlder(sender, opened)) {
+      const ids = refused ?? new BoundedMap(fixed.refusedIds)
+      this.#refused.set(sender, ids)
+      ids.set(hex(message.id), opened)
+    }
+    return refusal
   }
 
   /** Refuses a message of a link that its session has replaced, unless the message is stored already. */

@@ -46,10 +46,19 @@ interface Marker {
 type EndReason = 'superseded' | 'cancelled'
 type Subject = Pick<Claim, 'user' | 'name'>
 
+/** The link of a session. */
+interface SessionEntry extends ClusterLink {
+  readonly user: string
+  readonly attempt: number
+  /** Rises with each link that is opened. */
+  readonly opened: number
+}
+
 /** The links of sessions in a shared store in memory. */
 export class SharedSessions implements SessionSteps {
   readonly #servers: SharedServers
-  readonly #links = new Map<string, ClusterLink & { readonly attempt: number }>()
+  readonly #links = new Map<string, SessionEntry>()
+  #opened = 0
   /** Runs the steps of one user one after another, so that none takes effect while a claim decides. */
   readonly turns = new KeyedMutex()
 
@@ -61,6 +70,16 @@ export class SharedSessions implements SessionSteps {
   has(link: ClusterSessionLink): boolean {
     const present = this.#links.get(sessionKey(link))
     return present !== undefined && isSameLink(present, link)
+  }
+
+  /** Returns the number with which a link was opened, if it is its session's. */
+  openedOf(link: ClusterSessionLink): number | undefined {
+    return this.has(link) ? this.#links.get(sessionKey(link))?.opened : undefined
+  }
+
+  /** Returns whether a session of this user has a link that was opened with a lower number. */
+  hasOlder(user: string, opened: number): boolean {
+    return Array.from(this.#links.values()).some((link) => link.user === user && link.opened < opened)
   }
 
   /** Throws OspError `link-lost` unless this link is the link of its session. */
@@ -82,7 +101,8 @@ export class SharedSessions implements SessionSteps {
       const former = this.#links.get(sessionKey(link))
       const isOther = former !== undefined && !isSameLink(former, link)
       if (isOther && former.attempt > attempt) throw new OspError('link-replaced')
-      this.#links.set(sessionKey(link), { server: link.server, link: link.link, attempt })
+      const { user, server, link: number } = link
+      this.#links.set(sessionKey(link), { user, server, link: number, attempt, opened: ++this.#opened })
       return isOther ? { server: former.server, link: former.link } : undefined
     })
   }

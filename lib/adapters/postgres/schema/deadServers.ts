@@ -40,6 +40,7 @@ BEGIN
     SELECT sum(messages) AS messages, sum(ids) AS ids, max(age) AS age FROM old HAVING count(*) > 0)
   UPDATE ospd.server s SET messages = s.messages + o.messages, ids = s.ids + o.ids, age = greatest(s.age, o.age)
     FROM sums o WHERE s.id = p_by;
+  DELETE FROM ospd.refused WHERE refused_at < clock_timestamp() - interval '10 minutes';
   DELETE FROM ospd.ended WHERE ended_at < clock_timestamp() - interval '10 minutes';
   PERFORM ospd.drop_markers_1(p_markers);
   RETURN v_ended;

@@ -16,6 +16,8 @@ CREATE TABLE ospd.presence (
 CREATE INDEX presence_version ON ospd.presence (server, version);
 CREATE INDEX presence_gone ON ospd.presence (server, changed_at) WHERE NOT here;
 
+CREATE SEQUENCE ospd.opened_link;
+
 -- The link of each client's session. Requests of an older link of the session are refused.
 CREATE TABLE ospd.session (
   user_name text COLLATE "C" NOT NULL,
@@ -23,6 +25,7 @@ CREATE TABLE ospd.session (
   server bigint NOT NULL,
   link bigint NOT NULL,
   attempt bigint NOT NULL,
+  opened bigint NOT NULL, -- rises with each link that is opened
   PRIMARY KEY (user_name, session)
 ) WITH (fillfactor = 70);
 CREATE INDEX session_server ON ospd.session (server);
@@ -55,8 +58,8 @@ DECLARE
 BEGIN
   PERFORM ospd.check_server_1(p_server);
   LOOP
-    INSERT INTO ospd.session (user_name, session, server, link, attempt)
-      VALUES (p_user, p_session, p_server, p_link, p_attempt) ON CONFLICT DO NOTHING;
+    INSERT INTO ospd.session (user_name, session, server, link, attempt, opened)
+      VALUES (p_user, p_session, p_server, p_link, p_attempt, nextval('ospd.opened_link')) ON CONFLICT DO NOTHING;
     EXIT WHEN FOUND;
     SELECT s.* INTO v_former FROM ospd.session s WHERE s.user_name = p_user AND s.session = p_session FOR NO KEY UPDATE;
     -- A row that was removed in between is inserted in the next round.
@@ -64,7 +67,7 @@ BEGIN
     IF v_former.attempt > p_attempt AND (v_former.server, v_former.link) <> (p_server, p_link) THEN
       RAISE EXCEPTION USING ERRCODE = 'OS002', MESSAGE = 'a newer link of the same program has replaced this one';
     END IF;
-    UPDATE ospd.session s SET server = p_server, link = p_link, attempt = p_attempt
+    UPDATE ospd.session s SET server = p_server, link = p_link, attempt = p_attempt, opened = nextval('ospd.opened_link')
       WHERE s.user_name = p_user AND s.session = p_session;
     RETURN QUERY SELECT v_former.server, v_former.link WHERE (v_former.server, v_former.link) <> (p_server, p_link);
     EXIT;

@@ -1,3 +1,5 @@
+import { fixed } from '../../../limits.ts'
+
 /** The tables of the mailboxes. */
 export const mailTables = `
 -- A message has the same number in all its mailboxes. Numbers must rise in the order of the calls, so the sequence has no cache.
@@ -43,6 +45,16 @@ CREATE INDEX mail_sender ON ospd.mail (sender, box) INCLUDE (bytes);
 -- The content of long messages to several recipients.
 CREATE TABLE ospd.body (seq bigint PRIMARY KEY, content bytea NOT NULL);
 ALTER TABLE ospd.body ALTER content SET STORAGE EXTERNAL;
+
+-- Messages that were refused although an earlier link of the sender may still send them. Kept for ten minutes, and up to
+-- ${fixed.refusedIds} of each sender.
+CREATE TABLE ospd.refused (
+  sender int NOT NULL,
+  id uuid NOT NULL,
+  opened bigint NOT NULL, -- the number of the link over which the message was refused: an earlier link does not store it
+  refused_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (sender, id)
+);
 
 -- The remembered ids of messages.
 CREATE TABLE ospd.sent (

@@ -1,3 +1,5 @@
+import { fixed } from '../../../limits.ts'
+
 /**
  * The functions that change mailboxes. Each locks the rows of all affected users in the order of their ids, so there is no deadlock,
  * and commits in a mailbox happen in the order of the seqs. The number in a name is the version of the function: a later version
@@ -24,27 +26,47 @@ BEGIN
 END $$;
 
 /*
- * Returns the positions of those of these links that are not their sessions' any more. The sessions of the others cannot change before
- * the end of the transaction. The affected boxes are locked. The row of the server is locked before the sessions, as when the server
- * ends: the messages change it later.
+ * Returns the numbers with which these links were opened; NULL for a link that is not its session's any more. The sessions of the
+ * others cannot change before the end of the transaction. The affected boxes are locked. The row of the server is locked before the
+ * sessions, as when the server ends: the messages change it later.
  */
-CREATE FUNCTION ospd.lost_links_1(p_server bigint, p_users text[], p_user int[], p_session uuid[], p_link bigint[]) RETURNS int[]
+CREATE FUNCTION ospd.opened_links_1(p_server bigint, p_users text[], p_user int[], p_session uuid[], p_link bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 DECLARE
-  v_present int[];
+  v_at int[];
+  v_opened bigint[];
 BEGIN
   IF p_session = '{}' THEN RETURN '{}'; END IF;
   PERFORM FROM ospd.server WHERE id = p_server FOR NO KEY UPDATE;
-  SELECT array_agg(x.o) INTO v_present FROM (
-    SELECT u.o FROM unnest(p_user, p_session, p_link) WITH ORDINALITY u(u, session, link, o)
+  SELECT array_agg(x.o), array_agg(x.opened) INTO v_at, v_opened FROM (
+    SELECT u.o, s.opened FROM unnest(p_user, p_session, p_link) WITH ORDINALITY u(u, session, link, o)
       JOIN ospd.session s ON s.user_name = p_users[u.u] AND s.session = u.session AND s.server = p_server AND s.link = u.link
       ORDER BY s.user_name, s.session FOR SHARE OF s) x;
-  RETURN ARRAY(SELECT o FROM generate_subscripts(p_session, 1) o WHERE v_present IS NULL OR o <> ALL (v_present));
+  RETURN ARRAY(
+    SELECT x.opened FROM generate_subscripts(p_session, 1) o LEFT JOIN unnest(v_at, v_opened) x(at, opened) ON x.at = o ORDER BY o);
+END $$;
+
+/*
+ * Remembers these refused messages that an earlier link of the sender may still send. p_refused: for each, its sender as a position in
+ * p_users, its id, and the number of its link. The boxes of the senders are locked.
+ */
+CREATE FUNCTION ospd.remember_refused_1(p_users text[], p_box int[], p_sender int[], p_id uuid[], p_opened bigint[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO ospd.refused AS r (sender, id, opened)
+    SELECT p_box[u.s], u.id, max(u.opened) FROM unnest(p_sender, p_id, p_opened) u(s, id, opened)
+     WHERE EXISTS (SELECT FROM ospd.session e WHERE e.user_name = p_users[u.s] AND e.opened < u.opened)
+     GROUP BY u.s, u.id
+    ON CONFLICT (sender, id) DO UPDATE SET opened = greatest(r.opened, excluded.opened), refused_at = excluded.refused_at;
+  IF NOT FOUND THEN RETURN; END IF;
+  DELETE FROM ospd.refused r USING (SELECT DISTINCT p_box[s] AS sender FROM unnest(p_sender) s) u
+   WHERE r.sender = u.sender AND r.refused_at < (
+     SELECT o.refused_at FROM ospd.refused o WHERE o.sender = u.sender ORDER BY o.refused_at DESC OFFSET ${fixed.refusedIds - 1} LIMIT 1);
 END $$;
 
 -- The result of post_1. Messages and users are named by their positions in the parameters, from 1.
 CREATE TYPE ospd.posted AS (
-  lost int[], -- messages of links that their sessions have replaced
+  lost int[], -- messages of links that their sessions have replaced, or that a later link of the sender has had refused
   reused int[], -- messages whose id was used for another message
   limited int[], -- messages that exceed a limit of ids
   full_message int[], -- messages that a mailbox has no space for, and in the same order
@@ -70,27 +92,38 @@ CREATE FUNCTION ospd.post_1(
 DECLARE
   r ospd.posted;
   v_box int[] := ospd.lock_boxes_1(p_users, true);
-  v_lost int[] := ospd.lost_links_1(p_server, p_users, p_by_user, p_session, p_link);
+  -- By link.
+  v_opened bigint[] := ospd.opened_links_1(p_server, p_users, p_by_user, p_session, p_link);
   v_known int[];
   v_new int[];
   v_stored int[] := '{}';
   v_reused int[];
+  v_refused int[];
 BEGIN
   SELECT array_agg(u.o), array_agg(u.o) FILTER (WHERE t.print <> u.p) INTO v_known, r.reused
     FROM unnest(p_sender, p_id, p_print) WITH ORDINALITY u(s, i, p, o)
     CROSS JOIN LATERAL (SELECT t.print FROM ospd.sent t WHERE t.sender = v_box[u.s] AND t.id = u.i LIMIT 1) t;
   v_new := ARRAY(SELECT o FROM generate_subscripts(p_id, 1) o WHERE v_known IS NULL OR o <> ALL (v_known) ORDER BY o);
-  IF v_lost <> '{}' THEN
-    r.lost := ARRAY(SELECT o FROM unnest(v_new) o WHERE p_by[o] = ANY (v_lost));
-    v_new := ARRAY(SELECT o FROM unnest(v_new) o WHERE p_by[o] <> ALL (v_lost) ORDER BY o);
+  IF v_opened <> '{}' THEN
+    r.lost := ARRAY(
+      SELECT o FROM unnest(v_new) o
+       WHERE p_by[o] > 0 AND (v_opened[p_by[o]] IS NULL OR EXISTS (
+         SELECT FROM ospd.refused f WHERE f.sender = v_box[p_sender[o]] AND f.id = p_id[o] AND f.opened > v_opened[p_by[o]])));
+    v_new := ARRAY(SELECT o FROM unnest(v_new) o WHERE o <> ALL (r.lost) ORDER BY o);
   END IF;
   -- The first message with an id may be one of those that are not stored.
-  IF v_lost = '{}' AND ospd.has_space_1(v_box, p_sender, p_len, p_message, p_to, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share) THEN
+  IF coalesce(r.lost, '{}') = '{}' AND ospd.has_space_1(v_box, p_sender, p_len, p_message, p_to, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share) THEN
     SELECT array_agg(o ORDER BY o) FILTER (WHERE p_first[o] = o), array_agg(o) FILTER (WHERE p_print[o] <> p_print[p_first[o]])
       INTO v_stored, v_reused FROM unnest(v_new) o;
   ELSE
     SELECT * INTO v_stored, v_reused, r.limited, r.full_message, r.full_user
       FROM ospd.admit_1(v_box, v_new, p_sender, p_print, p_len, p_first, p_message, p_to, p_pair, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share);
+    v_refused := ARRAY(SELECT DISTINCT o FROM unnest(r.limited || r.full_message) o WHERE p_by[o] > 0);
+    IF v_refused <> '{}' THEN
+      PERFORM ospd.remember_refused_1(
+        p_users, v_box, ARRAY(SELECT p_sender[o] FROM unnest(v_refused) o), ARRAY(SELECT p_id[o] FROM unnest(v_refused) o),
+        ARRAY(SELECT v_opened[p_by[o]] FROM unnest(v_refused) o));
+    END IF;
   END IF;
   r.reused := r.reused || v_reused;
   IF cardinality(v_stored) > 0 THEN

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import type { ClaimDecision, ClusterSessionLink } from '../../../../lib/adapters/cluster/steps.ts'
+import { fixed } from '../../../../lib/limits.ts'
 import type { AddressedMessage } from '../../../../lib/ports/mailboxes.ts'
 import type { Announcement } from '../../../../lib/ports/storage.ts'
 import { message, messageNumbersOf, roomy } from '../../../../lib/testing/storage/mailSteps.ts'
 import { fileOf, wanted } from '../../../../lib/testing/storage/steps.ts'
-import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { type Checks, upTo } from '../../../../lib/testing/testCases.ts'
 import { entered, newSession, type SharedStoreFixture, type TestedServer } from './fixture.ts'
 
 const lost = { code: 'link-lost' }
@@ -29,6 +30,41 @@ async function replaced(store: SharedStoreFixture) {
   const claimed = await second.steps.transfers.claim(present, wanted, granted(present))
   assert.ok('claim' in claimed)
   return { first: first.steps.transfers, second: second.steps.transfers, servers: [first, second], former, present }
+}
+
+/** Two servers, and links of two programs of alice, the later one at the second server. They post to bob. */
+async function twoPrograms(store: SharedStoreFixture) {
+  const [first, second] = [await entered(store), await entered(store)]
+  const [older, later] = [first.link('alice', 1), second.link('alice', 2)]
+  await first.steps.openSession(older, 1)
+  await second.steps.openSession(later, 1)
+  return {
+    older,
+    later,
+    /** Resolves with the codes of the refusals of these messages, if mailboxes have space for `space` messages. */
+    async post(numbers: readonly number[], by: ClusterSessionLink, space = roomy.messages) {
+      const { steps, server } = by.server === first.server ? first : second
+      const messages = numbers.map((number) => ({ ...message(number), recipients: ['bob'] }))
+      const bounds = { ...roomy, messages: space }
+      const { outcomes } = await steps.mail.post(
+        server,
+        messages,
+        bounds,
+        messages.map(() => by),
+      )
+      return outcomes.map((outcome) => outcome?.code)
+    },
+    async waiting() {
+      const [found = []] = await first.steps.mail.read([{ user: 'bob', afterSeq: 0 }], 99, 99_000)
+      return messageNumbersOf(found)
+    },
+    /** Replaces the link of a session of the first server by another one. */
+    async reopen(link: ClusterSessionLink) {
+      const next = { ...link, link: 3 }
+      await first.steps.openSession(next, 2)
+      return next
+    },
+  }
 }
 
 const announced: Announcement = { file: fileOf(), version: 'v', modifiedAt: 1 }
@@ -106,6 +142,35 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(outcomes, [lostLink, undefined, undefined, lostLink, undefined, undefined])
     const [found = []] = await steps.mail.read([{ user: 'carol', afterSeq: 0 }], 9, 9_000)
     assert.deepEqual(messageNumbersOf(found), [2, 1, 4, 1])
+  },
+  'stores no message that a later link of the user has had refused, unless it is stored over that link': async (
+    store,
+  ) => {
+    const { post, waiting, older, later } = await twoPrograms(store)
+    assert.deepEqual(await post([1, 2], later, 0), ['mailbox-full', 'mailbox-full'])
+    assert.deepEqual(await post([1, 3], older), ['link-lost', undefined])
+    assert.deepEqual(await post([1], later), [undefined])
+    assert.deepEqual(await post([1, 2, 4], older), [undefined, 'link-lost', undefined])
+    assert.deepEqual(await waiting(), [3, 1, 4])
+  },
+  'stores messages that an earlier link of the user has had refused, or that were refused before it was opened': async (
+    store,
+  ) => {
+    const { post, waiting, older, later, reopen } = await twoPrograms(store)
+    assert.deepEqual(await post([1], older, 0), ['mailbox-full'])
+    assert.deepEqual(await post([1], later), [undefined])
+    assert.deepEqual(await post([2], later, 0), ['mailbox-full'])
+    assert.deepEqual(await post([2], await reopen(older)), [undefined])
+    assert.deepEqual(await waiting(), [1, 2])
+  },
+  'stores messages that a later link of the user has had refused before many others': async (store) => {
+    const { post, waiting, older, later } = await twoPrograms(store)
+    const { refusedIds } = fixed
+    const numbers = upTo(refusedIds + 1)
+    await post(numbers.slice(0, 1), later, 0)
+    await post(numbers.slice(1), later, 0)
+    assert.deepEqual(await post([1, 2, refusedIds + 1], older), [undefined, 'link-lost', 'link-lost'])
+    assert.deepEqual(await waiting(), [1])
   },
   'cannot read a mailbox that belongs to another registration': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
