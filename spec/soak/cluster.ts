@@ -1,6 +1,6 @@
 /**
  * `npm run soak:cluster -- --uploads N --messages N --rounds N --seed S`: runs three servers of a cluster as processes while
- * servers are killed and frozen, the database crashes and connections break. Checks that nothing acknowledged is lost. Prints
+ * servers are killed and frozen, sending and receiving programs are killed, the database crashes and connections break. Checks that nothing acknowledged is lost. Prints
  * each fault, the seed and the verdict; exits with 1 if a guarantee is violated.
  */
 import { parseArgs } from 'node:util'

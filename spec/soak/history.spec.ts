@@ -24,6 +24,19 @@ spec('the history of messages', (it) => {
     assert.deepEqual(messageFaults([sent(1, 'unknown'), sent(2, 'unknown')], [handled(2)]), [])
   })
 
+  it('can repeat the message that a killed program was handling, with a higher attempt', () => {
+    const all = [sent(1), sent(2), sent(3)]
+    const before = [handled(1, { kills: 0 }), handled(2, { kills: 0 })]
+    const again = (n: number, attempt: number) => handled(n, { kills: 1, attempt })
+    assert.deepEqual(messageFaults(all, [...before, again(2, 2), again(3, 1)]), [])
+    assert.deepEqual(messageFaults(all, [...before, again(2, 1), again(3, 1)]), [
+      'alice 2 at bob: handled again by another program without a higher attempt',
+    ])
+    assert.deepEqual(messageFaults(all, [...before, again(1, 2), again(3, 1)]), [
+      'alice 1 at bob: handled twice with one state directory',
+    ])
+  })
+
   it('is invalid if a message is lost, repeated, unknown, refused or out of order', () => {
     assert.deepEqual(messageFaults([sent(1)], []), ['alice 1 at bob: acknowledged and never handled'])
     assert.deepEqual(messageFaults([sent(1)], [handled(1), handled(1, { attempt: 2 })]), [

@@ -16,6 +16,8 @@ export interface HandledMessage {
   readonly attempt: number
   /** The name of the state directory of the program. */
   readonly state: string
+  /** The number of times that a program with this state directory was killed before. */
+  readonly kills?: number
 }
 
 /** A file that was sent, with its path `USER/NAME`. */
@@ -33,10 +35,13 @@ export function messageFaults(sent: readonly SentMessage[], handled: readonly Ha
   const byMessage = new Map<string, HandledMessage[]>()
   for (const one of handled) byMessage.set(keyOf(one), [...(byMessage.get(keyOf(one)) ?? []), one])
   const faults: string[] = []
+  const lasts = lastBeforeKills(handled)
   for (const { sender, n, to, outcome } of sent) {
     for (const recipient of to) {
       const key = keyOf({ recipient, sender, n })
-      faults.push(...deliveryFaults(outcome, byMessage.get(key) ?? []).map((fault) => `${key}: ${fault}`))
+      const found = byMessage.get(key) ?? []
+      const own = [...deliveryFaults(outcome, found), ...repetitionFaults(found, lasts)]
+      faults.push(...own.map((fault) => `${key}: ${fault}`))
       byMessage.delete(key)
     }
   }
@@ -48,11 +53,28 @@ function deliveryFaults(outcome: SentMessage['outcome'], handled: readonly Handl
   const faults: string[] = []
   if (outcome === 'acknowledged' && handled.length === 0) faults.push('acknowledged and never handled')
   if (outcome === 'refused' && handled.length > 0) faults.push('refused and handled')
-  const states = new Set<string>()
-  for (const { state, attempt } of handled) {
-    if (states.has(state)) faults.push('handled twice with one state directory')
-    else if (states.size > 0 && attempt < 2) faults.push('handled again by another program without a higher attempt')
-    states.add(state)
+  return faults
+}
+
+/** Returns the last message that each program has handled before it was killed, or before it ended. */
+function lastBeforeKills(handled: readonly HandledMessage[]): ReadonlySet<HandledMessage> {
+  const lasts = new Map<string, HandledMessage>()
+  for (const one of handled) lasts.set(`${one.state} ${one.kills}`, one)
+  return new Set(lasts.values())
+}
+
+/** Checks that a message is repeated only by another state directory, or after a kill that may have interrupted its handler. */
+function repetitionFaults(handled: readonly HandledMessage[], lasts: ReadonlySet<HandledMessage>): string[] {
+  const faults: string[] = []
+  const latest = new Map<string, HandledMessage>()
+  for (const one of handled) {
+    const before = latest.get(one.state)
+    if (before && (before.kills === one.kills || !lasts.has(before))) {
+      faults.push('handled twice with one state directory')
+    } else if (latest.size > 0 && one.attempt < 2) {
+      faults.push('handled again by another program without a higher attempt')
+    }
+    latest.set(one.state, one)
   }
   return faults
 }

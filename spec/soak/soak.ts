@@ -1,10 +1,11 @@
 import { SeededRandom } from '../support/random.ts'
 import { until } from '../support/until.ts'
-import { fileFaults, messageFaults } from './history.ts'
+import { fileFaults, messageFaults, type SentMessage } from './history.ts'
 import { Load } from './load.ts'
+import { Programs } from './programs.ts'
 import { ClusterServers } from './servers.ts'
 
-export const soakFaults = ['kill', 'freeze', 'database', 'cut', 'listener'] as const
+export const soakFaults = ['kill', 'freeze', 'database', 'cut', 'listener', 'sender', 'receiver', 'upload'] as const
 
 type SoakFault = (typeof soakFaults)[number]
 
@@ -17,6 +18,12 @@ export interface SoakOptions {
   /** The faults to draw from. Each occurs once before one occurs again. */
   readonly faults: readonly SoakFault[]
   readonly print: (line: string) => void
+}
+
+/** What the servers do while faults happen. */
+interface Work {
+  readonly load: Load
+  readonly programs: Programs
 }
 
 const serverNames = ['one', 'two', 'three']
@@ -51,44 +58,49 @@ class Soak {
     const { path, balancer } = this.#servers
     const random = this.#random.fork('load')
     await using load = new Load({ port: balancer.port, directory: path, listeners, senders: 4, uploaders: 3, random })
+    await using programs = new Programs(balancer.port, path, this.#random.fork('programs'))
     try {
       for (let round = 1; round <= rounds; round++) {
         const shareOf = (all: number) => Math.floor((all * round) / rounds) - Math.floor((all * (round - 1)) / rounds)
-        await this.#round(round, load, shareOf(messages), shareOf(uploads))
+        await this.#round(round, { load, programs }, shareOf(messages), shareOf(uploads))
       }
       await this.#progress(load, () => load.settled === load.total && load.due === 0)
+      await programs.finish()
     } catch (error) {
       this.#faults.push(`${error instanceof Error ? error.message : error}`)
     }
-    await this.#check(load)
+    await this.#check({ load, programs })
     return this.#faults
   }
 
   /** Starts a part of the load, and causes a fault when a random share of it is done. */
-  async #round(round: number, load: Load, messages: number, uploads: number): Promise<void> {
+  async #round(round: number, work: Work, messages: number, uploads: number): Promise<void> {
+    const { load } = work
     const { settled } = load
     load.add(messages, uploads)
     const share = this.#random.integer(1, Math.max(1, load.total - settled), 'progress before the fault')
     await this.#progress(load, () => load.settled >= settled + share)
     const fault = this.#draw()
     const began = performance.now()
-    const told = await this.#make(fault, load)
+    const told = await this.#make(fault, work)
     const seconds = ((performance.now() - began) / 1_000).toFixed(1)
     const { uploads: sent, sent: said, handled, due } = load
     const counts = `${load.settled} of ${said.length + sent.length} settled, ${handled.length} handled, ${due} due`
     this.#options.print(`round ${round}: ${told} (${seconds} s); ${counts}`)
-    await this.#compareFiles(load)
+    await this.#compareFiles(work)
   }
 
   /** Compares the published files with the uploads, which may continue meanwhile. */
-  async #compareFiles(load: Load): Promise<void> {
-    const stored = new Set(load.uploads.filter(({ isStored }) => isStored))
+  async #compareFiles({ load, programs }: Work): Promise<void> {
+    const all = [...load.uploads, ...programs.uploads]
+    const stored = new Set(all.filter(({ isStored }) => isStored))
     const published = await this.#servers.published()
-    const uploads = load.uploads.map((upload) => ({ ...upload, isStored: stored.has(upload) }))
+    const uploads = all.map((upload) => ({ ...upload, isStored: stored.has(upload) }))
     this.#faults.push(...fileFaults(uploads, published))
   }
 
-  async #make(fault: SoakFault, load: Load): Promise<string> {
+  async #make(fault: SoakFault, { load, programs }: Work): Promise<string> {
+    const some = () => this.#some(load)
     const name = this.#random.pick(serverNames, 'a server')
     const { balancer } = this.#servers
     switch (fault) {
@@ -109,6 +121,12 @@ class Soak {
         return `${balancer.cut(this.#random.integer(1, balancer.connections, 'connections'))} connections were cut`
       case 'listener':
         return await load.restartListener()
+      case 'sender':
+        return await programs.killSender(some)
+      case 'receiver':
+        return await programs.killReceiver(some)
+      case 'upload':
+        return await programs.killUpload(some)
     }
   }
 
@@ -147,17 +165,22 @@ class Soak {
     }
   }
 
-  async #check(load: Load): Promise<void> {
+  async #check({ load, programs }: Work): Promise<void> {
     const { print } = this.#options
     const published = await this.#servers.published()
     const left = this.#servers.partial()
     // A killed server leaves the small files that it was about to publish, and incomplete copies; later servers remove them.
     const partial = left.filter((path) => !path.endsWith('.new'))
-    this.#faults.push(...fileFaults(load.uploads, published), ...messageFaults(load.sent, load.handled))
+    const { sent, handled } = programs
+    this.#faults.push(...fileFaults([...load.uploads, ...programs.uploads], published))
+    this.#faults.push(...messageFaults(load.sent, load.handled), ...messageFaults(sent, handled))
     this.#faults.push(...partial.map((path) => `partial/${path}: left after all uploads have ended`))
-    const acknowledged = load.sent.filter(({ outcome }) => outcome === 'acknowledged').length
+    const acknowledgedOf = (all: readonly SentMessage[]) =>
+      all.filter(({ outcome }) => outcome === 'acknowledged').length
+    const acknowledged = acknowledgedOf(load.sent)
     const stored = load.uploads.filter(({ isStored }) => isStored).length
     print(`${acknowledged} of ${load.sent.length} messages acknowledged, ${load.handled.length} deliveries handled`)
+    print(`programs: ${acknowledgedOf(sent)} of ${sent.length} messages acknowledged, ${handled.length} handled`)
     print(`${stored} of ${load.uploads.length} uploads stored, ${published.size} files published`)
     print(`${left.length} files in partial, ${left.length - partial.length} of them allowed`)
     for (const refusal of load.refusals) print(`refused: ${refusal}`)

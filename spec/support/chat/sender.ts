@@ -1,6 +1,7 @@
 /**
  * A program that sends numbered messages: `sender.ts PORT NAME JOURNAL RECIPIENT...`. After a kill it sends
- * unacknowledged messages again under the same ids. On SIGTERM it exits when all messages are acknowledged.
+ * unacknowledged messages again under the same ids. On SIGTERM it exits when all messages are acknowledged. It sends a message
+ * every `SEND_MS` ms.
  */
 import { randomBytes, randomInt } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
@@ -50,5 +51,5 @@ process.on('SIGTERM', () => {
   if (unanswered === 0) process.exit(0)
 })
 for (const intent of intents) if (!acked.has(intent.n)) send(intent)
-setInterval(sendNext, 10)
+setInterval(sendNext, Number(process.env.SEND_MS ?? 10))
 console.log('sending')
