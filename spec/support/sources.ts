@@ -1,10 +1,10 @@
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { buildSync } from 'esbuild'
-import packageJson from '../../package.json' with { type: 'json' }
+import { runVariable } from './postgresServer.ts'
 import { pathOf, type Running, type StartOptions, startNode } from './processes.ts'
 
-const made = new Map<string, string>()
+const run = process.env[runVariable] ?? process.pid
 
 /**
  * Starts a program whose source is at `path`, relative to the top of the repository. It is bundled into one file first,
@@ -14,18 +14,21 @@ export function startSource(path: string, args: readonly string[], options: Star
   return startNode(programOf(path), args, options)
 }
 
-/** Returns the path of the program made from this source, relative to the top of the repository. */
+/**
+ * Returns the path of the program made from this source, relative to the top of the repository. The spec files of a run
+ * share it. It is in the directory of the run, which the runner removes.
+ */
 export function programOf(path: string): string {
-  const program = made.get(path) ?? make(path)
-  made.set(path, program)
+  const program = `.specs/${run}/${path.replace(/\.ts$/u, '')}.program.js`
+  if (!existsSync(pathOf(program))) make(path, program)
   return program
 }
 
-function make(path: string): string {
-  const program = `dist/spec/${basename(path, '.ts')}.js`
+function make(path: string, program: string): void {
   const { outputFiles } = buildSync({
     entryPoints: [pathOf(path)],
-    external: Object.keys(packageJson.dependencies),
+    // Packages with native code, those that read files of their own, and the optional one.
+    external: ['classic-level', 'pg', 'xxhash-addon', 'yargs'],
     bundle: true,
     write: false,
     platform: 'node',
@@ -37,5 +40,4 @@ function make(path: string): string {
   for (const { contents } of outputFiles) writeFileSync(own, contents)
   // Another spec file may be starting the same program.
   renameSync(own, pathOf(program))
-  return program
 }
