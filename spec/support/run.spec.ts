@@ -70,6 +70,13 @@ spec('the runner', (it) => {
     assert.equal(ran.code, 0)
   })
 
+  it('runs the long files before the others if it runs all', async () => {
+    const files = { 'a.spec.ts': good, 'b.long.spec.ts': good }
+    assert.match((await runOn(files, { all: true, atOnce: 1 })).output, /b\.long\.spec\.ts.*a\.spec\.ts/su)
+    assert.equal((await runOn(files)).lastLine, '2 passed, 0 failed')
+    assert.equal((await runOn(files, { long: true })).lastLine, '2 passed, 0 failed')
+  })
+
   it('fails if no file matches', async () => {
     const ran = await runOn({ 'a.spec.ts': good }, { patterns: ['nowhere'] })
     assert.equal(ran.lastLine, '0 passed, 0 failed')

@@ -147,6 +147,7 @@ async function compile(sources: readonly string[]): Promise<Compiled> {
   const dispose = () => rmSync(own, { recursive: true, force: true })
   await mkdir(directory, { recursive: true })
   removeAbandoned()
+  dispose()
   try {
     await build({
       entryPoints: sources.map((source) => ({ in: source, out: outputOf(source) })),
@@ -208,6 +209,8 @@ export interface RunOptions {
   readonly patterns?: readonly string[]
   /** Run only the long ones. */
   readonly long?: boolean
+  /** Run all files, the long ones first, so that the last ones are short. */
+  readonly all?: boolean
   /** Run the sources, slowly: coverage counts their lines. */
   readonly sources?: boolean
   /** Number of files that run at the same time. */
@@ -272,14 +275,15 @@ function report(name: string, result: Result, print: (text: string) => void): vo
   if (fault !== undefined) print(`${name}: ${fault}`)
 }
 
-function specFiles({ directory, patterns = [], long = false }: RunOptions): string[] {
+function specFiles({ directory, patterns = [], long = false, all = false }: RunOptions): string[] {
   const matches = new RegExp(patterns.join('|'), 'u')
   const isLong = (path: string) => path.endsWith('.long.spec.ts')
-  const isWanted = long ? isLong : (path: string) => patterns.length > 0 || !isLong(path)
-  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+  const isWanted = long ? isLong : (path: string) => all || patterns.length > 0 || !isLong(path)
+  const files = readdirSync(directory, { recursive: true, encoding: 'utf8' })
     .map((name) => join(directory, name))
     .filter((path) => path.endsWith('.spec.ts') && isWanted(path) && matches.test(shown(path)))
     .sort()
+  return all ? [...files.filter(isLong), ...files.filter((path) => !isLong(path))] : files
 }
 
 function shown(path: string): string {
