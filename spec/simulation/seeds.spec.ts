@@ -10,13 +10,7 @@ const fewSeeds = { 'cluster-files': 6, 'cluster-messages': 15 } as const
 const formerFaults = [101]
 
 spec('a simulated world', (it) => {
-  it('is the same each time, to the last line of its trace', async () => {
-    for (const world of ['files', 'messages', 'both', 'cluster-files', 'cluster-messages'] as const) {
-      for (const seed of [1, 2]) {
-        assert.deepEqual(await simulate(seed, digests, world), await simulate(seed, digests, world))
-      }
-    }
-  })
+  const repeated = new Map<SimulatedKind, readonly RunReport[]>()
 
   for (const world of ['files', 'messages', 'both', 'cluster-files', 'cluster-messages'] as const) {
     it(`of ${world} holds its invariants, and differs for another seed`, async () => {
@@ -27,6 +21,12 @@ spec('a simulated world', (it) => {
         runs.push(run)
       }
       assert.equal(new Set(runs.map(({ trace }) => trace.join())).size, runs.length)
+      repeated.set(world, runs.slice(0, 2))
+    })
+
+    it(`of ${world} is the same each time, to the last line of its trace`, async () => {
+      const runs = repeated.get(world) ?? assert.fail('it has not run')
+      for (const run of runs) assert.deepEqual(await simulate(run.seed, digests, world), run)
     })
   }
 })
