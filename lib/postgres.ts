@@ -5,7 +5,7 @@ import type { UserList } from './adapters/auth/usersFile.ts'
 import { ClusterStorage } from './adapters/cluster/clusterStorage.ts'
 import { ClusterUserList, ClusterUsers } from './adapters/cluster/clusterUsers.ts'
 import { FilesCheck } from './adapters/cluster/filesCheck.ts'
-import type { ServerState } from './adapters/cluster/steps.ts'
+import type { ServerState, Steps } from './adapters/cluster/steps.ts'
 import {
   checkSharedFiles,
   createSharedFiles,
@@ -15,7 +15,7 @@ import {
 } from './adapters/disk/sharedFiles.ts'
 import { type ClusterCheck, testConditions } from './adapters/postgres/checks.ts'
 import { Database, type DatabaseOptions } from './adapters/postgres/database.ts'
-import { postgresSteps } from './adapters/postgres/postgresSteps.ts'
+import { postgresSteps, stepsOn } from './adapters/postgres/postgresSteps.ts'
 import { directoryIds, findDirectoryIds, migrate, recordDirectory, schemaVersion } from './adapters/postgres/schema.ts'
 import { checkArgument, checkOptions, kinds, optional } from './options.ts'
 import type { Authenticator } from './ports/authenticator.ts'
@@ -149,9 +149,7 @@ export async function checkCluster(location: ClusterLocation): Promise<readonly 
 
 /** Resolves with the servers of a cluster. Dead servers are listed until another server has removed them. */
 export async function clusterServers(database: string): Promise<readonly ServerState[]> {
-  await using steps = postgresSteps({ url: database })
-  await steps.open()
-  const servers = await steps.servers()
+  const servers = await withSteps(database, (steps) => steps.servers())
   return servers.map((server) => {
     const { address } = server.status
     return typeof address === 'string' ? { ...server, address } : server
@@ -161,9 +159,17 @@ export async function clusterServers(database: string): Promise<readonly ServerS
 /** Calls `use` with the users of a cluster. */
 export async function withClusterUsers<T>(database: string, use: (users: UserList) => Promise<T>): Promise<T> {
   checkArgument('withClusterUsers', 'the database', kinds.text, database)
-  await using steps = postgresSteps({ url: database })
+  return await withSteps(database, (steps) =>
+    use(new ClusterUserList(steps, () => steps.tell('all', { kind: 'users' }))),
+  )
+}
+
+/** Calls `use` with open steps. Errors of the connection name the database. */
+async function withSteps<T>(url: string, use: (steps: Steps) => Promise<T>): Promise<T> {
+  const database = new Database({ url, connections: 2 })
+  await using steps = stepsOn(database)
   await steps.open()
-  return await use(new ClusterUserList(steps, () => steps.tell('all', { kind: 'users' })))
+  return await database.reach(() => use(steps))
 }
 
 /** The timeout of a statement that changes the schema, which may read all rows of a table. */

@@ -119,6 +119,14 @@ export const statusEvent = event('The state of the daemon.', {
   moreMailboxes: count.check(z.describe('the number of further mailboxes with waiting messages')),
   mailboxMessages: whole('the maximum number of messages in one mailbox'),
   mailboxBytes: whole('the maximum number of bytes in one mailbox'),
+  problem: z
+    .optional(z.string())
+    .check(
+      z.describe(
+        'the reason why the mailboxes are not known, for example because the database of the cluster does not respond; ' +
+          'otherwise absent',
+      ),
+    ),
 })
 
 export type Status = Readonly<z.infer<typeof statusEvent>>

@@ -77,7 +77,7 @@ async function start(program: Program): Promise<number> {
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
   const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
-  if (known.includes('cluster')) for (const operand of operands) refuseDatabaseUrl('an argument', operand)
+  if (known.includes('cluster')) for (const operand of operands) refuseDatabaseUrl('an argument', operand, true)
   checkOperands(command, operands)
   results.json = values.json === true
   results.onlyLists = command.onlyLists?.(operands) ?? false

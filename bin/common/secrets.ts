@@ -42,11 +42,17 @@ export function hideDatabaseUrls(text: string): string {
   return text.includes('://') ? text.replace(databaseForm, 'postgres://…') : text
 }
 
-/** Throws UsageError, without the value, if `value`, given as `what`, is the URL of a database, or contains one with a password. */
-export function refuseDatabaseUrl(what: string, value: unknown): void {
+/**
+ * Throws UsageError, without the value, if `value`, given as `what`, is the URL of a database, or contains one with a password.
+ * `isServer`: the program is `ospd`, which can use a database.
+ */
+export function refuseDatabaseUrl(what: string, value: unknown, isServer: boolean): void {
   if (typeof value !== 'string') return
   const isExposed = hideDatabaseUrls(value) !== value
   if (!isExposed && !/^postgres(?:ql)?:\/\//iu.test(value)) return
+  const instead = isServer
+    ? 'provide it with OSPD_CLUSTER or --cluster'
+    : 'osp connects to a server of ospd, HOST:PORT, and never to its database'
   const advice = isExposed ? '. Other users may have seen its password: have it replaced' : ''
-  throw new UsageError(`${what} is the URL of a database; provide it with OSPD_CLUSTER or --cluster${advice}`)
+  throw new UsageError(`${what} is the URL of a database; ${instead}${advice}`)
 }

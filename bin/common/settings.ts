@@ -207,7 +207,7 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
     ]
     const [value, from] = sources.find(([value]) => value !== undefined) ?? [undefined, '']
     refuseToken(`the value of ${from}`, value)
-    if (takesDatabases && !setting.isDatabase) refuseDatabaseUrl(`the value of ${from}`, value)
+    if (!setting.isDatabase) refuseDatabaseUrl(`the value of ${from}`, value, takesDatabases)
     const result = setting.schema.safeParse(value)
     if (!result.success) {
       const fault = typeof value === 'string' ? setting.fault?.(value) : undefined

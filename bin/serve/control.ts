@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { type Limits, type MailboxLevel, OspError, type Server, type ServerStatus } from 'ospd'
 import { type ControlSocket, serveControl } from 'ospd/node'
 import * as z from 'zod/mini'
@@ -24,13 +25,19 @@ export interface ReportedServer extends Pick<Server, 'addresses' | 'mailboxes' |
 
 type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
-/** Opens the control socket of a daemon. `fingerprint` returns that of the certificate. Rejects as `serveControl`. */
-export function openControl(
-  data: string,
-  server: ReportedServer,
-  limits: MailboxLimits,
-  fingerprint: () => string | undefined,
-): Promise<ControlSocket> {
+/** The time within which the storage must return the mailboxes for a status. */
+const mailboxesMs = 2_000
+
+interface StatusOptions {
+  readonly limits: MailboxLimits
+  /** Returns the fingerprint of the certificate. */
+  readonly fingerprint: () => string | undefined
+  /** Returns the reason why the storage cannot be used, as far as it is known. */
+  readonly problem?: () => string | undefined
+}
+
+/** Opens the control socket of a daemon. Rejects as `serveControl`. */
+export function openControl(data: string, server: ReportedServer, options: StatusOptions): Promise<ControlSocket> {
   const since = performance.now()
   return serveControl(data, async (request, reply) => {
     const { success, data: asked } = requests.safeParse(request)
@@ -39,7 +46,7 @@ export function openControl(
     if (asked.ask === 'uploads') return reply(await unfinishedOf(server))
     if (asked.ask === 'status') {
       const uptimeMs = Math.round(performance.now() - since)
-      return reply({ ...(await statusOf(server, limits)), uptimeMs, fingerprint: fingerprint() })
+      return reply({ ...(await statusOf(server, options)), uptimeMs, fingerprint: options.fingerprint() })
     }
     reply({ removed: await server.removeUnfinished(asked.user, asked.name, asked.idleMs) })
   })
@@ -51,9 +58,10 @@ async function unfinishedOf(server: ReportedServer): Promise<z.infer<typeof uplo
   return { uploads, more: all.length - uploads.length }
 }
 
-async function statusOf(server: ReportedServer, limits: MailboxLimits): Promise<Omit<Status, 'uptimeMs'>> {
+async function statusOf(server: ReportedServer, { limits, problem }: StatusOptions): Promise<Omit<Status, 'uptimeMs'>> {
   const { mailboxMessages, mailboxBytes } = limits
-  const levels = [...(await server.mailboxes())].sort((a, b) => fullness(b, limits) - fullness(a, limits))
+  const found = await mailboxesOf(server, problem)
+  const levels = [...(found.levels ?? [])].sort((a, b) => fullness(b, limits) - fullness(a, limits))
   const mailboxes = levels.slice(0, most.mailboxes)
   const { links, online: members, uploads: running } = server.status()
   const names = members.map(({ user }) => user).sort()
@@ -73,6 +81,26 @@ async function statusOf(server: ReportedServer, limits: MailboxLimits): Promise<
     moreMailboxes: levels.length - mailboxes.length,
     mailboxMessages,
     mailboxBytes,
+    problem: found.problem,
+  }
+}
+
+/** Resolves with the mailboxes, or with the reason why they are not known. */
+async function mailboxesOf(
+  server: ReportedServer,
+  problem: () => string | undefined = () => undefined,
+): Promise<{ readonly levels?: readonly MailboxLevel[]; readonly problem?: string }> {
+  const known = problem()
+  if (known !== undefined) return { problem: known }
+  const over = new AbortController()
+  try {
+    const late = setTimeout(mailboxesMs, undefined, { signal: over.signal })
+    const levels = await Promise.race([server.mailboxes(), late])
+    return levels ? { levels } : { problem: problem() ?? `the storage has not responded for ${mailboxesMs / 1_000} s` }
+  } catch (error) {
+    return { problem: OspError.from(error).message }
+  } finally {
+    over.abort()
   }
 }
 

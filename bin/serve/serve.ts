@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs'
 import { hostname } from 'node:os'
 import {
   type Authenticator,
@@ -10,7 +9,7 @@ import {
   type Server,
   serve,
 } from 'ospd'
-import { disk, type HealthServer, Readiness, serveHealth, usersFile } from 'ospd/node'
+import { disk, type HealthServer, lockDirectory, Readiness, serveHealth, usersFile } from 'ospd/node'
 import { postgresCluster, withClusterUsers } from 'ospd/postgres'
 import { descriptorLimit, watchDescriptors, withinDescriptors } from '../common/descriptors.ts'
 import { checkDirectory } from '../common/files.ts'
@@ -55,15 +54,21 @@ async function run(values: ServeValues): Promise<number> {
     listening?.reload()
   })
   listening = await daemonTransport(values, log)
+  // Otherwise the storage locks the directory.
+  await using _data = values.cluster === undefined ? undefined : await lockDirectory(data)
   const limits = fittingLimits(values, log)
-  const server = await open(values, limits, listening, readiness, log)
-  if (!server) return exitCodes.failed
+  const opened = await open(values, limits, listening, readiness, log)
+  if (!opened) return exitCodes.failed
+  const { server, problem } = opened
   using _descriptors = watchDescriptors(log)
-  const control = await openControl(data, server, limits, () => listening.fingerprint).catch((error: unknown) => {
-    // The daemon runs without it, since some file systems do not support sockets.
-    const { code, message: text } = OspError.from(error)
-    log({ level: 'warn', event: 'no-control', code, text })
-  })
+  const fingerprintNow = () => listening.fingerprint
+  const control = await openControl(data, server, { limits, fingerprint: fingerprintNow, problem }).catch(
+    (error: unknown) => {
+      // The daemon runs without it, since some file systems do not support sockets.
+      const { code, message: text } = OspError.from(error)
+      log({ level: 'warn', event: 'no-control', code, text })
+    },
+  )
   const address = server.addresses[0] ?? { host, port }
   const { fingerprint } = listening
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
@@ -152,7 +157,7 @@ async function open(
   listen: DaemonTransport,
   readiness: Readiness,
   log: Log,
-): Promise<Server | undefined> {
+): Promise<{ readonly server: Server; readonly problem: () => string | undefined } | undefined> {
   const { host, data, 'on-conflict': onConflict, insecure } = values
   const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
   const isProxied = values['proxy-protocol'] !== undefined
@@ -161,13 +166,14 @@ async function open(
   const authenticator = identityOf(users, exposure, data)
   const warning = checkExposure({ ...exposure, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
-  if (shared) readiness.add('cluster', () => shared.problem())
+  const problem = () => shared?.problem()
+  if (shared) readiness.add('cluster', problem)
   const { storage = disk(data), links } = shared ?? {}
   const options = { listen, storage, authenticator, allowPlaintext: insecure, limits, onConflict, log }
   const server = await serve({ ...options, ...(links && { links }) }).catch(cannotListen)
   const address = server?.addresses[0]
   if (shared && address) shared.listensOn(addressText(address))
-  return server
+  return server && { server, problem }
 }
 
 /** Opens the users: those of the cluster, or those in the data directory. */
@@ -176,7 +182,6 @@ async function usersOf({ host, port, data, cluster, files }: ServeValues, otherw
     const users = usersFile(data, otherwise, { noticed: userChangeLogger(log) })
     return { users, hasUsers: await users.exists() }
   }
-  mkdirSync(data, { recursive: true, mode: 0o700 })
   const location = { database: cluster, files }
   const shared = postgresCluster({
     ...location,

@@ -78,7 +78,9 @@ export function statusLines(status: Status, data: string, heading: Style): reado
     `ospd on ${place}, process ${pid}, up for ${formatTime(uptimeMs)}, ${counted(links, 'link')}`,
     ...list(heading('online'), online, status.moreOnline),
     ...list(heading('uploads'), uploads, status.moreUploads),
-    ...list(heading('mailboxes'), mailboxes, status.moreMailboxes),
+    ...(status.problem === undefined
+      ? list(heading('mailboxes'), mailboxes, status.moreMailboxes)
+      : [`${heading('mailboxes')}: not known, because ${printable(status.problem)}`]),
   ]
 }
 

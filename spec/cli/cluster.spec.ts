@@ -207,6 +207,12 @@ spec('ospd cluster', (it) => {
     const { stderr } = await run('ospd', ['serve', '--data', 'postgres://ospd@127.0.0.1:1/ospd'], { cwd: at.path })
     assert.match(stderr, /the value of --data is the URL of a database; provide it with OSPD_CLUSTER or --cluster$/mu)
     assert.deepEqual(await readdir(at.path), [])
+    for (const given of [url, 'postgresql://ospd@db/ospd']) {
+      const { code, stderr } = await run('osp', ['who', '--server', given], { cwd: at.path })
+      assert.equal(code, 2, stderr)
+      assert.match(stderr, /^osp: the value of --server is the URL of a database; osp connects to a server of ospd/u)
+      assert.ok(!stderr.includes('secret-word'), stderr)
+    }
   })
 
   it('refuses flags that do not belong together', async () => {
@@ -241,6 +247,13 @@ spec('servers of a cluster', (it) => {
     await using shared = await initialized()
     await using one = await shared.serve('one')
     await using two = await shared.serve('two')
+    const args = ['--port', '0', '--files', shared.files, '--data', join(shared.path, 'one')]
+    const third = await shared.run('serve', ...args)
+    assert.equal(third.code, 1)
+    assert.match(
+      third.stderr,
+      new RegExp(`/one is in use by process ${one.child.pid}, since .*; stop it or choose`, 'u'),
+    )
     await using listening = start('osp', ['listen', '--json', '--server', two.server, '--user', 'bob'])
     await listening.printed(/"event":"online"/u)
     const sent = await run('osp', ['msg', '--server', one.server, '--user', 'alice', 'bob', 'across'])
@@ -325,6 +338,11 @@ spec('/ready of a server of a cluster', (it) => {
     const reason = 'the database of the cluster has not renewed the lease of this server for 5 s'
     assert.deepEqual(body, { ready: false, reasons: { cluster: reason } })
     assert.equal((await get('/live')).status, 200)
+    const status = await run('ospd', ['status', '--data', join(shared.path, 'one')])
+    assert.match(
+      status.stdout,
+      /, 1 link\nonline:\n {2}bob\nuploads: none\nmailboxes: not known, because the database/u,
+    )
     await postgres.start()
     assert.deepEqual(await untilReady(get, 200), ready)
     const sent = await run('osp', ['msg', '--server', one.server, '--user', 'alice', 'bob', 'after it'])

@@ -1,3 +1,4 @@
+import { OspError } from '../../errors.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Digests, Platform } from '../../ports/platform.ts'
 import type { FileStore, Storage } from '../../ports/storage.ts'
@@ -7,7 +8,7 @@ import { ClusterLinks } from './clusterLinks.ts'
 import { ClusterMailboxes } from './clusterMailboxes.ts'
 import { ClusterMember } from './clusterMember.ts'
 import { ClusterTransfers } from './clusterTransfers.ts'
-import type { ServerInfo, Steps } from './steps.ts'
+import { OutcomeUnknown, type ServerInfo, type Steps } from './steps.ts'
 
 /** Partial and published files that several servers share. */
 export interface ClusterFiles extends FileStore, StoredNames {
@@ -45,6 +46,9 @@ export class ClusterStorage implements Storage {
       await this.files.prepare()
     } catch (error) {
       await this[Symbol.asyncDispose]()
+      const { code, message, cause } = OspError.from(error)
+      // The store did not answer a step that was repeated.
+      if (code === 'internal' && cause instanceof OutcomeUnknown) throw new OspError('unreachable', message, { cause })
       throw error
     }
   }

@@ -6,9 +6,9 @@ import * as z from 'zod/mini'
 import { OspError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
 import { jsonOf } from '../../runtime/json.ts'
-import { replaceFile } from './directories.ts'
+import { makeDirectory, makePath, replaceFile } from './directories.ts'
 import { attempt, errnoOf, fault, isFull, unless } from './faults.ts'
-import type { Layout } from './layout.ts'
+import { type Layout, layoutOf } from './layout.ts'
 import { checkPart, checkPlain, writeOwnFile } from './rights.ts'
 
 /** The number of attempts of `exclusively` at a held lock, and the wait between them: ten seconds in all. */
@@ -128,6 +128,17 @@ export async function lockData(layout: Layout, wallTime: number): Promise<AsyncD
       await held[Symbol.asyncDispose]()
     },
   }
+}
+
+/**
+ * Makes and locks the data directory of a server whose storage is elsewhere, until the result is disposed of. Rejects with OspError
+ * `data-locked` if another process holds it.
+ */
+export async function lockDirectory(directory: string): Promise<AsyncDisposable> {
+  const layout = layoutOf(directory)
+  await makePath(directory)
+  await makeDirectory(layout.lock)
+  return lockData(layout, Date.now())
 }
 
 async function lockedBy(directory: string, path: string, cause: unknown): Promise<OspError> {

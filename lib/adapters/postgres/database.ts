@@ -40,14 +40,20 @@ export class Database implements Queries, AsyncDisposable {
   #pg: Pg | undefined
   #pool: Pool | undefined
   #isClosed = false
+  /** The host, the port and the name. */
+  #address = ''
 
   constructor(options: DatabaseOptions) {
     this.#options = options
   }
 
-  /** Loads the package `pg`. Rejects with OspError `usage` if it is not installed. Must be called before all other methods. */
+  /**
+   * Loads the package `pg`. Rejects with OspError `usage` if it is not installed, or if the URL cannot be used. Must be called
+   * before all other methods.
+   */
   async open(): Promise<void> {
     this.#pg = await loadPg()
+    this.#address = addressOf(this.#pg, this.#config(this.#pg))
     this.#pool = new this.#pg.Pool({ ...this.#config(this.#pg), max: this.#options.connections ?? 8 })
     // Emitted when an idle connection, or one between two queries, ends. The next query fails or opens another connection.
     this.#pool.on('error', () => {})
@@ -101,10 +107,7 @@ export class Database implements Queries, AsyncDisposable {
     try {
       return await work()
     } catch (error) {
-      const { pg } = this.#opened
-      // Never connects. Its fields are those of the URL, completed by the environment and the defaults of `pg`.
-      const { host, port, database = '' } = new pg.Client(this.#config(pg))
-      throw reachFailureOf(`${host}:${port}/${database}`, error)
+      throw reachFailureOf(this.#address, error)
     }
   }
 
@@ -160,6 +163,18 @@ export class Database implements Queries, AsyncDisposable {
         },
       } as ClientConfig['types'] & {},
     }
+  }
+}
+
+/** Returns the host, the port and the name of a database. Throws OspError `usage` if `pg` does not accept the settings. */
+function addressOf(pg: Pg, config: ClientConfig): string {
+  try {
+    // Never connects. Its fields are those of the URL, completed by the environment and the defaults of `pg`.
+    const { host, port, database = '' } = new pg.Client(config)
+    return `${host}:${port}/${database}`
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new OspError('usage', `the URL of the database of the cluster cannot be used: ${reason}`, { cause })
   }
 }
 

@@ -44,8 +44,8 @@ export function stepFailureOf(error: unknown): OspError | OutcomeUnknown {
 }
 
 /**
- * Returns the error of a first connection, to report to an operator: no answer, or a rejected login (SQLSTATE class 28).
- * Returns other errors as they are. `name` is the host, the port and the database.
+ * Returns the error of a connection, to report to an operator: no answer, a missing database, or a rejected login (SQLSTATE class
+ * 28). Returns other errors as they are. `name` is the host, the port and the database.
  */
 export function reachFailureOf(name: string, error: unknown): unknown {
   const { cause } = error instanceof Error ? error : {}
@@ -53,6 +53,12 @@ export function reachFailureOf(name: string, error: unknown): unknown {
   const reason = (cause instanceof Error && (cause.message || ('code' in cause && String(cause.code)))) || String(cause)
   if (isReported(cause) && cause.code.startsWith('28')) {
     return new OspError('unauthorized', `the database of the cluster at ${name} has rejected the login: ${reason}`, {
+      cause,
+    })
+  }
+  // There is no database of this name.
+  if (isReported(cause) && cause.code === '3D000') {
+    return new OspError('unreachable', `the database of the cluster at ${name} does not exist; create it first`, {
       cause,
     })
   }

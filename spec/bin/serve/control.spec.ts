@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { OspError } from 'ospd'
 import { askControl } from 'ospd/node'
 import { statusEvent } from '../../../bin/common/events.ts'
 import { openControl, type ReportedServer } from '../../../bin/serve/control.ts'
@@ -6,6 +7,7 @@ import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 
 const limits = { mailboxMessages: 100, mailboxBytes: 1_000 }
+const fingerprint = () => undefined
 
 /** Returns a name with the maximum length in JSON. */
 const nameOf = (n: number, bytes: number) => `${n}`.padEnd(bytes, '"')
@@ -28,9 +30,9 @@ const crowded: ReportedServer = {
   mailboxes: async () => users.map((user, n) => ({ user, messages: 1, bytes: n })),
 }
 
-async function statusOf(server: ReportedServer) {
+async function statusOf(server: ReportedServer, problem?: () => string | undefined) {
   await using at = await place()
-  await using _control = await openControl(at.path, server, limits, () => undefined)
+  await using _control = await openControl(at.path, server, { limits, fingerprint, ...(problem && { problem }) })
   return statusEvent.parse(await askControl(at.path, { ask: 'status' }))
 }
 
@@ -54,9 +56,20 @@ spec('the status of a daemon', (it) => {
     )
   })
 
+  it('has everything but the mailboxes, and the reason, if the storage does not return them', async () => {
+    const silent = { ...crowded, mailboxes: () => new Promise<never>(() => {}) }
+    const late = await statusOf(silent)
+    assert.deepEqual([late.links, late.mailboxes, late.problem], [20_000, [], 'the storage has not responded for 2 s'])
+    const known = await statusOf(silent, () => 'the database is away')
+    assert.deepEqual([known.links, known.problem], [20_000, 'the database is away'])
+    const failing = { ...crowded, mailboxes: () => Promise.reject(new OspError('internal', 'the database has failed')) }
+    assert.equal((await statusOf(failing)).problem, 'the database has failed')
+    assert.equal((await statusOf(crowded)).problem, undefined)
+  })
+
   it('rejects unknown requests', async () => {
     await using at = await place()
-    await using _control = await openControl(at.path, crowded, limits, () => undefined)
+    await using _control = await openControl(at.path, crowded, { limits, fingerprint })
     for (const request of [{}, { ask: 'stop' }, { ask: 'status', more: 1 }]) {
       await assert.rejects(askControl(at.path, request), { code: 'malformed' })
     }

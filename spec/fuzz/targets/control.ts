@@ -45,7 +45,8 @@ export async function controlTarget(): Promise<Target> {
   const removeUnfinished = async () => false
   const mailboxes = async () => [{ user: 'a', messages: 1, bytes: 2 }]
   const server = { addresses: [], status, mailboxes, unfinished, removeUnfinished }
-  const daemon = await openControl(ospd, server, { mailboxMessages: 1, mailboxBytes: 1 }, () => undefined)
+  const limits = { mailboxMessages: 1, mailboxBytes: 1 }
+  const daemon = await openControl(ospd, server, { limits, fingerprint: () => undefined })
   let answering = noTask
   const sender = await serveControl(osp, (...asked) => answering(...asked))
   const control: Control = {
