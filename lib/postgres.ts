@@ -2,10 +2,13 @@
 
 import { denyAll } from './adapters/auth/unverified.ts'
 import type { UserList } from './adapters/auth/usersFile.ts'
+import { type ImportEvents, type ImportOutcome, importData } from './adapters/cluster/clusterImport.ts'
 import { ClusterStorage } from './adapters/cluster/clusterStorage.ts'
 import { ClusterUserList, ClusterUsers } from './adapters/cluster/clusterUsers.ts'
 import { FilesCheck } from './adapters/cluster/filesCheck.ts'
 import type { ServerState, Steps } from './adapters/cluster/steps.ts'
+import { DataDirectory } from './adapters/disk/dataDirectory.ts'
+import { ImportedFiles } from './adapters/disk/importedFiles.ts'
 import {
   checkSharedFiles,
   createSharedFiles,
@@ -13,6 +16,7 @@ import {
   findSharedFiles,
   SharedFiles,
 } from './adapters/disk/sharedFiles.ts'
+import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { type ClusterCheck, testConditions } from './adapters/postgres/checks.ts'
 import { Database, type DatabaseOptions } from './adapters/postgres/database.ts'
 import { postgresSteps, stepsOn } from './adapters/postgres/postgresSteps.ts'
@@ -24,6 +28,7 @@ import type { Log } from './ports/log.ts'
 import type { Storage } from './ports/storage.ts'
 
 export type { KnownUser, UserList } from './adapters/auth/usersFile.ts'
+export type { ImportFault, ImportOutcome, ImportTotals } from './adapters/cluster/clusterImport.ts'
 export type { ServerState } from './adapters/cluster/steps.ts'
 export type { ClusterCheck } from './adapters/postgres/checks.ts'
 
@@ -145,6 +150,33 @@ export async function migrateCluster(database: string): Promise<ClusterChange> {
 /** Tests the conditions that a cluster requires of its database and its directory. */
 export async function checkCluster(location: ClusterLocation): Promise<readonly ClusterCheck[]> {
   return await using(location.database, (opened) => testConditions(opened, location.files))
+}
+
+export interface ClusterImportOptions extends ClusterLocation, ImportEvents {
+  /** The data directory of the server. No server may use it. */
+  readonly data: string
+}
+
+/**
+ * Copies the data of a server into a cluster: users, files, unfinished uploads, messages and the ids of sent messages. It links
+ * the files if both directories are on the same file system, and copies and compares them otherwise. The data directory keeps its
+ * contents. If the call is interrupted, the same call continues it; until it is finished, the servers of the cluster do not start.
+ * Rejects with OspError `data-locked` if the data directory is in use or a server of the cluster is running, `data-format` if one
+ * of the places is not what it must be, the data directory has changed since the import began, or another import is not
+ * finished, and `name-conflict` if the cluster already has data of a user of the data directory.
+ */
+export async function importIntoCluster(options: ClusterImportOptions): Promise<ImportOutcome> {
+  const { database, files, data, ...events } = options
+  const known = { database: kinds.text, files: kinds.path, data: kinds.path }
+  const listeners = { progress: optional(kinds.function), found: optional(kinds.function) }
+  checkOptions('importIntoCluster', { ...known, ...listeners }, options)
+  const platform = nodePlatform()
+  const ids = await using(database, directoryIds)
+  const target = await ImportedFiles.open(files, ids, platform.digests)
+  return await withSteps(database, async (steps) => {
+    await using source = await DataDirectory.open(data, platform)
+    return await importData({ steps, files: target, source, clock: platform.clock }, events)
+  })
 }
 
 /** Resolves with the servers of a cluster. Dead servers are listed until another server has removed them. */

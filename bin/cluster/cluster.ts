@@ -13,6 +13,7 @@ import { jsonSetting, kind, optionalSetting, type Values } from '../common/setti
 import { printable, tableLines } from '../common/text.ts'
 import { formatTime } from '../common/units.ts'
 import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
+import { importServer } from './import.ts'
 import { databaseUrl } from './location.ts'
 
 const settings = {
@@ -20,15 +21,19 @@ const settings = {
     databaseUrl,
     'database of the cluster; required. Use OSPD_CLUSTER to keep a password out of the process list',
   ),
-  files: optionalSetting(kind.path, 'shared directory for the content of files; required by init and check'),
+  files: optionalSetting(kind.path, 'shared directory for the content of files; required by init, check and import'),
+  data: optionalSetting(kind.path, 'with import: data directory of the server whose data is copied'),
   json: jsonSetting,
 } as const
 
 type ClusterValues = Values<typeof settings>
 
+type Flags = Readonly<Record<string, unknown>>
+
 interface Verb {
   readonly needsFiles?: true
-  run(database: string, files: string): Promise<number>
+  readonly needsData?: true
+  run(database: string, files: string, data: string): Promise<number>
 }
 
 const verbs: Readonly<Record<string, Verb>> = {
@@ -37,6 +42,7 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: init,
   },
   check: { needsFiles: true, run: check },
+  import: { needsFiles: true, needsData: true, run: importServer },
   migrate: { run: migrate },
   status: { run: status },
 }
@@ -46,19 +52,24 @@ export const clusterCommand = command({
   name: 'cluster',
   operands: Object.keys(verbs).join('|'),
   describe:
-    'Initialize, test and upgrade the database and the directory that several servers share, and list the servers.',
+    'Initialize, test and upgrade the database and the directory that several servers share, list the servers, and import the data of a single server.',
   settings,
   examples: [
     ['export OSPD_CLUSTER=postgres://ospd@db/ospd', 'set the database for all commands'],
     ['ospd cluster init --files /mnt/ospd', 'create the schema and the directory'],
     ['ospd cluster check --files /mnt/ospd', 'test the database and the directory'],
+    ['ospd cluster import --files /mnt/ospd --data old', 'copy the data of a stopped server'],
     ['ospd cluster status', 'list the running servers'],
   ],
   onlyLists: ([verb]) => verb === 'status',
   run,
 })
 
-async function run({ cluster, files }: ClusterValues, [name, more]: readonly string[]): Promise<number> {
+async function run(
+  { cluster, files, data }: ClusterValues,
+  [name, more]: readonly string[],
+  flags: Flags,
+): Promise<number> {
   const names = Object.keys(verbs)
   if (name === undefined) throw new UsageError(`specify a verb: ${names.join(', ')}`)
   const verb = verbs[name]
@@ -68,7 +79,11 @@ async function run({ cluster, files }: ClusterValues, [name, more]: readonly str
   if (verb.needsFiles && files === undefined) {
     throw new UsageError(`cluster ${name} requires --files, the directory that all servers share`)
   }
-  return await verb.run(cluster, files ?? '')
+  if (verb.needsData && data === undefined) {
+    throw new UsageError(`cluster ${name} requires --data, the data directory of the server whose data is copied`)
+  }
+  if (!verb.needsData && flags.data !== undefined) throw new UsageError(`cluster ${name} does not take --data`)
+  return await verb.run(cluster, files ?? '', data ?? '')
 }
 
 async function init(database: string, files: string): Promise<number> {

@@ -54,6 +54,8 @@ const schemaVersions = {
   to: whole('the current version'),
 } as const
 
+const importedDirectory = string('the data directory, as it was given')
+
 const upload = z.strictObject({
   user,
   name: uploadName,
@@ -291,6 +293,31 @@ export const commandEvents = {
       detail: z
         .optional(z.string())
         .check(z.describe('a measured value, or the reason why it is not met; otherwise absent')),
+    }),
+    imported: event('`import`: the import is finished.', {
+      data: importedDirectory,
+      users: count.check(z.describe('users with a token')),
+      files: count.check(z.describe('published files')),
+      linked: count.check(z.describe('files that this process has linked')),
+      copied: count.check(
+        z.describe('files that this process has copied; an interrupted import has linked or copied the rest'),
+      ),
+      bytes: bytes.check(z.describe('total size of the files')),
+      uploads: count.check(z.describe('unfinished uploads')),
+      messages: count.check(z.describe('waiting messages, counted once for each recipient')),
+      ids: count.check(z.describe('remembered ids of sent messages')),
+    }),
+    'already-imported': event('`import`: the import was finished before, and nothing has been changed.', {
+      data: importedDirectory,
+      finished: z.iso.datetime().check(z.describe('the time at which it was finished')),
+    }),
+    skipped: event('`import`: an entry among the published files that was not imported.', {
+      file: string('its path'),
+      text,
+    }),
+    damaged: event('`import`: a file or a part of a journal that the disk has damaged.', {
+      file: string('its path'),
+      text,
     }),
     server: event('`status`: one running server.', {
       number: whole('the number of the server; it gets a new one at each start'),

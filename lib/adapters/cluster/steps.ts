@@ -12,6 +12,7 @@ import type {
   TransferRecord,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
+import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 
 /*
  * The shared store of a cluster, as steps.
@@ -79,7 +80,7 @@ export interface ServerState extends ServerInfo {
 }
 
 export interface ServerSteps {
-  /** Adds a server with a new lease. */
+  /** Adds a server with a new lease. Rejects with `data-format` while an import is not finished. */
   enter(info: ServerInfo, leaseMs: number): Promise<number>
   /**
    * Extends the lease, and stores the time of the age clock and `status`. Resolves with false, without a change, if the server
@@ -353,6 +354,60 @@ export interface UserSteps {
   setUser(name: string, tokenHash: Uint8Array | undefined): Promise<void>
 }
 
+/** The state of a storage of one server, which an import copies. */
+export interface ImportOrigin {
+  /** Identifies this state of the storage: it is different after any change. */
+  readonly id: string
+  /** The place of the storage, for operators. */
+  readonly place: string
+  /** As `MailboxStore.lastSeq` and `MailboxStore.lastTime`. */
+  readonly lastSeq: number
+  readonly lastTime: number
+}
+
+/** An import into the shared store. */
+export interface StoredImport extends Pick<ImportOrigin, 'id' | 'place'> {
+  /** The number of a dead server, whose counters contain the additions of the import. */
+  readonly server: number
+  /** Added to the seqs of the storage, and to the times of its age clock. */
+  readonly seqShift: number
+  readonly ageShift: number
+  /** When it was finished, in ms of the wall clock. */
+  readonly finishedAt?: number
+}
+
+/** A completion marker, and whether the file was reported. */
+export interface ImportedMarker extends Announcement {
+  /** The end of its validity, in ms of the wall clock. */
+  readonly until: number
+  readonly reported: boolean
+}
+
+/**
+ * The steps of an import of the storage of one server. While an import is not finished, no server enters: `ServerSteps.enter`
+ * rejects with `data-format`. The steps that add something change nothing that exists, so an interrupted import can be repeated.
+ */
+export interface ImportSteps {
+  /** All imports, in the order in which they began. */
+  list(): Promise<readonly StoredImport[]>
+  /** The names of all users with data in the store: a login, uploads, completed files, or a mailbox. */
+  usedNames(): Promise<readonly string[]>
+  /**
+   * Begins an import. Resolves with the earlier one if it was begun with this id. Rejects with `data-locked` if a server is
+   * alive, and with `data-format` if another import is not finished. Other servers are declared dead.
+   */
+  begin(origin: ImportOrigin): Promise<StoredImport>
+  /** Adds users. From then on, all users must log in. Rejects with `name-conflict` if a name looks like the name of another user. */
+  addUsers(users: readonly StoredUser[]): Promise<void>
+  addMarkers(server: number, markers: readonly ImportedMarker[]): Promise<void>
+  /** Adds a record, with a token of this store. The bytes are in a file of generation 0. */
+  addUpload(server: number, record: TransferRecord): Promise<void>
+  /** Adds messages with their seqs. They count as handed out. Adds no ids. */
+  addMessages(server: number, messages: readonly CopiedMessage[]): Promise<void>
+  addIds(server: number, ids: readonly CopiedId[]): Promise<void>
+  finish(id: string): Promise<void>
+}
+
 /** A notification between servers. It only reduces latency: a server that misses it finds the same changes by polling. */
 export type Notice =
   | { readonly kind: 'mail'; readonly users: readonly string[] }
@@ -374,6 +429,7 @@ export interface NoticeSteps {
 export interface Steps extends ServerSteps, SessionSteps, PresenceSteps, UserSteps, NoticeSteps, AsyncDisposable {
   readonly mail: MailSteps
   readonly transfers: TransferSteps
+  readonly imports: ImportSteps
   /** Connects, or rejects with `data-format` (unknown schema, not durable) or `internal` (cannot be reached). */
   open(): Promise<void>
 }

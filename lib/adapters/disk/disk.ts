@@ -30,15 +30,19 @@ export interface DiskOptions {
 export function disk(directory: string, options: DiskOptions = {}): Storage {
   checkArgument('disk', 'the directory', kinds.path, directory)
   checkOptions('disk', { segmentBytes: optional(kinds.count) }, options)
-  const { segmentBytes = 16 * MiB } = options
+  const { segmentBytes = defaultSegmentBytes } = options
   return new DiskStorage(layoutOf(directory), segmentBytes)
 }
 
-class DiskStorage implements Storage {
+const defaultSegmentBytes = 16 * MiB
+
+/** The storage in a data directory. */
+export class DiskStorage implements Storage {
   readonly transfers: Transfers
   readonly files: DiskFiles
   readonly mailboxes = new Mailboxes()
-  readonly #layout: Layout
+  /** The paths. That of partial files is chosen when the storage is opened. */
+  readonly layout: Layout
   readonly #segmentBytes: number
   readonly #records = new RecordStore()
   readonly #ballast: Ballast
@@ -46,8 +50,8 @@ class DiskStorage implements Storage {
   #priority: WritePriority | undefined
   #platform: Platform | undefined
 
-  constructor(layout: Layout, segmentBytes: number) {
-    this.#layout = layout
+  constructor(layout: Layout, segmentBytes = defaultSegmentBytes) {
+    this.layout = layout
     this.#segmentBytes = segmentBytes
     this.#ballast = new Ballast(layout.ballast)
     const ready = async () => this.#priority?.ready()
@@ -56,14 +60,14 @@ class DiskStorage implements Storage {
   }
 
   async open(platform: Platform): Promise<void> {
-    const isDamaged = await makeDirectories(this.#layout, platform.crc32)
-    this.#lock = await lockData(this.#layout, platform.clock.wallTime())
+    const isDamaged = await makeDirectories(this.layout, platform.crc32)
+    this.#lock = await lockData(this.layout, platform.clock.wallTime())
     try {
       this.#platform = platform
-      await choosePartial(this.#layout)
+      await choosePartial(this.layout)
       await this.files.prepare()
-      if (isDamaged) this.#records.damages.push({ file: this.#layout.format, offset: 0, bytes: 0, atEnd: false })
-      const { uploads, mailboxes } = this.#layout
+      if (isDamaged) this.#records.damages.push({ file: this.layout.format, offset: 0, bytes: 0, atEnd: false })
+      const { uploads, mailboxes } = this.layout
       const uploadBytes = Math.min(this.#segmentBytes, mostUploadSegment)
       const rows = await DiskJournal.open(uploads, uploadBytes, platform, undefined, this.#ballast)
       await this.#records.open(await UploadLog.open(rows, platform, fixed.notes))
@@ -86,6 +90,11 @@ class DiskStorage implements Storage {
     await closed
     await this.mailboxes.close()
     await held[Symbol.asyncDispose]()
+  }
+
+  /** The records and completion markers of uploads. */
+  get uploads(): UploadLog {
+    return this.#records.log
   }
 
   get #opened(): Platform {

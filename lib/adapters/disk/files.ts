@@ -29,7 +29,7 @@ import { foldsCase } from './format.ts'
 import { Generations, isGenerationDirectory, type SharedClaims } from './generations.ts'
 import { type Layout, partialName } from './layout.ts'
 import { DiskPartialFile, writeNewFile } from './partialFile.ts'
-import { entryAt, type Move, PublishedTree } from './publishedTree.ts'
+import { entryAt, type Move, PublishedTree, stampOf } from './publishedTree.ts'
 import { quickCalls } from './quickCalls.ts'
 import { readFull } from './readFull.ts'
 import { fixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
@@ -37,9 +37,6 @@ import { fixedDirectory, openOwnFile, safeOpenFlags } from './rights.ts'
 const otherMount =
   'the folder of this file on the server is on a different file system from that of unfinished uploads, so the file cannot be ' +
   'stored there; the operator of the server must change the mount'
-
-/** Identifies a file and its content. Includes the inode, since files written shortly after each other can have the same time. */
-const stampOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size}:${mtimeNs}:${ino}`
 
 /** Partial and published files in a data directory. */
 export class DiskFiles implements FileStore, StoredNames {

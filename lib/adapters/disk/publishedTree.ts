@@ -14,7 +14,7 @@ import { TurnMap } from './turnMap.ts'
 import { type RunStep, Usages } from './usages.ts'
 
 /** The errors of link(2) on a file system without hard links. */
-const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
+export const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
 
 /** The number of directories that are remembered as durable. All are removed beyond it. */
 const maxKnownDurable = 4_096
@@ -294,6 +294,9 @@ function conflictError(where: string): OspError {
 
 /** Returns the name below the directory of the user, or the user if there is none. */
 const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
+
+/** Identifies a file and its content. Includes the inode, since files written shortly after each other can have the same time. */
+export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): string => `${size}:${mtimeNs}:${ino}`
 
 /** Returns the entry at a path without following a link. */
 export function entryAt(path: string): MaybePromise<BigIntStats | undefined> {

@@ -5,6 +5,7 @@ import type { AddressedMessage, MailboxBounds, MailboxLevel, StoredMessage } fro
 import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { Mutex } from '../../runtime/mutex.ts'
+import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import type {
   ClusterSessionLink,
@@ -152,6 +153,27 @@ export class SharedMail implements MailSteps {
         registration?.server === server ? [{ user, link: registration.link, epoch: registration.epoch, lastSeq }] : [],
       ),
     )
+  }
+
+  /** The users with a mailbox that was used. */
+  userNames(): readonly string[] {
+    return [...this.#boxes.keys(), ...Array.from(this.#mailboxes.idCopies(), ({ sender }) => sender)]
+  }
+
+  /** Adds messages and ids of an import. Later messages get seqs after `lastSeq`. */
+  addCopies(messages: readonly CopiedMessage[], ids: readonly CopiedId[], lastSeq?: number): Promise<void> {
+    return this.#turns.run(async () => {
+      await this.#mailboxes.addCopies(messages, ids, lastSeq)
+      for (const { seq, mailboxes } of messages) {
+        for (const { user } of mailboxes) {
+          const box = this.#boxOf(user)
+          box.lastSeq = Math.max(box.lastSeq, seq)
+          box.handed = Math.max(box.handed, seq)
+        }
+      }
+      const times = messages.flatMap(({ storedAt, mailboxes }) => mailboxes.map(() => storedAt))
+      this.#times = [...this.#times, ...times, ...ids.map(({ storedAt }) => storedAt)].sort((a, b) => a - b)
+    })
   }
 
   /** Ends the registrations at a dead server. */

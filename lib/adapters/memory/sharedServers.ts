@@ -1,10 +1,13 @@
+import { OspError } from '../../errors.ts'
 import {
+  type ImportOrigin,
   linkBlockSize,
   type PresenceChange,
   type PresenceSteps,
   type ServerInfo,
   type ServerState,
   type ServerSteps,
+  type StoredImport,
 } from '../cluster/steps.ts'
 
 interface SharedServer extends ServerInfo {
@@ -27,6 +30,7 @@ export class SharedServers implements ServerSteps, PresenceSteps {
   /** Called for each server that is declared dead. */
   readonly #died: (server: number) => void
   readonly #servers = new Map<number, SharedServer>()
+  readonly #imports = new Map<string, StoredImport>()
   #nextBlock = 1
   #lastTime = 0
 
@@ -51,12 +55,51 @@ export class SharedServers implements ServerSteps, PresenceSteps {
   }
 
   async enter(info: ServerInfo, leaseMs: number): Promise<number> {
+    this.#checkImports()
     for (const { boot, number } of this.#servers.values()) if (boot === info.boot) return number
+    return this.#add(info, leaseMs)
+  }
+
+  #add(info: ServerInfo, leaseMs: number): number {
     const number = this.#servers.size + 1
     const lease = { startedAt: this.#wallTime(), leaseUntil: this.#now() + leaseMs }
     const unused = { isDead: false, age: 0, status: {}, presenceVersion: 0, links: new Map() }
     this.#servers.set(number, { ...info, number, ...lease, ...unused })
     return number
+  }
+
+  importList(): readonly StoredImport[] {
+    return [...this.#imports.values()]
+  }
+
+  /** Implements `ImportSteps.begin`. `seqShift` is the latest seq. */
+  beginImport({ id, place, lastTime }: ImportOrigin, seqShift: number): StoredImport {
+    const known = this.#imports.get(id)
+    if (known) return known
+    this.#checkImports()
+    const servers = Array.from(this.#servers.values())
+    const running = servers.filter(({ number }) => this.isLiving(number)).map(({ name }) => name)
+    if (running.length > 0) throw new OspError('data-locked', `servers are running: ${running.join(', ')}`)
+    for (const server of servers) this.#end(server)
+    const ageShift = this.#lastTime > 0 ? Math.min(0, this.#lastTime - lastTime) : 0
+    const number = this.#add({ name: 'imported', boot: `imported ${id}`, version: '', address: place }, 0)
+    const server = this.#servers.get(number)
+    if (server) server.isDead = true
+    this.reached(lastTime + ageShift)
+    const begun = { id, place, server: number, seqShift, ageShift }
+    this.#imports.set(id, begun)
+    return begun
+  }
+
+  finishImport(id: string): void {
+    const known = this.#imports.get(id)
+    if (known) this.#imports.set(id, { finishedAt: this.#wallTime(), ...known })
+  }
+
+  /** Throws OspError `data-format` if an import is not finished. */
+  #checkImports(): void {
+    const unfinished = this.importList().find(({ finishedAt }) => finishedAt === undefined)
+    if (unfinished) throw new OspError('data-format', `the import of ${unfinished.place} is not finished`)
   }
 
   async renew(

@@ -1,10 +1,11 @@
 import { OspError } from '../../errors.ts'
-import { nameKey } from '../../names.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Notice, NoticeSteps, Steps, StoredUser, UserSteps } from '../cluster/steps.ts'
+import type { Notice, NoticeSteps, Steps } from '../cluster/steps.ts'
+import { SharedImports } from './sharedImports.ts'
 import { SharedMail } from './sharedMail.ts'
 import { SharedServers } from './sharedServers.ts'
 import { SharedSessions, SharedTransfers } from './sharedTransfers.ts'
+import { SharedUsers } from './sharedUsers.ts'
 
 /**
  * The shared store of a cluster, in the memory of one process. It is linearizable: each step takes effect at one moment, in the
@@ -16,6 +17,7 @@ export class MemorySharedStore {
   readonly #sessions: SharedSessions
   readonly #transfers: SharedTransfers
   readonly #users: SharedUsers
+  readonly #imports: SharedImports
   readonly #notices = new SharedNotices()
   readonly #opened: Promise<void>
 
@@ -33,6 +35,7 @@ export class MemorySharedStore {
     this.#mail = new SharedMail(this.#servers, this.#sessions)
     this.#transfers = new SharedTransfers(this.#servers, this.#sessions, wallTime)
     this.#users = new SharedUsers(wallTime)
+    this.#imports = new SharedImports(this.#servers, this.#mail, this.#transfers, this.#users)
     this.#opened = this.#mail.open(platform)
   }
 
@@ -47,6 +50,7 @@ export class MemorySharedStore {
       ...checkedMethods(this.#sessions, check),
       mail: checkedMethods(this.#mail, check),
       transfers: checkedMethods(this.#transfers, check),
+      imports: checkedMethods(this.#imports, check),
       ...checkedMethods(this.#users, check),
       tell: (to, notice) => this.#notices.tell(to, notice),
       hear: (server, heard) => this.#notices.hear(server, (notice) => isOpen && heard(notice)),
@@ -58,30 +62,6 @@ export class MemorySharedStore {
         isOpen = false
       },
     }
-  }
-}
-
-/** The users of a shared store. */
-class SharedUsers implements UserSteps {
-  readonly #wallTime: () => number
-  readonly #users = new Map<string, StoredUser>()
-  #version = 1
-
-  constructor(wallTime: () => number) {
-    this.#wallTime = wallTime
-  }
-
-  async users(known: number): ReturnType<UserSteps['users']> {
-    return known === this.#version ? undefined : { version: this.#version, users: [...this.#users.values()] }
-  }
-
-  async setUser(name: string, tokenHash: Uint8Array | undefined): Promise<void> {
-    const key = nameKey(name)
-    const alike = Array.from(this.#users.keys()).find((other) => other !== name && nameKey(other) === key)
-    if (tokenHash && alike !== undefined) throw new OspError('usage', `the name ${name} looks like the user ${alike}`)
-    if (tokenHash) this.#users.set(name, { name, tokenHash: Uint8Array.from(tokenHash), since: this.#wallTime() })
-    else this.#users.delete(name)
-    this.#version++
   }
 }
 

@@ -17,6 +17,7 @@ import type {
   ClusterLink,
   ClusterSessionLink,
   FoundUpload,
+  ImportedMarker,
   SessionSteps,
   TransferSteps,
 } from '../cluster/steps.ts'
@@ -330,6 +331,27 @@ export class SharedTransfers implements TransferSteps {
       const why = this.#ended.get(token)
       return why ? [{ token, why }] : []
     })
+  }
+
+  /** The users with uploads or completion markers. */
+  userNames(): readonly string[] {
+    const files = Array.from(this.#markers.values(), ({ announced }) => announced.file)
+    return [...files, ...Array.from(this.#rows.values(), ({ record }) => record)].map(({ user }) => user)
+  }
+
+  addMarkers(server: number, markers: readonly ImportedMarker[]): void {
+    for (const { until, reported, ...announced } of markers) {
+      const key = recordKey(announced.file.user, announced.file.name)
+      if (!this.#markers.has(key))
+        this.#markers.set(key, { announced, until, server, token: undefined, source: undefined, reported })
+    }
+  }
+
+  addUpload(server: number, given: TransferRecord): void {
+    const key = recordKey(given.user, given.name)
+    if (this.#rows.has(key)) return
+    const record = { ...given, owner: { ...given.owner, node: 0, instance: 0 }, token: ++this.#lastToken }
+    this.#rows.set(key, { record, holder: { server, link: 0 }, isHeld: false, reserved: 0, released: 0 })
   }
 
   /** Releases the uploads of a dead server. */

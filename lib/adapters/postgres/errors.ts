@@ -18,6 +18,8 @@ const repeatable = /^(?:08|40|57P|57014|55P03|25006|53300)/u
 const refusals: ReadonlyMap<string, ErrorCode> = new Map([
   ['OS001', 'link-lost'],
   ['OS002', 'link-replaced'],
+  ['OS003', 'data-locked'],
+  ['OS004', 'data-format'],
 ])
 
 /** The SQLSTATE codes for a missing schema, table, function or other object. */

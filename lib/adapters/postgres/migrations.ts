@@ -1,5 +1,6 @@
 import { claimFunctions } from './schema/claimFunctions.ts'
 import { deadServerFunctions } from './schema/deadServers.ts'
+import { importFunctions, importTables } from './schema/imports.ts'
 import { linkFunctions, linkTables } from './schema/links.ts'
 import { mailTables } from './schema/mail.ts'
 import { mailFunctions } from './schema/mailFunctions.ts'
@@ -22,8 +23,8 @@ export type Migration = readonly string[]
 export const migrations: readonly Migration[] = [
   [
     [
-      ...[serverTables, mailTables, linkTables, transferTables, userSchema],
-      ...[mailFunctions, linkFunctions, claimFunctions, transferFunctions, deadServerFunctions],
+      ...[serverTables, mailTables, linkTables, transferTables, userSchema, importTables],
+      ...[mailFunctions, linkFunctions, claimFunctions, transferFunctions, deadServerFunctions, importFunctions],
     ].join('\n'),
   ],
 ]

@@ -142,13 +142,15 @@ export const arrayText = (values: readonly (number | string)[]): string => `{${v
 
 /**
  * Returns the CRC-32 of recipients and content, as a signed number. It must be equal for two messages with the same sender and
- * id.
+ * id. It is that of the journal of a single server (`bodyFingerprintOf`), so that imported ids keep their meaning.
  */
 function fingerprintOf({ recipients, content }: AddressedMessage): number {
-  let print = crc32(Uint8Array.of(recipients.length))
+  let print = crc32(lengthBytes(recipients.length))
   for (const recipient of recipients) {
     const name = Buffer.from(recipient)
-    print = crc32(name, crc32(Uint8Array.of(name.length >> 8, name.length), print))
+    print = crc32(name, crc32(lengthBytes(name.length), print))
   }
   return crc32(content, print) | 0
 }
+
+const lengthBytes = (length: number) => Uint8Array.of(length >> 8, length)

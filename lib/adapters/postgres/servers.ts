@@ -54,13 +54,7 @@ function only<Row>([row]: readonly Row[]): Row {
 }
 
 const statements = {
-  enter: {
-    name: 'server-enter',
-    text: `INSERT INTO ospd.server AS s (name, boot, version, address, lease_until)
-      VALUES ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 ms')
-      ON CONFLICT (boot) DO UPDATE SET lease_until = CASE WHEN s.dead THEN s.lease_until ELSE excluded.lease_until END
-      RETURNING id AS server`,
-  },
+  enter: { name: 'server-enter', text: 'SELECT ospd.enter_1($1, $2, $3, $4, $5) AS server' },
   renew: {
     name: 'server-renew',
     text: `UPDATE ospd.server SET lease_until = clock_timestamp() + $2 * interval '1 ms', age = greatest(age, $3), status = $4

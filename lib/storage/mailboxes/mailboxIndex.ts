@@ -34,6 +34,11 @@ export class MailboxIndex {
     return this.#mailboxes.get(user)
   }
 
+  /** Returns the mailboxes that contain messages, with their users. */
+  mailboxes(): Iterable<readonly [user: string, mailbox: Mailbox]> {
+    return this.#mailboxes
+  }
+
   /** Returns the waiting messages of a sender, and the bytes of their records. */
   waitingOf(sender: string): Readonly<Amount> {
     return this.#senders.get(sender) ?? none

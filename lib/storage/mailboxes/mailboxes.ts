@@ -2,7 +2,16 @@ import { OspError } from '../../errors.ts'
 import type { Damage, Expired, MailboxLevel, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Journal } from '../journal/journal.ts'
-import { JournalWriter } from '../journal/journalWriter.ts'
+import { type Contents, JournalWriter } from '../journal/journalWriter.ts'
+import {
+  type CopiedId,
+  type CopiedMessage,
+  copiedId,
+  copiedMessage,
+  idRecords,
+  newRecords,
+  waitingGroups,
+} from './copies.ts'
 import type { IndexEntry } from './mailbox.ts'
 import { contentsOf } from './mailboxContents.ts'
 import { MailboxIndex } from './mailboxIndex.ts'
@@ -13,6 +22,7 @@ import { storedMessage, writeSeqs, writeTime } from './records.ts'
 interface Open {
   readonly journal: Journal
   readonly index: MailboxIndex
+  readonly contents: Contents
   readonly writer: JournalWriter
   readonly appender: MessageAppender
 }
@@ -27,11 +37,12 @@ export class Mailboxes implements MailboxStore {
   /** Reads the journal. The mailboxes close the journal, even if this rejects. */
   async open(journal: Journal, platform: Platform): Promise<void> {
     const index = new MailboxIndex()
-    const writer = new JournalWriter(journal, platform.clock, contentsOf(index))
+    const contents = contentsOf(index)
+    const writer = new JournalWriter(journal, platform.clock, contents)
     const appender = new MessageAppender(index, writer, platform.crc32)
     await writer.open()
     index.ids.order()
-    this.#open = { journal, index, writer, appender }
+    this.#open = { journal, index, contents, writer, appender }
   }
 
   /** Refuses all further calls. Resolves when earlier calls have ended. */
@@ -135,6 +146,54 @@ export class Mailboxes implements MailboxStore {
     return this.#opened.writer.damages()
   }
 
+  /** Yields copies of all messages in groups, in no particular order. Damaged messages are left out. */
+  async *messageCopies(): AsyncGenerator<readonly CopiedMessage[]> {
+    const { journal, index } = this.#opened
+    for (const group of waitingGroups(index)) {
+      const entries = group.map(([entry]) => entry)
+      const records = await recordsOf(journal, entries)
+      yield group.flatMap(([entry, mailboxes]) => {
+        const record = records.get(entry)
+        return record ? copiedMessage(record, mailboxes) : []
+      })
+    }
+  }
+
+  /** Yields copies of all remembered ids. */
+  *idCopies(): Generator<CopiedId> {
+    for (const [sender, ids] of this.#opened.index.ids.senders()) for (const id of ids) yield copiedId(sender, id)
+  }
+
+  /** Yields each mailbox that contains messages, with their seqs and which of them are set aside. Sorted by user. */
+  *mailboxStates(): Generator<{ readonly user: string; readonly seqs: number[]; readonly aside: number[] }> {
+    const mailboxes = [...this.#opened.index.mailboxes()].sort(([a], [b]) => (a < b ? -1 : 1))
+    for (const [user, mailbox] of mailboxes) {
+      const seqs = Array.from(mailbox.after(0), ({ seq }) => seq)
+      yield { user, seqs, aside: seqs.filter((seq) => mailbox.isAside(seq)) }
+    }
+  }
+
+  /**
+   * Adds copies of messages with their seqs, and of ids. Those that exist are not changed. Later messages get seqs after
+   * `lastSeq`. Durable.
+   */
+  async addCopies(messages: readonly CopiedMessage[], ids: readonly CopiedId[], lastSeq = 0): Promise<void> {
+    const { index, contents, writer } = this.#opened
+    const { lastTime, messagesBefore, idsBefore } = index
+    const time = writeTime({ now: lastTime, lastSeq, messagesBefore, idsBefore })
+    const records = [...newRecords(index, messages), ...idRecords(ids), time]
+    await writer.add({
+      records,
+      durable(places) {
+        for (const [at, record] of records.entries()) {
+          const place = places[at]
+          if (place) contents.enter({ ...place, record })
+        }
+      },
+      undo() {},
+    })
+  }
+
   get #opened(): Open {
     if (!this.#open) throw new OspError('closed', 'the storage is closed; open it first')
     return this.#open
@@ -160,23 +219,32 @@ function pageOf(index: MailboxIndex, user: string, afterSeq: number, most: numbe
 
 /** Reads the messages that are not cached from the journal. Removes unreadable ones from the index. */
 async function fetched(journal: Journal, index: MailboxIndex, user: string, page: readonly IndexEntry[]) {
-  const messages = new Map(page.map((entry) => [entry, entry.message]))
-  let missing = page.filter(({ message }) => !message)
+  // Before anything is awaited: the cache may drop them meanwhile.
+  const cached = new Map(page.map((entry) => [entry, entry.message]))
+  const missing = page.filter((entry) => !cached.get(entry))
+  const records = await recordsOf(journal, missing)
+  for (const entry of missing) if (!records.has(entry)) index.remove(user, entry.seq)
+  return page.flatMap((entry) => {
+    const record = records.get(entry)
+    const message = record ? storedMessage(record) : cached.get(entry)
+    // The message may have been removed in the meantime.
+    return message && index.get(user, entry.seq) ? message : []
+  })
+}
+
+/** Reads the records of messages from the journal. Unreadable ones are absent. */
+async function recordsOf(journal: Journal, entries: readonly IndexEntry[]): Promise<ReadonlyMap<IndexEntry, Buffer>> {
+  const records = new Map<IndexEntry, Buffer>()
+  let missing = entries
   while (missing.length > 0) {
     const places = missing.map(({ segment, offset, length }) => ({ segment, offset, length }))
     const found = await journal.read(places)
     missing = missing.filter((entry, at) => {
-      const place = places[at]
+      const [record, place] = [found[at], places[at]]
+      if (record) records.set(entry, record)
       // A compaction has moved the message in the meantime.
-      if (!found[at] && place && !entry.isAt(place)) return true
-      if (found[at]) messages.set(entry, storedMessage(found[at]))
-      else index.remove(user, entry.seq)
-      return false
+      return !record && place !== undefined && !entry.isAt(place)
     })
   }
-  return page.flatMap((entry) => {
-    const message = messages.get(entry)
-    // The message may have been removed in the meantime.
-    return message && index.get(user, entry.seq) ? message : []
-  })
+  return records
 }

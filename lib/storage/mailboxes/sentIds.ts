@@ -100,6 +100,11 @@ export class SentIds {
     return this.durable + this.#pending
   }
 
+  /** Returns the ids of each sender. */
+  senders(): Iterable<readonly [sender: string, ids: SenderIds]> {
+    return this.#senders
+  }
+
   of(sender: string): SenderIds | undefined {
     return this.#senders.get(sender)
   }

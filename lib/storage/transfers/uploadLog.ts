@@ -223,6 +223,11 @@ export class UploadLog implements Contents {
     return this.#markers.get({ user, name })?.value
   }
 
+  /** Returns all completion markers, including expired ones. */
+  markers(): readonly CompletionMarker[] {
+    return this.#markers.values()
+  }
+
   /** Returns the completion markers that were not reported. */
   unreported(): readonly CompletionMarker[] {
     return this.#markers.values().filter(({ reported }) => !reported)

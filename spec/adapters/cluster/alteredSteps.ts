@@ -13,8 +13,12 @@ export function alteredSteps(steps: Steps, alter: Alteration): Steps {
     })
     return Object.fromEntries(names)
   }
-  const { mail, transfers, hear, open, [Symbol.asyncDispose]: dispose, ...others } = steps
-  const parts = { mail: altered(mail, 'mail.'), transfers: altered(transfers, 'transfers.') }
+  const { mail, transfers, imports, hear, open, [Symbol.asyncDispose]: dispose, ...others } = steps
+  const parts = {
+    mail: altered(mail, 'mail.'),
+    transfers: altered(transfers, 'transfers.'),
+    imports: altered(imports, 'imports.'),
+  }
   return { ...altered(others, ''), ...parts, hear, open, [Symbol.asyncDispose]: dispose }
 }
 

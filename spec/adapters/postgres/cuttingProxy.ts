@@ -6,6 +6,8 @@ export interface CuttingProxy extends AsyncDisposable {
   readonly url: string
   /** Ends the connection of the next request that contains this text, once the database has answered it. */
   cutAnswerTo(text: string): void
+  /** Withholds the answer to the next request that contains this text. Resolves when the database has answered it. */
+  holdAnswerTo(text: string): Promise<void>
 }
 
 /** Starts a proxy for the server of this URL. */
@@ -13,9 +15,11 @@ export async function cuttingProxy(of: string): Promise<CuttingProxy> {
   const { hostname, port } = new URL(of)
   const sockets = new Set<Socket>()
   let cut: string | undefined
+  let hold: { readonly text: string; readonly answered: () => void } | undefined
   const server = createServer((client) => {
     const upstream = connect(Number(port), hostname)
     let isCut = false
+    let held: typeof hold
     const end = () => {
       client.destroy()
       upstream.destroy()
@@ -30,9 +34,17 @@ export async function cuttingProxy(of: string): Promise<CuttingProxy> {
         cut = undefined
         isCut = true
       }
+      if (hold && bytes.includes(hold.text)) {
+        held = hold
+        hold = undefined
+      }
       upstream.write(bytes)
     })
-    upstream.on('data', (bytes) => (isCut ? end() : client.write(bytes)))
+    upstream.on('data', (bytes) => {
+      if (isCut) end()
+      else if (held) held.answered()
+      else client.write(bytes)
+    })
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -43,6 +55,10 @@ export async function cuttingProxy(of: string): Promise<CuttingProxy> {
     cutAnswerTo(text) {
       cut = text
     },
+    holdAnswerTo: (text) =>
+      new Promise((answered) => {
+        hold = { text, answered }
+      }),
     async [Symbol.asyncDispose]() {
       server.close()
       for (const socket of sockets) socket.destroy()

@@ -3,6 +3,7 @@ import { linkBlockSize, type Steps } from '../../../../lib/adapters/cluster/step
 import { message, roomy } from '../../../../lib/testing/storage/mailSteps.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
 import { declaredDead, entered, eventually, infoOf, longMs, newSession, type SharedStoreFixture } from './fixture.ts'
+import { importChecks } from './imports.ts'
 import { requestChecks, totalsChecks } from './requests.ts'
 
 const stateOf = async (steps: Steps, server: number) => (await steps.servers()).find((each) => each.server === server)
@@ -287,4 +288,5 @@ export const serverSuites: readonly (readonly [subject: string, Checks<SharedSto
   ['the notifications of a shared store', noticeChecks],
   ['a link of a shared store that was replaced', requestChecks],
   ['the totals of uploads in a shared store', totalsChecks],
+  ['an import into a shared store', importChecks],
 ]

@@ -1,0 +1,102 @@
+import { MiB } from '../../limits.ts'
+import type { NewMessage } from '../../ports/mailboxes.ts'
+import type { Place } from '../journal/journal.ts'
+import type { IndexEntry } from './mailbox.ts'
+import type { MailboxIndex } from './mailboxIndex.ts'
+import {
+  bodyFingerprintOf,
+  keyOfId,
+  type SentId,
+  senderOf,
+  storedAtOf,
+  storedMessage,
+  writeIds,
+  writeMessage,
+  writeSeqs,
+} from './records.ts'
+
+/** The limits of one group of copies. */
+const most = { messages: 500, bytes: 4 * MiB }
+
+/** A message as a storage contains it, for a copy in another storage. */
+export interface CopiedMessage extends NewMessage {
+  readonly seq: number
+  /** The CRC-32 of its recipients and content when it was sent, as a signed number. */
+  readonly fingerprint: number
+  /** The mailboxes that still contain it. */
+  readonly mailboxes: readonly CopyPlace[]
+}
+
+/** A mailbox that contains a message. */
+export interface CopyPlace {
+  readonly user: string
+  readonly isAside: boolean
+}
+
+/** The remembered id of a message. */
+export interface CopiedId extends Pick<NewMessage, 'sender' | 'id' | 'storedAt'> {
+  readonly fingerprint: number
+}
+
+/** Returns the message of a record. The id and the content alias the record. */
+export function copiedMessage(record: Buffer, mailboxes: readonly CopyPlace[]): CopiedMessage {
+  const { seq, sender, id, sentAt, content } = storedMessage(record, senderOf(record))
+  const fingerprint = bodyFingerprintOf(record)
+  return { seq, sender, id, sentAt, storedAt: storedAtOf(record), content, fingerprint, mailboxes }
+}
+
+export function copiedId(sender: string, { key, fingerprint, storedAt }: SentId): CopiedId {
+  return { sender, id: Uint8Array.from(Buffer.from(key, 'latin1')), fingerprint, storedAt }
+}
+
+/** The mailboxes of a message. */
+type Waiting = readonly [entry: IndexEntry, mailboxes: CopyPlace[]]
+
+/** Yields the durable messages, in groups that can be read at once. */
+export function* waitingGroups(index: MailboxIndex): Generator<readonly Waiting[]> {
+  const waiting = new Map<IndexEntry, CopyPlace[]>()
+  for (const [user, mailbox] of index.mailboxes()) {
+    for (const entry of mailbox.after(0)) {
+      if (!entry.isDurable) continue
+      const places = waiting.get(entry) ?? []
+      waiting.set(entry, places)
+      places.push({ user, isAside: mailbox.isAside(entry.seq) })
+    }
+  }
+  let group: Waiting[] = []
+  let bytes = 0
+  for (const each of [...waiting].sort(([a], [b]) => comparedPlaces(a, b))) {
+    const [entry] = each
+    if (group.length === most.messages || (group.length > 0 && bytes + entry.bytes > most.bytes)) {
+      yield group
+      group = []
+      bytes = 0
+    }
+    group.push(each)
+    bytes += entry.bytes
+  }
+  if (group.length > 0) yield group
+}
+
+const comparedPlaces = (a: Place, b: Place) => a.segment - b.segment || a.offset - b.offset
+
+/** Returns the records of those of these messages that no mailbox in the index contains. */
+export function newRecords(index: MailboxIndex, messages: readonly CopiedMessage[]): Buffer[] {
+  const missing = messages.filter(({ seq, mailboxes }) => mailboxes.every(({ user }) => !index.get(user, seq)))
+  return missing.flatMap((message) => {
+    const { seq, fingerprint, mailboxes } = message
+    const users = mailboxes.map(({ user }) => user)
+    const aside = mailboxes.filter(({ isAside }) => isAside)
+    return [
+      writeMessage(seq, message, users, () => fingerprint),
+      ...aside.map(({ user }) => writeSeqs('aside', { user, seqs: [seq] })),
+    ]
+  })
+}
+
+/** Returns the records of ids. */
+export function idRecords(ids: readonly CopiedId[]): Buffer[] {
+  return ids.map(({ sender, id, fingerprint, storedAt }) =>
+    writeIds(sender, [{ key: keyOfId(id), fingerprint, storedAt }]),
+  )
+}
