@@ -366,6 +366,16 @@ spec('an upload', (it) => {
   })
 })
 
+spec('a storage whose shared store does not answer', (it) => {
+  it('is not opened, and reports that the store cannot be reached', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    cut.isCut = true
+    await assert.rejects(rig.fileServer(directory, cut.alter), { code: 'unreachable' })
+  })
+})
+
 spec('the steps of uploads', (it) => {
   const lost: string[] = []
 

@@ -1,5 +1,6 @@
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { Database } from '../../../lib/adapters/postgres/database.ts'
+import { type Migration, migrations } from '../../../lib/adapters/postgres/migrations.ts'
 import { postgresSteps } from '../../../lib/adapters/postgres/postgresSteps.ts'
 import { migrate } from '../../../lib/adapters/postgres/schema.ts'
 import { type TestDatabase, testDatabase } from '../../support/postgres.ts'
@@ -31,11 +32,11 @@ class ReusedDatabase implements AsyncDisposable {
     this.#database = database
   }
 
-  static async create(): Promise<ReusedDatabase> {
+  static async create(all: readonly Migration[]): Promise<ReusedDatabase> {
     const created = await testDatabase()
     const database = new Database({ url: created.url, connections: 1 })
     await database.open()
-    await migrate(database)
+    await migrate(database, all)
     return new ReusedDatabase(created, database)
   }
 
@@ -79,10 +80,10 @@ class ReusedDatabase implements AsyncDisposable {
 let reused: Promise<ReusedDatabase> | undefined
 let closing: NodeJS.Timeout | undefined
 
-/** Returns an empty store. */
-export async function emptyStore(): Promise<PostgresFixture> {
+/** Returns an empty store. All stores of a spec file have the same migrations. */
+export async function emptyStore(all: readonly Migration[] = migrations): Promise<PostgresFixture> {
   clearTimeout(closing)
-  reused ??= ReusedDatabase.create()
+  reused ??= ReusedDatabase.create(all)
   const database = await reused
   return database.store(() => {
     // The next test case begins before that, unless this one was the last.
