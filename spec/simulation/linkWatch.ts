@@ -74,6 +74,8 @@ interface LinkParts {
   readonly disk: Pick<SimulatedDisk, 'rot'>
   readonly network: Pick<SimulatedNetwork, 'links'>
   readonly limits: Limits
+  /** A session is not superseded at a server that has lost its lease. */
+  readonly server: { readonly hasLostLease?: boolean }
   readonly mail: { readonly programs: readonly MessageActor[]; readonly invariants: MessageInvariants }
 }
 
@@ -156,7 +158,8 @@ export class LinkWatch {
   #left({ link, flags }: Watched, frame: Frame): void {
     const { clientProcess, serverProcess } = link
     const isListening = frame.event === events.RegistAck.number && (flags & registFlags.listening) !== 0
-    if (isListening && this.#superseded.get(clientProcess) === serverProcess)
+    const wasSuperseded = this.#superseded.get(clientProcess) === serverProcess && !this.#parts.server.hasLostLease
+    if (isListening && wasSuperseded)
       this.#parts.trace.fail(`${clientProcess.name} listens again, and was superseded`)
     if (frame.event !== events.GoodbyeNtf.number) return
     const { code } = decode(frame) as WireMessage<'GoodbyeNtf'>

@@ -35,6 +35,8 @@ const noBounds = {
 
 /** What the messages of a world need of its server, or of all its servers together. */
 export interface MailServer extends Pick<ServerActor, 'hasReportedLoss' | 'hasFailed' | 'kill'> {
+  /** Whether a server of several may have lost its lease. */
+  readonly hasLostLease?: boolean
   readonly mailboxes: Pick<MailboxStore, 'levels'> | undefined
   readonly server: { status(): Pick<ServerStatus, 'online'> } | undefined
   start(): unknown

@@ -58,6 +58,10 @@ class Servers implements MailServer {
     return this.all.some(({ hasBeenAway }) => hasBeenAway)
   }
 
+  get hasLostLease(): boolean {
+    return this.hasFailed
+  }
+
   /** The list of online users if all servers have the same. */
   get server(): MailServer['server'] {
     const lists = this.all.map(({ server }) => server?.status().online ?? [])

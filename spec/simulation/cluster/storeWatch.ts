@@ -56,6 +56,7 @@ export class StoreWatch {
   async #post(mail: Steps['mail'], given: Parameters<Post>): Promise<Awaited<ReturnType<Post>>> {
     const [, messages, bounds] = given
     const users = [...new Set(messages.flatMap(({ recipients }) => recipients))]
+    const { invariants } = this.#parts.mail
     const last = mail.lastSeq()
     const posted = mail.post(...given)
     const reads = mail.read(
@@ -68,7 +69,9 @@ export class StoreWatch {
     const after = await last
     const boxes = (await reads).map((box) => box.filter(({ seq }) => seq > after))
     const found = new Map(users.map((user, at) => [user, boxes[at] ?? []]))
-    for (const [at, message] of messages.entries()) this.#outcome(message, result.outcomes[at], found)
+    const known = messages.map(({ sender, id }) => invariants.isStored(sender, id))
+    for (const [at, { sender, id }] of messages.entries()) if (!result.outcomes[at]) invariants.stored(sender, id)
+    for (const [at, message] of messages.entries()) this.#outcome(message, result.outcomes[at], known[at] === true, found)
     for (const [user, box] of found) for (const { seq } of box) this.stored(user, seq)
     for (const { user, messages: waiting, bytes } of await levels) {
       const isFull = waiting > bounds.messages || bytes > bounds.bytes
@@ -77,24 +80,28 @@ export class StoreWatch {
     return result
   }
 
-  #outcome(message: AddressedMessage, refusal: Outcome, found: ReadonlyMap<string, Found>): void {
+  /** `wasKnown`: whether the message was stored by an earlier step. */
+  #outcome(
+    message: AddressedMessage,
+    refusal: Outcome,
+    wasKnown: boolean,
+    found: ReadonlyMap<string, Found>,
+  ): void {
     const { invariants } = this.#parts.mail
     const { sender, id, recipients } = message
     const copies = new Map(recipients.map((user) => [user, found.get(user)?.filter(isCopyOf(message)) ?? []]))
     const counts = Array.from(copies.values(), ({ length }) => length)
     const isKnown = invariants.isStored(sender, id)
-    // A message that was sent twice in one step is found for both.
     const isFound = counts.every((count) => count === 1)
     const isNowhere = counts.every((count) => count === 0)
     const seqs = new Set(Array.from(copies.values()).flatMap((box) => box.map(({ seq }) => seq)))
-    const isWhole = refusal ? isNowhere || (isKnown && isFound) : isFound || (isKnown && isNowhere)
+    const isWhole = isNowhere ? refusal !== undefined || wasKnown : isFound && isKnown
     if (!isWhole || seqs.size > 1) {
       const where = Array.from(copies, ([user, { length }]) => `${length} times for ${user}`).join(', ')
       const what = refusal ? `was refused (${refusal.code})` : 'was stored'
       this.#parts.trace.fail(`the message ${keyOf(sender, id)} ${what}, and is there ${where}`)
     }
-    if (!refusal) invariants.stored(sender, id)
-    else if (refusal.code !== 'id-reused' && refusal.code !== 'link-lost') invariants.refusedForNow(sender, id)
+    if (refusal && refusal.code !== 'id-reused' && refusal.code !== 'link-lost') invariants.refusedForNow(sender, id)
   }
 }
 
