@@ -79,6 +79,12 @@ export const daemonEvents = {
     'This server could not renew its lease for 30 s, or another server declared it dead. It ends its links, and enters the ' +
       'cluster again with a new number.',
   ),
+  'cluster-database-went-back': error(
+    'server messages text',
+    'The database of the cluster has lost transactions that it had committed, for example by a failover to an asynchronous ' +
+      'standby. `messages` is the number of messages that the server with the number `server` had stored and that are missing: ' +
+      'they were acknowledged, or are sent again. It ends its links, and enters the cluster again with a new number.',
+  ),
   'cluster-server-dead': warn(
     'server',
     'This server declared another server dead, because the lease of that server was over. `server` is the number of that server.',

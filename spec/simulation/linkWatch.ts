@@ -159,8 +159,7 @@ export class LinkWatch {
     const { clientProcess, serverProcess } = link
     const isListening = frame.event === events.RegistAck.number && (flags & registFlags.listening) !== 0
     const wasSuperseded = this.#superseded.get(clientProcess) === serverProcess && !this.#parts.server.hasLostLease
-    if (isListening && wasSuperseded)
-      this.#parts.trace.fail(`${clientProcess.name} listens again, and was superseded`)
+    if (isListening && wasSuperseded) this.#parts.trace.fail(`${clientProcess.name} listens again, and was superseded`)
     if (frame.event !== events.GoodbyeNtf.number) return
     const { code } = decode(frame) as WireMessage<'GoodbyeNtf'>
     if (code === numberOf('superseded')) this.#superseded.set(clientProcess, serverProcess)

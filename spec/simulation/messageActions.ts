@@ -54,7 +54,7 @@ function send(parts: ProgramParts, most: number): boolean {
   })
 }
 
-function sendFromAll(parts: ProgramParts): boolean {
+export function sendFromAll(parts: ProgramParts): boolean {
   for (const program of parts.mail.programs) if (sending(program)) post(parts, program)
   return true
 }

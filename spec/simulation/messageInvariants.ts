@@ -57,6 +57,9 @@ export class MessageInvariants {
   /** Keys that the storage has, and those that it has refused temporarily: others may have overtaken these. */
   readonly #stored = new Set<string>()
   readonly #refusedForNow = new Set<string>()
+  /** Keys of messages that may be lost, and of those that may be delivered again, because the storage has lost changes. */
+  readonly #inDoubt = new Set<string>()
+  readonly #repeatable = new Set<string>()
 
   constructor(parts: MessageParts) {
     this.#parts = parts
@@ -92,6 +95,23 @@ export class MessageInvariants {
     this.#stored.add(keyOf(sender, id))
   }
 
+  /**
+   * The storage is about to lose its changes. Returns a function that is called when they are lost, and returns the messages that
+   * are lost with them. Other messages can be delivered again.
+   */
+  losing(): () => readonly Post[] {
+    const stored = new Set(this.#stored)
+    const refused = new Set(this.#refusedForNow)
+    return () => {
+      const lost = [...this.#stored].filter((key) => !stored.has(key))
+      for (const key of [...lost, ...[...this.#refusedForNow].filter((each) => !refused.has(each))])
+        this.#inDoubt.add(key)
+      for (const key of lost) this.#stored.delete(key)
+      for (const key of this.#stored) this.#repeatable.add(key)
+      return lost.flatMap((key) => this.#posts.get(key) ?? [])
+    }
+  }
+
   isStored(sender: string, id: Uint8Array): boolean {
     return this.#stored.has(keyOf(sender, id))
   }
@@ -103,7 +123,8 @@ export class MessageInvariants {
   acknowledged(post: Post, states: readonly RecipientState[]): void {
     const why = this.#mustFail(post)
     if (why) this.#fail(`${post.name} was sent, and not refused: ${why}`)
-    if (!this.#stored.has(post.key)) this.#fail(`${post.name} is acknowledged and not stored`)
+    if (!this.#stored.has(post.key) && !this.#inDoubt.has(post.key))
+      this.#fail(`${post.name} is acknowledged and not stored`)
     const named = states.map(({ recipient }) => recipient)
     if (named.join() !== post.recipients.join()) this.#fail(`${post.name} was acknowledged for ${named.join()}`)
     this.#settle(post, 'acknowledged')
@@ -148,6 +169,14 @@ export class MessageInvariants {
     if (post.outcome === 'refused') this.#fail(`${name} was delivered, although it was refused`)
     if (run.busy) this.#fail(`${run.process.name} received ${name} while its handler was running`)
     run.busy = true
+    if (this.#repeatable.has(key)) this.#again(actor, run, post)
+    else this.#count(actor, run, post, attempt)
+    this.#reach(post, actor.user)
+    return post
+  }
+
+  /** Checks that a message comes again only as a further attempt. */
+  #count(actor: MessageActor, run: MessageRun, { key, name }: Post, attempt: number): void {
     if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} received ${name}, whose receipt it has stored`)
     const before = this.#handedTo(actor).get(key)
     const isRetried = before?.run === run && before.throws > 0
@@ -158,8 +187,6 @@ export class MessageInvariants {
       this.#fail(`${run.process.name} received ${name} as attempt 1, as ${first.name} did`)
     }
     if (attempt <= 1) this.#first.set(`${actor.user} ${key}`, first)
-    this.#reach(post, actor.user)
-    return post
   }
 
   /** Its handler has returned, or thrown. */
@@ -246,7 +273,7 @@ export class MessageInvariants {
   }
 
   #isDamaged(key: string): boolean {
-    return this.#parts.disk.rot.hasHit(key)
+    return this.#parts.disk.rot.hasHit(key) || this.#inDoubt.has(key)
   }
 
   #neverStored(post: Post, code: string): void {

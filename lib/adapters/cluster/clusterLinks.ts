@@ -71,7 +71,7 @@ export class ClusterLinks implements LinkDirectory {
 
   async open(): Promise<void> {
     this.#member.checkOpen()
-    this.#nextNode = await this.#member.run((steps) => steps.linkBlock())
+    this.#nextNode = await this.#linkBlock()
     this.#endNode = this.#nextNode + linkBlockSize
   }
 
@@ -200,12 +200,18 @@ export class ClusterLinks implements LinkDirectory {
     if (this.#isFetching || this.#nextBlock !== undefined) return
     this.#isFetching = true
     try {
-      this.#nextBlock = await this.#member.run((steps) => steps.linkBlock())
+      this.#nextBlock = await this.#linkBlock()
     } catch (error) {
       ignoreFailedStep(error)
     } finally {
       this.#isFetching = false
     }
+  }
+
+  async #linkBlock(): Promise<number> {
+    const linkBlock = await this.#member.run((steps) => steps.linkBlock())
+    this.#member.seen.add({ linkBlock })
+    return linkBlock
   }
 
   #heard(notice: Notice): void {

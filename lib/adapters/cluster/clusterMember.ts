@@ -3,8 +3,10 @@ import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
+import { HighestSeen } from './highestSeen.ts'
 import { ignoreFailedStep, StepRetries } from './stepRetries.ts'
 import {
+  type Comparison,
   type ListenedMailbox,
   type Notice,
   OutcomeUnknown,
@@ -51,6 +53,8 @@ export class ClusterMember implements AsyncDisposable {
   readonly #steps: Steps
   readonly #log: Log
   #info: Omit<ServerInfo, 'boot'>
+  /** The random id of the latest entry. */
+  #boot = ''
   readonly #listeners = new Set<MemberListener>()
   readonly #closing = new AbortController()
   readonly #loops = new PendingWork()
@@ -71,6 +75,14 @@ export class ClusterMember implements AsyncDisposable {
   /** The latest time of the age clock, and the time at which it was set. */
   #age = 0
   #agedMs = 0
+  /** Whether a connection to the store was lost, so that the store may have gone back to an earlier state. */
+  #isDoubtful = false
+  #comparing: Promise<void> | undefined
+  #behind: Comparison | undefined
+  /** Whether the former number belongs to another server now, because the store has gone back. */
+  #isNumberLost = false
+  /** The state of the store that was seen. */
+  readonly seen = new HighestSeen()
   #isPollDue = false
   #isPolling = false
   /** The number of polls that have begun. */
@@ -133,10 +145,21 @@ export class ClusterMember implements AsyncDisposable {
     return this.#retries.wait(ms)
   }
 
-  /** Runs a step of the shared store until its outcome is known. */
+  /**
+   * Runs a step of the shared store until its outcome is known. After the loss of a connection, first compares the store with the
+   * state that was seen.
+   */
   async run<T>(step: (steps: Steps) => Promise<T>): Promise<T> {
     if (!this.#retries) throw new OspError('closed', 'the storage is closed; open it first')
-    return this.#retries.run(() => step(this.#steps))
+    return this.#retries.run(async () => {
+      try {
+        if ((this.#isDoubtful || this.#comparing) && this.#boot !== '' && !this.#isNumberLost) await this.#compared()
+        return await step(this.#steps)
+      } catch (error) {
+        if (error instanceof OutcomeUnknown) this.#isDoubtful = true
+        throw error
+      }
+    })
   }
 
   /**
@@ -205,10 +228,13 @@ export class ClusterMember implements AsyncDisposable {
     const { clock, random } = this.platform
     const former = this.#server
     // Ends what the store still has under the number that this server has given up.
-    if (former !== 0) await this.run((steps) => steps.leave(former))
-    const info = { ...this.#info, boot: hex(random.bytes(16, 'the start of a server of a cluster')) }
-    const server = await this.#leased((steps) => steps.enter(info, leaseMs))
+    if (former !== 0 && !this.#isNumberLost) await this.run((steps) => steps.leave(former))
+    const boot = hex(random.bytes(16, 'the start of a server of a cluster'))
+    const server = await this.#leased((steps) => steps.enter({ ...this.#info, boot }, leaseMs))
     this.#server = server
+    this.#boot = boot
+    this.seen.begin(server)
+    this.#isNumberLost = false
     this.#isEntered = true
     this.#renewedMs = clock.now()
     this.#log({ level: 'info', event: 'cluster-entered', server, former: former === 0 ? undefined : former })
@@ -225,8 +251,10 @@ export class ClusterMember implements AsyncDisposable {
   }
 
   #heard(notice: Notice): void {
-    if (notice.kind === 'unknown') this.#loops.track(this.#poll())
-    else this.#hasHeard = true
+    if (notice.kind === 'unknown') {
+      this.#isDoubtful = true
+      this.#loops.track(this.#poll())
+    } else this.#hasHeard = true
     for (const listener of this.#listeners) listener.heard?.(notice)
   }
 
@@ -237,20 +265,49 @@ export class ClusterMember implements AsyncDisposable {
       const now = clock.now()
       if (now - this.#renewedMs > leaseMs / 2) this.#settlingMs = now
       this.#renewedMs = now
-      if (isLiving) {
+      if (isLiving && this.#isEntered) {
         if (now - this.#settlingMs >= settledMs) await this.#declareDead()
         return
       }
-      this.#isEntered = false
-      this.#log({
-        level: 'error',
-        event: 'cluster-lease-lost',
-        server: this.#server,
-        text: 'the server ends its links',
-      })
-      for (const listener of this.#listeners) listener.declaredDead?.()
+      if (this.#isEntered) {
+        const text = 'the server ends its links'
+        this.#log({ level: 'error', event: 'cluster-lease-lost', server: this.#server, text })
+        this.#giveUp()
+      }
     }
     await this.#enter()
+  }
+
+  /** Gives up the number of this server. It enters again at the next renewal. */
+  #giveUp(): void {
+    this.#isEntered = false
+    for (const listener of this.#listeners) listener.declaredDead?.()
+  }
+
+  async #compared(): Promise<void> {
+    this.#comparing ??= this.#compare().finally(() => {
+      this.#comparing = undefined
+    })
+    await this.#comparing
+  }
+
+  /** If the store has gone back to an earlier state, ends all links: they can rely on changes that are missing. */
+  async #compare(): Promise<void> {
+    const server = this.#server
+    this.#isDoubtful = false
+    const { seq, token, linkBlock, stored, presenceVersion } = this.seen
+    const seen = { seq, token, linkBlock, stored, presenceVersion }
+    // Kept until the numbers are raised, after which the store can look as if it had not gone back.
+    this.#behind ??= await this.#steps.compare(server, this.#boot, seen)
+    const { isBehind, messages, isMember } = this.#behind
+    if (isBehind) await this.#steps.raise(server, seen)
+    this.#behind = undefined
+    if (!isBehind || this.#server !== server) return
+    this.seen.begin(server)
+    const text = 'the server ends its links'
+    this.#log({ level: 'error', event: 'cluster-database-went-back', server, messages, text })
+    this.#isNumberLost = !isMember
+    if (this.#isEntered) this.#giveUp()
   }
 
   /** Renews the lease. Resolves with false if this server was declared dead or cannot reach the store. */
@@ -333,6 +390,7 @@ export class ClusterMember implements AsyncDisposable {
   async #pollOnce(): Promise<void> {
     const poll = ++this.polls
     const listened = await this.run((steps) => steps.mail.listened(this.#server))
+    for (const { lastSeq: seq } of listened) this.seen.add({ seq })
     const servers = await this.run((steps) => steps.servers())
     for (const listener of this.#listeners) await listener.polled?.({ poll, listened, servers })
   }

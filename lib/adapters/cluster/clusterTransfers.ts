@@ -283,6 +283,7 @@ export class ClusterTransfers implements TransferStore {
       return result
     }
     const { claim, record, former, released } = result
+    this.#member.seen.add({ token: claim.token })
     await this.#claims.grant(record, released)
     if (former) this.#tell(former.server, former.token, 'superseded')
     // A stopped server could otherwise publish an earlier file of this name later.

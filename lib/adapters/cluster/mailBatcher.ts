@@ -136,6 +136,7 @@ export class MailBatcher {
     try {
       const result = await this.#member.run((steps) => steps.mail.post(server, round.messages, bounds, links))
       outcomes = result.outcomes
+      this.#member.seen.addOf(server, result)
       this.#posted(result)
     } catch (error) {
       failure = OspError.from(error)

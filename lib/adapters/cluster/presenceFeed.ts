@@ -55,6 +55,7 @@ export class PresenceFeed {
     while (this.#member.server === server) {
       try {
         this.#version = await this.#member.run((steps) => steps.present(server, after, changes))
+        this.#member.seen.addOf(server, { presenceVersion: this.#version })
         await this.#member.tell('all', { kind: 'presence', server, version: this.#version })
         return
       } catch (error) {

@@ -79,6 +79,34 @@ export interface ServerState extends ServerInfo {
   readonly status: Readonly<Record<string, unknown>>
 }
 
+/** The latest state of the store that a server has seen. */
+export interface SeenState {
+  /** As in `PostResult`. */
+  readonly stored: number
+  /** The version of the server's part of the presence list. */
+  readonly presenceVersion: number
+  /** The highest seq of a message, and the highest token of a claim. */
+  readonly seq: number
+  readonly token: number
+  /** The first number of the latest block of link numbers. */
+  readonly linkBlock: number
+}
+
+/** The result of comparing the store with the state that a server has seen. */
+export interface Comparison {
+  /** Whether the store has gone back to an earlier state, so that changes are missing that it has confirmed. */
+  readonly isBehind: boolean
+  /** The number of missing messages that the server has stored. */
+  readonly messages: number
+  /** Whether the number of the server still belongs to it. */
+  readonly isMember: boolean
+}
+
+/** The amount by which numbers are raised in a store that has gone back: more than were lost. */
+export const raisedBy = 1_000_000
+/** The same for blocks of link numbers. A link number has 32 bits in a frame. */
+export const raisedByBlocks = 16
+
 export interface ServerSteps {
   /** Adds a server with a new lease. Rejects with `data-format` while an import is not finished. */
   enter(info: ServerInfo, leaseMs: number): Promise<number>
@@ -96,6 +124,13 @@ export interface ServerSteps {
    */
   declareDead(by: number): Promise<readonly number[]>
   servers(): Promise<readonly ServerState[]>
+  /** Compares the store with the state that the server with this number and this `boot` has seen. */
+  compare(server: number, boot: string, seen: SeenState): Promise<Comparison>
+  /**
+   * Raises seqs, tokens, link numbers, and numbers of servers above those that a server has seen, so that a store that has gone
+   * back uses none twice. Every server reads the users again.
+   */
+  raise(server: number, seen: SeenState): Promise<void>
   /** Reserves `linkBlockSize` numbers for links that were never used before. Resolves with the first of them. */
   linkBlock(): Promise<number>
   /** The latest time of the age clock that any server has stored; 0 at first. */
@@ -122,6 +157,8 @@ export interface Wake {
 export interface PostResult {
   /** For each message: its error (`link-lost`, `id-reused`, `rate-limited`, `mailbox-full` with the recipients), or undefined if it is stored. */
   readonly outcomes: readonly (PostRefusal | undefined)[]
+  /** The number of messages that this server has stored since it entered, repetitions not counted. */
+  readonly stored: number
   readonly wakes: readonly Wake[]
 }
 

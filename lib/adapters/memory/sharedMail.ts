@@ -7,6 +7,7 @@ import { hex } from '../../runtime/hex.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
+import { writeTime } from '../../storage/mailboxes/records.ts'
 import type {
   ClusterSessionLink,
   ListenedMailbox,
@@ -36,12 +37,16 @@ interface Box {
 export class SharedMail implements MailSteps {
   readonly #servers: SharedServers
   readonly #sessions: SharedSessions
-  readonly #mailboxes = new Mailboxes()
+  #mailboxes = new Mailboxes()
+  #journal = new MemoryJournal(16 * MiB)
+  #platform: Platform | undefined
   readonly #boxes = new Map<string, Box>()
   /** By sender and id, the number of the latest link over which a message was refused that an earlier link may still send. */
   readonly #refused = new Map<string, BoundedMap<string, number>>()
   /** The times at which messages were stored, rising, to expire them in parts. */
   #times: number[] = []
+  /** The number of messages that the present step has stored. */
+  #added = 0
   /** Runs one step after another. */
   readonly #turns = new Mutex()
 
@@ -51,7 +56,39 @@ export class SharedMail implements MailSteps {
   }
 
   async open(platform: Platform): Promise<void> {
-    await this.#mailboxes.open(new MemoryJournal(16 * MiB), platform)
+    this.#platform = platform
+    await this.#mailboxes.open(this.#journal, platform)
+  }
+
+  /** Raises seqs above this one. */
+  async raise(seq: number): Promise<void> {
+    await this.#turns.run(async () => {
+      const now = await this.#mailboxes.lastTime()
+      await this.#journal.append([writeTime({ now, lastSeq: seq, messagesBefore: 0, idsBefore: 0 })])
+      await this.#reopen(this.#journal)
+    })
+  }
+
+  /** Returns a function that restores the present state. No step may be under way. */
+  saved(): () => Promise<void> {
+    const journal = new MemoryJournal(16 * MiB, {}, this.#journal)
+    const boxes = Array.from(this.#boxes, ([user, box]) => [user, { ...box }] as const)
+    const times = [...this.#times]
+    return () =>
+      this.#turns.run(async () => {
+        this.#boxes.clear()
+        for (const [user, box] of boxes) this.#boxes.set(user, box)
+        this.#times = times
+        this.#refused.clear()
+        await this.#reopen(journal)
+      })
+  }
+
+  async #reopen(journal: MemoryJournal): Promise<void> {
+    if (!this.#platform) throw new OspError('closed', 'the shared store is closed; open it first')
+    this.#journal = journal
+    this.#mailboxes = new Mailboxes()
+    await this.#mailboxes.open(journal, this.#platform)
   }
 
   async post(
@@ -64,8 +101,10 @@ export class SharedMail implements MailSteps {
       // All at once: no step that comes later reads mailboxes before this one has ended.
       const opened = by.map((link) => link && (this.#sessions.openedOf(link) ?? 0))
       const outcomes: (PostRefusal | undefined)[] = []
+      this.#added = 0
       for (const [at, message] of messages.entries()) outcomes.push(await this.#postBy(opened[at], message, bounds))
-      return { outcomes, wakes: this.#wakesFor(server, messages, outcomes) }
+      const stored = this.#servers.stored(server, this.#added)
+      return { outcomes, stored, wakes: this.#wakesFor(server, messages, outcomes) }
     })
   }
 
@@ -193,6 +232,7 @@ export class SharedMail implements MailSteps {
     const seq = await this.#mailboxes.lastSeq()
     // A repeated message has no new seq.
     if (seq === before) return undefined
+    this.#added++
     for (const user of message.recipients) this.#boxOf(user).lastSeq = seq
     this.#servers.reached(message.storedAt)
     const place = this.#times.findLastIndex((time) => time <= message.storedAt) + 1

@@ -1,9 +1,13 @@
 import { OspError } from '../../errors.ts'
 import {
+  type Comparison,
   type ImportOrigin,
   linkBlockSize,
   type PresenceChange,
   type PresenceSteps,
+  raisedBy,
+  raisedByBlocks,
+  type SeenState,
   type ServerInfo,
   type ServerState,
   type ServerSteps,
@@ -14,6 +18,8 @@ interface SharedServer extends ServerInfo {
   readonly number: number
   readonly startedAt: number
   leaseUntil: number
+  /** The number of messages that it has stored. */
+  stored: number
   isDead: boolean
   age: number
   status: Readonly<Record<string, unknown>>
@@ -31,6 +37,7 @@ export class SharedServers implements ServerSteps, PresenceSteps {
   readonly #died: (server: number) => void
   readonly #servers = new Map<number, SharedServer>()
   readonly #imports = new Map<string, StoredImport>()
+  #lastNumber = 0
   #nextBlock = 1
   #lastTime = 0
 
@@ -61,9 +68,9 @@ export class SharedServers implements ServerSteps, PresenceSteps {
   }
 
   #add(info: ServerInfo, leaseMs: number): number {
-    const number = this.#servers.size + 1
+    const number = ++this.#lastNumber
     const lease = { startedAt: this.#wallTime(), leaseUntil: this.#now() + leaseMs }
-    const unused = { isDead: false, age: 0, status: {}, presenceVersion: 0, links: new Map() }
+    const unused = { stored: 0, isDead: false, age: 0, status: {}, presenceVersion: 0, links: new Map() }
     this.#servers.set(number, { ...info, number, ...lease, ...unused })
     return number
   }
@@ -131,9 +138,42 @@ export class SharedServers implements ServerSteps, PresenceSteps {
 
   async servers(): Promise<readonly ServerState[]> {
     return Array.from(this.#servers.values(), (server) => {
-      const { number, links: _, age: __, leaseUntil, ...state } = server
+      const { number, links: _, age: __, stored: ___, leaseUntil, ...state } = server
       return { ...state, server: number, leaseMs: leaseUntil - this.#now() }
     })
+  }
+
+  /** Counts messages that a server has stored. Returns the number of all of them. */
+  stored(number: number, messages: number): number {
+    const server = this.#servers.get(number)
+    if (server) server.stored += messages
+    return server?.stored ?? 0
+  }
+
+  async compare(number: number, boot: string, seen: SeenState): Promise<Comparison> {
+    const server = this.#servers.get(number)
+    const isMember = server?.boot === boot
+    const messages = Math.max(0, seen.stored - (isMember ? server.stored : 0))
+    const isBehind = !isMember || messages > 0 || server.presenceVersion < seen.presenceVersion
+    return { isMember, messages, isBehind: isBehind || this.#nextBlock <= seen.linkBlock }
+  }
+
+  async raise(number: number, { linkBlock }: SeenState): Promise<void> {
+    this.#lastNumber = Math.max(this.#lastNumber, number + raisedBy)
+    this.#nextBlock = Math.max(this.#nextBlock, linkBlock + raisedByBlocks * linkBlockSize)
+  }
+
+  /** Returns a function that restores the present state. */
+  saved(): () => void {
+    const servers = Array.from(this.#servers.values(), (server) => ({ ...server, links: new Map(server.links) }))
+    const [lastNumber, nextBlock, lastTime] = [this.#lastNumber, this.#nextBlock, this.#lastTime]
+    return () => {
+      this.#servers.clear()
+      for (const server of servers) this.#servers.set(server.number, server)
+      this.#lastNumber = lastNumber
+      this.#nextBlock = nextBlock
+      this.#lastTime = lastTime
+    }
   }
 
   async linkBlock(): Promise<number> {

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
-import type { Notice, NoticeSteps, Steps } from '../cluster/steps.ts'
+import { type Notice, type NoticeSteps, raisedBy, type Steps } from '../cluster/steps.ts'
 import { SharedImports } from './sharedImports.ts'
 import { SharedMail } from './sharedMail.ts'
 import { SharedServers } from './sharedServers.ts'
@@ -39,6 +39,14 @@ export class MemorySharedStore {
     this.#opened = this.#mail.open(platform)
   }
 
+  /** Returns a function that takes the messages, registrations, sessions and servers back to their present state. */
+  saved(): () => Promise<void> {
+    const restored = [this.#servers.saved(), this.#sessions.saved(), this.#mail.saved()]
+    return async () => {
+      for (const restore of restored) await restore()
+    }
+  }
+
   /** Returns the steps of one server. They take effect while they are open. */
   steps(): Steps {
     let isOpen = false
@@ -48,6 +56,19 @@ export class MemorySharedStore {
     return {
       ...checkedMethods(this.#servers, check),
       ...checkedMethods(this.#sessions, check),
+      compare: async (server, boot, seen) => {
+        check()
+        const found = await this.#servers.compare(server, boot, seen)
+        const isBehind = (await this.#mail.lastSeq()) < seen.seq || this.#transfers.lastToken < seen.token
+        return { ...found, isBehind: found.isBehind || isBehind }
+      },
+      raise: async (server, seen) => {
+        check()
+        await this.#servers.raise(server, seen)
+        await this.#mail.raise(seen.seq + raisedBy)
+        this.#transfers.raise(seen.token + raisedBy)
+        await this.#users.refresh()
+      },
       mail: checkedMethods(this.#mail, check),
       transfers: checkedMethods(this.#transfers, check),
       imports: checkedMethods(this.#imports, check),

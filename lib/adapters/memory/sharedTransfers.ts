@@ -115,6 +115,17 @@ export class SharedSessions implements SessionSteps {
     })
   }
 
+  /** Returns a function that restores the present state. */
+  saved(): () => void {
+    const links = [...this.#links]
+    const opened = this.#opened
+    return () => {
+      this.#links.clear()
+      for (const [key, link] of links) this.#links.set(key, link)
+      this.#opened = opened
+    }
+  }
+
   /** Removes the links of a dead server from their sessions. */
   died(server: number): void {
     for (const [key, link] of this.#links) if (link.server === server) this.#links.delete(key)
@@ -137,6 +148,15 @@ export class SharedTransfers implements TransferSteps {
     this.#sessions = sessions
     this.#turns = sessions.turns
     this.#wallTime = wallTime
+  }
+
+  get lastToken(): number {
+    return this.#lastToken
+  }
+
+  /** Raises tokens above this one. */
+  raise(token: number): void {
+    this.#lastToken = Math.max(this.#lastToken, token)
   }
 
   claim(

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { nameKey } from '../../names.ts'
-import type { StoredUser, UserSteps } from '../cluster/steps.ts'
+import { raisedBy, type StoredUser, type UserSteps } from '../cluster/steps.ts'
 
 /** The users of a shared store. */
 export class SharedUsers implements UserSteps {
@@ -10,6 +10,11 @@ export class SharedUsers implements UserSteps {
 
   constructor(wallTime: () => number) {
     this.#wallTime = wallTime
+  }
+
+  /** Lets every server read the users again. */
+  async refresh(): Promise<void> {
+    this.#version += raisedBy
   }
 
   async users(known: number): ReturnType<UserSteps['users']> {

@@ -89,7 +89,7 @@ export class PostgresMail implements MailSteps {
     const wakes = call.results(posted, (at, refusal) => {
       outcomes[at] = refusal
     })
-    return { outcomes, wakes }
+    return { outcomes, stored: posted.stored ?? 0, wakes }
   }
 
   async read(...[from, most, mostBytes]: Parameters<MailSteps['read']>): Promise<readonly StoredMessage[][]> {

@@ -11,6 +11,7 @@ export interface Posted {
   readonly full_user: readonly number[] | null
   readonly wake_server: readonly number[] | null
   readonly wake_user: readonly number[] | null
+  readonly stored: number | null
 }
 
 /** The parameters of one call of `ospd.post_1`. */

@@ -31,6 +31,8 @@ export function stepsOn(database: Database): Steps {
     leave: (server) => servers.leave(server),
     declareDead: (by) => servers.declareDead(by),
     servers: () => servers.servers(),
+    compare: (server, boot, seen) => servers.compare(server, boot, seen),
+    raise: (server, seen) => servers.raise(server, seen),
     linkBlock: () => servers.linkBlock(),
     lastTime: () => servers.lastTime(),
     openSession: (link, attempt) => sessions.openSession(link, attempt),

@@ -1,5 +1,12 @@
 import { fixed } from '../../limits.ts'
-import { linkBlockSize, type ServerInfo, type ServerState, type ServerSteps } from '../cluster/steps.ts'
+import {
+  type Comparison,
+  linkBlockSize,
+  type SeenState,
+  type ServerInfo,
+  type ServerState,
+  type ServerSteps,
+} from '../cluster/steps.ts'
 import type { Database, Statement } from './database.ts'
 
 /** The steps of servers in SQL. */
@@ -38,6 +45,16 @@ export class PostgresServers implements ServerSteps {
     return this.#database.query<ServerState>(statements.servers)
   }
 
+  async compare(server: number, boot: string, seen: SeenState): Promise<Comparison> {
+    const { stored, presenceVersion, seq, token, linkBlock } = seen
+    const values = [server, boot, stored, presenceVersion, seq, token, linkBlock / linkBlockSize]
+    return only(await this.#database.query<Comparison>(statements.compare, values))
+  }
+
+  async raise(server: number, { seq, token, linkBlock }: SeenState): Promise<void> {
+    await this.#database.query(statements.raise, [server, seq, token, linkBlock / linkBlockSize])
+  }
+
   async linkBlock(): Promise<number> {
     return only(await this.#database.query<{ first: number }>(statements.linkBlock, [linkBlockSize])).first
   }
@@ -69,6 +86,11 @@ const statements = {
         extract(epoch FROM lease_until - clock_timestamp())::float8 * 1000 AS "leaseMs"
       FROM ospd.server ORDER BY id`,
   },
+  compare: {
+    name: 'server-compare',
+    text: `SELECT is_behind AS "isBehind", messages, is_member AS "isMember" FROM ospd.compare_1($1, $2, $3, $4, $5, $6, $7)`,
+  },
+  raise: { name: 'server-raise', text: 'SELECT ospd.raise_1($1, $2, $3, $4)' },
   linkBlock: {
     name: 'server-link-block',
     // The message makes the commit wait until the number is durable, which a sequence alone does not always do.

@@ -349,6 +349,42 @@ spec('a server of a cluster', (it) => {
     assert.deepEqual(last, [{ level: 'warn', event: 'cluster-server-dead', server: second.member.server }])
   })
 
+  it('ends its links and enters again with a new number if the store has gone back to an earlier state', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    const [server, other] = [await rig.server(cut.alter), await rig.server()]
+    const { member, mailboxes, seen, logged } = server
+    const { server: former } = member
+    const post = (number: number) => rig.passing(mailboxes.append([{ ...message(number), recipients: ['bob'] }], roomy))
+    await post(1)
+    const restore = rig.store.saved()
+    await post(2)
+    await post(3)
+    const seq = await rig.passing(mailboxes.lastSeq())
+    const {
+      link: { node },
+    } = await listening(rig, server, 'bob')
+    await seconds(rig, 2)
+    cut.isCut = true
+    await restore()
+    await seconds(rig, 3)
+    cut.isCut = false
+    await seconds(rig, 6)
+    const entries = logged.map(({ text: _, ...entry }) => entry)
+    const [entered, back, again, ...others] = entries.filter(({ event }) => !/database-(lost|back)/u.test(event))
+    assert.equal(entered?.event, 'cluster-entered')
+    assert.deepEqual(back, { level: 'error', event: 'cluster-database-went-back', server: former, messages: 2 })
+    assert.deepEqual([again?.event, again?.server, others], ['cluster-entered', member.server, []])
+    assert.notEqual(member.server, former)
+    assert.deepEqual([...other.links.others()], [])
+    assert.deepEqual(
+      seen.filter((text) => text === 'declared dead' || text.startsWith(`${node}`)),
+      ['declared dead'],
+    )
+    await post(4)
+    assert.ok((await rig.passing(mailboxes.lastSeq())) > seq)
+  })
+
   it('is not declared dead after an outage of the store', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()

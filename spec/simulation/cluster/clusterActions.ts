@@ -3,13 +3,14 @@ import type { Action } from '../action.ts'
 import { chosenByWeight } from '../actions.ts'
 import type { Faults } from '../faults.ts'
 import { type FileParts, fileActions } from '../fileActions.ts'
-import { type ProgramParts, programActions } from '../messageActions.ts'
+import { type ProgramParts, programActions, sendFromAll } from '../messageActions.ts'
 import { type NetworkParts, networkActions } from '../networkActions.ts'
 import type { Machine } from '../process.ts'
 import type { Program } from '../program.ts'
 import type { ClusterServer } from './clusterServer.ts'
 import type { RollingRestart } from './rollingRestart.ts'
 import type { SentFiles } from './sentFiles.ts'
+import type { StoreLoss } from './storeLoss.ts'
 import type { StorePaths } from './storePath.ts'
 
 /** The parts of a world of several servers that its actions use. */
@@ -20,6 +21,7 @@ export interface ClusterParts extends NetworkParts, ProgramParts, FileParts {
   readonly sent: SentFiles
   readonly programs: readonly Program[]
   readonly restarts: RollingRestart
+  readonly loss: StoreLoss
   readonly dice: SeededRandom
 }
 
@@ -38,6 +40,7 @@ const serverActions: readonly Action<ClusterParts>[] = [
   { name: 'a server is split from the store', weight: 3, apply: (parts) => serverOf(parts).split(splitMs(parts)) },
   { name: 'the store restarts', weight: 2, apply: restart },
   { name: 'the store fails over', weight: 1, apply: failOver },
+  { name: 'the store loses steps', weight: 2, apply: lose },
   { name: 'the store is slow', weight: 1, apply: slowDown },
   { name: 'all servers restart in turn', weight: 1, apply: (parts) => parts.restarts.begin() },
   { name: 'notifications are lost', weight: 3, apply: silence },
@@ -65,7 +68,7 @@ const fixes: readonly Action<ClusterParts>[] = [
 ]
 
 /** Without these, a world has nothing to do. */
-const always: ReadonlySet<string> = new Set(['a message is sent', 'a file is sent'])
+const always: ReadonlySet<string> = new Set(['a message is sent', 'a file is sent', 'the store loses steps'])
 
 /** Number of actions tried until one can happen. */
 const mostTries = 8
@@ -114,22 +117,34 @@ function losePower(parts: ClusterParts): boolean {
 const freezeProgram = (parts: ClusterParts) => (program: Program) =>
   program.freeze(parts.dice.integer(1, 60_000, 'time that a program is frozen'))
 
-function restart({ trace, paths, machine, dice }: ClusterParts): boolean {
+function restart({ trace, paths, dice }: ClusterParts): boolean {
   const ms = dice.integer(1, 5_000, 'time that the store is down')
   trace.tell(`the store restarts: ${ms} ms`)
-  paths.downUntilMs = machine.time.now() + ms
+  paths.disconnect(ms)
   return true
 }
 
 /** No step is lost, but the clock of the new store differs from that of the former one. */
-function failOver({ trace, paths, machine, servers, dice }: ClusterParts): boolean {
+function failOver(parts: ClusterParts): boolean {
+  const { trace, paths, dice } = parts
   const ms = dice.integer(5_000, 30_000, 'time of a failover')
   const aheadMs = dice.integer(-5_000, 5_000, 'how far the clock of the store jumps')
   trace.tell(`the store fails over: ${ms} ms, its clock jumps by ${aheadMs} ms`)
-  paths.downUntilMs = machine.time.now() + ms
+  paths.disconnect(ms)
   paths.clockAheadMs += aheadMs
-  for (const server of servers) server.hasBeenAway = true
+  for (const server of parts.servers) server.hasBeenAway = true
   return true
+}
+
+/** The last steps are lost, among them messages that all programs send. */
+function lose(parts: ClusterParts): boolean {
+  const { trace, dice } = parts
+  const lostMs = dice.integer(0, 1_000, 'time whose steps are lost')
+  const ms = dice.integer(5_000, 30_000, 'time of a failover')
+  if (!parts.loss.begin(lostMs, ms)) return false
+  trace.tell(`the store will lose the steps of ${lostMs} ms, and fail over: ${ms} ms`)
+  for (const server of parts.servers) server.hasBeenAway = true
+  return sendFromAll(parts)
 }
 
 function slowDown({ trace, paths, machine, dice }: ClusterParts): boolean {

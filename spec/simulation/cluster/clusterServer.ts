@@ -33,13 +33,15 @@ export interface ClusterServerParts {
   readonly paths: StorePaths
   readonly bounds: Pick<Bounds, 'ended'>
   /** Returns the steps of the shared store for a new run of a server. */
-  readonly steps: () => Steps
+  readonly steps: (process: SimulatedProcess) => Steps
   /** Called with each number that a server gives to a link. */
   readonly numbered: (node: number) => void
   /** Returns the shared files as a run of a server uses them. Without it, each server has files of its own. */
   readonly openFiles: ((process: SimulatedProcess, claims: ClusterClaims) => ClusterFiles) | undefined
   /** Called with each entry of the log of a server. */
   readonly logged: (entry: LogEntry) => void
+  /** Called when a server reports that the store has gone back to an earlier state. */
+  readonly wentBack: (process: SimulatedProcess) => void
 }
 
 /** One of the servers of a cluster: it is started, killed, stopped and frozen. */
@@ -79,10 +81,10 @@ export class ClusterServer {
     this.#process = process
     trace.tell(`${process.name} starts`)
     const platform = this.#platformOf(process)
-    const member = new ClusterMember(stepsFrom(process, this.#parts.steps(), this.#parts.paths), {
-      name: this.name,
-      version: 'simulated',
-      address: process.name,
+    const steps = stepsFrom(process, this.#parts.steps(process), this.#parts.paths)
+    const info = { name: this.name, version: 'simulated', address: process.name }
+    const member = new ClusterMember(steps, info, ({ event }) => {
+      if (event === 'cluster-database-went-back') this.#parts.wentBack(process)
     })
     const links = new NumberedLinks(member, this.#parts.numbered)
     const mailboxes = new ClusterMailboxes(member, links)

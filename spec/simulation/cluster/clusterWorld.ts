@@ -27,6 +27,7 @@ import { PollProbe } from './pollProbe.ts'
 import { RegistrationWatch } from './registrationWatch.ts'
 import { RollingRestart } from './rollingRestart.ts'
 import { generateFileLimits, SentFiles } from './sentFiles.ts'
+import { StoreLoss } from './storeLoss.ts'
 import { StorePaths } from './storePath.ts'
 import { StoreWatch } from './storeWatch.ts'
 
@@ -43,13 +44,17 @@ const waningMs = 40_000
 /** The servers of a cluster, as the messages of a world see them. */
 class Servers implements MailServer {
   readonly all: readonly ClusterServer[]
-  readonly hasReportedLoss = false
+  /** `StoreLoss` checks that losses are reported. */
+  readonly hasReportedLoss: boolean
+  readonly losesSteps: boolean
 
   /** The mailboxes of the store itself, which takes no time. */
   readonly mailboxes: MailServer['mailboxes']
 
-  constructor(all: readonly ClusterServer[], mailboxes: MailServer['mailboxes']) {
+  constructor(all: readonly ClusterServer[], losesSteps: boolean, mailboxes: MailServer['mailboxes']) {
     this.all = all
+    this.losesSteps = losesSteps
+    this.hasReportedLoss = losesSteps
     this.mailboxes = mailboxes
   }
 
@@ -96,6 +101,7 @@ export class ClusterWorld implements ClusterParts {
   readonly mail: Mail
   readonly sent: SentFiles
   readonly restarts: RollingRestart
+  readonly loss: StoreLoss
   /** Whether the actions have ended. */
   healed = false
   /** No message lies on the simulated disk. */
@@ -129,36 +135,17 @@ export class ClusterWorld implements ClusterParts {
     this.network = new SimulatedNetwork(this.machine, { ...network, reliable: true, loss: 0, duplication: 0 })
     this.tokens = new Tokens(time, random.pick([0, 40], 'time to know users'))
     const delayMs = random.pick([1, 5, 100], 'time of a step of the store')
-    this.paths = new StorePaths(delayMs, this.faults.lasts('lost answers of the store', [0.02, 0.2], 0))
+    this.paths = new StorePaths(this.machine, delayMs, this.faults.lasts('lost answers of the store', [0.02, 0.2], 0))
     this.disk = new SimulatedDisk(random, 1, undefined)
     this.#actions = new ClusterMix(random, this.faults, kind)
     const chosen: { limits: Partial<Limits> } = { limits: {} }
     const store = new MemorySharedStore(this.#platformOfStore())
     this.#store = store
-    const parts = {
-      trace: this.trace,
-      machine: this.machine,
-      network: this.network,
-      tokens: this.tokens,
-      paths: this.paths,
-      bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
-      steps: () => this.#stored.watched(this.#hasFiles ? this.sent.watched(store.steps()) : store.steps()),
-      numbered: (node: number) => this.#numbered(node),
-      openFiles: this.#hasFiles
-        ? (...given: Parameters<SentFiles['filesOf']>) => this.sent.filesOf(...given)
-        : undefined,
-      logged: (entry: LogEntry) => this.sent.logged(entry),
-    }
-    const count = random.integer(2, 4, 'servers')
-    const aheadMs = this.faults.lasts('clocks that differ', [5_000, 600_000], 0)
-    const limitsOf = () => chosen.limits
-    const servers = Array.from({ length: count }, (_, at) => {
-      const ahead = random.fork(`the clock of server ${at + 1}`).fraction('how far a clock is ahead') * aheadMs
-      return new ClusterServer(parts, `server-${at + 1}`, limitsOf, Math.round(ahead))
-    })
+    const servers = this.#createServers(random, () => chosen.limits)
     const { mail: stored, open } = store.steps()
     void open()
-    this.server = new Servers(servers, { levels: () => stored.levels(Number.MAX_SAFE_INTEGER) })
+    const losesSteps = kind === 'cluster-messages' && random.fork('losses of the store').chance(0.1, 'it loses steps')
+    this.server = new Servers(servers, losesSteps, { levels: () => stored.levels(Number.MAX_SAFE_INTEGER) })
     this.restarts = new RollingRestart(this.machine, () => servers)
     this.network.balance = balancer(random, this.restarts)
     this.limits = limitsWith({})
@@ -170,14 +157,40 @@ export class ClusterWorld implements ClusterParts {
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
     this.sent = new SentFiles(this, this.#hasFiles)
     this.#stored = new StoreWatch(this)
+    this.loss = new StoreLoss(this, losesSteps, () => store.saved(), this.#stored)
     const registrations = new RegistrationWatch(this)
     this.#probe = new PollProbe(this, this.#stored, registrations)
     const { opened } = this.network
     this.network.opened = (link) => {
       opened(link)
-      this.mail.watch.watch(link)
+      if (!losesSteps) this.mail.watch.watch(link)
       registrations.watch(link)
     }
+  }
+
+  #createServers(random: SeededRandom, limits: () => Partial<Limits>): readonly ClusterServer[] {
+    const parts = {
+      trace: this.trace,
+      machine: this.machine,
+      network: this.network,
+      tokens: this.tokens,
+      paths: this.paths,
+      bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
+      steps: (process: SimulatedProcess) =>
+        this.#stored.watched(process, this.#hasFiles ? this.sent.watched(this.#store.steps()) : this.#store.steps()),
+      numbered: (node: number) => this.#numbered(node),
+      openFiles: this.#hasFiles
+        ? (...given: Parameters<SentFiles['filesOf']>) => this.sent.filesOf(...given)
+        : undefined,
+      logged: (entry: LogEntry) => this.sent.logged(entry),
+      wentBack: (process: SimulatedProcess) => this.loss.reported(process),
+    }
+    const count = random.integer(2, 4, 'servers')
+    const aheadMs = this.faults.lasts('clocks that differ', [5_000, 600_000], 0)
+    return Array.from({ length: count }, (_, at) => {
+      const ahead = random.fork(`the clock of server ${at + 1}`).fraction('how far a clock is ahead') * aheadMs
+      return new ClusterServer(parts, `server-${at + 1}`, limits, Math.round(ahead))
+    })
   }
 
   get servers(): readonly ClusterServer[] {
@@ -358,7 +371,7 @@ export class ClusterWorld implements ClusterParts {
   }
 
   #numbered(node: number): void {
-    if (this.#nodes.has(node)) this.trace.fail(`two links have the number ${node}`)
+    if (this.#nodes.has(node) && !this.loss.isPossible) this.trace.fail(`two links have the number ${node}`)
     this.#nodes.add(node)
   }
 }

@@ -1,6 +1,6 @@
 import { type Notice, OutcomeUnknown, type Steps, type TransferSteps } from '../../../lib/adapters/cluster/steps.ts'
 import type { SeededRandom } from '../../support/random.ts'
-import type { SimulatedProcess } from '../process.ts'
+import type { Machine, SimulatedProcess } from '../process.ts'
 
 /** Longest time until a server notices that a connection to the store has ended. */
 const noticeMs = 2_000
@@ -23,6 +23,8 @@ export class StorePaths {
   slowUntilMs = 0
   /** Until this time no notification arrives. */
   silentUntilMs = 0
+  /** The number of the present connections: it rises when all of them end. */
+  connections = 0
   /** How far the clock of the store is ahead of the time of the world; negative if it is behind. */
   clockAheadMs = 0
   /** The time at which each server has last lost a step. */
@@ -30,7 +32,10 @@ export class StorePaths {
   /** Until this time a server cannot reach the store. */
   readonly splitUntilMs = new Map<SimulatedProcess, number>()
 
-  constructor(delayMs: number, unknown: number) {
+  readonly #machine: Machine
+
+  constructor(machine: Machine, delayMs: number, unknown: number) {
+    this.#machine = machine
     this.delayMs = delayMs
     this.unknown = unknown
   }
@@ -41,6 +46,13 @@ export class StorePaths {
     this.slowUntilMs = 0
     this.silentUntilMs = 0
     this.splitUntilMs.clear()
+  }
+
+  /** Ends all connections to the store, which is down for this time. */
+  disconnect(ms: number): void {
+    const { time } = this.#machine
+    this.connections++
+    this.downUntilMs = Math.max(this.downUntilMs, time.now() + ms)
   }
 
   /** Longest time of one direction of a step now. */
@@ -61,11 +73,14 @@ class StorePath {
   readonly #process: SimulatedProcess
   readonly #paths: StorePaths
   readonly #random: SeededRandom
+  /** The number of its connection to the store. */
+  #connection: number
 
   constructor(process: SimulatedProcess, paths: StorePaths) {
     this.#process = process
     this.#paths = paths
     this.#random = process.machine.random.fork(`the store of ${process.name}`)
+    this.#connection = paths.connections
   }
 
   /** Returns the methods of a part of the store as the server calls them. */
@@ -108,11 +123,16 @@ class StorePath {
 
   #stepOf(method: Method): Method {
     return async (...given) => {
+      const { connections } = this.#paths
+      const hasEnded = this.#connection !== connections
+      this.#connection = connections
+      if (hasEnded) return this.#lose()
       const isBroken = this.#paths.isBroken(this.#process)
       const isLost = isBroken || this.#random.chance(this.#paths.unknown, 'the answer of a step is lost')
       if (isLost && this.#random.chance(0.5, 'the step is lost as well')) return this.#lose()
-      const outcome = await this.#process.effect(this.#stepMs, 'time of a step', () => settled(method(...given)))
-      if (isLost || this.#paths.isBroken(this.#process)) return this.#lose()
+      const step = () => (this.#paths.connections === connections ? settled(method(...given)) : undefined)
+      const outcome = await this.#process.effect(this.#stepMs, 'time of a step', step)
+      if (!outcome || isLost || this.#paths.isBroken(this.#process)) return this.#lose()
       await this.#process.effect(this.#stepMs, 'time of an answer', () => {})
       if ('error' in outcome) throw outcome.error
       return outcome.value

@@ -4,6 +4,7 @@ import { sameBytes } from '../files.ts'
 import type { LinkWatch } from '../linkWatch.ts'
 import type { MessageInvariants } from '../messageInvariants.ts'
 import { keyOf } from '../post.ts'
+import type { SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
 
 type Post = Steps['mail']['post']
@@ -22,6 +23,8 @@ const all = Number.MAX_SAFE_INTEGER
 /** Checks what the steps of messages change in the shared store, at the moment when they do. */
 export class StoreWatch {
   readonly #parts: StoreParts
+  /** By key. */
+  readonly #by = new Map<string, SimulatedProcess | undefined>()
   /** Called with each message in each mailbox when it is stored. */
   stored: (user: string, seq: number) => void = () => {}
 
@@ -29,7 +32,13 @@ export class StoreWatch {
     this.#parts = parts
   }
 
-  watched(steps: Steps): Steps {
+  /** Returns the server that has stored a message, if the message was sent to the store once. */
+  storedOnceBy(key: string): SimulatedProcess | undefined {
+    return this.#by.get(key)
+  }
+
+  /** Returns the steps of a server. */
+  watched(process: SimulatedProcess, steps: Steps): Steps {
     const { mail } = steps
     const { watch } = this.#parts.mail
     const left: Steps['mail']['setAside'] = async (messages) => {
@@ -39,7 +48,13 @@ export class StoreWatch {
       ...steps,
       mail: {
         ...mail,
-        post: (...given) => this.#post(mail, given),
+        post: (...given) => {
+          for (const { sender, id } of given[1]) {
+            const key = keyOf(sender, id)
+            this.#by.set(key, this.#by.has(key) ? undefined : process)
+          }
+          return this.#post(mail, given)
+        },
         remove: async (server, messages) => {
           await mail.remove(server, messages)
           await left(messages)
@@ -71,7 +86,8 @@ export class StoreWatch {
     const found = new Map(users.map((user, at) => [user, boxes[at] ?? []]))
     const known = messages.map(({ sender, id }) => invariants.isStored(sender, id))
     for (const [at, { sender, id }] of messages.entries()) if (!result.outcomes[at]) invariants.stored(sender, id)
-    for (const [at, message] of messages.entries()) this.#outcome(message, result.outcomes[at], known[at] === true, found)
+    for (const [at, message] of messages.entries())
+      this.#outcome(message, result.outcomes[at], known[at] === true, found)
     for (const [user, box] of found) for (const { seq } of box) this.stored(user, seq)
     for (const { user, messages: waiting, bytes } of await levels) {
       const isFull = waiting > bounds.messages || bytes > bounds.bytes
@@ -81,12 +97,7 @@ export class StoreWatch {
   }
 
   /** `wasKnown`: whether the message was stored by an earlier step. */
-  #outcome(
-    message: AddressedMessage,
-    refusal: Outcome,
-    wasKnown: boolean,
-    found: ReadonlyMap<string, Found>,
-  ): void {
+  #outcome(message: AddressedMessage, refusal: Outcome, wasKnown: boolean, found: ReadonlyMap<string, Found>): void {
     const { invariants } = this.#parts.mail
     const { sender, id, recipients } = message
     const copies = new Map(recipients.map((user) => [user, found.get(user)?.filter(isCopyOf(message)) ?? []]))

@@ -1,4 +1,6 @@
-/** The steps that end servers. */
+import { raisedBy, raisedByBlocks } from '../../cluster/steps.ts'
+
+/** The steps that end servers, or compare them with the database. */
 export const deadServerFunctions = `
 -- Ends servers that leave ("p_by" is null), or declares the servers dead whose lease has expired, if "p_by" is alive. Returns the
 -- servers that have ended.
@@ -24,6 +26,31 @@ BEGIN
   DELETE FROM ospd.session WHERE server = ANY (v_ended);
   RETURN v_ended;
 END $$;
+
+-- Compares the database with the state that a server has seen. The sequences alone do not show that the database has gone back to an
+-- earlier state: those of a standby can be ahead of the last value that was drawn.
+CREATE FUNCTION ospd.compare_1(p_server bigint, p_boot text, p_stored bigint, p_presence bigint, p_seq bigint, p_token bigint, p_block bigint,
+  OUT is_behind boolean, OUT messages bigint, OUT is_member boolean) STABLE LANGUAGE plpgsql AS $$
+DECLARE
+  v_server ospd.server;
+BEGIN
+  SELECT * INTO v_server FROM ospd.server WHERE id = p_server;
+  -- The row of a server that was declared dead long ago is removed.
+  is_member := coalesce(v_server.boot = p_boot, (SELECT last_value FROM ospd.server_id_seq) >= p_server);
+  messages := CASE WHEN NOT is_member THEN p_stored WHEN v_server.id IS NULL THEN 0 ELSE greatest(p_stored - v_server.stored, 0) END;
+  is_behind := NOT is_member OR messages > 0 OR coalesce(v_server.presence_version < p_presence, false)
+    OR (SELECT last_value FROM ospd.message_seq) < p_seq OR (SELECT last_value FROM ospd.claim_token) < p_token
+    OR (SELECT last_value FROM ospd.link_block) < p_block;
+END $$;
+
+-- Raises the sequences above the values that a server has seen, and the version of the users.
+CREATE FUNCTION ospd.raise_1(p_server bigint, p_seq bigint, p_token bigint, p_block bigint) RETURNS void LANGUAGE sql AS $$
+  SELECT setval('ospd.message_seq', greatest(last_value, p_seq + ${raisedBy})) FROM ospd.message_seq;
+  SELECT setval('ospd.claim_token', greatest(last_value, p_token + ${raisedBy})) FROM ospd.claim_token;
+  SELECT setval('ospd.link_block', greatest(last_value, p_block + ${raisedByBlocks})) FROM ospd.link_block;
+  SELECT setval('ospd.server_id_seq', greatest(last_value, p_server + ${raisedBy})) FROM ospd.server_id_seq;
+  UPDATE ospd.users_version SET version = version + ${raisedBy};
+$$;
 
 -- Declares the servers dead whose lease has expired, and removes rows that are no longer needed. One server does it at a time.
 CREATE FUNCTION ospd.declare_dead_1(p_by bigint, p_markers int) RETURNS bigint[] LANGUAGE plpgsql AS $$

@@ -72,7 +72,8 @@ CREATE TYPE ospd.posted AS (
   full_message int[], -- messages that a mailbox has no space for, and in the same order
   full_user int[], -- the users of these mailboxes
   wake_server bigint[], -- servers that have registered recipients, and in the same order
-  wake_user int[] -- these recipients
+  wake_user int[], -- these recipients
+  stored bigint -- the messages that the server has stored since it entered
 );
 
 /*
@@ -132,6 +133,7 @@ BEGIN
   SELECT array_agg(b.reader), array_agg(u.at) INTO r.wake_server, r.wake_user
     FROM unnest(v_box) WITH ORDINALITY u(id, at) JOIN ospd.box b ON b.id = u.id
     WHERE b.reader <> p_server AND u.at = ANY (p_to);
+  r.stored := (SELECT s.stored FROM ospd.server s WHERE s.id = p_server);
   RETURN r;
 END $$;
 
@@ -292,6 +294,7 @@ BEGIN
   UPDATE ospd.server s
      SET messages = s.messages + (SELECT count(*) FROM unnest(p_message) m WHERE v_seq[m] IS NOT NULL),
          ids = s.ids + cardinality(p_which),
+         stored = s.stored + cardinality(p_which),
          age = greatest(s.age, (SELECT max(p_stored[o]) FROM unnest(p_which) o))
    WHERE s.id = p_server;
 END $$;

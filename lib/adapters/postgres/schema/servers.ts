@@ -29,6 +29,7 @@ CREATE TABLE ospd.server (
   -- a row that is removed must be added to another one.
   messages bigint NOT NULL DEFAULT 0,
   ids bigint NOT NULL DEFAULT 0,
+  stored bigint NOT NULL DEFAULT 0, -- the messages that the server has stored
   age float8 NOT NULL DEFAULT 0, -- the latest time of its age clock
   status jsonb NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 50);

@@ -8,6 +8,60 @@ import { requestChecks, totalsChecks } from './requests.ts'
 
 const stateOf = async (steps: Steps, server: number) => (await steps.servers()).find((each) => each.server === server)
 
+/** What a server has seen that has seen nothing. */
+const nothing = { stored: 0, presenceVersion: 0, seq: 0, token: 0, linkBlock: 0 }
+
+const comparisonChecks: Checks<SharedStoreFixture> = {
+  'is not behind what a server has seen of it': async (store) => {
+    const steps = await store.connect()
+    const info = infoOf('a')
+    const server = await steps.enter(info, longMs)
+    const linkBlock = await steps.linkBlock()
+    const { stored } = await steps.mail.post(server, [{ ...message(1), recipients: ['bob', 'eve'] }], roomy)
+    const again = await steps.mail.post(server, [{ ...message(1), recipients: ['bob', 'eve'] }], roomy)
+    assert.deepEqual([stored, again.stored], [1, 1])
+    const presenceVersion = await steps.present(server, 0, [{ link: 1, user: 'bob', isHere: true }])
+    const seen = { stored, presenceVersion, seq: await steps.mail.lastSeq(), token: 0, linkBlock }
+    assert.deepEqual(await steps.compare(server, info.boot, seen), { isBehind: false, messages: 0, isMember: true })
+  },
+  'is behind a server that has seen later messages, registrations or numbers': async (store) => {
+    const steps = await store.connect()
+    const info = infoOf('a')
+    const server = await steps.enter(info, longMs)
+    const { stored } = await steps.mail.post(server, [{ ...message(1), recipients: ['bob'] }], roomy)
+    const compare = (seen: Partial<typeof nothing>) => steps.compare(server, info.boot, { ...nothing, ...seen })
+    const behind = { isBehind: true, messages: 0, isMember: true }
+    assert.deepEqual(await compare({ stored: stored + 3 }), { ...behind, messages: 3 })
+    assert.deepEqual(await compare({ presenceVersion: 1 }), behind)
+    assert.deepEqual(await compare({ seq: 1_000_000_000 }), behind)
+    assert.deepEqual(await compare({ token: 1_000_000_000 }), behind)
+    assert.deepEqual(await compare({ linkBlock: 1_000 * linkBlockSize }), behind)
+  },
+  'is behind a server whose number it has given to another one, or never': async (store) => {
+    const steps = await store.connect()
+    const info = infoOf('a')
+    const server = await steps.enter(info, longMs)
+    const lost = { isBehind: true, messages: 2, isMember: false }
+    assert.deepEqual(await steps.compare(server, infoOf('a').boot, { ...nothing, stored: 2 }), lost)
+    assert.deepEqual(await steps.compare(server + 1_000, info.boot, { ...nothing, stored: 2 }), lost)
+  },
+  'uses no number twice after it was raised': async (store) => {
+    const { steps, server } = await entered(store)
+    const seen = { ...nothing, seq: 5_000_000, token: 6_000_000, linkBlock: 100 * linkBlockSize }
+    await steps.raise(server + 1_000, seen)
+    await steps.raise(server + 1_000, seen)
+    const before = await steps.users(0)
+    assert.ok(await steps.users((before?.version ?? 0) - 1))
+    assert.ok((await steps.enter(infoOf('b'), longMs)) > server + 1_000)
+    assert.ok((await steps.linkBlock()) > seen.linkBlock)
+    await steps.mail.post(server, [{ ...message(1), recipients: ['bob'] }], roomy)
+    assert.ok((await steps.mail.lastSeq()) > seen.seq)
+    const boot = infoOf('a').boot
+    const { isBehind } = await steps.compare(await steps.enter({ ...infoOf('c'), boot }, longMs), boot, seen)
+    assert.equal(isBehind, false)
+  },
+}
+
 const serverChecks: Checks<SharedStoreFixture> = {
   'have different numbers, and `enter` returns the same number when it is repeated': async (store) => {
     const [first, second] = [await store.connect(), await store.connect()]
@@ -282,6 +336,7 @@ const noticeChecks: Checks<SharedStoreFixture> = {
 /** The promises of `ServerSteps`, `PresenceSteps`, `SessionSteps`, `UserSteps` and `NoticeSteps`. */
 export const serverSuites: readonly (readonly [subject: string, Checks<SharedStoreFixture>])[] = [
   ['the servers of a shared store', serverChecks],
+  ['a shared store that is compared with what a server has seen', comparisonChecks],
   ['the presence list in a shared store', presenceChecks],
   ['a session in a shared store', sessionChecks],
   ['the users of a shared store', userChecks],
