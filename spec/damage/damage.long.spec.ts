@@ -21,15 +21,24 @@ async function holds(
 
 const seed = 1
 
+/** Hundreds of servers are started one after another. */
+const limitMs = 500_000
+
 spec('acknowledged data still exists, or its loss is logged,', (it) => {
-  it('after one byte of any kind of file was changed', () =>
-    holds((print) => flips({ seed, runs: 6, daemonEvery: 6, print }), isBadFlip))
+  it(
+    'after one byte of any kind of file was changed',
+    () => holds((print) => flips({ seed, runs: 6, daemonEvery: 6, print }), isBadFlip),
+    { limitMs },
+  )
 
   it('after the daemon and its clients were killed at random', () =>
     holds((print) => kills({ seed, runs: 10, print }), isBadKill))
 
   if (canInject) {
-    it('after a power failure, from the first start of a daemon', () =>
-      holds((print) => cuts({ seed, runs: 12, print }), isBadCut))
+    it(
+      'after a power failure, from the first start of a daemon',
+      () => holds((print) => cuts({ seed, runs: 12, print }), isBadCut),
+      { limitMs },
+    )
   } else it.skip('after a power failure, from the first start of a daemon', 'strace is missing, or may not trace here')
 })

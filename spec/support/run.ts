@@ -17,7 +17,7 @@ const { values, positionals } = parseArgs({
     sources: { type: 'boolean', default: false },
     in: { type: 'string', default: resolve(import.meta.dirname, '..') },
     // Some files mostly wait.
-    'at-once': { type: 'string', default: `${availableParallelism() + 1}` },
+    'at-once': { type: 'string', default: `${availableParallelism() + 2}` },
     'limit-ms': { type: 'string', default: '600000' },
   },
 })
