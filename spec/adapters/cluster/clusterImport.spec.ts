@@ -271,7 +271,10 @@ spec('an import of a data directory', (it) => {
       message: /the import of .*data into this cluster is not finished; repeat it/u,
     }
     await assert.rejects(imported(other.path, target), refused)
-    await assert.rejects(target.server(), { code: 'data-format', message: /is not finished/u })
+    const entering = async () => {
+      await using _server = await target.server()
+    }
+    await assert.rejects(entering, { code: 'data-format', message: /is not finished/u })
   })
 
   it('names the users of whom the cluster already has something, and changes nothing', async () => {
@@ -289,6 +292,22 @@ spec('an import of a data directory', (it) => {
         /has logins, files, uploads or messages of these users of .*data: alice, carol; import into a new cluster/u,
     })
     assert.deepEqual(await steps.imports.list(), [])
+  })
+
+  it('gives messages later numbers than those of the cluster, in their order', async () => {
+    await using data = await dataDirectory()
+    await using target = await ImportTarget.create()
+    {
+      await using storage = await target.server()
+      const others = [7, 8].map((number) => ({ ...message(number, { sender: 'eve' }), recipients: ['zoe'] }))
+      await storage.mailboxes.append(others, roomy)
+    }
+    await imported(data.path, target)
+    await using storage = await target.server()
+    const seqsOf = async (user: string) => (await storage.mailboxes.read(user, 0, 100, 10_000)).map(({ seq }) => seq)
+    assert.deepEqual([await seqsOf('zoe'), await seqsOf('bob'), await seqsOf('carol')], [[1, 2], [3], [3, 5, 7]])
+    await storage.mailboxes.append([{ ...message(9, { sender: 'eve' }), recipients: ['bob'] }], roomy)
+    assert.deepEqual(await seqsOf('bob'), [3, 8])
   })
 
   it('refuses a directory that is none, and one that is in use', async () => {

@@ -6,6 +6,7 @@ const tables = [
     'body',
     'box',
     'ended',
+    'import',
     'mail',
     'marker',
     'meta',
