@@ -288,11 +288,6 @@ spec('/ready of a server of a cluster', (it) => {
     const reason = 'the database of the cluster has not renewed the lease of this server for 5 s'
     assert.deepEqual(body, { ready: false, reasons: { cluster: reason } })
     assert.equal((await get('/live')).status, 200)
-    const status = await run('ospd', ['status', '--data', join(shared.path, 'one')])
-    assert.match(
-      status.stdout,
-      /, 1 link\nonline:\n {2}bob\nuploads: none\nmailboxes: not known, because the database/u,
-    )
     await postgres.start()
     assert.deepEqual(await untilReady(get, 200), ready)
     const sent = await run('osp', ['msg', '--server', one.server, '--user', 'alice', 'bob', 'after it'])

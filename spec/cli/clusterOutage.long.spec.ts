@@ -25,6 +25,9 @@ spec('an outage of the database of a cluster that is longer than 30 s', (it) => 
     await server.printed(/ error cluster-lease-lost server=\d+ /u)
     const who = await run('osp', ['who', '--server', server.server, '--user', 'dan'])
     assert.notEqual(who.code, 0)
+    const status = await run('ospd', ['status', '--data', join(shared.path, 'one')])
+    assert.equal(status.code, 0, status.stderr)
+    assert.match(status.stdout, /^mailboxes: not known, because this server has no lease in the database/mu)
     await postgres.start()
     await server.printed(/ info {2}cluster-entered server=\d+ former=\d+/u)
     for (const [user, listener] of Object.entries(users)) {

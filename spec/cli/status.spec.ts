@@ -122,7 +122,7 @@ spec('ospd status', (it) => {
     assert.match(stderr, /^ospd: status takes no operand now$/mu)
   })
 
-  it('aligns columns, and escapes control characters', () => {
+  it('aligns columns, escapes control characters, and says why the mailboxes are not known', () => {
     const status: Status = {
       pid: 1,
       host: '::1',
@@ -157,6 +157,9 @@ spec('ospd status', (it) => {
         '  and 1 more',
       ],
     )
+    const unknown = { ...status, mailboxes: [], problem: 'the database\u0007 is away' }
+    const lines = statusLines(unknown, '/d', (text) => text)
+    assert.equal(lines.at(-1), 'mailboxes: not known, because the database\\u0007 is away')
   })
 })
 

@@ -58,7 +58,7 @@ async function tlsServer(of: string, identity: { readonly cert: string; readonly
 
 /** Opens and closes steps. */
 async function opening(url: string): Promise<void> {
-  await using steps = postgresSteps({ url, connections: 1 })
+  await using steps = postgresSteps({ url, connections: 1, connectMs: 60_000 })
   await steps.open()
 }
 

@@ -123,7 +123,7 @@ spec('a migration of the schema to the next version', (it) => {
       isOver = true
     })
     const isWaiting = async () =>
-      (await rig.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%ALTER TABLE%'"))
+      (await rig.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"))
         .length > 0
     while (!(await isWaiting())) await passing()
     // It gives up, since the transaction does not end.
@@ -143,7 +143,9 @@ spec('a migration of the schema to the next version', (it) => {
       [...nextMigrations.slice(-1).flat(), 'SELECT pg_sleep(600)', 'SELECT'],
     ])
     const rejected = assert.rejects(migrating)
-    const sleeps = async () => (await rig.sql("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'")).length > 0
+    const sleeps = async () =>
+      (await rig.sql("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"))
+        .length > 0
     while (!(await sleeps())) await passing()
     // Ends the connections as the death of the process does.
     await rig.proxy[Symbol.asyncDispose]()
