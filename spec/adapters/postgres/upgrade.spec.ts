@@ -43,8 +43,8 @@ function working(rig: MailRig, server: Server, name: string, isOver: () => boole
   const posting = postUntil(rig, server, name, isOver)
   const uploading = uploadUntil(server.steps, server.by, name, isOver, done)
   const check = async () => {
-    await uploading
-    assert.deepEqual(await receivedFrom(server, name), await posting)
+    const [due] = await Promise.all([posting, uploading])
+    assert.deepEqual(await receivedFrom(server, name), due)
     const completed = await rig.sql<{ name: string }>('SELECT name FROM ospd.marker')
     const names = new Set(completed.map((marker) => marker.name))
     assert.deepEqual(
@@ -83,6 +83,10 @@ spec('a migration of the schema to the next version', (it) => {
     await progress()
     await using database = await opened(url)
     assert.equal(await migrate(database, nextMigrations), migrations.length)
+    const [unchanged] = await rig.sql(`SELECT count(*)::int FROM information_schema.tables t WHERE table_schema = 'ospd'
+      AND table_name <> 'added_call' AND NOT EXISTS (SELECT FROM information_schema.columns c
+        WHERE c.table_schema = 'ospd' AND c.table_name = t.table_name AND c.column_name = 'added')`)
+    assert.deepEqual(unchanged, { count: 0 })
     const next = await serverOf(new NextDatabase({ url, ...patient }))
     const late = await serverOf(new Database({ url, ...patient }))
     for (const server of [next, late]) works.push(working(rig, server, `server ${server.server}`, () => isOver))
