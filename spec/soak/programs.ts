@@ -68,7 +68,7 @@ export class Programs implements AsyncDisposable {
   /** Sends a file with `osp send`, which is killed meanwhile and started again after `meanwhile`. Resolves with a description. */
   async killUpload(meanwhile: () => Promise<void>): Promise<string> {
     const name = `sent-${this.uploads.length}`
-    const bytes = patterned(this.#random.integer(6_000_000, 20_000_000, 'bytes'), this.uploads.length + 1_000)
+    const bytes = patterned(this.#random.integer(14_000_000, 24_000_000, 'bytes'), this.uploads.length + 1_000)
     await writeFile(join(this.#directory, name), bytes)
     const upload = { path: `sender/${name}`, digest: sha256(bytes), isStored: false }
     this.uploads.push(upload)
