@@ -169,19 +169,19 @@ export class MessageInvariants {
     if (post.outcome === 'refused') this.#fail(`${name} was delivered, although it was refused`)
     if (run.busy) this.#fail(`${run.process.name} received ${name} while its handler was running`)
     run.busy = true
-    if (this.#repeatable.has(key)) this.#again(actor, run, post)
-    else this.#count(actor, run, post, attempt)
+    this.#count(actor, run, post, attempt)
     this.#reach(post, actor.user)
     return post
   }
 
   /** Checks that a message comes again only as a further attempt. */
   #count(actor: MessageActor, run: MessageRun, { key, name }: Post, attempt: number): void {
-    if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} received ${name}, whose receipt it has stored`)
     const before = this.#handedTo(actor).get(key)
     const isRetried = before?.run === run && before.throws > 0
-    if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} received ${name} again as attempt 1`)
     this.#handedTo(actor).set(key, { run, throws: isRetried ? before.throws : 0 })
+    if (this.#repeatable.has(key)) return
+    if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} received ${name}, whose receipt it has stored`)
+    if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} received ${name} again as attempt 1`)
     const first = this.#first.get(`${actor.user} ${key}`) ?? actor
     if (attempt <= 1 && first !== actor) {
       this.#fail(`${run.process.name} received ${name} as attempt 1, as ${first.name} did`)
