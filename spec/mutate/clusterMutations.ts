@@ -98,4 +98,82 @@ export const clusterMutations: readonly Mutation[] = [
     replacement: 'void files.copyPartial',
     shownBy: 'spec/adapters/cluster/clusterImport.spec.ts',
   },
+  {
+    fault: 'the late end of a registration in a shared store ends a newer one',
+    file: 'lib/adapters/memory/sharedMail.ts',
+    within: 'unlisten',
+    pattern: 'if (box?.registration?.epoch !== epoch) return',
+    replacement: 'if (!box) return',
+    shownBy: 'cluster-messages',
+  },
+  {
+    fault: 'a message is stored late over an earlier link of its user, although it was refused over a later one',
+    file: 'lib/adapters/memory/sharedMail.ts',
+    within: '#postBy',
+    pattern: '(refused?.get(hex(message.id)) ?? 0) > opened',
+    replacement: 'false',
+    shownBy: 'spec/adapters/memory/sharedStore.spec.ts',
+  },
+  {
+    fault: 'an upload is removed by a link that was replaced at another server',
+    file: 'lib/adapters/memory/sharedTransfers.ts',
+    within: 'remove',
+    pattern: 'if (by) this.#sessions.check(by)',
+    replacement: 'void by',
+    shownBy: 'spec/adapters/memory/sharedStore.spec.ts',
+  },
+  {
+    fault: 'a server that had no store declares others dead',
+    file: 'lib/adapters/cluster/clusterMember.ts',
+    within: '#renew',
+    pattern: 'if (now - this.#settlingMs >= settledMs) await',
+    replacement: 'await',
+    shownBy: 'spec/adapters/cluster/clusterLinks.spec.ts',
+  },
+  {
+    fault: 'a server does not notice that its store has gone back to an earlier state',
+    file: 'lib/adapters/cluster/clusterMember.ts',
+    within: 'run',
+    pattern: 'if (error instanceof OutcomeUnknown) this.#isDoubtful = true',
+    replacement: '',
+    shownBy: 'spec/adapters/cluster/clusterLinks.spec.ts',
+  },
+  {
+    fault: 'messages are sent to the store again with new ids',
+    file: 'lib/adapters/cluster/mailBatcher.ts',
+    within: '#postRound',
+    pattern:
+      'try { const result = await this.#member.run((steps) => steps.mail.post(server, round.messages, bounds, links))',
+    replacement: `let tries = 0
+      try {
+        const again = () => round.messages.map((each) => ({ ...each, id: this.#member.platform.random.bytes(16, 'id') }))
+        const post = (steps: Parameters<Parameters<ClusterMember['run']>[0]>[0]) =>
+          steps.mail.post(server, tries++ > 0 ? again() : round.messages, bounds, links)
+        const result = await this.#member.run(post)`,
+    shownBy: 'cluster-messages',
+  },
+  {
+    fault: 'a server without notifications does not find messages from other servers',
+    file: 'lib/adapters/cluster/clusterMailboxes.ts',
+    within: '#polled',
+    pattern: 'if (lastSeq > (former.get(user) ?? 0)) this.#appended(user)',
+    replacement: 'if (lastSeq < 0) this.#appended(user)',
+    shownBy: 'cluster-messages',
+  },
+  {
+    fault: 'a server without notifications does not end a registration that another server has replaced',
+    file: 'lib/adapters/cluster/clusterLinks.ts',
+    within: '#polled',
+    pattern: 'this.#superseded(link.node, unknownNode)',
+    replacement: '',
+    shownBy: 'cluster-messages',
+  },
+  {
+    fault: 'a server misses the changes of one version of the presence list of another server',
+    file: 'lib/adapters/memory/sharedServers.ts',
+    within: 'presence',
+    pattern: 'version > after &&',
+    replacement: 'version > after + 1 &&',
+    shownBy: 'cluster-messages',
+  },
 ]

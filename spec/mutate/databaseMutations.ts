@@ -93,4 +93,28 @@ export const databaseMutations: readonly Mutation[] = [
     replacement: "if (!isReported(error)) return new OspError('internal', ",
     shownBy: 'spec/adapters/postgres/mailLoss.spec.ts',
   },
+  {
+    fault: 'the seqs of messages in a database are drawn before their mailboxes are locked',
+    file: 'lib/adapters/postgres/schema/mail.ts',
+    within: 'mailTables',
+    pattern: 'ospd.message_seq CACHE 1',
+    replacement: 'ospd.message_seq CACHE 50',
+    shownBy: 'spec/adapters/postgres/mail.spec.ts',
+  },
+  {
+    fault:
+      'a database stores a message late over an earlier link of its user, although it was refused over a later one',
+    ...mailFunctions,
+    pattern: 'f.opened > v_opened[p_by[o]]',
+    replacement: 'false',
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
+    fault: 'a server does not find that messages are missing in a database that has gone back to an earlier state',
+    file: 'lib/adapters/postgres/schema/deadServers.ts',
+    within: 'deadServerFunctions',
+    pattern: 'greatest(p_stored - v_server.stored, 0)',
+    replacement: '0',
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
 ]

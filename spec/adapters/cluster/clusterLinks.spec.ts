@@ -387,13 +387,17 @@ spec('a server of a cluster', (it) => {
 
   it('is not declared dead after an outage of the store', async () => {
     await using rig = new ClusterRig()
-    const cut = new CutSteps()
-    const servers = [await rig.server(cut.alter), await rig.server(cut.alter), await rig.server(cut.alter)]
+    const cuts = [new CutSteps(), new CutSteps(), new CutSteps()]
+    const servers = await Promise.all(cuts.map(({ alter }) => rig.server(alter)))
     for (const [at, server] of servers.entries()) await listening(rig, server, `user ${at}`)
     await seconds(rig, 20)
-    cut.isCut = true
+    for (const cut of cuts) cut.isCut = true
     await seconds(rig, 20)
-    cut.isCut = false
+    // They reach the store again one after another.
+    for (const cut of cuts) {
+      cut.isCut = false
+      await seconds(rig, 3)
+    }
     await seconds(rig, 20)
     for (const { seen, links } of servers) {
       assert.deepEqual(

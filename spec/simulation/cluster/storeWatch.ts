@@ -23,6 +23,8 @@ const all = Number.MAX_SAFE_INTEGER
 /** Checks what the steps of messages change in the shared store, at the moment when they do. */
 export class StoreWatch {
   readonly #parts: StoreParts
+  /** The server at which each user has listened last. */
+  readonly #listeners = new Map<string, number>()
   /** By key. */
   readonly #by = new Map<string, SimulatedProcess | undefined>()
   /** Called with each message in each mailbox when it is stored. */
@@ -48,6 +50,12 @@ export class StoreWatch {
       ...steps,
       mail: {
         ...mail,
+        listen: async (link) => {
+          const result = await mail.listen(link)
+          this.#listeners.set(link.user, link.server)
+          return result
+        },
+        unlisten: (...given) => this.#unlisten(mail, given),
         post: (...given) => {
           for (const { sender, id } of given[1]) {
             const key = keyOf(sender, id)
@@ -65,6 +73,20 @@ export class StoreWatch {
         },
       },
     }
+  }
+
+  /** Checks that the end of a registration ends no other one. */
+  async #unlisten(mail: Steps['mail'], given: Parameters<Steps['mail']['unlisten']>): Promise<void> {
+    const [user, epoch] = given
+    const server = this.#listeners.get(user) ?? 0
+    const others = async () =>
+      (await mail.listened(server)).filter((each) => each.user === user && each.epoch !== epoch)
+    const before = others()
+    const ended = mail.unlisten(...given)
+    const after = others()
+    await ended
+    const isEnded = (await before).length > (await after).length
+    if (isEnded) this.#parts.trace.fail(`the end of an earlier registration of ${user} ends the present one`)
   }
 
   /** The store runs these steps one after another, so that none changes a mailbox between the post and the reads. */
