@@ -176,4 +176,12 @@ export const clusterMutations: readonly Mutation[] = [
     replacement: 'version > after + 1 &&',
     shownBy: 'cluster-messages',
   },
+  {
+    fault: 'a message overtakes one of the same link whose outcome is unknown',
+    file: 'lib/adapters/cluster/mailBatcher.ts',
+    within: '#nextRound',
+    pattern: 'this.#isUnknown(call)',
+    replacement: 'call.messages.length < 0',
+    shownBy: 'spec/adapters/cluster/clusterMailboxes.spec.ts',
+  },
 ]

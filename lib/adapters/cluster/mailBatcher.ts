@@ -1,6 +1,7 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
-import { MiB } from '../../limits.ts'
+import { fixed, MiB } from '../../limits.ts'
 import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
@@ -53,6 +54,8 @@ interface Round {
 export class MailBatcher {
   readonly #member: ClusterMember
   readonly #posted: (result: PostResult) => void
+  /** The links over which messages came whose outcome is unknown. They store no further messages. */
+  readonly #unknown = new BoundedMap<number, true>(fixed.rememberedUsers)
   readonly #calls = new Queue<PostCall | SeqsCall | OtherCall>()
   /** Removals that may wait. They are sent with the next removals, or when the alarm fires. */
   #unhurried: SeqsCall[] = []
@@ -123,12 +126,20 @@ export class MailBatcher {
     this.#running = undefined
   }
 
-  async #postRound(bounds: MailboxBounds): Promise<void> {
+  /** Takes the messages of the next step from the calls. */
+  #nextRound(bounds: MailboxBounds): Round {
     const round: Round = { calls: [], messages: [], bytes: 0, deliveries: 0 }
     for (let call = this.#calls.first; call?.kind === 'post' && call.bounds === bounds; call = this.#calls.first) {
-      if (!take(call, round)) break
+      if (this.#isUnknown(call)) refuseRest(call)
+      else if (!take(call, round)) break
       this.#calls.shift()
     }
+    return round
+  }
+
+  async #postRound(bounds: MailboxBounds): Promise<void> {
+    const round = this.#nextRound(bounds)
+    if (round.calls.length === 0) return
     const { server } = this.#member
     const links = round.calls.map(({ by }) => by)
     let outcomes: readonly (PostRefusal | undefined)[] = []
@@ -140,12 +151,22 @@ export class MailBatcher {
       this.#posted(result)
     } catch (error) {
       failure = OspError.from(error)
+      if (failure.code === 'internal') this.#failed(links)
     }
     for (const [at, call] of round.calls.entries()) {
       const refusal = outcomes[at]
       call.outcomes.push(failure ?? (refusal && errorOf(refusal)))
       if (call.outcomes.length === call.messages.length) call.done.resolve()
     }
+  }
+
+  #failed(links: readonly (ClusterSessionLink | undefined)[]): void {
+    for (const by of links) if (by) this.#unknown.set(by.link, true)
+  }
+
+  /** Whether an earlier message of the same link may be stored or not, so that a later one must not overtake it. */
+  #isUnknown({ by }: PostCall): boolean {
+    return by !== undefined && this.#unknown.has(by.link)
   }
 
   async #changeRound(kind: 'remove' | 'setAside'): Promise<void> {
@@ -186,6 +207,13 @@ function take(call: PostCall, round: Round): boolean {
     round.deliveries += recipients.length
   }
   return true
+}
+
+/** Refuses the messages of a call that are not part of a round yet. */
+function refuseRest(call: PostCall): void {
+  const { messages, outcomes, done } = call
+  for (const _ of messages.slice(outcomes.length)) outcomes.push(new OspError('link-lost'))
+  done.resolve()
 }
 
 /** Runs `work`, and settles the calls with its outcome. */

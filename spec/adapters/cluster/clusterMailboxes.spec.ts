@@ -15,7 +15,7 @@ import {
 import { upTo } from '../../../lib/testing/testCases.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
-import { alteredSteps, quietSteps, unansweredSteps } from './alteredSteps.ts'
+import { alteredSteps, CutSteps, quietSteps, unansweredSteps } from './alteredSteps.ts'
 import { ClusterRig } from './clusterRig.ts'
 
 /** Makes a link of a server the recipient of a user's messages. Resolves with the names that the watchers of the mailboxes get. */
@@ -246,6 +246,30 @@ spec('the steps of mailboxes', (it) => {
     isCut = false
     await rig.passing(append(mailboxes, message(1), ['bob'], roomy))
     assert.deepEqual(await waiting(mailboxes, 'bob'), [1])
+  })
+
+  it('store no message of a link after one whose outcome is unknown, until it has another link', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    const server = await rig.server(cut.alter)
+    const by = { user: 'alice', session: 'a'.repeat(32), node: server.links.nextNode() }
+    await rig.passing(server.links.openSession(by, 1))
+    const post = async (number: number, link = by) => {
+      const [error] = await server.mailboxes.append([{ ...message(number), recipients: ['bob'] }], roomy, link)
+      return error?.code
+    }
+    cut.isCut = true
+    const first = post(1)
+    await turn()
+    const second = post(2)
+    assert.equal(await rig.passing(first), 'internal')
+    assert.equal(await rig.passing(second), 'link-lost')
+    cut.isCut = false
+    assert.equal(await rig.passing(post(3)), 'link-lost')
+    const next = { ...by, node: server.links.nextNode() }
+    await rig.passing(server.links.openSession(next, 2))
+    assert.equal(await rig.passing(post(1, next)), undefined)
+    assert.deepEqual(await rig.passing(waiting(server.mailboxes, 'bob')), [1])
   })
 
   it('remove messages whose removal may wait within 20 ms, together with others', async () => {
