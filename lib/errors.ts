@@ -44,6 +44,8 @@ export const errors = {
   'storage-unusable': onWire(31, 'never', 'the server cannot store this; its operator must repair the storage'),
   overloaded: onWire(32, 'later', 'the server is short of file descriptors or memory'),
   'link-replaced': onWire(33, 'later', 'a newer link of the same client has replaced this one'),
+  'no-such-file': onWire(34, 'never', 'the server has no file with this name'),
+  'version-changed': onWire(35, 'automatic', 'the file on the server was replaced'),
   'link-lost': local('later', 'the connection to the server was lost'),
   unreachable: local('later', 'the server cannot be reached'),
   closed: local('never', 'already closed'),
@@ -51,6 +53,8 @@ export const errors = {
   'source-missing': local('never', 'the source file does not exist'),
   'source-unreadable': local('never', 'the source file cannot be read'),
   'source-changed': local('never', 'the source file keeps changing while it is being sent'),
+  'target-exists': local('never', 'the target file exists already'),
+  'target-unwritable': local('never', 'the target file cannot be written'),
   'data-locked': local('never', 'another process is using the data directory'),
   'data-format': local(
     'never',

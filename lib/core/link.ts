@@ -36,7 +36,7 @@
  */
 import { OspError } from '../errors.ts'
 import { lengthOf } from '../wire/codec.ts'
-import { type Frame, repetition } from '../wire/frame.ts'
+import { type Frame, isContent, repetition } from '../wire/frame.ts'
 import {
   ackNameOf,
   decode,
@@ -96,13 +96,12 @@ export interface LinkGauges {
   readonly rememberedReplies: number
 }
 
-/** The requests with file content, which small frames overtake. */
-const contentEvents: readonly number[] = [events.PostFileReq.number, events.PutFileReq.number]
 
 /** The requests that do not use the timer of other requests (docs/protocol.md, "Messages"). */
 const timings: { readonly [K in RequestName]?: Timing } = {
   PostFileReq: 'chunk',
   PutFileReq: 'bulk',
+  ReadFileReq: 'bulk',
   DeliverMsgReq: 'own',
 }
 
@@ -177,11 +176,11 @@ export class Link<C> {
     return true
   }
 
-  /** Queues the reply to a request. */
-  reply(to: Request, message: WireMessage | Encoded): void {
+  /** Queues the reply to a request. `onFlushed` runs when its bytes may be overwritten, or never. */
+  reply(to: Request, message: WireMessage | Encoded, onFlushed?: () => void): void {
     const frame = frameWith(message, to.seq, to.instance)
     if (!idempotent(to.message.event)) this.#replies.remember(to.seq, frame)
-    this.queues.add('replies', frame)
+    this.queues.add(isContent(frame.event) ? 'chunks' : 'replies', frame, onFlushed)
   }
 
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
@@ -230,7 +229,7 @@ export class Link<C> {
     const due = this.#requests?.due(now, this.keepAlive.heardAt(now))
     if (due?.dead) return new OspError('timed-out', 'the peer did not answer repeated requests')
     for (const { frame, onFlushed } of due?.copies ?? []) {
-      this.queues.add(contentEvents.includes(frame.event) ? 'chunks' : 'replies', frame, onFlushed)
+      this.queues.add(isContent(frame.event) ? 'chunks' : 'replies', frame, onFlushed)
     }
     if (this.keepAlive.silent(now)) this.#speak(now)
     return undefined
@@ -289,8 +288,17 @@ export function frameWith(message: WireMessage | Encoded, seq = 0, instance = 0)
   return { flags: 0, version, event: number, seq, app: apps[app], instance, payload }
 }
 
-/** Returns whether a request may be carried out twice: a chunk has an offset, and the others change nothing. */
-const idempotent = (event: RequestName) => event === 'PostFileReq' || event === 'PingReq' || event === 'ListReq'
+/** The requests that may be carried out twice: a chunk has an offset, and the others change nothing. */
+const idempotentRequests: ReadonlySet<RequestName> = new Set<RequestName>([
+  'PostFileReq',
+  'PingReq',
+  'ListReq',
+  'ListFilesReq',
+  'StatFileReq',
+  'ReadFileReq',
+])
+
+const idempotent = (event: RequestName) => idempotentRequests.has(event)
 
 const repliesByNumber: ReadonlyMap<number, readonly (EventName | undefined)[]> = new Map(
   (Object.keys(events) as EventName[])

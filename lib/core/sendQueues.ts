@@ -69,10 +69,12 @@ export class SendQueues {
   }
 }
 
-/** A small file of at least this size counts as a chunk, a smaller one as a part. A power of two, so that sums are exact. */
+/** Content of at least this size counts as a chunk, and shorter content as a part. A power of two, so that sums are exact. */
 const wholeChunkBytes = 32 * KiB
 
+const { PostFileReq } = events
+
 const weightOf = (frame: Frame) =>
-  frame.event === events.PutFileReq.number ? Math.min(1, sizeOf(frame) / wholeChunkBytes) : 1
+  frame.event === PostFileReq.number ? 1 : Math.min(1, sizeOf(frame) / wholeChunkBytes)
 
 const sizeOf = (frame: Frame) => headerBytes + lengthOf(frame.payload)

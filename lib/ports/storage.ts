@@ -1,3 +1,4 @@
+import type { Catalogue } from './catalogue.ts'
 import type { SessionLink } from './links.ts'
 import type { Damage, MailboxStore } from './mailboxes.ts'
 import type { DigestName, Platform } from './platform.ts'
@@ -17,6 +18,8 @@ export interface Storage extends AsyncDisposable {
   readonly transfers: TransferStore
   readonly files: FileStore
   readonly mailboxes: MailboxStore
+  /** The stored files. Without it, the server only receives files. */
+  readonly catalogue?: Catalogue
 }
 
 /** An upload's identity: (user, name). It is *the same* upload if the other three agree. */

@@ -118,9 +118,10 @@ export class LinkDriver implements SocketEvents {
     return this.#link.isAwaitingReply(seq)
   }
 
-  reply(to: Request, message: WireMessage | Encoded): void {
+  /** Answers a request. `onFlushed` is called when its bytes may be overwritten, or never. */
+  reply(to: Request, message: WireMessage | Encoded, onFlushed?: () => void): void {
     if (this.ended) return
-    this.#link.reply(to, message)
+    this.#link.reply(to, message, onFlushed)
     this.#pump()
   }
 

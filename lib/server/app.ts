@@ -28,7 +28,8 @@ export interface Connection extends Holder {
   /** Whether each frame of the link arrives once and in order. */
   readonly reliable: boolean
   readonly open: boolean
-  reply(to: Request, message: WireMessage | Encoded): void
+  /** Calls `onFlushed` once after the bytes of the reply are sent, or never if the link ends first. */
+  reply(to: Request, message: WireMessage | Encoded, onFlushed?: () => void): void
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void
   /** Sends a REQ. Calls `onFlushed` once after its bytes are sent, or never if the link ends first. */
   ask<K extends RequestName>(message: WireMessage<K> | Encoded<K>, onFlushed?: () => void): Asked<K>

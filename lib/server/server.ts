@@ -175,6 +175,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
         ['message', this.#msgApp],
       ]),
       bootId: platform.random.bytes(16, 'boot id'),
+      hasCatalogue: storage.catalogue !== undefined,
       admission,
       incompleteFrames: new IncompleteFrames(limits, platform.clock),
       registrations: new WorkSlices(platform.clock),

@@ -10,7 +10,7 @@ const checkedBytes = 16
 /** Bit 0 of the flags: this REQ is a repetition. */
 export const repetition = 1
 
-/** Bytes of the payload of a POST_FILE_REQ before its content. */
+/** Bytes of the payload of a POST_FILE_REQ, and of a READ_FILE_ACK, before its content. */
 const chunkHeadBytes = 8
 
 /** Maximum size of the payload of a PUT_FILE_REQ before its content. */
@@ -28,8 +28,11 @@ const blockBytes = 65_536
 const none = new Uint8Array(0)
 const noParts: Uint8Array[] = []
 
-const { PostFileReq, PutFileReq } = events
-const hasContent = (event: number) => event === PostFileReq.number || event === PutFileReq.number
+const { PostFileReq, PutFileReq, ReadFileAck } = events
+const contentEvents: readonly number[] = [PostFileReq.number, PutFileReq.number, ReadFileAck.number]
+
+/** Returns whether an event carries content of a file. Small frames overtake it. */
+export const isContent = (event: number): boolean => contentEvents.includes(event)
 
 /** CRC-32 (IEEE) of `bytes`, continuing `start`. */
 export type Crc32 = (bytes: Uint8Array, start?: number) => number
@@ -100,8 +103,8 @@ function encoded(frame: Frame, crc32: Crc32, checksContent: boolean): Parts {
 
 /** Returns how many bytes of a payload the checksum covers, at most. */
 function coveredBytes(event: number, checksContent: boolean): number {
-  if (checksContent || !hasContent(event)) return Number.POSITIVE_INFINITY
-  return event === PostFileReq.number ? chunkHeadBytes : putHeadBytes
+  if (checksContent || !isContent(event)) return Number.POSITIVE_INFINITY
+  return event === PutFileReq.number ? putHeadBytes : chunkHeadBytes
 }
 
 /** Returns the checksum of a frame. `checked` is the header before the checksum. */
@@ -213,7 +216,7 @@ export class FrameReader {
         const text = `a frame announces ${this.#missing} bytes, over the limit of ${this.maxPayload}`
         throw new OspError('malformed', text)
       }
-      if (this.#missing >= wholePayload && hasContent(this.#event)) {
+      if (this.#missing >= wholePayload && isContent(this.#event)) {
         this.#whole = this.#buffers?.take(this.#missing)
         if (this.#whole) this.held = this.#whole.byteLength
       }

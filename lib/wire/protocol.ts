@@ -8,14 +8,23 @@ export const version = 1
 export const apps = { link: 0, file: 1, message: 2 } as const
 export type AppName = keyof typeof apps
 
-/** Bits of `features` in HELLO. `uncheckedContent`: the checksum of a frame does not cover the content of a file. */
-export const features = { uncheckedContent: 1 } as const
+/**
+ * Bits of `features` in HELLO. `uncheckedContent`: the checksum of a frame does not cover the content of a file. `storedFiles`: the
+ * server answers the requests about stored files.
+ */
+export const features = { uncheckedContent: 1, storedFiles: 2 } as const
 
 /** The digest algorithms, by their number on the wire. */
 export const digestNumbers = { md5: 1, sha256: 2, xxh128: 3 } as const
 
 /** The outcomes of CANCEL_FILE_REQ. */
 export const cancelOutcomes = { nothing: 0, removed: 1, published: 2 } as const
+
+/** The flags of STAT_FILE_REQ. `digest`: the server computes the digest if it does not know it. */
+export const statFlags = { digest: 1 } as const
+
+/** The flags of RENAME_FILE_REQ. `replace`: a file that has the new name is replaced. */
+export const renameFlags = { replace: 1 } as const
 
 /** The flags of REGIST_REQ. `listening`: appear in the presence list, and receive messages. */
 export const registFlags = { listening: 1 } as const
@@ -59,6 +68,17 @@ const refusedMessage = struct({ message: u16, ...refusal, recipients: list(str) 
 /** A message of DELIVER_MSG_REQ. Its bytes are the same for all recipients. */
 const deliveredMessage = struct({ messageId: id, mailboxSeq: u64, sender: str, sentAt: u64, content: bytes })
 const rejectedMessage = struct({ mailboxSeq: u64, text: str })
+/** A stored file. `digest` is 0 and `fileDigest` is empty if the server does not know the digest. */
+const storedFile = {
+  fileName: str,
+  size: u64,
+  modifiedAt: u64,
+  storedAt: u64,
+  version: str,
+  digest: u8,
+  fileDigest: bytes,
+  metadata: list(struct({ key: str, value: str })),
+}
 
 /**
  * Every event of the protocol, by its name in the seed without `EV_` and the direction. Numbers, directions, fields, types,
@@ -98,6 +118,21 @@ export const events = {
   PutFileReq: request(31, 'file', 'client', 'daemon', { ...upload, fileDigest: bytes, content: rest }),
   PutFileAck: ack(32, 'file', 'server', { storedName: str, replaced: u8 }),
   PutFileNack: nack(33, 'file', 'server', {}),
+  ListFilesReq: request(34, 'file', 'client', 'daemon', { prefix: str, after: str, most: u16 }),
+  ListFilesAck: ack(35, 'file', 'server', { files: list(struct(storedFile)), more: u8 }),
+  ListFilesNack: nack(36, 'file', 'server', {}),
+  StatFileReq: request(37, 'file', 'client', 'daemon', { fileName: str, flags: u8 }),
+  StatFileAck: ack(38, 'file', 'server', storedFile),
+  StatFileNack: nack(39, 'file', 'server', {}),
+  RemoveFileReq: request(40, 'file', 'client', 'daemon', { fileName: str, version: str }),
+  RemoveFileAck: ack(41, 'file', 'server', { removed: u8 }),
+  RemoveFileNack: nack(42, 'file', 'server', {}),
+  RenameFileReq: request(43, 'file', 'client', 'daemon', { fileName: str, newName: str, version: str, flags: u8 }),
+  RenameFileAck: ack(44, 'file', 'server', { replaced: u8 }),
+  RenameFileNack: nack(45, 'file', 'server', {}),
+  ReadFileReq: request(46, 'file', 'client', 'daemon', { fileName: str, version: str, offset: u64, length: u32 }),
+  ReadFileAck: ack(47, 'file', 'server', { offset: u64, content: rest }),
+  ReadFileNack: nack(48, 'file', 'server', {}),
   HelloReq: request(64, 'link', 'client', 'peer', {
     versions: list(u8),
     userName: str,

@@ -234,14 +234,14 @@ export class ClientSession {
       },
     )
     try {
-      const offered = socket.reliable ? features.uncheckedContent : 0
+      const offered = (socket.reliable ? features.uncheckedContent : 0) | features.storedFiles
       const identity = { userName, token, session: this.#id, software }
       const hello = { event: 'HelloReq', versions: [version], ...identity, features: offered, attempt } as const
       const askedAtMs = this.#now()
       const welcome = checkWelcome(await unlessAborted(peer.ask(hello).reply, signal))
       const roundTripMs = this.#now() - askedAtMs
       peer.keepAliveMs = welcome.keepAlive
-      socket.checksContent = (welcome.features & offered) === 0
+      socket.checksContent = (welcome.features & offered & features.uncheckedContent) === 0
       app = this.#options.app
       const buffers = new Buffers(welcome.maxFrame, closed.signal)
       return { peer, welcome, roundTripMs, closed: closed.signal, buffers, arrivals }

@@ -49,6 +49,8 @@ export interface SessionHost extends Pick<ServerContext, 'platform' | 'limits' |
   readonly presence: Pick<PresenceList, 'size'>
   /** Returns the maximum number of bytes that the running requests of a link may take. */
   readonly requestBytes: () => number
+  /** Whether the storage has a catalogue of the stored files. */
+  readonly hasCatalogue: boolean
   /** Ends an earlier link of the session that is open. Rejects with OspError `link-replaced` if a later one is open. */
   openSession(session: Session): Promise<void>
   closed(session: Session): void
@@ -114,8 +116,8 @@ export class Session implements Connection, LinkDriverEvents {
     return [...this.#host.apps.values()].some((app) => app.holds(this))
   }
 
-  reply(to: Request, message: WireMessage | Encoded): void {
-    this.#driver.reply(to, message)
+  reply(to: Request, message: WireMessage | Encoded, onFlushed?: () => void): void {
+    this.#driver.reply(to, message, onFlushed)
   }
 
   notify(message: WireMessage<NoticeName> | Encoded<NoticeName>): void {
@@ -191,7 +193,7 @@ export class Session implements Connection, LinkDriverEvents {
   }
 
   async #greet(request: Request, hello: WireMessage<'HelloReq'>): Promise<void> {
-    const { admission, limits, bootId } = this.#host
+    const { admission, limits, bootId, hasCatalogue } = this.#host
     try {
       // A HELLO that cannot succeed does not count against the rate.
       this.#check(hello)
@@ -205,10 +207,11 @@ export class Session implements Connection, LinkDriverEvents {
       } while (changes !== this.#accessChanges)
       admission.letIn(this)
       const { socket } = this.#driver
-      const agreed = socket.reliable ? hello.features & features.uncheckedContent : 0
+      const offered = (socket.reliable ? features.uncheckedContent : 0) | (hasCatalogue ? features.storedFiles : 0)
+      const agreed = hello.features & offered
       const ack = helloAck(limits, bootId, this.node, agreed)
       socket.maxPayload = ack.maxFrame
-      socket.checksContent = agreed === 0
+      socket.checksContent = (agreed & features.uncheckedContent) === 0
       this.#driver.reply(request, ack)
       this.#open()
       this.#host.log({ level: 'info', event: 'link-open', ...linkOf(this) })
