@@ -157,6 +157,7 @@ export const limitTable = {
   deliveryWindow: limit(256, 'maximum number of unanswered messages to one recipient', [1, 256]),
   deliveryBytes: limit(256 * KiB, 'maximum size of the unanswered messages to one recipient; one is always allowed'),
   deliveryMemoryBytes: limit(32 * MiB, 'memory for unsent deliveries; beyond it each recipient may have one message'),
+  readMemoryBytes: limit(32 * MiB, 'memory for content of stored files that is being read and sent'),
   deliveryMs: limit(10_000, 'time after which an unanswered delivery is repeated, once all other messages were sent'),
   reserveBytes: {
     ...flag('reserve', 64 * MiB, 'disk space that uploads leave free for messages', [0, largest]),
@@ -321,6 +322,11 @@ export const fixed = {
   /** Maximum share of `unfinishedUploads` of one user, as with `senderSharePercent`, so that others can upload too. */
   unfinishedSharePercent: 50,
   notes: 100_000,
+  /** Maximum number of digests of stored files that the server has computed and keeps in memory. */
+  computedDigests: 10_000,
+  /** Maximum number of files in a LIST_FILES_ACK, and of bytes of its entries. */
+  listedFiles: 1_000,
+  listedBytes: MiB,
   /**
    * Maximum number of START, CONTINUE, CANCEL and PUT_FILE requests of one link, and of one user, that are carried out at the same
    * time. A batch of small files counts each file, but waits only once.

@@ -2,6 +2,7 @@
  * Test suites for the authors of adapters: the promises of each port as test cases that any test runner can run.
  */
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
+import { catalogueSuites } from './testing/storage/catalogue.ts'
 import { claimModelChecks } from './testing/storage/claimModel.ts'
 import { claimSuites } from './testing/storage/claims.ts'
 import { fileSuites } from './testing/storage/files.ts'
@@ -29,7 +30,14 @@ export interface ContractOptions {
   readonly seed?: number | undefined
 }
 
-const storageSuites = [...claimSuites, ...transferSuites, ...fileSuites, ...mailBoundSuites, ...mailboxSuites]
+const storageSuites = [
+  ...claimSuites,
+  ...transferSuites,
+  ...fileSuites,
+  ...catalogueSuites,
+  ...mailBoundSuites,
+  ...mailboxSuites,
+]
 
 /** The capacity of small places, in bytes. */
 const smallBytes = 3_000_000

@@ -96,7 +96,6 @@ export interface LinkGauges {
   readonly rememberedReplies: number
 }
 
-
 /** The requests that do not use the timer of other requests (docs/protocol.md, "Messages"). */
 const timings: { readonly [K in RequestName]?: Timing } = {
   PostFileReq: 'chunk',

@@ -301,10 +301,15 @@ export interface FileStore {
   /**
    * Stores the content of a file that belongs to no upload and has no name yet: durable. Disposing of it removes the content
    * unless it was published, and so does the first sweep after a restart. `content` is not used after the promise has settled.
+   * The stored file gets `modifiedAt` (ms) as its modification time.
    */
-  create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile>
+  create(user: string, content: readonly Uint8Array[], modifiedAt?: number): Promise<UnnamedFile>
   /** Like `create` for each of these contents. Without this method the server calls `create` for each. */
-  createAll?(user: string, contents: readonly (readonly Uint8Array[])[]): Promise<UnnamedFiles>
+  createAll?(
+    user: string,
+    contents: readonly (readonly Uint8Array[])[],
+    modifiedAt?: readonly number[],
+  ): Promise<UnnamedFiles>
   /** Removes a partial file, if there is one; never a published file. */
   remove(user: string, name: string): Promise<void>
   /**

@@ -18,3 +18,8 @@ export function hex(bytes: Uint8Array): string {
   // A string that is concatenated byte by byte would take several times the memory.
   return String.fromCharCode.apply(undefined, codes)
 }
+
+/** Returns the bytes of hexadecimal digits. */
+export function bytesOfHex(digits: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(digits, 'hex'))
+}

@@ -250,7 +250,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       runningRequestsPerLink: highest('runningRequests'),
       rememberedRepliesPerLink: highest('rememberedReplies'),
     }
-    return Object.assign(own, admission.gauges, this.#msgApp.gauges, this.#fileApp.uploads.gauges)
+    return Object.assign(own, admission.gauges, this.#msgApp.gauges, this.#fileApp.gauges)
   }
 
   mailboxes(): Promise<readonly MailboxLevel[]> {

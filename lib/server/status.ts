@@ -45,6 +45,10 @@ export interface ServerGauges {
   readonly orphanedUploads: number
   /** Total size of the chunks that clients may currently send. */
   readonly grantedChunkBytes: number
+  /** Stored files that are open for reading. */
+  readonly openFiles: number
+  /** Bytes of stored files that are being read, or are read and not sent. */
+  readonly readBytes: number
 }
 
 export interface ServerStatus {

@@ -10,7 +10,7 @@ type FilePool = ReturnType<typeof poolOf>
 
 const holder = (node: number, session = `session ${node}`): Holder => ({ node, session })
 
-function assigned(pool: FilePool, by: Holder): Instance<'IDLE' | 'RECEIVE_FILE'> {
+function assigned(pool: FilePool, by: Holder): Instance<keyof typeof fileInstance.table> {
   return pool.assign(by, 'StartPostFileReq') ?? assert.fail('no instance is idle')
 }
 

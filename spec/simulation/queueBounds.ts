@@ -42,6 +42,9 @@ export function serverBounds(limits: Limits): { readonly [Q in keyof ServerGauge
     waitingUploads: fixed.waitingUploads,
     orphanedUploads: 0,
     grantedChunkBytes: grantedBytes(limits),
+    openFiles: limits.fileInstances,
+    // One reply always has memory.
+    readBytes: Math.max(limits.readMemoryBytes, limits.chunkBytes),
     'bytes of requests of a link that wait while it is read': chunkMemoryBytes / 4,
     // The maximum number in progress, and one request per link that was already read.
     'frames of a user that are read ahead': limits.framesPerSecond + linksOfUser,

@@ -12,7 +12,13 @@ import type { VirtualTime } from './time.ts'
 const requestBytes = 4 * KiB
 
 /** Requests that are answered each time they arrive. */
-const idempotent: readonly number[] = [events.PostFileReq.number, events.ListReq.number]
+const idempotent: readonly number[] = [
+  events.PostFileReq.number,
+  events.ListReq.number,
+  events.ListFilesReq.number,
+  events.StatFileReq.number,
+  events.ReadFileReq.number,
+]
 
 /** Requests to the apps of a server. */
 const requests: ReadonlySet<number> = new Set(

@@ -20,14 +20,14 @@ export function watchedFiles(
       async (claim) => {
         return watchedFile(await storage.files.open(claim), { claim, process, invariants, watch })
       },
-      async (user, content) => {
-        const file = await storage.files.create(user, content)
+      async (user, content, modifiedAt) => {
+        const file = await storage.files.create(user, content, modifiedAt)
         const publish = watchedPublish(file, { user, watch, length: () => lengthOf(content) })
         return { version: file.version, publish, [Symbol.asyncDispose]: () => file[Symbol.asyncDispose]() }
       },
       storage.files.createAll &&
-        (async (user, contents) => {
-          const files = await storage.files.createAll?.(user, contents)
+        (async (user, contents, modifiedAt) => {
+          const files = await storage.files.createAll?.(user, contents, modifiedAt)
           if (!files) throw new Error('the storage has lost a method')
           const lengths = contents.map(lengthOf)
           return {

@@ -51,7 +51,7 @@ export async function failingFlushes(
     return result
   }
   // Creates files with the calls above.
-  quickCalls.create = (_path, _content, elsewhere) => elsewhere()
+  quickCalls.create = (_path, _content, _modified, elsewhere) => elsewhere()
   return {
     [Symbol.dispose]() {
       Object.assign(shared, { datasync, write })

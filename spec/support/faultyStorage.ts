@@ -1,3 +1,4 @@
+import type { Catalogue } from '../../lib/ports/catalogue.ts'
 import type { PartialFile, Storage, UnnamedFiles } from '../../lib/ports/storage.ts'
 import { type Deferred, deferred } from '../../lib/runtime/deferred.ts'
 import { type Step, stepped } from './steppedStorage.ts'
@@ -15,6 +16,7 @@ export class FaultyStorage implements Storage {
   readonly transfers: Storage['transfers']
   readonly files: Storage['files']
   readonly mailboxes: Storage['mailboxes']
+  readonly catalogue?: Catalogue
   /** Number of times that each step was started. */
   readonly count = new Map<Step, number>()
   /** Names under which a file seems to be stored by another program. */
@@ -49,6 +51,7 @@ export class FaultyStorage implements Storage {
       },
     }
     this.mailboxes = mailboxes
+    if (storage.catalogue) this.catalogue = storage.catalogue
     this.files = {
       open: async (claim) => this.#faulty(await files.open(claim)),
       create: files.create,

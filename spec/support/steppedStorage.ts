@@ -56,8 +56,8 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
     },
     files: {
       open: step('open', async (claim) => steppedFile(await files.open(claim), around)),
-      create: step('create', async (user, content) => {
-        const file = await files.create(user, content)
+      create: step('create', async (user, content, modifiedAt) => {
+        const file = await files.create(user, content, modifiedAt)
         return { ...file, publish: (...where) => around('publish', () => file.publish(...where)) }
       }),
       remove: files.remove.bind(files),

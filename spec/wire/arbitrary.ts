@@ -23,12 +23,27 @@ function anyOf(form: string): fc.Arbitrary<unknown> {
   if (form.startsWith('list of ')) return fc.array(anyOf(form.slice(8)))
   if (form.startsWith('optional ')) return fc.option(anyOf(form.slice(9)), { nil: undefined })
   if (form.startsWith('{')) {
-    const fields = form.slice(2, -2).split(', ')
-    return recordOf(Object.fromEntries(fields.map(keyAndValue)))
+    return recordOf(Object.fromEntries(fieldsIn(form.slice(2, -2)).map(keyAndValue)))
   }
   const primitive = primitives[form]
   if (!primitive) throw new Error(`no values are known for the form ${form}`)
   return primitive
+}
+
+/** Splits the fields of a struct, which can be structs themselves. */
+function fieldsIn(text: string): readonly string[] {
+  const fields: string[] = []
+  let depth = 0
+  let from = 0
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] === '{') depth++
+    else if (text[at] === '}') depth--
+    else if (depth === 0 && text.startsWith(', ', at)) {
+      fields.push(text.slice(from, at))
+      from = at + 2
+    }
+  }
+  return [...fields, text.slice(from)]
 }
 
 function keyAndValue(field: string): [string, fc.Arbitrary<unknown>] {

@@ -229,6 +229,96 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     '00000016 01 00 0021 00000005 0001 0000 1605d23a  000d 00000000 000e 6469676573747320646966666572',
   ],
   [
+    { event: 'ListFilesReq', prefix: 'fotos/', after: 'fotos/a', most: 100 },
+    '00000013 01 00 0022 00000005 0001 0000 2f7040a9  0006 666f746f732f 0007 666f746f732f61 0064',
+  ],
+  [
+    {
+      event: 'ListFilesAck',
+      files: [
+        {
+          fileName: 'fotos/ä.jpg',
+          size: 4_294_967_297,
+          modifiedAt: 1_700_000_000_123,
+          storedAt: 1_700_000_001_000,
+          version: '5:17',
+          digest: 1,
+          fileDigest: hex('5d41402abc4b2a76b9719d911017c592'),
+          metadata: [{ key: 'contentType', value: 'image/jpeg' }],
+        },
+        {
+          fileName: 'a',
+          size: 0,
+          modifiedAt: 0,
+          storedAt: 0,
+          version: '0',
+          digest: 0,
+          fileDigest: hex(''),
+          metadata: [],
+        },
+      ],
+      more: 1,
+    },
+    '00000084 01 00 0023 00000005 0001 0000 8be3fc22  0002 000c 666f746f732fc3a42e6a7067 0000000100000001 0000018bcfe5687b 0000018bcfe56be8 0004 353a3137 01 00000010 5d41402abc4b2a76b9719d911017c592 0001 000b 636f6e74656e7454797065 000a 696d6167652f6a706567 0001 61 0000000000000000 0000000000000000 0000000000000000 0001 30 00 00000000 0000 01',
+  ],
+  [
+    { event: 'ListFilesNack', code: 4, retryAfter: 0, text: 'later' },
+    '0000000d 01 00 0024 00000005 0001 0000 d13956f0  0004 00000000 0005 6c61746572',
+  ],
+  [{ event: 'StatFileReq', fileName: 'a', flags: 1 }, '00000004 01 00 0025 00000006 0001 0000 a3aaa74c  0001 61 01'],
+  [
+    {
+      event: 'StatFileAck',
+      fileName: 'fotos/ä.jpg',
+      size: 4_294_967_297,
+      modifiedAt: 1_700_000_000_123,
+      storedAt: 1_700_000_001_000,
+      version: '5:17',
+      digest: 1,
+      fileDigest: hex('5d41402abc4b2a76b9719d911017c592'),
+      metadata: [{ key: 'contentType', value: 'image/jpeg' }],
+    },
+    '0000005c 01 00 0026 00000006 0001 0000 051a300c  000c 666f746f732fc3a42e6a7067 0000000100000001 0000018bcfe5687b 0000018bcfe56be8 0004 353a3137 01 00000010 5d41402abc4b2a76b9719d911017c592 0001 000b 636f6e74656e7454797065 000a 696d6167652f6a706567',
+  ],
+  [
+    { event: 'StatFileNack', code: 34, retryAfter: 0, text: 'no such file' },
+    '00000014 01 00 0027 00000006 0001 0000 d7a60e00  0022 00000000 000c 6e6f20737563682066696c65',
+  ],
+  [
+    { event: 'RemoveFileReq', fileName: 'a', version: '0' },
+    '00000006 01 00 0028 00000007 0001 0000 229347f0  0001 61 0001 30',
+  ],
+  [{ event: 'RemoveFileAck', removed: 1 }, '00000001 01 00 0029 00000007 0001 0000 e880861f  01'],
+  [
+    { event: 'RemoveFileNack', code: 35, retryAfter: 0, text: 'replaced' },
+    '00000010 01 00 002a 00000007 0001 0000 f51493e2  0023 00000000 0008 7265706c61636564',
+  ],
+  [
+    { event: 'RenameFileReq', fileName: 'a', newName: 'b', version: '', flags: 1 },
+    '00000009 01 00 002b 00000008 0001 0000 ea3037b7  0001 61 0001 62 0000 01',
+  ],
+  [{ event: 'RenameFileAck', replaced: 1 }, '00000001 01 00 002c 00000008 0001 0000 ffffff8e  01'],
+  [
+    { event: 'RenameFileNack', code: 19, retryAfter: 0, text: 'b exists' },
+    '00000010 01 00 002d 00000008 0001 0000 1e9da562  0013 00000000 0008 6220657869737473',
+  ],
+  [
+    { event: 'ReadFileReq', fileName: 'a', version: '5:17', offset: 4_294_967_296, length: 1_048_576 },
+    '00000015 01 00 002e 00000009 0001 0000 2f859aba  0001 61 0004 353a3137 0000000100000000 00100000',
+  ],
+  [
+    { event: 'ReadFileAck', offset: 4_294_967_296, content: [hex('68656c6c6f')] },
+    '0000000d 01 00 002f 00000009 0001 0000 2be17187  0000000100000000 68656c6c6f',
+  ],
+  [
+    { event: 'ReadFileAck', offset: 5, content: [] },
+    '00000008 01 00 002f 0000000a 0001 0000 80ceb456  0000000000000005',
+  ],
+  [
+    { event: 'ReadFileNack', code: 35, retryAfter: 0, text: 'replaced' },
+    '00000010 01 00 0030 00000009 0001 0000 c2a10dd6  0023 00000000 0008 7265706c61636564',
+  ],
+  [
     { event: 'PauseFileNack', code: 11, retryAfter: 0, text: '' },
     '00000008 01 00 001d 00000008 0001 0003 46bca6ed  000b 00000000 0000',
   ],

@@ -5,6 +5,7 @@ import { fixed, MiB } from '../../limits.ts'
 import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Storage } from '../../ports/storage.ts'
+import { StoredCatalogue } from '../../storage/catalogue/storedCatalogue.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { Transfers } from '../../storage/transfers/transfers.ts'
@@ -41,6 +42,7 @@ export class DiskStorage implements Storage {
   readonly transfers: Transfers
   readonly files: DiskFiles
   readonly mailboxes = new Mailboxes()
+  readonly catalogue: StoredCatalogue
   /** The paths. That of partial files is chosen when the storage is opened. */
   readonly layout: Layout
   readonly #segmentBytes: number
@@ -57,6 +59,8 @@ export class DiskStorage implements Storage {
     const ready = async () => this.#priority?.ready()
     this.files = new DiskFiles(layout, this.#records, ready, () => this.#opened.digests)
     this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime())
+    const digestOfUpload = this.transfers.digestOf.bind(this.transfers)
+    this.catalogue = new StoredCatalogue(this.files.tree, digestOfUpload, () => this.#opened.digests)
   }
 
   async open(platform: Platform): Promise<void> {

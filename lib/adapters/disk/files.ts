@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type BigIntStats, constants, type Stats } from 'node:fs'
-import { lstat, open, readdir, rm, unlink } from 'node:fs/promises'
+import { lstat, open, readdir, rm, unlink, utimes } from 'node:fs/promises'
 import { basename, dirname, join, sep } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { checkUserName } from '../../names.ts'
@@ -24,6 +24,7 @@ import { chain, type MaybePromise, settleAll, single } from '../../runtime/settl
 import type { ClaimGuard } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
+import { DiskTree, stampOf } from './diskTree.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
 import { foldsCase } from './format.ts'
 import { Generations, isGenerationDirectory, type SharedClaims } from './generations.ts'
@@ -89,6 +90,15 @@ export class DiskFiles implements FileStore, StoredNames {
 
   get foldsCase(): boolean {
     return this.#tree.foldsCase
+  }
+
+  /** The published files. */
+  get tree(): DiskTree {
+    const check = () => {
+      this.#records.checkOpen()
+      this.#checkDirectories()
+    }
+    return new DiskTree(this.#layout, this.#tree, check)
   }
 
   async open(claim: Claim): Promise<PartialFile> {
@@ -170,8 +180,8 @@ export class DiskFiles implements FileStore, StoredNames {
     return newest?.path ?? path
   }
 
-  async create(user: string, content: readonly Uint8Array[]): Promise<UnnamedFile> {
-    const files = await this.createAll(user, [content])
+  async create(user: string, content: readonly Uint8Array[], modifiedAt?: number): Promise<UnnamedFile> {
+    const files = await this.createAll(user, [content], modifiedAt === undefined ? [] : [modifiedAt])
     return {
       version: single(files.versions),
       ...(files.sources && { source: files.sources[0] as string }),
@@ -180,14 +190,20 @@ export class DiskFiles implements FileStore, StoredNames {
     }
   }
 
-  async createAll(user: string, contents: readonly (readonly Uint8Array[])[]): Promise<UnnamedFiles> {
+  async createAll(
+    user: string,
+    contents: readonly (readonly Uint8Array[])[],
+    modifiedAt: readonly number[] = [],
+  ): Promise<UnnamedFiles> {
     this.#records.checkOpen()
     this.#checkDirectories()
     const { partial } = this.#layout
     const paths = contents.map(() => [partial, `${this.#prefix}${++this.#created}${unnamed}`].join(sep))
     for (const path of paths) this.#unnamed.add(path)
     await this.#ready()
-    const written = await settleAll(contents, (content, index) => this.#write(paths[index] ?? '', content))
+    const written = await settleAll(contents, (content, index) =>
+      this.#write(paths[index] ?? '', content, modifiedAt[index]),
+    )
     return {
       versions: written.map((stats) => (stats instanceof Error ? stats : stampOf(stats))),
       ...(this.#generations && { sources: paths.map((path) => basename(path)) }),
@@ -209,13 +225,13 @@ export class DiskFiles implements FileStore, StoredNames {
   }
 
   /** Writes a file that belongs to no upload, and removes it if that fails. */
-  #write(path: string, content: readonly Uint8Array[]): MaybePromise<BigIntStats> {
+  #write(path: string, content: readonly Uint8Array[], modifiedAt: number | undefined): MaybePromise<BigIntStats> {
     const failed = async (error: unknown) => {
       await this.#discard(path)
       throw fault(error, `writing ${path}`)
     }
     try {
-      const written = writeNewFile(path, content)
+      const written = writeNewFile(path, content, timeOf(modifiedAt))
       return written instanceof Promise ? written.catch(failed) : written
     } catch (error) {
       return failed(error)
@@ -322,6 +338,13 @@ export class DiskFiles implements FileStore, StoredNames {
     return stats && stampOf(stats)
   }
 
+  async setModifiedAt(user: string, name: string, modifiedAt: number): Promise<void> {
+    const path = this.#generations ? this.#claimedPath(user, name) : this.#layout.partialOf(user, name)
+    const time = timeOf(modifiedAt)
+    // The file of a verified upload can already be published.
+    if (time) await unless(['ENOENT'], `setting the time of ${path}`, () => utimes(path, time, time))
+  }
+
   async flushName(user: string, name: string): Promise<void> {
     await this.#tree.flushes.flush(this.#tree.pathOf(this.#layout.partsOf(user, name).slice(0, -1)))
   }
@@ -401,6 +424,14 @@ export class DiskFiles implements FileStore, StoredNames {
     await Promise.all(Array.from(this.#open, (file) => file[Symbol.asyncDispose]()))
   }
 }
+
+/** Returns the time of a file in seconds, or `undefined` if it is not known or no file system can store it. */
+function timeOf(modifiedAt: number | undefined): number | undefined {
+  return modifiedAt !== undefined && modifiedAt > 0 && modifiedAt <= latestMs ? modifiedAt / 1_000 : undefined
+}
+
+/** The end of the year 2105: file systems with unsigned times of 32 bits can store it. */
+const latestMs = 0xffff_ffff * 1_000
 
 /** The end of the name of a file that belongs to no upload. */
 const unnamed = '.new'

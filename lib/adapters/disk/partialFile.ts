@@ -1,4 +1,4 @@
-import { type BigIntStats, fdatasync } from 'node:fs'
+import { type BigIntStats, fdatasync, futimes } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { OspError } from '../../errors.ts'
@@ -124,15 +124,27 @@ export class DiskPartialFile implements PartialFile {
   }
 }
 
-/** Writes a new file, durably except for its name. Returns its stats. Fails if the file exists. */
-export function writeNewFile(path: string, content: readonly Uint8Array[]): MaybePromise<BigIntStats> {
-  return quickCalls.create(path, content, () => writeNewFileStepwise(path, content))
+/**
+ * Writes a new file, durably except for its name. Its modification time is `modified` (in seconds), if that is given. Returns its
+ * stats. Fails if the file exists.
+ */
+export function writeNewFile(
+  path: string,
+  content: readonly Uint8Array[],
+  modified?: number,
+): MaybePromise<BigIntStats> {
+  return quickCalls.create(path, content, modified, () => writeNewFileStepwise(path, content, modified))
 }
 
-async function writeNewFileStepwise(path: string, content: readonly Uint8Array[]): Promise<BigIntStats> {
+async function writeNewFileStepwise(
+  path: string,
+  content: readonly Uint8Array[],
+  modified: number | undefined,
+): Promise<BigIntStats> {
   const fd = await quickCalls.open(path, newFileFlags, 0o600)
   try {
     await writeDurably(fd, content, 0)
+    if (modified !== undefined) await setTimes(fd, modified, modified)
     return await quickCalls.fstat(fd)
   } finally {
     await quickCalls.close(fd)
@@ -140,6 +152,7 @@ async function writeNewFileStepwise(path: string, content: readonly Uint8Array[]
 }
 
 const flushData = promisify(fdatasync)
+const setTimes = promisify(futimes)
 
 /** Writes `parts` durably to a file opened with `durableWrites`: at `offset`, or at the end of a file opened for appending. */
 export async function writeDurably(fd: number, parts: readonly Uint8Array[], offset?: number): Promise<void> {

@@ -161,6 +161,55 @@ export class PublishedTree {
     return results.map((result, at) => failures.get(directories[at] ?? '') ?? result)
   }
 
+  /** Removes a published file, and the folders that this leaves empty: durable. */
+  async remove(parts: readonly string[]): Promise<void> {
+    const path = this.pathOf(parts)
+    const stats = await this.file(parts)
+    if (!stats) return
+    await attempt(`removing ${path}`, async () => quickCalls.unlink(path))
+    this.#left(parts, stats)
+    await this.#removeFolders(parts)
+  }
+
+  /** Moves a published file to another place of the same user: atomic and durable. Replaces a file there. */
+  async rename(parts: readonly string[], newParts: readonly string[]): Promise<void> {
+    const [path, newPath] = [this.pathOf(parts), this.pathOf(newParts)]
+    const place = await this.find(newParts)
+    if (place.conflict !== undefined) throw conflictError(place.conflict)
+    const stats = await this.file(parts)
+    if (!stats) throw lostFile(`${path} is missing`)
+    const there = place.found?.isFile() ? place.found : undefined
+    if (!this.#isPrepared(newParts, place)) await this.#prepareTarget(newParts, place)
+    await attempt(`moving ${path} to ${newPath}`, async () => quickCalls.rename(path, newPath))
+    this.#left(parts, stats)
+    this.#countChange(newParts, { bytes: Number(stats.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
+    await this.flushes.flush(this.pathOf(newParts.slice(0, -1)))
+    await this.#removeFolders(parts)
+  }
+
+  /** Handles that a file has left its place. */
+  #left(parts: readonly string[], { size }: BigIntStats): void {
+    this.#forgetChecks()
+    this.#countChange(parts, { bytes: -Number(size), files: -1 })
+  }
+
+  /** Flushes the folder that a file has left. Removes it and the folders above it, as far as they are empty. */
+  async #removeFolders(parts: readonly string[]): Promise<void> {
+    let depth = parts.length - 1
+    while (depth > 1) {
+      const path = this.pathOf(parts.slice(0, depth))
+      const isRemoved = await unless(['ENOTEMPTY', 'EEXIST', 'ENOENT'], `removing the directory ${path}`, () =>
+        rmdir(path).then(() => true),
+      )
+      if (!isRemoved) break
+      this.#forgetChecks()
+      this.#durable.delete(path)
+      this.#countChange(parts, { folders: -1 })
+      depth--
+    }
+    await this.flushes.flush(this.pathOf(parts.slice(0, depth)))
+  }
+
   /** Moves a partial file to its place. The directory is not flushed. */
   #move(move: Move, replace: boolean): MaybePromise<boolean> {
     return chain(this.find(move.parts), (place) => {
@@ -312,7 +361,7 @@ export function entryAt(path: string): MaybePromise<BigIntStats | undefined> {
 }
 
 /** Yields the entries of a directory in groups. Yields nothing if the directory is missing. */
-async function* entriesOf(path: string): AsyncGenerator<readonly Dirent[]> {
+export async function* entriesOf(path: string): AsyncGenerator<readonly Dirent[]> {
   const doing = `reading the directory ${path}`
   const directory = await unless(['ENOENT', 'ENOTDIR'], doing, () => opendir(path, { bufferSize: entriesAtOnce }))
   if (!directory) return

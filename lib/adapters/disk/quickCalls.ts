@@ -88,7 +88,7 @@ const fsync = promisify(fs.fsync)
 /** open(2) flags that create a new file, with durable writes where the platform has O_DSYNC. */
 export const newFileFlags = fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_WRONLY | durableWrites
 
-function createHere(path: string, content: readonly Uint8Array[]): BigIntStats {
+function createHere(path: string, content: readonly Uint8Array[], modified: number | undefined): BigIntStats {
   const fd = fs.openSync(path, newFileFlags, 0o600)
   try {
     let at = 0
@@ -100,6 +100,7 @@ function createHere(path: string, content: readonly Uint8Array[]): BigIntStats {
         at += written
       }
     }
+    if (modified !== undefined) fs.futimesSync(fd, modified, modified)
     return fs.fstatSync(fd, big)
   } finally {
     fs.closeSync(fd)
@@ -156,12 +157,17 @@ export const quickCalls = {
       () => fsync(fd),
     ),
   /**
-   * Creates a file with this content, durably except for its name. Returns its stats. Calls `elsewhere` if the content is long or
-   * the platform has no O_DSYNC.
+   * Creates a file with this content, durably except for its name, and with this modification time in seconds. Returns its stats.
+   * Calls `elsewhere` if the content is long or the platform has no O_DSYNC.
    */
-  create: (path: string, content: readonly Uint8Array[], elsewhere: () => Promise<BigIntStats>) => {
+  create: (
+    path: string,
+    content: readonly Uint8Array[],
+    modified: number | undefined,
+    elsewhere: () => Promise<BigIntStats>,
+  ) => {
     const mustRunElsewhere = durableWrites === 0 || lengthOf(content) > longBytes
-    return mustRunElsewhere ? elsewhere() : quickFlush(() => createHere(path, content), elsewhere)
+    return mustRunElsewhere ? elsewhere() : quickFlush(() => createHere(path, content, modified), elsewhere)
   },
   close: (fd: number) =>
     quick(

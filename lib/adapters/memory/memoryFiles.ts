@@ -14,6 +14,8 @@ import type {
 } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
+import { compareNames, FirstEntries, type StoredTree, type TreeEntry } from '../../storage/catalogue/storedTree.ts'
+import { conflictingName, nameConflict } from '../../storage/transfers/claimRules.ts'
 import { ancestorsOf, type ClaimGuard, recordKey, subjectOf } from '../../storage/transfers/recordStore.ts'
 import { lostFile, type StoredNames } from '../../storage/transfers/storedNames.ts'
 import { idealConditions, type MemoryConditions } from './simulatedLatency.ts'
@@ -69,6 +71,8 @@ interface Published {
   readonly version: string
   /** Size, modification time of the source and digest of the verified upload. */
   readonly verified: string | undefined
+  readonly modifiedAt: number
+  readonly storedAt: number
 }
 
 /** Partial and published files in memory. */
@@ -77,6 +81,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #records: ClaimGuard
   readonly #digests: () => Digests
   readonly #conditions: MemoryConditions
+  readonly #wallTime: () => number
   readonly #partial = new Map<string, GrowingBytes>()
   readonly #published = new Map<string, Map<string, Published>>()
   /** Bytes of the published files by user. */
@@ -87,10 +92,16 @@ export class MemoryFiles implements FileStore, StoredNames {
   /** Partial files that were opened before the last closing stay closed. */
   #closings = 0
 
-  constructor(records: ClaimGuard, digests: () => Digests, conditions: Partial<MemoryConditions> = {}) {
+  constructor(
+    records: ClaimGuard,
+    digests: () => Digests,
+    conditions: Partial<MemoryConditions> = {},
+    wallTime: () => number = () => 0,
+  ) {
     this.#records = records
     this.#digests = digests
     this.#conditions = { ...idealConditions, ...conditions }
+    this.#wallTime = wallTime
   }
 
   async open(claim: Claim): Promise<PartialFile> {
@@ -106,7 +117,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     })
   }
 
-  async create(user: string, parts: readonly Uint8Array[]): Promise<UnnamedFile> {
+  async create(user: string, parts: readonly Uint8Array[], modifiedAt = 0): Promise<UnnamedFile> {
     this.#records.checkOpen()
     // No upload has such a name.
     const version = `/${++this.#created}`
@@ -127,7 +138,7 @@ export class MemoryFiles implements FileStore, StoredNames {
     }
     const publish: UnnamedFile['publish'] = (storedName, replace) => {
       this.#records.checkOpen()
-      return runDurable(() => this.#publish(subject, storedName, replace))
+      return runDurable(() => this.#publish(subject, storedName, replace, modifiedAt))
     }
     return { version, publish, [Symbol.asyncDispose]: dispose }
   }
@@ -217,6 +228,48 @@ export class MemoryFiles implements FileStore, StoredNames {
     this.#put(user, name, undefined)
   }
 
+  /** The published files. */
+  get tree(): StoredTree {
+    const filesOf = (user: string) => {
+      this.#records.checkOpen()
+      return this.#published.get(user) ?? new Map<string, Published>()
+    }
+    const entryOf = (name: string, { content, version, modifiedAt, storedAt }: Published): TreeEntry => {
+      return { name, size: content.length, version, modifiedAt, storedAt }
+    }
+    const { runDurable } = this.#conditions
+    return {
+      list: async (user, { prefix, after, most }) => {
+        const first = new FirstEntries<TreeEntry>(most)
+        for (const [name, file] of filesOf(user)) {
+          if (name.startsWith(prefix) && compareNames(name, after) > 0) first.add(entryOf(name, file))
+        }
+        return { files: first.sorted(), more: first.isCut }
+      },
+      find: async (user, name) => {
+        const file = filesOf(user).get(name)
+        return file && entryOf(name, file)
+      },
+      open: async (user, name) => {
+        const file = filesOf(user).get(name)
+        if (!file) return undefined
+        const { content, version } = file
+        const read = async (into: Uint8Array, offset: number) => content.read(into, offset)
+        return { size: content.length, version, read, [Symbol.asyncDispose]: async () => {} }
+      },
+      unlink: (user, name) => runDurable(() => this.#put(user, name, undefined)),
+      move: (user, name, newName) =>
+        runDurable(async () => {
+          const file = filesOf(user).get(name)
+          const others = [...filesOf(user).keys()].filter((other) => other !== name)
+          const conflict = conflictingName(others, newName, false)
+          if (conflict !== undefined) throw nameConflict(newName, conflict)
+          this.#put(user, name, undefined)
+          this.#put(user, newName, file)
+        }),
+    }
+  }
+
   /** Copies the files of another store. `left` returns the number of bytes to keep of each. */
   copyFrom(other: MemoryFiles, left: (content: GrowingBytes) => number): void {
     for (const [key, content] of other.#partial) this.#partial.set(key, content.copy(left(content)))
@@ -289,7 +342,12 @@ export class MemoryFiles implements FileStore, StoredNames {
     }
   }
 
-  async #publish({ user, name }: Pick<Claim, 'user' | 'name'>, storedName: string, replace: boolean): Promise<boolean> {
+  async #publish(
+    { user, name }: Pick<Claim, 'user' | 'name'>,
+    storedName: string,
+    replace: boolean,
+    modifiedAt = 0,
+  ): Promise<boolean> {
     const conflict = await this.conflict(user, checkStoredName(storedName))
     if (conflict !== undefined) throw new OspError('name-conflict', `${storedName} collides with ${conflict}`)
     const published = this.#published.get(user)
@@ -304,7 +362,8 @@ export class MemoryFiles implements FileStore, StoredNames {
     if (published?.has(storedName) && !replace) return false
     // The name of an unnamed file is its version.
     const version = record ? `${++this.#serial}` : name
-    this.#put(user, storedName, { content, version, verified })
+    const times = { modifiedAt: record?.modifiedAt ?? modifiedAt, storedAt: this.#wallTime() }
+    this.#put(user, storedName, { content, version, verified, ...times })
     this.#partial.delete(key)
     return true
   }

@@ -4,6 +4,7 @@ import { checkStoredName, checkUserName } from '../../names.ts'
 import { checkOptions, type Kind, kinds, optional } from '../../options.ts'
 import type { Platform, Random } from '../../ports/platform.ts'
 import type { Storage, TransferStore } from '../../ports/storage.ts'
+import { StoredCatalogue } from '../../storage/catalogue/storedCatalogue.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { RecordStore } from '../../storage/transfers/recordStore.ts'
 import { Transfers } from '../../storage/transfers/transfers.ts'
@@ -54,6 +55,7 @@ class InMemory implements MemoryStorage {
   readonly transfers: TransferStore
   readonly files: MemoryFiles
   readonly mailboxes = new Mailboxes()
+  readonly catalogue: StoredCatalogue
   readonly #options: MemoryOptions
   readonly journal: MemoryJournal
   readonly uploads: MemoryJournal
@@ -70,8 +72,11 @@ class InMemory implements MemoryStorage {
     const unlimited = { ...conditions, capacity: Number.POSITIVE_INFINITY }
     this.uploads = new MemoryJournal(segmentBytes, unlimited, left?.uploads)
     this.journal = new MemoryJournal(segmentBytes, conditions, left?.journal)
-    this.files = new MemoryFiles(this.#records, () => this.#opened.digests, conditions)
-    this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime())
+    const [digests, wallTime] = [() => this.#opened.digests, () => this.#opened.clock.wallTime()]
+    this.files = new MemoryFiles(this.#records, digests, conditions, wallTime)
+    const transfers = new Transfers(this.#records, this.files, wallTime)
+    this.transfers = transfers
+    this.catalogue = new StoredCatalogue(this.files.tree, transfers.digestOf.bind(transfers), digests)
   }
 
   async open(platform: Platform): Promise<void> {

@@ -11,9 +11,10 @@ export async function createAll(
   files: FileStore,
   user: string,
   contents: readonly (readonly Uint8Array[])[],
+  modifiedAt: readonly number[],
 ): Promise<UnnamedFiles> {
-  if (files.createAll) return files.createAll(user, contents)
-  const created = await settleAll(contents, (content) => files.create(user, content))
+  if (files.createAll) return files.createAll(user, contents, modifiedAt)
+  const created = await settleAll(contents, (content, at) => files.create(user, content, modifiedAt[at]))
   return {
     versions: created.map((file) => (file instanceof Error ? file : file.version)),
     sources: created.map((file) => (file instanceof Error ? undefined : file.source)),

@@ -17,6 +17,7 @@ import { finishVerified, removeUpload, storedFields, storedLine } from './publis
 import { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import { SmallFiles } from './smallFiles.ts'
+import { StoredFiles } from './storedFiles.ts'
 import { UnfinishedUploads } from './unfinishedUploads.ts'
 import { UploadTable } from './uploadTable.ts'
 
@@ -74,6 +75,8 @@ export class FileApp implements ServerApp {
   readonly #quota: Quota
   readonly #daemon: FileDaemon
   readonly #smallFiles: SmallFiles
+  /** Missing if the storage has no catalogue. */
+  readonly #storedFiles: StoredFiles | undefined
   readonly #onStored: (files: readonly StoredFile[]) => void
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
@@ -98,6 +101,8 @@ export class FileApp implements ServerApp {
       onStored,
       logRefusal: (by, name, reason) => this.#logged(by, name, reason),
     })
+    const { catalogue } = context.storage
+    this.#storedFiles = catalogue && new StoredFiles(context, catalogue, uploads)
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }
@@ -176,6 +181,11 @@ export class FileApp implements ServerApp {
     })
   }
 
+  get gauges() {
+    const { openFiles, readBytes } = this.#storedFiles ?? { openFiles: 0, readBytes: 0 }
+    return { ...this.uploads.gauges, openFiles, readBytes }
+  }
+
   /** Marks completed files as reported, after the log and the listeners have received them. */
   reported(files: readonly StoredFile[]): void {
     // If this fails, the next start reports the files again.
@@ -186,13 +196,13 @@ export class FileApp implements ServerApp {
     this.#reports.track(marked)
   }
 
-  handle(caller: Connection, request: Request): Promise<WireMessage> {
+  handle(caller: Connection, request: Request): Promise<WireMessage | undefined> {
     const { message } = request
     if (this.#closing) return Promise.reject(new OspError('shutting-down'))
     return message.event === 'PutFileReq' ? this.#smallFiles.put(caller, message) : this.#handle(caller, request)
   }
 
-  async #handle(caller: Connection, request: Request): Promise<WireMessage> {
+  async #handle(caller: Connection, request: Request): Promise<WireMessage | undefined> {
     const { message } = request
     switch (message.event) {
       case 'StartPostFileReq':
@@ -206,6 +216,13 @@ export class FileApp implements ServerApp {
         return this.#atInstance(caller, request.instance, (upload) => this.#verify(caller, upload, message.digest))
       case 'PauseFileReq':
         return this.#atInstance(caller, request.instance, (upload) => this.#pause(caller, upload))
+      case 'ListFilesReq':
+      case 'StatFileReq':
+      case 'RemoveFileReq':
+      case 'RenameFileReq':
+      case 'ReadFileReq':
+        if (this.#storedFiles) return this.#storedFiles.handle(caller, request, message)
+        throw new OspError('malformed', 'this server only receives files')
       default:
         throw new OspError('malformed', `${message.event} is not a request to FileApp`)
     }
@@ -217,6 +234,7 @@ export class FileApp implements ServerApp {
 
   lost(caller: Connection): void {
     this.#limiter.lost(caller)
+    this.#storedFiles?.lost(caller)
     this.uploads.scheduler.lost(caller.node)
     for (const upload of [...this.uploads.receiving()]) {
       if (upload.heldBy(caller)) this.#park(upload, 'linkLost')
@@ -226,6 +244,7 @@ export class FileApp implements ServerApp {
   async close(): Promise<void> {
     this.#closing = true
     this.#watching?.[Symbol.dispose]()
+    this.#storedFiles?.close()
     const swept = this.unfinished.close()
     const open = this.uploads.known()
     for (const upload of open) this.uploads.release(upload, 'shutDown', 'shutting-down')

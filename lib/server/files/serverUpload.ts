@@ -8,7 +8,7 @@ import type { Connection } from '../app.ts'
 import type { ReceivingUpload } from '../status.ts'
 import type { Transfer } from './transfer.ts'
 
-export type FileState = 'IDLE' | 'RECEIVE_FILE'
+export type FileState = 'IDLE' | 'RECEIVE_FILE' | 'SEND_FILE'
 
 /** How far an upload is. Each POST_FILE_ACK contains it. */
 export type Standing = Pick<ReceivingUpload, 'progress' | 'durable'>

@@ -246,7 +246,8 @@ export class SmallFiles {
     const { storage, limits } = context
     checkOpen(by)
     const contents = puts.map(({ message }) => message.content)
-    await using created = await createAll(storage.files, by.user, contents)
+    const times = puts.map(({ message }) => message.modifiedAt)
+    await using created = await createAll(storage.files, by.user, contents, times)
     const written: { readonly put: Put; readonly index: number; readonly version: string }[] = []
     puts.forEach((put, index) => {
       const version = created.versions[index]

@@ -12,6 +12,8 @@ import { UploadBounds } from './uploadBounds.ts'
 
 /** The events by which an instance becomes idle. */
 export type ReleaseEvent = keyof (typeof fileInstance.table)['RECEIVE_FILE']
+/** The events by which the instance of a reader becomes idle. */
+export type ReaderEnd = keyof (typeof fileInstance.table)['SEND_FILE']
 
 /**
  * The uploads that a server has open, and the instances that receive them. An upload that was paused, or whose link was lost,
@@ -21,8 +23,10 @@ export class UploadTable {
   readonly scheduler: FairScheduler
   readonly bounds: UploadBounds
   readonly #context: Pick<ServerContext, 'limits' | 'platform' | 'log'>
-  readonly #pool: Pool<FileState, ReleaseEvent | 'StartPostFileReq' | 'ContinuePostFileReq'>
+  readonly #pool: Pool<FileState, ReleaseEvent | ReaderEnd | 'StartPostFileReq' | 'ContinuePostFileReq' | 'ReadFileReq'>
   readonly #onYield: (upload: ServerUpload) => void
+  /** Releases the instance of a reader, if one can be spared. Called when there is no idle instance. */
+  onNoIdle: () => void = () => {}
   /** Holders of a reservation other than uploads. */
   readonly #otherHolders = new Set<ReservationHolder>()
   /** By user and name, the uploads that are open, or that a request is running or waiting for. */
@@ -138,6 +142,7 @@ export class UploadTable {
     this.bounds.check(caller)
     const { user } = upload
     const now = this.#context.platform.clock.now()
+    if (this.#idle === 0) this.onNoIdle()
     if (this.#idle === 0) {
       const yielding = this.bounds.yielding(user)
       if (yielding) this.#onYield(yielding)
@@ -158,6 +163,18 @@ export class UploadTable {
     this.#parked.delete(upload)
     upload.assign(instance, now)
     return instance
+  }
+
+  /** Assigns an instance to a reader. Throws OspError `no-idle-instance`. */
+  assignReader(caller: Connection): Instance<FileState> {
+    if (this.#idle === 0) this.onNoIdle()
+    const instance = this.#pool.assign(caller, 'ReadFileReq')
+    if (!instance) throw this.bounds.noInstance(0, true)
+    return instance
+  }
+
+  releaseReader(instance: Instance<FileState>, event: ReaderEnd): void {
+    this.#pool.release(instance, event)
   }
 
   /** Moves the upload's instance to another link of its user, or releases it if it is quarantined for that link. */

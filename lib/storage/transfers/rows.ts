@@ -1,7 +1,7 @@
 import * as z from 'zod/mini'
 import { storedFileName, userName } from '../../nameSchemas.ts'
 import type { Checkpoint, TransferRecord } from '../../ports/storage.ts'
-import { hex } from '../../runtime/hex.ts'
+import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { jsonOf } from '../../runtime/json.ts'
 
 /** The highest valid token. No storage counts to it, and soon after a higher token a record could hold no other. */
@@ -13,7 +13,7 @@ const hexadecimal = z.string().check(z.regex(/^(?:[0-9a-f]{2})+$/))
 
 const checkpoint = z.pipe(
   z.tuple([whole, z.union([hexadecimal, z.literal('')])]),
-  z.transform(([offset, digest]): Checkpoint => ({ offset, digest: Uint8Array.from(Buffer.from(digest, 'hex')) })),
+  z.transform(([offset, digest]): Checkpoint => ({ offset, digest: bytesOfHex(digest) })),
 )
 
 const storedFile = z.object({

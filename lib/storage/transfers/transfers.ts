@@ -15,6 +15,7 @@ import type {
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import { ConflictMutex, KeyedMutex } from '../../runtime/mutex.ts'
+import type { KnownDigest } from '../catalogue/storedCatalogue.ts'
 import {
   checkNotSuperseded,
   checkUploadCount,
@@ -58,6 +59,8 @@ export class Transfers implements TransferStore {
   }
 
   async verified(claim: Claim, file: StoredFile): Promise<void> {
+    const { modifiedAt } = this.#record(claim)
+    await this.#names.setModifiedAt?.(claim.user, claim.name, modifiedAt)
     const verifiedStamp = await this.#names.partialVersion?.(claim.user, claim.name)
     await this.#rewrite(claim, ({ verifiedStamp: _, ...record }) => ({
       ...record,
@@ -156,6 +159,14 @@ export class Transfers implements TransferStore {
 
   completed(want: NewTransfer): Promise<StoredFile | undefined> {
     return this.#change(want, () => this.#completed(want))
+  }
+
+  /** Returns the digest of this version of a stored file, if it was uploaded under its name and has a completion marker. */
+  digestOf(user: string, name: string, version: string): KnownDigest | undefined {
+    const marker = this.#records.log.marker(user, name)
+    if (marker?.stamp !== version || marker.file.storedName !== name) return undefined
+    const { algorithm, digest } = marker.file
+    return { algorithm, digest }
   }
 
   isUnknown(user: string, name: string): boolean {

@@ -59,6 +59,9 @@ export async function openTested(
     get mailboxes() {
       return storage.mailboxes
     },
+    get catalogue() {
+      return storage.catalogue
+    },
     close: () => storage[Symbol.asyncDispose](),
     /** Closes the storage and opens a new one at its place. */
     async restart() {

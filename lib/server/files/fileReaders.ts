@@ -1,0 +1,173 @@
+import type { Instance } from '../../core/pool.ts'
+import { OspError } from '../../errors.ts'
+import type { Catalogue, OpenFile } from '../../ports/catalogue.ts'
+import { Alarm } from '../../runtime/alarm.ts'
+import type { Connection, ServerContext } from '../app.ts'
+import type { FileState } from './serverUpload.ts'
+import type { ReaderEnd, UploadTable } from './uploadTable.ts'
+
+/** Time without a request after which a file is closed. */
+const unusedMs = 10_000
+
+interface Reader {
+  readonly by: Connection
+  readonly name: string
+  readonly file: OpenFile
+  readonly instance: Instance<FileState>
+  usedAtMs: number
+  /** The number of reads that have not ended. */
+  reading: number
+  isClosed: boolean
+}
+
+/**
+ * The stored files that are open for reading, each with an instance in the state SEND_FILE. A file that is read in one request is
+ * closed at once and needs no instance. The reader that has been unused for longest gives way to another one of its user, and, if
+ * there is no idle instance, to an upload.
+ */
+export class FileReaders {
+  readonly #context: ServerContext
+  readonly #catalogue: Catalogue
+  readonly #uploads: UploadTable
+  /** In the order in which they were used. */
+  readonly #readers = new Set<Reader>()
+  readonly #alarm: Alarm
+
+  constructor(context: ServerContext, catalogue: Catalogue, uploads: UploadTable) {
+    this.#context = context
+    this.#catalogue = catalogue
+    this.#uploads = uploads
+    this.#alarm = new Alarm(context.platform.clock, () => this.#sweep())
+    uploads.onNoIdle = () => this.#giveWay(() => true)
+  }
+
+  get size(): number {
+    return this.#readers.size
+  }
+
+  /** Reads from a version of a file, at most `into.length` bytes. Resolves with the number of bytes. */
+  async read(by: Connection, name: string, version: string, into: Uint8Array, offset: number): Promise<number> {
+    const reader =
+      this.#find(by, name, version) ?? (await this.#open(by, name, version, offset === 0 ? into.length : 0))
+    if ('whole' in reader) {
+      await using file = reader.whole
+      return await file.read(into, offset)
+    }
+    this.#use(reader)
+    reader.reading++
+    try {
+      return await reader.file.read(into, offset)
+    } finally {
+      reader.reading--
+      this.#use(reader)
+      if (reader.isClosed) await this.#closeFile(reader)
+    }
+  }
+
+  /** Closes the readers of a link. */
+  lost(by: Connection): void {
+    for (const reader of [...this.#readers]) if (reader.by === by) this.#close(reader, 'linkLost')
+  }
+
+  /** Closes the readers of a file, which was removed or renamed. */
+  forget(user: string, name: string): void {
+    for (const reader of [...this.#readers]) {
+      if (reader.by.user === user && reader.name === name) this.#close(reader, 'unused')
+    }
+  }
+
+  close(): void {
+    this.#alarm.stop()
+    for (const reader of [...this.#readers]) this.#close(reader, 'shutDown')
+  }
+
+  #find(by: Connection, name: string, version: string): Reader | undefined {
+    for (const reader of this.#readers) {
+      if (reader.by === by && reader.name === name && reader.file.version === version) return reader
+    }
+    return undefined
+  }
+
+  /** Opens a file. If it has at most `most` bytes, returns the file itself, which the caller closes. */
+  async #open(by: Connection, name: string, version: string, most: number): Promise<Reader | { whole: OpenFile }> {
+    const file = await this.#catalogue.open(by.user, name)
+    if (!file) throw new OspError('no-such-file')
+    try {
+      if (file.version !== version) throw new OspError('version-changed')
+      if (file.size <= most) return { whole: file }
+      // Another request of the link can have opened it meanwhile.
+      const known = this.#find(by, name, version)
+      const reader = known ?? this.#add(by, name, file)
+      if (known) await file[Symbol.asyncDispose]()
+      return reader
+    } catch (error) {
+      await file[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  #add(by: Connection, name: string, file: OpenFile): Reader {
+    if (!by.open) throw new OspError('link-lost')
+    const { uploadsPerLink, uploadsPerUser } = this.#context.limits
+    const ofLink = (reader: Reader) => reader.by === by
+    const ofUser = (reader: Reader) => reader.by.user === by.user
+    const isFull = this.#count(ofLink) >= uploadsPerLink || this.#count(ofUser) >= uploadsPerUser
+    if (isFull && !this.#giveWay(ofLink) && !this.#giveWay(ofUser)) throw new OspError('too-many-uploads')
+    const instance = this.#uploads.assignReader(by)
+    const usedAtMs = this.#context.platform.clock.now()
+    const reader = { by, name, file, instance, usedAtMs, reading: 0, isClosed: false }
+    this.#readers.add(reader)
+    this.#alarm.by(usedAtMs + unusedMs)
+    return reader
+  }
+
+  #count(isMeant: (reader: Reader) => boolean): number {
+    let count = 0
+    for (const reader of this.#readers) if (isMeant(reader)) count++
+    return count
+  }
+
+  /** Closes the reader that has been unused for longest among these. Returns whether there was one. */
+  #giveWay(isMeant: (reader: Reader) => boolean): boolean {
+    for (const reader of this.#readers) {
+      if (reader.reading > 0 || !isMeant(reader)) continue
+      this.#close(reader, 'unused')
+      return true
+    }
+    return false
+  }
+
+  #use(reader: Reader): void {
+    reader.usedAtMs = this.#context.platform.clock.now()
+    if (!this.#readers.delete(reader)) return
+    this.#readers.add(reader)
+  }
+
+  #sweep(): void {
+    const now = this.#context.platform.clock.now()
+    for (const reader of [...this.#readers]) {
+      const untilMs = reader.usedAtMs + unusedMs
+      if (reader.reading === 0 && untilMs <= now) this.#close(reader, 'unused')
+      else {
+        this.#alarm.by(Math.max(untilMs, now + 1))
+        return
+      }
+    }
+  }
+
+  #close(reader: Reader, end: ReaderEnd): void {
+    this.#readers.delete(reader)
+    reader.isClosed = true
+    this.#uploads.releaseReader(reader.instance, end)
+    if (reader.reading === 0) void this.#closeFile(reader)
+  }
+
+  async #closeFile({ by, name, file }: Reader): Promise<void> {
+    try {
+      await file[Symbol.asyncDispose]()
+    } catch (error) {
+      const { message: text } = OspError.from(error)
+      this.#context.log({ level: 'warn', event: 'file-not-closed', user: by.user, name, text })
+    }
+  }
+}

@@ -1,0 +1,226 @@
+import type { Request } from '../../core/link.ts'
+import { Queue } from '../../core/queue.ts'
+import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
+import { checkFileName, checkStoredName } from '../../names.ts'
+import type { Catalogue, CatalogueEntry } from '../../ports/catalogue.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { bytesOfHex } from '../../runtime/hex.ts'
+import type { WireMessage } from '../../wire/message.ts'
+import { digestNumbers, renameFlags, statFlags } from '../../wire/protocol.ts'
+import type { Connection, ServerContext } from '../app.ts'
+import { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
+import { linkOf } from '../serverLog.ts'
+import { checkOpen } from './fileDaemon.ts'
+import { FileReaders } from './fileReaders.ts'
+import type { UploadTable } from './uploadTable.ts'
+
+/** The requests about stored files. */
+export type StoredFileRequest = WireMessage<
+  'ListFilesReq' | 'StatFileReq' | 'RemoveFileReq' | 'RenameFileReq' | 'ReadFileReq'
+>
+
+/** Answers the requests about stored files (docs/protocol.md, "Stored files"). Each user has access to the own files only. */
+export class StoredFiles {
+  readonly #context: ServerContext
+  readonly #catalogue: Catalogue
+  readonly #uploads: UploadTable
+  readonly #readers: FileReaders
+  readonly #limiter = new ConcurrencyLimiter()
+  readonly #memory: ReadMemory
+  /** The replies with content that are not sent yet, by link. */
+  readonly #unsent = new Map<Connection, Set<Deferred<void>>>()
+
+  constructor(context: ServerContext, catalogue: Catalogue, uploads: UploadTable) {
+    this.#context = context
+    this.#catalogue = catalogue
+    this.#uploads = uploads
+    this.#readers = new FileReaders(context, catalogue, uploads)
+    this.#memory = new ReadMemory(context.limits.readMemoryBytes)
+  }
+
+  /** Resolves with the reply, or with `undefined` when a reply with content was sent. */
+  handle(caller: Connection, request: Request, message: StoredFileRequest): Promise<WireMessage | undefined> {
+    return this.#limiter.run(caller, async () => {
+      checkOpen(caller)
+      switch (message.event) {
+        case 'ListFilesReq':
+          return this.#list(caller, message)
+        case 'StatFileReq':
+          return this.#stat(caller, message)
+        case 'RemoveFileReq':
+          return this.#remove(caller, message)
+        case 'RenameFileReq':
+          return this.#rename(caller, message)
+        case 'ReadFileReq':
+          return this.#read(caller, request, message)
+      }
+    })
+  }
+
+  get openFiles(): number {
+    return this.#readers.size
+  }
+
+  get readBytes(): number {
+    return this.#memory.usedBytes
+  }
+
+  lost(caller: Connection): void {
+    this.#limiter.lost(caller)
+    this.#readers.lost(caller)
+    for (const sent of this.#unsent.get(caller) ?? []) sent.resolve()
+  }
+
+  close(): void {
+    this.#readers.close()
+  }
+
+  async #list({ user }: Connection, { prefix, after, most }: WireMessage<'ListFilesReq'>): Promise<WireMessage> {
+    const { listedFiles, listedBytes } = fixed
+    const wanted = most === 0 ? listedFiles : Math.min(most, listedFiles)
+    const page = await this.#catalogue.list(user, { prefix, after, most: wanted })
+    const files: ReturnType<typeof wireOf>[] = []
+    let bytes = 0
+    for (const entry of page.files) {
+      bytes += sizeOf(entry)
+      if (files.length > 0 && bytes > listedBytes) return { event: 'ListFilesAck', files, more: 1 }
+      files.push(wireOf(entry))
+    }
+    return { event: 'ListFilesAck', files, more: page.more ? 1 : 0 }
+  }
+
+  async #stat({ user }: Connection, { fileName, flags }: WireMessage<'StatFileReq'>): Promise<WireMessage> {
+    const name = checkStoredName(fileName)
+    const entry = await this.#catalogue.find(user, name, (flags & statFlags.digest) !== 0)
+    if (!entry) throw new OspError('no-such-file')
+    return { event: 'StatFileAck', ...wireOf(entry) }
+  }
+
+  async #remove(by: Connection, { fileName, version }: WireMessage<'RemoveFileReq'>): Promise<WireMessage> {
+    const name = checkStoredName(fileName)
+    const { user } = by
+    const isRemoved = await this.#uploads.run(user, name, async () => {
+      checkOpen(by)
+      return this.#catalogue.remove(user, name, version || undefined)
+    })
+    this.#readers.forget(user, name)
+    if (isRemoved) this.#context.log({ level: 'info', event: 'file-removed', ...linkOf(by), name })
+    return { event: 'RemoveFileAck', removed: isRemoved ? 1 : 0 }
+  }
+
+  async #rename(by: Connection, message: WireMessage<'RenameFileReq'>): Promise<WireMessage> {
+    const name = checkStoredName(message.fileName)
+    const newName = checkFileName(message.newName)
+    const version = message.version || undefined
+    const replace = (message.flags & renameFlags.replace) !== 0
+    const isReplaced = await this.#runBoth(by.user, [name, newName], async () => {
+      checkOpen(by)
+      return this.#catalogue.rename(by.user, name, newName, { version, replace })
+    })
+    this.#readers.forget(by.user, name)
+    const replaced = isReplaced ? { replaced: true } : undefined
+    this.#context.log({ level: 'info', event: 'file-renamed', ...linkOf(by), name, newName, ...replaced })
+    return { event: 'RenameFileAck', replaced: isReplaced ? 1 : 0 }
+  }
+
+  /** Runs a job after the earlier requests about both names. Takes the names in their order, so that no two jobs wait for each other. */
+  #runBoth<T>(user: string, names: readonly [string, string], job: () => Promise<T>): Promise<T> {
+    const [first, second] = names[0] < names[1] ? names : [names[1], names[0]]
+    const inner = () => (first === second ? job() : this.#uploads.run(user, second, job))
+    return this.#uploads.run(user, first, inner)
+  }
+
+  /** Resolves when the bytes of the reply have left, so that a link has a limited number of them in memory. */
+  async #read(by: Connection, request: Request, message: WireMessage<'ReadFileReq'>): Promise<undefined> {
+    const { fileName, version, offset, length } = message
+    const name = checkStoredName(fileName)
+    const most = Math.max(1, Math.min(length, this.#uploads.grantedChunk()))
+    await this.#memory.take(most)
+    const sent = deferred<void>()
+    const unsent = this.#unsent.get(by) ?? new Set()
+    this.#unsent.set(by, unsent.add(sent))
+    try {
+      checkOpen(by)
+      const into = this.#memory.buffer(most)
+      const bytes = await this.#readers.read(by, name, version, into.subarray(0, most), offset)
+      checkOpen(by)
+      by.reply(request, { event: 'ReadFileAck', offset, content: [into.subarray(0, bytes)] }, () => {
+        this.#memory.reuse(into)
+        sent.resolve()
+      })
+      await sent.promise
+    } finally {
+      unsent.delete(sent)
+      if (unsent.size === 0) this.#unsent.delete(by)
+      this.#memory.give(most)
+    }
+    return undefined
+  }
+}
+
+/** The number of buffers that are kept for reuse, and the length of each. Shorter content gets memory of its own. */
+const keptBuffers = 16
+const keptBytes = 1 << 20
+
+/** Bounds the memory of all replies with content. */
+class ReadMemory {
+  readonly #totalBytes: number
+  readonly #waiting = new Queue<{ readonly bytes: number; readonly turn: Deferred<void> }>()
+  readonly #free: Uint8Array[] = []
+  usedBytes = 0
+
+  constructor(totalBytes: number) {
+    this.#totalBytes = totalBytes
+  }
+
+  /** Resolves when there is memory. One reply always has memory. */
+  async take(bytes: number): Promise<void> {
+    if (!this.#waiting.first && this.#fits(bytes)) {
+      this.usedBytes += bytes
+      return
+    }
+    const turn = deferred<void>()
+    this.#waiting.push({ bytes, turn })
+    await turn.promise
+  }
+
+  give(bytes: number): void {
+    this.usedBytes -= bytes
+    for (let next = this.#waiting.first; next && this.#fits(next.bytes); next = this.#waiting.first) {
+      this.#waiting.shift()
+      this.usedBytes += next.bytes
+      next.turn.resolve()
+    }
+  }
+
+  buffer(bytes: number): Uint8Array {
+    if (bytes < keptBytes / 2 || bytes > keptBytes) return new Uint8Array(bytes)
+    return this.#free.pop() ?? new Uint8Array(keptBytes)
+  }
+
+  reuse(buffer: Uint8Array): void {
+    if (buffer.length === keptBytes && this.#free.length < keptBuffers) this.#free.push(buffer)
+  }
+
+  #fits(bytes: number): boolean {
+    return this.usedBytes === 0 || this.usedBytes + bytes <= this.#totalBytes
+  }
+}
+
+function wireOf({ name, digest, algorithm, metadata, ...entry }: CatalogueEntry) {
+  return {
+    ...entry,
+    fileName: name,
+    digest: algorithm ? digestNumbers[algorithm] : 0,
+    fileDigest: digest === undefined ? new Uint8Array() : bytesOfHex(digest),
+    metadata: Object.entries(metadata).map(([key, value]) => ({ key, value })),
+  }
+}
+
+/** Returns about as many bytes as the entry has on the wire, or a few more. */
+function sizeOf({ name, version, metadata }: CatalogueEntry): number {
+  let characters = name.length + version.length
+  for (const [key, value] of Object.entries(metadata)) characters += key.length + value.length + 4
+  return 4 * characters + 100
+}

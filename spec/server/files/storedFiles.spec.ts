@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { fixed, KiB } from '../../../lib/limits.ts'
+import type { WireMessage } from '../../../lib/wire/message.ts'
+import { renameFlags, statFlags } from '../../../lib/wire/protocol.ts'
+import { concatenated } from '../../support/bytes.ts'
+import { type FileClient, sha256 } from '../../support/fileClient.ts'
+import { patterned } from '../../support/memorySource.ts'
+import { ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
+
+const bytes = patterned(100_000)
+const alice = { user: 'alice' }
+const bob = { user: 'bob' }
+
+async function stat({ raw }: FileClient, fileName: string, flags = 0): Promise<WireMessage<'StatFileAck'>> {
+  raw.send('StatFileReq', { fileName, flags })
+  return await raw.expect('StatFileAck')
+}
+
+async function list({ raw }: FileClient, prefix = '', after = '', most = 0): Promise<WireMessage<'ListFilesAck'>> {
+  raw.send('ListFilesReq', { prefix, after, most })
+  return await raw.expect('ListFilesAck')
+}
+
+async function read({ raw }: FileClient, fileName: string, version: string, offset: number, length: number) {
+  raw.send('ReadFileReq', { fileName, version, offset, length })
+  return concatenated((await raw.expect('ReadFileAck')).content)
+}
+
+async function stored(client: FileClient, name = 'a', content = bytes): Promise<WireMessage<'StatFileAck'>> {
+  await client.put({ name, bytes: content })
+  return await stat(client, name)
+}
+
+const namesOf = ({ files }: WireMessage<'ListFilesAck'>) => files.map(({ fileName }) => fileName)
+
+spec('the stored files of a user', (it) => {
+  it('are listed in pages', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client(alice)
+    for (const name of ['b/c', 'a', 'b/d']) await client.put({ name, bytes })
+    await (await rig.client(bob)).put({ name: 'of bob', bytes })
+    assert.deepEqual(namesOf(await list(client)), ['a', 'b/c', 'b/d'])
+    const page = await list(client, '', '', 2)
+    assert.deepEqual([namesOf(page), page.more], [['a', 'b/c'], 1])
+    const rest = await list(client, '', 'b/c', 2)
+    assert.deepEqual([namesOf(rest), rest.more], [['b/d'], 0])
+    assert.deepEqual(namesOf(await list(client, 'b/')), ['b/c', 'b/d'])
+  })
+
+  it('are listed with at most so many bytes in one reply', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client(alice)
+    const names = Array.from(
+      { length: 400 },
+      (_, at) => `${String(at).padStart(3, '0')}/${'x/'.repeat(20)}${'n'.repeat(200)}`,
+    )
+    for (const name of names) await client.put({ name, bytes: new Uint8Array() })
+    const found: string[] = []
+    for (let more = 1; more === 1; ) {
+      const page = await list(client, '', found.at(-1) ?? '')
+      const size = page.files.reduce((sum, { fileName }) => sum + fileName.length, 0)
+      assert.ok(size < fixed.listedBytes && page.files.length <= fixed.listedFiles)
+      found.push(...namesOf(page))
+      more = page.more
+    }
+    assert.deepEqual(found, names)
+  })
+
+  it('are described, with a digest that the server computes if it is asked to', async () => {
+    await using rig = await ServerRig.onDisk()
+    const client = await rig.client(alice)
+    await client.put({ name: 'a', bytes, modifiedAt: 1_700_000_000_123 })
+    const { size, modifiedAt, fileDigest, digest } = await stat(client, 'a')
+    assert.deepEqual([size, modifiedAt, digest], [bytes.length, 1_700_000_000_123, 2])
+    assert.deepEqual(Buffer.from(fileDigest), sha256(bytes))
+    await rig.storage.transfers.forget('alice', 'a')
+    assert.equal((await stat(client, 'a')).digest, 0)
+    assert.deepEqual(Buffer.from((await stat(client, 'a', statFlags.digest)).fileDigest), sha256(bytes))
+    client.raw.send('StatFileReq', { fileName: 'none', flags: 0 })
+    await client.raw.refused('StatFileNack', 'no-such-file')
+    client.raw.send('StatFileReq', { fileName: '../bob/a', flags: 0 })
+    await client.raw.refused('StatFileNack', 'bad-name')
+  })
+
+  it('are read at any offset, in replies that are no longer than a chunk', async () => {
+    await using rig = await ServerRig.onDisk({ chunkBytes: 32 * KiB })
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    assert.deepEqual(await read(client, 'a', version, 0, 10), bytes.slice(0, 10))
+    assert.deepEqual(await read(client, 'a', version, 50_000, 100_000), bytes.slice(50_000, 50_000 + 32 * KiB))
+    assert.deepEqual(await read(client, 'a', version, 99_999, 5), bytes.slice(99_999))
+    assert.equal((await read(client, 'a', version, 100_000, 5)).length, 0)
+    assert.equal((await read(client, 'a', version, 2 ** 52, 5)).length, 0)
+    client.raw.send('ReadFileReq', { fileName: 'a', version: 'another', offset: 0, length: 9 })
+    await client.raw.refused('ReadFileNack', 'version-changed')
+    client.raw.send('ReadFileReq', { fileName: 'none', version, offset: 0, length: 9 })
+    await client.raw.refused('ReadFileNack', 'no-such-file')
+  })
+
+  it('are read whole in many requests at once', async () => {
+    await using rig = await ServerRig.onDisk({ readMemoryBytes: 20_000 })
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    const offsets = Array.from({ length: 100 }, (_, at) => at * 1_000)
+    for (const offset of offsets) client.raw.send('ReadFileReq', { fileName: 'a', version, offset, length: 1_000 })
+    const parts = new Map<number, Uint8Array>()
+    while (parts.size < offsets.length) {
+      const { offset, content } = await client.raw.expect('ReadFileAck')
+      parts.set(offset, concatenated(content))
+    }
+    assert.deepEqual(concatenated(offsets.map((offset) => parts.get(offset) ?? new Uint8Array())), bytes)
+  })
+
+  it('are removed, whatever their version or only a certain one', async () => {
+    await using rig = await ServerRig.onDisk()
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    await stored(client, 'a', patterned(10))
+    client.raw.send('RemoveFileReq', { fileName: 'a', version })
+    await client.raw.refused('RemoveFileNack', 'version-changed')
+    client.raw.send('RemoveFileReq', { fileName: 'a', version: '' })
+    assert.equal((await client.raw.expect('RemoveFileAck')).removed, 1)
+    client.raw.send('RemoveFileReq', { fileName: 'a', version: '' })
+    assert.equal((await client.raw.expect('RemoveFileAck')).removed, 0)
+    assert.equal(await rig.stored('a'), undefined)
+    assert.deepEqual(
+      rig.log.filter(({ event }) => event === 'file-removed').map(({ name }) => name),
+      ['a'],
+    )
+  })
+
+  it('are renamed, and replace a file only if they may', async () => {
+    await using rig = await ServerRig.onDisk()
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    await stored(client, 'b', patterned(10))
+    const rename = (flags: number) => client.raw.send('RenameFileReq', { fileName: 'a', newName: 'b', version, flags })
+    rename(0)
+    await client.raw.refused('RenameFileNack', 'file-exists')
+    rename(renameFlags.replace)
+    assert.equal((await client.raw.expect('RenameFileAck')).replaced, 1)
+    await rig.assertStored('b', bytes)
+    assert.equal(await rig.stored('a'), undefined)
+    rename(0)
+    await client.raw.expect('RenameFileAck')
+    client.raw.send('RenameFileReq', { fileName: 'b', newName: 'con', version: '', flags: 0 })
+    await client.raw.refused('RenameFileNack', 'bad-name')
+  })
+
+  it('are out of reach of other users', async () => {
+    await using rig = await ServerRig.onDisk()
+    const { version } = await stored(await rig.client(alice))
+    const other = await rig.client(bob)
+    assert.deepEqual(namesOf(await list(other)), [])
+    other.raw.send('StatFileReq', { fileName: 'a', flags: statFlags.digest })
+    await other.raw.refused('StatFileNack', 'no-such-file')
+    other.raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: 10 })
+    await other.raw.refused('ReadFileNack', 'no-such-file')
+    other.raw.send('RenameFileReq', { fileName: 'a', newName: 'b', version, flags: 1 })
+    await other.raw.refused('RenameFileNack', 'no-such-file')
+    other.raw.send('RemoveFileReq', { fileName: 'a', version: '' })
+    assert.equal((await other.raw.expect('RemoveFileAck')).removed, 0)
+    for (const fileName of ['../alice/a', '/a', 'x/../../alice/a']) {
+      other.raw.send('ReadFileReq', { fileName, version, offset: 0, length: 10 })
+      await other.raw.refused('ReadFileNack', 'bad-name')
+    }
+    assert.deepEqual(await rig.stored('a'), bytes)
+  })
+})
+
+const openFiles = (rig: ServerRig) => rig.server.status().gauges.openFiles
+
+spec('the instances that read files', (it) => {
+  it('are held while a file is read in parts, and not for a file that is read in one request', async () => {
+    await using rig = await ServerRig.onDisk({ fileInstances: 3 })
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    assert.deepEqual(await read(client, 'a', version, 0, bytes.length), bytes)
+    assert.equal(openFiles(rig), 0)
+    await read(client, 'a', version, 0, 10)
+    await read(client, 'a', version, 10, 10)
+    assert.equal(openFiles(rig), 1)
+    await client.vanish()
+    while (openFiles(rig) > 0) await turn()
+  })
+
+  it('are released after a time without a request', async () => {
+    const clock = new VirtualClock()
+    await using rig = await ServerRig.start({}, { platform: { ...nodePlatform(), clock } })
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    await read(client, 'a', version, 0, 10)
+    assert.equal(openFiles(rig), 1)
+    clock.pass(10_000)
+    assert.equal(openFiles(rig), 0)
+    assert.deepEqual(await read(client, 'a', version, 5, 10), bytes.slice(5, 15))
+  })
+
+  it('give way to uploads and to other readers', async () => {
+    await using rig = await ServerRig.onDisk({ fileInstances: 2 })
+    const client = await rig.client(alice)
+    const versions = new Map<string, string>()
+    for (const name of ['a', 'b', 'c']) versions.set(name, (await stored(client, name)).version)
+    for (const [name, version] of versions) await read(client, name, version, 0, 10)
+    assert.equal(openFiles(rig), 2)
+    await client.start({ name: 'x', bytes })
+    const { instance } = await client.start({ name: 'y', bytes })
+    assert.equal(openFiles(rig), 0)
+    client.raw.send('ReadFileReq', { fileName: 'a', version: versions.get('a') ?? '', offset: 0, length: 10 })
+    await client.raw.refused('ReadFileNack', 'no-idle-instance')
+    await client.pause(instance)
+    const { version } = await stat(client, 'a')
+    assert.deepEqual(await read(client, 'a', version, 20, 10), bytes.slice(20, 30))
+  })
+})
