@@ -46,6 +46,7 @@ function eventTable(): string {
 /** The step that is needed in addition to waiting. */
 const recovery: Readonly<Record<string, string>> = {
   'instance-lost': 'after CONTINUE',
+  'version-changed': 'with the new version',
   'wrong-offset': 'at the returned progress',
   'digest-mismatch': 'after START',
   'not-registered': 'after REGIST',
