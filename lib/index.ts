@@ -2,6 +2,7 @@
 import { loopbackOnly } from './adapters/auth/unverified.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
+import type { TargetAt } from './client/files/storedFiles.ts'
 import { connectOptions } from './client/options.ts'
 import { connectClient, RunningClient } from './client/runningClient.ts'
 import { checkOptions } from './options.ts'
@@ -9,6 +10,16 @@ import { type ServeOptions, type Server, serveOptions, startServer } from './ser
 
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
 export type { ClientStatus } from './client/connection/session.ts'
+export type { Download, DownloadEvents, DownloadPhase, DownloadProgress } from './client/files/download.ts'
+export type { FileInfo } from './client/files/fileRequests.ts'
+export type {
+  DownloadOptions,
+  Files,
+  ListFilesOptions,
+  RemoveFileOptions,
+  RenameFileOptions,
+  StatFileOptions,
+} from './client/files/files.ts'
 export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/messages/message.ts'
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
@@ -27,6 +38,7 @@ export type * from './ports/presence.ts'
 export type * from './ports/socket.ts'
 export type * from './ports/source.ts'
 export type * from './ports/storage.ts'
+export type * from './ports/target.ts'
 export type { BoundToken, GivenToken, TokenBinding } from './runtime/tokenBinding.ts'
 export { assertTokenAllowed, bindingOf } from './runtime/tokenBinding.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinishedUploads.ts'
@@ -57,5 +69,11 @@ export function createClient(options: ConnectOptions): Client {
 }
 
 function bound(options: ConnectOptions): BoundClientOptions {
-  return { ...options, platform: options.platform ?? nodePlatform(), software: 'ospd-js' }
+  return { ...options, platform: options.platform ?? nodePlatform(), software: 'ospd-js', targetAt }
+}
+
+/** Loads the file system when the first file is downloaded to a path: a bundle of another client does not need it at its start. */
+const targetAt: TargetAt = async (path, options) => {
+  const { fileTarget } = await import('./adapters/node/fileTarget.ts')
+  return fileTarget(path, options)
 }

@@ -238,6 +238,12 @@ export const clientLimits = {
   unsizedBytes: 1_024 * MiB,
   /** Maximum number of unanswered chunks of one upload, even if the window of the server has room for more. */
   unansweredChunks: 4_096,
+  /** Maximum number of files that are downloaded to a target at once. */
+  downloads: 5,
+  /** Maximum number of bytes of one download that are requested and neither written nor handed over. */
+  downloadBytes: 8 * MiB,
+  /** Maximum number of times that a download starts again because the file was replaced on the server. */
+  versionTries: 3,
   /** Number of times that an upload goes back without progress before it counts as refused. */
   setbacks: 16,
   /** A client reconnects after a random time up to min(`reconnectMostMs`, `reconnectFirstMs` * 2^n). */

@@ -6,6 +6,8 @@ import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
 import type { GivenToken } from '../runtime/tokenBinding.ts'
 import type { ClientStatus } from './connection/session.ts'
+import type { Files } from './files/files.ts'
+import type { TargetAt } from './files/storedFiles.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
 import type { Presence } from './messages/presence.ts'
 import type { Uploads } from './uploads/uploadList.ts'
@@ -33,7 +35,7 @@ export interface ConnectOptions {
   readonly state?: ClientState | undefined
   /** The number of uploads that are sent at once, if the server allows it; 5 by default. */
   readonly uploadsAtOnce?: number | undefined
-  /** Bytes a second for all uploads together; unlimited by default. */
+  /** Bytes a second for all uploads together, and for all downloads together; unlimited by default. */
   readonly limitRate?: number | undefined
   readonly log?: Log | undefined
   /** Clock, randomness and digests; Node's by default. */
@@ -46,6 +48,7 @@ export interface ConnectOptions {
 export type BoundClientOptions = Omit<ConnectOptions, 'platform'> & {
   readonly platform: Platform
   readonly software: string
+  readonly targetAt?: TargetAt
 }
 
 export interface ClientEvents {
@@ -77,7 +80,7 @@ export interface ClientGauges {
 }
 
 /**
- * A user's connection to a server: one link for uploads, and one for messages and presence. Each begins when it is first
+ * A user's connection to a server: one link for files, and one for messages and presence. Each begins when it is first
  * needed. The owner of the client ends it by `close()` or by the signal in its options.
  */
 export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
@@ -86,6 +89,8 @@ export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
   /** The present counts of the client. */
   readonly gauges: ClientGauges
   readonly uploads: Uploads
+  /** The stored files of the user, to list, download, rename and remove. */
+  readonly files: Files
   /** The users who are online, after the first list has arrived. */
   readonly presence: Presence
   /** Resolves when the client is closed. */

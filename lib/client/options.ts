@@ -63,3 +63,38 @@ export const ids: Kind = {
   takes: 'an array of ids of uploads',
   holds: (value) => Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id > 0),
 }
+
+const signal = optional(kinds.signal)
+
+export const listOptions = { prefix: optional(kinds.text), signal } as const
+
+export const statOptions = { digest: optional(kinds.flag), signal } as const
+
+export const removeOptions = { version: optional(kinds.text), signal } as const
+
+export const renameOptions = { ...removeOptions, replace: optional(kinds.flag) } as const
+
+const target: Kind = {
+  takes: 'a path or a target, such as fileTarget(path)',
+  holds: (value) => kinds.path.holds(value) || having('', 'open').holds(value),
+  advice: (value) => (value instanceof URL ? 'pass fileURLToPath(url)' : undefined),
+}
+
+export const downloadOptions = {
+  to: optional(target),
+  overwrite: optional(kinds.flag),
+  offset: optional({
+    takes: 'a whole number of bytes, 0 or more',
+    holds: (at) => Number.isSafeInteger(at) && (at as number) >= 0,
+  }),
+  version: optional(kinds.text),
+  signal,
+} as const
+
+export const describedFile: Kind = {
+  takes: 'a file name, or a file that list or stat has described',
+  holds: (value) => {
+    const { name, version, size } = (value ?? {}) as Record<string, unknown>
+    return typeof name === 'string' && typeof version === 'string' && Number.isSafeInteger(size)
+  },
+}

@@ -1,4 +1,5 @@
 import type { LinkGauges } from '../core/link.ts'
+import { Pacer } from '../core/pacer.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
@@ -16,6 +17,7 @@ import {
   protocolViolation,
   type SessionOptions,
 } from './connection/session.ts'
+import { StoredFiles } from './files/storedFiles.ts'
 import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
 import type { Message, MessageHandler, RecipientState } from './messages/message.ts'
 import { iterateMessages } from './messages/messageIterator.ts'
@@ -27,9 +29,10 @@ import { UploadList } from './uploads/uploadList.ts'
 /** The priority of statuses in the status of a client with several links, highest first. */
 const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online', 'closed', 'refused']
 
-/** A client: its two links, and the uploads and messages on them. */
+/** A client: its two links, and the files and messages on them. */
 export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
+  readonly files: StoredFiles
   readonly #options: Omit<SessionOptions, 'app' | 'opened'>
   readonly #uploadSession: ClientSession
   /** The session of the link for messages, which begins when it is first needed. */
@@ -62,10 +65,16 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       retryForMs,
       changed: (...change) => this.#changed(...change),
     }
-    const opened = ({ welcome, roundTripMs }: OnlineLink) => this.uploads.allow(welcome.maxUploads, roundTripMs)
+    const opened = ({ welcome, roundTripMs }: OnlineLink) => {
+      this.uploads.allow(welcome.maxUploads, roundTripMs)
+      this.files.opened(roundTripMs)
+    }
     const session = new ClientSession({ ...this.#options, opened })
     this.#uploadSession = session
     this.uploads = new UploadList({ session, platform, state, retryForMs, atOnce, limitRate, log, listenerLog })
+    const pace = new Pacer(limitRate)
+    const { targetAt } = options
+    this.files = new StoredFiles({ session, platform, pace, retryForMs, targetAt, listenerLog })
     this.#presence = new PresenceView(listenerLog)
     const common = { platform, retryForMs, failed: (error: OspError) => void this.#messageSession?.refuse(error) }
     this.#registration = new Registration({
@@ -145,7 +154,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
 
   async #shutDown(): Promise<void> {
     this.#aborted?.[Symbol.dispose]()
-    const ended = this.uploads.close()
+    const ended = Promise.all([this.uploads.close(), this.files.close()])
     const handled = this.#inbox.stop()
     // Waits a bounded time for the server to answer.
     await waitAtMost(this.#options.platform.clock, clientLimits.closeMs, Promise.all([ended, handled]))

@@ -1,0 +1,255 @@
+import { createHash } from 'node:crypto'
+import { type BigIntStats, constants } from 'node:fs'
+import { type FileHandle, link, lstat, open, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { OspError } from '../../errors.ts'
+import { checkArgument, checkOptions, kinds, optional } from '../../options.ts'
+import type { Digests } from '../../ports/platform.ts'
+import type { FileTarget, OpenTarget, TargetContent } from '../../ports/target.ts'
+import { hex } from '../../runtime/hex.ts'
+import { digestOf } from '../../runtime/incrementalDigest.ts'
+import { lengthOf, type Parts } from '../../wire/codec.ts'
+import { errnoOf, pathReason, systemErrorOf } from '../disk/faults.ts'
+import { readFull } from '../disk/readFull.ts'
+import { absolutePath, pathBytes } from './pathText.ts'
+
+/** Options for a file to write. */
+export interface FileTargetOptions {
+  /** Whether an existing file whose content differs is replaced. */
+  readonly overwrite?: boolean
+}
+
+/**
+ * Returns a file of this machine as the target of a download. `path` is relative to the current working directory. The content is
+ * written to `PATH.part`, and `PATH.part.json` records which content that is, so that an interrupted download continues. A file
+ * that exists with the same content is left as it is. A replaced file keeps its permissions; a symbolic link is replaced itself.
+ */
+export function fileTarget(path: string, options: FileTargetOptions = {}): FileTarget {
+  checkArgument('fileTarget', 'the path', kinds.path, path)
+  checkOptions('fileTarget', { overwrite: optional(kinds.flag) }, options)
+  const full = absolutePath(path)
+  const { overwrite = false } = options
+  return {
+    async open(content, digests) {
+      try {
+        const there = await existing(full)
+        if (there && (await hasContent(full, there, content, digests))) {
+          await removePart(full)
+          return undefined
+        }
+        if (there) checkReplaceable(full, there, overwrite)
+        return await openPart(full, content, { overwrite, mode: there && Number(there.mode) & 0o777 })
+      } catch (error) {
+        throw unwritable(full, error)
+      }
+    },
+  }
+}
+
+/** What the commit of a file does. */
+interface CommitOptions {
+  readonly overwrite: boolean
+  /** The permissions of the file that is replaced, if there is one. */
+  readonly mode: number | undefined
+}
+
+const big = { bigint: true } as const
+
+async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** Returns the stats of what exists at a path: of the target of a symbolic link, if it has one. */
+async function existing(path: string): Promise<BigIntStats | undefined> {
+  const at = pathBytes(path)
+  const itself = await unlessMissing(lstat(at, big))
+  if (!itself?.isSymbolicLink()) return itself
+  return (await unlessMissing(stat(at, big))) ?? itself
+}
+
+/** Resolves with whether a file has this content already. */
+async function hasContent(
+  path: string,
+  stats: BigIntStats,
+  { size, algorithm, digest }: TargetContent,
+  digests: Digests,
+): Promise<boolean> {
+  if (!stats.isFile() || stats.size !== BigInt(size)) return false
+  await using handle = await open(pathBytes(path))
+  const found = await digestOf(digests, algorithm, size, (into, offset) => readFull(handle, into, offset))
+  return found !== undefined && hex(found) === digest
+}
+
+function checkReplaceable(path: string, stats: BigIntStats, overwrite: boolean): void {
+  if (stats.isDirectory()) throw new OspError('target-exists', `${path} is a directory; choose another path`)
+  if (!stats.isFile() && !stats.isSymbolicLink()) {
+    throw new OspError('target-exists', `${path} is not a regular file; choose another path`)
+  }
+  if (overwrite) return
+  const text = `${path} exists already with other content; specify overwrite, or choose another path`
+  throw new OspError('target-exists', text)
+}
+
+/** The longest name of a file system entry, and the longest suffix of the temporary names. */
+const [longestName, suffixBytes] = [255, 10]
+
+/** Returns the paths of the partial file and its record, beside the file. */
+function partPaths(path: string): { readonly part: string | Buffer; readonly record: string | Buffer } {
+  const name = basename(path)
+  const isLong = Buffer.from(pathBytes(name) as string).length + suffixBytes > longestName
+  const stem = isLong ? createHash('sha256').update(name).digest('hex') : name
+  const part = join(dirname(path), `${stem}.part`)
+  return { part: pathBytes(part), record: pathBytes(`${part}.json`) }
+}
+
+async function removePart(path: string): Promise<void> {
+  const { part, record } = partPaths(path)
+  await rm(part, { force: true })
+  await rm(record, { force: true })
+}
+
+/** Describes a content. Two records are equal if the contents are the same. */
+const recordOf = ({ size, algorithm, digest }: TargetContent) =>
+  `${JSON.stringify({ v: 1, size, algorithm, digest })}\n`
+
+/** Opens the partial file: the present one if it has this content, or else a new one. */
+async function openPart(path: string, content: TargetContent, options: CommitOptions): Promise<OpenTarget> {
+  const { part, record } = partPaths(path)
+  const wanted = recordOf(content)
+  const kept = await unlessMissing(readFile(record, 'utf8'))
+  const old = kept === wanted ? await openKept(part, content.size) : undefined
+  if (old) return new PartFile(path, old.handle, old.size, content, options)
+  // Another program may still write to the present file, so the new one must be another file.
+  await removePart(path)
+  await writeFile(record, wanted, { flag: 'wx' })
+  const { O_RDWR, O_CREAT, O_EXCL } = constants
+  return new PartFile(path, await open(part, O_RDWR | O_CREAT | O_EXCL), 0, content, options)
+}
+
+/** Opens the file of an interrupted download. Resolves with `undefined` if other users may have created it, or it is too long. */
+async function openKept(
+  part: string | Buffer,
+  most: number,
+): Promise<{ readonly handle: FileHandle; readonly size: number } | undefined> {
+  const stats = await unlessMissing(lstat(part))
+  if (!stats?.isFile() || stats.nlink !== 1 || stats.size > most) return undefined
+  if (process.getuid && stats.uid !== process.getuid()) return undefined
+  const handle = await open(part, constants.O_RDWR | (constants.O_NOFOLLOW ?? 0))
+  return { handle, size: stats.size }
+}
+
+/** The partial file of one download. */
+class PartFile implements OpenTarget {
+  readonly keptBytes: number
+  readonly #path: string
+  readonly #handle: FileHandle
+  readonly #content: TargetContent
+  readonly #options: CommitOptions
+
+  constructor(path: string, handle: FileHandle, keptBytes: number, content: TargetContent, options: CommitOptions) {
+    this.#path = path
+    this.#handle = handle
+    this.keptBytes = keptBytes
+    this.#content = content
+    this.#options = options
+  }
+
+  async write(bytes: Parts, offset: number): Promise<void> {
+    try {
+      let left = bytes
+      for (let at = offset; lengthOf(left) > 0; ) {
+        const { bytesWritten } = await this.#handle.writev(left as Uint8Array[], at)
+        at += bytesWritten
+        left = withoutStart(left, bytesWritten)
+      }
+    } catch (error) {
+      throw unwritable(this.#path, error)
+    }
+  }
+
+  async read(into: Uint8Array, offset: number): Promise<number> {
+    try {
+      return await readFull(this.#handle, into, offset)
+    } catch (error) {
+      throw unwritable(this.#path, error)
+    }
+  }
+
+  async commit(): Promise<void> {
+    const { part, record } = partPaths(this.#path)
+    try {
+      if (this.#options.mode !== undefined) await this.#handle.chmod(this.#options.mode)
+      await this.#handle.utimes(new Date(), new Date(this.#content.modifiedAt))
+      await this.#handle.sync()
+      await this.#checkPart(part)
+      await this.#publish(part)
+      await rm(record, { force: true })
+      await flushDirectory(dirname(this.#path))
+    } catch (error) {
+      throw unwritable(this.#path, error)
+    }
+  }
+
+  async discard(): Promise<void> {
+    await removePart(this.#path)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close()
+  }
+
+  /** Another program that downloads to the same path may have replaced or renamed the partial file. */
+  async #checkPart(part: string | Buffer): Promise<void> {
+    const own = await this.#handle.stat(big)
+    const there = await unlessMissing(lstat(part, big))
+    if (there?.ino === own.ino && there.dev === own.dev) return
+    throw new OspError('target-unwritable', `${this.#path} is written by another program at the same time`)
+  }
+
+  async #publish(part: string | Buffer): Promise<void> {
+    const to = pathBytes(this.#path)
+    if (this.#options.overwrite) return await rename(part, to)
+    try {
+      // Unlike a rename, a link never replaces a file.
+      await link(part, to)
+    } catch (error) {
+      if (errnoOf(error) === 'EEXIST') throw new OspError('target-exists', `${this.#path} was created meanwhile`)
+      if (!withoutLinks.has(errnoOf(error) ?? '')) throw error
+      return await rename(part, to)
+    }
+    await unlink(part)
+  }
+}
+
+/** The errors of file systems that have no hard links. */
+const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
+
+async function flushDirectory(path: string): Promise<void> {
+  // Windows cannot flush a directory. Its file system keeps the order of such changes itself.
+  if (process.platform === 'win32') return
+  await using handle = await open(pathBytes(path))
+  await handle.sync()
+}
+
+/** Returns `parts` without their first `bytes` bytes. */
+function withoutStart(parts: Parts, bytes: number): Parts {
+  let left = bytes
+  return parts.flatMap((part) => {
+    const skipped = Math.min(left, part.length)
+    left -= skipped
+    return skipped === part.length ? [] : part.subarray(skipped)
+  })
+}
+
+/** Returns an error of the system as an OspError that names the path. */
+function unwritable(path: string, cause: unknown): OspError {
+  if (cause instanceof OspError) return cause
+  // File descriptors become available again when other files are closed.
+  const code = systemErrorOf(cause)?.code === 'overloaded' ? 'overloaded' : 'target-unwritable'
+  return new OspError(code, `${path} cannot be written: ${pathReason(cause)}`, { cause })
+}

@@ -1,0 +1,115 @@
+import type { EventEmitter } from 'eventemitter3'
+import { machine } from '../../core/machine.ts'
+import type { OspError } from '../../errors.ts'
+import type { Log } from '../../ports/log.ts'
+import { deferred } from '../../runtime/deferred.ts'
+import { Emitter } from '../../runtime/emitter.ts'
+import type { FileInfo } from './fileRequests.ts'
+
+/** The phases of a download. It waits for other downloads, for the link, or for a refusal to pass. */
+const downloadPhases = machine({
+  waiting: { receive: 'receiving', stored: 'done', fail: 'failed' },
+  receiving: { stall: 'waiting', verify: 'verifying', fail: 'failed' },
+  verifying: { stall: 'waiting', stored: 'done', fail: 'failed' },
+  failed: {},
+  done: {},
+})
+
+export type DownloadPhase = keyof typeof downloadPhases.table
+
+type DownloadStep = Parameters<typeof downloadPhases.next>[1]
+
+/** The progress of a download, in bytes. */
+export interface DownloadProgress {
+  /** Leading bytes that were written, or handed over; not verified before the end. */
+  readonly received: number
+  /** The size of the file; 0 until the server has answered. */
+  readonly size: number
+}
+
+export interface DownloadEvents {
+  progress: [progress: DownloadProgress]
+  phase: [phase: DownloadPhase]
+}
+
+/**
+ * A download. Without a target, it is an iterable of the content that can be iterated once: it requests a bounded number of bytes
+ * ahead, and rejects at the end with OspError `digest-mismatch` if the content is not that of the file. An error that a listener
+ * throws is only logged.
+ */
+export interface Download extends EventEmitter<DownloadEvents>, AsyncIterable<Uint8Array> {
+  /** The name on the server. */
+  readonly name: string
+  readonly phase: DownloadPhase
+  /** The error for which it waits or has failed. */
+  readonly error: OspError | undefined
+  readonly progress: DownloadProgress
+  /** Content bytes that have arrived for it. 0 if the target had the content already. */
+  readonly transferred: number
+  /**
+   * Resolves when the target is complete and durable, or when the content was handed over and verified. Rejects when it has failed,
+   * with code `closed` when it was aborted or its client was closed. An unhandled rejection is silent.
+   */
+  readonly done: Promise<FileInfo>
+  /** Returns the content as a web stream. Can be called once, instead of iterating. */
+  stream(): ReadableStream<Uint8Array>
+}
+
+/** A download as its client changes it. `done` settles before the events are emitted. */
+export class ClientDownload extends Emitter<DownloadEvents> implements Download {
+  readonly name: string
+  phase: DownloadPhase = 'waiting'
+  error: OspError | undefined
+  progress: DownloadProgress = { received: 0, size: 0 }
+  transferred = 0
+  readonly #done = deferred<FileInfo>()
+  readonly done = this.#done.promise
+  readonly #content: () => AsyncGenerator<Uint8Array>
+
+  /** `content` starts to hand over the content; throws if that is not possible. */
+  constructor(name: string, content: () => AsyncGenerator<Uint8Array>, log?: Log) {
+    super(log)
+    this.name = name
+    this.#content = content
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    return this.#content()
+  }
+
+  stream(): ReadableStream<Uint8Array> {
+    const content = this.#content()
+    return new ReadableStream({
+      async pull(controller) {
+        const { done, value } = await content.next()
+        if (done) controller.close()
+        else controller.enqueue(value)
+      },
+      async cancel() {
+        await content.return(undefined)
+      },
+    })
+  }
+
+  /** Takes a step of the phases, if the phase is not already the one that it leads to. `done` rejects with `error` after `fail`. */
+  move(step: Exclude<DownloadStep, 'stored'>, error?: OspError): void {
+    const isSame = (step === 'receive' && this.phase === 'receiving') || (step === 'stall' && this.phase === 'waiting')
+    if (!isSame) this.phase = downloadPhases.next(this.phase, step)
+    this.error = error
+    if (step === 'fail') this.#done.reject(error)
+    if (!isSame) this.emit('phase', this.phase)
+  }
+
+  stored(file: FileInfo): void {
+    this.phase = downloadPhases.next(this.phase, 'stored')
+    this.error = undefined
+    this.#done.resolve(file)
+    this.setProgress(file.size, file.size)
+    this.emit('phase', this.phase)
+  }
+
+  setProgress(received: number, size: number): void {
+    this.progress = { received, size }
+    this.emit('progress', this.progress)
+  }
+}

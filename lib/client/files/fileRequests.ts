@@ -1,0 +1,82 @@
+import type { Pacer } from '../../core/pacer.ts'
+import { OspError } from '../../errors.ts'
+import { isStoredFileName } from '../../names.ts'
+import type { CatalogueEntry } from '../../ports/catalogue.ts'
+import type { DigestName, Platform } from '../../ports/platform.ts'
+import { hex } from '../../runtime/hex.ts'
+import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
+import type { AckOf, RequestName, WireMessage } from '../../wire/message.ts'
+import { digestNumbers, features, statFlags } from '../../wire/protocol.ts'
+import { type ClientSession, type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
+
+/** A stored file, as the server describes it. */
+export type FileInfo = CatalogueEntry
+
+export interface FileRequestsOptions {
+  readonly platform: Platform
+  readonly session: ClientSession
+  /** Bounds the content that is requested and has not arrived, for all downloads together. */
+  readonly pace: Pacer
+  /** Time for retries after refusals that are not final. */
+  readonly retryForMs: number
+}
+
+/** Sends requests about stored files. They can be repeated, so a lost link only delays them. */
+export class FileRequests {
+  readonly options: FileRequestsOptions
+
+  constructor(options: FileRequestsOptions) {
+    this.options = options
+  }
+
+  /** Resolves with a link to a server that answers requests about stored files. */
+  async online(signal: AbortSignal): Promise<OnlineLink> {
+    const { session } = this.options
+    session.start()
+    const link = await session.online(signal)
+    if ((link.welcome.features & features.storedFiles) !== 0) return link
+    throw new OspError('unsupported-version', 'the server is too old to list and return files; update it')
+  }
+
+  /**
+   * Asks until the server has answered, on this link or the next one. Retries after refusals that are not final. Rejects with
+   * OspError `closed` when `signal` aborts.
+   */
+  async ask<K extends RequestName>(message: WireMessage<K>, signal: AbortSignal): Promise<WireMessage<AckOf<K>>> {
+    const { platform, retryForMs } = this.options
+    const backoff = refusalBackoff(platform, retryForMs)
+    for (;;) {
+      const { peer, closed } = await this.online(signal)
+      const { seq, reply } = peer.ask(message)
+      using _ = onAbort(signal, () => peer.abandon(seq))
+      const answer = await reply.catch(OspError.from)
+      if (!(answer instanceof OspError)) return answer
+      if (signal.aborted) throw new OspError('closed')
+      if (peer.ended) await whenAborted(closed)
+      else if (answer.retry !== 'later') throw answer
+      else await wait(platform.clock, backoff.next(answer), signal)
+    }
+  }
+
+  /** Resolves with a stored file, with its digest if `needsDigest` is set. Rejects with OspError `no-such-file`. */
+  async stat(name: string, needsDigest: boolean, signal: AbortSignal): Promise<FileInfo> {
+    const flags = needsDigest ? statFlags.digest : 0
+    return fileInfo(await this.ask({ event: 'StatFileReq', fileName: name, flags }, signal))
+  }
+}
+
+const digestNames: ReadonlyMap<number, DigestName> = new Map(
+  Object.entries(digestNumbers).map(([name, number]) => [number, name as DigestName]),
+)
+
+/** Returns a stored file of an answer. Throws OspError `malformed` if its name is not safe to show to people and programs. */
+export function fileInfo({ fileName: name, digest: number, fileDigest, ...file }: WireFile): FileInfo {
+  if (!isStoredFileName(name)) throw protocolViolation('the name of a stored file is not allowed')
+  const { size, modifiedAt, storedAt, version } = file
+  const metadata = Object.fromEntries(file.metadata.map(({ key, value }) => [key, value]))
+  const algorithm = digestNames.get(number)
+  const digest = algorithm === undefined || fileDigest.length === 0 ? {} : { algorithm, digest: hex(fileDigest) }
+  return { name, size, modifiedAt, storedAt, version, ...digest, metadata }
+}
+
+type WireFile = Omit<WireMessage<'StatFileAck'>, 'event'>

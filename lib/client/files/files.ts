@@ -1,0 +1,72 @@
+import type { FileTarget } from '../../ports/target.ts'
+import type { Download } from './download.ts'
+import type { FileInfo } from './fileRequests.ts'
+
+export interface ListFilesOptions {
+  /** Only files whose names begin with this text; by default all. */
+  readonly prefix?: string | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface StatFileOptions {
+  /** Whether the server computes the digest if it does not know it, which takes as long as reading the file. */
+  readonly digest?: boolean | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface RemoveFileOptions {
+  /** Only this version; by default any. */
+  readonly version?: string | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface RenameFileOptions extends RemoveFileOptions {
+  /** Whether a file that has the new name is replaced. */
+  readonly replace?: boolean | undefined
+}
+
+export interface DownloadOptions {
+  /** The path of the file to write, or another target. Without it, iterate over the download. */
+  readonly to?: string | FileTarget | undefined
+  /** Whether an existing file at the path `to` is replaced if its content differs. */
+  readonly overwrite?: boolean | undefined
+  /** Without `to`: the first byte to hand over, 0 by default. The digest is verified only from byte 0. */
+  readonly offset?: number | undefined
+  /** Only this version. By default a file that is replaced meanwhile is downloaded again from the start, up to three times. */
+  readonly version?: string | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * The stored files of the user. Requests are repeated after a lost link, and after refusals that are not final, for `retryForMs`.
+ * All of them reject with OspError `bad-name` or `usage` for invalid arguments, `unsupported-version` if the server is too old,
+ * `closed` when their signal aborts, and with the final refusal of the server.
+ */
+export interface Files {
+  /** Iterates over the files in the order of the UTF-8 bytes of their names, page by page. */
+  list(options?: ListFilesOptions): AsyncIterableIterator<FileInfo>
+  /** Resolves with one file. Rejects with OspError `no-such-file`. */
+  stat(name: string, options?: StatFileOptions): Promise<FileInfo>
+  /**
+   * Removes a file: durable when it resolves. Resolves with false if there was none, which can also mean that the answer to an
+   * earlier try was lost. Rejects with OspError `version-changed`.
+   */
+  remove(name: string, options?: RemoveFileOptions): Promise<boolean>
+  /**
+   * Gives a file another name: atomic, and durable when it resolves. Resolves with whether it has replaced a file. Rejects with
+   * OspError `no-such-file`, `version-changed`, `file-exists`, or `name-conflict` if the new name is that of a folder, or of a file
+   * in a file. Without `version`, the server describes the file first, so that the request can be repeated after a lost link.
+   */
+  rename(name: string, newName: string, options?: RenameFileOptions): Promise<boolean>
+  /**
+   * Downloads a file: by its name, or as `list` or `stat` has described it, which saves a request. With `to`, begins at once. Up
+   * to five downloads with a target run at once. Throws OspError `usage` or `bad-name`.
+   *
+   * A path is written as `PATH.part` with a record beside it. A later call for the same path continues an interrupted download
+   * if size and digest of the stored file are the same. The verified file is flushed, gets the modification time of the stored
+   * file, and is moved into place. If the path has a file with the same content already, nothing is transferred.
+   * `download.done` rejects with OspError `target-exists`, `target-unwritable`, `no-such-file`, `version-changed` or
+   * `digest-mismatch`.
+   */
+  download(file: string | FileInfo, options?: DownloadOptions): Download
+}

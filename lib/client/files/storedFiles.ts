@@ -1,0 +1,172 @@
+import { Queue } from '../../core/queue.ts'
+import { OspError } from '../../errors.ts'
+import { clientLimits } from '../../limits.ts'
+import { checkStoredName } from '../../names.ts'
+import { checkArgument, checkOptions, kinds } from '../../options.ts'
+import type { Log } from '../../ports/log.ts'
+import type { FileTarget } from '../../ports/target.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
+import { onAbort } from '../../runtime/wait.ts'
+import { renameFlags } from '../../wire/protocol.ts'
+import { protocolViolation } from '../connection/session.ts'
+import * as kindsOf from '../options.ts'
+import { ClientDownload, type Download } from './download.ts'
+import { DownloadJob } from './downloadJob.ts'
+import { type FileInfo, FileRequests, type FileRequestsOptions, fileInfo } from './fileRequests.ts'
+import type {
+  DownloadOptions,
+  Files,
+  ListFilesOptions,
+  RemoveFileOptions,
+  RenameFileOptions,
+  StatFileOptions,
+} from './files.ts'
+
+/** Returns the target at a path. Without it, downloads take no paths. */
+export type TargetAt = (path: string, options: { readonly overwrite: boolean }) => Promise<FileTarget>
+
+export interface StoredFilesOptions extends FileRequestsOptions {
+  readonly targetAt: TargetAt | undefined
+  readonly listenerLog: Log | undefined
+}
+
+/** The stored files of a user, as a client sees them. */
+export class StoredFiles implements Files {
+  readonly #options: StoredFilesOptions
+  readonly #requests: FileRequests
+  readonly #closing = new AbortController()
+  readonly #running = new PendingWork()
+  /** The downloads that wait for a slot. */
+  readonly #waiting = new Queue<{ start: (() => void) | undefined }>()
+  #active = 0
+
+  constructor(options: StoredFilesOptions) {
+    this.#options = options
+    this.#requests = new FileRequests(options)
+  }
+
+  /** Begins a new link, with the round trip of HELLO. */
+  opened(roundTripMs: number): void {
+    const { pace, platform } = this.#options
+    pace.reset(platform.clock.now(), roundTripMs)
+  }
+
+  async *list(options: ListFilesOptions = {}): AsyncIterableIterator<FileInfo> {
+    checkOptions('files.list', kindsOf.listOptions, options)
+    const { prefix = '' } = options
+    const signal = this.#signal(options.signal)
+    for (let after = ''; ; ) {
+      const request = { event: 'ListFilesReq', prefix: prefix.normalize('NFC'), after, most: 0 } as const
+      const { files, more } = await this.#requests.ask(request, signal)
+      for (const file of files) {
+        after = file.fileName
+        yield fileInfo(file)
+      }
+      if (more === 0) return
+      if (files.length === 0) throw protocolViolation('it sent an empty page of files, and announced more')
+    }
+  }
+
+  async stat(name: string, options: StatFileOptions = {}): Promise<FileInfo> {
+    checkOptions('files.stat', kindsOf.statOptions, options)
+    return await this.#requests.stat(named('files.stat', name), options.digest ?? false, this.#signal(options.signal))
+  }
+
+  async remove(name: string, options: RemoveFileOptions = {}): Promise<boolean> {
+    checkOptions('files.remove', kindsOf.removeOptions, options)
+    const { version = '' } = options
+    const request = { event: 'RemoveFileReq', fileName: named('files.remove', name), version } as const
+    const { removed } = await this.#requests.ask(request, this.#signal(options.signal))
+    return removed !== 0
+  }
+
+  async rename(name: string, newName: string, options: RenameFileOptions = {}): Promise<boolean> {
+    checkOptions('files.rename', kindsOf.renameOptions, options)
+    const fileName = named('files.rename', name)
+    const target = named('files.rename', newName, 'the new name')
+    const signal = this.#signal(options.signal)
+    const version = options.version ?? (await this.#requests.stat(fileName, false, signal)).version
+    const flags = options.replace ? renameFlags.replace : 0
+    const request = { event: 'RenameFileReq', fileName, newName: target, version, flags } as const
+    const { replaced } = await this.#requests.ask(request, signal)
+    return replaced !== 0
+  }
+
+  download(file: string | FileInfo, options: DownloadOptions = {}): Download {
+    checkOptions('files.download', kindsOf.downloadOptions, options)
+    const known = typeof file === 'string' ? undefined : file
+    if (known) checkArgument('files.download', 'the file', kindsOf.describedFile, known)
+    const name = named('files.download', known?.name ?? (file as string))
+    const { to, overwrite = false, offset = 0, version } = options
+    const { targetAt } = this.#options
+    if (to === undefined && overwrite) throw new OspError('usage', 'files.download: overwrite requires a path')
+    if (to !== undefined && offset > 0) {
+      throw new OspError('usage', 'files.download: a target continues by itself; offset is for downloads without one')
+    }
+    if (typeof to === 'string' && !targetAt)
+      throw new OspError('usage', 'this client has no file system; pass a target')
+    const signal = this.#signal(options.signal)
+    let isTaken = to !== undefined
+    const download = new ClientDownload(
+      name,
+      () => {
+        if (isTaken)
+          throw new OspError('usage', 'the content of a download can be read once, and not if it has a target')
+        isTaken = true
+        return job.content(offset)
+      },
+      this.#options.listenerLog,
+    )
+    const job = new DownloadJob({ requests: this.#requests, download, known, version, signal })
+    if (to !== undefined) {
+      const target = async () => (typeof to === 'string' ? await (targetAt as TargetAt)(to, { overwrite }) : to)
+      this.#running.track(this.#inTurn(() => job.save(target), signal))
+    }
+    return download
+  }
+
+  /** Ends all downloads. What their targets have is kept. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#running.settled()
+  }
+
+  /** Runs `work` when one of the slots is free, or when `signal` aborts. */
+  async #inTurn(work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const hasSlot = await this.#slot(signal)
+    await work()
+    if (!hasSlot) return
+    // The slot goes to the next download, if one waits.
+    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
+      if (next.start) return next.start()
+    }
+    this.#active--
+  }
+
+  /** Resolves with true when a slot is free, or with false when `signal` aborts first. */
+  async #slot(signal: AbortSignal): Promise<boolean> {
+    if (this.#active < clientLimits.downloads) {
+      this.#active++
+      return true
+    }
+    return await new Promise<boolean>((resolve) => {
+      const entry: { start: (() => void) | undefined } = { start: () => resolve(true) }
+      this.#waiting.push(entry)
+      onAbort(signal, () => {
+        entry.start = undefined
+        resolve(false)
+      })
+    })
+  }
+
+  /** Returns a signal that aborts when the client is closed, or when `signal` aborts. */
+  #signal(signal: AbortSignal | undefined): AbortSignal {
+    return AbortSignal.any(signal ? [this.#closing.signal, signal] : [this.#closing.signal])
+  }
+}
+
+/** Returns a file name in the Unicode form NFC. Throws OspError `usage` or `bad-name`. */
+function named(where: string, name: string, what = 'the name'): string {
+  checkArgument(where, what, kinds.text, name)
+  return checkStoredName(name.normalize('NFC'))
+}
