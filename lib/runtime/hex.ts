@@ -21,5 +21,7 @@ export function hex(bytes: Uint8Array): string {
 
 /** Returns the bytes of hexadecimal digits. */
 export function bytesOfHex(digits: string): Uint8Array {
-  return Uint8Array.from(Buffer.from(digits, 'hex'))
+  const bytes = new Uint8Array(digits.length / 2)
+  for (let at = 0; at < bytes.length; at++) bytes[at] = Number.parseInt(digits.slice(2 * at, 2 * at + 2), 16)
+  return bytes
 }

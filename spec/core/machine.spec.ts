@@ -72,11 +72,13 @@ function drawn(chart: readonly string[]): string[] {
 }
 
 spec('the tables of the instances', (it) => {
-  it('are the charts of the seed, and for files: cancelled, restarted, refused, shut down, taken over', () => {
+  it('are the charts of the seed, and for files: cancelled, restarted, refused, shut down, taken over, reading', () => {
     const more = ['CancelFileReq', 'restarted', 'refused', 'stalled', 'shutDown'].map(
       (event) => `RECEIVE_FILE --${event}--> IDLE`,
     )
-    const expected = [...drawn(charts.file), ...more, 'RECEIVE_FILE --takenOver--> RECEIVE_FILE']
+    const reading = ['unused', 'linkLost', 'shutDown'].map((event) => `SEND_FILE --${event}--> IDLE`)
+    more.push('RECEIVE_FILE --takenOver--> RECEIVE_FILE', 'IDLE --ReadFileReq--> SEND_FILE', ...reading)
+    const expected = [...drawn(charts.file), ...more]
     assert.deepEqual(arrows(fileInstance.table), expected.sort())
   })
 
