@@ -164,7 +164,7 @@ export const limitTable = {
     unset: '64M or 5% of the disk, whichever is less',
   },
   reservePercent: limit(5, 'percentage of the disk that uploads leave free, if less than the reserve', [0, 100]),
-  noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered, to answer a repeated request'),
+  noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered in memory'),
   messageIdMs: limit(7 * dayMs, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
   unsentBytes: limit(4 * MiB, 'number of unsent bytes above which a link is closed as a slow consumer'),
   retryAfterMs: limit(1_000, 'time after which a client should repeat a temporarily refused request', [1, 0xffff_ffff]),
@@ -328,8 +328,6 @@ export const fixed = {
   /** Maximum share of `unfinishedUploads` of one user, as with `senderSharePercent`, so that others can upload too. */
   unfinishedSharePercent: 50,
   notes: 100_000,
-  /** Maximum number of digests of stored files that the server has computed and keeps in memory. */
-  computedDigests: 10_000,
   /** Maximum number of files in a LIST_FILES_ACK, and of bytes of its entries. */
   listedFiles: 1_000,
   listedBytes: MiB,

@@ -1,5 +1,8 @@
 import type { DigestName } from './platform.ts'
 
+/** Texts by key that a client has sent with a file. */
+export type Metadata = Readonly<Record<string, string>>
+
 /** A stored file. */
 export interface CatalogueEntry {
   readonly name: string
@@ -14,7 +17,7 @@ export interface CatalogueEntry {
   /** The algorithm and the hexadecimal digest of the content; missing if the server does not know them. */
   readonly algorithm?: DigestName
   readonly digest?: string
-  readonly metadata: Readonly<Record<string, string>>
+  readonly metadata: Metadata
 }
 
 /** Which files of a user are listed. */

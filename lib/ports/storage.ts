@@ -1,4 +1,4 @@
-import type { Catalogue } from './catalogue.ts'
+import type { Catalogue, Metadata } from './catalogue.ts'
 import type { SessionLink } from './links.ts'
 import type { Damage, MailboxStore } from './mailboxes.ts'
 import type { DigestName, Platform } from './platform.ts'
@@ -31,6 +31,8 @@ export interface NewTransfer {
   /** Opaque; the source's time of change in ms. */
   readonly modifiedAt: number
   readonly algorithm: DigestName
+  /** Texts that the stored file keeps. They do not identify the upload; those of the first claim apply. */
+  readonly metadata?: Metadata | undefined
 }
 
 /** The present receiver of an upload. */
@@ -186,7 +188,10 @@ export interface TransferStore {
   checkpoint(claim: Claim, checkpoints: readonly Checkpoint[], at: number): Promise<void>
   /** Marks the record as verified: durable. The caller publishes and completes the upload again after a crash. */
   verified(claim: Claim, file: StoredFile): Promise<void>
-  /** Replaces the verified record by a completion marker for `keepNoteMs` of wall time: atomic and durable. */
+  /**
+   * Replaces the verified record by a completion marker: atomic and durable. A store that keeps no records of stored files
+   * forgets the marker after `keepNoteMs` of wall time.
+   */
   complete(claim: Claim, keepNoteMs: number): Promise<void>
   /**
    * Replaces the record of this name, if there is one, by a completion marker of a file that is about to be stored without an

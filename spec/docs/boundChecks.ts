@@ -163,7 +163,6 @@ export const boundChecks: {
   unfinishedPerUser: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   unfinishedSharePercent: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   unfinishedUploads: { files: ['spec/storage/transfers/transfers.spec.ts'] },
-  computedDigests: { files: ['spec/storage/catalogue/storedCatalogue.spec.ts'] },
   listedFiles: { files: ['spec/server/files/storedFiles.spec.ts'] },
   listedBytes: { files: ['spec/server/files/storedFiles.spec.ts'] },
   notes: { files: ['spec/storage/transfers/uploadLog.spec.ts'] },

@@ -1,6 +1,7 @@
 import { KiB } from '../../lib/limits.ts'
 import { type EventName, encode, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
+import { fieldsIn } from '../support/forms.ts'
 import { patterned } from '../support/memorySource.ts'
 import type { Draw } from './draw.ts'
 
@@ -41,7 +42,7 @@ function borderOf(form: string, draw: Draw): unknown {
   if (form.startsWith('list of ')) return draw.some(0, draw.pick([1, 3, 17]), () => borderOf(form.slice(8), draw))
   if (form.startsWith('optional ')) return draw.once(2) ? undefined : borderOf(form.slice(9), draw)
   if (!form.startsWith('{')) return values[form]?.(draw)
-  const fields = form.slice(2, -2).split(', ')
+  const fields = fieldsIn(form.slice(2, -2))
   return Object.fromEntries(
     fields.map((field) => {
       const [key = '', ...inner] = field.split(' ')

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import type { EventName, WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
+import { fieldsIn } from '../support/forms.ts'
 
 const u8 = fc.nat(0xff)
 const u16 = fc.nat(0xffff)
@@ -28,22 +29,6 @@ function anyOf(form: string): fc.Arbitrary<unknown> {
   const primitive = primitives[form]
   if (!primitive) throw new Error(`no values are known for the form ${form}`)
   return primitive
-}
-
-/** Splits the fields of a struct, which can be structs themselves. */
-function fieldsIn(text: string): readonly string[] {
-  const fields: string[] = []
-  let depth = 0
-  let from = 0
-  for (let at = 0; at < text.length; at++) {
-    if (text[at] === '{') depth++
-    else if (text[at] === '}') depth--
-    else if (depth === 0 && text.startsWith(', ', at)) {
-      fields.push(text.slice(from, at))
-      from = at + 2
-    }
-  }
-  return [...fields, text.slice(from)]
 }
 
 function keyAndValue(field: string): [string, fc.Arbitrary<unknown>] {

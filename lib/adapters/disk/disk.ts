@@ -13,6 +13,7 @@ import { UploadLog } from '../../storage/transfers/uploadLog.ts'
 import { Ballast } from './ballast.ts'
 import { canMove, makeDirectory, makePath, syncDirectory } from './directories.ts'
 import { attempt } from './faults.ts'
+import { DiskFileRecords } from './fileRecords.ts'
 import { DiskFiles } from './files.ts'
 import { checkFormat } from './format.ts'
 import { DiskJournal } from './journal.ts'
@@ -47,6 +48,7 @@ export class DiskStorage implements Storage {
   readonly layout: Layout
   readonly #segmentBytes: number
   readonly #records = new RecordStore()
+  readonly #fileRecords: DiskFileRecords
   readonly #ballast: Ballast
   #lock: AsyncDisposable | undefined
   #priority: WritePriority | undefined
@@ -58,9 +60,10 @@ export class DiskStorage implements Storage {
     this.#ballast = new Ballast(layout.ballast)
     const ready = async () => this.#priority?.ready()
     this.files = new DiskFiles(layout, this.#records, ready, () => this.#opened.digests)
-    this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime())
-    const digestOfUpload = this.transfers.digestOf.bind(this.transfers)
-    this.catalogue = new StoredCatalogue(this.files.tree, digestOfUpload, () => this.#opened.digests)
+    this.#fileRecords = new DiskFileRecords(layout.catalogue)
+    this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime(), this.#fileRecords)
+    const describe: Transfers['describe'] = (keys) => this.transfers.describe(keys)
+    this.catalogue = new StoredCatalogue(this.files.tree, describe, this.#fileRecords, () => this.#opened.digests)
   }
 
   async open(platform: Platform): Promise<void> {
@@ -71,6 +74,7 @@ export class DiskStorage implements Storage {
       await choosePartial(this.layout)
       await this.files.prepare()
       if (isDamaged) this.#records.damages.push({ file: this.layout.format, offset: 0, bytes: 0, atEnd: false })
+      this.#records.damages.push(...(await this.#fileRecords.open()))
       const { uploads, mailboxes } = this.layout
       const uploadBytes = Math.min(this.#segmentBytes, mostUploadSegment)
       const rows = await DiskJournal.open(uploads, uploadBytes, platform, undefined, this.#ballast)
@@ -92,6 +96,8 @@ export class DiskStorage implements Storage {
     const closed = this.#records.close()
     await this.files.close()
     await closed
+    await this.transfers.idle().catch(() => {})
+    await this.#fileRecords.close()
     await this.mailboxes.close()
     await held[Symbol.asyncDispose]()
   }
@@ -112,11 +118,11 @@ const mostUploadSegment = 4 * MiB
 
 /** Creates missing directories and files, durably. Resolves with whether a damaged `format` was rewritten. */
 async function makeDirectories(layout: Layout, crc32: Platform['crc32']): Promise<boolean> {
-  const { directory, lock, uploads, partial, files, mailboxes } = layout
+  const { directory, lock, uploads, partial, files, catalogue, mailboxes } = layout
   await makePath(directory)
   await checkRights(layout)
   const isDamaged = await checkFormat(layout, crc32)
-  for (const path of [lock, uploads, partial, files, mailboxes]) await makeDirectory(path)
+  for (const path of [lock, uploads, partial, files, catalogue, mailboxes]) await makeDirectory(path)
   await syncDirectory(directory)
   return isDamaged
 }

@@ -23,6 +23,8 @@ export function layoutOf(path: string) {
     /** Partial files. Publishing renames them: they are below `files` if that is another mount. */
     partial: join(directory, 'partial'),
     files: join(directory, 'files'),
+    /** The database of the records of stored files. */
+    catalogue: join(directory, 'catalogue'),
     /** The journal of messages. */
     mailboxes: join(directory, 'mailboxes'),
     /** The users of the server, written by `ospd user`. */

@@ -98,8 +98,9 @@ export function checkNamedFile(path: string): void {
  */
 export async function checkRights(layout: Layout): Promise<void> {
   await attempt(`checking ${layout.directory}`, async () => checkDirectoryRights(layout.directory))
-  const { files, partial, lock, uploads, mailboxes, tls, usersLock } = layout
-  for (const path of [files, partial, lock, uploads, mailboxes, tls, usersLock]) await checkPart(path, 'directory')
+  const { files, catalogue, partial, lock, uploads, mailboxes, tls, usersLock } = layout
+  for (const path of [files, catalogue, partial, lock, uploads, mailboxes, tls, usersLock])
+    await checkPart(path, 'directory')
   for (const path of [layout.format, layout.owner, layout.users]) await checkPart(path, 'regular file')
 }
 

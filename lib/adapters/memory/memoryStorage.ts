@@ -4,6 +4,7 @@ import { checkStoredName, checkUserName } from '../../names.ts'
 import { checkOptions, type Kind, kinds, optional } from '../../options.ts'
 import type { Platform, Random } from '../../ports/platform.ts'
 import type { Storage, TransferStore } from '../../ports/storage.ts'
+import { MemoryFileRecords } from '../../storage/catalogue/fileRecords.ts'
 import { StoredCatalogue } from '../../storage/catalogue/storedCatalogue.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { RecordStore } from '../../storage/transfers/recordStore.ts'
@@ -59,6 +60,7 @@ class InMemory implements MemoryStorage {
   readonly #options: MemoryOptions
   readonly journal: MemoryJournal
   readonly uploads: MemoryJournal
+  readonly fileRecords: MemoryFileRecords
   readonly #records = new RecordStore()
   #isOpen = false
   #platform: Platform | undefined
@@ -74,9 +76,10 @@ class InMemory implements MemoryStorage {
     this.journal = new MemoryJournal(segmentBytes, conditions, left?.journal)
     const [digests, wallTime] = [() => this.#opened.digests, () => this.#opened.clock.wallTime()]
     this.files = new MemoryFiles(this.#records, digests, conditions, wallTime)
-    const transfers = new Transfers(this.#records, this.files, wallTime)
+    this.fileRecords = new MemoryFileRecords(left?.fileRecords)
+    const transfers = new Transfers(this.#records, this.files, wallTime, this.fileRecords)
     this.transfers = transfers
-    this.catalogue = new StoredCatalogue(this.files.tree, transfers.digestOf.bind(transfers), digests)
+    this.catalogue = new StoredCatalogue(this.files.tree, (keys) => transfers.describe(keys), this.fileRecords, digests)
   }
 
   async open(platform: Platform): Promise<void> {

@@ -1,6 +1,4 @@
-import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
-import { fixed } from '../../limits.ts'
 import type {
   Catalogue,
   CatalogueEntry,
@@ -12,13 +10,11 @@ import type {
 import type { DigestName, Digests } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
+import type { FileKey, FileRecord, FileRecords } from './fileRecords.ts'
 import type { StoredTree, TreeEntry } from './storedTree.ts'
 
-/** The digest of a stored file. */
-export type KnownDigest = Required<Pick<CatalogueEntry, 'algorithm' | 'digest'>>
-
-/** Returns the digest of this version of a stored file, if an upload has left it. */
-export type DigestOfUpload = (user: string, name: string, version: string) => KnownDigest | undefined
+/** Returns the records of versions of stored files, as `Transfers.describe` does. */
+type Describe = (keys: readonly FileKey[]) => Promise<readonly (FileRecord | undefined)[]>
 
 /** The algorithm by which the server computes digests that it does not know. */
 const ownAlgorithm: DigestName = 'sha256'
@@ -26,28 +22,27 @@ const ownAlgorithm: DigestName = 'sha256'
 /** The catalogue over a tree of stored files. */
 export class StoredCatalogue implements Catalogue {
   readonly #tree: StoredTree
-  readonly #digestOfUpload: DigestOfUpload
+  readonly #describe: Describe
+  readonly #records: FileRecords
   readonly #digests: () => Digests
-  /** The digests that were computed, by user, name and version. */
-  readonly #computed = new BoundedMap<string, KnownDigest>(fixed.computedDigests)
 
-  constructor(tree: StoredTree, digestOfUpload: DigestOfUpload, digests: () => Digests) {
+  constructor(tree: StoredTree, describe: Describe, records: FileRecords, digests: () => Digests) {
     this.#tree = tree
-    this.#digestOfUpload = digestOfUpload
+    this.#describe = describe
+    this.#records = records
     this.#digests = digests
   }
 
   async list(user: string, query: CatalogueQuery): Promise<CataloguePage> {
     const { files, more } = await this.#tree.list(user, query)
-    return { files: files.map((entry) => this.#described(user, entry)), more }
+    return { files: await this.#described(user, files), more }
   }
 
   async find(user: string, name: string, needsDigest = false): Promise<CatalogueEntry | undefined> {
     const entry = await this.#tree.find(user, name)
     if (!entry) return undefined
-    const described = this.#described(user, entry)
-    if (!needsDigest || described.digest !== undefined) return described
-    return this.#withDigest(user, name)
+    const [described] = await this.#described(user, [entry])
+    return !needsDigest || described?.digest !== undefined ? described : this.#withDigest(user, name)
   }
 
   open(user: string, name: string): Promise<OpenFile | undefined> {
@@ -59,6 +54,7 @@ export class StoredCatalogue implements Catalogue {
     if (!entry) return false
     checkVersion(entry, version)
     await this.#tree.unlink(user, name)
+    await this.#records.prune(user, name)
     return true
   }
 
@@ -71,18 +67,29 @@ export class StoredCatalogue implements Catalogue {
     checkVersion(entry, version)
     if (name === newName) return false
     if (there && !replace) throw new OspError('file-exists')
+    // The record is written first: the file must not lose its metadata if the process ends between the two.
+    const [record] = await this.#describe([{ user, name, version: entry.version }])
+    if (record) await this.#records.put([{ ...record, name: newName }])
     await this.#tree.move(user, name, newName)
-    const known = this.#known(user, entry)
-    if (known) this.#computed.set(keyOf(user, { ...entry, name: newName }), known)
+    await this.#records.prune(user, name)
+    await this.#records.prune(user, newName, entry.version)
     return there !== undefined
   }
 
-  #described(user: string, entry: TreeEntry): CatalogueEntry {
-    return { ...entry, ...this.#known(user, entry), metadata: {} }
+  /** Removes the records of files that other programs have removed or replaced, one after another. */
+  async sweep(): Promise<void> {
+    for await (const { user, name, version } of this.#records.all()) {
+      const entry = await this.#tree.find(user, name)
+      if (entry?.version !== version) await this.#records.prune(user, name, entry?.version)
+    }
   }
 
-  #known(user: string, entry: TreeEntry): KnownDigest | undefined {
-    return this.#computed.get(keyOf(user, entry)) ?? this.#digestOfUpload(user, entry.name, entry.version)
+  async #described(user: string, entries: readonly TreeEntry[]): Promise<readonly CatalogueEntry[]> {
+    const records = await this.#describe(entries.map(({ name, version }) => ({ user, name, version })))
+    return entries.map((entry, at) => {
+      const { algorithm, digest, metadata = {} } = records[at] ?? {}
+      return { ...entry, ...(algorithm && digest !== undefined && { algorithm, digest }), metadata }
+    })
   }
 
   /** Reads a file, and describes it with its digest. */
@@ -95,13 +102,12 @@ export class StoredCatalogue implements Catalogue {
     if (entry?.version !== file.version || !digest) {
       throw new OspError('file-busy', 'the file was replaced while the server read it')
     }
-    this.#computed.set(keyOf(user, entry), { algorithm: ownAlgorithm, digest: hex(digest) })
-    return this.#described(user, entry)
+    const known = { algorithm: ownAlgorithm, digest: hex(digest), metadata: {} }
+    const { version, size, modifiedAt } = entry
+    await this.#records.put([{ user, name, version, size, modifiedAt, ...known }])
+    return { ...entry, ...known }
   }
 }
-
-/** Returns one text for a version of a file. No name contains a NUL. */
-const keyOf = (user: string, { name, version }: Pick<TreeEntry, 'name' | 'version'>) => `${user}\0${name}\0${version}`
 
 function checkVersion(entry: TreeEntry, version: string | undefined): void {
   if (version !== undefined && entry.version !== version) throw new OspError('version-changed')

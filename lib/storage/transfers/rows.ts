@@ -11,6 +11,8 @@ const whole = z.int().check(z.nonnegative())
 const algorithm = z.enum(['md5', 'sha256', 'xxh128'])
 const hexadecimal = z.string().check(z.regex(/^(?:[0-9a-f]{2})+$/))
 
+const metadata = z.record(z.string(), z.string())
+
 const checkpoint = z.pipe(
   z.tuple([whole, z.union([hexadecimal, z.literal('')])]),
   z.transform(([offset, digest]): Checkpoint => ({ offset, digest: bytesOfHex(digest) })),
@@ -39,12 +41,13 @@ const record = z.object({
   verified: z.exactOptional(storedFile),
   verifiedStamp: z.exactOptional(z.string()),
   updatedAt: z.number(),
+  metadata: z.exactOptional(metadata),
 })
 
 const completionMarker = z.object({
   file: storedFile,
   modifiedAt: whole,
-  /** Wall time in ms after which the marker is no longer valid. */
+  /** Wall time in ms after which the marker moves to the records of stored files. */
   until: z.number(),
   /** `StoredNames.version` of the published file. */
   stamp: z.string(),
@@ -52,6 +55,7 @@ const completionMarker = z.object({
   reported: z.boolean(),
   /** Whether it was written before the file was published, so that the file may not have been stored. */
   announced: z.exactOptional(z.literal(true)),
+  metadata: z.exactOptional(metadata),
 })
 
 /** The record of a completed upload. */

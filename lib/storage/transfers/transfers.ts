@@ -15,7 +15,7 @@ import type {
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import { ConflictMutex, KeyedMutex } from '../../runtime/mutex.ts'
-import type { KnownDigest } from '../catalogue/storedCatalogue.ts'
+import { type FileKey, type FileRecord, type FileRecords, MemoryFileRecords } from '../catalogue/fileRecords.ts'
 import {
   checkNotSuperseded,
   checkUploadCount,
@@ -34,15 +34,25 @@ export class Transfers implements TransferStore {
   readonly #records: RecordStore
   readonly #names: StoredNames
   readonly #wallTime: () => number
+  readonly #files: FileRecords
+  /** The move of completion markers to the records of files that is in progress. */
+  #retiring: Promise<void> | undefined
   /** Serializes claims of conflicting names, so that the later claim finds the record of the earlier. */
   readonly #claims = new ConflictMutex()
   /** Serializes the operations that read and change a record or a completion marker, for each upload. */
   readonly #changes = new KeyedMutex()
 
-  constructor(records: RecordStore, names: StoredNames, wallTime: () => number) {
+  /** `files` keeps what completion markers say about stored files, after the markers are dropped. */
+  constructor(
+    records: RecordStore,
+    names: StoredNames,
+    wallTime: () => number,
+    files: FileRecords = new MemoryFileRecords(),
+  ) {
     this.#records = records
     this.#names = names
     this.#wallTime = wallTime
+    this.#files = files
   }
 
   claim(want: NewTransfer, owner: Owner, options: ClaimOptions): Promise<Claimed> {
@@ -72,13 +82,20 @@ export class Transfers implements TransferStore {
   complete(claim: Claim, keepNoteMs: number): Promise<void> {
     return this.#change(claim, async () => {
       await this.#records.guard(claim, async () => {
-        const { verified: file, modifiedAt } = this.#record(claim)
+        const { verified: file, modifiedAt, metadata } = this.#record(claim)
         if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
         // A file that was removed meanwhile leaves a marker that matches no file: the server must still report it.
         const stamp = (await this.#names.version(file.user, file.storedName)) ?? ''
         const now = this.#wallTime()
-        const marker = { file, modifiedAt, until: now + keepNoteMs, stamp, reported: false }
-        await this.#records.log.complete([marker], now)
+        const marker = {
+          file,
+          modifiedAt,
+          until: now + keepNoteMs,
+          stamp,
+          reported: false,
+          ...(metadata && { metadata }),
+        }
+        await this.#complete([marker])
       })
       await this.#records.drop(claim.user, claim.name)
     })
@@ -114,7 +131,7 @@ export class Transfers implements TransferStore {
         const until = now + keepNoteMs
         markers.push({ file, modifiedAt, until, stamp: version, reported: false, announced: true })
       }
-      if (markers.length > 0) await log.complete(markers, now)
+      if (markers.length > 0) await this.#complete(markers)
       for (const { user, name } of replaced) await this.#names.dropPartial(user, name)
       return errors
     })
@@ -154,6 +171,7 @@ export class Transfers implements TransferStore {
   forget(user: string, name: string): Promise<void> {
     return this.#change({ user, name }, async () => {
       if (this.#records.log.marker(user, name)) await this.#records.log.forget(user, name)
+      await this.#files.prune(user, name)
     })
   }
 
@@ -161,12 +179,18 @@ export class Transfers implements TransferStore {
     return this.#change(want, () => this.#completed(want))
   }
 
-  /** Returns the digest of this version of a stored file, if it was uploaded under its name and has a completion marker. */
-  digestOf(user: string, name: string, version: string): KnownDigest | undefined {
-    const marker = this.#records.log.marker(user, name)
-    if (marker?.stamp !== version || marker.file.storedName !== name) return undefined
-    const { algorithm, digest } = marker.file
-    return { algorithm, digest }
+  /** Returns the records of these versions of stored files, if there are any. */
+  async describe(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]> {
+    const marked = keys.map((key) => this.#marked(key))
+    const missing = keys.filter((_, at) => !marked[at])
+    if (missing.length === 0) return marked
+    const found = new Map((await this.#files.get(missing)).map((record, at) => [missing[at], record]))
+    return keys.map((key, at) => marked[at] ?? found.get(key))
+  }
+
+  /** Resolves when no completion marker is being moved to the records of files. */
+  async idle(): Promise<void> {
+    await this.#retiring
   }
 
   isUnknown(user: string, name: string): boolean {
@@ -188,6 +212,44 @@ export class Transfers implements TransferStore {
 
   async damages(): Promise<readonly Damage[]> {
     return [...this.#records.damages, ...this.#records.log.damages()]
+  }
+
+  /** Returns what the completion marker of a stored file says, if it was uploaded under this name. */
+  #marked({ user, name, version }: FileKey): FileRecord | undefined {
+    const marker = this.#records.log.marker(user, name)
+    return marker?.stamp === version && marker.file.storedName === name ? fileRecordOf(marker) : undefined
+  }
+
+  /** Adds completion markers. Moves older ones to the records of files. */
+  async #complete(markers: readonly CompletionMarker[]): Promise<void> {
+    if (this.#records.log.isCrowded) await this.#retire()
+    await this.#records.log.complete(markers)
+    // If this fails, the next call tries again.
+    this.#retire().catch(() => {})
+  }
+
+  /** Moves the markers that are too old or too many to the records of files. */
+  #retire(): Promise<void> {
+    this.#retiring ??= this.#moveSurplus().finally(() => {
+      this.#retiring = undefined
+    })
+    return this.#retiring
+  }
+
+  async #moveSurplus(): Promise<void> {
+    const { log } = this.#records
+    for (;;) {
+      const markers = log.surplus(this.#wallTime(), retiredTogether)
+      if (markers.length === 0) return
+      const records: FileRecord[] = []
+      for (const marker of markers) {
+        const { user, storedName } = marker.file
+        if ((await this.#names.version(user, storedName)) === marker.stamp) records.push(fileRecordOf(marker))
+      }
+      if (records.length > 0) await this.#files.put(records)
+      for (const { user, name, version } of records) await this.#files.prune(user, name, version)
+      log.drop(markers)
+    }
   }
 
   /** Implements `TransferStore.claim`, in its order. */
@@ -229,22 +291,32 @@ export class Transfers implements TransferStore {
   }
 
   /** Returns a record of the upload, which continues a partial file without a record unless `isEmpty`. */
-  async #newRecord({ user, name, size, modifiedAt, algorithm }: NewTransfer, isEmpty: boolean) {
-    const upload = { user, name, size, modifiedAt, algorithm }
+  async #newRecord({ user, name, size, modifiedAt, algorithm, metadata }: NewTransfer, isEmpty: boolean) {
+    const upload = { user, name, size, modifiedAt, algorithm, ...(metadata && { metadata }) }
     const offset = isEmpty ? 0 : await this.#names.partialBytes(upload)
     return { ...upload, checkpoints: offset > 0 ? [{ offset, digest: new Uint8Array() }] : [] }
   }
 
   /** Resolves with the marker of the same upload, if there is one and the stored file has not changed since. */
   async #completed(want: NewTransfer): Promise<StoredFile | undefined> {
+    return (await this.#completedRecently(want)) ?? (await this.#completedLongAgo(want))
+  }
+
+  /** Resolves with the file of the same upload if it has a record and is stored under its name. */
+  async #completedLongAgo({ user, name, ...want }: NewTransfer): Promise<StoredFile | undefined> {
+    const version = await this.#names.version(user, name)
+    if (version === undefined) return undefined
+    const [record] = await this.#files.get([{ user, name, version }])
+    if (!record || !sameUpload(record, { user, name, ...want })) return undefined
+    const { size, algorithm, digest } = record
+    return { user, name, storedName: name, replaced: false, size, algorithm, digest }
+  }
+
+  async #completedRecently(want: NewTransfer): Promise<StoredFile | undefined> {
     const { log } = this.#records
     const marker = log.marker(want.user, want.name)
     if (!marker) return undefined
-    const { file, until, stamp, modifiedAt } = marker
-    if (until < this.#wallTime()) {
-      if (marker.reported) await log.forget(want.user, want.name)
-      return undefined
-    }
+    const { file, stamp, modifiedAt } = marker
     if (!sameUpload({ ...file, modifiedAt }, want)) return undefined
     const present = await this.#names.version(file.user, file.storedName)
     if (present === undefined) return undefined
@@ -290,4 +362,13 @@ export class Transfers implements TransferStore {
       return work()
     })
   }
+}
+
+/** The number of completion markers that move to the records of files at once. */
+const retiredTogether = 256
+
+/** Returns what a completion marker says about its stored file. */
+function fileRecordOf({ file, modifiedAt, stamp, metadata = {} }: CompletionMarker): FileRecord {
+  const { user, storedName, size, algorithm, digest } = file
+  return { user, name: storedName, version: stamp, size, modifiedAt, algorithm, digest, metadata }
 }

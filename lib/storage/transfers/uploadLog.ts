@@ -1,4 +1,3 @@
-import { Multiset } from '../../core/multiset.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import type { Journal, JournalRecord, Place } from '../journal/journal.ts'
@@ -55,8 +54,6 @@ class ReplaceEntry<T> implements Change {
 class Table<T> {
   /** Total bytes of the rows of present entries. */
   bytes = 0
-  /** The users, once for each entry. */
-  readonly owners = new Multiset()
   readonly #entries = new Map<string, Entry<T>>()
   readonly #users = new Map<string, UserEntries>()
   readonly #weightOf: (value: T) => number
@@ -122,7 +119,6 @@ class Table<T> {
       former.isCurrent = false
       this.#entries.delete(key)
       own.names.delete(name)
-      this.owners.remove(user)
     }
     if (next) {
       this.bytes += next.place.length
@@ -131,7 +127,6 @@ class Table<T> {
       this.#entries.set(key, next)
       this.#users.set(user, own)
       own.names.add(name)
-      this.owners.add(user)
     } else if (own.names.size === 0) this.#users.delete(user)
     return former
   }
@@ -184,6 +179,11 @@ export class UploadLog implements Contents {
 
   record(user: string, name: string): TransferRecord | undefined {
     return this.#records.get({ user, name })?.value
+  }
+
+  /** Whether there are so many completion markers that some must be dropped before others are added. */
+  get isCrowded(): boolean {
+    return this.#markers.size >= 2 * this.#maxMarkers
   }
 
   /** Whether there is a record or a completion marker of this name. */
@@ -242,18 +242,31 @@ export class UploadLog implements Contents {
     return this.#append([{ kind: 'removed', value }], [this.#records.set(value, undefined)])
   }
 
-  /** Replaces records by completion markers, durably. Removes the markers that expired before `now`. */
-  complete(markers: readonly CompletionMarker[], now: number): Promise<void> {
+  /** Returns up to `most` completion markers that have expired before `now`, or are beyond the limit: the oldest first. */
+  surplus(now: number, most: number): readonly CompletionMarker[] {
+    const surplus: CompletionMarker[] = []
+    let excess = this.#markers.size - this.#maxMarkers
     for (const { value } of this.#markers.entries()) {
-      if (value.until >= now) break
-      this.#markers.set(value.file, undefined)
+      if (surplus.length === most || (value.until >= now && excess-- <= 0)) break
+      surplus.push(value)
     }
+    return surplus
+  }
+
+  /** Drops completion markers that have not changed meanwhile. They may come back after a restart. */
+  drop(markers: readonly CompletionMarker[]): void {
+    for (const marker of markers) {
+      if (this.#markers.get(marker.file)?.value === marker) this.#markers.set(marker.file, undefined)
+    }
+  }
+
+  /** Replaces records by completion markers, durably. */
+  complete(markers: readonly CompletionMarker[]): Promise<void> {
     const changes: Change[] = []
     const removals: Change[] = []
     for (const marker of markers) {
       if (this.#records.get(marker.file)) removals.push(this.#records.set(marker.file, undefined))
       changes.push(this.#markers.set(marker.file, marker))
-      this.#bound()
     }
     const rows = markers.map((value): Row => ({ kind: 'completed', value }))
     return this.#append(rows, [...changes, ...removals])
@@ -288,7 +301,6 @@ export class UploadLog implements Contents {
     else if (row.kind === 'record') this.#records.set(row.value, row.value).durable(found)
     else if (row.kind === 'completed' || row.kind === 'note') {
       this.#markers.set(row.value.file, row.value).durable(found)
-      this.#bound()
       if (row.kind === 'completed') this.#records.set(row.value.file, undefined)
     } else if (row.kind === 'removed') this.#records.set(row.value, undefined)
     else if (row.kind === 'forgotten') this.#markers.set(row.value, undefined)
@@ -334,15 +346,6 @@ export class UploadLog implements Contents {
       },
     })
   }
-
-  /** Removes markers beyond the limit: the oldest of the user with the most, so that no user displaces others. */
-  #bound(): void {
-    while (this.#markers.size > this.#maxMarkers) {
-      const user = this.#markers.owners.largest ?? ''
-      const [name = ''] = this.#markers.ofUser(user)?.names ?? []
-      this.#markers.set({ user, name }, undefined)
-    }
-  }
 }
 
 /** Marks a completion marker as reported. */
@@ -364,6 +367,6 @@ class MarkReported implements Change {
 }
 
 /** Returns the marker of a file that was reported. The server reports a file when it is published. */
-function reportedOf({ file, modifiedAt, until, stamp }: CompletionMarker): CompletionMarker {
-  return { file, modifiedAt, until, stamp, reported: true }
+function reportedOf({ announced: _, ...marker }: CompletionMarker): CompletionMarker {
+  return { ...marker, reported: true }
 }

@@ -87,6 +87,24 @@ const entryChecks: Checks<TestedStorage> = {
     const { modifiedAt, digest, size } = await found(catalogue)
     assert.deepEqual([modifiedAt, digest, size], [1_700_000_000_456, fileOf().digest, 5])
   }),
+  'keeps the metadata of an upload, also after its completion marker has expired': withCatalogue(
+    async (catalogue, storage) => {
+      const metadata = { contentType: 'text/plain', käse: '1' }
+      await upload(storage, { metadata }, hello, 1_000)
+      assert.deepEqual((await found(catalogue)).metadata, metadata)
+      await catalogue.rename('alice', 'a', 'x/a', { replace: false })
+      storage.wallTime += 2_000
+      await upload(storage, { name: 'b', metadata: { b: '' } }, hello, 1_000)
+      storage.wallTime += 2_000
+      await upload(storage, { name: 'c' })
+      await storage.restart()
+      const metadataOf = async (name: string) => (await storage.catalogue?.find('alice', name))?.metadata
+      assert.deepEqual(await metadataOf('x/a'), metadata)
+      assert.deepEqual(await metadataOf('b'), { b: '' })
+      await upload(storage, { name: 'x/a', size: 3 }, textBytes('new'))
+      assert.deepEqual(await metadataOf('x/a'), {})
+    },
+  ),
   'computes a digest that it does not know, once it is needed': withCatalogue(async (catalogue, storage) => {
     await upload(storage)
     await storage.transfers.forget('alice', 'a')

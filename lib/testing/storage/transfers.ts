@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Checkpoint } from '../../ports/storage.ts'
+import type { Checkpoint, StoredFile } from '../../ports/storage.ts'
 import type { Checks } from '../testCases.ts'
 import type { StorageSuite, TestedStorage } from './fixture.ts'
 import { claimed, fileOf, hello, opened, owner, recordsOf, resume, textBytes, textOf, upload, wanted } from './steps.ts'
@@ -139,11 +139,22 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     await upload(storage, { size: 3 }, textBytes('new'))
     assert.equal((await storage.transfers.unreported()).length, 1)
   },
-  'stays until its time is over': async (storage) => {
+  'stays until its time is over, or, with a catalogue, while its file is stored': async (storage) => {
     await upload(storage, {}, hello, 60_000)
     storage.wallTime += 60_000
     assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
     storage.wallTime += 1
+    // Another upload moves the expired marker.
+    await upload(storage, { name: 'b' }, hello, 60_000)
+    if (!storage.catalogue) return void (await claimed(storage))
+    const { completed } = (await storage.transfers.claim(wanted, owner(1), resume)) as { completed?: StoredFile }
+    assert.deepEqual(completed, fileOf())
+    await storage.restart()
+    storage.wallTime += 100_000
+    assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+    await claimed(storage, { modifiedAt: wanted.modifiedAt + 1 })
+    await storage.transfers.remove('alice', 'a')
+    await storage.transfers.forget('alice', 'a')
     await claimed(storage)
   },
   'outlives others that expire': async (storage) => {
@@ -151,6 +162,7 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     storage.wallTime += 2_000
     await upload(storage)
     assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+    if (storage.catalogue) return
     await claimed(storage, { name: 'b' })
     await claimed(storage, { name: 'g' })
   },
@@ -176,7 +188,9 @@ const completionMarkersChecks: Checks<TestedStorage> = {
 }
 
 const completedChecks: Checks<TestedStorage> = {
-  'is found while its completion marker exists, and no other is': async (storage) => {
+  'is found while its completion marker exists, or, with a catalogue, while it is stored, and no other is': async (
+    storage,
+  ) => {
     const { transfers } = storage
     assert.equal(await transfers.completed(wanted), undefined)
     const stored = await upload(storage)
@@ -184,7 +198,8 @@ const completedChecks: Checks<TestedStorage> = {
     assert.equal(await transfers.completed({ ...wanted, modifiedAt: 7 }), undefined)
     assert.equal(await transfers.completed({ ...wanted, name: 'b' }), undefined)
     storage.wallTime += 60_001
-    assert.equal(await transfers.completed(wanted), undefined)
+    if (storage.catalogue) assert.deepEqual(await transfers.completed(wanted), stored)
+    else assert.equal(await transfers.completed(wanted), undefined)
   },
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import { fixed } from '../../../lib/limits.ts'
+import { MemoryFileRecords } from '../../../lib/storage/catalogue/fileRecords.ts'
 import { StoredCatalogue } from '../../../lib/storage/catalogue/storedCatalogue.ts'
 import type { StoredTree, TreeEntry } from '../../../lib/storage/catalogue/storedTree.ts'
 import { spec } from '../../support/spec.ts'
@@ -27,22 +28,39 @@ function treeOfAll() {
   return { tree, opened: () => opened }
 }
 
-spec('the digests that the catalogue has computed', (it) => {
-  it('are remembered up to a bound', async () => {
-    const { tree, opened } = treeOfAll()
-    const { digests } = nodePlatform()
-    const catalogue = new StoredCatalogue(
+function catalogueOf(tree: StoredTree) {
+  const records = new MemoryFileRecords()
+  const { digests } = nodePlatform()
+  return {
+    records,
+    catalogue: new StoredCatalogue(
       tree,
-      () => undefined,
+      (keys) => records.get(keys),
+      records,
       () => digests,
-    )
-    const digestOf = async (at: number) => (await catalogue.find('alice', `${at}`, true))?.digest
-    const count = fixed.computedDigests + 10
-    for (let at = 0; at < count; at++) await digestOf(at)
-    assert.equal(opened(), count)
-    await digestOf(count - 1)
-    assert.equal(opened(), count)
-    await digestOf(0)
-    assert.equal(opened(), count + 1)
+    ),
+  }
+}
+
+spec('the records of stored files', (it) => {
+  it('keep a digest that was computed', async () => {
+    const { tree, opened } = treeOfAll()
+    const { catalogue } = catalogueOf(tree)
+    const { digest } = (await catalogue.find('alice', 'a', true)) ?? {}
+    assert.equal(digest, createHash('sha256').update(content).digest('hex'))
+    assert.equal((await catalogue.find('alice', 'a', true))?.digest, digest)
+    assert.equal(opened(), 1)
+  })
+
+  it('are removed if the file has another version', async () => {
+    const { tree } = treeOfAll()
+    const { catalogue, records } = catalogueOf(tree)
+    const record = { user: 'alice', size: 5, modifiedAt: 1, algorithm: 'md5', digest: 'ab', metadata: {} } as const
+    await records.put(['v0', 'v1'].map((version) => ({ ...record, name: 'a', version })))
+    await records.put([{ ...record, name: 'ab', version: 'v0' }])
+    await catalogue.sweep()
+    const left: string[] = []
+    for await (const { name, version } of records.all()) left.push(`${name} ${version}`)
+    assert.deepEqual(left, ['a v1'])
   })
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { TransferRecord } from '../../../lib/ports/storage.ts'
-import { writeRow } from '../../../lib/storage/transfers/rows.ts'
+import { type CompletionMarker, writeRow } from '../../../lib/storage/transfers/rows.ts'
 import { UploadLog } from '../../../lib/storage/transfers/uploadLog.ts'
 import { spec } from '../../support/spec.ts'
 import { BrittleJournal } from '../mailboxes/brittleJournal.ts'
@@ -22,12 +22,12 @@ spec('the upload records in a journal', (it) => {
     const checkpoints = [{ offset: 7, digest: Uint8Array.of(1, 255) }]
     await log.put(recordOf({ name: 'b', checkpoints }))
     await log.put(recordOf({ name: 'c', verified: noteOf('c').file }))
-    await log.complete([noteOf('c')], 0)
+    await log.complete([noteOf('c')])
     await log.report([{ user: 'alice', name: 'c' }])
     await log.put(recordOf({ name: 'd' }))
     await log.remove('alice', 'd')
-    await log.complete([noteOf('e')], 0)
-    await log.complete([noteOf('f')], 0)
+    await log.complete([noteOf('e')])
+    await log.complete([noteOf('f')])
     await log.forget('alice', 'f')
     const again = await UploadLog.open(journal, platform, 10)
     assert.deepEqual(again.records(), [recordOf({ name: 'b', checkpoints })])
@@ -66,30 +66,23 @@ spec('the upload records in a journal', (it) => {
     })
   }
 
-  it('lose the oldest completion markers beyond the limit, and expired ones', async () => {
+  it('name the completion markers that have expired or are too many, the oldest first, and can drop them', async () => {
     const journal = inMemory()
     const log = await UploadLog.open(journal, platform, 3)
-    const left = (of: UploadLog) => ['a', 'b', 'c', 'd', 'e'].filter((name) => of.marker('alice', name)).join('')
-    for (const name of ['a', 'b', 'c', 'd']) await log.complete([noteOf(name, name === 'b' ? 10 : 1_000)], 0)
-    assert.equal(left(log), 'bcd')
-    assert.equal(left(await UploadLog.open(journal, platform, 3)), 'bcd')
-    await log.complete([noteOf('e')], 11)
-    assert.equal(left(log), 'cde')
-  })
-
-  it('lose the oldest completion markers of the user with the most, so that no user displaces those of others', async () => {
-    const log = await UploadLog.open(inMemory(), platform, 4)
-    const add = async (user: string, name: string) => {
-      const note = noteOf(name)
-      await log.complete([{ ...note, file: { ...note.file, user } }], 0)
-    }
-    await add('bob', 'a')
-    for (const name of ['a', 'b', 'c', 'd', 'e', 'f']) await add('alice', name)
-    assert.ok(log.marker('bob', 'a'))
-    assert.deepEqual(
-      ['a', 'b', 'c', 'd', 'e', 'f'].filter((name) => log.marker('alice', name)),
-      ['d', 'e', 'f'],
-    )
+    const names = (markers: readonly CompletionMarker[]) => markers.map(({ file }) => file.name).join('')
+    for (const name of ['a', 'b', 'c']) await log.complete([noteOf(name, name === 'c' ? 1_000 : 10)])
+    assert.equal(names(log.surplus(0, 9)), '')
+    assert.equal(names(log.surplus(11, 9)), 'ab')
+    assert.equal(names(log.surplus(11, 1)), 'a')
+    for (const name of ['d', 'e']) await log.complete([noteOf(name)])
+    assert.equal(names(log.surplus(0, 9)), 'ab')
+    assert.equal(log.isCrowded, false)
+    const [first, second] = log.surplus(0, 9)
+    await log.complete([noteOf('b')])
+    log.drop([first, second].flatMap((marker) => marker ?? []))
+    assert.deepEqual([log.marker('alice', 'a'), log.marker('alice', 'b')], [undefined, noteOf('b')])
+    for (const name of ['f', 'g']) await log.complete([noteOf(name)])
+    assert.equal(log.isCrowded, true)
   })
 })
 
@@ -99,7 +92,7 @@ spec('a change of an upload that cannot be made durable', (it) => {
       const journal = new BrittleJournal(inMemory())
       const log = await UploadLog.open(journal, platform, 10)
       await log.put(recordOf({ token: 1 }))
-      await log.complete([noteOf('n')], 0)
+      await log.complete([noteOf('n')])
       journal.fates.push(fate, fate, fate, fate)
       await assert.rejects(log.put(recordOf({ token: 2 })))
       await assert.rejects(log.put(recordOf({ name: 'b' })))
@@ -117,7 +110,7 @@ spec('a journal of uploads', (it) => {
     const journal = inMemory(2_000)
     const log = await UploadLog.open(journal, platform, 10)
     await log.put(recordOf({ name: 'still' }))
-    await log.complete([noteOf('noted')], 0)
+    await log.complete([noteOf('noted')])
     await log.report([{ user: 'alice', name: 'noted' }])
     for (let token = 1; token <= 500; token++) await log.put(recordOf({ name: 'busy', token }))
     await log.close()

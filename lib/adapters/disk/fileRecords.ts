@@ -1,0 +1,110 @@
+import { ClassicLevel } from 'classic-level'
+import * as z from 'zod/mini'
+import { OspError } from '../../errors.ts'
+import { storedFileName, userName } from '../../nameSchemas.ts'
+import type { Damage } from '../../ports/mailboxes.ts'
+import { jsonOf } from '../../runtime/json.ts'
+import {
+  type FileKey,
+  type FileRecord,
+  type FileRecords,
+  keyOfFile,
+  keysOfName,
+} from '../../storage/catalogue/fileRecords.ts'
+import { attempt, errnoOf } from './faults.ts'
+
+const whole = z.int().check(z.nonnegative())
+
+const fileRecord = z.object({
+  user: userName,
+  name: storedFileName,
+  version: z.string(),
+  size: whole,
+  modifiedAt: whole,
+  algorithm: z.enum(['md5', 'sha256', 'xxh128']),
+  digest: z.string(),
+  metadata: z.record(z.string(), z.string()),
+})
+
+/** The number of records that are read at once. */
+const recordsAtOnce = 256
+
+type Database = ClassicLevel<string, string>
+
+/** The records of stored files in a LevelDB database, which keeps only a part of them in memory. */
+export class DiskFileRecords implements FileRecords {
+  readonly #directory: string
+  #database: Database | undefined
+
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  /** Opens the database. Repairs it if it is damaged, and returns the damage. */
+  async open(): Promise<readonly Damage[]> {
+    const directory = this.#directory
+    const database: Database = new ClassicLevel(directory)
+    const opening = () => attempt(`opening ${directory}`, () => database.open())
+    try {
+      await opening()
+      this.#database = database
+      return []
+    } catch (error) {
+      if (errnoOf((error as OspError).cause) !== 'LEVEL_DATABASE_NOT_OPEN') throw error
+    }
+    await attempt(`repairing ${directory}`, () => ClassicLevel.repair(directory))
+    await opening()
+    this.#database = database
+    return [{ file: directory, offset: 0, bytes: 0, atEnd: false }]
+  }
+
+  async close(): Promise<void> {
+    const database = this.#database
+    this.#database = undefined
+    await attempt(`closing ${this.#directory}`, async () => database?.close())
+  }
+
+  async get(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]> {
+    const texts = await this.#run((database) => database.getMany(keys.map(keyOfFile)))
+    return texts.map((text) => (text === undefined ? undefined : recordOf(text)))
+  }
+
+  async put(records: readonly FileRecord[]): Promise<void> {
+    const operations = records.map((record) => {
+      return { type: 'put', key: keyOfFile(record), value: JSON.stringify(record) } as const
+    })
+    await this.#run((database) => database.batch(operations, { sync: true }))
+  }
+
+  async prune(user: string, name: string, version?: string): Promise<void> {
+    const kept = version === undefined ? undefined : keyOfFile({ user, name, version })
+    await this.#run(async (database) => {
+      const keys = await database.keys(keysOfName(user, name)).all()
+      const operations = keys.filter((key) => key !== kept).map((key) => ({ type: 'del', key }) as const)
+      if (operations.length > 0) await database.batch(operations)
+    })
+  }
+
+  async *all(): AsyncIterable<FileRecord> {
+    let after = ''
+    for (;;) {
+      const entries = await this.#run((database) => database.iterator({ gt: after, limit: recordsAtOnce }).all())
+      for (const [, text] of entries) {
+        const record = recordOf(text)
+        if (record) yield record
+      }
+      const last = entries.at(-1)
+      if (!last) return
+      after = last[0]
+    }
+  }
+
+  #run<T>(work: (database: Database) => Promise<T>): Promise<T> {
+    const database = this.#database
+    if (!database) throw new OspError('closed', 'the storage is closed; open it first')
+    return attempt(`using ${this.#directory}`, () => work(database))
+  }
+}
+
+/** Returns the record in a text, or `undefined` if it is damaged. */
+const recordOf = (text: string): FileRecord | undefined => fileRecord.safeParse(jsonOf(text)).data

@@ -1,0 +1,15 @@
+/** Splits the fields in the form of a struct (`Codec.form`, without its braces), which can be structs themselves. */
+export function fieldsIn(text: string): readonly string[] {
+  const fields: string[] = []
+  let depth = 0
+  let from = 0
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] === '{') depth++
+    else if (text[at] === '}') depth--
+    else if (depth === 0 && text.startsWith(', ', at)) {
+      fields.push(text.slice(from, at))
+      from = at + 2
+    }
+  }
+  return [...fields, text.slice(from)]
+}
