@@ -328,6 +328,9 @@ export const fixed = {
   /** Maximum share of `unfinishedUploads` of one user, as with `senderSharePercent`, so that others can upload too. */
   unfinishedSharePercent: 50,
   notes: 100_000,
+  /** Maximum number of texts in the metadata of a file, and of bytes of their keys and values. */
+  metadataTexts: 32,
+  metadataBytes: 4 * KiB,
   /** Maximum number of files in a LIST_FILES_ACK, and of bytes of its entries. */
   listedFiles: 1_000,
   listedBytes: MiB,

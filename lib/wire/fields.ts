@@ -153,21 +153,29 @@ export function list<T>(item: Codec<T>): Codec<readonly T[]> {
 
 /** The fields of a struct, in the order on the wire. */
 export type Fields = Readonly<Record<string, Codec<unknown>>>
-/** The values of the fields of a struct. */
-export type ValuesOf<F> = { readonly [K in keyof F]: ValueOf<F[K]> }
+type OptionalKeys<F> = { [K in keyof F]: undefined extends ValueOf<F[K]> ? K : never }[keyof F]
+/** The values of the fields of a struct. An absent field is a missing property. */
+export type ValuesOf<F> = { readonly [K in Exclude<keyof F, OptionalKeys<F>>]: ValueOf<F[K]> } & {
+  readonly [K in OptionalKeys<F>]?: ValueOf<F[K]>
+}
+
+const valueOf = (values: object, key: string) => (values as Readonly<Record<string, unknown>>)[key]
 
 /** Named fields, in the order of the table. */
 export function struct<const F extends Fields>(fields: F): Codec<ValuesOf<F>> {
   const entries = Object.entries(fields)
   return {
     form: `{ ${entries.map(([key, codec]) => `${key} ${codec.form}`).join(', ')} }`,
-    size: (values) => entries.reduce((total, [key, codec]) => total + codec.size(values[key as keyof F]), 0),
+    size: (values) => entries.reduce((total, [key, codec]) => total + codec.size(valueOf(values, key)), 0),
     write(to, values) {
-      for (const [key, codec] of entries) codec.write(to, values[key as keyof F])
+      for (const [key, codec] of entries) codec.write(to, valueOf(values, key))
     },
     read(from) {
       const values: Record<string, unknown> = {}
-      for (const [key, codec] of entries) values[key] = codec.read(from)
+      for (const [key, codec] of entries) {
+        const value = codec.read(from)
+        if (value !== undefined) values[key] = value
+      }
       return values as ValuesOf<F>
     },
   }

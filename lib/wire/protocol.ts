@@ -57,6 +57,7 @@ const ack = row('ack')
 const notice = row('notice')
 const refusal = { code: u16, retryAfter: u32, text: str }
 const upload = { fileName: str, size: boundedU64, modifiedAt: u64, digest: u8 }
+const metadata = list(struct({ key: str, value: str }))
 const granted = { instance: u16, progress: u64, chunk: u32, window: u32 }
 /** An entry of the presence list, or of its changes. */
 export const rosterEntry = struct({ change: u8, node: u32, userName: str })
@@ -77,7 +78,7 @@ const storedFile = {
   version: str,
   digest: u8,
   fileDigest: bytes,
-  metadata: list(struct({ key: str, value: str })),
+  metadata,
 }
 
 /**
@@ -85,7 +86,7 @@ const storedFile = {
  * encoder, decoder, dispatcher and the tables in docs/protocol.md derive from this table.
  */
 export const events = {
-  StartPostFileReq: request(1, 'file', 'client', 'daemon', upload),
+  StartPostFileReq: request(1, 'file', 'client', 'daemon', { ...upload, metadata: optionalField(metadata) }),
   StartPostFileAck: ack(2, 'file', 'server', granted),
   StartPostFileNack: nack(3, 'file', 'server', {}),
   PostFileReq: request(4, 'file', 'client', 'instance', { progress: u64, content: rest }),
@@ -95,7 +96,11 @@ export const events = {
   FileMd5Nack: nack(8, 'file', 'server', { progress: u64 }),
   PauseFileReq: request(9, 'file', 'client', 'instance', {}),
   PauseFileAck: ack(10, 'file', 'server', { progress: u64, durable: u64 }),
-  ContinuePostFileReq: request(11, 'file', 'client', 'daemon', { ...upload, progress: u64 }),
+  ContinuePostFileReq: request(11, 'file', 'client', 'daemon', {
+    ...upload,
+    progress: u64,
+    metadata: optionalField(metadata),
+  }),
   ContinuePostFileAck: ack(12, 'file', 'server', { ...granted, checkpoint: u64, checkpointDigest: bytes }),
   ContinuePostFileNack: nack(13, 'file', 'server', {}),
   CancelFileReq: request(14, 'file', 'client', 'daemon', { fileName: str }),

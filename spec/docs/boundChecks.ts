@@ -163,6 +163,8 @@ export const boundChecks: {
   unfinishedPerUser: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   unfinishedSharePercent: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   unfinishedUploads: { files: ['spec/storage/transfers/transfers.spec.ts'] },
+  metadataTexts: { files: ['spec/server/files/metadata.spec.ts'] },
+  metadataBytes: { files: ['spec/server/files/metadata.spec.ts'] },
   listedFiles: { files: ['spec/server/files/storedFiles.spec.ts'] },
   listedBytes: { files: ['spec/server/files/storedFiles.spec.ts'] },
   notes: { files: ['spec/storage/transfers/uploadLog.spec.ts'] },

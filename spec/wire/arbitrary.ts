@@ -41,13 +41,19 @@ function recordOf(fields: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<u
   return fc.record(fields, { noNullPrototype: true })
 }
 
+/** Returns the properties that have a value. An absent field is a missing property. */
+function withoutAbsent(values: unknown): unknown {
+  return Object.fromEntries(Object.entries(values as object).filter(([, value]) => value !== undefined))
+}
+
 /** Every event's name. */
 export const eventNames = Object.keys(events) as EventName[]
 
 /** Any message of one event. */
 export function messageOf(event: EventName): fc.Arbitrary<WireMessage> {
   const fields = Object.entries(events[event].fields).map(([key, codec]) => [key, anyOf(codec.form)])
-  return recordOf({ event: fc.constant(event), ...Object.fromEntries(fields) }) as fc.Arbitrary<WireMessage>
+  const message = recordOf({ event: fc.constant(event), ...Object.fromEntries(fields) })
+  return message.map(withoutAbsent) as fc.Arbitrary<WireMessage>
 }
 
 /** Any message at all. */

@@ -17,6 +17,29 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     '0000001f 01 00 0001 00000001 0001 0000 f6fa80c3  000c 666f746f732fc3a42e6a7067 0000000100000001 0000018bcfe5687b 02',
   ],
   [
+    {
+      event: 'StartPostFileReq',
+      fileName: 'a',
+      size: 5,
+      modifiedAt: 0,
+      digest: 2,
+      metadata: [{ key: 'contentType', value: 'image/jpeg' }],
+    },
+    '0000002f 01 00 0001 00000001 0001 0000 6125a688  0001 61 0000000000000005 0000000000000000 02 0001 000b 636f6e74656e7454797065 000a 696d6167652f6a706567',
+  ],
+  [
+    {
+      event: 'ContinuePostFileReq',
+      fileName: 'a',
+      size: 5,
+      modifiedAt: 0,
+      digest: 2,
+      progress: 0,
+      metadata: [{ key: 'contentType', value: 'image/jpeg' }],
+    },
+    '00000037 01 00 000b 00000005 0001 0000 a2d570af  0001 61 0000000000000005 0000000000000000 02 0000000000000000 0001 000b 636f6e74656e7454797065 000a 696d6167652f6a706567',
+  ],
+  [
     { event: 'StartPostFileAck', instance: 199, progress: 0, chunk: 1_048_576, window: 8_388_608 },
     '00000012 01 00 0002 00000001 0001 0000 16a2d941  00c7 0000000000000000 00100000 00800000',
   ],
@@ -48,10 +71,7 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     { event: 'FileMd5Ack', storedName: 'a', replaced: 1 },
     '00000004 01 00 0007 00000003 0001 00c7 612a2876  0001 61 01',
   ],
-  [
-    { event: 'FileMd5Ack', storedName: 'a', replaced: undefined },
-    '00000003 01 00 0007 00000003 0001 00c7 b3442d8c  0001 61',
-  ],
+  [{ event: 'FileMd5Ack', storedName: 'a' }, '00000003 01 00 0007 00000003 0001 00c7 b3442d8c  0001 61'],
   [
     { event: 'FileMd5Nack', code: 13, retryAfter: 0, text: 'digests differ', progress: 0 },
     '0000001e 01 00 0008 00000003 0001 00c7 62656736  000d 00000000 000e 6469676573747320646966666572 0000000000000000',
@@ -345,7 +365,6 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
       session: hex('f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff'),
       software: 'ospd/0.1.0',
       features: 1,
-      attempt: undefined,
     },
     '00000032 01 00 0040 00000001 0000 0000 8c19621c  0001 01 0005 616c696365 0006 736563726574 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff 000a 6f7370642f302e312e30 00000001',
   ],
@@ -361,7 +380,6 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
       maxRecipients: 16,
       features: 0,
       messageIdFor: 604_800,
-      maxPut: undefined,
     },
     '00000029 01 00 0041 00000001 0000 0000 aafcc5f5  01 00000005 a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 00100040 00003a98 0005 0010 00000000 00093a80',
   ],
@@ -387,7 +405,7 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
   ],
   [{ event: 'PingReq' }, '00000000 01 00 0043 00000009 0000 0000 9d115a89'],
   [{ event: 'PingAck', listVersion: 9 }, '00000004 01 00 0044 00000009 0000 0000 7afed811  00000009'],
-  [{ event: 'PingAck', listVersion: undefined }, '00000000 01 00 0044 00000009 0000 0000 f9703740'],
+  [{ event: 'PingAck' }, '00000000 01 00 0044 00000009 0000 0000 f9703740'],
   [
     { event: 'GoodbyeNtf', code: 5, retryAfter: 2000, text: 'shutting down' },
     '00000015 01 00 0045 00000000 0000 0000 752413fb  0005 000007d0 000d 7368757474696e6720646f776e',

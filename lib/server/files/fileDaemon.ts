@@ -1,5 +1,7 @@
 import { OspError } from '../../errors.ts'
+import { checkMetadata } from '../../metadata.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
+import type { Metadata } from '../../ports/catalogue.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { ClaimOptions, NewTransfer, StoredFile } from '../../ports/storage.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -36,7 +38,8 @@ export class FileDaemon {
 
   /** Answers START and CONTINUE: assigns an instance to the upload. The reply has the progress. */
   async open(caller: Connection, message: Opening): Promise<WireMessage> {
-    const want = transferOf(caller.user, message)
+    const metadata = this.#metadataOf(message)
+    const want = { ...transferOf(caller.user, message), ...(metadata && { metadata }) }
     this.#quota.checkSize(want)
     return this.#uploads.run(want.user, want.name, async (upload) => {
       checkOpen(caller)
@@ -45,6 +48,14 @@ export class FileDaemon {
       if (!upload.instance) await this.#openFree(upload, caller, want, message.event)
       return this.#granted(upload, message.event)
     })
+  }
+
+  /** Returns the metadata in an opening request, if there is any. Throws OspError `too-large` or `malformed`. */
+  #metadataOf({ metadata: texts = [] }: Opening): Metadata | undefined {
+    if (texts.length === 0) return undefined
+    if (!this.#context.storage.catalogue) throw new OspError('malformed', 'this server keeps no metadata')
+    checkMetadata(texts)
+    return Object.fromEntries(texts.map(({ key, value }) => [key, value]))
   }
 
   /** Answers CANCEL: removes the record and the partial file of an upload. A published file stays. */
