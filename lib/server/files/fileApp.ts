@@ -17,7 +17,7 @@ import { finishVerified, removeUpload, storedFields, storedLine } from './publis
 import { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import { SmallFiles } from './smallFiles.ts'
-import { StoredFiles } from './storedFiles.ts'
+import { StoredFileRequests } from './storedFileRequests.ts'
 import { UnfinishedUploads } from './unfinishedUploads.ts'
 import { UploadTable } from './uploadTable.ts'
 
@@ -76,7 +76,7 @@ export class FileApp implements ServerApp {
   readonly #daemon: FileDaemon
   readonly #smallFiles: SmallFiles
   /** Missing if the storage has no catalogue. */
-  readonly #storedFiles: StoredFiles | undefined
+  readonly #storedFiles: StoredFileRequests | undefined
   readonly #onStored: (files: readonly StoredFile[]) => void
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
@@ -102,7 +102,7 @@ export class FileApp implements ServerApp {
       logRefusal: (by, name, reason) => this.#logged(by, name, reason),
     })
     const { catalogue } = context.storage
-    this.#storedFiles = catalogue && new StoredFiles(context, catalogue, uploads)
+    this.#storedFiles = catalogue && new StoredFileRequests(context, catalogue, uploads)
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }

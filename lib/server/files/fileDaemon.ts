@@ -1,5 +1,5 @@
+import { checkMetadata } from '../../core/metadata.ts'
 import { OspError } from '../../errors.ts'
-import { checkMetadata } from '../../metadata.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
 import type { Metadata } from '../../ports/catalogue.ts'
 import type { DigestName } from '../../ports/platform.ts'

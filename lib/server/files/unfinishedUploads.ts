@@ -10,6 +10,9 @@ import type { UploadTable } from './uploadTable.ts'
 /** Longest time between two searches for expired uploads. */
 const maxSweepMs = 3_600_000
 
+/** Time between two sweeps of the catalogue, each of which looks at every stored file. */
+const catalogueSweepMs = 24 * 3_600_000
+
 /** An upload that is not stored yet. */
 export interface UnfinishedUpload {
   readonly user: string
@@ -36,6 +39,8 @@ export class UnfinishedUploads {
   readonly #alarm: Alarm
   #sweeping: Promise<void> = Promise.resolve()
   #closed = false
+  /** When the catalogue was swept last, or the server has started. */
+  #catalogueSweptMs: number
   /** Partial files without a record that were logged. They are few, since each one results from damage to a disk. */
   readonly #loggedOrphans = new Set<string>()
 
@@ -43,6 +48,7 @@ export class UnfinishedUploads {
     this.#context = context
     this.#uploads = uploads
     this.#damages = damages
+    this.#catalogueSweptMs = context.platform.clock.now()
     this.#alarm = new Alarm(context.platform.clock, () => {
       this.#sweeping = this.#sweep()
     })
@@ -128,10 +134,20 @@ export class UnfinishedUploads {
         await this.expire(record)
       }
       await this.sweepOrphans()
+      await this.#sweepCatalogue()
     } catch (error) {
       log({ level: 'error', event: 'uploads-not-swept', text: OspError.from(error).message })
     }
     this.start()
+  }
+
+  /** Removes what is kept about files that other programs have removed, once a day. */
+  async #sweepCatalogue(): Promise<void> {
+    const { storage, platform } = this.#context
+    const now = platform.clock.now()
+    if (now < this.#catalogueSweptMs + catalogueSweepMs) return
+    await storage.catalogue?.sweep?.(() => this.#closed)
+    this.#catalogueSweptMs = now
   }
 
   #expiredBefore(): number {

@@ -1,6 +1,6 @@
 import type { CatalogueEntry } from '../../ports/catalogue.ts'
 
-/** What is kept about a version of a stored file, in addition to what the file system has. */
+/** The digest, the metadata and the source's modification time of a version of a stored file. */
 export interface FileRecord
   extends Pick<CatalogueEntry, 'name' | 'version' | 'size' | 'modifiedAt' | 'metadata'>,
     Required<Pick<CatalogueEntry, 'algorithm' | 'digest'>> {

@@ -76,9 +76,9 @@ export class StoredCatalogue implements Catalogue {
     return there !== undefined
   }
 
-  /** Removes the records of files that other programs have removed or replaced, one after another. */
-  async sweep(): Promise<void> {
+  async sweep(isStopped: () => boolean = () => false): Promise<void> {
     for await (const { user, name, version } of this.#records.all()) {
+      if (isStopped()) return
       const entry = await this.#tree.find(user, name)
       if (entry?.version !== version) await this.#records.prune(user, name, entry?.version)
     }

@@ -181,7 +181,7 @@ export class UploadLog implements Contents {
     return this.#records.get({ user, name })?.value
   }
 
-  /** Whether there are so many completion markers that some must be dropped before others are added. */
+  /** Whether there are twice as many completion markers as allowed: some must be dropped before others are added. */
   get isCrowded(): boolean {
     return this.#markers.size >= 2 * this.#maxMarkers
   }

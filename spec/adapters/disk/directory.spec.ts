@@ -146,7 +146,7 @@ spec('the lock of a data directory', (it) => {
       const storage = await opened(data)
       await assert.rejects(opened(data), { code: 'data-locked', message: new RegExp(`process ${process.pid}, since`) })
       await storage[Symbol.asyncDispose]()
-      const names = ['ballast', 'files', 'format', 'lock', 'mailboxes', 'partial', 'uploads']
+      const names = ['ballast', 'catalogue', 'files', 'format', 'lock', 'mailboxes', 'partial', 'uploads']
       assert.deepEqual((await readdir(data)).sort(), names)
       await (await opened(data))[Symbol.asyncDispose]()
     }),

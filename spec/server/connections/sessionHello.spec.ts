@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
 import { defaultLimits, fixed, MiB } from '../../../lib/limits.ts'
+import { features } from '../../../lib/wire/protocol.ts'
 import { patterned } from '../../support/memorySource.ts'
 import type { RawClient } from '../../support/rawClient.ts'
 import { remoteClients } from '../../support/remoteClients.ts'
@@ -36,11 +37,11 @@ spec('HELLO', (it) => {
     assert.ok(node > 0)
   })
 
-  it('agrees on unchecked content, and on no other feature, on a socket that loses nothing', async () => {
+  it('agrees on the features that it has, and on no others, on a socket that loses nothing', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.dial()
     client.hello({ features: 0xffff_ffff })
-    assert.equal((await client.expect('HelloAck')).features, 1)
+    assert.equal((await client.expect('HelloAck')).features, features.uncheckedContent | features.storedFiles)
   })
 
   it('gives every link its own node, and every start of the server a boot id', async () => {

@@ -21,7 +21,7 @@ export type StoredFileRequest = WireMessage<
 >
 
 /** Answers the requests about stored files (docs/protocol.md, "Stored files"). Each user has access to the own files only. */
-export class StoredFiles {
+export class StoredFileRequests {
   readonly #context: ServerContext
   readonly #catalogue: Catalogue
   readonly #uploads: UploadTable

@@ -1,5 +1,5 @@
-import { OspError } from './errors.ts'
-import { fixed } from './limits.ts'
+import { OspError } from '../errors.ts'
+import { fixed } from '../limits.ts'
 
 /** A text of the metadata of a file. */
 interface MetadataText {
