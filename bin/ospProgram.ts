@@ -1,4 +1,8 @@
 import type { Program } from './common/program.ts'
+import { lsCommand } from './files/ls.ts'
+import { mvCommand } from './files/mv.ts'
+import { rmCommand } from './files/rm.ts'
+import { getCommand } from './get/get.ts'
 import { listenCommand } from './listen/listen.ts'
 import { loginCommand, logoutCommand } from './login/login.ts'
 import { msgCommand } from './msg/msg.ts'
@@ -12,10 +16,14 @@ export { main } from './common/program.ts'
 /** The program `osp`. */
 export const osp: Program = {
   name: 'osp',
-  describe: 'Sends files and messages to an ospd server, reliably.',
+  describe: 'Exchanges files and messages with an ospd server, reliably.',
   prefix: 'OSP',
   commands: [
     sendCommand,
+    getCommand,
+    lsCommand,
+    rmCommand,
+    mvCommand,
     tasksCommand,
     addCommand,
     pauseCommand,

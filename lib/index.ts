@@ -2,7 +2,7 @@
 import { loopbackOnly } from './adapters/auth/unverified.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
-import type { TargetAt } from './client/files/storedFiles.ts'
+import type { TargetAt } from './client/files/filesClient.ts'
 import { connectOptions } from './client/options.ts'
 import { connectClient, RunningClient } from './client/runningClient.ts'
 import { checkOptions } from './options.ts'

@@ -10,7 +10,7 @@ import { root } from './support/source.ts'
 import { spec } from './support/spec.ts'
 
 spec('the examples', (it) => {
-  it('include a server and a client that uploads a file to it', async () => {
+  it('include a server, and clients that upload a file to it and download it', async () => {
     await using at = await place()
     const bytes = randomBytes(3_000_000)
     await at.write('movie.mp4', bytes)
@@ -22,6 +22,10 @@ spec('the examples', (it) => {
     assert.match(client.stdout, /storedName: 'movie\.mp4'/u)
     await server.printed(/^alice movie\.mp4 3000000 [\da-f]{64}$/mu)
     assert.deepEqual(readFileSync(join(at.path, 'data/files/alice/movie.mp4')), bytes)
+    await using reader = example('download', at, Number(port))
+    assert.equal((await reader.ended).code, 0, reader.stderr)
+    assert.match(reader.stdout, /^movie\.mp4 3000000$/mu)
+    assert.deepEqual(readFileSync(join(at.path, 'movie.mp4.copy')), bytes)
     server.child.kill('SIGTERM')
     assert.equal((await server.ended).code, 0)
   })
@@ -55,6 +59,7 @@ spec('the examples', (it) => {
   for (const [page, name] of [
     ['README.md', 'examples/serve.ts'],
     ['README.md', 'examples/upload.ts'],
+    ['README.md', 'examples/download.ts'],
     ['README.md', 'examples/messages.ts'],
     ['docs/simulation.md', 'examples/ownStorage.ts'],
     ['docs/simulation.md', 'examples/ownTransport.ts'],

@@ -20,11 +20,13 @@ export interface CommandFailure {
   readonly gaveUp: boolean
 }
 
-export interface CommandRun extends Pick<ConnectOptions, 'state' | 'log'> {
+export interface CommandRun extends Pick<ConnectOptions, 'state' | 'log' | 'limitRate' | 'downloadsAtOnce'> {
   /** The token to log in with. By default the configured one. */
   readonly token?: TokenSource
   /** The transport to the server. By default the configured one. */
   readonly to?: Transport
+  /** Reports the connection; by default on stderr, or with `--json` as events. */
+  readonly reporter?: LinkReporter
   /** Performs the operation. Must end when the client, which is closed at the first Ctrl-C, is closed or rejected. */
   readonly run: (client: Client, interrupted: AbortSignal) => Promise<void>
   /** Reports a failure. By default prints the error, unless the command was interrupted. */
@@ -33,13 +35,13 @@ export interface CommandRun extends Pick<ConnectOptions, 'state' | 'log'> {
 
 /** Runs a command with a client. Resolves with the exit code. Rejects with any error that is not an OspError. */
 export async function runWithClient(values: CommonOptions, options: CommandRun): Promise<number> {
-  const { run, failed = printFailure, state, log, token = new ConfiguredToken(values), to } = options
-  const client = openClient(values, token, { state, log }, to)
+  const { run, failed = printFailure, token = new ConfiguredToken(values), to, reporter, ...more } = options
+  const client = openClient(values, token, more, to)
   let wasOnline = false
   client.on('status', (status) => {
     wasOnline ||= status === 'online'
   })
-  watchLink(client, token, new LinkReporter(values))
+  watchLink(client, token, reporter ?? new LinkReporter(values))
   const interrupt = new AbortController()
   using _ = onInterrupt(() => {
     interrupt.abort()
@@ -69,7 +71,7 @@ function printFailure({ error, interrupted, gaveUp }: CommandFailure): void {
 export function openClient(
   values: CommonOptions,
   token: TokenSource,
-  more: Pick<ConnectOptions, 'state' | 'log' | 'uploadsAtOnce' | 'limitRate'> = {},
+  more: Pick<ConnectOptions, 'state' | 'log' | 'uploadsAtOnce' | 'downloadsAtOnce' | 'limitRate'> = {},
   to: Transport = closedOnceFlushed(clientTransport(values, trustFor(values, token))),
 ): Client {
   return createClient({

@@ -41,6 +41,25 @@ const linkEvents = {
   online: event('The server has accepted the login of this client.', { server }),
 } as const
 
+const storedName = string('the name on the server')
+const version = string('identifies the content; it changes when the file is replaced')
+const time = z.iso.datetime()
+const algorithm = z.enum(['sha256', 'md5', 'xxh128']).check(z.describe('the digest algorithm'))
+const digest = string('the digest of the whole file, in hexadecimal')
+const seconds = z.number().check(z.describe('duration of the command in seconds'))
+const exitCode = whole('the exit code of the command')
+const received = whole('content bytes that have arrived')
+const localFile = string('the path of the local file; `-` for stdout')
+const bytesPerSecond = z
+  .nullable(z.int())
+  .check(z.describe('the rate of the last five seconds; null until it is known'))
+const leftMs = z
+  .nullable(z.int())
+  .check(z.describe('estimated milliseconds until the end at this rate; null if unknown'))
+
+/** A failure that concerns one file of the operands. */
+const failedFile = event('This file has failed; the other files continue.', { name: storedName, ...error })
+
 const failed = event('The command has failed and ends.', error)
 const skipped = event('An entry of a folder is not sent, because it is not a regular file.', { file: givenFile, text })
 
@@ -141,8 +160,8 @@ export const commandEvents = {
       storedName: string('the name under which the server stores it; differs from `name` if the server renamed it'),
       replaced: z.boolean().check(z.describe('whether it replaced a stored file of this name')),
       size: fileSize,
-      algorithm: z.enum(['sha256', 'md5', 'xxh128']).check(z.describe('the digest algorithm')),
-      digest: string('the digest of the whole file, in hexadecimal'),
+      algorithm,
+      digest,
       transferred,
     }),
     failed: event(
@@ -170,12 +189,8 @@ export const commandEvents = {
         acknowledged,
         durable,
         size: fileSize,
-        bytesPerSecond: z
-          .nullable(z.int())
-          .check(z.describe('the rate of the last five seconds; null until it is known')),
-        leftMs: z
-          .nullable(z.int())
-          .check(z.describe('estimated milliseconds until the end at this rate; null if unknown')),
+        bytesPerSecond,
+        leftMs,
       },
     ),
     skipped,
@@ -189,9 +204,87 @@ export const commandEvents = {
       renamed: whole('stored files that the server renamed'),
       size: whole('bytes of the stored files'),
       transferred: whole('content bytes that this process sent and the server acknowledged, for all files together'),
-      seconds: z.number().check(z.describe('duration of the command in seconds')),
-      exitCode: whole('the exit code of the command'),
+      seconds,
+      exitCode,
     }),
+  },
+  ls: {
+    file: event('A stored file.', {
+      name: storedName,
+      size: fileSize,
+      modified: time.check(z.describe('the modification time of the content: ISO 8601, UTC')),
+      stored: time.check(z.describe('when the server stored the file: ISO 8601, UTC')),
+      version,
+      algorithm: z
+        .nullable(algorithm)
+        .check(z.describe('the digest algorithm; null if the server does not know the digest')),
+      digest: z.nullable(digest).check(z.describe('the digest of the whole file, in hexadecimal')),
+      metadata: z
+        .record(z.string(), z.string())
+        .check(z.describe('the texts that the sender has stored with the file')),
+    }),
+    ...linkEvents,
+    failed,
+  },
+  get: {
+    saved: event('The file is complete, verified and durable.', {
+      file: localFile,
+      name: storedName,
+      version,
+      size: fileSize,
+      algorithm,
+      digest,
+      transferred: received.check(
+        z.describe('content bytes that have arrived; 0 if the local file had the content already'),
+      ),
+    }),
+    failed: event('This file was not saved; the other files continue.', {
+      file: localFile,
+      name: storedName,
+      ...error,
+      transferred: received,
+    }),
+    progress: event(
+      'The progress of a file, at most once a second for each file. Omitted for files that take less than a second, and if ' +
+        'the reader is too slow.',
+      {
+        file: localFile,
+        name: storedName,
+        state: z
+          .enum(['receiving', 'verifying'])
+          .check(z.describe('`verifying`: every byte has arrived, and the digest is compared')),
+        received: bytes.check(z.describe('leading bytes of the file that have arrived')),
+        size: fileSize,
+        bytesPerSecond,
+        leftMs,
+      },
+    ),
+    refused: event('The server does not return the file at the moment. The client retries.', {
+      file: localFile,
+      name: storedName,
+      code,
+      text,
+    }),
+    ...linkEvents,
+    summary: event('The last event.', {
+      saved: whole('files that were saved'),
+      failed: whole('files that failed'),
+      unfinished: whole('files that were in progress or waiting at the end'),
+      size: whole('bytes of the saved files'),
+      transferred: whole('content bytes that have arrived, for all files together'),
+      seconds,
+      exitCode,
+    }),
+  },
+  rm: { removed: event('The file is removed.', { name: storedName }), failed: failedFile, ...linkEvents },
+  mv: {
+    renamed: event('The file has its new name.', {
+      name: string('the former name on the server'),
+      newName: string('the new name on the server'),
+      replaced: z.boolean().check(z.describe('whether a file that had the new name was replaced')),
+    }),
+    ...linkEvents,
+    failed,
   },
   tasks: { task: taskEvent },
   add: { task: taskEvent, skipped, failed: event('This file did not become a task.', { file: givenFile, ...error }) },

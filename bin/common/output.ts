@@ -15,6 +15,8 @@ export const readerMs = 1_000
 /** Maximum number of bytes that wait for a slow reader of stderr. Further lines are dropped and counted. */
 const mostWaitingBytes = 1024 * 1024
 
+const newline = 0x0a
+
 type WriteCallback = (error?: Error | null) => void
 
 /** Writes to stdout or stderr. Reports errors only to the callback, unlike Node, even after a partial write to a file. */
@@ -77,12 +79,15 @@ class Output {
     const ended = this.#ended(this.#callbacks)
     this.#gathered = []
     this.#callbacks = []
-    const isText = parts.every((part) => typeof part === 'string')
-    this.#stream.write(isText ? parts.join('') : Buffer.concat(parts.map((part) => Buffer.from(part as string))), ended)
+    const [first = ''] = parts
+    if (parts.length === 1) this.#stream.write(first, ended)
+    else if (parts.every((part) => typeof part === 'string')) this.#stream.write(parts.join(''), ended)
+    else this.#stream.write(Buffer.concat(parts.map((part) => Buffer.from(part as string))), ended)
   }
 
   #toFile(text: string | Buffer, ended: WriteCallback): void {
-    const bytes = Buffer.concat([Buffer.from(this.#isTorn ? '\n' : ''), Buffer.from(text)])
+    const content = typeof text === 'string' ? Buffer.from(text) : text
+    const bytes = this.#isTorn ? Buffer.concat([Buffer.of(newline), content]) : content
     let at = 0
     let failure: Error | undefined
     try {
@@ -186,6 +191,11 @@ class ResultOutput extends Output {
   print(event: PrintedEvent, line: string): void {
     if (this.json) this.event(event)
     else this.line(line)
+  }
+
+  /** Writes content as it is. Resolves with whether the system has accepted it. */
+  content(bytes: Uint8Array): Promise<boolean> {
+    return this.#putResult(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   }
 
   /** Like `print`, but hides no token. Resolves with whether the system has accepted the line. */

@@ -12,7 +12,7 @@ export interface FileSenderOptions {
   /** Called for each file before it is added, so that the client can connect while the list of tasks is flushed. */
   readonly connect: () => void
   readonly reporter: Pick<SendReporter, 'stored' | 'failed' | 'cancelled' | 'skipped' | 'refused'>
-  readonly overview: Overview
+  readonly overview: Overview<ReportedFile>
   /** Counts the results. After the client gave up, every remaining file fails with `refusal`. */
   readonly summary: SendSummary
   readonly digest: SendValues['digest']

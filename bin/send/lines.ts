@@ -1,5 +1,7 @@
+import { fstatSync } from 'node:fs'
+import type { CommonOptions } from '../common/commonOptions.ts'
 import { errorLine, results } from '../common/output.ts'
-import { stylesFor } from '../common/text.ts'
+import { isTerminal, stylesFor } from '../common/text.ts'
 import { progressLine } from './barLine.ts'
 import type { Overview } from './overview.ts'
 
@@ -17,10 +19,32 @@ const lineMs = 5_000
 export const plainLines: Lines = { result: (line) => results.line(line), note: errorLine, [Symbol.dispose]() {} }
 
 /** Prints the progress every five seconds, if another program may use the terminal: `osp send a | sha256sum -c`. */
-export function progressLines(overview: Overview): Lines {
+function progressLines(overview: Overview): Lines {
   const styles = stylesFor(process.stderr)
   const measure = () => overview.measure(performance.now())
   const report = () => errorLine(progressLine(overview.total(performance.now()), styles))
   const timers = [setInterval(measure, measureMs), setInterval(report, lineMs)]
   return { ...plainLines, [Symbol.dispose]: () => timers.forEach(clearInterval) }
+}
+
+/** Returns the lines of a command, with bars if stderr is a terminal that no other program of the command line writes to. */
+export async function openLines(
+  { quiet, json }: Pick<CommonOptions, 'quiet' | 'json'>,
+  overview: Overview,
+): Promise<Lines> {
+  if (!isTerminal(process.stderr) || quiet || json) return plainLines
+  if (sharesTerminal()) return progressLines(overview)
+  // Loaded on demand, since it needs a package that no other output needs.
+  const { Bars } = await import('./bars.ts')
+  return new Bars(overview)
+}
+
+/** Returns whether the program that reads stdout may also write to the terminal. */
+function sharesTerminal(): boolean {
+  try {
+    const stdout = fstatSync(process.stdout.fd)
+    return stdout.isFIFO() || stdout.isSocket()
+  } catch {
+    return false
+  }
 }

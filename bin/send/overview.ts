@@ -1,13 +1,20 @@
-import type { ErrorCode } from 'ospd'
+import type { ErrorCode, Upload } from 'ospd'
 import type { BarState } from './barLine.ts'
-import type { ReportedFile } from './reporter.ts'
+
+/** A file that is being transferred or waiting. */
+export interface TransferredFile {
+  readonly path: string
+  /** Bytes, as far as they are known before the transfer begins. */
+  readonly size: number
+  readonly upload: Pick<Upload, 'phase' | 'error' | 'progress' | 'transferred'>
+}
 
 /** The time after which a file gets a bar. The bar of a faster file could not be read. */
 const leastActiveMs = 250
 
 /** Tracks the progress of each file and of all files together. */
-export class Overview {
-  readonly #rows = new Map<ReportedFile, { readonly speed: Speed; activeSinceMs?: number }>()
+export class Overview<T extends TransferredFile = TransferredFile> {
+  readonly #rows = new Map<T, { readonly speed: Speed; activeSinceMs?: number }>()
   readonly #speed = new Speed()
   /** The number of files, including those that have ended. */
   files = 0
@@ -19,13 +26,13 @@ export class Overview {
   #endedBytes = 0
   #transferredByEnded = 0
 
-  add(task: ReportedFile): void {
+  add(task: T): void {
     this.#rows.set(task, { speed: new Speed() })
     this.files++
     this.#size += task.size
   }
 
-  end(task: ReportedFile): void {
+  end(task: T): void {
     if (!this.#rows.delete(task)) return
     this.#endedFiles++
     this.#endedBytes += task.size
@@ -33,7 +40,7 @@ export class Overview {
   }
 
   /** Yields the files with a bar: those that are being sent, or were until the connection broke or the server rejected them. */
-  *shown(nowMs: number): Generator<ReportedFile> {
+  *shown(nowMs: number): Generator<T> {
     for (const [task, { activeSinceMs = nowMs }] of this.#rows) {
       if (isActive(task) && nowMs - activeSinceMs >= leastActiveMs) yield task
     }
@@ -51,7 +58,7 @@ export class Overview {
     this.#speed.note(all, nowMs)
   }
 
-  stateOf(task: ReportedFile): BarState {
+  stateOf(task: T): BarState {
     const { upload, path, size } = task
     const { acknowledged, durable, size: opened } = upload.progress
     const bytesPerSecond = this.#rows.get(task)?.speed.bytesPerSecond
@@ -81,14 +88,14 @@ export class Overview {
   }
 }
 
-function isActive({ upload }: ReportedFile): boolean {
+function isActive({ upload }: TransferredFile): boolean {
   const { phase, error, progress } = upload
   if (phase === 'paused') return progress.acknowledged > 0
   if (phase === 'waiting') return error !== undefined
   return phase === 'sending' || phase === 'verifying' || phase === 'cancelling'
 }
 
-function noteOf({ upload: { phase, error } }: ReportedFile): string | undefined {
+function noteOf({ upload: { phase, error } }: TransferredFile): string | undefined {
   if (phase === 'sending') return undefined
   if (phase !== 'waiting') return phase
   return (error && notes[error.code]) ?? 'waiting'

@@ -90,7 +90,7 @@ const progressMs = 1_000
 /** Reports as text, with a checksum line for each stored file, or as JSON. Must be disposed of after the end. */
 export class SendReporter extends LinkReporter implements Disposable {
   readonly #lines: Lines
-  readonly #overview: Overview
+  readonly #overview: Overview<ReportedFile>
   readonly #timer: NodeJS.Timeout | undefined
   /** The last reported progress of each file. */
   readonly #reported = new WeakMap<ReportedFile, string>()
@@ -100,7 +100,7 @@ export class SendReporter extends LinkReporter implements Disposable {
   #notSentTasks = 0
   #joined = false
 
-  constructor(values: LinkValues, overview: Overview, lines: Lines) {
+  constructor(values: LinkValues, overview: Overview<ReportedFile>, lines: Lines) {
     super(
       values,
       statusPrinter((line) => lines.note(line), stylesFor(process.stderr)),
@@ -255,7 +255,7 @@ function outcomes({ replaced, renamed }: SendSummary): string {
 }
 
 /** Returns a line as `sha256sum` prints it. If the path needs escapes, the line begins with a backslash. */
-function checksumLine(digest: string, path: string): string {
+export function checksumLine(digest: string, path: string): string {
   const escaped = path.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
   return `${escaped === path ? '' : '\\'}${digest}  ${escaped}`
 }

@@ -1,4 +1,3 @@
-import { fstatSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { OspError, type Upload, type Uploads } from 'ospd'
 import { openTasks, stateDirectory, taskControl } from 'ospd/node'
@@ -10,14 +9,13 @@ import { command } from '../common/program.ts'
 import { choice, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
-import { isTerminal } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
 import { isPending } from '../tasks/tasks.ts'
 import { candidatesOf, type FoundPath } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
-import { type Lines, plainLines, progressLines } from './lines.ts'
+import { openLines } from './lines.ts'
 import { Overview } from './overview.ts'
-import { SendReporter, SendSummary } from './reporter.ts'
+import { type ReportedFile, SendReporter, SendSummary } from './reporter.ts'
 
 /** The settings of `osp send`. */
 export const sendSettings = {
@@ -59,7 +57,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const candidates = await candidatesOf(values, operands, directory, stop.signal)
   const began = performance.now()
   const summary = new SendSummary()
-  const overview = new Overview()
+  const overview = new Overview<ReportedFile>()
   const { jobs: uploadsAtOnce, 'limit-rate': limitRate, digest, 'files-from': from } = values
   const token = new ConfiguredToken(values)
   const log = sayOnce('task-not-kept', 'the list of tasks is no longer up to date', 'yellow')
@@ -142,27 +140,8 @@ async function restore(uploads: Uploads, sender: FileSender, reporter: SendRepor
   if (all && restored.length === 0) reporter.nothing()
 }
 
-/** Returns the reporter, with bars if stderr is a terminal that no other program of the command line writes to. */
-async function openReporter(values: SendValues, overview: Overview): Promise<SendReporter> {
+async function openReporter(values: SendValues, overview: Overview<ReportedFile>): Promise<SendReporter> {
   return new SendReporter(values, overview, await openLines(values, overview))
-}
-
-async function openLines({ quiet, json }: SendValues, overview: Overview): Promise<Lines> {
-  if (!isTerminal(process.stderr) || quiet || json) return plainLines
-  if (sharesTerminal()) return progressLines(overview)
-  // Loaded on demand, since it needs a package that no other output needs.
-  const { Bars } = await import('./bars.ts')
-  return new Bars(overview)
-}
-
-/** Returns whether the program that reads stdout may also write to the terminal. */
-function sharesTerminal(): boolean {
-  try {
-    const stdout = fstatSync(process.stdout.fd)
-    return stdout.isFIFO() || stdout.isSocket()
-  } catch {
-    return false
-  }
 }
 
 /** Handles keys if stdin is a terminal: p pauses or resumes uploads, c cancels them after a confirmation, q quits. */

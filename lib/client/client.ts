@@ -7,7 +7,7 @@ import type { Transport } from '../ports/socket.ts'
 import type { GivenToken } from '../runtime/tokenBinding.ts'
 import type { ClientStatus } from './connection/session.ts'
 import type { Files } from './files/files.ts'
-import type { TargetAt } from './files/storedFiles.ts'
+import type { TargetAt } from './files/filesClient.ts'
 import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
 import type { Presence } from './messages/presence.ts'
 import type { Uploads } from './uploads/uploadList.ts'
@@ -35,6 +35,8 @@ export interface ConnectOptions {
   readonly state?: ClientState | undefined
   /** The number of uploads that are sent at once, if the server allows it; 5 by default. */
   readonly uploadsAtOnce?: number | undefined
+  /** The number of downloads that write to a target at once; 5 by default. */
+  readonly downloadsAtOnce?: number | undefined
   /** Bytes a second for all uploads together, and for all downloads together; unlimited by default. */
   readonly limitRate?: number | undefined
   readonly log?: Log | undefined

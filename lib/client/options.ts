@@ -19,6 +19,7 @@ export const connectOptions: { readonly [K in keyof ConnectOptions]-?: Kind } = 
   retryForMs: optional(kinds.duration),
   state: optional(state),
   uploadsAtOnce: optional(kinds.count),
+  downloadsAtOnce: optional(kinds.count),
   limitRate: optional(kinds.rate),
   log: optional(kinds.function),
   platform: optional(kinds.platform),

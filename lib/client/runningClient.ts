@@ -17,7 +17,7 @@ import {
   protocolViolation,
   type SessionOptions,
 } from './connection/session.ts'
-import { StoredFiles } from './files/storedFiles.ts'
+import { FilesClient } from './files/filesClient.ts'
 import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
 import type { Message, MessageHandler, RecipientState } from './messages/message.ts'
 import { iterateMessages } from './messages/messageIterator.ts'
@@ -32,7 +32,7 @@ const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online',
 /** A client: its two links, and the files and messages on them. */
 export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
-  readonly files: StoredFiles
+  readonly files: FilesClient
   readonly #options: Omit<SessionOptions, 'app' | 'opened'>
   readonly #uploadSession: ClientSession
   /** The session of the link for messages, which begins when it is first needed. */
@@ -73,8 +73,9 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     this.#uploadSession = session
     this.uploads = new UploadList({ session, platform, state, retryForMs, atOnce, limitRate, log, listenerLog })
     const pace = new Pacer(limitRate)
-    const { targetAt } = options
-    this.files = new StoredFiles({ session, platform, pace, retryForMs, targetAt, listenerLog })
+    const { targetAt, downloadsAtOnce = clientLimits.downloads } = options
+    const downloads = { pace, atOnce: downloadsAtOnce, targetAt }
+    this.files = new FilesClient({ session, platform, retryForMs, listenerLog, ...downloads })
     this.#presence = new PresenceView(listenerLog)
     const common = { platform, retryForMs, failed: (error: OspError) => void this.#messageSession?.refuse(error) }
     this.#registration = new Registration({

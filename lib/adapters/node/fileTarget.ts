@@ -34,7 +34,7 @@ export function fileTarget(path: string, options: FileTargetOptions = {}): FileT
       try {
         const there = await existing(full)
         if (there && (await hasContent(full, there, content, digests))) {
-          await removePart(full)
+          await removeOwnPart(full)
           return undefined
         }
         if (there) checkReplaceable(full, there, overwrite)
@@ -107,21 +107,35 @@ function partPaths(path: string): { readonly part: string | Buffer; readonly rec
   return { part: pathBytes(part), record: pathBytes(`${part}.json`) }
 }
 
+/** Removes the partial file if an interrupted download has left it. */
+async function removeOwnPart(path: string): Promise<void> {
+  const kept = await unlessMissing(readFile(partPaths(path).record, 'utf8'))
+  if (kept?.startsWith(recordStart)) await removePart(path)
+}
+
 async function removePart(path: string): Promise<void> {
   const { part, record } = partPaths(path)
   await rm(part, { force: true })
   await rm(record, { force: true })
 }
 
+const recordStart = '{"osp":1,'
+
 /** Describes a content. Two records are equal if the contents are the same. */
 const recordOf = ({ size, algorithm, digest }: TargetContent) =>
-  `${JSON.stringify({ v: 1, size, algorithm, digest })}\n`
+  `${JSON.stringify({ osp: 1, size, algorithm, digest })}\n`
 
 /** Opens the partial file: the present one if it has this content, or else a new one. */
 async function openPart(path: string, content: TargetContent, options: CommitOptions): Promise<OpenTarget> {
   const { part, record } = partPaths(path)
   const wanted = recordOf(content)
   const kept = await unlessMissing(readFile(record, 'utf8'))
+  if (!kept?.startsWith(recordStart) && (await unlessMissing(lstat(part)))) {
+    throw new OspError(
+      'target-exists',
+      `${path}.part exists already and belongs to another program; rename or remove it`,
+    )
+  }
   const old = kept === wanted ? await openKept(part, content.size) : undefined
   if (old) return new PartFile(path, old.handle, old.size, content, options)
   // Another program may still write to the present file, so the new one must be another file.

@@ -59,8 +59,8 @@ export interface Files {
    */
   rename(name: string, newName: string, options?: RenameFileOptions): Promise<boolean>
   /**
-   * Downloads a file: by its name, or as `list` or `stat` has described it, which saves a request. With `to`, begins at once. Up
-   * to five downloads with a target run at once. Throws OspError `usage` or `bad-name`.
+   * Downloads a file: by its name, or as `list` or `stat` has described it, which saves a request. With `to`, begins at once; a
+   * limited number of such downloads run at the same time. Throws OspError `usage` or `bad-name`.
    *
    * A path is written as `PATH.part` with a record beside it. A later call for the same path continues an interrupted download
    * if size and digest of the stored file are the same. The verified file is flushed, gets the modification time of the stored

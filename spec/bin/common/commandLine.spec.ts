@@ -205,7 +205,7 @@ spec('a command line that is wrong', (it) => {
     }
     for (const [word, meant] of Object.entries(near)) assert.equal(of(word), meant, word)
     assert.equal(of('version'), '--version')
-    for (const word of ['frobnicate', 'ls', 'upload', 'x', '', 'foo', 'delete']) assert.equal(of(word), undefined)
+    for (const word of ['frobnicate', 'dir', 'upload', 'x', '', 'foo', 'delete']) assert.equal(of(word), undefined)
     assert.equal(refused(osp, ['who', '--josn']), 'unknown flag --josn; did you mean --json?')
     assert.equal(refused(osp, ['who', '--colour']), 'unknown flag --colour')
     assert.equal(refused(osp, ['who', '--no-user']), 'unknown flag --no-user')

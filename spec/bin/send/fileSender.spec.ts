@@ -3,7 +3,7 @@ import { type Client, OspError, type Upload } from 'ospd'
 import type { FoundPath } from '../../../bin/send/candidates.ts'
 import { FileSender, type FileSenderOptions, unfinishedMost } from '../../../bin/send/fileSender.ts'
 import { Overview } from '../../../bin/send/overview.ts'
-import { SendSummary } from '../../../bin/send/reporter.ts'
+import { type ReportedFile, SendSummary } from '../../../bin/send/reporter.ts'
 import { spec } from '../../support/spec.ts'
 
 const silent: FileSenderOptions['reporter'] = {
@@ -15,7 +15,7 @@ const silent: FileSenderOptions['reporter'] = {
 }
 
 /** The options of a command without a running program beside it. */
-const alone = { overview: new Overview(), directory: '/state', isAwaited: () => false, connect() {} }
+const alone = { overview: new Overview<ReportedFile>(), directory: '/state', isAwaited: () => false, connect() {} }
 
 /** Returns a client whose uploads end when the spec ends them. */
 function slowClient() {

@@ -12,7 +12,7 @@ const values = { server: { host: '127.0.0.1', port: 6682 }, 'retry-for': 0, quie
 /** Returns a reporter, its events, and a task of 1,000 bytes whose upload the spec advances. */
 function reporting() {
   const printed: PrintedEvent[] = []
-  const overview = new Overview()
+  const overview = new Overview<ReportedFile>()
   const reporter = new SendReporter(values, overview, plainLines)
   results.event = (event) => printed.push(event)
   const upload = {

@@ -1,6 +1,5 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
-import { clientLimits } from '../../limits.ts'
 import { checkStoredName } from '../../names.ts'
 import { checkArgument, checkOptions, kinds } from '../../options.ts'
 import type { Log } from '../../ports/log.ts'
@@ -25,14 +24,16 @@ import type {
 /** Returns the target at a path. Without it, downloads take no paths. */
 export type TargetAt = (path: string, options: { readonly overwrite: boolean }) => Promise<FileTarget>
 
-export interface StoredFilesOptions extends FileRequestsOptions {
+export interface FilesClientOptions extends FileRequestsOptions {
   readonly targetAt: TargetAt | undefined
+  /** The number of downloads that write to a target at once. */
+  readonly atOnce: number
   readonly listenerLog: Log | undefined
 }
 
 /** The stored files of a user, as a client sees them. */
-export class StoredFiles implements Files {
-  readonly #options: StoredFilesOptions
+export class FilesClient implements Files {
+  readonly #options: FilesClientOptions
   readonly #requests: FileRequests
   readonly #closing = new AbortController()
   readonly #running = new PendingWork()
@@ -40,7 +41,7 @@ export class StoredFiles implements Files {
   readonly #waiting = new Queue<{ start: (() => void) | undefined }>()
   #active = 0
 
-  constructor(options: StoredFilesOptions) {
+  constructor(options: FilesClientOptions) {
     this.#options = options
     this.#requests = new FileRequests(options)
   }
@@ -145,7 +146,7 @@ export class StoredFiles implements Files {
 
   /** Resolves with true when a slot is free, or with false when `signal` aborts first. */
   async #slot(signal: AbortSignal): Promise<boolean> {
-    if (this.#active < clientLimits.downloads) {
+    if (this.#active < this.#options.atOnce) {
       this.#active++
       return true
     }

@@ -1,0 +1,40 @@
+import { runWithClient } from '../common/client.ts'
+import { commonOptions, shortRetryFor } from '../common/commonOptions.ts'
+import { results } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { switched, type Values } from '../common/settings.ts'
+import { UsageError, unexpectedOperand } from '../common/usage.ts'
+import { nameOperand } from './names.ts'
+
+const settings = {
+  replace: switched('replace a file that has the new name'),
+  ...commonOptions,
+  'retry-for': shortRetryFor,
+} as const
+
+/** `osp mv`: renames a stored file. */
+export const mvCommand = command({
+  name: 'mv',
+  operands: 'OLD NEW',
+  describe: 'Rename one of your files on the server. A NEW that ends with / is a folder.',
+  settings,
+  examples: [
+    ['osp mv draft.pdf final.pdf', 'rename a file'],
+    ['osp mv final.pdf archive/', 'move it to archive/final.pdf'],
+  ],
+  run,
+})
+
+async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
+  const [old, target, more] = operands
+  if (old === undefined || target === undefined) throw new UsageError('mv takes two names: OLD and NEW')
+  if (more !== undefined) throw unexpectedOperand('mv', more)
+  const name = nameOperand(old)
+  const newName = nameOperand(target.endsWith('/') ? `${target}${name.split('/').at(-1)}` : target)
+  return await runWithClient(values, {
+    async run(client) {
+      const replaced = await client.files.rename(name, newName, { replace: values.replace })
+      if (values.json) results.event({ event: 'renamed', name, newName, replaced })
+    },
+  })
+}

@@ -1,0 +1,229 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Client, type Download, type FileInfo, type FileTarget, OspError } from 'ospd'
+import { fileTarget, pathReason } from 'ospd/node'
+import { runWithClient } from '../common/client.ts'
+import { commonOptions } from '../common/commonOptions.ts'
+import { checkDirectory } from '../common/files.ts'
+import { results } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
+import { UsageError } from '../common/usage.ts'
+import { filesBelow, missingFile, nameOperand } from '../files/names.ts'
+import { openLines } from '../send/lines.ts'
+import { Overview } from '../send/overview.ts'
+import { GetReporter, GetSummary, type ReceivedFile, receivedFile } from './getReporter.ts'
+
+const settings = {
+  to: setting({ ...kind.path, placeholder: 'DIR' }, '.', 'directory to write to; it is created if it is missing'),
+  recursive: switched('get folders, with all files in and below them; without NAME, all files', 'r'),
+  overwrite: switched('replace local files whose content differs'),
+  jobs: setting(kind.count, '5', 'receive up to N files at once', 'j'),
+  'limit-rate': optionalSetting(kind.size, 'receive up to SIZE bytes per second in total', 'no limit'),
+  ...commonOptions,
+} as const
+
+type GetValues = Values<typeof settings>
+
+/** `osp get`: downloads files. */
+export const getCommand = command({
+  name: 'get',
+  operands: '[NAME...] [-]',
+  describe:
+    'Download your files from the server, and verify them. An interrupted download continues when the same command is run ' +
+    'again. A local file that already has the content is not received again. With - as the last operand, the content of one ' +
+    'file goes to stdout.',
+  settings,
+  examples: [
+    ['osp get movie.mp4', 'get one file'],
+    ['osp get -r photos --to backup', 'get a folder as backup/photos'],
+    ['osp get shop.sql - | psql shop', 'write the content of a file to stdout'],
+    ['osp get *.iso | sha256sum -c', 'check the local files against the verified digests'],
+  ],
+  run,
+})
+
+/** A file to get. */
+interface WantedFile {
+  readonly name: string
+  /** The file as the server has listed it. */
+  readonly file?: FileInfo
+  readonly path: string
+}
+
+async function run(values: GetValues, operands: readonly string[]): Promise<number> {
+  const toStdout = operands.at(-1) === '-'
+  const names = namesOf(values, toStdout ? operands.slice(0, -1) : operands, toStdout)
+  if (!toStdout) checkDirectory('--to', values.to, 'make-and-write')
+  const began = performance.now()
+  const summary = new GetSummary()
+  const overview = new Overview<ReceivedFile>()
+  using reporter = new GetReporter(values, overview, await openLines(values, overview))
+  const { jobs: downloadsAtOnce, 'limit-rate': limitRate } = values
+  const code = await runWithClient(values, {
+    downloadsAtOnce,
+    limitRate,
+    reporter,
+    async run(client, interrupted) {
+      const getter = new FileGetter({ client, values, summary, overview, reporter, interrupted })
+      await (toStdout ? getter.print(names[0] as string) : getter.save(names))
+      if (interrupted.aborted) throw new OspError('closed')
+    },
+    failed() {},
+  })
+  const exitCode = code || summary.exitCode
+  reporter.end(summary, (performance.now() - began) / 1_000, exitCode)
+  return exitCode
+}
+
+function namesOf({ recursive, json }: GetValues, operands: readonly string[], toStdout: boolean): readonly string[] {
+  if (toStdout) {
+    if (operands.length !== 1 || recursive) throw new UsageError('- requires exactly one NAME, without -r')
+    if (json) throw new UsageError('--json prints to stdout, which - uses for the content; omit one of them')
+  }
+  if (operands.length === 0 && !recursive) throw new UsageError('get takes one or more names of files')
+  const names = operands.map((operand) => nameOperand(recursive ? operand.replace(/\/+$/u, '') : operand))
+  const paths = new Map<string, string>()
+  for (const name of names) {
+    const other = paths.get(lastPart(name))
+    if (other === name) throw new UsageError(`${name} is specified twice; specify it once`)
+    if (other !== undefined) {
+      throw new UsageError(`${other} and ${name} would both be written to ${lastPart(name)}; get one with another --to`)
+    }
+    paths.set(lastPart(name), name)
+  }
+  return names
+}
+
+const lastPart = (name: string) => name.slice(name.lastIndexOf('/') + 1)
+
+interface FileGetterOptions {
+  readonly client: Client
+  readonly values: GetValues
+  readonly summary: GetSummary
+  readonly overview: Overview<ReceivedFile>
+  readonly reporter: GetReporter
+  readonly interrupted: AbortSignal
+}
+
+/** The maximum number of downloads that have begun or wait. */
+const mostOpen = 100
+
+/** Downloads the files that the operands name. */
+class FileGetter {
+  readonly #options: FileGetterOptions
+  readonly #open = new Set<Promise<void>>()
+  /** Whether the server has rejected the client for good, so that no file can follow. */
+  #isRejected = false
+
+  constructor(options: FileGetterOptions) {
+    this.#options = options
+  }
+
+  /** Saves files, or with `-r` folders. Resolves when all of them are saved or have failed. */
+  async save(names: readonly string[]): Promise<void> {
+    const { recursive, to } = this.#options.values
+    const wanted = names.length === 0 ? [''] : names
+    for (const name of wanted) {
+      if (recursive) await this.#saveFolder(name)
+      else await this.#begin({ name, path: join(to, lastPart(name)) })
+    }
+    this.#options.overview.isComplete = true
+    while (this.#open.size > 0) await Promise.all(this.#open)
+  }
+
+  /** Writes the content of a file to stdout. */
+  async print(name: string): Promise<void> {
+    const { client, overview, summary, reporter } = this.#options
+    const download = client.files.download(name)
+    const task = receivedFile('-', 0, download)
+    overview.add(task)
+    overview.isComplete = true
+    download.on('phase', () => reporter.refused(task))
+    try {
+      for await (const part of download) if (!(await results.content(part))) break
+      if (results.broken.aborted) return
+      const file = await download.done
+      summary.addSaved(file, download.transferred)
+    } catch (error) {
+      await this.#failed('-', download, OspError.from(error))
+    } finally {
+      overview.end(task)
+    }
+  }
+
+  async #saveFolder(name: string): Promise<void> {
+    const { client, reporter, values } = this.#options
+    const parent = name.length - lastPart(name).length
+    let found = 0
+    try {
+      for await (const file of filesBelow(client, name)) {
+        found++
+        await this.#begin({ name: file.name, file, path: join(values.to, file.name.slice(parent)) })
+        if (this.#isOver) return
+      }
+    } catch (error) {
+      const path = join(values.to, lastPart(name))
+      return await this.#failed(path, { name, transferred: 0 }, OspError.from(error))
+    }
+    if (found > 0) return
+    if (name === '') reporter.nothing(name)
+    else await this.#begin({ name, path: join(values.to, lastPart(name)) })
+  }
+
+  get #isOver(): boolean {
+    return this.#isRejected || this.#options.interrupted.aborted
+  }
+
+  /** Begins a download. Resolves when another one may begin. */
+  async #begin(wanted: WantedFile): Promise<void> {
+    if (this.#isOver) return
+    const running = this.#get(wanted).finally(() => this.#open.delete(running))
+    this.#open.add(running)
+    if (this.#open.size >= mostOpen) await Promise.race(this.#open)
+  }
+
+  async #get({ name, file, path }: WantedFile): Promise<void> {
+    const { client, overview, summary, reporter, values } = this.#options
+    const download = client.files.download(file ?? name, { to: targetAt(path, values.overwrite) })
+    const task = receivedFile(path, file?.size ?? 0, download)
+    overview.add(task)
+    download.on('phase', () => reporter.refused(task))
+    const end = await download.done.catch(OspError.from)
+    overview.end(task)
+    if (!(end instanceof OspError)) {
+      summary.addSaved(end, download.transferred)
+      reporter.saved(task, end)
+    } else await this.#failed(path, download, end)
+  }
+
+  async #failed(
+    path: string,
+    { name, transferred }: Pick<Download, 'name' | 'transferred'>,
+    cause: OspError,
+  ): Promise<void> {
+    const { client, summary, reporter, interrupted } = this.#options
+    if (interrupted.aborted) return summary.addUnfinished(transferred)
+    this.#isRejected ||= client.status === 'refused'
+    const error = await missingFile(client, name, cause, 'add -r to get its contents').catch(OspError.from)
+    summary.addFailed(error, transferred)
+    reporter.failed(path, { name, transferred }, error, this.#isRejected)
+  }
+}
+
+/** Returns the target at a path, whose folder is created when the content is known. */
+function targetAt(path: string, overwrite: boolean): FileTarget {
+  return {
+    async open(content, digests) {
+      const folder = join(path, '..')
+      try {
+        mkdirSync(folder, { recursive: true })
+      } catch (cause) {
+        throw new OspError('target-unwritable', `the folder ${folder} cannot be created: ${pathReason(cause)}`, {
+          cause,
+        })
+      }
+      return await fileTarget(path, { overwrite }).open(content, digests)
+    },
+  }
+}
