@@ -1,4 +1,5 @@
 import { makeDirectory, makePath } from '../../lib/adapters/disk/directories.ts'
+import { DiskFileRecords } from '../../lib/adapters/disk/fileRecords.ts'
 import { DiskFiles } from '../../lib/adapters/disk/files.ts'
 import { checkFormat } from '../../lib/adapters/disk/format.ts'
 import type { SharedClaims } from '../../lib/adapters/disk/generations.ts'
@@ -9,6 +10,7 @@ import { OspError } from '../../lib/errors.ts'
 import { fixed } from '../../lib/limits.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import type { Claim, Storage, StoredFile, TransferRecord } from '../../lib/ports/storage.ts'
+import { StoredCatalogue } from '../../lib/storage/catalogue/storedCatalogue.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
 import { type ClaimGuard, RecordStore } from '../../lib/storage/transfers/recordStore.ts'
 import { Transfers } from '../../lib/storage/transfers/transfers.ts'
@@ -29,7 +31,9 @@ export class GenerationStorage implements Storage {
   readonly transfers: Transfers
   readonly files: DiskFiles
   readonly mailboxes = new Mailboxes()
+  readonly catalogue: StoredCatalogue
   readonly #data: string
+  readonly #fileRecords: DiskFileRecords
   readonly #records = new RecordStore()
   #platform: Platform = nodePlatform()
 
@@ -42,13 +46,22 @@ export class GenerationStorage implements Storage {
     }
     const digests = () => this.#platform.digests
     this.files = new DiskFiles(layoutOf(data), this.#records, async () => {}, digests, shared)
-    this.transfers = new Transfers(this.#records, this.files, () => this.#platform.clock.wallTime())
+    this.#fileRecords = new DiskFileRecords(layoutOf(data).catalogue)
+    const transfers = new Transfers(this.#records, this.files, () => this.#platform.clock.wallTime(), this.#fileRecords)
+    this.transfers = transfers
+    this.catalogue = new StoredCatalogue(
+      this.files.tree,
+      (keys) => transfers.describe(keys),
+      this.#fileRecords,
+      digests,
+    )
   }
 
   async open(platform: Platform): Promise<void> {
     this.#platform = platform
     const layout = await makeLayout(this.#data)
     await this.files.prepare()
+    await this.#fileRecords.open()
     const rows = await DiskJournal.open(layout.uploads, segmentBytes, platform)
     await this.#records.open(await UploadLog.open(rows, platform, fixed.notes))
     await this.mailboxes.open(await DiskJournal.open(layout.mailboxes, segmentBytes, platform), platform)
@@ -58,6 +71,8 @@ export class GenerationStorage implements Storage {
     const closed = this.#records.close()
     await this.files.close()
     await closed
+    await this.transfers.idle().catch(() => {})
+    await this.#fileRecords.close()
     await this.mailboxes.close()
   }
 }

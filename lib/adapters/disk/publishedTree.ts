@@ -74,8 +74,13 @@ export class PublishedTree {
 
   /** Returns the regular file at this place, if there is one. */
   async file(parts: readonly string[]): Promise<BigIntStats | undefined> {
-    const { found } = await this.find(parts)
-    return found?.isFile() ? found : undefined
+    const directory = this.pathOf(parts.slice(0, -1))
+    if (!this.#knownDirectories.get(directory) && (await this.#findDirectory(parts))) return undefined
+    const known = this.#places.get(`${directory}${sep}${parts.at(-1)}`)
+    const stats = known ? known.found : await entryAt(this.pathOf(parts))
+    if (!stats?.isFile()) return undefined
+    // A file under another spelling is another file.
+    return this.foldsCase ? (await this.find(parts)).found : stats
   }
 
   /** Reads each entry on the path to a place. Rejects with `storage-unusable` if others could replace a directory. */
