@@ -59,7 +59,6 @@ spec('the examples', (it) => {
   for (const [page, name] of [
     ['README.md', 'examples/serve.ts'],
     ['README.md', 'examples/upload.ts'],
-    ['README.md', 'examples/download.ts'],
     ['README.md', 'examples/messages.ts'],
     ['docs/simulation.md', 'examples/ownStorage.ts'],
     ['docs/simulation.md', 'examples/ownTransport.ts'],

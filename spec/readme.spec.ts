@@ -18,6 +18,8 @@ spec('the README', (it) => {
       'ospd serve --data ./ospd-data',
       'osp send movie.mp4 notes.txt',
       'osp tasks --all',
+      'osp ls -l',
+      'osp get -r --to backup',
       'osp msg alice bob "hi"',
       'osp listen --count 1 --user alice',
       'osp who',
@@ -32,7 +34,7 @@ spec('the README', (it) => {
     assert.equal(cluster, 'node examples/clusterDemo.mjs', 'spec/examples.long.spec.ts runs another demo')
   })
 
-  it('shows how to send files', async () => {
+  it('shows how to send and download files', async () => {
     await using at = await place()
     await using server = await daemon(join(at.path, 'ospd-data'))
     await at.write('movie.mp4', 'a film')
@@ -44,6 +46,10 @@ spec('the README', (it) => {
     assert.equal(stdout.split('\n').length, 3)
     assert.equal(readFileSync(join(at.path, 'ospd-data/files/me/notes.txt'), 'utf8'), 'some notes')
     assert.match((await osp(lines[4])).stdout, /^1 {2}done .* movie\.mp4\n2 {2}done .* notes\.txt\n$/u)
+    assert.match((await osp(lines[5])).stdout, /^ +6 B .* movie\.mp4\n +10 B .* notes\.txt\n$/u)
+    assert.equal((await osp(lines[6])).code, 0)
+    assert.equal(readFileSync(join(at.path, 'backup/notes.txt'), 'utf8'), 'some notes')
+    assert.equal(readFileSync(join(at.path, 'backup/movie.mp4'), 'utf8'), 'a film')
   })
 
   it('shows how to send messages, and the users who are online', async () => {
@@ -54,17 +60,17 @@ spec('the README', (it) => {
       const [, ...args] = line.split(' ').map((word) => word.replaceAll('"', ''))
       return (await run('osp', args, { cwd: at.path, env: { ...env, OSP_USER: 'me' } })).stdout
     }
-    assert.equal(await osp(lines[5]), 'alice stored\nbob stored\n')
-    assert.match(await osp(lines[6]), / me hi\n$/u)
-    assert.equal(await osp(lines[7]), '')
+    assert.equal(await osp(lines[7]), 'alice stored\nbob stored\n')
+    assert.match(await osp(lines[8]), / me hi\n$/u)
+    assert.equal(await osp(lines[9]), '')
   })
 
   it('shows how to accept other machines', async () => {
     await using at = await place()
     const words = (line = '') => line.split(' ').slice(1)
-    const added = await run('ospd', words(lines[8]), { cwd: at.path })
+    const added = await run('ospd', words(lines[10]), { cwd: at.path })
     // No other machine may reach it here.
-    const serving = words(lines[9]?.replace('0.0.0.0', '127.0.0.1'))
+    const serving = words(lines[11]?.replace('0.0.0.0', '127.0.0.1'))
     await using server = start('ospd', serving, { cwd: at.path, env: { OSPD_PORT: '0' } })
     const [, port, fingerprint] = await server.printed(
       /^ospd ready on 127\.0\.0\.1:(\d+) with TLS, fingerprint (\S+),/u,

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict'
+import { commandEvents } from '../../bin/common/events.ts'
+import { type Outcome, run } from '../support/commands.ts'
+import { published } from '../support/published.ts'
+import { served } from '../support/served.ts'
+import { spec } from '../support/spec.ts'
+import { storeFiles } from '../support/storeFiles.ts'
+
+/** Runs `osp` as a user of a server, to which it has sent these files. */
+async function bench(...names: readonly string[]) {
+  const its = await served()
+  const osp = (...[name = '', ...args]: readonly string[]): Promise<Outcome> =>
+    run('osp', [name, '--server', its.address, '--user', 'alice', ...args])
+  await storeFiles(its.port, Object.fromEntries(names.map((name) => [name, `content of ${name}`])))
+  return {
+    osp,
+    listed: async () => (await osp('ls')).stdout.split('\n').filter(Boolean),
+    [Symbol.asyncDispose]: () => its[Symbol.asyncDispose](),
+  }
+}
+
+spec('osp ls', (it) => {
+  it('prints the names of the files, or of those that begin with a prefix, in order', async () => {
+    await using at = await bench('b/2', 'b/1', 'a', 'bc')
+    assert.deepEqual(await at.osp('ls'), { code: 0, stdout: 'a\nb/1\nb/2\nbc\n', stderr: '' })
+    assert.equal((await at.osp('ls', 'b/')).stdout, 'b/1\nb/2\n')
+    assert.equal((await at.osp('ls', 'b')).stdout, 'b/1\nb/2\nbc\n')
+    assert.match((await at.osp('ls', '-l', 'a')).stdout, /^ {5}12 B {2}\d{4}-\d\d-\d\d \d\d:\d\d {2}a\n$/u)
+  })
+
+  it('prints all properties as JSON', async () => {
+    await using at = await bench('a')
+    const [online, file, ...more] = published((await at.osp('ls', '--json')).stdout, commandEvents.ls)
+    assert.equal(online?.event, 'online')
+    const { name, size, algorithm, metadata } = file ?? {}
+    assert.deepEqual({ name, size, algorithm, metadata }, { name: 'a', size: 12, algorithm: 'sha256', metadata: {} })
+    assert.equal(more.length, 0)
+  })
+
+  it('takes one prefix', async () => {
+    const { code, stderr } = await run('osp', ['ls', 'a', 'b'])
+    assert.equal(code, 2)
+    assert.match(stderr, /^osp: ls takes no operand b$/mu)
+  })
+})
+
+spec('osp rm', (it) => {
+  it('removes files, and with -r folders, and reports those that do not exist', async () => {
+    await using at = await bench('a', 'b', 'f/1', 'f/g/2', 'fg')
+    assert.deepEqual(await at.osp('rm', 'a'), { code: 0, stdout: '', stderr: '' })
+    const { code, stderr } = await at.osp('rm', 'x', 'f', 'b')
+    assert.equal(code, 1)
+    const lines = [
+      'osp: x: the server has no file with this name',
+      'osp: f: it is a folder; add -r to remove its contents',
+    ]
+    assert.equal(stderr, `${lines.join('\n')}\n`)
+    assert.deepEqual(await at.listed(), ['f/1', 'f/g/2', 'fg'])
+    const removed = published((await at.osp('rm', '-r', 'f/', '--json')).stdout, commandEvents.rm)
+    assert.deepEqual(
+      removed.map(({ event, name }) => [event, name]),
+      [
+        ['online', undefined],
+        ['removed', 'f/1'],
+        ['removed', 'f/g/2'],
+      ],
+    )
+    assert.deepEqual(await at.listed(), ['fg'])
+  })
+
+  it('takes names', async () => {
+    assert.match((await run('osp', ['rm'])).stderr, /^osp: rm takes one or more names of files$/mu)
+    assert.match((await run('osp', ['rm', '/a'])).stderr, /^osp: \/a: the file name "\/a" is not allowed/mu)
+  })
+})
+
+spec('osp mv', (it) => {
+  it('renames a file, also into a folder, and replaces another one only if told to', async () => {
+    await using at = await bench('a', 'b')
+    assert.deepEqual(await at.osp('mv', 'a', 'f/'), { code: 0, stdout: '', stderr: '' })
+    assert.deepEqual(await at.listed(), ['b', 'f/a'])
+    const refused = await at.osp('mv', 'b', 'f/a')
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /^osp: .*exists/u)
+    const [, renamed] = published((await at.osp('mv', 'b', 'f/a', '--replace', '--json')).stdout, commandEvents.mv)
+    assert.deepEqual(renamed, { v: 1, event: 'renamed', name: 'b', newName: 'f/a', replaced: true })
+    assert.equal((await at.osp('get', 'f/a', '-')).stdout, 'content of b')
+    assert.equal((await at.osp('mv', 'x', 'y')).stderr, 'osp: the server has no file with this name\n')
+  })
+
+  it('takes two names', async () => {
+    for (const names of [[], ['a'], ['a', 'b', 'c']]) assert.equal((await run('osp', ['mv', ...names])).code, 2)
+  })
+})
