@@ -159,16 +159,16 @@ export type ValuesOf<F> = { readonly [K in Exclude<keyof F, OptionalKeys<F>>]: V
   readonly [K in OptionalKeys<F>]?: ValueOf<F[K]>
 }
 
-const valueOf = (values: object, key: string) => (values as Readonly<Record<string, unknown>>)[key]
+const fieldOf = (values: object, key: string) => (values as Readonly<Record<string, unknown>>)[key]
 
 /** Named fields, in the order of the table. */
 export function struct<const F extends Fields>(fields: F): Codec<ValuesOf<F>> {
   const entries = Object.entries(fields)
   return {
     form: `{ ${entries.map(([key, codec]) => `${key} ${codec.form}`).join(', ')} }`,
-    size: (values) => entries.reduce((total, [key, codec]) => total + codec.size(valueOf(values, key)), 0),
+    size: (values) => entries.reduce((total, [key, codec]) => total + codec.size(fieldOf(values, key)), 0),
     write(to, values) {
-      for (const [key, codec] of entries) codec.write(to, valueOf(values, key))
+      for (const [key, codec] of entries) codec.write(to, fieldOf(values, key))
     },
     read(from) {
       const values: Record<string, unknown> = {}

@@ -42,7 +42,7 @@ export class MemoryFileRecords implements FileRecords {
 
   /** Copies the records of another one. */
   constructor(left?: MemoryFileRecords) {
-    this.#records = new Map(left && left.#records)
+    this.#records = new Map(left === undefined ? [] : left.#records)
   }
 
   async get(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]> {
