@@ -11,12 +11,9 @@ import {
 } from '../../storage/catalogue/storedTree.ts'
 import { attempt, unless } from './faults.ts'
 import type { Layout } from './layout.ts'
-import { entriesOf, type PublishedTree } from './publishedTree.ts'
+import { entriesOf, type PublishedTree, stampOf } from './publishedTree.ts'
 import { readFull } from './readFull.ts'
 import { safeOpenFlags } from './rights.ts'
-
-/** Identifies a file and its content. Includes the inode, since files written shortly after each other can have the same time. */
-export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): string => `${size}:${mtimeNs}:${ino}`
 
 /** An entry of a folder: a file, or a folder, whose name then ends with `/`. */
 interface FolderEntry {

@@ -24,7 +24,7 @@ import { chain, type MaybePromise, settleAll, single } from '../../runtime/settl
 import type { ClaimGuard } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
-import { DiskTree, stampOf } from './diskTree.ts'
+import { DiskTree } from './diskTree.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
 import { foldsCase } from './format.ts'
 import { Generations, isGenerationDirectory, type SharedClaims } from './generations.ts'

@@ -139,14 +139,15 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     await upload(storage, { size: 3 }, textBytes('new'))
     assert.equal((await storage.transfers.unreported()).length, 1)
   },
-  'stays until its time is over, or, with a catalogue, while its file is stored': async (storage) => {
+  'stays until its time is over, and with a catalogue while its file is stored': async (storage) => {
     await upload(storage, {}, hello, 60_000)
     storage.wallTime += 60_000
     assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
     storage.wallTime += 1
     // Another upload moves the expired marker.
     await upload(storage, { name: 'b' }, hello, 60_000)
-    if (!storage.catalogue) return void (await claimed(storage))
+    // A storage without a catalogue may keep its markers as well.
+    if (!storage.catalogue) return
     const { completed } = (await storage.transfers.claim(wanted, owner(1), resume)) as { completed?: StoredFile }
     assert.deepEqual(completed, fileOf())
     await storage.restart()
@@ -162,9 +163,6 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     storage.wallTime += 2_000
     await upload(storage)
     assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
-    if (storage.catalogue) return
-    await claimed(storage, { name: 'b' })
-    await claimed(storage, { name: 'g' })
   },
   'stays when a later record of the name is removed': async (storage) => {
     await upload(storage)
@@ -188,7 +186,7 @@ const completionMarkersChecks: Checks<TestedStorage> = {
 }
 
 const completedChecks: Checks<TestedStorage> = {
-  'is found while its completion marker exists, or, with a catalogue, while it is stored, and no other is': async (
+  'is found while its completion marker exists, and with a catalogue while it is stored, and no other is': async (
     storage,
   ) => {
     const { transfers } = storage
@@ -199,7 +197,6 @@ const completedChecks: Checks<TestedStorage> = {
     assert.equal(await transfers.completed({ ...wanted, name: 'b' }), undefined)
     storage.wallTime += 60_001
     if (storage.catalogue) assert.deepEqual(await transfers.completed(wanted), stored)
-    else assert.equal(await transfers.completed(wanted), undefined)
   },
 }
 
