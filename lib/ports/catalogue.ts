@@ -68,7 +68,7 @@ export interface Catalogue {
    * `name-conflict` if the new name is an ancestor or a descendant of another file.
    */
   rename(user: string, name: string, newName: string, options: RenameOptions): Promise<boolean>
-  /** Removes what is kept about files that are not stored any more, until `isStopped` returns true. */
+  /** Removes the records of files that are not stored any more, until `isStopped` returns true. */
   sweep?(isStopped: () => boolean): Promise<void>
 }
 

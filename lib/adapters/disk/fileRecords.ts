@@ -11,7 +11,7 @@ import {
   keyOfFile,
   keysOfName,
 } from '../../storage/catalogue/fileRecords.ts'
-import { attempt, errnoOf } from './faults.ts'
+import { attempt, errnoOf, fault, isFull } from './faults.ts'
 
 const whole = z.int().check(z.nonnegative())
 
@@ -31,10 +31,14 @@ const recordsAtOnce = 256
 
 type Database = ClassicLevel<string, string>
 
-/** The records of stored files in a LevelDB database, which keeps only a part of them in memory. */
+/**
+ * The records of stored files in a LevelDB database, which keeps only a part of them in memory. A full disk does not prevent opening
+ * the storage: the database is then opened when there is space, and no record is known until then.
+ */
 export class DiskFileRecords implements FileRecords {
   readonly #directory: string
-  #database: Database | undefined
+  #isClosed = true
+  #opening: Promise<Database> | undefined
 
   constructor(directory: string) {
     this.#directory = directory
@@ -42,30 +46,51 @@ export class DiskFileRecords implements FileRecords {
 
   /** Opens the database. Repairs it if it is damaged, and returns the damage. */
   async open(): Promise<readonly Damage[]> {
-    const directory = this.#directory
-    const database: Database = new ClassicLevel(directory)
-    const opening = () => attempt(`opening ${directory}`, () => database.open())
-    try {
-      await opening()
-      this.#database = database
-      return []
-    } catch (error) {
-      if (errnoOf((error as OspError).cause) !== 'LEVEL_DATABASE_NOT_OPEN') throw error
-    }
-    await attempt(`repairing ${directory}`, () => ClassicLevel.repair(directory))
-    await opening()
-    this.#database = database
-    return [{ file: directory, offset: 0, bytes: 0, atEnd: false }]
+    this.#isClosed = false
+    const damages: Damage[] = []
+    await this.#opened(damages).catch((error: unknown) => {
+      if (!isFull(error)) throw error
+    })
+    return damages
   }
 
   async close(): Promise<void> {
-    const database = this.#database
-    this.#database = undefined
-    await attempt(`closing ${this.#directory}`, async () => database?.close())
+    this.#isClosed = true
+    const opening = this.#opening
+    this.#opening = undefined
+    await attempt(`closing ${this.#directory}`, async () => (await opening)?.close())
+  }
+
+  #opened(damages: Damage[] = []): Promise<Database> {
+    if (this.#isClosed) throw new OspError('closed', 'the storage is closed; open it first')
+    this.#opening ??= this.#openOrRepair(damages).catch((error: unknown) => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
+  }
+
+  async #openOrRepair(damages: Damage[]): Promise<Database> {
+    const directory = this.#directory
+    const database: Database = new ClassicLevel(directory)
+    try {
+      await database.open()
+      return database
+    } catch (error) {
+      const { cause } = error as Error
+      if (errnoOf(cause) !== 'LEVEL_CORRUPTION') throw fault(error, `opening ${directory}`)
+    }
+    await attempt(`repairing ${directory}`, () => ClassicLevel.repair(directory))
+    damages.push({ file: directory, offset: 0, bytes: 0, atEnd: false })
+    await attempt(`opening ${directory}`, () => database.open())
+    return database
   }
 
   async get(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]> {
-    const texts = await this.#run((database) => database.getMany(keys.map(keyOfFile)))
+    const texts = await this.#run((database) => database.getMany(keys.map(keyOfFile))).catch((error: unknown) => {
+      if (!isFull(error)) throw error
+      return keys.map(() => undefined)
+    })
     return texts.map((text) => (text === undefined ? undefined : recordOf(text)))
   }
 
@@ -99,9 +124,8 @@ export class DiskFileRecords implements FileRecords {
     }
   }
 
-  #run<T>(work: (database: Database) => Promise<T>): Promise<T> {
-    const database = this.#database
-    if (!database) throw new OspError('closed', 'the storage is closed; open it first')
+  async #run<T>(work: (database: Database) => Promise<T>): Promise<T> {
+    const database = await this.#opened()
     return attempt(`using ${this.#directory}`, () => work(database))
   }
 }

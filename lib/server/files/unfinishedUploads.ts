@@ -141,7 +141,7 @@ export class UnfinishedUploads {
     this.start()
   }
 
-  /** Removes what is kept about files that other programs have removed, once a day. */
+  /** Removes the records of files that other programs have removed, once a day. */
   async #sweepCatalogue(): Promise<void> {
     const { storage, platform } = this.#context
     const now = platform.clock.now()

@@ -162,9 +162,9 @@ spec('an import of a data directory', (it) => {
     assert.deepEqual(faults, [
       { kind: 'skipped', path: join(data.path, 'files/dave/link'), text: 'it is not a regular file' },
     ])
-    // LevelDB, which serves as the lock, writes its own files. The ballast is random.
+    // LevelDB, which holds the lock and the catalogue, writes its own files. The ballast is random.
     const dataOf = (found: Record<string, string>) =>
-      Object.fromEntries(Object.entries(found).filter(([path]) => !/^\/(?:lock\/|ballast$)/u.test(path)))
+      Object.fromEntries(Object.entries(found).filter(([path]) => !/^\/(?:(?:lock|catalogue)\/|ballast$)/u.test(path)))
     assert.deepEqual(dataOf(await contentsOf(data.path)), dataOf(before))
     const state = await stateOf(target)
     assert.equal(state.users[0]?.tokenHash, hex(hashOf(data.token)))
