@@ -37,6 +37,8 @@ const onWire: readonly [number, ErrorCode, Retry][] = [
   [31, 'storage-unusable', 'never'],
   [32, 'overloaded', 'later'],
   [33, 'link-replaced', 'later'],
+  [34, 'no-such-file', 'never'],
+  [35, 'version-changed', 'automatic'],
 ]
 
 const codes = Object.keys(errors) as ErrorCode[]
@@ -58,7 +60,7 @@ spec('the error codes', (it) => {
   })
 
   it('of a later version are read as internal', () => {
-    for (const number of [0, 34, 0xffff]) assert.equal(codeOf(number), 'internal')
+    for (const number of [0, 36, 0xffff]) assert.equal(codeOf(number), 'internal')
   })
 
   it('that are never sent are written as internal', () => {

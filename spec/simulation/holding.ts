@@ -64,6 +64,9 @@ const distantQueues: readonly string[] = [
   'client: rememberedRepliesPerLink',
   'client: outOfOrderRequests',
   'client: waitingChunks',
+  // The simulated storage has no catalogue, so no file is read.
+  'server: openFiles',
+  'server: readBytes',
 ]
 
 /** Queues that only files fill. Worlds of messages fill all others. */

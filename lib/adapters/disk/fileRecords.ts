@@ -11,7 +11,8 @@ import {
   keyOfFile,
   keysOfName,
 } from '../../storage/catalogue/fileRecords.ts'
-import { attempt, errnoOf, fault, isFull } from './faults.ts'
+import { attempt, fault, isFull } from './faults.ts'
+import { clearDatabase } from './lock.ts'
 
 const whole = z.int().check(z.nonnegative())
 
@@ -70,20 +71,23 @@ export class DiskFileRecords implements FileRecords {
     return this.#opening
   }
 
+  /** Opens the database. Repairs it if it is damaged, and begins with an empty one if that is not possible. */
   async #openOrRepair(damages: Damage[]): Promise<Database> {
     const directory = this.#directory
     const database: Database = new ClassicLevel(directory)
-    try {
-      await database.open()
-      return database
-    } catch (error) {
-      const { cause } = error as Error
-      if (errnoOf(cause) !== 'LEVEL_CORRUPTION') throw fault(error, `opening ${directory}`)
+    const repairs = [() => ClassicLevel.repair(directory), () => clearDatabase(directory)]
+    for (;;) {
+      try {
+        await database.open()
+        if (repairs.length < 2) damages.push({ file: directory, offset: 0, bytes: 0, atEnd: false })
+        return database
+      } catch (error) {
+        const repair = repairs.shift()
+        // Torn bytes can name any path as a file of the database, so the first attempt can fail with any error of the system.
+        if (!repair || isFull(error)) throw fault(error, `opening ${directory}`)
+        await repair().catch(() => {})
+      }
     }
-    await attempt(`repairing ${directory}`, () => ClassicLevel.repair(directory))
-    damages.push({ file: directory, offset: 0, bytes: 0, atEnd: false })
-    await attempt(`opening ${directory}`, () => database.open())
-    return database
   }
 
   async get(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]> {

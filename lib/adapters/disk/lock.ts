@@ -44,7 +44,7 @@ async function lock(directory: string): Promise<AsyncDisposable> {
       // Torn bytes can name any path as a file of the database, so the first attempt can fail with any error of the
       // system.
       if (left <= 0 || (isCleared && !isTorn(cause))) throw fault(error, `locking ${directory}`)
-      await clear(directory)
+      await clearDatabase(directory)
       isCleared = true
       await pause(pauseMs)
     }
@@ -96,7 +96,8 @@ function isTorn(cause: unknown): boolean {
 /** The files that LevelDB makes, except the lock file, which another process may hold by now. */
 const own = /^(?:CURRENT|MANIFEST-\d+|LOG|LOG\.old|\d+\.(?:log|ldb|sst|dbtmp)|reserve)$/u
 
-async function clear(directory: string): Promise<void> {
+/** Removes the files of a LevelDB database. */
+export async function clearDatabase(directory: string): Promise<void> {
   await attempt(`clearing ${directory}`, async () => {
     const names = (await readdir(directory)).filter((name) => own.test(name))
     await Promise.all(names.map((name) => rm(join(directory, name), { force: true })))
