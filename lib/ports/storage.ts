@@ -89,11 +89,23 @@ export interface TransferRecord extends NewTransfer {
   readonly updatedAt: number
 }
 
+/** A part of the quota of a user. */
+export interface QuotaPart {
+  /** In bytes, including those that each file and folder counts in addition to its content. */
+  readonly growth: number
+  /** Files and folders. */
+  readonly entries: number
+}
+
 /** The totals of a user's records. */
 export interface UnfinishedTotals {
   readonly uploads: number
   /** The sum of the offsets of their last checkpoints, and of the sizes of verified uploads. */
   readonly bytes: number
+  /** What announced files of other servers that may not be published yet add to the quota. For stores of several servers. */
+  readonly announced?: QuotaPart
+  /** What published files have added to the quota so far, which only rises. For stores of several servers. */
+  readonly added?: QuotaPart
 }
 
 /** The right to write the bytes and the record of an upload, until the next claim. */
@@ -104,18 +116,28 @@ export interface OtherUploads {
   readonly uploads: number
   /** The number of uploads that an instance of a running server receives. */
   readonly held: number
-  /** The sum of the reservations of the held uploads (`ClaimReservation.growth`). */
-  readonly reserved: number
+  /** The sum of the reservations of the held uploads. */
+  readonly reserved: QuotaPart
+  /** What announced files of other names that may not be published yet add to the quota. */
+  readonly announced: QuotaPart
+  /** What published files have added to the quota so far, which only rises. */
+  readonly added: QuotaPart
   /** The bytes of the uploads that are not held, as in `UnfinishedTotals`. */
   readonly bytes: number
 }
 
 /** The part of its user's quota that an upload needs. */
-export interface ClaimReservation {
-  /** The bytes that the upload adds to the quota of its user. */
-  readonly growth: number
+export interface ClaimReservation extends QuotaPart {
   /** Rejects with OspError `quota-exceeded` or `too-many-uploads` if the upload does not fit beside the other ones. */
   check(others: OtherUploads): Promise<void>
+}
+
+/** The largest sum, in a store of several servers, of what the files of a user have added to the quota and will add. */
+export interface QuotaRoom extends QuotaPart {
+  /** The bytes that an upload counts in addition to its content, unless a link at a running server holds it. */
+  readonly entryBytes: number
+  /** Returns the error for files that do not fit. */
+  refusal(): Error
 }
 
 /** How an upload is claimed. */
@@ -149,6 +171,8 @@ export interface Announcement {
   readonly modifiedAt: number
   /** The `UnnamedFile.source` of its content. */
   readonly source?: string
+  /** What it adds to the quota of its user. For stores of several servers. */
+  readonly adds?: QuotaPart
 }
 
 /** An announced file that has been published, or will never be. */
@@ -201,13 +225,15 @@ export interface TransferStore {
   announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number, by?: SessionLink): Promise<void>
   /**
    * Like `announce` for each of these files, which have different names. In a store of several servers, earlier announced files
-   * of these names that were not published yet are never published after this. Resolves with the error of each that failed. Without
+   * of these names that were not published yet are never published after this, and the files have the error of `room` if they do
+   * not fit beside the other files of the user. Resolves with the error of each that failed. Without
    * this method the server calls `announce` for each.
    */
   announceAll?(
     files: readonly Announcement[],
     keepNoteMs: number,
     by?: SessionLink,
+    room?: QuotaRoom,
   ): Promise<readonly (Error | undefined)[]>
   /**
    * Records which announced files were published. The others are never published after this. Has no effect for a file of a name

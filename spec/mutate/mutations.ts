@@ -1,4 +1,5 @@
 import { boundMutations } from './boundMutations.ts'
+import { clusterFileMutations } from './clusterFileMutations.ts'
 import { clusterMutations } from './clusterMutations.ts'
 import { databaseMutations } from './databaseMutations.ts'
 import { fileMutations } from './fileMutations.ts'
@@ -11,5 +12,6 @@ export const mutations: readonly Mutation[] = [
   ...messageMutations,
   ...boundMutations,
   ...clusterMutations,
+  ...clusterFileMutations,
   ...databaseMutations,
 ]

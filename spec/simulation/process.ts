@@ -22,6 +22,8 @@ export class SimulatedProcess {
   /** Files and sockets that it has open, including those that are being closed. */
   handles = 0
   sockets = 0
+  /** Called once, after an effect with this reason has taken place and before the process knows it. */
+  breakpoint: { readonly reason: string; readonly reached: () => void } | undefined
   readonly #random: SeededRandom
   readonly #unfinished = new Set<() => void>()
   /** Alarms that have neither fired nor been disposed. */
@@ -133,12 +135,20 @@ export class SimulatedProcess {
         if (!this.#unfinished.delete(inTime)) return
         try {
           const result = effect()
+          this.#reach(reason)
           this.awake(() => resolve(result))
         } catch (error) {
           this.awake(() => reject(error))
         }
       })
     })
+  }
+
+  #reach(reason: string): void {
+    const { breakpoint } = this
+    if (breakpoint?.reason !== reason || this.frozen) return
+    this.breakpoint = undefined
+    breakpoint.reached()
   }
 
   get #sumFrozenMs(): number {

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { SessionLink } from '../../ports/links.ts'
-import type { Announcement, Claim, StoredFile } from '../../ports/storage.ts'
+import type { Announcement, Claim, QuotaRoom, StoredFile } from '../../ports/storage.ts'
 import { conflictingName, nameConflict } from '../../storage/transfers/claimRules.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
@@ -38,6 +38,7 @@ export class ClusterAnnouncements {
     files: readonly Announcement[],
     until: number,
     by: SessionLink | undefined,
+    room: QuotaRoom | undefined,
   ): Promise<{ readonly errors: readonly (Error | undefined)[]; readonly ended: Announced['ended'] }> {
     const names = await this.#unfinishedNames(files.map(({ file }) => file))
     const errors = files.map(({ file: { user, name } }) => {
@@ -45,7 +46,7 @@ export class ClusterAnnouncements {
       return conflict === undefined ? undefined : nameConflict(name, conflict)
     })
     const announced = files.filter((_, index) => !errors[index])
-    const ended = announced.length > 0 ? await this.#announce(announced, until, by) : []
+    const ended = announced.length > 0 ? await this.#announce(announced, until, by, room) : []
     const hasEnded = new Set(ended.map(({ user, name }) => recordKey(user, name)))
     for (const { file } of announced) {
       const { user, name } = file
@@ -62,6 +63,7 @@ export class ClusterAnnouncements {
     files: readonly Announcement[],
     until: number,
     by: SessionLink | undefined,
+    room: QuotaRoom | undefined,
   ): Promise<readonly (Claim & ClusterLink)[]> {
     const removed = new Map<string, string>()
     for (let left = tries; left > 0; left--) {
@@ -69,9 +71,10 @@ export class ClusterAnnouncements {
         ...each,
         replaces: removed.get(recordKey(each.file.user, each.file.name)),
       }))
-      const { unpublished, ended } = await this.#member.runAs(({ transfers }, server) =>
-        transfers.announce(server, announced, until, by && sessionLink(server, by.user, by)),
+      const { unpublished, isOverQuota, ended } = await this.#member.runAs(({ transfers }, server) =>
+        transfers.announce(server, announced, until, by && sessionLink(server, by.user, by), room),
       )
+      if (isOverQuota && room) throw room.refusal()
       if (unpublished.length === 0) return ended
       for (const { user, name, source } of unpublished) {
         await this.#names.discard?.(source)

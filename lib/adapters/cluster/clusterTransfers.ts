@@ -11,6 +11,8 @@ import type {
   ClaimOptions,
   NewTransfer,
   Owner,
+  QuotaPart,
+  QuotaRoom,
   SettledFile,
   StoredFile,
   TransferRecord,
@@ -152,10 +154,11 @@ export class ClusterTransfers implements TransferStore {
     files: readonly Announcement[],
     keepNoteMs: number,
     by?: SessionLink,
+    room?: QuotaRoom,
   ): Promise<readonly (Error | undefined)[]> {
     const subjects = files.map(({ file }) => file)
     return this.#changeAll(subjects, async () => {
-      const { errors, ended } = await this.#announcements.announce(files, this.#wallTime + keepNoteMs, by)
+      const { errors, ended } = await this.#announcements.announce(files, this.#wallTime + keepNoteMs, by, room)
       for (const { server, token } of ended) this.#tell(server, token, 'superseded')
       return errors
     })
@@ -431,14 +434,15 @@ export class ClusterTransfers implements TransferStore {
 
 /** Resolves with the part of the quota of its user that a claim reserves. Rejects if this does not fit. */
 async function reservedFor(
-  { size }: NewTransfer,
+  { size, name }: NewTransfer,
   { reservation }: ClaimOptions,
   { isHeld, reserved, others }: FoundUpload,
   continued: TransferRecord | undefined,
-): Promise<number> {
-  if (!reservation) return continued ? reserved : size
+): Promise<QuotaPart> {
+  if (!reservation) return continued ? reserved : { growth: size, entries: name.split('/').length }
   const growth = Math.max(0, reservation.growth)
-  const isReserved = continued !== undefined && isHeld && reserved >= growth
+  const { entries } = reservation
+  const isReserved = continued !== undefined && isHeld && reserved.growth >= growth && reserved.entries >= entries
   if (!isReserved && !continued?.verified) await reservation.check(others)
-  return growth
+  return { growth, entries }
 }

@@ -6,6 +6,8 @@ import type {
   Claim,
   NewTransfer,
   OtherUploads,
+  QuotaPart,
+  QuotaRoom,
   SentFile,
   SettledFile,
   StoredFile,
@@ -261,7 +263,7 @@ export interface FoundUpload {
   /** Whether an instance of a live server receives the upload now. */
   readonly isHeld: boolean
   /** The reservation of its claim. */
-  readonly reserved: number
+  readonly reserved: QuotaPart
   /** Its completion marker, with the version of the stored file. */
   readonly marker: Announcement | undefined
   /** The `Announcement.source` of an announced file of this name that may not be published yet. */
@@ -275,7 +277,7 @@ export interface FoundUpload {
 /** The decision about a claim. */
 export type ClaimDecision =
   | { readonly completed: StoredFile }
-  | { readonly record: Omit<TransferRecord, 'token'>; readonly reserved: number; readonly dropsMarker: boolean }
+  | { readonly record: Omit<TransferRecord, 'token'>; readonly reserved: QuotaPart; readonly dropsMarker: boolean }
 
 /** A file to be announced. */
 export interface AnnouncedFile extends Announcement {
@@ -287,6 +289,8 @@ export interface AnnouncedFile extends Announcement {
 export interface Announced {
   /** The announced files of these names whose sources must be removed first. If there are any, nothing was stored. */
   readonly unpublished: readonly (Pick<Claim, 'user' | 'name'> & { readonly source: string })[]
+  /** Whether the files exceed `room`. Then nothing was stored. */
+  readonly isOverQuota: boolean
   /** The claims of the removed records, and their owners. */
   readonly ended: readonly (Claim & ClusterLink)[]
 }
@@ -328,9 +332,15 @@ export interface TransferSteps {
    * Records completion markers of files that are about to be stored without an upload, and removes records of these names. With
    * `by`, whose files they are, the session is checked as in `claim`. A stopped server can publish an announced file at any later
    * time, as long as its source exists. Therefore a marker whose file may not be published yet is replaced only by a file that
-   * `replaces` its source.
+   * `replaces` its source. With `room`, all files are of one user.
    */
-  announce(server: number, files: readonly AnnouncedFile[], until: number, by?: ClusterSessionLink): Promise<Announced>
+  announce(
+    server: number,
+    files: readonly AnnouncedFile[],
+    until: number,
+    by?: ClusterSessionLink,
+    room?: Omit<QuotaRoom, 'refusal'>,
+  ): Promise<Announced>
   /**
    * Records which announced files were published, and removes the markers of the others. Has no effect for a file of a name that
    * was announced again.
@@ -361,8 +371,8 @@ export interface TransferSteps {
   ): Promise<readonly TransferRecord[]>
   record(user: string, name: string): Promise<TransferRecord | undefined>
   /**
-   * The totals of a user's records, except those of these names. An upload that another live server receives counts with its full
-   * size.
+   * The totals of a user's records and announced files, except those of these names. An upload that another live server receives
+   * counts with its full size.
    */
   totals(user: string, except: readonly string[], server: number): Promise<UnfinishedTotals>
   marker(user: string, name: string): Promise<Announcement | undefined>

@@ -19,7 +19,7 @@ import type {
 } from '../cluster/steps.ts'
 import { MemoryJournal } from './memoryJournal.ts'
 import type { SharedServers } from './sharedServers.ts'
-import type { SharedSessions } from './sharedTransfers.ts'
+import type { SharedSessions } from './sharedSessions.ts'
 
 type Registration = ClusterSessionLink & { readonly epoch: number }
 

@@ -4,7 +4,8 @@ import { type Notice, type NoticeSteps, raisedBy, type Steps } from '../cluster/
 import { SharedImports } from './sharedImports.ts'
 import { SharedMail } from './sharedMail.ts'
 import { SharedServers } from './sharedServers.ts'
-import { SharedSessions, SharedTransfers } from './sharedTransfers.ts'
+import { SharedSessions } from './sharedSessions.ts'
+import { SharedTransfers } from './sharedTransfers.ts'
 import { SharedUsers } from './sharedUsers.ts'
 
 /**

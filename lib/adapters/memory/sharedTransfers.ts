@@ -3,12 +3,14 @@ import type {
   Announcement,
   Claim,
   NewTransfer,
+  QuotaPart,
+  QuotaRoom,
   SettledFile,
   StoredFile,
   TransferRecord,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
-import { KeyedMutex } from '../../runtime/mutex.ts'
+import type { KeyedMutex } from '../../runtime/mutex.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import type {
   Announced,
@@ -18,16 +20,16 @@ import type {
   ClusterSessionLink,
   FoundUpload,
   ImportedMarker,
-  SessionSteps,
   TransferSteps,
 } from '../cluster/steps.ts'
 import type { SharedServers } from './sharedServers.ts'
+import type { SharedSessions } from './sharedSessions.ts'
 
 interface Row {
   record: TransferRecord
   readonly holder: ClusterLink
   isHeld: boolean
-  readonly reserved: number
+  readonly reserved: QuotaPart
   /** The token of the latest claim that was released. */
   released: number
 }
@@ -41,96 +43,13 @@ interface Marker {
   readonly token: number | undefined
   /** The source of an announced file that may not be published yet. */
   source: string | undefined
+  /** What an announced file adds to the quota of its user. */
+  readonly adds: QuotaPart
   reported: boolean
 }
 
 type EndReason = 'superseded' | 'cancelled'
 type Subject = Pick<Claim, 'user' | 'name'>
-
-/** The link of a session. */
-interface SessionEntry extends ClusterLink {
-  readonly user: string
-  readonly attempt: number
-  /** Rises with each link that is opened. */
-  readonly opened: number
-}
-
-/** The links of sessions in a shared store in memory. */
-export class SharedSessions implements SessionSteps {
-  readonly #servers: SharedServers
-  readonly #links = new Map<string, SessionEntry>()
-  #opened = 0
-  /** Runs the steps of one user one after another, so that none takes effect while a claim decides. */
-  readonly turns = new KeyedMutex()
-
-  constructor(servers: SharedServers) {
-    this.#servers = servers
-  }
-
-  /** Returns whether this link is its session's. */
-  has(link: ClusterSessionLink): boolean {
-    const present = this.#links.get(sessionKey(link))
-    return present !== undefined && isSameLink(present, link)
-  }
-
-  /** Returns the number with which a link was opened, if it is its session's. */
-  openedOf(link: ClusterSessionLink): number | undefined {
-    return this.has(link) ? this.#links.get(sessionKey(link))?.opened : undefined
-  }
-
-  /** Returns whether a session of this user has a link that was opened with a lower number. */
-  hasOlder(user: string, opened: number): boolean {
-    return Array.from(this.#links.values()).some((link) => link.user === user && link.opened < opened)
-  }
-
-  /** Throws OspError `link-lost` unless this link is the link of its session. */
-  check(by: ClusterSessionLink): void {
-    if (!this.#links.has(sessionKey(by))) throw new OspError('link-lost', `the session of ${by.user} has no link`)
-    this.checkNotReplaced(by)
-  }
-
-  /** Throws OspError `link-lost` if the session has another link. */
-  checkNotReplaced(by: ClusterSessionLink): void {
-    const present = this.#links.get(sessionKey(by))
-    if (!present || isSameLink(present, by)) return
-    throw new OspError('link-lost', `a newer link of the same program of ${by.user} has replaced this one`)
-  }
-
-  openSession(link: ClusterSessionLink, attempt: number): Promise<ClusterLink | undefined> {
-    return this.turns.run(link.user, async () => {
-      if (this.#servers.isDead(link.server)) throw new OspError('link-lost', 'this server was declared dead')
-      const former = this.#links.get(sessionKey(link))
-      const isOther = former !== undefined && !isSameLink(former, link)
-      if (isOther && former.attempt > attempt) throw new OspError('link-replaced')
-      const { user, server, link: number } = link
-      this.#links.set(sessionKey(link), { user, server, link: number, attempt, opened: ++this.#opened })
-      return isOther ? { server: former.server, link: former.link } : undefined
-    })
-  }
-
-  closeSession(link: ClusterSessionLink): Promise<void> {
-    return this.turns.run(link.user, async () => {
-      const present = this.#links.get(sessionKey(link))
-      if (present && isSameLink(present, link)) this.#links.delete(sessionKey(link))
-    })
-  }
-
-  /** Returns a function that restores the present state. */
-  saved(): () => void {
-    const links = [...this.#links]
-    const opened = this.#opened
-    return () => {
-      this.#links.clear()
-      for (const [key, link] of links) this.#links.set(key, link)
-      this.#opened = opened
-    }
-  }
-
-  /** Removes the links of a dead server from their sessions. */
-  died(server: number): void {
-    for (const [key, link] of this.#links) if (link.server === server) this.#links.delete(key)
-  }
-}
 
 /** The records of uploads in a shared store in memory. */
 export class SharedTransfers implements TransferSteps {
@@ -140,6 +59,8 @@ export class SharedTransfers implements TransferSteps {
   readonly #rows = new Map<string, Row>()
   readonly #markers = new Map<string, Marker>()
   readonly #ended = new Map<number, EndReason>()
+  /** What the published files of each user have added to the quota. */
+  readonly #added = new Map<string, QuotaPart>()
   #lastToken = 0
   readonly #turns: KeyedMutex
 
@@ -216,8 +137,10 @@ export class SharedTransfers implements TransferSteps {
       if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
       this.#rows.delete(key)
       const { server } = row.holder
+      this.#add(claim.user, row.reserved)
       const announced = { file, version, modifiedAt }
-      this.#markers.set(key, { announced, until, server, token: claim.token, source: undefined, reported: false })
+      const marker = { announced, until, server, token: claim.token, source: undefined, adds: none, reported: false }
+      this.#markers.set(key, marker)
       return true
     })
   }
@@ -227,25 +150,38 @@ export class SharedTransfers implements TransferSteps {
     files: readonly AnnouncedFile[],
     until: number,
     by?: ClusterSessionLink,
+    room?: Omit<QuotaRoom, 'refusal'>,
   ): Promise<Announced> {
     const users = new Set(files.map(({ file }) => file.user))
     return this.#turns.runAll([...users], async () => {
       if (by) this.#sessions.check(by)
-      const unpublished = files.flatMap(({ file: { user, name }, source: own, replaces }) => {
-        const source = this.#markers.get(recordKey(user, name))?.source
-        return source === undefined || source === own || source === replaces ? [] : [{ user, name, source }]
-      })
-      if (unpublished.length > 0) return { unpublished, ended: [] }
-      const ended: (Claim & ClusterLink)[] = []
-      for (const { file, version, modifiedAt, source } of files) {
-        const key = recordKey(file.user, file.name)
-        const row = this.#rows.get(key)
-        if (row) this.#end(row, 'superseded')
-        if (row) ended.push(claimOf(row))
-        const announced = { file, version, modifiedAt }
-        this.#markers.set(key, { announced, until, server, token: undefined, source, reported: false })
-      }
-      return { unpublished, ended }
+      const unpublished = this.#unpublished(files)
+      if (unpublished.length > 0) return { unpublished, isOverQuota: false, ended: [] }
+      if (room && !this.#fits(files, room)) return { unpublished, isOverQuota: true, ended: [] }
+      const ended = files.flatMap((file) => this.#announce(server, file, until))
+      return { unpublished, isOverQuota: false, ended }
+    })
+  }
+
+  /** Stores the marker of an announced file. Returns the claim that has ended, if there was one. */
+  #announce(server: number, announced: AnnouncedFile, until: number): readonly (Claim & ClusterLink)[] {
+    const { file, version, modifiedAt, source, adds = none } = announced
+    const key = recordKey(file.user, file.name)
+    const row = this.#rows.get(key)
+    if (row) this.#end(row, 'superseded')
+    // The earlier file may have been published.
+    const former = this.#markers.get(key)
+    if (former && former.source !== source) this.#addUnpublished(file.user, former)
+    const marker = { announced: { file, version, modifiedAt }, until, server, token: undefined, source, adds }
+    this.#markers.set(key, { ...marker, reported: false })
+    return row ? [claimOf(row)] : []
+  }
+
+  /** Returns the announced files of these names whose sources must be removed first. */
+  #unpublished(files: readonly AnnouncedFile[]): Announced['unpublished'] {
+    return files.flatMap(({ file: { user, name }, source: own, replaces }) => {
+      const source = this.#markers.get(recordKey(user, name))?.source
+      return source === undefined || source === own || source === replaces ? [] : [{ user, name, source }]
     })
   }
 
@@ -255,6 +191,7 @@ export class SharedTransfers implements TransferSteps {
       for (const { user, name, source, isStored } of files) {
         const marker = this.#markers.get(recordKey(user, name))
         if (!marker || marker.source !== source) continue
+        this.#addUnpublished(user, marker)
         if (isStored) marker.source = undefined
         else this.#markers.delete(recordKey(user, name))
       }
@@ -319,7 +256,12 @@ export class SharedTransfers implements TransferSteps {
     )
     const bytesOf = (row: Row) =>
       row.holder.server !== server && this.#isHeld(row) ? row.record.size : receivedBytes(row.record)
-    return { uploads: rows.length, bytes: rows.reduce((sum, row) => sum + bytesOf(row), 0) }
+    return {
+      uploads: rows.length,
+      bytes: rows.reduce((sum, row) => sum + bytesOf(row), 0),
+      announced: this.#announced(user, except, server),
+      added: this.#added.get(user) ?? none,
+    }
   }
 
   async marker(user: string, name: string): Promise<Announcement | undefined> {
@@ -363,7 +305,7 @@ export class SharedTransfers implements TransferSteps {
     for (const { until, reported, ...announced } of markers) {
       const key = recordKey(announced.file.user, announced.file.name)
       if (!this.#markers.has(key))
-        this.#markers.set(key, { announced, until, server, token: undefined, source: undefined, reported })
+        this.#markers.set(key, { announced, until, server, token: undefined, source: undefined, adds: none, reported })
     }
   }
 
@@ -371,7 +313,7 @@ export class SharedTransfers implements TransferSteps {
     const key = recordKey(given.user, given.name)
     if (this.#rows.has(key)) return
     const record = { ...given, owner: { ...given.owner, node: 0, instance: 0 }, token: ++this.#lastToken }
-    this.#rows.set(key, { record, holder: { server, link: 0 }, isHeld: false, reserved: 0, released: 0 })
+    this.#rows.set(key, { record, holder: { server, link: 0 }, isHeld: false, reserved: none, released: 0 })
   }
 
   /** Releases the uploads of a dead server. */
@@ -389,7 +331,7 @@ export class SharedTransfers implements TransferSteps {
     return {
       record: row?.record,
       isHeld: row !== undefined && this.#isHeld(row),
-      reserved: row?.reserved ?? 0,
+      reserved: row?.reserved ?? none,
       marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
       unpublished: marker?.source,
       otherNames: others.map(({ record }) => record.name),
@@ -397,14 +339,48 @@ export class SharedTransfers implements TransferSteps {
         uploads: others.length,
         held: held.length,
         bytes: free.reduce((sum, { record }) => sum + receivedBytes(record), 0),
-        reserved: held.reduce((sum, { reserved }) => sum + reserved, 0),
+        reserved: sumOf(held.map(({ reserved }) => reserved)),
+        announced: this.#announced(user, [name]),
+        added: this.#added.get(user) ?? none,
         allUploads: this.#rows.size - (row ? 1 : 0),
       },
     }
   }
 
-  /** Removes a row, and remembers for its holder why its claim has ended. */
-  #end({ record: { user, name, token } }: Row, why: EndReason): void {
+  /** Returns whether announced files of a user fit beside the other files. */
+  #fits(files: readonly AnnouncedFile[], room: Omit<QuotaRoom, 'refusal'>): boolean {
+    const user = files[0]?.file.user ?? ''
+    const names = new Set(files.map(({ file }) => file.name))
+    const rows = Array.from(this.#rows.values()).filter(({ record }) => record.user === user && !names.has(record.name))
+    const others = rows.map((row) =>
+      this.#isHeld(row) ? row.reserved : { growth: receivedBytes(row.record) + room.entryBytes, entries: 1 },
+    )
+    const adds = sumOf(files.map((file) => file.adds ?? none))
+    const all = sumOf([...others, adds, this.#announced(user, [...names]), this.#added.get(user) ?? none])
+    return (adds.growth <= 0 || all.growth <= room.growth) && (adds.entries <= 0 || all.entries <= room.entries)
+  }
+
+  /** Returns what announced files add to the quota that may not be published yet, except those of these names and of a server. */
+  #announced(user: string, except: readonly string[], server?: number): QuotaPart {
+    const markers = Array.from(this.#markers.values()).filter(
+      ({ announced: { file }, source, server: by }) =>
+        file.user === user && source !== undefined && by !== server && !except.includes(file.name),
+    )
+    return sumOf(markers.map(({ adds }) => adds))
+  }
+
+  #add(user: string, part: QuotaPart): void {
+    this.#added.set(user, sumOf([this.#added.get(user) ?? none, part]))
+  }
+
+  /** Adds an announced file, which may have been published, to what published files have added. */
+  #addUnpublished(user: string, { source, adds }: Marker): void {
+    if (source !== undefined) this.#add(user, adds)
+  }
+
+  /** Removes a row, and remembers for its holder why its claim has ended. A verified upload may have been published. */
+  #end({ record: { user, name, token, verified }, reserved }: Row, why: EndReason): void {
+    if (verified) this.#add(user, reserved)
     this.#rows.delete(recordKey(user, name))
     this.#ended.set(token, why)
   }
@@ -420,16 +396,19 @@ export class SharedTransfers implements TransferSteps {
   }
 }
 
-const sessionKey = ({ user, session }: ClusterSessionLink) => `${user}\0${session}`
-
-const isSameLink = (a: ClusterLink, b: ClusterLink) => a.server === b.server && a.link === b.link
-
 /** Returns the claim of a row, and its owner. */
 const claimOf = ({ record: { user, name, token }, holder }: Row): Claim & ClusterLink => ({
   user,
   name,
   token,
   ...holder,
+})
+
+const none: QuotaPart = { growth: 0, entries: 0 }
+
+const sumOf = (parts: readonly QuotaPart[]): QuotaPart => ({
+  growth: parts.reduce((sum, { growth }) => sum + growth, 0),
+  entries: parts.reduce((sum, { entries }) => sum + entries, 0),
 })
 
 const receivedBytes = ({ verified, checkpoints }: TransferRecord) => verified?.size ?? checkpoints.at(-1)?.offset ?? 0

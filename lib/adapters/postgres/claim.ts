@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { Claim } from '../../ports/storage.ts'
+import type { Claim, QuotaPart } from '../../ports/storage.ts'
 import type { ClaimDecision, ClusterSessionLink, FoundUpload, TransferSteps } from '../cluster/steps.ts'
 import type { Database, Queries } from './database.ts'
 import {
@@ -25,7 +25,9 @@ interface FoundRow {
   readonly uploads: number
   readonly held: number
   readonly bytes: number
-  readonly reserved: number
+  readonly reserved: QuotaPart
+  readonly announced: QuotaPart
+  readonly added: QuotaPart
   readonly all_uploads: number
 }
 
@@ -59,15 +61,15 @@ export async function claimUpload(
 }
 
 function foundOf(row: FoundRow): FoundUpload {
-  const { uploads, held, bytes, reserved, all_uploads: allUploads } = row
+  const { uploads, held, bytes, reserved, announced, added, all_uploads: allUploads } = row
   return {
     record: row.record ? transferRecordOf(row.record) : undefined,
     isHeld: row.is_held,
-    reserved: row.record?.reserved ?? 0,
+    reserved: { growth: row.record?.reserved ?? 0, entries: row.record?.reserved_entries ?? 0 },
     marker: row.marker ? markerOf(row.marker) : undefined,
     unpublished: row.unpublished ?? undefined,
     otherNames: row.other_names,
-    others: { uploads, held, bytes, reserved, allUploads },
+    others: { uploads, held, bytes, reserved, announced, added, allUploads },
   }
 }
 
@@ -82,7 +84,7 @@ async function grant(
   const [row] = await queries.query<{ record: TransferRow; former: EndedClaimRow | null }>(grantClaim, [
     ...[user, name, by.session, by.server, by.link, record.owner.instance],
     ...[record.size, record.modifiedAt, record.algorithm, record.superseded],
-    ...[packedCheckpoints(record.checkpoints), durableOffset(record.checkpoints), reserved],
+    ...[packedCheckpoints(record.checkpoints), durableOffset(record.checkpoints), reserved.growth, reserved.entries],
     record.verified ? JSON.stringify(record.verified) : null,
     ...[record.verifiedStamp ?? null, record.updatedAt, dropsMarker, isRecovery],
   ])
@@ -102,5 +104,5 @@ const refuse = { name: 'claim-completed', text: 'SELECT ospd.refuse_claim_1($1, 
 
 const grantClaim = {
   name: 'claim-grant',
-  text: `SELECT * FROM ospd.grant_claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
+  text: `SELECT * FROM ospd.grant_claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 }

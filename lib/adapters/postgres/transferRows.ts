@@ -19,6 +19,7 @@ export interface TransferRow {
   readonly verified_stamp: string | null
   readonly updated_at: number
   readonly reserved: number
+  readonly reserved_entries: number
   readonly released: number
 }
 

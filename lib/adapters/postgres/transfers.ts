@@ -1,6 +1,7 @@
 import type {
   Announcement,
   Claim,
+  QuotaRoom,
   SettledFile,
   StoredFile,
   TransferRecord,
@@ -25,6 +26,7 @@ type Name = Pick<Claim, 'user' | 'name'>
 /** The result of `ospd.announce_1`. */
 interface AnnouncedRow {
   readonly unpublished: Announced['unpublished']
+  readonly is_over_quota: boolean
   readonly ended: readonly (Name & EndedClaimRow)[]
 }
 
@@ -74,6 +76,7 @@ export class PostgresTransfers implements TransferSteps {
     files: readonly AnnouncedFile[],
     until: number,
     by?: ClusterSessionLink,
+    room?: Omit<QuotaRoom, 'refusal'>,
   ): Promise<Announced> {
     const [row] = await this.#database.query<AnnouncedRow>(statements.announce, [
       server,
@@ -83,11 +86,18 @@ export class PostgresTransfers implements TransferSteps {
       files.map(({ version }) => version),
       files.map(({ source }) => source ?? null),
       files.map(({ replaces }) => replaces ?? null),
+      files.map(({ adds }) => adds?.growth ?? 0),
+      files.map(({ adds }) => adds?.entries ?? 0),
+      room ? JSON.stringify({ growth: room.growth, entries: room.entries, entryBytes: room.entryBytes }) : null,
       until,
       ...[by?.user ?? null, by?.session ?? null, by?.link ?? null],
     ])
     if (!row) throw new Error('the database has returned no row for announced files')
-    return { unpublished: row.unpublished, ended: row.ended.map((each) => endedClaim(each, each)) }
+    return {
+      unpublished: row.unpublished,
+      isOverQuota: row.is_over_quota,
+      ended: row.ended.map((each) => endedClaim(each, each)),
+    }
   }
 
   async settle(files: readonly SettledFile[]): Promise<void> {
@@ -195,7 +205,7 @@ const statements = {
   complete: { name: 'transfer-complete', text: 'SELECT ospd.complete_1($1, $2, $3, $4) AS holds' },
   announce: {
     name: 'transfer-announce',
-    text: 'SELECT * FROM ospd.announce_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
+    text: 'SELECT * FROM ospd.announce_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)',
   },
   settle: { name: 'transfer-settle', text: 'SELECT ospd.settle_1($1, $2, $3, $4)' },
   release: { name: 'transfer-release', text: 'SELECT ospd.release_1($1, $2, $3)' },
@@ -217,7 +227,8 @@ const statements = {
   totals: {
     name: 'transfer-totals',
     text: `SELECT count(*)::int AS uploads, coalesce(sum(
-        CASE WHEN t.verified IS NULL AND NOT (t.server <> $3 AND ospd.is_held_1(t)) THEN t.durable ELSE t.size END), 0)::bigint AS bytes
+        CASE WHEN t.verified IS NULL AND NOT (t.server <> $3 AND ospd.is_held_1(t)) THEN t.durable ELSE t.size END), 0)::bigint AS bytes,
+        ospd.announced_1($1, $2, $3) AS announced, ospd.added_1($1) AS added
       FROM ospd.transfer t WHERE t.user_name = $1 AND t.name <> ALL ($2)`,
   },
   marker: { name: 'transfer-marker', text: `${markers} user_name = $1 AND name = $2 AND ospd.is_valid_1(m)` },

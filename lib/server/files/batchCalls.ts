@@ -1,5 +1,5 @@
 import type { SessionLink } from '../../ports/links.ts'
-import type { Announcement, FileStore, TransferStore, UnnamedFiles } from '../../ports/storage.ts'
+import type { Announcement, FileStore, QuotaRoom, TransferStore, UnnamedFiles } from '../../ports/storage.ts'
 import { settleAll } from '../../runtime/settled.ts'
 
 /*
@@ -36,8 +36,9 @@ export async function announceAll(
   files: readonly Announcement[],
   keepNoteMs: number,
   by: SessionLink,
+  room: QuotaRoom | undefined,
 ): Promise<readonly (Error | undefined)[]> {
-  if (transfers.announceAll) return transfers.announceAll(files, keepNoteMs, by)
+  if (transfers.announceAll) return transfers.announceAll(files, keepNoteMs, by, room)
   return settleAll(files, async ({ file, version, modifiedAt }) => {
     await transfers.announce(file, version, modifiedAt, keepNoteMs, by)
     return undefined

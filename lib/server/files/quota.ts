@@ -5,6 +5,8 @@ import type {
   ClaimReservation,
   NewTransfer,
   OtherUploads,
+  QuotaPart,
+  QuotaRoom,
   Storage,
   UnfinishedTotals,
   Usage,
@@ -12,7 +14,7 @@ import type {
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { ServerContext } from '../app.ts'
 import { type DiskSpace, sizeText } from './diskSpace.ts'
-import { type Reservation, type ReservationHolder, ServerUpload } from './serverUpload.ts'
+import type { ReservationHolder, ServerUpload } from './serverUpload.ts'
 import { durableOf, recordOf } from './unfinishedUploads.ts'
 import type { UploadTable } from './uploadTable.ts'
 
@@ -28,10 +30,26 @@ interface Count {
   readonly isKnown: boolean
   /** Whether the running uploads no longer fit, because other programs have added files. */
   isExceeded: boolean
+  /** In a storage of several servers, the counted files. */
+  readonly shared: SharedCount | undefined
+  /** Set while the files are counted for the first time. */
+  readonly first?: Promise<unknown>
 }
 
-/** What uploads add to the quota of their user. */
-type Adds = Pick<Reservation, 'growth' | 'entries'>
+/** The files of a user that one of several servers has counted. */
+interface SharedCount {
+  readonly usage: Usage
+  /** What published files had added to the quota before the count. What they have added since may be missing in it. */
+  readonly addedBefore: QuotaPart
+}
+
+/** The published files of a user. */
+interface Stored extends QuotaPart {
+  /** Their totals at the last count. */
+  readonly usage: Usage
+}
+
+const nothing: QuotaPart = { growth: 0, entries: 0 }
 
 /**
  * Limits the size of a file, the disk space, and the quota of a user. The quota covers published files, uploads with a
@@ -41,6 +59,10 @@ type Adds = Pick<Reservation, 'growth' | 'entries'>
  * The storage keeps running totals, so that a request takes the same time however much a user has stored. It counts the files
  * again from time to time, since other programs can add and remove files: before a refusal or after an admission, if the last
  * count is old enough.
+ *
+ * If several servers share the storage, the running totals of one server do not contain the files of the others. Instead, the
+ * storage adds up what published files add to the quota. A server adds what they have added since its last count to the result of
+ * that count. The sum is never too small, and too large until the next count if files were removed or replaced by smaller ones.
  */
 export class Quota {
   readonly #context: ServerContext
@@ -80,13 +102,27 @@ export class Quota {
   async admit(upload: ReservationHolder, want: NewTransfer): Promise<ClaimReservation> {
     await this.#admitUpload(upload, want)
     const { user } = upload
-    const growth = upload.reserved?.growth ?? 0
-    return { growth, check: (others) => this.#checkOthers(user, growth, others) }
+    const { growth, entries } = upload.reserved ?? nothing
+    return { growth, entries, check: (others) => this.#checkOthers(user, { growth, entries }, others) }
+  }
+
+  /** Returns the space that is left for files of a user, for a storage of several servers. */
+  roomOf(user: string): QuotaRoom | undefined {
+    const count = this.#counts.get(user)
+    if (!count?.shared) return undefined
+    const { usage, addedBefore } = count.shared
+    const { userBytes, userFiles, entryBytes } = this.#context.limits
+    return {
+      growth: this.#hasQuota ? userBytes - this.#charge(usage) + addedBefore.growth : Number.MAX_SAFE_INTEGER,
+      entries: userFiles - usage.files - usage.folders + addedBefore.entries,
+      entryBytes,
+      refusal: () => new OspError('quota-exceeded', roomText),
+    }
   }
 
   async #admitUpload(upload: ReservationHolder, want: NewTransfer): Promise<void> {
     const { storage } = this.#context
-    const refusal = await this.#admit(upload, [want], false)
+    const refusal = refusalOf(await this.#admit(upload, [want], false))
     // If the file is already stored, the client has not received the reply and repeats the upload.
     if (!refusal || (await storage.transfers.completed(want))) return
     const record = await recordOf(storage, want.user, want.name)
@@ -96,10 +132,10 @@ export class Quota {
   }
 
   /**
-   * Reserves quota and disk space for files of one user that have arrived, each in one request. Resolves with the error if they do
-   * not fit.
+   * Reserves quota and disk space for files of one user that have arrived, each in one request. Resolves with what each of them adds
+   * to the quota, or with the error if they do not fit.
    */
-  admitSmall(holder: ReservationHolder, wants: readonly NewTransfer[]): Promise<OspError | undefined> {
+  admitSmall(holder: ReservationHolder, wants: readonly NewTransfer[]): Promise<OspError | readonly QuotaPart[]> {
     return this.#admit(holder, wants, true)
   }
 
@@ -107,9 +143,11 @@ export class Quota {
     holder: ReservationHolder,
     wants: readonly NewTransfer[],
     isSmall: boolean,
-  ): Promise<OspError | undefined> {
+  ): Promise<OspError | readonly QuotaPart[]> {
     const running = () => this.#uploads.reservationHolders()
-    return (await this.#admitToQuota(holder, wants)) ?? (await this.#disk.admit(holder, wants, isSmall, running))
+    const admitted = await this.#admitToQuota(holder, wants)
+    if (admitted instanceof OspError) return admitted
+    return (await this.#disk.admit(holder, wants, isSmall, running)) ?? admitted
   }
 
   /**
@@ -123,29 +161,32 @@ export class Quota {
       : this.#disk.take(bytes)
   }
 
-  /** Resolves with the error if the files do not fit the quota of their user. */
-  async #admitToQuota(holder: ReservationHolder, wants: readonly NewTransfer[]): Promise<OspError | undefined> {
+  /** Resolves with what each file adds, or with the error if the files do not fit the quota of their user. */
+  async #admitToQuota(
+    holder: ReservationHolder,
+    wants: readonly NewTransfer[],
+  ): Promise<OspError | readonly QuotaPart[]> {
     const { user } = holder
     const names = wants.map(({ name }) => name)
     const isKnown = await this.#countFirst(user)
     // Far from all limits, which is usual without a quota, a rough estimate avoids looking for replaced files.
-    const rough = sum(wants.map(({ size, name }) => this.#adds(size, name.split('/').length)))
-    if (!isKnown || (!this.#hasQuota && !(await this.#tryReserve(holder, names, rough)))) {
-      holder.reserve(rough)
-      return undefined
+    const rough = wants.map(({ size, name }) => this.#adds(size, name.split('/').length))
+    if (!isKnown || (!this.#hasQuota && !(await this.#tryReserve(holder, names, sum(rough))))) {
+      holder.reserve(sum(rough))
+      return rough
     }
-    const adds = sum(await Promise.all(wants.map((want) => this.#addsOf(want))))
-    const refusal = await this.#tryReserve(holder, names, adds)
-    if (!this.#isDue(user)) return refusal
+    const adds = await Promise.all(wants.map((want) => this.#addsOf(want)))
+    const refusal = await this.#tryReserve(holder, names, sum(adds))
+    if (!this.#isDue(user)) return refusal ?? adds
     const recount = this.#recount(user)
-    if (refusal) return recount.then(() => this.#tryReserve(holder, names, adds))
+    if (refusal) return recount.then(async () => (await this.#tryReserve(holder, names, sum(adds))) ?? adds)
     // A fault of the storage is reported to the next upload that does not fit.
     recount.catch(() => {})
-    return undefined
+    return adds
   }
 
   /** Resolves with what an upload adds to the quota. It adds its folders, unless it replaces a file. */
-  async #addsOf({ user, name, size }: NewTransfer): Promise<Adds> {
+  async #addsOf({ user, name, size }: NewTransfer): Promise<QuotaPart> {
     const { storage, onConflict } = this.#context
     if (onConflict !== 'replace') return this.#adds(size, name.split('/').length)
     const replaced = await storage.files.used(user, name)
@@ -153,31 +194,30 @@ export class Quota {
     return this.#adds(size - replaced, replaces ? 0 : name.split('/').length)
   }
 
-  #adds(bytes: number, entries: number): Adds {
+  #adds(bytes: number, entries: number): QuotaPart {
     return { growth: bytes + entries * this.#context.limits.entryBytes, entries }
   }
 
   /** Reserves space for files. Resolves with the error if they do not fit. */
-  #tryReserve(holder: ReservationHolder, names: readonly string[], adds: Adds): Promise<OspError | undefined> {
+  #tryReserve(holder: ReservationHolder, names: readonly string[], adds: QuotaPart): Promise<OspError | undefined> {
     const { storage, limits } = this.#context
     const { user } = holder
     return this.#admissions.run(user, async () => {
       const before = this.#reserved(user, holder)
       const refusalWith = async (paused: UnfinishedTotals) => {
-        const usage = await usageOf(storage, user, false)
+        const stored = await this.#stored(user, paused.added)
         const after = this.#reserved(user, holder)
+        const { announced = nothing } = paused
         // Files that were published meanwhile may be counted twice, but are not missed.
         const others = {
-          growth: Math.max(before.growth, after.growth) + paused.bytes + paused.uploads * limits.entryBytes,
-          entries: Math.max(before.entries, after.entries) + paused.uploads,
+          growth:
+            Math.max(before.growth, after.growth) +
+            announced.growth +
+            paused.bytes +
+            paused.uploads * limits.entryBytes,
+          entries: Math.max(before.entries, after.entries) + announced.entries + paused.uploads,
         }
-        const { growth, entries } = adds
-        // An upload that adds no bytes is always admitted.
-        if (this.#hasQuota && growth > 0 && this.#charge(usage) + others.growth + growth > limits.userBytes)
-          return this.#noBytes(user, usage, others.growth, growth)
-        if (entries > 0 && usage.files + usage.folders + others.entries + entries > limits.userFiles)
-          return this.#noEntries(user, usage, others.entries, entries)
-        return undefined
+        return this.#refusal(user, stored, others, adds)
       }
       // Uploads with a reservation are counted twice at first, which saves reading their records.
       const refusal =
@@ -187,23 +227,49 @@ export class Quota {
     })
   }
 
+  /** Returns the error for files that do not fit beside the published files and the other uploads of a user. */
+  #refusal(user: string, stored: Stored, others: QuotaPart, { growth, entries }: QuotaPart): OspError | undefined {
+    const { userBytes, userFiles } = this.#context.limits
+    // An upload that adds no bytes is always admitted.
+    if (this.#hasQuota && growth > 0 && stored.growth + others.growth + growth > userBytes)
+      return this.#noBytes(user, stored, others.growth, growth)
+    if (entries > 0 && stored.entries + others.entries + entries > userFiles)
+      return this.#noEntries(user, stored, others.entries, entries)
+    return undefined
+  }
+
   /** Rejects if an upload does not fit beside the other ones of its user at all servers. */
-  async #checkOthers(user: string, growth: number, others: OtherUploads): Promise<void> {
+  async #checkOthers(user: string, adds: QuotaPart, others: OtherUploads): Promise<void> {
     this.#uploads.bounds.checkUser(user, others.held)
-    if (!this.#hasQuota || growth <= 0) return
-    const { entryBytes, userBytes } = this.#context.limits
-    const before = this.#reservedForSmall(user)
-    const usage = await usageOf(this.#context.storage, user, false)
-    const small = Math.max(before, this.#reservedForSmall(user))
-    const reserved = others.reserved + others.bytes + (others.uploads - others.held) * entryBytes + small
-    if (this.#charge(usage) + reserved + growth > userBytes) throw this.#noBytes(user, usage, reserved, growth)
+    // Without a quota of bytes, uploads do not wait for the first count.
+    if (!this.#counts.get(user)?.shared) return
+    const free = others.uploads - others.held
+    const { reserved, announced } = others
+    const growth = reserved.growth + announced.growth + others.bytes + free * this.#context.limits.entryBytes
+    const entries = reserved.entries + announced.entries + free
+    const refusal = this.#refusal(user, await this.#stored(user, others.added), { growth, entries }, adds)
+    if (refusal) throw refusal
+  }
+
+  /** Resolves with the published files of a user. `added` is what published files have added by now. */
+  async #stored(user: string, added: QuotaPart | undefined): Promise<Stored> {
+    const shared = added && this.#counts.get(user)?.shared
+    const usage = shared ? shared.usage : await usageOf(this.#context.storage, user, false)
+    const since = shared ? shared.addedBefore : nothing
+    const { growth, entries } = (shared && added) || nothing
+    return {
+      usage,
+      growth: this.#charge(usage) + growth - since.growth,
+      entries: usage.files + usage.folders + entries - since.entries,
+    }
   }
 
   async #recheck(upload: ServerUpload, bytes: number, growth: number): Promise<void> {
     const { user } = upload
     if (this.#isDue(user)) await this.#recount(user)
-    const usage = await usageOf(this.#context.storage, user, false)
-    if (this.#setExceeded(user, usage)) throw this.#noBytes(user, usage, this.#reserved(user, upload).growth, growth)
+    const stored = await this.#stored(user, undefined)
+    if (this.#setExceeded(user, stored.usage))
+      throw this.#noBytes(user, stored, this.#reserved(user, upload).growth, growth)
     await this.#disk.take(bytes)
   }
 
@@ -216,7 +282,7 @@ export class Quota {
   }
 
   /** Returns what the uploads of a user that have a reservation will add, except one. */
-  #reserved(user: string, except?: ReservationHolder): Adds {
+  #reserved(user: string, except?: ReservationHolder): QuotaPart {
     let [growth, entries] = [0, 0]
     for (const holder of this.#uploads.reservationHolders()) {
       if (holder.user !== user || holder === except || !holder.reserved) continue
@@ -224,16 +290,6 @@ export class Quota {
       entries += holder.reserved.entries
     }
     return { growth, entries }
-  }
-
-  /** Returns the growth of the small files of a user that have a reservation. Other servers do not know it. */
-  #reservedForSmall(user: string): number {
-    let growth = 0
-    for (const holder of this.#uploads.reservationHolders()) {
-      if (holder.user !== user || holder instanceof ServerUpload) continue
-      growth += Math.max(0, holder.reserved?.growth ?? 0)
-    }
-    return growth
   }
 
   /** Resolves with the totals of the user's unfinished uploads that have no reservation, except those of some names. */
@@ -251,8 +307,11 @@ export class Quota {
   /** Counts the files of a user if this was not done before. Resolves with whether uploads are limited by the count. */
   async #countFirst(user: string): Promise<boolean> {
     const known = this.#counts.get(user)
+    if (known?.isKnown && known.first) await known.first
     if (known) return known.isKnown
     const counted = this.#counted(user, false)
+    const count = this.#counts.get(user)
+    if (count) this.#counts.set(user, { ...count, first: counted })
     if (this.#hasQuota) await counted
     else counted.catch(() => {})
     return this.#hasQuota
@@ -273,31 +332,35 @@ export class Quota {
     const isExceeded = this.#counts.get(user)?.isExceeded ?? false
     // Set before the count, so that concurrent refusals start only one.
     const isKnown = recount || this.#hasQuota
-    this.#counts.set(user, { atMs, againAtMs: Number.POSITIVE_INFINITY, isKnown, isExceeded })
+    let shared = this.#counts.get(user)?.shared
+    this.#counts.set(user, { atMs, againAtMs: Number.POSITIVE_INFINITY, isKnown, isExceeded, shared })
     try {
-      return await usageOf(storage, user, recount)
+      const addedBefore = storage.transfers.abandoned && (await unfinishedOf(storage, user)).added
+      const usage = await usageOf(storage, user, recount || addedBefore !== undefined)
+      shared = addedBefore && { usage, addedBefore }
+      return usage
     } finally {
       const tookMs = platform.clock.now() - atMs
       // The totals do not include files that other servers have stored since the last count.
       const recountMs = storage.transfers.abandoned ? fixed.sharedRecountMs : fixed.recountMs
       const againAtMs = atMs + Math.max(recountMs, tookMs / countShare)
-      this.#counts.set(user, { atMs, againAtMs, isKnown: true, isExceeded })
+      this.#counts.set(user, { atMs, againAtMs, isKnown: true, isExceeded, shared })
     }
   }
 
-  #noBytes(user: string, usage: Usage, others: number, growth: number): OspError {
+  #noBytes(user: string, { usage, growth: stored }: Stored, others: number, growth: number): OspError {
     const { userBytes, entryBytes } = this.#context.limits
     const each =
       entryBytes > 0 ? `, where each file and folder counts ${sizeText(entryBytes)} in addition to its content` : ''
     return new OspError(
       'quota-exceeded',
-      `your quota on this server is ${sizeText(userBytes)}${each}: ${sizeText(this.#charge(usage))} are stored ` +
+      `your quota on this server is ${sizeText(userBytes)}${each}: ${sizeText(stored)} are stored ` +
         `(${this.#entriesOf(user, usage)}) and ${sizeText(others)} belong to other unfinished uploads, so that ` +
         `${sizeText(growth)} more do not fit; cancel unfinished uploads, or have files removed`,
     )
   }
 
-  #noEntries(user: string, usage: Usage, others: number, entries: number): OspError {
+  #noEntries(user: string, { usage }: Stored, others: number, entries: number): OspError {
     return new OspError(
       'quota-exceeded',
       `you may keep ${this.#context.limits.userFiles} files and folders on this server: ${this.#entriesOf(user, usage)} are ` +
@@ -319,10 +382,16 @@ export class Quota {
  * Adds up the growth of all files. A file that shrinks its target does not offset the others, because its space may be freed too
  * late.
  */
-const sum = (all: readonly Adds[]): Adds => ({
+const sum = (all: readonly QuotaPart[]): QuotaPart => ({
   growth: all.reduce((bytes, { growth }) => bytes + Math.max(0, growth), 0),
   entries: all.reduce((many, { entries }) => many + entries, 0),
 })
+
+const roomText =
+  'files that other servers of this service receive at the same time leave no space for this one in your quota; try again later'
+
+const refusalOf = (admitted: OspError | readonly QuotaPart[]): OspError | undefined =>
+  admitted instanceof OspError ? admitted : undefined
 
 const count = (many: number, what: string) => `${many} ${what}${many === 1 ? '' : 's'}`
 

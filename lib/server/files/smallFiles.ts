@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { Announcement, NewTransfer, SettledFile, StoredFile } from '../../ports/storage.ts'
+import type { Announcement, NewTransfer, QuotaPart, SettledFile, StoredFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOfParts, same } from '../../runtime/incrementalDigest.ts'
@@ -215,14 +215,14 @@ export class SmallFiles {
     const { uploads, quota } = this.#host
     const holder = new ReservationHolder(caller.user)
     using _reservation = uploads.reserving(holder)
-    const refusal = await quota.admitSmall(
+    const admitted = await quota.admitSmall(
       holder,
       puts.map(({ want }) => want),
     )
-    if (!refusal) return await this.#writeAndPublish(caller, puts, holder)
+    if (!(admitted instanceof OspError)) return await this.#writeAndPublish(caller, puts, holder, admitted)
     holder.reserved = undefined
     const [only] = puts
-    if (only && puts.length === 1) return this.#refuse(caller, only, refusal)
+    if (only && puts.length === 1) return this.#refuse(caller, only, admitted)
     // Part of the batch may still fit.
     const half = Math.ceil(puts.length / 2)
     await this.#storeAdmitted(caller, puts.slice(0, half))
@@ -230,8 +230,13 @@ export class SmallFiles {
   }
 
   /** Writes the files durably, announces and publishes them, and answers their requests. Ends their reservation. */
-  async #writeAndPublish(by: Connection, puts: readonly Put[], holder: ReservationHolder): Promise<void> {
-    const settled = await this.#announceAndPublish(by, puts, holder)
+  async #writeAndPublish(
+    by: Connection,
+    puts: readonly Put[],
+    holder: ReservationHolder,
+    adds: readonly QuotaPart[],
+  ): Promise<void> {
+    const settled = await this.#announceAndPublish(by, puts, holder, adds)
     // Another server then knows that these files need not be kept from being published.
     if (settled.length > 0) await this.#host.context.storage.transfers.settled?.(settled)
   }
@@ -241,8 +246,9 @@ export class SmallFiles {
     by: Connection,
     puts: readonly Put[],
     holder: ReservationHolder,
+    adds: readonly QuotaPart[],
   ): Promise<readonly SettledFile[]> {
-    const { context, onStored } = this.#host
+    const { context, quota, onStored } = this.#host
     const { storage, limits } = context
     checkOpen(by)
     const contents = puts.map(({ message }) => message.content)
@@ -257,12 +263,18 @@ export class SmallFiles {
     const announcement = ({ index, file }: PlacedFile): Announcement => {
       const { version, put, index: at } = written[index] as (typeof written)[number]
       const source = created.sources?.[at]
-      return { file, version, modifiedAt: put.message.modifiedAt, ...(source !== undefined && { source }) }
+      const { modifiedAt } = put.message
+      return source === undefined
+        ? { file, version, modifiedAt }
+        : { file, version, modifiedAt, source, ...(adds[at] && { adds: adds[at] }) }
     }
     const results = await publish(context, {
       files: written.map(({ put }) => fileOf(put)),
       by,
-      mark: (tried) => announceAll(storage.transfers, tried.map(announcement), limits.noteMs, sessionLinkOf(by)),
+      mark: (tried) => {
+        const [announced, room] = [tried.map(announcement), quota.roomOf(by.user)]
+        return announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room)
+      },
       move: (tried, replace) => {
         const places = tried.map(({ index, file: { storedName } }) => ({
           index: written[index]?.index ?? 0,

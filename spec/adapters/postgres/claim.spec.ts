@@ -14,7 +14,11 @@ function grantTo(by: ClusterSessionLink) {
     const owner = { node: by.link, instance: 1, session: by.session }
     const unused = { superseded: [], checkpoints: [], updatedAt: 1 }
     const stated = { size: 10, modifiedAt: 1, algorithm: 'sha256', ...unused } as const
-    return { record: { ...stated, ...record, ...upload, owner }, reserved: 0, dropsMarker: false }
+    return {
+      record: { ...stated, ...record, ...upload, owner },
+      reserved: { growth: 0, entries: 0 },
+      dropsMarker: false,
+    }
   }
 }
 

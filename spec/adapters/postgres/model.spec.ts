@@ -98,7 +98,7 @@ function claimStep(draw: Draw): Step {
         const owner = { node: by.link, instance: reserved, session: by.session }
         return {
           record: { ...upload, owner, superseded, checkpoints, updatedAt: reserved },
-          reserved,
+          reserved: { growth: reserved, entries: reserved % 3 },
           dropsMarker: kind === 2,
         }
       },
@@ -147,13 +147,14 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     const files = draw.some(1, 2, () => draw.pick(names)).filter((name, place, all) => all.indexOf(name) === place)
     const announced = files.map((name) => ({
       ...{ file: fileOf({ ...upload, name }), version: 'w', modifiedAt: 8 },
-      ...(draw.once(2) && { source: draw.pick(sources) }),
+      ...(draw.once(2) && { source: draw.pick(sources), adds: { growth: draw.from(0, 9), entries: draw.from(0, 2) } }),
       replaces: draw.pick(sources),
     }))
     const link = draw.once(2) ? linkOf(draw) : undefined
+    const room = draw.once(2) ? { growth: draw.from(0, 300), entries: draw.from(0, 60), entryBytes: 2 } : undefined
     return (side) => {
       const by = link && { ...link(side), user: upload.user }
-      return side.steps.transfers.announce(by?.server ?? side.server(at), announced, until, by)
+      return side.steps.transfers.announce(by?.server ?? side.server(at), announced, until, by, room)
     }
   },
   release: (draw, latest) => {
@@ -197,7 +198,8 @@ const state: Step = {
   name: 'state',
   async run({ steps: { transfers }, servers, claims }) {
     const subjects = users.flatMap((user) => names.map((name) => ({ user, name })))
-    const [markers, unreported, ended, records, abandoned] = await Promise.all([
+    const [totals, markers, unreported, ended, records, abandoned] = await Promise.all([
+      Promise.all(users.map((user) => transfers.totals(user, ['b'], servers[0] ?? 0))),
       Promise.all(subjects.map(({ user, name }) => transfers.marker(user, name))),
       Promise.all(servers.slice(0, 3).map((server) => transfers.unreported(server))),
       transfers.ended(claims.map(({ token }) => token)),
@@ -205,7 +207,7 @@ const state: Step = {
       transfers.abandoned(),
     ])
     return {
-      ...{ records, markers },
+      ...{ records, markers, totals },
       ended: ended.toSorted((a, b) => a.token - b.token),
       unreported: unreported.map((files) => byKey(files, ({ file }) => file)),
       abandoned: byKey(abandoned, (record) => record),

@@ -1,8 +1,8 @@
 import { migrations } from '../../../lib/adapters/postgres/migrations.ts'
 
 const tables = [
-  ...['app_user', 'body', 'box', 'ended', 'import', 'mail', 'marker', 'meta', 'presence', 'refused', 'sent', 'server'],
-  ...['session', 'transfer', 'users_version'],
+  ...['added', 'app_user', 'body', 'box', 'ended', 'import', 'mail', 'marker', 'meta', 'presence', 'refused', 'sent'],
+  ...['server', 'session', 'transfer', 'users_version'],
 ]
 
 /** A function that calls the one of version 1, and records that it was called. */

@@ -79,6 +79,48 @@ spec('the quota of a user at two servers', (it) => {
   )
 })
 
+/** Sends a file in one request. Resolves with the code of its refusal, or `undefined`. */
+async function put(client: FileClient, name: string, size: number) {
+  client.sendPut(sized(name, size))
+  const answer = await client.raw.next()
+  if (answer.event === 'PutFileAck') return undefined
+  return answer.event === 'PutFileNack' ? codeOf(answer.code) : assert.fail(answer.event)
+}
+
+spec('the quota of a user who sends small files to two servers', (it) => {
+  it(
+    'is not exceeded by files that both receive at the same moment',
+    withServers({ userBytes: 1_500, entryBytes: 0 }, async (one, two) => {
+      const both = async (size: number) => (await Promise.all([put(one, 'a', size), put(two, 'b', size)])).sort()
+      assert.deepEqual(await both(400), [undefined, undefined])
+      assert.deepEqual(await both(800), ['quota-exceeded', undefined])
+    }),
+  )
+
+  it(
+    'is not exceeded by a small file beside an upload at the other server, in bytes and in files',
+    withServers({ userBytes: 1_500, entryBytes: 0, userFiles: 3 }, async (one, two) => {
+      const codes = await Promise.all([started(one, 'a', 1_000), put(two, 'b', 1_000)])
+      assert.deepEqual(codes.sort(), ['quota-exceeded', undefined])
+      await one.cancel('a')
+      for (const name of ['1', '2', '3', '4']) await put(one, name, 1)
+      const last = [await put(two, '5', 1), await started(two, '6', 1), await put(one, '7', 1)]
+      assert.deepEqual(last, ['quota-exceeded', 'quota-exceeded', 'quota-exceeded'])
+    }),
+  )
+
+  it(
+    'is not exceeded by files that the other server has stored since the last count',
+    withServers({ userBytes: 1_000, entryBytes: 0 }, async (one, two) => {
+      assert.deepEqual([await put(one, 'a', 100), await put(two, 'b', 100)], [undefined, undefined])
+      assert.equal(await put(one, 'c', 500), undefined)
+      assert.equal(await put(two, 'd', 400), 'quota-exceeded')
+      assert.equal(await put(two, 'c', 800), undefined)
+      assert.equal(await put(one, 'e', 100), 'quota-exceeded')
+    }),
+  )
+})
+
 spec('the uploads of a user at two servers', (it) => {
   it(
     'are at most those of one user, also if they start at the same moment',

@@ -10,6 +10,7 @@ import type { Program } from '../program.ts'
 import type { ClusterServer } from './clusterServer.ts'
 import type { RollingRestart } from './rollingRestart.ts'
 import type { SentFiles } from './sentFiles.ts'
+import { freezeAfterEffect } from './stepFreeze.ts'
 import type { StoreLoss } from './storeLoss.ts'
 import type { StorePaths } from './storePath.ts'
 
@@ -51,6 +52,7 @@ const serverActions: readonly Action<ClusterParts>[] = [
 const filing: readonly Action<ClusterParts>[] = [
   ...fileActions,
   { name: 'a server loses its power', weight: 3, apply: losePower },
+  { name: 'a server freezes after an effect', weight: 9, apply: (parts) => freezeAfterEffect(parts, serverOf(parts)) },
   { name: 'a client freezes', weight: 4, apply: (parts) => withProgram(parts, true, freezeProgram(parts)) },
 ]
 

@@ -57,6 +57,7 @@ export class ClusterServer {
   #process: SimulatedProcess | undefined
   #server: RunningServer | undefined
   #isStopping = false
+  #startedWith: Partial<Limits> = {}
 
   constructor(parts: ClusterServerParts, name: string, limits: () => Partial<Limits>, aheadMs: number) {
     this.#parts = parts
@@ -80,6 +81,7 @@ export class ClusterServer {
     const process = new SimulatedProcess(`${this.name} ${++this.#runs}`, machine)
     this.#process = process
     trace.tell(`${process.name} starts`)
+    this.#startedWith = this.#limits()
     const platform = this.#platformOf(process)
     const steps = stepsFrom(process, this.#parts.steps(process), this.#parts.paths)
     const info = { name: this.name, version: 'simulated', address: process.name }
@@ -94,7 +96,7 @@ export class ClusterServer {
       storage: storageOf(member, mailboxes, (claims) => this.#parts.openFiles?.(process, claims)),
       links,
       authenticator: tokens.authenticatorOf(process),
-      limits: this.#limits(),
+      limits: this.#startedWith,
       log: (entry) => process.alive && this.#logged(entry),
     }).then(
       (server) => {
@@ -155,10 +157,11 @@ export class ClusterServer {
     return true
   }
 
-  /** Thaws or restarts it, so that it runs without faults. */
+  /** Thaws or restarts it, so that it runs without faults, under the present limits. */
   heal(): void {
+    if (this.#process) this.#process.breakpoint = undefined
     this.#process?.thaw()
-    if (this.#isStopping) this.kill()
+    if (this.#isStopping || this.#startedWith !== this.#limits()) this.kill()
     this.start()
   }
 

@@ -1,5 +1,5 @@
 import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
-import { type Limits, limitsWith } from '../../../lib/limits.ts'
+import { defaultLimits, type Limits, limitsWith } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'
 import type { DigestName, Digests, Platform } from '../../../lib/ports/platform.ts'
 import { digestNumbers } from '../../../lib/wire/protocol.ts'
@@ -40,6 +40,9 @@ const settlingMs = 1_800_000
 const removalMs = 10_000
 /** Time after which programs that look settled are checked again: a broken link may not have been noticed. */
 const waningMs = 40_000
+
+/** Maximum time until a server finds by polling that an upload has ended at another one. */
+const findingMs = 5_000
 
 /** The servers of a cluster, as the messages of a world see them. */
 class Servers implements MailServer {
@@ -118,6 +121,8 @@ export class ClusterWorld implements ClusterParts {
   readonly #store: MemorySharedStore
   readonly #stored: StoreWatch
   readonly #probe: PollProbe
+  /** The limits with which servers start. */
+  readonly #chosen: { limits: Partial<Limits> } = { limits: {} }
   #steps = 0
 
   constructor(seed: number, digests: Digests, kind: ClusterKind, part: Part = whole) {
@@ -138,7 +143,7 @@ export class ClusterWorld implements ClusterParts {
     this.paths = new StorePaths(this.machine, delayMs, this.faults.lasts('lost answers of the store', [0.02, 0.2], 0))
     this.disk = new SimulatedDisk(random, 1, undefined)
     this.#actions = new ClusterMix(random, this.faults, kind)
-    const chosen: { limits: Partial<Limits> } = { limits: {} }
+    const chosen = this.#chosen
     const store = new MemorySharedStore(this.#platformOfStore())
     this.#store = store
     const servers = this.#createServers(random, () => chosen.limits)
@@ -276,6 +281,7 @@ export class ClusterWorld implements ClusterParts {
     this.network.heal()
     this.paths.heal()
     this.restarts.end()
+    this.#liftQuota()
     for (const server of this.servers) server.heal()
     this.healed = true
     this.sent.heal()
@@ -319,6 +325,8 @@ export class ClusterWorld implements ClusterParts {
 
   async #settleFiles(): Promise<void> {
     await this.#until(this.machine.time.now() + settlingMs, () => this.sent.isSettled)
+    // A server finds within a few seconds that another one has taken over an upload, even without a notification.
+    await this.#until(this.machine.time.now() + findingMs, () => this.sent.isIdle)
     if (!this.trace.failed) this.sent.settled()
   }
 
@@ -333,6 +341,12 @@ export class ClusterWorld implements ClusterParts {
       isOver = true
     })
     await this.#until(this.machine.time.now() + settlingMs, () => isOver)
+  }
+
+  /** Lets all files be stored. */
+  #liftQuota(): void {
+    const { userBytes, userFiles } = defaultLimits
+    if (this.limits.userBytes < userBytes) this.#chosen.limits = { ...this.#chosen.limits, userBytes, userFiles }
   }
 
   #generateLimits(random: SeededRandom): Partial<Limits> {
@@ -380,10 +394,12 @@ export class ClusterWorld implements ClusterParts {
 function balancer(random: SeededRandom, restarts: RollingRestart): SimulatedNetwork['balance'] {
   const own = random.fork('the balancer')
   const policy = own.pick(['in turn', 'any', 'another'] as const, 'how the balancer chooses')
+  const isHealthChecked = own.chance(0.5, 'the balancer checks the health of servers')
   let turn = 0
   let last: SimulatedProcess | undefined
   return (listening) => {
-    const open = listening.filter((server) => restarts.isOpen(server))
+    const isFit = ({ alive, frozen }: SimulatedProcess) => !isHealthChecked || (alive && !frozen)
+    const open = listening.filter((server) => restarts.isOpen(server) && isFit(server))
     const servers = open.length > 0 ? open : listening
     const others = policy === 'another' && servers.length > 1 ? servers.filter((server) => server !== last) : servers
     if (others.length === 0) return undefined

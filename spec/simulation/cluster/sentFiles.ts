@@ -57,7 +57,9 @@ export class SentFiles {
       clients,
       place: { finished: (file, sent) => this.#watch.finished(file, sent) },
       server: { countsFiles: true, server: undefined },
-      healed: false,
+      get healed() {
+        return parts.healed
+      },
       severalServers: true,
     })
     this.#watch = new TreeWatch({ trace, tree: this.#tree, files, invariants: this.invariants, digests })
@@ -109,6 +111,11 @@ export class SentFiles {
     return this.clients.every(({ isSettled }) => isSettled)
   }
 
+  /** Whether no instance of a server receives a file. */
+  get isIdle(): boolean {
+    return this.#parts.servers.every(({ server }) => (server?.status().uploads ?? []).length === 0)
+  }
+
   /** Checks, some time after all faults have stopped, that everything has finished. */
   settled(): void {
     this.invariants.settled()
@@ -128,6 +135,5 @@ export class SentFiles {
 
 /** The limits of files of several servers, without those that one server alone can keep. */
 export function generateFileLimits(random: SeededRandom, faults: Faults): Partial<Limits> {
-  const { userBytes, userFiles, uploadAgeMs } = defaultLimits
-  return { ...generateLimits(random, faults), userBytes, userFiles, uploadAgeMs }
+  return { ...generateLimits(random, faults), uploadAgeMs: defaultLimits.uploadAgeMs }
 }

@@ -86,7 +86,7 @@ class StorePath {
   /** Returns the methods of a part of the store as the server calls them. */
   methods<T extends object>(part: T): T {
     const entries = Object.entries(part) as [string, Method][]
-    return Object.fromEntries(entries.map(([name, method]) => [name, this.#stepOf(method)])) as T
+    return Object.fromEntries(entries.map(([name, method]) => [name, this.#stepOf(name, method)])) as T
   }
 
   /** Returns these steps. A claim of a server that was killed or frozen while it decides ends, as a transaction in a database does. */
@@ -121,7 +121,7 @@ class StorePath {
     time.alarm(time.now() + delayMs, () => this.#process.awake(() => heard(notice)))
   }
 
-  #stepOf(method: Method): Method {
+  #stepOf(name: string, method: Method): Method {
     return async (...given) => {
       const { connections } = this.#paths
       const hasEnded = this.#connection !== connections
@@ -133,7 +133,7 @@ class StorePath {
       const step = () => (this.#paths.connections === connections ? settled(method(...given)) : undefined)
       const outcome = await this.#process.effect(this.#stepMs, 'time of a step', step)
       if (!outcome || isLost || this.#paths.isBroken(this.#process)) return this.#lose()
-      await this.#process.effect(this.#stepMs, 'time of an answer', () => {})
+      await this.#process.effect(this.#stepMs, `answer to ${name}`, () => {})
       if ('error' in outcome) throw outcome.error
       return outcome.value
     }

@@ -1,6 +1,6 @@
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import type { Digests } from '../../../lib/ports/platform.ts'
-import type { SentFile, TransferRecord } from '../../../lib/ports/storage.ts'
+import type { Claim, SentFile, TransferRecord } from '../../../lib/ports/storage.ts'
 import { hex } from '../../../lib/runtime/hex.ts'
 import { same } from '../../../lib/runtime/incrementalDigest.ts'
 import { sameUpload } from '../../../lib/storage/transfers/claimRules.ts'
@@ -38,6 +38,8 @@ export class TreeWatch {
   readonly #records = new Map<string, TransferRecord>()
   readonly #superseded = new Map<string, Set<string>>()
   readonly #published = new Set<TreeFile>()
+  /** The tokens of claims whose uploads were completed. */
+  readonly #completed = new Set<number>()
   /** By path, the oldest version that can lie under the name. */
   readonly #acknowledged = new Map<string, number>()
 
@@ -60,6 +62,8 @@ export class TreeWatch {
     this.#published.add(file)
     if (file.image.flushed.length !== file.bytes.length) trace.fail(`${user}/${storedName} was published unflushed`)
     invariants.publishedAs(user, storedName, file.bytes)
+    const lengths = Array.from(this.#parts.tree.published.get(user)?.values() ?? [], ({ bytes }) => bytes.length)
+    invariants.quota(user, lengths)
     const least = this.#acknowledged.get(`${user}/${storedName}`)
     const { latest } = this.#versionsOf(user, storedName, (bytes) => sameBytes(bytes, file.bytes))
     if (least === undefined || latest >= least) return
@@ -125,13 +129,19 @@ export class TreeWatch {
         for (const [at, { claim, checkpoints }] of batch.entries()) {
           const key = recordKey(claim.user, claim.name)
           const record = this.#records.get(key)
-          if (holds[at] && record?.token === claim.token) this.#records.set(key, { ...record, checkpoints })
+          if (!holds[at]) continue
+          this.#checkPresent(claim, 'checkpoints were stored')
+          if (record) this.#records.set(key, { ...record, checkpoints })
         }
         return holds
       },
       complete: async (claim, until) => {
         const holds = await transfers.complete(claim, until)
-        if (holds) this.#ended(claim)
+        if (!holds) return holds
+        // A repeated step finds its own marker.
+        if (!this.#completed.has(claim.token)) this.#checkPresent(claim, 'an upload was completed')
+        this.#completed.add(claim.token)
+        this.#ended(claim)
         return holds
       },
       announce: async (server, files, until, by) => {
@@ -154,6 +164,12 @@ export class TreeWatch {
       },
     }
     return { ...steps, transfers: { ...transfers, ...watched } }
+  }
+
+  /** Checks that a step under a claim has taken effect while it was the present one. */
+  #checkPresent({ user, name, token }: Claim, what: string): void {
+    const present = this.#present.get(recordKey(user, name))?.token
+    if (present !== token) this.#parts.trace.fail(`${what} under a former claim of ${user}/${name}: ${token}`)
   }
 
   /** A superseded session never holds the upload again, unless it begins anew. */

@@ -25,6 +25,8 @@ CREATE TABLE ospd.transfer (
   durable bigint NOT NULL DEFAULT 0,
   -- The part of the quota of the user that the claim has reserved.
   reserved bigint NOT NULL DEFAULT 0,
+  -- The files and folders that the claim has reserved.
+  reserved_entries bigint NOT NULL DEFAULT 0,
   -- The token of the latest claim of this name whose server has released it, after it had closed the partial file.
   released bigint NOT NULL DEFAULT 0,
   verified jsonb,
@@ -53,6 +55,9 @@ CREATE TABLE ospd.marker (
   token bigint,
   -- The name of the content of an announced file that may not be published yet.
   source text,
+  -- What an announced file adds to the quota of its user: bytes, and files and folders.
+  growth bigint NOT NULL DEFAULT 0,
+  entries bigint NOT NULL DEFAULT 0,
   -- The server that reports the file.
   server bigint NOT NULL,
   reported boolean NOT NULL DEFAULT false,
@@ -61,5 +66,14 @@ CREATE TABLE ospd.marker (
   PRIMARY KEY (user_name, name)
 );
 CREATE INDEX marker_until ON ospd.marker (until) WHERE reported;
+CREATE INDEX marker_unpublished ON ospd.marker (user_name) WHERE source IS NOT NULL;
 CREATE INDEX marker_unreported ON ospd.marker (server) WHERE NOT reported;
+
+-- What the published files of each user have added to the quota so far. A server adds what has been added since it counted the
+-- files.
+CREATE TABLE ospd.added (
+  user_name text COLLATE "C" PRIMARY KEY,
+  growth bigint NOT NULL,
+  entries bigint NOT NULL
+) WITH (fillfactor = 70);
 `

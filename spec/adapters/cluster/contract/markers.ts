@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Claim } from '../../../../lib/ports/storage.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
-import { declaredDead, type SharedStoreFixture } from './fixture.ts'
+import { declaredDead, type SharedStoreFixture, type TestedServer } from './fixture.ts'
 import {
   checkpointed,
   checkpointOf,
@@ -10,6 +10,7 @@ import {
   farAway,
   fileOf,
   foundBy,
+  grantTo,
   superseded,
   twoServers,
   upload,
@@ -41,13 +42,13 @@ export const markerChecks: Checks<SharedStoreFixture> = {
     const announced = (version: string, replaces?: string) => ({
       ...{ file, version, modifiedAt: 1, source: `source of ${version}`, replaces },
     })
-    const none = { unpublished: [], ended: [] }
+    const none = { unpublished: [], isOverQuota: false, ended: [] }
     for (const _ of ['once', 'again'])
       assert.deepEqual(await first.steps.transfers.announce(first.server, [announced('v1')], farAway), none)
     const others = [{ file: kept, version: 'k', modifiedAt: 1, source: 'source of k' }]
     const unpublished = [{ user: 'alice', name: 'a/b.txt', source: 'source of v1' }]
     const refused = await transfers.announce(second.server, [...others, announced('v2')], farAway)
-    assert.deepEqual(refused, { unpublished, ended: [] })
+    assert.deepEqual(refused, { unpublished, isOverQuota: false, ended: [] })
     assert.equal(await transfers.marker('alice', 'kept'), undefined)
     assert.equal((await foundBy(second, two, upload)).unpublished, 'source of v1')
     assert.deepEqual(await transfers.announce(second.server, [announced('v2', 'source of v1')], farAway), none)
@@ -66,6 +67,40 @@ export const markerChecks: Checks<SharedStoreFixture> = {
     await transfers.announce(second.server, [announced('v4')], farAway)
     await completed(first, one, upload)
     assert.equal((await foundBy(second, two, upload)).unpublished, undefined)
+  },
+  'are not stored for files that exceed the quota beside the other files of the user at all servers': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const announced = (at: TestedServer, name: string, room?: number, entries = 9) => {
+      const adds = { growth: 10, entries: 1 }
+      const file = { file: fileOf(uploadOf('alice', name)), version: name, modifiedAt: 1, source: name, adds }
+      const how = room === undefined ? undefined : { growth: room, entries, entryBytes: 1 }
+      return at.steps.transfers.announce(at.server, [file], farAway, undefined, how)
+    }
+    const refused = { unpublished: [], isOverQuota: true, ended: [] }
+    const stored = { unpublished: [], isOverQuota: false, ended: [] }
+    assert.deepEqual(await announced(first, 'a', 9), refused)
+    assert.deepEqual(await announced(first, 'a', 10), stored)
+    // Repeated, it does not count itself.
+    assert.deepEqual(await announced(first, 'a', 10), stored)
+    assert.deepEqual(await announced(second, 'b', 19), refused)
+    assert.deepEqual(await announced(second, 'b', 20, 1), refused)
+    await claimed(first, one, upload, grantTo(one, upload, 1, 5))
+    assert.deepEqual(await announced(second, 'b', 24), refused)
+    assert.deepEqual(await announced(second, 'b', 25, 3), stored)
+    const part = (growth: number, entries: number) => ({ growth, entries })
+    const { others } = await foundBy(second, two, uploadOf('alice', 'other'))
+    assert.deepEqual([others.reserved, others.announced, others.added], [part(5, 1), part(20, 2), part(0, 0)])
+    const totals = await second.steps.transfers.totals('alice', [], second.server)
+    assert.deepEqual([totals.announced, totals.added], [part(10, 1), part(0, 0)])
+    const settled = (name: string, isStored: boolean) =>
+      second.steps.transfers.settle([{ user: 'alice', name, source: name, isStored }])
+    for (const _ of ['once', 'again']) await settled('a', true)
+    await settled('b', false)
+    await completed(second, two, uploadOf('alice', 'completed'))
+    const later = (await foundBy(second, two, uploadOf('alice', 'other'))).others
+    assert.deepEqual([later.announced, later.added], [part(0, 0), part(20, 2)])
+    assert.deepEqual(await announced(second, 'c', 34), refused)
+    assert.deepEqual(await announced(second, 'c', 35), stored)
   },
   'return the claims that announced files have ended': async (store) => {
     const { first, second, one } = await twoServers(store)

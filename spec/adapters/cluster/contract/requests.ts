@@ -15,7 +15,7 @@ const granted = (by: ClusterSessionLink) => async (): Promise<ClaimDecision> => 
   const owner = { node: by.link, instance: 1, session: by.session }
   return {
     record: { ...wanted, owner, superseded: [], checkpoints: [], updatedAt: 10 },
-    reserved: 0,
+    reserved: { growth: 0, entries: 0 },
     dropsMarker: false,
   }
 }
@@ -200,11 +200,12 @@ export const totalsChecks: Checks<SharedStoreFixture> = {
     const claim = { user: 'alice', name: 'a', token: record.token }
     const checkpoints = [{ offset: 2, digest: Uint8Array.of(1) }]
     await second.checkpoint([{ claim, checkpoints, at: 11 }])
-    assert.deepEqual(await first.totals('alice', [], here), { uploads: 1, bytes: wanted.size })
-    assert.deepEqual(await second.totals('alice', [], there), { uploads: 1, bytes: 2 })
-    assert.deepEqual(await first.totals('alice', ['a', 'b'], here), { uploads: 0, bytes: 0 })
-    assert.deepEqual(await first.totals('bob', [], here), { uploads: 0, bytes: 0 })
+    const none = { announced: { growth: 0, entries: 0 }, added: { growth: 0, entries: 0 } }
+    assert.deepEqual(await first.totals('alice', [], here), { uploads: 1, bytes: wanted.size, ...none })
+    assert.deepEqual(await second.totals('alice', [], there), { uploads: 1, bytes: 2, ...none })
+    assert.deepEqual(await first.totals('alice', ['a', 'b'], here), { uploads: 0, bytes: 0, ...none })
+    assert.deepEqual(await first.totals('bob', [], here), { uploads: 0, bytes: 0, ...none })
     await second.release([claim])
-    assert.deepEqual(await first.totals('alice', ['b'], here), { uploads: 1, bytes: 2 })
+    assert.deepEqual(await first.totals('alice', ['b'], here), { uploads: 1, bytes: 2, ...none })
   },
 }

@@ -23,19 +23,29 @@ import {
   uploadOf,
 } from './uploads.ts'
 
+const none = { growth: 0, entries: 0 }
+const part = (growth: number) => ({ growth, entries: growth > 0 ? 1 : 0 })
+
 const claimChecks: Checks<SharedStoreFixture> = {
   'finds nothing for a new name, and stores the decision': async (store) => {
     const at = await entered(store)
     const by = await openLink(at, 'alice', 1)
     assert.deepEqual(await foundBy(at, by, upload), {
-      ...{ record: undefined, isHeld: false, reserved: 0, marker: undefined, unpublished: undefined, otherNames: [] },
-      others: { uploads: 0, held: 0, bytes: 0, reserved: 0, allUploads: 0 },
+      ...{
+        record: undefined,
+        isHeld: false,
+        reserved: none,
+        marker: undefined,
+        unpublished: undefined,
+        otherNames: [],
+      },
+      others: { uploads: 0, held: 0, bytes: 0, reserved: none, announced: none, added: none, allUploads: 0 },
     })
     const decided = {
       ...{ ...upload, owner: { node: 1, instance: 9, session: by.session }, superseded: [at.link('alice', 7).session] },
       ...{ checkpoints: [checkpointOf(5), checkpointOf(2 ** 40, 0, 255)], updatedAt: 0.25 },
     }
-    const decide = async () => ({ record: decided, reserved: 3, dropsMarker: false })
+    const decide = async () => ({ record: decided, reserved: { growth: 3, entries: 1 }, dropsMarker: false })
     const { claim, record, former } = await claimed(at, by, upload, decide)
     assert.deepEqual(record, { ...decided, token: claim.token })
     assert.deepEqual([claim.user, claim.name, former], ['alice', 'a/b.txt', undefined])
@@ -114,7 +124,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
     const grantWithin = (by: ClusterSessionLink, want: NewTransfer) => async (found: FoundUpload) => {
       await new Promise((resolve) => setImmediate(resolve))
       const { bytes, reserved } = found.others
-      if (bytes + reserved + want.size > 1_500) throw new OspError('quota-exceeded')
+      if (bytes + reserved.growth + want.size > 1_500) throw new OspError('quota-exceeded')
       return grantTo(by, want, 1, want.size)(found)
     }
     const [a, b] = [uploadOf('alice', 'a'), uploadOf('alice', 'b')]
@@ -142,8 +152,16 @@ const claimChecks: Checks<SharedStoreFixture> = {
     await claimed(first, one, upload, grantTo(one, upload, 1, 7))
     const { others, otherNames, reserved } = await foundBy(second, two, upload)
     assert.deepEqual(new Set(otherNames), new Set(['received', 'receiving', 'verified']))
-    assert.deepEqual(others, { uploads: 3, held: 1, bytes: 1_300, reserved: 40, allUploads: 4 })
-    assert.equal(reserved, 7)
+    assert.deepEqual(others, {
+      uploads: 3,
+      held: 1,
+      bytes: 1_300,
+      reserved: part(40),
+      announced: none,
+      added: none,
+      allUploads: 4,
+    })
+    assert.deepEqual(reserved, part(7))
   },
   'of a complete upload finds its marker, and removes the record if the upload is complete': async (store) => {
     const { first, second, one, two } = await twoServers(store)

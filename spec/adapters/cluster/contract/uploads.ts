@@ -22,7 +22,8 @@ export function grantTo(by: ClusterSessionLink, upload: NewTransfer, instance = 
   return async ({ record }: FoundUpload): Promise<Granted> => {
     const owner = { node: by.link, instance, session: by.session }
     const { token: _, ...base } = record ?? { token: 0, superseded: [], checkpoints: [] }
-    return { record: { ...upload, ...base, owner, updatedAt: 10.5 }, reserved, dropsMarker: false }
+    const part = { growth: reserved, entries: reserved > 0 ? 1 : 0 }
+    return { record: { ...upload, ...base, owner, updatedAt: 10.5 }, reserved: part, dropsMarker: false }
   }
 }
 
