@@ -259,7 +259,7 @@ export interface TransferStore {
    * `by`, the record stays if a link at another running server holds it.
    */
   expire(user: string, name: string, before: number, by?: SessionLink): Promise<TransferRecord | undefined>
-  /** Removes the completion marker of an upload: durable. The file stays. */
+  /** Removes the completion marker of an upload: durable. The file stays, with its digest and metadata. */
   forget(user: string, name: string): Promise<void>
   /** Returns all records, or those of one user, in no particular order. */
   records(user?: string): AsyncIterable<TransferRecord>

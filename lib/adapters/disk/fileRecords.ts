@@ -21,7 +21,7 @@ const fileRecord = z.object({
   name: storedFileName,
   version: z.string(),
   size: whole,
-  modifiedAt: whole,
+  modifiedAt: z.optional(whole),
   algorithm: z.enum(['md5', 'sha256', 'xxh128']),
   digest: z.string(),
   metadata: z.record(z.string(), z.string()),

@@ -2,9 +2,11 @@ import type { CatalogueEntry } from '../../ports/catalogue.ts'
 
 /** The digest, the metadata and the source's modification time of a version of a stored file. */
 export interface FileRecord
-  extends Pick<CatalogueEntry, 'name' | 'version' | 'size' | 'modifiedAt' | 'metadata'>,
+  extends Pick<CatalogueEntry, 'name' | 'version' | 'size' | 'metadata'>,
     Required<Pick<CatalogueEntry, 'algorithm' | 'digest'>> {
   readonly user: string
+  /** Missing if the file counts as the result of no upload. */
+  readonly modifiedAt?: CatalogueEntry['modifiedAt'] | undefined
 }
 
 /** Names a version of a stored file. */

@@ -31,8 +31,10 @@ export function checkUploadCount(user: string, own: number, all: number): void {
 export const nameConflict = (name: string, other: string) =>
   new OspError('name-conflict', `${name} collides with ${other} on the server; choose another name`)
 
+type FileOfUpload = Pick<NewTransfer, 'size' | 'algorithm'> & { readonly modifiedAt?: number | undefined }
+
 /** Returns whether both are the same upload, given that user and name agree. */
-export function sameUpload(a: Omit<NewTransfer, 'user' | 'name'> | undefined, b: NewTransfer): boolean {
+export function sameUpload(a: FileOfUpload | undefined, b: NewTransfer): boolean {
   return a?.size === b.size && a.modifiedAt === b.modifiedAt && a.algorithm === b.algorithm
 }
 

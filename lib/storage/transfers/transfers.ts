@@ -141,12 +141,11 @@ export class Transfers implements TransferStore {
     const { log } = this.#records
     const files: StoredFile[] = []
     for (const marker of log.unreported()) {
-      const { file, announced, stamp } = marker
-      const isStored = !announced || (await this.#names.version(file.user, file.storedName)) === stamp
-      if (isStored || (await this.#names.isIntact(file))) {
+      const { file, announced } = marker
+      if (!announced || (await this.#isStored(marker)) || (await this.#names.isIntact(file))) {
         await this.#flushName(marker)
         files.push(file)
-      } else await this.forget(file.user, file.name)
+      } else await this.#change(file, () => this.#records.log.forget(file.user, file.name))
     }
     return files
   }
@@ -170,8 +169,12 @@ export class Transfers implements TransferStore {
 
   forget(user: string, name: string): Promise<void> {
     return this.#change({ user, name }, async () => {
+      const version = await this.#names.version(user, name)
+      const [known] = version === undefined ? [] : await this.describe([{ user, name, version }])
+      // Without the time, it matches no upload.
+      if (known) await this.#files.put([{ ...known, modifiedAt: undefined }])
       if (this.#records.log.marker(user, name)) await this.#records.log.forget(user, name)
-      await this.#files.prune(user, name)
+      await this.#files.prune(user, name, version)
     })
   }
 
@@ -223,9 +226,26 @@ export class Transfers implements TransferStore {
   /** Adds completion markers. Moves older ones to the records of files. */
   async #complete(markers: readonly CompletionMarker[]): Promise<void> {
     if (this.#records.log.isCrowded) await this.#retire()
+    const records = await this.#recordsBefore(markers)
+    if (records.length > 0) await this.#files.put(records)
     await this.#records.log.complete(markers)
     // If this fails, the next call tries again.
     this.#retire().catch(() => {})
+  }
+
+  /**
+   * Returns the records that must be written before these markers: of a file that is still stored and whose marker, with metadata,
+   * they replace, and of a file that is stored under another name than that of its upload.
+   */
+  async #recordsBefore(markers: readonly CompletionMarker[]): Promise<readonly FileRecord[]> {
+    const records: FileRecord[] = []
+    for (const marker of markers) {
+      const { user, name, storedName } = marker.file
+      if (storedName !== name) records.push(fileRecordOf(marker))
+      const former = this.#records.log.marker(user, name)
+      if (former?.metadata && (await this.#isStored(former))) records.push(fileRecordOf(former))
+    }
+    return records
   }
 
   /** Moves the markers that are too old or too many to the records of files. */
@@ -242,14 +262,16 @@ export class Transfers implements TransferStore {
       const markers = log.surplus(this.#wallTime(), retiredTogether)
       if (markers.length === 0) return
       const records: FileRecord[] = []
-      for (const marker of markers) {
-        const { user, storedName } = marker.file
-        if ((await this.#names.version(user, storedName)) === marker.stamp) records.push(fileRecordOf(marker))
-      }
+      for (const marker of markers) if (await this.#isStored(marker)) records.push(fileRecordOf(marker))
       if (records.length > 0) await this.#files.put(records)
       for (const { user, name, version } of records) await this.#files.prune(user, name, version)
       log.drop(markers)
     }
+  }
+
+  /** Resolves with whether the stored file is that of the marker, by its version. */
+  async #isStored({ file: { user, storedName }, stamp }: CompletionMarker): Promise<boolean> {
+    return (await this.#names.version(user, storedName)) === stamp
   }
 
   /** Implements `TransferStore.claim`, in its order. */

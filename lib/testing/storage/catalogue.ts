@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Catalogue, CatalogueEntry, OpenFile } from '../../ports/catalogue.ts'
 import type { Checks } from '../testCases.ts'
 import type { StorageSuite, TestedStorage } from './fixture.ts'
-import { fileOf, hello, textBytes, upload } from './steps.ts'
+import { claimed, fileOf, hello, textBytes, upload } from './steps.ts'
 
 type Check = (catalogue: Catalogue, storage: TestedStorage) => Promise<void>
 
@@ -105,9 +105,39 @@ const entryChecks: Checks<TestedStorage> = {
       assert.deepEqual(await metadataOf('x/a'), {})
     },
   ),
+  'keeps the digest and metadata of a stored file when a new version is not published': withCatalogue(
+    async (catalogue, storage) => {
+      await upload(storage, { metadata: { key: 'old' } })
+      const before = await found(catalogue)
+      await using file = await storage.files.create('alice', [textBytes('new')], 2_000)
+      await storage.transfers.announce({ ...fileOf(), size: 3, digest: '00'.repeat(32) }, file.version, 2_000, 60_000)
+      assert.deepEqual(await found(catalogue), before)
+      await storage.restart()
+      await storage.transfers.unreported()
+      assert.deepEqual(await storage.catalogue?.find('alice', 'a'), before)
+    },
+  ),
+  'keeps the digest and metadata of a stored file whose upload is forgotten': withCatalogue(
+    async (catalogue, storage) => {
+      const metadata = { key: 'old' }
+      await upload(storage, { metadata })
+      const before = await found(catalogue)
+      await storage.transfers.forget('alice', 'a')
+      assert.deepEqual(await found(catalogue), before)
+      await claimed(storage, { metadata })
+    },
+  ),
+  'describes a file that is stored under another name than that of its upload': withCatalogue(
+    async (catalogue, storage) => {
+      const metadata = { key: 'old' }
+      await upload(storage, { metadata }, hello, 60_000, 'b')
+      const { metadata: kept, digest } = await found(catalogue, 'b')
+      assert.deepEqual([kept, digest], [metadata, fileOf().digest])
+    },
+  ),
   'computes a digest that it does not know, once it is needed': withCatalogue(async (catalogue, storage) => {
-    await upload(storage)
-    await storage.transfers.forget('alice', 'a')
+    await using file = await storage.files.create('alice', [hello], 1_000)
+    await file.publish('a', true)
     assert.equal((await found(catalogue)).digest, undefined)
     assert.equal((await found(catalogue, 'a', true)).digest, fileOf().digest)
     assert.equal((await found(catalogue)).digest, fileOf().digest)

@@ -51,9 +51,15 @@ export async function opened(storage: Stores, want: Partial<NewTransfer> = {}, c
 }
 
 /** Runs an upload to its completion marker. */
-export async function upload(storage: Stores, want: Partial<NewTransfer> = {}, content = hello, keepNoteMs = 60_000) {
+export async function upload(
+  storage: Stores,
+  want: Partial<NewTransfer> = {},
+  content = hello,
+  keepNoteMs = 60_000,
+  storedName?: string,
+) {
   const { claim } = await claimed(storage, want, start)
-  const stored = fileOf(want)
+  const stored = fileOf(want, storedName)
   await fill(storage, claim, content)
   await storage.transfers.verified(claim, stored)
   await using file = await storage.files.open(claim)
