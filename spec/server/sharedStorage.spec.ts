@@ -119,6 +119,23 @@ spec('an upload in a storage that other servers share', (it) => {
     await alice.chunkRefused(instance, 0, piece(0, 100), 'cancelled')
   })
 
+  it('that another server claims while it is opened here is refused to its link as superseded', async () => {
+    await using rig = await sharedRig()
+    const alice = await rig.client()
+    const opening = rig.storage.hold('open')
+    const starting = alice.start(file)
+    await opening.reached
+    const [record] = await rig.records()
+    assert.ok(record)
+    rig.shared.end(record, 'superseded')
+    opening.go()
+    const { instance } = await starting
+    await turn()
+    assert.deepEqual(rig.server.status().uploads, [])
+    await alice.chunkRefused(instance, 0, piece(0, 100), 'superseded')
+    assert.equal(rig.storage.partials, 0)
+  })
+
   it('goes on if an earlier claim of this server has ended', async () => {
     await using rig = await sharedRig()
     const alice = await rig.client()

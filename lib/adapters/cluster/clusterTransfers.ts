@@ -122,7 +122,7 @@ export class ClusterTransfers implements TransferStore {
       this.#claims.guard(claim, async () => {
         const stamp = (await this.#names.partialVersion?.(claim.user, claim.name)) ?? ''
         const holds = await this.#member.run(({ transfers }) => transfers.verified(claim, file, stamp))
-        if (!holds) throw this.#lost(claim)
+        if (!holds) throw endedClaimError(claim)
         this.#claims.update(claim, { verified: file, verifiedStamp: stamp })
       }),
     )
@@ -133,7 +133,7 @@ export class ClusterTransfers implements TransferStore {
       await this.#claims.guard(claim, async () => {
         const until = this.#wallTime + keepNoteMs
         const holds = await this.#member.run(({ transfers }) => transfers.complete(claim, until))
-        if (!holds) throw this.#lost(claim)
+        if (!holds) throw endedClaimError(claim)
       })
       await this.#claims.drop(claim.user, claim.name)
     })
@@ -377,7 +377,7 @@ export class ClusterTransfers implements TransferStore {
       for (const [at, { item, reject }] of part.entries()) {
         const { claim, checkpoints, at: updatedAt } = item
         if (holds[at]) this.#claims.update(claim, { checkpoints, updatedAt })
-        else reject(this.#lost(claim))
+        else reject(endedClaimError(claim))
       }
     }
   }
@@ -407,12 +407,6 @@ export class ClusterTransfers implements TransferStore {
   /** Notifies the server that held a claim. */
   #tell(server: number | 'all', token: number, why: ClaimEnd): void {
     if (server !== this.#member.server) void this.#member.tell(server, { kind: 'claim', token, why })
-  }
-
-  /** Returns the error of a claim that the shared store has refused. */
-  #lost(claim: Claim): OspError {
-    this.#claims.end(claim.token)
-    return endedClaimError(claim)
   }
 
   get #wallTime(): number {

@@ -172,10 +172,11 @@ export class FileApp implements ServerApp {
   /** Ends an upload at this server whose claim has ended at another one. */
   #ended({ user, name, token }: Claim, reason: ClaimEnd): void {
     const isMeant = ({ transfer }: ServerUpload) => transfer?.token === token
-    const open = this.uploads.known().find((upload) => upload.user === user && upload.name === name && isMeant(upload))
-    if (!open) return
+    const known = this.uploads.known().find((upload) => upload.user === user && upload.name === name)
+    if (!known) return
     const event = reason === 'cancelled' ? 'CancelFileReq' : 'restarted'
-    this.uploads.release(open, event, reason)
+    if (isMeant(known)) this.uploads.release(known, event, reason)
+    // A request in progress may be opening the upload under this claim.
     void this.uploads.run(user, name, async (upload) => {
       if (isMeant(upload)) await this.uploads.end(upload, event, reason)
     })

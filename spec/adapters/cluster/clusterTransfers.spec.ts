@@ -103,6 +103,25 @@ for (const [how, alter] of [
   })
 }
 
+spec('an upload that a second server claims', (it) => {
+  it('is reported to the first server after a checkpoint there was refused', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    let isUnknown = true
+    const first = await rig.fileServer(directory, (steps) =>
+      alteredSteps(quietSteps(steps), async (name, run) => (name === 'transfers.ended' && isUnknown ? [] : run())),
+    )
+    const second = await rig.fileServer(directory, quietSteps)
+    const { claim } = await claimAt(rig, first, await linkAt(rig, first, 1))
+    await claimAt(rig, second, await linkAt(rig, second, 2))
+    await assert.rejects(rig.passing(first.transfers.checkpoint(claim, [at(3)], 2_000_000)), superseded)
+    assert.deepEqual(first.ended, [])
+    isUnknown = false
+    await seconds(rig, 2)
+    assert.deepEqual(first.ended, ['alice a superseded'])
+  })
+})
+
 spec('an upload that a link at another server holds', (it) => {
   it(
     'is busy for another session that starts it or has another file, and is taken over by a session that continues it',
