@@ -84,4 +84,20 @@ export const clusterFileMutations: readonly Mutation[] = [
     replacement: '',
     shownBy: 'spec/adapters/cluster/clusterTransfers.spec.ts',
   },
+  {
+    fault: 'an upload keeps its instance although its claim has ended while it was opened',
+    file: 'lib/server/files/fileApp.ts',
+    within: '#ended',
+    pattern: 'if (!known) return',
+    replacement: 'if (!known || !isMeant(known)) return',
+    shownBy: 'spec/server/sharedStorage.spec.ts',
+  },
+  {
+    fault: 'small files that servers receive at the same time exceed the quota of their user',
+    file: 'lib/adapters/memory/sharedTransfers.ts',
+    within: 'announce',
+    pattern: 'if (room && !this.#fits(files, room))',
+    replacement: 'if (room && !this.#fits(files, room) && server < 0)',
+    shownBy: 'cluster-files',
+  },
 ]

@@ -324,10 +324,16 @@ export class ClusterWorld implements ClusterParts {
   }
 
   async #settleFiles(): Promise<void> {
-    await this.#until(this.machine.time.now() + settlingMs, () => this.sent.isSettled)
+    const { time } = this.machine
+    const { sent } = this
+    await this.#until(time.now() + settlingMs, () => sent.isSettled)
     // A server finds within a few seconds that another one has taken over an upload, even without a notification.
-    await this.#until(this.machine.time.now() + findingMs, () => this.sent.isIdle)
-    if (!this.trace.failed) this.sent.settled()
+    await this.#until(time.now() + findingMs, () => sent.receivingLost.length === 0)
+    sent.checkNone(sent.receivingLost)
+    // The link of a program that was killed ends by its keep-alive.
+    await this.#until(time.now() + waningMs, () => sent.receiving.length === 0)
+    sent.checkNone(sent.receiving)
+    if (!this.trace.failed) this.invariants.settled()
   }
 
   async #endFiles(): Promise<void> {

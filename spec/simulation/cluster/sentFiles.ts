@@ -3,6 +3,7 @@ import type { ClusterFiles } from '../../../lib/adapters/cluster/clusterStorage.
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { defaultLimits, type Limits } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'
+import type { ReceivingUpload } from '../../../lib/server/status.ts'
 import type { SeededRandom } from '../../support/random.ts'
 import type { ClientActor } from '../clientActor.ts'
 import type { ClientParts } from '../clientRun.ts'
@@ -111,18 +112,20 @@ export class SentFiles {
     return this.clients.every(({ isSettled }) => isSettled)
   }
 
-  /** Whether no instance of a server receives a file. */
-  get isIdle(): boolean {
-    return this.#parts.servers.every(({ server }) => (server?.status().uploads ?? []).length === 0)
+  /** The uploads that instances of the servers receive. */
+  get receiving(): readonly ReceivingUpload[] {
+    return this.#parts.servers.flatMap(({ server }) => server?.status().uploads ?? [])
   }
 
-  /** Checks, some time after all faults have stopped, that everything has finished. */
-  settled(): void {
-    this.invariants.settled()
-    for (const { name, server } of this.#parts.servers) {
-      for (const upload of server?.status().uploads ?? [])
-        this.#parts.trace.fail(`an instance of ${name} still receives ${upload.user}/${upload.name}`)
-    }
+  /** The uploads that instances receive under claims that have ended. */
+  get receivingLost(): readonly ReceivingUpload[] {
+    return this.receiving.filter((upload) => this.#watch.hasEnded(upload))
+  }
+
+  /** Checks that no instance receives these uploads. */
+  checkNone(uploads: readonly ReceivingUpload[]): void {
+    for (const { user, name, node } of uploads)
+      this.#parts.trace.fail(`an instance still receives ${user}/${name} over link ${node}`)
   }
 
   /** Removes what is useless, as a server does, and checks that nothing else is left. The servers have ended. */

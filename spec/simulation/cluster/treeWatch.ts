@@ -3,6 +3,7 @@ import type { Digests } from '../../../lib/ports/platform.ts'
 import type { Claim, SentFile, TransferRecord } from '../../../lib/ports/storage.ts'
 import { hex } from '../../../lib/runtime/hex.ts'
 import { same } from '../../../lib/runtime/incrementalDigest.ts'
+import type { ReceivingUpload } from '../../../lib/server/status.ts'
 import { sameUpload } from '../../../lib/storage/transfers/claimRules.ts'
 import { recordKey } from '../../../lib/storage/transfers/recordStore.ts'
 import { type SimulatedFile, sameBytes } from '../files.ts'
@@ -40,6 +41,8 @@ export class TreeWatch {
   readonly #published = new Set<TreeFile>()
   /** The tokens of claims whose uploads were completed. */
   readonly #completed = new Set<number>()
+  /** By `recordKey`, the links whose claims have ended. */
+  readonly #formerLinks = new Map<string, Set<number>>()
   /** By path, the oldest version that can lie under the name. */
   readonly #acknowledged = new Map<string, number>()
 
@@ -104,6 +107,11 @@ export class TreeWatch {
     }
   }
 
+  /** Returns whether the claim under which a link sends an upload has ended. */
+  hasEnded({ user, name, node }: ReceivingUpload): boolean {
+    return this.#formerLinks.get(recordKey(user, name))?.has(node) ?? false
+  }
+
   /** Checks, after the end of all servers and a removal of what is useless, that no partial file is left without a record. */
   settled(): void {
     for (const path of this.#parts.tree.partial.keys()) {
@@ -121,7 +129,11 @@ export class TreeWatch {
       claim: async (...given) => {
         const result = await transfers.claim(...given)
         if ('record' in result) this.#claimed(result.record)
-        else this.#ended(result.completed)
+        else {
+          this.#ended(result.completed)
+          const [{ link }, { user, name }] = given
+          this.#formerLinks.get(recordKey(user, name))?.delete(link)
+        }
         return result
       },
       checkpoint: async (batch) => {
@@ -135,8 +147,8 @@ export class TreeWatch {
         }
         return holds
       },
-      complete: async (claim, until) => {
-        const holds = await transfers.complete(claim, until)
+      complete: async (claim, ...given) => {
+        const holds = await transfers.complete(claim, ...given)
         if (!holds) return holds
         // A repeated step finds its own marker.
         if (!this.#completed.has(claim.token)) this.#checkPresent(claim, 'an upload was completed')
@@ -144,21 +156,22 @@ export class TreeWatch {
         this.#ended(claim)
         return holds
       },
-      announce: async (server, files, until, by) => {
-        const announced = await transfers.announce(server, files, until, by)
-        for (const { file, version } of announced.unpublished.length > 0 ? [] : files) {
+      announce: async (...given) => {
+        const announced = await transfers.announce(...given)
+        const [, files] = given
+        for (const { file, version } of announced.unpublished.length > 0 || announced.isOverQuota ? [] : files) {
           this.#ended(file)
           this.#present.set(recordKey(file.user, file.name), { version })
         }
         return announced
       },
-      remove: async (user, name, by) => {
-        const former = await transfers.remove(user, name, by)
+      remove: async (...given) => {
+        const former = await transfers.remove(...given)
         if (former) this.#ended(former)
         return former
       },
-      expire: async (user, name, before, by) => {
-        const record = await transfers.expire(user, name, before, by)
+      expire: async (...given) => {
+        const record = await transfers.expire(...given)
         if (record) this.#ended(record)
         return record
       },
@@ -182,6 +195,8 @@ export class TreeWatch {
     if (former?.token !== record.token && sessions.has(record.owner.session))
       this.#parts.trace.fail(`a superseded session holds ${record.user}/${record.name} again`)
     for (const session of record.superseded) sessions.add(session)
+    if (former) this.#formerLink(key, former)
+    this.#formerLinks.get(key)?.delete(record.owner.node)
     this.#superseded.set(key, sessions)
     this.#records.set(key, record)
     this.#present.set(key, { token: record.token })
@@ -189,9 +204,15 @@ export class TreeWatch {
 
   #ended({ user, name }: { readonly user: string; readonly name: string }): void {
     const key = recordKey(user, name)
+    const former = this.#records.get(key)
+    if (former) this.#formerLink(key, former)
     this.#records.delete(key)
     this.#superseded.delete(key)
     this.#present.delete(key)
+  }
+
+  #formerLink(key: string, { owner }: TransferRecord): void {
+    this.#formerLinks.set(key, (this.#formerLinks.get(key) ?? new Set()).add(owner.node))
   }
 
   /** Returns the numbers of the first and of the latest version of a file that has these bytes; -1 if there is none. */
