@@ -334,6 +334,8 @@ export const fixed = {
   /** Maximum number of files in a LIST_FILES_ACK, and of bytes of its entries. */
   listedFiles: 1_000,
   listedBytes: MiB,
+  /** Maximum length of the content of one reply of each link while `readMemoryBytes` is used up. */
+  shortReadBytes: 64 * KiB,
   /**
    * Maximum number of START, CONTINUE, CANCEL and PUT_FILE requests of one link, and of one user, that are carried out at the same
    * time. A batch of small files counts each file, but waits only once.

@@ -35,6 +35,8 @@ export interface CataloguePage {
   readonly files: readonly CatalogueEntry[]
   /** Whether more files may follow. */
   readonly more: boolean
+  /** The number of entries of folders that were read for this page, which shows how long it took. */
+  readonly looked: number
 }
 
 /** A stored file that is open for reading. It keeps its content if the file is replaced or removed meanwhile. */

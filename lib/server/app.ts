@@ -35,6 +35,8 @@ export interface Connection extends Holder {
   ask<K extends RequestName>(message: WireMessage<K> | Encoded<K>, onFlushed?: () => void): Asked<K>
   /** Sends an unanswered REQ again, with the content of `message`. Returns false if the REQ is unsent or was answered. */
   repeat(seq: number, message: WireMessage<RequestName> | Encoded<RequestName>, onFlushed?: () => void): boolean
+  /** Counts `costMs` ms of processing time that a request has taken in addition to its minimum. */
+  charge(costMs: number): void
   /** Sends GOODBYE with `why` and ends the link. */
   close(why: OspError): Promise<void>
 }

@@ -43,8 +43,8 @@ export function serverBounds(limits: Limits): { readonly [Q in keyof ServerGauge
     orphanedUploads: 0,
     grantedChunkBytes: grantedBytes(limits),
     openFiles: limits.fileInstances,
-    // One reply always has memory.
-    readBytes: Math.max(limits.readMemoryBytes, limits.chunkBytes),
+    // One reply always has memory. Beyond the limit, each client can have a short reply.
+    readBytes: Math.max(limits.readMemoryBytes, limits.chunkBytes) + clients * fixed.shortReadBytes,
     'bytes of requests of a link that wait while it is read': chunkMemoryBytes / 4,
     // The maximum number in progress, and one request per link that was already read.
     'frames of a user that are read ahead': limits.framesPerSecond + linksOfUser,

@@ -42,7 +42,7 @@ export class FaultyStorage implements Storage {
   constructor(storage: Storage) {
     this.#real = storage
     this.#storage = stepped(storage, (step, run) => this.#step(step, run))
-    const { transfers, files, mailboxes } = this.#storage
+    const { transfers, files, mailboxes, catalogue } = this.#storage
     this.transfers = {
       ...transfers,
       records: (user) => {
@@ -51,7 +51,7 @@ export class FaultyStorage implements Storage {
       },
     }
     this.mailboxes = mailboxes
-    if (storage.catalogue) this.catalogue = storage.catalogue
+    if (catalogue) this.catalogue = catalogue
     this.files = {
       open: async (claim) => this.#faulty(await files.open(claim)),
       create: files.create,

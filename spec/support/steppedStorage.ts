@@ -1,3 +1,4 @@
+import type { Catalogue } from '../../lib/ports/catalogue.ts'
 import type { PartialFile, Storage } from '../../lib/ports/storage.ts'
 
 /** The methods of a storage, and of its partial files, that a spec may intercept. */
@@ -13,6 +14,7 @@ export type Step =
   | 'create'
   | 'write'
   | 'read'
+  | 'read stored file'
   | 'flush'
   | 'truncate'
   | 'publish'
@@ -28,7 +30,7 @@ export type StepWrapper = <T>(step: Step, run: () => Promise<T>) => Promise<T>
 
 /** Wraps a storage: `around` is called for each step, and may act before, after or instead of it. */
 export function stepped(storage: Storage, around: StepWrapper): Storage {
-  const { transfers, files, mailboxes } = storage
+  const { transfers, files, mailboxes, catalogue } = storage
   const step =
     <A extends unknown[], T>(name: Step, run: (...args: A) => Promise<T>) =>
     (...args: A) =>
@@ -80,7 +82,29 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       levels: mailboxes.levels.bind(mailboxes),
       damages: mailboxes.damages.bind(mailboxes),
     },
+    ...(catalogue && { catalogue: steppedCatalogue(catalogue, around) }),
     [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
+  }
+}
+
+function steppedCatalogue(catalogue: Catalogue, around: StepWrapper): Catalogue {
+  return {
+    list: catalogue.list.bind(catalogue),
+    find: catalogue.find.bind(catalogue),
+    remove: catalogue.remove.bind(catalogue),
+    rename: catalogue.rename.bind(catalogue),
+    ...(catalogue.sweep && { sweep: catalogue.sweep.bind(catalogue) }),
+    open: async (user, name) => {
+      const file = await catalogue.open(user, name)
+      return (
+        file && {
+          size: file.size,
+          version: file.version,
+          read: (into, offset) => around('read stored file', () => file.read(into, offset)),
+          [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+        }
+      )
+    },
   }
 }
 

@@ -1,5 +1,6 @@
 import { type BigIntStats, constants } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
 import { isStoredFileName } from '../../names.ts'
 import type { CatalogueQuery, OpenFile } from '../../ports/catalogue.ts'
 import {
@@ -20,6 +21,14 @@ interface FolderEntry {
   readonly name: string
 }
 
+/** Counts the entries of folders that were read for a list. */
+interface ListWork {
+  looked: number
+}
+
+/** The number of files that are listed before other work is done. */
+const listedTogether = 32
+
 /** The published files below a data directory. */
 export class DiskTree implements StoredTree {
   readonly #layout: Layout
@@ -36,11 +45,13 @@ export class DiskTree implements StoredTree {
   async list(user: string, { prefix, after, most }: CatalogueQuery): Promise<TreePage> {
     this.#check()
     const files: TreeEntry[] = []
-    for await (const entry of this.#files(user, '', { prefix, after, most: most + 1 })) {
-      if (files.length === most) return { files, more: true }
-      files.push(entry)
+    const work = { looked: 0 }
+    for await (const entry of this.#files(user, '', { prefix, after, most: most + 1 }, work)) {
+      if (files.length === most) return { files, more: true, ...work }
+      // So that other requests are not delayed for long.
+      if (files.push(entry) % listedTogether === 0) await setImmediate()
     }
-    return { files, more: false }
+    return { files, more: false, ...work }
   }
 
   async find(user: string, name: string): Promise<TreeEntry | undefined> {
@@ -78,12 +89,12 @@ export class DiskTree implements StoredTree {
   }
 
   /** Yields the files below a folder in order. `folder` is empty or ends with `/`. */
-  async *#files(user: string, folder: string, query: CatalogueQuery): AsyncGenerator<TreeEntry> {
+  async *#files(user: string, folder: string, query: CatalogueQuery, work: ListWork): AsyncGenerator<TreeEntry> {
     let { after } = query
     for (;;) {
-      const { entries, isCut } = await this.#firstEntries(user, folder, { ...query, after })
+      const { entries, isCut } = await this.#firstEntries(user, folder, { ...query, after }, work)
       for (const { name } of entries) {
-        if (name.endsWith('/')) yield* this.#files(user, name, query)
+        if (name.endsWith('/')) yield* this.#files(user, name, query, work)
         else {
           const stats = await this.#tree.file(this.#layout.partsOf(user, name))
           if (stats) yield entryOf(name, stats)
@@ -96,10 +107,11 @@ export class DiskTree implements StoredTree {
   }
 
   /** Returns the first entries of a folder that can contain files of the query. */
-  async #firstEntries(user: string, folder: string, { prefix, after, most }: CatalogueQuery) {
+  async #firstEntries(user: string, folder: string, { prefix, after, most }: CatalogueQuery, work: ListWork) {
     const path = this.#tree.pathOf([user, ...folder.split('/').slice(0, -1)])
     const first = new FirstEntries<FolderEntry>(most)
     for await (const entries of entriesOf(path)) {
+      work.looked += entries.length
       for (const entry of entries) {
         const name = `${folder}${entry.name}`
         if (!isStoredFileName(name)) continue

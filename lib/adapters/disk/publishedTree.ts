@@ -22,6 +22,11 @@ const maxKnownDurable = 4_096
 /** The number of entries of a directory that are read at once, and of files whose sizes are read at once. */
 const entriesAtOnce = 16
 
+/** How often a file is moved to its place, if another request removes the folder of the place meanwhile because it is empty. */
+const moveTries = 3
+
+const isMissing = (error: unknown): boolean => errnoOf(error) === 'ENOENT'
+
 /** The number of directories in an empty directory that are read. A directory with more counts as one with files. */
 const maxEmptyDirectories = 64
 
@@ -177,7 +182,7 @@ export class PublishedTree {
   }
 
   /** Moves a published file to another place of the same user: atomic and durable. Replaces a file there. */
-  async rename(parts: readonly string[], newParts: readonly string[]): Promise<void> {
+  async rename(parts: readonly string[], newParts: readonly string[], tries = moveTries): Promise<void> {
     const [path, newPath] = [this.pathOf(parts), this.pathOf(newParts)]
     const place = await this.find(newParts)
     if (place.conflict !== undefined) throw conflictError(place.conflict)
@@ -185,7 +190,12 @@ export class PublishedTree {
     if (!stats) throw lostFile(`${path} is missing`)
     const there = place.found?.isFile() ? place.found : undefined
     if (!this.#isPrepared(newParts, place)) await this.#prepareTarget(newParts, place)
-    await attempt(`moving ${path} to ${newPath}`, async () => quickCalls.rename(path, newPath))
+    try {
+      await quickCalls.rename(path, newPath)
+    } catch (error) {
+      if (isMissing(error) && tries > 1) return await this.rename(parts, newParts, tries - 1)
+      throw fault(error, `moving ${path} to ${newPath}`)
+    }
     this.#left(parts, stats)
     this.#countChange(newParts, { bytes: Number(stats.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
     await this.flushes.flush(this.pathOf(newParts.slice(0, -1)))
@@ -216,14 +226,20 @@ export class PublishedTree {
   }
 
   /** Moves a partial file to its place. The directory is not flushed. */
-  #move(move: Move, replace: boolean): MaybePromise<boolean> {
+  #move(move: Move, replace: boolean, tries = moveTries): MaybePromise<boolean> {
     return chain(this.find(move.parts), (place) => {
       if (place.conflict !== undefined) throw conflictError(place.conflict)
-      return chain(move.written ?? entryAt(move.partial), (bytes) => this.#moveTo(place, move, bytes, replace))
+      return chain(move.written ?? entryAt(move.partial), (bytes) => this.#moveTo(place, move, bytes, replace, tries))
     })
   }
 
-  #moveTo(place: TargetPlace, move: Move, bytes: BigIntStats | undefined, replace: boolean): MaybePromise<boolean> {
+  #moveTo(
+    place: TargetPlace,
+    move: Move,
+    bytes: BigIntStats | undefined,
+    replace: boolean,
+    tries: number,
+  ): MaybePromise<boolean> {
     const { partial, parts } = move
     const target = this.pathOf(parts)
     // Otherwise it is an empty directory, which will be removed.
@@ -246,7 +262,8 @@ export class PublishedTree {
       this.#places.delete(target)
       this.#countChange(parts, { bytes: Number(bytes.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
     }
-    const failed = (error: unknown): never => {
+    const failed = (error: unknown): MaybePromise<boolean> => {
+      if (isMissing(error) && tries > 1) return this.#move(move, replace, tries - 1)
       throw fault(error, `publishing ${target}`)
     }
     const moving = () => {

@@ -241,10 +241,11 @@ export class MemoryFiles implements FileStore, StoredNames {
     return {
       list: async (user, { prefix, after, most }) => {
         const first = new FirstEntries<TreeEntry>(most)
-        for (const [name, file] of filesOf(user)) {
+        const files = filesOf(user)
+        for (const [name, file] of files) {
           if (name.startsWith(prefix) && compareNames(name, after) > 0) first.add(entryOf(name, file))
         }
-        return { files: first.sorted(), more: first.isCut }
+        return { files: first.sorted(), more: first.isCut, looked: files.size }
       },
       find: async (user, name) => {
         const file = filesOf(user).get(name)

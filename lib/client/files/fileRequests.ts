@@ -35,7 +35,10 @@ export class FileRequests {
     session.start()
     const link = await session.online(signal)
     if ((link.welcome.features & features.storedFiles) !== 0) return link
-    throw new OspError('unsupported-version', 'the server is too old to list and return files; update it')
+    throw new OspError(
+      'unsupported-version',
+      'the server does not list or return files; it may be older than this client',
+    )
   }
 
   /**

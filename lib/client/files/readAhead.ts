@@ -50,7 +50,7 @@ export class ReadAhead {
   #end: number
   /** The bytes before this offset were handed over, and are no longer used. */
   #consumed: number
-  /** The most bytes that the server returns at once, as far as it is known. */
+  /** The length of the next request. The server may return less while its memory is used up, so it grows again. */
   #most = longestRead
   #refusal: OspError | undefined
   #failure: OspError | undefined
@@ -178,7 +178,7 @@ export class ReadAhead {
       const rest = { offset: offset + bytes, length: span.length - bytes, content: undefined, request: undefined }
       this.#spans.splice(this.#spans.indexOf(span) + 1, 0, rest)
       span.length = bytes
-    }
+    } else this.#most = Math.min(longestRead, Math.max(this.#most, 2 * bytes))
     span.content = content
     this.#backoff.reset()
     this.#wake()

@@ -15,6 +15,10 @@ const requestUs: { readonly [K in RequestName]?: number } = {
   PostFileReq: 2,
   PostMsgReq: 5,
   RegistReq: 5,
+  ListFilesReq: 50,
+  StatFileReq: 10,
+  ReadFileReq: 80,
+  RenameFileReq: 200,
   ListReq: 1,
 }
 
@@ -24,6 +28,9 @@ const kibibyteUs = 0.5
 /** Cost of each folder in a file name, and of each recipient. */
 const folderUs = 12
 const recipientUs = 3
+/** Cost of each file in a list, and of each entry of a folder that was read for it. */
+const listedUs = 15
+const lookedUs = 1
 /** Cost of each message of a request. */
 const messageUs = 8
 /** Cost of each entry of the presence list that is sent to the client. */
@@ -44,13 +51,22 @@ export const costs = {
   /** Returns the cost of a frame with `bytes` bytes. */
   frame: (bytes: number): number => (frameUs + (bytes / 1_024) * kibibyteUs) / 1_000,
 
+  /** Returns the cost of content that was read for the client. */
+  read: (bytes: number): number => ((bytes / 1_024) * kibibyteUs) / 1_000,
+
+  /** Returns the cost of a list of files, for which `looked` entries of folders were read. */
+  listed: (files: number, looked: number): number => (files * listedUs + looked * lookedUs) / 1_000,
+
   /** Returns the cost of a request and its refusal, without its frame. `members` is the size of the presence list. */
   request(message: WireMessage<RequestName>, members: number): number {
     let us = (requestUs[message.event] ?? 0) + refusalUs
-    if ('fileName' in message) us += folderUs * (message.fileName.split('/').length - 1)
+    if ('fileName' in message) us += folderUs * foldersOf(message.fileName)
+    if ('newName' in message) us += folderUs * foldersOf(message.newName)
     if (message.event === 'PostMsgReq')
       for (const { recipients } of message.messages) us += messageUs + recipientUs * recipients.length
     if (message.event === 'RegistReq' || message.event === 'ListReq') us += memberUs * members
     return us / 1_000
   },
 }
+
+const foldersOf = (name: string) => name.split('/').length - 1

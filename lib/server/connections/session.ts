@@ -171,6 +171,10 @@ export class Session implements Connection, LinkDriverEvents {
     if (this.open) this.#host.incompleteFrames.update(this, heldBytes)
   }
 
+  charge(costMs: number): void {
+    this.#rateLimiter?.countWork(costMs, this.#readGate)
+  }
+
   notice(message: WireMessage<NoticeName>): void {
     if (this.open) this.#host.apps.get(events[message.event].app)?.notice?.(this, message)
   }
@@ -287,7 +291,8 @@ export class Session implements Connection, LinkDriverEvents {
       return this.#driver.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
     const messages = message.event === 'PostMsgReq' ? message.messages.length : 0
-    const bytes = requestBytes + messages * messageBytes + request.payloadBytes
+    const listed = message.event === 'ListFilesReq' ? fixed.listedBytes : 0
+    const bytes = requestBytes + messages * messageBytes + request.payloadBytes + listed
     this.askedAtMs = this.#host.platform.clock.now()
     this.#readGate.hold(bytes)
     try {

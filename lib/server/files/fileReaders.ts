@@ -60,6 +60,7 @@ export class FileReaders {
     } finally {
       reader.reading--
       this.#use(reader)
+      this.#alarm.by(reader.usedAtMs + unusedMs)
       if (reader.isClosed) await this.#closeFile(reader)
     }
   }
@@ -146,12 +147,10 @@ export class FileReaders {
   #sweep(): void {
     const now = this.#context.platform.clock.now()
     for (const reader of [...this.#readers]) {
+      if (reader.reading > 0) continue
       const untilMs = reader.usedAtMs + unusedMs
-      if (reader.reading === 0 && untilMs <= now) this.#close(reader, 'unused')
-      else {
-        this.#alarm.by(Math.max(untilMs, now + 1))
-        return
-      }
+      if (untilMs > now) return this.#alarm.by(untilMs)
+      this.#close(reader, 'unused')
     }
   }
 

@@ -1,15 +1,16 @@
 import type { Request } from '../../core/link.ts'
-import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
 import type { Catalogue, CatalogueEntry } from '../../ports/catalogue.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { bytesOfHex } from '../../runtime/hex.ts'
+import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers, renameFlags, statFlags } from '../../wire/protocol.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
+import { costs } from '../connections/requestCost.ts'
 import { linkOf } from '../serverLog.ts'
 import { checkOpen } from './fileDaemon.ts'
 import { FileReaders } from './fileReaders.ts'
@@ -27,6 +28,7 @@ export class StoredFileRequests {
   readonly #uploads: UploadTable
   readonly #readers: FileReaders
   readonly #limiter = new ConcurrencyLimiter()
+  readonly #lists = new KeyedMutex()
   readonly #memory: ReadMemory
   /** The replies with content that are not sent yet, by link. */
   readonly #unsent = new Map<Connection, Set<Deferred<void>>>()
@@ -76,10 +78,13 @@ export class StoredFileRequests {
     this.#readers.close()
   }
 
-  async #list({ user }: Connection, { prefix, after, most }: WireMessage<'ListFilesReq'>): Promise<WireMessage> {
+  /** Lists files. Lists of one user run one after another, since each can take long. */
+  async #list(by: Connection, { prefix, after, most }: WireMessage<'ListFilesReq'>): Promise<WireMessage> {
+    const { user } = by
     const { listedFiles, listedBytes } = fixed
     const wanted = most === 0 ? listedFiles : Math.min(most, listedFiles)
-    const page = await this.#catalogue.list(user, { prefix, after, most: wanted })
+    const page = await this.#lists.run(user, () => this.#catalogue.list(user, { prefix, after, most: wanted }))
+    by.charge(costs.listed(page.files.length, page.looked))
     const files: ReturnType<typeof wireOf>[] = []
     let bytes = 0
     for (const entry of page.files) {
@@ -135,8 +140,7 @@ export class StoredFileRequests {
   async #read(by: Connection, request: Request, message: WireMessage<'ReadFileReq'>): Promise<undefined> {
     const { fileName, version, offset, length } = message
     const name = checkStoredName(fileName)
-    const most = Math.max(1, Math.min(length, this.#uploads.grantedChunk()))
-    await this.#memory.take(most)
+    const most = await this.#memory.take(by, Math.max(1, Math.min(length, this.#uploads.grantedChunk())))
     const sent = deferred<void>()
     const unsent = this.#unsent.get(by) ?? new Set()
     this.#unsent.set(by, unsent.add(sent))
@@ -145,6 +149,7 @@ export class StoredFileRequests {
       const into = this.#memory.buffer(most)
       const bytes = await this.#readers.read(by, name, version, into.subarray(0, most), offset)
       checkOpen(by)
+      by.charge(costs.read(bytes))
       by.reply(request, { event: 'ReadFileAck', offset, content: [into.subarray(0, bytes)] }, () => {
         this.#memory.reuse(into)
         sent.resolve()
@@ -153,7 +158,7 @@ export class StoredFileRequests {
     } finally {
       unsent.delete(sent)
       if (unsent.size === 0) this.#unsent.delete(by)
-      this.#memory.give(most)
+      this.#memory.give(by, most)
     }
     return undefined
   }
@@ -163,10 +168,22 @@ export class StoredFileRequests {
 const keptBuffers = 16
 const keptBytes = 1 << 20
 
-/** Bounds the memory of all replies with content. */
+/** A request that waits for memory. */
+interface WaitingRead {
+  readonly by: Connection
+  readonly bytes: number
+  readonly turn: Deferred<number>
+}
+
+/**
+ * Bounds the memory of all replies with content. While it is used up, a link without such a reply still gets `fixed.shortReadBytes`.
+ * So clients that take nothing do not block the others.
+ */
 class ReadMemory {
   readonly #totalBytes: number
-  readonly #waiting = new Queue<{ readonly bytes: number; readonly turn: Deferred<void> }>()
+  readonly #waiting = new Set<WaitingRead>()
+  /** The number of replies of each link that have memory. */
+  readonly #replies = new Map<Connection, number>()
   readonly #free: Uint8Array[] = []
   usedBytes = 0
 
@@ -174,23 +191,25 @@ class ReadMemory {
     this.#totalBytes = totalBytes
   }
 
-  /** Resolves when there is memory. One reply always has memory. */
-  async take(bytes: number): Promise<void> {
-    if (!this.#waiting.first && this.#fits(bytes)) {
-      this.usedBytes += bytes
-      return
-    }
-    const turn = deferred<void>()
-    this.#waiting.push({ bytes, turn })
-    await turn.promise
+  /** Resolves with the number of bytes that the reply may have, at most `bytes`. */
+  async take(by: Connection, bytes: number): Promise<number> {
+    if (this.#waiting.size === 0 && this.#fits(bytes)) return this.#grant(by, bytes)
+    if (!this.#replies.has(by)) return this.#grant(by, Math.min(bytes, fixed.shortReadBytes))
+    const turn = deferred<number>()
+    this.#waiting.add({ by, bytes, turn })
+    return await turn.promise
   }
 
-  give(bytes: number): void {
+  /** Returns the memory of a reply that was sent. */
+  give(by: Connection, bytes: number): void {
     this.usedBytes -= bytes
-    for (let next = this.#waiting.first; next && this.#fits(next.bytes); next = this.#waiting.first) {
-      this.#waiting.shift()
-      this.usedBytes += next.bytes
-      next.turn.resolve()
+    const left = (this.#replies.get(by) ?? 1) - 1
+    if (left > 0) this.#replies.set(by, left)
+    else this.#replies.delete(by)
+    for (const waiting of this.#waiting) {
+      if (this.#fits(waiting.bytes)) this.#start(waiting, waiting.bytes)
+      else if (this.#replies.has(by)) return
+      else if (waiting.by === by) this.#start(waiting, Math.min(waiting.bytes, fixed.shortReadBytes))
     }
   }
 
@@ -201,6 +220,17 @@ class ReadMemory {
 
   reuse(buffer: Uint8Array): void {
     if (buffer.length === keptBytes && this.#free.length < keptBuffers) this.#free.push(buffer)
+  }
+
+  #start(waiting: WaitingRead, bytes: number): void {
+    this.#waiting.delete(waiting)
+    waiting.turn.resolve(this.#grant(waiting.by, bytes))
+  }
+
+  #grant(by: Connection, bytes: number): number {
+    this.usedBytes += bytes
+    this.#replies.set(by, (this.#replies.get(by) ?? 0) + 1)
+    return bytes
   }
 
   #fits(bytes: number): boolean {

@@ -34,8 +34,8 @@ export class StoredCatalogue implements Catalogue {
   }
 
   async list(user: string, query: CatalogueQuery): Promise<CataloguePage> {
-    const { files, more } = await this.#tree.list(user, query)
-    return { files: await this.#described(user, files), more }
+    const page = await this.#tree.list(user, query)
+    return { ...page, files: await this.#described(user, page.files) }
   }
 
   async find(user: string, name: string, needsDigest = false): Promise<CatalogueEntry | undefined> {

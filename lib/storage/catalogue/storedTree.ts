@@ -3,7 +3,7 @@ import type { CatalogueEntry, CataloguePage, CatalogueQuery, OpenFile } from '..
 /** A stored file, as far as the file system knows it. */
 export type TreeEntry = Pick<CatalogueEntry, 'name' | 'size' | 'modifiedAt' | 'storedAt' | 'version'>
 
-export interface TreePage extends Pick<CataloguePage, 'more'> {
+export interface TreePage extends Pick<CataloguePage, 'more' | 'looked'> {
   /** In the order of `compareNames`. */
   readonly files: readonly TreeEntry[]
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { access, mkdir, writeFile } from 'node:fs/promises'
+import { access, mkdir, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DirectoryFlushes } from '../../../lib/adapters/disk/directories.ts'
 import { PublishedTree } from '../../../lib/adapters/disk/publishedTree.ts'
@@ -26,6 +26,28 @@ spec('a file that is moved into its place', (it) => {
       }),
     )
   }
+})
+
+spec('a file whose folder is removed while it is moved there', (it) => {
+  it(
+    'is there, in a new folder',
+    withData(async (data) => {
+      await mkdir(join(data, 'alice', 'x'), { recursive: true })
+      await mkdir(join(data, 'alice', 'y'))
+      const names = ['one', 'two', 'three']
+      for (const name of names) await writeFile(join(data, name), name)
+      let removals = 0
+      const sync = async (path: string) => {
+        // The folder is flushed after it was created, and before the file is moved into it.
+        if (path === join(data, 'alice') && removals++ < 2) await rmdir(join(data, 'alice', 'x'))
+      }
+      const tree = new PublishedTree(data, new DirectoryFlushes(sync))
+      const moveTo = (name: string, parts: readonly string[]) => ({ partial: join(data, name), parts })
+      assert.deepEqual(await tree.publish([moveTo('one', ['alice', 'x', 'a'])], true), [true])
+      await access(join(data, 'alice', 'x', 'a'))
+      assert.equal(removals, 3)
+    }),
+  )
 })
 
 spec('files that are moved into their places together', (it) => {

@@ -6,7 +6,7 @@ import { renameFlags, statFlags } from '../../../lib/wire/protocol.ts'
 import { concatenated } from '../../support/bytes.ts'
 import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { ServerRig } from '../../support/serverRig.ts'
+import { manualPlatform, ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
@@ -51,6 +51,31 @@ spec('the stored files of a user', (it) => {
     assert.deepEqual(namesOf(await list(client, 'b/')), ['b/c', 'b/d'])
   })
 
+  it('are listed at the expense of their user, by the length of the list', async () => {
+    const platform = manualPlatform()
+    await using rig = await ServerRig.start({}, { platform })
+    const client = await rig.client(alice)
+    const ping = async () => {
+      client.raw.send('PingReq', {})
+      await client.raw.expect('PingAck')
+    }
+    await list(client)
+    await ping()
+    for (let at = 0; at < fixed.listedFiles; at++) {
+      await using file = await rig.storage.files.create('alice', [], 1)
+      await file.publish(`${at}`, true)
+    }
+    await list(client)
+    let isAnswered = false
+    const answered = ping().then(() => {
+      isAnswered = true
+    })
+    await list(await rig.client(bob))
+    assert.equal(isAnswered, false)
+    platform.clock.pass(1_000)
+    await answered
+  })
+
   it('are listed with at most so many bytes in one reply', async () => {
     await using rig = await ServerRig.start()
     const client = await rig.client(alice)
@@ -77,9 +102,10 @@ spec('the stored files of a user', (it) => {
     const { size, modifiedAt, fileDigest, digest } = await stat(client, 'a')
     assert.deepEqual([size, modifiedAt, digest], [bytes.length, 1_700_000_000_123, 2])
     assert.deepEqual(Buffer.from(fileDigest), sha256(bytes))
-    await rig.storage.transfers.forget('alice', 'a')
-    assert.equal((await stat(client, 'a')).digest, 0)
-    assert.deepEqual(Buffer.from((await stat(client, 'a', statFlags.digest)).fileDigest), sha256(bytes))
+    await using file = await rig.storage.files.create('alice', [bytes], 1)
+    await file.publish('b', true)
+    assert.equal((await stat(client, 'b')).digest, 0)
+    assert.deepEqual(Buffer.from((await stat(client, 'b', statFlags.digest)).fileDigest), sha256(bytes))
     client.raw.send('StatFileReq', { fileName: 'none', flags: 0 })
     await client.raw.refused('StatFileNack', 'no-such-file')
     client.raw.send('StatFileReq', { fileName: '../bob/a', flags: 0 })
@@ -113,6 +139,24 @@ spec('the stored files of a user', (it) => {
       parts.set(offset, concatenated(content))
     }
     assert.deepEqual(concatenated(offsets.map((offset) => parts.get(offset) ?? new Uint8Array())), bytes)
+  })
+
+  it('are read for every link, even if the replies to other links have used up the memory', async () => {
+    await using rig = await ServerRig.onDisk({ readMemoryBytes: 100_000 })
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    const readOfAll = rig.storage.hold('read stored file')
+    client.raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: bytes.length })
+    await readOfAll.reached
+    const other = await rig.client({ ...alice, session: 'other' })
+    for (const offset of [0, 10]) other.raw.send('ReadFileReq', { fileName: 'a', version, offset, length: 90_000 })
+    for (const offset of [0, 10]) {
+      const { content } = await other.raw.expect('ReadFileAck')
+      assert.deepEqual(concatenated(content), bytes.slice(offset, offset + fixed.shortReadBytes))
+    }
+    readOfAll.go()
+    assert.deepEqual(concatenated((await client.raw.expect('ReadFileAck')).content), bytes)
+    assert.deepEqual(await read(other, 'a', version, 10, 90_000), bytes.slice(10, 90_010))
   })
 
   it('are removed, whatever their version or only a certain one', async () => {
@@ -198,6 +242,27 @@ spec('the instances that read files', (it) => {
     clock.pass(10_000)
     assert.equal(openFiles(rig), 0)
     assert.deepEqual(await read(client, 'a', version, 5, 10), bytes.slice(5, 15))
+  })
+
+  it('stay while a read does not end, and are released after it', async () => {
+    const clock = new VirtualClock()
+    await using rig = await ServerRig.start({}, { platform: { ...nodePlatform(), clock } })
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    const held = rig.storage.hold('read stored file')
+    client.raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: 10 })
+    await held.reached
+    const alarms = clock.set.length
+    clock.pass(10_000)
+    assert.equal(openFiles(rig), 1)
+    assert.equal(clock.set.filter((atMs) => atMs < clock.now() + 10).length, 0)
+    assert.ok(clock.set.length <= alarms)
+    held.go()
+    await client.raw.expect('ReadFileAck')
+    clock.pass(9_999)
+    assert.equal(openFiles(rig), 1)
+    clock.pass(1)
+    assert.equal(openFiles(rig), 0)
   })
 
   it('give way to uploads and to other readers', async () => {

@@ -52,6 +52,7 @@ class Recipient implements Connection {
   }
 
   reply(): void {}
+  charge(): void {}
   notify(): void {}
 
   ask<K extends RequestName>(request: WireMessage<K> | Encoded<K>, left: () => void = () => {}): Asked<K> {

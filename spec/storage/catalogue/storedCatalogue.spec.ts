@@ -15,7 +15,7 @@ function treeOfAll() {
     return { name, size: content.length, modifiedAt: 1, storedAt: 2, version: 'v1' }
   }
   const tree: StoredTree = {
-    list: async () => ({ files: [], more: false }),
+    list: async () => ({ files: [], more: false, looked: 0 }),
     find: async (_user, name) => entryOf(name),
     open: async () => {
       opened++
