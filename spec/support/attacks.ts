@@ -1,12 +1,14 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { defaultLimits } from '../../lib/limits.ts'
 import type { WireMessage } from '../../lib/wire/message.ts'
 import type { Attack } from './attack.ts'
 import { knownUsers } from './attackedServers.ts'
+import { again, byLinks, flooding, mallory, ofNothing, type Run, start, users } from './attackSteps.ts'
 import { BareLink, type Make, same } from './bareLink.ts'
 import { bytesOf, helloBytes, RawStream } from './rawStream.ts'
+import { storedFileAttacks } from './storedFileAttacks.ts'
 
 /** The attackers come from four addresses. */
 const linesOfMany = 4 * 10 * defaultLimits.logLinesPerAddress
@@ -17,16 +19,6 @@ async function connection(port: number, from: number): Promise<BareLink> {
   await Promise.race([once(link.stream, 'connect').catch(() => {}), link.gone])
   return link
 }
-
-/** Repeats `one` until `signal` aborts, `atOnce` at a time. */
-async function again(atOnce: number, signal: AbortSignal, one: (at: number) => Promise<void>): Promise<void> {
-  const row = async (at: number) => {
-    while (!signal.aborted) await one(at)
-  }
-  await Promise.all(Array.from({ length: atOnce }, (_, at) => row(at)))
-}
-
-type Run = Attack['run']
 
 /** Opens connections from four addresses, and replaces each one that ends; `use` runs on each connection. */
 function keepingOpen(links: number, use: (it: BareLink) => Promise<void> = ({ gone }) => gone): Run {
@@ -82,22 +74,6 @@ function failing(users: readonly string[], token = ''): Run {
     })
 }
 
-/** Keeps `links` links open for each of `users`; `use` runs on each link. */
-function byLinks(
-  users: readonly string[],
-  links: number,
-  use: (link: BareLink, signal: AbortSignal, at: number) => Promise<void>,
-): Run {
-  return (target, signal) =>
-    again(users.length * links, signal, async (at) => {
-      const user = users[at % users.length] ?? ''
-      const link = await BareLink.letIn(target, user, { from: 1 + (at % 4), session: `${user}-${at}` })
-      if (link) await use(link, signal, at)
-      link?.stream.destroy()
-      await pause(100)
-    })
-}
-
 /** A chunk of 1 MiB without its last byte, to an instance that no link holds; it is never answered. */
 function begunChunk(): Buffer {
   const chunk = bytesOf({ event: 'PostFileReq', progress: 0, content: [new Uint8Array(1024 * 1024)] }, 2, 1)
@@ -113,13 +89,6 @@ const begunChunks: Run = (target, signal) => {
   })(target, signal)
 }
 
-/** The user of the attacks by a single user. */
-const mallory = 'user-0'
-
-/** Sends one kind of request on one link of a user, as fast as the server accepts it. */
-const flooding = (make: Make, most?: number): Run =>
-  byLinks([mallory], 1, (link, signal) => link.flood(make, signal, most))
-
 /** The same on a registered link; `make` receives its instance. */
 const registered = (make: (instance: number) => Make): Run =>
   byLinks([mallory], 1, async (link, signal) => {
@@ -127,9 +96,6 @@ const registered = (make: (instance: number) => Make): Run =>
     const ack = came?.message()
     if (ack?.event === 'RegistAck') await link.flood(make(ack.instance), signal)
   })
-
-const start = (fileName: string, size = 1_000) =>
-  ({ event: 'StartPostFileReq', fileName, size, modifiedAt: 1, digest: 2 }) as const
 
 /** Begins an upload. Resolves with its instance, or with `undefined` if the server refused it. */
 async function begun(link: BareLink, fileName: string, size?: number): Promise<number | undefined> {
@@ -161,9 +127,6 @@ const uploading = (
     )
   })
 
-/** SHA-256 of an empty file. */
-const ofNothing = createHash('sha256').digest()
-
 /** Uploads an empty file completely. */
 async function empty(link: BareLink, name: string): Promise<void> {
   const instance = await begun(link, name, 0)
@@ -184,16 +147,6 @@ async function pausing(link: BareLink, name: string): Promise<void> {
 /** Sends one kind of request for five users with many uploads and files, as fast as the server accepts it. */
 const floodingByKeepers = (message: (seq: number) => WireMessage): Run =>
   byLinks(knownUsers.slice(0, 5), 1, (link, signal) => link.flood((seq) => bytesOf(message(seq), seq), signal))
-
-/** Stores `files` empty files, then sends requests that are made from the version of the first. */
-const withFiles = (files: number, make: (version: string) => Make): Run =>
-  byLinks([mallory], 1, async (link, signal) => {
-    const upload = (at: number) =>
-      ({ ...start(`f/${at}`, 0), event: 'PutFileReq', fileDigest: ofNothing, content: [] }) as const
-    for (let at = 0; at < files; at++) await link.reply(same(upload(at)))
-    const found = (await link.reply(same({ event: 'StatFileReq', fileName: 'f/0', flags: 0 })))?.message()
-    if (found?.event === 'StatFileAck') await link.flood(make(found.version), signal)
-  })
 
 /** Registers as listening and as not listening, in turn. */
 function alternating(user: string): Make {
@@ -299,7 +252,6 @@ const longName = `${'d'.repeat(50)}/`.repeat(20).slice(0, 1_019)
 
 const cancel = (fileName: string): Make => same({ event: 'CancelFileReq', fileName })
 
-const users = { server: 'users' } as const
 /** Several users cause more log lines than one. */
 const many = { bounds: { lines: linesOfMany } } as const
 
@@ -392,41 +344,7 @@ const ofOneUser: readonly Attack[] = [
   },
   { ...users, name: 'uploads that are paused and continued', run: uploading([mallory], 4, pausing) },
   { ...users, name: 'empty files, twenty links', run: uploading([mallory], 20, empty) },
-  {
-    ...users,
-    name: 'STAT_FILEs of one file',
-    run: withFiles(1, () => same({ event: 'StatFileReq', fileName: 'f/0', flags: 0 })),
-  },
-  {
-    ...users,
-    name: 'STAT_FILEs of a missing file',
-    run: flooding(same({ event: 'StatFileReq', fileName: 'missing', flags: 1 })),
-  },
-  {
-    ...users,
-    // Each stored file has a line.
-    bounds: { lines: 2_000 },
-    name: 'LIST_FILES of a thousand files',
-    run: withFiles(1_000, () => same({ event: 'ListFilesReq', prefix: '', after: '', most: 0 })),
-  },
-  {
-    ...users,
-    name: 'READ_FILEs of one file',
-    run: withFiles(1, (version) => same({ event: 'ReadFileReq', fileName: 'f/0', version, offset: 0, length: 9 })),
-  },
-  {
-    ...users,
-    name: 'RENAME_FILEs of one file',
-    run: withFiles(1, (version) => (seq) => {
-      const [fileName, newName] = seq % 2 ? ['f/0', 'f/x'] : ['f/x', 'f/0']
-      return bytesOf({ event: 'RenameFileReq', fileName, newName, version, flags: 0 }, seq)
-    }),
-  },
-  {
-    ...users,
-    name: 'REMOVE_FILEs of a missing file',
-    run: flooding(same({ event: 'RemoveFileReq', fileName: 'missing', version: '' })),
-  },
+  ...storedFileAttacks,
   { ...users, name: 'FILE_MD5s to no instance', run: flooding(same({ event: 'FileMd5Req', digest: ofNothing }, 199)) },
   {
     ...users,
