@@ -149,7 +149,10 @@ export class FileReaders {
     for (const reader of [...this.#readers]) {
       if (reader.reading > 0) continue
       const untilMs = reader.usedAtMs + unusedMs
-      if (untilMs > now) return this.#alarm.by(untilMs)
+      if (untilMs > now) {
+        this.#alarm.by(untilMs)
+        return
+      }
       this.#close(reader, 'unused')
     }
   }
