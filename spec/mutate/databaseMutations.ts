@@ -62,6 +62,14 @@ export const databaseMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/postgres/mail.spec.ts',
   },
   {
+    fault: 'a promoted standby uses numbers that it has lost',
+    file: 'lib/adapters/postgres/schema/deadServers.ts',
+    within: 'deadServerFunctions',
+    pattern: 'IF FOUND THEN\n    PERFORM ospd.raise_1',
+    replacement: 'IF false THEN\n    PERFORM ospd.raise_1',
+    shownBy: 'spec/adapters/postgres/failOver.spec.ts',
+  },
+  {
     fault: 'an upload at a server of a cluster is not compared with those at the other servers',
     file: 'lib/adapters/cluster/clusterTransfers.ts',
     within: 'reservedFor',

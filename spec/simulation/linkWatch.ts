@@ -85,6 +85,8 @@ export class LinkWatch {
   readonly #links = new Map<Link, Watched>()
   /** `user place` of the messages that have durably left their mailbox, with the number of earlier ones. */
   readonly #gone = new Map<string, number>()
+  /** Those of them whose removal the storage has lost. */
+  readonly #returned = new Set<string>()
   /** Superseded processes, each by the run of the server that superseded it. */
   readonly #superseded = new Map<SimulatedProcess, SimulatedProcess>()
   readonly #histories = new Map<SimulatedProcess, ListHistory>()
@@ -128,7 +130,18 @@ export class LinkWatch {
 
   /** These messages have durably left a mailbox, or were set aside: links opened from now on do not deliver them. */
   gone(user: string, places: readonly number[]): void {
-    for (const place of places) this.#gone.set(`${user} ${place}`, this.#gone.size)
+    for (const place of places) {
+      this.#gone.set(`${user} ${place}`, this.#gone.size)
+      this.#returned.delete(`${user} ${place}`)
+    }
+  }
+
+  /** The storage is about to lose its changes. Returns a function that is called when they are lost. */
+  losing(): () => void {
+    const before = this.#gone.size
+    return () => {
+      for (const [name, count] of this.#gone) if (count >= before) this.#returned.add(name)
+    }
   }
 
   /** Called after every step: the list of each program equals that of the server at that version. */
@@ -212,7 +225,8 @@ export class LinkWatch {
       this.#parts.trace.fail(`messages are delivered to ${program.user}, which does not listen`)
     for (const { mailboxSeq: place, content } of messages) {
       if (this.#parts.disk.rot.hasHitPlace(program.user, place)) continue
-      if ((this.#gone.get(`${program.user} ${place}`) ?? openedAt) < openedAt)
+      const name = `${program.user} ${place}`
+      if ((this.#gone.get(name) ?? openedAt) < openedAt && !this.#returned.has(name))
         this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, and was handled before`)
       delivered.set(place, content.length)
     }

@@ -70,6 +70,12 @@ export class MessageInvariants {
     return [...this.#givenUp].filter((name) => name.startsWith(`${user} `)).length
   }
 
+  /** Number of a user's messages that were not handled, and whose senders do not know whether they are stored. */
+  unknownOf(user: string): number {
+    const posts = Array.from(this.#posts.values()).filter(({ outcome }) => outcome === 'unknown')
+    return posts.filter((post) => this.#users(post).includes(user) && !this.#handled.has(`${user} ${post.key}`)).length
+  }
+
   get posts(): Iterable<Post> {
     return this.#posts.values()
   }
@@ -179,8 +185,8 @@ export class MessageInvariants {
     const before = this.#handedTo(actor).get(key)
     const isRetried = before?.run === run && before.throws > 0
     this.#handedTo(actor).set(key, { run, throws: isRetried ? before.throws : 0 })
-    if (this.#repeatable.has(key)) return
     if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} received ${name}, whose receipt it has stored`)
+    if (this.#repeatable.has(key)) return
     if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} received ${name} again as attempt 1`)
     const first = this.#first.get(`${actor.user} ${key}`) ?? actor
     if (attempt <= 1 && first !== actor) {

@@ -7,7 +7,10 @@ import { type RunReport, type SimulatedKind, simulate } from './simulate.ts'
 const digests = nodeDigests()
 /** The numbers of seeds of worlds with several servers, which take longer, and the seeds of former faults. */
 const fewSeeds = { 'cluster-files': 6, 'cluster-messages': 15 } as const
-const formerFaults = [101]
+const formerFaults: { readonly [K in SimulatedKind]?: readonly number[] } = {
+  'cluster-files': [101],
+  'cluster-messages': [185, 755, 1151],
+}
 
 spec('a simulated world', (it) => {
   const repeated = new Map<SimulatedKind, readonly RunReport[]>()
@@ -33,5 +36,5 @@ spec('a simulated world', (it) => {
 
 function seedsOf(world: SimulatedKind): readonly number[] {
   const first = world === 'cluster-files' || world === 'cluster-messages' ? fewSeeds[world] : firstSeeds
-  return [...Array.from({ length: first }, (_, at) => at + 1), ...(world === 'cluster-files' ? formerFaults : [])]
+  return [...Array.from({ length: first }, (_, at) => at + 1), ...(formerFaults[world] ?? [])]
 }

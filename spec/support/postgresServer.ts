@@ -78,12 +78,17 @@ export interface PostgresServer {
   start(): Promise<void>
   /** Ends the server as a crash would, and starts it again. */
   crash(): Promise<void>
+  /** Keeps its present data for `failOver`, after a crash. */
+  save(): Promise<void>
+  /** Ends it, and promotes a standby that has the data of the latest `save`. */
+  failOver(): Promise<void>
 }
 
 /** Creates a server in this directory, which must exist, and starts it. It runs until `stopPostgres`. */
 async function startPostgres(directory: string): Promise<PostgresServer> {
   const bin = programs(directory)
   const data = join(directory, 'data')
+  const saved = join(directory, 'saved')
   mkdirSync(data, { mode: 0o700 })
   if (unprivileged) chownSync(data, unprivileged.uid, unprivileged.gid)
   const plain = ['--auth=trust', '--no-sync', '--encoding=UTF8', '--no-locale', '--username=ospd']
@@ -99,7 +104,26 @@ async function startPostgres(directory: string): Promise<PostgresServer> {
       await end(data)
       await start()
     },
+    async save() {
+      await end(data)
+      copyOwned(data, saved)
+      await start()
+    },
+    async failOver() {
+      await end(data)
+      rmSync(data, { recursive: true })
+      copyOwned(saved, data)
+      await writeFile(join(data, 'standby.signal'), '')
+      await start()
+      await succeeded(join(bin, 'pg_ctl'), ['-D', data, '-w', 'promote'], 'ignore')
+    },
   }
+}
+
+/** Copies a directory with its owners and modes. */
+function copyOwned(from: string, to: string): void {
+  const { status, stderr } = spawnSync('cp', ['-a', from, to])
+  if (status !== 0) throw new Error(`${stderr}`)
 }
 
 /** Starts the postmaster in a session of its own, so that it survives the process group of a spec file. */

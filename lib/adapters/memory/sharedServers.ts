@@ -47,6 +47,15 @@ export class SharedServers implements ServerSteps, PresenceSteps {
     this.#died = died
   }
 
+  /** The latest number of a server, and the first number of the latest block of link numbers. */
+  get lastNumber(): number {
+    return this.#lastNumber
+  }
+
+  get lastBlock(): number {
+    return this.#nextBlock - linkBlockSize
+  }
+
   isLiving(number: number): boolean {
     const server = this.#servers.get(number)
     return server !== undefined && !server.isDead && server.leaseUntil > this.#now()
@@ -158,7 +167,7 @@ export class SharedServers implements ServerSteps, PresenceSteps {
     return { isMember, messages, isBehind: isBehind || this.#nextBlock <= seen.linkBlock }
   }
 
-  async raise(number: number, { linkBlock }: SeenState): Promise<void> {
+  async raise(number: number, { linkBlock }: Pick<SeenState, 'linkBlock'>): Promise<void> {
     this.#lastNumber = Math.max(this.#lastNumber, number + raisedBy)
     this.#nextBlock = Math.max(this.#nextBlock, linkBlock + raisedByBlocks * linkBlockSize)
   }

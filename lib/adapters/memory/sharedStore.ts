@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
-import { type Notice, type NoticeSteps, raisedBy, type Steps } from '../cluster/steps.ts'
+import { type Notice, type NoticeSteps, raisedBy, type SeenState, type Steps } from '../cluster/steps.ts'
 import { SharedImports } from './sharedImports.ts'
 import { SharedMail } from './sharedMail.ts'
 import { SharedServers } from './sharedServers.ts'
@@ -40,12 +40,27 @@ export class MemorySharedStore {
     this.#opened = this.#mail.open(platform)
   }
 
-  /** Returns a function that takes the messages, registrations, sessions and servers back to their present state. */
+  /**
+   * Returns a function that takes the messages, registrations, sessions and servers back to their present state, as the promotion
+   * of a standby that lacks the latest changes.
+   */
   saved(): () => Promise<void> {
     const restored = [this.#servers.saved(), this.#sessions.saved(), this.#mail.saved()]
     return async () => {
       for (const restore of restored) await restore()
+      const { lastNumber, lastBlock } = this.#servers
+      const seq = await this.#mail.lastSeq()
+      await this.#raise(lastNumber, { seq, token: this.#transfers.lastToken, linkBlock: lastBlock })
     }
+  }
+
+  /** Raises all numbers above these. */
+  async #raise(server: number, numbers: Pick<SeenState, 'seq' | 'token' | 'linkBlock'>): Promise<void> {
+    const { seq, token } = numbers
+    await this.#servers.raise(server, numbers)
+    await this.#mail.raise(seq + raisedBy)
+    this.#transfers.raise(token + raisedBy)
+    await this.#users.refresh()
   }
 
   /** Returns the steps of one server. They take effect while they are open. */
@@ -65,10 +80,7 @@ export class MemorySharedStore {
       },
       raise: async (server, seen) => {
         check()
-        await this.#servers.raise(server, seen)
-        await this.#mail.raise(seen.seq + raisedBy)
-        this.#transfers.raise(seen.token + raisedBy)
-        await this.#users.refresh()
+        await this.#raise(server, seen)
       },
       mail: checkedMethods(this.#mail, check),
       transfers: checkedMethods(this.#transfers, check),

@@ -39,6 +39,10 @@ export class Database implements Queries, AsyncDisposable {
   readonly #options: DatabaseOptions
   #pg: Pg | undefined
   #pool: Pool | undefined
+  /** Runs on each connection before any other statement. Its failure is that of the other statement. */
+  first: Statement | undefined
+  /** The connections on which `first` has run. */
+  readonly #begun = new WeakSet<PoolClient>()
   #isClosed = false
   /** The host, the port and the name. */
   #address = ''
@@ -134,6 +138,7 @@ export class Database implements Queries, AsyncDisposable {
     let client: PoolClient | undefined
     try {
       client = await pool.connect()
+      await this.#begin(client)
       const result = await work(client)
       client.release()
       return result
@@ -141,6 +146,12 @@ export class Database implements Queries, AsyncDisposable {
       client?.release(!isAnswer(error))
       throw stepFailureOf(error)
     }
+  }
+
+  async #begin(client: PoolClient): Promise<void> {
+    if (!this.first || this.#begun.has(client)) return
+    await client.query({ ...this.first })
+    this.#begun.add(client)
   }
 
   #config(pg: Pg): ClientConfig {

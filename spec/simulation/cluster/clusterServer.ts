@@ -58,6 +58,8 @@ export class ClusterServer {
   #server: RunningServer | undefined
   #isStopping = false
   #startedWith: Partial<Limits> = {}
+  /** Whether all faults have stopped. */
+  #isHealed = false
 
   constructor(parts: ClusterServerParts, name: string, limits: () => Partial<Limits>, aheadMs: number) {
     this.#parts = parts
@@ -159,6 +161,7 @@ export class ClusterServer {
 
   /** Thaws or restarts it, so that it runs without faults, under the present limits. */
   heal(): void {
+    this.#isHealed = true
     if (this.#process) this.#process.breakpoint = undefined
     this.#process?.thaw()
     if (this.#isStopping || this.#startedWith !== this.#limits()) this.kill()
@@ -178,6 +181,8 @@ export class ClusterServer {
     this.#parts.trace.tell(`${process.name} does not start: ${error}`)
     process.kill()
     this.#gone()
+    // It may have tried in vain before the faults stopped.
+    if (this.#isHealed) this.start()
   }
 
   #logged(entry: LogEntry): void {

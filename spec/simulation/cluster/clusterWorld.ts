@@ -49,14 +49,12 @@ class Servers implements MailServer {
   readonly all: readonly ClusterServer[]
   /** `StoreLoss` checks that losses are reported. */
   readonly hasReportedLoss: boolean
-  readonly losesSteps: boolean
 
   /** The mailboxes of the store itself, which takes no time. */
   readonly mailboxes: MailServer['mailboxes']
 
   constructor(all: readonly ClusterServer[], losesSteps: boolean, mailboxes: MailServer['mailboxes']) {
     this.all = all
-    this.losesSteps = losesSteps
     this.hasReportedLoss = losesSteps
     this.mailboxes = mailboxes
   }
@@ -168,7 +166,7 @@ export class ClusterWorld implements ClusterParts {
     const { opened } = this.network
     this.network.opened = (link) => {
       opened(link)
-      if (!losesSteps) this.mail.watch.watch(link)
+      this.mail.watch.watch(link)
       registrations.watch(link)
     }
   }
@@ -279,6 +277,7 @@ export class ClusterWorld implements ClusterParts {
     const { time } = this.machine
     this.trace.tell('everything heals')
     this.network.heal()
+    this.loss.heal()
     this.paths.heal()
     this.restarts.end()
     this.#liftQuota()
@@ -391,7 +390,7 @@ export class ClusterWorld implements ClusterParts {
   }
 
   #numbered(node: number): void {
-    if (this.#nodes.has(node) && !this.loss.isPossible) this.trace.fail(`two links have the number ${node}`)
+    if (this.#nodes.has(node)) this.trace.fail(`two links have the number ${node}`)
     this.#nodes.add(node)
   }
 }

@@ -19,7 +19,6 @@ interface RegistrationParts {
   readonly trace: Trace
   readonly machine: Machine
   readonly paths: StorePaths
-  readonly server: { readonly losesSteps: boolean }
   readonly mail: { readonly programs: readonly MessageActor[] }
 }
 
@@ -91,8 +90,7 @@ export class RegistrationWatch {
     links.add(watched)
     for (const other of links) {
       if (!isOpen(other)) links.delete(other)
-      else if (other !== watched && !this.#parts.server.losesSteps)
-        this.#compare(watched, other, this.#parts.machine.time.now())
+      else if (other !== watched) this.#compare(watched, other, this.#parts.machine.time.now())
     }
   }
 

@@ -1,3 +1,4 @@
+import type { LinkWatch } from '../linkWatch.ts'
 import type { MessageInvariants } from '../messageInvariants.ts'
 import type { Machine, SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
@@ -12,7 +13,7 @@ interface LossParts {
   readonly trace: Trace
   readonly machine: Machine
   readonly paths: StorePaths
-  readonly mail: { readonly invariants: MessageInvariants }
+  readonly mail: { readonly invariants: MessageInvariants; readonly watch: LinkWatch }
 }
 
 /** Takes the store back to an earlier state, and checks that the servers whose messages are lost report it. */
@@ -24,7 +25,8 @@ export class StoreLoss {
   readonly #stored: Pick<StoreWatch, 'storedOnceBy'>
   /** The servers that have reported that the store has gone back. */
   readonly #reported = new Set<SimulatedProcess>()
-  #isUnderWay = false
+  /** Ends the loss that is under way. */
+  #lose: (() => void) | undefined
 
   /** `saved` returns a function that restores the present state of the store. */
   constructor(
@@ -47,23 +49,31 @@ export class StoreLoss {
 
   /** All steps of the next `ms` will be lost. Then the store is down for `downMs`. */
   begin(ms: number, downMs: number): boolean {
-    if (!this.isPossible || this.#isUnderWay) return false
-    this.#isUnderWay = true
+    if (!this.isPossible || this.#lose) return false
     const { machine, mail } = this.#parts
     const restore = this.#saved()
     const lose = mail.invariants.losing()
-    machine.time.alarm(machine.time.now() + ms, () => {
-      this.#isUnderWay = false
+    const loseRemovals = mail.watch.losing()
+    this.#lose = () => {
+      this.#lose = undefined
+      alarm[Symbol.dispose]()
       this.#parts.paths.disconnect(downMs)
       void restore()
+      loseRemovals()
       const lost = lose()
       this.#parts.trace.tell(`the store has lost ${lost.length} messages`)
       for (const { key, outcome } of lost) {
         const by = outcome === 'acknowledged' ? this.#stored.storedOnceBy(key) : undefined
         if (by && !this.#reported.has(by)) this.#expectReport(by, downMs + reportMs)
       }
-    })
+    }
+    const alarm = machine.time.alarm(machine.time.now() + ms, this.#lose)
     return true
+  }
+
+  /** No step is lost after this. */
+  heal(): void {
+    this.#lose?.()
   }
 
   /** A server that cannot reach the store has more time. */

@@ -10,9 +10,19 @@ CREATE TABLE ospd.meta (
   cluster uuid NOT NULL DEFAULT gen_random_uuid(),
   files uuid NOT NULL DEFAULT gen_random_uuid(),
   directory uuid, -- null until the directory is initialized
-  age float8 NOT NULL DEFAULT 0 -- the latest time of the age clock of removed servers
+  age float8 NOT NULL DEFAULT 0, -- the latest time of the age clock of removed servers
+  timeline text -- that of the latest connection
 );
-INSERT INTO ospd.meta (version) VALUES (0);
+
+-- Returns the timeline of the database, which changes when a standby is promoted, or null if the database has none.
+CREATE FUNCTION ospd.timeline_1() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN left(pg_walfile_name(pg_current_wal_lsn()), 8);
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;
+END $$;
+
+INSERT INTO ospd.meta (version, timeline) VALUES (0, ospd.timeline_1());
 
 -- One row for each start of a server. A server changes only its own row; a dead one is changed by the server that declared it dead.
 CREATE TABLE ospd.server (
