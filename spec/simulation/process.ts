@@ -114,14 +114,15 @@ export class SimulatedProcess {
   }
 
   /**
-   * Runs `effect` after a while, and resolves with its result. If the process is killed before, `partly` runs instead,
-   * if it is given.
+   * Runs `effect` after a while, at least `leastMs`, and resolves with its result. If the process is killed before, `partly`
+   * runs instead, if it is given.
    */
   effect<T>(
     mostMs: number,
     reason: string,
     effect: () => T | PromiseLike<T>,
     partly: () => unknown = effect,
+    leastMs = 0,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       if (!this.#alive) return
@@ -131,7 +132,7 @@ export class SimulatedProcess {
         void (async () => partly())().catch(() => {})
       }
       this.#unfinished.add(inTime)
-      time.alarm(time.now() + this.#random.fraction(reason) * mostMs, () => {
+      time.alarm(time.now() + leastMs + this.#random.fraction(reason) * mostMs, () => {
         if (!this.#unfinished.delete(inTime)) return
         try {
           const result = effect()

@@ -56,6 +56,8 @@ const filing: readonly Action<ClusterParts>[] = [
   { name: 'a client freezes', weight: 4, apply: (parts) => withProgram(parts, true, freezeProgram(parts)) },
 ]
 
+const hanging: Action<ClusterParts> = { name: 'the files of a server hang', weight: 6, apply: hang }
+
 /** Actions of the programs of each kind of world. */
 const sending: { readonly [K in ClusterKind]: readonly Action<ClusterParts>[] } = {
   'cluster-files': filing,
@@ -87,7 +89,9 @@ export class ClusterMix {
       const isPresent = faults.has(action.name) || always.has(action.name)
       return [isPresent ? action.weight * scale : 0, action] as const
     })
-    this.#weighed = [...weighed, ...fixes.map((action) => [action.weight, action] as const)]
+    const hangs = kind !== 'cluster-messages' && faults.comes('hanging files', 0.3)
+    const others = hangs ? [...fixes, hanging] : fixes
+    this.#weighed = [...weighed, ...others.map((action) => [action.weight, action] as const)]
   }
 
   /** Applies an action that can happen, chosen by weight. Returns its name. */
@@ -113,6 +117,15 @@ function losePower(parts: ClusterParts): boolean {
   const { process } = server
   if (!process || !server.kill()) return false
   parts.sent.losePower(process, parts.dice)
+  return true
+}
+
+/** Half of the time, the clients of the server then connect to other servers. */
+function hang({ dice, servers, sent, network }: ClusterParts): boolean {
+  const { process } = dice.pick(servers, 'a server')
+  if (!process) return false
+  sent.hang(process, dice.pick([300, 3_000, 12_000, 40_000], 'time for which files hang'))
+  if (dice.chance(0.5, 'the clients leave the server')) network.cut((link) => link.of(process))
   return true
 }
 

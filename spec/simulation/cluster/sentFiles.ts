@@ -104,7 +104,15 @@ export class SentFiles {
     this.#tree.crash(process, random)
   }
 
+  /** The operations of a server on the tree hang for this time, and then succeed. */
+  hang(process: SimulatedProcess, ms: number): void {
+    this.#parts.trace.tell(`the files of ${process.name} hang: ${ms} ms`)
+    const untilMs = process.machine.time.now() + ms
+    this.#tree.hangsUntilMs.set(process, Math.max(untilMs, this.#tree.hangsUntilMs.get(process) ?? 0))
+  }
+
   heal(): void {
+    this.#tree.hangsUntilMs.clear()
     for (const client of this.clients) client.heal()
   }
 

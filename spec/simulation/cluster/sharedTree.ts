@@ -62,10 +62,17 @@ export class SharedTree {
   readonly partial = new Map<string, TreeFile>()
   /** By user, then by name. */
   readonly published = new Map<string, Map<string, TreeFile>>()
+  /** Until this time the operations of a server hang. */
+  readonly hangsUntilMs = new Map<SimulatedProcess, number>()
   #inodes = 0
 
   constructor(operationMs: number) {
     this.operationMs = operationMs
+  }
+
+  /** The time for which an operation of a process hangs. */
+  hangsMs(process: SimulatedProcess): number {
+    return Math.max(0, (this.hangsUntilMs.get(process) ?? 0) - process.machine.time.now())
   }
 
   /** The machine of a process fails: what it has written and not flushed may be lost. */

@@ -323,6 +323,7 @@ export class TreeFiles implements ClusterFiles {
   }
 
   #take<T>(reason: string, effect: () => T, partly?: () => unknown): Promise<T> {
-    return this.#process.effect(this.#tree.operationMs, reason, effect, partly)
+    const { operationMs } = this.#tree
+    return this.#process.effect(operationMs, reason, effect, partly, this.#tree.hangsMs(this.#process))
   }
 }
