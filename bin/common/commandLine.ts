@@ -43,11 +43,12 @@ function checkText(command: Command, flags: object, operands: readonly string[])
   const values = Object.entries(flags).map(([name, value]) => [`--${name}`, value] as const)
   const words = command.takesPaths ? [] : operands.map((operand) => ['the argument', operand] as const)
   for (const [what, value] of [...values, ...words]) {
-    if (typeof value === 'string' && !value.isWellFormed()) throw new UsageError(`${what} ${value} is not UTF-8`)
+    const wrong = [value].flat().find((text) => typeof text === 'string' && !text.isWellFormed())
+    if (wrong !== undefined) throw new UsageError(`${what} ${wrong} is not UTF-8`)
   }
 }
 
-/** Parses the arguments. The last value of a flag counts. `-` and the words after `--` are operands. Throws UsageError. */
+/** Parses the arguments. The last value of a flag counts, unless it is repeatable. `-` and the words after `--` are operands. Throws UsageError. */
 export function readCommandLine(program: Program, args: readonly string[]) {
   const { commands, sibling } = program
   const everything: Settings = Object.assign({}, ...commands.map(settingsOf))
@@ -104,11 +105,14 @@ type Entry = readonly [name: string, value: string | boolean]
 type OptionToken = Extract<ReturnType<typeof tokensOf>[number], { kind: 'option' }>
 
 function readFlags(args: readonly string[], known: KnownFlags) {
-  const flags = new Map<string, string | boolean>()
+  const flags = new Map<string, string | boolean | readonly string[]>()
   const operands: string[] = []
   for (const token of tokensOf(args, known)) {
     if (token.kind === 'positional') operands.push(token.value)
-    if (token.kind === 'option') flags.set(...flagOf(token, known))
+    if (token.kind !== 'option') continue
+    const [name, value] = flagOf(token, known)
+    const earlier = flags.get(name)
+    flags.set(name, known[name]?.isRepeatable ? [...(Array.isArray(earlier) ? earlier : []), String(value)] : value)
   }
   return { flags: Object.fromEntries(flags), operands }
 }

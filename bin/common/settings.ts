@@ -17,6 +17,8 @@ export interface Setting<T> {
   readonly isSecret?: true
   /** Set if the value is the URL of a database, which no other setting of `ospd` takes. */
   readonly isDatabase?: true
+  /** Set if the flag can be given several times. A variable then has a value on each line, and a file has a list. */
+  readonly isRepeatable?: true
   readonly describe: string
   /** The default, as a user would write it. A setting without one can be absent. */
   readonly fallback?: string | boolean
@@ -32,7 +34,10 @@ export type Settings = Readonly<Record<string, Setting<unknown>>>
 export type Values<S extends Settings> = { readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never }
 
 /** A kind of values. */
-export type ValueKind<T> = Pick<Setting<T>, 'schema' | 'takes' | 'fault' | 'placeholder' | 'isSecret' | 'isDatabase'>
+export type ValueKind<T> = Pick<
+  Setting<T>,
+  'schema' | 'takes' | 'fault' | 'placeholder' | 'isSecret' | 'isDatabase' | 'isRepeatable'
+>
 
 /** Returns a setting with a default. */
 export function setting<T>(kind: ValueKind<T>, fallback: string, describe: string, alias?: string): Setting<T> {
@@ -42,6 +47,25 @@ export function setting<T>(kind: ValueKind<T>, fallback: string, describe: strin
 /** Returns a setting that can be absent. `unset` describes what applies then. */
 export function optionalSetting<T>(kind: ValueKind<T>, describe: string, unset?: string): Setting<T | undefined> {
   return { ...kind, schema: z.optional(kind.schema), describe, ...(unset !== undefined && { unset }) }
+}
+
+/** Returns a setting with any number of values, each of which `parse` reads. `parse` returns `undefined` for an invalid text. */
+export function repeatable<T>(
+  placeholder: string,
+  takes: string,
+  parse: (text: string) => T | undefined,
+  describe: string,
+): Setting<readonly T[]> {
+  const schema = z
+    .pipe(
+      z.optional(z.union([z.string(), z.array(z.string())])),
+      z.transform((given = []) => {
+        const texts = typeof given === 'string' ? given.split('\n').filter(Boolean) : given
+        return texts.map(parse)
+      }),
+    )
+    .check(z.refine((values) => values.every((value) => value !== undefined))) as unknown as z.ZodMiniType<readonly T[]>
+  return { schema, takes, placeholder, describe: `${describe}; can be repeated`, isRepeatable: true }
 }
 
 /** Returns a switch, which is off by default. */
@@ -175,9 +199,12 @@ export function addressText({ host, port }: ServerAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
+/** The values of flags on the command line. That of a repeatable flag is an array. */
+export type Flags = Readonly<Record<string, string | boolean | readonly string[]>>
+
 /** The sources of values besides the defaults. */
 export interface Given {
-  readonly flags: Readonly<Record<string, string | boolean>>
+  readonly flags: Flags
   readonly env: Readonly<Record<string, string | undefined>>
   /** The prefix of the environment variables of the program, such as `OSP`. */
   readonly prefix: string
@@ -210,13 +237,18 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
     if (!setting.isDatabase) refuseDatabaseUrl(`the value of ${from}`, value, takesDatabases)
     const result = setting.schema.safeParse(value)
     if (!result.success) {
-      const fault = typeof value === 'string' ? setting.fault?.(value) : undefined
-      const shown = setting.isSecret ? 'that value' : JSON.stringify(value)
-      throw new UsageError(`${from} cannot be ${shown}: ${fault ? `${fault}; ` : ''}it takes ${setting.takes}`)
+      throw wrongValue(from, setting, value)
     }
     return [name, result.data] as const
   })
   return Object.fromEntries(values) as Values<S>
+}
+
+function wrongValue(from: string, { schema, takes, fault, isSecret }: Setting<unknown>, value: unknown): UsageError {
+  const wrong = Array.isArray(value) ? value.find((one) => !schema.safeParse(one).success) : value
+  const known = typeof wrong === 'string' ? fault?.(wrong) : undefined
+  const shown = isSecret ? 'that value' : JSON.stringify(wrong)
+  return new UsageError(`${from} cannot be ${shown}: ${known ? `${known}; ` : ''}it takes ${takes}`)
 }
 
 function readConfig(from: string, path: string, known: readonly string[]): Readonly<Record<string, unknown>> {

@@ -1,11 +1,10 @@
 import { statSync } from 'node:fs'
-import { type Client, OspError, type SentFile, type Upload } from 'ospd'
+import { type AddOptions, type Client, OspError, type SentFile, type Upload } from 'ospd'
 import { file as fileSource, pathBytes } from 'ospd/node'
 import { refText } from '../tasks/tasks.ts'
 import type { Candidate, FoundPath } from './candidates.ts'
 import type { Overview } from './overview.ts'
 import { isRefusal, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'
-import type { SendValues } from './send.ts'
 
 export interface FileSenderOptions {
   readonly uploads: Pick<Client['uploads'], 'add'>
@@ -15,7 +14,8 @@ export interface FileSenderOptions {
   readonly overview: Overview<ReportedFile>
   /** Counts the results. After the client gave up, every remaining file fails with `refusal`. */
   readonly summary: SendSummary
-  readonly digest: SendValues['digest']
+  /** The options of each upload. */
+  readonly addOptions: AddOptions
   /** Aborts when the command is interrupted. No more files are added then. */
   readonly stop: AbortSignal
   readonly directory: string
@@ -143,11 +143,11 @@ export class FileSender {
   }
 
   async #add(candidate: Candidate): Promise<void> {
-    const { uploads, connect, digest, stop, summary, overview } = this.#options
+    const { uploads, connect, addOptions, stop, summary, overview } = this.#options
     const { path, name, size, spooled } = candidate
     connect()
     try {
-      const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), { digest })
+      const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), addOptions)
       this.#own.add(upload)
       const known = this.#tasks.get(upload)
       if (known) {

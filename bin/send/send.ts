@@ -6,7 +6,7 @@ import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
 import { type StatusPrinter, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { choice, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
+import { choice, kind, optionalSetting, repeatable, setting, switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 import { ConfiguredToken } from '../common/token.ts'
@@ -25,11 +25,18 @@ export const sendSettings = {
   'files-from': optionalSetting(kind.path, 'read paths to send, one per line, from this file; - is stdin'),
   from0: switched('paths in --files-from end with NUL, as written by find -print0', '0'),
   digest: setting(choice('sha256', 'md5', 'xxh128'), 'sha256', 'digest algorithm for verifying files'),
+  meta: repeatable('KEY=VALUE', 'KEY=VALUE', pairOf, 'store this text with each file, such as contentType=image/png'),
   'limit-rate': optionalSetting(kind.size, 'send up to SIZE bytes per second in total', 'no limit'),
   ...commonOptions,
 } as const
 
 export type SendValues = Values<typeof sendSettings>
+
+/** Returns the key and the value in a text, or `undefined` if it has no key or no `=`. */
+function pairOf(text: string): readonly [key: string, value: string] | undefined {
+  const at = text.indexOf('=')
+  return at > 0 ? [text.slice(0, at), text.slice(at + 1)] : undefined
+}
 
 /** `osp send`: uploads files. */
 export const sendCommand = command({
@@ -46,6 +53,7 @@ export const sendCommand = command({
     ['osp send -r photos --limit-rate 2M', 'send a folder, at up to 2 MiB per second'],
     ['find . -name "*.log" | osp send --files-from -', 'send files as they are found'],
     ['pg_dump shop | osp send - --as shop.sql', 'send the content of stdin'],
+    ['osp send --meta contentType=image/png a.png', 'store the media type with the file'],
     ['osp send *.iso | sha256sum -c', 'check the local files against the sent digests'],
   ],
   run,
@@ -58,7 +66,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const began = performance.now()
   const summary = new SendSummary()
   const overview = new Overview<ReportedFile>()
-  const { jobs: uploadsAtOnce, 'limit-rate': limitRate, digest, 'files-from': from } = values
+  const { jobs: uploadsAtOnce, 'limit-rate': limitRate, 'files-from': from } = values
   const token = new ConfiguredToken(values)
   const log = sayOnce('task-not-kept', 'the list of tasks is no longer up to date', 'yellow')
   const client = openClient(values, token, { uploadsAtOnce, limitRate, state: stateDirectory(directory), log })
@@ -78,7 +86,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     reporter,
     overview,
     summary,
-    digest,
+    addOptions: { digest: values.digest, metadata: Object.fromEntries(values.meta) },
     stop: stop.signal,
     directory,
     isAwaited,

@@ -9,8 +9,8 @@ import { SendSummary } from '../send/reporter.ts'
 import { sendSettings } from '../send/send.ts'
 import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasks.ts'
 
-const { recursive, as, digest } = sendSettings
-const settings = { recursive, as, digest, ...tasksSettings } as const
+const { recursive, as, digest, meta } = sendSettings
+const settings = { recursive, as, digest, meta, ...tasksSettings } as const
 
 type AddValues = Values<typeof settings>
 
@@ -44,9 +44,10 @@ async function addFiles(at: TaskContext, values: AddValues, operands: readonly s
     if (values.json) results.event({ event: 'failed', file, code, text, retry })
     else say(`${displayed(file)}: ${text}`, 'red')
   }
+  const metadata = Object.fromEntries(values.meta)
   const add = async () => {
     const files = group.map(({ path, name, spooled }) => {
-      return { ref: spooled?.source.ref ?? absolutePath(path), name, digest: values.digest }
+      return { ref: spooled?.source.ref ?? absolutePath(path), name, digest: values.digest, metadata }
     })
     const outcomes: readonly Added[] = await at.tasks.add(files).catch((error: unknown) => {
       return files.map(() => ({ failure: OspError.from(error) }))

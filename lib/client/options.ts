@@ -43,7 +43,17 @@ export const source: Kind = {
   advice: adviceAbout,
 }
 
-export const addOptions = { name: optional(kinds.text), digest: optional(oneOf(...Object.keys(digestNumbers))) }
+const metadata: Kind = {
+  takes: 'an object whose values are strings',
+  holds: (value) =>
+    typeof value === 'object' && value !== null && Object.values(value).every((text) => typeof text === 'string'),
+}
+
+export const addOptions = {
+  name: optional(kinds.text),
+  digest: optional(oneOf(...Object.keys(digestNumbers))),
+  metadata: optional(metadata),
+}
 
 export const recipients: Kind = {
   takes: 'an array of user names, one or more',

@@ -7,6 +7,10 @@ interface MetadataText {
   readonly value: string
 }
 
+/** Returns metadata in the form that it has on the wire. */
+export const textsOf = (metadata: Readonly<Record<string, string>>): readonly MetadataText[] =>
+  Object.entries(metadata).map(([key, value]) => ({ key, value }))
+
 const encoder = new TextEncoder()
 
 /** Throws OspError `too-large` if metadata exceeds its limits, and `malformed` if a key is empty or occurs twice. */

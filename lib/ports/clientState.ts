@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../errors.ts'
+import type { Metadata } from './catalogue.ts'
 import type { DigestName } from './platform.ts'
 import type { FileSource } from './source.ts'
 
@@ -34,6 +35,8 @@ export interface StoredTask {
   /** The name on the server. */
   readonly name: string
   readonly algorithm: DigestName
+  /** Missing if there is none. */
+  readonly metadata?: Metadata
   readonly state: TaskState
   /** The known bytes of the source, and those that are durable on the server. */
   readonly size: number

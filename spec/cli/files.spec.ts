@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { commandEvents } from '../../bin/common/events.ts'
-import { type Outcome, run } from '../support/commands.ts'
+import { type Outcome, place, run } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
@@ -14,6 +14,7 @@ async function bench(...names: readonly string[]) {
   await storeFiles(its.port, Object.fromEntries(names.map((name) => [name, `content of ${name}`])))
   return {
     osp,
+    address: its.address,
     listed: async () => (await osp('ls')).stdout.split('\n').filter(Boolean),
     [Symbol.asyncDispose]: () => its[Symbol.asyncDispose](),
   }
@@ -41,6 +42,52 @@ spec('osp ls', (it) => {
     const { code, stderr } = await run('osp', ['ls', 'a', 'b'])
     assert.equal(code, 2)
     assert.match(stderr, /^osp: ls takes no operand b$/mu)
+  })
+})
+
+spec('osp send --meta', (it) => {
+  it('stores texts with each file, which osp ls prints as JSON', async () => {
+    await using at = await bench()
+    await using files = await place()
+    await files.write('a', 'content')
+    const path = `${files.path}/a`
+    const metadataOf = async () => {
+      const [, file] = published((await at.osp('ls', '--json')).stdout, commandEvents.ls)
+      return file?.metadata
+    }
+    const send = (...flags: readonly string[]) => at.osp('send', ...flags, '--state', files.path, path)
+    assert.equal((await send('--meta', 'contentType=text/plain', '--meta', 'key=a=b')).code, 0)
+    assert.deepEqual(await metadataOf(), { contentType: 'text/plain', key: 'a=b' })
+    assert.equal((await send()).code, 0)
+    assert.deepEqual(await metadataOf(), { contentType: 'text/plain', key: 'a=b' })
+    assert.equal((await send('--meta', 'key=new')).code, 0)
+    assert.deepEqual(await metadataOf(), { key: 'new' })
+    const { code, stderr } = await send('--meta', `key=${'x'.repeat(5_000)}`)
+    assert.deepEqual([code, stderr.includes('the metadata of a file has at most 4096 bytes')], [1, true], stderr)
+  })
+
+  it('is kept with a task that another program sends', async () => {
+    await using at = await bench()
+    await using files = await place()
+    await files.write('a', 'content')
+    const path = `${files.path}/a`
+    const state = ['--state', files.path]
+    const { address } = at
+    const added = await run('osp', [
+      'add',
+      '--server',
+      address,
+      '--user',
+      'alice',
+      '--meta',
+      'key=value',
+      ...state,
+      path,
+    ])
+    assert.equal(added.code, 0, added.stderr)
+    assert.equal((await at.osp('send', ...state)).code, 0)
+    const [, file] = published((await at.osp('ls', '--json')).stdout, commandEvents.ls)
+    assert.deepEqual(file?.metadata, { key: 'value' })
   })
 })
 

@@ -70,6 +70,7 @@ const task = z.object({
   ref: z.string(),
   name: storedFileName,
   algorithm: z.enum(['md5', 'sha256', 'xxh128']),
+  metadata: z.exactOptional(z.record(z.string(), z.string())),
   state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
   size: z.int().check(z.minimum(0)),
   durable: z.int().check(z.minimum(0)),

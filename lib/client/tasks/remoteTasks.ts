@@ -145,12 +145,12 @@ export class JoinedTasks implements AsyncDisposable {
    * Adds a file to the uploads of the other program. The upload that it resolves with reports only its end. It fails with
    * `closed` if the other program ends before, or this program leaves. Rejects as `Uploads.add` does.
    */
-  async add(source: FileSource, { name = source.name, digest }: AddOptions = {}): Promise<Upload> {
+  async add(source: FileSource, { name = source.name, ...options }: AddOptions = {}): Promise<Upload> {
     const { ref } = source
     if (ref === undefined) throw new OspError('usage', `another program cannot find ${name}`)
     this.#pending++
     try {
-      const addition: Addition = { task: { ref, name, ...(digest && { digest }) }, id: 0 }
+      const addition: Addition = { task: { ref, name, ...options }, id: 0 }
       await this.#additions.add(addition)
       return this.#uploads.get(addition.id) ?? this.#added(addition)
     } finally {

@@ -25,7 +25,12 @@ const ids = listOf(id, requestBounds.ids)
 const absolute = z.string().check(z.regex(/^(?:\/|[A-Za-z]:[\\/]|\\\\)/u, 'it must be an absolute path'))
 const digestName = z.enum(Object.keys(digestNumbers) as DigestName[])
 
-const newTask = z.strictObject({ ref: absolute, name: z.string(), digest: z.optional(digestName) })
+const newTask = z.strictObject({
+  ref: absolute,
+  name: z.string(),
+  digest: z.optional(digestName),
+  metadata: z.optional(z.record(z.string(), z.string())),
+})
 
 /** The requests to a program that serves a list of tasks. */
 const request = z.discriminatedUnion('do', [

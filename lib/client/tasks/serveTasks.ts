@@ -116,10 +116,10 @@ export class ServedTasks implements AsyncDisposable {
     }
   }
 
-  async #add({ ref, name, digest }: NewTask, waiter: number | undefined) {
+  async #add({ ref, ...options }: NewTask, waiter: number | undefined) {
     const { uploads, reopen } = this.#options
     try {
-      const { id } = await uploads.add(reopen(ref), { name, digest })
+      const { id } = await uploads.add(reopen(ref), options)
       if (waiter !== undefined) this.#subscribers.get(waiter)?.ids.add(id)
       return { id }
     } catch (error) {

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { checkFileName } from '../../names.ts'
 import type { StoredTask } from '../../ports/clientState.ts'
-import { hasEnded, nameTaken, TaskRegistry, unknownTask } from '../uploads/taskRegistry.ts'
+import { givenMetadata, hasEnded, nameTaken, TaskRegistry, unknownTask } from '../uploads/taskRegistry.ts'
 import { storedStatus, type TaskStatus } from '../uploads/taskStatus.ts'
 import type { Added, CancelledTask, NewTask, TaskOperations } from './taskController.ts'
 
@@ -38,7 +38,7 @@ export class StoredTasks extends TaskRegistry implements TaskOperations {
     return [...others.map((id) => storedStatus(this.#named(id))), ...gone]
   }
 
-  async #add({ ref, name, digest: algorithm = 'sha256' }: NewTask): Promise<Added> {
+  async #add({ ref, name, digest: algorithm = 'sha256', metadata }: NewTask): Promise<Added> {
     const normal = checkFileName(name.normalize('NFC'))
     const known = this.named(normal)
     if (known) {
@@ -49,7 +49,8 @@ export class StoredTasks extends TaskRegistry implements TaskOperations {
       return { id: known.id }
     }
     const id = this.nextId()
-    await this.accept({ id, ref, name: normal, algorithm, state: 'open', size: 0, durable: 0 })
+    const given = givenMetadata(metadata)
+    await this.accept({ id, ref, name: normal, algorithm, ...given, state: 'open', size: 0, durable: 0 })
     return { id }
   }
 

@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import type { Metadata } from '../../ports/catalogue.ts'
 import type { TaskStore } from '../../ports/clientState.ts'
 import type { Control } from '../../ports/control.ts'
 import type { Log } from '../../ports/log.ts'
@@ -18,6 +19,8 @@ export interface NewTask {
   readonly name: string
   /** The digest that verifies the file; `sha256` by default. */
   readonly digest?: DigestName | undefined
+  /** Texts that the server stores with the file, by key, as in `AddOptions`. */
+  readonly metadata?: Metadata | undefined
 }
 
 /** The id of a task that was added or was in the list already; or the error for which there is none. */

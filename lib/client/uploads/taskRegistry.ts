@@ -1,6 +1,8 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
+import { checkMetadata, textsOf } from '../../core/metadata.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
+import type { Metadata } from '../../ports/catalogue.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Clock } from '../../ports/platform.ts'
@@ -84,8 +86,8 @@ export class TaskRegistry {
   async change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
     const task = this.#tasks.get(id)
     if (!task) return
-    const { ref, name, algorithm, state, size, durable } = task
-    const changed: Mutable<StoredTask> = Object.assign({ id, ref, name, algorithm, state, size, durable }, change)
+    const { why: _why, endedAt: _endedAt, ...kept } = task
+    const changed: Mutable<StoredTask> = Object.assign(kept, change)
     if (hasEnded(change.state)) changed.endedAt = this.#clock.wallTime()
     this.#set(changed)
     await this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)
@@ -166,3 +168,9 @@ export function hasEnded(state: StoredTask['state'] | undefined): state is 'fail
 }
 
 const endOf = ({ endedAt = 0 }: StoredTask) => endedAt
+
+/** Returns metadata to keep, if there is any. Throws OspError `too-large`, or `malformed` for an empty key. */
+export function givenMetadata(metadata: Metadata = {}): { readonly metadata?: Metadata } {
+  checkMetadata(textsOf(metadata))
+  return Object.keys(metadata).length > 0 ? { metadata: { ...metadata } } : {}
+}

@@ -1,15 +1,17 @@
+import { textsOf } from '../../core/metadata.ts'
 import type { Pacer } from '../../core/pacer.ts'
 import { type Span, Window } from '../../core/window.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import { isStoredFileName } from '../../names.ts'
+import type { Metadata } from '../../ports/catalogue.ts'
 import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { OpenSource } from '../../ports/source.ts'
 import type { SentFile } from '../../ports/storage.ts'
 import type { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
-import { digestNumbers } from '../../wire/protocol.ts'
+import { digestNumbers, features } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 import { untilAdmitted } from './untilAdmitted.ts'
 import type { ClientUpload } from './upload.ts'
@@ -22,6 +24,7 @@ export interface UploadAttemptOptions {
   readonly upload: ClientUpload
   readonly source: OpenSource
   readonly algorithm: DigestName
+  readonly metadata?: Metadata | undefined
   /** The digest of the source. It continues from what earlier attempts have digested. */
   readonly digest: IncrementalDigest
   /** Begin at zero, whatever the server has. */
@@ -318,10 +321,16 @@ export class UploadAttempt {
   }
 }
 
-/** Sends START or CONTINUE. Rejects with the server's refusal, or with `malformed` if the values that it grants cannot be used. */
-async function requestInstance({ link, upload, source, algorithm, fresh }: UploadAttemptOptions) {
+/**
+ * Sends START or CONTINUE. Rejects with the server's refusal; with `unsupported-version` if the server does not keep metadata; or with
+ * `malformed` if the values that it grants cannot be used.
+ */
+async function requestInstance({ link, upload, source, algorithm, metadata, fresh }: UploadAttemptOptions) {
   const { size, modifiedAt } = source
-  const file = { fileName: upload.name, size, modifiedAt, digest: digestNumbers[algorithm] }
+  if (metadata && (link.welcome.features & features.storedFiles) === 0)
+    throw new OspError('unsupported-version', 'the server does not store metadata; send the file without it')
+  const digest = digestNumbers[algorithm]
+  const file = { fileName: upload.name, size, modifiedAt, digest, ...(metadata && { metadata: textsOf(metadata) }) }
   const ack = fresh
     ? await link.peer.ask({ event: 'StartPostFileReq', ...file }).reply
     : await link.peer.ask({ event: 'ContinuePostFileReq', ...file, progress: upload.progress.acknowledged }).reply

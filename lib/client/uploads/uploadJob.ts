@@ -1,6 +1,7 @@
 import type { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
+import type { Metadata } from '../../ports/catalogue.ts'
 import type { Log } from '../../ports/log.ts'
 import type { DigestName, Platform } from '../../ports/platform.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
@@ -17,11 +18,17 @@ import type { ClientUpload } from './upload.ts'
 import { UploadAttempt } from './uploadAttempt.ts'
 import { maxWholeFileBytes, readOpened, readSource, sendWholeFile, type WholeFile } from './wholeFile.ts'
 
-/** The source of an upload, and its digest algorithm. */
-interface JobContent {
+/** How a source is sent. */
+export interface UploadSettings {
+  /** The algorithm of its digest. */
+  readonly algorithm: DigestName
+  /** Missing if there is none. */
+  readonly metadata?: Metadata
+}
+
+interface JobContent extends UploadSettings {
   readonly upload: ClientUpload
   readonly source: FileSource
-  readonly algorithm: DigestName
 }
 
 /** The options that all uploads of a client share. */
@@ -172,12 +179,18 @@ export class UploadJob {
    */
   async #readWhole(link: OnlineLink): Promise<WholeFile | undefined> {
     const { source, algorithm } = this.#content
-    const { platform, pace } = this.#options
+    const { platform } = this.#options
     if (this.#opened || !source.readWhole) return undefined
-    const most = maxWholeFileBytes(link, pace, platform.clock.now())
+    const most = this.#mostWhole(link)
     if (most < 0) return undefined
     await platform.digests.load(algorithm)
     return await readSource(source, link, most)
+  }
+
+  /** Returns the size of the largest file that can be sent in one request now, or -1. Such a request has no metadata. */
+  #mostWhole(link: OnlineLink): number {
+    const { platform, pace } = this.#options
+    return this.#content.metadata ? -1 : maxWholeFileBytes(link, pace, platform.clock.now())
   }
 
   async #open(signal: AbortSignal): Promise<OpenedSource> {
@@ -226,11 +239,11 @@ export class UploadJob {
   async #send(link: OnlineLink, opened: OpenedSource, interruption: Interruption): Promise<SentFile | undefined> {
     const { upload } = this
     const { platform, pace } = this.#options
-    const { algorithm } = this.#content
+    const { algorithm, metadata } = this.#content
     const { clock, digests } = platform
     const { source } = opened
     const { size } = source
-    if (size <= maxWholeFileBytes(link, pace, clock.now())) {
+    if (size <= this.#mostWhole(link)) {
       return await this.#sendWhole(link, await readOpened(upload.name, source, link), interruption)
     }
     if (!this.#mayMove(undefined)) return undefined
@@ -245,6 +258,7 @@ export class UploadJob {
       upload,
       source,
       algorithm,
+      metadata,
       signal: interruption.signal,
       digest,
       fresh: this.#fresh,

@@ -5,16 +5,17 @@ import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import { checkFileName } from '../../names.ts'
 import { checkArgument, checkOptions, optional } from '../../options.ts'
+import type { Metadata } from '../../ports/catalogue.ts'
 import type { ClientState, StoredTask } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { Emitter } from '../../runtime/emitter.ts'
 import { addOptions, ids as idsKind, source as sourceKind } from '../options.ts'
-import { checkRoom, hasEnded, nameTaken, TaskRegistry, unknownTask } from './taskRegistry.ts'
+import { checkRoom, givenMetadata, hasEnded, nameTaken, TaskRegistry, unknownTask } from './taskRegistry.ts'
 import { liveStatus, storedStatus, type TaskStatus } from './taskStatus.ts'
 import { ClientUpload, type Upload } from './upload.ts'
-import { UploadJob, type UploadJobOptions } from './uploadJob.ts'
+import { UploadJob, type UploadJobOptions, type UploadSettings } from './uploadJob.ts'
 
 export interface UploadsEvents {
   /** An upload was added, has made progress, or has changed its phase. */
@@ -26,6 +27,11 @@ export interface AddOptions {
   readonly name?: string | undefined
   /** The digest that verifies the file; `sha256` by default. */
   readonly digest?: DigestName | undefined
+  /**
+   * Texts that the server stores with the file, by key: at most 32 keys, 4 KiB in all. `contentType` is the media type of the content.
+   * A file with metadata is not sent in one request. An unfinished upload keeps the metadata with which it began.
+   */
+  readonly metadata?: Metadata | undefined
 }
 
 /** The uploads of a client. A limited number is sent at once; the others wait in the order in which they were added. */
@@ -109,14 +115,15 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
     checkArgument('uploads.add', 'the source', sourceKind, source)
     checkOptions('uploads.add', addOptions, options)
-    const { name = source.name, digest = 'sha256' } = options
+    const { name = source.name, digest: algorithm = 'sha256', metadata } = options
     const normal = checkFileName(name.normalize('NFC'))
+    const given = givenMetadata(metadata)
     if (this.#options.state.tasks) await this.#registry.open()
     this.#checkOpen()
     const open = this.#open.get(normal)?.upload
     const live = open?.over ? undefined : open
     const known = live ?? this.#registry.named(normal)
-    if (!known) return await this.#accept(source, normal, digest)
+    if (!known) return await this.#accept(source, normal, { algorithm, ...given })
     const isSame = source.ref !== undefined && known.ref === source.ref && live?.phase !== 'cancelling'
     if (!isSame) throw nameTaken(normal)
     await this.resume([known.id])
@@ -188,14 +195,14 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     await this.#registry.idle()
   }
 
-  async #accept(source: FileSource, name: string, algorithm: DigestName): Promise<Upload> {
+  async #accept(source: FileSource, name: string, how: UploadSettings): Promise<Upload> {
     checkRoom(this.#open.size)
     const { ref } = source
     const id = this.#registry.nextId()
-    const job = this.#create(id, name, source, algorithm)
+    const job = this.#create(id, name, source, how)
     if (this.#options.state.tasks && ref !== undefined) {
       try {
-        await this.#registry.accept({ id, ref, name, algorithm, state: 'open', size: 0, durable: 0 })
+        await this.#registry.accept({ id, ref, name, ...how, state: 'open', size: 0, durable: 0 })
       } catch (error) {
         this.#jobs.delete(id)
         job.upload.move('fail', OspError.from(error))
@@ -223,11 +230,11 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (stored?.state !== 'open') await this.#change(id, { state: 'open' })
   }
 
-  #revive({ id, ref, name, algorithm, state }: StoredTask): UploadJob {
+  #revive({ id, ref, name, algorithm, metadata, state }: StoredTask): UploadJob {
     const source = this.#options.state.reopen?.(ref)
     if (!source)
       throw new OspError('usage', 'the state of this client cannot open a source again; give it a reopen function')
-    const job = this.#create(id, name, source, algorithm)
+    const job = this.#create(id, name, source, { algorithm, ...(metadata && { metadata }) })
     job.accepted = true
     this.emit('change', job.upload)
     if (state === 'paused') job.upload.move('pause')
@@ -235,10 +242,10 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     return job
   }
 
-  #create(id: number, name: string, source: FileSource, algorithm: DigestName): UploadJob {
+  #create(id: number, name: string, source: FileSource, how: UploadSettings): UploadJob {
     const changed = (upload: Upload) => void this.emit('change', upload)
     const upload = new ClientUpload(id, name, changed, source.ref, this.#options.listenerLog)
-    const job = new UploadJob(this.#jobOptions, { upload, source, algorithm })
+    const job = new UploadJob(this.#jobOptions, { upload, source, ...how })
     this.#jobs.set(id, job)
     this.#open.set(name, job)
     upload.done.then(

@@ -1,4 +1,5 @@
 import type { Request } from '../../core/link.ts'
+import { textsOf } from '../../core/metadata.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
@@ -244,7 +245,7 @@ function wireOf({ name, digest, algorithm, metadata, ...entry }: CatalogueEntry)
     fileName: name,
     digest: algorithm ? digestNumbers[algorithm] : 0,
     fileDigest: digest === undefined ? new Uint8Array() : bytesOfHex(digest),
-    metadata: Object.entries(metadata).map(([key, value]) => ({ key, value })),
+    metadata: textsOf(metadata),
   }
 }
 

@@ -1,5 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { checkStoredName, checkUserName } from '../../names.ts'
+import type { Metadata } from '../../ports/catalogue.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type {
   Announcement,
@@ -330,8 +331,15 @@ export class Transfers implements TransferStore {
     if (version === undefined) return undefined
     const [record] = await this.#files.get([{ user, name, version }])
     if (!record || !sameUpload(record, { user, name, ...want })) return undefined
+    const { metadata, modifiedAt } = want
     const { size, algorithm, digest } = record
-    return { user, name, storedName: name, replaced: false, size, algorithm, digest }
+    const file = { user, name, storedName: name, replaced: false, size, algorithm, digest }
+    if (metadata && !isSameMetadata(metadata, record.metadata)) {
+      // As a marker, since its former marker may come back after a restart.
+      const until = this.#wallTime()
+      await this.#records.log.rewrite({ file, modifiedAt, until, stamp: version, reported: true, metadata })
+    }
+    return file
   }
 
   async #completedRecently(want: NewTransfer): Promise<StoredFile | undefined> {
@@ -342,11 +350,11 @@ export class Transfers implements TransferStore {
     if (!sameUpload({ ...file, modifiedAt }, want)) return undefined
     const present = await this.#names.version(file.user, file.storedName)
     if (present === undefined) return undefined
-    if (present !== stamp) {
-      // A copy or a file system can change the times. The bytes decide, once.
-      if (!(await this.#names.isIntact(file))) return undefined
-      await log.rewrite({ ...marker, stamp: present })
-    }
+    // A copy or a file system can change the times. The bytes decide, once.
+    if (present !== stamp && !(await this.#names.isIntact(file))) return undefined
+    const { metadata = marker.metadata } = want
+    const current = { ...marker, stamp: present, ...(metadata && { metadata }) }
+    if (present !== stamp || !isSameMetadata(metadata, marker.metadata)) await log.rewrite(current)
     await this.#flushName(marker)
     return file
   }
@@ -384,6 +392,12 @@ export class Transfers implements TransferStore {
       return work()
     })
   }
+}
+
+/** Returns whether both have the same texts. */
+function isSameMetadata(one: Metadata = {}, other: Metadata = {}): boolean {
+  const keys = Object.keys(one)
+  return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key])
 }
 
 /** The number of completion markers that move to the records of files at once. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import type { Catalogue, CatalogueEntry, OpenFile } from '../../ports/catalogue.ts'
+import type { Catalogue, CatalogueEntry, Metadata, OpenFile } from '../../ports/catalogue.ts'
 import type { Checks } from '../testCases.ts'
 import type { StorageSuite, TestedStorage } from './fixture.ts'
-import { claimed, fileOf, hello, textBytes, upload } from './steps.ts'
+import { claimed, fileOf, hello, owner, resume, textBytes, upload, wanted } from './steps.ts'
 
 type Check = (catalogue: Catalogue, storage: TestedStorage) => Promise<void>
 
@@ -118,6 +118,21 @@ const entryChecks: Checks<TestedStorage> = {
       assert.deepEqual(await storage.catalogue?.find('alice', 'a'), before)
     },
   ),
+  'takes over the metadata of an upload whose file is stored already': withCatalogue(async (catalogue, storage) => {
+    const claim = (metadata: Metadata) => {
+      return storage.transfers.claim({ ...wanted, metadata }, owner(1), resume)
+    }
+    await upload(storage, { metadata: { key: 'old' } }, hello, 1_000)
+    assert.ok('completed' in (await claim({ key: 'new' })))
+    assert.deepEqual((await found(catalogue)).metadata, { key: 'new' })
+    assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+    storage.wallTime += 2_000
+    await upload(storage, { name: 'b' })
+    assert.deepEqual((await found(catalogue)).metadata, { key: 'new' })
+    assert.ok('completed' in (await claim({ key: 'newer', more: '' })))
+    await storage.restart()
+    assert.deepEqual((await storage.catalogue?.find('alice', 'a'))?.metadata, { key: 'newer', more: '' })
+  }),
   'keeps the digest and metadata of a stored file whose upload is forgotten': withCatalogue(
     async (catalogue, storage) => {
       const metadata = { key: 'old' }

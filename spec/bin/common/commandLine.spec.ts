@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { readCommandLine, settingsOf } from '../../../bin/common/commandLine.ts'
 import type { Command, Program } from '../../../bin/common/program.ts'
-import { resolve } from '../../../bin/common/settings.ts'
+import { type Given, resolve } from '../../../bin/common/settings.ts'
 import { UsageError } from '../../../bin/common/usage.ts'
 import { ospd } from '../../../bin/ospdProgram.ts'
 import { osp } from '../../../bin/ospProgram.ts'
+import { sendCommand } from '../../../bin/send/send.ts'
 import { serveCommand } from '../../../bin/serve/serve.ts'
 import { whoCommand } from '../../../bin/who/who.ts'
 import { spec } from '../../support/spec.ts'
@@ -123,14 +124,15 @@ spec('a command line', (it) => {
     })
 
     it(`of ${program.name} ${command.name} has the values of its flags as typed`, () => {
-      for (const [flag, { alias }] of withValues(command)) {
+      for (const [flag, { alias, isRepeatable }] of withValues(command)) {
         for (const word of ['', '-', ...words]) {
-          assert.deepEqual(read(program, [command.name, `--${flag}`, word]).flags, { [flag]: word })
+          const value = isRepeatable ? [word] : word
+          assert.deepEqual(read(program, [command.name, `--${flag}`, word]).flags, { [flag]: value })
           if (alias) assert.deepEqual(read(program, [command.name, `-${alias}`, word]).flags, { [flag]: word })
         }
         for (const word of ['', ...words, ...dashed]) {
           const { flags, operands } = read(program, [command.name, `--${flag}=${word}`, 'x'])
-          assert.deepEqual([flags, operands], [{ [flag]: word }, ['x']])
+          assert.deepEqual([flags, operands], [{ [flag]: isRepeatable ? [word] : word }, ['x']])
         }
       }
     })
@@ -155,6 +157,25 @@ spec('a command line', (it) => {
     const { command, flags, operands } = read(osp, ['--user', 'send', '--json', 'msg', 'bob', 'send'])
     assert.deepEqual([command.name, flags, operands], ['msg', { user: 'send', json: true }, ['bob', 'send']])
     assert.deepEqual(read(osp, ['listen', '-n5']).flags, { count: '5' })
+  })
+
+  it('takes each value of a repeatable flag', () => {
+    const { flags } = read(osp, ['send', '--meta', 'a=1', '--meta=b=2=3', 'x'])
+    assert.deepEqual(flags, { meta: ['a=1', 'b=2=3'] })
+    const metaOf = (given: Partial<Given>) => {
+      return resolve(sendCommand.settings, { flags: {}, env: {}, prefix: 'OSP', known: [], ...given }).meta
+    }
+    const pairs = [
+      ['a', '1'],
+      ['b', '2=3'],
+    ]
+    assert.deepEqual(metaOf({ flags }), pairs)
+    assert.deepEqual(metaOf({ env: { OSP_META: 'a=1\nb=2=3' } }), pairs)
+    assert.deepEqual(metaOf({}), [])
+    assert.throws(() => metaOf({ flags: { meta: ['a=', 'b'] } }), {
+      message: '--meta cannot be "b": it takes KEY=VALUE',
+    })
+    assert.throws(() => metaOf({ flags: { meta: ['=b'] } }), { message: '--meta cannot be "=b": it takes KEY=VALUE' })
   })
 
   it('does not take the word after a switch as its value', () => {

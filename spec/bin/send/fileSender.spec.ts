@@ -59,7 +59,7 @@ spec('sending', (it) => {
       uploads,
       reporter: silent,
       summary,
-      digest: 'sha256',
+      addOptions: { digest: 'sha256' },
       stop: stop.signal,
       ...alone,
     })
@@ -82,7 +82,14 @@ spec('sending', (it) => {
     const summary = new SendSummary()
     const addedBefore: number[] = []
     const connect = () => void addedBefore.push(added.length)
-    const common = { ...alone, reporter: silent, summary, digest: 'sha256', stop: stop.signal, connect } as const
+    const common = {
+      ...alone,
+      reporter: silent,
+      summary,
+      addOptions: { digest: 'sha256' },
+      stop: stop.signal,
+      connect,
+    } as const
     const sending = new FileSender({ ...common, uploads })
     async function* paths(): AsyncGenerator<FoundPath> {
       yield { path: 'missing', failure: new OspError('source-missing') }
@@ -105,7 +112,7 @@ spec('sending', (it) => {
       uploads,
       reporter: silent,
       summary,
-      digest: 'sha256',
+      addOptions: { digest: 'sha256' },
       stop: signal,
       ...alone,
     })
@@ -148,7 +155,7 @@ spec('sending', (it) => {
       uploads,
       reporter,
       summary,
-      digest: 'sha256',
+      addOptions: { digest: 'sha256' },
       stop: signal,
       ...alone,
     })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { OspError } from '../../../lib/errors.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import { events } from '../../../lib/wire/protocol.ts'
+import { hostileServer } from '../../support/hostileServer.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { MemoryTasks } from '../../support/memoryTasks.ts'
 import { spec } from '../../support/spec.ts'
@@ -85,6 +86,30 @@ spec('the list of tasks', (it) => {
     const again = await next.uploads.add(source)
     assert.equal(again.id, upload.id)
     await again.done
+  })
+
+  it('keeps its metadata', async () => {
+    await using rig = await UploadRig.start()
+    const tasks = new MemoryTasks()
+    const first = rig.client({ state: tasks.state, ...slowly })
+    const metadata = { contentType: 'text/plain', käse: '' }
+    const source = tasks.source(memorySource('a', bytes))
+    await assert.rejects(first.uploads.add(source, { metadata: { '': 'x' } }), { code: 'malformed' })
+    await assert.rejects(first.uploads.add(source, { metadata: { x: 1 } as never }), { code: 'usage' })
+    await first.uploads.add(source, { metadata })
+    await first.uploads.pause()
+    await first.close()
+    const next = rig.client({ state: tasks.state })
+    await next.uploads.resume([1])
+    await [...next.uploads][0]?.done
+    assert.deepEqual((await next.files.stat('a')).metadata, metadata)
+  })
+
+  it('is not sent with metadata to a server that does not store it', async () => {
+    await using server = await hostileServer(() => true)
+    const upload = await server.client().uploads.add(memorySource('a', bytes), { metadata: { key: 'value' } })
+    await assert.rejects(upload.done, { code: 'unsupported-version', message: /does not store metadata/u })
+    assert.equal(server.count('ContinuePostFileReq'), 0)
   })
 
   it('keeps tasks paused until they are resumed', async () => {
