@@ -69,7 +69,14 @@ export interface Request<K extends RequestName = RequestName> {
 /** The contents of a frame of the peer; `undefined` if the link has handled it. */
 export type Received<C> =
   | { readonly kind: 'request'; readonly request: Request }
-  | { readonly kind: 'reply'; readonly message: WireMessage; readonly context: C; readonly instance: number }
+  | {
+      readonly kind: 'reply'
+      readonly message: WireMessage
+      readonly context: C
+      readonly instance: number
+      /** As that of a request. */
+      readonly release?: () => void
+    }
   | { readonly kind: 'notice'; readonly message: WireMessage<NoticeName> }
   /** The answer to a ping. */
   | { readonly kind: 'pong'; readonly listVersion: number | undefined }
@@ -276,7 +283,8 @@ export class Link<C> {
     if (settled.context === 'ping') {
       return { kind: 'pong', listVersion: message.event === 'PingAck' ? message.listVersion : undefined }
     }
-    return { kind: 'reply', message, context: settled.context as C, instance: frame.instance }
+    const { instance, release } = frame
+    return { kind: 'reply', message, context: settled.context as C, instance, ...(release && { release }) }
   }
 }
 

@@ -38,7 +38,13 @@ export interface LinkDriverOptions extends LinkOptions {
 export interface Asked<K extends RequestName> {
   readonly seq: number
   /** Resolves with the ACK. Rejects with the error of the NACK or of the end of the link; ignoring the rejection is safe. */
-  readonly reply: Promise<WireMessage<AckOf<K>>>
+  readonly reply: Promise<WireMessage<AckOf<K>> & Releasable>
+}
+
+/** A message whose content can be in a buffer that is reused. */
+export interface Releasable {
+  /** Lets the buffer be reused. Call it after the last use of the content, if it is there; without a call nothing is reused. */
+  readonly release?: () => void
 }
 
 type Waiting = Pick<Deferred<WireMessage>, 'resolve' | 'reject'>
@@ -83,7 +89,7 @@ export class LinkDriver implements SocketEvents {
   ): Asked<K> {
     if (this.#link.usedUp) void this.close(new OspError('link-lost', 'the link has used up its sequence numbers'))
     const waiting = deferred<WireMessage>()
-    const asked = { seq: 0, reply: waiting.promise as Promise<WireMessage<AckOf<K>>> }
+    const asked = { seq: 0, reply: waiting.promise as Asked<K>['reply'] }
     if (this.ended) {
       waiting.reject(this.ended)
       return asked
@@ -213,16 +219,16 @@ export class LinkDriver implements SocketEvents {
     this.#events.arrived?.(headerBytes + lengthOf(frame.payload), frame)
     const received: Received<Waiting> = this.#link.receive(frame, this.#now())
     if (received?.kind === 'request') this.#events.request(received.request)
-    else if (received?.kind === 'reply') this.#settle(received.context, received.message)
+    else if (received?.kind === 'reply') this.#settle(received)
     else if (received?.kind === 'notice') this.#notice(received.message)
     else if (received?.kind === 'pong') this.#events.pong?.(received.listVersion ?? 0)
     this.#pump()
   }
 
-  #settle(waiting: Waiting, message: WireMessage): void {
+  #settle({ context: waiting, message, release }: Received<Waiting> & { readonly kind: 'reply' }): void {
     this.answered++
     if (events[message.event].kind === 'nack') waiting.reject(errorOf(message as WireMessage<NackName>))
-    else waiting.resolve(message)
+    else waiting.resolve(release ? Object.assign(message, { release }) : message)
   }
 
   #notice(message: WireMessage<NoticeName>): void {

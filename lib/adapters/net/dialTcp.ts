@@ -1,10 +1,11 @@
-import { type Socket as ByteStream, connect, isIP } from 'node:net'
+import { type Socket as ByteStream, connect, isIP, type OnReadOpts } from 'node:net'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { Clock } from '../../ports/platform.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { onAbort, unlessAborted } from '../../runtime/wait.ts'
 import { placeOf, reasonOf, unreachable } from './addresses.ts'
+import { readerWith, type UseReader } from './directSocket.ts'
 
 /** The options of a TCP connection. */
 export interface DialOptions {
@@ -12,13 +13,15 @@ export interface DialOptions {
   readonly port: number
   readonly clock: Clock
   readonly signal: AbortSignal
+  /** The first buffer of a stream without `data` events. By default the stream has them. */
+  readonly first?: Uint8Array
 }
 
 /** The network functions that dialling uses. */
 export interface Network {
   /** Looks up the addresses of a host name, the preferred one first. */
   lookup(host: string): Promise<readonly string[]>
-  connect(address: string, port: number): ByteStream
+  connect(address: string, port: number, onread?: OnReadOpts): ByteStream
 }
 
 const nodeNetwork: Network = {
@@ -28,19 +31,22 @@ const nodeNetwork: Network = {
     const found = await promises.lookup(host, { all: true, verbatim: true, hints: ADDRCONFIG })
     return found.map(({ address }) => address)
   },
-  connect: (host, port) => connect({ host, port, noDelay: true, autoSelectFamily: false }),
+  connect: (host, port, onread) => {
+    return connect({ host, port, noDelay: true, autoSelectFamily: false, ...(onread && { onread }) })
+  },
 }
 
 /**
  * Connects to the addresses of a host in turn, as RFC 8305 describes. The next attempt starts when the previous one
  * fails or after `clientLimits.attemptDelayMs`, and does not end any other attempt. Calls `use` with the first stream
- * that connects, in the same turn, so that no event of the stream is missed, and abandons the other attempts. Resolves
+ * that connects, in the same turn, so that no event of the stream is missed, and abandons the other attempts; if the stream has no
+ * `data` events, `use` must call its second argument with the socket. Resolves
  * with the result of `use`. Rejects with OspError `unreachable` when all attempts have failed, or `closed` when
  * `signal` aborts.
  */
 export async function dialTcp<T>(
-  { host, port, clock, signal }: DialOptions,
-  use: (stream: ByteStream) => T,
+  { host, port, clock, signal, first }: DialOptions,
+  use: (stream: ByteStream, reader: UseReader) => T,
   network: Network = nodeNetwork,
 ): Promise<T> {
   const place = placeOf(host, port)
@@ -69,7 +75,8 @@ export async function dialTcp<T>(
     }
     const attempt: Attempt = { address }
     attempts.push(attempt)
-    const stream = network.connect(address, port)
+    const reader = first && readerWith(first)
+    const stream = network.connect(address, port, reader?.onread)
     running.add(stream)
     // The listener stays: a later error must not be unhandled.
     stream.on('error', (error) => {
@@ -80,7 +87,7 @@ export async function dialTcp<T>(
     stream.once('connect', () => {
       if (!running.delete(stream)) return
       abandon()
-      resolve(use(stream))
+      resolve(use(stream, reader?.use ?? (() => {})))
     })
     delay = clock.alarm(clock.now() + clientLimits.attemptDelayMs, next)
   }

@@ -14,8 +14,11 @@ type DirectReader = Pick<ByteSocket, 'target' | 'received'>
 /** A stream without `data` events. The caller must call `use` with its socket in the turn in which it got the stream. */
 export interface DirectStream {
   readonly stream: ByteStream
-  use(socket: DirectReader): void
+  readonly use: UseReader
 }
+
+/** Lets a stream without `data` events read into the buffers of a socket. */
+export type UseReader = (socket: DirectReader) => void
 
 /**
  * Returns a stream with the connection of `accepted` that reads into the buffers of a `ByteSocket`, without `data` events and
@@ -28,8 +31,8 @@ export function directStream(accepted: ByteStream, first: Uint8Array): DirectStr
   const handle = source._handle
   if (!handle) return undefined
   source._handle = null
-  const { use, buffer, callback } = readerWith(first)
-  const options: DirectOptions = { handle, pauseOnCreate: true, onread: { buffer, callback } }
+  const { use, onread } = readerWith(first)
+  const options: DirectOptions = { handle, pauseOnCreate: true, onread }
   return { stream: new ByteStream(options), use }
 }
 
@@ -45,7 +48,8 @@ export function directSecureStream(stream: TLSSocket, first: Uint8Array): Direct
   const [kBuffer, kBufferGen, kBufferCb] = [symbolOf('kBuffer'), symbolOf('kBufferGen'), symbolOf('kBufferCb')]
   const { _handle: handle } = stream as unknown as { _handle: SecureHandle | null }
   if (!kBuffer || !kBufferGen || !kBufferCb || !handle?.useUserBuffer || stream.readableLength > 0) return undefined
-  const { use, buffer, callback } = readerWith(first)
+  const { use, onread } = readerWith(first)
+  const { buffer, callback } = onread
   Object.assign(stream, { [kBuffer]: first, [kBufferGen]: buffer, [kBufferCb]: callback })
   handle.useUserBuffer(first)
   return { stream, use }
@@ -56,17 +60,16 @@ interface SecureHandle {
 }
 
 /** Returns `onread` options that read into the buffers of the socket that is passed to `use`. */
-function readerWith(first: Uint8Array) {
+export function readerWith(first: Uint8Array) {
   let socket: DirectReader | undefined
   let target = first
-  return {
-    use(owner: DirectReader) {
-      socket = owner
-    },
-    buffer() {
-      target = socket?.target ?? first
-      return target
-    },
-    callback: (length: number) => socket?.received(target, length) ?? false,
+  const use: UseReader = (owner) => {
+    socket = owner
   }
+  const buffer = () => {
+    target = socket?.target ?? first
+    return target
+  }
+  const callback = (length: number) => socket?.received(target, length) ?? false
+  return { use, onread: { buffer, callback } }
 }

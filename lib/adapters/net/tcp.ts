@@ -45,7 +45,12 @@ export function tcp(options: TcpOptions): Transport {
     listen: (socketOptions) => listenTcp({ host, port, proxyProtocol }, socketOptions),
     dial(options, signal) {
       const { clock } = options.platform
-      return dialTcp({ host, port, clock, signal }, (stream) => socketOf(stream, options))
+      const buffers = new ReceiveBuffers()
+      return dialTcp({ host, port, clock, signal, first: buffers.shared }, (stream, use) => {
+        const socket = socketOf(stream, options, { buffers })
+        use(socket)
+        return socket
+      })
     },
   }
 }

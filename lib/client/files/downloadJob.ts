@@ -98,6 +98,7 @@ export class DownloadJob {
     for await (const chunk of this.#chunks(file, keptBytes)) {
       await writeChunk(owned, digest, chunk)
       this.#arrived(chunk, file)
+      chunk.release?.()
     }
     download.move('receive')
     download.move('verify')

@@ -1,6 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { clientLimits, fixed } from '../../limits.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
+import type { Releasable } from '../../runtime/linkDriver.ts'
 import { onAbort, wait } from '../../runtime/wait.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -13,13 +14,13 @@ interface ReadSpan {
   readonly offset: number
   length: number
   /** The content, after it has arrived. */
-  content: Parts | undefined
+  chunk: FileChunk | undefined
   /** The unanswered request, if there is one. */
   request: { readonly link: OnlineLink; readonly seq: number } | undefined
 }
 
 /** Bytes of a stored file at `offset`. */
-export interface FileChunk {
+export interface FileChunk extends Releasable {
   readonly offset: number
   readonly content: Parts
 }
@@ -66,8 +67,7 @@ export class ReadAhead {
   }
 
   /**
-   * Yields the content up to the end of the file. The caller must not use a chunk after it has asked for the next one. Rejects with
-   * the final error of a request, such as `version-changed`.
+   * Yields the content up to the end of the file. Rejects with the final error of a request, such as `version-changed`.
    */
   async *chunks(): AsyncGenerator<FileChunk> {
     const { file, signal } = this.#options
@@ -75,9 +75,10 @@ export class ReadAhead {
     const requesting = this.#request()
     try {
       while (this.#consumed < file.size) {
-        const { offset, content } = await this.#next()
-        yield { offset, content }
-        this.#consumed = offset + lengthOf(content)
+        const chunk = await this.#next()
+        const end = chunk.offset + lengthOf(chunk.content)
+        yield chunk
+        this.#consumed = end
         this.#wakeRequester()
       }
     } finally {
@@ -90,9 +91,9 @@ export class ReadAhead {
     for (;;) {
       if (this.#failure) throw this.#failure
       const [first] = this.#spans
-      if (first?.content) {
+      if (first?.chunk) {
         this.#spans.shift()
-        return { offset: first.offset, content: first.content }
+        return first.chunk
       }
       await new Promise<void>((resolve) => {
         this.#wake = resolve
@@ -116,7 +117,7 @@ export class ReadAhead {
           await wait(platform.clock, waitMs, signal)
           this.#refusal = undefined
         }
-        const span = this.#spans.find(({ content, request }) => !content && !request) ?? this.#newSpan()
+        const span = this.#spans.find(({ chunk, request }) => !chunk && !request) ?? this.#newSpan()
         if (span) await this.#ask(span)
         else await changed
       }
@@ -131,7 +132,7 @@ export class ReadAhead {
     const room = clientLimits.downloadBytes - (this.#end - this.#consumed)
     const length = Math.min(pace.chunkBytes(this.#most, platform.clock.now()), file.size - this.#end)
     if (length === 0 || length > room) return undefined
-    const span: ReadSpan = { offset: this.#end, length, content: undefined, request: undefined }
+    const span: ReadSpan = { offset: this.#end, length, chunk: undefined, request: undefined }
     this.#spans.push(span)
     this.#end += length
     return span
@@ -166,7 +167,7 @@ export class ReadAhead {
     )
   }
 
-  #received(span: ReadSpan, { offset, content }: WireMessage<'ReadFileAck'>): void {
+  #received(span: ReadSpan, { offset, content, release }: WireMessage<'ReadFileAck'> & Releasable): void {
     const bytes = lengthOf(content)
     if (offset !== span.offset || bytes === 0 || bytes > span.length) {
       const text = `it answered a request for ${span.length} bytes at ${span.offset} with ${bytes} bytes at ${offset}`
@@ -175,11 +176,11 @@ export class ReadAhead {
     }
     if (bytes < span.length) {
       this.#most = bytes
-      const rest = { offset: offset + bytes, length: span.length - bytes, content: undefined, request: undefined }
+      const rest = { offset: offset + bytes, length: span.length - bytes, chunk: undefined, request: undefined }
       this.#spans.splice(this.#spans.indexOf(span) + 1, 0, rest)
       span.length = bytes
     } else this.#most = Math.min(longestRead, Math.max(this.#most, 2 * bytes))
-    span.content = content
+    span.chunk = { offset, content, ...(release && { release }) }
     this.#backoff.reset()
     this.#wake()
     this.#wakeRequester()

@@ -8,6 +8,7 @@ import type { Socket } from '../../../lib/ports/socket.ts'
 import { bytesOf, EventRecorder, frameOf, socketOptions } from '../../../lib/testing/transport/ends.ts'
 import { encodeFrame } from '../../../lib/wire/frame.ts'
 import { spec } from '../../support/spec.ts'
+import { assertReused } from './reusedMemory.ts'
 
 const { crc32 } = socketOptions().platform
 const wire = (seq: number, ...payload: Uint8Array[]) => Buffer.concat(encodeFrame(frameOf(seq, ...payload), crc32))
@@ -86,6 +87,18 @@ spec('frames over TCP', (it) => {
       void socket.close()
       assert.ok((await everything(raw)).equals(Buffer.concat(sent)))
     }))
+
+  it('with file content are received by both sides in one piece, in memory that is used again', async () => {
+    const transport = tcp({ port: 0 })
+    await using listener = await transport.listen(socketOptions({ maxPayload: 100_000 }))
+    const accepted = new Promise<Socket>((resolve) => listener.start(resolve))
+    const near = await tcp({ port: listener.address.port }).dial(socketOptions({ maxPayload: 100_000 }), never())
+    const far = await accepted
+    await assertReused(near, far)
+    await assertReused(far, near)
+    near.destroy()
+    await far.close()
+  })
 
   it('are found however the bytes are divided', () =>
     withRaw(async ({ raw, socket, heard }) => {

@@ -10,11 +10,11 @@ import { type TlsOptions, tls } from '../../../lib/adapters/net/tls.ts'
 import { OspError } from '../../../lib/errors.ts'
 import type { Socket } from '../../../lib/ports/socket.ts'
 import { bytesOf, EventRecorder, frameOf, HeldClock, socketOptions } from '../../../lib/testing/transport/ends.ts'
-import { encodeFrame, type Frame } from '../../../lib/wire/frame.ts'
-import { events } from '../../../lib/wire/protocol.ts'
+import { encodeFrame } from '../../../lib/wire/frame.ts'
 import { authority } from '../../support/authority.ts'
 import { selfSigned } from '../../support/selfSigned.ts'
 import { spec } from '../../support/spec.ts'
+import { assertReused } from './reusedMemory.ts'
 
 const root = authority()
 const own = selfSigned()
@@ -216,20 +216,10 @@ spec('frames over TLS', (it) => {
     await far.close()
   })
 
-  it('with file content are received by a server in one piece, in memory that is used again', () =>
+  it('with file content are received by both sides in one piece, in memory that is used again', () =>
     withLink({ client: { ca: root.cert } }, async (near, far) => {
-      const heard = new EventRecorder()
-      far.start(heard)
-      const memory = new Set<ArrayBufferLike>()
-      for (let seq = 1; seq <= 3; seq++) {
-        near.send({ ...frameOf(seq, bytesOf(500_000, seq)), event: events.PostFileReq.number })
-        await heard.times('frame', seq)
-        const { payload, release } = heard.frames[seq - 1] as Frame
-        assert.deepEqual(payload, [Buffer.from(bytesOf(500_000, seq))])
-        for (const { buffer } of payload) memory.add(buffer)
-        release?.()
-      }
-      assert.equal(memory.size, 1)
+      await assertReused(near, far)
+      await assertReused(far, near)
     }))
 
   it('can be received if the handle of the stream cannot read into a given buffer', () => {

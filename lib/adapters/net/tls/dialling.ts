@@ -6,6 +6,8 @@ import { onAbort, unlessAborted } from '../../../runtime/wait.ts'
 import { peerOf, placeOf, unreachable, withoutZone } from '../addresses.ts'
 import { ByteSocket } from '../byteSocket.ts'
 import { abortText, dialTcp, reset } from '../dialTcp.ts'
+import { directSecureStream } from '../directSocket.ts'
+import { ReceiveBuffers } from '../receiveBuffers.ts'
 import type { TcpOptions } from '../tcp.ts'
 import { fingerprintOfKey, versions } from './identity.ts'
 
@@ -36,7 +38,12 @@ export async function dialTls(
     })
     stream.once('secureConnect', () => {
       aborted[Symbol.dispose]()
-      resolve(new ByteSocket(stream, { peer: peerOf(stream), guarded: true, reset: () => reset(raw) }, options))
+      const buffers = new ReceiveBuffers()
+      const direct = directSecureStream(stream, buffers.shared)
+      const traits = { peer: peerOf(stream), guarded: true, reset: () => reset(raw), ...(direct && { buffers }) }
+      const socket = new ByteSocket(stream, traits, options)
+      direct?.use(socket)
+      resolve(socket)
     })
   })
   try {
