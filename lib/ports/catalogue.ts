@@ -1,3 +1,4 @@
+import type { SessionLink } from './links.ts'
 import type { DigestName } from './platform.ts'
 
 /** Texts by key that a client has sent with a file. */
@@ -60,9 +61,10 @@ export interface Catalogue {
   open(user: string, name: string): Promise<OpenFile | undefined>
   /**
    * Removes a file, and the folders that this leaves empty: durable. Resolves with false if there is no such file. Rejects with
-   * OspError `version-changed` if `version` is given and the file has another one.
+   * OspError `version-changed` if `version` is given and the file has another one. With `by`, the link whose request this is, a
+   * store of several servers rejects with `link-lost` as in `TransferStore.claim`.
    */
-  remove(user: string, name: string, version?: string): Promise<boolean>
+  remove(user: string, name: string, version?: string, by?: SessionLink): Promise<boolean>
   /**
    * Gives a file another name: atomic and durable. Resolves with whether it has replaced a file. If the file is missing and
    * a file of this `version` has the new name, that was done by an earlier call. Rejects with OspError `no-such-file`;
@@ -77,4 +79,6 @@ export interface Catalogue {
 export interface RenameOptions {
   readonly version?: string | undefined
   readonly replace: boolean
+  /** As in `Catalogue.remove`. */
+  readonly by?: SessionLink | undefined
 }

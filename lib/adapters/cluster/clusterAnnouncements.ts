@@ -6,6 +6,7 @@ import { recordKey } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
 import type { ClusterMember } from './clusterMember.ts'
+import type { ClusterTree } from './clusterTree.ts'
 import { type Announced, type ClusterLink, sessionLink } from './steps.ts'
 
 /** The maximum number of attempts to announce files whose names other servers announce meanwhile. */
@@ -26,11 +27,13 @@ export class ClusterAnnouncements {
   readonly #member: ClusterMember
   readonly #claims: ClusterClaims
   readonly #names: StoredNames
+  readonly #tree: Pick<ClusterTree, 'finish'>
 
-  constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames) {
+  constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames, tree: Pick<ClusterTree, 'finish'>) {
     this.#member = member
     this.#claims = claims
     this.#names = names
+    this.#tree = tree
   }
 
   /** Announces files. Resolves with the error of each that failed, and with the claims that have ended. */
@@ -71,11 +74,12 @@ export class ClusterAnnouncements {
         ...each,
         replaces: removed.get(recordKey(each.file.user, each.file.name)),
       }))
-      const { unpublished, isOverQuota, ended } = await this.#member.runAs(({ transfers }, server) =>
+      const { changes, unpublished, isOverQuota, ended } = await this.#member.runAs(({ transfers }, server) =>
         transfers.announce(server, announced, until, by && sessionLink(server, by.user, by), room),
       )
       if (isOverQuota && room) throw room.refusal()
-      if (unpublished.length === 0) return ended
+      if (unpublished.length === 0 && changes.length === 0) return ended
+      await this.#tree.finish(changes)
       for (const { user, name, source } of unpublished) {
         await this.#names.discard?.(source)
         removed.set(recordKey(user, name), source)
@@ -88,21 +92,8 @@ export class ClusterAnnouncements {
   async unreported(): Promise<readonly StoredFile[]> {
     const files: StoredFile[] = []
     const found = await this.#member.run(({ transfers }) => transfers.unreported(this.#member.server))
-    for (const { file, version, source } of found) {
-      const { user, name, storedName } = file
-      // A stopped server can no longer publish it.
-      if (source !== undefined) await this.#names.discard?.(source)
-      const isStored = (await this.#names.version(user, storedName)) === version || (await this.#names.isIntact(file))
-      if (source !== undefined) {
-        await this.#member.run(({ transfers }) => transfers.settle([{ user, name, source, isStored }]))
-      } else if (!isStored) {
-        await this.#member.run(({ transfers }) => transfers.forget(user, name, version))
-      }
-      if (!isStored) continue
-      // The name of an announced file may not be durable.
-      await this.#names.flushName?.(user, storedName)
-      files.push(file)
-    }
+    for (const announced of found)
+      if (await settleAnnounced(this.#member, this.#names, announced)) files.push(announced.file)
     return files
   }
 
@@ -116,4 +107,20 @@ export class ClusterAnnouncements {
     }
     return names
   }
+}
+
+/** Keeps a stopped server from publishing an announced file later, and records whether it is stored. Resolves with that. */
+export async function settleAnnounced(
+  member: ClusterMember,
+  names: StoredNames,
+  { file, version, source }: Announcement,
+): Promise<boolean> {
+  const { user, name, storedName } = file
+  if (source !== undefined) await names.discard?.(source)
+  const isStored = (await names.version(user, storedName)) === version || (await names.isIntact(file))
+  if (source !== undefined) await member.run(({ transfers }) => transfers.settle([{ user, name, source, isStored }]))
+  else if (!isStored) await member.run(({ transfers }) => transfers.forget(user, name, version))
+  // The name of an announced file may not be durable.
+  if (isStored) await names.flushName?.(user, storedName)
+  return isStored
 }

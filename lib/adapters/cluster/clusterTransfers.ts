@@ -21,6 +21,7 @@ import type {
 } from '../../ports/storage.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
+import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import {
   checkNotSuperseded,
   checkUploadCount,
@@ -34,11 +35,14 @@ import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { ClusterAnnouncements } from './clusterAnnouncements.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
 import type { ClusterMember } from './clusterMember.ts'
+import type { ClusterTree } from './clusterTree.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
 import { type ClaimDecision, type FoundUpload, type Notice, sessionLink } from './steps.ts'
 
 /** The time between two attempts to release an upload while the store is unreachable. */
 const retryMs = 1_000
+/** The maximum number of attempts to mark an upload as verified while other servers change the stored file. */
+const tries = 16
 /** The maximum number of uploads whose checkpoints are stored in one step. */
 const mostCheckpoints = 500
 
@@ -77,18 +81,20 @@ export class ClusterTransfers implements TransferStore {
   readonly #member: ClusterMember
   readonly #claims: ClusterClaims
   readonly #names: StoredNames
+  readonly #tree: Pick<ClusterTree, 'finish'>
   readonly #announcements: ClusterAnnouncements
   /** Serializes the calls for each upload. */
   readonly #changes = new KeyedMutex()
   readonly #checkpoints: GroupCommit<CheckpointItem>
   readonly #watchers = new Set<(claim: Claim, reason: ClaimEnd) => void>()
 
-  /** `names` belong to the file store that `claims` guard. */
-  constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames) {
+  /** `names` and `tree` belong to the file store that `claims` guard. */
+  constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames, tree: Pick<ClusterTree, 'finish'>) {
     this.#member = member
     this.#claims = claims
     this.#names = names
-    this.#announcements = new ClusterAnnouncements(member, claims, names)
+    this.#tree = tree
+    this.#announcements = new ClusterAnnouncements(member, claims, names, tree)
     this.#checkpoints = new GroupCommit({ commit: (group) => this.#checkpoint(group) })
     member.listen({ heard: (notice) => this.#heard(notice), polled: () => this.#findEnded() })
   }
@@ -120,12 +126,23 @@ export class ClusterTransfers implements TransferStore {
   verified(claim: Claim, file: StoredFile): Promise<void> {
     return this.#change(claim, () =>
       this.#claims.guard(claim, async () => {
+        const { modifiedAt } = this.#claims.record(claim.user, claim.name) ?? {}
+        if (modifiedAt !== undefined) await this.#names.setModifiedAt?.(claim.user, claim.name, modifiedAt)
         const stamp = (await this.#names.partialVersion?.(claim.user, claim.name)) ?? ''
-        const holds = await this.#member.run(({ transfers }) => transfers.verified(claim, file, stamp))
-        if (!holds) throw endedClaimError(claim)
+        await this.#mark(claim, file, stamp)
         this.#claims.update(claim, { verified: file, verifiedStamp: stamp })
       }),
     )
+  }
+
+  async #mark(claim: Claim, file: StoredFile, stamp: string): Promise<void> {
+    for (let left = tries; left > 0; left--) {
+      const { holds, changes } = await this.#member.run(({ transfers }) => transfers.verified(claim, file, stamp))
+      if (!holds) throw endedClaimError(claim)
+      if (changes.length === 0) return
+      await this.#tree.finish(changes)
+    }
+    throw new OspError('file-busy', 'other servers change files of the same name')
   }
 
   complete(claim: Claim, keepNoteMs: number): Promise<void> {
@@ -226,13 +243,17 @@ export class ClusterTransfers implements TransferStore {
 
   completed(want: NewTransfer): Promise<StoredFile | undefined> {
     return this.#change(want, async () => {
-      const marker = await this.#member.run(({ transfers }) => transfers.marker(want.user, want.name))
-      try {
-        return await this.#completed(marker, want, undefined)
-      } catch (error) {
+      const { user, name } = want
+      const marker = await this.#member.run(({ transfers }) => transfers.marker(user, name))
+      const marked = await this.#marked(marker, want, undefined).catch(async (error) => {
         if (!(error instanceof UnreadContent)) throw error
         return (await this.#names.isIntact(error.file)) ? error.file : undefined
-      }
+      })
+      if (marked) return marked
+      const version = await this.#names.version(user, name)
+      if (version === undefined) return undefined
+      const [record] = await this.#member.run(({ files }) => files.get([{ user, name, version }]))
+      return record && this.#recorded([record], want)
     })
   }
 
@@ -251,7 +272,9 @@ export class ClusterTransfers implements TransferStore {
 
   async abandoned(): Promise<readonly TransferRecord[]> {
     this.#member.checkOpen()
-    return this.#member.run(({ transfers }) => transfers.abandoned())
+    const { records, changes } = await this.#member.run(({ transfers }) => transfers.abandoned())
+    await this.#tree.finish(changes)
+    return records
   }
 
   watch(ended: (claim: Claim, reason: ClaimEnd) => void): Disposable {
@@ -312,7 +335,7 @@ export class ClusterTransfers implements TransferStore {
     if (isElsewhere && (options.fresh || !same)) {
       throw new OspError('file-busy', `another program of ${user} is sending ${name} to another server`)
     }
-    const completed = options.fresh || !same ? await this.#completed(found.marker, want, read) : undefined
+    const completed = options.fresh || !same ? await this.#completed(found, want, read) : undefined
     if (completed) return { completed }
     await this.#checkName(found, want, !same && options.onConflict === 'reject')
     if (!former) checkUploadCount(user, found.others.uploads, found.others.allUploads)
@@ -340,17 +363,37 @@ export class ClusterTransfers implements TransferStore {
   }
 
   /** Returns a new record of the upload. Unless `isEmpty`, it continues a partial file that has no record. */
-  async #newRecord({ user, name, size, modifiedAt, algorithm }: NewTransfer, isEmpty: boolean) {
-    const upload = { user, name, size, modifiedAt, algorithm }
+  async #newRecord({ user, name, size, modifiedAt, algorithm, metadata }: NewTransfer, isEmpty: boolean) {
+    const upload = { user, name, size, modifiedAt, algorithm, ...(metadata && { metadata }) }
     const offset = isEmpty ? 0 : await this.#names.partialBytes(upload)
     return { ...upload, checkpoints: offset > 0 ? [{ offset, digest: new Uint8Array() }] : [] }
   }
 
   /**
-   * Resolves with the file of a completion marker of the same upload, if the stored file has not changed since then. Throws
-   * `UnreadContent` if only the content of the file can show this.
+   * Resolves with the file of a completion marker or of a record of the same upload, if the stored file has not changed since
+   * then. Throws `UnreadContent` if only the content of the file can show this.
    */
   async #completed(
+    { marker, files }: Pick<FoundUpload, 'marker' | 'files'>,
+    want: NewTransfer,
+    read: ReadContent | undefined,
+  ): Promise<StoredFile | undefined> {
+    return (await this.#marked(marker, want, read)) ?? (await this.#recorded(files, want))
+  }
+
+  /** Resolves with the file of the same upload if it has a record and is stored under its name. */
+  async #recorded(files: readonly FileRecord[], want: NewTransfer): Promise<StoredFile | undefined> {
+    const same = files.filter((file) => sameUpload(file, want))
+    if (same.length === 0) return undefined
+    const { user, name } = want
+    const present = await this.#names.version(user, name)
+    const file = same.find(({ version }) => version === present)
+    if (!file) return undefined
+    const { size, algorithm, digest } = file
+    return { user, name, storedName: name, replaced: false, size, algorithm, digest }
+  }
+
+  async #marked(
     marker: Announcement | undefined,
     want: NewTransfer,
     read: ReadContent | undefined,

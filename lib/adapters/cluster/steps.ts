@@ -14,7 +14,9 @@ import type {
   TransferRecord,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
+import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
+import type { FileChange, FileSteps } from './fileSteps.ts'
 
 /*
  * The shared store of a cluster, as steps.
@@ -266,6 +268,8 @@ export interface FoundUpload {
   readonly reserved: QuotaPart
   /** Its completion marker, with the version of the stored file. */
   readonly marker: Announcement | undefined
+  /** The records of stored files of this name. */
+  readonly files: readonly FileRecord[]
   /** The `Announcement.source` of an announced file of this name that may not be published yet. */
   readonly unpublished: string | undefined
   /** The names of the user's other unfinished uploads. */
@@ -287,6 +291,8 @@ export interface AnnouncedFile extends Announcement {
 
 /** The result of `announce`. */
 export interface Announced {
+  /** The changes of stored files of these names, which must be ended first. If there are any, nothing was stored. */
+  readonly changes: readonly FileChange[]
   /** The announced files of these names whose sources must be removed first. If there are any, nothing was stored. */
   readonly unpublished: readonly (Pick<Claim, 'user' | 'name'> & { readonly source: string })[]
   /** Whether the files exceed `room`. Then nothing was stored. */
@@ -325,8 +331,16 @@ export interface TransferSteps {
       readonly at: number
     }[],
   ): Promise<readonly boolean[]>
-  verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean>
-  /** Resolves with true as well if this claim has completed the upload already. */
+  /**
+   * Marks an upload as verified. Resolves with whether the claim is valid, and with the changes of the stored file, which must be
+   * ended first. If there are any, nothing was stored.
+   */
+  verified(
+    claim: Claim,
+    file: StoredFile,
+    stamp: string,
+  ): Promise<{ readonly holds: boolean; readonly changes: readonly FileChange[] }>
+  /** Adds the record of the stored file as well. Resolves with true if this claim has completed the upload already. */
   complete(claim: Claim, until: number): Promise<boolean>
   /**
    * Records completion markers of files that are about to be stored without an upload, and removes records of these names. With
@@ -342,8 +356,8 @@ export interface TransferSteps {
     room?: Omit<QuotaRoom, 'refusal'>,
   ): Promise<Announced>
   /**
-   * Records which announced files were published, and removes the markers of the others. Has no effect for a file of a name that
-   * was announced again.
+   * Records which announced files were published, and adds their records. Removes the markers of the others. Has no effect for a
+   * file of a name that was announced again.
    */
   settle(files: readonly SettledFile[]): Promise<void>
   /**
@@ -361,7 +375,7 @@ export interface TransferSteps {
    * the session as in `claim`, and removes such an upload as well.
    */
   expire(user: string, name: string, before: number, by?: ClusterSessionLink): Promise<TransferRecord | undefined>
-  /** Removes a completion marker; with `version`, only if it has this version. */
+  /** Removes a completion marker. The records of stored files of this name match no upload any more. With `version`, only of this version. */
   forget(user: string, name: string, version?: string): Promise<void>
   /** Records in the order of (user, name), after that key, at most `most`. */
   records(
@@ -380,8 +394,8 @@ export interface TransferSteps {
   reported(files: readonly Pick<SentFile & { readonly user: string }, 'user' | 'name'>[]): Promise<void>
   /** Files that were completed or announced by servers that are dead, or by `server`, and were not reported. */
   unreported(server: number): Promise<readonly Announcement[]>
-  /** Verified records that no live server holds. */
-  abandoned(): Promise<readonly TransferRecord[]>
+  /** Verified records that no live server holds, and the changes of stored files that dead servers have begun. */
+  abandoned(): Promise<{ readonly records: readonly TransferRecord[]; readonly changes: readonly FileChange[] }>
   /** The reasons why these claims of this server have ended, as far as the store still has them. */
   ended(
     tokens: readonly number[],
@@ -476,6 +490,7 @@ export interface NoticeSteps {
 export interface Steps extends ServerSteps, SessionSteps, PresenceSteps, UserSteps, NoticeSteps, AsyncDisposable {
   readonly mail: MailSteps
   readonly transfers: TransferSteps
+  readonly files: FileSteps
   readonly imports: ImportSteps
   /** Connects, or rejects with `data-format` (unknown schema, not durable) or `internal` (cannot be reached). */
   open(): Promise<void>

@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { isStoredFileName } from '../../names.ts'
 import type { CatalogueQuery, OpenFile } from '../../ports/catalogue.ts'
 import {
+  type ChangedFile,
   compareNames,
   FirstEntries,
   type StoredTree,
@@ -77,12 +78,12 @@ export class DiskTree implements StoredTree {
     }
   }
 
-  unlink(user: string, name: string): Promise<void> {
+  async unlink({ user, name }: ChangedFile): Promise<void> {
     this.#check()
-    return this.#tree.remove(this.#layout.partsOf(user, name))
+    await this.#tree.remove(this.#layout.partsOf(user, name))
   }
 
-  move(user: string, name: string, newName: string): Promise<void> {
+  move({ user, name }: ChangedFile, newName: string): Promise<void> {
     this.#check()
     const { partsOf } = this.#layout
     return this.#tree.rename(partsOf(user, name), partsOf(user, newName))

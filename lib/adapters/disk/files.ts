@@ -26,6 +26,7 @@ import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { canMove } from './directories.ts'
 import { DiskTree } from './diskTree.ts'
 import { attempt, errnoOf, fault, unless } from './faults.ts'
+import { DiskFences, isFence } from './fences.ts'
 import { foldsCase } from './format.ts'
 import { Generations, isGenerationDirectory, type SharedClaims } from './generations.ts'
 import { type Layout, partialName } from './layout.ts'
@@ -99,6 +100,11 @@ export class DiskFiles implements FileStore, StoredNames {
       this.#checkDirectories()
     }
     return new DiskTree(this.#layout, this.#tree, check)
+  }
+
+  /** The changes of published files that other servers can prevent. */
+  get fences(): DiskFences {
+    return new DiskFences(this.#layout, this.#tree)
   }
 
   async open(claim: Claim): Promise<PartialFile> {
@@ -391,15 +397,15 @@ export class DiskFiles implements FileStore, StoredNames {
       const removed = this.#isUseless(entry, stats) || stats.mtimeMs < before
       if (removed) await attempt(`removing ${file}`, () => rm(file, { force: true, recursive: true }))
       // A crash has left it. The server has not acknowledged it.
-      if (!entry.endsWith(unnamed)) orphans.push({ file, bytes: stats.size, removed })
+      if (!isTemporary(entry)) orphans.push({ file, bytes: stats.size, removed })
     }
     return orphans
   }
 
   /** Returns whether an entry without a record is of no use for any claim. */
   #isUseless(entry: string, stats: Stats): boolean {
-    // Another server may be about to publish its file.
-    if (this.#generations && entry.endsWith(unnamed)) return false
+    // Another server may be about to publish its file, or to change a published one.
+    if (this.#generations && isTemporary(entry)) return false
     // A file with another name is a published one, and keeps that name.
     return !stats.isFile() || !isPartialName.test(entry) || stats.size === 0 || stats.nlink > 1
   }
@@ -435,6 +441,9 @@ const latestMs = 0xffff_ffff * 1_000
 
 /** The end of the name of a file that belongs to no upload. */
 const unnamed = '.new'
+
+/** Returns whether an entry of the directory of partial files belongs to no upload. */
+const isTemporary = (entry: string): boolean => entry.endsWith(unnamed) || isFence(entry)
 
 const isUnnamed = /^[\da-f-]{36}-\d+\.new$/u
 

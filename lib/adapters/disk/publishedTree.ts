@@ -171,14 +171,22 @@ export class PublishedTree {
     return results.map((result, at) => failures.get(directories[at] ?? '') ?? result)
   }
 
-  /** Removes a published file, and the folders that this leaves empty: durable. */
-  async remove(parts: readonly string[]): Promise<void> {
+  /**
+   * Removes a published file, and the folders that this leaves empty: durable. With `to`, it first moves the file there. Resolves
+   * with false, without a change, if the file or the directory of `to` is missing.
+   */
+  async remove(parts: readonly string[], to?: string): Promise<boolean> {
     const path = this.pathOf(parts)
     const stats = await this.file(parts)
-    if (!stats) return
-    await attempt(`removing ${path}`, async () => quickCalls.unlink(path))
+    if (!stats) return false
+    const isRemoved = await unless(['ENOENT'], `removing ${path}`, async () => {
+      await (to === undefined ? quickCalls.unlink(path) : quickCalls.rename(path, to))
+      return true
+    })
+    if (!isRemoved) return false
     this.#left(parts, stats)
     await this.#removeFolders(parts)
+    return true
   }
 
   /** Moves a published file to another place of the same user: atomic and durable. Replaces a file there. */

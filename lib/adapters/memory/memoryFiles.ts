@@ -258,8 +258,8 @@ export class MemoryFiles implements FileStore, StoredNames {
         const read = async (into: Uint8Array, offset: number) => content.read(into, offset)
         return { size: content.length, version, read, [Symbol.asyncDispose]: async () => {} }
       },
-      unlink: (user, name) => runDurable(() => this.#put(user, name, undefined)),
-      move: (user, name, newName) =>
+      unlink: ({ user, name }) => runDurable(() => this.#put(user, name, undefined)),
+      move: ({ user, name }, newName) =>
         runDurable(async () => {
           const file = filesOf(user).get(name)
           const others = [...filesOf(user).keys()].filter((other) => other !== name)

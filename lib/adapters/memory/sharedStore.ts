@@ -84,6 +84,7 @@ export class MemorySharedStore {
       },
       mail: checkedMethods(this.#mail, check),
       transfers: checkedMethods(this.#transfers, check),
+      files: checkedMethods(this.#transfers.files, check),
       imports: checkedMethods(this.#imports, check),
       ...checkedMethods(this.#users, check),
       tell: (to, notice) => this.#notices.tell(to, notice),

@@ -11,7 +11,9 @@ import type {
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import type { KeyedMutex } from '../../runtime/mutex.ts'
+import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
+import { fileRecordOf } from '../../storage/transfers/rows.ts'
 import type {
   Announced,
   AnnouncedFile,
@@ -24,6 +26,7 @@ import type {
 } from '../cluster/steps.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
+import { SharedStoredFiles } from './sharedStoredFiles.ts'
 
 interface Row {
   record: TransferRecord
@@ -59,6 +62,8 @@ export class SharedTransfers implements TransferSteps {
   readonly #rows = new Map<string, Row>()
   readonly #markers = new Map<string, Marker>()
   readonly #ended = new Map<number, EndReason>()
+  /** The records of stored files. */
+  readonly files: SharedStoredFiles
   /** What the published files of each user have added to the quota. */
   readonly #added = new Map<string, QuotaPart>()
   #lastToken = 0
@@ -69,6 +74,16 @@ export class SharedTransfers implements TransferSteps {
     this.#sessions = sessions
     this.#turns = sessions.turns
     this.#wallTime = wallTime
+    const verified = (user: string) =>
+      Array.from(this.#rows.values()).flatMap(({ record }) =>
+        record.user === user && record.verified ? [record.verified.storedName] : [],
+      )
+    const unpublished = (user: string) =>
+      Array.from(this.#markers.values()).flatMap(({ announced, source }) =>
+        announced.file.user === user && source !== undefined ? [{ ...announced, source }] : [],
+      )
+    const uploads = { marked: (key: FileKey) => this.#marked(key), verified, unpublished }
+    this.files = new SharedStoredFiles(servers, sessions, uploads, wallTime)
   }
 
   get lastToken(): number {
@@ -120,11 +135,12 @@ export class SharedTransfers implements TransferSteps {
     )
   }
 
-  verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean> {
+  verified(claim: Claim, file: StoredFile, stamp: string): ReturnType<TransferSteps['verified']> {
     return this.#turns.run(claim.user, async () => {
       const row = this.#rowOf(claim)
-      if (row) row.record = { ...row.record, verified: file, verifiedStamp: stamp }
-      return row !== undefined
+      const changes = row ? this.files.changesOf(file.user, file.storedName) : []
+      if (row && changes.length === 0) row.record = { ...row.record, verified: file, verifiedStamp: stamp }
+      return { holds: row !== undefined, changes }
     })
   }
 
@@ -133,7 +149,7 @@ export class SharedTransfers implements TransferSteps {
       const key = recordKey(claim.user, claim.name)
       const row = this.#rowOf(claim)
       if (!row) return this.#markers.get(key)?.token === claim.token
-      const { verified: file, verifiedStamp: version = '', modifiedAt } = row.record
+      const { verified: file, verifiedStamp: version = '', modifiedAt, metadata = {} } = row.record
       if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
       this.#rows.delete(key)
       const { server } = row.holder
@@ -141,6 +157,7 @@ export class SharedTransfers implements TransferSteps {
       const announced = { file, version, modifiedAt }
       const marker = { announced, until, server, token: claim.token, source: undefined, adds: none, reported: false }
       this.#markers.set(key, marker)
+      this.files.add(fileRecordOf({ file, stamp: version, modifiedAt, metadata }))
       return true
     })
   }
@@ -155,11 +172,13 @@ export class SharedTransfers implements TransferSteps {
     const users = new Set(files.map(({ file }) => file.user))
     return this.#turns.runAll([...users], async () => {
       if (by) this.#sessions.check(by)
-      const unpublished = this.#unpublished(files)
-      if (unpublished.length > 0) return { unpublished, isOverQuota: false, ended: [] }
-      if (room && !this.#fits(files, room)) return { unpublished, isOverQuota: true, ended: [] }
+      const changes = files.flatMap(({ file }) => this.files.changesOf(file.user, file.storedName))
+      const unpublished = changes.length > 0 ? [] : this.#unpublished(files)
+      const refused = { changes: [...new Set(changes)], unpublished, isOverQuota: false, ended: [] }
+      if (changes.length > 0 || unpublished.length > 0) return refused
+      if (room && !this.#fits(files, room)) return { ...refused, isOverQuota: true }
       const ended = files.flatMap((file) => this.#announce(server, file, until))
-      return { unpublished, isOverQuota: false, ended }
+      return { ...refused, ended }
     })
   }
 
@@ -192,8 +211,11 @@ export class SharedTransfers implements TransferSteps {
         const marker = this.#markers.get(recordKey(user, name))
         if (!marker || marker.source !== source) continue
         this.#addUnpublished(user, marker)
-        if (isStored) marker.source = undefined
-        else this.#markers.delete(recordKey(user, name))
+        if (isStored) {
+          marker.source = undefined
+          const { file, version: stamp, modifiedAt } = marker.announced
+          this.files.add(fileRecordOf({ file, stamp, modifiedAt }))
+        } else this.#markers.delete(recordKey(user, name))
       }
     })
   }
@@ -235,6 +257,7 @@ export class SharedTransfers implements TransferSteps {
     return this.#turns.run(user, async () => {
       const key = recordKey(user, name)
       if (version === undefined || this.#markers.get(key)?.announced.version === version) this.#markers.delete(key)
+      this.files.forget(user, name, version)
     })
   }
 
@@ -282,10 +305,9 @@ export class SharedTransfers implements TransferSteps {
     )
   }
 
-  async abandoned(): Promise<readonly TransferRecord[]> {
-    return Array.from(this.#rows.values()).flatMap((row) =>
-      row.record.verified && !this.#isHeld(row) ? [row.record] : [],
-    )
+  async abandoned(): ReturnType<TransferSteps['abandoned']> {
+    const rows = Array.from(this.#rows.values()).filter((row) => row.record.verified && !this.#isHeld(row))
+    return { records: rows.map(({ record }) => record), changes: this.files.abandoned() }
   }
 
   async ended(tokens: readonly number[]): ReturnType<TransferSteps['ended']> {
@@ -333,6 +355,7 @@ export class SharedTransfers implements TransferSteps {
       isHeld: row !== undefined && this.#isHeld(row),
       reserved: row?.reserved ?? none,
       marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
+      files: this.files.of(user, name),
       unpublished: marker?.source,
       otherNames: others.map(({ record }) => record.name),
       others: {
@@ -367,6 +390,13 @@ export class SharedTransfers implements TransferSteps {
         file.user === user && source !== undefined && by !== server && !except.includes(file.name),
     )
     return sumOf(markers.map(({ adds }) => adds))
+  }
+
+  /** Returns the record of a version that has a completion marker. */
+  #marked({ user, name, version }: FileKey): FileRecord | undefined {
+    const marker = this.#markers.get(recordKey(user, name))?.announced
+    if (marker?.version !== version || marker.file.storedName !== name) return undefined
+    return fileRecordOf({ file: marker.file, stamp: version, modifiedAt: marker.modifiedAt })
   }
 
   #add(user: string, part: QuotaPart): void {

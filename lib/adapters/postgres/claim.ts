@@ -6,6 +6,8 @@ import {
   durableOffset,
   type EndedClaimRow,
   endedClaim,
+  type FileRow,
+  fileRecordOfRow,
   type MarkerRow,
   markerOf,
   packedCheckpoints,
@@ -29,6 +31,7 @@ interface FoundRow {
   readonly announced: QuotaPart
   readonly added: QuotaPart
   readonly all_uploads: number
+  readonly files: readonly FileRow[] | null
 }
 
 /**
@@ -67,6 +70,7 @@ function foundOf(row: FoundRow): FoundUpload {
     isHeld: row.is_held,
     reserved: { growth: row.record?.reserved ?? 0, entries: row.record?.reserved_entries ?? 0 },
     marker: row.marker ? markerOf(row.marker) : undefined,
+    files: (row.files ?? []).map(fileRecordOfRow),
     unpublished: row.unpublished ?? undefined,
     otherNames: row.other_names,
     others: { uploads, held, bytes, reserved, announced, added, allUploads },
@@ -87,6 +91,7 @@ async function grant(
     ...[packedCheckpoints(record.checkpoints), durableOffset(record.checkpoints), reserved.growth, reserved.entries],
     record.verified ? JSON.stringify(record.verified) : null,
     ...[record.verifiedStamp ?? null, record.updatedAt, dropsMarker, isRecovery],
+    record.metadata ? JSON.stringify(record.metadata) : null,
   ])
   if (!row) throw new Error('a claim was not stored')
   const granted = transferRecordOf(row.record)
@@ -98,11 +103,11 @@ async function grant(
   }
 }
 
-const begin = { name: 'claim-begin', text: 'SELECT * FROM ospd.begin_claim_1($1, $2, $3, $4, $5)' }
+const begin = { name: 'claim-begin', text: 'SELECT * FROM ospd.begin_claim_2($1, $2, $3, $4, $5)' }
 
 const refuse = { name: 'claim-completed', text: 'SELECT ospd.refuse_claim_1($1, $2)' }
 
 const grantClaim = {
   name: 'claim-grant',
-  text: `SELECT * FROM ospd.grant_claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+  text: `SELECT * FROM ospd.grant_claim_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
 }

@@ -20,6 +20,7 @@ const refusals: ReadonlyMap<string, ErrorCode> = new Map([
   ['OS002', 'link-replaced'],
   ['OS003', 'data-locked'],
   ['OS004', 'data-format'],
+  ['OS005', 'file-busy'],
 ])
 
 /** The SQLSTATE codes for a missing schema, table, function or other object. */

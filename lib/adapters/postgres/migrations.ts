@@ -1,5 +1,6 @@
 import { claimFunctions } from './schema/claimFunctions.ts'
 import { deadServerFunctions } from './schema/deadServers.ts'
+import { fileChangeTable, fileFunctions, fileTables, transferMetadata } from './schema/files.ts'
 import { importFunctions, importTables } from './schema/imports.ts'
 import { linkFunctions, linkTables } from './schema/links.ts'
 import { mailTables } from './schema/mail.ts'
@@ -27,4 +28,6 @@ export const migrations: readonly Migration[] = [
       ...[mailFunctions, linkFunctions, claimFunctions, transferFunctions, deadServerFunctions, importFunctions],
     ].join('\n'),
   ],
+  // The records and changes of stored files, and the metadata of uploads.
+  [fileTables, fileChangeTable, transferMetadata, fileFunctions],
 ]

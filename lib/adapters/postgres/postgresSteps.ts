@@ -1,5 +1,6 @@
 import type { Steps } from '../cluster/steps.ts'
 import { Database, type DatabaseOptions } from './database.ts'
+import { PostgresFiles } from './files.ts'
 import { PostgresImports } from './imports.ts'
 import { PostgresPresence, PostgresSessions } from './links.ts'
 import { PostgresMail } from './mail.ts'
@@ -24,6 +25,7 @@ export function stepsOn(database: Database): Steps {
   return {
     mail: new PostgresMail(database),
     transfers: new PostgresTransfers(database),
+    files: new PostgresFiles(database),
     imports: new PostgresImports(database),
     open: () => open(database),
     enter: (info, leaseMs) => servers.enter(info, leaseMs),

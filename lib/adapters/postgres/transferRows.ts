@@ -1,4 +1,6 @@
 import type { Announcement, Checkpoint, Claim, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
+import type { FileChange } from '../cluster/fileSteps.ts'
 import type { ClusterLink } from '../cluster/steps.ts'
 
 /** A row of `ospd.transfer` as JSON. */
@@ -18,6 +20,7 @@ export interface TransferRow {
   readonly verified: StoredFile | null
   readonly verified_stamp: string | null
   readonly updated_at: number
+  readonly metadata: TransferRecord['metadata'] | null
   readonly reserved: number
   readonly reserved_entries: number
   readonly released: number
@@ -29,6 +32,33 @@ export interface MarkerRow {
   readonly version: string
   readonly modified_at: number
   readonly source: string | null
+}
+
+/** A row of `ospd.file` as JSON. */
+export interface FileRow extends Omit<FileRecord, 'user' | 'modifiedAt'> {
+  readonly user_name: string
+  readonly modified_at: number | null
+}
+
+/** Returns the record of a row of `ospd.file`. */
+export function fileRecordOfRow({ user_name: user, modified_at: modifiedAt, ...row }: FileRow): FileRecord {
+  const { name, version, size, algorithm, digest, metadata } = row
+  return { user, name, version, size, ...(modifiedAt !== null && { modifiedAt }), algorithm, digest, metadata }
+}
+
+/** A row of `ospd.file_change` as JSON. */
+export interface FileChangeRow {
+  readonly fence: string
+  readonly user_name: string
+  readonly name: string
+  readonly new_name: string | null
+  readonly version: string
+}
+
+/** Returns the change of a row of `ospd.file_change`. */
+export function fileChangeOfRow({ user_name: user, new_name: newName, ...row }: FileChangeRow): FileChange {
+  const { fence, name, version } = row
+  return { fence, user, name, version, ...(newName !== null && { newName }) }
 }
 
 /** The token and the owner of a claim that has ended. */
@@ -56,6 +86,7 @@ export function transferRecordOf(row: TransferRow): TransferRecord {
     ...(verified && { verified }),
     ...(stamp !== null && { verifiedStamp: stamp }),
     updatedAt: row.updated_at,
+    ...(row.metadata && { metadata: row.metadata }),
   }
 }
 

@@ -14,6 +14,8 @@ import {
   durableOffset,
   type EndedClaimRow,
   endedClaim,
+  type FileChangeRow,
+  fileChangeOfRow,
   type MarkerRow,
   markerOf,
   packedCheckpoints,
@@ -23,11 +25,22 @@ import {
 
 type Name = Pick<Claim, 'user' | 'name'>
 
-/** The result of `ospd.announce_1`. */
+/** The result of `ospd.announce_2`. */
 interface AnnouncedRow {
   readonly unpublished: Announced['unpublished']
   readonly is_over_quota: boolean
   readonly ended: readonly (Name & EndedClaimRow)[]
+  readonly changes: readonly FileChangeRow[]
+}
+
+interface VerifiedRow {
+  readonly holds: boolean
+  readonly changes: readonly FileChangeRow[]
+}
+
+interface AbandonedRow {
+  readonly records: readonly TransferRow[] | null
+  readonly changes: readonly FileChangeRow[] | null
 }
 
 /** The steps of uploads in SQL. */
@@ -62,8 +75,10 @@ export class PostgresTransfers implements TransferSteps {
     return batch.map((_, index) => holds.has(index + 1))
   }
 
-  verified(claim: Claim, file: StoredFile, stamp: string): Promise<boolean> {
-    return this.#isChanged(statements.verified, [...keyOf(claim), JSON.stringify(file), stamp])
+  async verified(claim: Claim, file: StoredFile, stamp: string): ReturnType<TransferSteps['verified']> {
+    const values = [...keyOf(claim), JSON.stringify(file), stamp]
+    const [row] = await this.#database.query<VerifiedRow>(statements.verified, values)
+    return { holds: row?.holds === true, changes: (row?.changes ?? []).map(fileChangeOfRow) }
   }
 
   async complete(claim: Claim, until: number): Promise<boolean> {
@@ -94,6 +109,7 @@ export class PostgresTransfers implements TransferSteps {
     ])
     if (!row) throw new Error('the database has returned no row for announced files')
     return {
+      changes: row.changes.map(fileChangeOfRow),
       unpublished: row.unpublished,
       isOverQuota: row.is_over_quota,
       ended: row.ended.map((each) => endedClaim(each, each)),
@@ -164,8 +180,12 @@ export class PostgresTransfers implements TransferSteps {
     return rows.map(({ marker }) => ({ ...markerOf(marker), ...(marker.source !== null && { source: marker.source }) }))
   }
 
-  abandoned(): Promise<readonly TransferRecord[]> {
-    return this.#records(statements.abandoned, [])
+  async abandoned(): ReturnType<TransferSteps['abandoned']> {
+    const [row] = await this.#database.query<AbandonedRow>(statements.abandoned)
+    return {
+      records: (row?.records ?? []).map(transferRecordOf),
+      changes: (row?.changes ?? []).map(fileChangeOfRow),
+    }
   }
 
   ended(tokens: readonly number[]): ReturnType<TransferSteps['ended']> {
@@ -176,10 +196,6 @@ export class PostgresTransfers implements TransferSteps {
     const rows = await this.#database.query<{ record: TransferRow }>(statement, values)
     return rows.map(({ record }) => transferRecordOf(record))
   }
-
-  async #isChanged(statement: Statement, values: readonly unknown[]): Promise<boolean> {
-    return (await this.#database.query(statement, values)).length > 0
-  }
 }
 
 const keyOf = ({ user, name, token }: Claim) => [user, name, token]
@@ -189,7 +205,6 @@ const linkOf = (by?: ClusterSessionLink) => [by?.session ?? null, by?.server ?? 
 
 const columnsOf = (names: readonly Name[]) => [names.map(({ user }) => user), names.map(({ name }) => name)]
 
-const holds = 'user_name = $1 AND name = $2 AND token = $3'
 const records = 'SELECT to_jsonb(t) AS record FROM ospd.transfer t WHERE'
 const markers = 'SELECT to_jsonb(m) AS marker FROM ospd.marker m WHERE'
 
@@ -198,22 +213,20 @@ const statements = {
     name: 'transfer-checkpoint',
     text: 'SELECT ospd.checkpoint_1($1, $2, $3, $4, $5, $6, $7, $8) AS holds',
   },
-  verified: {
-    name: 'transfer-verified',
-    text: `UPDATE ospd.transfer SET verified = $4, verified_stamp = $5 WHERE ${holds} RETURNING true AS changed`,
-  },
-  complete: { name: 'transfer-complete', text: 'SELECT ospd.complete_1($1, $2, $3, $4) AS holds' },
+  verified: { name: 'transfer-verified', text: 'SELECT * FROM ospd.verify_2($1, $2, $3, $4, $5)' },
+  complete: { name: 'transfer-complete', text: 'SELECT ospd.complete_2($1, $2, $3, $4) AS holds' },
   announce: {
     name: 'transfer-announce',
-    text: 'SELECT * FROM ospd.announce_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)',
+    text: 'SELECT * FROM ospd.announce_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)',
   },
-  settle: { name: 'transfer-settle', text: 'SELECT ospd.settle_1($1, $2, $3, $4)' },
+  settle: { name: 'transfer-settle', text: 'SELECT ospd.settle_2($1, $2, $3, $4)' },
   release: { name: 'transfer-release', text: 'SELECT ospd.release_1($1, $2, $3)' },
   remove: { name: 'transfer-remove', text: 'SELECT ospd.remove_transfer_1($1, $2, $3, $4, $5) AS removed' },
   expire: { name: 'transfer-expire', text: 'SELECT ospd.expire_transfer_1($1, $2, $3, $4, $5, $6) AS record' },
   forget: {
     name: 'transfer-forget',
-    text: 'DELETE FROM ospd.marker WHERE user_name = $1 AND name = $2 AND version = coalesce($3, version)',
+    text: `WITH records AS (UPDATE ospd.file SET modified_at = NULL WHERE user_name = $1 AND name = $2 AND version = coalesce($3, version))
+      DELETE FROM ospd.marker WHERE user_name = $1 AND name = $2 AND version = coalesce($3, version)`,
   },
   records: {
     name: 'transfer-records',
@@ -241,7 +254,10 @@ const statements = {
   },
   abandoned: {
     name: 'transfer-abandoned',
-    text: `${records} verified IS NOT NULL AND NOT ospd.is_held_1(t) ORDER BY user_name, name`,
+    text: `SELECT (SELECT jsonb_agg(to_jsonb(t) ORDER BY user_name, name) FROM ospd.transfer t
+         WHERE verified IS NOT NULL AND NOT ospd.is_held_1(t)) AS records,
+      (SELECT jsonb_agg(to_jsonb(c) ORDER BY fence) FROM ospd.file_change c
+        WHERE NOT EXISTS (SELECT FROM ospd.server s WHERE s.id = c.server AND NOT s.dead)) AS changes`,
   },
   ended: { name: 'transfer-ended', text: 'SELECT token, why FROM ospd.ended WHERE token = ANY ($1) ORDER BY token' },
 } satisfies Record<string, Statement>

@@ -9,7 +9,7 @@ import { bytesOfHex } from '../../runtime/hex.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers, renameFlags, statFlags } from '../../wire/protocol.ts'
-import type { Connection, ServerContext } from '../app.ts'
+import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { costs } from '../connections/requestCost.ts'
 import { linkOf } from '../serverLog.ts'
@@ -108,7 +108,7 @@ export class StoredFileRequests {
     const { user } = by
     const isRemoved = await this.#uploads.run(user, name, async () => {
       checkOpen(by)
-      return this.#catalogue.remove(user, name, version || undefined)
+      return this.#catalogue.remove(user, name, version || undefined, sessionLinkOf(by))
     })
     this.#readers.forget(user, name)
     if (isRemoved) this.#context.log({ level: 'info', event: 'file-removed', ...linkOf(by), name })
@@ -122,7 +122,7 @@ export class StoredFileRequests {
     const replace = (message.flags & renameFlags.replace) !== 0
     const isReplaced = await this.#runBoth(by.user, [name, newName], async () => {
       checkOpen(by)
-      return this.#catalogue.rename(by.user, name, newName, { version, replace })
+      return this.#catalogue.rename(by.user, name, newName, { version, replace, by: sessionLinkOf(by) })
     })
     this.#readers.forget(by.user, name)
     const replaced = isReplaced ? { replaced: true } : undefined

@@ -7,6 +7,7 @@ import type {
   OpenFile,
   RenameOptions,
 } from '../../ports/catalogue.ts'
+import type { SessionLink } from '../../ports/links.ts'
 import type { DigestName, Digests } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
@@ -49,16 +50,16 @@ export class StoredCatalogue implements Catalogue {
     return this.#tree.open(user, name)
   }
 
-  async remove(user: string, name: string, version?: string): Promise<boolean> {
+  async remove(user: string, name: string, version?: string, by?: SessionLink): Promise<boolean> {
     const entry = await this.#tree.find(user, name)
     if (!entry) return false
     checkVersion(entry, version)
-    await this.#tree.unlink(user, name)
+    await this.#tree.unlink({ user, name, version: entry.version, by })
     await this.#records.prune(user, name)
     return true
   }
 
-  async rename(user: string, name: string, newName: string, { version, replace }: RenameOptions): Promise<boolean> {
+  async rename(user: string, name: string, newName: string, { version, replace, by }: RenameOptions): Promise<boolean> {
     const [entry, there] = await Promise.all([this.#tree.find(user, name), this.#tree.find(user, newName)])
     if (!entry) {
       if (version !== undefined && there?.version === version) return false
@@ -66,14 +67,16 @@ export class StoredCatalogue implements Catalogue {
     }
     checkVersion(entry, version)
     if (name === newName) return false
-    if (there && !replace) throw new OspError('file-exists')
+    // An interrupted rename can have left both names.
+    const replaced = there && there.version !== entry.version ? there : undefined
+    if (replaced && !replace) throw new OspError('file-exists')
     // The record is written first: the file must not lose its metadata if the process ends between the two.
     const [record] = await this.#describe([{ user, name, version: entry.version }])
     if (record) await this.#records.put([{ ...record, name: newName }])
-    await this.#tree.move(user, name, newName)
+    await this.#tree.move({ user, name, version: entry.version, by }, newName, replace)
     await this.#records.prune(user, name)
     await this.#records.prune(user, newName, entry.version)
-    return there !== undefined
+    return replaced !== undefined
   }
 
   async sweep(isStopped: () => boolean = () => false): Promise<void> {

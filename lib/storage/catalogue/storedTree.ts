@@ -1,4 +1,5 @@
 import type { CatalogueEntry, CataloguePage, CatalogueQuery, OpenFile } from '../../ports/catalogue.ts'
+import type { SessionLink } from '../../ports/links.ts'
 
 /** A stored file, as far as the file system knows it. */
 export type TreeEntry = Pick<CatalogueEntry, 'name' | 'size' | 'modifiedAt' | 'storedAt' | 'version'>
@@ -8,15 +9,25 @@ export interface TreePage extends Pick<CataloguePage, 'more' | 'looked'> {
   readonly files: readonly TreeEntry[]
 }
 
+/** The file that is changed. */
+export interface ChangedFile extends Pick<CatalogueEntry, 'name' | 'version'> {
+  readonly user: string
+  /** The link whose request this is. */
+  readonly by?: SessionLink | undefined
+}
+
 /** The stored files of all users without their digests. Each method does what the method of that name of `Catalogue` does. */
 export interface StoredTree {
   list(user: string, query: CatalogueQuery): Promise<TreePage>
   find(user: string, name: string): Promise<TreeEntry | undefined>
   open(user: string, name: string): Promise<OpenFile | undefined>
-  /** Removes an existing file. */
-  unlink(user: string, name: string): Promise<void>
-  /** Renames an existing file. Rejects with `name-conflict`. Replaces an existing file. */
-  move(user: string, name: string, newName: string): Promise<void>
+  /** Removes an existing file, unless a tree of several servers finds that it has another version by now. */
+  unlink(file: ChangedFile): Promise<void>
+  /**
+   * Renames an existing file. Rejects with `name-conflict`. A tree of several servers rejects with `file-exists` if there is a file
+   * of the new name and `replace` is not set, and with `version-changed` if the file has another version by now.
+   */
+  move(file: ChangedFile, newName: string, replace: boolean): Promise<void>
 }
 
 /** Compares names by their bytes in UTF-8. */

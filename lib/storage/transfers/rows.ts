@@ -3,6 +3,7 @@ import { storedFileName, userName } from '../../nameSchemas.ts'
 import type { Checkpoint, TransferRecord } from '../../ports/storage.ts'
 import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { jsonOf } from '../../runtime/json.ts'
+import type { FileRecord } from '../catalogue/fileRecords.ts'
 
 /** The highest valid token. No storage counts to it, and soon after a higher token a record could hold no other. */
 const mostToken = 2 ** 52
@@ -60,6 +61,17 @@ const completionMarker = z.object({
 
 /** The record of a completed upload. */
 export type CompletionMarker = Readonly<z.infer<typeof completionMarker>>
+
+/** Returns what a completion marker says about its stored file. */
+export function fileRecordOf({
+  file,
+  modifiedAt,
+  stamp,
+  metadata = {},
+}: Pick<CompletionMarker, 'file' | 'modifiedAt' | 'stamp' | 'metadata'>): FileRecord {
+  const { user, storedName, size, algorithm, digest } = file
+  return { user, name: storedName, version: stamp, size, modifiedAt, algorithm, digest, metadata }
+}
 
 const subject = z.object({ user: userName, name: storedFileName })
 

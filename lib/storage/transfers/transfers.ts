@@ -27,7 +27,7 @@ import {
   supersededBy,
 } from './claimRules.ts'
 import { type RecordStore, recordKey } from './recordStore.ts'
-import type { CompletionMarker, Subject } from './rows.ts'
+import { type CompletionMarker, fileRecordOf, type Subject } from './rows.ts'
 import type { StoredNames } from './storedNames.ts'
 
 /** The transfer store over any journal and any store of published files. */
@@ -402,9 +402,3 @@ function isSameMetadata(one: Metadata = {}, other: Metadata = {}): boolean {
 
 /** The number of completion markers that move to the records of files at once. */
 const retiredTogether = 256
-
-/** Returns what a completion marker says about its stored file. */
-function fileRecordOf({ file, modifiedAt, stamp, metadata = {} }: CompletionMarker): FileRecord {
-  const { user, storedName, size, algorithm, digest } = file
-  return { user, name: storedName, version: stamp, size, modifiedAt, algorithm, digest, metadata }
-}

@@ -13,10 +13,11 @@ export function alteredSteps(steps: Steps, alter: Alteration): Steps {
     })
     return Object.fromEntries(names)
   }
-  const { mail, transfers, imports, hear, open, [Symbol.asyncDispose]: dispose, ...others } = steps
+  const { mail, transfers, files, imports, hear, open, [Symbol.asyncDispose]: dispose, ...others } = steps
   const parts = {
     mail: altered(mail, 'mail.'),
     transfers: altered(transfers, 'transfers.'),
+    files: altered(files, 'files.'),
     imports: altered(imports, 'imports.'),
   }
   return { ...altered(others, ''), ...parts, hear, open, [Symbol.asyncDispose]: dispose }

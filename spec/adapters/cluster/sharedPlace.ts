@@ -24,6 +24,7 @@ export async function sharedPlace(stepsOf: (platform: Platform) => Steps): Promi
         transfers: storage.transfers,
         files: storage.files,
         mailboxes: storage.mailboxes,
+        catalogue: storage.catalogue,
         async open(platform) {
           steps = withSessions(stepsOf(platform))
           await storage.open(platform)

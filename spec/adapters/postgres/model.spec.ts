@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import type { FileChange } from '../../../lib/adapters/cluster/fileSteps.ts'
 import type { ClusterSessionLink, FoundUpload, Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { OspError } from '../../../lib/errors.ts'
 import type { Claim, NewTransfer, StoredFile } from '../../../lib/ports/storage.ts'
+import type { FileRecord } from '../../../lib/storage/catalogue/fileRecords.ts'
 import { Draw } from '../../../lib/testing/chance.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { spec } from '../../support/spec.ts'
@@ -65,6 +67,16 @@ const fileOf = ({ user, name, size, algorithm }: NewTransfer): StoredFile => ({
 })
 
 const sources = ['one', 'two']
+const fences = ['f', 'g', 'h']
+const versions = ['v', 'w', 'x']
+
+const recordOf = (draw: Draw): FileRecord => {
+  const { modifiedAt, ...upload } = uploadOf(draw)
+  const metadata = draw.pick([{}, { contentType: 'text/plain' }])
+  return { ...upload, ...(draw.once(2) && { modifiedAt }), version: draw.pick(versions), digest: 'abcd', metadata }
+}
+
+const byFence = (changes: readonly FileChange[]) => changes.toSorted((a, b) => (a.fence < b.fence ? -1 : 1))
 
 const untilOf = (draw: Draw) => draw.pick([1, Number.MAX_SAFE_INTEGER])
 
@@ -173,6 +185,25 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     const [{ user, name }, version] = [uploadOf(draw), draw.pick(['v', 'w', undefined])]
     return (side) => side.steps.transfers.forget(user, name, version)
   },
+  put: (draw) => {
+    const records = draw.some(1, 2, () => recordOf(draw))
+    return (side) => side.steps.files.put(records)
+  },
+  begin: (draw) => {
+    const [at, fence, { user, name, version }] = [draw.from(0, 2), draw.pick(fences), recordOf(draw)]
+    const [newName, ended] = [draw.pick([undefined, ...names]), draw.some(0, 2, () => draw.pick(fences))]
+    const link = draw.once(2) ? linkOf(draw) : undefined
+    return async (side) => {
+      const change = { fence, user, name, version, newName }
+      const by = link && { ...link(side), user }
+      const { changes, unpublished } = await side.steps.files.begin(by?.server ?? side.server(at), change, ended, by)
+      return { changes: byFence(changes), unpublished: byKey(unpublished, ({ file }) => file) }
+    }
+  },
+  end: (draw) => {
+    const ended = draw.some(0, 2, () => draw.pick(fences))
+    return (side) => side.steps.files.end(ended)
+  },
   reported: (draw) => {
     const files = draw.some(0, 2, () => uploadOf(draw))
     return (side) => side.steps.transfers.reported(files)
@@ -196,21 +227,24 @@ const missing: Claim = { user: 'alice', name: 'a', token: 0 }
 /** The state of a store as the steps show it. */
 const state: Step = {
   name: 'state',
-  async run({ steps: { transfers }, servers, claims }) {
+  async run({ steps: { transfers, files }, servers, claims }) {
     const subjects = users.flatMap((user) => names.map((name) => ({ user, name })))
-    const [totals, markers, unreported, ended, records, abandoned] = await Promise.all([
+    const keys = subjects.flatMap((subject) => versions.map((version) => ({ ...subject, version })))
+    const [totals, markers, unreported, ended, records, abandoned, known, listed] = await Promise.all([
       Promise.all(users.map((user) => transfers.totals(user, ['b'], servers[0] ?? 0))),
       Promise.all(subjects.map(({ user, name }) => transfers.marker(user, name))),
       Promise.all(servers.slice(0, 3).map((server) => transfers.unreported(server))),
       transfers.ended(claims.map(({ token }) => token)),
       transfers.records(undefined, undefined, 99),
       transfers.abandoned(),
+      files.get(keys),
+      files.page(keys[1], 99),
     ])
     return {
-      ...{ records, markers, totals },
+      ...{ records, markers, totals, known, listed, begun: byFence(abandoned.changes) },
       ended: ended.toSorted((a, b) => a.token - b.token),
       unreported: unreported.map((files) => byKey(files, ({ file }) => file)),
-      abandoned: byKey(abandoned, (record) => record),
+      abandoned: byKey(abandoned.records, (record) => record),
     }
   },
 }

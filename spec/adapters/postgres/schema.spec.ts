@@ -53,7 +53,8 @@ spec('the schema of a database', (it) => {
     await using at = await testDatabase()
     await using database = await opened(at)
     const versions = await Promise.all([1, 2, 3].map(() => migrate(database)))
-    assert.deepEqual(versions.sort(), [0, schemaVersion, schemaVersion])
+    // Each that has run a part of a migration has seen that there was no schema.
+    assert.ok(versions.every((version) => version === 0 || version === schemaVersion) && versions.includes(0))
   })
 
   it('is accepted in the next version, and refused in later ones', async () => {
@@ -66,7 +67,7 @@ spec('the schema of a database', (it) => {
     // Code for the version after the next one.
     await assert.rejects(checkSchema(database, schemaVersion + 2), {
       code: 'data-format',
-      message: /has version 2, but this ospd needs version 3; run "ospd cluster migrate" of this ospd first$/u,
+      message: /has version 3, but this ospd needs version 4; run "ospd cluster migrate" of this ospd first$/u,
     })
     await at.sql('UPDATE ospd.meta SET version = version + 1')
     await assert.rejects(checkSchema(database), { code: 'data-format', message: /use a newer ospd/u })

@@ -21,6 +21,7 @@ function onWallClockOf({ clock }: Platform, steps: Steps): Steps {
   return {
     ...steps,
     mail: plain(steps.mail),
+    files: plain(steps.files),
     transfers: {
       ...transfers,
       complete: (claim, until) => transfers.complete(claim, untilOf(until)),

@@ -17,8 +17,8 @@ import { answered, claimed, uploadUntil } from './uploadLoad.ts'
 /** A database as a later release uses it: with the functions that `nextMigration` adds. */
 class NextDatabase extends Database {
   override query<Row extends QueryResultRow>({ name, text }: Statement, values?: readonly unknown[]): Promise<Row[]> {
-    const next = text.replace(/ospd\.(post|complete)_1\(/u, 'ospd.$1_2(')
-    return super.query({ name: next === text ? name : `${name}-2`, text: next }, values)
+    const next = text.replace('ospd.post_1(', 'ospd.post_2(').replace('ospd.complete_2(', 'ospd.complete_3(')
+    return super.query({ name: next === text ? name : `${name}-next`, text: next }, values)
   }
 }
 
@@ -170,7 +170,7 @@ spec('a migration of the schema to the next version', (it) => {
     const all = [...nextMigrations, ['SELECT']]
     await assert.rejects(migrate(database, all), {
       code: 'data-format',
-      message: /^the server the old one is running and supports the schema only up to version 2; upgrade or stop it/u,
+      message: /^the server the old one is running and supports the schema only up to version 3; upgrade or stop it/u,
     })
     await checkSchema(database, migrations.length)
     await steps.leave(old)

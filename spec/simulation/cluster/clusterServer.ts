@@ -2,8 +2,7 @@ import { ClusterClaims } from '../../../lib/adapters/cluster/clusterClaims.ts'
 import { ClusterLinks } from '../../../lib/adapters/cluster/clusterLinks.ts'
 import { ClusterMailboxes } from '../../../lib/adapters/cluster/clusterMailboxes.ts'
 import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
-import type { ClusterFiles } from '../../../lib/adapters/cluster/clusterStorage.ts'
-import { ClusterTransfers } from '../../../lib/adapters/cluster/clusterTransfers.ts'
+import { type ClusterFiles, filesOfCluster } from '../../../lib/adapters/cluster/clusterStorage.ts'
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import type { Limits } from '../../../lib/limits.ts'
@@ -224,7 +223,7 @@ function storageOf(
   const shared = openFiles(claims)
   if (shared) {
     return {
-      transfers: new ClusterTransfers(member, claims, shared),
+      ...filesOfCluster(member, claims, shared),
       files: shared,
       mailboxes,
       async open(platform) {

@@ -14,6 +14,11 @@ export class TreeFile {
     this.#inode = inode
   }
 
+  /** The time of the last write. */
+  get storedAt(): number {
+    return this.image.writtenAt
+  }
+
   get bytes(): Uint8Array {
     return this.image.written
   }
@@ -64,6 +69,8 @@ export class SharedTree {
   readonly published = new Map<string, Map<string, TreeFile>>()
   /** Until this time the operations of a server hang. */
   readonly hangsUntilMs = new Map<SimulatedProcess, number>()
+  /** The fences of changes of published files. */
+  readonly fences = new Set<string>()
   #inodes = 0
 
   constructor(operationMs: number) {
@@ -87,6 +94,16 @@ export class SharedTree {
 
   read(user: string, name: string): TreeFile | undefined {
     return this.published.get(user)?.get(name)
+  }
+
+  put(user: string, name: string, file: TreeFile): void {
+    const names = this.published.get(user) ?? new Map<string, TreeFile>()
+    this.published.set(user, names.set(name, file))
+  }
+
+  /** Removes a published file. Returns false if there is none. */
+  unlink(user: string, name: string): boolean {
+    return this.published.get(user)?.delete(name) ?? false
   }
 
   pathOf(user: string, name: string, token: number): string {

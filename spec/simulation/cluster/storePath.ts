@@ -153,11 +153,12 @@ class StorePath {
 /** Returns the steps of a shared store as a server reaches them. */
 export function stepsFrom(process: SimulatedProcess, steps: Steps, paths: StorePaths): Steps {
   const path = new StorePath(process, paths)
-  const { mail, transfers, imports, tell: _, hear: __, open, [Symbol.asyncDispose]: dispose, ...others } = steps
+  const { mail, transfers, files, imports, tell: _, hear: __, open, [Symbol.asyncDispose]: dispose, ...others } = steps
   return {
     ...path.methods(others),
     mail: path.methods(mail),
     transfers: path.methods(path.deciding(transfers)),
+    files: path.methods(files),
     imports: path.methods(imports),
     open,
     tell: (to, notice) => path.tell(steps, to, notice),

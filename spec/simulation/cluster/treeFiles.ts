@@ -1,5 +1,7 @@
 import type { ClusterClaims } from '../../../lib/adapters/cluster/clusterClaims.ts'
 import type { ClusterFiles } from '../../../lib/adapters/cluster/clusterStorage.ts'
+import type { FencedFiles } from '../../../lib/adapters/cluster/clusterTree.ts'
+import type { Fences } from '../../../lib/adapters/cluster/fences.ts'
 import { OspError } from '../../../lib/errors.ts'
 import type {
   Claim,
@@ -14,6 +16,12 @@ import type {
 } from '../../../lib/ports/storage.ts'
 import { hex } from '../../../lib/runtime/hex.ts'
 import { digestOf } from '../../../lib/runtime/incrementalDigest.ts'
+import {
+  type ChangedFile,
+  compareNames,
+  FirstEntries,
+  type TreeEntry,
+} from '../../../lib/storage/catalogue/storedTree.ts'
 import { ancestorsOf, recordKey } from '../../../lib/storage/transfers/recordStore.ts'
 import { lostFile } from '../../../lib/storage/transfers/storedNames.ts'
 import { joined } from '../partialImage.ts'
@@ -45,6 +53,77 @@ export class TreeFiles implements ClusterFiles {
   }
 
   async prepare(): Promise<void> {}
+
+  /** The published files. */
+  get tree(): FencedFiles['tree'] {
+    const take = <T>(reason: string, effect: () => T) => {
+      this.#claims.checkOpen()
+      return this.#take(reason, effect)
+    }
+    const entryOf = (name: string, { bytes, version, storedAt }: TreeFile): TreeEntry => {
+      return { name, size: bytes.length, version, modifiedAt: 0, storedAt }
+    }
+    return {
+      list: (user, { prefix, after, most }) =>
+        take('time of a look', () => {
+          const first = new FirstEntries<TreeEntry>(most)
+          for (const [name, file] of this.#tree.published.get(user) ?? []) {
+            if (name.startsWith(prefix) && compareNames(name, after) > 0) first.add(entryOf(name, file))
+          }
+          return { files: first.sorted(), more: first.isCut, looked: this.#tree.published.get(user)?.size ?? 0 }
+        }),
+      find: (user, name) =>
+        take('time of a look', () => {
+          const file = this.#tree.read(user, name)
+          return file && entryOf(name, file)
+        }),
+      open: async (user, name) => {
+        const file = await take('time to open', () => this.#tree.read(user, name))
+        if (!file) return undefined
+        const { bytes, version } = file
+        const read = async (into: Uint8Array, offset: number) =>
+          this.#take('time of a read', () => {
+            const piece = bytes.subarray(offset, offset + into.length)
+            into.set(piece)
+            return piece.length
+          })
+        return { size: bytes.length, version, read, [Symbol.asyncDispose]: async () => {} }
+      },
+    }
+  }
+
+  /** The changes of published files that other servers can prevent. */
+  get fences(): Fences {
+    const { fences } = this.#tree
+    const isThere = ({ user, name, version }: ChangedFile, fence: string) =>
+      fences.has(fence) && this.#tree.read(user, name)?.version === version
+    return {
+      add: async (fence) => {
+        await this.#take('time to create a fence', () => fences.add(fence))
+      },
+      remove: async (fence) => {
+        await this.#take('time to remove a fence', () => fences.delete(fence))
+      },
+      unlink: async (file, fence) => {
+        if (!(await this.#take('time of a look', () => isThere(file, fence)))) return false
+        return this.#take('time of a removal', () => fences.has(fence) && this.#tree.unlink(file.user, file.name))
+      },
+      link: async (file, newName, replace, fence) => {
+        const { user, name } = file
+        const linked = await this.#take('time of a link', () =>
+          isThere(file, fence) ? this.#tree.read(user, name) : undefined,
+        )
+        if (!linked) return false
+        return this.#take('time of a rename', () => {
+          if (!fences.has(fence)) return false
+          const there = this.#tree.read(user, newName)
+          if (there && there !== linked && !replace) throw new OspError('file-exists')
+          this.#tree.put(user, newName, linked)
+          return true
+        })
+      },
+    }
+  }
 
   async open(claim: Claim): Promise<PartialFile> {
     this.#claims.checkOpen()
@@ -301,8 +380,7 @@ export class TreeFiles implements ClusterFiles {
   }
 
   #put(user: string, storedName: string, path: string, file: TreeFile): void {
-    const names = this.#tree.published.get(user) ?? new Map<string, TreeFile>()
-    this.#tree.published.set(user, names.set(storedName, file))
+    this.#tree.put(user, storedName, file)
     this.#tree.partial.delete(path)
   }
 

@@ -159,7 +159,9 @@ export class TreeWatch {
       announce: async (...given) => {
         const announced = await transfers.announce(...given)
         const [, files] = given
-        for (const { file, version } of announced.unpublished.length > 0 || announced.isOverQuota ? [] : files) {
+        const { changes, unpublished, isOverQuota } = announced
+        const isRefused = changes.length > 0 || unpublished.length > 0 || isOverQuota
+        for (const { file, version } of isRefused ? [] : files) {
           this.#ended(file)
           this.#present.set(recordKey(file.user, file.name), { version })
         }

@@ -191,7 +191,7 @@ export const importChecks: Checks<SharedStoreFixture> = {
     const { uploads, bytes } = await steps.transfers.totals('alice', [], 0)
     assert.deepEqual([uploads, bytes], [2, 1_500])
     assert.deepEqual(
-      (await steps.transfers.abandoned()).map(({ name }) => name),
+      (await steps.transfers.abandoned()).records.map(({ name }) => name),
       ['c'],
     )
     await steps.imports.finish(origin.id)

@@ -42,13 +42,13 @@ export const markerChecks: Checks<SharedStoreFixture> = {
     const announced = (version: string, replaces?: string) => ({
       ...{ file, version, modifiedAt: 1, source: `source of ${version}`, replaces },
     })
-    const none = { unpublished: [], isOverQuota: false, ended: [] }
+    const none = { changes: [], unpublished: [], isOverQuota: false, ended: [] }
     for (const _ of ['once', 'again'])
       assert.deepEqual(await first.steps.transfers.announce(first.server, [announced('v1')], farAway), none)
     const others = [{ file: kept, version: 'k', modifiedAt: 1, source: 'source of k' }]
     const unpublished = [{ user: 'alice', name: 'a/b.txt', source: 'source of v1' }]
     const refused = await transfers.announce(second.server, [...others, announced('v2')], farAway)
-    assert.deepEqual(refused, { unpublished, isOverQuota: false, ended: [] })
+    assert.deepEqual(refused, { changes: [], unpublished, isOverQuota: false, ended: [] })
     assert.equal(await transfers.marker('alice', 'kept'), undefined)
     assert.equal((await foundBy(second, two, upload)).unpublished, 'source of v1')
     assert.deepEqual(await transfers.announce(second.server, [announced('v2', 'source of v1')], farAway), none)
@@ -76,8 +76,8 @@ export const markerChecks: Checks<SharedStoreFixture> = {
       const how = room === undefined ? undefined : { growth: room, entries, entryBytes: 1 }
       return at.steps.transfers.announce(at.server, [file], farAway, undefined, how)
     }
-    const refused = { unpublished: [], isOverQuota: true, ended: [] }
-    const stored = { unpublished: [], isOverQuota: false, ended: [] }
+    const refused = { changes: [], unpublished: [], isOverQuota: true, ended: [] }
+    const stored = { changes: [], unpublished: [], isOverQuota: false, ended: [] }
     assert.deepEqual(await announced(first, 'a', 9), refused)
     assert.deepEqual(await announced(first, 'a', 10), stored)
     // Repeated, it does not count itself.

@@ -3,6 +3,7 @@ import type { ClusterSessionLink, FoundUpload } from '../../../../lib/adapters/c
 import { OspError } from '../../../../lib/errors.ts'
 import type { NewTransfer, TransferRecord } from '../../../../lib/ports/storage.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { fileChecks } from './files.ts'
 import { declaredDead, entered, type SharedStoreFixture } from './fixture.ts'
 import { markerChecks } from './markers.ts'
 import {
@@ -36,6 +37,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
         isHeld: false,
         reserved: none,
         marker: undefined,
+        files: [],
         unpublished: undefined,
         otherNames: [],
       },
@@ -225,7 +227,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const { record } = await claimed(second, two, upload)
     const { transfers } = first.steps
     assert.deepEqual(await checkpointed(first, claim, 5), [false])
-    assert.equal(await transfers.verified(claim, fileOf(upload), 'v'), false)
+    assert.deepEqual(await transfers.verified(claim, fileOf(upload), 'v'), { holds: false, changes: [] })
     assert.equal(await transfers.complete(claim, farAway), false)
     await transfers.release([claim])
     const found = await foundBy(second, two, upload)
@@ -236,7 +238,9 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const { transfers } = first.steps
     const { claim, record } = await claimed(first, one, upload)
     await assert.rejects(transfers.complete(claim, farAway), { code: 'internal' })
-    for (const _ of ['once', 'again']) assert.equal(await transfers.verified(claim, fileOf(upload, true), 'v2'), true)
+    const marked = { holds: true, changes: [] }
+    for (const _ of ['once', 'again'])
+      assert.deepEqual(await transfers.verified(claim, fileOf(upload, true), 'v2'), marked)
     const verified = { ...record, verified: fileOf(upload, true), verifiedStamp: 'v2' }
     assert.deepEqual(await transfers.record('alice', 'a/b.txt'), verified)
     for (const _ of ['once', 'again']) assert.equal(await transfers.complete(claim, farAway), true)
@@ -278,7 +282,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     await first.steps.transfers.verified(claim, fileOf(upload), 'v')
     await first.steps.transfers.release([claim])
     assert.equal(await first.steps.transfers.expire('alice', 'a/b.txt', farAway), undefined)
-    assert.deepEqual(namesOf(await first.steps.transfers.abandoned()), ['alice:a/b.txt'])
+    assert.deepEqual(namesOf((await first.steps.transfers.abandoned()).records), ['alice:a/b.txt'])
   },
   'are removed once, by a link that is the link of its session': async (store) => {
     const { first, second, one, two } = await twoServers(store)
@@ -320,13 +324,13 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const [taken, verified] = [await claimed(first, one, upload), await claimed(first, one, other)]
     await first.steps.transfers.verified(verified.claim, fileOf(other), 'v')
     await first.steps.renew(first.server, 600_000, 0, {})
-    assert.deepEqual(await second.steps.transfers.abandoned(), [])
+    assert.deepEqual((await second.steps.transfers.abandoned()).records, [])
     assert.equal((await foundBy(second, two, upload)).isHeld, true)
     await first.steps.renew(first.server, 1, 0, {})
     await declaredDead(second, first.server)
     const { isHeld, others } = await foundBy(second, two, upload)
     assert.deepEqual([isHeld, others.held, others.bytes], [false, 0, 1_000])
-    const abandoned = await second.steps.transfers.abandoned()
+    const { records: abandoned } = await second.steps.transfers.abandoned()
     assert.deepEqual(abandoned, [{ ...verified.record, verified: fileOf(other), verifiedStamp: 'v' }])
     await assert.rejects(claimed(first, one, upload), { code: 'link-lost' })
     const recovery = first.steps.transfers.claim(one, other, grantTo(one, other), true)
@@ -335,7 +339,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     await claimed(second, two, upload)
     assert.deepEqual(await checkpointed(first, taken.claim, 1), [false])
     await claimed(second, two, other)
-    assert.deepEqual(await second.steps.transfers.abandoned(), [])
+    assert.deepEqual((await second.steps.transfers.abandoned()).records, [])
   },
 }
 
@@ -344,4 +348,5 @@ export const transferSuites: readonly (readonly [subject: string, Checks<SharedS
   ['a claim in a shared store', claimChecks],
   ['the records of uploads in a shared store', recordChecks],
   ['the completion markers in a shared store', markerChecks],
+  ['stored files in a shared store', fileChecks],
 ]

@@ -82,7 +82,7 @@ export const checkpointed = ({ steps }: TestedServer, claim: Claim, offset: numb
 export async function completed(at: TestedServer, by: ClusterSessionLink, upload: NewTransfer, until = farAway) {
   const { transfers } = at.steps
   const { claim } = await claimed(at, by, upload)
-  assert.equal(await transfers.verified(claim, fileOf(upload), 'v1'), true)
+  assert.deepEqual(await transfers.verified(claim, fileOf(upload), 'v1'), { holds: true, changes: [] })
   assert.equal(await transfers.complete(claim, until), true)
   return claim
 }

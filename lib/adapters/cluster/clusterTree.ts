@@ -1,0 +1,170 @@
+import { OspError } from '../../errors.ts'
+import type { Announcement } from '../../ports/storage.ts'
+import { hex } from '../../runtime/hex.ts'
+import type { ChangedFile, StoredTree } from '../../storage/catalogue/storedTree.ts'
+import type { ClusterMember } from './clusterMember.ts'
+import type { Fences } from './fences.ts'
+import type { FileChange } from './fileSteps.ts'
+import { ignoreFailedStep } from './stepRetries.ts'
+import { sessionLink } from './steps.ts'
+
+/** The maximum number of attempts to make a change that other servers prevent. */
+const tries = 16
+
+/** The published files of a directory that several servers share, and the fences through which they are changed. */
+export interface FencedFiles {
+  readonly tree: Pick<StoredTree, 'list' | 'find' | 'open'>
+  readonly fences: Fences
+}
+
+/** How a change is made. */
+interface Attempt {
+  /** Makes the change through a fence. Resolves with false if the file has another version, or if the fence was removed. */
+  make(fence: string): Promise<boolean>
+  /** Resolves with whether no further attempt is needed. */
+  isOver(): Promise<boolean>
+}
+
+/*
+ * A stopped server must not remove or rename a newer file than the one that it has seen. Therefore each change is recorded in the
+ * shared store before it is made, with its fence and the version of the file. A server that publishes a file of that name, or
+ * begins another change of it, first removes the fence and finishes the change: the earlier change is made before that, or never.
+ *
+ * A rename first gives the file its new name in addition, and then removes the former one, so that the file always has a name.
+ */
+
+/** The stored files of all servers, as one of the servers changes them. */
+export class ClusterTree implements StoredTree {
+  readonly #member: ClusterMember
+  readonly #files: FencedFiles
+  /** Resolves when these announced files are published, or can never be. */
+  readonly #settle: (unpublished: readonly Announcement[]) => Promise<void>
+
+  constructor(
+    member: ClusterMember,
+    files: FencedFiles,
+    settle: (unpublished: readonly Announcement[]) => Promise<void>,
+  ) {
+    this.#member = member
+    this.#files = files
+    this.#settle = settle
+  }
+
+  list(...query: Parameters<StoredTree['list']>): ReturnType<StoredTree['list']> {
+    return this.#files.tree.list(...query)
+  }
+
+  find(...file: Parameters<StoredTree['find']>): ReturnType<StoredTree['find']> {
+    return this.#files.tree.find(...file)
+  }
+
+  open(...file: Parameters<StoredTree['open']>): ReturnType<StoredTree['open']> {
+    return this.#files.tree.open(...file)
+  }
+
+  unlink(file: ChangedFile): Promise<void> {
+    return this.#change(file, undefined, [], {
+      make: (fence) => this.#files.fences.unlink(file, fence),
+      isOver: async () => {
+        const present = await this.find(file.user, file.name)
+        if (present && present.version !== file.version) throw new OspError('version-changed')
+        return present === undefined
+      },
+    })
+  }
+
+  move(file: ChangedFile, newName: string, replace: boolean): Promise<void> {
+    const { fences } = this.#files
+    let isLinked = false
+    return this.#change(file, newName, [], {
+      make: async (fence) => {
+        isLinked ||= await fences.link(file, newName, replace, fence)
+        return isLinked && (await fences.unlink(file, fence))
+      },
+      isOver: async () => {
+        if (await this.#hasVersion(file.user, file.name, file.version)) return false
+        // Another server has removed the former name.
+        if (isLinked || (await this.#hasVersion(file.user, newName, file.version))) return true
+        throw new OspError('version-changed')
+      },
+    })
+  }
+
+  /** Ends changes that other servers have begun. Those servers make nothing of them any more. */
+  async finish(changes: readonly FileChange[]): Promise<void> {
+    for (const change of changes) {
+      await this.#files.fences.remove(change.fence)
+      if (!(await this.#isHalf(change))) {
+        await this.#end(change.fence)
+        continue
+      }
+      await this.#change(change, change.newName, [change.fence], {
+        make: (fence) => this.#files.fences.unlink(change, fence),
+        isOver: async () => !(await this.#isHalf(change)),
+      })
+    }
+  }
+
+  /** `ended` are the fences of earlier changes that this one finishes. */
+  async #change(
+    { user, name, version, by }: ChangedFile,
+    newName: string | undefined,
+    ended: readonly string[],
+    attempt: Attempt,
+  ): Promise<void> {
+    let former = ended
+    for (let left = tries; left > 0; left--) {
+      const fence = hex(this.#member.platform.random.bytes(16, 'the fence of a change'))
+      const change = { fence, user, name, version, newName }
+      await this.#files.fences.add(fence)
+      try {
+        await this.#begin({ ...change, by }, former)
+        if ((await attempt.make(fence)) || (await attempt.isOver())) {
+          await this.#files.fences.remove(fence)
+          await this.#end(fence)
+          return
+        }
+        await this.#files.fences.remove(fence)
+      } catch (error) {
+        await this.#abandon(change).catch(ignoreFailedStep)
+        throw error
+      }
+      former = [fence]
+    }
+    throw new OspError('file-busy', 'other servers store or change files of the same names')
+  }
+
+  /** Records a change, after it has ended what other servers have begun with its names. */
+  async #begin(change: FileChange & Pick<ChangedFile, 'by'>, former: readonly string[]): Promise<void> {
+    const { by, ...recorded } = change
+    for (let left = tries; left > 0; left--) {
+      const { changes, unpublished } = await this.#member.runAs(({ files }, server) =>
+        files.begin(server, recorded, former, by && sessionLink(server, by.user, by)),
+      )
+      if (changes.length === 0 && unpublished.length === 0) return
+      await this.#settle(unpublished)
+      await this.finish(changes)
+    }
+    throw new OspError('file-busy', 'other servers store or change files of the same names')
+  }
+
+  /** Gives up a change. If only a part of it was made, it stays recorded, and the next change of the file finishes it. */
+  async #abandon(change: FileChange): Promise<void> {
+    await this.#files.fences.remove(change.fence)
+    if (!(await this.#isHalf(change))) await this.#end(change.fence)
+  }
+
+  async #end(fence: string): Promise<void> {
+    await this.#member.run(({ files }) => files.end([fence]))
+  }
+
+  /** Returns whether a file has both names of a change. */
+  async #isHalf({ user, name, newName, version }: FileChange): Promise<boolean> {
+    if (newName === undefined || !(await this.#hasVersion(user, newName, version))) return false
+    return this.#hasVersion(user, name, version)
+  }
+
+  async #hasVersion(user: string, name: string, version: string): Promise<boolean> {
+    return (await this.find(user, name))?.version === version
+  }
+}

@@ -1,0 +1,47 @@
+import type { Announcement } from '../../ports/storage.ts'
+import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
+import type { ClusterSessionLink } from './steps.ts'
+
+/** A stored file that a server removes or renames. */
+export interface FileChange extends FileKey {
+  /** The name of the fence of the change (fences.ts), which is unique. */
+  readonly fence: string
+  /** The new name; missing if the file is removed. */
+  readonly newName?: string | undefined
+}
+
+/** What other servers have begun with a name, and may finish at any later time. */
+export interface PendingFiles {
+  readonly changes: readonly FileChange[]
+  /** Announced files that may not be published yet, with their sources. */
+  readonly unpublished: readonly Announcement[]
+}
+
+/** The records of stored files in the shared store of a cluster (steps.ts), and the changes of these files. */
+export interface FileSteps {
+  /** Returns the record of each of these versions, if there is one. The completion marker of a version is a record as well. */
+  get(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]>
+  /** Adds the records of versions that have none. */
+  put(records: readonly FileRecord[]): Promise<void>
+  /**
+   * Removes the records of a name, except that of `version` and those of the last hour: another server can have stored a file
+   * meanwhile.
+   */
+  prune(user: string, name: string, version?: string): Promise<void>
+  /** Records in the order of their keys, after this one, at most `most`. */
+  page(after: FileKey | undefined, most: number): Promise<readonly FileRecord[]>
+  /**
+   * Records a change that a server begins, under the lock of the user. `ended` are the fences of earlier changes, which were removed.
+   * Resolves with what other servers have begun with its names; then the change was not recorded. Rejects with `file-busy` if a
+   * verified upload of one of its names is not complete, or if a server is running that does not record changes. With `by`, the
+   * session is checked as in `TransferSteps.claim`.
+   */
+  begin(
+    server: number,
+    change: FileChange,
+    ended: readonly string[],
+    by: ClusterSessionLink | undefined,
+  ): Promise<PendingFiles>
+  /** Removes changes whose fences were removed. */
+  end(fences: readonly string[]): Promise<void>
+}

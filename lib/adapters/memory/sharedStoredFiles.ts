@@ -1,0 +1,131 @@
+import { OspError } from '../../errors.ts'
+import type { Announcement } from '../../ports/storage.ts'
+import { type FileKey, type FileRecord, keyOfFile, keysOfName } from '../../storage/catalogue/fileRecords.ts'
+import type { FileChange, FileSteps, PendingFiles } from '../cluster/fileSteps.ts'
+import type { ClusterSessionLink } from '../cluster/steps.ts'
+import type { SharedServers } from './sharedServers.ts'
+import type { SharedSessions } from './sharedSessions.ts'
+
+interface Row {
+  readonly record: FileRecord
+  readonly atMs: number
+}
+
+/** The uploads of the same store. */
+export interface UploadedFiles {
+  /** Returns the record of a version that has a completion marker. */
+  marked(key: FileKey): FileRecord | undefined
+  /** Returns the announced files of a user that may not be published yet. */
+  unpublished(user: string): readonly Announcement[]
+  /** Returns the names under which verified uploads of a user are stored. */
+  verified(user: string): readonly string[]
+}
+
+/** The time for which `prune` and `add` keep the records of other versions. */
+const keptMs = 3_600_000
+
+/** The records of stored files in a shared store in memory, and the changes of these files. */
+export class SharedStoredFiles implements FileSteps {
+  readonly #servers: SharedServers
+  readonly #sessions: SharedSessions
+  readonly #uploads: UploadedFiles
+  readonly #wallTime: () => number
+  readonly #rows = new Map<string, Row>()
+  readonly #changes = new Map<string, { readonly change: FileChange; readonly server: number }>()
+
+  constructor(servers: SharedServers, sessions: SharedSessions, uploads: UploadedFiles, wallTime: () => number) {
+    this.#servers = servers
+    this.#sessions = sessions
+    this.#uploads = uploads
+    this.#wallTime = wallTime
+  }
+
+  async get(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]> {
+    return keys.map((key) => this.#rows.get(keyOfFile(key))?.record ?? this.#uploads.marked(key))
+  }
+
+  async put(records: readonly FileRecord[]): Promise<void> {
+    for (const record of records) if (!this.#rows.has(keyOfFile(record))) this.add(record)
+  }
+
+  async prune(user: string, name: string, version?: string): Promise<void> {
+    this.pruned(user, name, version)
+  }
+
+  async page(after: FileKey | undefined, most: number): Promise<readonly FileRecord[]> {
+    const records = Array.from(this.#rows.values(), ({ record }) => record)
+    const later = records.filter((record) => !after || comparedBytes(record, after) > 0)
+    return later.sort(comparedBytes).slice(0, most)
+  }
+
+  begin(
+    server: number,
+    change: FileChange,
+    ended: readonly string[],
+    by: ClusterSessionLink | undefined,
+  ): Promise<PendingFiles> {
+    const { user, name, newName } = change
+    return this.#sessions.turns.run(user, async () => {
+      if (by) this.#sessions.check(by)
+      const names = newName === undefined ? [name] : [name, newName]
+      if (this.#uploads.verified(user).some((verified) => names.includes(verified))) throw new OspError('file-busy')
+      for (const fence of ended) this.#changes.delete(fence)
+      const changes = names.flatMap((each) => this.changesOf(user, each)).filter(({ fence }) => fence !== change.fence)
+      const unpublished = this.#uploads.unpublished(user).filter(({ file }) => names.includes(file.storedName))
+      if (changes.length === 0 && unpublished.length === 0) this.#changes.set(change.fence, { change, server })
+      return { changes: [...new Set(changes)], unpublished }
+    })
+  }
+
+  async end(fences: readonly string[]): Promise<void> {
+    for (const fence of fences) this.#changes.delete(fence)
+  }
+
+  /** Returns the changes that dead servers have begun. */
+  abandoned(): readonly FileChange[] {
+    return Array.from(this.#changes.values()).flatMap(({ change, server }) =>
+      this.#servers.isDead(server) ? [change] : [],
+    )
+  }
+
+  /** Returns the changes that have a name. */
+  changesOf(user: string, name: string): readonly FileChange[] {
+    const changes = Array.from(this.#changes.values(), ({ change }) => change)
+    return changes.filter((change) => change.user === user && (change.name === name || change.newName === name))
+  }
+
+  /** Adds or replaces the record of a file that was stored. */
+  add(record: FileRecord): void {
+    this.pruned(record.user, record.name, record.version)
+    this.#rows.set(keyOfFile(record), { record, atMs: this.#wallTime() })
+  }
+
+  pruned(user: string, name: string, version: string | undefined): void {
+    const before = this.#wallTime() - keptMs
+    for (const record of this.of(user, name)) {
+      const key = keyOfFile(record)
+      if (record.version !== version && (this.#rows.get(key)?.atMs ?? before) < before) this.#rows.delete(key)
+    }
+  }
+
+  /** Returns the records of a name, by version. */
+  of(user: string, name: string): readonly FileRecord[] {
+    const { gte, lt } = keysOfName(user, name)
+    const found = [...this.#rows].flatMap(([key, { record }]) => (key >= gte && key < lt ? [record] : []))
+    return found.sort(comparedBytes)
+  }
+
+  /** Makes the records of a name match no upload; with `version`, only that of this version. */
+  forget(user: string, name: string, version?: string): void {
+    for (const record of this.of(user, name)) {
+      const { modifiedAt: _, ...rest } = record
+      if (version === undefined || record.version === version) this.add(rest)
+    }
+  }
+}
+
+/** Compares users, then names, then versions, by their bytes in UTF-8. */
+function comparedBytes(a: FileKey, b: FileKey): number {
+  const compared = (one: string, other: string) => Buffer.compare(Buffer.from(one), Buffer.from(other))
+  return compared(a.user, b.user) || compared(a.name, b.name) || compared(a.version, b.version)
+}
