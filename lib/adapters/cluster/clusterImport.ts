@@ -2,11 +2,13 @@ import { OspError } from '../../errors.ts'
 import { nameKey } from '../../names.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Clock } from '../../ports/platform.ts'
+import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import type { CopiedId } from '../../storage/mailboxes/copies.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
-import type { CompletionMarker } from '../../storage/transfers/rows.ts'
+import { type CompletionMarker, fileRecordOf } from '../../storage/transfers/rows.ts'
 import type { DataDirectory, PublishedFile, StrangeEntry } from '../disk/dataDirectory.ts'
 import type { ImportedFiles, ImportResult } from '../disk/importedFiles.ts'
+import type { FileSteps } from './fileSteps.ts'
 import { StepRetries } from './stepRetries.ts'
 import type { ImportedMarker, ImportOrigin, ImportSteps, StoredImport, StoredUser } from './steps.ts'
 
@@ -49,7 +51,7 @@ export interface ImportOutcome extends ImportTotals {
 /** The source and the target of an import. */
 export interface ImportPlaces {
   /** The steps of the shared store, which are open. */
-  readonly steps: { readonly imports: ImportSteps }
+  readonly steps: { readonly imports: ImportSteps; readonly files: Pick<FileSteps, 'put'> }
   readonly files: Pick<ImportedFiles, 'users' | 'publish' | 'copyPartial'>
   readonly source: DataDirectory
   readonly clock: Clock
@@ -153,29 +155,43 @@ class DataImport {
   }
 
   async #publish(batch: readonly PublishedFile[], markers: ReadonlyMap<string, CompletionMarker>): Promise<void> {
-    const { source, files } = this.#places
-    const identified = await Promise.all(
-      batch.map(async (file) => {
-        const marker = markers.get(recordKey(file.user, file.name))
-        const isUnchanged = marker && (await source.version(file.user, file.name)) === marker.stamp
-        return { ...file, ...(isUnchanged && { expected: marker.file, former: marker.stamp }) }
-      }),
-    )
-    const results = await files.publish(identified)
-    for (const [at, file] of identified.entries()) this.#published(file, results[at])
+    const { steps, files } = this.#places
+    const known = await this.#recordsOf(batch, markers)
+    const results = await files.publish(batch.map((file, at) => ({ ...file, expected: known[at] })))
+    const records: FileRecord[] = []
+    for (const [at, file] of batch.entries()) {
+      const [record, result] = [known[at], results[at]]
+      if (record && result && !result.isDamaged) records.push({ ...record, version: result.version })
+      this.#published(file, record?.version, result)
+    }
+    if (records.length > 0) await this.#retries.run(() => steps.files.put(records))
     this.#events.progress?.(this.#totals)
   }
 
-  #published(file: PublishedFile & { readonly former?: string }, result: ImportResult | undefined): void {
+  /** Resolves with the record of each of these files, if the server has one of its present version. */
+  async #recordsOf(
+    batch: readonly PublishedFile[],
+    markers: ReadonlyMap<string, CompletionMarker>,
+  ): Promise<readonly (FileRecord | undefined)[]> {
+    const { source } = this.#places
+    const keys = await Promise.all(
+      batch.map(async ({ user, name }) => ({ user, name, version: (await source.version(user, name)) ?? '' })),
+    )
+    const records = await source.describe(keys)
+    return keys.map(({ user, name, version }, at) => {
+      const marker = markers.get(recordKey(user, name))
+      return records[at] ?? (marker?.stamp === version ? fileRecordOf(marker) : undefined)
+    })
+  }
+
+  #published(file: PublishedFile, former: string | undefined, result: ImportResult | undefined): void {
     if (!result) return
     const { placement, version, isDamaged } = result
     this.#totals.files++
     this.#totals.bytes += file.size
     if (placement !== 'there') this.#totals[placement]++
     if (isDamaged) this.#events.found?.({ kind: 'damaged', path: file.path, text: damagedText })
-    else if (file.former !== undefined) {
-      this.#versions.set(recordKey(file.user, file.name), { former: file.former, present: version })
-    }
+    else if (former !== undefined) this.#versions.set(recordKey(file.user, file.name), { former, present: version })
   }
 
   async #addMarkers({ server }: StoredImport): Promise<void> {

@@ -7,6 +7,7 @@ import { checkStoredName, checkUserName, isUserName } from '../../names.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord } from '../../ports/storage.ts'
+import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import type { CompletionMarker } from '../../storage/transfers/rows.ts'
 import { StoredUsersFile, type UserRow } from '../auth/usersFile/stored.ts'
@@ -103,6 +104,11 @@ export class DataDirectory implements AsyncDisposable {
   /** Resolves with the version of a published file, with which completion markers identify it. */
   version(user: string, storedName: string): Promise<string | undefined> {
     return this.#storage.files.version(user, storedName)
+  }
+
+  /** Resolves with the record of each of these versions, if there is one. */
+  describe(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]> {
+    return this.#storage.transfers.describe(keys)
   }
 
   async damages(): Promise<readonly Damage[]> {

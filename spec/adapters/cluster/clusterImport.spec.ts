@@ -11,6 +11,7 @@ import { disk } from '../../../lib/adapters/disk/disk.ts'
 import { ImportedFiles } from '../../../lib/adapters/disk/importedFiles.ts'
 import { createSharedFiles } from '../../../lib/adapters/disk/sharedFiles.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import type { Storage } from '../../../lib/ports/storage.ts'
 import { hex } from '../../../lib/runtime/hex.ts'
 import { message, roomy } from '../../../lib/testing/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
@@ -44,6 +45,7 @@ async function stateOf(target: ImportTarget) {
   const steps = await target.steps()
   await using storage = await target.server()
   const { transfers, files, mailboxes } = storage
+  const described = await describedBy(storage)
   const records = []
   for await (const { token: _, ...record } of transfers.records()) records.push(record)
   const messages = []
@@ -79,7 +81,14 @@ async function stateOf(target: ImportTarget) {
     unreported,
     continued,
     stored,
+    described,
   }
+}
+
+/** Resolves with the digests and the metadata of the files of alice, by their names. */
+async function describedBy({ catalogue }: Pick<Storage, 'catalogue'>) {
+  const page = await catalogue?.list('alice', { prefix: '', after: '', most: 99 })
+  return page?.files.map(({ name, algorithm, digest, metadata }) => ({ name, algorithm, digest, metadata })) ?? []
 }
 
 interface Trial extends AsyncDisposable {
@@ -193,12 +202,36 @@ spec('an import of a data directory', (it) => {
       ['folder 0/0', 'folder 1/1', 'folder 0/2'],
     )
     assert.deepEqual(state.unreported, ['folder 1/1', 'folder 0/2'])
+    assert.deepEqual(
+      state.described.map(({ name, metadata }) => [name, metadata]),
+      ['0', '2', '1'].map((number) => [`folder ${Number(number) % 2}/${number}`, { number }]),
+    )
+    assert.ok(state.described.every(({ digest }) => digest?.length === 64))
+    assert.deepEqual(state.records[0]?.metadata, { unfinished: 'yes' })
     assert.deepEqual(Object.keys(state.stored), [
       '/alice/folder 0/0',
       '/alice/folder 0/2',
       '/alice/folder 1/1',
       '/dave/made elsewhere',
     ])
+  })
+
+  it('keeps the digests and the metadata of files whose completion markers are gone', async () => {
+    await using data = await dataDirectory()
+    await using target = await ImportTarget.create()
+    const expected = await (async () => {
+      await using storage = disk(data.path)
+      await storage.open(nodePlatform())
+      await storage.catalogue?.rename('alice', 'folder 1/1', 'renamed', { replace: false })
+      await storage.transfers.forget('alice', 'folder 0/2')
+      return await describedBy(storage)
+    })()
+    await imported(data.path, target)
+    await using storage = await target.server()
+    assert.deepEqual(await describedBy(storage), expected)
+    assert.deepEqual(expected.find(({ name }) => name === 'renamed')?.metadata, { number: '1' })
+    assert.equal(await storage.transfers.completed(uploadOf('alice', 'folder 0/2')), undefined)
+    assert.equal((await storage.transfers.completed(uploadOf('alice', 'renamed')))?.storedName, 'renamed')
   })
 
   it('that is interrupted after any step can be repeated with the same result', async () => {

@@ -81,9 +81,9 @@ export async function makeDataDirectory(path: string, files = 3): Promise<string
   await using storage = disk(path)
   await storage.open(platform)
   for (let number = 0; number < files; number++)
-    await sent(storage, uploadOf('alice', `folder ${number % 2}/${number}`))
+    await sent(storage, { ...uploadOf('alice', `folder ${number % 2}/${number}`), metadata: { number: `${number}` } })
   await storage.transfers.reported([{ user: 'alice', name: 'folder 0/0' }])
-  await begun(storage, uploadOf('alice', 'unfinished'), 1_000)
+  await begun(storage, { ...uploadOf('alice', 'unfinished'), metadata: { unfinished: 'yes' } }, 1_000)
   await begun(storage, uploadOf('bob', 'other'), 500)
   await sent(storage, uploadOf('bob', 'verified'), false)
   const { mailboxes } = storage

@@ -169,6 +169,7 @@ export const importChecks: Checks<SharedStoreFixture> = {
       ...{ user: 'alice', name: 'a/b', size: 1_000, modifiedAt: 5, algorithm: 'sha256', token: 77, updatedAt: 8.5 },
       owner: { node: 9, instance: 4, session },
       superseded: [newSession()],
+      metadata: { contentType: 'text/plain' },
       checkpoints: [
         { offset: 10, digest: Uint8Array.of(1, 2) },
         { offset: 500, digest: new Uint8Array() },
