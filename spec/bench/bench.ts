@@ -74,6 +74,8 @@ const names = {
   pipe: 'plain node:net pipe, 1 MiB',
   xxh128: 'osp send --digest xxh128',
   sha256: 'osp send (sha256)',
+  getXxh128: 'osp get (xxh128)',
+  getSha256: 'osp get (sha256)',
   transfer: 'SDK, xxh128, transfer alone',
   tls: 'osp send (sha256) over TLS',
   pipeXxh128: 'plain pipe, xxh128, flushed',
@@ -100,10 +102,13 @@ async function uploads(name: string, load: Load, directory = base): Promise<void
   if (isPackage('@tus/server') && load !== loads.tiny) {
     contenders.push(await field.tus(load, paths, load.count === 200 ? 8 : load.atOnce))
   }
-  contenders.push(field.send(names.xxh128, load, paths, server, ['--digest', 'xxh128']))
-  contenders.push(field.send(names.sha256, load, paths, server, []))
+  const xxh128 = field.send(names.xxh128, load, paths, server, ['--digest', 'xxh128'])
+  const sha256 = field.send(names.sha256, load, paths, server, [])
+  contenders.push(xxh128, sha256)
   if (load !== loads.tiny) contenders.push(field.transfer(names.transfer, load, paths, server, 'xxh128'))
   if (load === loads.one) {
+    contenders.push(field.get(names.getXxh128, load, paths, server, xxh128))
+    contenders.push(field.get(names.getSha256, load, paths, server, sha256))
     contenders.push(field.send(names.tls, load, paths, await field.ospd(true), []))
     contenders.push(await field.pipe(names.pipeXxh128, 'xxh128', load, paths))
     contenders.push(await field.pipe(names.pipeSha256, 'sha256', load, paths))
@@ -174,6 +179,8 @@ const goals: readonly Goal[] = [
   { contest: '1 x 1 GiB', ours: names.sha256, theirs: rsync, must: 0.45, wanted: 0.6 },
   { contest: '1 x 1 GiB', ours: names.sha256, theirs: 'tus, 1 at once', must: 1 },
   { contest: '1 x 1 GiB', ours: names.tls, theirs: names.sha256, must: 0.85 },
+  { contest: '1 x 1 GiB', ours: names.getXxh128, theirs: names.xxh128, must: 0.9 },
+  { contest: '1 x 1 GiB', ours: names.getSha256, theirs: names.sha256, must: 0.9 },
   {
     contest: '1 x 1 GiB',
     ours: names.tls,

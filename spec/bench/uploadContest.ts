@@ -2,7 +2,7 @@ import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
 import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
@@ -26,6 +26,13 @@ export const loads = {
   small: { name: '200 x 1 MiB', count: 200, bytes: MiB, atOnce: 1, unit: 'MiB/s' },
   tiny: { name: '10,000 x 1 KiB', count: 10_000, bytes: KiB, atOnce: 1, unit: 'files/s' },
 } as const satisfies Record<string, Load>
+
+interface RunOptions {
+  /** Begins each run, and is not measured. By default it removes all files. */
+  readonly begin?: () => Promise<void>
+  /** The directories in which the bytes of the load are afterwards. */
+  readonly places?: () => readonly string[]
+}
 
 /** The directories of a contest, and the servers that run until its end. */
 export class UploadField implements AsyncDisposable {
@@ -130,6 +137,29 @@ export class UploadField implements AsyncDisposable {
     })
   }
 
+  /** `osp get` of files that `sent` has uploaded before: the whole command, its start included. */
+  get(name: string, load: Load, paths: readonly string[], server: OspdServer, sent: Contender): Contender {
+    const command = join(import.meta.dirname, '../../dist/bin/osp.js')
+    const files = paths.map((path) => basename(path))
+    const get = () => {
+      const from = [
+        '--server',
+        `127.0.0.1:${server.port}`,
+        '--user',
+        `run${this.#run}`,
+        '--quiet',
+        '--to',
+        this.#copies,
+      ]
+      return timedCommands([[process.execPath, command, 'get', ...from, ...files]])
+    }
+    const begin = async () => {
+      await sent.run()
+      this.#warm()
+    }
+    return this.#contender(name, load, server.pid, get, { begin, places: () => [this.#copies] })
+  }
+
   /** The SDK in a process that runs already: the transfer alone. */
   transfer(name: string, load: Load, paths: readonly string[], server: OspdServer, digest: string): Contender {
     return this.#contender(name, load, server.pid, () =>
@@ -151,27 +181,38 @@ export class UploadField implements AsyncDisposable {
     return count > 5 ? ['-r', `${this.#sources}/`] : paths
   }
 
-  #contender(name: string, load: Load, pid = 0, work: () => Promise<{ ms: number; cpuS: number }>): Contender {
+  #contender(
+    name: string,
+    load: Load,
+    pid = 0,
+    work: () => Promise<{ ms: number; cpuS: number }>,
+    { begin, places }: RunOptions = {},
+  ): Contender {
     return {
       name,
       run: async (): Promise<Result> => {
-        this.#prepare()
+        await (begin ?? (() => this.#prepare()))()
         const before = cpuSeconds(pid)
         const { ms, cpuS: clientCpuS } = await work()
         await pause(50)
         const serverCpuS = cpuSeconds(pid) - before
-        this.#check(load)
+        this.#check(load, places?.() ?? [this.#copies, ...this.#ospdFiles()])
         const amount = load.unit === 'files/s' ? load.count : (load.count * load.bytes) / MiB
         return { value: amount / (ms / 1_000), clientCpuS, serverCpuS }
       },
     }
   }
 
-  /** Removes the copies of the run before and touches as much memory as a run needs: untouched memory is slow to get in a VM. */
+  /** Removes the copies of the run before. */
   #prepare(): void {
     for (const directory of [this.#copies, ...this.#ospdFiles()]) {
       for (const entry of readdirSync(directory)) rmSync(join(directory, entry), { recursive: true })
     }
+    this.#warm()
+  }
+
+  /** Touches as much memory as a run needs: untouched memory is slow to get in a VM. */
+  #warm(): void {
     const warm = join(this.#base, 'warm')
     const block = new Uint8Array(16 * MiB)
     for (let written = 0; written < 1_200 * MiB; written += block.length) appendFileSync(warm, block)
@@ -183,8 +224,8 @@ export class UploadField implements AsyncDisposable {
   }
 
   /** Throws if the bytes of the load are not all there. */
-  #check({ count, bytes }: Load): void {
-    const stored = [this.#copies, ...this.#ospdFiles()].reduce((total, directory) => total + bytesIn(directory), 0)
+  #check({ count, bytes }: Load, places: readonly string[]): void {
+    const stored = places.reduce((total, directory) => total + bytesIn(directory), 0)
     if (stored < count * bytes) throw new Error(`${stored} of ${count * bytes} bytes were stored`)
   }
 
