@@ -206,6 +206,8 @@ export const clientLimits = {
   /** Maximum number of small files that are open or unanswered at once, and of bytes of their content. */
   smallFiles: 64,
   smallFilesBytes: 8 * MiB,
+  /** The client asks whether the server has the content of a file already, unless the file is smaller: then it is sent at once. */
+  askedBytes: 16 * KiB,
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
   buffers: 8,
   bufferBytes: 2 * MiB,

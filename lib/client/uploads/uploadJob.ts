@@ -8,9 +8,9 @@ import type { FileSource, OpenSource } from '../../ports/source.ts'
 import type { SentFile } from '../../ports/storage.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import { hex } from '../../runtime/hex.ts'
-import { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
-import { wait, whenAborted } from '../../runtime/wait.ts'
-import { cancelOutcomes } from '../../wire/protocol.ts'
+import { digestOfParts, IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
+import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
+import { cancelOutcomes, digestNumbers, features } from '../../wire/protocol.ts'
 import { type ClientSession, type OnlineLink, refusalBackoff } from '../connection/session.ts'
 import { type GuardedSource, openGuarded } from './guardedSource.ts'
 import { Interruption } from './interruption.ts'
@@ -66,6 +66,7 @@ export class UploadJob {
   #opened: OpenedSource | undefined
   #version: Pick<OpenSource, 'size' | 'modifiedAt'> | undefined
   #fresh = false
+  #hasLooked = false
   #digestTries = 0
   #sourceTries = 0
   /** Counts refusals without a byte of progress between them. */
@@ -232,8 +233,14 @@ export class UploadJob {
       return undefined
     }
     if (upload.phase === 'waiting') upload.move('begin')
-    const sent = await sendWholeFile({ link, clock, pace, upload, algorithm, digests, interruption }, file)
-    return { name: upload.name, ...sent, size, algorithm }
+    const fileDigest = digestOfParts(digests, algorithm, [file.content])
+    const known = size < clientLimits.askedBytes ? undefined : await this.#known(link, interruption, size, fileDigest)
+    if (known) {
+      file.giveBack?.()
+      return known
+    }
+    const sent = await sendWholeFile({ link, clock, pace, upload, algorithm, fileDigest, interruption }, file)
+    return { name: upload.name, ...sent, size, algorithm, digest: hex(fileDigest) }
   }
 
   async #send(link: OnlineLink, opened: OpenedSource, interruption: Interruption): Promise<SentFile | undefined> {
@@ -269,6 +276,30 @@ export class UploadJob {
     })
     const stored = await attempt.run()
     return { name: upload.name, ...stored, size, algorithm, digest: hex(digest.now()) }
+  }
+
+  /**
+   * Asks, once, whether the server has this content under the name of the upload, whatever its modification time. Resolves with the
+   * stored file if it has. The content of a file that is sent in chunks is not sent again either: the server answers CONTINUE.
+   */
+  async #known(
+    { peer, welcome }: OnlineLink,
+    { signal }: Interruption,
+    size: number,
+    digest: Uint8Array,
+  ): Promise<SentFile | undefined> {
+    const { upload } = this
+    const { algorithm } = this.#content
+    if (this.#hasLooked || (welcome.features & features.storedFiles) === 0) return undefined
+    this.#hasLooked = true
+    const { seq, reply } = peer.ask({ event: 'StatFileReq', fileName: upload.name, flags: 0 })
+    using _ = onAbort(signal, () => peer.abandon(seq))
+    // If the reply is a refusal, such as `no-such-file`, the file is sent.
+    const stored = await reply.catch(() => undefined)
+    if (!stored || stored.size !== size || stored.digest !== digestNumbers[algorithm]) return undefined
+    if (!same(digest, stored.fileDigest)) return undefined
+    if (upload.phase === 'sending') upload.move('verify')
+    return { name: upload.name, storedName: upload.name, replaced: false, size, algorithm, digest: hex(digest) }
   }
 
   #progressed(progress: number, durable: number): void {

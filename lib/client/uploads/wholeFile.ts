@@ -1,11 +1,8 @@
 import type { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits, KiB } from '../../limits.ts'
-import type { Clock, DigestName, Digests } from '../../ports/platform.ts'
+import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { FileSource, WholeContent } from '../../ports/source.ts'
-import type { SentFile } from '../../ports/storage.ts'
-import { hex } from '../../runtime/hex.ts'
-import { digestOfParts } from '../../runtime/incrementalDigest.ts'
 import { putHeadBytes } from '../../wire/frame.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import type { OnlineLink } from '../connection/session.ts'
@@ -93,19 +90,18 @@ interface WholeFileOptions {
   readonly pace: Pacer
   readonly upload: ClientUpload
   readonly algorithm: DigestName
-  readonly digests: Digests
+  readonly fileDigest: Uint8Array
   /** Ends the attempt unless the request has been sent. A sent request is not abandoned, because the server stores the file anyway. */
   readonly interruption: Interruption
 }
 
-/** Sends a whole file in one request. Resolves with its place and its digest; rejects as `UploadAttempt.run` does. */
+/** Sends a whole file in one request. Resolves with its place; rejects as `UploadAttempt.run` does. */
 export async function sendWholeFile(
   options: WholeFileOptions,
   { content, modifiedAt, giveBack }: WholeFile,
-): Promise<StoredAs & Pick<SentFile, 'digest'>> {
-  const { link, clock, pace, upload, algorithm, digests, interruption } = options
+): Promise<StoredAs> {
+  const { link, clock, pace, upload, algorithm, fileDigest, interruption } = options
   const size = content.length
-  const fileDigest = digestOfParts(digests, algorithm, [content])
   try {
     await untilAdmitted(pace, clock, size, interruption)
     if (interruption.isInterrupted) {
@@ -136,7 +132,7 @@ export async function sendWholeFile(
     verify()
     pace.acknowledged(size, clock.now(), clientLimits.storeMs)
     upload.transferred += size
-    return { ...storedAs(ack), digest: hex(fileDigest) }
+    return storedAs(ack)
   } catch (error) {
     pace.refused(size, clock.now())
     throw error

@@ -1,6 +1,5 @@
 import { OspError } from '../../errors.ts'
 import { checkStoredName, checkUserName } from '../../names.ts'
-import type { Metadata } from '../../ports/catalogue.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type {
   Announcement,
@@ -15,6 +14,7 @@ import type {
   TransferStore,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
+import { isSameMetadata } from '../../runtime/metadata.ts'
 import { ConflictMutex, KeyedMutex } from '../../runtime/mutex.ts'
 import { type FileKey, type FileRecord, type FileRecords, MemoryFileRecords } from '../catalogue/fileRecords.ts'
 import {
@@ -392,12 +392,6 @@ export class Transfers implements TransferStore {
       return work()
     })
   }
-}
-
-/** Returns whether both have the same texts. */
-function isSameMetadata(one: Metadata = {}, other: Metadata = {}): boolean {
-  const keys = Object.keys(one)
-  return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key])
 }
 
 /** The number of completion markers that move to the records of files at once. */

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { nodeDigests } from '../../../lib/adapters/node/nodeDigests.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { OnlineLink } from '../../../lib/client/connection/session.ts'
 import { Interruption } from '../../../lib/client/uploads/interruption.ts'
@@ -111,10 +110,14 @@ spec('a file that is interrupted', (it) => {
     } as unknown as Pacer
     const peer = { ask: () => assert.fail('it was sent') }
     const { clock } = nodePlatform()
-    const digests = nodeDigests()
-    await digests.load('md5')
     const interruption = new Interruption()
-    const options = { link: { peer } as unknown as OnlineLink, clock, pace, digests, interruption }
+    const options = {
+      link: { peer } as unknown as OnlineLink,
+      clock,
+      pace,
+      fileDigest: new Uint8Array(16),
+      interruption,
+    }
     const upload = { name: 'a', phase: 'sending' } as ClientUpload
     const content = { content: patterned(10), modifiedAt: 1, giveBack: () => calls.push('memory') }
     const sending = sendWholeFile({ ...options, upload, algorithm: 'md5' }, content)
