@@ -102,7 +102,7 @@ export class FileApp implements ServerApp {
       logRefusal: (by, name, reason) => this.#logged(by, name, reason),
     })
     const { catalogue } = context.storage
-    this.#storedFiles = catalogue && new StoredFileRequests(context, catalogue, uploads)
+    this.#storedFiles = catalogue && new StoredFileRequests(context, catalogue, uploads, this.#quota)
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }

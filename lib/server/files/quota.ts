@@ -139,6 +139,21 @@ export class Quota {
     return this.#admit(holder, wants, true)
   }
 
+  /** Reserves the folders that a new name of a stored file can add. Rejects with `quota-exceeded`. */
+  async admitRename(holder: ReservationHolder, name: string, newName: string): Promise<void> {
+    const folders = foldersOf(newName).filter((folder) => !name.startsWith(`${folder}/`)).length
+    if (folders === 0) return
+    const adds = this.#adds(0, folders)
+    const { user } = holder
+    await this.#countFirst(user)
+    let refusal = await this.#tryReserve(holder, [], adds)
+    if (refusal && this.#isDue(user)) {
+      await this.#recount(user)
+      refusal = await this.#tryReserve(holder, [], adds)
+    }
+    if (refusal) throw refusal
+  }
+
   async #admit(
     holder: ReservationHolder,
     wants: readonly NewTransfer[],
@@ -386,6 +401,10 @@ const sum = (all: readonly QuotaPart[]): QuotaPart => ({
   growth: all.reduce((bytes, { growth }) => bytes + Math.max(0, growth), 0),
   entries: all.reduce((many, { entries }) => many + entries, 0),
 })
+
+/** Returns the folders above a name, the highest first. */
+const foldersOf = (name: string): readonly string[] =>
+  name.split('/').flatMap((_, at, parts) => (at > 0 ? parts.slice(0, at).join('/') : []))
 
 const roomText =
   'files that other servers of this service receive at the same time leave no space for this one in your quota; try again later'

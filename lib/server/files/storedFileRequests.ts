@@ -15,6 +15,8 @@ import { costs } from '../connections/requestCost.ts'
 import { linkOf } from '../serverLog.ts'
 import { checkOpen } from './fileDaemon.ts'
 import { FileReaders } from './fileReaders.ts'
+import type { Quota } from './quota.ts'
+import { ReservationHolder } from './serverUpload.ts'
 import type { UploadTable } from './uploadTable.ts'
 
 /** The requests about stored files. */
@@ -27,6 +29,7 @@ export class StoredFileRequests {
   readonly #context: ServerContext
   readonly #catalogue: Catalogue
   readonly #uploads: UploadTable
+  readonly #quota: Quota
   readonly #readers: FileReaders
   readonly #limiter = new ConcurrencyLimiter()
   readonly #lists = new KeyedMutex()
@@ -34,10 +37,11 @@ export class StoredFileRequests {
   /** The replies with content that are not sent yet, by link. */
   readonly #unsent = new Map<Connection, Set<Deferred<void>>>()
 
-  constructor(context: ServerContext, catalogue: Catalogue, uploads: UploadTable) {
+  constructor(context: ServerContext, catalogue: Catalogue, uploads: UploadTable, quota: Quota) {
     this.#context = context
     this.#catalogue = catalogue
     this.#uploads = uploads
+    this.#quota = quota
     this.#readers = new FileReaders(context, catalogue, uploads)
     this.#memory = new ReadMemory(context.limits.readMemoryBytes)
   }
@@ -122,7 +126,10 @@ export class StoredFileRequests {
     const replace = (message.flags & renameFlags.replace) !== 0
     const isReplaced = await this.#runBoth(by.user, [name, newName], async () => {
       checkOpen(by)
-      return this.#catalogue.rename(by.user, name, newName, { version, replace, by: sessionLinkOf(by) })
+      const holder = new ReservationHolder(by.user)
+      using _ = this.#uploads.reserving(holder)
+      await this.#quota.admitRename(holder, name, newName)
+      return await this.#catalogue.rename(by.user, name, newName, { version, replace, by: sessionLinkOf(by) })
     })
     this.#readers.forget(by.user, name)
     const replaced = isReplaced ? { replaced: true } : undefined

@@ -373,6 +373,27 @@ spec('the number of files of a user', (it) => {
     await client.start(sized('g', 1))
   })
 
+  it('is limited for the folders of a new name of a stored file', async () => {
+    await using rig = await ServerRig.onDisk({ userFiles: 3 })
+    const client = await rig.client()
+    for (const name of ['a', 'x/b']) await client.upload(sized(name, 1))
+    await counted(rig)
+    const rename = (fileName: string, newName: string) =>
+      client.raw.send('RenameFileReq', { fileName, newName, version: '', flags: 0 })
+    rename('a', 'y/a')
+    const { text } = await client.raw.refused('RenameFileNack', 'quota-exceeded')
+    assert.match(text, /^you may keep 3 files and folders on this server: 2 files and 1 folder are stored/u)
+    for (const [from, to] of [
+      ['a', 'c'],
+      ['x/b', 'x/c'],
+      ['x/c', 'd'],
+      ['d', 'y/d'],
+    ] as const) {
+      rename(from, to)
+      await client.raw.expect('RenameFileAck')
+    }
+  })
+
   it('is known without a quota after the files were counted, and no upload waits for the count', async () => {
     await using rig = await ServerRig.start({ userFiles: 2 })
     const client = await rig.client()
