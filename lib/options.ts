@@ -79,16 +79,19 @@ export function checkArgument(where: string, name: string, kind: Kind, value: un
   throw new OspError('usage', `${where}: ${name} must be ${kind.takes}, not ${shown(value)}${more}`)
 }
 
+const optionsObject: Kind = { ...kinds.object, takes: 'an options object' }
+
 /** Throws OspError `usage` for the first invalid or unknown option of the function `where`. */
 export function checkOptions(where: string, options: Options, values: unknown): void {
-  checkArgument(where, 'the argument', { ...kinds.object, takes: 'an options object' }, values)
-  for (const [name, kind] of Object.entries(options)) {
-    checkArgument(where, `the option ${name}`, kind, (values as Record<string, unknown>)[name])
+  checkArgument(where, 'the argument', optionsObject, values)
+  for (const name in options) {
+    const kind = options[name] as Kind
+    const value = (values as Record<string, unknown>)[name]
+    if (!kind.holds(value)) checkArgument(where, `the option ${name}`, kind, value)
   }
-  const known = Object.keys(options)
-  const unknown = Object.keys(values as object).find((name) => !known.includes(name))
+  const unknown = Object.keys(values as object).find((name) => !Object.hasOwn(options, name))
   if (unknown === undefined) return
-  const text = `there is no option ${unknown}; the options are ${known.join(', ')}`
+  const text = `there is no option ${unknown}; the options are ${Object.keys(options).join(', ')}`
   throw new OspError('usage', `${where}: ${text}`)
 }
 

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { setTimeout } from 'node:timers/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Log } from 'ospd'
 import { pathBytes } from 'ospd/node'
 import type { PrintedEvent } from './events.ts'
@@ -15,6 +15,9 @@ export const readerMs = 1_000
 /** Maximum number of bytes that wait for a slow reader of stderr. Further lines are dropped and counted. */
 const mostWaitingBytes = 1024 * 1024
 
+/** Time for which results that nothing waits for are gathered after a write. */
+const gatherMs = 20
+
 const newline = 0x0a
 
 type WriteCallback = (error?: Error | null) => void
@@ -27,6 +30,7 @@ class Output {
   #gathered: (string | Buffer)[] = []
   #callbacks: WriteCallback[] = []
   #ends: (() => void)[] = []
+  #flushedAtMs = Number.NEGATIVE_INFINITY
   #isTorn = false
 
   constructor(fd: 1 | 2) {
@@ -41,16 +45,17 @@ class Output {
     return this.#stream.writableLength
   }
 
-  /** Calls `done` when the system has accepted the whole text, or with the error. */
-  protected put(text: string | Buffer, done: WriteCallback): void {
+  /** Calls `done` when the system has accepted the whole text, or with the error. With `mayWait` nothing waits for `done`. */
+  protected put(text: string | Buffer, done: WriteCallback, mayWait = false): void {
     const stream = this.#stream
     this.#unfinished++
     if (!(stream instanceof Socket)) this.#toFile(text, this.#ended([done]))
-    else if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(text, done)
+    else if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(text, done, mayWait)
     else stream.write(text, this.#ended([done]))
   }
 
   async drained(): Promise<void> {
+    this.flush()
     if (this.#unfinished > 0) await new Promise<void>((resolve) => this.#ends.push(resolve))
   }
 
@@ -63,11 +68,15 @@ class Output {
   }
 
   /**
-   * Gathers the results of this turn of the event loop for one system call. On a terminal each line is written at once, since
-   * bars are drawn around it, and each line of stderr is written after the results before it.
+   * Gathers the results of this turn of the event loop for one system call, and with `mayWait` those of `gatherMs` after the latest
+   * call. On a terminal each line is written at once, since bars are drawn around it, and each line of stderr is written after the
+   * results before it.
    */
-  #gather(text: string | Buffer, done: WriteCallback): void {
-    if (this.#gathered.length === 0) setImmediate(() => this.flush())
+  #gather(text: string | Buffer, done: WriteCallback, mayWait: boolean): void {
+    const isFirst = this.#gathered.length === 0
+    const flush = () => this.flush()
+    if (isFirst && mayWait && performance.now() < this.#flushedAtMs + gatherMs) setTimeout(flush, gatherMs)
+    else if (isFirst || !mayWait) setImmediate(flush)
     this.#gathered.push(text)
     this.#callbacks.push(done)
   }
@@ -76,6 +85,7 @@ class Output {
   flush(): void {
     if (this.#gathered.length === 0) return
     const parts = this.#gathered
+    this.#flushedAtMs = performance.now()
     const ended = this.#ended(this.#callbacks)
     this.#gathered = []
     this.#callbacks = []
@@ -130,7 +140,7 @@ export const stderr = new ErrorLines(2)
 export async function within(mostMs: number, done: Promise<void>): Promise<boolean> {
   const over = new AbortController()
   try {
-    return await Promise.race([done.then(() => true), setTimeout(mostMs, false, { signal: over.signal })])
+    return await Promise.race([done.then(() => true), pause(mostMs, false, { signal: over.signal })])
   } finally {
     over.abort()
   }
@@ -165,6 +175,9 @@ class ResultOutput extends Output {
   readonly #broken = new AbortController()
   /** Aborts when a write has failed. The reason is the error. */
   readonly broken: AbortSignal = this.#broken.signal
+  readonly #check: WriteCallback = (error) => {
+    if (error) this.#broken.abort(error)
+  }
   json = false
   /** Whether the command only lists. Then it is not an error if the reader of a pipe stops reading. */
   onlyLists = false
@@ -180,7 +193,7 @@ class ResultOutput extends Output {
 
   /** Writes a line, with the original bytes of the paths in it. */
   line(line: string): void {
-    void this.#putResult(pathBytes(`${secrets.hide(line)}\n`))
+    if (!this.broken.aborted) this.put(pathBytes(`${secrets.hide(line)}\n`), this.#check, true)
   }
 
   event(event: PrintedEvent): void {
@@ -207,7 +220,7 @@ class ResultOutput extends Output {
     if (this.broken.aborted) return false
     return await new Promise((resolve) => {
       this.put(text, (error) => {
-        if (error) this.#broken.abort(error)
+        this.#check(error)
         resolve(!error)
       })
     })

@@ -15,8 +15,8 @@ export type CandidateValues = Pick<SendValues, 'recursive' | 'as'> & Partial<Pic
 export interface Candidate {
   readonly path: string
   readonly name: string
-  /** The size in bytes, as far as it is known before the file is opened. */
-  readonly size: number
+  /** The size in bytes, if it is known already. */
+  readonly size?: number
   /** The spooled content, if the candidate is not a file at `path`. */
   readonly spooled?: Spooled
 }
@@ -28,7 +28,7 @@ export type FoundPath =
   | { readonly path: string; readonly skipped: string }
 
 /** Paths in groups, since each step of an asynchronous generator takes longer than finding a path. */
-type FoundPaths = AsyncGenerator<readonly FoundPath[]>
+export type FoundPaths = AsyncGenerator<readonly FoundPath[]>
 
 const maxGroup = 64
 
@@ -42,7 +42,7 @@ export async function candidatesOf(
   files: readonly string[],
   directory: string,
   stop?: AbortSignal,
-): Promise<AsyncGenerator<FoundPath>> {
+): Promise<FoundPaths> {
   const { recursive, as, 'files-from': from, from0 } = values
   checkOperands(values, files)
   const taken = new Map<string, string>()
@@ -73,11 +73,7 @@ export async function candidatesOf(
     // A list that cannot be read further fails under the name of the flag.
     if (list) yield* guarded(`--files-from ${from}`, listed(namesIn(list, from0)))
   }
-  return flat(candidates())
-}
-
-async function* flat(groups: FoundPaths): AsyncGenerator<FoundPath> {
-  for await (const group of groups) yield* group
+  return candidates()
 }
 
 function checkOperands({ as, 'files-from': from, from0 }: CandidateValues, files: readonly string[]): void {
@@ -154,8 +150,9 @@ function entryAt(path: string, name: string, entry: Dirent<Buffer>, twin?: strin
   }
   if (twin !== undefined) return { path, failure: sameName(path, twin) }
   if (isFolder) return { folder: name }
+  if (entry.isFile()) return { path, name }
   try {
-    const stats = entry.isFile() || entry.isSymbolicLink() ? statSync(pathBytes(path)) : undefined
+    const stats = entry.isSymbolicLink() ? statSync(pathBytes(path)) : undefined
     if (stats?.isFile()) return { path, name, size: stats.size }
     return { path, skipped: stats?.isDirectory() ? 'it is a symbolic link to a folder' : 'it is not a regular file' }
   } catch (error) {

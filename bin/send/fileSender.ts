@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import { type AddOptions, type Client, OspError, type SentFile, type Upload } from 'ospd'
 import { file as fileSource, pathBytes } from 'ospd/node'
 import { refText } from '../tasks/tasks.ts'
-import type { Candidate, FoundPath } from './candidates.ts'
+import type { Candidate, FoundPath, FoundPaths } from './candidates.ts'
 import type { Overview } from './overview.ts'
 import { isRefusal, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'
 
@@ -29,14 +29,35 @@ const addingMost = 100
 /** The maximum number of unfinished uploads, including waiting ones. More files could exceed the memory. */
 export const unfinishedMost = 250
 
+/** A file that is in progress or waiting. */
+class FollowedFile implements ReportedFile {
+  readonly path: string
+  readonly upload: Upload
+  /** Whether the command was given the file. */
+  readonly isOwn: boolean
+  #size: number | undefined
+
+  constructor(path: string, upload: Upload, isOwn: boolean, size?: number) {
+    this.path = path
+    this.upload = upload
+    this.isOwn = isOwn
+    this.#size = size
+  }
+
+  /** Is determined when it is first needed. */
+  get size(): number {
+    this.#size ??= sizeOf(this.upload.ref ?? this.path)
+    return this.#size
+  }
+}
+
 /** Adds files to the client as they are found, and follows these uploads and those that other programs add. */
 export class FileSender {
   readonly #options: FileSenderOptions
-  readonly #unfinished = new Set<ReportedFile>()
-  readonly #tasks = new WeakMap<Upload, ReportedFile>()
+  /** The files that are in progress or waiting. */
+  readonly #tasks = new Map<Upload, FollowedFile>()
   /** Tasks that were unfinished when this program, or the one that it had joined, ended. */
   readonly #left: ReportedFile[] = []
-  readonly #own = new WeakSet<Upload>()
   /** The error codes of the rejections that were reported for an upload. */
   readonly #refusals = new WeakMap<Upload, Set<string>>()
   /** Paused uploads, which the command does not wait for. */
@@ -52,17 +73,18 @@ export class FileSender {
 
   /** The files that are in progress or waiting, or were when the program ended. */
   get unfinished(): readonly ReportedFile[] {
-    return [...this.#left, ...[...this.#unfinished].filter(({ upload }) => !this.#parked.has(upload))]
+    return [...this.#left, ...[...this.#tasks.values()].filter(({ upload }) => !this.#parked.has(upload))]
   }
 
   /** Handles a change of an upload. Follows an upload that the command was not given. */
   changed(upload: Upload): void {
     const { phase } = upload
-    this.#reportRefusal(upload)
+    if (phase === 'waiting') this.#reportRefusal(upload)
     if ((phase === 'waiting' || phase === 'cancelling') && this.#parked.delete(upload)) this.#wake()
-    if (this.#tasks.has(upload) || this.#adding.has(upload.name)) return
+    const isOver = phase === 'done' || phase === 'failed' || phase === 'cancelled'
+    if (isOver || this.#tasks.has(upload) || this.#adding.has(upload.name)) return
     const { ref = upload.name } = upload
-    this.#follow({ path: refText(this.#options.directory, ref), size: sizeOf(ref), upload })
+    this.#follow(new FollowedFile(refText(this.#options.directory, ref), upload, false))
   }
 
   /** Stops waiting for paused uploads until they continue. Returns the paused files. */
@@ -74,13 +96,16 @@ export class FileSender {
   }
 
   /** Sends the candidates. Resolves when all files are stored or have failed, or when the command is interrupted. */
-  async send(candidates: AsyncIterable<FoundPath>): Promise<void> {
+  async send(candidates: FoundPaths): Promise<void> {
     const { stop, overview } = this.#options
     try {
-      for await (const found of candidates) {
+      for await (const paths of candidates) {
+        for (const found of paths) {
+          if (stop.aborted) break
+          this.#take(found)
+          if (!this.#hasRoom) await this.#until(() => stop.aborted || this.#hasRoom)
+        }
         if (stop.aborted) break
-        this.#take(found)
-        if (!this.#hasRoom) await this.#until(() => stop.aborted || this.#hasRoom)
       }
     } catch (error) {
       // Reading a list that was closed by the interruption rejects.
@@ -93,21 +118,21 @@ export class FileSender {
 
   /** Resolves when only paused uploads are unfinished, or when the command is interrupted. */
   rest(): Promise<void> {
-    return this.#until(() => this.#options.stop.aborted || this.#unfinished.size <= this.#parked.size)
+    return this.#until(() => this.#options.stop.aborted || this.#tasks.size <= this.#parked.size)
   }
 
   /** Stops waiting for paused uploads after the client gave up, since they do not end by themselves. */
   gaveUp(): void {
-    this.park([...this.#unfinished].map(({ upload }) => upload))
+    this.park(this.#tasks.keys())
   }
 
   /** Resolves when every upload has ended. Must be called after the client is closed. */
   settled(): Promise<void> {
-    return this.#until(() => this.#adding.size + this.#unfinished.size === 0)
+    return this.#until(() => this.#adding.size + this.#tasks.size === 0)
   }
 
   get #hasRoom(): boolean {
-    return this.#adding.size < addingMost && this.#adding.size + this.#unfinished.size < unfinishedMost
+    return this.#adding.size < addingMost && this.#adding.size + this.#tasks.size < unfinishedMost
   }
 
   async #until(reached: () => boolean): Promise<void> {
@@ -125,10 +150,7 @@ export class FileSender {
     else {
       const { refusal } = summary
       this.#adding.add(found.name)
-      void (refusal ? this.#reject(found, refusal) : this.#add(found)).then(() => {
-        this.#adding.delete(found.name)
-        this.#wake()
-      })
+      void this.#add(found, refusal)
     }
   }
 
@@ -142,20 +164,23 @@ export class FileSender {
     this.#options.reporter.failed({ path }, error)
   }
 
-  async #add(candidate: Candidate): Promise<void> {
+  async #add(candidate: Candidate, refusal: OspError | undefined): Promise<void> {
+    if (refusal) await this.#reject(candidate, refusal)
+    else await this.#addUpload(candidate)
+    this.#adding.delete(candidate.name)
+    this.#wake()
+  }
+
+  async #addUpload(candidate: Candidate): Promise<void> {
     const { uploads, connect, addOptions, stop, summary, overview } = this.#options
     const { path, name, size, spooled } = candidate
     connect()
     try {
       const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), addOptions)
-      this.#own.add(upload)
       const known = this.#tasks.get(upload)
-      if (known) {
-        // The command follows it already, for another program.
-        this.#unfinished.delete(known)
-        overview.end(known)
-      }
-      this.#follow({ path, size, upload })
+      // The command may follow it already, for another program.
+      if (known) overview.end(known)
+      this.#follow(new FollowedFile(path, upload, true, size))
     } catch (cause) {
       const error = OspError.from(cause)
       if (error.code === 'closed' && stop.aborted) summary.addUnfinished(0)
@@ -163,16 +188,17 @@ export class FileSender {
     }
   }
 
-  #follow(task: ReportedFile): void {
+  #follow(task: FollowedFile): void {
     this.#tasks.set(task.upload, task)
     this.#options.overview.add(task)
-    this.#unfinished.add(task)
-    void this.#toItsEnd(task)
+    task.upload.done.then(
+      (file) => this.#ended(task, file),
+      (error: unknown) => this.#ended(task, OspError.from(error)),
+    )
   }
 
-  async #toItsEnd(task: ReportedFile): Promise<void> {
+  #ended(task: FollowedFile, end: SentFile | OspError): void {
     const { upload } = task
-    const end = await upload.done.catch((error: unknown) => OspError.from(error))
     // The command was also given the file, and follows it as another task.
     if (this.#tasks.get(upload) !== task) return
     if (!(end instanceof OspError && end.code === 'closed')) this.#report(task, end)
@@ -180,15 +206,14 @@ export class FileSender {
       this.#options.summary.addUnfinished(upload.transferred)
       this.#left.push(task)
     }
-    this.#unfinished.delete(task)
+    this.#tasks.delete(upload)
     this.#parked.delete(upload)
     this.#wake()
   }
 
-  #report(task: ReportedFile, end: SentFile | OspError): void {
+  #report(task: FollowedFile, end: SentFile | OspError): void {
     const { summary, reporter, overview, isAwaited } = this.#options
-    const { upload } = task
-    const isOwn = this.#own.has(upload)
+    const { upload, isOwn } = task
     overview.end(task)
     // The program that has added the file reports the result.
     if (!isOwn && isAwaited(upload.id)) return
@@ -204,9 +229,9 @@ export class FileSender {
 
   /** Reports each reason for a temporary rejection of a file once. */
   #reportRefusal(upload: Upload): void {
-    const { phase, error } = upload
+    const { error } = upload
     const task = this.#tasks.get(upload)
-    if (phase !== 'waiting' || !error || !isRefusal(error) || !task) return
+    if (!error || !isRefusal(error) || !task) return
     const reported = this.#refusals.get(upload) ?? new Set()
     if (reported.has(error.code)) return
     this.#refusals.set(upload, reported.add(error.code))

@@ -12,30 +12,34 @@ export interface TransferredFile {
 /** The time after which a file gets a bar. The bar of a faster file could not be read. */
 const leastActiveMs = 250
 
+/** The values are set when the file is first measured while it is active. */
+interface Row {
+  speed: Speed | undefined
+  activeSinceMs: number | undefined
+}
+
 /** Tracks the progress of each file and of all files together. */
 export class Overview<T extends TransferredFile = TransferredFile> {
-  readonly #rows = new Map<T, { readonly speed: Speed; activeSinceMs?: number }>()
+  readonly #rows = new Map<T, Row>()
   readonly #speed = new Speed()
   /** The number of files, including those that have ended. */
   files = 0
   isComplete = false
   /** The time of the next attempt to connect, if there is no connection. */
   nextTryMs: number | undefined
-  #size = 0
   #endedFiles = 0
   #endedBytes = 0
   #transferredByEnded = 0
 
   add(task: T): void {
-    this.#rows.set(task, { speed: new Speed() })
+    this.#rows.set(task, { speed: undefined, activeSinceMs: undefined })
     this.files++
-    this.#size += task.size
   }
 
   end(task: T): void {
     if (!this.#rows.delete(task)) return
     this.#endedFiles++
-    this.#endedBytes += task.size
+    this.#endedBytes += sizeOf(task)
     this.#transferredByEnded += task.upload.transferred
   }
 
@@ -53,29 +57,34 @@ export class Overview<T extends TransferredFile = TransferredFile> {
       all += transferred
       if (!isActive(task)) continue
       row.activeSinceMs ??= nowMs
+      row.speed ??= new Speed()
       row.speed.note(transferred, nowMs)
     }
     this.#speed.note(all, nowMs)
   }
 
   stateOf(task: T): BarState {
-    const { upload, path, size } = task
-    const { acknowledged, durable, size: opened } = upload.progress
-    const bytesPerSecond = this.#rows.get(task)?.speed.bytesPerSecond
-    return { title: path, done: acknowledged, durable, size: opened || size, bytesPerSecond, note: noteOf(task) }
+    const { upload, path } = task
+    const { acknowledged, durable } = upload.progress
+    const size = sizeOf(task)
+    const bytesPerSecond = this.#rows.get(task)?.speed?.bytesPerSecond
+    return { title: path, done: acknowledged, durable, size, bytesPerSecond, note: noteOf(task) }
   }
 
   total(nowMs: number): BarState {
     let done = this.#endedBytes
     let durable = done
-    for (const { upload } of this.#rows.keys()) {
-      done += upload.progress.acknowledged
-      durable += upload.progress.durable
+    let size = done
+    for (const task of this.#rows.keys()) {
+      const { progress } = task.upload
+      done += progress.acknowledged
+      durable += progress.durable
+      size += sizeOf(task)
     }
     const shortTitle = `${this.#endedFiles}/${this.files}${this.isComplete ? '' : '+'}`
     const title = `${shortTitle.replace('/', ' of ')} ${this.files === 1 ? 'file' : 'files'}`
     const { bytesPerSecond } = this.#speed
-    return { title, shortTitle, done, durable, size: this.#size, bytesPerSecond, note: this.#note(nowMs), bold: true }
+    return { title, shortTitle, done, durable, size, bytesPerSecond, note: this.#note(nowMs), bold: true }
   }
 
   #note(nowMs: number): string | undefined {
@@ -87,6 +96,8 @@ export class Overview<T extends TransferredFile = TransferredFile> {
     return tasks.length > 0 && tasks.every(({ upload }) => upload.phase === 'paused') ? 'paused' : undefined
   }
 }
+
+const sizeOf = (task: TransferredFile) => task.upload.progress.size || task.size
 
 function isActive({ upload }: TransferredFile): boolean {
   const { phase, error, progress } = upload

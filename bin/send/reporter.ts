@@ -256,8 +256,9 @@ function outcomes({ replaced, renamed }: SendSummary): string {
 
 /** Returns a line as `sha256sum` prints it. If the path needs escapes, the line begins with a backslash. */
 export function checksumLine(digest: string, path: string): string {
+  if (!/[\\\n\r]/u.test(path)) return `${digest}  ${path}`
   const escaped = path.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r')
-  return `${escaped === path ? '' : '\\'}${digest}  ${escaped}`
+  return `\\${digest}  ${escaped}`
 }
 
 function summaryEvent(summary: SendSummary, elapsed: number): PrintedEvent {

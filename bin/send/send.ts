@@ -11,7 +11,7 @@ import { openStateDirectory } from '../common/stateDirectory.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 import { ConfiguredToken } from '../common/token.ts'
 import { isPending } from '../tasks/tasks.ts'
-import { candidatesOf, type FoundPath } from './candidates.ts'
+import { candidatesOf, type FoundPaths } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
 import { openLines } from './lines.ts'
 import { Overview } from './overview.ts'
@@ -128,10 +128,10 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   return summary.exitCode
 }
 
-async function* filesOfOpenTasks(directory: string): AsyncGenerator<FoundPath> {
+async function* filesOfOpenTasks(directory: string): FoundPaths {
   for (const { ref, name, size, state } of await taskControl(directory).list()) {
     const isOpen = state === 'waiting' || state === 'sending' || state === 'verifying'
-    if (isOpen && ref !== undefined) yield { path: ref, name, size }
+    if (isOpen && ref !== undefined) yield [{ path: ref, name, size }]
   }
 }
 

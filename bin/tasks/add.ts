@@ -4,7 +4,7 @@ import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
 import { displayed, exitCodes, UsageError } from '../common/usage.ts'
-import { type Candidate, candidatesOf } from '../send/candidates.ts'
+import { type Candidate, candidatesOf, type FoundPath } from '../send/candidates.ts'
 import { SendSummary } from '../send/reporter.ts'
 import { sendSettings } from '../send/send.ts'
 import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasks.ts'
@@ -62,13 +62,16 @@ async function addFiles(at: TaskContext, values: AddValues, operands: readonly s
     }
     group = []
   }
-  for await (const found of await candidatesOf(values, operands, at.directory)) {
+  const take = async (found: FoundPath) => {
     if ('failure' in found) failed(found.path, found.failure)
     else if ('skipped' in found) {
       const { path: file, skipped: text } = found
       if (values.json) results.event({ event: 'skipped', file, text })
       else at.hint(`skipped ${file}: ${text}`)
     } else if (group.push(found) >= addedTogether) await add()
+  }
+  for await (const paths of await candidatesOf(values, operands, at.directory)) {
+    for (const found of paths) await take(found)
   }
   if (group.length > 0) await add()
   at.print((await listed(at.tasks)).filter(({ id }) => added.has(id)))

@@ -148,8 +148,7 @@ export class Link<C> {
     if (this.usedUp) throw new OspError('link-lost', 'the link has used up its sequence numbers')
     const frame = frameWith(message, ++this.#seq, instance)
     this.#requests ??= new Requests(this.#reliable, this.#options.fraction)
-    const copy = this.#requests.add(frame, context, timings[message.event], onFlushed)
-    this.queues.add(priority, copy.frame, copy.onFlushed)
+    this.queues.push(priority, this.#requests.add(frame, context, timings[message.event], onFlushed))
     return frame.seq
   }
 

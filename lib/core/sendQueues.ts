@@ -31,9 +31,13 @@ export class SendQueues {
   }
 
   add(priority: SendPriority, frame: Frame, onFlushed?: () => void): void {
+    this.push(priority, { frame, onFlushed })
+  }
+
+  push(priority: SendPriority, queued: QueuedFrame): void {
     const queue = priority === 'replies' ? this.#replies : priority === 'requests' ? this.#requests : this.#chunks
-    queue.push({ frame, onFlushed })
-    if (priority !== 'chunks') this.smallBytes += sizeOf(frame)
+    queue.push(queued)
+    if (priority !== 'chunks') this.smallBytes += sizeOf(queued.frame)
   }
 
   /** Returns the next frame for the socket. A frame that `decide` defers blocks only later frames of its priority. */

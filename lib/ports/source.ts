@@ -8,10 +8,10 @@ export interface FileSource {
   open(signal: AbortSignal): Promise<OpenSource>
   /**
    * Reads the whole source in one call, which is faster than `open` for a small source. Calls `take` at most once for the memory
-   * that will hold the content. Resolves with `undefined` if the source is longer than `maxBytes` or changes while it is read; may
-   * reject if it cannot be read. In both cases the caller falls back to `open`.
+   * that will hold the content, unless it has the memory. Returns, or resolves with, `undefined` if the source is longer than
+   * `maxBytes` or changes while it is read; may throw or reject if it cannot be read. In both cases the caller falls back to `open`.
    */
-  readWhole?(maxBytes: number, take: TakeMemory): Promise<WholeContent | undefined>
+  readWhole?(maxBytes: number, take: TakeMemory): WholeContent | undefined | Promise<WholeContent | undefined>
 }
 
 /** Returns memory for at least this number of bytes, or a promise of it. */

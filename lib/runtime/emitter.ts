@@ -81,6 +81,7 @@ export function safeLog(log?: Log): Log {
 
 /** If an application callback returned a promise, calls `failed` when it rejects. */
 function catchRejection(result: unknown, failed: (error: unknown) => void): void {
-  const { then } = (result ?? {}) as Partial<PromiseLike<unknown>>
+  if (result === undefined || result === null) return
+  const { then } = result as Partial<PromiseLike<unknown>>
   if (typeof then === 'function') then.call(result as PromiseLike<unknown>, undefined, failed)
 }

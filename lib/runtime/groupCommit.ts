@@ -3,8 +3,26 @@ export interface Uncommitted<T> {
   readonly item: T
   readonly resolve: () => void
   /** Rejects the call for this item only. The other items of its group can still be committed. */
-  readonly reject: (error: unknown) => void
-  isRejected: boolean
+  reject(error: unknown): void
+  readonly isRejected: boolean
+}
+
+class Entry<T> implements Uncommitted<T> {
+  readonly item: T
+  readonly resolve: () => void
+  readonly #reject: (error: unknown) => void
+  isRejected = false
+
+  constructor(item: T, resolve: () => void, reject: (error: unknown) => void) {
+    this.item = item
+    this.resolve = resolve
+    this.#reject = reject
+  }
+
+  reject(error: unknown): void {
+    this.isRejected = true
+    this.#reject(error)
+  }
 }
 
 export interface GroupCommitOptions<T> {
@@ -32,16 +50,7 @@ export class GroupCommit<T> {
   /** Resolves when the item, and all earlier items, are committed. With `mayWait` the item starts no commit. */
   add(item: T, mayWait = false): Promise<void> {
     return new Promise((resolve, reject) => {
-      const entry: Uncommitted<T> = {
-        item,
-        resolve,
-        reject: (error) => {
-          entry.isRejected = true
-          reject(error)
-        },
-        isRejected: false,
-      }
-      this.#waiting.push(entry)
+      this.#waiting.push(new Entry(item, resolve, reject))
       if (mayWait) return
       this.#isDue = true
       this.#running ??= this.#run()

@@ -87,16 +87,27 @@ export class LinkDriver implements SocketEvents {
     priority: SendPriority = 'requests',
     onFlushed?: () => void,
   ): Asked<K> {
-    if (this.#link.usedUp) void this.close(new OspError('link-lost', 'the link has used up its sequence numbers'))
     const waiting = deferred<WireMessage>()
-    const asked = { seq: 0, reply: waiting.promise as Asked<K>['reply'] }
+    const seq = this.request(message, waiting, instance, priority, onFlushed)
+    return { seq, reply: waiting.promise as Asked<K>['reply'] }
+  }
+
+  /** Like `ask`, without a promise: calls `waiting.resolve` or `waiting.reject`. Returns the seq. */
+  request(
+    message: WireMessage<RequestName> | Encoded<RequestName>,
+    waiting: Waiting,
+    instance = 0,
+    priority: SendPriority = 'requests',
+    onFlushed?: () => void,
+  ): number {
+    if (this.#link.usedUp) void this.close(new OspError('link-lost', 'the link has used up its sequence numbers'))
     if (this.ended) {
       waiting.reject(this.ended)
-      return asked
+      return 0
     }
-    asked.seq = this.#link.request(message, instance, waiting, priority, onFlushed)
+    const seq = this.#link.request(message, instance, waiting, priority, onFlushed)
     this.#pump()
-    return asked
+    return seq
   }
 
   /** Sends a request again with the current `message`. Returns false if it is answered or still waits to be sent. */

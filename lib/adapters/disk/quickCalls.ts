@@ -26,7 +26,7 @@ const [leastElsewhereMs, mostElsewhereMs] = [5_000, 320_000]
 export const durableWrites = process.platform === 'linux' ? fs.constants.O_DSYNC : 0
 
 /** Longer reads and writes take more time than handing them to another thread. */
-const longBytes = 64 * KiB
+export const longBytes = 64 * KiB
 
 /** Measures the calls in this thread, and decides where the next ones run. */
 class CallTimer {
@@ -39,7 +39,7 @@ class CallTimer {
     this.#slow = slow
   }
 
-  readonly quick = <T>(here: () => T, elsewhere: () => Promise<T>): T | Promise<T> => {
+  readonly quick = <T, E = T>(here: () => T, elsewhere: () => Promise<E>): T | Promise<E> => {
     const start = performance.now()
     if (start < this.#elsewhereUntilMs) return elsewhere()
     try {
@@ -106,6 +106,9 @@ function createHere(path: string, content: readonly Uint8Array[], modified: numb
     fs.closeSync(fd)
   }
 }
+
+/** Runs several of these calls: `here` in this thread, or `elsewhere`. */
+export const quickly = quick
 
 /** Each of these does what the function of that name in node:fs does, unless its comment says otherwise. */
 export const quickCalls = {

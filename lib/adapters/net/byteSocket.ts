@@ -3,7 +3,7 @@ import { OspError } from '../../errors.ts'
 import type { PeerAddress, Socket, SocketEvents, SocketOptions } from '../../ports/socket.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
-import { encodeFrame, type Frame, FrameReader } from '../../wire/frame.ts'
+import { encodeFrame, type Frame, FrameReader, isContent } from '../../wire/frame.ts'
 import { placeOf } from './addresses.ts'
 import type { ReceiveBuffers } from './receiveBuffers.ts'
 import { socketBounds } from './socketBounds.ts'
@@ -11,7 +11,12 @@ import { TurnWrites, WriteBlock } from './turnWrites.ts'
 
 /** A frame below this length is copied into a block together with others, instead of written in pieces. */
 const shortBytes = 1_024
-/** From this length, a block is written before the turn ends, so that the peer can start while more frames are made. */
+/** The same for a frame with content of a file. */
+const shortContentBytes = 4_096
+/**
+ * From this length, a block is written before the turn ends, so that the peer can start while more frames are made. Content of files
+ * is written at the end of the turn.
+ */
 const eagerBytes = 2_048
 
 /** A paused socket without `data` events reads this many bytes, as a stream of node:net does. */
@@ -71,6 +76,8 @@ export class ByteSocket implements Socket {
   #block: Buffer | undefined
   #from = 0
   #to = 0
+  /** Called when the bytes of `#block` have left. */
+  #left: (() => void)[] = []
 
   constructor(stream: Duplex, traits: ByteSocketTraits, options: SocketOptions) {
     this.guarded = traits.guarded
@@ -176,9 +183,14 @@ export class ByteSocket implements Socket {
   /** Writes the frames of a turn to the stream. */
   writeTurn(): void {
     this.#writesLater = false
+    this.#writeBlock()
+    if (this.#stream.writableLength === 0) this.#own = undefined
+  }
+
+  /** Writes the gathered frames, and what the stream has kept for the end of the turn. */
+  #writeBlock(): void {
     this.#handBlock()
     if (this.#stream.writableCorked > 0) this.#stream.uncork()
-    if (this.#stream.writableLength === 0) this.#own = undefined
   }
 
   /** Writes a frame. All frames of one turn need only a few system calls. */
@@ -194,8 +206,10 @@ export class ByteSocket implements Socket {
     }
     const parts = encodeFrame(frame, this.#platform.crc32, this.checksContent)
     const length = lengthOf(parts)
-    if (length < shortBytes) {
+    const hasContent = isContent(frame.event)
+    if (length < (hasContent ? shortContentBytes : shortBytes)) {
       this.#gather(parts, length, left)
+      if (!hasContent && this.#to - this.#from >= eagerBytes) this.#writeBlock()
       return
     }
     this.#cork()
@@ -244,11 +258,7 @@ export class ByteSocket implements Socket {
       this.#to += part.length
     }
     block.filled = this.#to
-    const isEager = this.#to - this.#from >= eagerBytes
-    if (left && !isEager) this.#handInTurn(left)
-    if (!isEager) return
-    this.#handBlock(left)
-    if (this.#stream.writableCorked > 0) this.#stream.uncork()
+    if (left) this.#left.push(left)
   }
 
   #blockNow(): WriteBlock {
@@ -261,21 +271,27 @@ export class ByteSocket implements Socket {
   }
 
   /** Hands the gathered frames to the stream, which keeps them until the end of the turn. */
-  #handInTurn(left?: () => void): void {
+  #handInTurn(): void {
     if (this.#from === this.#to) return
     this.#cork()
-    this.#handBlock(left)
+    this.#handBlock()
   }
 
   #cork(): void {
     if (this.#stream.writableCorked === 0) this.#stream.cork()
   }
 
-  #handBlock(left?: () => void): void {
+  #handBlock(): void {
     const piece = this.#block?.subarray(this.#from, this.#to)
+    const all = this.#left
     this.#block = undefined
     this.#from = this.#to
-    if (piece && piece.length > 0) this.#hand(piece, left)
+    if (!piece || piece.length === 0) return
+    this.#left = []
+    const left = () => {
+      for (const each of all) each()
+    }
+    this.#hand(piece, all.length > 0 ? left : undefined)
   }
 
   #hand(piece: Uint8Array, left?: () => void): void {

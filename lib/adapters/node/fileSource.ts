@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type BigIntStats, constants } from 'node:fs'
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -9,7 +9,7 @@ import { clientLimits, fixed, MiB } from '../../limits.ts'
 import { checkArgument, checkOptions, type Kind, kinds, optional } from '../../options.ts'
 import type { FileSource, OpenSource, TakeMemory, WholeContent } from '../../ports/source.ts'
 import { systemErrorOf } from '../disk/faults.ts'
-import { quickCalls } from '../disk/quickCalls.ts'
+import { longBytes, quickCalls, quickly } from '../disk/quickCalls.ts'
 import { type ReadSome, readUntilFull } from '../disk/readFull.ts'
 import { absolutePath, pathBytes, pathText } from './pathText.ts'
 
@@ -31,25 +31,39 @@ const pathKind: Kind = {
  */
 export function file(path: string | Uint8Array, options: FileOptions = {}): FileSource {
   checkArgument('file', 'the path', pathKind, path)
-  checkOptions('file', { name: optional(kinds.text) }, options)
+  checkOptions('file', optionKinds, options)
   const ref = absolutePath(typeof path === 'string' ? path : pathText(path))
-  return {
-    name: options.name ?? basename(ref).normalize('NFC'),
-    ref,
-    async open(signal) {
-      signal.throwIfAborted()
-      const refused = (error: unknown): never => {
-        throw error instanceof OspError || signal.aborted ? error : unreadable(ref, error)
-      }
-      const handle = await openHandle(ref).catch(refused)
-      try {
-        return await openFile(ref, handle, signal)
-      } catch (error) {
-        await handle.close()
-        return refused(error)
-      }
-    },
-    readWhole: (maxBytes, take) => readWhole(ref, maxBytes, take),
+  return new RegularFile(options.name ?? basename(ref).normalize('NFC'), ref)
+}
+
+const optionKinds = { name: optional(kinds.text) }
+
+class RegularFile implements FileSource {
+  readonly name: string
+  readonly ref: string
+
+  constructor(name: string, ref: string) {
+    this.name = name
+    this.ref = ref
+  }
+
+  async open(signal: AbortSignal): Promise<OpenSource> {
+    const { ref } = this
+    signal.throwIfAborted()
+    const refused = (error: unknown): never => {
+      throw error instanceof OspError || signal.aborted ? error : unreadable(ref, error)
+    }
+    const handle = await openHandle(ref).catch(refused)
+    try {
+      return await openFile(ref, handle, signal)
+    } catch (error) {
+      await handle.close()
+      return refused(error)
+    }
+  }
+
+  readWhole(maxBytes: number, take: TakeMemory) {
+    return readWhole(this.ref, maxBytes, take)
   }
 }
 
@@ -57,27 +71,56 @@ export function file(path: string | Uint8Array, options: FileOptions = {}): File
 const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
 
 /**
- * Reads a small regular file in one go. Resolves with `undefined` if it is too large, was modified very recently, or changes during
- * the read; `open` then checks more carefully.
+ * Reads a small regular file in one go. Returns, or resolves with, `undefined` if it is too large, was modified very recently, or
+ * changes during the read; `open` then checks more carefully.
  */
-async function readWhole(path: string, maxBytes: number, take: TakeMemory): Promise<WholeContent | undefined> {
+function readWhole(path: string, maxBytes: number, take: TakeMemory) {
+  const inParts = () => readInParts(path, maxBytes, take)
+  const read = quickly(() => readHere(path, maxBytes), inParts)
+  return read === 'long' ? inParts() : read
+}
+
+function readHere(path: string, maxBytes: number): WholeContent | 'long' | undefined {
+  const fd = openSync(pathBytes(path), openFlags)
+  try {
+    const stats = fstatSync(fd)
+    const { size } = stats
+    if (!isSettled(stats, maxBytes)) return undefined
+    if (size >= longBytes) return 'long'
+    // The byte after the end shows that the file has grown, or that its size is meaningless.
+    const memory = Buffer.allocUnsafe(size + 1)
+    const bytes = readSync(fd, memory, 0, size + 1, 0)
+    return bytes === size ? contentOf(memory, stats, fstatSync(fd)) : undefined
+  } finally {
+    closeSync(fd)
+  }
+}
+
+async function readInParts(path: string, maxBytes: number, take: TakeMemory): Promise<WholeContent | undefined> {
   const fd = await quickCalls.open(pathBytes(path), openFlags)
   try {
     const stats = await quickCalls.fstatNumbers(fd)
-    const { size, mtimeMs, ctimeMs } = stats
-    if (!stats.isFile() || size > maxBytes || settlingMs(ctimeMs) > 0) return undefined
+    const { size } = stats
+    if (!isSettled(stats, maxBytes)) return undefined
     const memory = await take(size + 1)
-    // The byte after the end shows that the file has grown, or that its size is meaningless.
     const end = memory.length > size ? memory : new Uint8Array(1)
     const bytes = await quickCalls.read(fd, memory.subarray(0, size + 1), 0)
     const isWhole = bytes === size && (end === memory || (await quickCalls.read(fd, end, size)) === 0)
-    const after = await quickCalls.fstatNumbers(fd)
-    // The ctime was at least 20 ms old, so a write since then changes it by more than the rounding error.
-    if (!isWhole || after.size !== size || after.mtimeMs !== mtimeMs || after.ctimeMs !== ctimeMs) return undefined
-    return { content: memory.subarray(0, size), modifiedAt: modificationTime(mtimeMs) }
+    return isWhole ? contentOf(memory, stats, await quickCalls.fstatNumbers(fd)) : undefined
   } finally {
     await quickCalls.close(fd)
   }
+}
+
+const isSettled = (stats: Stats, maxBytes: number) =>
+  stats.isFile() && stats.size <= maxBytes && settlingMs(stats.ctimeMs) <= 0
+
+/** Returns the content of a file, or `undefined` if the file has changed. */
+function contentOf(memory: Uint8Array, before: Stats, after: Stats): WholeContent | undefined {
+  const { size, mtimeMs, ctimeMs } = before
+  // The ctime was at least 20 ms old, so a write since then changes it by more than the rounding error.
+  if (after.size !== size || after.mtimeMs !== mtimeMs || after.ctimeMs !== ctimeMs) return undefined
+  return { content: memory.subarray(0, size), modifiedAt: modificationTime(mtimeMs) }
 }
 
 /** An open file to read. */

@@ -78,12 +78,19 @@ const task = z.object({
   endedAt: z.exactOptional(z.number()),
 })
 
+/** The ids of completed tasks, each with its size and the time at which it completed. */
+const completions = z.object({
+  done: z.array(z.tuple([z.int().check(z.minimum(1)), z.int().check(z.minimum(0)), z.number()])),
+})
+
 const removal = z.object({ removed: z.array(z.int().check(z.minimum(1))) })
+
+const taskLine = z.union([task, completions, removal])
 
 /** A task to store, or the id of one to remove. */
 type Change = StoredTask | number
 
-type TaskLine = StoredTask | z.infer<typeof removal>
+type TaskLine = StoredTask | z.infer<typeof completions> | z.infer<typeof removal>
 
 /** Stores tasks in a file. Changes that are requested during a write are written together in the next one. */
 class TaskFile implements TaskStore {
@@ -96,7 +103,7 @@ class TaskFile implements TaskStore {
   readonly #read = retriable(async () => {
     const values = await this.#file.load()
     apply(
-      values.flatMap((value) => task.safeParse(value).data ?? removal.safeParse(value).data ?? []),
+      values.flatMap((value) => taskLine.safeParse(value).data ?? []),
       this.#tasks,
     )
   })
@@ -121,30 +128,53 @@ class TaskFile implements TaskStore {
   async #store(changes: readonly Change[]): Promise<void> {
     await this.#read()
     const most = Math.max(taskLines.least, this.#tasks.size * taskLines.growth)
-    const lines = linesOf(changes)
+    const lines = linesOf(changes, this.#tasks)
     await this.#file.store(lines, most, () => [...apply(lines, new Map(this.#tasks)).values()])
     apply(lines, this.#tasks)
   }
 }
 
-/** Combines all removals into one line after the other changes. The order does not matter, because ids are never reused. */
-function linesOf(changes: readonly Change[]): readonly TaskLine[] {
+/**
+ * Combines the completions of known tasks into one line after the other changes, and all removals into one line after it. The order
+ * does not matter, because a completed task is only removed, and ids are never reused.
+ */
+function linesOf(changes: readonly Change[], known: ReadonlyMap<number, StoredTask>): readonly TaskLine[] {
   const lines: TaskLine[] = []
+  const done: z.infer<typeof completions>['done'] = []
   const removed: number[] = []
   for (const change of changes) {
     if (typeof change === 'number') removed.push(change)
-    else lines.push(change)
+    else if (change.endedAt !== undefined && completes(change, known.get(change.id))) {
+      done.push([change.id, change.size, change.endedAt])
+    } else lines.push(change)
   }
+  if (done.length > 0) lines.push({ done })
   if (removed.length > 0) lines.push({ removed })
   return lines
 }
 
 function apply(lines: readonly TaskLine[], tasks: Map<number, StoredTask>): Map<number, StoredTask> {
   for (const line of lines) {
-    if (!('removed' in line)) tasks.set(line.id, line)
-    else for (const id of line.removed) tasks.delete(id)
+    if ('removed' in line) for (const id of line.removed) tasks.delete(id)
+    else if ('done' in line) for (const completion of line.done) complete(tasks, completion)
+    else tasks.set(line.id, line)
   }
   return tasks
+}
+
+const completes = (task: StoredTask, known: StoredTask | undefined) =>
+  task.state === 'done' &&
+  task.durable === task.size &&
+  task.ref === known?.ref &&
+  task.name === known.name &&
+  task.algorithm === known.algorithm &&
+  task.metadata === known.metadata
+
+function complete(tasks: Map<number, StoredTask>, [id, size, endedAt]: readonly [number, number, number]): void {
+  const task = tasks.get(id)
+  if (!task) return
+  const { why: _why, ...known } = task
+  tasks.set(id, { ...known, state: 'done', size, durable: size, endedAt })
 }
 
 /** A CRC-32 in eight hexadecimal digits, a space, and JSON. */

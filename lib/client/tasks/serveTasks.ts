@@ -147,7 +147,7 @@ export class ServedTasks implements AsyncDisposable {
   readonly #report = (upload: Upload): void => {
     const { phase, id } = upload
     if (phase !== 'done' && phase !== 'failed' && phase !== 'cancelled') return
-    if (this.#reported.has(upload)) return
+    if (this.#subscribers.size === 0 || this.#reported.has(upload)) return
     this.#reported.add(upload)
     const send = (end: { file: SentFile } | { why: ReturnType<typeof failureOf> }) => {
       const ended = { ended: id, transferred: upload.transferred, ...end }

@@ -2,6 +2,7 @@ import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { having, shown } from '../../options.ts'
 import type { FileSource, OpenSource, TakeMemory, WholeContent } from '../../ports/source.ts'
+import type { MaybePromise } from '../../runtime/settled.ts'
 
 /** A source whose results are checked. */
 export interface GuardedSource extends OpenSource {
@@ -46,20 +47,24 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
   }
 }
 
-/** Reads a whole source in one call. Resolves with `undefined` if it must be opened instead, even if reading failed. */
-export async function readWhole(
+/** Reads a whole source in one call. Returns `undefined` if it must be opened instead, even if reading failed. */
+export function readWhole(
   source: FileSource,
   maxBytes: number,
   take: TakeMemory,
-): Promise<WholeContent | undefined> {
-  try {
-    const whole = await source.readWhole?.(maxBytes, take)
+): MaybePromise<WholeContent | undefined> {
+  // Opening the source fails with the error that the user needs.
+  const failed = () => undefined
+  const checked = (whole: WholeContent | undefined) => {
     if (!(whole?.content instanceof Uint8Array) || whole.content.length > maxBytes) return undefined
     checkWhole(source.name, 'modifiedAt', whole.modifiedAt, 'milliseconds')
     return whole
+  }
+  try {
+    const whole = source.readWhole?.(maxBytes, take)
+    return whole instanceof Promise ? whole.then(checked).catch(failed) : checked(whole)
   } catch {
-    // Opening the source fails with the error that the user needs.
-    return undefined
+    return failed()
   }
 }
 

@@ -22,6 +22,8 @@ export class TaskRegistry {
   readonly #tasks = new Map<number, StoredTask>()
   /** The unfinished tasks by name. */
   readonly #names = new Map<string, StoredTask>()
+  readonly #failed = (error: unknown) =>
+    this.#log({ level: 'warn', event: 'task-not-kept', text: OspError.from(error).message })
   readonly #forgetOldest = (id: number) => this.logFailure(this.forget(id))
   /** The ids of the latest ended tasks, in the order in which they ended. Tasks that are done do not displace failed ones. */
   readonly #ended = {
@@ -71,40 +73,35 @@ export class TaskRegistry {
   }
 
   /** Stores a new task; durable when it resolves. Rejects with OspError `usage` if there are too many. */
-  async accept(task: StoredTask): Promise<void> {
+  accept(task: StoredTask): Promise<void> {
     checkRoom(this.#tasks.size)
     this.#set(task)
-    try {
-      await this.#write(this.#store.put(task))
-    } catch (error) {
-      this.#delete(task)
-      throw error
-    }
+    const written = this.#write(this.#store.put(task))
+    written.catch(() => this.#delete(task))
+    return written
   }
 
   /** Stores a change of a task; durable when it resolves. */
-  async change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
+  change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
     const task = this.#tasks.get(id)
-    if (!task) return
+    if (!task) return Promise.resolve()
     const { why: _why, endedAt: _endedAt, ...kept } = task
     const changed: Mutable<StoredTask> = Object.assign(kept, change)
     if (hasEnded(change.state)) changed.endedAt = this.#clock.wallTime()
     this.#set(changed)
-    await this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)
+    return this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)
   }
 
-  async forget(id: number): Promise<void> {
+  forget(id: number): Promise<void> {
     const task = this.#tasks.get(id)
-    if (!task) return
+    if (!task) return Promise.resolve()
     this.#delete(task)
-    await this.#write(this.#store.remove(id), task)
+    return this.#write(this.#store.remove(id), task)
   }
 
   /** Logs a failure of `work`. A later program repeats it. */
   logFailure(work: Promise<void>): void {
-    work.catch((error: unknown) => {
-      this.#log({ level: 'warn', event: 'task-not-kept', text: OspError.from(error).message })
-    })
+    work.catch(this.#failed)
   }
 
   /** Resolves when no write is under way. */

@@ -75,7 +75,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   readonly done = this.#done.promise
   readonly #changed: (upload: Upload) => void
 
-  /** `changed` is called after each event. */
+  /** `changed` is called after each event, and once after both events of a stored upload. */
   constructor(id: number, name: string, changed: (upload: Upload) => void, ref?: string, log?: Log) {
     super(log)
     this.id = id
@@ -102,7 +102,8 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     this.phase = uploadPhases.next(this.phase, 'stored')
     this.error = undefined
     this.#done.resolve(file)
-    this.setProgress(size, size, size)
+    this.progress = { acknowledged: size, durable: size, size }
+    this.emit('progress', this.progress)
     this.#emitPhase()
   }
 

@@ -7,16 +7,21 @@ import type { DigestName, Platform } from '../../ports/platform.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
 import type { SentFile } from '../../ports/storage.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOfParts, IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
+import type { MaybePromise } from '../../runtime/settled.ts'
 import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
 import { cancelOutcomes, digestNumbers, features } from '../../wire/protocol.ts'
 import { type ClientSession, type OnlineLink, refusalBackoff } from '../connection/session.ts'
 import { type GuardedSource, openGuarded } from './guardedSource.ts'
 import { Interruption } from './interruption.ts'
 import type { ClientUpload } from './upload.ts'
-import { UploadAttempt } from './uploadAttempt.ts'
-import { maxWholeFileBytes, readOpened, readSource, sendWholeFile, type WholeFile } from './wholeFile.ts'
+import { type StoredAs, UploadAttempt } from './uploadAttempt.ts'
+import { maxWholeFileBytes, readOpened, readSource, type WholeFile, WholeFileRequest } from './wholeFile.ts'
+
+/** The slot of an upload that has or wants an instance. */
+export const instanceSlot = -1
 
 /** How a source is sent. */
 export interface UploadSettings {
@@ -39,6 +44,15 @@ export interface UploadJobOptions {
   /** Time for retries after refusals that are not final. */
   readonly retryForMs: number
   readonly log: Log
+  /** The algorithms whose digests are loaded. */
+  readonly loaded: Set<DigestName>
+  /**
+   * Called before each attempt, with the size of a file that needs no instance because it is sent in one request. If it returns false,
+   * the upload waits for a free slot.
+   */
+  readonly mayMove: (job: UploadJob, size: number | undefined) => boolean
+  /** Called when sending has ended, for good or until it continues. */
+  readonly ended: (job: UploadJob) => void
 }
 
 interface OpenedSource {
@@ -52,13 +66,17 @@ export class UploadJob {
   readonly upload: ClientUpload
   /** Whether the list of tasks has it: it may begin. */
   accepted = false
+  /** Whether its end is recorded. */
+  isOver = false
   /** The time of the next try, by the clock, while it waits. */
   retryAtMs: number | undefined
+  /** The slot that it has: `instanceSlot`, or the bytes of a small file. */
+  slot: number | undefined
   readonly #options: UploadJobOptions
   readonly #content: JobContent
   #interruption: Interruption | undefined
-  #running: Promise<void> = Promise.resolve()
-  #mayMove: (size: number | undefined) => boolean = () => true
+  /** Resolves when sending has ended, if something waits for it. */
+  #ended: Deferred<void> | undefined
   #closing: AbortController | undefined
   #cancelling: Promise<void> | undefined
   /** The link of the current or the latest attempt, if it had one. */
@@ -84,17 +102,24 @@ export class UploadJob {
     return this.#interruption !== undefined
   }
 
-  /**
-   * Sends the file. Resolves when sending has ended, for good or until it continues. `mayMove` is called before each attempt,
-   * with the size of a file that needs no instance because it is sent in one request. If it returns false, the upload waits
-   * for a free slot.
-   */
-  begin(mayMove: (size: number | undefined) => boolean): Promise<void> {
-    this.#mayMove = mayMove
+  /** Sends the file. A small file that was read at once needs no promise, unless it is refused. */
+  begin(): void {
     const interruption = new Interruption()
     this.#interruption = interruption
-    this.#running = this.#run(interruption)
-    return this.#running
+    this.#link = this.#options.session.link
+    const link = this.#link
+    const whole = link && this.#readWhole(link)
+    if (link && whole && !(whole instanceof Promise)) this.#sendNow(link, whole, interruption)
+    else this.#run(interruption, this.#attempt(interruption, whole))
+  }
+
+  #sendNow(link: OnlineLink, whole: WholeFile, interruption: Interruption): void {
+    const reject = (error: unknown) => this.#run(interruption, Promise.reject(error))
+    try {
+      this.#sendWhole(link, whole, interruption, { resolve: (file) => this.#end(interruption, file), reject })
+    } catch (error) {
+      reject(error)
+    }
   }
 
   /** Resolves when its instance is free. */
@@ -122,44 +147,64 @@ export class UploadJob {
   }
 
   async #interrupt(): Promise<void> {
-    this.#interruption?.interrupt()
-    await this.#running
+    if (!this.#interruption) return
+    this.#ended ??= deferred()
+    const { promise } = this.#ended
+    this.#interruption.interrupt()
+    await promise
   }
 
-  async #run(interruption: Interruption): Promise<void> {
+  /** Continues after an attempt. */
+  #run(interruption: Interruption, attempt: Promise<SentFile | undefined>): void {
+    this.#stored(interruption, attempt).then(
+      (file) => this.#end(interruption, file),
+      (error: unknown) => this.#end(interruption, undefined, OspError.from(error)),
+    )
+  }
+
+  #end(interruption: Interruption, file: SentFile | undefined, error?: OspError): void {
+    let failure = error
     try {
-      const file = await this.#stored(interruption)
       if (file) this.upload.stored(file)
-    } catch (error) {
-      if (!interruption.isInterrupted && !this.upload.over) this.upload.move('fail', OspError.from(error))
-    } finally {
-      this.#interruption = undefined
+    } catch (cause) {
+      failure = OspError.from(cause)
     }
+    if (failure && !interruption.isInterrupted && !this.upload.over) this.upload.move('fail', failure)
+    this.#interruption = undefined
+    this.#ended?.resolve()
+    this.#ended = undefined
+    this.#options.ended(this)
   }
 
   /**
    * Resolves when the file is stored, which can happen after the interruption, or with `undefined` if no slot is free. Rejects with
    * a final error or after the interruption.
    */
-  async #stored(interruption: Interruption): Promise<SentFile | undefined> {
+  async #stored(interruption: Interruption, first: Promise<SentFile | undefined>): Promise<SentFile | undefined> {
     try {
-      for (;;) {
-        this.retryAtMs = undefined
-        const end = await this.#attempt(interruption).catch(OspError.from)
+      for (let attempt = first; ; attempt = this.#attempt(interruption)) {
+        const end = await attempt.catch(OspError.from)
         if (!(end instanceof OspError)) return end
         if (interruption.isInterrupted) throw end
         await this.#waitToRetry(end, interruption)
+        this.retryAtMs = undefined
       }
     } finally {
+      this.retryAtMs = undefined
       if (this.#opened) await this.#close()
     }
   }
 
-  async #attempt(interruption: Interruption): Promise<SentFile | undefined> {
+  /** `read`: what `#readWhole` has returned for the link, if it was called. */
+  async #attempt(
+    interruption: Interruption,
+    read?: MaybePromise<WholeFile | undefined>,
+  ): Promise<SentFile | undefined> {
     const { session } = this.#options
     this.#link = session.link
-    const whole = this.#link && (await this.#readWhole(this.#link))
-    if (this.#link && whole) return await this.#sendWhole(this.#link, whole, interruption)
+    const link = this.#link
+    const whole = link && (await (read ?? this.#readWhole(link)))
+    if (link && whole) return await this.#sentWhole(link, whole, interruption)
     const opened = await this.#open(interruption.signal)
     this.#link = await session.online(interruption.signal)
     return await this.#send(this.#link, opened, interruption)
@@ -175,17 +220,25 @@ export class UploadJob {
   }
 
   /**
-   * Reads a file with `FileSource.readWhole`, without a call to `open`, if it can be sent in one request now. Resolves with
-   * `undefined` otherwise.
+   * Reads a file with `FileSource.readWhole`, without a call to `open`, if it can be sent in one request now. Returns `undefined`
+   * otherwise.
    */
-  async #readWhole(link: OnlineLink): Promise<WholeFile | undefined> {
+  #readWhole(link: OnlineLink): MaybePromise<WholeFile | undefined> {
     const { source, algorithm } = this.#content
-    const { platform } = this.#options
+    const { loaded } = this.#options
     if (this.#opened || !source.readWhole) return undefined
     const most = this.#mostWhole(link)
     if (most < 0) return undefined
+    return loaded.has(algorithm)
+      ? readSource(source, link, most)
+      : this.#load().then(() => readSource(source, link, most))
+  }
+
+  async #load(): Promise<void> {
+    const { algorithm } = this.#content
+    const { platform, loaded } = this.#options
     await platform.digests.load(algorithm)
-    return await readSource(source, link, most)
+    loaded.add(algorithm)
   }
 
   /** Returns the size of the largest file that can be sent in one request now, or -1. Such a request has no metadata. */
@@ -196,8 +249,7 @@ export class UploadJob {
 
   async #open(signal: AbortSignal): Promise<OpenedSource> {
     if (this.#opened) return this.#opened
-    const { algorithm } = this.#content
-    await this.#options.platform.digests.load(algorithm)
+    await this.#load()
     const source = await openGuarded(this.#content.source, signal)
     this.#opened = { source }
     const { size, modifiedAt } = source
@@ -220,27 +272,43 @@ export class UploadJob {
     }
   }
 
-  /** Sends a file that was read. Resolves with `undefined` if no slot is free. */
-  async #sendWhole(link: OnlineLink, file: WholeFile, interruption: Interruption): Promise<SentFile | undefined> {
+  #sentWhole(link: OnlineLink, file: WholeFile, interruption: Interruption): Promise<SentFile> {
+    return new Promise((resolve, reject) => this.#sendWhole(link, file, interruption, { resolve, reject }))
+  }
+
+  /** Sends a file that was read, and calls `end`. */
+  #sendWhole(
+    link: OnlineLink,
+    file: WholeFile,
+    interruption: Interruption,
+    end: Pick<Deferred<SentFile>, 'resolve' | 'reject'>,
+  ): void {
     const { upload } = this
-    const { platform, pace } = this.#options
+    const { platform, pace, mayMove } = this.#options
     const { clock, digests } = platform
     const { algorithm } = this.#content
     const size = file.content.length
-    if (interruption.isInterrupted || !this.#mayMove(size)) {
+    if (interruption.isInterrupted) {
       file.giveBack?.()
-      if (interruption.isInterrupted) throw new OspError('closed')
-      return undefined
+      throw new OspError('closed')
     }
+    mayMove(this, size)
     if (upload.phase === 'waiting') upload.move('begin')
     const fileDigest = digestOfParts(digests, algorithm, [file.content])
-    const known = size < clientLimits.askedBytes ? undefined : await this.#known(link, interruption, size, fileDigest)
-    if (known) {
-      file.giveBack?.()
-      return known
+    const options = { link, clock, pace, upload, algorithm, fileDigest, interruption }
+    const resolve = ({ storedName, replaced }: StoredAs) =>
+      end.resolve({ name: upload.name, storedName, replaced, size, algorithm, digest: hex(fileDigest) })
+    const send = () => new WholeFileRequest(options, file, { resolve, reject: end.reject }).start()
+    if (size < clientLimits.askedBytes) send()
+    else {
+      this.#known(link, interruption, size, fileDigest)
+        .then((known) => {
+          if (!known) return send()
+          file.giveBack?.()
+          end.resolve(known)
+        })
+        .catch(end.reject)
     }
-    const sent = await sendWholeFile({ link, clock, pace, upload, algorithm, fileDigest, interruption }, file)
-    return { name: upload.name, ...sent, size, algorithm, digest: hex(fileDigest) }
   }
 
   async #send(link: OnlineLink, opened: OpenedSource, interruption: Interruption): Promise<SentFile | undefined> {
@@ -251,9 +319,9 @@ export class UploadJob {
     const { source } = opened
     const { size } = source
     if (size <= this.#mostWhole(link)) {
-      return await this.#sendWhole(link, await readOpened(upload.name, source, link), interruption)
+      return await this.#sentWhole(link, await readOpened(upload.name, source, link), interruption)
     }
-    if (!this.#mayMove(undefined)) return undefined
+    if (!this.#options.mayMove(this, undefined)) return undefined
     if (upload.phase === 'waiting') upload.move('begin')
     const read = (into: Uint8Array, offset: number) => source.read(into, offset)
     opened.digest ??= new IncrementalDigest({ digests, algorithm, read })

@@ -15,7 +15,7 @@ import { addOptions, ids as idsKind, source as sourceKind } from '../options.ts'
 import { checkRoom, givenMetadata, hasEnded, nameTaken, TaskRegistry, unknownTask } from './taskRegistry.ts'
 import { liveStatus, storedStatus, type TaskStatus } from './taskStatus.ts'
 import { ClientUpload, type Upload } from './upload.ts'
-import { UploadJob, type UploadJobOptions, type UploadSettings } from './uploadJob.ts'
+import { instanceSlot, UploadJob, type UploadJobOptions, type UploadSettings } from './uploadJob.ts'
 
 export interface UploadsEvents {
   /** An upload was added, has made progress, or has changed its phase. */
@@ -69,7 +69,7 @@ export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
   cancel(ids: readonly number[]): Promise<void>
 }
 
-export interface UploadListOptions extends Omit<UploadJobOptions, 'pace'> {
+export interface UploadListOptions extends Omit<UploadJobOptions, 'pace' | 'loaded' | 'mayMove' | 'ended'> {
   /** Stores tasks and opens their sources again. */
   readonly state: Pick<ClientState, 'tasks' | 'reopen' | 'discard'>
   /** The number of uploads that are sent at once, if the server allows it. */
@@ -99,12 +99,26 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** One until the server has reported its limit. */
   #atOnce = 1
   #closed = false
+  #isFilling = false
+  #isDue = false
 
   constructor(options: UploadListOptions) {
     super(options.listenerLog)
     this.#options = options
     const { state, platform, session, retryForMs, log } = options
-    this.#jobOptions = { platform, session, retryForMs, log, pace: new Pacer(options.limitRate) }
+    this.#jobOptions = {
+      platform,
+      session,
+      retryForMs,
+      log,
+      pace: new Pacer(options.limitRate),
+      loaded: new Set(),
+      mayMove: (job, size) => this.#mayMove(job, size),
+      ended: (job) => {
+        this.#assign(job, undefined)
+        this.#fill()
+      },
+    }
     this.#registry = new TaskRegistry(state, platform.clock, log)
   }
 
@@ -195,24 +209,29 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     await this.#registry.idle()
   }
 
-  async #accept(source: FileSource, name: string, how: UploadSettings): Promise<Upload> {
+  #accept(source: FileSource, name: string, how: UploadSettings): Upload | Promise<Upload> {
     checkRoom(this.#open.size)
     const { ref } = source
     const id = this.#registry.nextId()
     const job = this.#create(id, name, source, how)
-    if (this.#options.state.tasks && ref !== undefined) {
-      try {
-        await this.#registry.accept({ id, ref, name, ...how, state: 'open', size: 0, durable: 0 })
-      } catch (error) {
-        this.#jobs.delete(id)
-        job.upload.move('fail', OspError.from(error))
-        throw error
-      }
+    const accepted = () => {
+      job.accepted = true
+      this.emit('change', job.upload)
+      this.#fill()
+      return job.upload
     }
-    job.accepted = true
-    this.emit('change', job.upload)
-    this.#fill()
-    return job.upload
+    if (!this.#options.state.tasks || ref === undefined) return accepted()
+    const failed = (error: unknown) => {
+      job.upload.move('fail', OspError.from(error))
+      this.#jobs.delete(id)
+      throw error
+    }
+    try {
+      const task = { id, ref, name, ...how, state: 'open', size: 0, durable: 0 } as const
+      return this.#registry.accept(task).then(accepted, failed)
+    } catch (error) {
+      return failed(error)
+    }
   }
 
   /** Continues a paused upload, or a stored task that was not cancelled; one that has failed only if it `isNamed`. */
@@ -243,16 +262,22 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   #create(id: number, name: string, source: FileSource, how: UploadSettings): UploadJob {
-    const changed = (upload: Upload) => void this.emit('change', upload)
-    const upload = new ClientUpload(id, name, changed, source.ref, this.#options.listenerLog)
+    const upload = new ClientUpload(id, name, this.#changed, source.ref, this.#options.listenerLog)
     const job = new UploadJob(this.#jobOptions, { upload, source, ...how })
     this.#jobs.set(id, job)
     this.#open.set(name, job)
-    upload.done.then(
-      ({ size }) => this.#ended(job, { state: 'done', size, durable: size }),
-      (error: OspError) => this.#failed(job, error),
-    )
     return job
+  }
+
+  readonly #changed = (upload: Upload): void => {
+    const job = this.#jobs.get(upload.id)
+    if (job && !job.isOver && job.upload.over) {
+      job.isOver = true
+      const { size } = upload.progress
+      if (upload.error) this.#failed(job, upload.error)
+      else this.#ended(job, { state: 'done', size, durable: size })
+    }
+    this.emit('change', upload)
   }
 
   #failed(job: UploadJob, { code, message: text, retry }: OspError): void {
@@ -299,43 +324,52 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (this.#closed) throw new OspError('closed', 'the client was closed')
   }
 
+  /** Begins waiting uploads while slots are free. */
   #fill(): void {
-    if (this.#closed) return
+    // An upload that begins calls this again.
+    this.#isDue = true
+    if (this.#isFilling) return
+    this.#isFilling = true
+    while (this.#isDue && !this.#closed) {
+      this.#isDue = false
+      this.#beginWaiting()
+    }
+    this.#isFilling = false
+  }
+
+  #beginWaiting(): void {
     for (const job of this.#open.values()) {
       const { smallFiles, smallFilesBytes } = clientLimits
       const isFull = this.#small >= smallFiles || this.#smallBytes >= smallFilesBytes
       if (this.#active >= this.#atOnce || isFull) return
       if (job.active || !job.accepted || job.upload.phase !== 'waiting') continue
       this.#options.session.start()
-      this.#begin(job)
+      this.#assign(job, instanceSlot)
+      job.begin()
     }
   }
 
-  #begin(job: UploadJob): void {
-    let leave = this.#enter(undefined)
-    const mayMove = (size: number | undefined) => {
-      leave()
-      const isFree = size !== undefined || this.#active < this.#atOnce
-      leave = isFree ? this.#enter(size) : () => {}
-      this.#fill()
-      return isFree
-    }
-    void job.begin(mayMove).then(() => {
-      leave()
-      this.#fill()
-    })
+  #mayMove(job: UploadJob, size: number | undefined): boolean {
+    this.#assign(job, undefined)
+    const isFree = size !== undefined || this.#active < this.#atOnce
+    if (isFree) this.#assign(job, size ?? instanceSlot)
+    this.#fill()
+    return isFree
   }
 
-  /** Takes a slot for a small file of this size, or for an upload that needs an instance. Returns a function that frees it. */
-  #enter(size: number | undefined): () => void {
-    const count = (by: 1 | -1) => {
-      if (size === undefined) this.#active += by
-      else {
-        this.#small += by
-        this.#smallBytes += by * size
-      }
+  /** Gives a job a slot in place of the one that it has. */
+  #assign(job: UploadJob, slot: number | undefined): void {
+    this.#count(job.slot, -1)
+    this.#count(slot, 1)
+    job.slot = slot
+  }
+
+  #count(slot: number | undefined, by: 1 | -1): void {
+    if (slot === undefined) return
+    if (slot === instanceSlot) this.#active += by
+    else {
+      this.#small += by
+      this.#smallBytes += by * slot
     }
-    count(1)
-    return () => count(-1)
   }
 }

@@ -3,7 +3,10 @@ import { OspError } from '../../errors.ts'
 import { clientLimits, KiB } from '../../limits.ts'
 import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { FileSource, WholeContent } from '../../ports/source.ts'
+import type { Deferred } from '../../runtime/deferred.ts'
+import { chain, type MaybePromise } from '../../runtime/settled.ts'
 import { putHeadBytes } from '../../wire/frame.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import type { OnlineLink } from '../connection/session.ts'
 import { type GuardedSource, readWhole } from './guardedSource.ts'
@@ -50,18 +53,19 @@ class FileMemory {
   }
 }
 
-/** Reads a source in one call. Resolves with `undefined` if it must be opened instead. */
-export async function readSource(
+/** Reads a source in one call. Returns `undefined` if it must be opened instead. */
+export function readSource(
   source: FileSource,
   link: OnlineLink,
   maxBytes: number,
-): Promise<WholeFile | undefined> {
+): MaybePromise<WholeFile | undefined> {
   const memory = new FileMemory(link)
-  const whole = await readWhole(source, maxBytes, memory.take)
-  const { giveBack } = memory
-  if (whole) return { ...whole, giveBack }
-  giveBack?.()
-  return undefined
+  return chain(readWhole(source, maxBytes, memory.take), (whole) => {
+    const { giveBack } = memory
+    if (whole) return { content: whole.content, modifiedAt: whole.modifiedAt, giveBack }
+    giveBack?.()
+    return undefined
+  })
 }
 
 /**
@@ -95,48 +99,102 @@ interface WholeFileOptions {
   readonly interruption: Interruption
 }
 
-/** Sends a whole file in one request. Resolves with its place; rejects as `UploadAttempt.run` does. */
-export async function sendWholeFile(
-  options: WholeFileOptions,
-  { content, modifiedAt, giveBack }: WholeFile,
-): Promise<StoredAs> {
-  const { link, clock, pace, upload, algorithm, fileDigest, interruption } = options
-  const size = content.length
-  try {
-    await untilAdmitted(pace, clock, size, interruption)
+/** Sends a whole file in one request. */
+export class WholeFileRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reject'> {
+  readonly #options: WholeFileOptions
+  readonly #file: WholeFile
+  readonly #end: Pick<Deferred<StoredAs>, 'resolve' | 'reject'>
+
+  /** Calls `end.resolve` when the file is stored, or `end.reject` with the error as `UploadAttempt.run` rejects. */
+  constructor(options: WholeFileOptions, file: WholeFile, end: Pick<Deferred<StoredAs>, 'resolve' | 'reject'>) {
+    this.#options = options
+    this.#file = file
+    this.#end = end
+  }
+
+  /** Sends the request when the rate and the bound of the link permit it. */
+  start(): void {
+    const { pace, clock, interruption } = this.#options
+    const admitted = untilAdmitted(pace, clock, this.#size, interruption)
+    if (!admitted) this.#send()
+    else {
+      admitted.then(
+        () => this.#send(),
+        (error: unknown) => {
+          this.#file.giveBack?.()
+          this.#end.reject(error)
+        },
+      )
+    }
+  }
+
+  get #size(): number {
+    return this.#file.content.length
+  }
+
+  #send(): void {
+    const { link, clock, pace, upload, algorithm, fileDigest, interruption } = this.#options
+    const { content, modifiedAt, giveBack } = this.#file
+    const size = this.#size
     if (interruption.isInterrupted) {
       pace.refused(size, clock.now())
-      throw new OspError('closed')
+      giveBack?.()
+      this.#end.reject(new OspError('closed'))
+      return
     }
-  } catch (error) {
-    giveBack?.()
-    throw error
+    const { peer } = link
+    const seq = peer.request(
+      {
+        event: 'PutFileReq',
+        fileName: upload.name,
+        size,
+        modifiedAt,
+        digest: digestNumbers[algorithm],
+        fileDigest,
+        content: [content],
+      },
+      this,
+      0,
+      'chunks',
+      giveBack && (() => this.#flushed()),
+    )
+    const isSent = peer.isAwaitingReply(seq)
+    if (!giveBack && isSent) this.#verify()
+    interruption.onInterrupt = () => {
+      if (!peer.isAwaitingReply(seq)) peer.abandon(seq)
+    }
   }
-  const file = { fileName: upload.name, size, modifiedAt, digest: digestNumbers[algorithm], fileDigest }
-  const verify = () => {
+
+  #flushed(): void {
+    this.#file.giveBack?.()
+    this.#verify()
+  }
+
+  #verify(): void {
+    const { upload } = this.#options
     if (upload.phase === 'sending') upload.move('verify')
   }
-  const flushed =
-    giveBack &&
-    (() => {
-      giveBack()
-      verify()
-    })
-  const { seq, reply } = link.peer.ask({ event: 'PutFileReq', ...file, content: [content] }, 0, 'chunks', flushed)
-  if (!flushed && link.peer.isAwaitingReply(seq)) verify()
-  interruption.onInterrupt = () => {
-    if (!link.peer.isAwaitingReply(seq)) link.peer.abandon(seq)
-  }
-  try {
-    const ack = await reply
-    verify()
-    pace.acknowledged(size, clock.now(), clientLimits.storeMs)
-    upload.transferred += size
-    return storedAs(ack)
-  } catch (error) {
-    pace.refused(size, clock.now())
-    throw error
-  } finally {
+
+  /** Handles the ACK. */
+  resolve(ack: WireMessage): void {
+    const { clock, pace, upload, interruption } = this.#options
     interruption.onInterrupt = undefined
+    try {
+      const place = storedAs(ack as WireMessage<'PutFileAck'>)
+      this.#verify()
+      pace.acknowledged(this.#size, clock.now(), clientLimits.storeMs)
+      upload.transferred += this.#size
+      this.#end.resolve(place)
+    } catch (error) {
+      this.reject(error)
+    }
+  }
+
+  /** Handles the refusal, or the end of the link. */
+  reject(error: unknown): void {
+    const { clock, pace, interruption } = this.#options
+    interruption.onInterrupt = undefined
+    pace.refused(this.#size, clock.now())
+    this.#end.reject(error)
   }
 }

@@ -244,12 +244,19 @@ spec('a file that is read in one call', (it) => {
     'has its content and its modification time, also in memory of exactly its size',
     within(async (_directory, path) => {
       await settled(path)
-      for (const extra of [0, -1, 100]) {
-        assert.deepEqual(await readWhole(path, 5, extra), { text: 'hello', modifiedAt: 1_000_500 })
-      }
+      assert.deepEqual(await readWhole(path), { text: 'hello', modifiedAt: 1_000_500 })
       await truncate(path, 0)
       await settled(path)
       assert.equal((await readWhole(path))?.text, '')
+      for (const size of [65_535, 65_536, 100_000]) {
+        const text = 'x'.repeat(size)
+        await writeFile(path, text)
+        await utimes(path, 1_000.5, 1_000.5)
+        await settled(path)
+        for (const extra of [0, -1, 100]) {
+          assert.deepEqual(await readWhole(path, size, extra), { text, modifiedAt: 1_000_500 })
+        }
+      }
     }),
   )
 
@@ -270,12 +277,13 @@ spec('a file that is read in one call', (it) => {
     'is left to be opened if it was modified while it was read',
     within(async (_directory, path) => {
       for (const change of [() => appendFile(path, '!'), () => truncate(path, 1), () => utimes(path, 1, 1)]) {
+        await writeFile(path, 'x'.repeat(100_000))
         await settled(path)
         const take = async (bytes: number) => {
           await change()
           return new Uint8Array(bytes)
         }
-        assert.equal(await file(path).readWhole?.(100, take), undefined)
+        assert.equal(await file(path).readWhole?.(200_000, take), undefined)
       }
     }),
   )

@@ -149,6 +149,23 @@ spec('a state directory', (it) => {
     assert.deepEqual(await seqs(), [1, 3])
   })
 
+  it('stores the completions of known tasks together in one line', async () => {
+    await using here = await place()
+    const { directory } = here
+    const { tasks } = stateDirectory(directory)
+    const open = [1, 2, 3].map((id) => ({ ...taskOf(id), state: 'open', size: 0, durable: 0 }) as const)
+    const done = open.map((task) => ({ ...task, state: 'done', size: task.id, durable: task.id, endedAt: 7 }) as const)
+    // A task that completes before it is stored has a line of its own.
+    await Promise.all([...open.slice(0, 2), ...done.slice(2)].map((task) => tasks.put(task)))
+    await Promise.all([...done.slice(0, 2).map((task) => tasks.put(task)), tasks.remove(1)])
+    assert.deepEqual(await stateDirectory(directory).tasks.load(), done.slice(1))
+    const lines = (await readFile(join(directory, 'tasks'), 'utf8')).split('\n').slice(3)
+    assert.deepEqual(
+      lines.map((line) => line.slice(9)),
+      ['{"done":[[1,1,7],[2,2,7]]}', '{"removed":[1]}', ''],
+    )
+  })
+
   it('ignores a task whose error code is unknown, also if it is a property of every object', async () => {
     await using here = await place()
     const { directory } = here

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Client, OspError, type Upload } from 'ospd'
-import type { FoundPath } from '../../../bin/send/candidates.ts'
+import type { FoundPaths } from '../../../bin/send/candidates.ts'
 import { FileSender, type FileSenderOptions, unfinishedMost } from '../../../bin/send/fileSender.ts'
 import { Overview } from '../../../bin/send/overview.ts'
 import { type ReportedFile, SendSummary } from '../../../bin/send/reporter.ts'
@@ -44,8 +44,8 @@ function slowClient() {
   return { uploads, added, finishOne: () => finishing.shift()?.(), failAll }
 }
 
-async function* files(count: number): AsyncGenerator<FoundPath> {
-  for (let index = 0; index < count; index++) yield { path: `${index}`, name: `${index}`, size: 1 }
+async function* files(count: number): FoundPaths {
+  for (let index = 0; index < count; index++) yield [{ path: `${index}`, name: `${index}`, size: 1 }]
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -91,8 +91,8 @@ spec('sending', (it) => {
       connect,
     } as const
     const sending = new FileSender({ ...common, uploads })
-    async function* paths(): AsyncGenerator<FoundPath> {
-      yield { path: 'missing', failure: new OspError('source-missing') }
+    async function* paths(): FoundPaths {
+      yield [{ path: 'missing', failure: new OspError('source-missing') }]
       await turn()
       assert.deepEqual(addedBefore, [])
       yield* files(1)
@@ -120,7 +120,15 @@ spec('sending', (it) => {
     const finished = new Promise((resolve) => {
       finish = () => resolve({ size: 1 })
     })
-    const fields = { id: 1, name: 'a', ref: '/nowhere/a', phase: 'paused', done: finished, transferred: 0, on() {} }
+    const fields = {
+      id: 1,
+      name: 'a',
+      ref: '/nowhere/a',
+      phase: 'paused',
+      done: finished,
+      transferred: 0,
+      progress: { size: 0 },
+    }
     const upload = fields as unknown as Upload
     sending.changed(upload)
     assert.deepEqual(

@@ -3,7 +3,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { OnlineLink } from '../../../lib/client/connection/session.ts'
 import { Interruption } from '../../../lib/client/uploads/interruption.ts'
 import type { ClientUpload } from '../../../lib/client/uploads/upload.ts'
-import { sendWholeFile } from '../../../lib/client/uploads/wholeFile.ts'
+import { WholeFileRequest } from '../../../lib/client/uploads/wholeFile.ts'
 import type { Pacer } from '../../../lib/core/pacer.ts'
 import { clientLimits, KiB, MiB } from '../../../lib/limits.ts'
 import type { FileSource, TakeMemory, WholeContent } from '../../../lib/ports/source.ts'
@@ -108,7 +108,7 @@ spec('a file that is interrupted', (it) => {
       },
       refused: (bytes: number) => calls.push(bytes),
     } as unknown as Pacer
-    const peer = { ask: () => assert.fail('it was sent') }
+    const peer = { request: () => assert.fail('it was sent') }
     const { clock } = nodePlatform()
     const interruption = new Interruption()
     const options = {
@@ -120,7 +120,9 @@ spec('a file that is interrupted', (it) => {
     }
     const upload = { name: 'a', phase: 'sending' } as ClientUpload
     const content = { content: patterned(10), modifiedAt: 1, giveBack: () => calls.push('memory') }
-    const sending = sendWholeFile({ ...options, upload, algorithm: 'md5' }, content)
+    const sending = new Promise((resolve, reject) => {
+      new WholeFileRequest({ ...options, upload, algorithm: 'md5' }, content, { resolve, reject }).start()
+    })
     admitted()
     interruption.interrupt()
     await assert.rejects(sending, { code: 'closed' })
