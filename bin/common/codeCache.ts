@@ -3,7 +3,6 @@ import {
   constants,
   fstatSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -17,6 +16,7 @@ import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, posix, win32 } from 'node:path'
 import { cachedDataVersionTag } from 'node:v8'
 import { crc32 } from 'node:zlib'
+import { makeDirectories } from './directories.ts'
 
 const dayMs = 24 * 60 * 60 * 1_000
 
@@ -76,7 +76,7 @@ export class CodeCache {
   write(code: Buffer): void {
     try {
       if (!isAbsolute(this.#directory) || !belongsToUser(existingPart(this.#directory))) return
-      mkdirSync(this.#directory, { recursive: true, mode: 0o700 })
+      makeDirectories(this.#directory, 0o700)
       if (!isOwn(lstatSync(this.#directory))) return
       const fresh = `${this.#path}.${process.pid}`
       const sum = Buffer.alloc(sumBytes)

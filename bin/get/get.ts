@@ -1,9 +1,9 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Client, type Download, type FileInfo, type FileTarget, OspError } from 'ospd'
 import { fileTarget, pathReason } from 'ospd/node'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
+import { makeDirectories } from '../common/directories.ts'
 import { checkDirectory } from '../common/files.ts'
 import { results } from '../common/output.ts'
 import { command } from '../common/program.ts'
@@ -217,7 +217,7 @@ function targetAt(path: string, overwrite: boolean): FileTarget {
     async open(content, digests) {
       const folder = join(path, '..')
       try {
-        mkdirSync(folder, { recursive: true })
+        makeDirectories(folder)
       } catch (cause) {
         throw new OspError('target-unwritable', `the folder ${folder} cannot be created: ${pathReason(cause)}`, {
           cause,

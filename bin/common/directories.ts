@@ -1,0 +1,20 @@
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+
+/**
+ * Creates a directory and the missing ones above it. Throws an error with code EPERM if the file system allows no new directories.
+ * Node's own recursive `mkdir` never ends there: /proc refuses with ENOENT.
+ */
+export function makeDirectories(path: string, mode = 0o777): void {
+  const parent = dirname(path)
+  try {
+    mkdirSync(path, { mode })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST' && statSync(path).isDirectory()) return
+    if (code !== 'ENOENT') throw error
+    if (existsSync(parent)) throw Object.assign(new Error('no new directories', { cause: error }), { code: 'EPERM' })
+    makeDirectories(parent, mode)
+    mkdirSync(path, { mode })
+  }
+}

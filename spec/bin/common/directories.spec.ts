@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict'
+import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { makeDirectories } from '../../../bin/common/directories.ts'
+import { place } from '../../support/commands.ts'
+import { spec } from '../../support/spec.ts'
+
+spec('a directory', (it) => {
+  it('is created with the missing ones above it, if it does not exist', async () => {
+    await using at = await place()
+    const path = join(at.path, 'a', 'b', 'c')
+    for (const _time of [1, 2]) makeDirectories(path, 0o700)
+    assert.equal(statSync(path).mode & 0o777, 0o700)
+    writeFileSync(join(at.path, 'file'), '')
+    assert.throws(() => makeDirectories(join(at.path, 'file')), { code: 'EEXIST' })
+    assert.throws(() => makeDirectories(join(at.path, 'file', 'a')), { code: 'ENOTDIR' })
+  })
+
+  if (!existsSync('/proc/self')) it.skip('on a file system without new directories is refused', 'there is no /proc')
+  else {
+    it('on a file system without new directories is refused', () => {
+      for (const path of ['/proc/ospd', '/proc/ospd/a']) assert.throws(() => makeDirectories(path), { code: 'EPERM' })
+    })
+  }
+})
