@@ -307,6 +307,8 @@ export class Session implements Connection, LinkDriverEvents {
     } catch (error) {
       const why = this.#refusalOf(error, request)
       if (why.code === 'malformed') await this.#driver.close(why)
+      // The session has another link or, after the directory has lost it, none. The client repeats the request on that link.
+      else if (why.code === 'link-lost') await this.#driver.close(new OspError('link-replaced'))
       else this.#driver.refuse(request, why)
     } finally {
       this.#readGate.hold(-bytes)

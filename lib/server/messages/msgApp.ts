@@ -324,8 +324,6 @@ export class MsgApp implements ServerApp {
       // A message may be stored, so neither ACK nor NACK would be true. The client sends it again on its next link.
       const { code } = OspError.from(error)
       if (code === 'internal') void caller.close(new OspError(code))
-      // The client sends it again on its present link.
-      if (code === 'link-lost') void caller.close(new OspError('link-replaced'))
       throw error
     }
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { fault } from '../../../lib/adapters/disk/faults.ts'
-import type { ErrorCode } from '../../../lib/errors.ts'
+import { type ErrorCode, OspError } from '../../../lib/errors.ts'
 import { KiB } from '../../../lib/limits.ts'
 import { run, place as sourceFiles } from '../../support/commands.ts'
 import { sha256 } from '../../support/fileClient.ts'
@@ -75,6 +75,15 @@ spec('a fault of the storage', (it) => {
       await client.start(file)
     })
   }
+
+  it('that has lost the session of a link ends the link, so that the client opens another one', async () => {
+    await using rig = await ServerRig.start()
+    const client = await rig.client()
+    rig.storage.fail('claim', new OspError('link-lost', 'the session of alice has no link'))
+    client.sendStart(file)
+    await client.raw.dismissed('link-replaced')
+    await (await rig.client()).start(file)
+  })
 })
 
 spec('a limit on the size of files that the system sets', (it) => {
