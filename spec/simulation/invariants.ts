@@ -53,6 +53,8 @@ export class Invariants {
   readonly #lastPublished = new Map<string, Uint8Array>()
   /** The paths of files of which a delayed request has stored a version again. */
   readonly #repeated = new Set<string>()
+  /** Whether the storage has lost changes, so that files can be published again. */
+  hasLost = false
 
   constructor(parts: FileParts) {
     this.#parts = parts
@@ -167,12 +169,13 @@ export class Invariants {
     if (disk.rot.hasHitUpload(recordKey(user, name))) return true
     const last = this.#lastPublished.get(`${user}/${name}`)
     const isOther = versions > 1 || (last !== undefined && !sameBytes(last, bytes))
-    const mayRepeat = bytes.length <= limits.smallFileBytes && (isOther || severalServers)
+    const mayRepeat = this.hasLost || (bytes.length <= limits.smallFileBytes && (isOther || severalServers))
     if (mayRepeat) this.#repeated.add(`${user}/${name}`)
     return mayRepeat
   }
 
   #toldReplaced(file: SimulatedFile, { replaced, algorithm, digest }: SentFile): void {
+    if (this.hasLost) return
     const first = this.#firstPublished.get(file.path)
     // A file whose completion marker was damaged is stored again and replaces itself.
     if (this.#parts.disk.rot.hasHitUpload(recordKey(file.user, file.name)) || this.#repeated.has(file.path)) return

@@ -177,7 +177,7 @@ export class Mail {
   #checkWaiting(user: string, levels: readonly MailboxLevel[]): void {
     const { messages = 0 } = levels.find((level) => level.user === user) ?? {}
     const givenUp = this.invariants.givenUpOf(user)
-    // A message that its sender has given up can wait behind one that is retried.
+    // They can wait behind a message that is retried.
     const most = givenUp + this.invariants.unknownOf(user)
     if (messages < givenUp || messages > most)
       this.#parts.trace.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)

@@ -70,9 +70,11 @@ export class MessageInvariants {
     return [...this.#givenUp].filter((name) => name.startsWith(`${user} `)).length
   }
 
-  /** Number of a user's messages that were not handled, and whose senders do not know whether they are stored. */
+  /** Number of a user's messages that were not handled, and that may be stored or not. */
   unknownOf(user: string): number {
-    const posts = Array.from(this.#posts.values()).filter(({ outcome }) => outcome === 'unknown')
+    const posts = Array.from(this.#posts.values()).filter(
+      ({ outcome, key }) => outcome === 'unknown' || this.#inDoubt.has(key),
+    )
     return posts.filter((post) => this.#users(post).includes(user) && !this.#handled.has(`${user} ${post.key}`)).length
   }
 

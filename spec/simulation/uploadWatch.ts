@@ -87,6 +87,11 @@ export class UploadWatch {
     }
   }
 
+  /** The storage has lost its latest changes: each upload may go back. */
+  lost(): void {
+    this.#standings.clear()
+  }
+
   /** The server gives a reason for which an upload may go back. */
   reason({ event, user, name }: LogEntry): void {
     // A file that could not be removed completely may have lost its bytes.

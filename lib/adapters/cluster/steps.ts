@@ -128,7 +128,10 @@ export interface ServerSteps {
    */
   declareDead(by: number): Promise<readonly number[]>
   servers(): Promise<readonly ServerState[]>
-  /** Compares the store with the state that the server with this number and this `boot` has seen. */
+  /**
+   * Compares the store with the state that the server with this number and this `boot` has seen. After the store has gone back, all
+   * steps of the server except this one, `enter` and `lastTime` reject with `OutcomeUnknown` until one of these has succeeded.
+   */
   compare(server: number, boot: string, seen: SeenState): Promise<Comparison>
   /**
    * Raises seqs, tokens, link numbers, and numbers of servers above those that a server has seen, so that a store that has gone

@@ -41,11 +41,11 @@ export class MemorySharedStore {
   }
 
   /**
-   * Returns a function that takes the messages, registrations, sessions and servers back to their present state, as the promotion
-   * of a standby that lacks the latest changes.
+   * Returns a function that takes everything but the users back to its present state, as the promotion of a standby that lacks the
+   * latest changes.
    */
   saved(): () => Promise<void> {
-    const restored = [this.#servers.saved(), this.#sessions.saved(), this.#mail.saved()]
+    const restored = [this.#servers.saved(), this.#sessions.saved(), this.#mail.saved(), this.#transfers.saved()]
     return async () => {
       for (const restore of restored) await restore()
       const { lastNumber, lastBlock } = this.#servers

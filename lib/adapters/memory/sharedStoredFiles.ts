@@ -94,6 +94,14 @@ export class SharedStoredFiles implements FileSteps {
     return changes.filter((change) => change.user === user && (change.name === name || change.newName === name))
   }
 
+  /** Returns a function that restores the present state. */
+  saved(): () => void {
+    const restored = [savedMap(this.#rows), savedMap(this.#changes)]
+    return () => {
+      for (const restore of restored) restore()
+    }
+  }
+
   /** Adds or replaces the record of a file that was stored. */
   add(record: FileRecord): void {
     this.pruned(record.user, record.name, record.version)
@@ -121,6 +129,15 @@ export class SharedStoredFiles implements FileSteps {
       const { modifiedAt: _, ...rest } = record
       if (version === undefined || record.version === version) this.add(rest)
     }
+  }
+}
+
+/** Returns a function that restores the present entries of a map. */
+export function savedMap<K, V>(map: Map<K, V>): () => void {
+  const entries = Array.from(map, ([key, value]) => [key, value instanceof Object ? { ...value } : value] as const)
+  return () => {
+    map.clear()
+    for (const [key, value] of entries) map.set(key, value)
   }
 }
 

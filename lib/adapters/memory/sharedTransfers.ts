@@ -14,19 +14,20 @@ import type { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import { fileRecordOf } from '../../storage/transfers/rows.ts'
-import type {
-  Announced,
-  AnnouncedFile,
-  ClaimDecision,
-  ClusterLink,
-  ClusterSessionLink,
-  FoundUpload,
-  ImportedMarker,
-  TransferSteps,
+import {
+  type Announced,
+  type AnnouncedFile,
+  type ClaimDecision,
+  type ClusterLink,
+  type ClusterSessionLink,
+  type FoundUpload,
+  type ImportedMarker,
+  OutcomeUnknown,
+  type TransferSteps,
 } from '../cluster/steps.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
-import { SharedStoredFiles } from './sharedStoredFiles.ts'
+import { SharedStoredFiles, savedMap } from './sharedStoredFiles.ts'
 
 interface Row {
   record: TransferRecord
@@ -67,6 +68,7 @@ export class SharedTransfers implements TransferSteps {
   /** What the published files of each user have added to the quota. */
   readonly #added = new Map<string, QuotaPart>()
   #lastToken = 0
+  #restored = 0
   readonly #turns: KeyedMutex
 
   constructor(servers: SharedServers, sessions: SharedSessions, wallTime: () => number) {
@@ -90,6 +92,16 @@ export class SharedTransfers implements TransferSteps {
     return this.#lastToken
   }
 
+  /** Returns a function that restores the present state. Claims that are being decided then end. */
+  saved(): () => void {
+    const maps = [savedMap(this.#rows), savedMap(this.#markers), savedMap(this.#ended), savedMap(this.#added)]
+    const restored = [...maps, this.files.saved()]
+    return () => {
+      this.#restored++
+      for (const restore of restored) restore()
+    }
+  }
+
   /** Raises tokens above this one. */
   raise(token: number): void {
     this.#lastToken = Math.max(this.#lastToken, token)
@@ -106,7 +118,7 @@ export class SharedTransfers implements TransferSteps {
       else if (this.#servers.isDead(by.server)) throw new OspError('link-lost', 'this server was declared dead')
       const key = recordKey(user, name)
       const before = this.#rows.get(key)
-      const decision = await decide(this.#found(user, name))
+      const decision = await this.#unlessRestored(decide(this.#found(user, name)))
       if ('completed' in decision) {
         if (before) this.#end(before, 'superseded')
         return decision
@@ -120,6 +132,13 @@ export class SharedTransfers implements TransferSteps {
       this.#rows.set(key, { record, holder, isHeld: true, reserved: decision.reserved, released })
       return { claim: { user, name, token }, record, released, ...(before && { former: claimOf(before) }) }
     })
+  }
+
+  async #unlessRestored<T>(decision: Promise<T>): Promise<T> {
+    const restored = this.#restored
+    const decided = await decision
+    if (restored !== this.#restored) throw new OutcomeUnknown('the store has gone back to an earlier state')
+    return decided
   }
 
   checkpoint(batch: Parameters<TransferSteps['checkpoint']>[0]): Promise<readonly boolean[]> {

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import type { Client, ClientConfig, Pool, PoolClient, QueryResultRow } from 'pg'
 import { OspError } from '../../errors.ts'
+import { OutcomeUnknown } from '../cluster/steps.ts'
 import { isAnswer, reachFailureOf, stepFailureOf } from './errors.ts'
 
 /** A prepared statement, which each connection parses once. */
@@ -39,10 +40,12 @@ export class Database implements Queries, AsyncDisposable {
   readonly #options: DatabaseOptions
   #pg: Pg | undefined
   #pool: Pool | undefined
-  /** Runs on each connection before any other statement. Its failure is that of the other statement. */
+  /** Runs on each connection before any other statement. Returns the timeline of the database, or null if it has none. */
   first: Statement | undefined
-  /** The connections on which `first` has run. */
-  readonly #begun = new WeakSet<PoolClient>()
+  /** The result of `first`. */
+  readonly #timelines = new WeakMap<PoolClient, string | null>()
+  /** The timeline that statements expect, since the caller relies on results from it. */
+  #timeline: string | null | undefined
   #isClosed = false
   /** The host, the port and the name. */
   #address = ''
@@ -69,6 +72,19 @@ export class Database implements Queries, AsyncDisposable {
       const { rows } = await client.query<Row>({ ...statement, values: [...values] })
       return rows
     })
+  }
+
+  /**
+   * Runs a statement as `query`, also if a standby has been promoted. Until this has succeeded, all other statements then reject
+   * with `OutcomeUnknown`, and have no effect.
+   */
+  async queryAnew<Row extends QueryResultRow>(statement: Statement, values: readonly unknown[] = []): Promise<Row[]> {
+    return this.#on(async (client) => {
+      const { rows } = await client.query<Row>({ ...statement, values: [...values] })
+      // Later: a statement that began before the promotion could take effect before this one.
+      this.#timeline = this.#timelines.get(client)
+      return rows
+    }, true)
   }
 
   /** Runs `work` in a transaction, which is rolled back if `work` rejects. */
@@ -133,12 +149,12 @@ export class Database implements Queries, AsyncDisposable {
   /**
    * Runs `work` on a connection. Closes the connection after an error that is not an answer: a query may still be running on it.
    */
-  async #on<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
+  async #on<T>(work: (client: PoolClient) => Promise<T>, isAnew = false): Promise<T> {
     const { pool } = this.#opened
     let client: PoolClient | undefined
     try {
       client = await pool.connect()
-      await this.#begin(client)
+      await this.#begin(client, isAnew)
       const result = await work(client)
       client.release()
       return result
@@ -148,10 +164,16 @@ export class Database implements Queries, AsyncDisposable {
     }
   }
 
-  async #begin(client: PoolClient): Promise<void> {
-    if (!this.first || this.#begun.has(client)) return
-    await client.query({ ...this.first })
-    this.#begun.add(client)
+  async #begin(client: PoolClient, isAnew: boolean): Promise<void> {
+    if (!this.first) return
+    let timeline = this.#timelines.get(client)
+    if (timeline === undefined) {
+      const { rows } = await client.query<{ timeline: string | null }>({ ...this.first })
+      timeline = rows[0]?.timeline ?? null
+      this.#timelines.set(client, timeline)
+    }
+    if (this.#timeline === undefined) this.#timeline = timeline
+    if (timeline !== this.#timeline && !isAnew) throw new OutcomeUnknown('a standby of the database was promoted')
   }
 
   #config(pg: Pg): ClientConfig {

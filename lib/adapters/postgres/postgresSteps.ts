@@ -55,5 +55,5 @@ export function stepsOn(database: Database): Steps {
 async function open(database: Database): Promise<void> {
   await database.open()
   await database.reach(() => checkSchema(database))
-  database.first = { name: 'connect', text: 'SELECT ospd.connect_1()' }
+  database.first = { name: 'connect', text: 'SELECT ospd.connect_1() AS timeline' }
 }

@@ -19,7 +19,7 @@ export class PostgresServers implements ServerSteps {
 
   async enter({ name, boot, version, address }: ServerInfo, leaseMs: number): Promise<number> {
     const values = [name, boot, version, address, leaseMs]
-    return only(await this.#database.query<{ server: number }>(statements.enter, values)).server
+    return only(await this.#database.queryAnew<{ server: number }>(statements.enter, values)).server
   }
 
   async renew(
@@ -48,7 +48,7 @@ export class PostgresServers implements ServerSteps {
   async compare(server: number, boot: string, seen: SeenState): Promise<Comparison> {
     const { stored, presenceVersion, seq, token, linkBlock } = seen
     const values = [server, boot, stored, presenceVersion, seq, token, linkBlock / linkBlockSize]
-    return only(await this.#database.query<Comparison>(statements.compare, values))
+    return only(await this.#database.queryAnew<Comparison>(statements.compare, values))
   }
 
   async raise(server: number, { seq, token, linkBlock }: SeenState): Promise<void> {
@@ -60,7 +60,7 @@ export class PostgresServers implements ServerSteps {
   }
 
   async lastTime(): Promise<number> {
-    return only(await this.#database.query<{ time: number }>(statements.lastTime)).time
+    return only(await this.#database.queryAnew<{ time: number }>(statements.lastTime)).time
   }
 }
 

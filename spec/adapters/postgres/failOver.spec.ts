@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
 import { Database } from '../../../lib/adapters/postgres/database.ts'
 import { postgresSteps } from '../../../lib/adapters/postgres/postgresSteps.ts'
 import { migrate } from '../../../lib/adapters/postgres/schema.ts'
@@ -40,6 +41,28 @@ spec('a standby without the latest commits', (it) => {
       assert.ok(before < number && number < raised && raised < next, `${before}, ${number}, ${raised}, ${next}`)
     }
     assert.ok(after.users > lost.users && later.users === after.users)
+  })
+
+  it('rejects the steps of a server until it has compared the database with what it has seen', async () => {
+    await using postgres = await ownPostgres()
+    await using database = new Database({ url: postgres.url() })
+    await database.open()
+    await migrate(database)
+    await using steps = postgresSteps({ url: postgres.url() })
+    await steps.open()
+    const info = infoOf('a server')
+    const server = await steps.enter(info, longMs)
+    const post = (number: number) =>
+      steps.mail.post(server, [{ ...message(number), recipients: ['bob'] }], roomy).then(({ stored }) => stored)
+    await post(1)
+    await postgres.save()
+    assert.equal(await answered(() => post(2)), 2)
+    await postgres.failOver()
+    for (let times = 0; times < 5; times++) await assert.rejects(post(3), OutcomeUnknown)
+    const seen = { stored: 2, presenceVersion: 0, seq: 0, token: 0, linkBlock: 0 }
+    const behind = { isBehind: true, messages: 1, isMember: true }
+    assert.deepEqual(await answered(() => steps.compare(server, info.boot, seen)), behind)
+    assert.equal(await post(3), 2)
   })
 })
 

@@ -10,7 +10,7 @@ import type { Program } from '../program.ts'
 import type { ClusterServer } from './clusterServer.ts'
 import type { RollingRestart } from './rollingRestart.ts'
 import type { SentFiles } from './sentFiles.ts'
-import { freezeAfterEffect } from './stepFreeze.ts'
+import { freezeAfterEffect, sendNewer } from './stepFreeze.ts'
 import type { StoreLoss } from './storeLoss.ts'
 import type { StorePaths } from './storePath.ts'
 
@@ -145,13 +145,13 @@ function failOver(parts: ClusterParts): boolean {
   const ms = dice.integer(5_000, 30_000, 'time of a failover')
   const aheadMs = dice.integer(-5_000, 5_000, 'how far the clock of the store jumps')
   trace.tell(`the store fails over: ${ms} ms, its clock jumps by ${aheadMs} ms`)
-  paths.disconnect(ms)
+  paths.failOver(ms)
   paths.clockAheadMs += aheadMs
   for (const server of parts.servers) server.hasBeenAway = true
   return true
 }
 
-/** The last steps are lost, among them messages that all programs send. */
+/** The last steps are lost, among them messages that all programs send, and uploads. */
 function lose(parts: ClusterParts): boolean {
   const { trace, dice } = parts
   const lostMs = dice.integer(0, 1_000, 'time whose steps are lost')
@@ -159,6 +159,7 @@ function lose(parts: ClusterParts): boolean {
   if (!parts.loss.begin(lostMs, ms)) return false
   trace.tell(`the store will lose the steps of ${lostMs} ms, and fail over: ${ms} ms`)
   for (const server of parts.servers) server.hasBeenAway = true
+  for (let left = 3; left > 0; left--) sendNewer(parts)
   return sendFromAll(parts)
 }
 

@@ -147,7 +147,7 @@ export class ClusterWorld implements ClusterParts {
     const servers = this.#createServers(random, () => chosen.limits)
     const { mail: stored, open } = store.steps()
     void open()
-    const losesSteps = kind === 'cluster-messages' && random.fork('losses of the store').chance(0.1, 'it loses steps')
+    const losesSteps = random.fork('losses of the store').chance(0.1, 'it loses steps')
     this.server = new Servers(servers, losesSteps, { levels: () => stored.levels(Number.MAX_SAFE_INTEGER) })
     this.restarts = new RollingRestart(this.machine, () => servers)
     this.network.balance = balancer(random, this.restarts)
@@ -233,7 +233,9 @@ export class ClusterWorld implements ClusterParts {
     this.server.start()
     for (const program of this.mail.programs) program.start()
     this.sent.start()
-    const gapMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two actions')
+    const drawnMs = this.machine.random.pick([20, 100, 200, 2_000], 'time between two actions')
+    // Losses are useful only while programs reach the store, which then is down for a while.
+    const gapMs = this.loss.isPossible ? Math.max(1_000, drawnMs) : drawnMs
     await this.#until(this.#schedule(gapMs), () => false)
     if (!this.trace.failed) await this.#end()
     const { lines, failure } = this.trace

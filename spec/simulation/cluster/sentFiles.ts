@@ -98,6 +98,16 @@ export class SentFiles {
     this.#watch.check()
   }
 
+  /** The store is about to lose its changes. Returns a function that is called when they are lost. */
+  losing(): () => void {
+    const lose = this.#watch.losing()
+    return () => {
+      lose()
+      this.#uploads.lost()
+      this.invariants.hasLost = true
+    }
+  }
+
   /** The machine of a killed server fails: what it has written and not flushed may be lost. */
   losePower(process: SimulatedProcess, random: SeededRandom): void {
     this.#parts.trace.tell(`the machine of ${process.name} has failed`)

@@ -46,7 +46,7 @@ export function freezeAfterEffect(parts: FreezeParts, server: ClusterServer): bo
 }
 
 /** Writes to a file, which all programs of its user then send. */
-function sendNewer({ trace, limits, files, clients, dice }: FreezeParts): void {
+export function sendNewer({ trace, limits, files, clients, dice }: Omit<FreezeParts, 'network'>): void {
   if (files.length === 0) return
   const file = dice.pick(files, 'a file that changes')
   trace.tell(`${file.path} is written to`)

@@ -2,6 +2,7 @@ import type { LinkWatch } from '../linkWatch.ts'
 import type { MessageInvariants } from '../messageInvariants.ts'
 import type { Machine, SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
+import type { SentFiles } from './sentFiles.ts'
 import type { StorePaths } from './storePath.ts'
 import type { StoreWatch } from './storeWatch.ts'
 
@@ -13,6 +14,7 @@ interface LossParts {
   readonly trace: Trace
   readonly machine: Machine
   readonly paths: StorePaths
+  readonly sent: SentFiles
   readonly mail: { readonly invariants: MessageInvariants; readonly watch: LinkWatch }
 }
 
@@ -49,17 +51,19 @@ export class StoreLoss {
 
   /** All steps of the next `ms` will be lost. Then the store is down for `downMs`. */
   begin(ms: number, downMs: number): boolean {
-    if (!this.isPossible || this.#lose) return false
-    const { machine, mail } = this.#parts
+    const { machine, mail, paths } = this.#parts
+    if (!this.isPossible || this.#lose || machine.time.now() < paths.downUntilMs) return false
     const restore = this.#saved()
     const lose = mail.invariants.losing()
     const loseRemovals = mail.watch.losing()
+    const loseUploads = this.#parts.sent.losing()
     this.#lose = () => {
       this.#lose = undefined
       alarm[Symbol.dispose]()
-      this.#parts.paths.disconnect(downMs)
+      paths.failOver(downMs)
       void restore()
       loseRemovals()
+      loseUploads()
       const lost = lose()
       this.#parts.trace.tell(`the store has lost ${lost.length} messages`)
       for (const { key, outcome } of lost) {

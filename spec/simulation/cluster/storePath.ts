@@ -25,6 +25,8 @@ export class StorePaths {
   silentUntilMs = 0
   /** The number of the present connections: it rises when all of them end. */
   connections = 0
+  /** Rises when another store takes the place of the present one. */
+  timeline = 0
   /** How far the clock of the store is ahead of the time of the world; negative if it is behind. */
   clockAheadMs = 0
   /** The time at which each server has last lost a step. */
@@ -55,6 +57,12 @@ export class StorePaths {
     this.downUntilMs = Math.max(this.downUntilMs, time.now() + ms)
   }
 
+  /** Another store takes the place of the present one after this time. */
+  failOver(ms: number): void {
+    this.timeline++
+    this.disconnect(ms)
+  }
+
   /** Longest time of one direction of a step now. */
   stepMs(now: number): number {
     return now < this.slowUntilMs ? slowMs / 2 : this.delayMs
@@ -66,6 +74,9 @@ export class StorePaths {
   }
 }
 
+/** The steps that take note of another store. Until then it rejects all other steps. */
+const anew: readonly string[] = ['compare', 'enter', 'lastTime'] satisfies (keyof Steps)[]
+
 type Method = (...given: never[]) => Promise<unknown>
 
 /** The path from a server to the shared store: each step takes time, and its answer can be lost. */
@@ -73,14 +84,16 @@ class StorePath {
   readonly #process: SimulatedProcess
   readonly #paths: StorePaths
   readonly #random: SeededRandom
-  /** The number of its connection to the store. */
+  /** The number of its connection to the store, and the store that it knows. */
   #connection: number
+  #timeline: number
 
   constructor(process: SimulatedProcess, paths: StorePaths) {
     this.#process = process
     this.#paths = paths
     this.#random = process.machine.random.fork(`the store of ${process.name}`)
     this.#connection = paths.connections
+    this.#timeline = paths.timeline
   }
 
   /** Returns the methods of a part of the store as the server calls them. */
@@ -123,10 +136,10 @@ class StorePath {
 
   #stepOf(name: string, method: Method): Method {
     return async (...given) => {
-      const { connections } = this.#paths
+      const { connections, timeline } = this.#paths
       const hasEnded = this.#connection !== connections
       this.#connection = connections
-      if (hasEnded) return this.#lose()
+      if (hasEnded || (this.#timeline !== timeline && !anew.includes(name))) return this.#lose()
       const isBroken = this.#paths.isBroken(this.#process)
       const isLost = isBroken || this.#random.chance(this.#paths.unknown, 'the answer of a step is lost')
       if (isLost && this.#random.chance(0.5, 'the step is lost as well')) return this.#lose()
@@ -134,6 +147,7 @@ class StorePath {
       const outcome = await this.#process.effect(this.#stepMs, 'time of a step', step)
       if (!outcome || isLost || this.#paths.isBroken(this.#process)) return this.#lose()
       await this.#process.effect(this.#stepMs, `answer to ${name}`, () => {})
+      if (anew.includes(name)) this.#timeline = timeline
       if ('error' in outcome) throw outcome.error
       return outcome.value
     }

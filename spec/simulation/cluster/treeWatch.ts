@@ -50,6 +50,24 @@ export class TreeWatch {
     this.#parts = parts
   }
 
+  /**
+   * The store is about to lose its changes. Returns a function that is called when they are lost. Records that are there again can
+   * then replace a file that was acknowledged meanwhile.
+   */
+  losing(): () => void {
+    const present = new Map(this.#present)
+    const records = new Map(this.#records)
+    const acknowledged = new Map(this.#acknowledged)
+    const superseded = new Map(Array.from(this.#superseded, ([key, sessions]) => [key, new Set(sessions)] as const))
+    return () => {
+      restore(this.#present, present)
+      restore(this.#records, records)
+      restore(this.#superseded, superseded)
+      for (const [path, version] of this.#acknowledged)
+        if (acknowledged.get(path) !== version) this.#acknowledged.delete(path)
+    }
+  }
+
   /** Bytes are about to be written to a file. */
   wrote(file: TreeFile, record: TransferRecord | undefined, offset: number, bytes: Uint8Array): void {
     const isRewrite = same(file.bytes.subarray(offset, offset + bytes.length), bytes)
@@ -225,4 +243,9 @@ export class TreeWatch {
       latest: versions.findLastIndex(({ bytes }) => fits(bytes)),
     }
   }
+}
+
+function restore<V>(map: Map<string, V>, former: ReadonlyMap<string, V>): void {
+  map.clear()
+  for (const [key, value] of former) map.set(key, value)
 }

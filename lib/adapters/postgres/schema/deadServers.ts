@@ -53,18 +53,19 @@ CREATE FUNCTION ospd.raise_1(p_server bigint, p_seq bigint, p_token bigint, p_bl
 $$;
 
 -- Runs first on each connection. A standby that was promoted may lack numbers that were used, so all numbers are raised before
--- another one is drawn.
-CREATE FUNCTION ospd.connect_1() RETURNS void LANGUAGE plpgsql AS $$
+-- another one is drawn. Returns the timeline.
+CREATE FUNCTION ospd.connect_1() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   v_timeline text := ospd.timeline_1();
 BEGIN
-  IF v_timeline IS NULL OR v_timeline = (SELECT timeline FROM ospd.meta) THEN RETURN; END IF;
+  IF v_timeline IS NULL OR v_timeline = (SELECT timeline FROM ospd.meta) THEN RETURN v_timeline; END IF;
   UPDATE ospd.meta SET timeline = v_timeline WHERE timeline IS DISTINCT FROM v_timeline;
   -- Otherwise another connection has raised them.
   IF FOUND THEN
     PERFORM ospd.raise_1(i.last_value, s.last_value, t.last_value, b.last_value)
       FROM ospd.server_id_seq i, ospd.message_seq s, ospd.claim_token t, ospd.link_block b;
   END IF;
+  RETURN v_timeline;
 END $$;
 
 -- Declares the servers dead whose lease has expired, and removes rows that are no longer needed. One server does it at a time.
