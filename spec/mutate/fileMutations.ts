@@ -317,6 +317,22 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: 'spec/client/uploads/smallFiles.spec.ts',
   },
   {
+    fault: 'the version of a stored file is not compared when it is read',
+    file: 'lib/server/files/fileReaders.ts',
+    within: '#open',
+    pattern: "if (file.version !== version) throw new OspError('version-changed')",
+    replacement: '',
+    shownBy: 'files',
+  },
+  {
+    fault: 'a file stays that was reported as removed',
+    file: 'lib/storage/catalogue/storedCatalogue.ts',
+    within: 'remove',
+    pattern: 'await this.#tree.unlink({ user, name, version: entry.version, by })',
+    replacement: '',
+    shownBy: 'files',
+  },
+  {
     fault: 'a file in a shared directory that a paused server has open is moved instead of copied',
     file: 'lib/adapters/disk/generations.ts',
     within: '#bring',

@@ -61,7 +61,8 @@ export class Bounds {
   check(actors: BoundedActors, status: ServerStatus | undefined): void {
     const { server } = actors
     const { limits } = this.#parts
-    if (server.process) this.#server(server.process, status?.uploads.length ?? limits.fileInstances)
+    if (server.process)
+      this.#server(server.process, status ? status.uploads.length + status.gauges.openFiles : limits.fileInstances)
     for (const { process, most } of running(actors)) {
       if (process.alarms > most) this.#parts.trace.fail(`${process.name} has set ${process.alarms} alarms`)
     }

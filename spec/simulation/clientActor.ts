@@ -81,6 +81,7 @@ export class ClientActor implements Program {
     if (this.#run) return
     const run = this.#begin(this.name)
     this.#parts.trace.tell(`${run.process.name} starts`)
+    this.#parts.stored?.started(this, run)
     if (this.tasks) run.restore()
     else for (const file of this.wanted) run.send(file)
   }
@@ -158,7 +159,10 @@ export class ClientActor implements Program {
 
   /** Forgets an upload that has ended, which need not be listed forever. */
   over(file: SimulatedFile, isStillWanted = false): void {
-    if (!isStillWanted) this.wanted.delete(file)
+    if (!isStillWanted) {
+      this.wanted.delete(file)
+      this.#parts.stored?.over(file)
+    }
     this.accepted.delete(file)
   }
 

@@ -1,3 +1,4 @@
+import type { Files } from '../../lib/client/files/files.ts'
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { OspError } from '../../lib/errors.ts'
@@ -11,6 +12,7 @@ import type { Invariants } from './invariants.ts'
 import type { SimulatedNetwork } from './network.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { asSent, type Heard } from './socket.ts'
+import type { StoredFiles } from './storedFiles.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
@@ -31,6 +33,8 @@ export interface ClientParts {
   readonly bounds: Bounds
   readonly invariants: Invariants
   readonly healed: boolean
+  /** Set if programs use stored files. */
+  readonly stored: StoredFiles | undefined
 }
 
 /** One run of a program that sends files. */
@@ -107,6 +111,32 @@ export class ClientRun {
         (error: unknown) => this.#ended(what, error),
       )
     })
+  }
+
+  /** Sends requests about stored files. Resolves with the result, or with `undefined` after an error, which `fair` may have. */
+  ask<T>(
+    what: string,
+    act: (files: Files) => Promise<T>,
+    fair: readonly string[],
+  ): Promise<{ readonly value: T } | undefined> {
+    return new Promise((resolve) =>
+      this.process.awake(() => {
+        this.#parts.trace.tell(`${this.process.name} ${what}`)
+        const told = (outcome: string) => this.#parts.trace.tell(`${this.process.name} ${what}: ${outcome}`)
+        act(this.client.files).then(
+          (value) => {
+            told('done')
+            resolve({ value })
+          },
+          (error: unknown) => {
+            const { code } = OspError.from(error)
+            if (fair.includes(code)) told(code)
+            else this.#ended(what, error)
+            resolve(undefined)
+          },
+        )
+      }),
+    )
   }
 
   /** Closes everything, and then calls `gone`. */

@@ -2,6 +2,8 @@ import { MemoryJournal } from '../../lib/adapters/memory/memoryJournal.ts'
 import { fixed, KiB, MiB } from '../../lib/limits.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import type { Storage, TransferRecord } from '../../lib/ports/storage.ts'
+import { type FileRecords, MemoryFileRecords } from '../../lib/storage/catalogue/fileRecords.ts'
+import { StoredCatalogue } from '../../lib/storage/catalogue/storedCatalogue.ts'
 import type { Journal } from '../../lib/storage/journal/journal.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
 import { RecordStore } from '../../lib/storage/transfers/recordStore.ts'
@@ -16,6 +18,7 @@ import { JournalRot, keyOfRow } from './journalRot.ts'
 import type { OwnLayers } from './layers.ts'
 import type { PartialImage } from './partialImage.ts'
 import type { SimulatedProcess } from './process.ts'
+import type { StoredFiles } from './storedFiles.ts'
 
 /** A published file. `serial` is unique among all published files. */
 export interface PublishedImage {
@@ -53,6 +56,9 @@ export class SimulatedDisk {
   creations = 0
   /** Number of files that were moved into place. */
   publications = 0
+  /** Set if programs use stored files. */
+  stored: StoredFiles | undefined
+  readonly #records = new MemoryFileRecords()
   /** The durable messages. */
   readonly journal: MemoryJournal
   /** The durable records of uploads. */
@@ -113,6 +119,28 @@ export class SimulatedDisk {
     for (const image of this.partial.values()) image.crash(random)
   }
 
+  /** Moves a file into place, or gives it another name. */
+  put(user: string, name: string, image: PublishedImage, isRenamed = false): void {
+    const names = this.published.get(user) ?? new Map<string, PublishedImage>()
+    this.published.set(user, names.set(name, image))
+    this.stored?.put(user, name, image.bytes, this.versionOf(image), isRenamed)
+  }
+
+  /** Returns a text that identifies the content of a published file. */
+  versionOf({ version, serial }: PublishedImage): string {
+    return version ?? serial.toString()
+  }
+
+  /** Removes a published file. */
+  unlink(user: string, name: string): void {
+    if (this.published.get(user)?.delete(name)) this.stored?.gone(user, name)
+  }
+
+  /** The durable records of stored files. */
+  get fileRecords(): FileRecords | undefined {
+    return this.stored && this.#records
+  }
+
   /** Returns a published file, or `undefined`. */
   read(user: string, name: string): Uint8Array | undefined {
     return this.published.get(user)?.get(name)?.bytes
@@ -129,6 +157,7 @@ class DiskOfProcess implements Storage {
   readonly transfers: Transfers
   readonly files: DiskFiles
   readonly mailboxes = new Mailboxes()
+  readonly catalogue?: StoredCatalogue
   readonly #disk: SimulatedDisk
   readonly #process: SimulatedProcess
   readonly #book = new RecordStore()
@@ -137,7 +166,12 @@ class DiskOfProcess implements Storage {
     this.#disk = disk
     this.#process = process
     this.files = new DiskFiles(disk, process, this.#book)
-    this.transfers = new Transfers(this.#book, this.files, () => process.platform.clock.wallTime())
+    const { platform } = process
+    const records = disk.fileRecords
+    this.transfers = new Transfers(this.#book, this.files, () => platform.clock.wallTime(), records)
+    if (!records) return
+    const describe: Transfers['describe'] = (keys) => this.transfers.describe(keys)
+    this.catalogue = new StoredCatalogue(this.files.tree, describe, records, () => platform.digests)
   }
 
   async open(platform: Platform): Promise<void> {

@@ -12,6 +12,7 @@ import type {
 } from '../../lib/ports/storage.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import { digestOf } from '../../lib/runtime/incrementalDigest.ts'
+import { compareNames, FirstEntries, type StoredTree, type TreeEntry } from '../../lib/storage/catalogue/storedTree.ts'
 import { ancestorsOf, type RecordStore, recordKey, subjectOf } from '../../lib/storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../lib/storage/transfers/storedNames.ts'
 import type { PublishedImage, SimulatedDisk } from './disk.ts'
@@ -32,6 +33,55 @@ export class DiskFiles implements FileStore, StoredNames {
     this.#disk = disk
     this.#process = process
     this.#book = book
+  }
+
+  /** The published files. */
+  get tree(): StoredTree {
+    const read = (user: string, name: string) => this.#disk.published.get(user)?.get(name)
+    const entryOf = (name: string, image: PublishedImage): TreeEntry => {
+      return { name, size: image.bytes.length, version: this.#disk.versionOf(image), modifiedAt: 0, storedAt: 0 }
+    }
+    return {
+      list: (user, { prefix, after, most }) =>
+        this.#take('time of a look', () => {
+          const first = new FirstEntries<TreeEntry>(most)
+          for (const [name, image] of this.#disk.published.get(user) ?? []) {
+            if (name.startsWith(prefix) && compareNames(name, after) > 0) first.add(entryOf(name, image))
+          }
+          return { files: first.sorted(), more: first.isCut, looked: this.#disk.published.get(user)?.size ?? 0 }
+        }),
+      find: (user, name) =>
+        this.#take('time of a look', () => {
+          const image = read(user, name)
+          return image && entryOf(name, image)
+        }),
+      open: async (user, name) => {
+        const image = await this.#take('time to open', () => read(user, name))
+        if (!image) return undefined
+        this.#process.handles++
+        return {
+          size: image.bytes.length,
+          version: this.#disk.versionOf(image),
+          read: (into, offset) =>
+            this.#take('time of a read', () => {
+              const piece = image.bytes.subarray(offset, offset + into.length)
+              into.set(piece)
+              return piece.length
+            }),
+          [Symbol.asyncDispose]: async () => {
+            this.#process.handles--
+          },
+        }
+      },
+      unlink: ({ user, name }) => this.#take('time of a removal', () => this.#disk.unlink(user, name)),
+      move: ({ user, name }, newName) =>
+        this.#take('time of a rename', () => {
+          const image = read(user, name)
+          if (!image) throw new OspError('internal', 'the file is gone')
+          this.#disk.put(user, newName, image, true)
+          this.#disk.unlink(user, name)
+        }),
+    }
   }
 
   open(claim: Claim): Promise<PartialFile> {
@@ -68,7 +118,7 @@ export class DiskFiles implements FileStore, StoredNames {
         if (!written) throw new OspError('internal', 'the file was published already')
         if (names.has(storedName) && !replace) return false
         const serial = ++this.#disk.publications
-        this.#disk.published.set(user, names.set(storedName, { bytes: written, serial, version, verified: undefined }))
+        this.#disk.put(user, storedName, { bytes: written, serial, version, verified: undefined })
         return this.#disk.partial.delete(key)
       })
     }
@@ -154,7 +204,7 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async version(user: string, name: string): Promise<string | undefined> {
     const image = this.#disk.published.get(user)?.get(name)
-    return image && (image.version ?? image.serial.toString())
+    return image && this.#disk.versionOf(image)
   }
 
   async isIntact({ user, storedName, size, algorithm, digest }: StoredFile): Promise<boolean> {

@@ -101,7 +101,7 @@ export class DiskPartialFile implements PartialFile {
       const { written, flushed } = image
       if (flushed.length !== written.length) this.#disk.violations.push(`${user}/${storedName} was published unflushed`)
       const serial = ++this.#disk.publications
-      this.#disk.published.set(user, names.set(storedName, { bytes: written, serial, verified }))
+      this.#disk.put(user, storedName, { bytes: written, serial, verified })
       this.#disk.partial.delete(this.#key)
       return true
     })

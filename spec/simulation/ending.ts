@@ -9,6 +9,7 @@ import type { PlaceWatch } from './placeWatch.ts'
 import type { Machine } from './process.ts'
 import type { Program, Visitor } from './program.ts'
 import type { ServerActor } from './serverActor.ts'
+import type { StoredFiles } from './storedFiles.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
@@ -27,6 +28,7 @@ interface EndingParts {
   readonly invariants: Invariants
   readonly server: ServerActor
   readonly clients: readonly ClientActor[]
+  readonly stored: StoredFiles
   readonly programs: readonly Program[]
   readonly mail: Mail
   readonly visitors: ReadonlySet<Visitor>
@@ -51,7 +53,7 @@ export class Ending {
   }
 
   async #settle(): Promise<void> {
-    const { machine, network, disk, tokens, server, clients, visitors, mail, invariants } = this.#parts
+    const { machine, network, disk, tokens, server, clients, visitors, mail, invariants, stored } = this.#parts
     this.#parts.trace.tell('everything heals')
     this.#parts.healed = true
     network.heal()
@@ -63,10 +65,11 @@ export class Ending {
     const hasMail = mail.users.length > 0
     if (hasMail) mail.heal()
     const { time } = machine
-    const sent = () => clients.every(({ isSettled }) => isSettled)
+    const sent = () => clients.every(({ isSettled }) => isSettled) && stored.isSettled
     await this.#parts.until(time.now() + settlingMs, () => sent() && mail.isSettled)
     if (hasMail) await this.#wane()
     if (!this.#parts.trace.failed) invariants.settled()
+    if (!this.#parts.trace.failed) stored.settled()
     if (!this.#parts.trace.failed && hasMail) await mail.settled()
   }
 

@@ -51,6 +51,8 @@ export class Invariants {
   /** The first and the latest bytes under each name, by path. */
   readonly #firstPublished = new Map<string, Uint8Array>()
   readonly #lastPublished = new Map<string, Uint8Array>()
+  /** The paths from which a file was removed. */
+  readonly #removed = new Set<string>()
   /** The paths of files of which a delayed request has stored a version again. */
   readonly #repeated = new Set<string>()
   /** Whether the storage has lost changes, so that files can be published again. */
@@ -92,7 +94,7 @@ export class Invariants {
     const { place, disk } = this.#parts
     this.#toldReplaced(file, sent)
     if (place) place.finished(file, sent)
-    else if (!disk.read(file.user, sent.storedName))
+    else if (!disk.read(file.user, sent.storedName) && !this.#removed.has(`${file.user}/${sent.storedName}`))
       this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`)
   }
 
@@ -144,6 +146,13 @@ export class Invariants {
       }
     }
     this.#publications = disk.publications
+  }
+
+  /** A file was removed, so that each of its versions can be stored again. */
+  removed(user: string, name: string): void {
+    this.#removed.add(`${user}/${name}`)
+    this.#repeated.add(`${user}/${name}`)
+    for (const version of this.#fileOf(user, name)?.versions ?? []) this.#publishedVersions.delete(version)
   }
 
   /** A file is stored with these bytes; `isAnew`: it has just been stored. */

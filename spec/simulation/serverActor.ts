@@ -221,9 +221,11 @@ export class ServerActor {
     if (event === 'uploads-damaged') this.#damagesLogged++
     if (level !== 'error' || this.#failing) return
     this.#parts.trace.tell(`the server logs ${event} ${user}/${name}: ${text}`)
+    const key = recordKey(`${user}`, `${name}`)
+    // Without its completion marker, the upload counts as verified again, and its file can have been removed since.
     const isRotten =
       ['upload-damaged', 'upload-not-recovered'].includes(event) &&
-      disk.faults.rotten.has(recordKey(`${user}`, `${name}`))
+      (disk.faults.rotten.has(key) || (disk.stored !== undefined && disk.rot.hasHitUpload(key)))
     const isLost = event === 'mailboxes-damaged' && disk.rot.any
     if (isLost) this.#hasReportedLoss = true
     if (event === 'uploads-damaged' && disk.rot.anyUpload) return

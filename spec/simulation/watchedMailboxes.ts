@@ -16,11 +16,12 @@ interface MailboxChecks {
 
 /** A storage whose mailboxes are checked by the invariants of a world. */
 export function watchedStorage(storage: Storage, checks: MailboxChecks): Storage {
-  const { transfers, files, mailboxes } = storage
+  const { transfers, files, mailboxes, catalogue } = storage
   return {
     transfers,
     files,
     mailboxes: watchedMailboxes(mailboxes, checks),
+    ...(catalogue && { catalogue }),
     open: (platform) => storage.open(platform),
     [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),
   }

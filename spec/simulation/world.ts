@@ -25,6 +25,7 @@ import { Queues } from './queues.ts'
 import { QueueWatch } from './queueWatch.ts'
 import { RightsWatch } from './rightsWatch.ts'
 import { ServerActor } from './serverActor.ts'
+import { StoredFiles } from './storedFiles.ts'
 import { VirtualTime } from './time.ts'
 import { Tokens } from './tokens.ts'
 import { Trace } from './trace.ts'
@@ -74,6 +75,7 @@ export class World implements ActionParts {
   readonly clients: readonly ClientActor[]
   readonly files: readonly SimulatedFile[]
   readonly mail: Mail
+  readonly stored: StoredFiles
   /** Clients that connect and disconnect in addition to the programs. */
   readonly visitors = new Set<Visitor>()
   /** Randomness of the current action: leaving out one action changes nothing about the others. */
@@ -109,7 +111,10 @@ export class World implements ActionParts {
     this.network.layers = own
     this.disk.layers = own
     this.place = own.place && new PlaceWatch(this, own.place(platformOf(this.machine)))
-    this.#actions = new ActionMix(random, kind, this.faults, !this.place)
+    const usesStored = sendsFiles && !this.place && !own.plainBytes && this.faults.comes('stored files', 0.3)
+    this.#actions = new ActionMix(random, kind, this.faults, !this.place, usesStored)
+    this.stored = new StoredFiles(this)
+    if (usesStored) this.disk.stored = this.stored
     this.tokens = new Tokens(time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? generateLimits(random, this.faults) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
@@ -136,6 +141,9 @@ export class World implements ActionParts {
   get programs(): readonly Program[] {
     return [...this.clients, ...this.mail.programs]
   }
+
+  /** A stored file was removed, or was given another name. */
+  readonly removed = (user: string, name: string): void => this.invariants.removed(user, name)
 
   get users(): readonly string[] {
     return [...new Set([...this.clients, ...this.mail.programs].map(({ user }) => user))]
@@ -194,6 +202,7 @@ export class World implements ActionParts {
     const isUnruly = [...this.visitors].some(({ process, unruly }) => unruly && process === link.clientProcess)
     this.mail.watch.watch(link)
     this.uploads.watch(link)
+    this.stored.watch(link)
     this.bounds.watch(link, isUnruly)
     for (const watcher of [watchQueues, this.#answers, this.#rights, hellos]) watcher.watch(link)
   }

@@ -11,7 +11,7 @@ export interface StorageChanges {
 
 /** Wraps a storage in a layer. */
 export function storageLayer(below: Storage, { transfers, file, mailboxes }: StorageChanges): Storage {
-  const { files } = below
+  const { files, catalogue } = below
   return {
     transfers: bound(below.transfers, transfers?.(below.transfers) ?? {}),
     files: bound(files, {
@@ -21,6 +21,7 @@ export function storageLayer(below: Storage, { transfers, file, mailboxes }: Sto
       },
     }),
     mailboxes: bound(below.mailboxes, mailboxes?.(below.mailboxes) ?? {}),
+    ...(catalogue && { catalogue }),
     open: (platform) => below.open(platform),
     [Symbol.asyncDispose]: () => below[Symbol.asyncDispose](),
   }

@@ -121,10 +121,11 @@ export class UploadTable {
     for (const holder of this.#otherHolders) if (holder.reserved) yield holder
   }
 
-  /** Returns the upload whose instance the caller holds under this number. Throws the `denial` if it does not hold it. */
+  /** Returns the upload whose instance the caller holds under this number. Throws the `denial` if it does not hold it for one. */
   heldBy(caller: Connection, instance: number): ServerUpload {
     const upload = this.#byInstance.get(this.#pool.held(instance, caller).number)
-    if (!upload) throw new OspError('internal', `instance ${instance} is busy without an upload`)
+    // The caller has lost its upload, and now reads a stored file with this instance.
+    if (!upload) throw this.denial(caller, instance)
     return upload
   }
 

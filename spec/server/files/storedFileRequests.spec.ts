@@ -265,6 +265,22 @@ spec('the instances that read files', (it) => {
     assert.equal(openFiles(rig), 0)
   })
 
+  it('answer a late request about an upload that had the instance before as idle ones do', async () => {
+    await using rig = await ServerRig.onDisk({ fileInstances: 1 })
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    const { instance } = await client.start({ name: 'b', bytes })
+    await client.cancel('b')
+    await read(client, 'a', version, 0, 10)
+    assert.equal(openFiles(rig), 1)
+    await client.endRefused(instance, sha256(bytes), 'cancelled')
+    await client.chunkRefused(instance, 0, bytes, 'cancelled')
+    assert.deepEqual(
+      rig.log.filter(({ level }) => level === 'error'),
+      [],
+    )
+  })
+
   it('give way to uploads and to other readers', async () => {
     await using rig = await ServerRig.onDisk({ fileInstances: 2 })
     const client = await rig.client(alice)

@@ -105,6 +105,7 @@ export class ClusterWorld implements ClusterParts {
   readonly loss: StoreLoss
   /** Whether the actions have ended. */
   healed = false
+  readonly stored = undefined
   /** No message lies on the simulated disk. */
   readonly place = {}
   /** Randomness of the current action: leaving out one action changes nothing about the others. */
