@@ -417,10 +417,10 @@ export class ClusterTransfers implements TransferStore {
       const part = group.slice(from, from + mostCheckpoints)
       const batch = part.map(({ item }) => item)
       const holds = await this.#member.run(({ transfers }) => transfers.checkpoint(batch))
-      for (const [at, { item, reject }] of part.entries()) {
-        const { claim, checkpoints, at: updatedAt } = item
+      for (const [at, entry] of part.entries()) {
+        const { claim, checkpoints, at: updatedAt } = entry.item
         if (holds[at]) this.#claims.update(claim, { checkpoints, updatedAt })
-        else reject(endedClaimError(claim))
+        else entry.reject(endedClaimError(claim))
       }
     }
   }
