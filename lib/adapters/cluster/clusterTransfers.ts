@@ -20,6 +20,7 @@ import type {
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
+import { isSameMetadata } from '../../runtime/metadata.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import {
@@ -249,11 +250,10 @@ export class ClusterTransfers implements TransferStore {
         if (!(error instanceof UnreadContent)) throw error
         return (await this.#names.isIntact(error.file)) ? error.file : undefined
       })
-      if (marked) return marked
-      const version = await this.#names.version(user, name)
-      if (version === undefined) return undefined
-      const [record] = await this.#member.run(({ files }) => files.get([{ user, name, version }]))
-      return record && this.#recorded([record], want)
+      const record = marked ? undefined : await this.#stored(user, name)
+      const file = marked ?? (record && (await this.#recorded([record], want)))
+      if (file) await this.#takeMetadata(want, file)
+      return file
     })
   }
 
@@ -306,6 +306,7 @@ export class ClusterTransfers implements TransferStore {
     if ('completed' in result) {
       await this.#claims.drop(user, name)
       await this.#names.dropPartial(user, name)
+      await this.#takeMetadata(want, result.completed)
       return result
     }
     const { claim, record, former, released } = result
@@ -379,6 +380,20 @@ export class ClusterTransfers implements TransferStore {
     read: ReadContent | undefined,
   ): Promise<StoredFile | undefined> {
     return (await this.#marked(marker, want, read)) ?? (await this.#recorded(files, want))
+  }
+
+  /** Gives a stored file the metadata of a repeated upload, if that has any. */
+  async #takeMetadata({ user, metadata }: NewTransfer, { storedName }: StoredFile): Promise<void> {
+    const record = metadata && (await this.#stored(user, storedName))
+    if (!record || isSameMetadata(metadata, record.metadata)) return
+    await this.#member.run(({ files }) => files.put([{ ...record, metadata }]))
+  }
+
+  /** Resolves with the record of the file that is stored under a name, if it has one. */
+  async #stored(user: string, name: string): Promise<FileRecord | undefined> {
+    const version = await this.#names.version(user, name)
+    if (version === undefined) return undefined
+    return (await this.#member.run(({ files }) => files.get([{ user, name, version }])))[0]
   }
 
   /** Resolves with the file of the same upload if it has a record and is stored under its name. */

@@ -21,7 +21,7 @@ export interface PendingFiles {
 export interface FileSteps {
   /** Returns the record of each of these versions, if there is one. The completion marker of a version is a record as well. */
   get(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]>
-  /** Adds the records of versions that have none. */
+  /** Adds the records of versions that have none. Replaces the metadata of the others, if there is any. */
   put(records: readonly FileRecord[]): Promise<void>
   /**
    * Removes the records of a name, except that of `version` and those of the last hour: another server can have stored a file

@@ -45,7 +45,10 @@ export class SharedStoredFiles implements FileSteps {
   }
 
   async put(records: readonly FileRecord[]): Promise<void> {
-    for (const record of records) if (!this.#rows.has(keyOfFile(record))) this.add(record)
+    for (const record of records) {
+      const hasMetadata = Object.keys(record.metadata).length > 0
+      if (hasMetadata || !this.#rows.has(keyOfFile(record))) this.add(record)
+    }
   }
 
   async prune(user: string, name: string, version?: string): Promise<void> {

@@ -97,7 +97,7 @@ const statements = {
     name: 'file-put',
     text: `INSERT INTO ospd.file (user_name, name, version, size, modified_at, algorithm, digest, metadata)
       SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[])
-      ON CONFLICT DO NOTHING`,
+      ON CONFLICT (user_name, name, version) DO UPDATE SET metadata = excluded.metadata WHERE excluded.metadata <> '{}'`,
   },
   prune: { name: 'file-prune', text: 'SELECT ospd.prune_files_2($1, $2, $3)' },
   page: {
