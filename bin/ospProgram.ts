@@ -16,7 +16,7 @@ export { main } from './common/program.ts'
 /** The program `osp`. */
 export const osp: Program = {
   name: 'osp',
-  describe: 'Exchanges files and messages with an ospd server, reliably.',
+  describe: 'Reliably exchanges files and messages with an ospd server.',
   prefix: 'OSP',
   commands: [
     sendCommand,

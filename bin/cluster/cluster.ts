@@ -22,7 +22,7 @@ const settings = {
     'database of the cluster; required. Use OSPD_CLUSTER to keep a password out of the process list',
   ),
   files: optionalSetting(kind.path, 'shared directory for the content of files; required by init, check and import'),
-  data: optionalSetting(kind.path, 'with import: data directory of the server whose data is copied'),
+  data: optionalSetting(kind.path, 'with import: data directory of the stopped server'),
   json: jsonSetting,
 } as const
 
@@ -80,7 +80,7 @@ async function run(
     throw new UsageError(`cluster ${name} requires --files, the directory that all servers share`)
   }
   if (verb.needsData && data === undefined) {
-    throw new UsageError(`cluster ${name} requires --data, the data directory of the server whose data is copied`)
+    throw new UsageError(`cluster ${name} requires --data, the data directory of the stopped server`)
   }
   if (!verb.needsData && flags.data !== undefined) throw new UsageError(`cluster ${name} does not take --data`)
   return await verb.run(cluster, files ?? '', data ?? '')

@@ -5,7 +5,7 @@ import { printable } from '../common/text.ts'
 import { formatSize } from '../common/units.ts'
 import { exitCodes } from '../common/usage.ts'
 
-/** The time between two lines about the progress. */
+/** The minimum time between two progress lines. */
 const lineMs = 2_000
 
 /** `ospd cluster import`: copies the data of a server into a cluster. */
@@ -15,7 +15,7 @@ export async function importServer(database: string, files: string, data: string
   const { finishedAt } = outcome
   if (finishedAt !== undefined) {
     const finished = new Date(finishedAt).toISOString()
-    const line = `${printable(data)} was already imported (${finished}); nothing has been changed`
+    const line = `${printable(data)} was already imported (${finished}); nothing was changed`
     await results.printed({ event: 'already-imported', data, finished }, line)
     return exitCodes.done
   }
@@ -31,7 +31,7 @@ function found({ kind, path: file, text }: ImportFault): void {
   else errorLine(`ospd: ${kind === 'skipped' ? 'not imported' : 'damaged'}: ${printable(file)}: ${printable(text)}`)
 }
 
-/** Returns a listener that prints the totals from time to time. */
+/** Returns a listener that prints the totals periodically. */
 function progress() {
   let printedMs = Date.now()
   return {

@@ -48,7 +48,10 @@ function checkText(command: Command, flags: object, operands: readonly string[])
   }
 }
 
-/** Parses the arguments. The last value of a flag counts, unless it is repeatable. `-` and the words after `--` are operands. Throws UsageError. */
+/**
+ * Parses the arguments. The last value of a flag applies, unless the flag is repeatable. `-` and the words after `--` are
+ * operands. Throws UsageError.
+ */
 export function readCommandLine(program: Program, args: readonly string[]) {
   const { commands, sibling } = program
   const everything: Settings = Object.assign({}, ...commands.map(settingsOf))

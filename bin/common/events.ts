@@ -48,7 +48,7 @@ const algorithm = z.enum(['sha256', 'md5', 'xxh128']).check(z.describe('the dige
 const digest = string('the digest of the whole file, in hexadecimal')
 const seconds = z.number().check(z.describe('duration of the command in seconds'))
 const exitCode = whole('the exit code of the command')
-const received = whole('content bytes that have arrived')
+const received = whole('content bytes received')
 const localFile = string('the path of the local file; `-` for stdout')
 const bytesPerSecond = z
   .nullable(z.int())
@@ -58,7 +58,10 @@ const leftMs = z
   .check(z.describe('estimated milliseconds until the end at this rate; null if unknown'))
 
 /** A failure that concerns one file of the operands. */
-const failedFile = event('This file has failed; the other files continue.', { name: storedName, ...error })
+const failedFile = event('The command failed for this file; it continues with the others.', {
+  name: storedName,
+  ...error,
+})
 
 const failed = event('The command has failed and ends.', error)
 const skipped = event('An entry of a folder is not sent, because it is not a regular file.', { file: givenFile, text })
@@ -73,7 +76,7 @@ const schemaVersions = {
   to: whole('the current version'),
 } as const
 
-const importedDirectory = string('the data directory, as it was given')
+const importedDirectory = string('the data directory, as specified')
 
 const upload = z.strictObject({
   user,
@@ -144,8 +147,8 @@ export const statusEvent = event('The state of the daemon.', {
     .optional(z.string())
     .check(
       z.describe(
-        'the reason why the mailboxes are not known, for example because the database of the cluster does not respond; ' +
-          'otherwise absent',
+        'the reason why the mailboxes are unknown, for example that the database of the cluster does not respond; ' +
+          'absent if they are known',
       ),
     ),
 })
@@ -221,7 +224,7 @@ export const commandEvents = {
       digest: z.nullable(digest).check(z.describe('the digest of the whole file, in hexadecimal')),
       metadata: z
         .record(z.string(), z.string())
-        .check(z.describe('the texts that the sender has stored with the file')),
+        .check(z.describe('the metadata that the sender stored with the file: strings by key')),
     }),
     ...linkEvents,
     failed,
@@ -234,9 +237,7 @@ export const commandEvents = {
       size: fileSize,
       algorithm,
       digest,
-      transferred: received.check(
-        z.describe('content bytes that have arrived; 0 if the local file had the content already'),
-      ),
+      transferred: received.check(z.describe('content bytes received; 0 if the local file already had the content')),
     }),
     failed: event('This file was not saved; the other files continue.', {
       file: localFile,
@@ -252,14 +253,14 @@ export const commandEvents = {
         name: storedName,
         state: z
           .enum(['receiving', 'verifying'])
-          .check(z.describe('`verifying`: every byte has arrived, and the digest is compared')),
-        received: bytes.check(z.describe('leading bytes of the file that have arrived')),
+          .check(z.describe('`verifying`: all content has arrived, and its digest is being checked')),
+        received: bytes.check(z.describe('leading bytes of the file received so far')),
         size: fileSize,
         bytesPerSecond,
         leftMs,
       },
     ),
-    refused: event('The server does not return the file at the moment. The client retries.', {
+    refused: event('The server temporarily refuses to return the file. The client retries.', {
       file: localFile,
       name: storedName,
       code,
@@ -271,12 +272,12 @@ export const commandEvents = {
       failed: whole('files that failed'),
       unfinished: whole('files that were in progress or waiting at the end'),
       size: whole('bytes of the saved files'),
-      transferred: whole('content bytes that have arrived, for all files together'),
+      transferred: whole('content bytes received, for all files together'),
       seconds,
       exitCode,
     }),
   },
-  rm: { removed: event('The file is removed.', { name: storedName }), failed: failedFile, ...linkEvents },
+  rm: { removed: event('The file was removed.', { name: storedName }), failed: failedFile, ...linkEvents },
   mv: {
     renamed: event('The file has its new name.', {
       name: string('the former name on the server'),
@@ -350,7 +351,7 @@ export const commandEvents = {
     ready: event('The daemon accepts connections.', {
       host: string('the address on which the daemon listens'),
       port: whole('the port on which the daemon listens; with `--port 0`, the assigned one'),
-      data: string('the data directory, as it was given'),
+      data: string('the data directory, as specified'),
       fingerprint,
     }),
   },
@@ -391,18 +392,18 @@ export const commandEvents = {
       data: importedDirectory,
       users: count.check(z.describe('users with a token')),
       files: count.check(z.describe('published files')),
-      linked: count.check(z.describe('files that this process has linked')),
+      linked: count.check(z.describe('files that this process linked')),
       copied: count.check(
-        z.describe('files that this process has copied; an interrupted import has linked or copied the rest'),
+        z.describe('files that this process copied; an interrupted import linked or copied the rest'),
       ),
       bytes: bytes.check(z.describe('total size of the files')),
       uploads: count.check(z.describe('unfinished uploads')),
       messages: count.check(z.describe('waiting messages, counted once for each recipient')),
       ids: count.check(z.describe('remembered ids of sent messages')),
     }),
-    'already-imported': event('`import`: the import was finished before, and nothing has been changed.', {
+    'already-imported': event('`import`: an earlier command finished the import, and nothing was changed.', {
       data: importedDirectory,
-      finished: z.iso.datetime().check(z.describe('the time at which it was finished')),
+      finished: z.iso.datetime().check(z.describe('the time at which it finished')),
     }),
     skipped: event('`import`: an entry among the published files that was not imported.', {
       file: string('its path'),
@@ -418,7 +419,7 @@ export const commandEvents = {
       address: string('the address on which it listens'),
       leaseMs: z.int().check(z.describe('milliseconds until its lease expires; 0 or less after it has expired')),
       started: z.iso.datetime().check(z.describe('the time at which it was started')),
-      schema: whole('the version of the schema for which it was made; it also works with the next one'),
+      schema: whole('the schema version for which it was made; it also works with the next one'),
     }),
   },
 } as const

@@ -206,7 +206,7 @@ class ResultOutput extends Output {
     else this.line(line)
   }
 
-  /** Writes content as it is. Resolves with whether the system has accepted it. */
+  /** Writes content unchanged. Resolves with whether the system has accepted it. */
   content(bytes: Uint8Array): Promise<boolean> {
     return this.#putResult(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   }

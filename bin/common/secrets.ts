@@ -52,7 +52,7 @@ export function refuseDatabaseUrl(what: string, value: unknown, isServer: boolea
   if (!isExposed && !/^postgres(?:ql)?:\/\//iu.test(value)) return
   const instead = isServer
     ? 'provide it with OSPD_CLUSTER or --cluster'
-    : 'osp connects to a server of ospd, HOST:PORT, and never to its database'
+    : 'osp connects to an ospd server (HOST:PORT), never to its database'
   const advice = isExposed ? '. Other users may have seen its password: have it replaced' : ''
   throw new UsageError(`${what} is the URL of a database; ${instead}${advice}`)
 }

@@ -17,7 +17,7 @@ export interface Setting<T> {
   readonly isSecret?: true
   /** Set if the value is the URL of a database, which no other setting of `ospd` takes. */
   readonly isDatabase?: true
-  /** Set if the flag can be given several times. A variable then has a value on each line, and a file has a list. */
+  /** Set if the flag can be repeated. A variable then has one value per line, and a file has a list. */
   readonly isRepeatable?: true
   readonly describe: string
   /** The default, as a user would write it. A setting without one can be absent. */
@@ -49,7 +49,7 @@ export function optionalSetting<T>(kind: ValueKind<T>, describe: string, unset?:
   return { ...kind, schema: z.optional(kind.schema), describe, ...(unset !== undefined && { unset }) }
 }
 
-/** Returns a setting with any number of values, each of which `parse` reads. `parse` returns `undefined` for an invalid text. */
+/** Returns a setting with any number of values. `parse` parses each value, and returns `undefined` if it is invalid. */
 export function repeatable<T>(
   placeholder: string,
   takes: string,

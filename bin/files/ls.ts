@@ -25,7 +25,7 @@ export const lsCommand = command({
   examples: [
     ['osp ls', 'print all names'],
     ['osp ls -l photos/', 'print the files in a folder, with sizes and times'],
-    ['osp ls --json', 'print all that the server knows about each file'],
+    ['osp ls --json', 'print everything that the server knows about each file'],
   ],
   onlyLists: () => true,
   run,

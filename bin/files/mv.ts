@@ -16,7 +16,7 @@ const settings = {
 export const mvCommand = command({
   name: 'mv',
   operands: 'OLD NEW',
-  describe: 'Rename one of your files on the server. A NEW that ends with / is a folder.',
+  describe: 'Rename one of your files on the server. If NEW ends with /, the file is moved into that folder.',
   settings,
   examples: [
     ['osp mv draft.pdf final.pdf', 'rename a file'],
@@ -27,7 +27,7 @@ export const mvCommand = command({
 
 async function run(values: Values<typeof settings>, operands: readonly string[]): Promise<number> {
   const [old, target, more] = operands
-  if (old === undefined || target === undefined) throw new UsageError('mv takes two names: OLD and NEW')
+  if (old === undefined || target === undefined) throw new UsageError('mv requires two names, OLD and NEW')
   if (more !== undefined) throw unexpectedOperand('mv', more)
   const name = nameOperand(old)
   const newName = nameOperand(target.endsWith('/') ? `${target}${name.split('/').at(-1)}` : target)

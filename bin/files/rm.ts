@@ -8,7 +8,7 @@ import { exitCodeOf, exitCodes, UsageError } from '../common/usage.ts'
 import { filesBelow, missingFile, nameOperand } from './names.ts'
 
 const settings = {
-  recursive: switched('remove folders, with all files in and below them', 'r'),
+  recursive: switched('remove folders and all files below them', 'r'),
   ...commonOptions,
   'retry-for': shortRetryFor,
 } as const
@@ -19,7 +19,7 @@ type RmValues = Values<typeof settings>
 export const rmCommand = command({
   name: 'rm',
   operands: 'NAME...',
-  describe: 'Remove your files from the server. A file that is replaced at the same time is not removed.',
+  describe: 'Remove your files from the server. A file that is replaced meanwhile is kept.',
   settings,
   examples: [
     ['osp rm movie.mp4', 'remove one file'],
@@ -29,7 +29,7 @@ export const rmCommand = command({
 })
 
 async function run(values: RmValues, operands: readonly string[]): Promise<number> {
-  if (operands.length === 0) throw new UsageError('rm takes one or more names of files')
+  if (operands.length === 0) throw new UsageError('rm requires at least one NAME')
   const names = operands.map((operand) => nameOperand(values.recursive ? operand.replace(/\/+$/u, '') : operand))
   let worst: number = exitCodes.done
   const code = await runWithClient(values, {

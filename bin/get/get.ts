@@ -15,8 +15,8 @@ import { Overview } from '../send/overview.ts'
 import { GetReporter, GetSummary, type ReceivedFile, receivedFile } from './getReporter.ts'
 
 const settings = {
-  to: setting({ ...kind.path, placeholder: 'DIR' }, '.', 'directory to write to; it is created if it is missing'),
-  recursive: switched('get folders, with all files in and below them; without NAME, all files', 'r'),
+  to: setting({ ...kind.path, placeholder: 'DIR' }, '.', 'directory to write to, created if it is missing'),
+  recursive: switched('download folders and all files below them; without NAME, all files', 'r'),
   overwrite: switched('replace local files whose content differs'),
   jobs: setting(kind.count, '5', 'receive up to N files at once', 'j'),
   'limit-rate': optionalSetting(kind.size, 'receive up to SIZE bytes per second in total', 'no limit'),
@@ -30,23 +30,23 @@ export const getCommand = command({
   name: 'get',
   operands: '[NAME...] [-]',
   describe:
-    'Download your files from the server, and verify them. An interrupted download continues when the same command is run ' +
-    'again. A local file that already has the content is not received again. With - as the last operand, the content of one ' +
-    'file goes to stdout.',
+    'Download your files from the server and verify them. Run the same command again to continue an interrupted download. ' +
+    'A local file that already has the content is not downloaded again. With - as the last operand, the content of one ' +
+    'file is written to stdout.',
   settings,
   examples: [
-    ['osp get movie.mp4', 'get one file'],
-    ['osp get -r photos --to backup', 'get a folder as backup/photos'],
+    ['osp get movie.mp4', 'download one file'],
+    ['osp get -r photos --to backup', 'download a folder as backup/photos'],
     ['osp get shop.sql - | psql shop', 'write the content of a file to stdout'],
     ['osp get *.iso | sha256sum -c', 'check the local files against the verified digests'],
   ],
   run,
 })
 
-/** A file to get. */
+/** A file to download. */
 interface WantedFile {
   readonly name: string
-  /** The file as the server has listed it. */
+  /** The file as the server listed it. */
   readonly file?: FileInfo
   readonly path: string
 }
@@ -81,14 +81,17 @@ function namesOf({ recursive, json }: GetValues, operands: readonly string[], to
     if (operands.length !== 1 || recursive) throw new UsageError('- requires exactly one NAME, without -r')
     if (json) throw new UsageError('--json prints to stdout, which - uses for the content; omit one of them')
   }
-  if (operands.length === 0 && !recursive) throw new UsageError('get takes one or more names of files')
+  if (operands.length === 0 && !recursive)
+    throw new UsageError('get requires at least one NAME, or -r to download all files')
   const names = operands.map((operand) => nameOperand(recursive ? operand.replace(/\/+$/u, '') : operand))
   const paths = new Map<string, string>()
   for (const name of names) {
     const other = paths.get(lastPart(name))
     if (other === name) throw new UsageError(`${name} is specified twice; specify it once`)
     if (other !== undefined) {
-      throw new UsageError(`${other} and ${name} would both be written to ${lastPart(name)}; get one with another --to`)
+      throw new UsageError(
+        `${other} and ${name} would both be written to ${lastPart(name)}; use another --to for one of them`,
+      )
     }
     paths.set(lastPart(name), name)
   }
@@ -106,21 +109,21 @@ interface FileGetterOptions {
   readonly interrupted: AbortSignal
 }
 
-/** The maximum number of downloads that have begun or wait. */
+/** The maximum number of running and waiting downloads. */
 const mostOpen = 100
 
 /** Downloads the files that the operands name. */
 class FileGetter {
   readonly #options: FileGetterOptions
   readonly #open = new Set<Promise<void>>()
-  /** Whether the server has rejected the client for good, so that no file can follow. */
+  /** Whether the server has permanently rejected the client, so that no other file can be downloaded. */
   #isRejected = false
 
   constructor(options: FileGetterOptions) {
     this.#options = options
   }
 
-  /** Saves files, or with `-r` folders. Resolves when all of them are saved or have failed. */
+  /** Saves files, or folders with `-r`. Resolves when each of them is saved or has failed. */
   async save(names: readonly string[]): Promise<void> {
     const { recursive, to } = this.#options.values
     const wanted = names.length === 0 ? [''] : names
@@ -211,7 +214,7 @@ class FileGetter {
   }
 }
 
-/** Returns the target at a path, whose folder is created when the content is known. */
+/** Returns the target at a path. Opening it creates the folder of the path. */
 function targetAt(path: string, overwrite: boolean): FileTarget {
   return {
     async open(content, digests) {

@@ -8,7 +8,7 @@ import type { Lines } from '../send/lines.ts'
 import type { Overview, TransferredFile } from '../send/overview.ts'
 import { checksumLine, isRefusal } from '../send/reporter.ts'
 
-/** A file that is being received or waiting. */
+/** A file that is waiting or being received. */
 export interface ReceivedFile extends TransferredFile {
   readonly name: string
   readonly download: Download
@@ -22,7 +22,7 @@ const phases = {
   done: 'done',
 } as const satisfies Record<Download['phase'], Upload['phase']>
 
-/** Returns a download as the bars show it. */
+/** Adapts a download to the progress bars. */
 export function receivedFile(path: string, size: number, download: Download): ReceivedFile {
   const upload = {
     get phase() {
@@ -105,7 +105,7 @@ export class GetReporter extends LinkReporter implements Disposable {
     else if (file !== '-') this.#lines.result(checksumLine(digest, isTerminal(process.stdout) ? printable(file) : file))
   }
 
-  /** `isRejected`: the server has rejected the client for good, which was reported already, but not as JSON. */
+  /** `isRejected`: the server has permanently rejected the client, which was already reported unless the output is JSON. */
   failed(
     file: string,
     { name, transferred }: Pick<Download, 'name' | 'transferred'>,

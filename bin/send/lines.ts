@@ -27,7 +27,7 @@ function progressLines(overview: Overview): Lines {
   return { ...plainLines, [Symbol.dispose]: () => timers.forEach(clearInterval) }
 }
 
-/** Returns the lines of a command, with bars if stderr is a terminal that no other program of the command line writes to. */
+/** Returns the lines of a command, with bars if stderr is a terminal that no other program of the pipeline writes to. */
 export async function openLines(
   { quiet, json }: Pick<CommonOptions, 'quiet' | 'json'>,
   overview: Overview,

@@ -1,10 +1,10 @@
 import type { ErrorCode, Upload } from 'ospd'
 import type { BarState } from './barLine.ts'
 
-/** A file that is being transferred or waiting. */
+/** A file that is waiting or being transferred. */
 export interface TransferredFile {
   readonly path: string
-  /** Bytes, as far as they are known before the transfer begins. */
+  /** Size in bytes, as known before the transfer begins. */
   readonly size: number
   readonly upload: Pick<Upload, 'phase' | 'error' | 'progress' | 'transferred'>
 }

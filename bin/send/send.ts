@@ -25,14 +25,19 @@ export const sendSettings = {
   'files-from': optionalSetting(kind.path, 'read paths to send, one per line, from this file; - is stdin'),
   from0: switched('paths in --files-from end with NUL, as written by find -print0', '0'),
   digest: setting(choice('sha256', 'md5', 'xxh128'), 'sha256', 'digest algorithm for verifying files'),
-  meta: repeatable('KEY=VALUE', 'KEY=VALUE', pairOf, 'store this text with each file, such as contentType=image/png'),
+  meta: repeatable(
+    'KEY=VALUE',
+    'KEY=VALUE',
+    pairOf,
+    'store this metadata with each file, such as contentType=image/png',
+  ),
   'limit-rate': optionalSetting(kind.size, 'send up to SIZE bytes per second in total', 'no limit'),
   ...commonOptions,
 } as const
 
 export type SendValues = Values<typeof sendSettings>
 
-/** Returns the key and the value in a text, or `undefined` if it has no key or no `=`. */
+/** Splits a text at its first `=`. Returns `undefined` if the key or the `=` is missing. */
 function pairOf(text: string): readonly [key: string, value: string] | undefined {
   const at = text.indexOf('=')
   return at > 0 ? [text.slice(0, at), text.slice(at + 1)] : undefined
@@ -53,7 +58,7 @@ export const sendCommand = command({
     ['osp send -r photos --limit-rate 2M', 'send a folder, at up to 2 MiB per second'],
     ['find . -name "*.log" | osp send --files-from -', 'send files as they are found'],
     ['pg_dump shop | osp send - --as shop.sql', 'send the content of stdin'],
-    ['osp send --meta contentType=image/png a.png', 'store the media type with the file'],
+    ['osp send --meta contentType=image/png a.png', 'store a media type with a file'],
     ['osp send *.iso | sha256sum -c', 'check the local files against the sent digests'],
   ],
   run,

@@ -25,14 +25,14 @@ export interface ReportedServer extends Pick<Server, 'addresses' | 'mailboxes' |
 
 type MailboxLimits = Pick<Limits, 'mailboxMessages' | 'mailboxBytes'>
 
-/** The time within which the storage must return the mailboxes for a status. */
+/** The maximum time for which a status waits for the mailboxes. */
 const mailboxesMs = 2_000
 
 interface StatusOptions {
   readonly limits: MailboxLimits
   /** Returns the fingerprint of the certificate. */
   readonly fingerprint: () => string | undefined
-  /** Returns the reason why the storage cannot be used, as far as it is known. */
+  /** Returns the reason why the storage cannot be used, if it is known. */
   readonly problem?: () => string | undefined
 }
 
@@ -85,7 +85,7 @@ async function statusOf(server: ReportedServer, { limits, problem }: StatusOptio
   }
 }
 
-/** Resolves with the mailboxes, or with the reason why they are not known. */
+/** Resolves with the mailboxes, or with the reason why they are unknown. */
 async function mailboxesOf(
   server: ReportedServer,
   problem: () => string | undefined = () => undefined,

@@ -81,9 +81,9 @@ export const daemonEvents = {
   ),
   'cluster-database-went-back': error(
     'server messages text',
-    'The database of the cluster has lost transactions that it had committed, for example by a failover to an asynchronous ' +
-      'standby. `messages` is the number of messages that the server with the number `server` had stored and that are missing: ' +
-      'they were acknowledged, or are sent again. It ends its links, and enters the cluster again with a new number.',
+    'The database of the cluster has lost committed transactions, for example in a failover to an asynchronous standby. ' +
+      '`messages` is the number of missing messages that the server with the number `server` had stored: each was ' +
+      'acknowledged or is sent again. The server ends its links, and enters the cluster again with a new number.',
   ),
   'cluster-server-dead': warn(
     'server',

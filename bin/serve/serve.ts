@@ -54,7 +54,7 @@ async function run(values: ServeValues): Promise<number> {
     listening?.reload()
   })
   listening = await daemonTransport(values, log)
-  // Otherwise the storage locks the directory.
+  // Without a cluster, the storage locks the directory.
   await using _data = values.cluster === undefined ? undefined : await lockDirectory(data)
   const limits = fittingLimits(values, log)
   const opened = await open(values, limits, listening, readiness, log)

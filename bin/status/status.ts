@@ -80,7 +80,7 @@ export function statusLines(status: Status, data: string, heading: Style): reado
     ...list(heading('uploads'), uploads, status.moreUploads),
     ...(status.problem === undefined
       ? list(heading('mailboxes'), mailboxes, status.moreMailboxes)
-      : [`${heading('mailboxes')}: not known, because ${printable(status.problem)}`]),
+      : [`${heading('mailboxes')}: unknown (${printable(status.problem)})`]),
   ]
 }
 

@@ -160,7 +160,7 @@ spec('ospd cluster', (it) => {
     for (const given of [url, 'postgresql://ospd@db/ospd']) {
       const { code, stderr } = await run('osp', ['who', '--server', given], { cwd: at.path })
       assert.equal(code, 2, stderr)
-      assert.match(stderr, /^osp: the value of --server is the URL of a database; osp connects to a server of ospd/u)
+      assert.match(stderr, /^osp: the value of --server is the URL of a database; osp connects to an ospd server/u)
       assert.ok(!stderr.includes('secret-word'), stderr)
     }
   })

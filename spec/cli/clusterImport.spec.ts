@@ -93,7 +93,7 @@ spec('ospd cluster import', (it) => {
     assert.equal(stdout, `imported ${data}: ${counts}\n`)
     assert.equal(stderr, `ospd: not imported: ${data}/files/dave/link: it is not a regular file\n`)
     const again = await shared.run(...args)
-    assert.match(again.stdout, /^\S*old was already imported \(\S+Z\); nothing has been changed\n$/u)
+    assert.match(again.stdout, /^\S*old was already imported \(\S+Z\); nothing was changed\n$/u)
     assert.deepEqual(await mailOf(shared), { bob: [1], carol: [1, 3, 5] })
     await using server = await shared.serve('one')
     const sent = await run('osp', sendArguments(server.server), clientAt(at, token))

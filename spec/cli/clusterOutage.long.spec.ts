@@ -27,7 +27,7 @@ spec('an outage of the database of a cluster that is longer than 30 s', (it) => 
     assert.notEqual(who.code, 0)
     const status = await run('ospd', ['status', '--data', join(shared.path, 'one')])
     assert.equal(status.code, 0, status.stderr)
-    assert.match(status.stdout, /^mailboxes: not known, because this server has no lease in the database/mu)
+    assert.match(status.stdout, /^mailboxes: unknown \(this server has no lease in the database/mu)
     await postgres.start()
     await server.printed(/ info {2}cluster-entered server=\d+ former=\d+/u)
     for (const [user, listener] of Object.entries(users)) {

@@ -141,7 +141,7 @@ spec('osp get', (it) => {
 
   it('rejects operands that do not fit together', async () => {
     const wrong: readonly (readonly [args: readonly string[], text: RegExp])[] = [
-      [[], /get takes one or more names of files/u],
+      [[], /get requires at least one NAME, or -r to download all files/u],
       [['-'], /- requires exactly one NAME, without -r/u],
       [['x/a', 'y/a'], /x\/a and y\/a would both be written to a/u],
       [['../a'], /the file name "\.\.\/a" is not allowed/u],

@@ -159,7 +159,7 @@ spec('ospd status', (it) => {
     )
     const unknown = { ...status, mailboxes: [], problem: 'the database\u0007 is away' }
     const lines = statusLines(unknown, '/d', (text) => text)
-    assert.equal(lines.at(-1), 'mailboxes: not known, because the database\\u0007 is away')
+    assert.equal(lines.at(-1), 'mailboxes: unknown (the database\\u0007 is away)')
   })
 })
 
