@@ -165,17 +165,11 @@ export class FileSender {
   }
 
   async #add(candidate: Candidate, refusal: OspError | undefined): Promise<void> {
-    if (refusal) await this.#reject(candidate, refusal)
-    else await this.#addUpload(candidate)
-    this.#adding.delete(candidate.name)
-    this.#wake()
-  }
-
-  async #addUpload(candidate: Candidate): Promise<void> {
     const { uploads, connect, addOptions, stop, summary, overview } = this.#options
     const { path, name, size, spooled } = candidate
-    connect()
     try {
+      if (refusal) throw refusal
+      connect()
       const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), addOptions)
       const known = this.#tasks.get(upload)
       // The command may follow it already, for another program.
@@ -186,6 +180,8 @@ export class FileSender {
       if (error.code === 'closed' && stop.aborted) summary.addUnfinished(0)
       else await this.#reject(candidate, error)
     }
+    this.#adding.delete(name)
+    this.#wake()
   }
 
   #follow(task: FollowedFile): void {

@@ -96,16 +96,18 @@ type TaskLine = StoredTask | z.infer<typeof completions> | z.infer<typeof remova
 class TaskFile implements TaskStore {
   readonly #file: LineFile
   readonly #tasks = new Map<number, StoredTask>()
-  readonly #commits = new GroupCommit<Change>({
+  readonly #commits = new GroupCommit<readonly Change[]>({
     gathered: () => new Promise(setImmediate),
-    commit: (group) => this.#store(group.map(({ item }) => item)),
+    commit: (group) => {
+      this.#next = undefined
+      return this.#store(group.flatMap(({ item }) => item))
+    },
   })
+  /** The changes of the next write, which share a promise. */
+  #next: { readonly changes: Change[]; readonly written: Promise<void> } | undefined
   readonly #read = retriable(async () => {
     const values = await this.#file.load()
-    apply(
-      values.flatMap((value) => taskLine.safeParse(value).data ?? []),
-      this.#tasks,
-    )
+    for (const value of values) restore(this.#tasks, taskLine.safeParse(value).data)
   })
 
   constructor(path: string) {
@@ -118,19 +120,28 @@ class TaskFile implements TaskStore {
   }
 
   put(kept: StoredTask): Promise<void> {
-    return this.#commits.add(kept)
+    return this.#add(kept)
   }
 
   remove(id: number): Promise<void> {
-    return this.#commits.add(id)
+    return this.#add(id)
+  }
+
+  #add(change: Change): Promise<void> {
+    if (!this.#next) {
+      const changes: Change[] = []
+      this.#next = { changes, written: this.#commits.add(changes) }
+    }
+    this.#next.changes.push(change)
+    return this.#next.written
   }
 
   async #store(changes: readonly Change[]): Promise<void> {
     await this.#read()
     const most = Math.max(taskLines.least, this.#tasks.size * taskLines.growth)
     const lines = linesOf(changes, this.#tasks)
-    await this.#file.store(lines, most, () => [...apply(lines, new Map(this.#tasks)).values()])
-    apply(lines, this.#tasks)
+    await this.#file.store(lines, most, () => [...apply(changes, new Map(this.#tasks)).values()])
+    apply(changes, this.#tasks)
   }
 }
 
@@ -153,13 +164,20 @@ function linesOf(changes: readonly Change[], known: ReadonlyMap<number, StoredTa
   return lines
 }
 
-function apply(lines: readonly TaskLine[], tasks: Map<number, StoredTask>): Map<number, StoredTask> {
-  for (const line of lines) {
-    if ('removed' in line) for (const id of line.removed) tasks.delete(id)
-    else if ('done' in line) for (const completion of line.done) complete(tasks, completion)
-    else tasks.set(line.id, line)
+function apply(changes: readonly Change[], tasks: Map<number, StoredTask>): Map<number, StoredTask> {
+  for (const change of changes) {
+    if (typeof change === 'number') tasks.delete(change)
+    else tasks.set(change.id, change)
   }
   return tasks
+}
+
+/** Applies a line of the file. */
+function restore(tasks: Map<number, StoredTask>, line: TaskLine | undefined): void {
+  if (!line) return
+  if ('removed' in line) for (const id of line.removed) tasks.delete(id)
+  else if ('done' in line) for (const completion of line.done) complete(tasks, completion)
+  else tasks.set(line.id, line)
 }
 
 const completes = (task: StoredTask, known: StoredTask | undefined) =>

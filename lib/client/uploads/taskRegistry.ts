@@ -31,6 +31,12 @@ export class TaskRegistry {
     failed: new BoundedMap<number, true>(clientLimits.failedTasks, this.#forgetOldest),
   }
   readonly #writing = new PendingWork()
+  /** The latest write, if it is under way, and the tasks whose content is discarded after it. */
+  #latest:
+    | { readonly writing: Promise<void>; readonly ended: StoredTask[]; readonly discarded: Promise<void> }
+    | undefined
+  /** The latest work whose failure will be logged. */
+  #logged: Promise<void> | undefined
   #lastId = 0
   /** Loads the stored tasks, once, and removes those that ended long ago. */
   readonly open = retriable(() => this.#load())
@@ -101,7 +107,8 @@ export class TaskRegistry {
 
   /** Logs a failure of `work`. A later program repeats it. */
   logFailure(work: Promise<void>): void {
-    work.catch(this.#failed)
+    if (work !== this.#logged) work.catch(this.#failed)
+    this.#logged = work
   }
 
   /** Resolves when no write is under way. */
@@ -142,9 +149,22 @@ export class TaskRegistry {
 
   /** Discards the content of `ended` after the write. */
   #write(writing: Promise<void>, ended?: StoredTask): Promise<void> {
-    const written = ended ? writing.then(() => this.#state.discard?.(ended.ref)) : writing
-    this.#writing.track(written)
-    return written
+    // A store that writes changes together returns the same promise for them.
+    const latest = this.#latest?.writing === writing ? this.#latest : this.#follow(writing)
+    if (!ended) return writing
+    latest.ended.push(ended)
+    return latest.discarded
+  }
+
+  #follow(writing: Promise<void>) {
+    const ended: StoredTask[] = []
+    const discarded = writing.then(async () => {
+      if (this.#latest?.ended === ended) this.#latest = undefined
+      await Promise.all(ended.map(({ ref }) => this.#state.discard?.(ref)))
+    })
+    this.#writing.track(discarded)
+    this.#latest = { writing, ended, discarded }
+    return this.#latest
   }
 }
 
@@ -168,6 +188,7 @@ const endOf = ({ endedAt = 0 }: StoredTask) => endedAt
 
 /** Returns metadata to keep, if there is any. Throws OspError `too-large`, or `malformed` for an empty key. */
 export function givenMetadata(metadata: Metadata = {}): { readonly metadata?: Metadata } {
+  if (Object.keys(metadata).length === 0) return {}
   checkMetadata(textsOf(metadata))
-  return Object.keys(metadata).length > 0 ? { metadata: { ...metadata } } : {}
+  return { metadata: { ...metadata } }
 }
