@@ -149,7 +149,7 @@ export interface ClaimOptions {
   readonly onConflict: OnConflict
   /** The time, in ms, at which the age of the upload starts. */
   readonly at: number
-  /** The server itself completes the upload: `owner` is the one in the record, and its link may have ended. */
+  /** The server itself completes a verified upload: `owner` is the one in the record, and its link may have ended. */
   readonly recovery?: boolean
   /**
    * For stores of several servers, since a single server has already reserved the quota. Missing if the upload has a reservation.
@@ -193,6 +193,7 @@ export interface TransferStore {
    *   otherwise that session is superseded as with `takeOver`. Another link of the owner's own session never holds it;
    * - fresh, or no record of the same upload; and a completion marker whose stored file is unchanged: `completed`, and the
    *   record, if there is one, is removed;
+   * - in a store of several servers, a recovery without a verified record of this upload: rejects `superseded`;
    * - no record of this upload, `onConflict` is `reject` and a file of this name is stored: rejects `file-exists`;
    * - the name is an ancestor or descendant of a stored file or of another record, or equals one of these after case
    *   folding if the store folds case: rejects `name-conflict`;
@@ -251,9 +252,10 @@ export interface TransferStore {
   isReported?(file: Pick<StoredFile, 'user' | 'name'>): boolean
   /**
    * Removes a record and invalidates its claims: durable. Resolves with whether there was one. A completion marker stays. With
-   * `by`, the link whose request this is, a store of several servers rejects with `link-lost` as in `claim`.
+   * `by`, the link whose request this is, a store of several servers rejects with `link-lost` as in `claim`. With `token`, only
+   * the record of the claim with this token is removed.
    */
-  remove(user: string, name: string, by?: SessionLink): Promise<boolean>
+  remove(user: string, name: string, by?: SessionLink, token?: number): Promise<boolean>
   /**
    * Like `remove`, for a record that is not verified and whose `updatedAt` is before `before`. Resolves with that record. Without
    * `by`, the record stays if a link at another running server holds it.

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { OspError } from '../../lib/errors.ts'
 import { defaultLimits } from '../../lib/limits.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import { sha256 } from '../support/fileClient.ts'
@@ -205,6 +206,23 @@ spec('an upload in a storage that other servers share', (it) => {
     await turn()
     await rig.assertStored('a', bytes)
     assert.deepEqual([stored, (await rig.records()).length], [['a'], 0])
+  })
+
+  it('that begins anew at another server stays while this one fails to publish an earlier version of the file', async () => {
+    await using rig = await sharedRig()
+    await verifyElsewhere(rig, 'a')
+    rig.shared.abandoned = await rig.records()
+    const publishing = rig.storage.hold('publish')
+    rig.shared.events().serverLost()
+    await publishing.reached
+    await verifyElsewhere(rig, 'a')
+    publishing.fail(new OspError('digest-mismatch', 'the partial file is missing'))
+    await turn()
+    assert.equal((await rig.records()).length, 1)
+    assert.deepEqual(
+      rig.log.filter(({ level }) => level === 'error'),
+      [],
+    )
   })
 
   it('that is verified is left to its own server when another server starts', async () => {

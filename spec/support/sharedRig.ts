@@ -66,9 +66,9 @@ function share(storage: FaultyStorage, shared: SharedStorage): void {
         shared.removers.push(by)
         return transfers.expire(user, name, before)
       },
-      remove: (user, name, by) => {
+      remove: (user, name, by, token) => {
         shared.removers.push(by)
-        return transfers.remove(user, name)
+        return transfers.remove(user, name, undefined, token)
       },
       announceAll: undefined,
       announce: (file, version, modifiedAt, keepNoteMs, by) => {

@@ -7,7 +7,7 @@ import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import type { ClusterTree } from './clusterTree.ts'
-import { type Announced, type ClusterLink, sessionLink } from './steps.ts'
+import { type Announced, type LinkClaim, sessionLink } from './steps.ts'
 
 /** The maximum number of attempts to announce files whose names other servers announce meanwhile. */
 const tries = 16
@@ -67,7 +67,7 @@ export class ClusterAnnouncements {
     until: number,
     by: SessionLink | undefined,
     room: QuotaRoom | undefined,
-  ): Promise<readonly (Claim & ClusterLink)[]> {
+  ): Promise<readonly LinkClaim[]> {
     const removed = new Map<string, string>()
     for (let left = tries; left > 0; left--) {
       const announced = files.map((each) => ({

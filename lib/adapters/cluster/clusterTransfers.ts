@@ -11,7 +11,6 @@ import type {
   ClaimOptions,
   NewTransfer,
   Owner,
-  QuotaPart,
   QuotaRoom,
   SettledFile,
   StoredFile,
@@ -25,9 +24,11 @@ import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import {
   checkNotSuperseded,
+  checkRecovery,
   checkUploadCount,
   conflictingName,
   nameConflict,
+  reservedFor,
   sameUpload,
   supersededBy,
 } from '../../storage/transfers/claimRules.ts'
@@ -197,14 +198,15 @@ export class ClusterTransfers implements TransferStore {
     return this.#announcements.unreported()
   }
 
-  remove(user: string, name: string, by?: SessionLink): Promise<boolean> {
+  remove(user: string, name: string, by?: SessionLink, token?: number): Promise<boolean> {
     return this.#change({ user, name }, async () => {
       const former = await this.#member.runAs(({ transfers }, server) =>
-        transfers.remove(user, name, by && sessionLink(server, user, by)),
+        transfers.remove(user, name, by && sessionLink(server, user, by), token),
       )
       await this.#claims.drop(user, name)
       if (former) this.#tell(former.server, former.token, 'cancelled')
-      return former !== undefined
+      // A repeated step finds no record.
+      return former !== undefined || (token !== undefined && (await this.#isCancelled(token)))
     })
   }
 
@@ -338,6 +340,7 @@ export class ClusterTransfers implements TransferStore {
     }
     const completed = options.fresh || !same ? await this.#completed(found, want, read) : undefined
     if (completed) return { completed }
+    checkRecovery(want, options, same)
     await this.#checkName(found, want, !same && options.onConflict === 'reject')
     if (!former) checkUploadCount(user, found.others.uploads, found.others.allUploads)
     const continued = options.fresh ? undefined : same
@@ -462,6 +465,11 @@ export class ClusterTransfers implements TransferStore {
     if (claim) for (const watcher of this.#watchers) watcher(claim, why)
   }
 
+  async #isCancelled(token: number): Promise<boolean> {
+    const ended = await this.#member.run(({ transfers }) => transfers.ended([token]))
+    return ended.some(({ why }) => why === 'cancelled')
+  }
+
   /** Notifies the server that held a claim. */
   #tell(server: number | 'all', token: number, why: ClaimEnd): void {
     if (server !== this.#member.server) void this.#member.tell(server, { kind: 'claim', token, why })
@@ -482,19 +490,4 @@ export class ClusterTransfers implements TransferStore {
       return work()
     })
   }
-}
-
-/** Resolves with the part of the quota of its user that a claim reserves. Rejects if this does not fit. */
-async function reservedFor(
-  { size, name }: NewTransfer,
-  { reservation }: ClaimOptions,
-  { isHeld, reserved, others }: FoundUpload,
-  continued: TransferRecord | undefined,
-): Promise<QuotaPart> {
-  if (!reservation) return continued ? reserved : { growth: size, entries: name.split('/').length }
-  const growth = Math.max(0, reservation.growth)
-  const { entries } = reservation
-  const isReserved = continued !== undefined && isHeld && reserved.growth >= growth && reserved.entries >= entries
-  if (!isReserved && !continued?.verified) await reservation.check(others)
-  return { growth, entries }
 }

@@ -46,6 +46,9 @@ export interface ClusterLink {
   readonly link: number
 }
 
+/** A claim, and the link that has made it. */
+export interface LinkClaim extends Claim, ClusterLink {}
+
 /** A link, and the session of the client that has opened it. */
 export interface ClusterSessionLink extends ClusterLink {
   readonly user: string
@@ -301,7 +304,7 @@ export interface Announced {
   /** Whether the files exceed `room`. Then nothing was stored. */
   readonly isOverQuota: boolean
   /** The claims of the removed records, and their owners. */
-  readonly ended: readonly (Claim & ClusterLink)[]
+  readonly ended: readonly LinkClaim[]
 }
 
 export interface TransferSteps {
@@ -320,7 +323,7 @@ export interface TransferSteps {
     | {
         readonly claim: Claim
         readonly record: TransferRecord
-        readonly former?: Claim & ClusterLink
+        readonly former?: LinkClaim
         /** The token of the latest claim of this name whose server has released it; 0 if there is none. */
         readonly released: number
       }
@@ -363,16 +366,13 @@ export interface TransferSteps {
    * file of a name that was announced again.
    */
   settle(files: readonly SettledFile[]): Promise<void>
-  /**
-   * Records that no link holds these uploads any more, and that their servers have closed the partial files. Has no effect for a
-   * claim that is no longer valid.
-   */
+  /** Records that no link holds these uploads, and that their files are closed. Has no effect for a claim that has ended. */
   release(claims: readonly Claim[]): Promise<void>
   /**
-   * Removes a record. Checks the session as in `claim`, unless `by` is undefined. Resolves with the claim and owner of the
-   * record.
+   * Removes a record; with `token`, only if this is its token. Checks the session as in `claim`, unless `by` is undefined. Resolves
+   * with the claim and owner of the record.
    */
-  remove(user: string, name: string, by: ClusterSessionLink | undefined): Promise<(Claim & ClusterLink) | undefined>
+  remove(user: string, name: string, by?: ClusterSessionLink, token?: number): Promise<LinkClaim | undefined>
   /**
    * As `TransferStore.expire`. Without `by`, it keeps an upload that an instance of a live server receives. With `by`, it checks
    * the session as in `claim`, and removes such an upload as well.

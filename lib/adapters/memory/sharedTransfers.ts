@@ -22,6 +22,7 @@ import {
   type ClusterSessionLink,
   type FoundUpload,
   type ImportedMarker,
+  type LinkClaim,
   OutcomeUnknown,
   type TransferSteps,
 } from '../cluster/steps.ts'
@@ -202,7 +203,7 @@ export class SharedTransfers implements TransferSteps {
   }
 
   /** Stores the marker of an announced file. Returns the claim that has ended, if there was one. */
-  #announce(server: number, announced: AnnouncedFile, until: number): readonly (Claim & ClusterLink)[] {
+  #announce(server: number, announced: AnnouncedFile, until: number): readonly LinkClaim[] {
     const { file, version, modifiedAt, source, adds = none } = announced
     const key = recordKey(file.user, file.name)
     const row = this.#rows.get(key)
@@ -251,11 +252,16 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  remove(user: string, name: string, by: ClusterSessionLink | undefined): Promise<(Claim & ClusterLink) | undefined> {
+  remove(
+    user: string,
+    name: string,
+    by: ClusterSessionLink | undefined,
+    token?: number,
+  ): Promise<LinkClaim | undefined> {
     return this.#turns.run(user, async () => {
       if (by) this.#sessions.check(by)
       const row = this.#rows.get(recordKey(user, name))
-      if (!row) return undefined
+      if (!row || (token !== undefined && row.record.token !== token)) return undefined
       this.#end(row, 'cancelled')
       return claimOf(row)
     })
@@ -446,7 +452,7 @@ export class SharedTransfers implements TransferSteps {
 }
 
 /** Returns the claim of a row, and its owner. */
-const claimOf = ({ record: { user, name, token }, holder }: Row): Claim & ClusterLink => ({
+const claimOf = ({ record: { user, name, token }, holder }: Row): LinkClaim => ({
   user,
   name,
   token,

@@ -1,7 +1,7 @@
 import type { Announcement, Checkpoint, Claim, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import type { FileChange } from '../cluster/fileSteps.ts'
-import type { ClusterLink } from '../cluster/steps.ts'
+import type { ClusterLink, LinkClaim } from '../cluster/steps.ts'
 
 /** A row of `ospd.transfer` as JSON. */
 export interface TransferRow {
@@ -96,7 +96,7 @@ export function markerOf({ file, version, modified_at: modifiedAt }: MarkerRow):
 }
 
 /** Returns the claim of an upload that has ended, and its owner. */
-export function endedClaim({ user, name }: Pick<Claim, 'user' | 'name'>, row: EndedClaimRow): Claim & ClusterLink {
+export function endedClaim({ user, name }: Pick<Claim, 'user' | 'name'>, row: EndedClaimRow): LinkClaim {
   return { user, name, token: row.token, server: row.server, link: row.link }
 }
 

@@ -7,7 +7,7 @@ import type {
   TransferRecord,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
-import type { Announced, AnnouncedFile, ClusterLink, ClusterSessionLink, TransferSteps } from '../cluster/steps.ts'
+import type { Announced, AnnouncedFile, ClusterSessionLink, LinkClaim, TransferSteps } from '../cluster/steps.ts'
 import { claimUpload } from './claim.ts'
 import type { Database, Statement } from './database.ts'
 import {
@@ -129,8 +129,9 @@ export class PostgresTransfers implements TransferSteps {
     user: string,
     name: string,
     by: ClusterSessionLink | undefined,
-  ): Promise<(Claim & ClusterLink) | undefined> {
-    const values = [user, name, ...linkOf(by)]
+    token?: number,
+  ): Promise<LinkClaim | undefined> {
+    const values = [user, name, token ?? null, ...linkOf(by)]
     const [row] = await this.#database.query<{ removed: EndedClaimRow | null }>(statements.remove, values)
     return row?.removed ? endedClaim({ user, name }, row.removed) : undefined
   }
@@ -221,7 +222,7 @@ const statements = {
   },
   settle: { name: 'transfer-settle', text: 'SELECT ospd.settle_2($1, $2, $3, $4)' },
   release: { name: 'transfer-release', text: 'SELECT ospd.release_1($1, $2, $3)' },
-  remove: { name: 'transfer-remove', text: 'SELECT ospd.remove_transfer_1($1, $2, $3, $4, $5) AS removed' },
+  remove: { name: 'transfer-remove', text: 'SELECT ospd.remove_transfer_1($1, $2, $3, $4, $5, $6) AS removed' },
   expire: { name: 'transfer-expire', text: 'SELECT ospd.expire_transfer_1($1, $2, $3, $4, $5, $6) AS record' },
   forget: {
     name: 'transfer-forget',

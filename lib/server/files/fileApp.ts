@@ -64,6 +64,9 @@ import { UploadTable } from './uploadTable.ts'
 /** Storage errors that are logged although their text reveals nothing about this machine. */
 const loggedFailures: readonly ErrorCode[] = ['disk-full', 'internal']
 
+/** Errors of a recovery that another server of a shared storage carries out. */
+const elsewhere: readonly ErrorCode[] = ['superseded', 'file-busy', 'link-lost']
+
 /** Time in which the same failure of an upload is logged once. */
 const failureMs = 3_600_000
 
@@ -163,7 +166,7 @@ export class FileApp implements ServerApp {
     } catch (error) {
       const { user, name } = record
       const { code, message: text } = OspError.from(error)
-      const isElsewhere = this.#context.storage.transfers.abandoned && (code === 'superseded' || code === 'file-busy')
+      const isElsewhere = this.#context.storage.transfers.abandoned && elsewhere.includes(code)
       if (!isElsewhere) this.#context.log({ level: 'error', event: 'upload-not-recovered', user, name, text })
       return []
     }
@@ -171,7 +174,7 @@ export class FileApp implements ServerApp {
 
   /** Ends an upload at this server whose claim has ended at another one. */
   #ended({ user, name, token }: Claim, reason: ClaimEnd): void {
-    const isMeant = ({ transfer }: ServerUpload) => transfer?.token === token
+    const isMeant = ({ transfer }: ServerUpload) => transfer?.claim.token === token
     const known = this.uploads.known().find((upload) => upload.user === user && upload.name === name)
     if (!known) return
     const event = reason === 'cancelled' ? 'CancelFileReq' : 'restarted'
@@ -358,9 +361,10 @@ export class FileApp implements ServerApp {
 
   async #notVerified(by: Connection, upload: ServerUpload, error: OspError): Promise<OspError> {
     if (error.code === 'wrong-offset') return error
+    const claim = upload.transfer?.claim
     if (error.retry === 'later') await this.uploads.end(upload, 'refused', error, by)
     else await this.uploads.end(upload, 'FileMd5Req', undefined, by)
-    if (error.code === 'file-exists') await removeUpload(this.#context.storage, upload, by)
+    if (error.code === 'file-exists' && claim) await removeUpload(this.#context.storage, claim)
     return error
   }
 
@@ -400,9 +404,10 @@ export class FileApp implements ServerApp {
       if (upload.instance) return error
       await this.#flush(upload)
       const { durable: progress } = upload.standing
+      const claim = upload.transfer?.claim
       await this.uploads.close(upload)
       // The file can never fit, and its partial file would only use space.
-      if (error.code === 'too-large') await removeUpload(this.#context.storage, upload)
+      if (error.code === 'too-large' && claim) await removeUpload(this.#context.storage, claim)
       return error.with({ progress })
     })
   }

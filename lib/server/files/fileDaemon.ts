@@ -157,7 +157,7 @@ export class FileDaemon {
     const completed = await this.#completed(claimed, caller)
     if (completed) return upload.open({ want, completed })
     if (onConflict === 'reject' && (await storage.files.stored(want.user, want.name))) {
-      await removeUpload(storage, want, caller)
+      await removeUpload(storage, claimed.claim)
       throw fileExists(want.name)
     }
     upload.open({ want, transfer: await Transfer.open(this.#context, upload.queue, claimed) })

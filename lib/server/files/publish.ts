@@ -4,7 +4,7 @@ import type { Claim, OnConflict, PartialFile, Storage, StoredFile, TransferRecor
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { type MaybePromise, settleAll, single } from '../../runtime/settled.ts'
-import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
+import type { Connection, ServerContext } from '../app.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import { storedAll } from './batchCalls.ts'
@@ -243,8 +243,10 @@ export async function rollForward(
   } catch (error) {
     const { code, message: text } = OspError.from(error)
     const { user, name } = claim
+    if (!finalErrors.includes(code)) throw error
+    // Another server may have taken over the upload and published its file.
+    if (!(await removeUpload(storage, claim))) throw new OspError('superseded')
     if (code === 'digest-mismatch') log({ level: 'error', event: 'upload-damaged', user, name, text })
-    if (finalErrors.includes(code)) await removeUpload(storage, claim, by)
     throw error
   } finally {
     await partial[Symbol.asyncDispose]()
@@ -260,18 +262,15 @@ export async function finishVerified(
   const { storage, onConflict, age } = context
   const how = { fresh: false, takeOver: false, onConflict, at: age.now(), recovery: true }
   const claimed = await storage.transfers.claim(record, record.owner, how)
-  if ('completed' in claimed || !record.verified) return undefined
-  return rollForward(context, claimed.claim, record.verified, by)
+  if ('completed' in claimed || !claimed.record.verified) return undefined
+  return rollForward(context, claimed.claim, claimed.record.verified, by)
 }
 
-/** Removes the record and the partial file of an upload, for the request of the link `by`. */
-export async function removeUpload(
-  { transfers, files }: Storage,
-  of: Pick<Claim, 'user' | 'name'>,
-  by?: Connection,
-): Promise<void> {
-  await transfers.remove(of.user, of.name, by && sessionLinkOf(by))
-  await files.remove(of.user, of.name)
+/** Removes the record and the partial file of an upload. Resolves with false if the claim has ended. */
+export async function removeUpload({ transfers, files }: Storage, { user, name, token }: Claim): Promise<boolean> {
+  const isRemoved = await transfers.remove(user, name, undefined, token)
+  await files.remove(user, name)
+  return isRemoved
 }
 
 /** Checks the bytes that an earlier process verified. Publishing handles a missing partial file. */

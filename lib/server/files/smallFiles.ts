@@ -194,7 +194,7 @@ export class SmallFiles {
       const finished = await finishVerified(context, record, caller)
       if (!finished) return false
       onStored([finished])
-      return answer(put, finished)
+      return finished.digest === digest && answer(put, finished)
     } catch (error) {
       this.#refuse(caller, put, error)
       return true

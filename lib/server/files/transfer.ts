@@ -121,9 +121,8 @@ export class Transfer {
     return this.#isPublished ? undefined : this.#context.storage.transfers.release?.(this.#claim)
   }
 
-  /** The token of its claim. */
-  get token(): number {
-    return this.#claim.token
+  get claim(): Claim {
+    return this.#claim
   }
 
   /** Returns whether the record has the checkpoints of this transfer, up to which it was written. */

@@ -1,8 +1,9 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { fileNameKey } from '../../names.ts'
-import type { NewTransfer, Owner, TransferRecord } from '../../ports/storage.ts'
+import type { ClaimOptions, NewTransfer, OtherUploads, Owner, QuotaPart, TransferRecord } from '../../ports/storage.ts'
 import { fitsShare } from '../../runtime/share.ts'
+import { endedClaimError } from './recordStore.ts'
 
 /** Throws OspError `superseded` if a session that lost an upload to another one continues it. */
 export function checkNotSuperseded(
@@ -61,3 +62,27 @@ export function conflictingName(names: Iterable<string>, name: string, foldsCase
 
 /** Returns whether a name is `folder` or below it. */
 export const overlaps = (folder: string, name: string): boolean => name === folder || name.startsWith(`${folder}/`)
+
+/** Throws OspError `superseded` if a recovery has no verified record: the upload has begun anew at another server. */
+export function checkRecovery(want: NewTransfer, { recovery }: ClaimOptions, record: TransferRecord | undefined): void {
+  if (recovery && !record?.verified) throw endedClaimError(want)
+}
+
+/** Resolves with the part of the quota of its user that a claim reserves. Rejects if this does not fit. */
+export async function reservedFor(
+  { size, name }: NewTransfer,
+  { reservation }: ClaimOptions,
+  {
+    isHeld,
+    reserved,
+    others,
+  }: { readonly isHeld: boolean; readonly reserved: QuotaPart; readonly others: OtherUploads },
+  continued: TransferRecord | undefined,
+): Promise<QuotaPart> {
+  if (!reservation) return continued ? reserved : { growth: size, entries: name.split('/').length }
+  const growth = Math.max(0, reservation.growth)
+  const { entries } = reservation
+  const isReserved = continued !== undefined && isHeld && reserved.growth >= growth && reserved.entries >= entries
+  if (!isReserved && !continued?.verified) await reservation.check(others)
+  return { growth, entries }
+}

@@ -1,5 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { checkStoredName, checkUserName } from '../../names.ts'
+import type { SessionLink } from '../../ports/links.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type {
   Announcement,
@@ -155,8 +156,11 @@ export class Transfers implements TransferStore {
     return this.#records.log.marker(user, name)?.reported ?? true
   }
 
-  remove(user: string, name: string): Promise<boolean> {
-    return this.#change({ user, name }, () => this.#drop(user, name))
+  remove(user: string, name: string, _by?: SessionLink, token?: number): Promise<boolean> {
+    return this.#change({ user, name }, async () => {
+      if (token !== undefined && this.#records.log.record(user, name)?.token !== token) return false
+      return this.#drop(user, name)
+    })
   }
 
   expire(user: string, name: string, before: number): Promise<TransferRecord | undefined> {

@@ -40,6 +40,14 @@ const recordsChecks: Checks<TestedStorage> = {
     await storage.restart()
     assert.deepEqual(await recordsOf(storage), [])
   },
+  'is not removed by a former claim': async (storage) => {
+    const { claim } = await claimed(storage)
+    const { claim: later } = await claimed(storage, {}, resume, owner(2))
+    assert.equal(await storage.transfers.remove('alice', 'a', undefined, claim.token), false)
+    assert.equal((await recordsOf(storage)).length, 1)
+    assert.equal(await storage.transfers.remove('alice', 'a', undefined, later.token), true)
+    assert.deepEqual(await recordsOf(storage), [])
+  },
   'keeps its changes if a claim comes while it is being changed': async (storage) => {
     const { claim } = await claimed(storage)
     const change = storage.transfers.checkpoint(claim, [at(1)], 2_000_000)

@@ -274,6 +274,20 @@ spec('the uploads of a dead server', (it) => {
     })
   }
 
+  it('are not claimed by a recovery after they have begun anew', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    const [first, second] = [await rig.fileServer(directory), await rig.fileServer(directory)]
+    const one = await linkAt(rig, first, 1)
+    await verifiedAt(rig, first, one)
+    const [record] = await rig.passing(recordsOf(first.storage))
+    assert.ok(record?.verified)
+    const { claim } = await claimAt(rig, first, one, start)
+    const recovering = claimAt(rig, second, record.owner, { ...resume, recovery: true }, record)
+    await assert.rejects(recovering, superseded)
+    await rig.passing(first.transfers.checkpoint(claim, [at(3)], 2_000_000))
+  })
+
   it('are free for all sessions after it is declared dead', async () => {
     await using directory = await SharedDirectory.create()
     await using rig = new ClusterRig()
@@ -417,6 +431,8 @@ spec('the steps of uploads', (it) => {
         await rig.passing(first.transfers.release(other))
         const by = { node: one.node, user: 'alice', session: one.session }
         await rig.passing(first.transfers.remove('alice', 'b', by))
+        const { claim: last } = await claimAt(rig, first, one, start, { name: 'b' })
+        assert.equal(await rig.passing(first.transfers.remove('alice', 'b', undefined, last.token)), true)
         assert.deepEqual(await rig.passing(recordsOf(second.storage)), [])
         const file = await rig.passing(first.files.create('alice', [hello]))
         await rig.passing(first.transfers.announce(fileOf({ name: 'c' }), file.version, wanted.modifiedAt, 60_000, by))

@@ -173,9 +173,13 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     const claims = draw.some(0, 2, () => draw.from(0, latest))
     return (side) => side.steps.transfers.release(claims.map((at) => side.claim(at)))
   },
-  remove: (draw) => {
+  remove: (draw, latest) => {
     const [{ user, name }, link] = [uploadOf(draw), draw.once(2) ? linkOf(draw) : undefined]
-    return (side) => side.steps.transfers.remove(user, name, link && { ...link(side), user })
+    const at = draw.once(3) ? draw.from(0, latest) : undefined
+    return (side) => {
+      const token = at === undefined ? undefined : side.claim(at).token
+      return side.steps.transfers.remove(user, name, link && { ...link(side), user }, token)
+    }
   },
   expire: (draw) => {
     const [{ user, name }, before, link] = [uploadOf(draw), draw.from(0, 99), draw.once(2) ? linkOf(draw) : undefined]

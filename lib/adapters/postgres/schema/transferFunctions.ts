@@ -143,13 +143,15 @@ BEGIN
    WHERE t.user_name = u.user_name AND t.name = u.name AND t.token = u.token;
 END $$;
 
--- Removes a record, by a link of a session or by the server itself ("p_session" is null). Returns the claim of the record.
-CREATE FUNCTION ospd.remove_transfer_1(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint)
+-- Removes a record, by a link of a session or by the server itself ("p_session" is null), and only with this token unless "p_token"
+-- is null. Returns the claim of the record.
+CREATE FUNCTION ospd.remove_transfer_1(p_user text, p_name text, p_token bigint, p_session uuid, p_server bigint, p_link bigint)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   v_record ospd.transfer;
 BEGIN
-  DELETE FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = p_name RETURNING t.* INTO v_record;
+  DELETE FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = p_name AND t.token = coalesce(p_token, t.token)
+    RETURNING t.* INTO v_record;
   IF p_session IS NOT NULL THEN PERFORM ospd.check_session_1(p_user, p_session, p_server, p_link); END IF;
   RETURN ospd.end_claim_1(v_record, 'cancelled');
 END $$;

@@ -296,8 +296,9 @@ const recordChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await checkpointed(first, claim, 1), [false])
     const again = await claimed(first, one, upload)
     assert.equal(again.former, undefined)
+    assert.equal(await second.steps.transfers.remove('alice', 'a/b.txt', undefined, claim.token), undefined)
     const removed = { ...again.claim, server: first.server, link: 1 }
-    assert.deepEqual(await second.steps.transfers.remove('alice', 'a/b.txt', undefined), removed)
+    assert.deepEqual(await second.steps.transfers.remove('alice', 'a/b.txt', undefined, again.claim.token), removed)
   },
   'are listed in pages by users and names, in the order of their bytes': async (store) => {
     const { first, one } = await twoServers(store)
