@@ -53,7 +53,7 @@ export const errors = {
   'source-missing': local('never', 'the source file does not exist'),
   'source-unreadable': local('never', 'the source file cannot be read'),
   'source-changed': local('never', 'the source file keeps changing while it is being sent'),
-  'target-exists': local('never', 'the target file exists already'),
+  'target-exists': local('never', 'the target file already exists'),
   'target-unwritable': local('never', 'the target file cannot be written'),
   'data-locked': local('never', 'another process is using the data directory'),
   'data-format': local(

@@ -72,7 +72,10 @@ function bound(options: ConnectOptions): BoundClientOptions {
   return { ...options, platform: options.platform ?? nodePlatform(), software: 'ospd-js', targetAt }
 }
 
-/** Loads the file system when the first file is downloaded to a path: a bundle of another client does not need it at its start. */
+/**
+ * Loads the file system access when the first file is downloaded to a path, so that a bundled client does not load it at its
+ * start.
+ */
 const targetAt: TargetAt = async (path, options) => {
   const { fileTarget } = await import('./adapters/node/fileTarget.ts')
   return fileTarget(path, options)

@@ -206,7 +206,10 @@ export const clientLimits = {
   /** Maximum number of small files that are open or unanswered at once, and of bytes of their content. */
   smallFiles: 64,
   smallFilesBytes: 8 * MiB,
-  /** The client asks whether the server has the content of a file already, unless the file is smaller: then it is sent at once. */
+  /**
+   * Minimum size of a file for which the client first asks whether the server already has its content. A smaller file is sent at
+   * once.
+   */
   askedBytes: 16 * KiB,
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
   buffers: 8,
@@ -242,7 +245,7 @@ export const clientLimits = {
   unansweredChunks: 4_096,
   /** Maximum number of files that are downloaded to a target at once. */
   downloads: 5,
-  /** Maximum number of bytes of one download that are requested and neither written nor handed over. */
+  /** Maximum number of bytes of one download that are requested but not yet written or handed over. */
   downloadBytes: 8 * MiB,
   /** Maximum number of times that a download starts again because the file was replaced on the server. */
   versionTries: 3,
@@ -330,13 +333,13 @@ export const fixed = {
   /** Maximum share of `unfinishedUploads` of one user, as with `senderSharePercent`, so that others can upload too. */
   unfinishedSharePercent: 50,
   notes: 100_000,
-  /** Maximum number of texts in the metadata of a file, and of bytes of their keys and values. */
+  /** Maximum number of keys in the metadata of a file, and of bytes of its keys and values. */
   metadataTexts: 32,
   metadataBytes: 4 * KiB,
   /** Maximum number of files in a LIST_FILES_ACK, and of bytes of its entries. */
   listedFiles: 1_000,
   listedBytes: MiB,
-  /** Maximum length of the content of one reply of each link while `readMemoryBytes` is used up. */
+  /** Maximum length of the content of one reply of each link while `readMemoryBytes` is exhausted. */
   shortReadBytes: 64 * KiB,
   /**
    * Maximum number of START, CONTINUE, CANCEL and PUT_FILE requests of one link, and of one user, that are carried out at the same

@@ -139,7 +139,7 @@ export async function createCluster({ database, files }: ClusterLocation): Promi
 }
 
 /**
- * Migrates the schema of the database to the version that this code uses. Running servers that use the previous version go on.
+ * Migrates the schema of the database to the version that this code uses. Running servers that use the previous version continue.
  * Rejects with OspError `data-format`, and changes nothing, if the schema has a later version, or if a running server is too old
  * for the new one.
  */
@@ -158,12 +158,12 @@ export interface ClusterImportOptions extends ClusterLocation, ImportEvents {
 }
 
 /**
- * Copies the data of a server into a cluster: users, files, unfinished uploads, messages and the ids of sent messages. It links
- * the files if both directories are on the same file system, and copies and compares them otherwise. The data directory keeps its
- * contents. If the call is interrupted, the same call continues it; until it is finished, the servers of the cluster do not start.
- * Rejects with OspError `data-locked` if the data directory is in use or a server of the cluster is running, `data-format` if one
- * of the places is not what it must be, the data directory has changed since the import began, or another import is not
- * finished, and `name-conflict` if the cluster already has data of a user of the data directory.
+ * Copies the data of a server into a cluster: users, files, unfinished uploads, messages and the ids of sent messages. Files are
+ * hard-linked if both directories are on the same file system, and otherwise copied and compared. The data directory is not
+ * changed. If the import is interrupted, another call continues it; until it has finished, no server of the cluster starts.
+ * Rejects with OspError `data-locked` if the data directory is in use or a server of the cluster is running, `data-format` if a
+ * directory or the database is not of the required kind, the data directory has changed since the import began, or another import
+ * is not finished, and `name-conflict` if the cluster already has data of a user of the data directory.
  */
 export async function importIntoCluster(options: ClusterImportOptions): Promise<ImportOutcome> {
   const { database, files, data, ...events } = options

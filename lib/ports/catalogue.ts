@@ -1,7 +1,7 @@
 import type { SessionLink } from './links.ts'
 import type { DigestName } from './platform.ts'
 
-/** Texts by key that a client has sent with a file. */
+/** The metadata that a client has sent with a file: texts by key. */
 export type Metadata = Readonly<Record<string, string>>
 
 /** A stored file. */
@@ -13,7 +13,7 @@ export interface CatalogueEntry {
   readonly modifiedAt: number
   /** The time at which the file was stored, in ms since 1970 by the clock of the server. */
   readonly storedAt: number
-  /** Identifies the content. It changes when the file is replaced, and stays when the file is renamed. */
+  /** Identifies the content. It changes when the file is replaced, and stays the same when the file is renamed. */
   readonly version: string
   /** The algorithm and the hexadecimal digest of the content; missing if the server does not know them. */
   readonly algorithm?: DigestName
@@ -47,8 +47,8 @@ export interface OpenFile extends Pick<CatalogueEntry, 'size' | 'version'>, Asyn
 }
 
 /**
- * The stored files of all users. The file system decides which files exist: a file that another program has added is listed without
- * a digest, and one that it has removed is not listed. Names are checked by the caller.
+ * The stored files of all users. The file system determines which files exist: a file that another program has added is listed
+ * without a digest, and one that it has removed is not listed. The caller checks the names.
  */
 export interface Catalogue {
   list(user: string, query: CatalogueQuery): Promise<CataloguePage>
@@ -66,8 +66,8 @@ export interface Catalogue {
    */
   remove(user: string, name: string, version?: string, by?: SessionLink): Promise<boolean>
   /**
-   * Gives a file another name: atomic and durable. Resolves with whether it has replaced a file. If the file is missing and
-   * a file of this `version` has the new name, that was done by an earlier call. Rejects with OspError `no-such-file`;
+   * Gives a file another name: atomic and durable. Resolves with whether it has replaced a file. If the file is missing and a
+   * file of this `version` has the new name, an earlier call has renamed it. Rejects with OspError `no-such-file`;
    * `version-changed`, as `remove` does; `file-exists` if there is a file with the new name and `replace` is not set; or
    * `name-conflict` if the new name is an ancestor or a descendant of another file.
    */

@@ -31,7 +31,7 @@ export interface NewTransfer {
   /** Opaque; the source's time of change in ms. */
   readonly modifiedAt: number
   readonly algorithm: DigestName
-  /** Texts that the stored file keeps. They do not identify the upload; those of the first claim apply. */
+  /** The metadata that the stored file keeps. It does not identify the upload; that of the first claim applies. */
   readonly metadata?: Metadata | undefined
 }
 
@@ -91,7 +91,7 @@ export interface TransferRecord extends NewTransfer {
 
 /** A part of the quota of a user. */
 export interface QuotaPart {
-  /** In bytes, including those that each file and folder counts in addition to its content. */
+  /** In bytes, including those that are counted for each file and folder in addition to the content. */
   readonly growth: number
   /** Files and folders. */
   readonly entries: number
@@ -134,7 +134,7 @@ export interface ClaimReservation extends QuotaPart {
 
 /** The largest sum, in a store of several servers, of what the files of a user have added to the quota and will add. */
 export interface QuotaRoom extends QuotaPart {
-  /** The bytes that an upload counts in addition to its content, unless a link at a running server holds it. */
+  /** The bytes that are counted for an upload in addition to its content, unless a link at a running server holds it. */
   readonly entryBytes: number
   /** Returns the error for files that do not fit. */
   refusal(): Error
@@ -374,8 +374,8 @@ export interface UnnamedFile extends Pick<PartialFile, 'publish'>, AsyncDisposab
   /** Identifies the stored file that it becomes, even after a restart. */
   readonly version: string
   /**
-   * Identifies the content while it has no name. Another server can remove the content by it, so that this server cannot publish
-   * it any more. For stores of several servers.
+   * Identifies the content while it has no name. With it, another server can remove the content, so that this server can no
+   * longer publish it. For stores of several servers.
    */
   readonly source?: string
 }

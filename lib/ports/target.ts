@@ -4,7 +4,7 @@ import type { DigestName, Digests } from './platform.ts'
 /** A place for the content of a stored file. */
 export interface FileTarget {
   /**
-   * Prepares to receive this content. Resolves with `undefined` if the target has exactly this content already. Rejects with
+   * Prepares to receive this content. Resolves with `undefined` if the target already has exactly this content. Rejects with
    * OspError `target-exists` if it must not be replaced, or `target-unwritable`, with the target and the reason.
    */
   open(content: TargetContent, digests: Digests): Promise<OpenTarget | undefined>
@@ -27,7 +27,7 @@ export interface TargetContent {
 export interface OpenTarget extends AsyncDisposable {
   /** The leading bytes of this content that an interrupted download has written. Their digest is computed again. */
   readonly keptBytes: number
-  /** Writes bytes at `offset`, which is where the bytes before ended. */
+  /** Writes bytes at `offset`, which is the end of the bytes written before. */
   write(bytes: Parts, offset: number): Promise<void>
   /** Reads written bytes at `offset` into `into`. Resolves with the number of bytes. */
   read(into: Uint8Array, offset: number): Promise<number>

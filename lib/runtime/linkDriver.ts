@@ -43,7 +43,9 @@ export interface Asked<K extends RequestName> {
 
 /** A message whose content can be in a buffer that is reused. */
 export interface Releasable {
-  /** Lets the buffer be reused. Call it after the last use of the content, if it is there; without a call nothing is reused. */
+  /**
+   * Allows the buffer to be reused. Call it, if it exists, after the last use of the content; otherwise the buffer is not reused.
+   */
   readonly release?: () => void
 }
 

@@ -47,7 +47,7 @@ export interface ServerGauges {
   readonly grantedChunkBytes: number
   /** Stored files that are open for reading. */
   readonly openFiles: number
-  /** Bytes of stored files that are being read, or are read and not sent. */
+  /** Bytes of stored files that are being read, or were read and are not sent yet. */
   readonly readBytes: number
 }
 

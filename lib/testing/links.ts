@@ -16,7 +16,7 @@ export interface LinksServer {
 /** A storage without messages, for one test case. Disposing it also stops its servers. */
 export interface LinksLocation extends AsyncDisposable {
   /**
-   * Starts a server of this storage, whose directory reports to `events`. A call after the former server was closed stands for a
+   * Starts a server of this storage, whose directory reports to `events`. A call after the former server was closed simulates a
    * restart.
    */
   server(events: LinkEvents): Promise<LinksServer>
@@ -53,7 +53,7 @@ async function started(location: LinksLocation) {
       assert.deepEqual(await mailboxes.append([posted], roomy), [undefined])
       return mailboxes.lastSeq()
     },
-    /** Resolves when an event begins with these words, which may be in the past. */
+    /** Resolves when an event that begins with these words occurs or has occurred. */
     sees: (words: string) =>
       new Promise<void>((resolve) => {
         changed = () => {

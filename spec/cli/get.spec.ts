@@ -118,7 +118,7 @@ spec('osp get', (it) => {
       assert.deepEqual(stderr.split('\n').sort(), [
         '',
         'osp: 3 of 4 files failed',
-        `osp: c: ${join(at.path, 'c')} exists already with other content; specify overwrite, or choose another path`,
+        `osp: c: ${join(at.path, 'c')} already exists with other content; specify overwrite, or choose another path`,
         'osp: f: it is a folder; add -r to get its contents',
         'osp: x: the server has no file with this name',
       ])
@@ -134,7 +134,7 @@ spec('osp get', (it) => {
       writeFileSync(join(at.path, 'a.part'), 'mine')
       const { code, stderr } = await osp('get', 'a')
       assert.deepEqual({ code }, { code: 1 })
-      assert.match(stderr, /a\.part exists already and belongs to another program; rename or remove it\n$/u)
+      assert.match(stderr, /a\.part already exists and belongs to another program; rename or remove it\n$/u)
       assert.equal(readFileSync(join(at.path, 'a.part'), 'utf8'), 'mine')
     }),
   )

@@ -15,11 +15,11 @@ const tries = 16
 type Subject = Pick<Claim, 'user' | 'name'>
 
 /*
- * A file without an upload is announced, and then moved to its name. A server can be stopped between the two, and continue after
- * another server has stored a newer file of the name. Nothing can prevent it from calling rename(2), but the rename fails if its
- * source is gone. Therefore the marker of an announced file contains its source until the file is published. A server that
- * announces or claims the name later removes that source before it publishes anything: either the earlier file is published
- * before the later one, or never.
+ * A file without an upload is announced, and then moved to its name. A server can be frozen between these two steps, and resume
+ * after another server has stored a newer file of that name. Nothing can prevent it from calling rename(2), but the rename fails
+ * if its source is gone. Therefore the marker of an announced file contains its source until the file is published. A server that
+ * later announces or claims the name removes that source before it publishes anything: the earlier file is published either
+ * before the later one or never.
  */
 
 /** The files without an upload that a server of a cluster announces. */
@@ -54,7 +54,7 @@ export class ClusterAnnouncements {
     for (const { file } of announced) {
       const { user, name } = file
       await this.#claims.drop(user, name)
-      // A stopped server that has verified the upload could otherwise publish it later. A repeated step returns no claims.
+      // A frozen server that has verified the upload could otherwise publish it later. A repeated step returns no claims.
       const isLeft = hasEnded.has(recordKey(user, name)) || names.get(user)?.has(name)
       if (isLeft) await this.#names.dropPartial(user, name)
     }
@@ -85,10 +85,12 @@ export class ClusterAnnouncements {
         removed.set(recordKey(user, name), source)
       }
     }
-    throw new OspError('file-busy', 'other servers receive files of the same names')
+    throw new OspError('file-busy', 'other servers are receiving files of the same names')
   }
 
-  /** Resolves with the stored files of this server and of dead ones that were not reported. Removes the markers of the others. */
+  /**
+   * Resolves with the unreported stored files of this server and of dead ones. Removes the markers of files that were not stored.
+   */
   async unreported(): Promise<readonly StoredFile[]> {
     const files: StoredFile[] = []
     const found = await this.#member.run(({ transfers }) => transfers.unreported(this.#member.server))
@@ -109,7 +111,10 @@ export class ClusterAnnouncements {
   }
 }
 
-/** Keeps a stopped server from publishing an announced file later, and records whether it is stored. Resolves with that. */
+/**
+ * Keeps a frozen server from publishing an announced file later, and records whether the file is stored. Resolves with whether it
+ * is.
+ */
 export async function settleAnnounced(
   member: ClusterMember,
   names: StoredNames,
@@ -120,7 +125,7 @@ export async function settleAnnounced(
   const isStored = (await names.version(user, storedName)) === version || (await names.isIntact(file))
   if (source !== undefined) await member.run(({ transfers }) => transfers.settle([{ user, name, source, isStored }]))
   else if (!isStored) await member.run(({ transfers }) => transfers.forget(user, name, version))
-  // The name of an announced file may not be durable.
+  // The name of an announced file may not be durable yet.
   if (isStored) await names.flushName?.(user, storedName)
   return isStored
 }

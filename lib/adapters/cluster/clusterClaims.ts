@@ -41,7 +41,7 @@ export class ClusterClaims implements ClaimGuard {
     return this.#held.get(recordKey(user, name))?.record
   }
 
-  /** Returns whether the server of a former claim has not released the upload, so that it may have the partial file open. */
+  /** Returns whether the server of a former claim may have the partial file open, because it has not released the upload. */
   mayBeOpen({ user, name, token }: Claim): boolean {
     return this.#held.get(recordKey(user, name))?.released !== token
   }

@@ -18,7 +18,7 @@ const most = { files: 32, markers: 500, ids: 5_000 }
 /** The data that an import has copied so far. */
 export interface ImportTotals {
   readonly users: number
-  /** Published files, and those of them that were copied, linked, or there already from an interrupted import. */
+  /** Published files, and those of them that were copied, linked, or already there from an interrupted import. */
   readonly files: number
   readonly copied: number
   readonly linked: number
@@ -30,27 +30,27 @@ export interface ImportTotals {
   readonly ids: number
 }
 
-/** A fault of the data that an import has found. It does not end the import. */
+/** A fault in the data that an import has found. It does not end the import. */
 export type ImportFault =
-  /** The entry is left out. */
+  /** The entry is skipped. */
   | { readonly kind: 'skipped'; readonly path: string; readonly text: string }
-  /** The content of the file is not the one that a client has sent. It was copied as it is. */
+  /** The content of the file differs from what the client sent. It was copied unchanged. */
   | { readonly kind: 'damaged'; readonly path: string; readonly text: string }
 
 export interface ImportEvents {
-  /** Called from time to time, with the data that was copied so far. */
+  /** Called periodically with the data copied so far. */
   progress?(totals: ImportTotals): void
   found?(fault: ImportFault): void
 }
 
 export interface ImportOutcome extends ImportTotals {
-  /** When an earlier call has finished the import, in ms of the wall clock. This call has then changed nothing. */
+  /** When an earlier call finished the import, in ms of the wall clock. This call then changed nothing. */
   readonly finishedAt?: number
 }
 
 /** The source and the target of an import. */
 export interface ImportPlaces {
-  /** The steps of the shared store, which are open. */
+  /** The opened steps of the shared store. */
   readonly steps: { readonly imports: ImportSteps; readonly files: Pick<FileSteps, 'put'> }
   readonly files: Pick<ImportedFiles, 'users' | 'publish' | 'copyPartial'>
   readonly source: DataDirectory
@@ -58,10 +58,10 @@ export interface ImportPlaces {
 }
 
 /**
- * Copies the data of a server into a shared store. The source is not changed. Each part is durable before the next one begins, and
- * the record that the import is finished comes last: an interrupted import can be repeated, and copies the rest. No server
- * enters the cluster meanwhile. Rejects with OspError `data-locked` if one is running, `name-conflict` if the store has anything of a
- * user of the source, and `data-format` if another import is not finished, or the source has changed since the import began.
+ * Copies the data of a server into a shared store, without changing the source. Each part is durable before the next one begins,
+ * and the import is recorded as finished last, so an interrupted import can be repeated to copy the rest. No server enters the
+ * cluster meanwhile. Rejects with OspError `data-locked` if a server is running, `name-conflict` if the store has data of a user
+ * of the source, and `data-format` if another import is not finished, or the source has changed since the import began.
  */
 export async function importData(places: ImportPlaces, events: ImportEvents = {}): Promise<ImportOutcome> {
   return new DataImport(places, events).run()
@@ -98,7 +98,7 @@ class DataImport {
     return this.#totals
   }
 
-  /** Resolves with the import, which begins unless it has begun before. */
+  /** Begins the import unless it has already begun. Resolves with it. */
   async #known(origin: ImportOrigin): Promise<StoredImport> {
     const imports = await this.#step((steps) => steps.list())
     const known = imports.find(({ id }) => id === origin.id)
@@ -109,7 +109,7 @@ class DataImport {
     return this.#step((steps) => steps.begin(origin))
   }
 
-  /** Rejects with `name-conflict` if the cluster has anything of a user of the source. */
+  /** Rejects with `name-conflict` if the cluster has data of a user of the source. */
   async #checkNames(): Promise<void> {
     const { source, files } = this.#places
     const used = [...(await this.#step((steps) => steps.usedNames())), ...(await files.users())]
@@ -168,7 +168,7 @@ class DataImport {
     this.#events.progress?.(this.#totals)
   }
 
-  /** Resolves with the record of each of these files, if the server has one of its present version. */
+  /** Resolves with the record of each of these files, if the server has one of its current version. */
   async #recordsOf(
     batch: readonly PublishedFile[],
     markers: ReadonlyMap<string, CompletionMarker>,
@@ -214,7 +214,7 @@ class DataImport {
     for (const record of source.records) {
       const { user, name, updatedAt } = record
       await files.copyPartial(source.partialOf(user, name), user, name)
-      // After its bytes: a record without them would begin again.
+      // After its bytes: an upload with a record but without bytes would start over.
       await this.#step((imports) => imports.addUpload(server, { ...record, updatedAt: updatedAt + ageShift }))
       this.#totals.uploads++
       this.#events.progress?.(this.#totals)
@@ -246,11 +246,11 @@ class DataImport {
   }
 }
 
-/** The number of users that an error names. */
+/** The maximum number of users that an error names. */
 const mostNames = 20
 
 const damagedText =
-  'it does not have the digest with which it was stored, so the disk has damaged it; it was copied as it is'
+  'its digest differs from the one with which it was stored, so the disk has damaged it; it was copied unchanged'
 
 function damagedRecords({ file, offset, bytes }: Damage): ImportFault {
   return { kind: 'damaged', path: file, text: `${bytes} bytes at ${offset} cannot be read; their records are missing` }
@@ -264,7 +264,7 @@ const storedKey = ({ user, storedName }: CompletionMarker['file']) => recordKey(
 function unfinished(other: StoredImport, { place }: ImportOrigin): OspError {
   const reason =
     other.place === place
-      ? `${place} has changed since its import into this cluster began, which is not finished`
+      ? `${place} has changed since its import into this cluster began, and the import is not finished`
       : `the import of ${other.place} into this cluster is not finished; repeat it`
   const advice =
     'to start over, remove the schema "ospd" and the shared directory, and run "ospd cluster init" (docs/cluster.md)'

@@ -79,7 +79,7 @@ export class ClusterMember implements AsyncDisposable {
   #isDoubtful = false
   #comparing: Promise<void> | undefined
   #behind: Comparison | undefined
-  /** Whether the former number belongs to another server now, because the store has gone back. */
+  /** Whether the former number now belongs to another server, because the store has gone back. */
   #isNumberLost = false
   /** The state of the store that was seen. */
   readonly seen = new HighestSeen()
@@ -291,13 +291,13 @@ export class ClusterMember implements AsyncDisposable {
     await this.#comparing
   }
 
-  /** If the store has gone back to an earlier state, ends all links: they can rely on changes that are missing. */
+  /** If the store has gone back to an earlier state, ends all links: they may rely on missing changes. */
   async #compare(): Promise<void> {
     const server = this.#server
     this.#isDoubtful = false
     const { seq, token, linkBlock, stored, presenceVersion } = this.seen
     const seen = { seq, token, linkBlock, stored, presenceVersion }
-    // Kept until the numbers are raised, after which the store can look as if it had not gone back.
+    // Kept until the numbers are raised: after that, the store may look as if it had not gone back.
     this.#behind ??= await this.#steps.compare(server, this.#boot, seen)
     const { isBehind, messages, isMember } = this.#behind
     if (isBehind) await this.#steps.raise(server, seen)

@@ -144,7 +144,7 @@ export class ClusterTransfers implements TransferStore {
       if (changes.length === 0) return
       await this.#tree.finish(changes)
     }
-    throw new OspError('file-busy', 'other servers change files of the same name')
+    throw new OspError('file-busy', 'other servers are changing files of the same name')
   }
 
   complete(claim: Claim, keepNoteMs: number): Promise<void> {
@@ -315,7 +315,7 @@ export class ClusterTransfers implements TransferStore {
     this.#member.seen.add({ token: claim.token })
     await this.#claims.grant(record, released)
     if (former) this.#tell(former.server, former.token, 'superseded')
-    // A stopped server could otherwise publish an earlier file of this name later.
+    // A frozen server could otherwise publish an earlier file of this name later.
     if (unpublished !== undefined) await this.#names.discard?.(unpublished)
     // Removed after the record is stored: a crash in between can leave bytes without a checkpoint, but never the reverse.
     if (isNew && record.checkpoints.length === 0) await this.#names.dropPartial(user, name)

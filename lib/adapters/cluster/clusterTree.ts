@@ -26,11 +26,12 @@ interface Attempt {
 }
 
 /*
- * A stopped server must not remove or rename a newer file than the one that it has seen. Therefore each change is recorded in the
- * shared store before it is made, with its fence and the version of the file. A server that publishes a file of that name, or
- * begins another change of it, first removes the fence and finishes the change: the earlier change is made before that, or never.
+ * A server that was frozen must not remove or rename a newer file than the one that it has seen. Therefore each change is
+ * recorded in the shared store before it is made, with its fence and the version of the file. A server that publishes a file of
+ * that name, or begins another change of it, first removes the fence and finishes the change: the earlier change is made either
+ * before that or never.
  *
- * A rename first gives the file its new name in addition, and then removes the former one, so that the file always has a name.
+ * A rename first adds the new name and then removes the former one, so that the file always has a name.
  */
 
 /** The stored files of all servers, as one of the servers changes them. */
@@ -90,7 +91,7 @@ export class ClusterTree implements StoredTree {
     })
   }
 
-  /** Ends changes that other servers have begun. Those servers make nothing of them any more. */
+  /** Ends changes that other servers have begun, so that those servers can no longer make them. */
   async finish(changes: readonly FileChange[]): Promise<void> {
     for (const change of changes) {
       await this.#files.fences.remove(change.fence)
@@ -131,10 +132,10 @@ export class ClusterTree implements StoredTree {
       }
       former = [fence]
     }
-    throw new OspError('file-busy', 'other servers store or change files of the same names')
+    throw new OspError('file-busy', 'other servers are storing or changing files of the same names')
   }
 
-  /** Records a change, after it has ended what other servers have begun with its names. */
+  /** Records a change, after ending what other servers have begun with its names. */
   async #begin(change: FileChange & Pick<ChangedFile, 'by'>, former: readonly string[]): Promise<void> {
     const { by, ...recorded } = change
     for (let left = tries; left > 0; left--) {
@@ -145,10 +146,10 @@ export class ClusterTree implements StoredTree {
       await this.#settle(unpublished)
       await this.finish(changes)
     }
-    throw new OspError('file-busy', 'other servers store or change files of the same names')
+    throw new OspError('file-busy', 'other servers are storing or changing files of the same names')
   }
 
-  /** Gives up a change. If only a part of it was made, it stays recorded, and the next change of the file finishes it. */
+  /** Abandons a change. If it was made in part, it stays recorded, and the next change of the file finishes it. */
   async #abandon(change: FileChange): Promise<void> {
     await this.#files.fences.remove(change.fence)
     if (!(await this.#isHalf(change))) await this.#end(change.fence)

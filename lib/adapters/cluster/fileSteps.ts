@@ -24,17 +24,17 @@ export interface FileSteps {
   /** Adds the records of versions that have none. Replaces the metadata of the others, if there is any. */
   put(records: readonly FileRecord[]): Promise<void>
   /**
-   * Removes the records of a name, except that of `version` and those of the last hour: another server can have stored a file
+   * Removes the records of a name, except that of `version` and those of the last hour: another server may have stored a file
    * meanwhile.
    */
   prune(user: string, name: string, version?: string): Promise<void>
   /** Records in the order of their keys, after this one, at most `most`. */
   page(after: FileKey | undefined, most: number): Promise<readonly FileRecord[]>
   /**
-   * Records a change that a server begins, under the lock of the user. `ended` are the fences of earlier changes, which were removed.
-   * Resolves with what other servers have begun with its names; then the change was not recorded. Rejects with `file-busy` if a
-   * verified upload of one of its names is not complete, or if a server is running that does not record changes. With `by`, the
-   * session is checked as in `TransferSteps.claim`.
+   * Records a change that a server begins, under the lock of the user. `ended` are the fences of earlier changes, which were
+   * removed. Resolves with what other servers have begun with its names; if there is anything, the change was not recorded.
+   * Rejects with `file-busy` if a verified upload of one of its names is not complete, or if a server is running that does not
+   * record changes. With `by`, the session is checked as in `TransferSteps.claim`.
    */
   begin(
     server: number,

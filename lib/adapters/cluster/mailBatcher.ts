@@ -54,7 +54,7 @@ interface Round {
 export class MailBatcher {
   readonly #member: ClusterMember
   readonly #posted: (result: PostResult) => void
-  /** The links over which messages came whose outcome is unknown. They store no further messages. */
+  /** The links with messages whose outcome is unknown. No further messages of these links are stored. */
   readonly #unknown = new BoundedMap<number, true>(fixed.rememberedUsers)
   readonly #calls = new Queue<PostCall | SeqsCall | OtherCall>()
   /** Removals that may wait. They are sent with the next removals, or when the alarm fires. */
@@ -164,7 +164,7 @@ export class MailBatcher {
     for (const by of links) if (by) this.#unknown.set(by.link, true)
   }
 
-  /** Whether an earlier message of the same link may be stored or not, so that a later one must not overtake it. */
+  /** Whether the outcome of an earlier message of the same link is unknown, so that a later one must not overtake it. */
   #isUnknown({ by }: PostCall): boolean {
     return by !== undefined && this.#unknown.has(by.link)
   }
@@ -209,7 +209,7 @@ function take(call: PostCall, round: Round): boolean {
   return true
 }
 
-/** Refuses the messages of a call that are not part of a round yet. */
+/** Refuses those messages of a call that are not part of a round yet. */
 function refuseRest(call: PostCall): void {
   const { messages, outcomes, done } = call
   for (const _ of messages.slice(outcomes.length)) outcomes.push(new OspError('link-lost'))

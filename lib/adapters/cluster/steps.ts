@@ -138,7 +138,7 @@ export interface ServerSteps {
   compare(server: number, boot: string, seen: SeenState): Promise<Comparison>
   /**
    * Raises seqs, tokens, link numbers, and numbers of servers above those that a server has seen, so that a store that has gone
-   * back uses none twice. Every server reads the users again.
+   * back uses none of them twice. Every server reads the users again.
    */
   raise(server: number, seen: SeenState): Promise<void>
   /** Reserves `linkBlockSize` numbers for links that were never used before. Resolves with the first of them. */
@@ -350,7 +350,7 @@ export interface TransferSteps {
   complete(claim: Claim, until: number): Promise<boolean>
   /**
    * Records completion markers of files that are about to be stored without an upload, and removes records of these names. With
-   * `by`, whose files they are, the session is checked as in `claim`. A stopped server can publish an announced file at any later
+   * `by`, whose files they are, the session is checked as in `claim`. A frozen server can publish an announced file at any later
    * time, as long as its source exists. Therefore a marker whose file may not be published yet is replaced only by a file that
    * `replaces` its source. With `room`, all files are of one user.
    */
@@ -378,7 +378,7 @@ export interface TransferSteps {
    * the session as in `claim`, and removes such an upload as well.
    */
   expire(user: string, name: string, before: number, by?: ClusterSessionLink): Promise<TransferRecord | undefined>
-  /** Removes a completion marker. The records of stored files of this name match no upload any more. With `version`, only of this version. */
+  /** Removes a completion marker. The records of this name, or only that of `version`, then match no upload. */
   forget(user: string, name: string, version?: string): Promise<void>
   /** Records in the order of (user, name), after that key, at most `most`. */
   records(
@@ -420,7 +420,7 @@ export interface UserSteps {
 
 /** The state of a storage of one server, which an import copies. */
 export interface ImportOrigin {
-  /** Identifies this state of the storage: it is different after any change. */
+  /** Identifies this state of the storage: it differs after any change. */
   readonly id: string
   /** The place of the storage, for operators. */
   readonly place: string
@@ -449,7 +449,7 @@ export interface ImportedMarker extends Announcement {
 
 /**
  * The steps of an import of the storage of one server. While an import is not finished, no server enters: `ServerSteps.enter`
- * rejects with `data-format`. The steps that add something change nothing that exists, so an interrupted import can be repeated.
+ * rejects with `data-format`. The steps that add data change nothing that exists, so an interrupted import can be repeated.
  */
 export interface ImportSteps {
   /** All imports, in the order in which they began. */

@@ -126,7 +126,7 @@ export class DataDirectory implements AsyncDisposable {
     return names
   }
 
-  /** Yields the published files, and the entries that are none, always in the same order. */
+  /** Yields the published files and all other entries, always in the same order. */
   async *files(): AsyncGenerator<PublishedFile | StrangeEntry> {
     const { files } = this.#storage.layout
     for (const { name: user, isDirectory } of await this.#owners()) {
@@ -136,7 +136,7 @@ export class DataDirectory implements AsyncDisposable {
     }
   }
 
-  /** Resolves with a text that identifies the content of the directory. It does not change while no server uses the directory. */
+  /** Resolves with a text that identifies the content of the directory, and stays the same while no server uses the directory. */
   async id(): Promise<string> {
     this.#id ??= await this.#digest()
     return this.#id
@@ -182,7 +182,7 @@ async function entriesIn(path: string): Promise<readonly Dirent[]> {
   return entries.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** Yields the files in a folder of a user, whose name with a `/` is `above`. */
+/** Yields the files in a folder of a user. `above` is the name of the folder with a `/` at its end. */
 async function* filesIn(user: string, folder: string, above: string): AsyncGenerator<PublishedFile | StrangeEntry> {
   for (const entry of await entriesIn(folder)) {
     const path = resolve(folder, entry.name)

@@ -33,8 +33,8 @@ const recordsAtOnce = 256
 type Database = ClassicLevel<string, string>
 
 /**
- * The records of stored files in a LevelDB database, which keeps only a part of them in memory. A full disk does not prevent opening
- * the storage: the database is then opened when there is space, and no record is known until then.
+ * The records of stored files in a LevelDB database, which keeps only a part of them in memory. A full disk does not prevent
+ * opening the storage: the database is opened once there is space, and no record is known until then.
  */
 export class DiskFileRecords implements FileRecords {
   readonly #directory: string

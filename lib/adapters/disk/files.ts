@@ -259,12 +259,12 @@ export class DiskFiles implements FileStore, StoredNames {
     const errno = errnoOf(result.cause)
     if (errno === 'EXDEV') await this.#checkMount(this.#tree.pathOf(parts.slice(0, -1)))
     if (this.#generations && errno === 'ENOENT' && !(await entryAt(partial))) {
-      throw new OspError('file-busy', 'another server has received a file of this name meanwhile')
+      throw new OspError('file-busy', 'another server has meanwhile received a file of this name')
     }
     throw result
   }
 
-  /** Removes the content of a file without a name of any server. A stopped server that is about to publish it then finds nothing. */
+  /** Removes the content of an unnamed file of any server. A frozen server that is about to publish it then finds nothing. */
   async discard(source: string): Promise<void> {
     if (!isUnnamed.test(source)) throw new Error(`${source} is not the name of a file without an upload`)
     await this.#discard(join(this.#layout.partial, source))
@@ -436,7 +436,7 @@ function timeOf(modifiedAt: number | undefined): number | undefined {
   return modifiedAt !== undefined && modifiedAt > 0 && modifiedAt <= latestMs ? modifiedAt / 1_000 : undefined
 }
 
-/** The end of the year 2105: file systems with unsigned times of 32 bits can store it. */
+/** The end of the year 2105, which file systems with unsigned 32-bit times can store. */
 const latestMs = 0xffff_ffff * 1_000
 
 /** The end of the name of a file that belongs to no upload. */

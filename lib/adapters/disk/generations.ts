@@ -23,9 +23,9 @@ export interface SharedClaims {
   /** Resolves with the token of the present record of an upload in the shared store, or `undefined` if there is no record. */
   presentToken(user: string, name: string): Promise<number | undefined>
   /**
-   * Returns whether another process may still have the partial file of this former claim open for writing. It may not if its server
-   * has released the upload, and has closed the file before. Without this method it may. Not called for a claim whose file this
-   * process had open.
+   * Returns whether another process may still have the partial file of this former claim open for writing. It may not if its
+   * server has closed the file and then released the upload. Without this method, it may be open. Not called for a claim whose
+   * file this process had open.
    */
   mayBeOpen?(former: Claim): boolean | Promise<boolean>
 }

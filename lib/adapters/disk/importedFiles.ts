@@ -20,7 +20,7 @@ import { checkSharedFiles, type DirectoryIds } from './sharedFiles.ts'
 /** How a file was imported. `there`: an earlier call has linked or copied it. */
 export type Placement = 'linked' | 'copied' | 'there'
 
-/** A file to import, and the digest that is known of it. */
+/** A file to import, and its digest, if known. */
 export interface ImportedFile extends PublishedFile {
   readonly expected?: { readonly algorithm: DigestName; readonly digest: string } | undefined
 }
@@ -43,7 +43,7 @@ const pieceBytes = MiB
 /** The algorithm with which a copy is compared if no digest is expected. */
 const plainDigest: DigestName = 'sha256'
 
-/** The shared directory of a cluster, as the place of files of a data directory. An interrupted import can be repeated. */
+/** The shared directory of a cluster, as the target of the files of a data directory. An interrupted import can be repeated. */
 export class ImportedFiles {
   readonly #layout: Layout
   readonly #tree: PublishedTree
@@ -74,8 +74,8 @@ export class ImportedFiles {
 
   /**
    * Links these files into the shared directory, or copies them if it is on another file system: durable. A copy has the
-   * modification time of its original, and is read again and compared. Rejects with OspError `file-exists` if a different file
-   * is in the place.
+   * modification time of its original, and is read back and compared. Rejects with OspError `file-exists` if a different file is
+   * already in place.
    */
   async publish(sources: readonly ImportedFile[]): Promise<readonly ImportResult[]> {
     const prepared = await all(sources, (source) => this.#prepare(source))
@@ -114,7 +114,7 @@ export class ImportedFiles {
     return { placement: 'copied', isDamaged: expected !== undefined && digest !== expected.digest }
   }
 
-  /** Resolves with the version of the file in its place, if it is this one. Rejects with `file-exists` if it is another one. */
+  /** Resolves with the version of the file if it is in its place. Rejects with `file-exists` if a different file is there. */
   async #present(source: ImportedFile): Promise<string | undefined> {
     const parts = this.#partsOf(source)
     const found = await this.#tree.file(parts)
@@ -161,13 +161,13 @@ export class ImportedFiles {
     return this.#layout.partsOf(user, name)
   }
 
-  /** Returns the temporary path of a file. A repeated import finds what an interrupted one has left there. */
+  /** Returns the temporary path of a file. A repeated import finds what an interrupted one left there. */
   #freshOf({ user, name }: Pick<PublishedFile, 'user' | 'name'>): string {
     return join(this.#layout.partial, `${partialName(user, name)}.new`)
   }
 }
 
-/** Runs `work` for all items at the same time. Rejects with the first error, after all have ended. */
+/** Runs `work` for all items at the same time. Rejects with the first error, after all of them have ended. */
 async function all<T, R>(items: readonly T[], work: (item: T, index: number) => Promise<R>): Promise<R[]> {
   const results = await settleAll(items, work)
   return results.map((result) => {

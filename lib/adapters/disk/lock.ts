@@ -132,8 +132,8 @@ export async function lockData(layout: Layout, wallTime: number): Promise<AsyncD
 }
 
 /**
- * Makes and locks the data directory of a server whose storage is elsewhere, until the result is disposed of. Rejects with OspError
- * `data-locked` if another process holds it.
+ * Creates the data directory of a server whose storage is elsewhere, and locks it until the result is disposed of. Rejects with
+ * OspError `data-locked` if another process holds it.
  */
 export async function lockDirectory(directory: string): Promise<AsyncDisposable> {
   const layout = layoutOf(directory)

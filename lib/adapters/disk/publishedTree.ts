@@ -22,7 +22,7 @@ const maxKnownDurable = 4_096
 /** The number of entries of a directory that are read at once, and of files whose sizes are read at once. */
 const entriesAtOnce = 16
 
-/** How often a file is moved to its place, if another request removes the folder of the place meanwhile because it is empty. */
+/** The maximum number of attempts to move a file into a folder that other requests remove because it is empty. */
 const moveTries = 3
 
 const isMissing = (error: unknown): boolean => errnoOf(error) === 'ENOENT'
@@ -210,13 +210,13 @@ export class PublishedTree {
     await this.#removeFolders(parts)
   }
 
-  /** Handles that a file has left its place. */
+  /** Updates the totals and forgets the checks after a file was moved away or removed. */
   #left(parts: readonly string[], { size }: BigIntStats): void {
     this.#forgetChecks()
     this.#countChange(parts, { bytes: -Number(size), files: -1 })
   }
 
-  /** Flushes the folder that a file has left. Removes it and the folders above it, as far as they are empty. */
+  /** Flushes the folder that a file has left. Removes it and the folders above it if they are empty. */
   async #removeFolders(parts: readonly string[]): Promise<void> {
     let depth = parts.length - 1
     while (depth > 1) {
@@ -374,7 +374,7 @@ function conflictError(where: string): OspError {
 /** Returns the name below the directory of the user, or the user if there is none. */
 const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
 
-/** Identifies a file and its content. Includes the inode, since files written shortly after each other can have the same time. */
+/** Identifies a file and its content. Includes the inode, since files written in quick succession can have the same time. */
 export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): string => `${size}:${mtimeNs}:${ino}`
 
 /** Returns the entry at a path without following a link. */

@@ -45,7 +45,7 @@ export class SharedMail implements MailSteps {
   readonly #refused = new Map<string, BoundedMap<string, number>>()
   /** The times at which messages were stored, rising, to expire them in parts. */
   #times: number[] = []
-  /** The number of messages that the present step has stored. */
+  /** The number of messages that the current step has stored. */
   #added = 0
   /** Runs one step after another. */
   readonly #turns = new Mutex()
@@ -69,7 +69,7 @@ export class SharedMail implements MailSteps {
     })
   }
 
-  /** Returns a function that restores the present state. No step may be under way. */
+  /** Returns a function that restores the current state. No step may be running. */
   saved(): () => Promise<void> {
     const journal = new MemoryJournal(16 * MiB, {}, this.#journal)
     const boxes = Array.from(this.#boxes, ([user, box]) => [user, { ...box }] as const)
@@ -194,7 +194,7 @@ export class SharedMail implements MailSteps {
     )
   }
 
-  /** The users with a mailbox that was used. */
+  /** The users whose mailbox was used. */
   userNames(): readonly string[] {
     return [...this.#boxes.keys(), ...Array.from(this.#mailboxes.idCopies(), ({ sender }) => sender)]
   }

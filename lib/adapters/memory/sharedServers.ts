@@ -152,7 +152,7 @@ export class SharedServers implements ServerSteps, PresenceSteps {
     })
   }
 
-  /** Counts messages that a server has stored. Returns the number of all of them. */
+  /** Counts messages that a server has stored. Returns its total. */
   stored(number: number, messages: number): number {
     const server = this.#servers.get(number)
     if (server) server.stored += messages
@@ -172,7 +172,7 @@ export class SharedServers implements ServerSteps, PresenceSteps {
     this.#nextBlock = Math.max(this.#nextBlock, linkBlock + raisedByBlocks * linkBlockSize)
   }
 
-  /** Returns a function that restores the present state. */
+  /** Returns a function that restores the current state. */
   saved(): () => void {
     const servers = Array.from(this.#servers.values(), (server) => ({ ...server, links: new Map(server.links) }))
     const [lastNumber, nextBlock, lastTime] = [this.#lastNumber, this.#nextBlock, this.#lastTime]

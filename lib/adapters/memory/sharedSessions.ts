@@ -7,7 +7,7 @@ import type { SharedServers } from './sharedServers.ts'
 interface SessionEntry extends ClusterLink {
   readonly user: string
   readonly attempt: number
-  /** Rises with each link that is opened. */
+  /** Increases with each link that is opened. */
   readonly opened: number
 }
 
@@ -16,20 +16,20 @@ export class SharedSessions implements SessionSteps {
   readonly #servers: SharedServers
   readonly #links = new Map<string, SessionEntry>()
   #opened = 0
-  /** Runs the steps of one user one after another, so that none takes effect while a claim decides. */
+  /** Runs the steps of one user one after another, so that none takes effect while a claim is decided. */
   readonly turns = new KeyedMutex()
 
   constructor(servers: SharedServers) {
     this.#servers = servers
   }
 
-  /** Returns whether this link is its session's. */
+  /** Returns whether this link is that of its session. */
   has(link: ClusterSessionLink): boolean {
     const present = this.#links.get(sessionKey(link))
     return present !== undefined && isSameLink(present, link)
   }
 
-  /** Returns the number with which a link was opened, if it is its session's. */
+  /** Returns the number with which a link was opened, if it is that of its session. */
   openedOf(link: ClusterSessionLink): number | undefined {
     return this.has(link) ? this.#links.get(sessionKey(link))?.opened : undefined
   }
@@ -71,7 +71,7 @@ export class SharedSessions implements SessionSteps {
     })
   }
 
-  /** Returns a function that restores the present state. */
+  /** Returns a function that restores the current state. */
   saved(): () => void {
     const links = [...this.#links]
     const opened = this.#opened

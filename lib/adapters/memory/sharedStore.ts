@@ -41,8 +41,8 @@ export class MemorySharedStore {
   }
 
   /**
-   * Returns a function that takes everything but the users back to its present state, as the promotion of a standby that lacks the
-   * latest changes.
+   * Returns a function that restores everything but the users to its current state, like the promotion of a standby that lacks
+   * the latest changes.
    */
   saved(): () => Promise<void> {
     const restored = [this.#servers.saved(), this.#sessions.saved(), this.#mail.saved(), this.#transfers.saved()]

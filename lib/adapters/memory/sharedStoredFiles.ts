@@ -97,7 +97,7 @@ export class SharedStoredFiles implements FileSteps {
     return changes.filter((change) => change.user === user && (change.name === name || change.newName === name))
   }
 
-  /** Returns a function that restores the present state. */
+  /** Returns a function that restores the current state. */
   saved(): () => void {
     const restored = [savedMap(this.#rows), savedMap(this.#changes)]
     return () => {
@@ -126,7 +126,7 @@ export class SharedStoredFiles implements FileSteps {
     return found.sort(comparedBytes)
   }
 
-  /** Makes the records of a name match no upload; with `version`, only that of this version. */
+  /** Makes the records of a name, or only that of `version`, match no upload. */
   forget(user: string, name: string, version?: string): void {
     for (const record of this.of(user, name)) {
       const { modifiedAt: _, ...rest } = record
@@ -135,7 +135,7 @@ export class SharedStoredFiles implements FileSteps {
   }
 }
 
-/** Returns a function that restores the present entries of a map. */
+/** Returns a function that restores the current entries of a map. */
 export function savedMap<K, V>(map: Map<K, V>): () => void {
   const entries = Array.from(map, ([key, value]) => [key, value instanceof Object ? { ...value } : value] as const)
   return () => {

@@ -93,7 +93,7 @@ export class SharedTransfers implements TransferSteps {
     return this.#lastToken
   }
 
-  /** Returns a function that restores the present state. Claims that are being decided then end. */
+  /** Returns a function that restores the current state. Claims that are being decided then end. */
   saved(): () => void {
     const maps = [savedMap(this.#rows), savedMap(this.#markers), savedMap(this.#ended), savedMap(this.#added)]
     const restored = [...maps, this.files.saved()]
@@ -395,7 +395,7 @@ export class SharedTransfers implements TransferSteps {
     }
   }
 
-  /** Returns whether announced files of a user fit beside the other files. */
+  /** Returns whether announced files of a user fit in addition to the other files. */
   #fits(files: readonly AnnouncedFile[], room: Omit<QuotaRoom, 'refusal'>): boolean {
     const user = files[0]?.file.user ?? ''
     const names = new Set(files.map(({ file }) => file.name))
@@ -408,7 +408,9 @@ export class SharedTransfers implements TransferSteps {
     return (adds.growth <= 0 || all.growth <= room.growth) && (adds.entries <= 0 || all.entries <= room.entries)
   }
 
-  /** Returns what announced files add to the quota that may not be published yet, except those of these names and of a server. */
+  /**
+   * Returns what the announced files that may not be published yet add to the quota, except those of these names and of a server.
+   */
   #announced(user: string, except: readonly string[], server?: number): QuotaPart {
     const markers = Array.from(this.#markers.values()).filter(
       ({ announced: { file }, source, server: by }) =>

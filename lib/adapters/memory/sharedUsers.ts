@@ -12,7 +12,7 @@ export class SharedUsers implements UserSteps {
     this.#wallTime = wallTime
   }
 
-  /** Lets every server read the users again. */
+  /** Makes every server read the users again. */
   async refresh(): Promise<void> {
     this.#version += raisedBy
   }

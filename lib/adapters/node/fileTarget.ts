@@ -21,8 +21,9 @@ export interface FileTargetOptions {
 
 /**
  * Returns a file of this machine as the target of a download. `path` is relative to the current working directory. The content is
- * written to `PATH.part`, and `PATH.part.json` records which content that is, so that an interrupted download continues. A file
- * that exists with the same content is left as it is. A replaced file keeps its permissions; a symbolic link is replaced itself.
+ * written to `PATH.part`, and `PATH.part.json` identifies that content, so that an interrupted download can continue. An existing
+ * file with the same content is left unchanged. A file that replaces another one gets its permissions; a symbolic link is itself
+ * replaced.
  */
 export function fileTarget(path: string, options: FileTargetOptions = {}): FileTarget {
   checkArgument('fileTarget', 'the path', kinds.path, path)
@@ -46,7 +47,7 @@ export function fileTarget(path: string, options: FileTargetOptions = {}): FileT
   }
 }
 
-/** What the commit of a file does. */
+/** How a file is committed. */
 interface CommitOptions {
   readonly overwrite: boolean
   /** The permissions of the file that is replaced, if there is one. */
@@ -64,7 +65,7 @@ async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Returns the stats of what exists at a path: of the target of a symbolic link, if it has one. */
+/** Returns the stats of the entry at a path: of its target, if it is a symbolic link that has one. */
 async function existing(path: string): Promise<BigIntStats | undefined> {
   const at = pathBytes(path)
   const itself = await unlessMissing(lstat(at, big))
@@ -72,7 +73,7 @@ async function existing(path: string): Promise<BigIntStats | undefined> {
   return (await unlessMissing(stat(at, big))) ?? itself
 }
 
-/** Resolves with whether a file has this content already. */
+/** Resolves with whether a file already has this content. */
 async function hasContent(
   path: string,
   stats: BigIntStats,
@@ -91,7 +92,7 @@ function checkReplaceable(path: string, stats: BigIntStats, overwrite: boolean):
     throw new OspError('target-exists', `${path} is not a regular file; choose another path`)
   }
   if (overwrite) return
-  const text = `${path} exists already with other content; specify overwrite, or choose another path`
+  const text = `${path} already exists with other content; specify overwrite, or choose another path`
   throw new OspError('target-exists', text)
 }
 
@@ -107,7 +108,7 @@ function partPaths(path: string): { readonly part: string | Buffer; readonly rec
   return { part: pathBytes(part), record: pathBytes(`${part}.json`) }
 }
 
-/** Removes the partial file if an interrupted download has left it. */
+/** Removes the partial file if it was left by an interrupted download. */
 async function removeOwnPart(path: string): Promise<void> {
   const kept = await unlessMissing(readFile(partPaths(path).record, 'utf8'))
   if (kept?.startsWith(recordStart)) await removePart(path)
@@ -121,11 +122,11 @@ async function removePart(path: string): Promise<void> {
 
 const recordStart = '{"osp":1,'
 
-/** Describes a content. Two records are equal if the contents are the same. */
+/** Identifies content. Two records are equal if the contents are the same. */
 const recordOf = ({ size, algorithm, digest }: TargetContent) =>
   `${JSON.stringify({ osp: 1, size, algorithm, digest })}\n`
 
-/** Opens the partial file: the present one if it has this content, or else a new one. */
+/** Opens the partial file: the existing one if it has this content, or else a new one. */
 async function openPart(path: string, content: TargetContent, options: CommitOptions): Promise<OpenTarget> {
   const { part, record } = partPaths(path)
   const wanted = recordOf(content)
@@ -133,12 +134,12 @@ async function openPart(path: string, content: TargetContent, options: CommitOpt
   if (!kept?.startsWith(recordStart) && (await unlessMissing(lstat(part)))) {
     throw new OspError(
       'target-exists',
-      `${path}.part exists already and belongs to another program; rename or remove it`,
+      `${path}.part already exists and belongs to another program; rename or remove it`,
     )
   }
   const old = kept === wanted ? await openKept(part, content.size) : undefined
   if (old) return new PartFile(path, old.handle, old.size, content, options)
-  // Another program may still write to the present file, so the new one must be another file.
+  // Another program may still write to the existing file, so the new one must be another file.
   await removePart(path)
   await writeFile(record, wanted, { flag: 'wx' })
   const { O_RDWR, O_CREAT, O_EXCL } = constants
@@ -222,7 +223,7 @@ class PartFile implements OpenTarget {
     const own = await this.#handle.stat(big)
     const there = await unlessMissing(lstat(part, big))
     if (there?.ino === own.ino && there.dev === own.dev) return
-    throw new OspError('target-unwritable', `${this.#path} is written by another program at the same time`)
+    throw new OspError('target-unwritable', `another program is writing to ${this.#path}`)
   }
 
   async #publish(part: string | Buffer): Promise<void> {

@@ -202,7 +202,7 @@ export class Database implements Queries, AsyncDisposable {
 /** Returns the host, the port and the name of a database. Throws OspError `usage` if `pg` does not accept the settings. */
 function addressOf(pg: Pg, config: ClientConfig): string {
   try {
-    // Never connects. Its fields are those of the URL, completed by the environment and the defaults of `pg`.
+    // Never connects. Its fields come from the URL, the environment and the defaults of `pg`.
     const { host, port, database = '' } = new pg.Client(config)
     return `${host}:${port}/${database}`
   } catch (cause) {

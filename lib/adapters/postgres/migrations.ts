@@ -11,12 +11,12 @@ import { transferTables } from './schema/transfers.ts'
 import { userSchema } from './schema/users.ts'
 
 /**
- * The parts of a migration, in SQL. Each of them runs in a transaction of its own, the version is set together with the last one,
- * and servers of the previous version run meanwhile. Therefore:
- * - A migration only adds. Servers of the previous version use the present tables and functions: a new column has a default, and
- *   a changed function has a new name. What no supported version uses any more is dropped by a later migration.
- * - A part locks at most one present table (`ALTER TABLE`). With two of them, it would deadlock with the servers under load.
- * - A part can be repeated, except one that is the only part: `IF NOT EXISTS`, `CREATE OR REPLACE`.
+ * The parts of a migration, in SQL. Each runs in a transaction of its own, and the last one also sets the version. Servers of the
+ * previous version can run meanwhile. Therefore:
+ * - A migration only adds. Servers of the previous version use the existing tables and functions: a new column has a default, and
+ *   a changed function has a new name. A later migration drops what no supported version uses any more.
+ * - A part locks at most one existing table (`ALTER TABLE`). With two, it would deadlock with the servers under load.
+ * - A part can be repeated, unless it is the only part: `IF NOT EXISTS`, `CREATE OR REPLACE`.
  */
 export type Migration = readonly string[]
 

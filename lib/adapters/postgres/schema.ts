@@ -49,9 +49,9 @@ const retryMs = 500
 
 /**
  * Creates the schema, or migrates it to the version of the last of these migrations. If it fails or its process is killed, the
- * schema can be used in its previous version, and a repetition continues. Resolves with the previous version; 0 if there was no
- * schema. Rejects with OspError `data-format` if the schema has a later version, or if a running server does not support the
- * new one, and with `timed-out` if other transactions do not release a table.
+ * schema can still be used in its previous version, and another call continues. Resolves with the previous version; 0 if there
+ * was no schema. Rejects with OspError `data-format` if the schema has a later version, or if a running server does not support
+ * the new one, and with `timed-out` if other transactions do not release a table.
  */
 export async function migrate(database: Database, all: readonly Migration[] = migrations): Promise<number> {
   const from = await database.transaction(async (queries) => {
@@ -80,7 +80,7 @@ interface MigrationPart {
 
 /**
  * Runs a part in a transaction. A statement that waits for a table makes all later statements on this table wait. It therefore
- * gives up after half a second, and the part begins again. Resolves with false if another process has migrated the schema.
+ * gives up after half a second, and the part starts over. Resolves with false if another process has migrated the schema.
  */
 async function run(database: Database, part: MigrationPart): Promise<boolean> {
   const untilMs = performance.now() + lockMs
@@ -112,7 +112,7 @@ async function checkServers(queries: Queries, to: number): Promise<void> {
   const servers = await queries.query<{ name: string; version: string }>(readServers)
   const old = servers.find(({ version }) => Number(version) + 1 < to)
   if (!old) return
-  const text = `the server ${old.name} is running and supports the schema only up to version ${Number(old.version) + 1}; upgrade or stop it before the schema is migrated to version ${to}`
+  const text = `the server ${old.name} is running and supports the schema only up to version ${Number(old.version) + 1}; upgrade or stop it before you migrate the schema to version ${to}`
   throw new OspError('data-format', text)
 }
 

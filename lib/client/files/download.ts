@@ -6,7 +6,7 @@ import { deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
 import type { FileInfo } from './fileRequests.ts'
 
-/** The phases of a download. It waits for other downloads, for the link, or for a refusal to pass. */
+/** The phases of a download. It waits for other downloads, for the link, or to retry after a refusal. */
 const downloadPhases = machine({
   waiting: { receive: 'receiving', stored: 'done', fail: 'failed' },
   receiving: { stall: 'waiting', verify: 'verifying', fail: 'failed' },
@@ -21,7 +21,7 @@ type DownloadStep = Parameters<typeof downloadPhases.next>[1]
 
 /** The progress of a download, in bytes. */
 export interface DownloadProgress {
-  /** Leading bytes that were written, or handed over; not verified before the end. */
+  /** Leading bytes that were written or handed over; verified only at the end. */
   readonly received: number
   /** The size of the file; 0 until the server has answered. */
   readonly size: number
@@ -33,22 +33,22 @@ export interface DownloadEvents {
 }
 
 /**
- * A download. Without a target, it is an iterable of the content that can be iterated once: it requests a bounded number of bytes
- * ahead, and rejects at the end with OspError `digest-mismatch` if the content is not that of the file. An error that a listener
+ * A download. Without a target, it is an iterable of the content that can be iterated once: it reads ahead a bounded number of
+ * bytes, and rejects at the end with OspError `digest-mismatch` if the content is not that of the file. An error that a listener
  * throws is only logged.
  */
 export interface Download extends EventEmitter<DownloadEvents>, AsyncIterable<Uint8Array> {
   /** The name on the server. */
   readonly name: string
   readonly phase: DownloadPhase
-  /** The error for which it waits or has failed. */
+  /** The error because of which it waits or has failed. */
   readonly error: OspError | undefined
   readonly progress: DownloadProgress
-  /** Content bytes that have arrived for it. 0 if the target had the content already. */
+  /** Content bytes that were received for it. 0 if the target already had the content. */
   readonly transferred: number
   /**
-   * Resolves when the target is complete and durable, or when the content was handed over and verified. Rejects when it has failed,
-   * with code `closed` when it was aborted or its client was closed. An unhandled rejection is silent.
+   * Resolves when the target is complete and durable, or when the content was handed over and verified. Rejects when it has
+   * failed, with code `closed` if it was aborted or its client was closed. An unhandled rejection is silent.
    */
   readonly done: Promise<FileInfo>
   /** Returns the content as a web stream. Can be called once, instead of iterating. */
@@ -91,7 +91,7 @@ export class ClientDownload extends Emitter<DownloadEvents> implements Download 
     })
   }
 
-  /** Takes a step of the phases, if the phase is not already the one that it leads to. `done` rejects with `error` after `fail`. */
+  /** Takes a step to another phase, unless the download is already in that phase. `done` rejects with `error` after `fail`. */
   move(step: Exclude<DownloadStep, 'stored'>, error?: OspError): void {
     const isSame = (step === 'receive' && this.phase === 'receiving') || (step === 'stall' && this.phase === 'waiting')
     if (!isSame) this.phase = downloadPhases.next(this.phase, step)

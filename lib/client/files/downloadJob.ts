@@ -13,7 +13,7 @@ import { type FileChunk, ReadAhead } from './readAhead.ts'
 export interface DownloadJobOptions {
   readonly requests: FileRequests
   readonly download: ClientDownload
-  /** The file as the caller knows it. It is not asked for again if it has a digest. */
+  /** The file as the caller knows it. If it has a digest, the server is not asked for it. */
   readonly known: FileInfo | undefined
   /** The only version to accept. Otherwise a replaced file is downloaded again from the start. */
   readonly version: string | undefined
@@ -56,7 +56,7 @@ export class DownloadJob {
       const file = await this.#file()
       const { digests } = this.#platform
       if (offset > file.size) {
-        throw new OspError('usage', `${file.name} has ${file.size} bytes; the offset ${offset} is after its end`)
+        throw new OspError('usage', `${file.name} has ${file.size} bytes; the offset ${offset} is beyond its end`)
       }
       const digest = offset === 0 ? digests.create(file.algorithm) : undefined
       download.setProgress(offset, file.size)
@@ -76,7 +76,7 @@ export class DownloadJob {
       download.move('fail', failure)
       throw failure
     } finally {
-      // The caller has left the iteration.
+      // The caller has stopped iterating.
       if (!isOver) download.move('fail', new OspError('closed', `the download of ${download.name} was aborted`))
     }
   }
@@ -93,7 +93,7 @@ export class DownloadJob {
     const digest = new IncrementalDigest({ digests, algorithm: file.algorithm, read })
     const { keptBytes } = owned
     download.setProgress(keptBytes, file.size)
-    // In parallel with the download. A failure is reported at the end, when the same bytes are read again.
+    // In parallel with the download. If it fails, the bytes are read again at the end, where the failure is reported.
     if (keptBytes > 0) digest.catchUp(keptBytes).catch(() => {})
     for await (const chunk of this.#chunks(file, keptBytes)) {
       await writeChunk(owned, digest, chunk)
@@ -161,7 +161,9 @@ export class DownloadJob {
   }
 }
 
-/** Writes a chunk, and adds it to the digest: at the same time, unless the digest has to read bytes before it from the target. */
+/**
+ * Writes a chunk and adds it to the digest: at the same time, unless the digest must first read earlier bytes from the target.
+ */
 async function writeChunk(
   target: OpenTarget,
   digest: IncrementalDigest,
@@ -174,4 +176,4 @@ async function writeChunk(
 }
 
 const mismatch = ({ name }: FileInfo) =>
-  new OspError('digest-mismatch', `the received content of ${name} does not have the digest of the file`)
+  new OspError('digest-mismatch', `the received content of ${name} does not match the digest of the file`)

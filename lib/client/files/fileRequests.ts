@@ -15,7 +15,7 @@ export type FileInfo = CatalogueEntry
 export interface FileRequestsOptions {
   readonly platform: Platform
   readonly session: ClientSession
-  /** Bounds the content that is requested and has not arrived, for all downloads together. */
+  /** Limits the content that is requested and has not arrived, for all downloads together. */
   readonly pace: Pacer
   /** Time for retries after refusals that are not final. */
   readonly retryForMs: number
@@ -42,8 +42,8 @@ export class FileRequests {
   }
 
   /**
-   * Asks until the server has answered, on this link or the next one. Retries after refusals that are not final. Rejects with
-   * OspError `closed` when `signal` aborts.
+   * Repeats a request until the server answers it, on this link or a later one. Retries after refusals that are not final.
+   * Rejects with OspError `closed` when `signal` aborts.
    */
   async ask<K extends RequestName>(message: WireMessage<K>, signal: AbortSignal): Promise<WireMessage<AckOf<K>>> {
     const { platform, retryForMs } = this.options
@@ -72,7 +72,7 @@ const digestNames: ReadonlyMap<number, DigestName> = new Map(
   Object.entries(digestNumbers).map(([name, number]) => [number, name as DigestName]),
 )
 
-/** Returns a stored file of an answer. Throws OspError `malformed` if its name is not safe to show to people and programs. */
+/** Returns a stored file of a reply. Throws OspError `malformed` if its name is not safe to show to users and programs. */
 export function fileInfo({ fileName: name, digest: number, fileDigest, ...file }: WireFile): FileInfo {
   if (!isStoredFileName(name)) throw protocolViolation('the name of a stored file is not allowed')
   const { size, modifiedAt, storedAt, version } = file

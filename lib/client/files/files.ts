@@ -30,7 +30,7 @@ export interface DownloadOptions {
   readonly to?: string | FileTarget | undefined
   /** Whether an existing file at the path `to` is replaced if its content differs. */
   readonly overwrite?: boolean | undefined
-  /** Without `to`: the first byte to hand over, 0 by default. The digest is verified only from byte 0. */
+  /** Without `to`: the offset of the first byte to hand over, 0 by default. The digest is verified only if it is 0. */
   readonly offset?: number | undefined
   /** Only this version. By default a file that is replaced meanwhile is downloaded again from the start, up to three times. */
   readonly version?: string | undefined
@@ -39,7 +39,7 @@ export interface DownloadOptions {
 
 /**
  * The stored files of the user. Requests are repeated after a lost link, and after refusals that are not final, for `retryForMs`.
- * All of them reject with OspError `bad-name` or `usage` for invalid arguments, `unsupported-version` if the server is too old,
+ * All methods reject with OspError `bad-name` or `usage` for invalid arguments, `unsupported-version` if the server is too old,
  * `closed` when their signal aborts, and with the final refusal of the server.
  */
 export interface Files {
@@ -48,24 +48,25 @@ export interface Files {
   /** Resolves with one file. Rejects with OspError `no-such-file`. */
   stat(name: string, options?: StatFileOptions): Promise<FileInfo>
   /**
-   * Removes a file: durable when it resolves. Resolves with false if there was none, which can also mean that the answer to an
-   * earlier try was lost. Rejects with OspError `version-changed`.
+   * Removes a file: durable when it resolves. Resolves with false if there was none, which can also mean that the reply to an
+   * earlier attempt was lost. Rejects with OspError `version-changed`.
    */
   remove(name: string, options?: RemoveFileOptions): Promise<boolean>
   /**
    * Gives a file another name: atomic, and durable when it resolves. Resolves with whether it has replaced a file. Rejects with
-   * OspError `no-such-file`, `version-changed`, `file-exists`, or `name-conflict` if the new name is that of a folder, or of a file
-   * in a file. Without `version`, the server describes the file first, so that the request can be repeated after a lost link.
+   * OspError `no-such-file`, `version-changed`, `file-exists`, or `name-conflict` if the new name is that of a folder, or is
+   * below a file. Without `version`, first asks for the version of the file, so that the request can be repeated after a lost
+   * link.
    */
   rename(name: string, newName: string, options?: RenameFileOptions): Promise<boolean>
   /**
-   * Downloads a file: by its name, or as `list` or `stat` has described it, which saves a request. With `to`, begins at once; a
+   * Downloads a file, given by its name or by the result of `list` or `stat`, which saves a request. With `to`, begins at once; a
    * limited number of such downloads run at the same time. Throws OspError `usage` or `bad-name`.
    *
-   * A path is written as `PATH.part` with a record beside it. A later call for the same path continues an interrupted download
-   * if size and digest of the stored file are the same. The verified file is flushed, gets the modification time of the stored
-   * file, and is moved into place. If the path has a file with the same content already, nothing is transferred.
-   * `download.done` rejects with OspError `target-exists`, `target-unwritable`, `no-such-file`, `version-changed` or
+   * The content for a path is written to `PATH.part`, with a record beside it. A later call for the same path continues an
+   * interrupted download if size and digest of the stored file are the same. The verified file is flushed, gets the modification
+   * time of the stored file, and is moved into place. If the path already has a file with the same content, nothing is
+   * transferred. `download.done` rejects with OspError `target-exists`, `target-unwritable`, `no-such-file`, `version-changed` or
    * `digest-mismatch`.
    */
   download(file: string | FileInfo, options?: DownloadOptions): Download

@@ -102,7 +102,10 @@ export class FilesClient implements Files {
     const { targetAt } = this.#options
     if (to === undefined && overwrite) throw new OspError('usage', 'files.download: overwrite requires a path')
     if (to !== undefined && offset > 0) {
-      throw new OspError('usage', 'files.download: a target continues by itself; offset is for downloads without one')
+      throw new OspError(
+        'usage',
+        'files.download: offset requires a download without a target; with one, the download continues by itself',
+      )
     }
     if (typeof to === 'string' && !targetAt)
       throw new OspError('usage', 'this client has no file system; pass a target')
@@ -112,7 +115,10 @@ export class FilesClient implements Files {
       name,
       () => {
         if (isTaken)
-          throw new OspError('usage', 'the content of a download can be read once, and not if it has a target')
+          throw new OspError(
+            'usage',
+            'the content of a download can be read only once, and only if the download has no target',
+          )
         isTaken = true
         return job.content(offset)
       },
@@ -126,7 +132,7 @@ export class FilesClient implements Files {
     return download
   }
 
-  /** Ends all downloads. What their targets have is kept. */
+  /** Ends all downloads. Their targets keep what was written. */
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#running.settled()

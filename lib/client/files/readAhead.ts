@@ -30,16 +30,16 @@ export interface ReadAheadOptions {
   readonly file: Pick<FileInfo, 'name' | 'size' | 'version'>
   /** Ends the reading: it rejects with OspError `closed`. */
   readonly signal: AbortSignal
-  /** Called with the error for which reading waits. */
+  /** Called with the error because of which reading waits. */
   readonly stalled: (error: OspError) => void
 }
 
-/** The maximum length of the content of one answer. The payload also has its offset. */
+/** The maximum length of the content of one reply. Its payload also contains the offset. */
 const longestRead = fixed.clientFrameBytes / 2
 
 /**
- * Reads one version of a stored file, in order, with several requests in flight. Each request is self-contained: after a lost link
- * only the unanswered requests are repeated. A bounded number of bytes is requested and not handed over yet.
+ * Reads one version of a stored file, in order, with several requests in flight. Each request is self-contained: after a lost
+ * link only the unanswered requests are repeated. The number of bytes that are requested and not handed over yet is bounded.
  */
 export class ReadAhead {
   readonly #options: ReadAheadOptions
@@ -51,7 +51,9 @@ export class ReadAhead {
   #end: number
   /** The bytes before this offset were handed over, and are no longer used. */
   #consumed: number
-  /** The length of the next request. The server may return less while its memory is used up, so it grows again. */
+  /**
+   * The length of the next request. The server may return less while its memory is exhausted; the length grows again after that.
+   */
   #most = longestRead
   #refusal: OspError | undefined
   #failure: OspError | undefined

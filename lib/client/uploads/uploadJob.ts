@@ -347,8 +347,8 @@ export class UploadJob {
   }
 
   /**
-   * Asks, once, whether the server has this content under the name of the upload, whatever its modification time. Resolves with the
-   * stored file if it has. The content of a file that is sent in chunks is not sent again either: the server answers CONTINUE.
+   * Asks once whether the server has this content under the name of the upload, with any modification time. Resolves with the
+   * stored file if it has. For a file that is sent in chunks, the reply to CONTINUE answers this question.
    */
   async #known(
     { peer, welcome }: OnlineLink,

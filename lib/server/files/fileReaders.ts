@@ -22,8 +22,8 @@ interface Reader {
 
 /**
  * The stored files that are open for reading, each with an instance in the state SEND_FILE. A file that is read in one request is
- * closed at once and needs no instance. The reader that has been unused for longest gives way to another one of its user, and, if
- * there is no idle instance, to an upload.
+ * closed at once and needs no instance. The least recently used reader is closed to make room for another one of its user or, if
+ * there is no idle instance, for an upload.
  */
 export class FileReaders {
   readonly #context: ServerContext
@@ -96,7 +96,7 @@ export class FileReaders {
     try {
       if (file.version !== version) throw new OspError('version-changed')
       if (file.size <= most) return { whole: file }
-      // Another request of the link can have opened it meanwhile.
+      // Another request of the link may have opened it meanwhile.
       const known = this.#find(by, name, version)
       const reader = known ?? this.#add(by, name, file)
       if (known) await file[Symbol.asyncDispose]()
@@ -128,7 +128,7 @@ export class FileReaders {
     return count
   }
 
-  /** Closes the reader that has been unused for longest among these. Returns whether there was one. */
+  /** Closes the least recently used of these readers. Returns whether there was one. */
   #giveWay(isMeant: (reader: Reader) => boolean): boolean {
     for (const reader of this.#readers) {
       if (reader.reading > 0 || !isMeant(reader)) continue

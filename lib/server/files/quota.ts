@@ -39,7 +39,7 @@ interface Count {
 /** The files of a user that one of several servers has counted. */
 interface SharedCount {
   readonly usage: Usage
-  /** What published files had added to the quota before the count. What they have added since may be missing in it. */
+  /** What published files had added to the quota before the count. What they have added since may be missing from it. */
   readonly addedBefore: QuotaPart
 }
 
@@ -242,7 +242,7 @@ export class Quota {
     })
   }
 
-  /** Returns the error for files that do not fit beside the published files and the other uploads of a user. */
+  /** Returns the error for files that do not fit in addition to the published files and the other uploads of a user. */
   #refusal(user: string, stored: Stored, others: QuotaPart, { growth, entries }: QuotaPart): OspError | undefined {
     const { userBytes, userFiles } = this.#context.limits
     // An upload that adds no bytes is always admitted.
@@ -407,7 +407,7 @@ const foldersOf = (name: string): readonly string[] =>
   name.split('/').flatMap((_, at, parts) => (at > 0 ? parts.slice(0, at).join('/') : []))
 
 const roomText =
-  'files that other servers of this service receive at the same time leave no space for this one in your quota; try again later'
+  'files that other servers of this service are receiving leave no space for this one in your quota; try again later'
 
 const refusalOf = (admitted: OspError | readonly QuotaPart[]): OspError | undefined =>
   admitted instanceof OspError ? admitted : undefined

@@ -24,7 +24,7 @@ export type StoredFileRequest = WireMessage<
   'ListFilesReq' | 'StatFileReq' | 'RemoveFileReq' | 'RenameFileReq' | 'ReadFileReq'
 >
 
-/** Answers the requests about stored files (docs/protocol.md, "Stored files"). Each user has access to the own files only. */
+/** Answers the requests about stored files (docs/protocol.md, "Stored files"). Users have access only to their own files. */
 export class StoredFileRequests {
   readonly #context: ServerContext
   readonly #catalogue: Catalogue
@@ -83,7 +83,7 @@ export class StoredFileRequests {
     this.#readers.close()
   }
 
-  /** Lists files. Lists of one user run one after another, since each can take long. */
+  /** Lists files. Lists of one user run one after another, since each can take a long time. */
   async #list(by: Connection, { prefix, after, most }: WireMessage<'ListFilesReq'>): Promise<WireMessage> {
     const { user } = by
     const { listedFiles, listedBytes } = fixed
@@ -137,7 +137,10 @@ export class StoredFileRequests {
     return { event: 'RenameFileAck', replaced: isReplaced ? 1 : 0 }
   }
 
-  /** Runs a job after the earlier requests about both names. Takes the names in their order, so that no two jobs wait for each other. */
+  /**
+   * Runs a job after the earlier requests about both names. Locks the names in sorted order, so that no two jobs wait for each
+   * other.
+   */
   #runBoth<T>(user: string, names: readonly [string, string], job: () => Promise<T>): Promise<T> {
     const [first, second] = names[0] < names[1] ? names : [names[1], names[0]]
     const inner = () => (first === second ? job() : this.#uploads.run(user, second, job))
@@ -184,8 +187,8 @@ interface WaitingRead {
 }
 
 /**
- * Bounds the memory of all replies with content. While it is used up, a link without such a reply still gets `fixed.shortReadBytes`.
- * So clients that take nothing do not block the others.
+ * Limits the memory of all replies with content. While it is exhausted, a link without such a reply still gets
+ * `fixed.shortReadBytes`, so that clients that do not read their replies do not block the others.
  */
 class ReadMemory {
   readonly #totalBytes: number
@@ -256,7 +259,7 @@ function wireOf({ name, digest, algorithm, metadata, ...entry }: CatalogueEntry)
   }
 }
 
-/** Returns about as many bytes as the entry has on the wire, or a few more. */
+/** Returns an upper bound of the size of an entry on the wire. */
 function sizeOf({ name, version, metadata }: CatalogueEntry): number {
   let characters = name.length + version.length
   for (const [key, value] of Object.entries(metadata)) characters += key.length + value.length + 4

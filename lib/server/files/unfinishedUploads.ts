@@ -39,7 +39,7 @@ export class UnfinishedUploads {
   readonly #alarm: Alarm
   #sweeping: Promise<void> = Promise.resolve()
   #closed = false
-  /** When the catalogue was swept last, or the server has started. */
+  /** When the catalogue was last swept, or the server was started. */
   #catalogueSweptMs: number
   /** Partial files without a record that were logged. They are few, since each one results from damage to a disk. */
   readonly #loggedOrphans = new Set<string>()

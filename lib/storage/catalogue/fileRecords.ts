@@ -23,7 +23,7 @@ export interface FileRecords {
   put(records: readonly FileRecord[]): Promise<void>
   /** Removes the records of a name, except that of `version`. */
   prune(user: string, name: string, version?: string): Promise<void>
-  /** Returns all records, a part at a time. A record that is changed meanwhile can be missing. */
+  /** Returns all records, in batches. A record that is changed meanwhile can be missing. */
   all(): AsyncIterable<FileRecord>
 }
 

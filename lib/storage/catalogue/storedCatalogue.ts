@@ -70,7 +70,7 @@ export class StoredCatalogue implements Catalogue {
     // An interrupted rename can have left both names.
     const replaced = there && there.version !== entry.version ? there : undefined
     if (replaced && !replace) throw new OspError('file-exists')
-    // The record is written first: the file must not lose its metadata if the process ends between the two.
+    // The record is written first: the file must not lose its metadata if the process ends between the two steps.
     const [record] = await this.#describe([{ user, name, version: entry.version }])
     if (record) await this.#records.put([{ ...record, name: newName }])
     await this.#tree.move({ user, name, version: entry.version, by }, newName, replace)

@@ -21,11 +21,11 @@ export interface StoredTree {
   list(user: string, query: CatalogueQuery): Promise<TreePage>
   find(user: string, name: string): Promise<TreeEntry | undefined>
   open(user: string, name: string): Promise<OpenFile | undefined>
-  /** Removes an existing file, unless a tree of several servers finds that it has another version by now. */
+  /** Removes an existing file, unless a tree of several servers finds that it now has another version. */
   unlink(file: ChangedFile): Promise<void>
   /**
-   * Renames an existing file. Rejects with `name-conflict`. A tree of several servers rejects with `file-exists` if there is a file
-   * of the new name and `replace` is not set, and with `version-changed` if the file has another version by now.
+   * Renames an existing file. Rejects with `name-conflict`. A tree of several servers rejects with `file-exists` if there is a
+   * file of the new name and `replace` is not set, and with `version-changed` if the file now has another version.
    */
   move(file: ChangedFile, newName: string, replace: boolean): Promise<void>
 }
@@ -40,7 +40,7 @@ export function compareNames(a: string, b: string): number {
   return a.length - b.length
 }
 
-/** Returns a number by which code units are in the order of code points: surrogates stand for code points above all others. */
+/** Maps code units to numbers that sort in the order of code points: surrogates are parts of code points above all others. */
 const rankOf = (unit: number) => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x1_0000 : unit)
 
 /** Collects the first entries in order, with a bounded number in memory. */

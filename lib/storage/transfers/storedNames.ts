@@ -15,7 +15,7 @@ export interface StoredNames {
   version(user: string, name: string): Promise<string | undefined>
   /** Resolves with the `version` that the partial file will have once published, or `undefined` if it is missing. */
   partialVersion?(user: string, name: string): Promise<string | undefined>
-  /** Gives the partial file of an upload the modification time of its source, in ms, before its `partialVersion` is asked for. */
+  /** Sets the modification time of the partial file of an upload to that of its source, in ms. Called before `partialVersion`. */
   setModifiedAt?(user: string, name: string, modifiedAt: number): Promise<void>
   /** Makes the name of a published file durable, in case a crash or fault prevented that. Not needed if names are always durable. */
   flushName?(user: string, name: string): Promise<void>

@@ -339,7 +339,7 @@ export class Transfers implements TransferStore {
     const { size, algorithm, digest } = record
     const file = { user, name, storedName: name, replaced: false, size, algorithm, digest }
     if (metadata && !isSameMetadata(metadata, record.metadata)) {
-      // As a marker, since its former marker may come back after a restart.
+      // As a marker, since its former marker may reappear after a restart.
       const until = this.#wallTime()
       await this.#records.log.rewrite({ file, modifiedAt, until, stamp: version, reported: true, metadata })
     }
@@ -354,7 +354,7 @@ export class Transfers implements TransferStore {
     if (!sameUpload({ ...file, modifiedAt }, want)) return undefined
     const present = await this.#names.version(file.user, file.storedName)
     if (present === undefined) return undefined
-    // A copy or a file system can change the times. The bytes decide, once.
+    // Copying or a file system can change the times, so the content is compared, once.
     if (present !== stamp && !(await this.#names.isIntact(file))) return undefined
     const { metadata = marker.metadata } = want
     const current = { ...marker, stamp: present, ...(metadata && { metadata }) }

@@ -242,7 +242,7 @@ export class UploadLog implements Contents {
     return this.#append([{ kind: 'removed', value }], [this.#records.set(value, undefined)])
   }
 
-  /** Returns up to `most` completion markers that have expired before `now`, or are beyond the limit: the oldest first. */
+  /** Returns up to `most` completion markers that expired before `now` or exceed the limit, oldest first. */
   surplus(now: number, most: number): readonly CompletionMarker[] {
     const surplus: CompletionMarker[] = []
     let excess = this.#markers.size - this.#maxMarkers
@@ -253,7 +253,7 @@ export class UploadLog implements Contents {
     return surplus
   }
 
-  /** Drops completion markers that have not changed meanwhile. They may come back after a restart. */
+  /** Drops completion markers that have not changed meanwhile. They may reappear after a restart. */
   drop(markers: readonly CompletionMarker[]): void {
     for (const marker of markers) {
       if (this.#markers.get(marker.file)?.value === marker) this.#markers.set(marker.file, undefined)
