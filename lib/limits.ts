@@ -144,6 +144,11 @@ export const limitTable = {
   mailboxMessages: flag('mailbox-messages', 10_000, 'maximum number of messages waiting for one user'),
   mailboxBytes: flag('mailbox-size', 64 * MiB, 'maximum total size of the messages waiting for one user'),
   waitingMessages: flag('waiting-messages', 1_000_000, 'maximum number of messages waiting for all users together'),
+  messageStoreBytes: flag(
+    'message-store-size',
+    16 * 1024 * MiB,
+    'maximum total size of the messages waiting for all users together, counted once for each recipient',
+  ),
   senderSharePercent: flag(
     'sender-share',
     50,

@@ -31,6 +31,8 @@ export interface MailboxBounds {
   readonly bytes: number
   /** Messages of all mailboxes together, counted once for each mailbox. */
   readonly allMessages: number
+  /** Bytes of the content of the messages of all mailboxes, counted once for each mailbox. */
+  readonly allBytes: number
   /** Remembered ids of one sender, and of all senders. */
   readonly senderIds: number
   readonly allIds: number
@@ -82,6 +84,7 @@ export interface MailboxStore {
    * - too many ids are remembered, of the sender or beyond its share: `rate-limited`;
    * - a mailbox, or all together, would exceed a limit, or the share of this sender: `mailbox-full` with the affected
    *   recipients;
+   * - the content of all messages would exceed `allBytes`, or the share of this sender: `disk-full`;
    * - less than `reserveBytes` would be free, or the sender's share of the rest would be exceeded: `disk-full` for all messages
    *   to which no other error applies;
    * - the write or flush failed: `internal` (see above).

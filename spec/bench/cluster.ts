@@ -105,6 +105,7 @@ async function bareStatement(count: number): Promise<number> {
     messages: defaultLimits.mailboxMessages,
     bytes: defaultLimits.mailboxBytes,
     allMessages: 1_000_000,
+    allBytes: Number.MAX_SAFE_INTEGER,
     senderIds: 1_000_000,
     allIds: 2_000_000,
     sharePercent: 100,

@@ -20,6 +20,7 @@ const bounds: MailboxBounds = {
   messages: Number.MAX_SAFE_INTEGER,
   bytes: Number.MAX_SAFE_INTEGER,
   allMessages: Number.MAX_SAFE_INTEGER,
+  allBytes: Number.MAX_SAFE_INTEGER,
   senderIds: Number.MAX_SAFE_INTEGER,
   allIds: Number.MAX_SAFE_INTEGER,
   sharePercent: 100,

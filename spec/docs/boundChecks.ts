@@ -60,6 +60,7 @@ export const boundChecks: {
   mailboxMessages: { files: ['spec/simulation/watchedMailboxes.ts'] },
   mailboxBytes: { files: ['spec/simulation/watchedMailboxes.ts'] },
   waitingMessages: { files: ['spec/simulation/watchedMailboxes.ts'] },
+  messageStoreBytes: { files: ['spec/simulation/watchedMailboxes.ts', 'lib/testing/storage/mailBounds.ts'] },
   senderSharePercent: { files: ['lib/testing/storage/mailBounds.ts'] },
   messageAgeMs: {},
   senderIds: { rows: ['message ids of a sender'] },

@@ -231,8 +231,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a malformed request is never answered',
     file: 'lib/server/connections/session.ts',
     within: '#serve',
-    pattern: "if (why.code === 'malformed') await this.#driver.close(why) else this.#driver.refuse(request, why)",
-    replacement: "if (why.code !== 'malformed') this.#driver.refuse(request, why)",
+    pattern: "if (why.code === 'malformed') await this.#driver.close(why)",
+    replacement: "if (why.code === 'malformed') await undefined",
     shownBy: 'files',
   },
   {

@@ -47,6 +47,8 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
       }
       const all = levels.reduce((sum, { messages }) => sum + messages, 0)
       if (all > bounds.allMessages) trace.fail(`${all} messages wait`)
+      const bytes = levels.reduce((sum, level) => sum + level.bytes, 0)
+      if (bytes > bounds.allBytes) trace.fail(`messages of ${bytes} bytes wait`)
       return outcomes
     },
     full: (messages, bounds) => mailboxes.full(messages, bounds),

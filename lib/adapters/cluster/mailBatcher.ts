@@ -5,6 +5,7 @@ import { fixed, MiB } from '../../limits.ts'
 import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { fullMessageStore } from '../../storage/mailboxes/messageAppender.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import type { ClusterSessionLink, PostRefusal, PostResult } from './steps.ts'
 
@@ -231,6 +232,7 @@ function errorOf({ code, recipients = [] }: PostRefusal): OspError {
   if (code === 'rate-limited')
     return new OspError(code, 'the sender has sent too many messages recently; try again later')
   if (code === 'link-lost') return new OspError(code, 'the session of the sender has another link')
+  if (code === 'disk-full') return fullMessageStore()
   if (code !== 'mailbox-full') return new OspError(code)
   return new OspError(code, `no space in the mailbox of ${recipients.join(', ')}`, { recipients })
 }

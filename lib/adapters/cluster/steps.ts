@@ -165,7 +165,7 @@ export interface Wake {
 }
 
 export interface PostResult {
-  /** For each message: its error (`link-lost`, `id-reused`, `rate-limited`, `mailbox-full` with the recipients), or undefined if it is stored. */
+  /** For each message: its error (`link-lost`, `id-reused`, `rate-limited`, `mailbox-full` with the recipients, `disk-full`), or undefined if it is stored. */
   readonly outcomes: readonly (PostRefusal | undefined)[]
   /** The number of messages that this server has stored since it entered, repetitions not counted. */
   readonly stored: number
@@ -173,7 +173,7 @@ export interface PostResult {
 }
 
 export interface PostRefusal {
-  readonly code: 'link-lost' | 'id-reused' | 'rate-limited' | 'mailbox-full'
+  readonly code: 'link-lost' | 'id-reused' | 'rate-limited' | 'mailbox-full' | 'disk-full'
   /** For `mailbox-full`: the affected recipients. */
   readonly recipients?: readonly string[]
 }

@@ -299,7 +299,7 @@ function partBefore(times: readonly number[], most: number): number {
 /** Returns the refusal of a message. Throws any other error. */
 function refusalOf(error: OspError): PostRefusal {
   const { code, recipients } = error
-  if (code === 'id-reused' || code === 'rate-limited') return { code }
+  if (code === 'id-reused' || code === 'rate-limited' || code === 'disk-full') return { code }
   if (code === 'mailbox-full') return { code, recipients: recipients ?? [] }
   throw error
 }

@@ -18,7 +18,7 @@ const functionCall = (name: string, parameters: number): Statement => ({
   text: `SELECT * FROM ospd.${name}(${Array.from({ length: parameters }, (_, at) => `$${at + 1}`).join(', ')})`,
 })
 
-const post = functionCall('post_1', 24)
+const post = functionCall('post_1', 25)
 const remove = functionCall('remove_1', 4)
 const setAside = functionCall('set_aside_1', 3)
 const forgetIds = functionCall('forget_ids_1', 3)

@@ -7,6 +7,7 @@ export interface Posted {
   readonly lost: readonly number[] | null
   readonly reused: readonly number[] | null
   readonly limited: readonly number[] | null
+  readonly no_space: readonly number[] | null
   readonly full_message: readonly number[] | null
   readonly full_user: readonly number[] | null
   readonly wake_server: readonly number[] | null
@@ -90,7 +91,8 @@ export class PostCall {
       ...[sender, id, print, sentAt, storedAt, from, bytes, first].map(arrayText),
       Buffer.concat(this.#contents, this.#contentBytes),
       ...[message, to, pair, by, user, session, link].map(arrayText),
-      ...[bounds.messages, bounds.bytes, bounds.senderIds, bounds.allMessages, bounds.allIds, bounds.sharePercent],
+      ...[bounds.messages, bounds.bytes, bounds.senderIds],
+      ...[bounds.allMessages, bounds.allBytes, bounds.allIds, bounds.sharePercent],
     ]
   }
 
@@ -99,6 +101,7 @@ export class PostCall {
     for (const position of posted.lost ?? []) refuse(position - 1, { code: 'link-lost' })
     for (const position of posted.reused ?? []) refuse(position - 1, { code: 'id-reused' })
     for (const position of posted.limited ?? []) refuse(position - 1, { code: 'rate-limited' })
+    for (const position of posted.no_space ?? []) refuse(position - 1, { code: 'disk-full' })
     const full = new Map<number, string[]>()
     for (const [at, position] of (posted.full_message ?? []).entries()) {
       const recipients = full.get(position) ?? []
@@ -109,7 +112,9 @@ export class PostCall {
       refuse(position - 1, { code: 'mailbox-full', recipients })
     }
     const refused = new Set(
-      [posted.lost, posted.reused, posted.limited, full.keys()].flatMap((positions) => [...(positions ?? [])]),
+      [posted.lost, posted.reused, posted.limited, posted.no_space, full.keys()].flatMap((positions) => [
+        ...(positions ?? []),
+      ]),
     )
     const { message, to } = this.#deliveries
     const reached = new Set(to.filter((_, at) => !refused.has(message[at] ?? 0)))

@@ -44,6 +44,7 @@ export class DeliveryService {
       messages: limits.mailboxMessages,
       bytes: limits.mailboxBytes,
       allMessages: limits.waitingMessages,
+      allBytes: limits.messageStoreBytes,
       senderIds: limits.senderIds,
       allIds: limits.messageIds,
       sharePercent: limits.senderSharePercent,

@@ -11,6 +11,8 @@ export class MailboxIndex {
   readonly ids = new SentIds()
   /** The messages of all mailboxes, counted once for each mailbox. */
   waiting = 0
+  /** The bytes of their content, counted in the same way. */
+  bytes = 0
   /** The highest seq of a durable message. */
   lastSeq = 0
   lastTime = 0
@@ -20,6 +22,8 @@ export class MailboxIndex {
   readonly #mailboxes = new Map<string, Mailbox>()
   /** The waiting messages of each sender, counted once for each mailbox, and the bytes of their records in the journal. */
   readonly #senders: SenderAmounts = new Map()
+  /** The same messages, with the bytes of their content for each mailbox. */
+  readonly #contents: SenderAmounts = new Map()
   /** By segment, the bytes of its messages that still wait. */
   readonly #liveIn = new Map<number, number>()
   #live = 0
@@ -44,6 +48,11 @@ export class MailboxIndex {
     return this.#senders.get(sender) ?? none
   }
 
+  /** Returns the waiting messages of a sender, and the bytes of their content, counted once for each mailbox. */
+  contentsOf(sender: string): Readonly<Amount> {
+    return this.#contents.get(sender) ?? none
+  }
+
   /** Returns the string that all messages of a sender share. A separate one for each message would take memory. */
   nameOf(sender: string): string {
     return this.#senders.get(sender)?.sender ?? sender
@@ -58,6 +67,8 @@ export class MailboxIndex {
     this.#mailboxes.set(user, mailbox)
     if (!mailbox.add(entry)) return
     this.waiting++
+    this.bytes += entry.bytes
+    addTo(this.#contents, entry.sender, 1, entry.bytes)
     const bytes = entry.waiting++ === 0 ? entry.length : 0
     addTo(this.#senders, entry.sender, 1, bytes)
     if (bytes > 0 && entry.isDurable) this.#count(entry, bytes)
@@ -70,6 +81,8 @@ export class MailboxIndex {
     if (!mailbox || !entry) return undefined
     if (mailbox.messages === 0) this.#mailboxes.delete(user)
     this.waiting--
+    this.bytes -= entry.bytes
+    addTo(this.#contents, entry.sender, -1, -entry.bytes)
     const bytes = --entry.waiting === 0 ? entry.length : 0
     addTo(this.#senders, entry.sender, -1, -bytes)
     if (entry.waiting > 0) return entry

@@ -143,10 +143,15 @@ export class MessageAppender {
     }
     const added = { messages: 1, bytes }
     const full = recipients.filter((user) => !this.#hasSpace(user, sender, added, bounds))
-    if (full.length === 0) return
-    const unshared = { ...bounds, sharePercent: 100 }
-    const hasSpace = full.every((user) => this.#hasSpace(user, sender, added, unshared))
-    throw fullMailbox(sender, full, hasSpace)
+    if (full.length > 0) {
+      const unshared = { ...bounds, sharePercent: 100 }
+      const hasSpace = full.every((user) => this.#hasSpace(user, sender, added, unshared))
+      throw fullMailbox(sender, full, hasSpace)
+    }
+    const pool = { most: bounds.allBytes, held: this.#index.bytes }
+    const own = this.#index.contentsOf(sender).bytes
+    const more = bytes * recipients.length
+    if (!fitsShare(pool, own, more, bounds.sharePercent)) throw fullMessageStore(fitsShare(pool, own, more, 100))
   }
 
   /** Implements `MailboxStore.full`. */
@@ -206,6 +211,17 @@ function recipientsOfAll(messages: readonly Pick<AddressedMessage, 'recipients'>
   const users = new Set<string>()
   for (const { recipients } of messages) for (const user of recipients) users.add(user)
   return [...users]
+}
+
+/**
+ * Returns the error of a message for which there is no space beside the messages of all mailboxes. `hasSpace` means that there is
+ * space, but not for this sender.
+ */
+export function fullMessageStore(hasSpace = false): OspError {
+  const text = hasSpace
+    ? 'the waiting messages of one sender must leave space for those of others; try again after some are received'
+    : 'the server has no space for more messages; try again after some are received'
+  return new OspError('disk-full', text, { publicText: text })
 }
 
 /** `hasSpace` means that there is space, but not for this sender. */

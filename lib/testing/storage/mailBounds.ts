@@ -29,6 +29,30 @@ const mailBoundsChecks: Checks<TestedStorage> = {
     await assert.rejects(append(mailboxes, message(2), ['carol', 'bob'], bounds), full('carol', 'bob'))
     await append(mailboxes, message(3), ['carol'], bounds)
   },
+  'apply to the bytes of all mailboxes, counted for each recipient; a refusal is `disk-full`, stores nothing and forgets the id':
+    async (storage) => {
+      const bounds = { ...roomy, allBytes: 100 }
+      await append(storage.mailboxes, long(1, 30), ['bob', 'eve'], bounds)
+      await storage.mailboxes.setAside('eve', await seqsOf(storage.mailboxes, 'eve'))
+      await assert.rejects(append(storage.mailboxes, long(2, 21), ['carol', 'dave'], bounds), { code: 'disk-full' })
+      await storage.restart()
+      const { mailboxes } = storage
+      await assert.rejects(append(mailboxes, long(2, 41), ['carol'], bounds), { code: 'disk-full' })
+      assert.deepEqual(await waiting(mailboxes, 'carol'), [])
+      assert.deepEqual(mailboxes.full([{ ...long(2, 41), recipients: ['carol'] }], bounds), [])
+      await append(mailboxes, long(2, 20), ['carol', 'dave'], bounds)
+      await append(mailboxes, long(3, 0), ['bob'], bounds)
+      await mailboxes.remove('bob', await seqsOf(mailboxes, 'bob'))
+      await append(mailboxes, long(4, 30), ['bob'], bounds)
+      await assert.rejects(append(mailboxes, long(5, 1), ['bob'], bounds), { code: 'disk-full' })
+    },
+  'apply to the bytes of all mailboxes for one sender, who must leave a part for others': async ({ mailboxes }) => {
+    const bounds = { ...halves, allBytes: 100 }
+    await append(mailboxes, long(1, 30), ['bob'], bounds)
+    await assert.rejects(append(mailboxes, long(2, 21), ['eve'], bounds), { code: 'disk-full' })
+    await append(mailboxes, long(2, 20), ['eve'], bounds)
+    await append(mailboxes, { ...long(3, 50), sender: 'zoe' }, ['bob'], bounds)
+  },
   'count messages that are being stored, were set aside, or were stored before a restart': async (storage) => {
     const { mailboxes } = storage
     const bounds = { ...roomy, messages: 2, bytes: 100 }

@@ -9,6 +9,7 @@ const tight: MailboxBounds = {
   messages: 5,
   bytes: 4_000,
   allMessages: 12,
+  allBytes: 5_000,
   senderIds: 14,
   allIds: 20,
   sharePercent: 60,
@@ -136,7 +137,8 @@ export class MailModel {
       return fitsAmong(box, bounds.messages, 1, one) && fitsAmong(box, bounds.bytes, content.length, bytesOf)
     }
     const fit = fitsAmong(this.entries, bounds.allMessages, to.length, one) && to.every(fitsIn)
-    return fit ? undefined : 'mailbox-full'
+    if (!fit) return 'mailbox-full'
+    return fitsAmong(this.entries, bounds.allBytes, to.length * content.length, bytesOf) ? undefined : 'disk-full'
   }
 
   #expire(messagesBefore: number, idsBefore: number): unknown {

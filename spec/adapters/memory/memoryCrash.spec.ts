@@ -14,6 +14,7 @@ const bounds = {
   messages: 10,
   bytes: 1_000,
   allMessages: 10,
+  allBytes: 1_000_000,
   senderIds: 10,
   allIds: 10,
   sharePercent: 100,

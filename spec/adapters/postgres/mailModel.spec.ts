@@ -17,6 +17,7 @@ const tight: MailboxBounds = {
   messages: 5,
   bytes: 4_000,
   allMessages: 12,
+  allBytes: 5_000,
   senderIds: 14,
   allIds: 20,
   sharePercent: 60,

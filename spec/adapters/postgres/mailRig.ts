@@ -60,10 +60,10 @@ export async function countersOf({
   sql,
 }: Pick<TestDatabase, 'sql'>): Promise<{ readonly counted: unknown; readonly found: unknown }> {
   const [counted] = await sql(`
-    SELECT (SELECT sum(messages) FROM ospd.server)::int AS messages, (SELECT sum(ids) FROM ospd.server)::int AS ids,
+    SELECT (SELECT sum(messages) FROM ospd.server)::int AS messages, (SELECT sum(bytes) FROM ospd.server)::int AS bytes, (SELECT sum(ids) FROM ospd.server)::int AS ids,
       (SELECT jsonb_agg(jsonb_build_array(id, messages, bytes, ids) ORDER BY id) FROM ospd.box) AS boxes`)
   const [found] = await sql(`
-    SELECT (SELECT count(*) FROM ospd.mail)::int AS messages, (SELECT count(*) FROM ospd.sent)::int AS ids,
+    SELECT (SELECT count(*) FROM ospd.mail)::int AS messages, (SELECT coalesce(sum(bytes), 0) FROM ospd.mail)::int AS bytes, (SELECT count(*) FROM ospd.sent)::int AS ids,
       (SELECT jsonb_agg(jsonb_build_array(b.id, m.messages, m.bytes, s.ids) ORDER BY b.id) FROM ospd.box b
         CROSS JOIN LATERAL (SELECT count(*) AS messages, coalesce(sum(bytes), 0) AS bytes FROM ospd.mail WHERE box = b.id) m
         CROSS JOIN LATERAL (SELECT count(*) AS ids FROM ospd.sent WHERE sender = b.id) s) AS boxes`)

@@ -125,6 +125,18 @@ spec('POST_MSG is refused', (it) => {
     await alice.post(3, ['dave'], 'hello')
   })
 
+  it('as disk-full if the messages of all mailboxes have reached their total size; the text gives the reason', async () => {
+    await using rig = await heldRig({ messageStoreBytes: 20 })
+    const alice = await listen(rig, 'alice')
+    await alice.post(1, ['bob', 'carol'], 'hello')
+    const shared = await alice.postRefused(2, ['dave'], '1', 'disk-full')
+    assert.match(shared.text, /^the waiting messages of one sender must leave space for those of others/u)
+    const eve = await listen(rig, 'eve')
+    await eve.post(1, ['dave'], 'hello')
+    const full = await eve.postRefused(2, ['dave'], '123456', 'disk-full')
+    assert.match(full.text, /^the server has no space for more messages; try again after some are received/u)
+  })
+
   it('if a user has used up the share of all waiting messages; others can send, also after a restart', async () => {
     await using rig = await heldRig({ waitingMessages: 200, retryAfterMs: 700 })
     let mallory = await listen(rig, 'mallory')

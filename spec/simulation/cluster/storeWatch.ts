@@ -111,6 +111,8 @@ export class StoreWatch {
     for (const [at, message] of messages.entries())
       this.#outcome(message, result.outcomes[at], known[at] === true, found)
     for (const [user, box] of found) for (const { seq } of box) this.stored(user, seq)
+    const total = (await levels).reduce((sum, { bytes }) => sum + bytes, 0)
+    if (total > bounds.allBytes) this.#parts.trace.fail(`messages of ${total} bytes wait`)
     for (const { user, messages: waiting, bytes } of await levels) {
       const isFull = waiting > bounds.messages || bytes > bounds.bytes
       if (isFull) this.#parts.trace.fail(`the mailbox of ${user} has ${waiting} messages of ${bytes} bytes`)

@@ -78,10 +78,10 @@ BEGIN
   SELECT array_agg(id) INTO v_over FROM ospd.server WHERE NOT dead AND lease_until < clock_timestamp();
   IF v_over IS NOT NULL THEN v_ended := ospd.end_servers_1(v_over, p_by); END IF;
   WITH old AS (
-    DELETE FROM ospd.server WHERE dead AND lease_until < clock_timestamp() - interval '1 day' RETURNING id, messages, ids, age),
+    DELETE FROM ospd.server WHERE dead AND lease_until < clock_timestamp() - interval '1 day' RETURNING id, messages, bytes, ids, age),
   sums AS (
-    SELECT sum(messages) AS messages, sum(ids) AS ids, max(age) AS age FROM old HAVING count(*) > 0)
-  UPDATE ospd.server s SET messages = s.messages + o.messages, ids = s.ids + o.ids, age = greatest(s.age, o.age)
+    SELECT sum(messages) AS messages, sum(bytes) AS bytes, sum(ids) AS ids, max(age) AS age FROM old HAVING count(*) > 0)
+  UPDATE ospd.server s SET messages = s.messages + o.messages, bytes = s.bytes + o.bytes, ids = s.ids + o.ids, age = greatest(s.age, o.age)
     FROM sums o WHERE s.id = p_by;
   DELETE FROM ospd.refused WHERE refused_at < clock_timestamp() - interval '10 minutes';
   DELETE FROM ospd.ended WHERE ended_at < clock_timestamp() - interval '10 minutes';

@@ -114,8 +114,10 @@ BEGIN
   counted AS (
     UPDATE ospd.box b SET messages = b.messages + s.n, bytes = b.bytes + s.bytes, last_seq = greatest(b.last_seq, s.seq),
         handed = greatest(b.handed, s.seq)
-      FROM sums s WHERE b.id = s.box RETURNING s.n)
-  UPDATE ospd.server s SET messages = s.messages + (SELECT coalesce(sum(n), 0) FROM counted) WHERE s.id = p_server;
+      FROM sums s WHERE b.id = s.box RETURNING s.n, s.bytes)
+  UPDATE ospd.server s
+     SET messages = s.messages + (SELECT coalesce(sum(n), 0) FROM counted), bytes = s.bytes + (SELECT coalesce(sum(c.bytes), 0) FROM counted c)
+   WHERE s.id = p_server;
 END $$;
 
 -- Adds ids of messages that are not remembered.

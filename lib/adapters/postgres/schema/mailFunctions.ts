@@ -71,6 +71,7 @@ CREATE TYPE ospd.posted AS (
   limited int[], -- messages that exceed a limit of ids
   full_message int[], -- messages that a mailbox has no space for, and in the same order
   full_user int[], -- the users of these mailboxes
+  no_space int[], -- messages for which there is no space beside the messages of all mailboxes
   wake_server bigint[], -- servers that have registered recipients, and in the same order
   wake_user int[], -- these recipients
   stored bigint -- the messages that the server has stored since it entered
@@ -88,7 +89,7 @@ CREATE FUNCTION ospd.post_1(
   p_sender int[], p_id uuid[], p_print int[], p_sent bigint[], p_stored float8[], p_from int[], p_len int[], p_first int[],
   p_content bytea, p_message int[], p_to int[], p_pair int[],
   p_by int[], p_by_user int[], p_session uuid[], p_link bigint[],
-  p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_ids bigint, p_share float8
+  p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_bytes bigint, p_all_ids bigint, p_share float8
 ) RETURNS ospd.posted LANGUAGE plpgsql AS $$
 DECLARE
   r ospd.posted;
@@ -113,13 +114,13 @@ BEGIN
     v_new := ARRAY(SELECT o FROM unnest(v_new) o WHERE o <> ALL (r.lost) ORDER BY o);
   END IF;
   -- The first message with an id may be one of those that are not stored.
-  IF coalesce(r.lost, '{}') = '{}' AND ospd.has_space_1(v_box, p_sender, p_len, p_message, p_to, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share) THEN
+  IF coalesce(r.lost, '{}') = '{}' AND ospd.has_space_1(v_box, p_sender, p_len, p_message, p_to, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_bytes, p_all_ids, p_share) THEN
     SELECT array_agg(o ORDER BY o) FILTER (WHERE p_first[o] = o), array_agg(o) FILTER (WHERE p_print[o] <> p_print[p_first[o]])
       INTO v_stored, v_reused FROM unnest(v_new) o;
   ELSE
-    SELECT * INTO v_stored, v_reused, r.limited, r.full_message, r.full_user
-      FROM ospd.admit_1(v_box, v_new, p_sender, p_print, p_len, p_first, p_message, p_to, p_pair, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_ids, p_share);
-    v_refused := ARRAY(SELECT DISTINCT o FROM unnest(r.limited || r.full_message) o WHERE p_by[o] > 0);
+    SELECT * INTO v_stored, v_reused, r.limited, r.full_message, r.full_user, r.no_space
+      FROM ospd.admit_1(v_box, v_new, p_sender, p_print, p_len, p_first, p_message, p_to, p_pair, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_bytes, p_all_ids, p_share);
+    v_refused := ARRAY(SELECT DISTINCT o FROM unnest(r.limited || r.full_message || r.no_space) o WHERE p_by[o] > 0);
     IF v_refused <> '{}' THEN
       PERFORM ospd.remember_refused_1(
         p_users, v_box, ARRAY(SELECT p_sender[o] FROM unnest(v_refused) o), ARRAY(SELECT p_id[o] FROM unnest(v_refused) o),
@@ -140,15 +141,18 @@ END $$;
 -- Returns whether all these messages fit, even if each sender had sent all waiting messages. All affected rows are locked.
 CREATE FUNCTION ospd.has_space_1(
   p_box int[], p_sender int[], p_len int[], p_message int[], p_to int[],
-  p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_ids bigint, p_share float8
+  p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_bytes bigint, p_all_ids bigint, p_share float8
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   v_messages bigint;
+  v_bytes bigint;
   v_ids bigint;
 BEGIN
-  SELECT coalesce(sum(messages), 0) + cardinality(p_to), coalesce(sum(ids), 0) + cardinality(p_sender) INTO v_messages, v_ids
-    FROM ospd.server;
+  SELECT coalesce(sum(messages), 0) + cardinality(p_to), coalesce(sum(bytes), 0), coalesce(sum(ids), 0) + cardinality(p_sender)
+    INTO v_messages, v_bytes, v_ids FROM ospd.server;
+  v_bytes := v_bytes + (SELECT coalesce(sum(p_len[m]), 0) FROM unnest(p_message) m);
   RETURN v_messages * (100 - p_share) <= (p_all_messages - v_messages) * p_share
+    AND v_bytes * (100 - p_share) <= (p_all_bytes - v_bytes) * p_share
     AND v_ids * (100 - p_share) <= (p_all_ids - v_ids) * p_share
     AND NOT EXISTS (
     SELECT FROM (
@@ -164,17 +168,19 @@ END $$;
 -- Decides for one message after another which of p_new are stored, as MailboxStore.append states. All affected rows are locked.
 CREATE FUNCTION ospd.admit_1(
   p_box int[], p_new int[], p_sender int[], p_print int[], p_len int[], p_first int[], p_message int[], p_to int[], p_pair int[],
-  p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_ids bigint, p_share float8,
-  OUT stored int[], OUT reused int[], OUT limited int[], OUT full_message int[], OUT full_user int[]
+  p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_bytes bigint, p_all_ids bigint, p_share float8,
+  OUT stored int[], OUT reused int[], OUT limited int[], OUT full_message int[], OUT full_user int[], OUT no_space int[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
   v_all_messages bigint;
+  v_all_bytes bigint;
   v_all_ids bigint;
-  -- By user: the messages and bytes in the mailbox, the remembered ids, and the waiting messages of the user as a sender.
+  -- By user: the messages and bytes in the mailbox, the remembered ids, and the waiting messages and bytes of the user as a sender.
   v_messages bigint[];
   v_bytes bigint[];
   v_ids bigint[];
   v_waiting bigint[];
+  v_sent_bytes bigint[];
   -- By pair of sender and recipient: the messages and bytes of this sender in this mailbox.
   v_own_messages bigint[];
   v_own_bytes bigint[];
@@ -190,19 +196,22 @@ DECLARE
   v_full int[];
 BEGIN
   stored := '{}';
-  SELECT coalesce(sum(messages), 0), coalesce(sum(ids), 0) INTO v_all_messages, v_all_ids FROM ospd.server;
+  SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0), coalesce(sum(ids), 0) INTO v_all_messages, v_all_bytes, v_all_ids
+    FROM ospd.server;
   SELECT array_agg(b.messages ORDER BY u.at), array_agg(b.bytes ORDER BY u.at), array_agg(b.ids ORDER BY u.at) INTO v_messages, v_bytes, v_ids
     FROM unnest(p_box) WITH ORDINALITY u(id, at) JOIN ospd.box b ON b.id = u.id;
   IF p_share < 100 THEN
-    SELECT array_agg(w.n ORDER BY u.at) INTO v_waiting
+    SELECT array_agg(w.n ORDER BY u.at), array_agg(w.bytes ORDER BY u.at) INTO v_waiting, v_sent_bytes
       FROM unnest(p_box) WITH ORDINALITY u(id, at)
-      CROSS JOIN LATERAL (SELECT count(*) AS n FROM ospd.mail m WHERE m.sender = u.id AND u.at = ANY (p_sender)) w;
+      CROSS JOIN LATERAL (
+        SELECT count(*) AS n, coalesce(sum(m.bytes), 0)::bigint AS bytes FROM ospd.mail m WHERE m.sender = u.id AND u.at = ANY (p_sender)) w;
     SELECT array_agg(w.n ORDER BY q.pair), array_agg(w.bytes ORDER BY q.pair) INTO v_own_messages, v_own_bytes
       FROM (SELECT DISTINCT d.pair, p_box[p_sender[d.m]] AS sender, p_box[d.t] AS box FROM unnest(p_message, p_to, p_pair) d(m, t, pair)) q
       CROSS JOIN LATERAL (
         SELECT count(*) AS n, coalesce(sum(m.bytes), 0)::bigint AS bytes FROM ospd.mail m WHERE m.sender = q.sender AND m.box = q.box) w;
   ELSE
     v_waiting := array_fill(0::bigint, ARRAY[cardinality(p_box)]);
+    v_sent_bytes := v_waiting;
     v_own_messages := array_fill(0::bigint, ARRAY[v_deliveries]);
     v_own_bytes := v_own_messages;
   END IF;
@@ -237,12 +246,18 @@ BEGIN
       full_user := full_user || v_full;
       CONTINUE;
     END IF;
+    IF NOT ospd.fits_1(p_all_bytes, v_all_bytes, v_sent_bytes[v_s], v_n * p_len[v_o], p_share) THEN
+      no_space := no_space || v_o;
+      CONTINUE;
+    END IF;
     stored := stored || v_o;
     v_same[p_first[v_o]] := v_o;
     v_all_messages := v_all_messages + v_n;
+    v_all_bytes := v_all_bytes + v_n * p_len[v_o];
     v_all_ids := v_all_ids + 1;
     v_ids[v_s] := v_ids[v_s] + 1;
     v_waiting[v_s] := v_waiting[v_s] + v_n;
+    v_sent_bytes[v_s] := v_sent_bytes[v_s] + v_n * p_len[v_o];
     FOR d IN v_from .. v_end - 1 LOOP
       v_u := p_to[d];
       v_messages[v_u] := v_messages[v_u] + 1;
@@ -293,6 +308,7 @@ BEGIN
    WHERE b.id = x.id;
   UPDATE ospd.server s
      SET messages = s.messages + (SELECT count(*) FROM unnest(p_message) m WHERE v_seq[m] IS NOT NULL),
+         bytes = s.bytes + (SELECT coalesce(sum(p_len[m]), 0) FROM unnest(p_message) m WHERE v_seq[m] IS NOT NULL),
          ids = s.ids + cardinality(p_which),
          stored = s.stored + cardinality(p_which),
          age = greatest(s.age, (SELECT max(p_stored[o]) FROM unnest(p_which) o))
@@ -305,18 +321,20 @@ DECLARE
   v_box int[] := ospd.lock_boxes_1(p_users, false);
   v_gone int[];
   v_boxes int[];
+  v_bytes bigint;
 BEGIN
   WITH gone AS (
     DELETE FROM ospd.mail m USING unnest(p_user, p_seq) d(u, seq) WHERE m.box = v_box[d.u] AND m.seq = d.seq RETURNING m.box, m.bytes),
   sums AS (SELECT box, count(*)::int AS n, sum(bytes)::bigint AS bytes FROM gone GROUP BY box),
   counted AS (
-    UPDATE ospd.box b SET messages = b.messages - s.n, bytes = b.bytes - s.bytes FROM sums s WHERE b.id = s.box RETURNING b.id, s.n)
-  SELECT array_agg(id), array_agg(n) INTO v_boxes, v_gone FROM counted;
+    UPDATE ospd.box b SET messages = b.messages - s.n, bytes = b.bytes - s.bytes FROM sums s WHERE b.id = s.box RETURNING b.id, s.n, s.bytes)
+  SELECT array_agg(id), array_agg(n), sum(bytes) INTO v_boxes, v_gone, v_bytes FROM counted;
   UPDATE ospd.box b
      SET floor = coalesce(
        (SELECT m.seq - 1 FROM ospd.mail m WHERE m.box = b.id AND m.seq > b.floor AND NOT m.aside ORDER BY m.seq LIMIT 1), b.last_seq)
    WHERE b.id = ANY (v_boxes);
-  UPDATE ospd.server SET messages = messages - (SELECT coalesce(sum(n), 0) FROM unnest(v_gone) n) WHERE id = p_server AND v_gone IS NOT NULL;
+  UPDATE ospd.server SET messages = messages - (SELECT coalesce(sum(n), 0) FROM unnest(v_gone) n), bytes = bytes - v_bytes
+   WHERE id = p_server AND v_gone IS NOT NULL;
   RETURN ARRAY(
     SELECT coalesce(x.n, 0) FROM unnest(v_box) WITH ORDINALITY u(id, at) LEFT JOIN unnest(v_boxes, v_gone) x(id, n) USING (id) ORDER BY u.at);
 END $$;

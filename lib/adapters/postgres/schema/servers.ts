@@ -35,9 +35,10 @@ CREATE TABLE ospd.server (
   lease_until timestamptz NOT NULL,
   dead boolean NOT NULL DEFAULT false,
   presence_version bigint NOT NULL DEFAULT 0,
-  -- The messages and ids that the server has added, minus those that it has removed. The sums over all rows are the totals, so
-  -- a row that is removed must be added to another one.
+  -- The messages, the bytes of their content, and the ids that the server has added, minus those that it has removed. The sums over
+  -- all rows are the totals, so a row that is removed must be added to another one.
   messages bigint NOT NULL DEFAULT 0,
+  bytes bigint NOT NULL DEFAULT 0,
   ids bigint NOT NULL DEFAULT 0,
   stored bigint NOT NULL DEFAULT 0, -- the messages that the server has stored
   age float8 NOT NULL DEFAULT 0, -- the latest time of its age clock
