@@ -17,9 +17,9 @@ spec('ospd cluster', (it) => {
     const init = () => shared.run('cluster', 'init', '--files', shared.files)
     const printed = (schema: string, directory: string) =>
       `the schema ${schema}\nthe directory ${shared.files} ${directory} initialized\n`
-    assert.deepEqual(await init(), { code: 0, stdout: printed('now has version 1 (before: 0)', 'is now'), stderr: '' })
+    assert.deepEqual(await init(), { code: 0, stdout: printed('now has version 2 (before: 0)', 'is now'), stderr: '' })
     assert.match(await readFile(join(shared.files, 'format'), 'utf8'), /^ospd files 1 [\da-f-]{36} [\da-f-]{36}\n$/u)
-    assert.deepEqual(await init(), { code: 0, stdout: printed('already has version 1', 'was already'), stderr: '' })
+    assert.deepEqual(await init(), { code: 0, stdout: printed('already has version 2', 'was already'), stderr: '' })
   })
 
   it('refuses a directory of another cluster, and one with other files', async () => {
@@ -65,13 +65,13 @@ spec('ospd cluster', (it) => {
   it('refuses a schema that is too new, and accepts the next version', async () => {
     await using shared = await initialized()
     const serve = ['serve', '--port', '0', '--data', join(shared.path, 'data'), '--files', shared.files]
-    await shared.sql('UPDATE ospd.meta SET version = 3')
+    await shared.sql('UPDATE ospd.meta SET version = 4')
     for (const args of [serve, ['cluster', 'status'], ['cluster', 'migrate']]) {
       const { code, stderr } = await shared.run(...args)
       assert.equal(code, 1, stderr)
-      assert.match(stderr, /has version 3, but this ospd supports only the versions 1 and 2; use a newer ospd$/mu)
+      assert.match(stderr, /has version 4, but this ospd supports only the versions 2 and 3; use a newer ospd$/mu)
     }
-    await shared.sql('UPDATE ospd.meta SET version = 2')
+    await shared.sql('UPDATE ospd.meta SET version = 3')
     await using _server = await shared.serve('one')
   })
 
@@ -212,9 +212,30 @@ spec('servers of a cluster', (it) => {
     const who = await run('osp', ['who', '--server', one.server, '--user', 'carol'])
     assert.equal(who.stdout, 'bob\n')
     const { stdout } = await shared.run('cluster', 'status')
-    assert.match(stdout, /^(\d+ .* lease expires in .* schema 1\n){2}$/u)
+    assert.match(stdout, /^(\d+ .* lease expires in .* schema 2\n){2}$/u)
     const listed = async (address: string) => (await shared.run('cluster', 'status')).stdout.includes(` ${address} `)
     for (const { server } of [one, two]) while (!(await listed(server))) await new Promise(setImmediate)
+  })
+
+  it('list, return, rename and remove the files that another one has received', async () => {
+    await using shared = await initialized()
+    await using at = await place()
+    await at.write('photo.png', 'pixels')
+    await using one = await shared.serve('one')
+    await using two = await shared.serve('two')
+    const osp = (server: string, command: string, ...args: string[]) =>
+      run('osp', [command, '--server', server, '--user', 'alice', ...args], { cwd: at.path })
+    const sent = await osp(one.server, 'send', '--meta', 'contentType=image/png', 'photo.png')
+    assert.equal(sent.code, 0, sent.stderr)
+    const listed = await osp(two.server, 'ls', '--json')
+    assert.match(listed.stdout, /"name":"photo\.png".*"contentType":"image\/png"/u)
+    const renamed = await osp(two.server, 'mv', 'photo.png', 'x/kept.png')
+    assert.equal(renamed.code, 0, renamed.stderr)
+    const got = await osp(one.server, 'get', 'x/kept.png', '-')
+    assert.deepEqual([got.code, got.stdout], [0, 'pixels'], got.stderr)
+    assert.match((await osp(one.server, 'ls', '--json')).stdout, /"name":"x\/kept\.png".*"contentType":"image\/png"/u)
+    assert.equal((await osp(one.server, 'rm', 'x/kept.png')).code, 0)
+    assert.equal((await osp(two.server, 'ls')).stdout, '')
   })
 
   it('continue uploads of a killed server', async () => {

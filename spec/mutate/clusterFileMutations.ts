@@ -100,4 +100,37 @@ export const clusterFileMutations: readonly Mutation[] = [
     replacement: 'if (room && !this.#fits(files, room) && server < 0)',
     shownBy: 'cluster-files',
   },
+  {
+    fault: 'a file is removed or renamed without recording that first',
+    file: 'lib/adapters/cluster/clusterTree.ts',
+    within: '#change',
+    pattern: 'await this.#begin({ ...change, by }, former)',
+    replacement: '',
+    shownBy: 'spec/adapters/cluster/clusterCatalogue.spec.ts',
+  },
+  {
+    fault: 'a server stores a file that a stopped server can still remove or rename',
+    file: 'lib/adapters/cluster/clusterTree.ts',
+    within: 'finish',
+    pattern: 'await this.#files.fences.remove(change.fence)',
+    replacement: '',
+    shownBy: 'spec/adapters/cluster/clusterCatalogue.spec.ts',
+  },
+  {
+    fault: 'an interrupted rename leaves the former name',
+    file: 'lib/adapters/cluster/clusterTree.ts',
+    within: 'finish',
+    pattern: 'if (!(await this.#isHalf(change))) {',
+    replacement: 'if (change.fence) {',
+    shownBy: 'spec/adapters/cluster/clusterCatalogue.spec.ts',
+  },
+  {
+    fault: 'a removal leaves files that a stopped server has announced',
+    file: 'lib/adapters/cluster/clusterStorage.ts',
+    within: 'filesOfCluster',
+    pattern: 'for (const announced of unpublished) await settleAnnounced(member, files, announced)',
+    replacement:
+      "await member.run(({ transfers }) => transfers.settle(unpublished.map(({ file: { user, name }, source = '' }) => ({ user, name, source, isStored: false }))))",
+    shownBy: 'spec/adapters/cluster/clusterCatalogue.spec.ts',
+  },
 ]

@@ -30,11 +30,8 @@ function withFile(act: (parts: StoredFileParts, client: ClientActor, name: strin
     const fitting = parts.clients.filter(({ process }) => process?.frozen === false)
     if (fitting.length === 0) return false
     const client = parts.dice.pick(fitting, 'a client')
-    act(
-      parts,
-      client,
-      parts.dice.pick([...parts.stored.namesOf(client.user), anyNameOf(parts, client)], 'a stored file'),
-    )
+    const names = parts.stored.namesOf(client.user)
+    act(parts, client, parts.dice.pick([...names, ...names, anyNameOf(parts, client)], 'a stored file'))
     return true
   }
 }

@@ -76,9 +76,11 @@ function stopBefore({ storage }: FileServer, kind: 'link' | 'unlink') {
   const altered: typeof fences = {
     add: (fence) => fences.add(fence),
     remove: (fence) => fences.remove(fence),
-    unlink: async (...given) => {
+    unlink: async (file, fence) => {
       if (kind === 'unlink') await stopping()
-      return fences.unlink(...given)
+      // It is stopped after it has compared the version.
+      const present = await storage.files.tree.find(file.user, file.name)
+      return fences.unlink({ ...file, version: present?.version ?? file.version }, fence)
     },
     link: async (...given) => {
       if (kind === 'link') await stopping()

@@ -2,11 +2,12 @@ import type { SeededRandom } from '../../support/random.ts'
 import type { Action } from '../action.ts'
 import { chosenByWeight } from '../actions.ts'
 import type { Faults } from '../faults.ts'
-import { type FileParts, fileActions } from '../fileActions.ts'
+import { fileActions } from '../fileActions.ts'
 import { type ProgramParts, programActions, sendFromAll } from '../messageActions.ts'
 import { type NetworkParts, networkActions } from '../networkActions.ts'
 import type { Machine } from '../process.ts'
 import type { Program } from '../program.ts'
+import { type StoredFileParts, storedFileActions } from '../storedFileActions.ts'
 import type { ClusterServer } from './clusterServer.ts'
 import type { RollingRestart } from './rollingRestart.ts'
 import type { SentFiles } from './sentFiles.ts'
@@ -15,7 +16,7 @@ import type { StoreLoss } from './storeLoss.ts'
 import type { StorePaths } from './storePath.ts'
 
 /** The parts of a world of several servers that its actions use. */
-export interface ClusterParts extends NetworkParts, ProgramParts, FileParts {
+export interface ClusterParts extends NetworkParts, ProgramParts, StoredFileParts {
   readonly machine: Machine
   readonly servers: readonly ClusterServer[]
   readonly paths: StorePaths
@@ -81,8 +82,8 @@ const mostTries = 8
 export class ClusterMix {
   readonly #weighed: readonly (readonly [weight: number, action: Action<ClusterParts>])[]
 
-  /** Each world has only some of the actions, with its own weights. */
-  constructor(random: SeededRandom, faults: Faults, kind: ClusterKind) {
+  /** Each world has only some of the actions, with its own weights. `usesStored`: programs use stored files. */
+  constructor(random: SeededRandom, faults: Faults, kind: ClusterKind, usesStored: boolean) {
     const some: readonly Action<ClusterParts>[] = [...serverActions, ...networkActions, ...sending[kind]]
     const weighed = some.map((action) => {
       const scale = random.pick([1, 1, 5], `how often ${action.name}`)
@@ -90,7 +91,7 @@ export class ClusterMix {
       return [isPresent ? action.weight * scale : 0, action] as const
     })
     const hangs = kind !== 'cluster-messages' && faults.comes('hanging files', 0.3)
-    const others = hangs ? [...fixes, hanging] : fixes
+    const others = [...fixes, ...(hangs ? [hanging] : []), ...(usesStored ? storedFileActions : [])]
     this.#weighed = [...weighed, ...others.map((action) => [action.weight, action] as const)]
   }
 

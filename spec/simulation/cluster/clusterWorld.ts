@@ -17,6 +17,7 @@ import { platformOf } from '../placeWatch.ts'
 import type { Machine, SimulatedProcess } from '../process.ts'
 import type { Program } from '../program.ts'
 import { Queues } from '../queues.ts'
+import { StoredFiles } from '../storedFiles.ts'
 import { VirtualTime } from '../time.ts'
 import { Tokens } from '../tokens.ts'
 import { Trace } from '../trace.ts'
@@ -105,7 +106,7 @@ export class ClusterWorld implements ClusterParts {
   readonly loss: StoreLoss
   /** Whether the actions have ended. */
   healed = false
-  readonly stored = undefined
+  readonly stored: StoredFiles
   /** No message lies on the simulated disk. */
   readonly place = {}
   /** Randomness of the current action: leaving out one action changes nothing about the others. */
@@ -141,14 +142,15 @@ export class ClusterWorld implements ClusterParts {
     const delayMs = random.pick([1, 5, 100], 'time of a step of the store')
     this.paths = new StorePaths(this.machine, delayMs, this.faults.lasts('lost answers of the store', [0.02, 0.2], 0))
     this.disk = new SimulatedDisk(random, 1, undefined)
-    this.#actions = new ClusterMix(random, this.faults, kind)
+    const losesSteps = random.fork('losses of the store').chance(0.1, 'it loses steps')
+    const usesStored = this.#hasFiles && !losesSteps && this.faults.comes('stored files', 0.3)
+    this.#actions = new ClusterMix(random, this.faults, kind, usesStored)
     const chosen = this.#chosen
     const store = new MemorySharedStore(this.#platformOfStore())
     this.#store = store
     const servers = this.#createServers(random, () => chosen.limits)
     const { mail: stored, open } = store.steps()
     void open()
-    const losesSteps = random.fork('losses of the store').chance(0.1, 'it loses steps')
     this.server = new Servers(servers, losesSteps, { levels: () => stored.levels(Number.MAX_SAFE_INTEGER) })
     this.restarts = new RollingRestart(this.machine, () => servers)
     this.network.balance = balancer(random, this.restarts)
@@ -159,7 +161,8 @@ export class ClusterWorld implements ClusterParts {
     this.limits = limitsWith(chosen.limits)
     const { trace, limits, disk } = this
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
-    this.sent = new SentFiles(this, this.#hasFiles)
+    this.stored = new StoredFiles(this)
+    this.sent = new SentFiles(this, this.#hasFiles, usesStored)
     this.#stored = new StoreWatch(this)
     this.loss = new StoreLoss(this, losesSteps, () => store.saved(), this.#stored)
     const registrations = new RegistrationWatch(this)
@@ -196,6 +199,9 @@ export class ClusterWorld implements ClusterParts {
       return new ClusterServer(parts, `server-${at + 1}`, limits, Math.round(ahead))
     })
   }
+
+  /** A stored file was removed, or was given another name. */
+  readonly removed = (user: string, name: string): void => this.sent.removed(user, name)
 
   get servers(): readonly ClusterServer[] {
     return this.server.all
@@ -328,7 +334,8 @@ export class ClusterWorld implements ClusterParts {
   async #settleFiles(): Promise<void> {
     const { time } = this.machine
     const { sent } = this
-    await this.#until(time.now() + settlingMs, () => sent.isSettled)
+    await this.#until(time.now() + settlingMs, () => sent.isSettled && this.stored.isSettled)
+    this.stored.settled()
     // A server finds within a few seconds that another one has taken over an upload, even without a notification.
     await this.#until(time.now() + findingMs, () => sent.receivingLost.length === 0)
     sent.checkNone(sent.receivingLost)

@@ -13,6 +13,7 @@ import type { SimulatedFile } from '../files.ts'
 import { generateLimits, generateSenders } from '../generated.ts'
 import { Invariants } from '../invariants.ts'
 import { SimulatedProcess } from '../process.ts'
+import type { StoredFiles } from '../storedFiles.ts'
 import { UploadWatch } from '../uploadWatch.ts'
 import type { ClusterServer } from './clusterServer.ts'
 import { SharedTree } from './sharedTree.ts'
@@ -21,6 +22,7 @@ import { TreeWatch } from './treeWatch.ts'
 
 /** The parts of a world of several servers that its files use. */
 interface SentFilesParts extends ClientParts {
+  readonly stored: StoredFiles
   readonly faults: Faults
   /** Nothing lies on it. */
   readonly disk: SimulatedDisk
@@ -37,12 +39,13 @@ export class SentFiles {
   readonly #watch: TreeWatch
   readonly #uploads: UploadWatch
 
-  /** `any`: the world has files. */
-  constructor(parts: SentFilesParts, any: boolean) {
+  /** `any`: the world has files. `usesStored`: programs use stored files. */
+  constructor(parts: SentFilesParts, any: boolean, usesStored: boolean) {
     const { trace, machine, network, disk, limits } = parts
     const { time, random, digests } = machine
     this.#parts = parts
     this.#tree = new SharedTree(random.fork('the shared tree').pick([1, 4, 40], 'time of an operation'))
+    if (usesStored) this.#tree.stored = parts.stored
     const { windowBytes } = limits
     this.#uploads = new UploadWatch({ trace, time, network, disk, windowBytes, severalServers: true })
     const { clients, files } = generateSenders(parts, any, limits.chunkBytes, false)
@@ -64,7 +67,11 @@ export class SentFiles {
       severalServers: true,
     })
     this.#watch = new TreeWatch({ trace, tree: this.#tree, files, invariants: this.invariants, digests })
-    if (any) network.opened = (link) => this.#uploads.watch(link)
+    if (!any) return
+    network.opened = (link) => {
+      this.#uploads.watch(link)
+      parts.stored.watch(link)
+    }
   }
 
   get publications(): number {
@@ -90,6 +97,12 @@ export class SentFiles {
       client.start()
       for (const file of this.files) if (file.user === client.user) client.send(file)
     }
+  }
+
+  /** A stored file was removed, or was given another name. */
+  removed(user: string, name: string): void {
+    this.invariants.removed(user, name)
+    this.#watch.removed(user, name)
   }
 
   /** Checks the invariants after every step. */

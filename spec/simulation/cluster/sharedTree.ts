@@ -2,6 +2,7 @@ import { recordKey } from '../../../lib/storage/transfers/recordStore.ts'
 import type { SeededRandom } from '../../support/random.ts'
 import { PartialImage } from '../partialImage.ts'
 import type { SimulatedProcess } from '../process.ts'
+import type { StoredFiles } from '../storedFiles.ts'
 
 /** A file of a shared tree. Its handles outlive its paths. */
 export class TreeFile {
@@ -69,6 +70,8 @@ export class SharedTree {
   readonly published = new Map<string, Map<string, TreeFile>>()
   /** Until this time the operations of a server hang. */
   readonly hangsUntilMs = new Map<SimulatedProcess, number>()
+  /** Set if programs use stored files. */
+  stored: StoredFiles | undefined
   /** The fences of changes of published files. */
   readonly fences = new Set<string>()
   #inodes = 0
@@ -96,14 +99,18 @@ export class SharedTree {
     return this.published.get(user)?.get(name)
   }
 
-  put(user: string, name: string, file: TreeFile): void {
+  /** Moves a file into place, or gives it another name. */
+  put(user: string, name: string, file: TreeFile, isRenamed = false): void {
     const names = this.published.get(user) ?? new Map<string, TreeFile>()
     this.published.set(user, names.set(name, file))
+    this.stored?.put(user, name, file.bytes, file.version, isRenamed)
   }
 
   /** Removes a published file. Returns false if there is none. */
   unlink(user: string, name: string): boolean {
-    return this.published.get(user)?.delete(name) ?? false
+    const isRemoved = this.published.get(user)?.delete(name) ?? false
+    if (isRemoved) this.stored?.gone(user, name)
+    return isRemoved
   }
 
   pathOf(user: string, name: string, token: number): string {

@@ -87,7 +87,11 @@ export class TreeFiles implements ClusterFiles {
             into.set(piece)
             return piece.length
           })
-        return { size: bytes.length, version, read, [Symbol.asyncDispose]: async () => {} }
+        this.#process.handles++
+        const close = async () => {
+          this.#process.handles--
+        }
+        return { size: bytes.length, version, read, [Symbol.asyncDispose]: close }
       },
     }
   }
@@ -118,7 +122,7 @@ export class TreeFiles implements ClusterFiles {
           if (!fences.has(fence)) return false
           const there = this.#tree.read(user, newName)
           if (there && there !== linked && !replace) throw new OspError('file-exists')
-          this.#tree.put(user, newName, linked)
+          this.#tree.put(user, newName, linked, true)
           return true
         })
       },

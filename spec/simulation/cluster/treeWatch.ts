@@ -45,6 +45,8 @@ export class TreeWatch {
   readonly #formerLinks = new Map<string, Set<number>>()
   /** By path, the oldest version that can lie under the name. */
   readonly #acknowledged = new Map<string, number>()
+  /** The paths from which a file was removed. */
+  readonly #removed = new Set<string>()
 
   constructor(parts: TreeParts) {
     this.#parts = parts
@@ -94,11 +96,18 @@ export class TreeWatch {
     else this.#acknowledged.set(`${user}/${storedName}`, latest)
   }
 
+  /** A file was removed, or another one was given its name. */
+  removed(user: string, name: string): void {
+    this.#acknowledged.delete(`${user}/${name}`)
+    this.#removed.add(`${user}/${name}`)
+  }
+
   /** A client was informed that its file is stored. */
   finished(file: SimulatedFile, { storedName, algorithm, digest }: SentFile): void {
     const stored = this.#parts.tree.read(file.user, storedName)
     if (!stored) {
-      this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`)
+      if (!this.#removed.has(`${file.user}/${storedName}`))
+        this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`)
       return
     }
     const digestOf = (bytes: Uint8Array) => {
