@@ -4,15 +4,15 @@ import { setFlagsFromString } from 'node:v8'
 import { launch } from './common/launch.ts'
 import type * as programFile from './ospProgram.ts'
 
-/** The latest major version of Node that is known to have the flags. Another one could print an error. */
+/** The latest major version of Node that is known to support these flags. A later one could print an error. */
 const latestKnown = 24
 
 if (Number.parseInt(process.versions.node, 10) <= latestKnown) {
-  // By default V8 lets the heap grow to four times the memory in use before it collects garbage. This is two times.
+  // By default, V8 lets the heap grow to four times the memory in use before it collects garbage. This limits it to two times.
   setFlagsFromString('--heap-growing-percent=100')
   // Short-lived objects of many small files are collected less often.
   setFlagsFromString('--semi-space-growth-factor=8')
-  // A command is too short for code that takes long to compile.
+  // A command is too short to benefit from code that takes long to compile.
   setFlagsFromString('--max-inlined-bytecode-size-cumulative=200')
 }
 

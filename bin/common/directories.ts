@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
- * Creates a directory and the missing ones above it. Throws an error with code EPERM if the file system allows no new directories.
- * Node's own recursive `mkdir` never ends there: /proc refuses with ENOENT.
+ * Creates a directory and the missing ones above it. Throws an error with code EPERM if the file system allows no new
+ * directories. The recursive `mkdir` of Node never returns in that case, because /proc fails with ENOENT.
  */
 export function makeDirectories(path: string, mode = 0o777): void {
   const parent = dirname(path)

@@ -75,8 +75,8 @@ export class Database implements Queries, AsyncDisposable {
   }
 
   /**
-   * Runs a statement as `query`, also if a standby has been promoted. Until this has succeeded, all other statements then reject
-   * with `OutcomeUnknown`, and have no effect.
+   * Like `query`, but also runs after a standby was promoted. After a promotion, all other statements reject with
+   * `OutcomeUnknown`, without effect, until this has succeeded.
    */
   async queryAnew<Row extends QueryResultRow>(statement: Statement, values: readonly unknown[] = []): Promise<Row[]> {
     return this.#on(async (client) => {

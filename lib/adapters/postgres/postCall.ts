@@ -148,7 +148,7 @@ export const arrayText = (values: readonly (number | string)[]): string => `{${v
 
 /**
  * Returns the CRC-32 of recipients and content, as a signed number. It must be equal for two messages with the same sender and
- * id. It is that of the journal of a single server (`bodyFingerprintOf`), so that imported ids keep their meaning.
+ * id. The journal of a single server uses the same one (`bodyFingerprintOf`), so imported ids remain valid.
  */
 function fingerprintOf({ recipients, content }: AddressedMessage): number {
   let print = crc32(lengthBytes(recipients.length))

@@ -146,8 +146,8 @@ class TaskFile implements TaskStore {
 }
 
 /**
- * Combines the completions of known tasks into one line after the other changes, and all removals into one line after it. The order
- * does not matter, because a completed task is only removed, and ids are never reused.
+ * Combines the completions of known tasks into one line after the other changes, and all removals into the line after that. The
+ * order does not matter, because a completed task is only removed, and ids are never reused.
  */
 function linesOf(changes: readonly Change[], known: ReadonlyMap<number, StoredTask>): readonly TaskLine[] {
   const lines: TaskLine[] = []

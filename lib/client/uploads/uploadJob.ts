@@ -51,7 +51,7 @@ export interface UploadJobOptions {
    * the upload waits for a free slot.
    */
   readonly mayMove: (job: UploadJob, size: number | undefined) => boolean
-  /** Called when sending has ended, for good or until it continues. */
+  /** Called when sending has ended, permanently or until it continues. */
   readonly ended: (job: UploadJob) => void
 }
 
@@ -195,7 +195,7 @@ export class UploadJob {
     }
   }
 
-  /** `read`: what `#readWhole` has returned for the link, if it was called. */
+  /** `read`: the result of `#readWhole` for the link, if it was called. */
   async #attempt(
     interruption: Interruption,
     read?: MaybePromise<WholeFile | undefined>,

@@ -112,7 +112,7 @@ export class WholeFileRequest implements Pick<Deferred<WireMessage>, 'resolve' |
     this.#end = end
   }
 
-  /** Sends the request when the rate and the bound of the link permit it. */
+  /** Sends the request when the rate limit and the limit of the link permit it. */
   start(): void {
     const { pace, clock, interruption } = this.#options
     const admitted = untilAdmitted(pace, clock, this.#size, interruption)

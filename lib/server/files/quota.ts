@@ -402,7 +402,7 @@ const sum = (all: readonly QuotaPart[]): QuotaPart => ({
   entries: all.reduce((many, { entries }) => many + entries, 0),
 })
 
-/** Returns the folders above a name, the highest first. */
+/** Returns the folders above a name, outermost first. */
 const foldersOf = (name: string): readonly string[] =>
   name.split('/').flatMap((_, at, parts) => (at > 0 ? parts.slice(0, at).join('/') : []))
 

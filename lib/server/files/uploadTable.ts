@@ -121,10 +121,13 @@ export class UploadTable {
     for (const holder of this.#otherHolders) if (holder.reserved) yield holder
   }
 
-  /** Returns the upload whose instance the caller holds under this number. Throws the `denial` if it does not hold it for one. */
+  /**
+   * Returns the upload whose instance the caller holds under this number. Throws `denial` if the caller does not hold it for an
+   * upload.
+   */
   heldBy(caller: Connection, instance: number): ServerUpload {
     const upload = this.#byInstance.get(this.#pool.held(instance, caller).number)
-    // The caller has lost its upload, and now reads a stored file with this instance.
+    // The caller has lost its upload, and this instance now reads a stored file for it.
     if (!upload) throw this.denial(caller, instance)
     return upload
   }
