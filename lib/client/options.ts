@@ -45,8 +45,16 @@ export const source: Kind = {
 
 const metadata: Kind = {
   takes: 'an object whose values are strings',
-  holds: (value) =>
-    typeof value === 'object' && value !== null && Object.values(value).every((text) => typeof text === 'string'),
+  holds: (value) => isPlain(value) && Object.values(value).every((text) => typeof text === 'string'),
+  advice: (value) => {
+    const wrong = isPlain(value) ? Object.keys(value).find((key) => typeof value[key] !== 'string') : undefined
+    return wrong === undefined ? undefined : `the value of ${wrong} is not a string`
+  },
+}
+
+function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
+  const prototype = typeof value === 'object' && value !== null ? Object.getPrototypeOf(value) : undefined
+  return prototype === Object.prototype || prototype === null
 }
 
 export const addOptions = {

@@ -199,7 +199,8 @@ spec('osp get on a disk', (it) => {
         await using small = await smallDisk(1_000_000)
         const { code, stderr } = await osp('get', 'a', '--to', small.path)
         assert.equal(code, 1)
-        assert.equal(stderr, `osp: a: ${join(small.path, 'a')} cannot be written: the disk is full\n`)
+        const advice = 'the part that has arrived is kept: free space, and download it again'
+        assert.equal(stderr, `osp: a: ${join(small.path, 'a')} cannot be written: the disk is full; ${advice}\n`)
         assert.deepEqual(readdirSync(small.path).sort(), ['a.part', 'a.part.json'])
       }),
     )

@@ -9,7 +9,7 @@ import type { FileTarget, OpenTarget, TargetContent } from '../../ports/target.t
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
-import { errnoOf, pathReason, systemErrorOf } from '../disk/faults.ts'
+import { errnoOf, isFull, pathReason, systemErrorOf } from '../disk/faults.ts'
 import { readFull } from '../disk/readFull.ts'
 import { absolutePath, pathBytes } from './pathText.ts'
 
@@ -110,8 +110,14 @@ function partPaths(path: string): { readonly part: string | Buffer; readonly rec
 
 /** Removes the partial file if it was left by an interrupted download. */
 async function removeOwnPart(path: string): Promise<void> {
-  const kept = await unlessMissing(readFile(partPaths(path).record, 'utf8'))
-  if (kept?.startsWith(recordStart)) await removePart(path)
+  if (isRecord(await keptRecord(partPaths(path).record))) await removePart(path)
+}
+
+/** Resolves with the text of a record, or of another regular file of its name; with an empty text if something else is there. */
+async function keptRecord(record: string | Buffer): Promise<string | undefined> {
+  const stats = await unlessMissing(lstat(record))
+  if (!stats) return undefined
+  return stats.isFile() && stats.size <= longestRecord ? await unlessMissing(readFile(record, 'utf8')) : ''
 }
 
 async function removePart(path: string): Promise<void> {
@@ -122,6 +128,10 @@ async function removePart(path: string): Promise<void> {
 
 const recordStart = '{"osp":1,'
 
+const longestRecord = 1_024
+
+const isRecord = (text: string | undefined): boolean => text?.startsWith(recordStart) ?? false
+
 /** Identifies content. Two records are equal if the contents are the same. */
 const recordOf = ({ size, algorithm, digest }: TargetContent) =>
   `${JSON.stringify({ osp: 1, size, algorithm, digest })}\n`
@@ -130,21 +140,28 @@ const recordOf = ({ size, algorithm, digest }: TargetContent) =>
 async function openPart(path: string, content: TargetContent, options: CommitOptions): Promise<OpenTarget> {
   const { part, record } = partPaths(path)
   const wanted = recordOf(content)
-  const kept = await unlessMissing(readFile(record, 'utf8'))
-  if (!kept?.startsWith(recordStart) && (await unlessMissing(lstat(part)))) {
-    throw new OspError(
-      'target-exists',
-      `${path}.part already exists and belongs to another program; rename or remove it`,
-    )
+  const kept = await keptRecord(record)
+  if (!isRecord(kept)) {
+    if (kept !== undefined) throw foreign(`${path}.part.json`)
+    if (await unlessMissing(lstat(part))) throw foreign(`${path}.part`)
   }
   const old = kept === wanted ? await openKept(part, content.size) : undefined
   if (old) return new PartFile(path, old.handle, old.size, content, options)
   // Another program may still write to the existing file, so the new one must be another file.
   await removePart(path)
-  await writeFile(record, wanted, { flag: 'wx' })
   const { O_RDWR, O_CREAT, O_EXCL } = constants
-  return new PartFile(path, await open(part, O_RDWR | O_CREAT | O_EXCL), 0, content, options)
+  try {
+    await writeFile(record, wanted, { flag: 'wx' })
+    return new PartFile(path, await open(part, O_RDWR | O_CREAT | O_EXCL), 0, content, options)
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') await removePart(path).catch(() => {})
+    throw error
+  }
 }
+
+/** Returns the error for a temporary name that another program uses. */
+const foreign = (path: string) =>
+  new OspError('target-exists', `${path} already exists and belongs to another program; rename or remove it`)
 
 /** Opens the file of an interrupted download. Resolves with `undefined` if other users may have created it, or it is too long. */
 async function openKept(
@@ -183,7 +200,7 @@ class PartFile implements OpenTarget {
         left = withoutStart(left, bytesWritten)
       }
     } catch (error) {
-      throw unwritable(this.#path, error)
+      throw unwritable(this.#path, error, '; the part that has arrived is kept: free space, and download it again')
     }
   }
 
@@ -191,7 +208,7 @@ class PartFile implements OpenTarget {
     try {
       return await readFull(this.#handle, into, offset)
     } catch (error) {
-      throw unwritable(this.#path, error)
+      throw unwritable(this.#path, error, '; the part that has arrived is kept: free space, and download it again')
     }
   }
 
@@ -206,7 +223,7 @@ class PartFile implements OpenTarget {
       await rm(record, { force: true })
       await flushDirectory(dirname(this.#path))
     } catch (error) {
-      throw unwritable(this.#path, error)
+      throw unwritable(this.#path, error, '; the part that has arrived is kept: free space, and download it again')
     }
   }
 
@@ -261,10 +278,12 @@ function withoutStart(parts: Parts, bytes: number): Parts {
   })
 }
 
-/** Returns an error of the system as an OspError that names the path. */
-function unwritable(path: string, cause: unknown): OspError {
+/** Returns an error of the system as an OspError that names the path. `whenFull` ends the text if the disk is full. */
+function unwritable(path: string, cause: unknown, whenFull = ''): OspError {
   if (cause instanceof OspError) return cause
+  const { code } = systemErrorOf(cause) ?? {}
+  const text = `${path} cannot be written: ${pathReason(cause)}`
   // File descriptors become available again when other files are closed.
-  const code = systemErrorOf(cause)?.code === 'overloaded' ? 'overloaded' : 'target-unwritable'
-  return new OspError(code, `${path} cannot be written: ${pathReason(cause)}`, { cause })
+  if (code === 'overloaded') return new OspError(code, text, { cause })
+  return new OspError('target-unwritable', isFull(cause) ? `${text}${whenFull}` : text, { cause })
 }

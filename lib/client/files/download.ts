@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'eventemitter3'
 import { machine } from '../../core/machine.ts'
-import type { OspError } from '../../errors.ts'
+import { OspError } from '../../errors.ts'
 import type { Log } from '../../ports/log.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
@@ -74,11 +74,24 @@ export class ClientDownload extends Emitter<DownloadEvents> implements Download 
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
-    return this.#content()
+    const content = this.#content()
+    const end = content.return.bind(content)
+    content.return = async (value) => {
+      const result = await end(value)
+      // Nothing was read, so that the generator has not begun and cannot report its end.
+      this.fail()
+      return result
+    }
+    return content
+  }
+
+  /** Fails the download unless it has ended: by default because the caller has left it. */
+  fail(error = new OspError('closed', `the download of ${this.name} was aborted`)): void {
+    if (this.phase !== 'done' && this.phase !== 'failed') this.move('fail', error)
   }
 
   stream(): ReadableStream<Uint8Array> {
-    const content = this.#content()
+    const content = this[Symbol.asyncIterator]()
     return new ReadableStream({
       async pull(controller) {
         const { done, value } = await content.next()
@@ -86,7 +99,7 @@ export class ClientDownload extends Emitter<DownloadEvents> implements Download 
         else controller.enqueue(value)
       },
       async cancel() {
-        await content.return(undefined)
+        await content.return?.(undefined)
       },
     })
   }

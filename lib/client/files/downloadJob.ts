@@ -27,6 +27,8 @@ type DigestedFile = FileInfo & { readonly algorithm: DigestName; readonly digest
 export class DownloadJob {
   readonly #options: DownloadJobOptions
   #known: FileInfo | undefined
+  /** Whether the content is, or was, handed over. */
+  isReading = false
   #versionTries = 0
   #digestTries = 0
 
@@ -44,13 +46,14 @@ export class DownloadJob {
       while (!file) file = await this.#saved(opened).catch((error: unknown) => this.#recover(OspError.from(error)))
       download.stored(file)
     } catch (error) {
-      download.move('fail', this.#final(error))
+      download.fail(this.#final(error))
     }
   }
 
   /** Yields the content from `offset`. It can be verified only if `offset` is 0. */
   async *content(offset: number): AsyncGenerator<Uint8Array> {
     const { download } = this.#options
+    this.isReading = true
     let isOver = false
     try {
       const file = await this.#file()
@@ -73,11 +76,11 @@ export class DownloadJob {
     } catch (error) {
       isOver = true
       const failure = this.#final(error)
-      download.move('fail', failure)
+      download.fail(failure)
       throw failure
     } finally {
       // The caller has stopped iterating.
-      if (!isOver) download.move('fail', new OspError('closed', `the download of ${download.name} was aborted`))
+      if (!isOver) download.fail()
     }
   }
 

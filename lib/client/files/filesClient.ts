@@ -128,6 +128,12 @@ export class FilesClient implements Files {
     if (to !== undefined) {
       const target = async () => (typeof to === 'string' ? await (targetAt as TargetAt)(to, { overwrite }) : to)
       this.#running.track(this.#inTurn(() => job.save(target), signal))
+    } else {
+      const aborted = onAbort(signal, () => {
+        if (!job.isReading) download.fail()
+      })
+      const ended = () => aborted[Symbol.dispose]()
+      download.done.then(ended, ended)
     }
     return download
   }

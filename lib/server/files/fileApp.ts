@@ -91,17 +91,21 @@ export class FileApp implements ServerApp {
   /** Calls `onStored` after files were verified and published. */
   constructor(context: ServerContext, disk: DiskSpace, onStored: (files: readonly StoredFile[]) => void) {
     this.#context = context
-    this.#onStored = onStored
+    this.#onStored = (files) => {
+      // Readers of a replaced file must not continue with the old content.
+      for (const { user, storedName } of files) this.#storedFiles?.replaced(user, storedName)
+      onStored(files)
+    }
     this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
     this.#quota = new Quota(context, this.uploads, disk)
-    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, onStored)
+    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#onStored)
     const { uploads } = this
     this.#smallFiles = new SmallFiles({
       context,
       uploads,
       quota: this.#quota,
       limiter: this.#limiter,
-      onStored,
+      onStored: this.#onStored,
       logRefusal: (by, name, reason) => this.#logged(by, name, reason),
     })
     const { catalogue } = context.storage

@@ -70,7 +70,7 @@ export class FileReaders {
     for (const reader of [...this.#readers]) if (reader.by === by) this.#close(reader, 'linkLost')
   }
 
-  /** Closes the readers of a file, which was removed or renamed. */
+  /** Closes the readers of a file, which was replaced, removed or renamed. */
   forget(user: string, name: string): void {
     for (const reader of [...this.#readers]) {
       if (reader.by.user === user && reader.name === name) this.#close(reader, 'unused')

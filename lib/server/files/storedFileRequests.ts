@@ -79,6 +79,11 @@ export class StoredFileRequests {
     for (const sent of this.#unsent.get(caller) ?? []) sent.resolve()
   }
 
+  /** Ends the reading of the former content of a file. */
+  replaced(user: string, name: string): void {
+    this.#readers.forget(user, name)
+  }
+
   close(): void {
     this.#readers.close()
   }

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { join } from 'node:path'
 import { fileTarget } from '../../../lib/adapters/node/fileTarget.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import type { Client } from '../../../lib/client/client.ts'
 import type { Download, DownloadPhase } from '../../../lib/client/files/download.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import type { WireMessage } from '../../../lib/wire/message.ts'
@@ -44,6 +45,33 @@ async function bytesOf(download: Download): Promise<Buffer> {
   for await (const part of download) parts.push(part)
   return Buffer.concat(parts)
 }
+
+spec('a download whose content is not read', (it) => {
+  const leaving: Readonly<Record<string, (download: Download, client: Client) => unknown>> = {
+    'its stream is cancelled': (download) => download.stream().cancel(),
+    'its iteration is left': (download) => download[Symbol.asyncIterator]().return?.(),
+    'its client is closed': (_download, client) => client.close(),
+  }
+  for (const [what, leave] of Object.entries(leaving)) {
+    it(`fails when ${what}`, async () => {
+      await using at = await bench()
+      const download = at.client.files.download('a')
+      await leave(download, at.client)
+      await assert.rejects(download.done, { code: 'closed' })
+      assert.equal(download.phase, 'failed')
+    })
+  }
+
+  it('fails when it is aborted, and cannot be read then', async () => {
+    await using at = await bench()
+    const aborting = new AbortController()
+    const download = at.client.files.download('a', { signal: aborting.signal })
+    const content = download[Symbol.asyncIterator]()
+    aborting.abort()
+    await assert.rejects(download.done, { code: 'closed' })
+    await assert.rejects(content.next(), { code: 'closed' })
+  })
+})
 
 spec('a download to a file', (it) => {
   it('has content, digest and modification time of the stored file, and leaves nothing beside it', async () => {

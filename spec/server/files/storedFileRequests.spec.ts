@@ -159,6 +159,16 @@ spec('the stored files of a user', (it) => {
     assert.deepEqual(await read(other, 'a', version, 10, 90_000), bytes.slice(10, 90_010))
   })
 
+  it('are read only in the present version, also if the server has a replaced one open', async () => {
+    await using rig = await ServerRig.onDisk()
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    await read(client, 'a', version, 0, 10)
+    await stored(client, 'a', patterned(20))
+    client.raw.send('ReadFileReq', { fileName: 'a', version, offset: 10, length: 10 })
+    await client.raw.refused('ReadFileNack', 'version-changed')
+  })
+
   it('are removed, whatever their version or only a certain one', async () => {
     await using rig = await ServerRig.onDisk()
     const client = await rig.client(alice)
