@@ -122,8 +122,7 @@ async function* filesAt(path: string, name: string, recursive: boolean): FoundPa
 
 /** Yields the files in and below a folder. Does not follow symbolic links to folders, which can form cycles or lead out of it. */
 async function* walk(folder: string, name: string): FoundPaths {
-  const entries = await readdir(pathBytes(folder), { withFileTypes: true, encoding: 'buffer' })
-  const named = entries.map((entry) => ({ entry, text: pathText(entry.name) }))
+  const named = await namedEntries(folder)
   const taken = new Map<string, string>()
   let group: FoundPath[] = []
   for (const { entry, text } of named.sort((a, b) => (a.text < b.text ? -1 : 1))) {
@@ -141,8 +140,29 @@ async function* walk(folder: string, name: string): FoundPaths {
   yield group
 }
 
+interface NamedEntry {
+  readonly entry: Dirent<string> | Dirent<Buffer>
+  readonly text: string
+}
+
+/** Returns the entries of a folder, each with its name as encoded by `pathText`. */
+async function namedEntries(folder: string): Promise<NamedEntry[]> {
+  const path = pathBytes(folder)
+  const entries = await readdir(path, { withFileTypes: true })
+  const named = entries.map((entry) => ({ entry, text: entry.name }))
+  // Node has replaced the bytes of a name that are not UTF-8.
+  if (!named.some(({ text }) => text.includes('\uFFFD'))) return named
+  const raw = await readdir(path, { withFileTypes: true, encoding: 'buffer' })
+  return raw.map((entry) => ({ entry, text: pathText(entry.name) }))
+}
+
 /** Returns the file at an entry of a folder, or the name of a folder. `twin` is an entry of the same name in another Unicode form. */
-function entryAt(path: string, name: string, entry: Dirent<Buffer>, twin?: string): FoundPath | { folder: string } {
+function entryAt(
+  path: string,
+  name: string,
+  entry: NamedEntry['entry'],
+  twin?: string,
+): FoundPath | { folder: string } {
   const isFolder = entry.isDirectory()
   if (!name.isWellFormed()) {
     const advice = isFolder ? 'nothing in it is sent; rename it' : 'rename it, or send it by itself with --as NAME'

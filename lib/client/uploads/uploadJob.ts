@@ -87,15 +87,14 @@ export class UploadJob {
   #hasLooked = false
   #digestTries = 0
   #sourceTries = 0
-  /** Counts refusals without a byte of progress between them. */
-  readonly #backoff: Backoff
+  /** Counts refusals without a byte of progress between them. Created for the first one. */
+  #backoff: Backoff | undefined
   #best = 0
 
   constructor(options: UploadJobOptions, content: JobContent) {
     this.upload = content.upload
     this.#options = options
     this.#content = content
-    this.#backoff = refusalBackoff(options.platform, options.retryForMs)
   }
 
   get active(): boolean {
@@ -376,7 +375,7 @@ export class UploadJob {
     this.upload.setProgress(acknowledged, Math.min(durable, acknowledged), size)
     if (progress <= this.#best) return
     this.#best = progress
-    this.#backoff.reset()
+    this.#backoff?.reset()
   }
 
   /** Prepares the next try and returns the milliseconds until it. Throws `error` if it is final. */
@@ -397,6 +396,8 @@ export class UploadJob {
     if (link?.peer.ended) return 0
     // A source that could not be opened for lack of file descriptors is retried.
     if (error.retry === 'never' || !(link || error.code === 'overloaded')) throw error
+    const { platform, retryForMs } = this.#options
+    this.#backoff ??= refusalBackoff(platform, retryForMs)
     return this.#backoff.next(error)
   }
 
