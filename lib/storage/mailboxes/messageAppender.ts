@@ -214,8 +214,8 @@ function recipientsOfAll(messages: readonly Pick<AddressedMessage, 'recipients'>
 }
 
 /**
- * Returns the error of a message for which there is no space beside the messages of all mailboxes. `hasSpace` means that there is
- * space, but not for this sender.
+ * Returns the error for a message that does not fit in addition to the messages of all mailboxes. `hasSpace`: there is space, but
+ * not for this sender.
  */
 export function fullMessageStore(hasSpace = false): OspError {
   const text = hasSpace

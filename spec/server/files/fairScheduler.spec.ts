@@ -153,7 +153,7 @@ spec("a user's one file", (it) => {
     const [{ instance }] = [await alice.start(named('1')), await alice.start(named('2'))]
     const told = async (user: typeof alice, name: string) =>
       (await user.continueRefused(named(name), 'no-idle-instance')).text
-    const full = 'the server is already receiving as many files as it can'
+    const full = 'the server is already transferring as many files as it can'
     // However often: the first time nobody waits, then she does herself, then also somebody who sends fewer.
     for (let time = 0; time < 2; time++) assert.equal(await told(alice, '3'), full)
     for (let time = 0; time < 2; time++) assert.equal(await told(bob, 'b'), full)
