@@ -184,7 +184,8 @@ export class Invariants {
   }
 
   #toldReplaced(file: SimulatedFile, { replaced, algorithm, digest }: SentFile): void {
-    if (this.hasLost) return
+    // If two servers receive files of a name at once, each may find the file of the other, or miss it.
+    if (this.hasLost || this.#parts.severalServers) return
     const first = this.#firstPublished.get(file.path)
     // A file whose completion marker was damaged is stored again and replaces itself.
     if (this.#parts.disk.rot.hasHitUpload(recordKey(file.user, file.name)) || this.#repeated.has(file.path)) return
@@ -193,8 +194,6 @@ export class Invariants {
     const own = this.#parts.machine.digests.create(algorithm)
     own.update(first)
     const isFirst = hex(own.digest()) === digest
-    // If two servers receive the same file at once, the later announcement finds the file of the other, and may never be published.
-    if (isFirst && this.#parts.severalServers) return
     if (replaced === isFirst)
       this.#parts.trace.fail(`the reply about ${file.path} says that it replaced ${replaced ? 'another' : 'no'} file`)
   }

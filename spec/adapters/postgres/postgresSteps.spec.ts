@@ -4,6 +4,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { postgresSteps } from '../../../lib/adapters/postgres/postgresSteps.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { spec } from '../../support/spec.ts'
+import { infoOf, longMs } from '../cluster/contract/fixture.ts'
 import { emptyStore } from './stores.ts'
 
 /** Starts a server that asks each client for a password with SCRAM-SHA-256. */
@@ -53,6 +54,36 @@ spec('the steps of a shared store in PostgreSQL', (it) => {
   })
 
   if (databaseMissing !== undefined) return it.skip('are refused once they are closed', databaseMissing)
+
+  it('remove the records of earlier versions of a file an hour after they were stored', async () => {
+    await using store = await emptyStore()
+    const { files } = await store.connect()
+    const file = { user: 'alice', name: 'a', size: 1, algorithm: 'md5', digest: 'ab', metadata: {} } as const
+    const [old, present] = [
+      { ...file, version: 'old' },
+      { ...file, version: 'present' },
+    ]
+    await files.put([old, present, { ...old, name: 'b' }])
+    await store.sql("UPDATE ospd.file SET recorded_at = clock_timestamp() - interval '61 minutes'")
+    await files.prune('alice', 'a', 'present')
+    assert.deepEqual(await files.page(undefined, 9), [present, { ...old, name: 'b' }])
+    await files.prune('alice', 'b')
+    assert.deepEqual(await files.page(undefined, 9), [present])
+  })
+
+  it('let no server change stored files while one is running that does not record changes', async () => {
+    await using store = await emptyStore()
+    const { files, enter, leave } = await store.connect()
+    const former = await enter({ ...infoOf('former'), version: '1' }, longMs)
+    const server = await enter({ ...infoOf('present'), version: '2' }, longMs)
+    const change = { fence: 'f', user: 'alice', name: 'a', version: 'v' }
+    await assert.rejects(files.begin(server, change, [], undefined), {
+      code: 'file-busy',
+      message: /after all servers of the cluster have been upgraded$/u,
+    })
+    await leave(former)
+    assert.deepEqual(await files.begin(server, change, [], undefined), { changes: [], unpublished: [] })
+  })
 
   it('are not opened if the database refuses TLS or does not know the user', async () => {
     await using store = await emptyStore()
