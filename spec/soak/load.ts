@@ -45,6 +45,8 @@ export class Load extends EventEmitter<{ change: [] }> implements AsyncDisposabl
   readonly #handledKeys = new Set<string>()
   #states = 0
   #settled = 0
+  /** The messages that are sent or will be sent. */
+  #messages = 0
 
   constructor(options: LoadOptions) {
     super()
@@ -62,7 +64,7 @@ export class Load extends EventEmitter<{ change: [] }> implements AsyncDisposabl
 
   /** The number of messages and uploads. */
   get total(): number {
-    return this.sent.length + this.uploads.length
+    return this.#messages + this.uploads.length
   }
 
   /** The number of acknowledged deliveries that were not handled yet. */
@@ -72,11 +74,11 @@ export class Load extends EventEmitter<{ change: [] }> implements AsyncDisposabl
 
   /** Starts sending messages and uploads. Does not wait until they end. */
   add(messages: number, uploads: number): void {
+    this.#messages += messages
     for (let at = 0; at < uploads; at++) this.#run(this.#upload())
     this.#senders.forEach((client, at) => {
       const share = Math.floor(messages / this.#senders.length) + (at < messages % this.#senders.length ? 1 : 0)
-      const numbers = Array.from({ length: share }, () => this.#message(`sender${at}`))
-      this.#run(this.#send(client, numbers))
+      this.#run(this.#send(client, `sender${at}`, share))
     })
   }
 
@@ -140,11 +142,14 @@ export class Load extends EventEmitter<{ change: [] }> implements AsyncDisposabl
     return message
   }
 
-  /** Sends messages in their order, a limited number at once. */
-  async #send(client: Client, messages: readonly SentMessage[]): Promise<void> {
+  /**
+   * Sends messages, a limited number at once. Each gets its number when it is sent, since the messages of an earlier call may not all
+   * have been sent.
+   */
+  async #send(client: Client, sender: string, messages: number): Promise<void> {
     const open = new Set<Promise<void>>()
-    for (const message of messages) {
-      const sending = this.#sendOne(client, message).finally(() => open.delete(sending))
+    for (let left = messages; left > 0; left--) {
+      const sending = this.#sendOne(client, this.#message(sender)).finally(() => open.delete(sending))
       open.add(sending)
       if (open.size >= sendsAtOnce) await Promise.race(open)
     }
