@@ -133,4 +133,20 @@ export const clusterFileMutations: readonly Mutation[] = [
       "await member.run(({ transfers }) => transfers.settle(unpublished.map(({ file: { user, name }, source = '' }) => ({ user, name, source, isStored: false }))))",
     shownBy: 'spec/adapters/cluster/clusterCatalogue.spec.ts',
   },
+  {
+    fault: 'a server that fails to publish an earlier version removes the upload that has begun anew',
+    file: 'lib/adapters/memory/sharedTransfers.ts',
+    within: 'remove',
+    pattern: 'if (!row || (token !== undefined && row.record.token !== token)) return undefined',
+    replacement: 'if (!row || (token !== undefined && token < 0)) return undefined',
+    shownBy: 'cluster-files',
+  },
+  {
+    fault: 'a recovery takes over an upload that has begun anew',
+    file: 'lib/storage/transfers/claimRules.ts',
+    within: 'checkRecovery',
+    pattern: 'if (recovery && !record?.verified)',
+    replacement: 'if (recovery && !record)',
+    shownBy: 'spec/adapters/cluster/clusterTransfers.spec.ts',
+  },
 ]

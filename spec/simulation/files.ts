@@ -59,11 +59,10 @@ export class SimulatedFile {
           [Symbol.asyncDispose]: async () => {},
         }
       },
-      // A file of odd length is opened, so that both ways are tried.
       readWhole: async (maxBytes, take) => {
         const version = await process.effect(2, 'time to look at a source', () => this.now)
         const { bytes, modifiedAt } = version
-        if (bytes.length > maxBytes || bytes.length % 2 === 1) return undefined
+        if (!sentWhole(bytes, maxBytes)) return undefined
         const memory = await take(bytes.length)
         const isSame = await process.effect(2, 'time to read a source', () => this.now === version)
         memory.set(bytes)
@@ -91,6 +90,11 @@ export function generateBytes(random: SeededRandom, chunkBytes: number): Uint8Ar
     bytes[at] = state >>> 24
   }
   return bytes
+}
+
+/** Returns whether a file is sent in one request, which can have up to `maxBytes` bytes. A file of odd length is sent in chunks. */
+export function sentWhole({ length }: Uint8Array, maxBytes: number): boolean {
+  return length <= maxBytes && length % 2 === 0
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -170,15 +170,16 @@ export class Invariants {
   }
 
   /**
-   * Whether a version may be published twice: its marker was damaged, its request was delayed while another one was stored, or
-   * requests at several servers have stored it.
+   * Whether a version may be published twice: its marker was damaged, its request was delayed while another one was stored,
+   * requests at several servers have stored it, or a delayed request at another server has replaced it.
    */
   #mayRepeat(user: string, name: string, bytes: Uint8Array, versions: number): boolean {
     const { disk, limits, severalServers = false } = this.#parts
     if (disk.rot.hasHitUpload(recordKey(user, name))) return true
     const last = this.#lastPublished.get(`${user}/${name}`)
     const isOther = versions > 1 || (last !== undefined && !sameBytes(last, bytes))
-    const mayRepeat = this.hasLost || (bytes.length <= limits.smallFileBytes && (isOther || severalServers))
+    const isSmall = bytes.length <= limits.smallFileBytes
+    const mayRepeat = this.hasLost || (isOther ? isSmall || severalServers : isSmall && severalServers)
     if (mayRepeat) this.#repeated.add(`${user}/${name}`)
     return mayRepeat
   }

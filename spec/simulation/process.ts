@@ -10,10 +10,18 @@ export interface Machine {
   readonly digests: Digests
 }
 
+/** A moment in the work of a process: just before or after an effect with this reason takes place. */
+export interface Breakpoint {
+  readonly when: 'before' | 'after'
+  readonly reason: string
+  /** Called when a process reaches it, before the process knows of the effect. */
+  readonly reached: (process: SimulatedProcess) => void
+}
+
 /**
  * One run of a program, from its start until it ends or is killed. After a kill its alarms do not fire and its pending
  * operations do not finish, so that its code stops at its current position, as in a killed process. The same is true
- * while it is frozen, but nothing is lost: all pending events happen when it continues.
+ * while it is frozen, but nothing is lost: all pending events happen when it continues, and so do some of the effects in progress.
  */
 export class SimulatedProcess {
   readonly name: string
@@ -22,8 +30,8 @@ export class SimulatedProcess {
   /** Files and sockets that it has open, including those that are being closed. */
   handles = 0
   sockets = 0
-  /** Called once, after an effect with this reason has taken place and before the process knows it. */
-  breakpoint: { readonly reason: string; readonly reached: () => void } | undefined
+  /** Each is removed when a process reaches it. */
+  breakpoints: Breakpoint[] = []
   readonly #random: SeededRandom
   readonly #unfinished = new Set<() => void>()
   /** Alarms that have neither fired nor been disposed. */
@@ -132,24 +140,31 @@ export class SimulatedProcess {
         void (async () => partly())().catch(() => {})
       }
       this.#unfinished.add(inTime)
-      time.alarm(time.now() + leastMs + this.#random.fraction(reason) * mostMs, () => {
+      const take = () => {
         if (!this.#unfinished.delete(inTime)) return
         try {
           const result = effect()
-          this.#reach(reason)
+          this.#reach('after', reason)
           this.awake(() => resolve(result))
         } catch (error) {
           this.awake(() => reject(error))
         }
+      }
+      time.alarm(time.now() + leastMs + this.#random.fraction(reason) * mostMs, () => {
+        const isReached = this.#reach('before', reason)
+        const isLate = this.frozen && (isReached || this.#random.chance(0.5, 'an effect takes place after a freeze'))
+        if (isLate) this.#arrived.push(take)
+        else take()
       })
     })
   }
 
-  #reach(reason: string): void {
-    const { breakpoint } = this
-    if (breakpoint?.reason !== reason || this.frozen) return
-    this.breakpoint = undefined
-    breakpoint.reached()
+  /** Returns whether it has reached a breakpoint. */
+  #reach(when: Breakpoint['when'], reason: string): boolean {
+    const at = this.frozen ? -1 : this.breakpoints.findIndex((each) => each.when === when && each.reason === reason)
+    const [breakpoint] = at < 0 ? [] : this.breakpoints.splice(at, 1)
+    breakpoint?.reached(this)
+    return breakpoint !== undefined
   }
 
   get #sumFrozenMs(): number {

@@ -5,13 +5,13 @@ import type { Faults } from '../faults.ts'
 import { fileActions } from '../fileActions.ts'
 import { type ProgramParts, programActions, sendFromAll } from '../messageActions.ts'
 import { type NetworkParts, networkActions } from '../networkActions.ts'
-import type { Machine } from '../process.ts'
+import type { Breakpoint, Machine } from '../process.ts'
 import type { Program } from '../program.ts'
 import { type StoredFileParts, storedFileActions } from '../storedFileActions.ts'
 import type { ClusterServer } from './clusterServer.ts'
 import type { RollingRestart } from './rollingRestart.ts'
 import type { SentFiles } from './sentFiles.ts'
-import { freezeAfterEffect, sendNewer } from './stepFreeze.ts'
+import { freezeAtEffect, sendNewer } from './stepFreeze.ts'
 import type { StoreLoss } from './storeLoss.ts'
 import type { StorePaths } from './storePath.ts'
 
@@ -24,6 +24,7 @@ export interface ClusterParts extends NetworkParts, ProgramParts, StoredFilePart
   readonly programs: readonly Program[]
   readonly restarts: RollingRestart
   readonly loss: StoreLoss
+  readonly breakpoints: Breakpoint[]
   readonly dice: SeededRandom
 }
 
@@ -53,7 +54,7 @@ const serverActions: readonly Action<ClusterParts>[] = [
 const filing: readonly Action<ClusterParts>[] = [
   ...fileActions,
   { name: 'a server loses its power', weight: 3, apply: losePower },
-  { name: 'a server freezes after an effect', weight: 9, apply: (parts) => freezeAfterEffect(parts, serverOf(parts)) },
+  { name: 'a server freezes at an effect', weight: 9, apply: freezeAtEffect },
   { name: 'a client freezes', weight: 4, apply: (parts) => withProgram(parts, true, freezeProgram(parts)) },
 ]
 
@@ -160,7 +161,7 @@ function lose(parts: ClusterParts): boolean {
   if (!parts.loss.begin(lostMs, ms)) return false
   trace.tell(`the store will lose the steps of ${lostMs} ms, and fail over: ${ms} ms`)
   for (const server of parts.servers) server.hasBeenAway = true
-  for (let left = 3; left > 0; left--) sendNewer(parts)
+  sendNewer(parts)
   return sendFromAll(parts)
 }
 

@@ -12,7 +12,7 @@ import type { Storage } from '../../../lib/ports/storage.ts'
 import { type RunningServer, startServer } from '../../../lib/server/server.ts'
 import type { Bounds } from '../bounds.ts'
 import type { SimulatedNetwork } from '../network.ts'
-import { type Machine, SimulatedProcess } from '../process.ts'
+import { type Breakpoint, type Machine, SimulatedProcess } from '../process.ts'
 import type { Tokens } from '../tokens.ts'
 import type { Trace } from '../trace.ts'
 import { type StorePaths, stepsFrom } from './storePath.ts'
@@ -37,6 +37,8 @@ export interface ClusterServerParts {
   readonly numbered: (node: number) => void
   /** Returns the shared files as a run of a server uses them. Without it, each server has files of its own. */
   readonly openFiles: ((process: SimulatedProcess, claims: ClusterClaims) => ClusterFiles) | undefined
+  /** The moments at which the server that comes first to them freezes. */
+  readonly breakpoints: Breakpoint[]
   /** Called with each entry of the log of a server. */
   readonly logged: (entry: LogEntry) => void
   /** Called when a server reports that the store has gone back to an earlier state. */
@@ -80,6 +82,7 @@ export class ClusterServer {
     if (this.#process) return false
     const { machine, network, tokens, trace } = this.#parts
     const process = new SimulatedProcess(`${this.name} ${++this.#runs}`, machine)
+    process.breakpoints = this.#parts.breakpoints
     this.#process = process
     trace.tell(`${process.name} starts`)
     this.#startedWith = this.#limits()
@@ -158,11 +161,10 @@ export class ClusterServer {
     return true
   }
 
-  /** Thaws or restarts it, so that it runs without faults, under the present limits. */
+  /** Restarts it if needed, so that it runs without faults, under the present limits. A frozen server stays frozen until its time is over. */
   heal(): void {
     this.#isHealed = true
-    if (this.#process) this.#process.breakpoint = undefined
-    this.#process?.thaw()
+    if (this.#process?.frozen) return
     if (this.#isStopping || this.#startedWith !== this.#limits()) this.kill()
     this.start()
   }

@@ -14,7 +14,7 @@ import type { Invariants } from '../invariants.ts'
 import { generateMailLimits, Mail, type MailServer } from '../mail.ts'
 import { SimulatedNetwork } from '../network.ts'
 import { platformOf } from '../placeWatch.ts'
-import type { Machine, SimulatedProcess } from '../process.ts'
+import type { Breakpoint, Machine, SimulatedProcess } from '../process.ts'
 import type { Program } from '../program.ts'
 import { Queues } from '../queues.ts'
 import { StoredFiles } from '../storedFiles.ts'
@@ -104,6 +104,7 @@ export class ClusterWorld implements ClusterParts {
   readonly sent: SentFiles
   readonly restarts: RollingRestart
   readonly loss: StoreLoss
+  readonly breakpoints: Breakpoint[] = []
   /** Whether the actions have ended. */
   healed = false
   readonly stored: StoredFiles
@@ -189,6 +190,7 @@ export class ClusterWorld implements ClusterParts {
       openFiles: this.#hasFiles
         ? (...given: Parameters<SentFiles['filesOf']>) => this.sent.filesOf(...given)
         : undefined,
+      breakpoints: this.breakpoints,
       logged: (entry: LogEntry) => this.sent.logged(entry),
       wentBack: (process: SimulatedProcess) => this.loss.reported(process),
     }
@@ -293,6 +295,11 @@ export class ClusterWorld implements ClusterParts {
     for (const server of this.servers) server.heal()
     this.healed = true
     this.sent.heal()
+    // Servers that are frozen, or freeze at an effect, continue by themselves while the others work.
+    await this.#until(time.now() + settlingMs, () => this.sent.isSettled)
+    this.breakpoints.length = 0
+    await this.#until(time.now() + settlingMs, () => this.servers.every(({ process }) => !process?.frozen))
+    for (const server of this.servers) server.heal()
     if (this.#hasMail) await this.#settleMail()
     if (this.#hasFiles) await this.#settleFiles()
     if (this.trace.failed) return
@@ -338,11 +345,13 @@ export class ClusterWorld implements ClusterParts {
     this.stored.settled()
     // A server finds within a few seconds that another one has taken over an upload, even without a notification.
     await this.#until(time.now() + findingMs, () => sent.receivingLost.length === 0)
+    if (this.trace.failed) return
     sent.checkNone(sent.receivingLost)
     // The link of a program that was killed ends by its keep-alive.
     await this.#until(time.now() + waningMs, () => sent.receiving.length === 0)
+    if (this.trace.failed) return
     sent.checkNone(sent.receiving)
-    if (!this.trace.failed) this.invariants.settled()
+    this.invariants.settled()
   }
 
   async #endFiles(): Promise<void> {

@@ -126,6 +126,11 @@ export class SharedTree {
       .sort((a, b) => b.token - a.token)
   }
 
+  /** Returns the paths of a partial file. */
+  pathsOf(file: TreeFile): readonly string[] {
+    return [...this.partial].flatMap(([path, other]) => (other === file ? [path] : []))
+  }
+
   /** Gives a file another path. Returns false if there is none at `from`. */
   move(from: string, to: string): boolean {
     const file = this.partial.get(from)

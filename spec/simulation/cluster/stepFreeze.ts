@@ -1,55 +1,86 @@
+import type { Limits } from '../../../lib/limits.ts'
 import type { SeededRandom } from '../../support/random.ts'
 import type { ClientActor } from '../clientActor.ts'
-import { generateBytes, type SimulatedFile } from '../files.ts'
+import { generateBytes, type SimulatedFile, sentWhole } from '../files.ts'
 import type { SimulatedNetwork } from '../network.ts'
+import type { Breakpoint, SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
 import type { ClusterServer } from './clusterServer.ts'
 
-/** The effects after which a server freezes. Of a step of the store, the answer has then arrived. */
-const effects = [
-  ...['claim', 'checkpoint', 'verified', 'announce', 'complete', 'remove'].map((step) => `answer to ${step}`),
-  ...['time to open', 'time of a write', 'time of a flush', 'time of a rename', 'time of a copy', 'time to publish'],
+/** The operations on files before and after which a server freezes. */
+const operations = [
+  'time to open',
+  'time of a write',
+  'time of a flush',
+  'time to truncate',
+  'time of a rename',
+  'time of a copy',
+  'time to publish',
+  'time of a removal',
+]
+/** The steps of the store after whose answers a server freezes. */
+const steps = ['claim', 'checkpoint', 'verified', 'announce', 'complete', 'remove']
+
+/** Some are chosen more often: the effect must then come too late. */
+const moments: readonly Pick<Breakpoint, 'when' | 'reason'>[] = [
+  ...[...operations, 'time to publish', 'time to publish', 'time of a write', 'time of a write'].map(
+    (reason) => ({ when: 'before', reason }) as const,
+  ),
+  ...[...operations, ...steps.map((step) => `answer to ${step}`)].map((reason) => ({ when: 'after', reason }) as const),
 ]
 
-/** The time for which a server freezes: shorter than a lease, about as long, and longer. */
-const freezesMs = [200, 2_000, 9_000, 14_000, 30_000]
+/** The time for which a server freezes: shorter than a lease, about as long, longer, and longer than a client keeps a silent link. */
+const freezesMs = [200, 2_000, 9_000, 14_000, 30_000, 60_000]
+
+/** The number of contents from which one with a wanted size is chosen. */
+const contentTries = 4
 
 interface FreezeParts {
   readonly trace: Trace
   readonly network: SimulatedNetwork
-  readonly limits: { readonly chunkBytes: number }
+  readonly limits: Pick<Limits, 'chunkBytes' | 'smallFileBytes'>
   readonly files: readonly SimulatedFile[]
   readonly clients: readonly ClientActor[]
+  readonly servers: readonly ClusterServer[]
+  /** Those of all servers. */
+  readonly breakpoints: Breakpoint[]
   readonly dice: SeededRandom
 }
 
 /**
- * Freezes a server as soon as an effect of a chosen kind has taken place, with the rest of its work still ahead. Mostly, its
- * clients then connect to other servers at once, and some of them send a newer version of a file.
+ * Freezes the server that comes first to an effect of a chosen kind, just before or after it, with the rest of its work still ahead.
+ * Mostly, its clients then connect to other servers, and send newer versions of their files.
  */
-export function freezeAfterEffect(parts: FreezeParts, server: ClusterServer): boolean {
-  const { trace, network, dice } = parts
-  const { process } = server
-  if (!process || process.frozen || process.breakpoint) return false
-  const reason = dice.pick(effects, 'an effect after which a server freezes')
+export function freezeAtEffect(parts: FreezeParts): boolean {
+  const { trace, network, servers, dice } = parts
+  const { when, reason } = dice.pick(moments, 'an effect at which a server freezes')
   const ms = dice.pick(freezesMs, 'time of a freeze')
   const isLeft = dice.chance(0.8, 'the clients leave the server')
-  const isChanged = dice.chance(0.6, 'a file changes meanwhile')
-  trace.tell(`${process.name} will freeze after this: ${reason}`)
-  const reached = () => {
-    if (!server.freeze(ms)) return
+  const isChanged = dice.chance(0.6, 'files change meanwhile')
+  trace.tell(`a server will freeze ${when} this: ${reason}`)
+  if (dice.chance(0.5, 'files are sent that lead to the effect')) sendNewer(parts, dice)
+  const reached = (process: SimulatedProcess) => {
+    trace.tell(`${process.name} comes to this: ${reason}`)
+    servers.find((server) => server.process === process)?.freeze(ms)
     if (isLeft) network.cut((link) => link.of(process))
-    if (isChanged) sendNewer(parts)
+    if (isChanged) sendNewer(parts, dice)
   }
-  process.breakpoint = { reason, reached }
+  parts.breakpoints.push({ when, reason, reached })
   return true
 }
 
-/** Writes to a file, which all programs of its user then send. */
-export function sendNewer({ trace, limits, files, clients, dice }: Omit<FreezeParts, 'network'>): void {
-  if (files.length === 0) return
-  const file = dice.pick(files, 'a file that changes')
-  trace.tell(`${file.path} is written to`)
-  file.write(generateBytes(dice, limits.chunkBytes))
-  for (const client of clients) if (client.user === file.user && client.process?.frozen === false) client.send(file)
+/** Writes to all files, which the programs of their users then send, all in one request each or all in chunks. */
+export function sendNewer(parts: Omit<FreezeParts, 'network' | 'servers' | 'breakpoints'>, dice = parts.dice): void {
+  const { trace, limits, files, clients } = parts
+  const isSmall = dice.chance(0.5, 'the files fit in one request')
+  for (const file of files) {
+    trace.tell(`${file.path} is written to`)
+    const contents = Array.from({ length: contentTries }, () => generateBytes(dice, limits.chunkBytes))
+    const [first = new Uint8Array()] = contents
+    file.write(contents.find((bytes) => sentWhole(bytes, limits.smallFileBytes) === isSmall) ?? first)
+  }
+  for (const client of clients) {
+    if (client.process?.frozen !== false) continue
+    for (const file of files) if (file.user === client.user) client.send(file)
+  }
 }

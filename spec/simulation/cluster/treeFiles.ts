@@ -28,7 +28,7 @@ import { joined } from '../partialImage.ts'
 import type { SimulatedProcess } from '../process.ts'
 import { copySuffix, type SharedTree, type TreeFile, type TreeGeneration } from './sharedTree.ts'
 import { TreePartialFile } from './treePartialFile.ts'
-import type { TreeWatch } from './treeWatch.ts'
+import type { PublishReason, TreeWatch } from './treeWatch.ts'
 
 /** How often a take-over looks again for a file that another server has moved meanwhile. */
 const tries = 16
@@ -147,7 +147,12 @@ export class TreeFiles implements ClusterFiles {
         guard: (work) => this.#claims.guard(claim, work),
         take: (reason, effect, partly) => this.#take(reason, effect, partly),
         fraction: (reason) => this.#process.platform.random.fraction(reason),
+        truncate: (into, length) => {
+          this.#watch.changes(into, path)
+          into.truncate(length)
+        },
         write: (into, offset, bytes) => {
+          this.#watch.changes(into, path)
           this.#watch.wrote(into, this.#claims.record(claim.user, claim.name), offset, bytes)
           into.write(offset, bytes, this.#process)
         },
@@ -187,8 +192,7 @@ export class TreeFiles implements ClusterFiles {
         return this.#take('time to publish', () => {
           if (this.#tree.partial.get(path) !== file) throw new OspError('file-busy', 'the file is published or removed')
           if (this.#tree.read(user, storedName) && !replace) return false
-          this.#put(user, storedName, path, file)
-          this.#watch.published(user, storedName, file, { name: storedName, version })
+          this.#put(user, storedName, path, file, { name: storedName, version })
           return true
         })
       },
@@ -372,8 +376,7 @@ export class TreeFiles implements ClusterFiles {
       const file = this.#tree.partial.get(path)
       if (!file) return undefined
       if (this.#tree.read(user, storedName) && !replace) return false
-      this.#put(user, storedName, path, file)
-      this.#watch.published(user, storedName, file, { name, token })
+      this.#put(user, storedName, path, file, { name, token })
       return true
     })
     if (result !== undefined) return result
@@ -383,9 +386,11 @@ export class TreeFiles implements ClusterFiles {
     throw lostFile(`the partial file of ${name} is missing, and ${storedName} is not the verified file`)
   }
 
-  #put(user: string, storedName: string, path: string, file: TreeFile): void {
+  #put(user: string, storedName: string, path: string, file: TreeFile, reason: PublishReason): void {
+    const replaced = this.#tree.read(user, storedName)
     this.#tree.put(user, storedName, file)
     this.#tree.partial.delete(path)
+    this.#watch.published(user, storedName, file, reason, replaced)
   }
 
   async #hasContent(file: TreeFile, { size, algorithm, digest }: StoredFile): Promise<boolean> {

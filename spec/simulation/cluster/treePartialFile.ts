@@ -10,6 +10,7 @@ interface TreePartialFileHost {
   /** Resolves with the result of `effect` after a while. If the process is killed before, `partly` runs instead. */
   take<T>(reason: string, effect: () => T, partly?: () => unknown): Promise<T>
   fraction(reason: string): number
+  truncate(file: TreeFile, length: number): void
   write(file: TreeFile, offset: number, bytes: Uint8Array): void
   publish(storedName: string, replace: boolean): Promise<boolean>
   closed(file: TreePartialFile): void
@@ -61,7 +62,7 @@ export class TreePartialFile implements PartialFile {
     return this.#guard(async () => {
       const file = this.#opened()
       if (length >= this.length) return
-      await this.#host.take('time to truncate', () => file.truncate(length))
+      await this.#host.take('time to truncate', () => this.#host.truncate(file, length))
       this.length = length
     })
   }

@@ -12,7 +12,7 @@ import type { Trace } from '../trace.ts'
 import type { SharedTree, TreeFile } from './sharedTree.ts'
 
 /** What a file is published for: a claim, or the announcement of a file without an upload. */
-type Reason = { readonly name: string } & ({ readonly token: number } | { readonly version: string })
+export type PublishReason = { readonly name: string } & ({ readonly token: number } | { readonly version: string })
 
 /** What the shared store has for a name: the token of a record, or the version of an announced file. */
 interface Present {
@@ -39,6 +39,11 @@ export class TreeWatch {
   readonly #records = new Map<string, TransferRecord>()
   readonly #superseded = new Map<string, Set<string>>()
   readonly #published = new Set<TreeFile>()
+  /** The order of claims, by token, and of announced files, by version. */
+  readonly #order = new Map<number | string, number>()
+  #claims = 0
+  /** The token or version for which each file was published. */
+  readonly #publishedFor = new WeakMap<TreeFile, number | string>()
   /** The tokens of claims whose uploads were completed. */
   readonly #completed = new Set<number>()
   /** By `recordKey`, the links whose claims have ended. */
@@ -65,35 +70,55 @@ export class TreeWatch {
       restore(this.#present, present)
       restore(this.#records, records)
       restore(this.#superseded, superseded)
+      this.#formerLinks.clear()
       for (const [path, version] of this.#acknowledged)
         if (acknowledged.get(path) !== version) this.#acknowledged.delete(path)
     }
   }
 
+  /** A server is about to write to a file, or to truncate it, that it has opened at this path. */
+  changes(file: TreeFile, path: string): void {
+    const { tree, trace } = this.#parts
+    const found = tree.pathsOf(file)
+    const what = path.replaceAll('\0', ' ')
+    if (this.#published.has(file)) trace.fail(`the former owner of ${what} writes to a published file`)
+    else if (found.length > 0 && !found.includes(path)) trace.fail(`the former owner of ${what} writes to a later one`)
+  }
+
   /** Bytes are about to be written to a file. */
   wrote(file: TreeFile, record: TransferRecord | undefined, offset: number, bytes: Uint8Array): void {
     const isRewrite = same(file.bytes.subarray(offset, offset + bytes.length), bytes)
-    if (this.#published.has(file) && !isRewrite) this.#parts.trace.fail('a published file is written to')
     // The server writes the bytes of a file without a record again. They need not be those of a source.
     if (record && !isRewrite) this.#parts.invariants.wrote(record, { offset, bytes })
   }
 
   /** A file was moved into place. */
-  published(user: string, storedName: string, file: TreeFile, reason: Reason): void {
+  published(user: string, storedName: string, file: TreeFile, reason: PublishReason, replaced?: TreeFile): void {
     const { invariants, trace } = this.#parts
     this.publications++
     this.#published.add(file)
     if (file.image.flushed.length !== file.bytes.length) trace.fail(`${user}/${storedName} was published unflushed`)
-    invariants.publishedAs(user, storedName, file.bytes)
+    const id = 'token' in reason ? reason.token : reason.version
+    const former = replaced && this.#publishedFor.get(replaced)
+    const isSame = replaced !== undefined && sameBytes(replaced.bytes, file.bytes)
+    // Another claim may have ended the one of the earlier publication before that was completed.
+    const isRepeated = isSame && typeof former === 'number' && !this.#completed.has(former)
+    this.#publishedFor.set(file, id)
+    invariants.publishedAs(user, storedName, file.bytes, !isRepeated)
     const lengths = Array.from(this.#parts.tree.published.get(user)?.values() ?? [], ({ bytes }) => bytes.length)
     invariants.quota(user, lengths)
-    const least = this.#acknowledged.get(`${user}/${storedName}`)
-    const { latest } = this.#versionsOf(user, storedName, (bytes) => sameBytes(bytes, file.bytes))
-    if (least === undefined || latest >= least) return
+    const path = `${user}/${storedName}`
+    const version = this.#versionOf(user, storedName, file)
+    const isOlder = version < (this.#acknowledged.get(path) ?? -1)
+    const isOvertaken = !isSame && (this.#order.get(former ?? 0) ?? 0) > (this.#order.get(id) ?? 0)
+    if (!this.#isPresent(user, reason) && (isOlder || isOvertaken))
+      trace.fail(`${path} was replaced by an older file whose claim had ended`)
+    else if (isOlder) this.#acknowledged.set(path, version)
+  }
+
+  #isPresent(user: string, reason: PublishReason): boolean {
     const present = this.#present.get(recordKey(user, reason.name))
-    const isValid = 'token' in reason ? present?.token === reason.token : present?.version === reason.version
-    if (!isValid) trace.fail(`${user}/${storedName} was replaced by an older version whose claim had ended`)
-    else this.#acknowledged.set(`${user}/${storedName}`, latest)
+    return 'token' in reason ? present?.token === reason.token : present?.version === reason.version
   }
 
   /** A file was removed, or another one was given its name. */
@@ -115,8 +140,9 @@ export class TreeWatch {
       own.update(bytes)
       return hex(own.digest())
     }
-    const { first } = this.#versionsOf(file.user, storedName, (bytes) => digestOf(bytes) === digest)
-    const { latest } = this.#versionsOf(file.user, storedName, (bytes) => sameBytes(bytes, stored.bytes))
+    const first = file.versions.findIndex(({ bytes }) => digestOf(bytes) === digest)
+    const latest = this.#versionOf(file.user, storedName, stored)
+    if (latest < 0) this.#parts.trace.fail(`${file.path} is acknowledged, and its stored content is damaged`)
     if (first < 0) this.#parts.trace.fail(`${file.path} is acknowledged with a digest that its source never had`)
     // An upload of an older version that was published later has replaced it.
     const path = `${file.user}/${storedName}`
@@ -129,8 +155,8 @@ export class TreeWatch {
       const least = this.#acknowledged.get(`${user}/${name}`)
       if (least === undefined) continue
       const stored = this.#parts.tree.read(user, name)
-      const { latest } = this.#versionsOf(user, name, (bytes) => stored !== undefined && sameBytes(bytes, stored.bytes))
-      if (latest < least) this.#parts.trace.fail(`${user}/${name} was acknowledged, and is not stored any more`)
+      if (this.#versionOf(user, name, stored) < least)
+        this.#parts.trace.fail(`${user}/${name} was acknowledged, and is not stored any more`)
     }
   }
 
@@ -191,6 +217,7 @@ export class TreeWatch {
         for (const { file, version } of isRefused ? [] : files) {
           this.#ended(file)
           this.#present.set(recordKey(file.user, file.name), { version })
+          this.#order.set(version, ++this.#claims)
         }
         return announced
       },
@@ -229,6 +256,7 @@ export class TreeWatch {
     this.#superseded.set(key, sessions)
     this.#records.set(key, record)
     this.#present.set(key, { token: record.token })
+    this.#order.set(record.token, ++this.#claims)
   }
 
   #ended({ user, name }: { readonly user: string; readonly name: string }): void {
@@ -244,13 +272,10 @@ export class TreeWatch {
     this.#formerLinks.set(key, (this.#formerLinks.get(key) ?? new Set()).add(owner.node))
   }
 
-  /** Returns the numbers of the first and of the latest version of a file that has these bytes; -1 if there is none. */
-  #versionsOf(user: string, name: string, fits: (bytes: Uint8Array) => boolean) {
+  /** Returns the number of the latest version of a file that has the bytes of a stored one; -1 if there is none. */
+  #versionOf(user: string, name: string, stored: TreeFile | undefined): number {
     const versions = this.#parts.files.find((file) => file.user === user && file.name === name)?.versions ?? []
-    return {
-      first: versions.findIndex(({ bytes }) => fits(bytes)),
-      latest: versions.findLastIndex(({ bytes }) => fits(bytes)),
-    }
+    return stored ? versions.findLastIndex(({ bytes }) => sameBytes(bytes, stored.bytes)) : -1
   }
 }
 
