@@ -10,6 +10,7 @@ import { choice, kind, optionalSetting, repeatable, setting, switched, type Valu
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 import { ConfiguredToken } from '../common/token.ts'
+import { UsageError } from '../common/usage.ts'
 import { isPending } from '../tasks/tasks.ts'
 import { candidatesOf, type FoundPaths } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
@@ -43,6 +44,23 @@ function pairOf(text: string): readonly [key: string, value: string] | undefined
   return at > 0 ? [text.slice(0, at), text.slice(at + 1)] : undefined
 }
 
+/** The maximum metadata of a file (docs/protocol.md): the number of keys, and the bytes of keys and values. */
+const mostMetadata = { keys: 32, bytes: 4_096 }
+
+/** Returns the metadata that `--meta` describes. Throws UsageError for a key that is given twice, or if it is too large. */
+export function metadataOf(pairs: SendValues['meta']): Readonly<Record<string, string>> {
+  const metadata = new Map<string, string>()
+  for (const [key, value] of pairs) {
+    if (metadata.has(key)) throw new UsageError(`--meta specifies the key ${key} twice; specify it once`)
+    metadata.set(key, value)
+  }
+  const { keys, bytes } = mostMetadata
+  if (metadata.size > keys) throw new UsageError(`--meta can specify up to ${keys} keys, not ${metadata.size}`)
+  const size = pairs.reduce((sum, [key, value]) => sum + Buffer.byteLength(key + value), 0)
+  if (size > bytes) throw new UsageError(`--meta can specify up to ${bytes} bytes of keys and values, not ${size}`)
+  return Object.fromEntries(metadata)
+}
+
 /** `osp send`: uploads files. */
 export const sendCommand = command({
   name: 'send',
@@ -65,6 +83,7 @@ export const sendCommand = command({
 })
 
 async function run(values: SendValues, operands: readonly string[]): Promise<number> {
+  const metadata = metadataOf(values.meta)
   const directory = openStateDirectory(values)
   const stop = new AbortController()
   const candidates = await candidatesOf(values, operands, directory, stop.signal)
@@ -91,7 +110,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     reporter,
     overview,
     summary,
-    addOptions: { digest: values.digest, metadata: Object.fromEntries(values.meta) },
+    addOptions: { digest: values.digest, metadata },
     stop: stop.signal,
     directory,
     isAwaited,

@@ -6,7 +6,7 @@ import type { Values } from '../common/settings.ts'
 import { displayed, exitCodes, UsageError } from '../common/usage.ts'
 import { type Candidate, candidatesOf, type FoundPath } from '../send/candidates.ts'
 import { SendSummary } from '../send/reporter.ts'
-import { sendSettings } from '../send/send.ts'
+import { metadataOf, sendSettings } from '../send/send.ts'
 import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasks.ts'
 
 const { recursive, as, digest, meta } = sendSettings
@@ -30,11 +30,17 @@ export const addCommand = command({
   ],
   async run(values, operands) {
     if (operands.length === 0) throw new UsageError('specify a FILE to add')
-    return await withTasks(values, (at) => addFiles(at, values, operands))
+    const metadata = metadataOf(values.meta)
+    return await withTasks(values, (at) => addFiles(at, values, operands, metadata))
   },
 })
 
-async function addFiles(at: TaskContext, values: AddValues, operands: readonly string[]): Promise<number> {
+async function addFiles(
+  at: TaskContext,
+  values: AddValues,
+  operands: readonly string[],
+  metadata: Readonly<Record<string, string>>,
+): Promise<number> {
   const summary = new SendSummary()
   const added = new Set<number>()
   let group: Candidate[] = []
@@ -44,7 +50,6 @@ async function addFiles(at: TaskContext, values: AddValues, operands: readonly s
     if (values.json) results.event({ event: 'failed', file, code, text, retry })
     else say(`${displayed(file)}: ${text}`, 'red')
   }
-  const metadata = Object.fromEntries(values.meta)
   const add = async () => {
     const files = group.map(({ path, name, spooled }) => {
       return { ref: spooled?.source.ref ?? absolutePath(path), name, digest: values.digest, metadata }
