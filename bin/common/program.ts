@@ -159,8 +159,8 @@ function flagOf({ describe, alias, placeholder, fallback, unset }: Setting<unkno
 
 /** Prints an error that ends the program. Returns the exit code. */
 function report({ name, prefix, commands }: Program, first: string | undefined, error: unknown): number {
-  const message = error instanceof Error ? error.message : String(error)
   const cause = rootOf(error)
+  const message = messageOf(error, cause)
   const isOwn = error instanceof OspError && error.code !== 'internal'
   if (!isOwn && isBug(cause)) {
     const variable = `${prefix}_DEBUG`
@@ -178,6 +178,13 @@ function report({ name, prefix, commands }: Program, first: string | undefined, 
   }
   if (!isOwn) return exitCodes.failed
   return error.code === 'usage' ? exitCodes.usage : exitCodeOf(error)
+}
+
+function messageOf(error: unknown, cause: unknown): string {
+  if ((cause as Partial<NodeJS.ErrnoException> | undefined)?.syscall === 'uv_cwd') {
+    return 'the working directory no longer exists; change to another one'
+  }
+  return error instanceof Error ? error.message : String(error)
 }
 
 const rootOf = (error: unknown): unknown =>

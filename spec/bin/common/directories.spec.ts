@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeDirectories } from '../../../bin/common/directories.ts'
 import { place } from '../../support/commands.ts'
@@ -11,9 +11,13 @@ spec('a directory', (it) => {
     const path = join(at.path, 'a', 'b', 'c')
     for (const _time of [1, 2]) makeDirectories(path, 0o700)
     assert.equal(statSync(path).mode & 0o777, 0o700)
-    writeFileSync(join(at.path, 'file'), '')
-    assert.throws(() => makeDirectories(join(at.path, 'file')), { code: 'EEXIST' })
-    assert.throws(() => makeDirectories(join(at.path, 'file', 'a')), { code: 'ENOTDIR' })
+    const file = join(at.path, 'file')
+    writeFileSync(file, '')
+    const error = { code: 'EEXIST', message: `${file} is a file, not a directory` }
+    for (const path of [file, join(file, 'a'), join(file, 'a', 'b')]) assert.throws(() => makeDirectories(path), error)
+    const link = join(at.path, 'link')
+    symlinkSync('missing', link)
+    assert.throws(() => makeDirectories(link), { message: `${link} is a broken symbolic link, not a directory` })
   })
 
   if (!existsSync('/proc/self')) it.skip('on a file system without new directories is refused', 'there is no /proc')

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { Speed } from '../../../bin/send/overview.ts'
+import { Overview, Speed } from '../../../bin/send/overview.ts'
 import { spec } from '../../support/spec.ts'
 
 /** Returns the speed after each of these counts, which are `everyMs` apart. */
@@ -38,5 +38,34 @@ spec('the speed of a file', (it) => {
   it('falls to 0 if no more bytes come', () => {
     const all = after(1_000, [0, 1_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000])
     assert.deepEqual(all.slice(2), [1_000, 1_000, 2_000 / 3, 500, 400, 2_000 / 6, 0])
+  })
+})
+
+spec('the progress of all files', (it) => {
+  it('has the size of each file as soon as it is known, and the sizes of those that have ended', () => {
+    const overview = new Overview()
+    const add = (size: number) => {
+      const progress = { acknowledged: 0, durable: 0, size: 0 }
+      const task = {
+        path: 'a',
+        size,
+        upload: { phase: 'sending', error: undefined, progress, transferred: 0 } as const,
+      }
+      overview.add(task)
+      return task
+    }
+    const totals = () => {
+      const { title, done, size } = overview.total(0)
+      return [title, done, size]
+    }
+    const [listed, named] = [add(100), add(0)]
+    assert.deepEqual(totals(), ['0 of 2+ files', 0, 100])
+    Object.assign(named.upload.progress, { acknowledged: 300, durable: 300, size: 1_000 })
+    assert.deepEqual(totals(), ['0 of 2+ files', 300, 1_100])
+    overview.isComplete = true
+    overview.end(listed)
+    assert.deepEqual(totals(), ['1 of 2 files', 400, 1_100])
+    overview.end(named)
+    assert.deepEqual(totals(), ['2 of 2 files', 1_100, 1_100])
   })
 })
