@@ -58,10 +58,10 @@ const leftMs = z
   .check(z.describe('estimated milliseconds until the end at this rate; null if unknown'))
 
 /** A failure that concerns one file of the operands. */
-const failedFile = event('The command failed for this file; it continues with the others.', {
-  name: storedName,
-  ...error,
-})
+const failedFile = event(
+  'The command failed for this file. It continues with the others, unless there is no connection or the login is rejected.',
+  { name: string('the name of the file or folder on the server'), ...error },
+)
 
 const failed = event('The command has failed and ends.', error)
 const skipped = event('An entry of a folder is not sent, because it is not a regular file.', { file: givenFile, text })
@@ -240,8 +240,8 @@ export const commandEvents = {
       transferred: received.check(z.describe('content bytes received; 0 if the local file already had the content')),
     }),
     failed: event('This file was not saved; the other files continue.', {
-      file: localFile,
-      name: storedName,
+      file: string('the path of the local file, or of the folder whose files could not be listed; `-` for stdout'),
+      name: z.nullable(string('the name on the server; null if `-r` without NAME could not list the files')),
       ...error,
       transferred: received,
     }),

@@ -36,6 +36,8 @@ async function run(values: RmValues, operands: readonly string[]): Promise<numbe
     async run(client) {
       for (const name of names) worst = Math.max(worst, await removed(client, name, values))
     },
+    // As JSON, the event of the file has reported it.
+    ...(values.json && { failed() {} }),
   })
   return code || worst
 }
@@ -49,12 +51,16 @@ async function removed(client: Client, name: string, { recursive, json }: RmValu
     }
     return exitCodes.done
   } catch (cause) {
-    const error = await missingFile(client, name, OspError.from(cause), 'add -r to remove its contents')
+    const error = await missingFile(client, name, OspError.from(cause), 'add -r to remove its contents').catch(
+      OspError.from,
+    )
+    if (error.code === 'closed') throw error
     const code = exitCodeOf(error)
-    if (error.code === 'closed' || (code !== exitCodes.failed && code !== exitCodes.later)) throw error
+    const ends = code !== exitCodes.failed && code !== exitCodes.later
     const { message: text, retry } = error
     if (json) results.event({ event: 'failed', name, code: error.code, text, retry })
-    else say(`${name}: ${text}`, 'red')
+    else if (!ends) say(`${name}: ${text}`, 'red')
+    if (ends) throw error
     return code
   }
 }

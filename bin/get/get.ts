@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Client, type Download, type FileInfo, type FileTarget, OspError } from 'ospd'
 import { fileTarget, pathReason } from 'ospd/node'
@@ -38,7 +39,7 @@ export const getCommand = command({
     ['osp get movie.mp4', 'download one file'],
     ['osp get -r photos --to backup', 'download a folder as backup/photos'],
     ['osp get shop.sql - | psql shop', 'write the content of a file to stdout'],
-    ['osp get *.iso | sha256sum -c', 'check the local files against the verified digests'],
+    ['osp get -r photos | sha256sum -c', 'read the files again from disk and check them'],
   ],
   run,
 })
@@ -226,7 +227,19 @@ function targetAt(path: string, overwrite: boolean): FileTarget {
           cause,
         })
       }
-      return await fileTarget(path, { overwrite }).open(content, digests)
+      return await fileTarget(path, { overwrite })
+        .open(content, digests)
+        .catch((error: unknown) => {
+          throw namingFlag(path, overwrite, OspError.from(error))
+        })
     },
   }
+}
+
+/** Returns the error to report for a target. If `--overwrite` would replace the present file, it says so. */
+function namingFlag(path: string, overwrite: boolean, error: OspError): OspError {
+  const stats = error.code === 'target-exists' && !overwrite ? statSync(path, { throwIfNoEntry: false }) : undefined
+  if (!stats?.isFile()) return error
+  const text = `${path} already exists with other content; add --overwrite to replace it, or specify another --to`
+  return new OspError(error.code, text, { cause: error })
 }

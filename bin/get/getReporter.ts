@@ -112,8 +112,8 @@ export class GetReporter extends LinkReporter implements Disposable {
     { code, message: text, retry }: OspError,
     isRejected: boolean,
   ): void {
-    if (this.json) results.event({ event: 'failed', file, name, code, text, retry, transferred })
-    else if (!isRejected) this.say(`${name}: ${text}`, 'red')
+    if (this.json) results.event({ event: 'failed', file, name: name || null, code, text, retry, transferred })
+    else if (!isRejected) this.say(name === '' ? text : `${name}: ${text}`, 'red')
   }
 
   /** Reports each reason for a temporary refusal of a file once. */

@@ -138,11 +138,9 @@ export class SendReporter extends LinkReporter implements Disposable {
     }
     this.#lines.result(checksumLine(digest, isTerminal(process.stdout) ? printable(path) : path))
     if (storedName !== name) this.hint(`${path}: stored as ${storedName}, because the server already has ${name}`)
-    if (!replaced) return
-    // The server repeats its answer from when the file was stored, which the sender may not have received.
-    const wasSent = transferred > 0 || size === 0
-    const which = wasSent ? 'replaced' : 'was already stored, so nothing was sent; it replaced'
-    this.hint(`${path}: ${which} the file ${storedName} on the server`)
+    // If nothing was sent, the server repeats its answer from when the file was stored.
+    if (!replaced || (transferred === 0 && size > 0)) return
+    this.hint(`${path}: replaced the file ${storedName} on the server`)
   }
 
   failed({ path, upload }: FailedFile, error: OspError): void {

@@ -62,8 +62,21 @@ spec('osp send --meta', (it) => {
     assert.deepEqual(await metadataOf(), { contentType: 'text/plain', key: 'a=b' })
     assert.equal((await send('--meta', 'key=new')).code, 0)
     assert.deepEqual(await metadataOf(), { key: 'new' })
-    const { code, stderr } = await send('--meta', `key=${'x'.repeat(5_000)}`)
-    assert.deepEqual([code, stderr.includes('the metadata of a file has at most 4096 bytes')], [1, true], stderr)
+    const most = `key=${'x'.repeat(4_093)}`
+    assert.equal((await send('--meta', most)).code, 0)
+    const keys = Array.from({ length: 33 }, (_, at) => ['--meta', `${at}=`])
+    assert.equal((await send(...keys.slice(1).flat())).code, 0)
+    const wrong: readonly (readonly [flags: readonly string[], text: string])[] = [
+      [['--meta', `${most}x`], '--meta can specify up to 4096 bytes of keys and values, not 4097'],
+      [keys.flat(), '--meta can specify up to 32 keys, not 33'],
+      [['--meta', 'a=1', '--meta', 'b=1', '--meta', 'a=1'], '--meta specifies the key a twice; specify it once'],
+    ]
+    for (const [flags, text] of wrong) {
+      for (const command of ['send', 'add']) {
+        const { code, stderr } = await at.osp(command, ...flags, '--state', files.path, path)
+        assert.deepEqual([code, stderr], [2, `osp: ${text}\nrun "osp ${command} --help" for its usage\n`])
+      }
+    }
   })
 
   it('is kept with a task that another program sends', async () => {
@@ -115,6 +128,13 @@ spec('osp rm', (it) => {
     assert.deepEqual(await at.listed(), ['fg'])
   })
 
+  it('names in JSON the file that failed without a connection', async () => {
+    const args = ['--server', '127.0.0.1:1', '--user', 'alice', '--retry-for', '1ms', '--json']
+    const { code, stdout } = await run('osp', ['rm', 'a', 'b', ...args])
+    const failed = published(stdout, commandEvents.rm).filter(({ event }) => event === 'failed')
+    assert.deepEqual([code, failed.map(({ name, code }) => [name, code])], [3, [['a', 'unreachable']]])
+  })
+
   it('takes names', async () => {
     assert.match((await run('osp', ['rm'])).stderr, /^osp: rm requires at least one NAME$/mu)
     assert.match((await run('osp', ['rm', '/a'])).stderr, /^osp: \/a: the file name "\/a" is not allowed/mu)
@@ -123,16 +143,19 @@ spec('osp rm', (it) => {
 
 spec('osp mv', (it) => {
   it('renames a file, also into a folder, and replaces another one only if told to', async () => {
-    await using at = await bench('a', 'b')
+    await using at = await bench('a', 'b', 'c')
     assert.deepEqual(await at.osp('mv', 'a', 'f/'), { code: 0, stdout: '', stderr: '' })
-    assert.deepEqual(await at.listed(), ['b', 'f/a'])
+    assert.deepEqual(await at.listed(), ['b', 'c', 'f/a'])
     const refused = await at.osp('mv', 'b', 'f/a')
-    assert.equal(refused.code, 1)
-    assert.match(refused.stderr, /^osp: .*exists/u)
+    const exists = 'osp: f/a: it already exists on the server; add --replace to replace it\n'
+    assert.deepEqual(refused, { code: 1, stdout: '', stderr: exists })
     const [, renamed] = published((await at.osp('mv', 'b', 'f/a', '--replace', '--json')).stdout, commandEvents.mv)
     assert.deepEqual(renamed, { v: 1, event: 'renamed', name: 'b', newName: 'f/a', replaced: true })
     assert.equal((await at.osp('get', 'f/a', '-')).stdout, 'content of b')
-    assert.equal((await at.osp('mv', 'x', 'y')).stderr, 'osp: the server has no file with this name\n')
+    assert.equal((await at.osp('mv', 'x', 'y')).stderr, 'osp: x: the server has no file with this name\n')
+    const folder = await at.osp('mv', 'f', 'g')
+    assert.deepEqual(folder, { code: 1, stdout: '', stderr: 'osp: f: it is a folder; only files can be renamed\n' })
+    assert.match((await at.osp('mv', 'c', 'f')).stderr, /^osp: c cannot be renamed to f: .*collides with/u)
   })
 
   it('requires two names', async () => {

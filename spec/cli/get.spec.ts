@@ -118,7 +118,7 @@ spec('osp get', (it) => {
       assert.deepEqual(stderr.split('\n').sort(), [
         '',
         'osp: 3 of 4 files failed',
-        `osp: c: ${join(at.path, 'c')} already exists with other content; specify overwrite, or choose another path`,
+        'osp: c: c already exists with other content; add --overwrite to replace it, or specify another --to',
         'osp: f: it is a folder; add -r to get its contents',
         'osp: x: the server has no file with this name',
       ])
@@ -127,6 +127,38 @@ spec('osp get', (it) => {
       assert.equal(readFileSync(join(at.path, 'c'), 'utf8'), 'three')
     }),
   )
+
+  it(
+    'names a file that is in the way of a folder',
+    withFiles({ 'f/g/a': 'one' }, async ({ at, osp }) => {
+      writeFileSync(join(at.path, 'f'), 'mine')
+      const { code, stderr } = await osp('get', '-r', 'f')
+      const text = 'osp: f/g/a: the folder f/g cannot be created: f is a file, not a directory\n'
+      assert.deepEqual({ code, stderr }, { code: 1, stderr: text })
+    }),
+  )
+
+  it('agrees with its description of failures in JSON if there is no connection', async () => {
+    const args = ['--server', '127.0.0.1:1', '--user', 'alice', '--retry-for', '1ms', '--json']
+    for (const [names, file, name] of [
+      [[], '.', null],
+      [['f/g'], 'g', 'f/g'],
+    ] as const) {
+      const { code, stdout } = await run('osp', ['get', '-r', ...names, ...args])
+      const failed = published(stdout, commandEvents.get).filter(({ event }) => event === 'failed')
+      assert.deepEqual([code, failed.map(({ file, name }) => [file, name])], [3, [[file, name]]])
+    }
+  })
+
+  it('says that its working directory no longer exists', async () => {
+    await using at = await place()
+    const under = ['sh', '-c', 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', 'sh']
+    for (const command of ['get', 'send']) {
+      const { code, stderr } = await run('osp', [command, 'a', '--user', 'alice'], { cwd: at.path, under })
+      const text = 'osp: the working directory no longer exists; change to another one\n'
+      assert.deepEqual({ code, stderr }, { code: 1, stderr: text })
+    }
+  })
 
   it(
     'never changes a partial file that is not its own',
