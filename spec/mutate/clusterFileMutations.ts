@@ -79,8 +79,8 @@ export const clusterFileMutations: readonly Mutation[] = [
   {
     fault: 'a server forgets an announced file of a dead server that it can still publish',
     file: 'lib/adapters/cluster/clusterAnnouncements.ts',
-    within: 'unreported',
-    pattern: 'if (source !== undefined) await this.#names.discard?.(source)',
+    within: 'settleAnnounced',
+    pattern: 'if (source !== undefined) await names.discard?.(source)',
     replacement: '',
     shownBy: 'spec/adapters/cluster/clusterTransfers.spec.ts',
   },

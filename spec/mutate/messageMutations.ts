@@ -54,7 +54,7 @@ export const messageMutations: readonly Mutation[] = [
     fault: 'deliveries of an earlier run of the server are repeated as if for the first time',
     file: 'lib/server/messages/delivery.ts',
     within: '#attemptOf',
-    pattern: '(seq <= this.#handed ? 1 : 0)',
+    pattern: '(seq <= this.#recipient.handed ? 1 : 0)',
     replacement: '0',
     shownBy: 'messages',
   },
