@@ -79,6 +79,8 @@ async function start(program: Program): Promise<number> {
   const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
   if (known.includes('cluster')) for (const operand of operands) refuseDatabaseUrl('an argument', operand, true)
   checkOperands(command, operands)
+  // Throws if the working directory no longer exists, before a path fails for this reason as if it were missing.
+  if (command.takesPaths) process.cwd()
   results.json = values.json === true
   results.onlyLists = command.onlyLists?.(operands) ?? false
   return await command.run(values, operands, flags)

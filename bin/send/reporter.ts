@@ -35,6 +35,8 @@ export class SendSummary {
   stored = 0
   /** Stored files that replaced another file, and stored files that the server renamed. */
   replaced = 0
+  /** Files of `replaced` that this command has sent. */
+  justReplaced = 0
   renamed = 0
   failed = 0
   /** Failed files that remain tasks, which the next `osp send` continues. */
@@ -51,6 +53,7 @@ export class SendSummary {
   addStored(file: SentFile, transferred: number): void {
     this.stored++
     if (file.replaced) this.replaced++
+    if (hasJustReplaced(file, transferred)) this.justReplaced++
     if (file.storedName !== file.name) this.renamed++
     this.size += file.size
     this.transferred += transferred
@@ -129,7 +132,8 @@ export class SendReporter extends LinkReporter implements Disposable {
     this.hint(`paused and not sent: ${all}; run "osp continue" to send ${tasks.length === 1 ? 'it' : 'them'}`)
   }
 
-  stored(task: ReportedFile, { digest, name, storedName, replaced, size, algorithm }: SentFile): void {
+  stored(task: ReportedFile, file: SentFile): void {
+    const { digest, name, storedName, replaced, size, algorithm } = file
     const { path, upload } = task
     const { transferred } = upload
     if (this.json) {
@@ -138,9 +142,7 @@ export class SendReporter extends LinkReporter implements Disposable {
     }
     this.#lines.result(checksumLine(digest, isTerminal(process.stdout) ? printable(path) : path))
     if (storedName !== name) this.hint(`${path}: stored as ${storedName}, because the server already has ${name}`)
-    // If nothing was sent, the server repeats its answer from when the file was stored.
-    if (!replaced || (transferred === 0 && size > 0)) return
-    this.hint(`${path}: replaced the file ${storedName} on the server`)
+    if (hasJustReplaced(file, transferred)) this.hint(`${path}: replaced the file ${storedName} on the server`)
   }
 
   failed({ path, upload }: FailedFile, error: OspError): void {
@@ -246,8 +248,12 @@ export class SendReporter extends LinkReporter implements Disposable {
 
 const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)
 
-function outcomes({ replaced, renamed }: SendSummary): string {
-  const parts = [replaced > 0 && `${replaced} replaced another file`, renamed > 0 && `${renamed} renamed`]
+/** If nothing was sent, `replaced` is from an earlier answer of the server, which it repeats. */
+const hasJustReplaced = ({ replaced, size }: SentFile, transferred: number) =>
+  replaced && (transferred > 0 || size === 0)
+
+function outcomes({ justReplaced, renamed }: SendSummary): string {
+  const parts = [justReplaced > 0 && `${justReplaced} replaced another file`, renamed > 0 && `${renamed} renamed`]
   const all = parts.filter(Boolean).join(', ')
   return all && ` (${all})`
 }

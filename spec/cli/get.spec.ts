@@ -153,8 +153,13 @@ spec('osp get', (it) => {
   it('says that its working directory no longer exists', async () => {
     await using at = await place()
     const under = ['sh', '-c', 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', 'sh']
-    for (const command of ['get', 'send']) {
-      const { code, stderr } = await run('osp', [command, 'a', '--user', 'alice'], { cwd: at.path, under })
+    for (const args of [
+      ['get', 'a'],
+      ['send', 'a'],
+      ['send', '--files-from', '-'],
+      ['add', 'a'],
+    ]) {
+      const { code, stderr } = await run('osp', [...args, '--user', 'alice'], { cwd: at.path, under, input: 'a' })
       const text = 'osp: the working directory no longer exists; change to another one\n'
       assert.deepEqual({ code, stderr }, { code: 1, stderr: text })
     }

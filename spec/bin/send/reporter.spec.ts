@@ -4,7 +4,7 @@ import { commandEvents, type PrintedEvent } from '../../../bin/common/events.ts'
 import { results } from '../../../bin/common/output.ts'
 import { plainLines } from '../../../bin/send/lines.ts'
 import { Overview } from '../../../bin/send/overview.ts'
-import { type ReportedFile, SendReporter } from '../../../bin/send/reporter.ts'
+import { type ReportedFile, SendReporter, SendSummary } from '../../../bin/send/reporter.ts'
 import { spec } from '../../support/spec.ts'
 
 const values = { server: { host: '127.0.0.1', port: 6682 }, 'retry-for': 0, quiet: false, json: true }
@@ -64,5 +64,14 @@ spec('osp send --json', (it) => {
       all().map(({ event }) => event),
       ['cancelled'],
     )
+  })
+})
+
+spec('the summary of osp send', (it) => {
+  it('counts a replacement of an earlier command only as JSON', () => {
+    const summary = new SendSummary()
+    const file = { name: 'a', storedName: 'a', replaced: true, size: 5, algorithm: 'sha256', digest: '' } as const
+    for (const transferred of [5, 0]) summary.addStored(file, transferred)
+    assert.deepEqual([summary.replaced, summary.justReplaced], [2, 1])
   })
 })
