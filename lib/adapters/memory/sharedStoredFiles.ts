@@ -46,8 +46,12 @@ export class SharedStoredFiles implements FileSteps {
 
   async put(records: readonly FileRecord[]): Promise<void> {
     for (const record of records) {
-      const hasMetadata = Object.keys(record.metadata).length > 0
-      if (hasMetadata || !this.#rows.has(keyOfFile(record))) this.add(record)
+      const { metadata } = record
+      const row = this.#rows.get(keyOfFile(record))
+      if (!row) this.add(record)
+      else if (Object.keys(metadata).length > 0) {
+        this.#rows.set(keyOfFile(record), { ...row, record: { ...row.record, metadata } })
+      }
     }
   }
 

@@ -59,8 +59,10 @@ async function stateOf(target: ImportTarget) {
   const unreported = (await transfers.unreported()).map(({ name }) => name)
   const continued = []
   for (const record of records) {
-    const owner = { ...record.owner, session: 'c'.repeat(32) }
-    const options = { fresh: false, takeOver: false, onConflict: 'replace', at: 1, recovery: true } as const
+    const session = 'c'.repeat(32)
+    const owner = { ...record.owner, session }
+    await storage.links.openSession({ user: record.user, node: owner.node, session }, 1)
+    const options = { fresh: false, takeOver: false, onConflict: 'replace', at: 1 } as const
     const claimed = await transfers.claim(record, owner, options)
     if ('completed' in claimed) assert.fail(`${record.name} is complete`)
     await using file = await files.open(claimed.claim)
