@@ -140,7 +140,7 @@ class FileGetter {
   async print(name: string): Promise<void> {
     const { client, overview, summary, reporter } = this.#options
     const download = client.files.download(name)
-    const task = receivedFile('-', 0, download)
+    const task = receivedFile('-', undefined, download)
     overview.add(task)
     overview.isComplete = true
     download.on('phase', () => reporter.refused(task))
@@ -190,7 +190,7 @@ class FileGetter {
   async #get({ name, file, path }: WantedFile): Promise<void> {
     const { client, overview, summary, reporter, values } = this.#options
     const download = client.files.download(file ?? name, { to: targetAt(path, values.overwrite) })
-    const task = receivedFile(path, file?.size ?? 0, download)
+    const task = receivedFile(path, file?.size, download)
     overview.add(task)
     download.on('phase', () => reporter.refused(task))
     const end = await download.done.catch(OspError.from)

@@ -23,7 +23,7 @@ const phases = {
 } as const satisfies Record<Download['phase'], Upload['phase']>
 
 /** Adapts a download to the progress bars. */
-export function receivedFile(path: string, size: number, download: Download): ReceivedFile {
+export function receivedFile(path: string, size: number | undefined, download: Download): ReceivedFile {
   const upload = {
     get phase() {
       return phases[download.phase]

@@ -10,6 +10,8 @@ export interface BarState {
   readonly done: number
   readonly durable: number
   readonly size: number
+  /** False if more bytes follow, so that the remaining time is unknown. */
+  readonly isSizeKnown?: boolean
   readonly bytesPerSecond?: number | undefined
   /** Replaces the speed and the remaining time. */
   readonly note?: string | undefined
@@ -49,14 +51,17 @@ export function progressLine(state: BarState, { yellow }: Styles): string {
   const { title, done, size, bytesPerSecond, note } = state
   const parts = [percentText(state), formatPart(done, size)]
   if (note !== undefined) parts.push(note)
-  else if (bytesPerSecond) parts.push(`${formatSize(bytesPerSecond)}/s`, `${leftText(state)} left`)
+  else if (bytesPerSecond) {
+    const left = leftText(state)
+    parts.push(`${formatSize(bytesPerSecond)}/s`, ...(left === '' ? [] : [`${left} left`]))
+  }
   return `${yellow('osp:')} ${printable(title)}: ${parts.join(', ')}`
 }
 
 const percentText = (state: BarState) => `${Math.floor(100 * fraction(state))}%`
 
-const leftText = ({ done, size, bytesPerSecond }: BarState) =>
-  bytesPerSecond ? formatTime(((size - done) / bytesPerSecond) * 1_000) : ''
+const leftText = ({ done, size, isSizeKnown = true, bytesPerSecond }: BarState) =>
+  bytesPerSecond && isSizeKnown ? formatTime(((size - done) / bytesPerSecond) * 1_000) : ''
 
 /** Returns the columns that fit, and the width that remains for the title and the bar. */
 function columnsFor(room: number): { shown: ReadonlySet<Column>; rest: number } {

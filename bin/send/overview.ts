@@ -4,8 +4,8 @@ import type { BarState } from './barLine.ts'
 /** A file that is waiting or being transferred. */
 export interface TransferredFile {
   readonly path: string
-  /** Size in bytes, as known before the transfer begins. */
-  readonly size: number
+  /** Size in bytes, if it is known before the transfer begins. */
+  readonly size: number | undefined
   readonly upload: Pick<Upload, 'phase' | 'error' | 'progress' | 'transferred'>
 }
 
@@ -75,16 +75,19 @@ export class Overview<T extends TransferredFile = TransferredFile> {
     let done = this.#endedBytes
     let durable = done
     let size = done
+    let isSizeKnown = true
     for (const task of this.#rows.keys()) {
       const { progress } = task.upload
       done += progress.acknowledged
       durable += progress.durable
       size += sizeOf(task)
+      isSizeKnown &&= progress.size > 0 || task.size !== undefined
     }
     const shortTitle = `${this.#endedFiles}/${this.files}${this.isComplete ? '' : '+'}`
     const title = `${shortTitle.replace('/', ' of ')} ${this.files === 1 ? 'file' : 'files'}`
     const { bytesPerSecond } = this.#speed
-    return { title, shortTitle, done, durable, size, bytesPerSecond, note: this.#note(nowMs), bold: true }
+    const state = { title, shortTitle, done, durable, size, isSizeKnown, bytesPerSecond, bold: true } as const
+    return { ...state, note: this.#note(nowMs) }
   }
 
   #note(nowMs: number): string | undefined {
@@ -97,7 +100,7 @@ export class Overview<T extends TransferredFile = TransferredFile> {
   }
 }
 
-const sizeOf = (task: TransferredFile) => task.upload.progress.size || task.size
+const sizeOf = (task: TransferredFile) => task.upload.progress.size || (task.size ?? 0)
 
 function isActive({ upload }: TransferredFile): boolean {
   const { phase, error, progress } = upload

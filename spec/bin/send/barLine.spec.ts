@@ -53,6 +53,12 @@ spec('a bar', (it) => {
     )
   })
 
+  it('has no time left while a part of the size is unknown', () => {
+    const known = { ...state, isSizeKnown: false }
+    assert.match(barLine(known, 90, plain), /977 KiB\/s {10}$/u)
+    assert.equal(progressLine(known, plain), 'osp: report.pdf: 65%, 6.20 of 9.54 MiB, 977 KiB/s')
+  })
+
   it('distinguishes acknowledged bytes from durable bytes', () => {
     const line = barLine({ ...state, durable: 2_500_000 }, 90, plain)
     assert.match(line, /^report\.pdf +█{4}▒{7}░{7} +65%/u)

@@ -44,7 +44,7 @@ spec('the speed of a file', (it) => {
 spec('the progress of all files', (it) => {
   it('has the size of each file as soon as it is known, and the sizes of those that have ended', () => {
     const overview = new Overview()
-    const add = (size: number) => {
+    const add = (size?: number) => {
       const progress = { acknowledged: 0, durable: 0, size: 0 }
       const task = {
         path: 'a',
@@ -55,17 +55,17 @@ spec('the progress of all files', (it) => {
       return task
     }
     const totals = () => {
-      const { title, done, size } = overview.total(0)
-      return [title, done, size]
+      const { title, done, size, isSizeKnown } = overview.total(0)
+      return [title, done, size, isSizeKnown]
     }
-    const [listed, named] = [add(100), add(0)]
-    assert.deepEqual(totals(), ['0 of 2+ files', 0, 100])
+    const [listed, named] = [add(100), add()]
+    assert.deepEqual(totals(), ['0 of 2+ files', 0, 100, false])
     Object.assign(named.upload.progress, { acknowledged: 300, durable: 300, size: 1_000 })
-    assert.deepEqual(totals(), ['0 of 2+ files', 300, 1_100])
+    assert.deepEqual(totals(), ['0 of 2+ files', 300, 1_100, true])
     overview.isComplete = true
     overview.end(listed)
-    assert.deepEqual(totals(), ['1 of 2 files', 400, 1_100])
+    assert.deepEqual(totals(), ['1 of 2 files', 400, 1_100, true])
     overview.end(named)
-    assert.deepEqual(totals(), ['2 of 2 files', 1_100, 1_100])
+    assert.deepEqual(totals(), ['2 of 2 files', 1_100, 1_100, true])
   })
 })
