@@ -106,7 +106,7 @@ export const clusterFileMutations: readonly Mutation[] = [
     within: '#change',
     pattern: 'await this.#begin({ ...change, by }, former)',
     replacement: '',
-    shownBy: 'spec/adapters/cluster/clusterCatalogue.spec.ts',
+    shownBy: 'cluster-files',
   },
   {
     fault: 'a server stores a file that a stopped server can still remove or rename',

@@ -60,8 +60,8 @@ export class FileReaders {
     } finally {
       reader.reading--
       this.#use(reader)
-      this.#alarm.by(reader.usedAtMs + unusedMs)
       if (reader.isClosed) await this.#closeFile(reader)
+      else this.#alarm.by(reader.usedAtMs + unusedMs)
     }
   }
 

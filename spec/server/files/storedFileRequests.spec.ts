@@ -275,6 +275,25 @@ spec('the instances that read files', (it) => {
     assert.equal(openFiles(rig), 0)
   })
 
+  it('leave no alarm if the server is closed while a file is read', async () => {
+    const clock = new VirtualClock()
+    await using rig = await ServerRig.start({}, { platform: { ...nodePlatform(), clock } })
+    const client = await rig.client(alice)
+    const { version } = await stored(client)
+    const held = rig.storage.hold('read stored file')
+    client.raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: 10 })
+    await held.reached
+    const closing = rig.server.close()
+    while (openFiles(rig) > 0) await turn()
+    held.go()
+    await closing
+    for (let turns = 0; turns < 20; turns++) await turn()
+    assert.deepEqual(
+      clock.set.filter((atMs) => atMs >= clock.now() + 10_000),
+      [],
+    )
+  })
+
   it('answer a late request about an upload that had the instance before as idle ones do', async () => {
     await using rig = await ServerRig.onDisk({ fileInstances: 1 })
     const client = await rig.client(alice)

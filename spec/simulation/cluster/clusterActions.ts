@@ -11,7 +11,7 @@ import { type StoredFileParts, storedFileActions } from '../storedFileActions.ts
 import type { ClusterServer } from './clusterServer.ts'
 import type { RollingRestart } from './rollingRestart.ts'
 import type { SentFiles } from './sentFiles.ts'
-import { freezeAtEffect, sendNewer } from './stepFreeze.ts'
+import { changeMoments, freezeAtEffect, sendNewer } from './stepFreeze.ts'
 import type { StoreLoss } from './storeLoss.ts'
 import type { StorePaths } from './storePath.ts'
 
@@ -60,6 +60,12 @@ const filing: readonly Action<ClusterParts>[] = [
 
 const hanging: Action<ClusterParts> = { name: 'the files of a server hang', weight: 6, apply: hang }
 
+const freezing: Action<ClusterParts> = {
+  name: 'a server freezes within a change of a stored file',
+  weight: 8,
+  apply: (parts) => freezeAtEffect(parts, changeMoments),
+}
+
 /** Actions of the programs of each kind of world. */
 const sending: { readonly [K in ClusterKind]: readonly Action<ClusterParts>[] } = {
   'cluster-files': filing,
@@ -92,7 +98,7 @@ export class ClusterMix {
       return [isPresent ? action.weight * scale : 0, action] as const
     })
     const hangs = kind !== 'cluster-messages' && faults.comes('hanging files', 0.3)
-    const others = [...fixes, ...(hangs ? [hanging] : []), ...(usesStored ? storedFileActions : [])]
+    const others = [...fixes, ...(hangs ? [hanging] : []), ...(usesStored ? [...storedFileActions, freezing] : [])]
     this.#weighed = [...weighed, ...others.map((action) => [action.weight, action] as const)]
   }
 

@@ -29,6 +29,14 @@ const moments: readonly Pick<Breakpoint, 'when' | 'reason'>[] = [
   ...[...operations, ...steps.map((step) => `answer to ${step}`)].map((reason) => ({ when: 'after', reason }) as const),
 ]
 
+/** The same for changes of stored files. */
+export const changeMoments: typeof moments = [
+  ...['time of a link', 'time of a rename', 'time of a removal'].map((reason) => ({ when: 'before', reason }) as const),
+  ...['answer to begin', 'time to create a fence', 'time of a link'].map(
+    (reason) => ({ when: 'after', reason }) as const,
+  ),
+]
+
 /** The time for which a server freezes: shorter than a lease, about as long, longer, and longer than a client keeps a silent link. */
 const freezesMs = [200, 2_000, 9_000, 14_000, 30_000, 60_000]
 
@@ -51,9 +59,9 @@ interface FreezeParts {
  * Freezes the server that comes first to an effect of a chosen kind, just before or after it, with the rest of its work still ahead.
  * Mostly, its clients then connect to other servers, and send newer versions of their files.
  */
-export function freezeAtEffect(parts: FreezeParts): boolean {
+export function freezeAtEffect(parts: FreezeParts, among = moments): boolean {
   const { trace, network, servers, dice } = parts
-  const { when, reason } = dice.pick(moments, 'an effect at which a server freezes')
+  const { when, reason } = dice.pick(among, 'an effect at which a server freezes')
   const ms = dice.pick(freezesMs, 'time of a freeze')
   const isLeft = dice.chance(0.8, 'the clients leave the server')
   const isChanged = dice.chance(0.6, 'files change meanwhile')

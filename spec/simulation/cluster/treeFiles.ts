@@ -109,8 +109,13 @@ export class TreeFiles implements ClusterFiles {
         await this.#take('time to remove a fence', () => fences.delete(fence))
       },
       unlink: async (file, fence) => {
-        if (!(await this.#take('time of a look', () => isThere(file, fence)))) return false
-        return this.#take('time of a removal', () => fences.has(fence) && this.#tree.unlink(file.user, file.name))
+        if (!(await this.#take('time to look at a file that is removed', () => isThere(file, fence)))) return false
+        return this.#take('time of a removal', () => {
+          const present = this.#tree.read(file.user, file.name)
+          if (!fences.has(fence) || !present) return false
+          this.#watch.removing(file, present)
+          return this.#tree.unlink(file.user, file.name)
+        })
       },
       link: async (file, newName, replace, fence) => {
         const { user, name } = file

@@ -4,6 +4,7 @@ import type { Claim, SentFile, TransferRecord } from '../../../lib/ports/storage
 import { hex } from '../../../lib/runtime/hex.ts'
 import { same } from '../../../lib/runtime/incrementalDigest.ts'
 import type { ReceivingUpload } from '../../../lib/server/status.ts'
+import type { ChangedFile } from '../../../lib/storage/catalogue/storedTree.ts'
 import { sameUpload } from '../../../lib/storage/transfers/claimRules.ts'
 import { recordKey } from '../../../lib/storage/transfers/recordStore.ts'
 import { type SimulatedFile, sameBytes } from '../files.ts'
@@ -119,6 +120,11 @@ export class TreeWatch {
   #isPresent(user: string, reason: PublishReason): boolean {
     const present = this.#present.get(recordKey(user, reason.name))
     return 'token' in reason ? present?.token === reason.token : present?.version === reason.version
+  }
+
+  /** A server removes a file of which it has seen this version. */
+  removing({ user, name, version }: ChangedFile, present: TreeFile): void {
+    if (present.version !== version) this.#parts.trace.fail(`a newer version of ${user}/${name} is removed`)
   }
 
   /** A file was removed, or another one was given its name. */
