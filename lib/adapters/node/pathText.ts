@@ -1,6 +1,6 @@
 import { Buffer, isUtf8 } from 'node:buffer'
 import { readlinkSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
 
 /** The characters U+DC80 to U+DCFF encode the bytes 0x80 to 0xFF that are not UTF-8. No other text contains them. */
@@ -42,7 +42,7 @@ export function pathBytes(path: string): string | Buffer {
 
 /** Returns the absolute form of a path encoded by `pathText`, relative to the current working directory. */
 export function absolutePath(path: string): string {
-  return resolve(workingDirectory(), path)
+  return isAbsolute(path) ? resolve(path) : resolve(workingDirectory(), path)
 }
 
 function workingDirectory(): string {

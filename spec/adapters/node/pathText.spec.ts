@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { array, assert as check, constantFrom, integer, oneof, property, uint8Array } from 'fast-check'
@@ -42,6 +42,18 @@ spec('the text of a path', (it) => {
     const path = 'a/../caf\uDCE9'
     assert.equal(JSON.parse(JSON.stringify(path)), path)
     assert.equal(absolutePath(path), join(process.cwd(), 'caf\uDCE9'))
+  })
+
+  it('needs no working directory if it is absolute', () => {
+    const before = process.cwd()
+    const gone = mkdtempSync(join(tmpdir(), 'ospd-spec-'))
+    process.chdir(gone)
+    rmdirSync(gone)
+    try {
+      assert.equal(absolutePath(join(before, 'a', '..', 'b')), join(before, 'b'))
+    } finally {
+      process.chdir(before)
+    }
   })
 
   it('is refused if no file can have it', () => {
