@@ -209,7 +209,7 @@ export const clientLimits = {
   /** Maximum number of concurrent uploads, if the server allows as many. */
   uploads: 5,
   /** Maximum number of small files that are open or unanswered at once, and of bytes of their content. */
-  smallFiles: 64,
+  smallFiles: 128,
   smallFilesBytes: 8 * MiB,
   /**
    * Minimum size of a file for which the client first asks whether the server already has its content. A smaller file is sent at
