@@ -19,6 +19,8 @@ export interface UploadedFiles {
   unpublished(user: string): readonly Announcement[]
   /** Returns the names under which verified uploads of a user are stored. */
   verified(user: string): readonly string[]
+  /** Returns whether a link holds the upload of a name. */
+  isReceived(user: string, name: string): boolean
 }
 
 /** The time for which `prune` and `add` keep the records of other versions. */
@@ -75,7 +77,9 @@ export class SharedStoredFiles implements FileSteps {
     return this.#sessions.turns.run(user, async () => {
       if (by) this.#sessions.check(by)
       const names = newName === undefined ? [name] : [name, newName]
-      if (this.#uploads.verified(user).some((verified) => names.includes(verified))) throw new OspError('file-busy')
+      const isReceived = newName !== undefined && this.#uploads.isReceived(user, name)
+      if (isReceived || this.#uploads.verified(user).some((verified) => names.includes(verified)))
+        throw new OspError('file-busy')
       for (const fence of ended) this.#changes.delete(fence)
       const changes = names.flatMap((each) => this.changesOf(user, each)).filter(({ fence }) => fence !== change.fence)
       const unpublished = this.#uploads.unpublished(user).filter(({ file }) => names.includes(file.storedName))

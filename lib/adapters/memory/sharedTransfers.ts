@@ -85,7 +85,11 @@ export class SharedTransfers implements TransferSteps {
       Array.from(this.#markers.values()).flatMap(({ announced, source }) =>
         announced.file.user === user && source !== undefined ? [{ ...announced, source }] : [],
       )
-    const uploads = { marked: (key: FileKey) => this.#marked(key), verified, unpublished }
+    const isReceived = (user: string, name: string) => {
+      const row = this.#rows.get(recordKey(user, name))
+      return row !== undefined && this.#isHeld(row)
+    }
+    const uploads = { marked: (key: FileKey) => this.#marked(key), verified, unpublished, isReceived }
     this.files = new SharedStoredFiles(servers, sessions, uploads, wallTime)
   }
 

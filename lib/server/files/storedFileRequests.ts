@@ -16,7 +16,7 @@ import { linkOf } from '../serverLog.ts'
 import { checkOpen } from './fileDaemon.ts'
 import { FileReaders } from './fileReaders.ts'
 import type { Quota } from './quota.ts'
-import { ReservationHolder } from './serverUpload.ts'
+import { ReservationHolder, type ServerUpload } from './serverUpload.ts'
 import type { UploadTable } from './uploadTable.ts'
 
 /** The requests about stored files. */
@@ -129,8 +129,10 @@ export class StoredFileRequests {
     const newName = checkFileName(message.newName)
     const version = message.version || undefined
     const replace = (message.flags & renameFlags.replace) !== 0
-    const isReplaced = await this.#runBoth(by.user, [name, newName], async () => {
+    const isReplaced = await this.#runBoth(by.user, [name, newName], async (upload) => {
       checkOpen(by)
+      // Its reservation can assume that it replaces the file.
+      if (upload.reserved && newName !== name) throw new OspError('file-busy', 'a file of this name is being uploaded')
       const holder = new ReservationHolder(by.user)
       using _ = this.#uploads.reserving(holder)
       await this.#quota.admitRename(holder, name, newName)
@@ -146,10 +148,16 @@ export class StoredFileRequests {
    * Runs a job after the earlier requests about both names. Locks the names in sorted order, so that no two jobs wait for each
    * other.
    */
-  #runBoth<T>(user: string, names: readonly [string, string], job: () => Promise<T>): Promise<T> {
-    const [first, second] = names[0] < names[1] ? names : [names[1], names[0]]
-    const inner = () => (first === second ? job() : this.#uploads.run(user, second, job))
-    return this.#uploads.run(user, first, inner)
+  #runBoth<T>(
+    user: string,
+    [name, newName]: readonly [string, string],
+    job: (upload: ServerUpload) => Promise<T>,
+  ): Promise<T> {
+    const uploads = this.#uploads
+    if (name === newName) return uploads.run(user, name, job)
+    return name < newName
+      ? uploads.run(user, name, (upload) => uploads.run(user, newName, () => job(upload)))
+      : uploads.run(user, newName, () => uploads.run(user, name, job))
   }
 
   /** Resolves when the bytes of the reply have left, so that a link has a limited number of them in memory. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../../lib/errors.ts'
-import { defaultLimits, KiB } from '../../../lib/limits.ts'
+import { defaultLimits, KiB, MiB } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { sizeText } from '../../../lib/server/files/diskSpace.ts'
 import { encode } from '../../../lib/wire/message.ts'
@@ -392,6 +392,19 @@ spec('the number of files of a user', (it) => {
       rename(from, to)
       await client.raw.expect('RenameFileAck')
     }
+  })
+
+  it('does not grow by renaming a file that an upload replaces', async () => {
+    await using rig = await ServerRig.onDisk({ userBytes: 2 * MiB })
+    const client = await rig.client()
+    await client.upload(sized('a', MiB))
+    const { instance } = await client.start({ ...sized('a', MiB), modifiedAt: 2 })
+    const rename = { fileName: 'a', newName: 'b', version: '', flags: 0 }
+    client.raw.send('RenameFileReq', rename)
+    await client.raw.refused('RenameFileNack', 'file-busy')
+    await client.pause(instance)
+    client.raw.send('RenameFileReq', rename)
+    await client.raw.expect('RenameFileAck')
   })
 
   it('is known without a quota after the files were counted, and no upload waits for the count', async () => {

@@ -131,6 +131,11 @@ BEGIN
   IF EXISTS (SELECT FROM ospd.transfer t WHERE t.user_name = p_user AND t.verified->>'storedName' = ANY (v_names)) THEN
     RAISE EXCEPTION USING ERRCODE = 'OS005', MESSAGE = 'an upload of this file is about to be stored';
   END IF;
+  -- What the upload has reserved can assume that it replaces the file.
+  IF p_new_name IS NOT NULL
+     AND EXISTS (SELECT FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = p_name AND ospd.is_held_1(t)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'OS005', MESSAGE = 'a file of this name is being uploaded';
+  END IF;
   DELETE FROM ospd.file_change c WHERE c.fence = ANY (p_ended);
   SELECT coalesce(jsonb_agg(c), '[]') INTO changes FROM jsonb_array_elements(ospd.file_changes_2(p_user, v_names)) c
    WHERE c->>'fence' <> p_fence;
