@@ -298,7 +298,7 @@ export class UploadJob {
     const resolve = ({ storedName, replaced }: StoredAs) =>
       end.resolve({ name: upload.name, storedName, replaced, size, algorithm, digest: hex(fileDigest) })
     const send = () => new WholeFileRequest(options, file, { resolve, reject: end.reject }).start()
-    if (size < clientLimits.askedBytes) send()
+    if (pace.sendingMs(size, clock.now()) < clientLimits.askedMs) send()
     else {
       this.#known(link, interruption, size, fileDigest)
         .then((known) => {
