@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict'
-import { clientLimits, KiB, MiB } from '../../../lib/limits.ts'
+import { clientLimits, MiB } from '../../../lib/limits.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 spec('content that the server has under the same name', (it) => {
-  const bytes = 16 * KiB
-  /** A client that sends them in more than the minimum time. */
-  const slowly = { limitRate: ((bytes - 1) * 1_000) / clientLimits.askedMs }
+  const bytes = clientLimits.askedBytes
   const start = () => UploadRig.start({ smallFileBytes: MiB })
 
   it('is not sent again, whatever the modification time', async () => {
     await using rig = await start()
-    const client = rig.client(slowly)
+    const client = rig.client()
     const content = patterned(bytes)
     const first = await (await client.uploads.add(memorySource('a', content, 1_000))).done
     const upload = await client.uploads.add(memorySource('a', content, 2_000))
@@ -23,7 +21,7 @@ spec('content that the server has under the same name', (it) => {
 
   it('is not sent again in chunks if the modification time is the same', async () => {
     await using rig = await start()
-    const client = rig.client(slowly)
+    const client = rig.client()
     const source = memorySource('a', patterned(3 * MiB))
     const first = await (await client.uploads.add(source)).done
     const upload = await client.uploads.add(source)
@@ -32,7 +30,7 @@ spec('content that the server has under the same name', (it) => {
 
   it('is replaced by other content of this length', async () => {
     await using rig = await start()
-    const client = rig.client(slowly)
+    const client = rig.client()
     await (await client.uploads.add(memorySource('a', patterned(bytes)))).done
     const other = patterned(bytes).fill(1, bytes - 1)
     const upload = await client.uploads.add(memorySource('a', other, 2_000))
@@ -43,7 +41,7 @@ spec('content that the server has under the same name', (it) => {
 
   it('is sent again after its removal, or to be verified with another digest', async () => {
     await using rig = await start()
-    const client = rig.client(slowly)
+    const client = rig.client()
     const source = memorySource('a', patterned(bytes))
     await (await client.uploads.add(source)).done
     assert.equal((await (await client.uploads.add(source, { digest: 'md5' })).done).algorithm, 'md5')
@@ -53,13 +51,14 @@ spec('content that the server has under the same name', (it) => {
     assert.equal(again.transferred, bytes)
   })
 
-  it('is sent at once if that takes little time', async () => {
+  it('is asked for only from a minimum length on', async () => {
     await using rig = await start()
     const client = rig.client()
+    const content = patterned(clientLimits.askedBytes - 1)
     for (const modifiedAt of [1_000, 2_000]) {
-      const upload = await client.uploads.add(memorySource('a', patterned(bytes), modifiedAt))
+      const upload = await client.uploads.add(memorySource('a', content, modifiedAt))
       await upload.done
-      assert.equal(upload.transferred, bytes)
+      assert.equal(upload.transferred, content.length)
     }
   })
 })
