@@ -1,5 +1,5 @@
 import { isatty } from 'node:tty'
-import { OspError, type Upload, type Uploads } from 'ospd'
+import { checkMetadata, OspError, type Upload, type Uploads } from 'ospd'
 import { openTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
@@ -44,9 +44,6 @@ function pairOf(text: string): readonly [key: string, value: string] | undefined
   return at > 0 ? [text.slice(0, at), text.slice(at + 1)] : undefined
 }
 
-/** The maximum metadata of a file (docs/protocol.md): the number of keys, and the bytes of keys and values. */
-const mostMetadata = { keys: 32, bytes: 4_096 }
-
 /** Returns the metadata that `--meta` describes. Throws UsageError for a key that is given twice, or if it is too large. */
 export function metadataOf(pairs: SendValues['meta']): Readonly<Record<string, string>> {
   const metadata = new Map<string, string>()
@@ -54,10 +51,11 @@ export function metadataOf(pairs: SendValues['meta']): Readonly<Record<string, s
     if (metadata.has(key)) throw new UsageError(`--meta specifies the key ${key} twice; specify it once`)
     metadata.set(key, value)
   }
-  const { keys, bytes } = mostMetadata
-  if (metadata.size > keys) throw new UsageError(`--meta can specify up to ${keys} keys, not ${metadata.size}`)
-  const size = pairs.reduce((sum, [key, value]) => sum + Buffer.byteLength(key + value), 0)
-  if (size > bytes) throw new UsageError(`--meta can specify up to ${bytes} bytes of keys and values, not ${size}`)
+  try {
+    checkMetadata(pairs.map(([key, value]) => ({ key, value })))
+  } catch (error) {
+    throw new UsageError(`--meta is too large: ${OspError.from(error).message}`)
+  }
   return Object.fromEntries(metadata)
 }
 

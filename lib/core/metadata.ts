@@ -2,7 +2,7 @@ import { OspError } from '../errors.ts'
 import { fixed } from '../limits.ts'
 
 /** A text of the metadata of a file. */
-interface MetadataText {
+export interface MetadataText {
   readonly key: string
   readonly value: string
 }

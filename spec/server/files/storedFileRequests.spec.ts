@@ -228,6 +228,18 @@ spec('the stored files of a user', (it) => {
 
 const openFiles = (rig: ServerRig) => rig.server.status().gauges.openFiles
 
+/** A server with a read that does not end until `held.go()`. */
+async function hangingRead() {
+  const clock = new VirtualClock()
+  const rig = await ServerRig.start({}, { platform: { ...nodePlatform(), clock } })
+  const client = await rig.client(alice)
+  const { version } = await stored(client)
+  const held = rig.storage.hold('read stored file')
+  client.raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: 10 })
+  await held.reached
+  return { clock, rig, client, held, [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose]() }
+}
+
 spec('the instances that read files', (it) => {
   it('are held while a file is read in parts, and not for a file that is read in one request', async () => {
     await using rig = await ServerRig.onDisk({ fileInstances: 3 })
@@ -255,13 +267,8 @@ spec('the instances that read files', (it) => {
   })
 
   it('stay while a read does not end, and are released after it', async () => {
-    const clock = new VirtualClock()
-    await using rig = await ServerRig.start({}, { platform: { ...nodePlatform(), clock } })
-    const client = await rig.client(alice)
-    const { version } = await stored(client)
-    const held = rig.storage.hold('read stored file')
-    client.raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: 10 })
-    await held.reached
+    await using at = await hangingRead()
+    const { clock, rig, client, held } = at
     const alarms = clock.set.length
     clock.pass(10_000)
     assert.equal(openFiles(rig), 1)
@@ -276,13 +283,8 @@ spec('the instances that read files', (it) => {
   })
 
   it('leave no alarm if the server is closed while a file is read', async () => {
-    const clock = new VirtualClock()
-    await using rig = await ServerRig.start({}, { platform: { ...nodePlatform(), clock } })
-    const client = await rig.client(alice)
-    const { version } = await stored(client)
-    const held = rig.storage.hold('read stored file')
-    client.raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: 10 })
-    await held.reached
+    await using at = await hangingRead()
+    const { clock, rig, held } = at
     const closing = rig.server.close()
     while (openFiles(rig) > 0) await turn()
     held.go()
