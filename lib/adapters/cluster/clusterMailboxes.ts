@@ -25,7 +25,13 @@ interface Page {
   readonly most: number
   readonly mostBytes: number
   readonly epoch: number | undefined
-  readonly found: Deferred<readonly StoredMessage[]>
+  readonly found: Deferred<FoundMessages>
+}
+
+interface FoundMessages {
+  readonly messages: readonly StoredMessage[]
+  /** The seq of the last message that was read, also if its removal was requested. */
+  readonly lastSeq: number | undefined
 }
 
 /** The mailboxes of a shared store, as one of its servers accesses them. */
@@ -36,10 +42,12 @@ export class ClusterMailboxes implements MailboxStore {
   readonly #wakeUps: WakeUps
   /** The times until which mailboxes that have refused a message count as full. */
   readonly #full = new BoundedMap<string, number>(fixed.rememberedUsers)
-  /** Messages whose removal was requested, by user. They are no longer returned. */
+  /** Messages whose removal was requested, by user. They are not returned, also not by a read that began before they were removed. */
   readonly #leaving = new Map<string, Set<number>>()
   #pages: Page[] = []
   #reading: Promise<void> | undefined
+  /** The latest step that reads pages. */
+  #readStep: Promise<unknown> | undefined
   readonly #watchers = new Set<(user: string) => void>()
   /** The highest seq that was reported to the watchers, for each mailbox to which a link of this server listens. */
   #known: ReadonlyMap<string, number> = new Map()
@@ -90,12 +98,9 @@ export class ClusterMailboxes implements MailboxStore {
       const page: Page = { user, afterSeq: after, most, mostBytes, epoch, found: deferred() }
       this.#pages.push(page)
       this.#reading ??= this.#read()
-      const found = await page.found.promise
-      const leaving = this.#leaving.get(user)
-      const messages = leaving ? found.filter(({ seq }) => !leaving.has(seq)) : found
-      const last = found.at(-1)
-      if (!last || messages.length > 0) return messages
-      after = last.seq
+      const { messages, lastSeq } = await page.found.promise
+      if (lastSeq === undefined || messages.length > 0) return messages
+      after = lastSeq
     }
   }
 
@@ -165,9 +170,17 @@ export class ClusterMailboxes implements MailboxStore {
     try {
       await this.#batcher.change(kind, user, seqs, mayWait)
     } finally {
-      for (const seq of seqs) leaving.delete(seq)
-      if (leaving.size === 0 && this.#leaving.get(user) === leaving) this.#leaving.delete(user)
+      // A read that has begun may still return what it found before the removal.
+      const forget = () => this.#forget(user, seqs)
+      if (this.#readStep) void this.#readStep.then(forget, forget)
+      else forget()
     }
+  }
+
+  #forget(user: string, seqs: readonly number[]): void {
+    const leaving = this.#leaving.get(user)
+    for (const seq of seqs) leaving?.delete(seq)
+    if (leaving?.size === 0) this.#leaving.delete(user)
   }
 
   /** Reads the pending pages. Pages with the same limits are read in one step. */
@@ -181,13 +194,23 @@ export class ClusterMailboxes implements MailboxStore {
       const taken = new Set(pages)
       this.#pages = this.#pages.filter((page) => !taken.has(page))
       try {
-        const found = await this.#member.run(({ mail }) => mail.read(pages, most, mostBytes))
-        for (const [at, page] of pages.entries()) page.found.resolve(found[at] ?? [])
+        const step = this.#member.run(({ mail }) => mail.read(pages, most, mostBytes))
+        this.#readStep = step
+        const found = await step
+        for (const [at, page] of pages.entries()) page.found.resolve(this.#remaining(page.user, found[at] ?? []))
       } catch (error) {
         for (const page of pages) page.found.reject(error)
       }
     }
+    this.#readStep = undefined
     this.#reading = undefined
+  }
+
+  /** Returns the messages whose removal was not requested. */
+  #remaining(user: string, found: readonly StoredMessage[]): FoundMessages {
+    const leaving = this.#leaving.get(user)
+    const messages = leaving ? found.filter(({ seq }) => !leaving.has(seq)) : found
+    return { messages, lastSeq: found.at(-1)?.seq }
   }
 
   #posted({ outcomes, wakes }: PostResult): void {

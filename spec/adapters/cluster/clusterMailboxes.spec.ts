@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
 import { MiB } from '../../../lib/limits.ts'
 import type { AddressedMessage } from '../../../lib/ports/mailboxes.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import {
   all,
   append,
@@ -41,6 +42,30 @@ spec('mailboxes of several servers', (it) => {
     await second.mailboxes.remove('bob', [seq])
     assert.deepEqual(await waiting(first.mailboxes, 'bob'), [2])
     assert.deepEqual(await waiting(first.mailboxes, 'eve'), [1])
+  })
+
+  it('return no removed message that a read found before the removal', async () => {
+    await using rig = new ClusterRig()
+    const isRead = deferred<void>()
+    const isRemoved = deferred<void>()
+    const { mailboxes } = await rig.server((steps) =>
+      alteredSteps(steps, async (name, run) => {
+        const result = await run()
+        if (name === 'mail.read') {
+          isRead.resolve()
+          await isRemoved.promise
+        }
+        return result
+      }),
+    )
+    for (const number of upTo(3)) await append(mailboxes, message(number), ['bob'], roomy)
+    const seqs = [1, 2, 3]
+    const found = waiting(mailboxes, 'bob')
+    await isRead.promise
+    await Promise.all([mailboxes.remove('bob', seqs.slice(0, 1)), mailboxes.setAside('bob', seqs.slice(1, 2))])
+    isRemoved.resolve()
+    assert.deepEqual(await found, [3])
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [3])
   })
 
   it('store a message once if two servers append it at the same time', async () => {
