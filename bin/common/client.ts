@@ -78,7 +78,7 @@ export function openClient(
     to,
     user: userOf(values),
     token: token.give,
-    allowPlaintext: values.insecure,
+    allowPlaintext: values['allow-plaintext'],
     retryForMs: values['retry-for'],
     ...more,
   })

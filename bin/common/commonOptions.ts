@@ -22,7 +22,7 @@ export const commonOptions = {
   user: optionalSetting({ ...kind.text, placeholder: 'NAME' }, 'user to log in as', 'the system user name'),
   state: optionalSetting(kind.path, 'directory for tasks, tokens and known servers', "the system's state directory"),
   'token-file': optionalSetting(kind.path, 'read the token from this file', 'the token stored by osp login'),
-  insecure: switched('send the token even over an unencrypted connection to another machine'),
+  'allow-plaintext': switched('send the token even over an unencrypted connection to another machine'),
   'retry-for': setting(kind.duration, '5m', retryText),
   quiet: switched('print only results and errors', 'q'),
   json: jsonSetting,

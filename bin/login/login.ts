@@ -102,7 +102,7 @@ async function newServer(values: CommonOptions): Promise<SeenServer | undefined>
   const signal = AbortSignal.timeout(retryForMs)
   try {
     const socket = await clientTransport(values, trust).dial({ platform: nodePlatform(), maxPayload: 0 }, signal)
-    assertTokenAllowed('a token', socket, values.insecure)
+    assertTokenAllowed('a token', socket, values['allow-plaintext'])
     socket.destroy()
   } catch (error) {
     if (signal.aborted) throw new OspError('timed-out', `${server} did not answer in time`)

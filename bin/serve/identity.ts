@@ -13,16 +13,19 @@ export interface Exposure {
   readonly hasClientCa: boolean
   /** Whether there is a list of users, even an empty one. */
   readonly hasUsers: boolean
-  readonly insecure: boolean
+  readonly allowPlaintext: boolean
 }
 
 /**
  * Returns the authenticator for the time before the first user is added: it accepts every client with a certificate if there is a
- * CA, otherwise every client on this machine, or with `insecure` every client.
+ * CA, otherwise every client on this machine, or with `allowPlaintext` every client.
  */
-export function withoutUsers({ hasClientCa, insecure }: Pick<Exposure, 'hasClientCa' | 'insecure'>): Authenticator {
+export function withoutUsers({
+  hasClientCa,
+  allowPlaintext,
+}: Pick<Exposure, 'hasClientCa' | 'allowPlaintext'>): Authenticator {
   if (hasClientCa) return certificateRequired
-  return insecure ? allowAll() : loopbackOnly()
+  return allowPlaintext ? allowAll() : loopbackOnly()
 }
 
 /**
@@ -44,14 +47,14 @@ const certificateRequired: Authenticator = {
   },
 }
 
-/** Returns a warning, if any. Throws UsageError if others could read tokens or log in freely, unless `insecure`. */
+/** Returns a warning, if any. Throws UsageError if others could read tokens or log in freely, unless `allowPlaintext`. */
 export function checkExposure(exposure: Exposure): string | undefined {
-  const { host, isProxied, isTls, hasClientCa, hasUsers, insecure } = exposure
+  const { host, isProxied, isTls, hasClientCa, hasUsers, allowPlaintext } = exposure
   const isKnown = hasUsers || hasClientCa
   const isLoopback = isLoopbackOnly(host)
   if ((isLoopback && !isProxied) || (isKnown && isTls)) return undefined
   const place = isLoopback ? `${host} through the load balancers of --proxy-protocol` : host
-  if (insecure) {
+  if (allowPlaintext) {
     return isKnown
       ? `other machines can reach ${place} without TLS: tokens and contents can be read and changed in transit`
       : `other machines can reach ${place} and log in under any name`
@@ -65,7 +68,7 @@ export function checkExposure(exposure: Exposure): string | undefined {
   const otherwise = isLoopback ? 'remove --proxy-protocol' : 'listen on 127.0.0.1'
   const without = isKnown ? 'permits this' : 'permits every login under any name'
   throw new UsageError(
-    `other machines can reach ${place}, and ${wrong}: ${steps}, or ${otherwise} (--insecure ${without})`,
+    `other machines can reach ${place}, and ${wrong}: ${steps}, or ${otherwise} (--allow-plaintext ${without})`,
   )
 }
 

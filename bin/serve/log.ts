@@ -41,7 +41,7 @@ export const daemonEvents = {
     'No file descriptor is available, and the system refuses connections. Checked every second, logged once.',
   ),
   'descriptors-free': info('', 'File descriptors are available again.'),
-  insecure: warn('text', 'Other machines can reach this daemon in a way that only `--insecure` permits.'),
+  exposed: warn('text', 'Other machines can reach this daemon in a way that only `--allow-plaintext` permits.'),
   'users-changed': info(
     'user how more',
     'A user was added or removed, or has a new token: `how` is `added`, `removed` or `rotated`. Up to a hundred changes ' +

@@ -158,18 +158,18 @@ async function open(
   readiness: Readiness,
   log: Log,
 ): Promise<{ readonly server: Server; readonly problem: () => string | undefined } | undefined> {
-  const { host, data, 'on-conflict': onConflict, insecure } = values
+  const { host, data, 'on-conflict': onConflict, 'allow-plaintext': allowPlaintext } = values
   const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
   const isProxied = values['proxy-protocol'] !== undefined
-  const exposure = { host, isProxied, isTls, hasClientCa: values['tls-client-ca'] !== undefined, insecure }
+  const exposure = { host, isProxied, isTls, hasClientCa: values['tls-client-ca'] !== undefined, allowPlaintext }
   const { shared, users, hasUsers } = await usersOf(values, withoutUsers(exposure), log)
   const authenticator = identityOf(users, exposure, data)
   const warning = checkExposure({ ...exposure, hasUsers })
-  if (warning !== undefined) log({ level: 'warn', event: 'insecure', text: warning })
+  if (warning !== undefined) log({ level: 'warn', event: 'exposed', text: warning })
   const problem = () => shared?.problem()
   if (shared) readiness.add('cluster', problem)
   const { storage = disk(data), links } = shared ?? {}
-  const options = { listen, storage, authenticator, allowPlaintext: insecure, limits, onConflict, log }
+  const options = { listen, storage, authenticator, allowPlaintext, limits, onConflict, log }
   const server = await serve({ ...options, ...(links && { links }) }).catch(cannotListen)
   const address = server?.addresses[0]
   if (shared && address) shared.listensOn(addressText(address))

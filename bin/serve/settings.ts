@@ -62,7 +62,7 @@ const ownSettings = {
     'replace',
     'action if a file of this name is already stored',
   ),
-  insecure: switched('accept connections from other machines without tokens, or with tokens but without TLS'),
+  'allow-plaintext': switched('accept connections from other machines without tokens, or with tokens but without TLS'),
   quiet: switched('log only warnings and errors', 'q'),
   json: jsonSetting,
 } as const

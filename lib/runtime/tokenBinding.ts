@@ -39,17 +39,17 @@ export function isTokenExposed(
 }
 
 /** Closes the socket and throws OspError `unauthorized` if the token must not be sent over it. */
-export function assertTokenAllowed(given: GivenToken, socket: Socket, insecure: boolean): void {
+export function assertTokenAllowed(given: GivenToken, socket: Socket, allowPlaintext: boolean): void {
   const { token, boundTo } = typeof given === 'string' ? ({ token: given, boundTo: 'open' } as const) : given
   if (token === '') return
-  const reason = isTokenExposed(token, socket, insecure) ? exposedReason : weakerReason(boundTo, socket)
+  const reason = isTokenExposed(token, socket, allowPlaintext) ? exposedReason : weakerReason(boundTo, socket)
   if (reason === undefined) return
   socket.destroy()
   throw new OspError('unauthorized', `the token was not sent to ${socket.peer.host}: ${reason}`)
 }
 
 const exposedReason =
-  'others could read it in transit; use TLS (--tls), or the option allowPlaintext (--insecure) on a network that you trust'
+  'others could read it in transit; use TLS (--tls), or the option allowPlaintext (--allow-plaintext) on a network that you trust'
 
 function weakerReason(boundTo: TokenBinding, { peer, guarded }: Socket): string | undefined {
   const { verification, local } = peer

@@ -104,9 +104,9 @@ const node = (path: string, ...args: readonly string[]) => [process.execPath, pa
 const osp =
   (digest: string): Contender =>
   async (link, cwd, file) => {
-    const own = ['--host', server, '--port', '6682', '--data', join(cwd, 'data'), '--insecure', '--quiet']
+    const own = ['--host', server, '--port', '6682', '--data', join(cwd, 'data'), '--allow-plaintext', '--quiet']
     await link.serve(node('dist/bin/ospd.js', 'serve', ...own), cwd)
-    const to = ['--server', server, '--user', 'bench', '--insecure', '--quiet', '--state', join(cwd, 'state')]
+    const to = ['--server', server, '--user', 'bench', '--allow-plaintext', '--quiet', '--state', join(cwd, 'state')]
     return await link.run(node('dist/bin/osp.js', 'send', ...to, '--digest', digest, file), cwd)
   }
 

@@ -167,17 +167,17 @@ spec('ospd serve on an address that other machines can reach', (it) => {
     )
   })
 
-  it('starts with --insecure, and warns', async () => {
+  it('starts with --allow-plaintext, and warns', async () => {
     await using at = await place()
-    await using first = start('ospd', serve(join(at.path, 'a'), '--insecure'))
+    await using first = start('ospd', serve(join(at.path, 'a'), '--allow-plaintext'))
     await first.printed(/ready on 0\.0\.0\.0/u)
-    assert.match(first.stderr, / warn {2}insecure text="other machines can reach 0\.0\.0\.0 and log in under any/u)
+    assert.match(first.stderr, / warn {2}exposed text="other machines can reach 0\.0\.0\.0 and log in under any/u)
     await user(join(at.path, 'b'), 'add', 'alice')
-    await using second = start('ospd', serve(join(at.path, 'b')), { env: { OSPD_INSECURE: 'true' } })
+    await using second = start('ospd', serve(join(at.path, 'b')), { env: { OSPD_ALLOW_PLAINTEXT: 'true' } })
     await second.printed(/ready on 0\.0\.0\.0/u)
     assert.match(
       second.stderr,
-      / warn {2}insecure text="other machines can reach 0\.0\.0\.0 without TLS: tokens and contents/u,
+      / warn {2}exposed text="other machines can reach 0\.0\.0\.0 without TLS: tokens and contents/u,
     )
   })
 

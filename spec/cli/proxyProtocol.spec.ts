@@ -34,10 +34,10 @@ async function withBalancer({ port }: Daemon, header: string, use: (server: stri
 spec('ospd serve --proxy-protocol', (it) => {
   it('logs the address of the client, and stores what it sends through the balancer', async () => {
     await using at = await place()
-    const flags = ['--proxy-protocol', `10.0.0.0/8, ${network}/32`, '--insecure']
+    const flags = ['--proxy-protocol', `10.0.0.0/8, ${network}/32`, '--allow-plaintext']
     await using running = await daemon(join(at.path, 'data'), flags)
     await running.printed(
-      / warn {2}insecure text="other machines can reach 127\.0\.0\.1 through the load balancers of /u,
+      / warn {2}exposed text="other machines can reach 127\.0\.0\.1 through the load balancers of /u,
     )
     await at.write('a.txt', 'hello')
     await withBalancer(running, 'PROXY TCP4 192.0.2.7 198.51.100.2 56324 6682\r\n', async (server) => {
@@ -53,7 +53,7 @@ spec('ospd serve --proxy-protocol', (it) => {
 
   it('refuses and logs a connection of a balancer without the header', async () => {
     await using at = await place()
-    await using running = await daemon(at.path, ['--proxy-protocol', network, '--insecure'])
+    await using running = await daemon(at.path, ['--proxy-protocol', network, '--allow-plaintext'])
     await withBalancer(running, '', async (server) => {
       const { code } = await run('osp', ['who', '--server', server, '--user', 'alice', '--retry-for', '0'])
       assert.equal(code, 3)

@@ -50,11 +50,11 @@ spec('settings', (it) => {
     await using at = await place()
     await at.write('config.json', '{"tls": true}')
     const flags = ['--state', at.path, '--user', 'alice', '--config', `${at.path}/config.json`]
-    const env = { OSP_TLS_CA: '/none', OSP_TOKEN_FILE: '/none', OSP_INSECURE: 'true' }
+    const env = { OSP_TLS_CA: '/none', OSP_TOKEN_FILE: '/none', OSP_ALLOW_PLAINTEXT: 'true' }
     const { code, stderr } = await run('osp', ['pause', ...flags], { env })
     assert.deepEqual([code, stderr], [0, 'osp: there is nothing to pause\n'])
     assert.match((await run('osp', ['tasks', ...flags, '--tls'])).stderr, /unknown flag --tls/u)
-    assert.match((await run('osp', ['add', '--insecure', 'x'])).stderr, /unknown flag --insecure/u)
+    assert.match((await run('osp', ['add', '--allow-plaintext', 'x'])).stderr, /unknown flag --allow-plaintext/u)
     assert.match((await run('osp', ['cancel', '--help'])).stdout, /--token-file/u)
   })
 

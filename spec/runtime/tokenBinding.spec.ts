@@ -33,11 +33,11 @@ const connections: Readonly<Record<string, readonly [Connection, readonly TokenB
   'another machine without TLS': [{ guarded: false, peer: remote }, []],
 }
 
-function allows(connection: Connection, boundTo: TokenBinding, insecure = false): boolean {
+function allows(connection: Connection, boundTo: TokenBinding, allowPlaintext = false): boolean {
   let isEnded = false
   const socket = { ...connection, destroy: () => (isEnded = true) } as unknown as Socket
   try {
-    assertTokenAllowed({ token: 'osp_marked', boundTo }, socket, insecure)
+    assertTokenAllowed({ token: 'osp_marked', boundTo }, socket, allowPlaintext)
     return true
   } catch (error) {
     const { code, message } = error as { code: string; message: string }

@@ -11,7 +11,7 @@ const bare: Exposure = {
   isTls: false,
   hasClientCa: false,
   hasUsers: false,
-  insecure: false,
+  allowPlaintext: false,
 }
 
 const local = [
@@ -55,11 +55,11 @@ spec('a server that listens at', (it) => {
         const exposure = { ...bare, host, isTls }
         assert.throws(() => checkExposure(exposure), {
           name: 'UsageError',
-          message: /no user could log in.*: add users with "ospd user add NAME".*--insecure/u,
+          message: /no user could log in.*: add users with "ospd user add NAME".*--allow-plaintext/u,
         })
         const both = /could log in, and without TLS .*: add users .* first and specify --tls auto, or listen/u
         if (!isTls) assert.throws(() => checkExposure(exposure), { message: both })
-        assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /log in under any name/u)
+        assert.match(checkExposure({ ...exposure, allowPlaintext: true }) ?? '', /log in under any name/u)
       }
     })
   }
@@ -69,20 +69,26 @@ spec('a server that listens at', (it) => {
     const message =
       /can reach 127\.0\.0\.1 through the load balancers of --proxy-protocol, and no user .* or remove --proxy-pro/u
     assert.throws(() => checkExposure(exposure), { name: 'UsageError', message })
-    assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /through the load balancers .* under any name/u)
+    assert.match(
+      checkExposure({ ...exposure, allowPlaintext: true }) ?? '',
+      /through the load balancers .* under any name/u,
+    )
     assert.equal(checkExposure({ ...exposure, hasUsers: true, isTls: true }), undefined)
   })
 
   it('a reachable address requires TLS for tokens', () => {
     const exposure = { ...bare, host: '0.0.0.0', hasUsers: true }
     assert.throws(() => checkExposure(exposure), { name: 'UsageError', message: /without TLS tokens could be read/u })
-    assert.match(checkExposure({ ...exposure, insecure: true }) ?? '', /without TLS: tokens and contents can be read/u)
+    assert.match(
+      checkExposure({ ...exposure, allowPlaintext: true }) ?? '',
+      /without TLS: tokens and contents can be read/u,
+    )
   })
 
   it('a reachable address with users and TLS produces no warning', () => {
     for (const knows of known) {
-      for (const insecure of [false, true]) {
-        assert.equal(checkExposure({ ...bare, host: '0.0.0.0', isTls: true, ...knows, insecure }), undefined)
+      for (const allowPlaintext of [false, true]) {
+        assert.equal(checkExposure({ ...bare, host: '0.0.0.0', isTls: true, ...knows, allowPlaintext }), undefined)
       }
     }
   })
@@ -93,7 +99,7 @@ spec('a data directory without a list of users', (it) => {
     it(`remembers the names that have logged in${hasClientCa ? ' with a certificate' : ''}`, async () => {
       await using at = await place()
       const open = () =>
-        identityOf(usersFile(at.path, withoutUsers({ hasClientCa, insecure: false })), { hasClientCa }, at.path)
+        identityOf(usersFile(at.path, withoutUsers({ hasClientCa, allowPlaintext: false })), { hasClientCa }, at.path)
       const first = open()
       const peer = hasClientCa ? { ...here, certificateName: 'bob' } : here
       await first.authenticate({ user: 'bob', token: '', peer })

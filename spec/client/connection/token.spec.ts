@@ -54,7 +54,7 @@ spec('the token of a client', (it) => {
         assert.equal(error.code, 'unauthorized')
         assert.match(
           error.message,
-          /not sent to 192\.0\.2\.1: others could read it .* use TLS \(--tls\), or the option allowPlaintext \(--insecure\)/u,
+          /not sent to 192\.0\.2\.1: others could read it .* use TLS \(--tls\), or the option allowPlaintext \(--allow-plaintext\)/u,
         )
         assert.ok(!error.message.includes('secret'))
         return true

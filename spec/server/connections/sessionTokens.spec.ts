@@ -44,7 +44,7 @@ spec('a token that reaches the server', (it) => {
     })
   }
 
-  it('from anywhere is accepted by a server that is set to be insecure', async () => {
+  it('from anywhere is accepted by a server with allowPlaintext', async () => {
     await using at = await greeted({}, { token: 'secret' }, { allowPlaintext: true })
     await at.raw.expect('HelloAck')
     assert.deepEqual(at.asked, ['secret'])

@@ -11,9 +11,9 @@ const network = ['unshare', '-rn', 'sh', '-c', `ip link set lo up && ip addr add
 const networks = spawnSync(network[0] ?? '', [...network.slice(1), 'true']).status === 0
 
 /** A server in such a network, which clients take for another machine. */
-async function faraway(insecure = '') {
+async function faraway(allows = '') {
   const at = await place()
-  const server = startSource('spec/support/remoteServer.ts', [host, insecure], { under: network })
+  const server = startSource('spec/support/remoteServer.ts', [host, allows], { under: network })
   const [, port] = await server.printed(/ready on (\d+)/u)
   const within = ['nsenter', '-t', String(server.child.pid), '-U', '-n', '--preserve-credentials']
   const who = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Running =>
@@ -40,25 +40,25 @@ spec('osp with a token and a server on another machine', (it) => {
   if (!networks) return it.skip('keeps the token', 'there is no unshare(1) to make a network')
 
   it('does not send it in the clear, says what to do, and exits with 4', async () => {
-    await using far = await faraway('insecure')
+    await using far = await faraway('allowPlaintext')
     const { code, stderr } = await far.who([], env)
     assert.equal(code, 4)
     assert.match(
       stderr,
-      /^osp: gave up on .* not sent to 203\.0\.113\.1: .* use TLS \(--tls\), or .* \(--insecure\) .*trust\n$/u,
+      /^osp: gave up on .* not sent to 203\.0\.113\.1: .* use TLS \(--tls\), or .* \(--allow-plaintext\) .*trust\n$/u,
     )
     assert.ok(!stderr.includes('marked'))
   })
 
-  it('sends it with --insecure if the server accepts it', async () => {
-    await using far = await faraway('insecure')
-    assert.deepEqual(await far.who(['--insecure'], env), { code: 0, stderr: '' })
-    assert.equal((await far.who([], { ...env, OSP_INSECURE: 'true' })).code, 0)
+  it('sends it with --allow-plaintext if the server accepts it', async () => {
+    await using far = await faraway('allowPlaintext')
+    assert.deepEqual(await far.who(['--allow-plaintext'], env), { code: 0, stderr: '' })
+    assert.equal((await far.who([], { ...env, OSP_ALLOW_PLAINTEXT: 'true' })).code, 0)
   })
 
   it('reports that the server does not accept it', async () => {
     await using far = await faraway()
-    const { code, stderr } = await far.who(['--insecure'], env)
+    const { code, stderr } = await far.who(['--allow-plaintext'], env)
     assert.equal(code, 4)
     assert.match(stderr, /the server accepts no token over a connection that others can read: use TLS/u)
   })
