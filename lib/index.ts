@@ -32,6 +32,7 @@ export { checkFileName, checkUserName, isFileName, isUserName, nameKey } from '.
 export type * from './ports/authenticator.ts'
 export type * from './ports/clientState.ts'
 export type * from './ports/links.ts'
+export type * from './ports/listenable.ts'
 export type * from './ports/log.ts'
 export type * from './ports/mailboxes.ts'
 export type * from './ports/platform.ts'

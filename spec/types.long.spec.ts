@@ -20,6 +20,12 @@ NODE const upload: Upload = await client.uploads.add(file('movie.mp4'))
 NODE const stored: SentFile = await upload.done
 NODE export const all = [disk, openTasks, stateDirectory, tcp, tls, usersFile, storageContract, stored.digest]
 for await (const message of client.messages()) if (message.text() === '') throw new OspError('closed')
+const listener = (status: string, error: OspError | undefined) => [status.length, error?.code]
+client.on('status', listener).once('status', listener).off('status', listener)
+// @ts-expect-error: only on, once and off are public.
+client.emit('status', 'online', undefined, undefined)
+// @ts-expect-error: there is no such event.
+client.on('error', listener)
 export type More = [SentFile, Upload]
 await client[Symbol.asyncDispose]()
 `

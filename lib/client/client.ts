@@ -1,6 +1,6 @@
-import type { EventEmitter } from 'eventemitter3'
 import type { OspError } from '../errors.ts'
 import type { ClientState } from '../ports/clientState.ts'
+import type { Listenable } from '../ports/listenable.ts'
 import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
@@ -85,7 +85,7 @@ export interface ClientGauges {
  * A user's connection to a server: one link for files, and one for messages and presence. Each begins when it is first
  * needed. The owner of the client ends it by `close()` or by the signal in its options.
  */
-export interface Client extends EventEmitter<ClientEvents>, AsyncDisposable {
+export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
   /** The status of the links that have begun. The status of a link that waits or connects has priority. */
   readonly status: ClientStatus
   /** The present counts of the client. */

@@ -1,4 +1,3 @@
-import type { EventEmitter } from 'eventemitter3'
 import type { LinkGauges } from '../core/link.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
@@ -6,6 +5,7 @@ import { having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts
 import { originOf } from '../origins.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { LinkDirectory, LinkEvents } from '../ports/links.ts'
+import type { Listenable } from '../ports/listenable.ts'
 import type { Log } from '../ports/log.ts'
 import type { MailboxLevel } from '../ports/mailboxes.ts'
 import type { Platform } from '../ports/platform.ts'
@@ -75,7 +75,7 @@ export interface ServerEvents {
 }
 
 /** A running server. The caller of `serve` closes it, by `close()` or by the signal in the options. */
-export interface Server extends EventEmitter<ServerEvents>, AsyncDisposable {
+export interface Server extends Listenable<ServerEvents>, AsyncDisposable {
   readonly addresses: readonly Address[]
   /** Resolves when the server is closed and all its resources are released. */
   readonly closed: Promise<void>

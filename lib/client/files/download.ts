@@ -1,6 +1,6 @@
-import type { EventEmitter } from 'eventemitter3'
 import { machine } from '../../core/machine.ts'
 import { OspError } from '../../errors.ts'
+import type { Listenable } from '../../ports/listenable.ts'
 import type { Log } from '../../ports/log.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
@@ -34,10 +34,9 @@ export interface DownloadEvents {
 
 /**
  * A download. Without a target, it is an iterable of the content that can be iterated once: it reads ahead a bounded number of
- * bytes, and rejects at the end with OspError `digest-mismatch` if the content is not that of the file. An error that a listener
- * throws is only logged.
+ * bytes, and rejects at the end with OspError `digest-mismatch` if the content is not that of the file.
  */
-export interface Download extends EventEmitter<DownloadEvents>, AsyncIterable<Uint8Array> {
+export interface Download extends Listenable<DownloadEvents>, AsyncIterable<Uint8Array> {
   /** The name on the server. */
   readonly name: string
   readonly phase: DownloadPhase

@@ -1,8 +1,8 @@
-import type { EventEmitter } from 'eventemitter3'
 import { Multiset } from '../../core/multiset.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
+import type { Listenable } from '../../ports/listenable.ts'
 import type { PresenceMember } from '../../ports/presence.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
@@ -21,7 +21,7 @@ export interface PresenceEvents {
  * The users who listen, the client itself included. While the client is offline the list stays as it was. The next link brings
  * the whole list, and its differences are emitted as changes.
  */
-export interface Presence extends EventEmitter<PresenceEvents>, Iterable<PresenceMember> {
+export interface Presence extends Listenable<PresenceEvents>, Iterable<PresenceMember> {
   /** The server's count of changes, 0 at first. Versions of different links cannot be compared. */
   readonly version: number
   readonly size: number

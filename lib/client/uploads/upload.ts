@@ -1,6 +1,6 @@
-import type { EventEmitter } from 'eventemitter3'
 import { machine } from '../../core/machine.ts'
 import type { OspError } from '../../errors.ts'
+import type { Listenable } from '../../ports/listenable.ts'
 import type { Log } from '../../ports/log.ts'
 import type { SentFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
@@ -43,8 +43,8 @@ export interface UploadEvents {
   phase: [phase: UploadPhase]
 }
 
-/** An upload of a client. An error that a listener throws is only logged. */
-export interface Upload extends EventEmitter<UploadEvents> {
+/** An upload of a client. */
+export interface Upload extends Listenable<UploadEvents> {
   readonly id: number
   readonly name: string
   /** The reference by which the client's state opens its source again: the path of a file. */

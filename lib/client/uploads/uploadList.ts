@@ -1,4 +1,3 @@
-import type { EventEmitter } from 'eventemitter3'
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
@@ -7,6 +6,7 @@ import { checkFileName } from '../../names.ts'
 import { checkArgument, checkOptions, optional } from '../../options.ts'
 import type { Metadata } from '../../ports/catalogue.ts'
 import type { ClientState, StoredTask } from '../../ports/clientState.ts'
+import type { Listenable } from '../../ports/listenable.ts'
 import type { Log } from '../../ports/log.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
@@ -35,7 +35,7 @@ export interface AddOptions {
 }
 
 /** The uploads of a client. A limited number is sent at once; the others wait in the order in which they were added. */
-export interface Uploads extends EventEmitter<UploadsEvents>, Iterable<Upload> {
+export interface Uploads extends Listenable<UploadsEvents>, Iterable<Upload> {
   /**
    * Adds an upload. It begins when fewer than the limit are sent. If its source can be opened again (`FileSource.ref`),
    * resolves when the client's state has stored it; the upload then survives a kill of this program. If the source belongs
