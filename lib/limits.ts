@@ -211,11 +211,8 @@ export const clientLimits = {
   /** Maximum number of small files that are open or unanswered at once, and of bytes of their content. */
   smallFiles: 128,
   smallFilesBytes: 8 * MiB,
-  /**
-   * Minimum size of a file for which the client first asks whether the server already has its content. A smaller file is sent at
-   * once.
-   */
-  askedBytes: 16 * KiB,
+  /** The client asks whether the server has a small file already if sending the file would take longer, in ms. */
+  askedMs: 10,
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
   buffers: 8,
   bufferBytes: 2 * MiB,

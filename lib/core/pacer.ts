@@ -67,6 +67,11 @@ export class Pacer {
     return Math.max(this.chunkBytes(granted, now), Math.min(granted, bufferBytes, half))
   }
 
+  /** Returns the time in ms that sending takes at the measured rate; 0 if the rate is not known. */
+  sendingMs(bytes: number, now: number): number {
+    return (bytes / Math.min(this.#rate(now), this.#limitRate)) * 1_000
+  }
+
   /** Returns the measured bytes per second, or fewer if the bytes in flight have already taken longer. */
   #rate(now: number): number {
     const waitedMs = this.#delivery.waitedMs(now)

@@ -166,7 +166,7 @@ export const boundChecks: {
   unfinishedUploads: { files: ['spec/storage/transfers/transfers.spec.ts'] },
   metadataTexts: { files: ['spec/server/files/metadata.spec.ts'] },
   metadataBytes: { files: ['spec/server/files/metadata.spec.ts'] },
-  askedBytes: { files: ['spec/client/uploads/storedContent.spec.ts'] },
+  askedMs: { files: ['spec/client/uploads/storedContent.spec.ts'] },
   shortReadBytes: { rows: ['readBytes'], files: ['spec/server/files/storedFileRequests.spec.ts'] },
   listedFiles: { files: ['spec/server/files/storedFileRequests.spec.ts'] },
   listedBytes: { files: ['spec/server/files/storedFileRequests.spec.ts'] },

@@ -174,7 +174,7 @@ export class ClientRun {
     upload.done.then(
       (sent) => {
         this.#actor.over(file)
-        this.#parts.invariants.finished(file, sent)
+        this.#parts.invariants.finished(file, sent, upload.transferred > 0)
       },
       (error: unknown) => {
         const { code } = OspError.from(error)

@@ -89,10 +89,11 @@ export class Invariants {
     }
   }
 
-  /** Checks the reply that a client received: the file is stored, and replaced another one or not. */
-  finished(file: SimulatedFile, sent: SentFile): void {
+  /** Checks what a client reports: the file is stored, and replaced another one or not. `isSent`: this program sent bytes of it. */
+  finished(file: SimulatedFile, sent: SentFile, isSent: boolean): void {
     const { place, disk } = this.#parts
-    this.#toldReplaced(file, sent)
+    // A program that finds the small file of an earlier one stored has no reply that says whether it replaced another one.
+    if (isSent || sent.size > this.#parts.limits.smallFileBytes) this.#toldReplaced(file, sent)
     if (place) place.finished(file, sent)
     else if (!disk.read(file.user, sent.storedName) && !this.#removed.has(`${file.user}/${sent.storedName}`))
       this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`)

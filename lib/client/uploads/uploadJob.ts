@@ -298,7 +298,9 @@ export class UploadJob {
     const resolve = ({ storedName, replaced }: StoredAs) =>
       end.resolve({ name: upload.name, storedName, replaced, size, algorithm, digest: hex(fileDigest) })
     const send = () => new WholeFileRequest(options, file, { resolve, reject: end.reject }).start()
-    if (size < clientLimits.askedBytes) send()
+    // After the file was sent once, only the reply to it can tell whether it has replaced another one.
+    this.#hasLooked ||= pace.sendingMs(size, clock.now()) < clientLimits.askedMs
+    if (this.#hasLooked) send()
     else {
       this.#known(link, interruption, size, fileDigest)
         .then((known) => {
@@ -321,6 +323,7 @@ export class UploadJob {
       return await this.#sentWhole(link, await readOpened(upload.name, source, link), interruption)
     }
     if (!this.#options.mayMove(this, undefined)) return undefined
+    this.#hasLooked = true
     if (upload.phase === 'waiting') upload.move('begin')
     const read = (into: Uint8Array, offset: number) => source.read(into, offset)
     opened.digest ??= new IncrementalDigest({ digests, algorithm, read })

@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict'
-import { clientLimits, MiB } from '../../../lib/limits.ts'
+import { clientLimits, KiB, MiB } from '../../../lib/limits.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
 
 spec('content that the server has under the same name', (it) => {
-  const bytes = clientLimits.askedBytes
+  const bytes = 16 * KiB
+  /** A client that sends them in more than the minimum time. */
+  const slowly = { limitRate: ((bytes - 1) * 1_000) / clientLimits.askedMs }
   const start = () => UploadRig.start({ smallFileBytes: MiB })
 
   it('is not sent again, whatever the modification time', async () => {
     await using rig = await start()
-    const client = rig.client()
+    const client = rig.client(slowly)
     const content = patterned(bytes)
     const first = await (await client.uploads.add(memorySource('a', content, 1_000))).done
     const upload = await client.uploads.add(memorySource('a', content, 2_000))
@@ -21,7 +23,7 @@ spec('content that the server has under the same name', (it) => {
 
   it('is not sent again in chunks if the modification time is the same', async () => {
     await using rig = await start()
-    const client = rig.client()
+    const client = rig.client(slowly)
     const source = memorySource('a', patterned(3 * MiB))
     const first = await (await client.uploads.add(source)).done
     const upload = await client.uploads.add(source)
@@ -30,7 +32,7 @@ spec('content that the server has under the same name', (it) => {
 
   it('is replaced by other content of this length', async () => {
     await using rig = await start()
-    const client = rig.client()
+    const client = rig.client(slowly)
     await (await client.uploads.add(memorySource('a', patterned(bytes)))).done
     const other = patterned(bytes).fill(1, bytes - 1)
     const upload = await client.uploads.add(memorySource('a', other, 2_000))
@@ -41,7 +43,7 @@ spec('content that the server has under the same name', (it) => {
 
   it('is sent again after its removal, or to be verified with another digest', async () => {
     await using rig = await start()
-    const client = rig.client()
+    const client = rig.client(slowly)
     const source = memorySource('a', patterned(bytes))
     await (await client.uploads.add(source)).done
     assert.equal((await (await client.uploads.add(source, { digest: 'md5' })).done).algorithm, 'md5')
@@ -51,14 +53,13 @@ spec('content that the server has under the same name', (it) => {
     assert.equal(again.transferred, bytes)
   })
 
-  it('is asked for only from a minimum length on', async () => {
+  it('is sent at once if that takes little time', async () => {
     await using rig = await start()
     const client = rig.client()
-    const content = patterned(clientLimits.askedBytes - 1)
     for (const modifiedAt of [1_000, 2_000]) {
-      const upload = await client.uploads.add(memorySource('a', content, modifiedAt))
+      const upload = await client.uploads.add(memorySource('a', patterned(bytes), modifiedAt))
       await upload.done
-      assert.equal(upload.transferred, content.length)
+      assert.equal(upload.transferred, bytes)
     }
   })
 })
