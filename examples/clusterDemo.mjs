@@ -64,7 +64,7 @@ say(
 )
 // The listener is the only client so far. Its server is killed later.
 const victim = balancer.busiest()
-const sender = await connect({ to: tcp({ port: balancer.port }), user: 'dora', retryForMs: 60_000 })
+const sender = await connect(tcp({ port: balancer.port }), { user: 'dora', retryForMs: 60_000 })
 await makeFiles()
 const uploads = Object.keys(sizes).map(startUpload)
 const uploaded = Promise.all(uploads.map(exitOf))

@@ -1,9 +1,8 @@
 // A server: `node serve.ts`, until Ctrl-C.
 import { serve } from 'ospd'
-import { disk, tcp } from 'ospd/node'
 
 const port = Number(process.env.PORT ?? 6682)
-const server = await serve({ listen: tcp({ port }), storage: disk('./data') })
+const server = await serve({ listen: port, storage: './data' })
 server.on('stored', ({ user, name, size, digest }) => console.log(user, name, size, digest))
 console.log('listening on port', server.addresses[0]?.port)
 

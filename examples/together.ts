@@ -5,7 +5,7 @@ import { memory, memoryTransport } from 'ospd/memory'
 const transport = memoryTransport()
 const storage = memory()
 const server = await serve({ listen: transport, storage })
-const client = await connect({ to: transport, user: 'alice' })
+const client = await connect(transport, { user: 'alice' })
 
 const upload = await client.uploads.add(textFile('greeting.txt', 'Hello!\n'))
 const { storedName, digest } = await upload.done

@@ -1,9 +1,9 @@
 // A client that uploads a file: `node upload.ts movie.mp4`.
 import { connect } from 'ospd'
-import { file, tcp } from 'ospd/node'
+import { file } from 'ospd/node'
 
-const port = Number(process.env.PORT ?? 6682)
-const client = await connect({ to: tcp({ port }), user: 'alice' })
+const port = process.env.PORT ?? 6682
+const client = await connect(`ospd://127.0.0.1:${port}`, { user: 'alice' })
 const upload = await client.uploads.add(file(process.argv[2] ?? './movie.mp4'))
 upload.on('progress', ({ acknowledged, durable, size }) => console.log(acknowledged, durable, size))
 console.log(await upload.done)

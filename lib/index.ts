@@ -1,11 +1,14 @@
 /** Server, client, errors and types, bound to Node. The adapters are in `ospd/node` and `ospd/memory`. */
 import { loopbackOnly } from './adapters/auth/unverified.ts'
+import { dialTransport, listenKind, listenTransport, serverKind } from './adapters/net/serverUrl.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
 import type { TargetAt } from './client/files/filesClient.ts'
 import { connectOptions } from './client/options.ts'
 import { connectClient, RunningClient } from './client/runningClient.ts'
-import { checkOptions } from './options.ts'
+import { checkArgument, checkOptions } from './options.ts'
+import type { Transport } from './ports/socket.ts'
+import type { Storage } from './ports/storage.ts'
 import { type ServeOptions, type Server, serveOptions, startServer } from './server/server.ts'
 
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
@@ -29,6 +32,7 @@ export { checkMetadata, type MetadataText } from './core/metadata.ts'
 export { connectionErrors, type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limit, type Limits, limitTable } from './limits.ts'
 export { checkFileName, checkUserName, isFileName, isUserName, nameKey } from './names.ts'
+export { nearestName } from './options.ts'
 export type * from './ports/authenticator.ts'
 export type * from './ports/clientState.ts'
 export type * from './ports/links.ts'
@@ -53,25 +57,37 @@ export type { Frame } from './wire/frame.ts'
  * `data-locked`, `data-format` or `unreachable` (the address cannot be used); nothing is left open then.
  */
 export async function serve(options: ServeOptions): Promise<Server> {
-  checkOptions('serve', serveOptions, options)
+  checkOptions('serve', { listen: listenKind, ...serveOptions }, options)
   const { platform = nodePlatform(), authenticator = loopbackOnly() } = options
-  return await startServer({ ...options, platform, authenticator })
+  const listen = listenTransport('serve', options.listen)
+  const storage = typeof options.storage === 'string' ? await diskAt(options.storage) : options.storage
+  return await startServer({ ...options, listen, storage, platform, authenticator })
 }
 
-/** Resolves with a client that the server has accepted. Rejects as `Client.online`; at once without `retryForMs`. */
-export async function connect(options: ConnectOptions): Promise<Client> {
-  checkOptions('connect', connectOptions, options)
-  return await connectClient(bound(options))
+/** Loads the storage in a directory only if it is used. */
+async function diskAt(directory: string): Promise<Storage> {
+  const { disk } = await import('./adapters/disk/disk.ts')
+  return disk(directory)
 }
 
-/** Creates a client, which connects when it is first used. Throws OspError `usage`, or `bad-name` for the user. */
-export function createClient(options: ConnectOptions): Client {
-  checkOptions('createClient', connectOptions, options)
-  return new RunningClient(bound(options))
+/**
+ * Resolves with a client that a server has accepted. `to` is the URL of the server, such as `ospd://host:6682`, or `ospds://host` for
+ * TLS with a certificate whose root Node trusts; or a transport. Rejects as `Client.online`; at once without `retryForMs`.
+ */
+export async function connect(to: string | URL | Transport, options: ConnectOptions): Promise<Client> {
+  return await connectClient(bound('connect', to, options))
 }
 
-function bound(options: ConnectOptions): BoundClientOptions {
-  return { ...options, platform: options.platform ?? nodePlatform(), software: 'ospd-js', targetAt }
+/** As `connect`, but returns a client that connects when it is first used. Throws OspError `usage`, or `bad-name` for the user. */
+export function createClient(to: string | URL | Transport, options: ConnectOptions): Client {
+  return new RunningClient(bound('createClient', to, options))
+}
+
+function bound(where: string, to: string | URL | Transport, options: ConnectOptions): BoundClientOptions {
+  checkArgument(where, 'the server', serverKind, to)
+  checkOptions(where, connectOptions, options)
+  const { platform = nodePlatform() } = options
+  return { ...options, to: dialTransport(where, to), platform, software: 'ospd-js', targetAt }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { OspError } from './errors.ts'
-import { shown } from './options.ts'
+import { nearestName, shown } from './options.ts'
 
 /** Sizes in bytes. */
 export const KiB = 1024
@@ -191,7 +191,9 @@ export function limitsWith(chosen: Partial<Limits> = {}): Limits {
   }
   const faults = limits.flatMap(([name, limit]) => faultOf(name, limit, chosen[name]))
   for (const name of Object.keys(chosen)) {
-    if (!Object.hasOwn(limitTable, name)) faults.push(`limits.${name} is unknown`)
+    if (Object.hasOwn(limitTable, name)) continue
+    const nearest = nearestName(name, Object.keys(limitTable))
+    faults.push(`limits.${name} is unknown${nearest === undefined ? '' : `; did you mean limits.${nearest}?`}`)
   }
   if (faults.length > 0) throw new OspError('usage', faults.join('; '))
   return Object.fromEntries(limits.map(([name, limit]) => [name, chosen[name] ?? limit.default])) as Limits

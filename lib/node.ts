@@ -36,6 +36,7 @@ export {
 export { Readiness, type ReadinessCheck } from './adapters/health/readiness.ts'
 export { hostKeyOf } from './adapters/net/addresses.ts'
 export { isNetwork } from './adapters/net/proxy/networks.ts'
+export { addressFault, parseAddress, serverPort } from './adapters/net/serverUrl.ts'
 export { type TcpOptions, tcp } from './adapters/net/tcp.ts'
 export type { SeenServer, TrustServer } from './adapters/net/tls/dialling.ts'
 export { fingerprintOf, type Pem, type ServerIdentity, type TlsIdentity } from './adapters/net/tls/identity.ts'

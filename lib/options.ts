@@ -91,8 +91,10 @@ export function checkOptions(where: string, options: Options, values: unknown): 
   }
   const unknown = Object.keys(values as object).find((name) => !Object.hasOwn(options, name))
   if (unknown === undefined) return
-  const text = `there is no option ${unknown}; the options are ${Object.keys(options).join(', ')}`
-  throw new OspError('usage', `${where}: ${text}`)
+  const names = Object.keys(options)
+  const nearest = nearestName(unknown, names)
+  const hint = nearest === undefined ? `the options are ${names.join(', ')}` : `did you mean ${nearest}?`
+  throw new OspError('usage', `${where}: there is no option ${unknown}; ${hint}`)
 }
 
 /** Returns a value in the form for an error message. */
@@ -105,4 +107,34 @@ export function shown(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
   const name: unknown = value.constructor?.name
   return isText(name) && name !== 'Object' && name !== '' ? `an object of class ${name}` : 'an object'
+}
+
+/** Returns the most similar of the known names if the user probably meant it, without regard to case and dashes before the name. */
+export function nearestName(name: string, known: readonly string[]): string | undefined {
+  const [nearest] = known
+    .map((candidate) => ({ candidate, changes: changesBetween(bare(name), bare(candidate)) }))
+    .filter(({ candidate, changes }) => changes <= Math.floor(Math.max(bare(name).length, bare(candidate).length) / 3))
+    .sort((a, b) => a.changes - b.changes)
+  return nearest?.candidate
+}
+
+const bare = (name: string) => name.replace(/^-+/u, '').toLowerCase()
+
+/** Returns the optimal string alignment distance. A missing end costs little, since flags are often abbreviated. */
+function changesBetween(from: string, to: string): number {
+  if (from.length > 1 && to.startsWith(from)) return (to.length - from.length) / 100
+  // Row i contains the distances between the first i letters of `from` and every beginning of `to`.
+  const rows = [Array.from({ length: to.length + 1 }, (_, index) => index)]
+  const distance = (i: number, j: number) => rows[i]?.[j] ?? Number.POSITIVE_INFINITY
+  for (let i = 1; i <= from.length; i++) {
+    const row = [i]
+    rows.push(row)
+    for (let j = 1; j <= to.length; j++) {
+      const isSwapped = from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]
+      const kept = distance(i - 1, j - 1) + (from[i - 1] === to[j - 1] ? 0 : 1)
+      const swapped = isSwapped ? distance(i - 2, j - 2) + 1 : Number.POSITIVE_INFINITY
+      row.push(Math.min(kept, swapped, distance(i - 1, j) + 1, distance(i, j - 1) + 1))
+    }
+  }
+  return distance(from.length, to.length)
 }

@@ -46,15 +46,15 @@ const nameOf = (value: unknown) =>
 
 spec('invalid options', (it) => {
   const server = () => ({ listen: memoryTransport(), storage: memory() })
-  const client = () => ({ to: memoryTransport(), user: 'alice' })
+  const client = () => ({ user: 'alice' })
   const calls: readonly (readonly [where: string, call: Call, good: object | undefined, wrong: object])[] = [
     [
       'serve',
       serve,
       server(),
       {
-        listen: [undefined, ...odd, {}],
-        storage: [undefined, ...odd, {}, './data'],
+        listen: [undefined, ...odd.filter((value) => value !== 5 && value !== 'x'), {}],
+        storage: [undefined, ...odd.filter((value) => value !== 'x'), {}],
         authenticator: [...odd, {}],
         allowPlaintext: [null, 'yes', 0],
         limits: [null, 5, 'x'],
@@ -66,10 +66,9 @@ spec('invalid options', (it) => {
     ],
     [
       'createClient',
-      createClient,
+      (options: never) => createClient(memoryTransport(), options),
       client(),
       {
-        to: [undefined, ...odd, {}],
         user: [undefined, null, 5, {}],
         token: [null, 'secret'],
         retryForMs: [null, '5', Number.NaN, -1, 1n],
@@ -80,7 +79,7 @@ spec('invalid options', (it) => {
         signal: [...odd, {}],
       },
     ],
-    ['connect', connect, client(), { to: [undefined, 'localhost'], retryForMs: [Number.NaN] }],
+    ['connect', (options: never) => connect(memoryTransport(), options), client(), { retryForMs: [Number.NaN] }],
     ['tcp', tcp, { port: 1 }, { port: [undefined, null, '80', Number.NaN, -1, 65_536, 1.5], host: [null, 5, {}] }],
     ['tls', tls, { port: 1 }, { port: [undefined, '80'], host: [5], cert: [null, 5, '', {}], trust: [true] }],
     [
@@ -118,8 +117,32 @@ spec('invalid options', (it) => {
     refused(
       'serve',
       () => serve({} as never),
-      /the option listen must be a transport, such as tcp\(\{ port \}\), not undefined$/u,
+      /the option listen must be a port, a URL .*, or a transport, such as tcp\(\{ port \}\), not undefined$/u,
     ))
+
+  it('that are unknown are named, with the most similar one', async () => {
+    const none = memoryTransport()
+    const wrong: readonly (readonly [string, () => unknown, RegExp])[] = [
+      ['serve', () => serve({ listen: none, stroage: './data' } as never), /storage must be/u],
+      ['serve', () => serve({ ...server(), onconflict: 'rename' } as never), /option onconflict; did you mean onConf/u],
+      [
+        'connect',
+        () => connect(none, { ...client(), retryForms: 5 } as never),
+        /retryForms; did you mean retryForMs\?$/u,
+      ],
+      ['createClient', () => createClient(none, { ...client(), insecure: true } as never), /; the options are user, /u],
+      [
+        'files.list',
+        () =>
+          createClient(none, client())
+            .files.list({ prefx: 'a' } as never)
+            .next(),
+        /mean prefix\?$/u,
+      ],
+    ]
+    for (const [where, call, message] of wrong) await refused(where, call, message)
+    await assert.rejects(serve({ ...server(), limits: { link: 5 } as never }), { message: /mean limits\.links\?$/u })
+  })
 
   it('do not include undefined ones, which get their defaults', () => {
     checkOptions('f', { a: optional(kinds.count) }, { a: undefined })
@@ -171,7 +194,7 @@ spec('invalid arguments', (it) => {
 })
 
 spec('a client rejects', (it) => {
-  const client = createClient({ to: memoryTransport(), user: 'alice' })
+  const client = createClient(memoryTransport(), { user: 'alice' })
   const add = client.uploads.add.bind(client.uploads) as (source: unknown, options?: unknown) => Promise<unknown>
   const again = /write it to a file and add file\(path\): an interrupted upload must be able to read it again$/u
 

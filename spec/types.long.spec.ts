@@ -13,9 +13,11 @@ import { connect, OspError, type SentFile, serve, type Server, type Upload } fro
 import { memory, memoryTransport } from 'ospd/memory'
 NODE import { disk, file, openTasks, stateDirectory, tcp, tls, usersFile } from 'ospd/node'
 NODE import { storageContract } from 'ospd/testing'
-const server: Server = await serve({ listen: memoryTransport(), storage: memory() })
+const server: Server = await serve({ listen: 6682, storage: memory() })
+await serve({ listen: new URL('ospd://[::1]:0'), storage: './data' })
+await connect('ospd://host:6682', { user: 'alice' })
 server.on('stored', ({ user, replaced }) => [user.length, replaced === true])
-const client = await connect({ to: memoryTransport(), user: 'alice', signal: new AbortController().signal })
+const client = await connect(memoryTransport(), { user: 'alice', signal: new AbortController().signal })
 NODE const upload: Upload = await client.uploads.add(file('movie.mp4'))
 NODE const stored: SentFile = await upload.done
 NODE export const all = [disk, openTasks, stateDirectory, tcp, tls, usersFile, storageContract, stored.digest]

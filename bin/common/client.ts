@@ -74,8 +74,7 @@ export function openClient(
   more: Pick<ConnectOptions, 'state' | 'log' | 'uploadsAtOnce' | 'downloadsAtOnce' | 'limitRate'> = {},
   to: Transport = closedOnceFlushed(clientTransport(values, trustFor(values, token))),
 ): Client {
-  return createClient({
-    to,
+  return createClient(to, {
     user: userOf(values),
     token: token.give,
     allowPlaintext: values['allow-plaintext'],

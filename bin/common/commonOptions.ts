@@ -1,5 +1,6 @@
 import { userInfo } from 'node:os'
 import { checkUserName } from 'ospd'
+import { serverPort } from 'ospd/node'
 import { jsonSetting, kind, optionalSetting, serverAddress, setting, switched, type Values } from './settings.ts'
 import { asUsageError, UsageError } from './usage.ts'
 
@@ -10,7 +11,7 @@ export const shortRetryFor = setting(kind.duration, '10s', retryText)
 
 /** The settings that every command of `osp` accepts. */
 export const commonOptions = {
-  server: setting(serverAddress(6682), '127.0.0.1:6682', 'address of the ospd server'),
+  server: setting(serverAddress, `127.0.0.1:${serverPort}`, 'address of the ospd server'),
   tls: switched('connect to the server with TLS'),
   'tls-ca': optionalSetting(kind.pem, 'with --tls: trust only the CA in FILE', 'the authorities that Node trusts'),
   fingerprint: optionalSetting(

@@ -1,3 +1,4 @@
+import { addressFault, parseAddress, serverPort } from 'ospd/node'
 import * as z from 'zod/mini'
 import { readText } from './files.ts'
 import { refuseDatabaseUrl, refuseToken } from './secrets.ts'
@@ -145,53 +146,25 @@ export interface ServerAddress {
 }
 
 /** Accepts `HOST:PORT`, `HOST` or `[IPv6 address]:PORT`. An IPv6 address can have a zone: `[fe80::1%eth0]:6682`. */
-export function serverAddress(defaultPort: number): ValueKind<ServerAddress> {
-  return {
-    schema: read((text) => {
-      const { host, port = String(defaultPort) } = addressParts(text)
-      return host === undefined || !isPort(port) ? undefined : { host, port: Number(port) }
-    }),
-    takes: 'HOST:PORT, with an IPv6 address in brackets',
-    fault: faultOfAddress,
-    placeholder: 'HOST:PORT',
-  }
+export const serverAddress: ValueKind<ServerAddress> = {
+  schema: read((text) => {
+    const { host, port = serverPort } = parseAddress(text) ?? {}
+    return host === undefined || port === 0 ? undefined : { host, port }
+  }),
+  takes: 'HOST:PORT, with an IPv6 address in brackets',
+  fault: addressFault,
+  placeholder: 'HOST:PORT',
 }
 
 /** Accepts `HOST:PORT` as `serverAddress` does, with a port that can be 0. */
 export const listenAddress: ValueKind<ServerAddress> = {
   schema: read((text) => {
-    const { host, port } = addressParts(text)
-    return host === undefined || !(isPort(port ?? '') || Number(port) === 0) ? undefined : { host, port: Number(port) }
+    const { host, port } = parseAddress(text) ?? {}
+    return host === undefined || port === undefined ? undefined : { host, port }
   }),
   takes: 'HOST:PORT, with an IPv6 address in brackets; port 0 selects a free port',
-  fault: faultOfAddress,
+  fault: addressFault,
   placeholder: 'HOST:PORT',
-}
-
-/** Returns the host without brackets, if the text is an address, and the port, if the address has one. */
-function addressParts(text: string): { readonly host: string | undefined; readonly port: string | undefined } {
-  const [, bracketed, plain, port] =
-    /^(?:\[([\da-f:.]+(?:%[^\s%/[\]]+)?)\]|([^\s:/[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
-  return { host: bracketed ?? plain, port }
-}
-
-const isPort = (port: string) => /^\d{1,5}$/u.test(port) && Number(port) > 0 && Number(port) <= 65_535
-
-/** Returns the fault of a text that is not a `ServerAddress`, or `undefined` if only its form is wrong. */
-function faultOfAddress(text: string): string | undefined {
-  const [scheme] = /^[a-z][a-z\d+.-]*:\/\//iu.exec(text) ?? []
-  if (scheme !== undefined) return `remove ${scheme}`
-  if (text.includes('/')) return 'it contains a path; remove the path'
-  const [, host, port] = /^(\[.*\]|[^:]*):([^:\]]*)$/u.exec(text) ?? []
-  if (port === undefined) {
-    const isBareIpv6 = /:.*:/u.test(text) && !text.includes('[')
-    return isBareIpv6 ? 'an IPv6 address must be in brackets, such as [::1]:6682' : undefined
-  }
-  if (host === '') return 'the host is missing'
-  if (port === '') return 'the port is missing after the colon'
-  if (!/^\d+$/u.test(port)) return `the port ${port} is not a number`
-  if (isPort(port)) return undefined
-  return Number(port) === 0 ? 'port 0 is not the port of a server' : `the port ${port} is above 65535`
 }
 
 /** Returns `HOST:PORT`, with an IPv6 address in brackets. */

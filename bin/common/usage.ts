@@ -1,4 +1,4 @@
-import { connectionErrors, OspError } from 'ospd'
+import { connectionErrors, nearestName, OspError } from 'ospd'
 
 /** The exit codes of both programs. Scripts depend on them (docs/cli.md). */
 export const exitCodes = {
@@ -39,30 +39,6 @@ export function unexpectedOperand(command: string, operand: string): UsageError 
 
 /** Returns the message for an unknown name. Suggests the most similar known name if the user probably meant it. */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
-  const [nearest] = known
-    .map((candidate) => ({ candidate, changes: changesBetween(bare(name), bare(candidate)) }))
-    .filter(({ candidate, changes }) => changes <= Math.floor(Math.max(bare(name).length, bare(candidate).length) / 3))
-    .sort((a, b) => a.changes - b.changes)
-  return `unknown ${what} ${displayed(name)}${nearest ? `; did you mean ${nearest.candidate}?` : ''}`
-}
-
-const bare = (name: string) => name.replace(/^-+/u, '').toLowerCase()
-
-/** Returns the optimal string alignment distance. A missing end costs little, since flags are often abbreviated. */
-function changesBetween(from: string, to: string): number {
-  if (from.length > 1 && to.startsWith(from)) return (to.length - from.length) / 100
-  // Row i contains the distances between the first i letters of `from` and every beginning of `to`.
-  const rows = [Array.from({ length: to.length + 1 }, (_, index) => index)]
-  const distance = (i: number, j: number) => rows[i]?.[j] ?? Number.POSITIVE_INFINITY
-  for (let i = 1; i <= from.length; i++) {
-    const row = [i]
-    rows.push(row)
-    for (let j = 1; j <= to.length; j++) {
-      const isSwapped = from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]
-      const kept = distance(i - 1, j - 1) + (from[i - 1] === to[j - 1] ? 0 : 1)
-      const swapped = isSwapped ? distance(i - 2, j - 2) + 1 : Number.POSITIVE_INFINITY
-      row.push(Math.min(kept, swapped, distance(i - 1, j) + 1, distance(i, j - 1) + 1))
-    }
-  }
-  return distance(from.length, to.length)
+  const nearest = nearestName(name, known)
+  return `unknown ${what} ${displayed(name)}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
 }

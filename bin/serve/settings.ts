@@ -1,5 +1,5 @@
 import { type Limit, type Limits, limitTable } from 'ospd'
-import { isNetwork } from 'ospd/node'
+import { isNetwork, serverPort } from 'ospd/node'
 import * as z from 'zod/mini'
 import { databaseUrl } from '../cluster/location.ts'
 import {
@@ -26,7 +26,7 @@ const networks = readKind(
 
 const ownSettings = {
   host: setting(kind.text, '127.0.0.1', 'address to listen on'),
-  port: setting(kind.port, '6682', 'port to listen on; 0 selects a free port'),
+  port: setting(kind.port, String(serverPort), 'port to listen on; 0 selects a free port'),
   data: setting(kind.path, './ospd-data', 'directory for files, messages and users'),
   cluster: optionalSetting(
     databaseUrl,

@@ -14,7 +14,6 @@ import type { Uploads } from './uploads/uploadList.ts'
 
 /** An option that is `undefined` has its default. */
 export interface ConnectOptions {
-  readonly to: Transport
   readonly user: string
   /**
    * Returns the user's token for the server. A `BoundToken`, such as `keptToken(directory).load()` resolves with, is sent only
@@ -48,6 +47,7 @@ export interface ConnectOptions {
 
 /** The options of a client after the defaults of a platform. */
 export type BoundClientOptions = Omit<ConnectOptions, 'platform'> & {
+  readonly to: Transport
   readonly platform: Platform
   readonly software: string
   readonly targetAt?: TargetAt

@@ -12,7 +12,6 @@ const state: Kind = {
 }
 
 export const connectOptions: { readonly [K in keyof ConnectOptions]-?: Kind } = {
-  to: having('a transport, such as tcp({ port })', 'dial'),
   user: kinds.text,
   token: optional(kinds.function),
   allowPlaintext: optional(kinds.flag),

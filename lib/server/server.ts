@@ -31,8 +31,10 @@ import { BoundedLog } from './serverLog.ts'
 import type { ReceivingUpload, ServerGauges, ServerStatus } from './status.ts'
 
 export interface ServeOptions {
-  readonly listen: Transport
-  readonly storage: Storage
+  /** A port of the loopback interface, a URL such as `ospd://0.0.0.0:6682`, or a transport. Port 0 selects a free port. */
+  readonly listen: number | string | URL | Transport
+  /** The path of the data directory, or a storage. */
+  readonly storage: string | Storage
   /** The links of all servers that share the storage; by default those of this server alone. */
   readonly links?: LinkDirectory
   /** Decides which users may log in, also while the server runs. By default all clients on this machine may. */
@@ -49,13 +51,15 @@ export interface ServeOptions {
   readonly signal?: AbortSignal
 }
 
-/** The valid options of `serve`. */
+const storage: Kind = madeOf('the path of a directory, or a storage, such as disk(directory)', {
+  transfers: ['claim'],
+  files: ['open'],
+  mailboxes: ['append'],
+})
+
+/** The valid options of `serve`, except `listen`. */
 export const serveOptions = {
-  listen: having('a transport, such as tcp({ port })', 'listen'),
-  storage: {
-    ...madeOf('a storage, such as disk(directory)', { transfers: ['claim'], files: ['open'], mailboxes: ['append'] }),
-    advice: (value: unknown) => (typeof value === 'string' ? 'write disk(directory) for a directory' : undefined),
-  },
+  storage: { ...storage, holds: (value: unknown) => kinds.path.holds(value) || storage.holds(value) },
   links: optional(having('a link directory', 'nextNode', 'openSession', 'listen')),
   authenticator: optional(kinds.authenticator),
   allowPlaintext: optional(kinds.flag),
@@ -64,10 +68,15 @@ export const serveOptions = {
   log: optional(kinds.function),
   platform: optional(kinds.platform),
   signal: optional(kinds.signal),
-} as const satisfies { readonly [K in keyof ServeOptions]-?: Kind }
+} as const satisfies { readonly [K in Exclude<keyof ServeOptions, 'listen'>]-?: Kind }
 
-/** The options with the defaults of the platform. */
-export type BoundOptions = ServeOptions & { readonly platform: Platform; readonly authenticator: Authenticator }
+/** The options with the adapters and the defaults of a platform. */
+export interface BoundServeOptions extends Omit<ServeOptions, 'listen' | 'storage'> {
+  readonly listen: Transport
+  readonly storage: Storage
+  readonly platform: Platform
+  readonly authenticator: Authenticator
+}
 
 export interface ServerEvents {
   /** A file was stored; the client is informed afterwards. Occurs again if the server was killed in between. */
@@ -97,7 +106,7 @@ export interface Server extends Listenable<ServerEvents>, AsyncDisposable {
  * Opens the storage, recovers the work that a crash interrupted, and listens. Resolves when clients can connect. Rejects,
  * with everything closed, with OspError `usage`, `data-locked`, `data-format` or `unreachable` (the address can't be used).
  */
-export async function startServer(options: BoundOptions): Promise<RunningServer> {
+export async function startServer(options: BoundServeOptions): Promise<RunningServer> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
   const age = new RetentionClock(platform.clock, storage.mailboxes)
@@ -127,7 +136,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   readonly #msgApp: MsgApp
   readonly #age: RetentionClock
   readonly #disk: DiskSpace
-  readonly #options: BoundOptions
+  readonly #options: BoundServeOptions
   readonly #host: SessionHost
   readonly #links: LinkDirectory
   /** By node. */
@@ -140,7 +149,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   #listener: Listener | undefined
   #closing = false
 
-  constructor(options: BoundOptions, limits: Limits, age: RetentionClock) {
+  constructor(options: BoundServeOptions, limits: Limits, age: RetentionClock) {
     const bounded = new BoundedLog(options.log, limits, options.platform.clock)
     const log = bounded.write
     super(options.log && (log as Log))

@@ -78,8 +78,7 @@ class HonestClient implements AsyncDisposable {
     const clients = await Promise.all(
       ['honest', 'friend'].map((user) => {
         const token = target.tokens[user]
-        return connect({
-          to: tcp({ port: target.port }),
+        return connect(tcp({ port: target.port }), {
           user,
           ...(token !== undefined && { token: async () => token }),
         })

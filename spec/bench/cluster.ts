@@ -129,7 +129,7 @@ async function bareStatement(count: number): Promise<number> {
 async function stored(): Promise<void> {
   const count = 10_000
   const daemon = await start()
-  const sender = await connect({ to: tcp({ port: daemon.port }), user: 'sender' })
+  const sender = await connect(tcp({ port: daemon.port }), { user: 'sender' })
   await sendAll([sender], count)
   const [through, bare]: [number[], number[]] = [[], []]
   for (let round = 0; round < rounds; round++) {
@@ -158,8 +158,7 @@ async function limited(): Promise<void> {
     return path
   })
   const senders = []
-  for (const [at, { port }] of daemons.entries())
-    senders.push(await connect({ to: tcp({ port }), user: `sender-${at}` }))
+  for (const [at, { port }] of daemons.entries()) senders.push(await connect(tcp({ port }), { user: `sender-${at}` }))
   const [one, three]: [number[], number[]] = [[], []]
   await sendAll(senders, 6_000)
   for (let round = 0; round < rounds; round++) {
@@ -175,8 +174,8 @@ async function limited(): Promise<void> {
 
 /** Milliseconds from send to handler, one message after another. */
 async function latencies(from: number, to: number, count: number): Promise<number[]> {
-  const alice = await connect({ to: tcp({ port: from }), user: 'alice' })
-  const bob = await connect({ to: tcp({ port: to }), user: 'bob' })
+  const alice = await connect(tcp({ port: from }), { user: 'alice' })
+  const bob = await connect(tcp({ port: to }), { user: 'bob' })
   const times: number[] = []
   let arrived: () => void = () => {}
   bob.receive(() => arrived())
@@ -274,7 +273,7 @@ async function presence(): Promise<void> {
       const port = daemons[visit % 3]?.port ?? 0
       const start = performance.now()
       const reached = crowds.map((crowd, at) => crowd.reached((versions[at] ?? 0) + 1))
-      const visitor = await connect({ to: tcp({ port }), user: 'visitor' })
+      const visitor = await connect(tcp({ port }), { user: 'visitor' })
       visitor.receive(() => {})
       await Promise.all(reached)
       times.push(performance.now() - start)
@@ -307,8 +306,8 @@ async function killed(): Promise<void> {
   // A server declares others dead only after it has renewed its own lease for 15 s.
   await new Promise((resolve) => setTimeout(resolve, 16_000))
   const [a, b] = daemons.map(({ port }) => port)
-  const watching = await connect({ to: tcp({ port: a ?? 0 }), user: 'watching' })
-  const member = await connect({ to: tcp({ port: b ?? 0 }), user: 'member' })
+  const watching = await connect(tcp({ port: a ?? 0 }), { user: 'watching' })
+  const member = await connect(tcp({ port: b ?? 0 }), { user: 'member' })
   member.receive(() => {})
   watching.receive(() => {})
   const seen = () => [...watching.presence].some(({ user }) => user === 'member')

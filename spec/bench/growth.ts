@@ -102,7 +102,7 @@ async function clients(name: string): Promise<void> {
     const [, port] = await server.printed(/ready on [^:]+:(\d+)/u)
     const to = tcp({ port: Number(port) })
     const others = await registerMany(to, online)
-    const [sender, receiver] = [await connect({ to, user: 'sender' }), await connect({ to, user: 'receiver' })]
+    const [sender, receiver] = [await connect(to, { user: 'sender' }), await connect(to, { user: 'receiver' })]
     // V8 has not optimized the code of a new server yet.
     await flood(sender, receiver)
     const run = async () => {

@@ -67,7 +67,7 @@ async function fullServer(links: number, uploadsPerLink: number, bytes: number):
   const { server, port } = await daemon()
   const content = new Uint8Array(bytes)
   const clients = await Promise.all(
-    Array.from({ length: links }, (_, at) => connect({ to: tcp({ port }), user: `user-${at}` })),
+    Array.from({ length: links }, (_, at) => connect(tcp({ port }), { user: `user-${at}` })),
   )
   let atOnce = 0
   const uploads = await Promise.all(

@@ -152,7 +152,7 @@ export const ospdBroker = (port: number): Broker => ({
   start: (directory) => startNode('dist/bin/ospd.js', ['serve', '--port', `${port}`, '--data', directory, '--quiet']),
   async open() {
     const to = tcp({ port })
-    const sender = await connect({ to, user: 'sender' })
+    const sender = await connect(to, { user: 'sender' })
     const recipients: Client[] = []
     const text = 'x'.repeat(bytes)
     return {
@@ -163,7 +163,7 @@ export const ospdBroker = (port: number): Broker => ({
         ),
       async subscribe(count, received) {
         while (recipients.length < count) {
-          const client = await connect({ to, user: `recipient-${recipients.length}` })
+          const client = await connect(to, { user: `recipient-${recipients.length}` })
           client.receive(received)
           await client.presence.ready()
           recipients.push(client)

@@ -81,7 +81,7 @@ async function sendAll(client: Client, count: number, unanswered: number, recipi
 /** Empties every mailbox. Returns the milliseconds. */
 async function drainAll(port: number, count: number): Promise<number> {
   const clients = await Promise.all(
-    Array.from({ length: mailboxes }, (_, box) => connect({ to: tcp({ port }), user: `box-${box}` })),
+    Array.from({ length: mailboxes }, (_, box) => connect(tcp({ port }), { user: `box-${box}` })),
   )
   let left = count
   const began = performance.now()
@@ -99,7 +99,7 @@ async function drainAll(port: number, count: number): Promise<number> {
 
 async function throughput(count: number, unanswered: number, recipients: number): Promise<void> {
   await withDaemon(async (port) => {
-    const client = await connect({ to: tcp({ port }), user: 'sender' })
+    const client = await connect(tcp({ port }), { user: 'sender' })
     await sendAll(client, Math.min(count, 2_000), unanswered, recipients)
     const ms = await sendAll(client, count, unanswered, recipients)
     const flush = flushMs()
@@ -116,8 +116,8 @@ async function throughput(count: number, unanswered: number, recipients: number)
 
 /** Milliseconds from send to handler of `count` messages, one after another. */
 async function latencies(port: number, count: number): Promise<number[]> {
-  const alice = await connect({ to: tcp({ port }), user: 'alice' })
-  const bob = await connect({ to: tcp({ port }), user: 'bob' })
+  const alice = await connect(tcp({ port }), { user: 'alice' })
+  const bob = await connect(tcp({ port }), { user: 'bob' })
   const times: number[] = []
   let came: () => void = () => {}
   bob.receive(() => came())

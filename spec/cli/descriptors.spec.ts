@@ -37,8 +37,8 @@ spec('ospd serve', (it) => {
     const to = tcp({ port: server.port })
     const clients: Client[] = []
     // One after another: with so few descriptors only four links wait for their HELLO.
-    for (let at = 0; at < 32; at++) clients.push(await connect({ to, user: `user${at}` }))
-    await assert.rejects(connect({ to, user: 'beyond' }), { code: 'rate-limited' })
+    for (let at = 0; at < 32; at++) clients.push(await connect(to, { user: `user${at}` }))
+    await assert.rejects(connect(to, { user: 'beyond' }), { code: 'rate-limited' })
     for (const client of clients) await client.close()
   })
 

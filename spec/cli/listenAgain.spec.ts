@@ -101,7 +101,7 @@ spec('osp listen that is interrupted', (it) => {
 })
 
 spec('osp listen whose server goes away', (it) => {
-  const aliceAt = ({ port }: Daemon) => connect({ to: tcp({ port }), user: 'alice' })
+  const aliceAt = ({ port }: Daemon) => connect(tcp({ port }), { user: 'alice' })
 
   it('reports that once, reconnects, and continues to print', async () => {
     await using at = await place()

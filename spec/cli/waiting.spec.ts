@@ -66,7 +66,7 @@ spec('osp send that is refused', (it) => {
     await using at = await place()
     await at.write('a', 'x')
     await using its = await served({ limits: { links: 1, retryAfterMs: 100 } })
-    await using _first = await connect({ to: tcp({ port: its.port }), user: 'alice' })
+    await using _first = await connect(tcp({ port: its.port }), { user: 'alice' })
     const flags = ['--server', its.address, '--retry-for', '300ms']
     const { code, stderr } = await run('osp', ['send', 'a', ...flags], { cwd: at.path })
     assert.equal(code, 5)

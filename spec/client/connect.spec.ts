@@ -25,15 +25,14 @@ spec('an option of a client', (it) => {
     ['retryForMs', Number.NaN],
     ['retryForMs', -1],
     ['user', 7],
-    ['to', 'localhost'],
     ['token', 'secret'],
     ['allowPlaintext', 'yes'],
     ['signal', {}],
   ]
   for (const [name, value] of wrong) {
     it(`${name} must not be ${String(value)}, and the error names it`, () => {
-      const options = { to, user: 'alice', [name]: value } as ConnectOptions
-      assert.throws(() => createClient(options), {
+      const options = { user: 'alice', [name]: value } as ConnectOptions
+      assert.throws(() => createClient(to, options), {
         code: 'usage',
         message: new RegExp(`^createClient: the option ${name} must be .*, not `, 'u'),
       })
@@ -44,7 +43,7 @@ spec('an option of a client', (it) => {
     await using rig = await UploadRig.start()
     const none = undefined
     const chosen = { token: none, retryForMs: none, uploadsAtOnce: none, limitRate: none, log: none, platform: none }
-    await using client = await connect({ to: rig.transport, user: 'alice', ...chosen, signal: none })
+    await using client = await connect(rig.transport, { user: 'alice', ...chosen, signal: none })
     const upload = await client.uploads.add(memorySource('a', patterned(9)), { name: none, digest: none })
     assert.equal((await upload.done).algorithm, 'sha256')
   })
@@ -52,7 +51,7 @@ spec('an option of a client', (it) => {
 
 spec('an upload', (it) => {
   it('cannot be added with an unknown digest or without a source', async () => {
-    await using client = createClient({ to, user: 'alice' })
+    await using client = createClient(to, { user: 'alice' })
     const add = client.uploads.add.bind(client.uploads)
     const source = memorySource('a', patterned(9))
     await assert.rejects(add(source, { digest: 'sha1' as 'md5' }), { code: 'usage', message: /digest .*md5, sha256/u })
@@ -73,7 +72,7 @@ spec('an upload', (it) => {
 
 spec('connect', (it) => {
   it('rejects at once without a server', async () => {
-    await assert.rejects(connect({ to, user: 'alice' }), { code: 'unreachable' })
+    await assert.rejects(connect(to, { user: 'alice' }), { code: 'unreachable' })
   })
 
   it('waits for the server if `retryForMs` is given', async () => {
@@ -94,7 +93,7 @@ spec('connect', (it) => {
 
   it('resolves with a client that retries after a lost link', async () => {
     await using rig = await UploadRig.start()
-    await using client = await connect({ to: rig.transport, user: 'alice' })
+    await using client = await connect(rig.transport, { user: 'alice' })
     rig.transport.cut()
     await until(client, 'status', () => client.status === 'waiting')
   })
@@ -200,12 +199,12 @@ spec('a client whose link was replaced by its own later link', (it) => {
 spec('a signal', (it) => {
   it('closes the client, and is not referenced after the client was closed', async () => {
     const { signal } = new AbortController()
-    const client = createClient({ to, user: 'alice', signal })
+    const client = createClient(to, { user: 'alice', signal })
     assert.equal(getEventListeners(signal, 'abort').length, 1)
     await client.close()
     assert.equal(getEventListeners(signal, 'abort').length, 0)
     const closing = new AbortController()
-    const other = createClient({ to, user: 'alice', signal: closing.signal })
+    const other = createClient(to, { user: 'alice', signal: closing.signal })
     closing.abort()
     await other.closed
   })

@@ -59,7 +59,7 @@ function clientOf(user: string, port: number) {
     if (fingerprint === '') throw new OspError('unauthorized', 'it has no key')
     note({ kind: 'identity', fingerprint })
   }
-  return createClient({ to: tls({ port, trust }), user, token: async () => tokens.get(user) ?? '' })
+  return createClient(tls({ port, trust }), { user, token: async () => tokens.get(user) ?? '' })
 }
 
 async function send(client: ReturnType<typeof createClient>, item: Item): Promise<void> {

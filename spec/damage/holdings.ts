@@ -45,7 +45,7 @@ export interface Reach {
 /** Creates a client of one of the users. */
 export function clientOf({ tokens }: Holdings, user: string, { port, to = tcp({ port }) }: Reach): Client {
   const token = tokens.get(user)
-  return createClient({ to, user, retryForMs: 60_000, ...(token !== undefined && { token: async () => token }) })
+  return createClient(to, { user, retryForMs: 60_000, ...(token !== undefined && { token: async () => token }) })
 }
 
 /** Sends a file, and records it as stored when it is acknowledged. */

@@ -26,7 +26,7 @@ const padding = ' '.repeat(60 * KiB)
 const textsOf = ({ texts }: Recipient) => texts.map((text) => text.trimEnd())
 
 const clientOf = (server: WatchedServer, user: string) =>
-  createClient({ to: tcp({ port: server.port }), user, platform: eagerPlatform() })
+  createClient(tcp({ port: server.port }), { user, platform: eagerPlatform() })
 
 /** Returns the reason for which the server has closed a link of this user, once it has. */
 async function codeOfEnd(server: WatchedServer, name: string): Promise<unknown> {

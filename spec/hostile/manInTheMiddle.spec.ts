@@ -87,7 +87,7 @@ async function login(to: Transport, given: GivenToken = token): Promise<{ bindin
       return socket
     },
   }
-  await using client = createClient({ to: watched, user: 'alice', token: async () => given })
+  await using client = createClient(watched, { user: 'alice', token: async () => given })
   try {
     await client.online()
     return { ...(binding !== undefined && { binding }) }
@@ -137,7 +137,7 @@ spec('a man in the middle of a client of the library', (it) => {
   it('that takes the place of the server between two connections of one client obtains nothing', async () => {
     await using at = await address()
     await at.listen(vouched())
-    await using client = createClient({ to: byTls(at), user: 'alice', token: async () => token })
+    await using client = createClient(byTls(at), { user: 'alice', token: async () => token })
     await client.online()
     const refused = new Promise<string>((resolve) =>
       client.on('status', (status, why) => status === 'refused' && resolve(why?.message ?? '')),

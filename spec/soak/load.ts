@@ -104,8 +104,7 @@ export class Load extends EventEmitter<{ change: [] }> implements AsyncDisposabl
 
   #client(user: string, state?: string): Client {
     const { port, directory } = this.#options
-    return createClient({
-      to: tcp({ port }),
+    return createClient(tcp({ port }), {
       user,
       platform: eagerPlatform(),
       limitRate: uploadRate,

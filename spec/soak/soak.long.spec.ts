@@ -38,8 +38,7 @@ spec('a server that was frozen during an upload', (it) => {
   it('changes nothing when it continues after another server has published the file', async () => {
     await using servers = await ClusterServers.start(['one'])
     const { balancer } = servers
-    await using client = createClient({
-      to: tcp({ port: balancer.port }),
+    await using client = createClient(tcp({ port: balancer.port }), {
       user: 'alice',
       platform: eagerPlatform(),
       limitRate: 8_000_000,

@@ -7,7 +7,7 @@ import { disk } from '../../lib/adapters/disk/disk.ts'
 import { memoryTransport } from '../../lib/adapters/memory/memoryTransport.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
-import { type ServeOptions, type Server, startServer } from '../../lib/server/server.ts'
+import { type BoundServeOptions, type Server, startServer } from '../../lib/server/server.ts'
 import { FileClient } from './fileClient.ts'
 import { RawClient } from './rawClient.ts'
 
@@ -26,7 +26,7 @@ export interface DiskServer extends AsyncDisposable {
   untouched(): Promise<void>
 }
 
-export async function diskServer(options: Partial<ServeOptions> = {}): Promise<DiskServer> {
+export async function diskServer(options: Partial<BoundServeOptions> = {}): Promise<DiskServer> {
   const top = await mkdtemp(join(tmpdir(), 'ospd-hostile-'))
   const [data, outside] = [join(top, 'data'), join(top, 'outside')]
   await mkdir(outside)

@@ -37,7 +37,7 @@ export async function messagingBench(options?: ServedOptions): Promise<Messaging
     begin: (user, args, env = {}) => start('osp', line(user, args), { env }),
     beginOnTerminal: (user, args) => startOnTerminal('osp', line(user, args)),
     async client(user) {
-      const client = await connect({ to: tcp({ port: its.port }), user })
+      const client = await connect(tcp({ port: its.port }), { user })
       clients.push(client)
       return client
     },

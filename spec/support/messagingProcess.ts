@@ -51,8 +51,7 @@ const to: Transport = {
   listen: plain.listen,
   dial: async (options, signal) => deadly(await plain.dial(options, signal)),
 }
-const client = createClient({
-  to,
+const client = createClient(to, {
   user,
   platform: eagerPlatform(),
   ...(state === undefined ? {} : { state: stateDirectory(state) }),

@@ -14,13 +14,13 @@ import type { LogEntry } from '../../lib/ports/log.ts'
 import type { Platform } from '../../lib/ports/platform.ts'
 import type { Transport } from '../../lib/ports/socket.ts'
 import type { Storage, TransferRecord } from '../../lib/ports/storage.ts'
-import { type ServeOptions, type Server, startServer } from '../../lib/server/server.ts'
+import { type BoundServeOptions, type Server, startServer } from '../../lib/server/server.ts'
 import { FaultyStorage } from './faultyStorage.ts'
 import { FileClient } from './fileClient.ts'
 import { type Greeting, RawClient } from './rawClient.ts'
 import { VirtualClock } from './virtualClock.ts'
 
-interface RigOptions extends Partial<Omit<ServeOptions, 'limits' | 'storage'>> {
+interface RigOptions extends Partial<Omit<BoundServeOptions, 'limits' | 'storage'>> {
   readonly capacityBytes?: number
 }
 

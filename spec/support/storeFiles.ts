@@ -7,7 +7,7 @@ export const storedModifiedAt = 1_600_000_000_000
 
 /** Stores files on a server as alice. */
 export async function storeFiles(port: number, files: Readonly<Record<string, Uint8Array | string>>): Promise<void> {
-  await using client = await connect({ to: tcp({ port }), user: 'alice' })
+  await using client = await connect(tcp({ port }), { user: 'alice' })
   for (const [name, content] of Object.entries(files)) {
     const source = memorySource(name, Buffer.from(content as string), storedModifiedAt)
     await (await client.uploads.add(source)).done

@@ -5,7 +5,7 @@ import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client } from '../../lib/client/client.ts'
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import type { Limits } from '../../lib/limits.ts'
-import { type ServeOptions, type Server, startServer } from '../../lib/server/server.ts'
+import { type BoundServeOptions, type Server, startServer } from '../../lib/server/server.ts'
 import { type Breakable, breakable } from './breakable.ts'
 
 /** A server in memory that can be restarted, and clients on links that can be cut. */
@@ -13,15 +13,15 @@ export class UploadRig implements AsyncDisposable {
   readonly storage: MemoryStorage = memory()
   readonly transport: Breakable = breakable(memoryTransport())
   readonly #clients: Client[] = []
-  readonly #options: Partial<ServeOptions>
+  readonly #options: Partial<BoundServeOptions>
   server!: Server
 
-  private constructor(options: Partial<ServeOptions>) {
+  private constructor(options: Partial<BoundServeOptions>) {
     this.#options = options
   }
 
   /** Without other `limits`, files are not sent in one request. */
-  static async start(limits: Partial<Limits> = {}, options: Partial<ServeOptions> = {}): Promise<UploadRig> {
+  static async start(limits: Partial<Limits> = {}, options: Partial<BoundServeOptions> = {}): Promise<UploadRig> {
     const rig = new UploadRig({ limits: { retryAfterMs: 1, smallFileBytes: 0, ...limits }, ...options })
     await rig.startServer()
     return rig

@@ -40,7 +40,7 @@ async function told(...statuses: readonly string[]): Promise<readonly string[]> 
 }
 
 spec('the address of a server', (it) => {
-  const read = (text: string) => serverAddress(6682).schema.safeParse(text).data
+  const read = (text: string) => serverAddress.schema.safeParse(text).data
 
   it('is a name or an IP address; IPv6 addresses are in brackets, with their zone', () => {
     assert.deepEqual(read('files.example'), { host: 'files.example', port: 6682 })

@@ -22,7 +22,7 @@ function within(run: (bench: Bench) => Promise<void>, hasServer = true): () => P
     const state = `${at.path}/state`
     const clients: Client[] = []
     const client = () => {
-      const one = createClient({ to: tcp({ port: its.port }), user: 'alice', state: stateDirectory(state) })
+      const one = createClient(tcp({ port: its.port }), { user: 'alice', state: stateDirectory(state) })
       clients.push(one)
       return one
     }

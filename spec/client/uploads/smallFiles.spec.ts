@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Upload } from '../../../lib/client/uploads/upload.ts'
 import { clientLimits, KiB } from '../../../lib/limits.ts'
-import type { ServeOptions } from '../../../lib/server/server.ts'
+import type { BoundServeOptions } from '../../../lib/server/server.ts'
 import { events } from '../../../lib/wire/protocol.ts'
 import { type MemorySource, memorySource, patterned } from '../../support/memorySource.ts'
 import { type RecordedTransport, recordedTransport } from '../../support/recordedTransport.ts'
@@ -17,7 +17,7 @@ const bytes = patterned(1_024)
 /** Runs a spec on a rig that accepts small files and records its links. `stored` are the names of the stored files. */
 async function run(
   prove: (rig: UploadRig, way: RecordedTransport, stored: readonly string[]) => Promise<void>,
-  options: Partial<ServeOptions> = {},
+  options: Partial<BoundServeOptions> = {},
 ): Promise<void> {
   await using rig = await UploadRig.start({ smallFileBytes: maxPut }, options)
   const stored: string[] = []

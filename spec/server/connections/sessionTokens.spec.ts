@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
-import type { ServeOptions } from '../../../lib/server/server.ts'
+import type { BoundServeOptions } from '../../../lib/server/server.ts'
 import type { Greeting } from '../../support/rawClient.ts'
 import { remoteTransport, type SocketProperties } from '../../support/remoteTransport.ts'
 import { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 
 /** A link over such a way that has said HELLO; the tokens that the authenticator has seen come into `asked`. */
-async function greeted(way: SocketProperties, greeting: Greeting, options: Partial<ServeOptions> = {}) {
+async function greeted(way: SocketProperties, greeting: Greeting, options: Partial<BoundServeOptions> = {}) {
   const asked: string[] = []
   const authenticator = {
     authenticate: async ({ user, token }: { user: string; token: string }) => {

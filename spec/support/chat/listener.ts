@@ -7,8 +7,7 @@ import type { Handed } from './history.ts'
 
 const [port, name = '', journal = '', state = ''] = process.argv.slice(2)
 
-const client = createClient({
-  to: tcp({ port: Number(port) }),
+const client = createClient(tcp({ port: Number(port) }), {
   user: name,
   platform: eagerPlatform(),
   state: stateDirectory(state),

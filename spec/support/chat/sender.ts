@@ -13,7 +13,7 @@ import { type Acked, type Intent, isIntent, linesOf } from './history.ts'
 const [port, name = '', journal = '', ...recipients] = process.argv.slice(2)
 const mostUnanswered = 8
 
-const client = createClient({ to: tcp({ port: Number(port) }), user: name, platform: eagerPlatform() })
+const client = createClient(tcp({ port: Number(port) }), { user: name, platform: eagerPlatform() })
 const before = linesOf<Intent | Acked>(journal)
 const acked = new Set(before.flatMap((line) => (isIntent(line) ? [] : [line.acked])))
 const intents = before.filter(isIntent)

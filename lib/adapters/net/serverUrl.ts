@@ -1,0 +1,100 @@
+import { OspError } from '../../errors.ts'
+import { having, type Kind, kinds, shown } from '../../options.ts'
+import type { Transport } from '../../ports/socket.ts'
+import { tcp } from './tcp.ts'
+import { tls } from './tls.ts'
+
+/** The port of a server whose address has none. */
+export const serverPort = 6682
+
+const mostPort = 65_535
+
+/**
+ * Returns the host, without brackets, and the port of `HOST:PORT`, `HOST` or `[IPv6 address]:PORT`. An IPv6 address can have a zone:
+ * `[fe80::1%eth0]:6682`. Returns `undefined` for any other text.
+ */
+export function parseAddress(text: string): { readonly host: string; readonly port: number | undefined } | undefined {
+  const [, bracketed, plain, digits] =
+    /^(?:\[([\da-f:.]+(?:%[^\s%/[\]]+)?)\]|([^\s:/[\]]+))(?::(\d{1,5}))?$/iu.exec(text) ?? []
+  const host = bracketed ?? plain
+  const port = digits === undefined ? undefined : Number(digits)
+  return host === undefined || (port ?? 0) > mostPort ? undefined : { host, port }
+}
+
+/** Returns the fault of a text that is not the address of a server, or `undefined` if only its form is wrong. */
+export function addressFault(text: string): string | undefined {
+  const [scheme] = /^[a-z][a-z\d+.-]*:\/\//iu.exec(text) ?? []
+  if (scheme?.toLowerCase() === 'ospds://') return `remove ${scheme} and specify TLS`
+  if (scheme !== undefined) return `remove ${scheme}`
+  if (text.includes('/')) return 'it contains a path; remove the path'
+  const [, host, port] = /^(\[.*\]|[^:]*):([^:\]]*)$/u.exec(text) ?? []
+  if (port === undefined) {
+    const isBareIpv6 = /:.*:/u.test(text) && !text.includes('[')
+    return isBareIpv6 ? `an IPv6 address must be in brackets, such as [::1]:${serverPort}` : undefined
+  }
+  if (host === '') return 'the host is missing'
+  if (port === '') return 'the port is missing after the colon'
+  if (!/^\d+$/u.test(port)) return `the port ${port} is not a number`
+  if (Number(port) > mostPort) return `the port ${port} is above ${mostPort}`
+  return Number(port) === 0 ? 'port 0 is not the port of a server' : undefined
+}
+
+const isUrl = (value: unknown): value is string | URL => typeof value === 'string' || value instanceof URL
+
+/** The kind of the values that `dialTransport` takes. */
+export const serverKind: Kind = {
+  takes: `a URL such as 'ospd://host:${serverPort}', or a transport, such as tcp({ port })`,
+  holds: (value) => isUrl(value) || having('', 'dial').holds(value),
+  advice: (value) => (kinds.port.holds(value) ? `write 'ospd://localhost:${value}'` : undefined),
+}
+
+/** The kind of the values that `listenTransport` takes. */
+export const listenKind: Kind = {
+  takes: `a port, a URL such as 'ospd://0.0.0.0:${serverPort}', or a transport, such as tcp({ port })`,
+  holds: (value) => isUrl(value) || kinds.port.holds(value) || having('', 'listen').holds(value),
+}
+
+/** Returns the transport to a server: over TLS for `ospds://`. Throws OspError `usage`, which names the function `where`. */
+export function dialTransport(where: string, to: string | URL | Transport): Transport {
+  if (!isUrl(to)) return to
+  const { isTls, host, port = serverPort } = parseUrl(where, to)
+  if (port === 0) throw notUrl(where, to, 'port 0 is not the port of a server')
+  return isTls ? tls({ host, port }) : tcp({ host, port })
+}
+
+/** Returns the transport of a server at a port of the loopback interface, or at a URL. Throws as `dialTransport`. */
+export function listenTransport(where: string, at: number | string | URL | Transport): Transport {
+  if (typeof at === 'number') return tcp({ port: at })
+  if (!isUrl(at)) return at
+  const { isTls, host, port = serverPort } = parseUrl(where, at)
+  if (isTls) throw notUrl(where, at, 'a TLS server requires a certificate; pass tls({ host, port, cert, key })')
+  return tcp({ host, port })
+}
+
+function parseUrl(where: string, url: string | URL) {
+  const [, scheme, rest = ''] = /^([a-z][a-z\d+.-]*):\/\/(.*)$/isu.exec(String(url)) ?? []
+  const fault = urlFault(String(url), scheme?.toLowerCase(), rest)
+  const address = parseAddress(rest.replace(/\/$/u, ''))
+  if (fault === undefined && address) return { ...address, isTls: scheme?.toLowerCase() === 'ospds' }
+  throw notUrl(where, url, fault ?? `write ospd://HOST:PORT, with an IPv6 address in brackets`)
+}
+
+function urlFault(url: string, scheme: string | undefined, rest: string): string | undefined {
+  if (scheme === undefined) {
+    return parseAddress(url)
+      ? `write ospd://${url}, or ospds://${url} for TLS`
+      : 'it must begin with ospd:// or ospds://'
+  }
+  if (scheme !== 'ospd' && scheme !== 'ospds') return 'its scheme must be ospd, or ospds for TLS'
+  if (rest.includes('@')) return 'it contains a user name or a password; pass the options user and token'
+  const [more] = /[/?#](?:.+|(?<!\/))$/su.exec(rest) ?? []
+  if (more !== undefined) return `remove ${more} after the host and the port`
+  const address = rest.replace(/\/$/u, '')
+  return address === '' ? 'the host is missing' : parseAddress(address) ? undefined : addressFault(address)
+}
+
+/** Does not repeat a URL that can contain a password. */
+function notUrl(where: string, url: string | URL, fault: string): OspError {
+  const text = String(url)
+  return new OspError('usage', `${where}: ${text.includes('@') ? 'the URL' : shown(text)} is not valid: ${fault}`)
+}
