@@ -73,6 +73,7 @@ export const content: Kind = {
 }
 
 export const sendOptions = {
+  headers: optional(metadata),
   id: optional({ takes: 'a Uint8Array of 16 bytes', holds: (id) => id instanceof Uint8Array && id.length === 16 }),
   signal: optional(kinds.signal),
 } as const

@@ -13,15 +13,17 @@ export const textsOf = (metadata: Readonly<Record<string, string>>): readonly Me
 
 const encoder = new TextEncoder()
 
-/** Throws OspError `too-large` if metadata exceeds its limits, and `malformed` if a key is empty or occurs twice. */
-export function checkMetadata(texts: readonly MetadataText[]): void {
+/**
+ * Throws OspError `too-large` if metadata exceeds its limits, and `malformed` if a key is empty or occurs twice. The errors begin with
+ * `subject`.
+ */
+export function checkMetadata(texts: readonly MetadataText[], subject = 'the metadata of a file'): void {
   const { metadataTexts, metadataBytes } = fixed
   if (texts.length > metadataTexts)
-    throw new OspError('too-large', `the metadata of a file has at most ${metadataTexts} keys, not ${texts.length}`)
+    throw new OspError('too-large', `${subject}: at most ${metadataTexts} keys, not ${texts.length}`)
   const bytes = texts.reduce((sum, { key, value }) => sum + encoder.encode(key + value).length, 0)
-  if (bytes > metadataBytes)
-    throw new OspError('too-large', `the metadata of a file has at most ${metadataBytes} bytes, not ${bytes}`)
-  if (texts.some(({ key }) => key === '')) throw new OspError('malformed', 'a key of the metadata is empty')
+  if (bytes > metadataBytes) throw new OspError('too-large', `${subject}: at most ${metadataBytes} bytes, not ${bytes}`)
+  if (texts.some(({ key }) => key === '')) throw new OspError('malformed', `${subject}: a key is empty`)
   const keys = new Set(texts.map(({ key }) => key))
-  if (keys.size < texts.length) throw new OspError('malformed', 'a key of the metadata occurs twice')
+  if (keys.size < texts.length) throw new OspError('malformed', `${subject}: a key occurs twice`)
 }

@@ -12,16 +12,20 @@ export class Blocks {
   #block = new Uint8Array(0)
   #filled = 0
 
-  copy(bytes: Uint8Array): Uint8Array {
-    const { length } = bytes
-    if (length > shortBytes) return new Uint8Array(bytes)
+  /** Returns zero bytes, to which the caller writes. */
+  take(length: number): Uint8Array {
+    if (length > shortBytes) return new Uint8Array(length)
     if (length > this.#block.length - this.#filled) {
       this.#block = new Uint8Array(blockBytes)
       this.#filled = 0
     }
-    const copy = this.#block.subarray(this.#filled, this.#filled + length)
-    copy.set(bytes)
     this.#filled += length
+    return this.#block.subarray(this.#filled - length, this.#filled)
+  }
+
+  copy(bytes: Uint8Array): Uint8Array {
+    const copy = this.take(bytes.length)
+    copy.set(bytes)
     return copy
   }
 }

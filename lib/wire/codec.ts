@@ -30,8 +30,8 @@ export class Writer {
   tail: Parts = []
   at = 0
 
-  constructor(length: number) {
-    this.bytes = new Uint8Array(length)
+  constructor(to: number | Uint8Array) {
+    this.bytes = typeof to === 'number' ? new Uint8Array(to) : to
   }
 
   /** Writes a number of `length` bytes, the most significant byte first. */

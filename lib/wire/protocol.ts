@@ -64,10 +64,10 @@ export const rosterEntry = struct({ change: u8, node: u32, userName: str })
 const roster = { listVersion: u32, kind: u8, members: list(rosterEntry) }
 const id = raw(16)
 /** A message of POST_MSG_REQ, and the refusal of one; `message` is its index in the REQ. */
-const postedMessage = struct({ messageId: id, recipients: list(str), content: bytes })
+const postedMessage = struct({ messageId: id, recipients: list(str), body: bytes })
 const refusedMessage = struct({ message: u16, ...refusal, recipients: list(str) })
-/** A message of DELIVER_MSG_REQ. Its bytes are the same for all recipients. */
-const deliveredMessage = struct({ messageId: id, mailboxSeq: u64, sender: str, sentAt: u64, content: bytes })
+/** A message of DELIVER_MSG_REQ. Its bytes are the same for all recipients. The body is encoded by messageBody.ts. */
+const deliveredMessage = struct({ messageId: id, mailboxSeq: u64, sender: str, sentAt: u64, body: bytes })
 const rejectedMessage = struct({ mailboxSeq: u64, text: str })
 /** A stored file. `digest` is 0 and `fileDigest` is empty if the server does not know the digest. */
 const storedFile = {

@@ -15,7 +15,7 @@ function answer({ message, seq }: Request): WireMessage {
 const delivery = {
   event: 'DeliverMsgReq',
   attempt: 1,
-  messages: [{ messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'a', sentAt: 0, content: new Uint8Array(3) }],
+  messages: [{ messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'a', sentAt: 0, body: new Uint8Array(3) }],
 } as const
 
 /** Deliveries that a server may leave unanswered. */

@@ -4,6 +4,7 @@ import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.t
 import { type Outcome, place, run } from '../support/commands.ts'
 import { type Act, type HostileServer, hostileServer, nack, type ReceivedRequest } from '../support/hostileServer.ts'
 import { assertPrintable, containsHostileText, hostileText } from '../support/hostileText.ts'
+import { bodyOf } from '../support/messageClient.ts'
 import { spec } from '../support/spec.ts'
 import { startOnTerminal, terminals } from '../support/terminal.ts'
 
@@ -14,8 +15,8 @@ function registered({ message, frame, reply, say }: ReceivedRequest): void {
   reply({ event: 'RegistAck', instance: 1, listVersion: 1, deliveryWindow: 8 })
   say({ event: 'RegistListNtf', listVersion: 1, kind: rosterKind.whole, members }, 0)
   if (message.event !== 'RegistReq' || (message.flags & registFlags.listening) === 0) return
-  const content = new TextEncoder().encode(hostileText)
-  const delivered = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1_000, content }
+  const body = bodyOf(hostileText)
+  const delivered = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1_000, body }
   say({ event: 'DeliverMsgReq', attempt: 2, messages: [delivered] }, frame.seq)
 }
 

@@ -243,6 +243,6 @@ function announcing(length: number): Uint8Array {
 }
 
 function delivery(): WireMessage {
-  const message = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1, content: new Uint8Array(3) }
+  const message = { messageId: new Uint8Array(16), mailboxSeq: 1, sender: 'bob', sentAt: 1, body: new Uint8Array(3) }
   return { event: 'DeliverMsgReq', attempt: 1, messages: [message] }
 }

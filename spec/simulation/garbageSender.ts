@@ -77,7 +77,7 @@ interface Nonsense {
 const to = (recipients: readonly string[]) => ({
   messageId: new Uint8Array(16),
   recipients,
-  content: new Uint8Array(1),
+  body: new Uint8Array(1),
 })
 
 function nonsense(dice: SeededRandom): Nonsense {

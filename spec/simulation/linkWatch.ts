@@ -223,12 +223,12 @@ export class LinkWatch {
     )
     if (link.client.reliable && !watched.isListening)
       this.#parts.trace.fail(`messages are delivered to ${program.user}, which does not listen`)
-    for (const { mailboxSeq: place, content } of messages) {
+    for (const { mailboxSeq: place, body } of messages) {
       if (this.#parts.disk.rot.hasHitPlace(program.user, place)) continue
       const name = `${program.user} ${place}`
       if ((this.#gone.get(name) ?? openedAt) < openedAt && !this.#returned.has(name))
         this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, and was handled before`)
-      delivered.set(place, content.length)
+      delivered.set(place, body.length)
     }
     for (const first of [...delivered.keys()].sort((a, b) => a - b)) {
       if (!this.#gone.has(`${program.user} ${first}`) && !this.#parts.disk.rot.hasHitPlace(program.user, first)) break

@@ -7,6 +7,7 @@ import type { Attack } from './attack.ts'
 import { knownUsers } from './attackedServers.ts'
 import { again, byLinks, flooding, mallory, ofNothing, type Run, start, users } from './attackSteps.ts'
 import { BareLink, type Make, same } from './bareLink.ts'
+import { bodyOf } from './messageClient.ts'
 import { bytesOf, helloBytes, RawStream } from './rawStream.ts'
 import { storedFileAttacks } from './storedFileAttacks.ts'
 
@@ -166,7 +167,7 @@ const fillingMailboxes: Run = (target, signal) =>
       const recipients = Array.from({ length: 16 }, (_, at) => `name-${(first + at) % 160}`)
       first += 16
       return bytesOf(
-        { event: 'PostMsgReq', messages: [{ messageId: randomBytes(16), recipients, content: Buffer.alloc(0) }] },
+        { event: 'PostMsgReq', messages: [{ messageId: randomBytes(16), recipients, body: bodyOf('') }] },
         seq,
         instance,
       )
@@ -215,12 +216,12 @@ const listening = (link: BareLink, user: string) => link.reply(same({ event: 'Re
 
 /** Makes a message with a new id each time. */
 function posts(instance: number, recipients: readonly string[], bytes = 0): Make {
-  const content = new Uint8Array(bytes)
+  const body = bodyOf(new Uint8Array(bytes))
   return (seq) => {
     const messageId = new Uint8Array(16)
     new DataView(messageId.buffer).setUint32(0, seq)
     new DataView(messageId.buffer).setFloat64(8, Math.random())
-    return bytesOf({ event: 'PostMsgReq', messages: [{ messageId, recipients, content }] }, seq, instance)
+    return bytesOf({ event: 'PostMsgReq', messages: [{ messageId, recipients, body }] }, seq, instance)
   }
 }
 
@@ -391,7 +392,7 @@ const ofOneUser: readonly Attack[] = [
       same(
         {
           event: 'PostMsgReq',
-          messages: [{ messageId: new Uint8Array(16).fill(7), recipients: ['user-1'], content: new Uint8Array(10) }],
+          messages: [{ messageId: new Uint8Array(16).fill(7), recipients: ['user-1'], body: new Uint8Array(10) }],
         },
         instance,
       ),

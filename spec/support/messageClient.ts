@@ -3,6 +3,7 @@ import type { ErrorCode } from '../../lib/errors.ts'
 import { codeOf } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { WireMessage } from '../../lib/wire/message.ts'
+import { decodeBody, encodeBody } from '../../lib/wire/messageBody.ts'
 import { deliveryStatus, registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import type { Greeting, RawClient } from './rawClient.ts'
 import { manualPlatform, ServerRig } from './serverRig.ts'
@@ -11,6 +12,7 @@ import { VirtualClock } from './virtualClock.ts'
 
 /** A delivered message, with the seq of its REQ and the attempt. */
 export type Delivered = WireMessage<'DeliverMsgReq'>['messages'][number] & {
+  readonly content: Uint8Array
   readonly attempt: number
   readonly seqOfReq: number
 }
@@ -20,7 +22,7 @@ export type Refused = WireMessage<'PostMsgAck'>['refused'][number]
 
 /** Makes the fields of a POST_MSG_REQ with one message. */
 export const posting = (messageId: Uint8Array, recipients: readonly string[], content: string | Uint8Array) => ({
-  messages: [{ messageId, recipients, content: bytesOf(content) }],
+  messages: [{ messageId, recipients, body: bodyOf(content) }],
 })
 
 /** A recognizable message id. */
@@ -31,6 +33,8 @@ export function idOf(number: number): Uint8Array {
 }
 
 export const textOf = (content: Uint8Array) => new TextDecoder().decode(content)
+/** Returns the body of a message without other parts. */
+export const bodyOf = (content: string | Uint8Array) => encodeBody({}, bytesOf(content))
 const bytesOf = (content: string | Uint8Array) =>
   typeof content === 'string' ? new TextEncoder().encode(content) : content
 
@@ -172,7 +176,9 @@ export class MessageClient {
   #arrived({ messages, attempt }: WireMessage<'DeliverMsgReq'>): void {
     const seqOfReq = this.raw.last?.seq ?? 0
     if (!this.#open.has(seqOfReq)) this.#open.set(seqOfReq, messages)
-    this.#delivered.push(...messages.map((message) => ({ ...message, attempt, seqOfReq })))
+    this.#delivered.push(
+      ...messages.map((message) => ({ ...message, content: decodeBody(message.body).content, attempt, seqOfReq })),
+    )
   }
 
   async deliveries(count: number): Promise<Delivered[]> {

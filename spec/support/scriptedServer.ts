@@ -10,7 +10,7 @@ import { decode, type EventName, type NackName, type RequestName, type WireMessa
 import { registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import { FakeSocket } from './fakeSocket.ts'
 import { welcome } from './hostileServer.ts'
-import { idOf } from './messageClient.ts'
+import { bodyOf, idOf } from './messageClient.ts'
 import { turn } from './turn.ts'
 import { VirtualClock } from './virtualClock.ts'
 
@@ -37,15 +37,18 @@ export function handled<T>(promise: Promise<T>): Promise<T> {
   return promise
 }
 
-type DeliveredMessage = WireMessage<'DeliverMsgReq'>['messages'][number]
+type MoreOfDelivery = Partial<WireMessage<'DeliverMsgReq'>['messages'][number]> & {
+  readonly attempt?: number
+  readonly content?: string | Uint8Array
+}
 
 /** Makes a delivery of one message, whose id contains its seq. */
 export function delivery(
   mailboxSeq: number,
-  { attempt = 1, ...more }: Partial<DeliveredMessage> & { readonly attempt?: number } = {},
+  { attempt = 1, content = `${mailboxSeq}`, ...more }: MoreOfDelivery = {},
 ): WireMessage<'DeliverMsgReq'> {
-  const content = new TextEncoder().encode(`${mailboxSeq}`)
-  const message = { messageId: idOf(mailboxSeq), mailboxSeq, sender: 'bob', sentAt: 1_000, content, ...more }
+  const body = bodyOf(content)
+  const message = { messageId: idOf(mailboxSeq), mailboxSeq, sender: 'bob', sentAt: 1_000, body, ...more }
   return { event: 'DeliverMsgReq', attempt, messages: [message] }
 }
 

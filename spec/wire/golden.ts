@@ -157,12 +157,12 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
         {
           messageId: hex('000102030405060708090a0b0c0d0e0f'),
           recipients: ['bob', 'carol'],
-          content: hex('6869'),
+          body: hex('006869'),
         },
-        { messageId: hex('101112131415161718191a1b1c1d1e1f'), recipients: ['dave'], content: hex('') },
+        { messageId: hex('101112131415161718191a1b1c1d1e1f'), recipients: ['dave'], body: hex('00') },
       ],
     },
-    '00000042 01 00 0015 00000003 0002 000c 9f155896  0002 000102030405060708090a0b0c0d0e0f 0002 0003 626f62 0005 6361726f6c 00000002 6869 101112131415161718191a1b1c1d1e1f 0001 0004 64617665 00000000',
+    '00000044 01 00 0015 00000003 0002 000c eda43a7e  0002 000102030405060708090a0b0c0d0e0f 0002 0003 626f62 0005 6361726f6c 00000003 006869 101112131415161718191a1b1c1d1e1f 0001 0004 64617665 00000001 00',
   ],
   [
     {
@@ -186,18 +186,18 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
           mailboxSeq: 17,
           sender: 'alice',
           sentAt: 1_700_000_000_123,
-          content: hex('6869'),
+          body: hex('006869'),
         },
         {
           messageId: hex('101112131415161718191a1b1c1d1e1f'),
           mailboxSeq: 19,
           sender: 'bob',
           sentAt: 1_700_000_000_123,
-          content: hex(''),
+          body: hex('00'),
         },
       ],
     },
-    '00000059 01 00 0018 00000001 0002 0000 57049bba  01 0002 000102030405060708090a0b0c0d0e0f 0000000000000011 0005 616c696365 0000018bcfe5687b 00000002 6869 101112131415161718191a1b1c1d1e1f 0000000000000013 0003 626f62 0000018bcfe5687b 00000000',
+    '0000005b 01 00 0018 00000001 0002 0000 3bff9bd5  01 0002 000102030405060708090a0b0c0d0e0f 0000000000000011 0005 616c696365 0000018bcfe5687b 00000003 006869 101112131415161718191a1b1c1d1e1f 0000000000000013 0003 626f62 0000018bcfe5687b 00000001 00',
   ],
   [
     { event: 'DeliverMsgAck', mailboxSeq: 19, rejected: [] },

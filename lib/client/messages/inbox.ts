@@ -11,6 +11,7 @@ import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { wait } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
+import { decodeBody } from '../../wire/messageBody.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 import type { Message, MessageHandler, Receiver } from './message.ts'
 import { Receipts, receiptKey } from './receipts.ts'
@@ -47,20 +48,21 @@ function incoming(
   { messageId, mailboxSeq: seq, sender: from, sentAt, ...delivered }: Delivered,
   attempt: number,
 ): Incoming {
-  if (delivered.content.length > fixed.messageBytes)
-    throw protocolViolation(`it delivered a message of ${delivered.content.length} bytes`)
+  const { attributes, content } = decodeBody(delivered.body)
+  if (content.length > fixed.messageBytes) throw protocolViolation(`it delivered a message of ${content.length} bytes`)
   if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
   const receipt: Receipt = { seq, sender: from, id: hex(messageId) }
-  // In memory of its own: an application that keeps a message does not keep the whole delivery, and one that transfers the content
-  // to another thread takes nothing else with it.
-  const content = new Uint8Array(delivered.content)
-  const text = () => decoder.decode(content)
+  const owned = new Uint8Array(content)
+  const text = () => decoder.decode(owned)
   const message: Message = {
     id: new Uint8Array(messageId),
     seq,
     from,
     sentAt: new Date(sentAt),
-    content,
+    // In memory of its own: an application that keeps a message does not keep the whole delivery, and one that transfers the
+    // content to another thread takes nothing else with it.
+    content: owned,
+    headers: Object.fromEntries((attributes.headers ?? []).map(({ key, value }) => [key, value])),
     attempt,
     text,
   }

@@ -9,6 +9,8 @@ export interface Message {
   /** The time at which the server accepted it, by the server's clock. */
   readonly sentAt: Date
   readonly content: Uint8Array
+  /** The headers that the sender has added. */
+  readonly headers: Readonly<Record<string, string>>
   /** Returns the content decoded as UTF-8, with U+FFFD for invalid bytes. */
   text(): string
   /** The number of times that the server has sent it. If it is above 1, the message may have been handed over before. */
@@ -30,6 +32,8 @@ export interface SendOptions {
    * is stored once. The server remembers ids for some days.
    */
   readonly id?: Uint8Array | undefined
+  /** Texts by key, up to 32 keys and 4 KiB, for example `contentType`. */
+  readonly headers?: Readonly<Record<string, string>> | undefined
   /** Gives the message up. `send` rejects with OspError `closed`; its text says if the message may have been sent. */
   readonly signal?: AbortSignal | undefined
 }

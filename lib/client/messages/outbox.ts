@@ -1,3 +1,5 @@
+import { checkMessageParts } from '../../core/messageLimits.ts'
+import { textsOf } from '../../core/metadata.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits, fixed } from '../../limits.ts'
 import { checkUserName } from '../../names.ts'
@@ -8,6 +10,7 @@ import type { Blocks } from '../../runtime/blocks.ts'
 import { errorOf } from '../../runtime/refusal.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
+import { type Attributes, encodeBody } from '../../wire/messageBody.ts'
 import { deliveryStatus, events } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
 import { content as contentKind, recipients as recipientsKind, sendOptions } from '../options.ts'
@@ -35,13 +38,13 @@ export function outgoing(
   checkOptions('client.send', sendOptions, options)
   const recipients = (to.length > 1 ? [...new Set(to)] : to).map(checkUserName)
   // The caller may change its bytes later, and a repetition must be identical.
-  const bytes = blocks.copy(typeof content === 'string' ? encoder.encode(content) : content)
-  if (bytes.length > fixed.messageBytes) {
-    throw new OspError('too-large', `a message has at most ${fixed.messageBytes} bytes; this one has ${bytes.length}`)
-  }
+  const given = typeof content === 'string' ? encoder.encode(content) : content
+  const attributes = attributesOf(options)
+  checkMessageParts(attributes, given)
+  const body = encodeBody(attributes, given, (length) => blocks.take(length))
   const messageId = options.id?.slice() ?? newId()
   if (recipients.length > mostRecipients) throw tooMany(recipients, mostRecipients)
-  const message = { messageId, recipients, content: bytes }
+  const message = { messageId, recipients, body }
   return {
     message,
     /** The size of the payload of a request with only this message. */
@@ -54,6 +57,11 @@ export function outgoing(
     knownUntilMs: undefined as number | undefined,
     abandoned: false,
   }
+}
+
+/** Returns the parts of a message that its sender adds to the content. */
+function attributesOf({ headers }: SendOptions): Attributes {
+  return headers && Object.keys(headers).length > 0 ? { headers: textsOf(headers) } : {}
 }
 
 /** The number of messages that may be unanswered on a reliable link; on other links it is one request. */

@@ -26,9 +26,11 @@ import type { WorkSlices } from './workSlices.ts'
 const requestBytes = 4 * KiB
 /** Additional memory that each message of a request takes. */
 const messageBytes = KiB
+/** An upper bound of the size of the parts of a message other than its content. */
+const attributeBytes = 20 * KiB
 
 /** A payload that every request except a chunk fits in. */
-const leastFrameBytes = fixed.messageBytes + 4 * KiB
+const leastFrameBytes = fixed.messageBytes + attributeBytes + 4 * KiB
 
 /** Time after which an alarm counts as late and by which it extends the time for HELLO_REQ: bytes are read after alarms. */
 const lateMs = 500

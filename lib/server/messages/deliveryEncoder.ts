@@ -29,12 +29,12 @@ const areSame = (a: readonly StoredMessage[], b: readonly StoredMessage[]) =>
   a.length === b.length && a.every((message, at) => message === b[at])
 
 function requestFor(stored: readonly StoredMessage[], attempt: number) {
-  const messages = stored.map(({ id: messageId, seq: mailboxSeq, sender, sentAt, content }) => ({
+  const messages = stored.map(({ id: messageId, seq: mailboxSeq, sender, sentAt, content: body }) => ({
     messageId,
     mailboxSeq,
     sender,
     sentAt,
-    content,
+    body,
   }))
   return { event: 'DeliverMsgReq', attempt, messages } as const
 }

@@ -1,5 +1,6 @@
 import { messageInstance } from '../../core/instance.ts'
 import type { Request } from '../../core/link.ts'
+import { checkMessageParts } from '../../core/messageLimits.ts'
 import { Multiset } from '../../core/multiset.ts'
 import { type Instance, Pool } from '../../core/pool.ts'
 import { OspError } from '../../errors.ts'
@@ -11,6 +12,7 @@ import { KeyedMutex, Mutex } from '../../runtime/mutex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { refusalFields } from '../../runtime/refusal.ts'
 import type { Encoded, NoticeName, WireMessage } from '../../wire/message.ts'
+import { decodeBody, serverPartsOf } from '../../wire/messageBody.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
 import { type Connection, type ServerApp, type ServerContext, sessionLinkOf } from '../app.ts'
 import type { DiskSpace } from '../files/diskSpace.ts'
@@ -369,7 +371,7 @@ export class MsgApp implements ServerApp {
       else unsure.push(name)
     }
     if (unsure.length > 0) await Promise.all(unsure.map(lookUp))
-    return messages.map(({ messageId: id, recipients: named, content }) => {
+    return messages.map(({ messageId: id, recipients: named, body: content }) => {
       const recipients = named.length === 1 ? named : [...new Set(named)]
       const refusal = this.#refusalOf(recipients, content, verdicts)
       const isUnseen = (name: string) => verdicts.get(name) === 'unseen'
@@ -389,14 +391,11 @@ export class MsgApp implements ServerApp {
       return new OspError('too-many-recipients', text)
     }
     const verdictOf = (name: string) => verdicts.get(name)
-    const isValid = content.length <= fixed.messageBytes && recipients.every(verdictOf)
-    if (isValid) return undefined
+    const fault = faultOfBody(content)
+    if (fault === undefined && recipients.every(verdictOf)) return undefined
     const bad = recipients.filter((name) => verdictOf(name) === undefined)
     if (bad.length > 0) return new OspError('bad-name', 'a recipient is not a valid user name', { recipients: bad })
-    if (content.length > fixed.messageBytes) {
-      const text = `a message has at most ${fixed.messageBytes} bytes; this one has ${content.length}`
-      return new OspError('too-large', text)
-    }
+    if (fault) return fault
     const unknown = recipients.filter((name) => verdictOf(name) === false)
     return unknown.length > 0 ? new OspError('unknown-user', undefined, { recipients: unknown }) : undefined
   }
@@ -404,6 +403,18 @@ export class MsgApp implements ServerApp {
   #statusOf(recipient: string, unseen: ReadonlySet<string>): number {
     if (this.presence.isOnline(recipient)) return deliveryStatus.online
     return unseen.has(recipient) ? deliveryStatus.unseen : deliveryStatus.stored
+  }
+}
+
+/** Returns the error of a body that is too large, or has parts that a client must not send. Throws OspError `malformed`. */
+function faultOfBody(body: Uint8Array): OspError | undefined {
+  try {
+    const { attributes, content } = decodeBody(body)
+    checkMessageParts(attributes, content)
+    const [part] = serverPartsOf(attributes)
+    return part && new OspError('malformed', `only a server sends the part ${part} of a message`)
+  } catch (error) {
+    return OspError.from(error)
   }
 }
 

@@ -11,7 +11,7 @@ const plain: Styles = { bold: same, dim: same, red: same, green: same, yellow: s
 function message(content: Uint8Array, more: Partial<Message> = {}): Message {
   const [id, sentAt] = [new Uint8Array(16), new Date(0)]
   const text = () => new TextDecoder().decode(content)
-  return { id, seq: 1, from: 'bob', sentAt, content, text, attempt: 1, ...more }
+  return { id, seq: 1, from: 'bob', sentAt, content, headers: {}, text, attempt: 1, ...more }
 }
 
 spec('a printed message', (it) => {

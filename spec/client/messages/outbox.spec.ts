@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import type { Client } from '../../../lib/client/client.ts'
 import { numberOf } from '../../../lib/errors.ts'
 import { clientLimits, fixed, KiB } from '../../../lib/limits.ts'
+import { decodeBody } from '../../../lib/wire/messageBody.ts'
 import { type Asked, handled, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
 
 /** The texts of the messages of a request. */
 const texts = ({ message }: Asked<'PostMsgReq'>) =>
-  message.messages.map(({ content }) => new TextDecoder().decode(content))
+  message.messages.map(({ body }) => new TextDecoder().decode(decodeBody(body).content))
 
 /** The only message of a request. */
 function only({ message: { messages } }: Asked<'PostMsgReq'>) {
@@ -48,7 +49,10 @@ spec('a sent message', (it) => {
     id.fill(0)
     content.fill(0)
     const message = only(await (await server.registered()).expect('PostMsgReq'))
-    assert.deepEqual([message.messageId, message.content], [new Uint8Array(16).fill(7), Uint8Array.of(1, 2)])
+    assert.deepEqual(
+      [message.messageId, decodeBody(message.body).content],
+      [new Uint8Array(16).fill(7), Uint8Array.of(1, 2)],
+    )
   })
 
   it('goes once to a recipient that is named twice', async () => {
@@ -88,7 +92,7 @@ spec('a sent message', (it) => {
     const lengths: number[][] = []
     while (lengths.flat().length < 5) {
       const { message } = await link.expect('PostMsgReq')
-      lengths.push(message.messages.map(({ content }) => content.length))
+      lengths.push(message.messages.map(({ body }) => decodeBody(body).content.length))
     }
     assert.deepEqual(lengths, [[1, 32 * KiB], [32 * KiB], [64 * KiB], [1]])
     void handled(client.send(['bob'], '3'))

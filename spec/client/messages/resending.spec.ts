@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../../lib/client/client.ts'
 import { OspError } from '../../../lib/errors.ts'
+import { decodeBody } from '../../../lib/wire/messageBody.ts'
 import { type Asked, handled, nackOf, type ScriptedLink, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
 
 /** The texts and ids of the messages of requests. */
 const textsOf = (...asked: readonly Asked<'PostMsgReq'>[]) =>
-  asked.flatMap(({ message }) => message.messages.map(({ content }) => new TextDecoder().decode(content)))
+  asked.flatMap(({ message }) => message.messages.map(({ body }) => new TextDecoder().decode(decodeBody(body).content)))
 const idsOf = (...asked: readonly Asked<'PostMsgReq'>[]) =>
   asked.flatMap(({ message }) => message.messages.map(({ messageId }) => messageId))
 

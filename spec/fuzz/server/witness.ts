@@ -4,10 +4,12 @@ import { fixed } from '../../../lib/limits.ts'
 import type { Platform } from '../../../lib/ports/platform.ts'
 import { FrameReader } from '../../../lib/wire/frame.ts'
 import { decode, type WireMessage } from '../../../lib/wire/message.ts'
+import { decodeBody } from '../../../lib/wire/messageBody.ts'
 import { registFlags } from '../../../lib/wire/protocol.ts'
 import type { FakeStream } from '../../support/fakeStream.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
+import { bodyOf } from '../../support/messageClient.ts'
 import { bytesOf, helloBytes } from '../../support/rawStream.ts'
 import type { Until } from './stage.ts'
 
@@ -58,11 +60,11 @@ export class Witness {
     this.#say({ event: 'FileMd5Req', digest: sha256(content) }, this.#fileInstance)
     await this.#answer('FileMd5Ack')
     const messageId = new Uint8Array(16).fill(7)
-    const message = { messageId, recipients: [witnessName], content }
+    const message = { messageId, recipients: [witnessName], body: bodyOf(content) }
     this.#say({ event: 'PostMsgReq', messages: [message] }, this.#messageInstance)
     await this.#answer('PostMsgAck')
     const { messages } = await this.#answer('DeliverMsgReq')
-    const delivered = messages.map(({ sender, content }) => [sender, Buffer.from(content)])
+    const delivered = messages.map(({ sender, body }) => [sender, Buffer.from(decodeBody(body).content)])
     assert.deepEqual(delivered, [[witnessName, Buffer.from(content)]])
     return content
   }

@@ -35,10 +35,10 @@ spec('deliveries', (it) => {
     assert.equal(new Set(all.map(({ seqOfReq }) => seqOfReq)).size, 1)
   })
 
-  it('share a request up to 64 KiB of content', async () => {
+  it('share a request up to 64 KiB of messages', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
-    for (const number of [1, 2, 3]) await alice.post(number, ['bob'], patterned(fixed.batchBytes / 2, number))
+    for (const number of [1, 2, 3]) await alice.post(number, ['bob'], patterned(fixed.batchBytes / 2 - 1, number))
     await alice.post(4, ['bob'], patterned(fixed.batchBytes, 4))
     const bob = await listen(rig, 'bob')
     const all = await bob.deliveries(4)

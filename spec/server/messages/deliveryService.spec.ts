@@ -82,7 +82,7 @@ class Recipient implements Connection {
 
   #hand(handed: Handed): void {
     this.handed.push(handed)
-    for (const { content } of handed.message.messages) this.#order.push(`${this.user} ${textOf(content).slice(0, 1)}`)
+    for (const { body } of handed.message.messages) this.#order.push(`${this.user} ${textOf(body).slice(0, 1)}`)
     if (this.takes) handed.left()
   }
 }
@@ -137,7 +137,7 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
 const { deliveryMs } = defaultLimits
 const users = (count: number) => Array.from({ length: count }, (_, at) => `user ${at}`)
 const messagesIn = (handed: readonly Handed[]) => handed.flatMap(({ message }) => message.messages)
-const bytesIn = (handed: readonly Handed[]) => messagesIn(handed).reduce((sum, { content }) => sum + content.length, 0)
+const bytesIn = (handed: readonly Handed[]) => messagesIn(handed).reduce((sum, { body }) => sum + body.length, 0)
 
 spec('the work of sending', (it) => {
   it('serves recipients in turn, one request each, and puts deliveries without an answer at the tail of the queue', async () => {
@@ -196,7 +196,7 @@ spec('the work of sending', (it) => {
       const alice = await listen('alice', { takes: true })
       assert.deepEqual(
         alice.handed.flatMap(({ message: { messages, attempt } }) =>
-          messages.map(({ content }) => [textOf(content), attempt]),
+          messages.map(({ body }) => [textOf(body), attempt]),
         ),
         links === 0
           ? [

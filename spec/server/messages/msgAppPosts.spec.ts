@@ -3,7 +3,7 @@ import { codeOf } from '../../../lib/errors.ts'
 import { defaultLimits, fixed } from '../../../lib/limits.ts'
 import { deliveryStatus } from '../../../lib/wire/protocol.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { heldRig, idOf, MessageClient, textOf } from '../../support/messageClient.ts'
+import { bodyOf, heldRig, idOf, MessageClient, textOf } from '../../support/messageClient.ts'
 import type { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
@@ -46,12 +46,12 @@ spec('POST_MSG', (it) => {
     assert.deepEqual([alice.unread, bob.unread], [[], []])
     append.go()
     assert.deepEqual(await alice.posted(), ['bob online'])
-    const { seqOfReq, mailboxSeq, ...delivered } = await bob.delivery()
+    const { seqOfReq, mailboxSeq, content: _, ...delivered } = await bob.delivery()
     assert.deepEqual(delivered, {
       messageId: idOf(1),
       sender: 'alice',
       sentAt: rig.clock.wallTime(),
-      content: new TextEncoder().encode('hello'),
+      body: bodyOf('hello'),
       attempt: 1,
     })
     assert.ok(seqOfReq > 0 && mailboxSeq > 0)
@@ -163,7 +163,7 @@ spec('a POST_MSG of several messages', (it) => {
   const message = (number: number, recipients: readonly string[], text = `${number}`) => ({
     messageId: idOf(number),
     recipients,
-    content: new TextEncoder().encode(text),
+    body: bodyOf(text),
   })
 
   it('stores them in order, and has the outcome of each', async () => {

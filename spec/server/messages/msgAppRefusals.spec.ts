@@ -110,7 +110,7 @@ spec('POST_MSG is refused', (it) => {
   })
 
   it('as mailbox-full also by bytes', async () => {
-    await using rig = await heldRig({ mailboxBytes: 10, senderSharePercent: 100 })
+    await using rig = await heldRig({ mailboxBytes: 12, senderSharePercent: 100 })
     const alice = await listen(rig, 'alice')
     await alice.post(1, ['bob'], '123456')
     assert.deepEqual((await alice.postRefused(2, ['bob'], '12345', 'mailbox-full')).recipients, ['bob'])
