@@ -15,7 +15,8 @@ const { outputFiles, metafile } = await build({
   splitting: true,
   format: 'esm',
   platform: 'browser',
-  external: ['node:*'],
+  // Only a server uses this package.
+  external: ['node:*', 'classic-level'],
   metafile: true,
   write: false,
   logLevel: 'warning',

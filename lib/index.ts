@@ -1,6 +1,5 @@
 /** Server, client, errors and types, bound to Node. The adapters are in `ospd/node` and `ospd/memory`. */
-import { loopbackOnly } from './adapters/auth/unverified.ts'
-import { dialTransport, listenKind, listenTransport, serverKind } from './adapters/net/serverUrl.ts'
+import { dialTransport, serverKind } from './adapters/net/serverUrl.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
 import type { TargetAt } from './client/files/filesClient.ts'
@@ -8,8 +7,6 @@ import { connectOptions } from './client/options.ts'
 import { connectClient, RunningClient } from './client/runningClient.ts'
 import { checkArgument, checkOptions } from './options.ts'
 import type { Transport } from './ports/socket.ts'
-import type { Storage } from './ports/storage.ts'
-import { type ServeOptions, type Server, serveOptions, startServer } from './server/server.ts'
 
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
 export type { ClientStatus } from './client/connection/session.ts'
@@ -47,28 +44,11 @@ export type * from './ports/storage.ts'
 export type * from './ports/target.ts'
 export type { BoundToken, GivenToken, TokenBinding } from './runtime/tokenBinding.ts'
 export { assertTokenAllowed, bindingOf } from './runtime/tokenBinding.ts'
+export { serve } from './serve.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinishedUploads.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'
 export type { Frame } from './wire/frame.ts'
-
-/**
- * Opens the storage, recovers after a crash, and listens. Resolves when clients can connect. Rejects with OspError `usage`,
- * `data-locked`, `data-format` or `unreachable` (the address cannot be used); nothing is left open then.
- */
-export async function serve(options: ServeOptions): Promise<Server> {
-  checkOptions('serve', { listen: listenKind, ...serveOptions }, options)
-  const { platform = nodePlatform(), authenticator = loopbackOnly() } = options
-  const listen = listenTransport('serve', options.listen)
-  const storage = typeof options.storage === 'string' ? await diskAt(options.storage) : options.storage
-  return await startServer({ ...options, listen, storage, platform, authenticator })
-}
-
-/** Loads the storage in a directory only if it is used. */
-async function diskAt(directory: string): Promise<Storage> {
-  const { disk } = await import('./adapters/disk/disk.ts')
-  return disk(directory)
-}
 
 /**
  * Resolves with a client that a server has accepted. `to` is the URL of the server, such as `ospd://host:6682`, or `ospds://host` for

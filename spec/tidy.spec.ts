@@ -89,8 +89,8 @@ const layers = {
   core: ['base', 'wire'],
   ports: ['base', 'wire'],
   runtime: ['base', 'wire', 'core', 'ports', 'eventemitter3'],
-  server: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod/mini'],
-  client: ['base', 'wire', 'core', 'ports', 'runtime', 'eventemitter3', 'zod/mini'],
+  server: ['base', 'wire', 'core', 'ports', 'runtime', 'zod/mini'],
+  client: ['base', 'wire', 'core', 'ports', 'runtime', 'zod/mini'],
   storage: ['base', 'wire', 'core', 'ports', 'runtime', 'zod/mini'],
   adapters: [
     'base',

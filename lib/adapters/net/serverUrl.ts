@@ -1,8 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { having, type Kind, kinds, shown } from '../../options.ts'
 import type { Transport } from '../../ports/socket.ts'
-import { tcp } from './tcp.ts'
-import { tls } from './tls.ts'
 
 /** The port of a server whose address has none. */
 export const serverPort = 6682
@@ -59,16 +57,31 @@ export function dialTransport(where: string, to: string | URL | Transport): Tran
   if (!isUrl(to)) return to
   const { isTls, host, port = serverPort } = parseUrl(where, to)
   if (port === 0) throw notUrl(where, to, 'port 0 is not the port of a server')
-  return isTls ? tls({ host, port }) : tcp({ host, port })
+  const load = async () =>
+    isTls ? (await import('./tls.ts')).tls({ host, port }) : (await import('./tcp.ts')).tcp({ host, port })
+  return loadedWhenUsed(load)
 }
 
 /** Returns the transport of a server at a port of the loopback interface, or at a URL. Throws as `dialTransport`. */
 export function listenTransport(where: string, at: number | string | URL | Transport): Transport {
-  if (typeof at === 'number') return tcp({ port: at })
-  if (!isUrl(at)) return at
-  const { isTls, host, port = serverPort } = parseUrl(where, at)
-  if (isTls) throw notUrl(where, at, 'a TLS server requires a certificate; pass tls({ host, port, cert, key })')
-  return tcp({ host, port })
+  if (typeof at !== 'number' && !isUrl(at)) return at
+  const {
+    isTls,
+    host,
+    port = serverPort,
+  } = typeof at === 'number' ? { isTls: false, host: '127.0.0.1', port: at } : parseUrl(where, at)
+  if (isTls) {
+    throw notUrl(where, String(at), 'a TLS server requires a certificate; pass tls({ host, port, cert, key })')
+  }
+  return loadedWhenUsed(async () => (await import('./tcp.ts')).tcp({ host, port }))
+}
+
+/** Keeps the code of TCP and TLS out of the part of a bundled client that is loaded at its start. */
+function loadedWhenUsed(load: () => Promise<Transport>): Transport {
+  return {
+    listen: async (options) => (await load()).listen(options),
+    dial: async (options, signal) => (await load()).dial(options, signal),
+  }
 }
 
 function parseUrl(where: string, url: string | URL) {
