@@ -38,6 +38,7 @@ import { ClusterAnnouncements } from './clusterAnnouncements.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import type { ClusterTree } from './clusterTree.ts'
+import { PendingChanges } from './fileSteps.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
 import { type ClaimDecision, type FoundUpload, type Notice, sessionLink } from './steps.ts'
 
@@ -105,13 +106,16 @@ export class ClusterTransfers implements TransferStore {
     return this.#change(want, async () => {
       checkUserName(want.user)
       checkStoredName(want.name)
-      for (let read: ReadContent | undefined; ; ) {
+      let read: ReadContent | undefined
+      for (let left = tries; ; left--) {
         try {
           return await this.#claim(want, owner, options, read)
         } catch (error) {
-          if (!(error instanceof UnreadContent)) throw error
           // The content is read outside the step, which has a time limit.
-          read = { version: error.version, isIntact: await this.#names.isIntact(error.file) }
+          if (error instanceof UnreadContent)
+            read = { version: error.version, isIntact: await this.#names.isIntact(error.file) }
+          else if (error instanceof PendingChanges && left > 0) await this.#tree.finish(error.changes)
+          else throw error
         }
       }
     })
@@ -331,7 +335,8 @@ export class ClusterTransfers implements TransferStore {
     read: ReadContent | undefined,
   ): Promise<ClaimDecision> {
     const { user, name } = want
-    const { record: former } = found
+    const { record: former, changes } = found
+    if (changes.length > 0) throw new PendingChanges(changes)
     const same = sameUpload(former, want) ? former : undefined
     checkNotSuperseded(former, want, owner.session, options.fresh)
     const isElsewhere = found.isHeld && this.#isElsewhere(former, owner)

@@ -1,3 +1,4 @@
+import { OspError } from '../../errors.ts'
 import type { Announcement } from '../../ports/storage.ts'
 import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import type { ClusterSessionLink } from './steps.ts'
@@ -17,6 +18,16 @@ export interface PendingFiles {
   readonly unpublished: readonly Announcement[]
 }
 
+/** Other servers are removing or renaming the stored file of a name. Nothing can be decided before these changes have ended. */
+export class PendingChanges extends OspError {
+  readonly changes: readonly FileChange[]
+
+  constructor(changes: readonly FileChange[]) {
+    super('file-busy')
+    this.changes = changes
+  }
+}
+
 /** The records of stored files in the shared store of a cluster (steps.ts), and the changes of these files. */
 export interface FileSteps {
   /** Returns the record of each of these versions, if there is one. The completion marker of a version is a record as well. */
@@ -33,8 +44,8 @@ export interface FileSteps {
   /**
    * Records a change that a server begins, under the lock of the user. `ended` are the fences of earlier changes, which were
    * removed. Resolves with what other servers have begun with its names; if there is anything, the change was not recorded.
-   * Rejects with `file-busy` if a verified upload of one of its names is not complete, or if a server is running that does not
-   * record changes. With `by`, the session is checked as in `TransferSteps.claim`.
+   * Rejects with `file-busy` if a link holds an upload of one of its names, if a verified one is not complete, or if a server is
+   * running that does not record changes. With `by`, the session is checked as in `TransferSteps.claim`.
    */
   begin(
     server: number,

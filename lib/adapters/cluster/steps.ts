@@ -16,7 +16,7 @@ import type {
 } from '../../ports/storage.ts'
 import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
-import type { FileChange, FileSteps } from './fileSteps.ts'
+import type { FileChange, FileSteps, PendingFiles } from './fileSteps.ts'
 
 /*
  * The shared store of a cluster, as steps.
@@ -266,7 +266,7 @@ export interface PresenceSteps {
 }
 
 /** The state that a claim finds, under the lock of the user. */
-export interface FoundUpload {
+export interface FoundUpload extends Pick<PendingFiles, 'changes'> {
   readonly record: TransferRecord | undefined
   /** Whether an instance of a live server receives the upload now. */
   readonly isHeld: boolean

@@ -77,7 +77,7 @@ export class SharedStoredFiles implements FileSteps {
     return this.#sessions.turns.run(user, async () => {
       if (by) this.#sessions.check(by)
       const names = newName === undefined ? [name] : [name, newName]
-      const isReceived = newName !== undefined && this.#uploads.isReceived(user, name)
+      const isReceived = names.some((each) => this.#uploads.isReceived(user, each))
       if (isReceived || this.#uploads.verified(user).some((verified) => names.includes(verified)))
         throw new OspError('file-busy')
       for (const fence of ended) this.#changes.delete(fence)

@@ -385,6 +385,7 @@ export class SharedTransfers implements TransferSteps {
       reserved: row?.reserved ?? none,
       marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
       files: this.files.of(user, name),
+      changes: this.files.changesOf(user, name),
       unpublished: marker?.source,
       otherNames: others.map(({ record }) => record.name),
       others: {

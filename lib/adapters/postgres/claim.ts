@@ -6,7 +6,9 @@ import {
   durableOffset,
   type EndedClaimRow,
   endedClaim,
+  type FileChangeRow,
   type FileRow,
+  fileChangeOfRow,
   fileRecordOfRow,
   type MarkerRow,
   markerOf,
@@ -32,6 +34,7 @@ interface FoundRow {
   readonly added: QuotaPart
   readonly all_uploads: number
   readonly files: readonly FileRow[] | null
+  readonly changes: readonly FileChangeRow[]
 }
 
 /**
@@ -71,6 +74,7 @@ function foundOf(row: FoundRow): FoundUpload {
     reserved: { growth: row.record?.reserved ?? 0, entries: row.record?.reserved_entries ?? 0 },
     marker: row.marker ? markerOf(row.marker) : undefined,
     files: (row.files ?? []).map(fileRecordOfRow),
+    changes: row.changes.map(fileChangeOfRow),
     unpublished: row.unpublished ?? undefined,
     otherNames: row.other_names,
     others: { uploads, held, bytes, reserved, announced, added, allUploads },

@@ -127,6 +127,7 @@ export class FileDaemon {
       checkOpen(caller)
       const fresh = event === 'StartPostFileReq'
       await this.#claim(upload, caller, want, { instance, fresh, takeOver: false, reservation })
+      if (upload.transfer) await this.#quota.checkAdds(want, reservation)
     } catch (error) {
       this.#uploads.release(upload, 'refused', undefined, caller)
       // If it was refused, or got no instance, it stays parked, so that its former session keeps the bytes that are not durable.

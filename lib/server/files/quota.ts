@@ -200,6 +200,20 @@ export class Quota {
     return adds
   }
 
+  /**
+   * Rejects with `file-busy` if a file adds more than it did before its name was claimed or announced: another server has changed
+   * the file that it replaces. Returns `undefined` if no other server uses the storage.
+   */
+  checkAdds(want: NewTransfer, { growth, entries }: QuotaPart): Promise<undefined> | undefined {
+    const most = this.#adds(want.size, want.name.split('/').length)
+    if (!this.#context.storage.transfers.abandoned || (growth >= most.growth && entries >= most.entries))
+      return undefined
+    return this.#addsOf(want).then((adds) => {
+      if (adds.growth > growth || adds.entries > entries) throw new OspError('file-busy')
+      return undefined
+    })
+  }
+
   /** Resolves with what an upload adds to the quota. It adds its folders, unless it replaces a file. */
   async #addsOf({ user, name, size }: NewTransfer): Promise<QuotaPart> {
     const { storage, onConflict } = this.#context
@@ -209,8 +223,9 @@ export class Quota {
     return this.#adds(size - replaced, replaces ? 0 : name.split('/').length)
   }
 
+  /** A file that replaces a larger one adds nothing: other files get its space only after the next count. */
   #adds(bytes: number, entries: number): QuotaPart {
-    return { growth: bytes + entries * this.#context.limits.entryBytes, entries }
+    return { growth: Math.max(0, bytes + entries * this.#context.limits.entryBytes), entries }
   }
 
   /** Reserves space for files. Resolves with the error if they do not fit. */
@@ -301,7 +316,7 @@ export class Quota {
     let [growth, entries] = [0, 0]
     for (const holder of this.#uploads.reservationHolders()) {
       if (holder.user !== user || holder === except || !holder.reserved) continue
-      growth += Math.max(0, holder.reserved.growth)
+      growth += holder.reserved.growth
       entries += holder.reserved.entries
     }
     return { growth, entries }
@@ -393,12 +408,8 @@ export class Quota {
   }
 }
 
-/**
- * Adds up the growth of all files. A file that shrinks its target does not offset the others, because its space may be freed too
- * late.
- */
 const sum = (all: readonly QuotaPart[]): QuotaPart => ({
-  growth: all.reduce((bytes, { growth }) => bytes + Math.max(0, growth), 0),
+  growth: all.reduce((bytes, { growth }) => bytes + growth, 0),
   entries: all.reduce((many, { entries }) => many + entries, 0),
 })
 

@@ -4,6 +4,7 @@ import type { Announcement, NewTransfer, QuotaPart, SettledFile, StoredFile } fr
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOfParts, same } from '../../runtime/incrementalDigest.ts'
+import { type MaybePromise, settleAll } from '../../runtime/settled.ts'
 import { lengthOf } from '../../wire/codec.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
@@ -271,9 +272,13 @@ export class SmallFiles {
     const results = await publish(context, {
       files: written.map(({ put }) => fileOf(put)),
       by,
-      mark: (tried) => {
+      mark: async (tried) => {
         const [announced, room] = [tried.map(announcement), quota.roomOf(by.user)]
-        return announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room)
+        const errors = await announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room)
+        return settleAll(tried, ({ index }, at): MaybePromise<Error | undefined> => {
+          const { put, index: among } = written[index] as (typeof written)[number]
+          return errors[at] ?? quota.checkAdds(put.want, adds[among] as QuotaPart)
+        })
       },
       move: (tried, replace) => {
         const places = tried.map(({ index, file: { storedName } }) => ({

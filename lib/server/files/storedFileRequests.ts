@@ -115,8 +115,9 @@ export class StoredFileRequests {
   async #remove(by: Connection, { fileName, version }: WireMessage<'RemoveFileReq'>): Promise<WireMessage> {
     const name = checkStoredName(fileName)
     const { user } = by
-    const isRemoved = await this.#uploads.run(user, name, async () => {
+    const isRemoved = await this.#uploads.run(user, name, async (upload) => {
       checkOpen(by)
+      checkNotReserved(upload)
       return this.#catalogue.remove(user, name, version || undefined, sessionLinkOf(by))
     })
     this.#readers.forget(user, name)
@@ -129,10 +130,9 @@ export class StoredFileRequests {
     const newName = checkFileName(message.newName)
     const version = message.version || undefined
     const replace = (message.flags & renameFlags.replace) !== 0
-    const isReplaced = await this.#runBoth(by.user, [name, newName], async (upload) => {
+    const isReplaced = await this.#runBoth(by.user, [name, newName], async (uploads) => {
       checkOpen(by)
-      // Its reservation can assume that it replaces the file.
-      if (upload.reserved && newName !== name) throw new OspError('file-busy', 'a file of this name is being uploaded')
+      uploads.forEach(checkNotReserved)
       const holder = new ReservationHolder(by.user)
       using _ = this.#uploads.reserving(holder)
       await this.#quota.admitRename(holder, name, newName)
@@ -150,14 +150,14 @@ export class StoredFileRequests {
    */
   #runBoth<T>(
     user: string,
-    [name, newName]: readonly [string, string],
-    job: (upload: ServerUpload) => Promise<T>,
+    names: readonly [string, string],
+    job: (uploads: readonly ServerUpload[]) => Promise<T>,
   ): Promise<T> {
     const uploads = this.#uploads
-    if (name === newName) return uploads.run(user, name, job)
-    return name < newName
-      ? uploads.run(user, name, (upload) => uploads.run(user, newName, () => job(upload)))
-      : uploads.run(user, newName, () => uploads.run(user, name, job))
+    const [first, second] = names[0] < names[1] ? names : [names[1], names[0]]
+    return uploads.run(user, first, (one) =>
+      first === second ? job([one]) : uploads.run(user, second, (two) => job([one, two])),
+    )
   }
 
   /** Resolves when the bytes of the reply have left, so that a link has a limited number of them in memory. */
@@ -260,6 +260,11 @@ class ReadMemory {
   #fits(bytes: number): boolean {
     return this.usedBytes === 0 || this.usedBytes + bytes <= this.#totalBytes
   }
+}
+
+/** Throws `file-busy` while an upload has a reservation, which can assume that it replaces the file of its name. */
+function checkNotReserved({ reserved }: ServerUpload): void {
+  if (reserved) throw new OspError('file-busy', 'a file of this name is being uploaded')
 }
 
 function wireOf({ name, digest, algorithm, metadata, ...entry }: CatalogueEntry) {

@@ -80,8 +80,7 @@ export async function reservedFor(
   continued: TransferRecord | undefined,
 ): Promise<QuotaPart> {
   if (!reservation) return continued ? reserved : { growth: size, entries: name.split('/').length }
-  const growth = Math.max(0, reservation.growth)
-  const { entries } = reservation
+  const { growth, entries } = reservation
   const isReserved = continued !== undefined && isHeld && reserved.growth >= growth && reserved.entries >= entries
   if (!isReserved && !continued?.verified) await reservation.check(others)
   return { growth, entries }

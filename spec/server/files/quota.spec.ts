@@ -394,14 +394,19 @@ spec('the number of files of a user', (it) => {
     }
   })
 
-  it('does not grow by renaming a file that an upload replaces', async () => {
+  it('does not grow by renaming, replacing or removing a file that an upload replaces', async () => {
     await using rig = await ServerRig.onDisk({ userBytes: 2 * MiB })
     const client = await rig.client()
     await client.upload(sized('a', MiB))
+    await client.upload(sized('b', 1))
     const { instance } = await client.start({ ...sized('a', MiB), modifiedAt: 2 })
-    const rename = { fileName: 'a', newName: 'b', version: '', flags: 0 }
+    const rename = { fileName: 'a', newName: 'c', version: '', flags: 1 }
     client.raw.send('RenameFileReq', rename)
     await client.raw.refused('RenameFileNack', 'file-busy')
+    client.raw.send('RenameFileReq', { ...rename, fileName: 'b', newName: 'a' })
+    await client.raw.refused('RenameFileNack', 'file-busy')
+    client.raw.send('RemoveFileReq', { fileName: 'a', version: '' })
+    await client.raw.refused('RemoveFileNack', 'file-busy')
     await client.pause(instance)
     client.raw.send('RenameFileReq', rename)
     await client.raw.expect('RenameFileAck')

@@ -5,7 +5,9 @@ import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { codeOf } from '../../../lib/errors.ts'
 import type { Limits } from '../../../lib/limits.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import { type Server, startServer } from '../../../lib/server/server.ts'
+import { alteredSteps } from '../../adapters/cluster/alteredSteps.ts'
 import { SharedDirectory } from '../../adapters/cluster/sharedDirectory.ts'
 import { FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
@@ -14,17 +16,39 @@ import { spec } from '../../support/spec.ts'
 
 const sized = (name: string, size: number) => ({ name, bytes: patterned(size) })
 
+/** Delays a step of the second server. */
+class HeldStep {
+  readonly reached = deferred<void>()
+  readonly released = deferred<void>()
+  /** The name of the step. */
+  name: string | undefined
+
+  async run<T>(name: string, step: () => Promise<T>): Promise<T> {
+    if (name !== this.name) return step()
+    this.name = undefined
+    this.reached.resolve()
+    await this.released.promise
+    return step()
+  }
+}
+
 /** Runs `proof` with a client of alice at each of two servers that share a storage. */
-function withServers(limits: Partial<Limits>, proof: (one: FileClient, two: FileClient) => Promise<void>) {
+function withServers(
+  limits: Partial<Limits>,
+  proof: (one: FileClient, two: FileClient, held: HeldStep) => Promise<void>,
+) {
   return async () => {
     await using directory = await SharedDirectory.create()
     const platform = nodePlatform()
     const store = new MemorySharedStore(platform)
+    const held = new HeldStep()
     const servers: Server[] = []
     const clients: FileClient[] = []
     try {
       for (const session of ['one', 'two']) {
-        const storage = directory.storage(store.steps())
+        const steps =
+          session === 'one' ? store.steps() : alteredSteps(store.steps(), (name, run) => held.run(name, run))
+        const storage = directory.storage(steps)
         const [listen, authenticator] = [memoryTransport(), loopbackOnly()]
         servers.push(await startServer({ listen, authenticator, storage, links: storage.links, platform, limits }))
         const raw = await RawClient.dial(listen, platform)
@@ -34,7 +58,7 @@ function withServers(limits: Partial<Limits>, proof: (one: FileClient, two: File
       }
       const [one, two] = clients
       assert.ok(one && two)
-      await proof(one, two)
+      await proof(one, two, held)
     } finally {
       for (const { raw } of clients) raw.socket.destroy()
       for (const server of servers) await server.close()
@@ -119,7 +143,62 @@ spec('the quota of a user who sends small files to two servers', (it) => {
       assert.equal(await put(one, 'e', 100), 'quota-exceeded')
     }),
   )
+
+  it(
+    'is not exceeded after both have replaced a file by a smaller one at the same moment',
+    withServers({ userBytes: 1_500, entryBytes: 0 }, async (one, two) => {
+      await put(one, 'a', 1_000)
+      await put(two, 'counted', 0)
+      await Promise.all([put(one, 'a', 200), put(two, 'a', 201)])
+      assert.equal(await put(one, 'b', 1_400), 'quota-exceeded')
+    }),
+  )
+
+  for (const [step, send] of [
+    ['transfers.announce', put],
+    ['transfers.claim', started],
+  ] as const) {
+    it(
+      `is not exceeded if a file is removed before it is replaced by ${send === put ? 'a small one' : 'an upload'}`,
+      withServers({ userBytes: 1_000, entryBytes: 0 }, async (one, two, held) => {
+        await put(two, 'a', 900)
+        held.name = step
+        const replaced = send(two, 'a', 950)
+        await held.reached.promise
+        await removed(one, 'a')
+        // The first count of the other server.
+        await put(one, 'b', 10)
+        held.released.resolve()
+        assert.equal(await replaced, 'file-busy')
+        assert.equal(await put(one, 'c', 900), undefined)
+        assert.equal(await send(two, 'a', 950), 'quota-exceeded')
+      }),
+    )
+  }
+
+  it(
+    'does not grow by removing, replacing or renaming the file that an upload at the other server replaces',
+    withServers({ userBytes: 1_000, entryBytes: 0 }, async (one, two) => {
+      await put(one, 'a', 500)
+      await put(one, 'b', 1)
+      assert.equal(await started(two, 'a', 900), undefined)
+      const renamed = { version: '', flags: 1 }
+      one.raw.send('RenameFileReq', { fileName: 'a', newName: 'c', ...renamed })
+      await one.raw.refused('RenameFileNack', 'file-busy')
+      one.raw.send('RenameFileReq', { fileName: 'b', newName: 'a', ...renamed })
+      await one.raw.refused('RenameFileNack', 'file-busy')
+      one.raw.send('RemoveFileReq', { fileName: 'a', version: '' })
+      await one.raw.refused('RemoveFileNack', 'file-busy')
+      await two.cancel('a')
+      await removed(one, 'a')
+    }),
+  )
 })
+
+async function removed(client: FileClient, fileName: string): Promise<void> {
+  client.raw.send('RemoveFileReq', { fileName, version: '' })
+  assert.equal((await client.raw.expect('RemoveFileAck')).removed, 1)
+}
 
 spec('the uploads of a user at two servers', (it) => {
   it(

@@ -80,15 +80,16 @@ BEGIN
   PERFORM ospd.settle_1(p_users, p_names, p_sources, p_stored);
 END $$;
 
--- As begin_claim_1, with the records of stored files of this name.
+-- As begin_claim_1, with the records and the changes of stored files of this name.
 CREATE OR REPLACE FUNCTION ospd.begin_claim_2(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint)
 RETURNS TABLE (record jsonb, is_held boolean, marker jsonb, unpublished text, other_names text[], uploads int, held int, bytes bigint, reserved jsonb,
-  announced jsonb, added jsonb, all_uploads int, files jsonb)
+  announced jsonb, added jsonb, all_uploads int, files jsonb, changes jsonb)
 LANGUAGE plpgsql AS $$
 BEGIN
   -- The lock of the user is taken before the records are read.
   PERFORM pg_advisory_xact_lock(1, hashtext(p_user));
-  RETURN QUERY SELECT b.*, (SELECT jsonb_agg(to_jsonb(f) ORDER BY f.version) FROM ospd.file f WHERE f.user_name = p_user AND f.name = p_name)
+  RETURN QUERY SELECT b.*, (SELECT jsonb_agg(to_jsonb(f) ORDER BY f.version) FROM ospd.file f WHERE f.user_name = p_user AND f.name = p_name),
+      ospd.file_changes_2(p_user, ARRAY[p_name])
     FROM ospd.begin_claim_1(p_user, p_name, p_session, p_server, p_link) b;
 END $$;
 
@@ -132,8 +133,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'OS005', MESSAGE = 'an upload of this file is about to be stored';
   END IF;
   -- What the upload has reserved can assume that it replaces the file.
-  IF p_new_name IS NOT NULL
-     AND EXISTS (SELECT FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = p_name AND ospd.is_held_1(t)) THEN
+  IF EXISTS (SELECT FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = ANY (v_names) AND ospd.is_held_1(t)) THEN
     RAISE EXCEPTION USING ERRCODE = 'OS005', MESSAGE = 'a file of this name is being uploaded';
   END IF;
   DELETE FROM ospd.file_change c WHERE c.fence = ANY (p_ended);

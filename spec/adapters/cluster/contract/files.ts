@@ -75,6 +75,7 @@ export const fileChecks: Checks<SharedStoreFixture> = {
     const again = await first.steps.files.begin(first.server, { ...change, fence: 'h' }, [], undefined)
     assert.deepEqual(again, { changes: [renaming], unpublished: [] })
     const announced = [{ file: stored, version: 'v', modifiedAt: 1, source: 's' }]
+    assert.deepEqual((await foundBy(second, two, upload)).changes, [renaming])
     const { claim } = await claimed(second, two, upload)
     const refused = { changes: [renaming], unpublished: [], isOverQuota: false, ended: [] }
     assert.deepEqual(await first.steps.transfers.announce(first.server, announced, farAway), refused)
@@ -97,6 +98,15 @@ export const fileChecks: Checks<SharedStoreFixture> = {
     await assert.rejects(files.begin(second.server, renaming, [], undefined), { code: 'file-busy' })
     await first.steps.transfers.complete(claim, farAway)
     assert.deepEqual(await files.begin(second.server, renaming, [], undefined), nothing)
+  },
+  'are not changed while a link holds an upload of this name, which may replace them': async (store) => {
+    const { first, second, one } = await twoServers(store)
+    const { claim } = await claimed(first, one, upload)
+    const { files } = second.steps
+    for (const busy of [change, renaming, { ...renaming, name: 'a/b.txt', newName: 'other' }])
+      await assert.rejects(files.begin(second.server, busy, [], undefined), { code: 'file-busy' })
+    await first.steps.transfers.release([claim])
+    assert.deepEqual(await files.begin(second.server, change, [], undefined), nothing)
   },
   'are changed only for the present link of a session': async (store) => {
     const { first, second, one } = await twoServers(store)

@@ -38,6 +38,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
         reserved: none,
         marker: undefined,
         files: [],
+        changes: [],
         unpublished: undefined,
         otherNames: [],
       },
