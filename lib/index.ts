@@ -20,7 +20,16 @@ export type {
   RenameFileOptions,
   StatFileOptions,
 } from './client/files/files.ts'
-export type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './client/messages/message.ts'
+export type {
+  Message,
+  MessageHandler,
+  MessagesOptions,
+  NakOptions,
+  ReceiveOptions,
+  Receiver,
+  RecipientState,
+  SendOptions,
+} from './client/messages/message.ts'
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
 export type { Progress, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'

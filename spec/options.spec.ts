@@ -226,9 +226,21 @@ spec('a client rejects', (it) => {
       await refused('client.send', () => send(to, 'x'), /the recipients must be/u)
     for (const content of [undefined, 5, {}])
       await refused('client.send', () => send(['bob'], content), /the content must be/u)
-    for (const options of [null, 5, { id: 'x' }, { id: new Uint8Array(3) }, { signal: 5 }, { colour: 1 }])
+    for (const options of [
+      null,
+      5,
+      { id: 'x' },
+      { id: new Uint8Array(16) },
+      { inReplyTo: '00' },
+      { signal: 5 },
+      { colour: 1 },
+    ])
       await refused('client.send', () => send(['bob'], 'x', options))
     await refused('client.receive', () => client.receive(5 as never))
+    for (const options of [null, { concurrency: 0 }, { concurrency: 257 }, { tries: 0.5 }, { ack: 'manual' }])
+      await refused('client.receive', () => client.receive(() => {}, options as never))
+    for (const options of [{ ack: true }, { concurrency: 2 }, { tries: 'x' }])
+      await refused('client.messages', () => client.messages(options as never))
   })
 
   it('invalid ids of uploads', async () => {

@@ -78,7 +78,7 @@ export function messageEvent({ id, seq, from, sentAt, content, attempt }: Messag
   const bytes = Buffer.from(content)
   const isText = isUtf8(bytes)
   const body = { text: isText ? bytes.toString() : null, content: isText ? null : bytes.toString('base64') }
-  const named = { seq, id: Buffer.from(id).toString('hex'), from, sentAt: sentAt.toISOString() }
+  const named = { seq, id, from, sentAt: sentAt.toISOString() }
   return { event: 'message', ...named, attempt, ...body }
 }
 

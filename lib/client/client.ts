@@ -8,7 +8,15 @@ import type { GivenToken } from '../runtime/tokenBinding.ts'
 import type { ClientStatus } from './connection/session.ts'
 import type { Files } from './files/files.ts'
 import type { TargetAt } from './files/filesClient.ts'
-import type { Message, MessageHandler, Receiver, RecipientState, SendOptions } from './messages/message.ts'
+import type {
+  Message,
+  MessageHandler,
+  MessagesOptions,
+  ReceiveOptions,
+  Receiver,
+  RecipientState,
+  SendOptions,
+} from './messages/message.ts'
 import type { Presence } from './messages/presence.ts'
 import type { Uploads } from './uploads/uploadList.ts'
 
@@ -111,17 +119,19 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    */
   send(to: readonly string[], content: string | Uint8Array, options?: SendOptions): Promise<readonly RecipientState[]>
   /**
-   * Calls `handler` for each message, one at a time in the order of the mailbox, and acknowledges the message when the handler
-   * has returned. If the handler throws, it is called for the same message again before any later one, up to 16 times; then the
-   * server sets the message aside. A message is handed over once for each `state`, unless the program ends within the
-   * handler. Throws OspError `usage` while there is another receiver, and the final error of a client that has ended.
+   * Calls `handler` for each message in the order of the mailbox, one at a time or up to `concurrency` at once, and acknowledges
+   * the message when the handler has returned, unless the handler has answered it by `ack`, `nak` or `reject`. If the handler
+   * throws, it is called for the same message again, by default before any later one, up to 16 times; then the server sets the
+   * message aside. A message is handed over once for each `state`, unless the program ends within the handler. Throws OspError
+   * `usage` for invalid options or while there is another receiver, and the final error of a client that has ended.
    */
-  receive(handler: MessageHandler): Receiver
+  receive(handler: MessageHandler, options?: ReceiveOptions): Receiver
   /**
-   * Iterates over the messages. `next()` acknowledges the message before; leaving the loop does not. The iterator ends when the
-   * client is closed, and rejects as `Receiver.done` does. Throws as `receive`.
+   * Iterates over the messages. `next()` acknowledges the message before, unless `ack` is `manual`; leaving the loop does not, and
+   * the messages that were not answered stay in the mailbox. The iterator ends when the client is closed, and rejects as
+   * `Receiver.done` does. Throws as `receive`.
    */
-  messages(): AsyncIterableIterator<Message>
+  messages(options?: MessagesOptions): AsyncIterableIterator<Message>
   /**
    * Ends the links. Another client of the user can continue unfinished uploads. Waits a short time for a running
    * handler. Messages that wait to be sent are rejected with `closed`. Idempotent.

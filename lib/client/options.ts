@@ -1,3 +1,4 @@
+import { fixed } from '../limits.ts'
 import { having, type Kind, kinds, oneOf, optional } from '../options.ts'
 import { digestNumbers } from '../wire/protocol.ts'
 import type { ConnectOptions } from './client.ts'
@@ -72,11 +73,31 @@ export const content: Kind = {
   holds: (value) => typeof value === 'string' || value instanceof Uint8Array,
 }
 
+const messageId: Kind = {
+  takes: 'a string of 32 hexadecimal digits',
+  holds: (id) => typeof id === 'string' && /^[\da-f]{32}$/iu.test(id),
+}
+
 export const sendOptions = {
   headers: optional(metadata),
-  id: optional({ takes: 'a Uint8Array of 16 bytes', holds: (id) => id instanceof Uint8Array && id.length === 16 }),
+  id: optional(messageId),
+  inReplyTo: optional(messageId),
   signal: optional(kinds.signal),
 } as const
+
+export const receiveOptions = {
+  concurrency: optional({
+    takes: `a whole number from 1 to ${fixed.batchMessages}`,
+    holds: (count) => kinds.count.holds(count) && (count as number) <= fixed.batchMessages,
+  }),
+  tries: optional(kinds.count),
+} as const
+
+export const messagesOptions = { ...receiveOptions, ack: optional(oneOf('auto', 'manual')) } as const
+
+export const nakOptions = { delayMs: optional(kinds.delay) } as const
+
+export const reason = kinds.text
 
 export const ids: Kind = {
   takes: 'an array of ids of uploads',

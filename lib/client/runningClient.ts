@@ -3,7 +3,7 @@ import { Pacer } from '../core/pacer.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import { checkUserName } from '../names.ts'
-import { checkArgument, kinds } from '../options.ts'
+import { checkArgument, checkOptions, kinds } from '../options.ts'
 import type { ClientState, Receipt } from '../ports/clientState.ts'
 import { Blocks } from '../runtime/blocks.ts'
 import { deferred } from '../runtime/deferred.ts'
@@ -19,11 +19,12 @@ import {
 } from './connection/session.ts'
 import { FilesClient } from './files/filesClient.ts'
 import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
-import type { Message, MessageHandler, RecipientState } from './messages/message.ts'
+import type { Message, MessageHandler, MessagesOptions, ReceiveOptions, RecipientState } from './messages/message.ts'
 import { iterateMessages } from './messages/messageIterator.ts'
 import { Outbox, outgoing } from './messages/outbox.ts'
 import { type Presence, PresenceView } from './messages/presence.ts'
 import { Registration } from './messages/registration.ts'
+import { messagesOptions, receiveOptions } from './options.ts'
 import { UploadList } from './uploads/uploadList.ts'
 
 /** The priority of statuses in the status of a client with several links, highest first. */
@@ -91,7 +92,13 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       superseded: (error) => this.#inbox.end(error),
     })
     this.#outbox = new Outbox({ ...common, renew: (afterMs) => this.#registration.renew(afterMs) })
-    this.#inbox = new Inbox({ platform, log, receipts: state.receipts, changed: () => this.#registration.update() })
+    this.#inbox = new Inbox({
+      platform,
+      log,
+      receipts: state.receipts,
+      send: (to, content, options) => this.send([to], content, options),
+      changed: () => this.#registration.update(),
+    })
     this.#aborted = signal && onAbort(signal, () => void this.close())
   }
 
@@ -123,14 +130,24 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     }
   }
 
-  receive(handler: MessageHandler): ActiveReceiver {
+  receive(handler: MessageHandler, options: ReceiveOptions = {}): ActiveReceiver {
     checkArgument('client.receive', 'the handler', kinds.function, handler)
-    this.#useMessages()
-    return this.#inbox.receive(handler)
+    checkOptions('client.receive', receiveOptions, options)
+    return this.#receive(handler, options, false)
   }
 
-  messages(): AsyncIterableIterator<Message> {
-    return iterateMessages((handler) => this.receive(handler))
+  messages(options: MessagesOptions = {}): AsyncIterableIterator<Message> {
+    checkOptions('client.messages', messagesOptions, options)
+    const { ack = 'auto', ...mode } = options
+    if (ack === 'auto' && (mode.concurrency ?? 1) > 1)
+      throw new OspError('usage', "client.messages: a concurrency above 1 needs the option ack: 'manual'")
+    return iterateMessages((handler) => this.#receive(handler, mode, true), ack === 'auto')
+  }
+
+  #receive(handler: MessageHandler, options: ReceiveOptions, isManual: boolean): ActiveReceiver {
+    const { concurrency = 1, tries = clientLimits.handlerTries } = options
+    this.#useMessages()
+    return this.#inbox.receive({ handler, concurrency, tries, isManual })
   }
 
   get gauges(): ClientGauges {

@@ -4,12 +4,15 @@ import { type NackName, nackNameOf, type RequestName, type WireMessage } from '.
 /** Maximum length of a text; a longer one is cut, because a refusal must fit into the smallest frame. */
 const mostCharacters = 500
 
+/** Returns a text for the peer, cut to the maximum length. */
+export const cutText = (text: string) => text.toWellFormed().slice(0, mostCharacters).toWellFormed()
+
 /** The largest value on the wire. */
 const mostRetryAfterMs = 0xffff_ffff
 
 /** Returns the fields of a refusal with this error. */
 export function refusalFields(error: OspError) {
-  const text = error.message.toWellFormed().slice(0, mostCharacters).toWellFormed()
+  const text = cutText(error.message)
   const retryAfter = Math.min(Math.max(Math.ceil(error.retryAfterMs), 0), mostRetryAfterMs)
   return { code: numberOf(error.code), retryAfter, text }
 }

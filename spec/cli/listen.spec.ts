@@ -77,14 +77,14 @@ spec('osp listen', (it) => {
   it('prints all fields as JSON', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
-    const id = Uint8Array.from({ length: 16 }, (_, at) => at * 16)
+    const id = '00102030405060708090a0b0c0d0e0f0'
     await alice.send(['bob'], 'hi\n丁', { id })
     await alice.send(['bob'], Uint8Array.of(0xff, 0))
     const { stdout } = await chat.osp('bob', ['listen', '--count', '2', '--json'])
     const [online, text, content, ...more] = published(stdout, commandEvents.listen)
     assert.equal(online?.event, 'online')
     const { sentAt, ...rest } = text ?? {}
-    const named = { v: 1, event: 'message', seq: 1, id: '00102030405060708090a0b0c0d0e0f0', from: 'alice' }
+    const named = { v: 1, event: 'message', seq: 1, id, from: 'alice' }
     assert.deepEqual(rest, { ...named, attempt: 1, text: 'hi\n丁', content: null })
     assert.ok(Math.abs(Date.parse(String(sentAt)) - Date.now()) < 60_000)
     assert.deepEqual([content?.seq, content?.text, content?.content], [2, null, '/wA='])

@@ -7,6 +7,7 @@ import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../lib/client/client.ts'
 import { codeOf, OspError } from '../../lib/errors.ts'
 import { KiB, MiB } from '../../lib/limits.ts'
+import { hex } from '../../lib/runtime/hex.ts'
 import type { Server } from '../../lib/server/server.ts'
 import { ballast } from '../support/ballast.ts'
 import { failingFlushes } from '../support/failingFlushes.ts'
@@ -177,7 +178,7 @@ const passing = (fault: Fault) => async (): Promise<void> => {
   using server = await fault(place)
   assert.equal(await dismissedAsItPosts(server.port), 'internal')
   const alice = place.client()
-  await alice.send(['bob', 'carol'], '1', { id: idOf(1) })
+  await alice.send(['bob', 'carol'], '1', { id: hex(idOf(1)) })
   const recipients = ['bob', 'carol'].map((user) => new Recipient(place.client({ user })))
   await assertOneCopy(recipients, alice)
 }
@@ -192,7 +193,7 @@ const lasting = (fault: Fault) => async (): Promise<void> => {
   alice.on('status', (status, why) => {
     if (status === 'waiting' && why?.code === 'internal') setbacks++
   })
-  const sending = alice.send(['bob', 'carol'], '1', { id: idOf(1) }).then(() => {
+  const sending = alice.send(['bob', 'carol'], '1', { id: hex(idOf(1)) }).then(() => {
     isAcknowledged = true
   })
   await turns(() => setbacks === 3)

@@ -3,6 +3,7 @@ import type { OspError } from '../../lib/errors.ts'
 import { clientLimits, type Limits } from '../../lib/limits.ts'
 import type { Receipt } from '../../lib/ports/clientState.ts'
 import type { PresenceMember } from '../../lib/ports/presence.ts'
+import { bytesOfHex } from '../../lib/runtime/hex.ts'
 import type { ServerStatus } from '../../lib/server/status.ts'
 import type { SimulatedDisk } from './disk.ts'
 import { sameBytes } from './files.ts'
@@ -166,7 +167,7 @@ export class MessageInvariants {
 
   /** A message is passed to the handler of a program. Returns the message. */
   handedOver(actor: MessageActor, run: MessageRun, { from, id, content, attempt }: Message): Post {
-    const key = keyOf(from, id)
+    const key = keyOf(from, bytesOfHex(id))
     const post = this.#posts.get(key)
     if (!post) throw this.#fail(`${run.process.name} received a message that no program has sent: ${key}`)
     // Its id was forgotten, and may now belong to another message.
@@ -175,8 +176,9 @@ export class MessageInvariants {
     if (!post.to.includes(actor.user)) this.#fail(`${actor.user} received ${name}, which was not sent to this user`)
     if (!sameBytes(post.content, content)) this.#fail(`${name} was delivered with other content`)
     if (post.outcome === 'refused') this.#fail(`${name} was delivered, although it was refused`)
-    if (run.busy) this.#fail(`${run.process.name} received ${name} while its handler was running`)
-    run.busy = true
+    if (run.inHand >= run.concurrency)
+      this.#fail(`${run.process.name} received ${name} while its handlers were running`)
+    run.inHand++
     this.#count(actor, run, post, attempt)
     this.#reach(post, actor.user)
     return post
@@ -199,7 +201,7 @@ export class MessageInvariants {
 
   /** Its handler has returned, or thrown. */
   handled(actor: MessageActor, run: MessageRun, post: Post, thrown: boolean): void {
-    run.busy = false
+    run.inHand--
     const name = `${actor.user} ${post.key}`
     const throws = (this.#handedTo(actor).get(post.key)?.throws ?? 0) + (thrown ? 1 : 0)
     this.#handedTo(actor).set(post.key, { run, throws })
@@ -269,7 +271,7 @@ export class MessageInvariants {
   }
 
   #again(actor: MessageActor, run: MessageRun, post: Post): Post {
-    run.busy = true
+    run.inHand++
     this.#handedTo(actor).set(post.key, { run, throws: 0 })
     return post
   }

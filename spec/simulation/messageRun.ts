@@ -2,6 +2,7 @@ import type { ClientStatus } from '../../lib/client/connection/session.ts'
 import type { Message, Receiver } from '../../lib/client/messages/message.ts'
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import { OspError } from '../../lib/errors.ts'
+import { hex } from '../../lib/runtime/hex.ts'
 import type { Bounds } from './bounds.ts'
 import type { MessageActor } from './messageActor.ts'
 import type { MessageInvariants } from './messageInvariants.ts'
@@ -41,8 +42,9 @@ export class MessageRun {
   readonly client: RunningClient
   /** Whether another program of the user listens. */
   superseded = false
-  /** Whether a handler is running. */
-  busy = false
+  /** The number of handlers that are running, and its limit. */
+  inHand = 0
+  concurrency = 1
   readonly #parts: MessageRunParts
   readonly #actor: MessageActor
   /** Number of pending calls for a message. */
@@ -78,8 +80,11 @@ export class MessageRun {
 
   receive(): void {
     if (this.#receiver || this.superseded || this.over) return
+    const { random } = this.#parts.machine
+    if (this.inHand === 0) this.concurrency = random.chance(0.3, 'a program handles several messages at once') ? 3 : 1
+    const { concurrency } = this
     this.#tell('receives')
-    const receiver = this.client.receive((message) => this.#handle(message))
+    const receiver = this.client.receive((message) => this.#handle(message), { concurrency })
     this.#receiver = receiver
     receiver.done.then(
       () => this.#left(receiver),
@@ -107,7 +112,7 @@ export class MessageRun {
     this.#calls.set(post, (this.#calls.get(post) ?? 0) + 1)
     const { id, to, content } = post
     this.#tell(`sends ${post.name} to ${to.length > 4 ? `${to.length} users` : to.join(', ')}`)
-    this.client.send(to, content, { id, signal: post.giveUp.signal }).then(
+    this.client.send(to, content, { id: hex(id), signal: post.giveUp.signal }).then(
       (states) => {
         if (!this.process.alive) return
         this.#answered(post)
@@ -156,6 +161,8 @@ export class MessageRun {
     await this.process.effect(temper.handlerMs, 'time of a handler', () => {})
     invariants.handled(this.#actor, this, hand, throws)
     if (throws) throw new Error('the handler throws')
+    // After this the client may hand over the next message only when the handler has returned.
+    if (random.chance(0.1, 'a handler acknowledges its message')) await message.ack().catch(() => {})
   }
 
   #left(receiver: Receiver): void {

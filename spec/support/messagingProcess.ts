@@ -65,7 +65,7 @@ if (listens) {
   })
 }
 for (const { id, recipients, text } of sends) {
-  client.send(recipients, text, { id: Buffer.from(id, 'hex') }).then(
+  client.send(recipients, text, { id }).then(
     () => console.log(`acknowledged ${text}`),
     (error: Error) => console.log(`refused ${text}: ${error.message}`),
   )

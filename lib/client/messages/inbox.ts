@@ -1,34 +1,36 @@
 import type { Request } from '../../core/link.ts'
 import { OspError } from '../../errors.ts'
-import { clientLimits, fixed } from '../../limits.ts'
+import { fixed } from '../../limits.ts'
 import { isUserName } from '../../names.ts'
 import type { Receipt, ReceiptStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
-import { Backoff } from '../../runtime/backoff.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
-import { wait } from '../../runtime/wait.ts'
+import { onAbort, Waits } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { decodeBody } from '../../wire/messageBody.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
+import { HandOver, type HandOverContext, notInHand } from './handOver.ts'
 import type { Message, MessageHandler, Receiver } from './message.ts'
 import { Receipts, receiptKey } from './receipts.ts'
+import { messageOf, type SendReply } from './receivedMessage.ts'
 import type { Registered } from './registration.ts'
 
 /** The latest time that a Date can hold. */
 const latestMs = 8.64e15
 
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
-
 /** An unanswered DELIVER_MSG_REQ of the current link. */
 interface Delivery {
   readonly request: Request
-  /** The seq of its last message. */
-  readonly lastSeq: number
+  readonly seqs: readonly number[]
   /** The number of its messages that are neither handled nor given up. */
   left: number
+  /** Its messages that are not handled. */
+  readonly unhandled: Set<number>
+  /** The number of its first messages that are handled. */
+  handled: number
   readonly rejected: { readonly mailboxSeq: number; readonly text: string }[]
 }
 
@@ -39,6 +41,8 @@ export interface Incoming {
   readonly key: string
   /** The deliveries of the current link that contain it, the earliest first: the server can deliver it again. */
   readonly deliveries: Delivery[]
+  /** The latest time that it was handed over. */
+  handOver: HandOver | undefined
 }
 
 type Delivered = WireMessage<'DeliverMsgReq'>['messages'][number]
@@ -47,26 +51,19 @@ type Delivered = WireMessage<'DeliverMsgReq'>['messages'][number]
 function incoming(
   { messageId, mailboxSeq: seq, sender: from, sentAt, ...delivered }: Delivered,
   attempt: number,
+  send: InboxOptions['send'],
 ): Incoming {
   const { attributes, content } = decodeBody(delivered.body)
   if (content.length > fixed.messageBytes) throw protocolViolation(`it delivered a message of ${content.length} bytes`)
   if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
   const receipt: Receipt = { seq, sender: from, id: hex(messageId) }
-  const owned = new Uint8Array(content)
-  const text = () => decoder.decode(owned)
-  const message: Message = {
-    id: new Uint8Array(messageId),
-    seq,
-    from,
-    sentAt: new Date(sentAt),
-    // In memory of its own: an application that keeps a message does not keep the whole delivery, and one that transfers the
-    // content to another thread takes nothing else with it.
-    content: owned,
-    headers: Object.fromEntries((attributes.headers ?? []).map(({ key, value }) => [key, value])),
-    attempt,
-    text,
+  const inHand = () => {
+    if (!taken.handOver) throw notInHand()
+    return taken.handOver
   }
-  return { message, receipt, key: receiptKey(receipt), deliveries: [] }
+  const message = messageOf({ receipt, sentAt, attempt, attributes, content }, inHand, send)
+  const taken: Incoming = { message, receipt, key: receiptKey(receipt), deliveries: [], handOver: undefined }
+  return taken
 }
 
 /** Time after which handled messages are reported to the server, if their delivery has other messages that are not handled. */
@@ -76,11 +73,13 @@ export interface InboxOptions {
   readonly platform: Pick<Platform, 'clock'>
   readonly log: Log
   readonly receipts: ReceiptStore
+  /** Sends a reply to a message. */
+  readonly send: SendReply
   /** Called when the client may have begun or stopped listening. */
   readonly changed: () => void
 }
 
-/** Hands delivered messages over, one at a time in the order of the mailbox. */
+/** Hands delivered messages over in the order of the mailbox, up to the concurrency of the receiver at once. */
 export class Inbox {
   readonly #options: InboxOptions
   readonly #receipts: Receipts
@@ -91,21 +90,30 @@ export class Inbox {
   #isGranted = false
   /** Messages of this link that are not handed over, in the order in which the server has sent them. */
   #waiting: Incoming[] = []
-  #inHand: Incoming | undefined
+  readonly #inHand = new Set<Incoming>()
   /** The highest seq of the messages that have waited on this link, or are in hand. */
   #highestSeq = 0
   /** A sender whose name is valid. */
   #sender = ''
-  /** The seq up to which the messages of a delivery are handled and not reported. */
-  #unreportedSeq: number | undefined
+  /** Deliveries whose first messages are handled and not reported. */
+  readonly #unreported = new Set<Delivery>()
   readonly #report: Alarm
+  readonly #handOvers: HandOverContext
   #receiver: ActiveReceiver | undefined
-  #running: Promise<void> | undefined
+  /** The number of hand-overs that have not ended. */
+  #handing = 0
+  /** What disposing of a receiver waits for. */
+  readonly #running = new Set<Promise<void>>()
+  /** Whether messages are handed over in this turn. */
+  #isPumpDue = false
 
   constructor(options: InboxOptions) {
     this.#options = options
     this.#receipts = new Receipts(options.receipts)
-    this.#report = new Alarm(options.platform.clock, () => this.#sendReport())
+    const { log, platform } = options
+    this.#report = new Alarm(platform.clock, () => this.#sendReport())
+    const settle: HandOverContext['settle'] = (incoming, error) => this.#settle(incoming, error)
+    this.#handOvers = { clock: platform.clock, log, receipts: this.#receipts, settle }
   }
 
   /** Resolves with whether the client listens, when the receipts are loaded. */
@@ -118,21 +126,26 @@ export class Inbox {
     return this.#receiver !== undefined
   }
 
-  /** Hands messages to `handler`. Throws OspError `usage` if there is a receiver already. */
-  receive(handler: MessageHandler): ActiveReceiver {
+  /** Hands messages to the handler of `mode`. Throws OspError `usage` if there is a receiver already. */
+  receive(mode: ReceiverMode): ActiveReceiver {
     if (this.#receiver) throw new OspError('usage', 'this client already has a receiver; dispose it first')
     const stopping = new AbortController()
     const ended = deferred<void>()
     const dispose = async () => {
       stopping.abort()
-      await this.#running
+      await this.#idle()
       if (this.#receiver === receiver) {
         this.#receiver = undefined
         this.#options.changed()
       }
       ended.resolve()
     }
-    const receiver = { handler, stopping, ended, done: ended.promise, [Symbol.asyncDispose]: dispose }
+    const waits = new Waits(this.#options.platform.clock, stopping.signal)
+    onAbort(stopping.signal, (reason) => {
+      // After an error of the receiver the application still handles its messages.
+      if (!(reason instanceof OspError)) for (const { handOver } of this.#inHand) handOver?.leave()
+    })
+    const receiver = { ...mode, stopping, waits, ended, done: ended.promise, [Symbol.asyncDispose]: dispose }
     this.#receiver = receiver
     this.#options.changed()
     this.#pump()
@@ -162,9 +175,12 @@ export class Inbox {
   lost(): void {
     this.#link = undefined
     this.#waiting = []
-    this.#inHand?.deliveries.splice(0)
-    this.#highestSeq = this.#inHand?.message.seq ?? 0
-    this.#unreportedSeq = undefined
+    this.#highestSeq = 0
+    for (const { deliveries, message } of this.#inHand) {
+      deliveries.splice(0)
+      this.#highestSeq = Math.max(this.#highestSeq, message.seq)
+    }
+    this.#unreported.clear()
     this.#report.stop()
   }
 
@@ -180,14 +196,18 @@ export class Inbox {
   /** Hands over no further message. Resolves when no handler is running. */
   async stop(): Promise<void> {
     this.#receiver?.stopping.abort()
-    await this.#running
+    await this.#idle()
+  }
+
+  async #idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running)
   }
 
   /** Takes a DELIVER_MSG_REQ of the present link. Throws OspError `malformed`. */
   take(request: Request, { attempt, messages }: WireMessage<'DeliverMsgReq'>): void {
     if (attempt === 0) throw protocolViolation('it delivered a message with attempt 0')
-    const lastSeq = messages.at(-1)?.mailboxSeq ?? 0
-    const delivery: Delivery = { request, lastSeq, left: 0, rejected: [] }
+    const seqs = messages.map(({ mailboxSeq }) => mailboxSeq)
+    const delivery: Delivery = { request, seqs, left: 0, unhandled: new Set(), handled: 0, rejected: [] }
     const added: Incoming[] = []
     let before = -1
     for (const delivered of messages) {
@@ -196,7 +216,7 @@ export class Inbox {
       if (delivered.sender !== this.#sender && !isUserName(delivered.sender))
         throw protocolViolation('the sender of a message has an invalid name')
       this.#sender = delivered.sender
-      const unknown = this.#takeOne(incoming(delivered, attempt), delivery)
+      const unknown = this.#takeOne(incoming(delivered, attempt, this.#options.send), delivery)
       if (unknown) added.push(unknown)
     }
     if (messages.length === 0) throw protocolViolation('it delivered no message')
@@ -214,12 +234,15 @@ export class Inbox {
     const { seq } = delivered.message
     const receipts = this.#receipts
     const isOld = seq <= this.#highestSeq
-    const known = isOld && [this.#inHand, ...this.#waiting].find((other) => other?.key === delivered.key)
+    const known = isOld && [...this.#inHand, ...this.#waiting].find(({ key }) => key === delivered.key)
     const givenUp = known ? undefined : receipts.givenUp.get(delivered.key)
     if (!known && receipts.has(delivered)) this.#again(delivered)
-    else if (givenUp) delivery.rejected.push({ mailboxSeq: seq, text: givenUp.message })
-    else {
+    else if (givenUp) {
+      delivery.unhandled.add(seq)
+      delivery.rejected.push({ mailboxSeq: seq, text: givenUp.message })
+    } else {
       this.#highestSeq = Math.max(this.#highestSeq, seq)
+      delivery.unhandled.add(seq)
       delivery.left++
       const message = known || delivered
       message.deliveries.push(delivery)
@@ -229,7 +252,9 @@ export class Inbox {
   }
 
   get #unhandled(): number {
-    return this.#waiting.length + (this.#inHand?.deliveries.length ? 1 : 0)
+    let inHand = 0
+    for (const { deliveries } of this.#inHand) if (deliveries.length > 0) inHand++
+    return this.#waiting.length + inHand
   }
 
   #checkWindow(): void {
@@ -237,27 +262,54 @@ export class Inbox {
   }
 
   #pump(): void {
-    if (this.#running || !this.#next()) return
-    this.#running = this.#run().finally(() => {
-      this.#running = undefined
-      this.#pump()
+    if (this.#isPumpDue || !this.#next()) return
+    this.#isPumpDue = true
+    // The caller of `receive` has its receiver before the handler is called.
+    const due = Promise.resolve().then(() => {
+      this.#isPumpDue = false
+      this.#handOverAll()
+      this.#running.delete(due)
     })
+    this.#running.add(due)
   }
 
-  async #run(): Promise<void> {
-    // The caller of `receive` has its receiver before the handler is called.
-    await undefined
+  #handOverAll(): void {
     for (let next = this.#next(); next; next = this.#next()) {
       const { message, receiver } = next
       this.#waiting.shift()
-      this.#inHand = message
-      const handing = this.#handOver(message, receiver)
-      const isHandled = typeof handing === 'boolean' ? handing : await handing
-      this.#inHand = undefined
-      // If it has no deliveries, its link is lost, and the server delivers it again.
-      if (!isHandled && message.deliveries.length > 0) this.#waiting.unshift(message)
+      this.#inHand.add(message)
+      this.#handing++
+      message.handOver = new HandOver(message, receiver, this.#handOvers)
+      const handing = message.handOver.run()
+      if (typeof handing === 'boolean') this.#handedOver(message, handing)
+      else this.#await(message, handing)
     }
-    this.#sendReport()
+    if (this.#inHand.size === 0) this.#sendReport()
+  }
+
+  #await(message: Incoming, handing: Promise<boolean>): void {
+    const running = handing.then((isHandled) => {
+      this.#running.delete(running)
+      this.#handedOver(message, isHandled)
+      this.#handOverAll()
+    })
+    this.#running.add(running)
+  }
+
+  #handedOver(message: Incoming, isHandled: boolean): void {
+    this.#handing--
+    this.#inHand.delete(message)
+    if (isHandled) return
+    message.handOver = undefined
+    // If it has no deliveries, its link is lost, and the server delivers it again.
+    const [delivery] = message.deliveries
+    if (!delivery) return
+    const { seq } = message.message
+    const at = this.#waiting.findIndex(({ message: other, deliveries: [first] }) => {
+      const later = (first?.request.seq ?? 0) - delivery.request.seq
+      return later > 0 || (later === 0 && other.seq > seq)
+    })
+    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, message)
   }
 
   #next(): { message: Incoming; receiver: ActiveReceiver } | undefined {
@@ -265,141 +317,80 @@ export class Inbox {
     const [message] = this.#waiting
     const [delivery] = message?.deliveries ?? []
     if (!message || !delivery || !receiver || receiver.stopping.signal.aborted || !this.#isGranted) return undefined
+    if (this.#handing >= receiver.concurrency) return undefined
     const { arrivals } = this.#link ?? {}
     // An earlier delivery may still be in transit.
     return arrivals && arrivals.complete < delivery.request.seq ? undefined : { message, receiver }
   }
 
-  /**
-   * Returns or resolves with whether the message was handled or given up. It returns at once if neither the handler nor the
-   * store of the receipts takes time, so that a delivery of many messages costs no promises.
-   */
-  #handOver(incoming: Incoming, receiver: ActiveReceiver): boolean | Promise<boolean> {
-    let first: Promise<void>
-    try {
-      const running = receiver.handler(incoming.message)
-      if (!running) return this.#keep(incoming, receiver)
-      first = Promise.resolve(running)
-    } catch (error) {
-      first = Promise.reject(error)
-    }
-    return this.#finish(incoming, receiver, first)
-  }
-
-  /** Resolves as `#handOver` does, after the first call of the handler. */
-  async #finish(incoming: Incoming, receiver: ActiveReceiver, first: Promise<void>): Promise<boolean> {
-    const { log } = this.#options
-    const { handler, stopping } = receiver
-    const { signal } = stopping
-    const { seq, from } = incoming.message
-    let running: Promise<void> | undefined = first
-    const handle = async () => {
-      try {
-        await (running ?? handler(incoming.message))
-      } catch (error) {
-        const { message: text } = OspError.from(error)
-        if (!signal.aborted) log({ level: 'warn', event: 'handler-failed', seq, from, text })
-        throw error
-      } finally {
-        running = undefined
-      }
-    }
-    try {
-      if (!(await this.#repeatedly(signal, clientLimits.handlerTries, handle))) return false
-    } catch (cause) {
-      const error = new OspError('internal', OspError.from(cause).message, { cause })
-      log({ level: 'error', event: 'message-given-up', seq, from, text: error.message })
-      this.#receipts.givenUp.set(incoming.key, error)
-      this.#settle(incoming, error)
-      return true
-    }
-    return this.#keep(incoming, receiver)
-  }
-
-  /** Stores the receipt of a handled message and acknowledges it. Returns as `#handOver` does. */
-  #keep(incoming: Incoming, { stopping: { signal } }: ActiveReceiver): boolean | Promise<boolean> {
-    let storing = this.#receipts.keep(incoming)
-    if (!storing) {
-      this.#settle(incoming)
-      return true
-    }
-    const keep = async () => {
-      const stored = storing ?? this.#receipts.keep(incoming)
-      storing = undefined
-      await this.#logged(incoming, stored)
-    }
-    return this.#repeatedly(signal, Number.POSITIVE_INFINITY, keep).then((isStored) => {
-      if (isStored) this.#settle(incoming)
-      return isStored
-    })
-  }
-
   /** Stores the receipt of a message that was handed over before, if it is old. */
   #again(incoming: Incoming): void {
-    this.#logged(incoming, this.#receipts.again(incoming)).catch(() => {})
-  }
-
-  async #logged({ message }: Incoming, storing: Promise<void> | undefined): Promise<void> {
-    try {
-      await storing
-    } catch (error) {
+    this.#receipts.again(incoming)?.catch((error: unknown) => {
       const { message: text } = OspError.from(error)
-      this.#options.log({ level: 'error', event: 'receipt-not-stored', seq: message.seq, text })
-      throw error
-    }
-  }
-
-  /** Calls `act` up to `tries` times, with longer waits. Resolves with false by `signal`; rejects with the last error. */
-  async #repeatedly(signal: AbortSignal, tries: number, act: () => Promise<void>): Promise<boolean> {
-    const { handlerFirstMs: firstMs, handlerMostMs: mostMs } = clientLimits
-    const { clock } = this.#options.platform
-    let backoff: Backoff | undefined
-    for (let tried = 1; ; tried++) {
-      try {
-        await act()
-        return true
-      } catch (error) {
-        if (tried >= tries && !signal.aborted) throw error
-      }
-      backoff ??= new Backoff({ clock, firstMs, mostMs })
-      await wait(clock, backoff.next(), signal).catch(() => {})
-      if (signal.aborted) return false
-    }
+      this.#options.log({ level: 'error', event: 'receipt-not-stored', seq: incoming.message.seq, text })
+    })
   }
 
   /** Takes a message that was handled, or given up with `error`, out of its deliveries. */
   #settle(incoming: Incoming, error?: OspError): void {
     // A delivery that arrives from now on is a new one.
-    if (this.#inHand === incoming) this.#inHand = undefined
+    this.#inHand.delete(incoming)
     const { seq } = incoming.message
     const { deliveries } = incoming
     for (let delivery = deliveries.shift(); delivery; delivery = deliveries.shift()) {
       delivery.left--
       if (error) delivery.rejected.push({ mailboxSeq: seq, text: error.message })
+      else delivery.unhandled.delete(seq)
       if (delivery.left === 0) this.#answer(delivery)
-      else if (delivery.rejected.length === 0) this.#unreportedSeq = seq
+      else if (advance(delivery)) this.#unreported.add(delivery)
     }
-    if (this.#unreportedSeq !== undefined) this.#report.by(this.#options.platform.clock.now() + reportMs)
+    if (this.#unreported.size > 0) this.#report.by(this.#options.platform.clock.now() + reportMs)
   }
 
-  #answer({ request, lastSeq: mailboxSeq, rejected }: Delivery): void {
-    if (this.#unreportedSeq !== undefined && this.#unreportedSeq <= mailboxSeq) this.#unreportedSeq = undefined
-    this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq, rejected })
+  #answer(delivery: Delivery): void {
+    const { request, seqs, rejected } = delivery
+    this.#unreported.delete(delivery)
+    this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq: seqs.at(-1) ?? 0, rejected })
   }
 
-  /** Reports the handled messages of a delivery that cannot be answered yet. */
+  /** Reports the handled messages of deliveries that cannot be answered yet. */
   #sendReport(): void {
-    const mailboxSeq = this.#unreportedSeq
-    this.#unreportedSeq = undefined
+    const deliveries = [...this.#unreported]
+    this.#unreported.clear()
     this.#report.stop()
-    if (mailboxSeq !== undefined) this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq })
+    for (const { seqs, handled } of deliveries) {
+      const mailboxSeq = seqs[handled - 1]
+      if (mailboxSeq !== undefined) this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq })
+    }
   }
 }
 
-/** A receiver of an inbox. */
-export interface ActiveReceiver extends Receiver {
+/** Counts the first messages of a delivery that are handled. Returns whether there are more of them than before. */
+function advance(delivery: Delivery): boolean {
+  const before = delivery.handled
+  for (let seq = delivery.seqs[before]; seq !== undefined && !delivery.unhandled.has(seq); ) {
+    delivery.handled++
+    seq = delivery.seqs[delivery.handled]
+  }
+  return delivery.handled > before
+}
+
+/** How a receiver gets messages. */
+export interface ReceiverMode {
   readonly handler: MessageHandler
+  /** The number of messages that are in hand at once. */
+  readonly concurrency: number
+  /** The number of times that a message is handed over before it is given up. */
+  readonly tries: number
+  /** The receiver answers each message by its methods, not by returning from the handler. */
+  readonly isManual: boolean
+}
+
+/** A receiver of an inbox. */
+export interface ActiveReceiver extends Receiver, ReceiverMode {
   /** Aborts when it takes no further message; the reason is an OspError if it cannot continue. */
   readonly stopping: AbortController
+  /** End when it takes no further message. */
+  readonly waits: Waits
   readonly ended: Deferred<void>
 }

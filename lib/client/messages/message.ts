@@ -1,7 +1,7 @@
 /** A message that was received. */
 export interface Message {
-  /** 16 bytes that identify the message together with the sender. */
-  readonly id: Uint8Array
+  /** 32 hexadecimal digits that identify the message together with the sender. */
+  readonly id: string
   /** The position in the mailbox. Later messages have higher ones. */
   readonly seq: number
   /** The sender. */
@@ -11,10 +11,51 @@ export interface Message {
   readonly content: Uint8Array
   /** The headers that the sender has added. */
   readonly headers: Readonly<Record<string, string>>
-  /** Returns the content decoded as UTF-8, with U+FFFD for invalid bytes. */
-  text(): string
+  /** The id of the message that this one answers. */
+  readonly inReplyTo: string | undefined
   /** The number of times that the server has sent it. If it is above 1, the message may have been handed over before. */
   readonly attempt: number
+  /** Returns the content decoded as UTF-8, with U+FFFD for invalid bytes. */
+  text(): string
+  /** Returns the content parsed as JSON. Throws SyntaxError if it is not valid JSON. */
+  json<T = unknown>(): T
+  /**
+   * Acknowledges the message, before its handler returns or in place of it. Resolves when the client has recorded it, so that the
+   * message is not handed over again. Rejects with OspError `closed` if the message is not in hand: it was answered otherwise, or
+   * its receiver has stopped. An unhandled rejection is silent.
+   */
+  ack(): Promise<void>
+  /**
+   * Hands the message over again, after `delayMs` or by default after a delay that doubles each time, as if its handler threw an
+   * error. Throws OspError `closed` as `ack`.
+   */
+  nak(options?: NakOptions): void
+  /** Gives the message up: the server sets it aside. Throws OspError `closed` as `ack`. */
+  reject(reason: string): void
+  /** Sends a message to the sender that answers this one (`inReplyTo`), as `Client.send`. */
+  reply(content: string | Uint8Array, options?: Omit<SendOptions, 'inReplyTo'>): Promise<readonly RecipientState[]>
+}
+
+export interface NakOptions {
+  readonly delayMs?: number | undefined
+}
+
+export interface ReceiveOptions {
+  /**
+   * The number of messages that are in hand at once, up to 256; 1 by default. With more than one, the messages are handed over
+   * in the order of the mailbox, but can be handled in another order.
+   */
+  readonly concurrency?: number | undefined
+  /** The number of times that a message is handed over before the server sets it aside; 16 by default. */
+  readonly tries?: number | undefined
+}
+
+export interface MessagesOptions extends ReceiveOptions {
+  /**
+   * `auto`, the default: `next()` acknowledges the message before, unless it was answered. `manual`: the program answers each
+   * message by `ack`, `nak` or `reject`; only this mode takes a `concurrency` above 1.
+   */
+  readonly ack?: 'auto' | 'manual' | undefined
 }
 
 /**
@@ -28,12 +69,14 @@ export interface RecipientState {
 
 export interface SendOptions {
   /**
-   * 16 bytes that identify the message; random by default. A message that is sent again with its id, also by another process,
+   * 32 hexadecimal digits that identify the message; random by default. A message that is sent again with its id, also by another process,
    * is stored once. The server remembers ids for some days.
    */
-  readonly id?: Uint8Array | undefined
+  readonly id?: string | undefined
   /** Texts by key, up to 32 keys and 4 KiB, for example `contentType`. */
   readonly headers?: Readonly<Record<string, string>> | undefined
+  /** The id of the message that this one answers. */
+  readonly inReplyTo?: string | undefined
   /** Gives the message up. `send` rejects with OspError `closed`; its text says if the message may have been sent. */
   readonly signal?: AbortSignal | undefined
 }

@@ -7,6 +7,7 @@ import { checkArgument, checkOptions } from '../../options.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import type { Blocks } from '../../runtime/blocks.ts'
+import { bytesOfHex } from '../../runtime/hex.ts'
 import { errorOf } from '../../runtime/refusal.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -42,7 +43,7 @@ export function outgoing(
   const attributes = attributesOf(options)
   checkMessageParts(attributes, given)
   const body = encodeBody(attributes, given, (length) => blocks.take(length))
-  const messageId = options.id?.slice() ?? newId()
+  const messageId = options.id === undefined ? newId() : bytesOfHex(options.id)
   if (recipients.length > mostRecipients) throw tooMany(recipients, mostRecipients)
   const message = { messageId, recipients, body }
   return {
@@ -60,8 +61,11 @@ export function outgoing(
 }
 
 /** Returns the parts of a message that its sender adds to the content. */
-function attributesOf({ headers }: SendOptions): Attributes {
-  return headers && Object.keys(headers).length > 0 ? { headers: textsOf(headers) } : {}
+function attributesOf({ headers = {}, inReplyTo }: SendOptions): Attributes {
+  return {
+    ...(Object.keys(headers).length > 0 ? { headers: textsOf(headers) } : {}),
+    ...(inReplyTo === undefined ? {} : { inReplyTo: bytesOfHex(inReplyTo) }),
+  }
 }
 
 /** The number of messages that may be unanswered on a reliable link; on other links it is one request. */

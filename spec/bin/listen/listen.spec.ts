@@ -3,15 +3,17 @@ import fc from 'fast-check'
 import type { Message } from 'ospd'
 import type { Styles } from '../../../bin/common/text.ts'
 import { localTime, messageEvent, messageLine } from '../../../bin/listen/listen.ts'
+import { messageOf } from '../../../lib/client/messages/receivedMessage.ts'
 import { spec } from '../../support/spec.ts'
 
 const same = (text: string) => text
 const plain: Styles = { bold: same, dim: same, red: same, green: same, yellow: same, cyan: same }
 
 function message(content: Uint8Array, more: Partial<Message> = {}): Message {
-  const [id, sentAt] = [new Uint8Array(16), new Date(0)]
-  const text = () => new TextDecoder().decode(content)
-  return { id, seq: 1, from: 'bob', sentAt, content, headers: {}, text, attempt: 1, ...more }
+  const receipt = { id: '00'.repeat(16), seq: 1, sender: 'bob' }
+  const unused = () => assert.fail('it is not in hand')
+  const delivered = { receipt, sentAt: 0, attempt: 1, attributes: {}, content }
+  return { ...messageOf(delivered, unused, unused), ...more }
 }
 
 spec('a printed message', (it) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { Message } from '../../../lib/client/messages/message.ts'
 import { clientLimits, fixed } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
+import { hex } from '../../../lib/runtime/hex.ts'
 import { idOf } from '../../support/messageClient.ts'
 import { delivery, deliveryOf, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
@@ -27,7 +28,7 @@ spec('a delivered message', (it) => {
     const [message] = came
     assert.deepEqual(
       [message?.id, message?.seq, message?.from, message?.sentAt, message?.content, message?.text(), message?.attempt],
-      [idOf(5), 5, 'bob', new Date(1_000), content, '\uFEFFgrüß dich', 2],
+      [hex(idOf(5)), 5, 'bob', new Date(1_000), content, '\uFEFFgrüß dich', 2],
     )
     handled.resolve()
     const { message: ack, frame } = await link.expect('DeliverMsgAck')

@@ -43,10 +43,9 @@ spec('a sent message', (it) => {
 
   it('has the id of the call, and the bytes at the time of the call', async () => {
     await using server = new ScriptedServer()
-    const id = new Uint8Array(16).fill(7)
+    const id = '07'.repeat(16)
     const content = Uint8Array.of(1, 2)
     void handled(server.client().send(['bob'], content, { id }))
-    id.fill(0)
     content.fill(0)
     const message = only(await (await server.registered()).expect('PostMsgReq'))
     assert.deepEqual(
@@ -173,7 +172,7 @@ spec('a message that cannot be sent', (it) => {
     ['a recipient in place of a list', 'usage', 'bob', 'hi'],
     ['a recipient that is no string', 'usage', [7], 'hi'],
     ['a content that is neither text nor bytes', 'usage', ['bob'], 7],
-    ['an id that is too short', 'usage', ['bob'], 'hi', { id: new Uint8Array(15) }],
+    ['an id that is too short', 'usage', ['bob'], 'hi', { id: '07'.repeat(15) }],
     ['a signal that is none', 'usage', ['bob'], 'hi', { signal: {} }],
     ['content over 64 KiB', 'too-large', ['bob'], new Uint8Array(64 * KiB + 1)],
     [

@@ -15,7 +15,7 @@ const client = createClient(tcp({ port: Number(port) }), {
 client.receive((message) => {
   const { from, seq, attempt } = message
   const { n } = JSON.parse(message.text()) as { n: number }
-  const line: Handed = { from, id: Buffer.from(message.id).toString('hex'), seq, attempt, n }
+  const line: Handed = { from, id: message.id, seq, attempt, n }
   appendFileSync(journal, `${JSON.stringify(line)}\n`)
 })
 console.log('listening')

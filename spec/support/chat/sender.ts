@@ -25,7 +25,7 @@ const note = (line: Intent | Acked) => appendFileSync(journal, `${JSON.stringify
 
 function send({ n, id, to }: Intent): void {
   unanswered++
-  client.send(to, JSON.stringify({ n }), { id: Buffer.from(id, 'hex') }).then(
+  client.send(to, JSON.stringify({ n }), { id }).then(
     () => {
       note({ acked: n })
       unanswered--
