@@ -271,9 +271,9 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a file in one request is published although its completion marker is not durable',
     file: 'lib/server/files/smallFiles.ts',
     within: '#announceAndPublish',
-    pattern: 'return announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room)',
+    pattern: 'const errors = await announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room)',
     replacement:
-      'announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room).catch(() => {})\n        return Promise.resolve([])',
+      'const errors: Error[] = []\n        announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room).catch(() => {})',
     shownBy: 'spec/server/files/smallFiles.spec.ts',
   },
   {
