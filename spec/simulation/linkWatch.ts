@@ -89,6 +89,8 @@ export class LinkWatch {
   readonly #returned = new Set<string>()
   /** Superseded processes, each by the run of the server that superseded it. */
   readonly #superseded = new Map<SimulatedProcess, SimulatedProcess>()
+  /** The link over which each process was last granted a listening registration. */
+  readonly #listening = new Map<SimulatedProcess, Link>()
   readonly #histories = new Map<SimulatedProcess, ListHistory>()
   /** For the process of a program: the history of its list, and the checked version. */
   readonly #listed = new Map<SimulatedProcess, { readonly history: ListHistory; version: number }>()
@@ -173,9 +175,12 @@ export class LinkWatch {
     const isListening = frame.event === events.RegistAck.number && (flags & registFlags.listening) !== 0
     const wasSuperseded = this.#superseded.get(clientProcess) === serverProcess && !this.#parts.server.hasLostLease
     if (isListening && wasSuperseded) this.#parts.trace.fail(`${clientProcess.name} listens again, and was superseded`)
+    if (isListening) this.#listening.set(clientProcess, link)
     if (frame.event !== events.GoodbyeNtf.number) return
     const { code } = decode(frame) as WireMessage<'GoodbyeNtf'>
-    if (code === numberOf('superseded')) this.#superseded.set(clientProcess, serverProcess)
+    // A server that got no notification does not know that the same process has replaced its former link elsewhere.
+    const isFormer = this.#listening.get(clientProcess) !== link
+    if (code === numberOf('superseded') && !isFormer) this.#superseded.set(clientProcess, serverProcess)
   }
 
   #asked(watched: Watched, frame: Frame): void {
