@@ -39,6 +39,7 @@ const onWire: readonly [number, ErrorCode, Retry][] = [
   [33, 'link-replaced', 'later'],
   [34, 'no-such-file', 'never'],
   [35, 'version-changed', 'automatic'],
+  [36, 'gone', 'never'],
 ]
 
 const codes = Object.keys(errors) as ErrorCode[]
@@ -60,7 +61,7 @@ spec('the error codes', (it) => {
   })
 
   it('of a later version are read as internal', () => {
-    for (const number of [0, 36, 0xffff]) assert.equal(codeOf(number), 'internal')
+    for (const number of [0, 37, 0xffff]) assert.equal(codeOf(number), 'internal')
   })
 
   it('that are never sent are written as internal', () => {

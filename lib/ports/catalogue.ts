@@ -72,6 +72,8 @@ export interface Catalogue {
    * `name-conflict` if the new name is an ancestor or a descendant of another file.
    */
   rename(user: string, name: string, newName: string, options: RenameOptions): Promise<boolean>
+  /** Returns 32 secret random bytes, which stay the same as long as the storage exists. All servers of a storage have the same. */
+  key(): Promise<Uint8Array>
   /** Removes the records of files that are not stored any more, until `isStopped` returns true. */
   sweep?(isStopped: () => boolean): Promise<void>
 }

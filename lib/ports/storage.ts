@@ -65,6 +65,15 @@ export interface SentFile {
   readonly algorithm: DigestName
   /** Of the whole file, in hexadecimal. */
   readonly digest: string
+  /** The message that informs other users of the file. */
+  readonly notice?: FileNotice
+}
+
+/** A message with a reference to a stored file. It is appended to the mailboxes of its recipients when the file has been published. */
+export interface FileNotice {
+  /** The id of the message, 32 hexadecimal digits. */
+  readonly id: string
+  readonly recipients: readonly string[]
 }
 
 /** A stored file, and the user whose file it is. */

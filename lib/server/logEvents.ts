@@ -76,6 +76,11 @@ export const logEvents = {
   ),
   'file-removed': userLine('info', 'user node from name', 'A client removed a stored file.'),
   'file-renamed': userLine('info', 'user node from name newName replaced', 'A client renamed a stored file.'),
+  'file-messages-wait': line(
+    'warn',
+    'code text recipients',
+    'The messages about stored files cannot be stored. The server accepts no files until they are stored.',
+  ),
   'file-not-closed': userLine('warn', 'user name text', 'A stored file could not be closed after it was read.'),
   'upload-damaged': userLine('error', 'user name text', 'A partial file was damaged; only its intact part is kept.'),
   'upload-expired': userLine('warn', 'user name bytes', 'An unfinished upload exceeded the age limit and was removed.'),

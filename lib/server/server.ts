@@ -1,6 +1,7 @@
 import type { LinkGauges } from '../core/link.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
+import { isUserName } from '../names.ts'
 import { having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
 import { originOf } from '../origins.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
@@ -23,6 +24,7 @@ import { UserRateLimiters } from './connections/userRateLimiters.ts'
 import { WorkSlices } from './connections/workSlices.ts'
 import { DiskSpace } from './files/diskSpace.ts'
 import { FileApp } from './files/fileApp.ts'
+import type { NotifyRule } from './files/fileNotices.ts'
 import type { ServerUpload } from './files/serverUpload.ts'
 import type { UnfinishedUpload } from './files/unfinishedUploads.ts'
 import { MsgApp } from './messages/msgApp.ts'
@@ -44,6 +46,11 @@ export interface ServeOptions {
   readonly limits?: Partial<Limits>
   /** Decides what happens to a stored file of the same name; by default it is replaced. */
   readonly onConflict?: OnConflict
+  /**
+   * The users who get a message for each stored file, with a reference with which they can read it. The message is stored once,
+   * also if the server is killed after the file was stored. While their mailboxes are full, the server accepts no files.
+   */
+  readonly notify?: readonly NotifyRule[]
   readonly log?: Log
   /** Clock, randomness and digests; by default Node's. */
   readonly platform?: Platform
@@ -57,6 +64,17 @@ const storage: Kind = madeOf('the path of a directory, or a storage, such as dis
   mailboxes: ['append'],
 })
 
+/** The maximum number of rules of `notify`. */
+const mostNotified = 16
+
+const notify: Kind = {
+  takes: 'an array of up to 16 rules, such as { user: "ingest" }',
+  holds: (value) =>
+    Array.isArray(value) &&
+    value.length <= mostNotified &&
+    value.every(({ user, pattern }) => isUserName(user) && (pattern === undefined || typeof pattern === 'string')),
+}
+
 /** The valid options of `serve`, except `listen`. */
 export const serveOptions = {
   storage: { ...storage, holds: (value: unknown) => kinds.path.holds(value) || storage.holds(value) },
@@ -65,6 +83,7 @@ export const serveOptions = {
   allowPlaintext: optional(kinds.flag),
   limits: optional(kinds.object),
   onConflict: optional(oneOf('replace', 'rename', 'reject')),
+  notify: optional(notify),
   log: optional(kinds.function),
   platform: optional(kinds.platform),
   signal: optional(kinds.signal),
@@ -159,9 +178,10 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     const { platform, storage, authenticator, onConflict = 'replace' } = options
     const context: ServerContext = { platform, storage, limits, onConflict, log, age }
     this.#disk = new DiskSpace(context)
-    this.#fileApp = new FileApp(context, this.#disk, (files) => this.stored(files))
     this.#links = options.links ?? new LocalLinks()
     this.#msgApp = new MsgApp(context, this.#disk, authenticator, this.#links)
+    const exchange = { mail: this.#msgApp.serverMail, rules: options.notify ?? [] }
+    this.#fileApp = new FileApp(context, this.#disk, exchange, (files) => this.stored(files))
     const admission = new Admission(limits, platform.clock, bounded)
     const { presence } = this.#msgApp
     this.#host = {

@@ -4,7 +4,7 @@ import { bytes, type Fields, list, raw, str, struct, u8, u64, type ValuesOf } fr
 
 const texts = list(struct({ key: str, value: str }))
 
-/** A stored file that a message refers to. `readers` may read it until `until`, which `grant` proves. */
+/** A stored file that a message refers to. `readers` may read it until `until`, as `proof` shows. */
 const fileReference = struct({
   owner: str,
   fileName: str,
@@ -16,7 +16,7 @@ const fileReference = struct({
   metadata: texts,
   readers: list(str),
   until: u64,
-  grant: bytes,
+  proof: bytes,
 })
 
 /** The optional parts of a message, in the order of their bits in the first byte of the body. */

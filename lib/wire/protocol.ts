@@ -58,6 +58,8 @@ const notice = row('notice')
 const refusal = { code: u16, retryAfter: u32, text: str }
 const upload = { fileName: str, size: boundedU64, modifiedAt: u64, digest: u8 }
 const metadata = list(struct({ key: str, value: str }))
+/** `recipients` are checked before the content is sent. A request that has them also has metadata, which can be empty. */
+const optionalParts = { metadata: optionalField(metadata), recipients: optionalField(list(str)) }
 const granted = { instance: u16, progress: u64, chunk: u32, window: u32 }
 /** An entry of the presence list, or of its changes. */
 export const rosterEntry = struct({ change: u8, node: u32, userName: str })
@@ -68,6 +70,10 @@ const postedMessage = struct({ messageId: id, recipients: list(str), body: bytes
 const refusedMessage = struct({ message: u16, ...refusal, recipients: list(str) })
 /** A message of DELIVER_MSG_REQ. Its bytes are the same for all recipients. The body is encoded by messageBody.ts. */
 const deliveredMessage = struct({ messageId: id, mailboxSeq: u64, sender: str, sentAt: u64, body: bytes })
+/** The message that refers to a file, and its recipients. */
+const fileNotice = struct({ messageId: id, recipients: list(str) })
+/** The right to read a file of another user, from a reference (messageBody.ts). */
+const grant = struct({ owner: str, readers: list(str), until: u64, proof: bytes })
 const rejectedMessage = struct({ mailboxSeq: u64, text: str })
 /** A stored file. `digest` is 0 and `fileDigest` is empty if the server does not know the digest. */
 const storedFile = {
@@ -86,12 +92,12 @@ const storedFile = {
  * encoder, decoder, dispatcher and the tables in docs/protocol.md derive from this table.
  */
 export const events = {
-  StartPostFileReq: request(1, 'file', 'client', 'daemon', { ...upload, metadata: optionalField(metadata) }),
+  StartPostFileReq: request(1, 'file', 'client', 'daemon', { ...upload, ...optionalParts }),
   StartPostFileAck: ack(2, 'file', 'server', granted),
   StartPostFileNack: nack(3, 'file', 'server', {}),
   PostFileReq: request(4, 'file', 'client', 'instance', { progress: u64, content: rest }),
   PostFileAck: ack(5, 'file', 'server', { progress: u64, durable: u64 }),
-  FileMd5Req: request(6, 'file', 'client', 'instance', { digest: bytes }),
+  FileMd5Req: request(6, 'file', 'client', 'instance', { digest: bytes, notice: optionalField(fileNotice) }),
   FileMd5Ack: ack(7, 'file', 'server', { storedName: str, replaced: optionalField(u8) }),
   FileMd5Nack: nack(8, 'file', 'server', { progress: u64 }),
   PauseFileReq: request(9, 'file', 'client', 'instance', {}),
@@ -99,7 +105,7 @@ export const events = {
   ContinuePostFileReq: request(11, 'file', 'client', 'daemon', {
     ...upload,
     progress: u64,
-    metadata: optionalField(metadata),
+    ...optionalParts,
   }),
   ContinuePostFileAck: ack(12, 'file', 'server', { ...granted, checkpoint: u64, checkpointDigest: bytes }),
   ContinuePostFileNack: nack(13, 'file', 'server', {}),
@@ -135,7 +141,13 @@ export const events = {
   RenameFileReq: request(43, 'file', 'client', 'daemon', { fileName: str, newName: str, version: str, flags: u8 }),
   RenameFileAck: ack(44, 'file', 'server', { replaced: u8 }),
   RenameFileNack: nack(45, 'file', 'server', {}),
-  ReadFileReq: request(46, 'file', 'client', 'daemon', { fileName: str, version: str, offset: u64, length: u32 }),
+  ReadFileReq: request(46, 'file', 'client', 'daemon', {
+    fileName: str,
+    version: str,
+    offset: u64,
+    length: u32,
+    grant: optionalField(grant),
+  }),
   ReadFileAck: ack(47, 'file', 'server', { offset: u64, content: rest }),
   ReadFileNack: nack(48, 'file', 'server', {}),
   HelloReq: request(64, 'link', 'client', 'peer', {

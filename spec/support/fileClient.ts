@@ -9,6 +9,8 @@ export interface Subject {
   readonly name: string
   readonly bytes: Uint8Array
   readonly modifiedAt?: number
+  /** The recipients of the message about the file. */
+  readonly recipients?: readonly string[]
   /** Overrides the number of bytes. */
   readonly size?: number
   readonly digest?: number
@@ -73,12 +75,16 @@ export class FileClient {
     return this.raw.refused('PostFileNack', code)
   }
 
-  sendEnd(instance: number, digest: Uint8Array): number {
-    return this.raw.send('FileMd5Req', { digest }, instance)
+  sendEnd(instance: number, digest: Uint8Array, notice?: WireMessage<'FileMd5Req'>['notice']): number {
+    return this.raw.send('FileMd5Req', { digest, ...(notice && { notice }) }, instance)
   }
 
-  end(instance: number, digest: Uint8Array): Promise<WireMessage<'FileMd5Ack'>> {
-    this.sendEnd(instance, digest)
+  end(
+    instance: number,
+    digest: Uint8Array,
+    notice?: WireMessage<'FileMd5Req'>['notice'],
+  ): Promise<WireMessage<'FileMd5Ack'>> {
+    this.sendEnd(instance, digest, notice)
     return this.raw.expect('FileMd5Ack')
   }
 
@@ -133,6 +139,8 @@ export class FileClient {
   }
 }
 
-function fieldsOf({ name, bytes, modifiedAt = 1_000, size = bytes.length, digest = digestNumbers.sha256 }: Subject) {
-  return { fileName: name, size, modifiedAt, digest }
+function fieldsOf({ name, bytes, recipients, ...subject }: Subject) {
+  const { modifiedAt = 1_000, size = bytes.length, digest = digestNumbers.sha256 } = subject
+  const fields = { fileName: name, size, modifiedAt, digest }
+  return recipients ? { ...fields, metadata: [], recipients } : fields
 }

@@ -93,6 +93,7 @@ function steppedCatalogue(catalogue: Catalogue, around: StepWrapper): Catalogue 
     find: catalogue.find.bind(catalogue),
     remove: catalogue.remove.bind(catalogue),
     rename: catalogue.rename.bind(catalogue),
+    key: catalogue.key.bind(catalogue),
     ...(catalogue.sweep && { sweep: catalogue.sweep.bind(catalogue) }),
     open: async (user, name) => {
       const file = await catalogue.open(user, name)

@@ -410,4 +410,35 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     { event: 'GoodbyeNtf', code: 5, retryAfter: 2000, text: 'shutting down' },
     '00000015 01 00 0045 00000000 0000 0000 752413fb  0005 000007d0 000d 7368757474696e6720646f776e',
   ],
+  [
+    {
+      event: 'StartPostFileReq',
+      fileName: 'a',
+      size: 5,
+      modifiedAt: 0,
+      digest: 2,
+      metadata: [],
+      recipients: ['bob'],
+    },
+    '0000001d 01 00 0001 00000003 0001 0000 f5cd9e26  0001 61 0000000000000005 0000000000000000 02 0000 0001 0003 626f62',
+  ],
+  [
+    {
+      event: 'FileMd5Req',
+      digest: hex('abcd'),
+      notice: { messageId: hex('000102030405060708090a0b0c0d0e0f'), recipients: ['bob', 'carol'] },
+    },
+    '00000024 01 00 0006 00000003 0001 00c7 b90859b0  00000002 abcd 000102030405060708090a0b0c0d0e0f 0002 0003 626f62 0005 6361726f6c',
+  ],
+  [
+    {
+      event: 'ReadFileReq',
+      fileName: 'plan',
+      version: 'v1',
+      offset: 0,
+      length: 4096,
+      grant: { owner: 'alice', readers: ['bob'], until: 5, proof: hex('0102') },
+    },
+    '00000032 01 00 002e 00000003 0001 0000 23840e6b  0004 706c616e 0002 7631 0000000000000000 00001000 0005 616c696365 0001 0003 626f62 0000000000000005 00000002 0102',
+  ],
 ]

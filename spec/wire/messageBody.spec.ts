@@ -16,7 +16,7 @@ const file = {
   metadata: [{ key: 'k', value: 'v' }],
   readers: ['bob'],
   until: 5,
-  grant: hex('0102'),
+  proof: hex('0102'),
 }
 
 /** Bodies, and their bytes as written by hand from docs/protocol.md. */

@@ -13,7 +13,7 @@ const tries = 16
 
 /** The published files of a directory that several servers share, and the fences through which they are changed. */
 export interface FencedFiles {
-  readonly tree: Pick<StoredTree, 'list' | 'find' | 'open'>
+  readonly tree: Pick<StoredTree, 'list' | 'find' | 'open' | 'key'>
   readonly fences: Fences
 }
 
@@ -61,6 +61,10 @@ export class ClusterTree implements StoredTree {
 
   open(...file: Parameters<StoredTree['open']>): ReturnType<StoredTree['open']> {
     return this.#files.tree.open(...file)
+  }
+
+  key(): Promise<Uint8Array> {
+    return this.#files.tree.key()
   }
 
   unlink(file: ChangedFile): Promise<void> {

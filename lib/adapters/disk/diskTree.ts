@@ -16,6 +16,7 @@ import type { Layout } from './layout.ts'
 import { entriesOf, type PublishedTree, stampOf } from './publishedTree.ts'
 import { readFull } from './readFull.ts'
 import { safeOpenFlags } from './rights.ts'
+import { storedKey } from './storedKey.ts'
 
 /** An entry of a folder: a file, or a folder, whose name then ends with `/`. */
 interface FolderEntry {
@@ -35,6 +36,7 @@ export class DiskTree implements StoredTree {
   readonly #layout: Layout
   readonly #tree: PublishedTree
   readonly #check: () => void
+  #key: Uint8Array | undefined
 
   /** `check` throws if the storage is closed or its directories were replaced. */
   constructor(layout: Layout, tree: PublishedTree, check: () => void) {
@@ -76,6 +78,12 @@ export class DiskTree implements StoredTree {
       read: (into, offset) => attempt(`reading ${path}`, () => readFull(handle, into, offset)),
       [Symbol.asyncDispose]: () => attempt(`closing ${path}`, () => handle.close()),
     }
+  }
+
+  async key(): Promise<Uint8Array> {
+    this.#check()
+    this.#key ??= await storedKey(this.#layout.key)
+    return this.#key
   }
 
   async unlink({ user, name }: ChangedFile): Promise<void> {

@@ -25,6 +25,8 @@ export function layoutOf(path: string) {
     files: join(directory, 'files'),
     /** The database of the records of stored files. */
     catalogue: join(directory, 'catalogue'),
+    /** The secret key of references to stored files. */
+    key: join(directory, 'grants.key'),
     /** The journal of messages. */
     mailboxes: join(directory, 'mailboxes'),
     /** The users of the server, written by `ospd user`. */

@@ -101,7 +101,7 @@ export async function checkRights(layout: Layout): Promise<void> {
   const { files, catalogue, partial, lock, uploads, mailboxes, tls, usersLock } = layout
   for (const path of [files, catalogue, partial, lock, uploads, mailboxes, tls, usersLock])
     await checkPart(path, 'directory')
-  for (const path of [layout.format, layout.owner, layout.users]) await checkPart(path, 'regular file')
+  for (const path of [layout.format, layout.owner, layout.users, layout.key]) await checkPart(path, 'regular file')
 }
 
 /** Checks a file or directory that lies in a checked directory and must not be a link. It may be missing. */

@@ -81,6 +81,7 @@ export class MemoryFiles implements FileStore, StoredNames {
   readonly #records: ClaimGuard
   readonly #digests: () => Digests
   readonly #conditions: MemoryConditions
+  #key: Uint8Array = crypto.getRandomValues(new Uint8Array(32))
   readonly #wallTime: () => number
   readonly #partial = new Map<string, GrowingBytes>()
   readonly #published = new Map<string, Map<string, Published>>()
@@ -258,6 +259,7 @@ export class MemoryFiles implements FileStore, StoredNames {
         const read = async (into: Uint8Array, offset: number) => content.read(into, offset)
         return { size: content.length, version, read, [Symbol.asyncDispose]: async () => {} }
       },
+      key: async () => this.#key,
       unlink: ({ user, name }) => runDurable(() => this.#put(user, name, undefined)),
       move: ({ user, name }, newName) =>
         runDurable(async () => {
@@ -282,6 +284,7 @@ export class MemoryFiles implements FileStore, StoredNames {
       }
     }
     this.#serial = other.#serial
+    this.#key = other.#key
     this.#created = other.#created
   }
 

@@ -2,7 +2,7 @@ import type { Request } from '../../core/link.ts'
 import { WindowCounter } from '../../core/windowCounter.ts'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { Claim, ClaimEnd, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import type { Claim, ClaimEnd, FileNotice, StoredFile, TransferRecord } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -13,6 +13,8 @@ import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import type { DiskSpace } from './diskSpace.ts'
 import { FileDaemon } from './fileDaemon.ts'
+import { FileNotices, type NoticeHost, noticeOf } from './fileNotices.ts'
+import { Grants } from './grants.ts'
 import { finishVerified, removeUpload, storedFields, storedLine } from './publish.ts'
 import { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
@@ -80,6 +82,8 @@ export class FileApp implements ServerApp {
   readonly #smallFiles: SmallFiles
   /** Missing if the storage has no catalogue. */
   readonly #storedFiles: StoredFileRequests | undefined
+  /** Missing if the storage has no catalogue. */
+  readonly #notices: FileNotices | undefined
   readonly #onStored: (files: readonly StoredFile[]) => void
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
@@ -89,7 +93,12 @@ export class FileApp implements ServerApp {
   #closing = false
 
   /** Calls `onStored` after files were verified and published. */
-  constructor(context: ServerContext, disk: DiskSpace, onStored: (files: readonly StoredFile[]) => void) {
+  constructor(
+    context: ServerContext,
+    disk: DiskSpace,
+    exchange: Pick<NoticeHost, 'mail' | 'rules'>,
+    onStored: (files: readonly StoredFile[]) => void,
+  ) {
     this.#context = context
     this.#onStored = (files) => {
       // Readers of a replaced file must not continue with the old content.
@@ -98,7 +107,10 @@ export class FileApp implements ServerApp {
     }
     this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
     this.#quota = new Quota(context, this.uploads, disk)
-    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#onStored)
+    const { catalogue } = context.storage
+    const grants = catalogue && new Grants(context, catalogue)
+    this.#notices = grants && new FileNotices({ ...exchange, context, catalogue, grants })
+    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#onStored, this.#notices)
     const { uploads } = this
     this.#smallFiles = new SmallFiles({
       context,
@@ -106,10 +118,10 @@ export class FileApp implements ServerApp {
       quota: this.#quota,
       limiter: this.#limiter,
       onStored: this.#onStored,
+      notices: this.#notices,
       logRefusal: (by, name, reason) => this.#logged(by, name, reason),
     })
-    const { catalogue } = context.storage
-    this.#storedFiles = catalogue && new StoredFileRequests(context, catalogue, uploads, this.#quota)
+    this.#storedFiles = grants && new StoredFileRequests(context, catalogue, grants, uploads, this.#quota)
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }
@@ -194,14 +206,17 @@ export class FileApp implements ServerApp {
     return { ...this.uploads.gauges, openFiles, readBytes }
   }
 
-  /** Marks completed files as reported, after the log and the listeners have received them. */
+  /** Sends the messages about completed files, and marks the files as reported, after the log and the listeners have received them. */
   reported(files: readonly StoredFile[]): void {
+    const { transfers } = this.#context.storage
+    const needsMessages = this.#notices?.isNeeded(files)
     // If this fails, the next start reports the files again.
-    const marked = this.#context.storage.transfers
-      .reported(files)
-      .then(() => this.#damages.report())
-      .catch(() => {})
-    this.#reports.track(marked)
+    const marked = needsMessages ? this.#notices?.report(files) : transfers.reported(files)
+    this.#reports.track(
+      Promise.resolve(marked)
+        .then(() => this.#damages.report())
+        .catch(() => {}),
+    )
   }
 
   handle(caller: Connection, request: Request): Promise<WireMessage | undefined> {
@@ -221,7 +236,7 @@ export class FileApp implements ServerApp {
       case 'PostFileReq':
         return await this.#post(caller, request.instance, message)
       case 'FileMd5Req':
-        return this.#atInstance(caller, request.instance, (upload) => this.#verify(caller, upload, message.digest))
+        return this.#atInstance(caller, request.instance, (upload) => this.#verify(caller, upload, message))
       case 'PauseFileReq':
         return this.#atInstance(caller, request.instance, (upload) => this.#pause(caller, upload))
       case 'ListFilesReq':
@@ -253,6 +268,7 @@ export class FileApp implements ServerApp {
     this.#closing = true
     this.#watching?.[Symbol.dispose]()
     this.#storedFiles?.close()
+    this.#notices?.close()
     const swept = this.unfinished.close()
     const open = this.uploads.known()
     for (const upload of open) this.uploads.release(upload, 'shutDown', 'shutting-down')
@@ -350,10 +366,14 @@ export class FileApp implements ServerApp {
     })
   }
 
-  async #verify(by: Connection, upload: ServerUpload, digest: Uint8Array): Promise<WireMessage> {
-    if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, digest)
+  async #verify(by: Connection, upload: ServerUpload, message: WireMessage<'FileMd5Req'>): Promise<WireMessage> {
+    if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, message)
     try {
-      const file = await upload.transfer?.finish(digest, by, () => upload.reserve({ growth: 0, entries: 0 }))
+      const notice = noticeOf(message.notice)
+      if (notice) await this.#notices?.check(by.user, notice.recipients)
+      const file = await upload.transfer?.finish({ digest: message.digest, notice }, by, () =>
+        upload.reserve({ growth: 0, entries: 0 }),
+      )
       if (!file) throw new OspError('instance-lost')
       await this.uploads.end(upload, 'FileMd5Req', undefined, by)
       this.#onStored([file])
@@ -377,12 +397,22 @@ export class FileApp implements ServerApp {
     by: Connection,
     upload: ServerUpload,
     file: StoredFile,
-    digest: Uint8Array,
+    { digest, ...message }: WireMessage<'FileMd5Req'>,
   ): Promise<WireMessage> {
     await this.uploads.end(upload, 'FileMd5Req', undefined, by)
-    if (hex(digest) === file.digest) return storedAck(file)
+    if (hex(digest) === file.digest) {
+      const notice = noticeOf(message.notice)
+      if (notice) await this.#sendAgain(by, file, notice)
+      return storedAck(file)
+    }
     await this.#context.storage.transfers.forget(upload.user, upload.name)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
+  }
+
+  /** Sends the message about a file that was stored before this request. */
+  async #sendAgain(by: Connection, file: StoredFile, notice: FileNotice): Promise<void> {
+    await this.#notices?.check(by.user, notice.recipients)
+    await this.#notices?.again(file, notice)
   }
 
   async #pause(by: Connection, upload: ServerUpload): Promise<WireMessage> {

@@ -8,6 +8,7 @@ import type { WireMessage } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
+import type { FileNotices } from './fileNotices.ts'
 import { fileExists, removeUpload, reportMissed, rollForward } from './publish.ts'
 import type { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
@@ -23,17 +24,20 @@ export class FileDaemon {
   readonly #uploads: UploadTable
   readonly #quota: Quota
   readonly #onStored: (files: readonly StoredFile[]) => void
+  readonly #notices: FileNotices | undefined
 
   constructor(
     context: ServerContext,
     uploads: UploadTable,
     quota: Quota,
     onStored: (files: readonly StoredFile[]) => void,
+    notices: FileNotices | undefined,
   ) {
     this.#context = context
     this.#uploads = uploads
     this.#quota = quota
     this.#onStored = onStored
+    this.#notices = notices
   }
 
   /** Answers START and CONTINUE: assigns an instance to the upload. The reply has the progress. */
@@ -41,6 +45,7 @@ export class FileDaemon {
     const metadata = this.#metadataOf(message)
     const want = { ...transferOf(caller.user, message), ...(metadata && { metadata }) }
     this.#quota.checkSize(want)
+    await this.#checkRecipients(caller, message)
     return this.#uploads.run(want.user, want.name, async (upload) => {
       checkOpen(caller)
       const fresh = message.event === 'StartPostFileReq'
@@ -48,6 +53,11 @@ export class FileDaemon {
       if (!upload.instance) await this.#openFree(upload, caller, want, message.event)
       return this.#granted(upload, message.event)
     })
+  }
+
+  async #checkRecipients({ user }: Connection, { recipients = [] }: Opening): Promise<void> {
+    if (this.#notices) return this.#notices.check(user, recipients)
+    if (recipients.length > 0) throw new OspError('malformed', 'this server sends no messages about files')
   }
 
   /** Returns the metadata in an opening request, if there is any. Throws OspError `too-large` or `malformed`. */

@@ -9,9 +9,15 @@ import type { ReaderEnd, UploadTable } from './uploadTable.ts'
 /** Time without a request after which a file is closed. */
 const unusedMs = 10_000
 
-interface Reader {
-  readonly by: Connection
+/** A version of a stored file. */
+interface ReadVersion {
+  readonly owner: string
   readonly name: string
+  readonly version: string
+}
+
+interface Reader extends Pick<ReadVersion, 'owner' | 'name'> {
+  readonly by: Connection
   readonly file: OpenFile
   readonly instance: Instance<FileState>
   usedAtMs: number
@@ -46,9 +52,8 @@ export class FileReaders {
   }
 
   /** Reads from a version of a file, at most `into.length` bytes. Resolves with the number of bytes. */
-  async read(by: Connection, name: string, version: string, into: Uint8Array, offset: number): Promise<number> {
-    const reader =
-      this.#find(by, name, version) ?? (await this.#open(by, name, version, offset === 0 ? into.length : 0))
+  async read(by: Connection, wanted: ReadVersion, into: Uint8Array, offset: number): Promise<number> {
+    const reader = this.#find(by, wanted) ?? (await this.#open(by, wanted, offset === 0 ? into.length : 0))
     if ('whole' in reader) {
       await using file = reader.whole
       return await file.read(into, offset)
@@ -73,7 +78,7 @@ export class FileReaders {
   /** Closes the readers of a file, which was replaced, removed or renamed. */
   forget(user: string, name: string): void {
     for (const reader of [...this.#readers]) {
-      if (reader.by.user === user && reader.name === name) this.#close(reader, 'unused')
+      if (reader.owner === user && reader.name === name) this.#close(reader, 'unused')
     }
   }
 
@@ -82,23 +87,29 @@ export class FileReaders {
     for (const reader of [...this.#readers]) this.#close(reader, 'shutDown')
   }
 
-  #find(by: Connection, name: string, version: string): Reader | undefined {
+  #find(by: Connection, { owner, name, version }: ReadVersion): Reader | undefined {
     for (const reader of this.#readers) {
-      if (reader.by === by && reader.name === name && reader.file.version === version) return reader
+      const isSame = reader.by === by && reader.owner === owner && reader.name === name
+      if (isSame && reader.file.version === version) return reader
     }
     return undefined
   }
 
   /** Opens a file. If it has at most `most` bytes, returns the file itself, which the caller closes. */
-  async #open(by: Connection, name: string, version: string, most: number): Promise<Reader | { whole: OpenFile }> {
-    const file = await this.#catalogue.open(by.user, name)
-    if (!file) throw new OspError('no-such-file')
+  async #open(by: Connection, wanted: ReadVersion, most: number): Promise<Reader | { whole: OpenFile }> {
+    const { owner, name, version } = wanted
+    const file = await this.#catalogue.open(owner, name)
+    if (!file) throw new OspError(owner === by.user ? 'no-such-file' : 'gone')
     try {
-      if (file.version !== version) throw new OspError('version-changed')
+      if (file.version !== version)
+        throw new OspError(
+          owner === by.user ? 'version-changed' : 'gone',
+          owner === by.user ? undefined : 'the file was replaced',
+        )
       if (file.size <= most) return { whole: file }
       // Another request of the link may have opened it meanwhile.
-      const known = this.#find(by, name, version)
-      const reader = known ?? this.#add(by, name, file)
+      const known = this.#find(by, wanted)
+      const reader = known ?? this.#add(by, wanted, file)
       if (known) await file[Symbol.asyncDispose]()
       return reader
     } catch (error) {
@@ -107,7 +118,7 @@ export class FileReaders {
     }
   }
 
-  #add(by: Connection, name: string, file: OpenFile): Reader {
+  #add(by: Connection, { owner, name }: ReadVersion, file: OpenFile): Reader {
     if (!by.open) throw new OspError('link-lost')
     const { uploadsPerLink, uploadsPerUser } = this.#context.limits
     const ofLink = (reader: Reader) => reader.by === by
@@ -116,7 +127,7 @@ export class FileReaders {
     if (isFull && !this.#giveWay(ofLink) && !this.#giveWay(ofUser)) throw new OspError('too-many-uploads')
     const instance = this.#uploads.assignReader(by)
     const usedAtMs = this.#context.platform.clock.now()
-    const reader = { by, name, file, instance, usedAtMs, reading: 0, isClosed: false }
+    const reader = { by, owner, name, file, instance, usedAtMs, reading: 0, isClosed: false }
     this.#readers.add(reader)
     this.#alarm.by(usedAtMs + unusedMs)
     return reader

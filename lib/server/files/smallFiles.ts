@@ -11,6 +11,7 @@ import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import type { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { announceAll, createAll } from './batchCalls.ts'
 import { checkOpen, transferOf } from './fileDaemon.ts'
+import type { FileNotices } from './fileNotices.ts'
 import { finishVerified, type PlacedFile, publish, reportMissed } from './publish.ts'
 import type { Quota } from './quota.ts'
 import { ReservationHolder, type ServerUpload } from './serverUpload.ts'
@@ -41,6 +42,7 @@ interface SmallFilesHost {
   /** Logs the refusal if needed, and returns the error to send. */
   logRefusal(by: Connection, name: string, reason: unknown): OspError
   onStored(files: readonly StoredFile[]): void
+  readonly notices: FileNotices | undefined
 }
 
 /**
@@ -154,6 +156,7 @@ export class SmallFiles {
     if (message.size > context.limits.smallFileBytes)
       throw new OspError('malformed', 'a file is too large for one request')
     quota.checkSize(want)
+    this.#host.notices?.checkUnblocked()
     return want
   }
 

@@ -15,6 +15,7 @@ import { costs } from '../connections/requestCost.ts'
 import { linkOf } from '../serverLog.ts'
 import { checkOpen } from './fileDaemon.ts'
 import { FileReaders } from './fileReaders.ts'
+import type { Grants } from './grants.ts'
 import type { Quota } from './quota.ts'
 import { ReservationHolder, type ServerUpload } from './serverUpload.ts'
 import type { UploadTable } from './uploadTable.ts'
@@ -24,7 +25,8 @@ export type StoredFileRequest = WireMessage<
   'ListFilesReq' | 'StatFileReq' | 'RemoveFileReq' | 'RenameFileReq' | 'ReadFileReq'
 >
 
-/** Answers the requests about stored files (docs/protocol.md, "Stored files"). Users have access only to their own files. */
+/** Answers the requests about stored files (docs/protocol.md, "Stored files"). Users have access to their own files, and can read files that they
+ * have a reference to. */
 export class StoredFileRequests {
   readonly #context: ServerContext
   readonly #catalogue: Catalogue
@@ -34,15 +36,17 @@ export class StoredFileRequests {
   readonly #limiter = new ConcurrencyLimiter()
   readonly #lists = new KeyedMutex()
   readonly #memory: ReadMemory
+  readonly #grants: Grants
   /** The replies with content that are not sent yet, by link. */
   readonly #unsent = new Map<Connection, Set<Deferred<void>>>()
 
-  constructor(context: ServerContext, catalogue: Catalogue, uploads: UploadTable, quota: Quota) {
+  constructor(context: ServerContext, catalogue: Catalogue, grants: Grants, uploads: UploadTable, quota: Quota) {
     this.#context = context
     this.#catalogue = catalogue
     this.#uploads = uploads
     this.#quota = quota
     this.#readers = new FileReaders(context, catalogue, uploads)
+    this.#grants = grants
     this.#memory = new ReadMemory(context.limits.readMemoryBytes)
   }
 
@@ -164,6 +168,7 @@ export class StoredFileRequests {
   async #read(by: Connection, request: Request, message: WireMessage<'ReadFileReq'>): Promise<undefined> {
     const { fileName, version, offset, length } = message
     const name = checkStoredName(fileName)
+    const owner = await this.#grants.ownerOf(by.user, message)
     const most = await this.#memory.take(by, Math.max(1, Math.min(length, this.#uploads.grantedChunk())))
     const sent = deferred<void>()
     const unsent = this.#unsent.get(by) ?? new Set()
@@ -171,7 +176,7 @@ export class StoredFileRequests {
     try {
       checkOpen(by)
       const into = this.#memory.buffer(most)
-      const bytes = await this.#readers.read(by, name, version, into.subarray(0, most), offset)
+      const bytes = await this.#readers.read(by, { owner, name, version }, into.subarray(0, most), offset)
       checkOpen(by)
       by.charge(costs.read(bytes))
       by.reply(request, { event: 'ReadFileAck', offset, content: [into.subarray(0, bytes)] }, () => {

@@ -1,6 +1,14 @@
 import { OspError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
-import type { Checkpoint, Claim, Claimed, PartialFile, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import type {
+  Checkpoint,
+  Claim,
+  Claimed,
+  FileNotice,
+  PartialFile,
+  StoredFile,
+  TransferRecord,
+} from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
 import type { Mutex } from '../../runtime/mutex.ts'
@@ -152,11 +160,15 @@ export class Transfer {
   }
 
   /**
-   * Verifies the whole file against `digest` and publishes it. `published` is called when the file is in its place. Rejects with
+   * Verifies the whole file against `digest` and publishes it, with the message `notice` about it. `published` is called when the file is in its place. Rejects with
    * OspError `wrong-offset` if bytes are missing, also because damage was found, or with `digest-mismatch`, which resets the
    * progress to 0. Both errors contain the progress.
    */
-  async finish(digest: Uint8Array, by: Connection, published: () => void): Promise<StoredFile> {
+  async finish(
+    { digest, notice }: { readonly digest: Uint8Array; readonly notice?: FileNotice | undefined },
+    by: Connection,
+    published: () => void,
+  ): Promise<StoredFile> {
     this.#check()
     using _ = await this.#checkpointer.hold()
     const { user, name, size, algorithm } = this.#record
@@ -170,10 +182,11 @@ export class Transfer {
     // After a failed flush, a second one proves nothing: the system may have dropped the bytes.
     this.#check()
     await this.#partial.flush()
-    const file = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
-    const stored = await publishUpload(this.#context, this.#claim, { partial: this.#partial, file, by, published })
+    const stored = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
+    const file = { ...stored, ...(notice && { notice }) }
+    const result = await publishUpload(this.#context, this.#claim, { partial: this.#partial, file, by, published })
     this.#isPublished = true
-    return stored
+    return result
   }
 
   /** Closes the partial file. The record keeps its last checkpoint. */

@@ -110,7 +110,19 @@ export class DeliveryService {
     for (const user of recipients) this.#deliveries.get(user)?.appended()
   }
 
-  #append(posts: readonly PostedMessage[], by: SessionLink): Appended {
+  /** Appends messages of one sender that the server itself posts, and delivers them. Resolves as `MailboxStore.append`. */
+  async postOwn(posts: readonly PostedMessage[]): Appended {
+    const outcomes = await this.#append(posts, undefined)
+    for (const [at, post] of posts.entries()) if (!outcomes[at]) this.stored(post)
+    return outcomes
+  }
+
+  /** As `MailboxStore.full`. */
+  full(posts: readonly PostedMessage[]): readonly string[] {
+    return this.#context.mailboxes.full(posts, this.#bounds)
+  }
+
+  #append(posts: readonly PostedMessage[], by: SessionLink | undefined): Appended {
     const { mailboxes, platform, pending } = this.#context
     // The clock of a misconfigured machine may be before 1970.
     const sentAt = Math.max(0, platform.clock.wallTime())

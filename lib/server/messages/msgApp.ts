@@ -16,6 +16,7 @@ import { decodeBody, serverPartsOf } from '../../wire/messageBody.ts'
 import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
 import { type Connection, type ServerApp, type ServerContext, sessionLinkOf } from '../app.ts'
 import type { DiskSpace } from '../files/diskSpace.ts'
+import type { NoticeMail } from '../files/fileNotices.ts'
 import type { ServerLog } from '../logEvents.ts'
 import { publicError } from '../publicError.ts'
 import { linkOf } from '../serverLog.ts'
@@ -120,6 +121,16 @@ export class MsgApp implements ServerApp {
   lost(caller: Connection): void {
     const registration = this.#registrations.get(caller.node)
     if (registration) this.#end(registration, 'linkLost')
+  }
+
+  /** Sends the messages of the server itself. */
+  get serverMail(): NoticeMail {
+    const deliveries = this.#deliveries
+    return {
+      check: async (recipients) => this.#refusalOf(recipients, undefined, await this.#verdictsOf(new Set(recipients))),
+      full: (messages) => deliveries.full(messages),
+      append: (messages) => deliveries.postOwn(messages),
+    }
   }
 
   async close(): Promise<void> {
@@ -360,6 +371,18 @@ export class MsgApp implements ServerApp {
       if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
       for (const name of recipients.slice(0, this.#limits.recipients)) names.add(name)
     }
+    const verdicts = await this.#verdictsOf(names)
+    return messages.map(({ messageId: id, recipients: named, body: content }) => {
+      const recipients = named.length === 1 ? named : [...new Set(named)]
+      const refusal = this.#refusalOf(recipients, content, verdicts)
+      const isUnseen = (name: string) => verdicts.get(name) === 'unseen'
+      const unseen = recipients.some(isUnseen) ? new Set(recipients.filter(isUnseen)) : noUsers
+      return { sender, id, content, recipients, named, refusal, unseen }
+    })
+  }
+
+  /** Resolves with whether each of these users exists; `undefined` for an invalid name. */
+  async #verdictsOf(names: ReadonlySet<string>): Promise<ReadonlyMap<string, Verdict | undefined>> {
     const verdicts = new Map<string, Verdict | undefined>()
     const lookUp = async (name: string) => {
       verdicts.set(name, isUserName(name) ? await this.#authenticator.knows(name) : undefined)
@@ -371,18 +394,12 @@ export class MsgApp implements ServerApp {
       else unsure.push(name)
     }
     if (unsure.length > 0) await Promise.all(unsure.map(lookUp))
-    return messages.map(({ messageId: id, recipients: named, body: content }) => {
-      const recipients = named.length === 1 ? named : [...new Set(named)]
-      const refusal = this.#refusalOf(recipients, content, verdicts)
-      const isUnseen = (name: string) => verdicts.get(name) === 'unseen'
-      const unseen = recipients.some(isUnseen) ? new Set(recipients.filter(isUnseen)) : noUsers
-      return { sender, id, content, recipients, named, refusal, unseen }
-    })
+    return verdicts
   }
 
   #refusalOf(
     recipients: readonly string[],
-    content: Uint8Array,
+    body: Uint8Array | undefined,
     verdicts: ReadonlyMap<string, Verdict | undefined>,
   ): OspError | undefined {
     const most = this.#limits.recipients
@@ -391,7 +408,7 @@ export class MsgApp implements ServerApp {
       return new OspError('too-many-recipients', text)
     }
     const verdictOf = (name: string) => verdicts.get(name)
-    const fault = faultOfBody(content)
+    const fault = body && faultOfBody(body)
     if (fault === undefined && recipients.every(verdictOf)) return undefined
     const bad = recipients.filter((name) => verdictOf(name) === undefined)
     if (bad.length > 0) return new OspError('bad-name', 'a recipient is not a valid user name', { recipients: bad })

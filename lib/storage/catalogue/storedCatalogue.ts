@@ -79,6 +79,10 @@ export class StoredCatalogue implements Catalogue {
     return replaced !== undefined
   }
 
+  key(): Promise<Uint8Array> {
+    return this.#tree.key()
+  }
+
   async sweep(isStopped: () => boolean = () => false): Promise<void> {
     for await (const { user, name, version } of this.#records.all()) {
       if (isStopped()) return

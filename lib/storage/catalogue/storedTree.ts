@@ -23,6 +23,7 @@ export interface StoredTree {
   open(user: string, name: string): Promise<OpenFile | undefined>
   /** Removes an existing file, unless a tree of several servers finds that it now has another version. */
   unlink(file: ChangedFile): Promise<void>
+  key(): Promise<Uint8Array>
   /**
    * Renames an existing file. Rejects with `name-conflict`. A tree of several servers rejects with `file-exists` if there is a
    * file of the new name and `replace` is not set, and with `version-changed` if the file now has another version.

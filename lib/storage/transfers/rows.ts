@@ -27,6 +27,7 @@ const storedFile = z.object({
   size: whole,
   algorithm,
   digest: hexadecimal,
+  notice: z.exactOptional(z.object({ id: hexadecimal, recipients: z.readonly(z.array(userName)) })),
 })
 
 const record = z.object({

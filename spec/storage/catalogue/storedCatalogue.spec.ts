@@ -22,6 +22,7 @@ function treeOfAll() {
       const read = async (into: Uint8Array, offset: number) => content.copy(into, 0, offset)
       return { size: content.length, version: 'v1', read, [Symbol.asyncDispose]: async () => {} }
     },
+    key: async () => new Uint8Array(32),
     unlink: async () => {},
     move: async () => {},
   }

@@ -1,0 +1,245 @@
+import { textsOf } from '../../core/metadata.ts'
+import { OspError } from '../../errors.ts'
+import type { Catalogue } from '../../ports/catalogue.ts'
+import type { FileNotice, StoredFile } from '../../ports/storage.ts'
+import { Alarm } from '../../runtime/alarm.ts'
+import { Backoff } from '../../runtime/backoff.ts'
+import { bytesOfHex, hex } from '../../runtime/hex.ts'
+import { digestOfParts } from '../../runtime/incrementalDigest.ts'
+import { Mutex } from '../../runtime/mutex.ts'
+import { encodeBody } from '../../wire/messageBody.ts'
+import { digestNumbers } from '../../wire/protocol.ts'
+import type { ServerContext } from '../app.ts'
+import type { PostedMessage } from '../messages/deliveryService.ts'
+import type { Grants } from './grants.ts'
+
+/** The waits between attempts to append messages that were refused. */
+const waits = { firstMs: 1_000, mostMs: 30_000 } as const
+
+/** A user who gets a message for each stored file of any user. */
+export interface NotifyRule {
+  readonly user: string
+  /** Only files whose names match: `*` stands for any characters, `?` for one. By default all files. */
+  readonly pattern?: string | undefined
+}
+
+/** The part of MsgApp that sends messages about files. */
+export interface NoticeMail {
+  /** Resolves with the error for recipients who do not exist or are too many. */
+  check(recipients: readonly string[]): Promise<OspError | undefined>
+  /** As `MailboxStore.full`. */
+  full(messages: readonly PostedMessage[]): readonly string[]
+  /** Appends messages of one sender, and delivers them. Resolves with the error of each. */
+  append(messages: readonly PostedMessage[]): Promise<readonly (OspError | undefined)[]>
+}
+
+/** A message about a file. */
+interface FileMessage {
+  readonly file: StoredFile
+  readonly message: PostedMessage
+}
+
+/** The dependencies of FileNotices. */
+export interface NoticeHost {
+  readonly context: ServerContext
+  readonly rules: readonly NotifyRule[]
+  readonly mail: NoticeMail
+  readonly catalogue: Catalogue
+  readonly grants: Grants
+}
+
+/**
+ * Sends the messages about stored files: to the recipients that the sender has named, and to the users of the rules.
+ *
+ * A completed file counts as not reported until its messages are appended. So they are appended after a crash as well, and their
+ * ids, which do not change, keep them from being appended twice. While a mailbox has no space, the messages wait in their order, and
+ * the server accepts no further files.
+ */
+export class FileNotices {
+  readonly #host: NoticeHost
+  readonly #patterns: readonly { readonly user: string; readonly matches: (name: string) => boolean }[]
+  readonly #order = new Mutex()
+  readonly #alarm: Alarm
+  readonly #backoff: Backoff
+  /** The error of the first message that waits. */
+  #blocked: OspError | undefined
+  #isClosed = false
+
+  constructor(host: NoticeHost) {
+    this.#host = host
+    this.#patterns = host.rules.map(({ user, pattern }) => ({ user, matches: matcherOf(pattern) }))
+    const { clock } = host.context.platform
+    this.#alarm = new Alarm(clock, () => void this.#retry())
+    this.#backoff = new Backoff({ clock, ...waits })
+  }
+
+  /** Returns whether one of these files, or of earlier ones, has a message. */
+  isNeeded(files: readonly StoredFile[]): boolean {
+    return this.#patterns.length > 0 || this.#blocked !== undefined || files.some(({ notice }) => notice !== undefined)
+  }
+
+  /** Throws OspError `mailbox-full`, or why else the messages about earlier files cannot be stored. */
+  checkUnblocked(): void {
+    if (!this.#blocked) return
+    const { code, message, recipients } = this.#blocked
+    const text = `messages about stored files wait: ${message}`
+    throw new OspError(code, text, { recipients, retryAfterMs: waits.firstMs })
+  }
+
+  /** Rejects if the message about a file of `user` cannot be sent to these recipients now. */
+  async check(user: string, recipients: readonly string[]): Promise<void> {
+    this.checkUnblocked()
+    if (recipients.length === 0) return
+    const { mail } = this.#host
+    const error = await mail.check(recipients)
+    if (error) throw error
+    const full = mail.full([{ sender: user, id: new Uint8Array(16), content: new Uint8Array(longest), recipients }])
+    if (full.length > 0) throw new OspError('mailbox-full', undefined, { recipients: full })
+  }
+
+  /** Sends the message about a file that was stored before. Rejects with the error of the message. */
+  async again(file: StoredFile, notice: FileNotice): Promise<void> {
+    const message = await this.#message(file, bytesOfHex(notice.id), notice.recipients)
+    const [error] = await this.#host.mail.append([message])
+    if (error && error.code !== 'id-reused') throw error
+  }
+
+  /** Appends the messages about files, unless earlier ones wait, and marks the files as reported. Never rejects. */
+  report(files: readonly StoredFile[]): Promise<void> {
+    return this.#order.run(async () => {
+      // The next attempt finds them in the storage.
+      if (!this.#blocked) await this.#append(files)
+    })
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#alarm.stop()
+  }
+
+  async #retry(): Promise<void> {
+    await this.#order.run(async () => {
+      try {
+        const files = await this.#host.context.storage.transfers.unreported()
+        this.#blocked = undefined
+        await this.#append(files)
+      } catch (error) {
+        this.#block(OspError.from(error))
+      }
+    })
+  }
+
+  async #append(files: readonly StoredFile[]): Promise<void> {
+    const { transfers } = this.#host.context.storage
+    try {
+      const refused = new Set<StoredFile>()
+      for (const batch of await this.#batches(files)) {
+        for (const [file, error] of await this.#appended(batch)) {
+          refused.add(file)
+          this.#block(error)
+        }
+      }
+      const sent = files.filter((file) => !refused.has(file))
+      if (sent.length > 0) await transfers.reported(sent)
+      if (!this.#blocked) this.#backoff.reset()
+    } catch (error) {
+      this.#block(OspError.from(error))
+    }
+  }
+
+  /** Resolves with the messages about these files, in their order. Those of a batch have the same sender. */
+  async #batches(files: readonly StoredFile[]): Promise<readonly (readonly FileMessage[])[]> {
+    const batches: FileMessage[][] = []
+    for (const file of files) {
+      const messages = (await this.#messages(file)).map((message) => ({ file, message }))
+      const last = batches.at(-1)
+      if (last?.[0]?.file.user === file.user) last.push(...messages)
+      else if (messages.length > 0) batches.push(messages)
+    }
+    return batches
+  }
+
+  /** Appends messages. Resolves with the files whose messages were refused, and the errors. */
+  async #appended(batch: readonly FileMessage[]): Promise<readonly (readonly [StoredFile, OspError])[]> {
+    const errors = await this.#host.mail.append(batch.map(({ message }) => message))
+    return batch.flatMap(({ file }, at) => {
+      const error = errors[at]
+      // If the id is known, an earlier attempt has appended the message, with another time limit.
+      return error && error.code !== 'id-reused' ? [[file, error] as const] : []
+    })
+  }
+
+  #block(error: OspError): void {
+    if (!this.#blocked) {
+      const { code, message: text, recipients = [] } = error
+      this.#host.context.log({
+        level: 'warn',
+        event: 'file-messages-wait',
+        code,
+        text,
+        recipients: recipients.join(', '),
+      })
+    }
+    this.#blocked ??= error
+    if (!this.#isClosed) this.#alarm.by(this.#host.context.platform.clock.now() + this.#backoff.next(error))
+  }
+
+  /** Resolves with the messages about a file. */
+  async #messages(file: StoredFile): Promise<readonly PostedMessage[]> {
+    const users = this.#patterns.filter(({ matches }) => matches(file.storedName)).map(({ user }) => user)
+    const messages: PostedMessage[] = []
+    const { notice } = file
+    if (notice) messages.push(await this.#message(file, bytesOfHex(notice.id), notice.recipients))
+    if (users.length > 0) messages.push(await this.#message(file, undefined, users))
+    return messages
+  }
+
+  /** Resolves with a message. Without `id`, the id follows from the version of the file. */
+  async #message(file: StoredFile, id: Uint8Array | undefined, recipients: readonly string[]): Promise<PostedMessage> {
+    const { context, catalogue, grants } = this.#host
+    const { user: owner, storedName: fileName, size, algorithm, digest } = file
+    const found = await catalogue.find(owner, fileName)
+    // The file can have been replaced or removed meanwhile. Then its recipients learn that it is gone.
+    const entry = found?.size === size && found.digest === digest ? found : undefined
+    const { version = `gone ${digest}`, modifiedAt = 0, metadata = {} } = entry ?? {}
+    const until = Math.round(context.age.now() + context.limits.messageAgeMs)
+    const granted = { owner, fileName, version, readers: recipients, until }
+    const reference = {
+      ...granted,
+      ...{ size, modifiedAt, metadata: textsOf(metadata) },
+      digest: digestNumbers[algorithm],
+      fileDigest: bytesOfHex(digest),
+      proof: await grants.proof(granted),
+    }
+    const content = encodeBody({ file: reference }, new Uint8Array())
+    return { sender: owner, id: id ?? (await this.#idOf(file, version)), content, recipients }
+  }
+
+  async #idOf({ user, storedName }: StoredFile, version: string): Promise<Uint8Array> {
+    const { digests } = this.#host.context.platform
+    await digests.load('sha256')
+    const text = JSON.stringify(['stored', user, storedName, version])
+    return digestOfParts(digests, 'sha256', [new TextEncoder().encode(text)]).subarray(0, 16)
+  }
+}
+
+/** An upper bound of the length of most messages about files. */
+const longest = 1_024
+
+/** Returns whether a name matches a pattern. */
+function matcherOf(pattern: string | undefined): (name: string) => boolean {
+  if (pattern === undefined) return () => true
+  const parts = Array.from(pattern, (character) => {
+    if (character === '*') return '.*'
+    return character === '?' ? '.' : character.replace(/[\\^$.|+()[\]{}/-]/u, '\\$&')
+  })
+  const expression = new RegExp(`^${parts.join('')}$`, 'su')
+  return (name) => expression.test(name)
+}
+
+/** Returns the notice of a request. */
+export function noticeOf(
+  notice: { readonly messageId: Uint8Array; readonly recipients: readonly string[] } | undefined,
+): FileNotice | undefined {
+  return notice && { id: hex(notice.messageId), recipients: [...new Set(notice.recipients)] }
+}
