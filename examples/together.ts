@@ -7,7 +7,7 @@ const storage = memory()
 const server = await serve({ listen: transport, storage })
 const client = await connect(transport, { user: 'alice' })
 
-const upload = await client.uploads.add(textFile('greeting.txt', 'Hello!\n'))
+const upload = await client.upload(textFile('greeting.txt', 'Hello!\n'))
 const { storedName, digest } = await upload.done
 console.log(storedName, digest, storage.read('alice', storedName))
 

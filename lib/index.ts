@@ -2,10 +2,10 @@
 import { dialTransport, serverKind } from './adapters/net/serverUrl.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
-import type { TargetAt } from './client/files/filesClient.ts'
 import { connectOptions } from './client/options.ts'
 import { connectClient, RunningClient } from './client/runningClient.ts'
 import { checkArgument, checkOptions } from './options.ts'
+import type { LocalFiles } from './ports/localFiles.ts'
 import type { Transport } from './ports/socket.ts'
 
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
@@ -33,7 +33,8 @@ export type {
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
 export type { Progress, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
-export type { AddOptions, Uploads, UploadsEvents } from './client/uploads/uploadList.ts'
+export type { UploadOptions, Uploads, UploadsEvents } from './client/uploads/uploadList.ts'
+export type { ByteStream, Bytes, UploadSource } from './client/uploads/uploadSource.ts'
 export { checkMetadata, type MetadataText } from './core/metadata.ts'
 export { connectionErrors, type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limit, type Limits, limitTable } from './limits.ts'
@@ -76,14 +77,16 @@ function bound(where: string, to: string | URL | Transport, options: ConnectOpti
   checkArgument(where, 'the server', serverKind, to)
   checkOptions(where, connectOptions, options)
   const { platform = nodePlatform() } = options
-  return { ...options, to: dialTransport(where, to), platform, software: 'ospd-js', targetAt }
+  return { ...options, to: dialTransport(where, to), platform, software: 'ospd-js', localFiles }
 }
 
-/**
- * Loads the file system access when the first file is downloaded to a path, so that a bundled client does not load it at its
- * start.
- */
-const targetAt: TargetAt = async (path, options) => {
-  const { fileTarget } = await import('./adapters/node/fileTarget.ts')
-  return fileTarget(path, options)
+/** Loads the file system access when it is first used, so that a bundled client does not load it at its start. */
+const localFiles: LocalFiles = {
+  source: async (...args) => (await loadFiles()).source(...args),
+  target: async (...args) => (await loadFiles()).target(...args),
+  spool: async (...args) => (await loadFiles()).spool(...args),
+}
+
+async function loadFiles(): Promise<LocalFiles> {
+  return (await import('./adapters/node/localFiles.ts')).localFiles
 }

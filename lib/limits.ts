@@ -4,6 +4,7 @@ import { nearestName, shown } from './options.ts'
 /** Sizes in bytes. */
 export const KiB = 1024
 export const MiB = 1024 * KiB
+export const GiB = 1024 * MiB
 
 /** Ranges that the table and `fixed` share. */
 const leastKeepAliveMs = 100
@@ -243,8 +244,10 @@ export const clientLimits = {
   /** Maximum number of times that an upload starts again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
-  /** Maximum number of bytes read from a file of unknown size. A temporary file keeps them while they are sent. */
+  /** Maximum number of bytes read from a file or stream of unknown size. A temporary file keeps them while they are sent. */
   unsizedBytes: 1_024 * MiB,
+  /** Maximum number of bytes read from a stream that a state directory keeps. */
+  spooledBytes: 64 * GiB,
   /** Maximum number of unanswered chunks of one upload, even if the window of the server has room for more. */
   unansweredChunks: 4_096,
   /** Maximum number of files that are downloaded to a target at once. */

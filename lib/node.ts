@@ -5,10 +5,10 @@ import { file } from './adapters/node/fileSource.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { sweepSpool } from './adapters/stateDirectory/spool.ts'
 import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
+import type { Client } from './client/client.ts'
 import type { JoinedTasks } from './client/tasks/remoteTasks.ts'
 import { joinOrServe, type ServedTasks } from './client/tasks/serveTasks.ts'
 import { type TaskControl, type TaskControlOptions, taskController } from './client/tasks/taskController.ts'
-import type { Uploads } from './client/uploads/uploadList.ts'
 import { checkArgument, checkOptions, having, kinds, optional } from './options.ts'
 
 export { type CertificateNamesOptions, certificateNames } from './adapters/auth/certificateNames.ts'
@@ -46,7 +46,7 @@ export { type FileOptions, file } from './adapters/node/fileSource.ts'
 export { type FileTargetOptions, fileTarget } from './adapters/node/fileTarget.ts'
 export { nodePlatform } from './adapters/node/nodePlatform.ts'
 export { absolutePath, pathBytes, pathText } from './adapters/node/pathText.ts'
-export { isSpooled, type Spooled, spool } from './adapters/stateDirectory/spool.ts'
+export { isSpooled, spool } from './adapters/stateDirectory/spool.ts'
 export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 export { checkToken, type KeptToken, keptToken, readToken } from './adapters/stateDirectory/token.ts'
 export type { JoinedTasks } from './client/tasks/remoteTasks.ts'
@@ -62,18 +62,18 @@ export type {
 export type { Answering as HandleControl, Served as ControlSocket } from './ports/control.ts'
 
 /**
- * Serves the tasks of a state directory with the uploads of this client, so that other programs can control them; or, if
+ * Serves the tasks of a state directory with this client, so that other programs can control them; or, if
  * another program serves them, joins that program. Call it before the client is used, with the state of that directory.
  * Removes spooled files without a task. Rejects with OspError `data-locked` if neither is possible for long.
  */
-export async function openTasks(uploads: Uploads, directory: string): Promise<ServedTasks | JoinedTasks> {
-  checkArgument('openTasks', 'the first argument', having('the uploads of a client', 'add', 'restore', 'on'), uploads)
+export async function openTasks(client: Client, directory: string): Promise<ServedTasks | JoinedTasks> {
+  checkArgument('openTasks', 'the first argument', having('a client', 'upload', 'online'), client)
   checkArgument('openTasks', 'the directory', kinds.path, directory)
   const { clock } = nodePlatform()
-  const opened = await joinOrServe({ uploads, clock, reopen: (ref) => file(ref) }, directoryControl(directory))
+  const opened = await joinOrServe({ client, clock, reopen: (ref) => file(ref) }, directoryControl(directory))
   if (opened.joined) return opened
   try {
-    const tasks = await uploads.tasks()
+    const tasks = await client.uploads.tasks()
     const wanted = tasks.flatMap(({ state, ref }) => (state === 'done' || state === 'cancelled' ? [] : (ref ?? [])))
     await sweepSpool(directory, wanted)
     return opened

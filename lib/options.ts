@@ -45,6 +45,10 @@ const ofNumber = (takes: string, holds: (value: number) => boolean): Kind => ({
 export const kinds = {
   text: { takes: 'a string', holds: isText },
   path: { takes: 'a path, as a non-empty string', holds: (value) => isText(value) && value !== '' },
+  localPath: {
+    takes: 'a path, as a non-empty string, or a file: URL',
+    holds: (value) => (isText(value) && value !== '') || (value instanceof URL && value.protocol === 'file:'),
+  },
   flag: { takes: 'true or false', holds: (value) => typeof value === 'boolean' },
   function: { takes: 'a function', holds: (value) => typeof value === 'function' },
   object: { takes: 'an object', holds: (value) => typeof value === 'object' && value !== null },

@@ -175,7 +175,7 @@ spec('invalid arguments', (it) => {
     await refused('disk', () => disk('x', { segmentBytes: Number.NaN }), /the option segmentBytes must be/u)
     await refused('disk', () => disk('x', null as never))
     await refused('file', () => file('x', { name: 5 as never }), /the option name must be a string, not 5/u)
-    await refused('file', () => file(new URL('file:///x') as never), /pass fileURLToPath\(url\)/u)
+    await refused('file', () => file(new URL('http://x/y') as never), /a file: URL/u)
     await refused('usersFile', () => usersFile('x', {} as never))
     await refused('certificateNames', () => certificateNames({} as never))
     await refused(
@@ -195,29 +195,38 @@ spec('invalid arguments', (it) => {
 
 spec('a client rejects', (it) => {
   const client = createClient(memoryTransport(), { user: 'alice' })
-  const add = client.uploads.add.bind(client.uploads) as (source: unknown, options?: unknown) => Promise<unknown>
-  const again = /write it to a file and add file\(path\): an interrupted upload must be able to read it again$/u
+  const upload = client.upload.bind(client) as (source: unknown, options?: unknown) => Promise<unknown>
 
   const sources: readonly (readonly [what: string, value: unknown, message: RegExp])[] = [
-    ['a path', './movie.mp4', /not "\.\/movie\.mp4"; use file\(path\) to send the file at a path$/u],
-    ['a Buffer', Buffer.from('x'), again],
-    ['a Readable', Readable.from(['x']), again],
-    ['a stream of the web', new Blob(['x']).stream(), again],
-    ['a Blob', new Blob(['x']), again],
-    ['a generator', (async function* () {})(), again],
-    ['a URL', new URL('file:///x'), /use file\(fileURLToPath\(url\)\) to send the file at a URL$/u],
-    ...[undefined, ...odd, { open: 5 }, { open() {} }].map(
+    ['an empty path', '', /must be a path, a file: URL, a Blob, bytes, a stream of bytes, or a source, .*, not ""$/u],
+    ['another URL', new URL('https://host/a'), /class URL; download it, and pass the body of the response$/u],
+    ['a response', new Response('x'), /class Response; pass its body$/u],
+    ['several paths', ['a', 'b'], /not an array; call upload for each of them$/u],
+    ...[undefined, ...odd.filter((value) => value !== 'x'), { open: 5 }, { open() {} }].map(
       (value) => [nameOf(value), value, /such as file\(path\), not /u] as const,
     ),
   ]
   for (const [what, value, message] of sources) {
-    it(`as a source ${what}`, () => refused('uploads.add', () => add(value), message))
+    it(`as a source ${what}`, () => refused('client.upload', () => upload(value), message))
+  }
+
+  const unnamed: readonly (readonly [what: string, value: unknown])[] = [
+    ['a Buffer', Buffer.from('x')],
+    ['a Readable', Readable.from(['x'])],
+    ['a stream of the web', new Blob(['x']).stream()],
+    ['a Blob', new Blob(['x'])],
+    ['a generator', (async function* () {})()],
+  ]
+  for (const [what, value] of unnamed) {
+    it(`${what} without a name`, () =>
+      refused('client.upload', () => upload(value), /: the option name is required for an object/u))
   }
 
   it('invalid options of a source', async () => {
-    const source = memorySource('a', new Uint8Array())
-    for (const value of [null, 5, 'x', { name: 5 }, { digest: 'sha1' }, { nmae: 'b' }])
-      await refused('uploads.add', () => add(source, value))
+    for (const source of [memorySource('a', new Uint8Array()), Buffer.from('x'), './a', Readable.from(['x'])]) {
+      for (const value of [null, 5, 'x', { name: 5 }, { digest: 'sha1' }, { nmae: 'b' }, { name: 'a', signal: 5 }])
+        await refused('client.upload', () => upload(source, value))
+    }
   })
 
   it('invalid arguments of a message', async () => {

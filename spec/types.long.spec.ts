@@ -9,6 +9,8 @@ import { spec } from './support/spec.ts'
 
 /** Checks every entry point of the package, including the types of its dependencies. */
 const program = `
+NODE import { createReadStream } from 'node:fs'
+NODE import { Readable } from 'node:stream'
 import { connect, OspError, type SentFile, serve, type Server, type Upload } from 'ospd'
 import { memory, memoryTransport } from 'ospd/memory'
 NODE import { disk, file, openTasks, stateDirectory, tcp, tls, usersFile } from 'ospd/node'
@@ -18,7 +20,18 @@ await serve({ listen: new URL('ospd://[::1]:0'), storage: './data' })
 await connect('ospd://host:6682', { user: 'alice' })
 server.on('stored', ({ user, replaced }) => [user.length, replaced === true])
 const client = await connect(memoryTransport(), { user: 'alice', signal: new AbortController().signal })
-NODE const upload: Upload = await client.uploads.add(file('movie.mp4'))
+NODE const upload: Upload = await client.upload(file('movie.mp4'))
+NODE await client.upload(createReadStream('movie.mp4'), { name: 'movie.mp4' })
+NODE await client.upload(Readable.from([Buffer.from('x')]), { name: 'x' })
+const { signal } = new AbortController()
+await client.upload(new Blob(['x']), { name: 'x', signal })
+await client.upload(new Uint8Array(4), { name: 'x' })
+await client.upload(new Uint16Array(4).buffer, { name: 'x' })
+await client.upload(new URL('file:///x'))
+const piped = await client.upload(new Blob(['x']).stream(), { name: 'x' })
+await Promise.all([piped.pause(), piped.resume(), piped.cancel()])
+// @ts-expect-error: a number is not a source.
+await client.upload(5)
 NODE const stored: SentFile = await upload.done
 NODE export const all = [disk, openTasks, stateDirectory, tcp, tls, usersFile, storageContract, stored.digest]
 for await (const message of client.messages()) if (message.text() === '') throw new OspError('closed')

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs'
-import { type AddOptions, type Client, OspError, type SentFile, type Upload } from 'ospd'
+import { type FileSource, OspError, type SentFile, type Upload, type UploadOptions } from 'ospd'
 import { file as fileSource, pathBytes } from 'ospd/node'
 import { refText } from '../tasks/tasks.ts'
 import type { Candidate, FoundPath, FoundPaths } from './candidates.ts'
@@ -7,7 +7,8 @@ import type { Overview } from './overview.ts'
 import { isRefusal, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'
 
 export interface FileSenderOptions {
-  readonly uploads: Pick<Client['uploads'], 'add'>
+  /** Adds a file to the uploads of this program, or of the program that it has joined. */
+  readonly upload: (source: FileSource, options: UploadOptions) => Promise<Upload>
   /** Called for each file before it is added, so that the client can connect while the list of tasks is flushed. */
   readonly connect: () => void
   readonly reporter: Pick<SendReporter, 'stored' | 'failed' | 'cancelled' | 'skipped' | 'refused'>
@@ -15,7 +16,7 @@ export interface FileSenderOptions {
   /** Counts the results. After the client gave up, every remaining file fails with `refusal`. */
   readonly summary: SendSummary
   /** The options of each upload. */
-  readonly addOptions: AddOptions
+  readonly uploadOptions: UploadOptions
   /** Aborts when the command is interrupted. No more files are added then. */
   readonly stop: AbortSignal
   readonly directory: string
@@ -165,12 +166,12 @@ export class FileSender {
   }
 
   async #add(candidate: Candidate, refusal: OspError | undefined): Promise<void> {
-    const { uploads, connect, addOptions, stop, summary, overview } = this.#options
+    const { upload: add, connect, uploadOptions, stop, summary, overview } = this.#options
     const { path, name, size, spooled } = candidate
     try {
       if (refusal) throw refusal
       connect()
-      const upload = await uploads.add(spooled?.source ?? fileSource(path, { name }), addOptions)
+      const upload = await add(spooled?.source ?? fileSource(path, { name }), uploadOptions)
       const known = this.#tasks.get(upload)
       // The command may follow it already, for another program.
       if (known) overview.end(known)

@@ -92,13 +92,12 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const token = new ConfiguredToken(values)
   const log = sayOnce('task-not-kept', 'the list of tasks is no longer up to date', 'yellow')
   const client = openClient(values, token, { uploadsAtOnce, limitRate, state: stateDirectory(directory), log })
-  await using tasks = await openTasks(client.uploads, directory)
+  await using tasks = await openTasks(client, directory)
   const reporter = await openReporter(values, overview)
-  const uploads = tasks.joined ? tasks : client.uploads
   const isAwaited = (id: number) => !tasks.joined && tasks.isAwaited(id)
   let connects = tasks.joined
   const sender = new FileSender({
-    uploads,
+    upload: (source, options) => (tasks.joined ? tasks.add(source, options) : client.upload(source, options)),
     connect() {
       if (connects) return
       connects = true
@@ -108,7 +107,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     reporter,
     overview,
     summary,
-    addOptions: { digest: values.digest, metadata },
+    uploadOptions: { digest: values.digest, metadata },
     stop: stop.signal,
     directory,
     isAwaited,

@@ -1,13 +1,13 @@
 import type { OspError } from '../errors.ts'
 import type { ClientState } from '../ports/clientState.ts'
 import type { Listenable } from '../ports/listenable.ts'
+import type { LocalFiles } from '../ports/localFiles.ts'
 import type { Log } from '../ports/log.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Transport } from '../ports/socket.ts'
 import type { GivenToken } from '../runtime/tokenBinding.ts'
 import type { ClientStatus } from './connection/session.ts'
 import type { Files } from './files/files.ts'
-import type { TargetAt } from './files/filesClient.ts'
 import type {
   Message,
   MessageHandler,
@@ -18,7 +18,9 @@ import type {
   SendOptions,
 } from './messages/message.ts'
 import type { Presence } from './messages/presence.ts'
-import type { Uploads } from './uploads/uploadList.ts'
+import type { Upload } from './uploads/upload.ts'
+import type { UploadOptions, Uploads } from './uploads/uploadList.ts'
+import type { UploadSource } from './uploads/uploadSource.ts'
 
 /** An option that is `undefined` has its default. */
 export interface ConnectOptions {
@@ -58,7 +60,7 @@ export type BoundClientOptions = Omit<ConnectOptions, 'platform'> & {
   readonly to: Transport
   readonly platform: Platform
   readonly software: string
-  readonly targetAt?: TargetAt
+  readonly localFiles?: LocalFiles
 }
 
 export interface ClientEvents {
@@ -110,6 +112,18 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    * reached in time.
    */
   online(): Promise<void>
+  /**
+   * Adds an upload. It begins when fewer than the limit are sent. If the client has a state, and the source can be opened again (a
+   * path, a URL, a spooled stream, or `FileSource.ref`), resolves when the state has stored the task; the upload then survives a
+   * kill of this program. If the source belongs to an unfinished task, returns and continues that task.
+   *
+   * A stream is first read to its end, into the state directory, or without one into a temporary file; that copy is removed when
+   * the upload is done or cancelled. A source that is not a path, a URL, a `File` or a `FileSource` needs a `name`.
+   *
+   * Rejects with OspError `bad-name`; `usage` if another unfinished upload has that name, or for invalid options; `closed`; with
+   * the error of a stream, or `too-large` if it is longer than can be stored; or with the error of writing the state.
+   */
+  upload(source: UploadSource, options?: UploadOptions): Promise<Upload>
   /**
    * Sends a message to 1 to 16 users. Resolves, with one state for each recipient in the order of `to`, when the server has
    * stored it durably for all of them. Messages are sent in the order of the calls, and sent again after a lost link. Rejects

@@ -2,6 +2,7 @@ import { fixed } from '../limits.ts'
 import { having, type Kind, kinds, oneOf, optional } from '../options.ts'
 import { digestNumbers } from '../wire/protocol.ts'
 import type { ConnectOptions } from './client.ts'
+import { isBlob, isBytes, isStream } from './uploads/uploadSource.ts'
 
 const state: Kind = {
   takes: 'a client state, such as stateDirectory(path)',
@@ -26,20 +27,23 @@ export const connectOptions: { readonly [K in keyof ConnectOptions]-?: Kind } = 
   signal: optional(kinds.signal),
 }
 
-/** Returns how to send a value that is not a source. */
-function adviceAbout(source: unknown): string | undefined {
-  if (typeof source === 'string') return 'use file(path) to send the file at a path'
-  if (source instanceof URL) return 'use file(fileURLToPath(url)) to send the file at a URL'
-  const { pipe, stream } = (source ?? {}) as Record<string, unknown>
-  const isStream = typeof pipe === 'function' || typeof stream === 'function'
-  if (isStream || source instanceof Uint8Array || Symbol.asyncIterator in Object(source))
-    return 'write it to a file and add file(path): an interrupted upload must be able to read it again'
-  return undefined
-}
-
-export const source: Kind = {
+/** A source that the list of uploads takes as it is. */
+export const fileSource: Kind = {
   takes: 'a source, such as file(path)',
   holds: (value) => having('', 'open').holds(value) && typeof (value as Record<string, unknown>).name === 'string',
+}
+
+/** Returns how to send a value that is not an upload source. */
+function adviceAbout(source: unknown): string | undefined {
+  if (source instanceof URL) return 'download it, and pass the body of the response'
+  if (isStream(((source ?? {}) as Record<string, unknown>).body)) return 'pass its body'
+  return Array.isArray(source) ? 'call upload for each of them' : undefined
+}
+
+export const uploadSource: Kind = {
+  takes: 'a path, a file: URL, a Blob, bytes, a stream of bytes, or a source, such as file(path)',
+  holds: (value) =>
+    kinds.localPath.holds(value) || [fileSource.holds, isBlob, isBytes, isStream].some((holds) => holds(value)),
   advice: adviceAbout,
 }
 
@@ -57,11 +61,12 @@ function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
   return prototype === Object.prototype || prototype === null
 }
 
-export const addOptions = {
+export const uploadOptions = {
   name: optional(kinds.text),
   digest: optional(oneOf(...Object.keys(digestNumbers))),
   metadata: optional(metadata),
-}
+  signal: optional(kinds.signal),
+} as const
 
 export const recipients: Kind = {
   takes: 'an array of user names, one or more',
@@ -115,9 +120,8 @@ export const removeOptions = { version: optional(kinds.text), signal } as const
 export const renameOptions = { ...removeOptions, replace: optional(kinds.flag) } as const
 
 const target: Kind = {
-  takes: 'a path or a target, such as fileTarget(path)',
-  holds: (value) => kinds.path.holds(value) || having('', 'open').holds(value),
-  advice: (value) => (value instanceof URL ? 'pass fileURLToPath(url)' : undefined),
+  takes: 'a path, a file: URL, or a target, such as fileTarget(path)',
+  holds: (value) => kinds.localPath.holds(value) || having('', 'open').holds(value),
 }
 
 export const downloadOptions = {

@@ -2,9 +2,11 @@ import type { LinkGauges } from '../core/link.ts'
 import { Pacer } from '../core/pacer.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
-import { checkUserName } from '../names.ts'
+import { checkFileName, checkUserName } from '../names.ts'
 import { checkArgument, checkOptions, kinds } from '../options.ts'
 import type { ClientState, Receipt } from '../ports/clientState.ts'
+import type { LocalFiles } from '../ports/localFiles.ts'
+import type { FileSource } from '../ports/source.ts'
 import { Blocks } from '../runtime/blocks.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
@@ -24,8 +26,10 @@ import { iterateMessages } from './messages/messageIterator.ts'
 import { Outbox, outgoing } from './messages/outbox.ts'
 import { type Presence, PresenceView } from './messages/presence.ts'
 import { Registration } from './messages/registration.ts'
-import { messagesOptions, receiveOptions } from './options.ts'
-import { UploadList } from './uploads/uploadList.ts'
+import { fileSource, messagesOptions, receiveOptions, uploadOptions, uploadSource } from './options.ts'
+import type { Upload } from './uploads/upload.ts'
+import { UploadList, type UploadOptions } from './uploads/uploadList.ts'
+import { sourceOf, type UploadSource } from './uploads/uploadSource.ts'
 
 /** The priority of statuses in the status of a client with several links, highest first. */
 const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online', 'closed', 'refused']
@@ -35,6 +39,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
   readonly files: FilesClient
   readonly #options: Omit<SessionOptions, 'app' | 'opened'>
+  readonly #state: ClientState
+  readonly #localFiles: LocalFiles | undefined
   readonly #uploadSession: ClientSession
   /** The session of the link for messages, which begins when it is first needed. */
   #messageSession: ClientSession | undefined
@@ -44,6 +50,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly #inbox: Inbox
   readonly #presence: PresenceView
   readonly #aborted: Disposable | undefined
+  /** Aborts when the client is closed. */
+  readonly #stopping = new AbortController()
   readonly #closed = deferred<void>()
   readonly closed = this.#closed.promise
   readonly [Symbol.asyncDispose] = () => this.close()
@@ -58,6 +66,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
     const user = checkUserName(options.user)
     const log = safeLog(listenerLog)
+    this.#state = state
+    this.#localFiles = options.localFiles
     this.#options = {
       ...options,
       user,
@@ -74,8 +84,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     this.#uploadSession = session
     this.uploads = new UploadList({ session, platform, state, retryForMs, atOnce, limitRate, log, listenerLog })
     const pace = new Pacer(limitRate)
-    const { targetAt, downloadsAtOnce = clientLimits.downloads } = options
-    const downloads = { pace, atOnce: downloadsAtOnce, targetAt }
+    const { localFiles, downloadsAtOnce = clientLimits.downloads } = options
+    const downloads = { pace, atOnce: downloadsAtOnce, localFiles }
     this.files = new FilesClient({ session, platform, retryForMs, listenerLog, ...downloads })
     this.#presence = new PresenceView(listenerLog)
     const common = { platform, retryForMs, failed: (error: OspError) => void this.#messageSession?.refuse(error) }
@@ -117,6 +127,37 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const sessions = this.#sessions
     const going = sessions.filter(({ over }) => !over)
     await Promise.all((going.length > 0 ? going : sessions).map((session) => session.online()))
+  }
+
+  upload(source: UploadSource, options: UploadOptions = {}): Promise<Upload> {
+    return fileSource.holds(source) ? this.uploads.add(source as FileSource, options) : this.#convert(source, options)
+  }
+
+  /** Uploads a value that is not a source. */
+  async #convert(value: UploadSource, options: UploadOptions): Promise<Upload> {
+    checkArgument('client.upload', 'the source', uploadSource, value)
+    checkOptions('client.upload', uploadOptions, options)
+    const { name } = options
+    if (name !== undefined) checkFileName(name.normalize('NFC'))
+    const signal = AbortSignal.any([this.#stopping.signal, ...(options.signal ? [options.signal] : [])])
+    const nowMs = Math.floor(this.#options.platform.clock.wallTime())
+    const { source, spooled } = await sourceOf(value as Exclude<UploadSource, FileSource>, {
+      name,
+      nowMs,
+      files: this.#localFiles,
+      state: this.#state,
+      signal,
+    })
+    try {
+      const upload = await this.uploads.add(source, options)
+      // A task keeps its source until it is done or cancelled.
+      const isKept = this.#state.tasks && source.ref !== undefined
+      if (spooled && !isKept) upload.done.then(spooled.discard, spooled.discard).catch(() => {})
+      return upload
+    } catch (error) {
+      await spooled?.discard()
+      throw error
+    }
   }
 
   send(...[to, content, options = {}]: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
@@ -172,6 +213,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
 
   async #shutDown(): Promise<void> {
     this.#aborted?.[Symbol.dispose]()
+    this.#stopping.abort()
     const ended = Promise.all([this.uploads.close(), this.files.close()])
     const handled = this.#inbox.stop()
     // Waits a bounded time for the server to answer.

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../errors.ts'
 import type { Metadata } from './catalogue.ts'
 import type { DigestName } from './platform.ts'
-import type { FileSource } from './source.ts'
+import type { FileSource, Spooled } from './source.ts'
 
 /** The record of a delivered message, kept so that the message is not delivered again. */
 export interface Receipt {
@@ -64,6 +64,11 @@ export interface ClientState {
   readonly tasks?: TaskStore
   /** Returns the source of a stored task. */
   reopen?(ref: string): FileSource
+  /**
+   * Stores the content of a stream, so that it survives a restart. Rejects with OspError `too-large` above a bound of the state,
+   * and if the stream fails; nothing is left then.
+   */
+  spool?(stream: AsyncIterable<Uint8Array>, name: string): Promise<Spooled>
   /** Removes the source of a finished or cancelled task, if the state itself holds it. */
   discard?(ref: string): Promise<void> | undefined
 }

@@ -14,6 +14,15 @@ export interface FileSource {
   readWhole?(maxBytes: number, take: TakeMemory): WholeContent | undefined | Promise<WholeContent | undefined>
 }
 
+/** The content of a stream, stored so that it can be read repeatedly. */
+export interface Spooled {
+  readonly source: FileSource
+  /** The size in bytes. */
+  readonly size: number
+  /** Removes the content. */
+  discard(): Promise<void>
+}
+
 /** Returns memory for at least this number of bytes, or a promise of it. */
 export type TakeMemory = (bytes: number) => Uint8Array | Promise<Uint8Array>
 

@@ -109,7 +109,7 @@ class HonestClient implements AsyncDisposable {
     friend.receive((message) => this.#received.get(message.text())?.())
     const content = patterned(KiB)
     const upload = async () => {
-      const { done: finished } = await honest.uploads.add(memorySource(`${this.#count++ % 50}`, content))
+      const { done: finished } = await honest.upload(memorySource(`${this.#count++ % 50}`, content))
       await finished
     }
     const send = async () => {

@@ -71,9 +71,9 @@ async function fullServer(links: number, uploadsPerLink: number, bytes: number):
   )
   let atOnce = 0
   const uploads = await Promise.all(
-    clients.flatMap(({ uploads }) =>
+    clients.flatMap((client) =>
       Array.from({ length: uploadsPerLink }, async (_, at) => {
-        const upload = await uploads.add(memorySource(`${at}`, content), { digest: 'xxh128' })
+        const upload = await client.upload(memorySource(`${at}`, content), { digest: 'xxh128' })
         upload.on('phase', () => {
           atOnce = Math.max(atOnce, clients.flatMap((other) => [...other.uploads]).filter(isSending).length)
         })

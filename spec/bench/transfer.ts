@@ -8,7 +8,7 @@ import { file, tcp } from 'ospd/node'
 const [port = '', user = '', digest = '', ...paths] = process.argv.slice(2)
 const client = await connect(tcp({ port: Number(port) }), { user })
 const began = performance.now()
-const uploads = await Promise.all(paths.map((path) => client.uploads.add(file(path), { digest: digest as DigestName })))
+const uploads = await Promise.all(paths.map((path) => client.upload(file(path), { digest: digest as DigestName })))
 await Promise.all(uploads.map(({ done }) => done))
 process.send?.(performance.now() - began)
 await client.close()

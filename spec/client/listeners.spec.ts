@@ -21,7 +21,7 @@ spec('a listener that throws', (it) => {
     it(`at every ${event} of an upload does not affect it`, async () => {
       const { log, failed } = listenerLog()
       await using rig = await UploadRig.start()
-      const upload = await rig.client({ log }).uploads.add(memorySource('a', patterned(3_000_000)))
+      const upload = await rig.client({ log }).upload(memorySource('a', patterned(3_000_000)))
       upload.on(event, bug)
       assert.equal((await upload.done).size, 3_000_000)
       assert.equal(upload.phase, 'done')
@@ -32,9 +32,9 @@ spec('a listener that throws', (it) => {
   it('at changes of the presence list does not affect the list', async () => {
     const { log, failed } = listenerLog()
     await using rig = await UploadRig.start()
-    const { uploads } = rig.client({ log })
-    uploads.on('change', bug)
-    await (await uploads.add(memorySource('a', patterned(1_000)))).done
+    const client = rig.client({ log })
+    client.uploads.on('change', bug)
+    await (await client.upload(memorySource('a', patterned(1_000)))).done
     assert.ok(failed('change') > 1)
   })
 
@@ -44,7 +44,7 @@ spec('a listener that throws', (it) => {
     const client = rig.client({ log })
     client.on('status', bug)
     await client.online()
-    await (await client.uploads.add(memorySource('a', patterned(1_000)))).done
+    await (await client.upload(memorySource('a', patterned(1_000)))).done
     assert.equal(client.status, 'online')
     assert.equal(rig.transport.dialled, 1)
     assert.ok(failed('status') > 0)
@@ -54,7 +54,7 @@ spec('a listener that throws', (it) => {
 spec('a listener for the end of an upload', (it) => {
   it('is called after the promise has settled', async () => {
     await using rig = await UploadRig.start()
-    const upload = await rig.client().uploads.add(memorySource('a', patterned(1_000)))
+    const upload = await rig.client().upload(memorySource('a', patterned(1_000)))
     let settled = false
     upload.done.then(() => {
       settled = true

@@ -64,7 +64,7 @@ function clientOf(user: string, port: number) {
 
 async function send(client: ReturnType<typeof createClient>, item: Item): Promise<void> {
   note({ kind: 'begun', item })
-  const upload = await client.uploads.add(memorySource(item.name, patterned(item.bytes, item.seed)))
+  const upload = await client.upload(memorySource(item.name, patterned(item.bytes, item.seed)))
   upload.on('progress', ({ durable }) => {
     if (durable > 0) note({ kind: 'durable', item, bytes: durable })
   })

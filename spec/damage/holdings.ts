@@ -50,7 +50,7 @@ export function clientOf({ tokens }: Holdings, user: string, { port, to = tcp({ 
 
 /** Sends a file, and records it as stored when it is acknowledged. */
 export async function store(client: Client, item: Item, holdings: Holdings): Promise<void> {
-  const upload = await client.uploads.add(memorySource(item.name, contentOf(item)))
+  const upload = await client.upload(memorySource(item.name, contentOf(item)))
   await upload.done
   holdings.stored.push(item)
 }
@@ -62,7 +62,7 @@ export async function storePartly(client: Client, item: Item, holdings: Holdings
     end = resolve
   })
   const source = memorySource(item.name, contentOf(item))
-  const upload = await client.uploads.add(source)
+  const upload = await client.upload(source)
   upload.done.catch(() => {})
   // The server reports the durable bytes when it acknowledges the next chunk.
   source.beforeRead = async (offset) => {
@@ -129,7 +129,7 @@ function refusalOf(client: Client): Promise<string | undefined> {
 }
 
 async function sent(item: Item, client: Client): Promise<Upload> {
-  const upload = await client.uploads.add(memorySource(item.name, contentOf(item)))
+  const upload = await client.upload(memorySource(item.name, contentOf(item)))
   await upload.done
   return upload
 }

@@ -80,14 +80,14 @@ async function halfSent(client: Client, name: string): Promise<Disposable & { up
   const held = deferred<void>()
   const half = 6 * 16 * KiB
   source.beforeRead = (offset) => (offset >= half ? held.promise : undefined)
-  const upload = await client.uploads.add(source)
+  const upload = await client.upload(source)
   await until(upload, 'progress', () => upload.progress.acknowledged === half)
   const go = () => held.resolve()
   return { upload, go, [Symbol.dispose]: go }
 }
 
 async function sendsNothing(client: Client, name: string): Promise<void> {
-  const upload = await client.uploads.add(memorySource(name, stored))
+  const upload = await client.upload(memorySource(name, stored))
   assert.equal((await upload.done).storedName, name)
   assert.equal(upload.transferred, 0)
 }
@@ -130,7 +130,7 @@ spec('a server whose wall clock jumps forward by a year, and back to the day bef
       received.set(message.text(), message.sentAt.getTime())
     })
     await areOnline(alice, ['bob'])
-    await (await alice.uploads.add(memorySource('stored', stored))).done
+    await (await alice.upload(memorySource('stored', stored))).done
     using running = await halfSent(alice, 'running')
     const setbacks: unknown[] = []
     for (const client of [alice, bob]) client.on('status', (status, why) => status === 'waiting' && setbacks.push(why))
@@ -142,7 +142,7 @@ spec('a server whose wall clock jumps forward by a year, and back to the day bef
     }
     running.go()
     await running.upload.done
-    const half = await bob.uploads.add(memorySource('half', long))
+    const half = await bob.upload(memorySource('half', long))
     await half.done
     assert.ok(half.transferred <= long.length / 2 + 32 * KiB, `${half.transferred} bytes were sent again`)
     const dave = new Recipient(place.client({ user: 'dave' }))
@@ -176,7 +176,7 @@ spec('a server that starts after its wall clock has jumped forward by a year', (
     const { place, clock } = on
     let server = await on.start()
     await leaveBehind(on)
-    await (await place.client().uploads.add(memorySource('stored', stored))).done
+    await (await place.client().upload(memorySource('stored', stored))).done
     for (const years of [1, 2]) {
       await server.kill('SIGTERM')
       clock.set(years * yearMs)

@@ -117,7 +117,7 @@ type Told = (progress: Progress) => void
 /** Sends `a`, and records all progress that the client receives; `told` is called at each progress. */
 async function send(place: MortalServer, source: MemorySource, told: Told = () => {}) {
   const client = place.client()
-  const upload = await client.uploads.add(source)
+  const upload = await client.upload(source)
   const seen: Progress[] = []
   const whys = new Set<string | undefined>()
   let successes = 0
@@ -215,7 +215,7 @@ spec('a failed flush that loses its data has no other consequence', (it) => {
       stopped = resolve
     })
     source.beforeRead = (offset) => (offset >= 20 * KiB ? stop : undefined)
-    const upload = await client.uploads.add(source)
+    const upload = await client.upload(source)
     await until(upload, 'progress', () => upload.progress.acknowledged === 20 * KiB)
     failing = true
     await server.close()
@@ -233,7 +233,7 @@ spec('a failed flush that loses its data has no other consequence', (it) => {
     const disk = forgetfulDisk(place.data, 'alice', 'a', () => true)
     const server = await place.serve({ storage: disk.storage, limits })
     const client = place.client({ retryForMs: 200 })
-    const upload = await client.uploads.add(memorySource('a', short))
+    const upload = await client.upload(memorySource('a', short))
     await assert.rejects(upload.done, { code: 'internal' })
     assert.equal(upload.progress.durable, 0)
     await client.close()
@@ -289,7 +289,7 @@ spec('an upload waits if a system call fails during a flush', (it) => {
     const fault = { calls: 'fdatasync', fault: 'error=EIO', when: '1+', paths: partial(place.data) }
     const server = await place.daemon(flags, injecting(fault))
     const client = place.client({ retryForMs: 500 })
-    const upload = await client.uploads.add(memorySource('a', long))
+    const upload = await client.upload(memorySource('a', long))
     let durable = 0
     upload.on('progress', (progress) => {
       durable = Math.max(durable, progress.durable)

@@ -46,7 +46,7 @@ spec('a server that is frozen for longer than two keep-alive intervals', (it) =>
       half.resolve()
       return frozen.promise
     }
-    const upload = await carol.uploads.add(source)
+    const upload = await carol.upload(source)
     await half.promise
 
     const cutOff = Promise.all([alice, carol, bob.client].map(isCutOff))
@@ -92,7 +92,7 @@ spec('osp send that is frozen for longer than two keep-alive intervals', (it) =>
     await freeze(sending)
     await turns(() => /link-closed user=alice .*code=timed-out/u.test(server.stderr.slice(told)))
     const bob = place.client({ user: 'bob' })
-    await (await bob.uploads.add(memorySource('b', small))).done
+    await (await bob.upload(memorySource('b', small))).done
     assert.equal(sending.stdout.includes('"stored"'), false)
 
     thaw(sending)

@@ -55,7 +55,7 @@ async function assertHealthy(place: MortalServer, expected: Record<string, Uint8
   for (const name of ['next', 'after a restart']) {
     const server = await place.serve({ limits })
     const client = place.client()
-    await (await client.uploads.add(memorySource(name, small))).done
+    await (await client.upload(memorySource(name, small))).done
     await client.close()
     await server.close()
   }
@@ -85,7 +85,7 @@ const fullAt = (step: Step) => async () => {
   const server = await place.serve({ storage, limits })
   const client = place.client()
   const held = storage.hold(step)
-  const upload = await client.uploads.add(memorySource(longName('a'), small))
+  const upload = await client.upload(memorySource(longName('a'), small))
   await held.reached
   await fillPage(storage, place.data)
   const weight = on.fill()
@@ -106,15 +106,15 @@ spec('a full disk', (it) => {
     const { place } = on
     const server = await place.serve({ limits })
     const [alice, bob] = [place.client(), place.client({ user: 'bob' })]
-    await (await alice.uploads.add(memorySource('kept', kept))).done
+    await (await alice.upload(memorySource('kept', kept))).done
     const statuses: string[] = []
     alice.on('status', (status) => statuses.push(status))
     const weight = on.fill(1_000_000)
-    const waiting = await alice.uploads.add(memorySource('large', large))
+    const waiting = await alice.upload(memorySource('large', large))
     await isFull(waiting)
     assert.equal(waiting.transferred, 0)
-    await (await bob.uploads.add(memorySource('small', small))).done
-    await (await alice.uploads.add(memorySource('small', small))).done
+    await (await bob.upload(memorySource('small', small))).done
+    await (await alice.upload(memorySource('small', small))).done
     await isFull(waiting)
     const stored = { 'alice/kept': kept, 'bob/small': small, 'alice/small': small }
     assert.deepEqual(Object.fromEntries(await place.files()), stored)
@@ -132,10 +132,10 @@ spec('a full disk', (it) => {
     const { place } = on
     const server = await place.serve({ limits })
     const client = place.client()
-    await (await client.uploads.add(memorySource('kept', kept))).done
+    await (await client.upload(memorySource('kept', kept))).done
     const weight = on.fill()
     const names = ['a', 'b', 'c', 'd', 'e'].map(longName)
-    const uploads = await Promise.all(names.map((name) => client.uploads.add(memorySource(name, small))))
+    const uploads = await Promise.all(names.map((name) => client.upload(memorySource(name, small))))
     // The free rest of the journal is too small for the records of all of them, and there is no space for their bytes.
     await Promise.all(uploads.map(isFull))
     weight.throwOff()
@@ -165,7 +165,7 @@ spec('a full disk', (it) => {
       while ((await durableBytes()) === 0) await new Promise((resolve) => setImmediate(resolve))
       weight ??= on.fill()
     }
-    const upload = await client.uploads.add(source)
+    const upload = await client.upload(source)
     await isFull(upload)
     const durable = await durableBytes()
     assert.ok(durable > 0)
@@ -173,7 +173,7 @@ spec('a full disk', (it) => {
     await server.close()
     const restarted = await place.serve({ limits })
     const other = place.client()
-    const again = await other.uploads.add(memorySource('large', large))
+    const again = await other.upload(memorySource('large', large))
     await isFull(again)
     weight?.throwOff()
     await again.done
@@ -232,7 +232,7 @@ spec('a disk that reports only on a flush that it is full', (it) => {
     const client = place.client()
     // Too long for one request on a new link.
     const bytes = patterned(40_000)
-    const upload = await client.uploads.add(memorySource('a', bytes))
+    const upload = await client.upload(memorySource('a', bytes))
     await isFull(upload)
     await upload.done
     assert.deepEqual(await place.files(), new Map([['alice/a', bytes]]))

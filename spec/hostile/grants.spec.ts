@@ -26,7 +26,7 @@ spec('a HELLO_ACK', (it) => {
       })
       const client = server.client()
       await assert.rejects(client.online(), { code: 'malformed', message })
-      const upload = await client.uploads.add(source())
+      const upload = await client.upload(source())
       await assert.rejects(upload.done, { code: 'malformed', message })
     })
   }
@@ -55,7 +55,7 @@ spec('a HELLO_ACK', (it) => {
       return false
     })
     const client = server.client(options)
-    const upload = await client.uploads.add(source())
+    const upload = await client.upload(source())
     await waitForEnd(client, upload, clock)
     await assert.rejects(upload.done, { code: 'link-lost' })
     assert.ok(server.dialled < 60, `${server.dialled} tries in ten minutes`)
@@ -88,8 +88,8 @@ spec('an ACK of START or CONTINUE', (it) => {
         reply({ ...granted, ...change })
         return false
       })
-      const { uploads } = server.client()
-      const [bad, good] = [await uploads.add(source('bad')), await uploads.add(source('good'))]
+      const client = server.client()
+      const [bad, good] = [await client.upload(source('bad')), await client.upload(source('good'))]
       await assert.rejects(bad.done, { code: 'malformed', message })
       await good.done
     })
@@ -106,7 +106,7 @@ spec('an ACK of START or CONTINUE', (it) => {
       }
       return false
     })
-    await (await server.client().uploads.add(source())).done
+    await (await server.client().upload(source())).done
     assert.equal(Math.max(...longest), 5_000)
   })
 
@@ -125,7 +125,7 @@ spec('an ACK of START or CONTINUE', (it) => {
       else return true
       return false
     })
-    await server.client().uploads.add(source())
+    await server.client().upload(source())
     await filled
     assert.equal(server.count('PostFileReq'), clientLimits.unansweredChunks)
   })

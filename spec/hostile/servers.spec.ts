@@ -17,7 +17,7 @@ spec('a reply to a chunk', (it) => {
       if (event === 'PostFileReq') reply({ event: 'PostFileAck', progress: size + 1, durable: 0 })
       return event !== 'PostFileReq' && event !== 'FileMd5Req'
     })
-    const upload = await server.client().uploads.add(source())
+    const upload = await server.client().upload(source())
     await assert.rejects(upload.done, { code: 'malformed', message: /more progress than the file has bytes/u })
     assert.ok(upload.progress.acknowledged <= size)
   })
@@ -28,7 +28,7 @@ spec('a reply to a chunk', (it) => {
       reply({ event: 'PostFileAck', progress: size, durable: size })
       return false
     })
-    const { digest } = await (await server.client().uploads.add(source())).done
+    const { digest } = await (await server.client().upload(source())).done
     assert.equal(digest.length, 64)
   })
 
@@ -62,7 +62,7 @@ spec('a reply to a chunk', (it) => {
       const { clock, options } = manualClockClient(60_000)
       await using server = await hostileServer(act)
       const client = server.client(options)
-      const upload = await client.uploads.add(source())
+      const upload = await client.upload(source())
       await waitForEnd(client, upload, clock)
       await assert.rejects(upload.done, { code: 'wrong-offset', message: /stays at \d+ of 50000 bytes/u })
       const tries = server.count('ContinuePostFileReq')
@@ -82,7 +82,7 @@ spec('endless refusals', (it) => {
         return event !== 'PostFileReq' && event !== 'FileMd5Req'
       })
       const client = server.client(options)
-      const upload = await client.uploads.add(source())
+      const upload = await client.upload(source())
       await waitForEnd(client, upload, clock)
       await assert.rejects(upload.done, { code })
       const tries = server.count('ContinuePostFileReq')
@@ -96,7 +96,7 @@ spec('endless refusals', (it) => {
       reply(nack('FileMd5Nack', 'digest-mismatch'))
       return false
     })
-    const upload = await server.client().uploads.add(source())
+    const upload = await server.client().upload(source())
     await assert.rejects(upload.done, { code: 'digest-mismatch' })
     assert.equal(server.count('FileMd5Req'), clientLimits.digestTries + 1)
   })
@@ -112,7 +112,7 @@ spec('a server', (it) => {
       }
       return true
     })
-    await (await server.client().uploads.add(source())).done
+    await (await server.client().upload(source())).done
   })
 
   it('that answers with another instance than the requested one is matched by the seq', async () => {
@@ -122,7 +122,7 @@ spec('a server', (it) => {
       reply({ event: 'PostFileAck', progress, durable: 0 }, { instance: 4_711 })
       return false
     })
-    await (await server.client().uploads.add(source())).done
+    await (await server.client().upload(source())).done
   })
 
   const faults: readonly [string, Uint8Array | WireMessage, RegExp][] = [
@@ -147,7 +147,7 @@ spec('a server', (it) => {
       const seen = new Promise<[string, string]>((resolve) => {
         client.on('status', (status, why) => status === 'waiting' && resolve([why?.code ?? '', why?.message ?? '']))
       })
-      await client.uploads.add(source())
+      await client.upload(source())
       const [code, text] = await seen
       assert.equal(code, text.includes('ended within') ? 'link-lost' : 'malformed')
       assert.match(text, message)
@@ -183,7 +183,7 @@ spec('a server', (it) => {
       client.on('status', (status, why) => {
         if (status === 'refused') given = why?.code
       })
-      await client.uploads.add(source())
+      await client.upload(source())
       while (given === undefined) {
         await until(client, 'status', () => client.status !== 'connecting' && client.status !== 'online')
         if (client.status === 'waiting') clock.pass(1_000)
@@ -209,7 +209,7 @@ spec('a server', (it) => {
     const seen = new Promise<string | undefined>((resolve) => {
       client.on('status', (status, why) => status === 'waiting' && resolve(why?.code))
     })
-    await client.uploads.add(source())
+    await client.upload(source())
     await silent
     for (let seconds = 0; seconds < 22; seconds++) clock.pass(1_000)
     assert.equal(await seen, 'timed-out')
@@ -231,7 +231,7 @@ spec('a server', (it) => {
       reply({ event: 'FileMd5Ack', storedName: '../\u001b[2J', replaced: 0 })
       return false
     })
-    const upload = await server.client().uploads.add(source())
+    const upload = await server.client().upload(source())
     await assert.rejects(upload.done, { code: 'malformed', message: /the name of the stored file/u })
   })
 })

@@ -74,11 +74,11 @@ async function failsAlone(
   const path = join(there.path, 'movie.bin')
   await writeFile(path, bytes)
   await using rig = await UploadRig.start({ chunkBytes: 256 * KiB })
-  const { uploads } = rig.client()
+  const client = rig.client()
   const source = await bad({ there, path })
-  const before = await uploads.add(memorySource('before', other))
-  const failing = await uploads.add(source, { name: 'movie.bin' })
-  const after = await uploads.add(memorySource('after', other))
+  const before = await client.upload(memorySource('before', other))
+  const failing = await client.upload(source, { name: 'movie.bin' })
+  const after = await client.upload(memorySource('after', other))
   await assert.rejects(failing.done, fault)
   assert.equal(failing.phase, 'failed')
   await Promise.all([before.done, after.done])
@@ -95,7 +95,7 @@ async function beginsAgain(meddle: (path: string) => Promise<void>, end: Uint8Ar
   await writeFile(path, bytes)
   await using rig = await UploadRig.start({ chunkBytes: 256 * KiB })
   const source = meddled(file(path), () => meddle(path))
-  await (await rig.client().uploads.add(source)).done
+  await (await rig.client().upload(source)).done
   assert.equal(source.opened, 2)
   assert.deepEqual(rig.stored('alice', 'movie.bin'), end)
   assert.deepEqual(await handlesBelow(there.path), [])
@@ -290,12 +290,12 @@ spec('a source that changes while it is sent', (it) => {
     await writeFile(path, bytes)
     await using rig = await UploadRig.start({ chunkBytes: 256 * KiB })
     const first = rig.client()
-    const begun = await first.uploads.add(meddled(file(path), async () => void first.close()))
+    const begun = await first.upload(meddled(file(path), async () => void first.close()))
     await assert.rejects(begun.done, { code: 'closed' })
     assert.ok(begun.progress.acknowledged > 0, 'nothing was sent before')
     await first.close()
     await edit(path)
-    await (await rig.client().uploads.add(file(path))).done
+    await (await rig.client().upload(file(path))).done
     assert.deepEqual(rig.stored('alice', 'movie.bin'), edited)
   })
 

@@ -90,7 +90,7 @@ export class ClientRun {
   }
 
   #send(file: SimulatedFile): void {
-    this.client.uploads.add(file.sourceFor(this.process), { digest: file.algorithm }).then(
+    this.client.upload(file.sourceFor(this.process), { digest: file.algorithm }).then(
       (upload) => {
         // It can have ended by now, if an earlier call was for it.
         if (this.#actor.tasks && this.open.includes(upload)) this.#actor.accepted.add(file)

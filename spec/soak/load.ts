@@ -185,7 +185,7 @@ export class Load extends EventEmitter<{ change: [] }> implements AsyncDisposabl
     const upload: SentUpload = { path: `uploader${at}/${name}`, digest: sha256(bytes), isStored: false }
     this.uploads.push(upload)
     try {
-      const sent = await (await client?.uploads.add(memorySource(name, bytes)))?.done
+      const sent = await (await client?.upload(memorySource(name, bytes)))?.done
       upload.isStored = true
       if (sent?.storedName !== name || sent.digest !== upload.digest) {
         this.refusals.push(`upload ${upload.path}: stored as ${sent?.storedName} with digest ${sent?.digest}`)

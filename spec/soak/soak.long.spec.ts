@@ -44,7 +44,7 @@ spec('a server that was frozen during an upload', (it) => {
       limitRate: 8_000_000,
     })
     const bytes = patterned(24_000_000)
-    const upload = await client.uploads.add(memorySource('movie', bytes))
+    const upload = await client.upload(memorySource('movie', bytes))
     await until(upload, 'progress', () => upload.progress.durable > 2_000_000)
     await servers.freeze('one')
     // Chunks that the client sends meanwhile wait in the socket of the frozen server.

@@ -22,7 +22,7 @@ export function healthyClient(port: number, bytes = 300_000): HealthyClient {
   // The two uploading loops use different names: one can finish eight files while the other sends one.
   const upload = async (who: 'always' | 'asked') => {
     const source = memorySource(`good/${who}/${count++ % 8}`, patterned(bytes, count))
-    const { done: finished } = await client.uploads.add(source)
+    const { done: finished } = await client.upload(source)
     await finished
   }
   const going = (async () => {

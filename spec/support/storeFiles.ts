@@ -10,6 +10,6 @@ export async function storeFiles(port: number, files: Readonly<Record<string, Ui
   await using client = await connect(tcp({ port }), { user: 'alice' })
   for (const [name, content] of Object.entries(files)) {
     const source = memorySource(name, Buffer.from(content as string), storedModifiedAt)
-    await (await client.uploads.add(source)).done
+    await (await client.upload(source)).done
   }
 }

@@ -98,7 +98,7 @@ interface Task {
 
 async function send(place: MortalServer, bytes: Uint8Array, modifiedAt?: number): Promise<Task> {
   const client = place.client()
-  const upload = await client.uploads.add(memorySource('folder/a', bytes, modifiedAt))
+  const upload = await client.upload(memorySource('folder/a', bytes, modifiedAt))
   let successes = 0
   upload.on('phase', (phase) => {
     if (phase === 'done') successes++

@@ -36,9 +36,9 @@ const options = { to, user: 'alice', platform: nodePlatform(), software: 'spec',
 const client = new RunningClient({ ...options, limitRate: 2_000_000 })
 const { uploads } = client
 const [kept, gone, missing] = [
-  await uploads.add(file(join(folder, 'kept'))),
-  await uploads.add(file(join(folder, 'gone'))),
-  await uploads.add(file(join(folder, 'missing'))),
+  await client.upload(file(join(folder, 'kept'))),
+  await client.upload(file(join(folder, 'gone'))),
+  await client.upload(file(join(folder, 'missing'))),
 ]
 done('added')
 await missing.done.catch(() => {})

@@ -1,17 +1,15 @@
-import { randomBytes } from 'node:crypto'
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
-import { open, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { OspError } from '../../errors.ts'
-import { clientLimits, fixed, MiB } from '../../limits.ts'
+import { fixed, MiB } from '../../limits.ts'
 import { checkArgument, checkOptions, type Kind, kinds, optional } from '../../options.ts'
 import type { FileSource, OpenSource, TakeMemory, WholeContent } from '../../ports/source.ts'
 import { systemErrorOf } from '../disk/faults.ts'
 import { longBytes, quickCalls, quickly } from '../disk/quickCalls.ts'
 import { type ReadSome, readUntilFull } from '../disk/readFull.ts'
-import { absolutePath, pathBytes, pathText } from './pathText.ts'
+import { absolutePath, pathBytes, pathOf, pathText } from './pathText.ts'
+import { temporaryFile } from './temporaryFile.ts'
 
 /** Options for a file to upload. */
 export interface FileOptions {
@@ -20,19 +18,18 @@ export interface FileOptions {
 }
 
 const pathKind: Kind = {
-  takes: 'a path, as a non-empty string or non-empty bytes',
-  holds: (value) => (typeof value === 'string' || value instanceof Uint8Array) && value.length > 0,
-  advice: (value) => (value instanceof URL ? 'pass fileURLToPath(url)' : undefined),
+  takes: 'a path, as a non-empty string or non-empty bytes, or a file: URL',
+  holds: (value) => kinds.localPath.holds(value) || (value instanceof Uint8Array && value.length > 0),
 }
 
 /**
- * Returns a regular file of this machine as a source to upload. `path` is relative to the current working directory. A
- * path that is not UTF-8 is given as bytes, or as encoded by `pathText`, and needs a `name`.
+ * Returns a regular file of this machine as a source to upload. `path` is relative to the current working directory, or a `file:`
+ * URL. A path that is not UTF-8 is given as bytes, or as encoded by `pathText`, and needs a `name`.
  */
-export function file(path: string | Uint8Array, options: FileOptions = {}): FileSource {
+export function file(path: string | URL | Uint8Array, options: FileOptions = {}): FileSource {
   checkArgument('file', 'the path', pathKind, path)
   checkOptions('file', optionKinds, options)
-  const ref = absolutePath(typeof path === 'string' ? path : pathText(path))
+  const ref = absolutePath(path instanceof Uint8Array ? pathText(path) : pathOf('file', path))
   return new RegularFile(options.name ?? basename(ref).normalize('NFC'), ref)
 }
 
@@ -189,30 +186,20 @@ async function endsAt(handle: Handle, size: bigint): Promise<boolean> {
 }
 
 /** Copies a file of unknown size, read to its end. The content can differ at each reading, so it is read once. */
-async function copyOf(path: string, handle: Handle, signal: AbortSignal): Promise<OpenSource> {
-  const place = join(tmpdir(), `ospd-${randomBytes(8).toString('hex')}`)
-  const failed = (cause: unknown): never => {
-    const text = `${path} has no known size, and cannot be copied to ${place}: ${textOf(cause)}`
-    throw new OspError('source-unreadable', text, { cause })
-  }
-  const copy = await open(place, 'wx+', 0o600).catch(failed)
-  try {
-    await rm(place)
+async function copyOf(path: string, { stat, read }: Handle, signal: AbortSignal): Promise<OpenSource> {
+  async function* content() {
     const buffer = Buffer.allocUnsafe(MiB)
-    let size = 0
-    for (;;) {
+    for (let offset = 0; ; ) {
       signal.throwIfAborted()
-      const bytesRead = await handle.read(buffer, size)
-      if (bytesRead === 0) break
-      size += bytesRead
-      if (size > clientLimits.unsizedBytes) {
-        const text = `${path} has no known size and more than ${clientLimits.unsizedBytes / MiB} MiB of content; send a copy of it`
-        throw new OspError('source-unreadable', text)
-      }
-      await copy.writeFile(buffer.subarray(0, bytesRead)).catch(failed)
+      const bytes = await read(buffer, offset)
+      if (bytes === 0) return
+      offset += bytes
+      yield buffer.subarray(0, bytes)
     }
-    const read: ReadSome = async (into, offset) => (await copy.read(into, 0, into.length, offset)).bytesRead
-    return openSource(path, { ...handle, read, close: () => copy.close() }, await handle.stat(), size)
+  }
+  const copy = await temporaryFile(path, content(), 'send a copy of it')
+  try {
+    return openSource(path, { stat, ...copy }, await stat(), copy.size)
   } catch (error) {
     await copy.close()
     throw error

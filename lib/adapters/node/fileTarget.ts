@@ -11,7 +11,7 @@ import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { lengthOf, type Parts } from '../../wire/codec.ts'
 import { errnoOf, isFull, pathReason, systemErrorOf } from '../disk/faults.ts'
 import { readFull } from '../disk/readFull.ts'
-import { absolutePath, pathBytes } from './pathText.ts'
+import { absolutePath, pathBytes, pathOf } from './pathText.ts'
 
 /** Options for a file to write. */
 export interface FileTargetOptions {
@@ -20,15 +20,15 @@ export interface FileTargetOptions {
 }
 
 /**
- * Returns a file of this machine as the target of a download. `path` is relative to the current working directory. The content is
- * written to `PATH.part`, and `PATH.part.json` identifies that content, so that an interrupted download can continue. An existing
+ * Returns a file of this machine as the target of a download. `path` is relative to the current working directory, or a `file:`
+ * URL. The content is written to `PATH.part`, and `PATH.part.json` identifies that content, so that an interrupted download can continue. An existing
  * file with the same content is left unchanged. A file that replaces another one gets its permissions; a symbolic link is itself
  * replaced.
  */
-export function fileTarget(path: string, options: FileTargetOptions = {}): FileTarget {
-  checkArgument('fileTarget', 'the path', kinds.path, path)
+export function fileTarget(path: string | URL, options: FileTargetOptions = {}): FileTarget {
+  checkArgument('fileTarget', 'the path', kinds.localPath, path)
   checkOptions('fileTarget', { overwrite: optional(kinds.flag) }, options)
-  const full = absolutePath(path)
+  const full = absolutePath(pathOf('fileTarget', path))
   const { overwrite = false } = options
   return {
     async open(content, digests) {

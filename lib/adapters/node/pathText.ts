@@ -1,6 +1,7 @@
 import { Buffer, isUtf8 } from 'node:buffer'
 import { readlinkSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { OspError } from '../../errors.ts'
 
 /** The characters U+DC80 to U+DCFF encode the bytes 0x80 to 0xFF that are not UTF-8. No other text contains them. */
@@ -38,6 +39,16 @@ export function pathBytes(path: string): string | Buffer {
       throw new OspError('usage', `no file can have the path ${JSON.stringify(path)}: it is not valid Unicode`)
     }),
   )
+}
+
+/** Returns the path of a `file:` URL. Throws OspError `usage`, which names the function `where`, for a URL without one. */
+export function pathOf(where: string, path: string | URL): string {
+  if (typeof path === 'string') return path
+  try {
+    return fileURLToPath(path)
+  } catch (error) {
+    throw new OspError('usage', `${where}: no file has the URL ${path}: ${(error as Error).message}`, { cause: error })
+  }
 }
 
 /** Returns the absolute form of a path encoded by `pathText`, relative to the current working directory. */

@@ -2,26 +2,18 @@ import { randomBytes } from 'node:crypto'
 import { open, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { OspError } from '../../errors.ts'
+import { clientLimits, GiB } from '../../limits.ts'
 import { checkArgument, type Kind, kinds } from '../../options.ts'
-import type { FileSource } from '../../ports/source.ts'
+import type { Spooled } from '../../ports/source.ts'
 import { makePath, syncDirectory } from '../disk/directories.ts'
 import { attempt, unless } from '../disk/faults.ts'
 import { file } from '../node/fileSource.ts'
-
-/** The content of a stream, stored in a state directory so that it can be sent repeatedly. */
-export interface Spooled {
-  /** The stored file, which is removed when its task is done or cancelled. */
-  readonly source: FileSource
-  /** The size in bytes. */
-  readonly size: number
-  /** Removes the file if it did not become a task. */
-  discard(): Promise<void>
-}
+import { unbroken } from '../node/temporaryFile.ts'
 
 /**
  * Reads a stream to its end into a file of a state directory that only its owner can read. Resolves when the file is
- * durable. Rejects with OspError `disk-full` or `internal`, with an OspError of the stream, or with `source-unreadable` for
- * another error of the stream, and leaves no file.
+ * durable. Rejects with OspError `disk-full` or `internal`, with `too-large` if it has more than `clientLimits.spooledBytes`, with
+ * an OspError of the stream, or with `source-unreadable` for another error of the stream, and leaves no file.
  */
 export async function spool(directory: string, stream: AsyncIterable<Uint8Array>, name: string): Promise<Spooled> {
   checkArgument('spool', 'the directory', kinds.path, directory)
@@ -72,20 +64,23 @@ const folderOf = (directory: string) => join(resolve(directory), 'spool')
 async function fill(path: string, stream: AsyncIterable<Uint8Array>): Promise<number> {
   await using handle = await attempt(`creating ${path}`, () => open(path, 'wx', 0o600))
   return await attempt(`writing ${path}`, async () => {
-    await writeFile(handle, unbroken(stream))
+    await writeFile(handle, bounded(unbroken(stream)))
     await handle.sync()
     return (await handle.stat()).size
   })
 }
 
-/** Yields the parts of the stream. Converts its errors to OspError `source-unreadable`. */
-async function* unbroken(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  try {
-    yield* stream
-  } catch (cause) {
-    if (cause instanceof OspError) throw cause
-    const text = cause instanceof Error ? cause.message : String(cause)
-    throw new OspError('source-unreadable', `the stream cannot be read to its end: ${text}`, { cause })
+/** Yields the parts of the stream. Throws OspError `too-large` above the bound. */
+async function* bounded(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const { spooledBytes } = clientLimits
+  let bytes = 0
+  for await (const part of stream) {
+    bytes += part.length
+    if (bytes > spooledBytes) {
+      const text = `the stream has more than ${spooledBytes / GiB} GiB; write it to a file, and send the file`
+      throw new OspError('too-large', text)
+    }
+    yield part
   }
 }
 

@@ -14,7 +14,7 @@ import { writeDurably } from '../disk/partialFile.ts'
 import { durableWrites, quickCalls } from '../disk/quickCalls.ts'
 import { openTrustedSync } from '../disk/rights.ts'
 import { file } from '../node/fileSource.ts'
-import { spoolRemover } from './spool.ts'
+import { spool, spoolRemover } from './spool.ts'
 
 /**
  * Returns the client state in a directory, for one user on one server. The directory is created at the first write. Only one
@@ -27,6 +27,7 @@ export function stateDirectory(path: string): Required<ClientState> {
     receipts: new ReceiptFile(join(directory, 'receipts')),
     tasks: new TaskFile(join(directory, 'tasks')),
     reopen: (ref) => file(ref),
+    spool: (stream, name) => spool(directory, stream, name),
     discard: spoolRemover(directory),
   }
 }

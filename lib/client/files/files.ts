@@ -26,8 +26,8 @@ export interface RenameFileOptions extends RemoveFileOptions {
 }
 
 export interface DownloadOptions {
-  /** The path of the file to write, or another target. Without it, iterate over the download. */
-  readonly to?: string | FileTarget | undefined
+  /** The path or the `file:` URL of the file to write, or another target. Without it, iterate over the download. */
+  readonly to?: string | URL | FileTarget | undefined
   /** Whether an existing file at the path `to` is replaced if its content differs. */
   readonly overwrite?: boolean | undefined
   /** Without `to`: the offset of the first byte to hand over, 0 by default. The digest is verified only if it is 0. */

@@ -2,13 +2,14 @@ import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
 import { checkStoredName } from '../../names.ts'
 import { checkArgument, checkOptions, kinds } from '../../options.ts'
+import type { LocalFiles } from '../../ports/localFiles.ts'
 import type { Log } from '../../ports/log.ts'
-import type { FileTarget } from '../../ports/target.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import { renameFlags } from '../../wire/protocol.ts'
 import { protocolViolation } from '../connection/session.ts'
 import * as kindsOf from '../options.ts'
+import { noFiles } from '../uploads/uploadSource.ts'
 import { ClientDownload, type Download } from './download.ts'
 import { DownloadJob } from './downloadJob.ts'
 import { type FileInfo, FileRequests, type FileRequestsOptions, fileInfo } from './fileRequests.ts'
@@ -21,11 +22,8 @@ import type {
   StatFileOptions,
 } from './files.ts'
 
-/** Returns the target at a path. Without it, downloads take no paths. */
-export type TargetAt = (path: string, options: { readonly overwrite: boolean }) => Promise<FileTarget>
-
 export interface FilesClientOptions extends FileRequestsOptions {
-  readonly targetAt: TargetAt | undefined
+  readonly localFiles: LocalFiles | undefined
   /** The number of downloads that write to a target at once. */
   readonly atOnce: number
   readonly listenerLog: Log | undefined
@@ -99,7 +97,8 @@ export class FilesClient implements Files {
     if (known) checkArgument('files.download', 'the file', kindsOf.describedFile, known)
     const name = named('files.download', known?.name ?? (file as string))
     const { to, overwrite = false, offset = 0, version } = options
-    const { targetAt } = this.#options
+    const { localFiles } = this.#options
+    const isPath = typeof to === 'string' || to instanceof URL
     if (to === undefined && overwrite) throw new OspError('usage', 'files.download: overwrite requires a path')
     if (to !== undefined && offset > 0) {
       throw new OspError(
@@ -107,8 +106,7 @@ export class FilesClient implements Files {
         'files.download: offset requires a download without a target; with one, the download continues by itself',
       )
     }
-    if (typeof to === 'string' && !targetAt)
-      throw new OspError('usage', 'this client has no file system; pass a target')
+    if (isPath && !localFiles) throw noFiles('a target')
     const signal = this.#signal(options.signal)
     let isTaken = to !== undefined
     const download = new ClientDownload(
@@ -126,7 +124,7 @@ export class FilesClient implements Files {
     )
     const job = new DownloadJob({ requests: this.#requests, download, known, version, signal })
     if (to !== undefined) {
-      const target = async () => (typeof to === 'string' ? await (targetAt as TargetAt)(to, { overwrite }) : to)
+      const target = async () => (isPath ? await (localFiles as LocalFiles).target(to, { overwrite }) : to)
       this.#running.track(this.#inTurn(() => job.save(target), signal))
     } else {
       const aborted = onAbort(signal, () => {

@@ -8,7 +8,7 @@ import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
 import { wait } from '../../runtime/wait.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import { ClientUpload, type Upload } from '../uploads/upload.ts'
-import type { AddOptions } from '../uploads/uploadList.ts'
+import type { UploadOptions } from '../uploads/uploadList.ts'
 import { answers, type Ended, groupsOf, readAnswer, readFailure, requestBounds, type TaskRequest } from './requests.ts'
 import type { Added, CancelledTask, NewTask, TaskOperations } from './taskController.ts'
 
@@ -143,9 +143,12 @@ export class JoinedTasks implements AsyncDisposable {
 
   /**
    * Adds a file to the uploads of the other program. The upload that it resolves with reports only its end. It fails with
-   * `closed` if the other program ends before, or this program leaves. Rejects as `Uploads.add` does.
+   * `closed` if the other program ends before, or this program leaves. Rejects as `Client.upload` does.
    */
-  async add(source: FileSource, { name = source.name, ...options }: AddOptions = {}): Promise<Upload> {
+  async add(
+    source: FileSource,
+    { name = source.name, ...options }: Omit<UploadOptions, 'signal'> = {},
+  ): Promise<Upload> {
     const { ref } = source
     if (ref === undefined) throw new OspError('usage', `another program cannot find ${name}`)
     this.#pending++
@@ -165,7 +168,7 @@ export class JoinedTasks implements AsyncDisposable {
   }
 
   #added({ id, task: { name, ref } }: Addition): Upload {
-    const upload = new ClientUpload(id, name, () => {}, ref)
+    const upload = new ClientUpload(id, name, this.#remote, ref)
     this.#uploads.set(id, upload)
     const end = this.#ends.get(id)
     if (end) this.#ended(end)

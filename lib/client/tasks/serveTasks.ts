@@ -5,16 +5,16 @@ import type { FileSource } from '../../ports/source.ts'
 import type { SentFile } from '../../ports/storage.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { waitAtMost, whenAborted } from '../../runtime/wait.ts'
+import type { Client } from '../client.ts'
 import { unknownTask } from '../uploads/taskRegistry.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import type { Upload } from '../uploads/upload.ts'
-import type { Uploads } from '../uploads/uploadList.ts'
 import { JoinedTasks, remoteOrOwn } from './remoteTasks.ts'
 import { type Ended, failureOf, groupsOf, readRequest, requestBounds, type TaskRequest } from './requests.ts'
 import type { CancelledTask, NewTask } from './taskController.ts'
 
 export interface ServedTasksOptions {
-  readonly uploads: Uploads
+  readonly client: Pick<Client, 'upload' | 'uploads'>
   readonly clock: Clock
   readonly reopen: (ref: string) => FileSource
 }
@@ -43,7 +43,7 @@ export class ServedTasks implements AsyncDisposable {
 
   private constructor(options: ServedTasksOptions) {
     this.#options = options
-    options.uploads.on('change', this.#report)
+    options.client.uploads.on('change', this.#report)
   }
 
   /** Lets other programs control a client's tasks. Rejects with OspError `data-locked` if another program serves them. */
@@ -95,11 +95,11 @@ export class ServedTasks implements AsyncDisposable {
   async close(): Promise<void> {
     this.#ended = true
     await this.#served?.close()
-    this.#options.uploads.off('change', this.#report)
+    this.#options.client.uploads.off('change', this.#report)
   }
 
   async #carryOut(request: Exclude<TaskRequest, { do: 'await' }>): Promise<object | undefined> {
-    const { uploads } = this.#options
+    const { uploads } = this.#options.client
     switch (request.do) {
       case 'list':
         return page(await uploads.tasks(), request.after)
@@ -117,9 +117,9 @@ export class ServedTasks implements AsyncDisposable {
   }
 
   async #add({ ref, ...options }: NewTask, waiter: number | undefined) {
-    const { uploads, reopen } = this.#options
+    const { client, reopen } = this.#options
     try {
-      const { id } = await uploads.add(reopen(ref), options)
+      const { id } = await client.upload(reopen(ref), options)
       if (waiter !== undefined) this.#subscribers.get(waiter)?.ids.add(id)
       return { id }
     } catch (error) {
@@ -129,18 +129,18 @@ export class ServedTasks implements AsyncDisposable {
 
   /** Resolves when the server has removed their bytes or has refused to, and after `waitMs` at the latest. */
   async #cancel(ids: readonly number[], waitMs: number): Promise<readonly CancelledTask[]> {
-    const { uploads, clock } = this.#options
+    const { client, clock } = this.#options
     const before = await this.#tasks()
     const tasks = ids.flatMap((id) => before.get(id) ?? [])
     const unknown = ids.find((id) => !before.has(id))
     if (unknown !== undefined) throw unknownTask(unknown)
-    await waitAtMost(clock, waitMs, Promise.allSettled(ids.map((id) => uploads.cancel([id]))))
+    await waitAtMost(clock, waitMs, Promise.allSettled(ids.map((id) => client.uploads.cancel([id]))))
     const now = await this.#tasks()
     return tasks.map((task) => now.get(task.id) ?? { ...task, state: 'cancelled', why: undefined })
   }
 
   async #tasks(): Promise<ReadonlyMap<number, TaskStatus>> {
-    return new Map((await this.#options.uploads.tasks()).map((task) => [task.id, task]))
+    return new Map((await this.#options.client.uploads.tasks()).map((task) => [task.id, task]))
   }
 
   /** Reports the end of an upload to the other programs. */

@@ -19,7 +19,7 @@ export interface NewTask {
   readonly name: string
   /** The digest that verifies the file; `sha256` by default. */
   readonly digest?: DigestName | undefined
-  /** Texts that the server stores with the file, by key, as in `AddOptions`. */
+  /** Texts that the server stores with the file, by key, as in `UploadOptions`. */
   readonly metadata?: Metadata | undefined
 }
 

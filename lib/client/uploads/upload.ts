@@ -57,9 +57,24 @@ export interface Upload extends Listenable<UploadEvents> {
   readonly transferred: number
   /**
    * Resolves when the server has stored it. Rejects when it has failed, with code `cancelled` when it was cancelled, and with
-   * `closed` when its client was closed. An unhandled rejection is silent.
+   * `closed` when its client was closed or its signal has aborted. An unhandled rejection is silent.
    */
   readonly done: Promise<SentFile>
+  /** As `Uploads.pause` for this upload. Does nothing after its end. */
+  pause(): Promise<void>
+  /** As `Uploads.resume` for this upload. Does nothing after its end. */
+  resume(): Promise<void>
+  /** As `Uploads.cancel` for this upload. Does nothing after its end. */
+  cancel(): Promise<void>
+}
+
+/** What the uploads of a list have in common. */
+export interface UploadHost {
+  pause(ids: readonly number[]): Promise<unknown>
+  resume(ids: readonly number[]): Promise<unknown>
+  cancel(ids: readonly number[]): Promise<unknown>
+  /** Called after each event, and once after both events of a stored upload. */
+  readonly changed?: (upload: Upload) => void
 }
 
 /** An upload as its client changes it. `done` settles before the events are emitted. */
@@ -73,20 +88,31 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   transferred = 0
   readonly #done: Deferred<SentFile> = deferred()
   readonly done = this.#done.promise
-  readonly #changed: (upload: Upload) => void
+  readonly #host: UploadHost
 
-  /** `changed` is called after each event, and once after both events of a stored upload. */
-  constructor(id: number, name: string, changed: (upload: Upload) => void, ref?: string, log?: Log) {
+  constructor(id: number, name: string, host: UploadHost, ref?: string, log?: Log) {
     super(log)
     this.id = id
     this.name = name
     this.ref = ref
-    this.#changed = changed
+    this.#host = host
   }
 
   /** Whether it has ended: done, failed or cancelled. */
   get over(): boolean {
     return this.phase === 'done' || this.phase === 'failed' || this.phase === 'cancelled'
+  }
+
+  async pause(): Promise<void> {
+    if (!this.over) await this.#host.pause([this.id])
+  }
+
+  async resume(): Promise<void> {
+    if (!this.over) await this.#host.resume([this.id])
+  }
+
+  async cancel(): Promise<void> {
+    if (!this.over) await this.#host.cancel([this.id])
   }
 
   /** Takes a step of the phases. `done` rejects with `error` if the step ends the upload. */
@@ -110,11 +136,11 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   setProgress(acknowledged: number, durable: number, size: number): void {
     this.progress = { acknowledged, durable, size }
     this.emit('progress', this.progress)
-    this.#changed(this)
+    this.#host.changed?.(this)
   }
 
   #emitPhase(): void {
     this.emit('phase', this.phase)
-    this.#changed(this)
+    this.#host.changed?.(this)
   }
 }

@@ -77,6 +77,7 @@ export class UploadJob {
   #interruption: Interruption | undefined
   /** Resolves when sending has ended, if something waits for it. */
   #ended: Deferred<void> | undefined
+  /** Aborts, with the error of the upload, when all work on it ends. */
   #closing: AbortController | undefined
   #cancelling: Promise<void> | undefined
   /** The link of the current or the latest attempt, if it had one. */
@@ -134,15 +135,15 @@ export class UploadJob {
     return this.#cancelling
   }
 
-  /** Ends all work on it. An upload that has not ended fails. */
-  async close(): Promise<void> {
+  /** Ends all work on it. An upload that has not ended fails with this error. */
+  async close(reason: OspError): Promise<void> {
     if (!this.upload.over) {
       this.#closing ??= new AbortController()
-      this.#closing.abort()
+      this.#closing.abort(reason)
     }
     await this.#interrupt()
     await this.#cancelling?.catch(() => {})
-    if (!this.upload.over) this.upload.move('close', closedEarly())
+    if (!this.upload.over) this.upload.move('close', reason)
   }
 
   async #interrupt(): Promise<void> {
@@ -413,7 +414,7 @@ export class UploadJob {
     try {
       await this.#askToCancel(signal)
     } catch (error) {
-      const failure = signal.aborted ? closedEarly() : OspError.from(error)
+      const failure = OspError.from(signal.aborted ? signal.reason : error)
       this.upload.move(signal.aborted ? 'close' : 'fail', failure)
       throw failure
     }
@@ -439,5 +440,3 @@ function cancelledWith(outcome: number): OspError {
   if (outcome !== cancelOutcomes.published) return new OspError('cancelled')
   return new OspError('cancelled', 'the upload was cancelled; a file of this name was stored before and remains')
 }
-
-const closedEarly = () => new OspError('closed', 'the client was closed before this upload was done')

@@ -11,19 +11,21 @@ import type { Log } from '../../ports/log.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { Emitter } from '../../runtime/emitter.ts'
-import { addOptions, ids as idsKind, source as sourceKind } from '../options.ts'
+import { onAbort } from '../../runtime/wait.ts'
+import { fileSource, ids as idsKind, uploadOptions } from '../options.ts'
 import { checkRoom, givenMetadata, hasEnded, nameTaken, TaskRegistry, unknownTask } from './taskRegistry.ts'
 import { liveStatus, storedStatus, type TaskStatus } from './taskStatus.ts'
-import { ClientUpload, type Upload } from './upload.ts'
+import { ClientUpload, type Upload, type UploadHost } from './upload.ts'
 import { instanceSlot, UploadJob, type UploadJobOptions, type UploadSettings } from './uploadJob.ts'
+import { abortedText } from './uploadSource.ts'
 
 export interface UploadsEvents {
   /** An upload was added, has made progress, or has changed its phase. */
   change: [upload: Upload]
 }
 
-export interface AddOptions {
-  /** The name on the server, by default the source's. It is normalized to NFC. */
+export interface UploadOptions {
+  /** The name on the server, by default that of the path, the `File` or the source. It is normalized to NFC. */
   readonly name?: string | undefined
   /** The digest that verifies the file; `sha256` by default. */
   readonly digest?: DigestName | undefined
@@ -32,17 +34,15 @@ export interface AddOptions {
    * A file with metadata is not sent in one request. An unfinished upload keeps the metadata with which it began.
    */
   readonly metadata?: Metadata | undefined
+  /**
+   * Ends the upload when it aborts, as closing the client does: it fails with `closed`, the server keeps its bytes, and its task in
+   * the client's state stays unfinished.
+   */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** The uploads of a client. A limited number is sent at once; the others wait in the order in which they were added. */
 export interface Uploads extends Listenable<UploadsEvents>, Iterable<Upload> {
-  /**
-   * Adds an upload. It begins when fewer than the limit are sent. If its source can be opened again (`FileSource.ref`),
-   * resolves when the client's state has stored it; the upload then survives a kill of this program. If the source belongs
-   * to an unfinished task, returns and continues that task. Rejects with OspError `bad-name`; `usage` if another unfinished
-   * upload has that name, or for invalid options; `closed`; or with the error of writing the state.
-   */
-  add(source: FileSource, options?: AddOptions): Promise<Upload>
   /**
    * Restores the unfinished tasks (those with these ids, if any are given) that a former program has left in the client's
    * state. Paused tasks stay paused; an interrupted cancellation is completed.
@@ -91,6 +91,12 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#over.delete(id)
     if (this.#jobs.get(id)?.upload.over) this.#jobs.delete(id)
   })
+  readonly #host: UploadHost = {
+    pause: (ids) => this.pause(ids),
+    resume: (ids) => this.resume(ids),
+    cancel: (ids) => this.cancel(ids),
+    changed: (upload) => this.#changed(upload),
+  }
   /** The number of uploads that have or want an instance. */
   #active = 0
   /** The number of small files that are being sent, and the bytes of their content. */
@@ -126,10 +132,12 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     return [...this.#jobs.values()].flatMap(({ accepted, upload }) => (accepted ? [upload] : []))[Symbol.iterator]()
   }
 
-  async add(source: FileSource, options: AddOptions = {}): Promise<Upload> {
-    checkArgument('uploads.add', 'the source', sourceKind, source)
-    checkOptions('uploads.add', addOptions, options)
-    const { name = source.name, digest: algorithm = 'sha256', metadata } = options
+  /** Adds an upload, as `Client.upload` does. */
+  async add(source: FileSource, options: UploadOptions = {}): Promise<Upload> {
+    checkArgument('client.upload', 'the source', fileSource, source)
+    checkOptions('client.upload', uploadOptions, options)
+    const { name = source.name, digest: algorithm = 'sha256', metadata, signal } = options
+    if (signal?.aborted) throw abortedError()
     const normal = checkFileName(name.normalize('NFC'))
     const given = givenMetadata(metadata)
     if (this.#options.state.tasks) await this.#registry.open()
@@ -137,12 +145,26 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     const open = this.#open.get(normal)?.upload
     const live = open?.over ? undefined : open
     const known = live ?? this.#registry.named(normal)
-    if (!known) return await this.#accept(source, normal, { algorithm, ...given })
+    if (!known) return this.#untilAborted(await this.#accept(source, normal, { algorithm, ...given }), signal)
     const isSame = source.ref !== undefined && known.ref === source.ref && live?.phase !== 'cancelling'
     if (!isSame) throw nameTaken(normal)
     await this.resume([known.id])
     await this.#registry.idle()
-    return this.#named(known.id).upload
+    return this.#untilAborted(this.#named(known.id).upload, signal)
+  }
+
+  /** Returns an upload that ends when `signal` aborts. */
+  #untilAborted(upload: Upload, signal: AbortSignal | undefined): Upload {
+    if (!signal) return upload
+    const aborted = onAbort(signal, () => void this.#abort(upload))
+    const ended = () => aborted[Symbol.dispose]()
+    upload.done.then(ended, ended)
+    return upload
+  }
+
+  async #abort(upload: Upload): Promise<void> {
+    const job = this.#jobs.get(upload.id)
+    if (job?.upload === upload) await this.#close([job], abortedError())
   }
 
   async restore(ids?: readonly number[]): Promise<readonly Upload[]> {
@@ -200,13 +222,19 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** Ends all uploads. The server keeps the bytes, so that they can be continued. */
   async close(): Promise<void> {
     this.#closed = true
-    const jobs = [...this.#jobs.values()]
+    await this.#close(
+      [...this.#jobs.values()],
+      new OspError('closed', 'the client was closed before this upload was done'),
+    )
+    await this.#registry.idle()
+  }
+
+  async #close(jobs: readonly UploadJob[], reason: OspError): Promise<void> {
     const unfinished = jobs.filter(({ upload }) => !upload.over)
-    await Promise.all(jobs.map((job) => job.close()))
+    await Promise.all(jobs.map((job) => job.close(reason)))
     for (const { upload } of unfinished) {
       if (upload.phase === 'failed' && upload.progress.size > 0) this.#registry.logFailure(this.#change(upload.id, {}))
     }
-    await this.#registry.idle()
   }
 
   #accept(source: FileSource, name: string, how: UploadSettings): Upload | Promise<Upload> {
@@ -262,14 +290,14 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   #create(id: number, name: string, source: FileSource, how: UploadSettings): UploadJob {
-    const upload = new ClientUpload(id, name, this.#changed, source.ref, this.#options.listenerLog)
+    const upload = new ClientUpload(id, name, this.#host, source.ref, this.#options.listenerLog)
     const job = new UploadJob(this.#jobOptions, { upload, source, ...how })
     this.#jobs.set(id, job)
     this.#open.set(name, job)
     return job
   }
 
-  readonly #changed = (upload: Upload): void => {
+  #changed(upload: Upload): void {
     const job = this.#jobs.get(upload.id)
     if (job && !job.isOver && job.upload.over) {
       job.isOver = true
@@ -373,3 +401,5 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     }
   }
 }
+
+const abortedError = () => new OspError('closed', abortedText)

@@ -185,7 +185,7 @@ spec('a file as a source', (it) => {
       try {
         Object.assign(clientLimits, { unsizedBytes: 3 })
         const message = /^\/proc\/version has no known size and more than .* MiB of content; send a copy of it$/u
-        await assert.rejects(file('/proc/version').open(never), { code: 'source-unreadable', message })
+        await assert.rejects(file('/proc/version').open(never), { code: 'too-large', message })
       } finally {
         Object.assign(clientLimits, { unsizedBytes })
       }

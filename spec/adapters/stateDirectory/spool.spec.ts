@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isSpooled, spool, spoolRemover, sweepSpool } from '../../../lib/adapters/stateDirectory/spool.ts'
+import { clientLimits } from '../../../lib/limits.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 import { canMount, smallDisk } from '../../testing/storage/places.ts'
@@ -36,6 +37,22 @@ spec('a spooled stream', (it) => {
       message: /cannot be read to its end: gone/u,
     })
     assert.deepEqual(await readdir(join(at.path, 'spool')), [])
+  })
+
+  it('leaves no file if it is longer than the bound', async () => {
+    await using at = await place()
+    const { spooledBytes } = clientLimits
+    try {
+      Object.assign(clientLimits, { spooledBytes: 7 })
+      await assert.rejects(spool(at.path, parts('some', 'text'), 'a'), {
+        code: 'too-large',
+        message: /^the stream has more than .* GiB; write it to a file, and send the file$/u,
+      })
+      assert.equal((await spool(at.path, parts('some', 'tex'), 'a')).size, 7)
+    } finally {
+      Object.assign(clientLimits, { spooledBytes })
+    }
+    assert.equal((await readdir(join(at.path, 'spool'))).length, 1)
   })
 
   it('is removed when it is not needed, without any other file', async () => {

@@ -22,7 +22,7 @@ function slowClient() {
   const added: string[] = []
   const failing: ((why: OspError) => void)[] = []
   const finishing: (() => void)[] = []
-  const add = async ({ name }: { name: string }) => {
+  const add = async ({ name }: { name: string }): Promise<unknown> => {
     added.push(name)
     const finished = new Promise((resolve, reject) => {
       finishing.push(() => resolve({ size: 1 }))
@@ -37,11 +37,11 @@ function slowClient() {
       on() {},
     }
   }
-  const uploads = { add } as unknown as Client['uploads']
+  const upload = add as Client['upload']
   const failAll = (why: OspError) => {
     for (const fail of failing) fail(why)
   }
-  return { uploads, added, finishOne: () => finishing.shift()?.(), failAll }
+  return { upload, added, finishOne: () => finishing.shift()?.(), failAll }
 }
 
 async function* files(count: number): FoundPaths {
@@ -52,14 +52,14 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 spec('sending', (it) => {
   it('keeps a bounded number of unfinished files, and adds the next when one ends', async () => {
-    const { uploads, added, finishOne } = slowClient()
+    const { upload, added, finishOne } = slowClient()
     const stop = new AbortController()
     const summary = new SendSummary()
     const sending = new FileSender({
-      uploads,
+      upload,
       reporter: silent,
       summary,
-      addOptions: { digest: 'sha256' },
+      uploadOptions: { digest: 'sha256' },
       stop: stop.signal,
       ...alone,
     })
@@ -77,7 +77,7 @@ spec('sending', (it) => {
   })
 
   it('connects when a file is added, but not for a path that fails', async () => {
-    const { uploads, added } = slowClient()
+    const { upload, added } = slowClient()
     const stop = new AbortController()
     const summary = new SendSummary()
     const addedBefore: number[] = []
@@ -86,11 +86,11 @@ spec('sending', (it) => {
       ...alone,
       reporter: silent,
       summary,
-      addOptions: { digest: 'sha256' },
+      uploadOptions: { digest: 'sha256' },
       stop: stop.signal,
       connect,
     } as const
-    const sending = new FileSender({ ...common, uploads })
+    const sending = new FileSender({ ...common, upload })
     async function* paths(): FoundPaths {
       yield [{ path: 'missing', failure: new OspError('source-missing') }]
       await turn()
@@ -105,14 +105,14 @@ spec('sending', (it) => {
   })
 
   it('does not wait for paused uploads until they continue', async () => {
-    const { uploads } = slowClient()
+    const { upload } = slowClient()
     const { signal } = new AbortController()
     const summary = new SendSummary()
     const sending = new FileSender({
-      uploads,
+      upload,
       reporter: silent,
       summary,
-      addOptions: { digest: 'sha256' },
+      uploadOptions: { digest: 'sha256' },
       stop: signal,
       ...alone,
     })
@@ -129,16 +129,16 @@ spec('sending', (it) => {
       transferred: 0,
       progress: { size: 0 },
     }
-    const upload = fields as unknown as Upload
-    sending.changed(upload)
+    const paused = fields as unknown as Upload
+    sending.changed(paused)
     assert.deepEqual(
-      sending.park([upload]).map(({ path }) => path),
+      sending.park([paused]).map(({ path }) => path),
       ['/nowhere/a'],
     )
     await sending.rest()
     assert.deepEqual(sending.unfinished, [])
     fields.phase = 'waiting'
-    sending.changed(upload)
+    sending.changed(paused)
     let rested = false
     const resting = sending.rest().then(() => {
       rested = true
@@ -157,13 +157,13 @@ spec('sending', (it) => {
       failed: ({ path }: { path: string }, { code }: OspError) => failed.push(`${path} ${code}`),
     }
     const summary = new SendSummary()
-    const { uploads, failAll } = slowClient()
+    const { upload, failAll } = slowClient()
     const { signal } = new AbortController()
     const sending = new FileSender({
-      uploads,
+      upload,
       reporter,
       summary,
-      addOptions: { digest: 'sha256' },
+      uploadOptions: { digest: 'sha256' },
       stop: signal,
       ...alone,
     })

@@ -50,7 +50,7 @@ spec('an upload of a client that the server refuses', (it) => {
     await using rig = await rigBehind(door)
     const tasks = new MemoryTasks()
     const client = rig.client({ state: tasks.state })
-    const upload = await client.uploads.add(tasks.source(memorySource('a', patterned(1_000))))
+    const upload = await client.upload(tasks.source(memorySource('a', patterned(1_000))))
     await assert.rejects(upload.done, { code: 'unauthorized' })
     await client.close()
     assert.deepEqual(tasks.list, ['1 a open'])

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
+import { localFiles } from '../../../lib/adapters/node/localFiles.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import type { FileTarget } from '../../../lib/ports/target.ts'
@@ -199,10 +200,7 @@ spec('downloads to targets', (it) => {
     await using at = await place()
     await using server = await scriptedFiles(filesOf('a'))
     const client = server.client({
-      targetAt: async (path, options) => {
-        const { fileTarget } = await import('../../../lib/adapters/node/fileTarget.ts')
-        return fileTarget(path, options)
-      },
+      localFiles,
     })
     for await (const file of client.files.list())
       await client.files.download(file, { to: join(at.path, file.name) }).done

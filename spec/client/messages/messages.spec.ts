@@ -122,7 +122,7 @@ spec('messages between clients', (it) => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
     const bob = await listener(rig, 'bob', alice)
-    const upload = await bob.client.uploads.add(memorySource('a', patterned(9)))
+    const upload = await bob.client.upload(memorySource('a', patterned(9)))
     const nodeOf = () => [...alice.presence].find(({ user }) => user === 'bob')?.node
     const former = nodeOf()
     const other = clientOf(rig, 'bob').messages()

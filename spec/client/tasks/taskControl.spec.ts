@@ -54,7 +54,7 @@ spec('the control of a list of tasks', (it) => {
         stored.map((each) => 'id' in each && each.id),
         Array.from({ length: 2_500 }, (_, at) => at + 1),
       )
-      await using tasks = await openTasks(client().uploads, state)
+      await using tasks = await openTasks(client(), state)
       assertServed(tasks)
       const names = Array.from({ length: 250 }, (_, at) => `${'long'.repeat(50)}${at}`)
       const added = await control.add(names.map((name) => ({ ref, name })))
@@ -72,7 +72,7 @@ spec('the control of a list of tasks', (it) => {
   it(
     'refuses invalid requests',
     within(async ({ state, client }) => {
-      await using _ = await openTasks(client().uploads, state)
+      await using _ = await openTasks(client(), state)
       const refused = [
         { do: 'pause', ids: [0] },
         { do: 'pause', ids: '1' },
@@ -103,7 +103,7 @@ spec('the control of a list of tasks', (it) => {
     'passes no request to a program that is about to end',
     within(async ({ state, client }) => {
       const one = client()
-      const tasks = await openTasks(one.uploads, state)
+      const tasks = await openTasks(one, state)
       assertServed(tasks)
       assert.equal(tasks.end(), true)
       await assert.rejects(askControl(state, { do: 'list', after: 0 }), { code: 'shutting-down' })
@@ -120,9 +120,9 @@ spec('a program that has joined another one', (it) => {
     'receives the ends of uploads that it has added, and the other program knows that',
     within(async ({ at, state, client }) => {
       await at.write('a', 'hello')
-      const { uploads } = client()
-      await using first = await openTasks(uploads, state)
-      await using second = await openTasks(client().uploads, state)
+      const one = client()
+      await using first = await openTasks(one, state)
+      await using second = await openTasks(client(), state)
       assertServed(first)
       assertJoined(second)
       const source = (name: string) => stateDirectory(state).reopen(`${at.path}/${name}`)
@@ -147,16 +147,16 @@ spec('a program that has joined another one', (it) => {
     'does not await its uploads after it has left; they fail with `closed` there',
     within(async ({ at, state, client }) => {
       await at.write('a', 'hello')
-      const { uploads } = client()
-      await using first = await openTasks(uploads, state)
+      const one = client()
+      await using first = await openTasks(one, state)
       assertServed(first)
-      const second = await openTasks(client().uploads, state)
+      const second = await openTasks(client(), state)
       assertJoined(second)
       const upload = await second.add(stateDirectory(state).reopen(`${at.path}/a`))
       await second.close()
       await assert.rejects(upload.done, { code: 'closed' })
       while (first.isAwaited(upload.id)) await new Promise((resolve) => setImmediate(resolve))
-      assert.equal((await uploads.tasks())[0]?.state, 'waiting')
+      assert.equal((await one.uploads.tasks())[0]?.state, 'waiting')
     }, false),
   )
 
@@ -165,8 +165,8 @@ spec('a program that has joined another one', (it) => {
     within(async ({ at, state, client }) => {
       await at.write('a', 'hello')
       const one = client()
-      const first = await openTasks(one.uploads, state)
-      const second = await openTasks(client().uploads, state)
+      const first = await openTasks(one, state)
+      const second = await openTasks(client(), state)
       assertJoined(second)
       const source = stateDirectory(state).reopen(`${at.path}/a`)
       const upload = await second.add(source)

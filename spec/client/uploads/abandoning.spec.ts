@@ -39,7 +39,7 @@ function sending() {
     link,
     clock: rig.clock,
     pace: new Pacer(),
-    upload: new ClientUpload(1, 'a', () => {}),
+    upload: new ClientUpload(1, 'a', idleHost),
     source,
     algorithm: 'md5',
     digest: new IncrementalDigest({ digests, algorithm: 'md5', read: source.read }),
@@ -50,6 +50,9 @@ function sending() {
   }).run()
   return { rig, run, stop: () => stopping.abort() }
 }
+
+/** The upload is in no list. */
+const idleHost = { pause: async () => {}, resume: async () => {}, cancel: async () => {} }
 
 const turns = async () => {
   for (let n = 0; n < 100; n++) await new Promise((go) => setImmediate(go))

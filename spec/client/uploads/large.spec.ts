@@ -61,7 +61,7 @@ spec('a file of 5 GiB', (it) => {
       const data = join(directory, 'data')
       await leaveBehind(data, opened.modifiedAt)
       await using rig = await UploadRig.start({}, { storage: disk(data) })
-      const upload = await rig.client().uploads.add(source, { digest: 'xxh128' })
+      const upload = await rig.client().upload(source, { digest: 'xxh128' })
       assert.equal((await upload.done).size, whole)
       assert.equal(rig.transport.contentBytes, whole - checkpoint)
       const stored = await open(join(data, 'files', 'alice', 'large.bin'))

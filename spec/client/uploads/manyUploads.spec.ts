@@ -17,16 +17,16 @@ const lonelyClient = () =>
   new RunningClient({ to: nowhere, user: 'alice', platform: nodePlatform(), software: 'spec', uploadsAtOnce: 1 })
 
 /** Adds `count` uploads. */
-async function addAll({ uploads }: ReturnType<typeof lonelyClient>, count: number): Promise<void> {
+async function addAll(client: ReturnType<typeof lonelyClient>, count: number): Promise<void> {
   const bytes = new Uint8Array(1)
-  for (let n = 0; n < count; n++) (await uploads.add(memorySource(`${n}`, bytes))).done.catch(() => {})
+  for (let n = 0; n < count; n++) (await client.upload(memorySource(`${n}`, bytes))).done.catch(() => {})
 }
 
 spec('the uploads of a client', (it) => {
   it('are limited in number, with and without stored tasks', async () => {
     await using client = lonelyClient()
     await addAll(client, clientLimits.keptTasks)
-    await assert.rejects(client.uploads.add(memorySource('one more', new Uint8Array(1))), {
+    await assert.rejects(client.upload(memorySource('one more', new Uint8Array(1))), {
       code: 'usage',
       message: `there are ${clientLimits.keptTasks} tasks, the maximum; wait until some of them have ended`,
     })

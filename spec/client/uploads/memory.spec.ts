@@ -20,11 +20,11 @@ spec('a client', (it) => {
     const client = server.client()
     const chunks = 20_000
     const source = memorySource('warm', new Uint8Array(chunks * 8))
-    await (await client.uploads.add(source)).done
+    await (await client.upload(source)).done
     collect()
     const before = process.memoryUsage().heapUsed
     for (const name of ['a', 'b']) {
-      await (await client.uploads.add({ ...memorySource(name, source.bytes) })).done
+      await (await client.upload({ ...memorySource(name, source.bytes) })).done
     }
     collect()
     const perChunk = (process.memoryUsage().heapUsed - before) / (2 * chunks)

@@ -13,7 +13,7 @@ const size = 1_500_000
 /** Begins a slow upload. */
 async function slow(rig: UploadRig): Promise<{ client: Client; upload: Upload }> {
   const client = rig.client({ limitRate: 1_000_000 })
-  const upload = await client.uploads.add(memorySource('a', patterned(size)))
+  const upload = await client.upload(memorySource('a', patterned(size)))
   await until(upload, 'progress', () => upload.progress.acknowledged > 0)
   return { client, upload }
 }
@@ -57,7 +57,7 @@ spec('pausing', (it) => {
   it('during verification waits for the answer of the server', async () => {
     await using rig = await UploadRig.start()
     const client = rig.client()
-    const upload = await client.uploads.add(memorySource('a', patterned(1_000)))
+    const upload = await client.upload(memorySource('a', patterned(1_000)))
     await until(upload, 'phase', () => upload.phase === 'verifying')
     await client.uploads.pause()
     assert.equal(upload.phase, 'done')
@@ -95,10 +95,10 @@ spec('cancelling', (it) => {
       if (event === 'CancelFileReq') reply(nack('CancelFileNack', 'unauthorized'))
       return event !== 'PostFileReq' && event !== 'CancelFileReq'
     })
-    const { uploads } = server.client()
-    const upload = await uploads.add(memorySource('a', patterned(1_000)))
+    const client = server.client()
+    const upload = await client.upload(memorySource('a', patterned(1_000)))
     await until(upload, 'phase', () => upload.phase === 'sending')
-    await assert.rejects(uploads.cancel([upload.id]), { code: 'unauthorized' })
+    await assert.rejects(client.uploads.cancel([upload.id]), { code: 'unauthorized' })
     assert.equal(upload.phase, 'failed')
     await assert.rejects(upload.done, { code: 'unauthorized' })
   })
@@ -108,9 +108,9 @@ spec('cancelling', (it) => {
       if (event === 'CancelFileReq') reply({ event: 'CancelFileAck', outcome: 2 })
       return event !== 'PostFileReq' && event !== 'CancelFileReq'
     })
-    const { uploads } = server.client()
-    const upload = await uploads.add(memorySource('a', patterned(1_000)))
-    await uploads.cancel([upload.id])
+    const client = server.client()
+    const upload = await client.upload(memorySource('a', patterned(1_000)))
+    await client.uploads.cancel([upload.id])
     assert.equal(upload.phase, 'cancelled')
     await assert.rejects(upload.done, { code: 'cancelled', message: /a file of this name was stored before/u })
   })
@@ -123,7 +123,7 @@ spec('cancelling', (it) => {
     process.on('warning', warned)
     const client = rig.client()
     const all = await Promise.all(
-      Array.from({ length: 14 }, (_, at) => client.uploads.add(memorySource(`${at}`, patterned(9)))),
+      Array.from({ length: 14 }, (_, at) => client.upload(memorySource(`${at}`, patterned(9)))),
     )
     const ended = Promise.allSettled(all.map(({ id }) => client.uploads.cancel([id])))
     const online = Promise.allSettled(all.map(() => client.online()))
@@ -141,8 +141,8 @@ spec('closing the client', (it) => {
   it('fails uploads that are sent, waiting or paused with `closed`', async () => {
     await using rig = await UploadRig.start({ uploadsPerLink: 1 })
     const { client, upload } = await slow(rig)
-    const waiting = await client.uploads.add(memorySource('b', patterned(9)))
-    const paused = await client.uploads.add(memorySource('c', patterned(9)))
+    const waiting = await client.upload(memorySource('b', patterned(9)))
+    const paused = await client.upload(memorySource('c', patterned(9)))
     await client.uploads.pause([paused.id])
     await client.close()
     for (const { phase, error: why, done: finished } of [upload, waiting, paused]) {
@@ -158,7 +158,7 @@ spec('a source that cannot be closed', (it) => {
     const source = memorySource('a', patterned(100))
     const logged: string[] = []
     const client = rig.client({ log: ({ event, text }) => void logged.push(`${event}: ${text}`) })
-    const upload = await client.uploads.add({
+    const upload = await client.upload({
       name: 'a',
       async open(signal) {
         const dispose = async () => Promise.reject(new Error('EIO'))

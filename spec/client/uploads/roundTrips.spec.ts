@@ -21,7 +21,7 @@ spec('a file of one chunk travels in two round trips', (it) => {
         if (event === 'FileMd5Req') setImmediate(() => way.release())
       }
       const client = rig.client({ to: way })
-      const upload = await client.uploads.add(memorySource('a', patterned(1_024)))
+      const upload = await client.upload(memorySource('a', patterned(1_024)))
       await upload.done
       assert.deepEqual(
         files(way).filter((step) => step.startsWith('>')),
@@ -40,7 +40,7 @@ spec('a file of one chunk travels in two round trips', (it) => {
     travelled(async (rig, way) => {
       const client = rig.client({ to: way })
       const names = Array.from({ length: 60 }, (_, at) => `folder/${at}`)
-      const uploads = await Promise.all(names.map((name) => client.uploads.add(memorySource(name, patterned(1_024)))))
+      const uploads = await Promise.all(names.map((name) => client.upload(memorySource(name, patterned(1_024)))))
       await Promise.all(uploads.map(({ done: finished }) => finished))
       const counts = new Map<string, number>()
       for (const step of files(way)) counts.set(step, (counts.get(step) ?? 0) + 1)
@@ -57,7 +57,7 @@ spec('a file of one chunk travels in two round trips', (it) => {
   it('or in one and the digest alone if it is empty', () =>
     travelled(async (rig, way) => {
       const client = rig.client({ to: way })
-      const upload = await client.uploads.add(memorySource('a', new Uint8Array()))
+      const upload = await client.upload(memorySource('a', new Uint8Array()))
       await upload.done
       assert.deepEqual(files(way), ['> ContinuePostFileReq', '< ContinuePostFileAck', '> FileMd5Req', '< FileMd5Ack'])
     }))

@@ -49,7 +49,7 @@ class World {
   /** Starts to send a file. */
   async add(name: string, bytes: number): Promise<Upload> {
     await this.#server
-    const upload = await this.client.uploads.add(memorySource(name, patterned(bytes)))
+    const upload = await this.client.upload(memorySource(name, patterned(bytes)))
     upload.done.catch(() => {})
     return upload
   }

@@ -50,7 +50,7 @@ spec('a small file', (it) => {
         // The rate of a new link is not known.
         const client = rig.client({ to: way })
         const source = memorySource(`${at}`, patterned(size))
-        await (await client.uploads.add(source)).done
+        await (await client.upload(source)).done
         assert.deepEqual(files(way).slice(2 * at), ['> PutFileReq', '< PutFileAck'])
         assert.deepEqual(rig.stored('alice', `${at}`), patterned(size))
         assert.deepEqual([source.opened, source.notClosed], [1, 0])
@@ -64,9 +64,9 @@ spec('a small file', (it) => {
       // By this clock any machine is fast.
       const slowClock = { ...clock, now: () => clock.now() / 1_000 }
       const client = rig.client({ to: way, platform: { ...others, clock: slowClock } })
-      await (await client.uploads.add(memorySource('large', patterned(4 * maxPut)))).done
+      await (await client.upload(memorySource('large', patterned(4 * maxPut)))).done
       const before = files(way).length
-      await (await client.uploads.add(memorySource('small', patterned(maxPut)))).done
+      await (await client.upload(memorySource('small', patterned(maxPut)))).done
       assert.deepEqual(files(way).slice(before), ['> PutFileReq', '< PutFileAck'])
       assert.deepEqual(rig.stored('alice', 'small'), patterned(maxPut))
     }))
@@ -75,8 +75,8 @@ spec('a small file', (it) => {
     run(async (rig, way) => {
       const client = rig.client({ to: way, limitRate: 100_000 })
       const most = (100_000 * clientLimits.chunkMs) / 1_000
-      await (await client.uploads.add(memorySource('fits', patterned(most)))).done
-      await (await client.uploads.add(memorySource('not', patterned(most + 1)))).done
+      await (await client.upload(memorySource('fits', patterned(most)))).done
+      await (await client.upload(memorySource('not', patterned(most + 1)))).done
       assert.deepEqual([count(way, '> PutFileReq'), count(way, '> PostFileReq')], [1, 2])
     }))
 
@@ -84,7 +84,7 @@ spec('a small file', (it) => {
     run(async (rig, way, stored) => {
       const client = rig.client({ to: way })
       const sources = many(300, 1_024)
-      const uploads = await Promise.all(sources.map((source) => client.uploads.add(source)))
+      const uploads = await Promise.all(sources.map((source) => client.upload(source)))
       await Promise.all(uploads.map(({ done }) => done))
       assert.deepEqual([count(way, '> PutFileReq'), files(way).length, stored.length], [300, 600, 300])
       for (const { name, bytes } of sources) assert.deepEqual(rig.stored('alice', name), bytes)
@@ -94,9 +94,9 @@ spec('a small file', (it) => {
     run(async (rig, way) => {
       way.keepBack = new Set(['FileMd5Ack'])
       const client = rig.client({ to: way })
-      const large = await client.uploads.add(memorySource('large', patterned(maxPut + 1)))
+      const large = await client.upload(memorySource('large', patterned(maxPut + 1)))
       await until(large, 'phase', () => large.phase === 'verifying')
-      await (await client.uploads.add(memorySource('small', bytes))).done
+      await (await client.upload(memorySource('small', bytes))).done
       assert.deepEqual([count(way, '> ContinuePostFileReq'), count(way, '> PutFileReq')], [1, 1])
       way.keepBack = new Set()
       way.release()
@@ -108,13 +108,13 @@ spec('a small file', (it) => {
     await using rig = await UploadRig.start({ smallFileBytes: 0 })
     const way = recordedTransport(rig.transport)
     const client = rig.client({ to: way })
-    for (const size of [0, 1_024]) await (await client.uploads.add(memorySource(`${size}`, patterned(size)))).done
+    for (const size of [0, 1_024]) await (await client.upload(memorySource(`${size}`, patterned(size)))).done
     assert.deepEqual([count(way, '> ContinuePostFileReq'), count(way, '> PutFileReq')], [2, 0])
   })
 
   it('waits, is sent, is verified, and is done', () =>
     run(async (rig) => {
-      const upload = await rig.client().uploads.add(memorySource('a', bytes))
+      const upload = await rig.client().upload(memorySource('a', bytes))
       const phases = phasesOf(upload)
       const progress: unknown[] = []
       upload.on('progress', (each) => progress.push(each))
@@ -132,9 +132,9 @@ spec('a small file', (it) => {
     run(
       async (rig) => {
         const client = rig.client()
-        await (await client.uploads.add(memorySource('a', bytes))).done
-        const refused = await client.uploads.add(memorySource('a', patterned(10)))
-        const other = await client.uploads.add(memorySource('b', bytes))
+        await (await client.upload(memorySource('a', bytes))).done
+        const refused = await client.upload(memorySource('a', patterned(10)))
+        const other = await client.upload(memorySource('b', bytes))
         await assert.rejects(refused.done, { code: 'file-exists' })
         await other.done
         assert.deepEqual(rig.stored('alice', 'a'), bytes)
@@ -146,7 +146,7 @@ spec('a small file', (it) => {
     run(async (rig) => {
       const client = rig.client({ limitRate: 1_000_000 })
       const start = performance.now()
-      const uploads = await Promise.all(many(20, 25_000).map((source) => client.uploads.add(source)))
+      const uploads = await Promise.all(many(20, 25_000).map((source) => client.upload(source)))
       await Promise.all(uploads.map(({ done }) => done))
       const tookMs = performance.now() - start
       assert.ok(tookMs >= 465, `${tookMs}`)
@@ -164,7 +164,7 @@ spec('unanswered small files', (it) => {
         const client = rig.client({ to: way })
         const sources = many(150, size)
         const open = () => sources.filter(({ notClosed }) => notClosed > 0).length
-        const uploads = await Promise.all(sources.map((source) => client.uploads.add(source)))
+        const uploads = await Promise.all(sources.map((source) => client.upload(source)))
         while (count(way, '> PutFileReq') < most) await turn()
         for (let turns = 0; turns < 50; turns++) await turn()
         assert.ok(open() >= most && open() <= most + clientLimits.uploads, `${open()}`)
@@ -182,7 +182,7 @@ spec('a small file whose link is lost', (it) => {
     run(async (rig, way, stored) => {
       const lost = first('PutFileReq')
       rig.transport.inspect = (frame) => !lost(frame)
-      const upload = await rig.client({ to: way }).uploads.add(memorySource('a', bytes))
+      const upload = await rig.client({ to: way }).upload(memorySource('a', bytes))
       await upload.done
       assert.deepEqual([stored, rig.transport.dialled], [['a'], 2])
     }))
@@ -192,7 +192,7 @@ spec('a small file whose link is lost', (it) => {
       run(
         async (rig, way, stored) => {
           way.keepBack = new Set(['PutFileAck'])
-          const upload = await rig.client({ to: way }).uploads.add(memorySource('a', bytes))
+          const upload = await rig.client({ to: way }).upload(memorySource('a', bytes))
           const phases = phasesOf(upload)
           while (stored.length === 0) await turn()
           way.keepBack = new Set()
@@ -210,7 +210,7 @@ spec('a small file whose link is lost', (it) => {
     run(async (rig, way, stored) => {
       way.keepBack = new Set(['PutFileAck'])
       const client = rig.client({ to: way })
-      const uploads = await Promise.all(many(100, 20 * KiB).map((source) => client.uploads.add(source)))
+      const uploads = await Promise.all(many(100, 20 * KiB).map((source) => client.upload(source)))
       // As many as may be unacknowledged on a new link.
       while (count(way, '> PutFileReq') < 3) await turn()
       // A link that acknowledged nothing is followed by one with shorter chunks.
@@ -225,7 +225,7 @@ spec('a small file whose link is lost', (it) => {
     run(async (rig, way, stored) => {
       way.keepBack = new Set(['PutFileAck'])
       const source = memorySource('a', bytes)
-      const upload = await rig.client({ to: way }).uploads.add(source)
+      const upload = await rig.client({ to: way }).upload(source)
       while (stored.length === 0) await turn()
       Object.assign(source, { bytes: patterned(2_000, 2), modifiedAt: 2_000 })
       way.keepBack = new Set()
@@ -238,8 +238,8 @@ spec('a small file whose link is lost', (it) => {
 /** Begins a small file that waits, since the rate is limited. */
 async function limited(rig: UploadRig) {
   const client = rig.client({ limitRate: 500_000 })
-  await (await client.uploads.add(memorySource('first', patterned(maxPut)))).done
-  const upload = await client.uploads.add(memorySource('a', bytes))
+  await (await client.upload(memorySource('first', patterned(maxPut)))).done
+  const upload = await client.upload(memorySource('a', bytes))
   await until(upload, 'phase', () => upload.phase === 'sending')
   return { client, upload }
 }
@@ -248,7 +248,7 @@ async function limited(rig: UploadRig) {
 async function unanswered(rig: UploadRig, way: RecordedTransport, stored: readonly string[]) {
   way.keepBack = new Set(['PutFileAck'])
   const client = rig.client({ to: way })
-  const upload = await client.uploads.add(memorySource('a', bytes))
+  const upload = await client.upload(memorySource('a', bytes))
   while (stored.length === 0) await turn()
   assert.equal(upload.phase, 'verifying')
   return { client, upload }
@@ -309,7 +309,7 @@ spec('the source of a small file', (it) => {
         source.beforeRead = () => {
           if (source.opened === 1) change(source)
         }
-        await (await rig.client().uploads.add(source)).done
+        await (await rig.client().upload(source)).done
         assert.deepEqual(rig.stored('alice', 'a'), source.bytes)
         assert.deepEqual([stored, source.opened, source.notClosed], [['a'], 2, 0])
       }))
@@ -318,7 +318,7 @@ spec('the source of a small file', (it) => {
       run(async (rig, _, stored) => {
         const source = memorySource('a', bytes)
         source.beforeRead = () => change(source)
-        const upload = await rig.client().uploads.add(source)
+        const upload = await rig.client().upload(source)
         await assert.rejects(upload.done, { code: 'source-changed' })
         assert.deepEqual([stored, source.notClosed], [[], 0])
       }))

@@ -25,7 +25,7 @@ spec('an upload that the server has with other bytes', (it) => {
   it('sends START until it is granted, after any number of refusals that are not final', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
-    const upload = await client.uploads.add(memorySource('a', bytes))
+    const upload = await client.upload(memorySource('a', bytes))
     const link = await server.link()
     await disagree(link)
     for (let refusals = 0; refusals < 5; refusals++) await refuse(server, link)
@@ -39,7 +39,7 @@ spec('an upload that the server has with other bytes', (it) => {
 
   it('sends CONTINUE if START was granted and the link is lost', async () => {
     await using server = new ScriptedServer()
-    await server.client().uploads.add(memorySource('a', bytes))
+    await server.client().upload(memorySource('a', bytes))
     const link = await server.link()
     await disagree(link)
     link.reply(await link.expect('StartPostFileReq'), { event: 'StartPostFileAck', ...granted })

@@ -14,8 +14,8 @@ spec('content that the server has under the same name', (it) => {
     await using rig = await start()
     const client = rig.client(slowly)
     const content = patterned(bytes)
-    const first = await (await client.uploads.add(memorySource('a', content, 1_000))).done
-    const upload = await client.uploads.add(memorySource('a', content, 2_000))
+    const first = await (await client.upload(memorySource('a', content, 1_000))).done
+    const upload = await client.upload(memorySource('a', content, 2_000))
     assert.deepEqual(await upload.done, { ...first, replaced: false })
     assert.deepEqual([upload.transferred, upload.phase], [0, 'done'])
     assert.equal((await client.files.stat('a')).modifiedAt, 1_000)
@@ -25,17 +25,17 @@ spec('content that the server has under the same name', (it) => {
     await using rig = await start()
     const client = rig.client(slowly)
     const source = memorySource('a', patterned(3 * MiB))
-    const first = await (await client.uploads.add(source)).done
-    const upload = await client.uploads.add(source)
+    const first = await (await client.upload(source)).done
+    const upload = await client.upload(source)
     assert.deepEqual([await upload.done, upload.transferred], [first, 0])
   })
 
   it('is replaced by other content of this length', async () => {
     await using rig = await start()
     const client = rig.client(slowly)
-    await (await client.uploads.add(memorySource('a', patterned(bytes)))).done
+    await (await client.upload(memorySource('a', patterned(bytes)))).done
     const other = patterned(bytes).fill(1, bytes - 1)
-    const upload = await client.uploads.add(memorySource('a', other, 2_000))
+    const upload = await client.upload(memorySource('a', other, 2_000))
     assert.equal((await upload.done).replaced, true)
     assert.equal(upload.transferred, bytes)
     assert.deepEqual(rig.stored('alice', 'a'), other)
@@ -45,10 +45,10 @@ spec('content that the server has under the same name', (it) => {
     await using rig = await start()
     const client = rig.client(slowly)
     const source = memorySource('a', patterned(bytes))
-    await (await client.uploads.add(source)).done
-    assert.equal((await (await client.uploads.add(source, { digest: 'md5' })).done).algorithm, 'md5')
+    await (await client.upload(source)).done
+    assert.equal((await (await client.upload(source, { digest: 'md5' })).done).algorithm, 'md5')
     await client.files.remove('a')
-    const again = await client.uploads.add(source)
+    const again = await client.upload(source)
     await again.done
     assert.equal(again.transferred, bytes)
   })
@@ -57,7 +57,7 @@ spec('content that the server has under the same name', (it) => {
     await using rig = await start()
     const client = rig.client()
     for (const modifiedAt of [1_000, 2_000]) {
-      const upload = await client.uploads.add(memorySource('a', patterned(bytes), modifiedAt))
+      const upload = await client.upload(memorySource('a', patterned(bytes), modifiedAt))
       await upload.done
       assert.equal(upload.transferred, bytes)
     }

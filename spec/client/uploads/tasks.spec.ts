@@ -24,7 +24,7 @@ spec('the list of tasks', (it) => {
       })
     const client = rig.client({ state: tasks.state })
     let isAccepted = false
-    const adding = client.uploads.add(tasks.source(memorySource('a', bytes))).then((upload) => {
+    const adding = client.upload(tasks.source(memorySource('a', bytes))).then((upload) => {
       isAccepted = true
       return upload
     })
@@ -42,18 +42,18 @@ spec('the list of tasks', (it) => {
     tasks.before = () => Promise.reject(new OspError('disk-full'))
     const client = rig.client({ state: tasks.state })
     const source = tasks.source(memorySource('a', bytes))
-    await assert.rejects(client.uploads.add(source), { code: 'disk-full' })
+    await assert.rejects(client.upload(source), { code: 'disk-full' })
     assert.deepEqual([...client.uploads], [])
     tasks.before = () => {}
-    await (await client.uploads.add(source)).done
+    await (await client.upload(source)).done
   })
 
   it('is restored by the next program, from the progress of the server', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
-    const upload = await first.uploads.add(tasks.source(memorySource('a', bytes)))
-    await first.uploads.add(tasks.source(memorySource('b', bytes)), { digest: 'md5' })
+    const upload = await first.upload(tasks.source(memorySource('a', bytes)))
+    await first.upload(tasks.source(memorySource('b', bytes)), { digest: 'md5' })
     await until(upload, 'progress', () => upload.progress.durable > 0)
     await first.close()
     assert.deepEqual(tasks.list, ['1 a open', '2 b open'])
@@ -76,14 +76,14 @@ spec('the list of tasks', (it) => {
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
     const source = tasks.source(memorySource('a', bytes))
-    const upload = await first.uploads.add(source)
-    assert.equal(await first.uploads.add(source), upload)
-    await assert.rejects(first.uploads.add({ ...source, ref: 'another' }), { code: 'usage' })
+    const upload = await first.upload(source)
+    assert.equal(await first.upload(source), upload)
+    await assert.rejects(first.upload({ ...source, ref: 'another' }), { code: 'usage' })
     await first.uploads.pause()
     await first.close()
     const next = rig.client({ state: tasks.state })
-    await assert.rejects(next.uploads.add({ ...source, ref: 'another' }), { code: 'usage' })
-    const again = await next.uploads.add(source)
+    await assert.rejects(next.upload({ ...source, ref: 'another' }), { code: 'usage' })
+    const again = await next.upload(source)
     assert.equal(again.id, upload.id)
     await again.done
   })
@@ -94,9 +94,9 @@ spec('the list of tasks', (it) => {
     const first = rig.client({ state: tasks.state, ...slowly })
     const metadata = { contentType: 'text/plain', käse: '' }
     const source = tasks.source(memorySource('a', bytes))
-    await assert.rejects(first.uploads.add(source, { metadata: { '': 'x' } }), { code: 'malformed' })
-    await assert.rejects(first.uploads.add(source, { metadata: { x: 1 } as never }), { code: 'usage' })
-    await first.uploads.add(source, { metadata })
+    await assert.rejects(first.upload(source, { metadata: { '': 'x' } }), { code: 'malformed' })
+    await assert.rejects(first.upload(source, { metadata: { x: 1 } as never }), { code: 'usage' })
+    await first.upload(source, { metadata })
     await first.uploads.pause()
     await first.close()
     const next = rig.client({ state: tasks.state })
@@ -107,7 +107,7 @@ spec('the list of tasks', (it) => {
 
   it('is not sent with metadata to a server that does not store it', async () => {
     await using server = await hostileServer(() => true)
-    const upload = await server.client().uploads.add(memorySource('a', bytes), { metadata: { key: 'value' } })
+    const upload = await server.client().upload(memorySource('a', bytes), { metadata: { key: 'value' } })
     await assert.rejects(upload.done, { code: 'unsupported-version', message: /does not store metadata/u })
     assert.equal(server.count('ContinuePostFileReq'), 0)
   })
@@ -116,7 +116,7 @@ spec('the list of tasks', (it) => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
-    const upload = await first.uploads.add(tasks.source(memorySource('a', bytes)))
+    const upload = await first.upload(tasks.source(memorySource('a', bytes)))
     await until(upload, 'progress', () => upload.progress.acknowledged > 0)
     await first.uploads.pause()
     assert.deepEqual(tasks.list, ['1 a paused'])
@@ -136,7 +136,7 @@ spec('the list of tasks', (it) => {
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state })
     const missing = { ...memorySource('a', bytes), open: () => Promise.reject(new OspError('source-missing')) }
-    const upload = await first.uploads.add(tasks.source(missing))
+    const upload = await first.upload(tasks.source(missing))
     await assert.rejects(upload.done, { code: 'source-missing' })
     await first.close()
     assert.deepEqual(tasks.list, ['1 a failed'])
@@ -157,8 +157,8 @@ spec('the list of tasks', (it) => {
     const tasks = new MemoryTasks()
     const client = rig.client({ state: tasks.state, ...slowly })
     const missing = { ...memorySource('a', bytes), open: () => Promise.reject(new OspError('source-missing')) }
-    await assert.rejects((await client.uploads.add(tasks.source(missing))).done, { code: 'source-missing' })
-    const upload = await client.uploads.add({ ...memorySource('a', bytes), ref: 'another' })
+    await assert.rejects((await client.upload(tasks.source(missing))).done, { code: 'source-missing' })
+    const upload = await client.upload({ ...memorySource('a', bytes), ref: 'another' })
     await until(upload, 'progress', () => upload.progress.acknowledged > 0)
     await assert.rejects(client.uploads.resume([1]), { code: 'usage' })
     await client.uploads.cancel([1])
@@ -171,7 +171,7 @@ spec('the list of tasks', (it) => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
-    const upload = await first.uploads.add(tasks.source(memorySource('a', bytes)))
+    const upload = await first.upload(tasks.source(memorySource('a', bytes)))
     await until(upload, 'progress', () => upload.progress.durable > 0)
     await first.uploads.pause()
     rig.transport.inspect = ({ event }) => event !== cancelRequest
@@ -193,7 +193,7 @@ spec('the list of tasks', (it) => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
     const first = rig.client({ state: tasks.state, ...slowly })
-    const upload = await first.uploads.add(tasks.source(memorySource('a', bytes)))
+    const upload = await first.upload(tasks.source(memorySource('a', bytes)))
     await until(upload, 'progress', () => upload.progress.durable > 0)
     await first.close()
     const next = rig.client({ state: tasks.state })

@@ -34,7 +34,7 @@ const source = {
 /** An upload that is being sent, which records the transferred bytes and the changes of its phase in `said`. */
 class SpecUpload extends ClientUpload {
   constructor(said: (string | number)[]) {
-    super(1, 'a', () => {})
+    super(1, 'a', { pause: async () => {}, resume: async () => {}, cancel: async () => {} })
     this.move('begin')
     this.on('phase', (phase) => void said.push(phase))
     let transferred = 0

@@ -27,7 +27,7 @@ spec('an upload is continued', (it) => {
   it('after its link broke, from the progress of the server', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     cutAtChunk(rig, 10)
-    const upload = await rig.client().uploads.add(memorySource('a', bytes))
+    const upload = await rig.client().upload(memorySource('a', bytes))
     await upload.done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
     assert.equal(rig.transport.dialled, 2)
@@ -38,7 +38,7 @@ spec('an upload is continued', (it) => {
     await using rig = await UploadRig.start({ chunkBytes })
     let chunks = 0
     rig.transport.inspect = ({ event }) => event !== chunk || ++chunks % 7 !== 0
-    await (await rig.client().uploads.add(memorySource('a', bytes))).done
+    await (await rig.client().upload(memorySource('a', bytes))).done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
   })
 
@@ -46,14 +46,14 @@ spec('an upload is continued', (it) => {
     await using rig = await UploadRig.start({ chunkBytes })
     const killed = rig.client()
     const half = new Promise<void>((resolve) => cutAtChunk(rig, 14, resolve))
-    const first = await killed.uploads.add(memorySource('a', bytes))
+    const first = await killed.upload(memorySource('a', bytes))
     await half
     rig.transport.inspect = () => false
     void killed.close()
     await assert.rejects(first.done)
     rig.transport.inspect = () => true
     const before = rig.transport.contentBytes
-    const again = await rig.client().uploads.add(memorySource('a', bytes))
+    const again = await rig.client().upload(memorySource('a', bytes))
     await again.done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
     assert.ok(rig.transport.contentBytes - before < size, 'it began at zero')
@@ -63,7 +63,7 @@ spec('an upload is continued', (it) => {
   it('after the server was restarted', async () => {
     await using rig = await UploadRig.start({ chunkBytes, checkpointBytes: chunkBytes })
     const half = new Promise<void>((resolve) => cutAtChunk(rig, 14, resolve))
-    const upload = await rig.client().uploads.add(memorySource('a', bytes))
+    const upload = await rig.client().upload(memorySource('a', bytes))
     await half
     await rig.server.close()
     await rig.startServer()
@@ -75,7 +75,7 @@ spec('an upload is continued', (it) => {
   it('to its end if only the reply to its last request was lost', async () => {
     await using rig = await UploadRig.start({ chunkBytes })
     rig.server.on('stored', () => rig.transport.cut())
-    await (await rig.client().uploads.add(memorySource('a', bytes))).done
+    await (await rig.client().upload(memorySource('a', bytes))).done
     assert.equal(rig.transport.contentBytes, size)
     assert.equal(rig.transport.dialled, 2)
   })
@@ -83,7 +83,7 @@ spec('an upload is continued', (it) => {
   it('after it waited for an idle instance', async () => {
     await using rig = await UploadRig.start({ fileInstances: 1 })
     const sources = [1, 2, 3, 4].map((n) => memorySource(`${n}`, patterned(2 * MiB, n)))
-    const all = await Promise.all(sources.map((source) => rig.client().uploads.add(source)))
+    const all = await Promise.all(sources.map((source) => rig.client().upload(source)))
     await Promise.all(all.map(({ done: finished }) => finished))
   })
 })
@@ -93,14 +93,14 @@ spec('an upload begins at zero again', (it) => {
     await using rig = await UploadRig.start({ chunkBytes, checkpointBytes: chunkBytes })
     const killed = rig.client()
     const half = new Promise<void>((resolve) => cutAtChunk(rig, 14, resolve))
-    await killed.uploads.add(memorySource('a', bytes))
+    await killed.upload(memorySource('a', bytes))
     await half
     rig.transport.inspect = () => false
     await killed.close()
     rig.transport.inspect = () => true
     const edited = bytes.slice()
     edited[5] = (edited[5] ?? 0) ^ 1
-    await (await rig.client().uploads.add(memorySource('a', edited))).done
+    await (await rig.client().upload(memorySource('a', edited))).done
     assert.deepEqual(rig.stored('alice', 'a'), edited)
   })
 
@@ -113,7 +113,7 @@ spec('an upload begins at zero again', (it) => {
       source.bytes = other
       source.modifiedAt++
     }
-    await (await rig.client().uploads.add(source)).done
+    await (await rig.client().upload(source)).done
     assert.deepEqual(rig.stored('alice', 'a'), other)
     assert.equal(source.opened, 2)
     assert.equal(source.notClosed, 0)
@@ -126,7 +126,7 @@ spec('an upload begins at zero again', (it) => {
       source.modifiedAt++
     }
     const client = rig.client()
-    const upload = await client.uploads.add(source)
+    const upload = await client.upload(source)
     await assert.rejects(
       upload.done,
       /^OspError: a was written to while it was being sent; send it again when nothing is writing to it/,
@@ -149,10 +149,10 @@ spec('an upload begins at zero again', (it) => {
       }
       return true
     }
-    await (await rig.client().uploads.add(source)).done
+    await (await rig.client().upload(source)).done
     assert.deepEqual(rig.stored('alice', 'a'), bytes)
     damages = Number.POSITIVE_INFINITY
-    const hopeless = await rig.client().uploads.add(memorySource('b', bytes))
+    const hopeless = await rig.client().upload(memorySource('b', bytes))
     await assert.rejects(hopeless.done, /digest/)
     assert.equal(rig.stored('alice', 'b'), undefined)
   })
@@ -163,7 +163,7 @@ spec('a client', (it) => {
     await using rig = await UploadRig.start()
     await rig.server.close()
     const client = rig.client()
-    const upload = await client.uploads.add(memorySource('a', bytes))
+    const upload = await client.upload(memorySource('a', bytes))
     await until(client, 'status', () => client.status === 'waiting')
     await rig.startServer()
     await upload.done
@@ -173,7 +173,7 @@ spec('a client', (it) => {
     await using rig = await UploadRig.start()
     await rig.server.close()
     const client = rig.client({ retryForMs: 0 })
-    const upload = await client.uploads.add(memorySource('a', bytes))
+    const upload = await client.upload(memorySource('a', bytes))
     await assert.rejects(upload.done, { code: 'unreachable' })
     assert.equal(client.status, 'refused')
     await assert.rejects(client.online(), { code: 'unreachable' })
@@ -203,14 +203,14 @@ spec('a client', (it) => {
         return true
       }
     })
-    const upload = await client.uploads.add(memorySource('a', bytes))
+    const upload = await client.upload(memorySource('a', bytes))
     await half
     await client.close()
     await assert.rejects(upload.done, { code: 'closed' })
-    await assert.rejects(client.uploads.add(memorySource('b', bytes)), { code: 'closed' })
+    await assert.rejects(client.upload(memorySource('b', bytes)), { code: 'closed' })
     await client.close()
     const before = rig.transport.contentBytes
-    await (await rig.client().uploads.add(memorySource('a', bytes))).done
+    await (await rig.client().upload(memorySource('a', bytes))).done
     assert.ok(rig.transport.contentBytes - before < size)
   })
 })

@@ -13,7 +13,7 @@ spec('uploads', (it) => {
     it(`arrive complete: ${size} bytes`, async () => {
       await using rig = await UploadRig.start()
       const bytes = patterned(size)
-      const upload = await rig.client().uploads.add(memorySource('a.bin', bytes))
+      const upload = await rig.client().upload(memorySource('a.bin', bytes))
       const file = await upload.done
       assert.deepEqual(rig.stored('alice', 'a.bin'), bytes)
       assert.equal(file.digest, createHash('sha256').update(bytes).digest('hex'))
@@ -26,16 +26,16 @@ spec('uploads', (it) => {
   for (const digest of ['md5', 'sha256', 'xxh128'] as const) {
     it(`are verified by ${digest}`, async () => {
       await using rig = await UploadRig.start()
-      const upload = await rig.client().uploads.add(memorySource('a', patterned(100_000)), { digest })
+      const upload = await rig.client().upload(memorySource('a', patterned(100_000)), { digest })
       assert.equal((await upload.done).algorithm, digest)
     })
   }
 
   it('keep names in Chinese and with emoji, normalized to NFC', async () => {
     await using rig = await UploadRig.start()
-    const { uploads } = rig.client()
+    const client = rig.client()
     for (const name of ['文件/季度报告.txt', 'smile 😀.txt', 'cafe\u0301.txt']) {
-      const upload = await uploads.add(memorySource(name, patterned(10)))
+      const upload = await client.upload(memorySource(name, patterned(10)))
       await upload.done
       assert.ok(rig.stored('alice', name.normalize('NFC')))
     }
@@ -43,8 +43,8 @@ spec('uploads', (it) => {
 
   it('of two users may have the same name', async () => {
     await using rig = await UploadRig.start()
-    const ours = await rig.client({ user: 'alice' }).uploads.add(memorySource('same', patterned(1000, 1)))
-    const theirs = await rig.client({ user: 'bob' }).uploads.add(memorySource('same', patterned(1000, 2)))
+    const ours = await rig.client({ user: 'alice' }).upload(memorySource('same', patterned(1000, 1)))
+    const theirs = await rig.client({ user: 'bob' }).upload(memorySource('same', patterned(1000, 2)))
     await Promise.all([ours.done, theirs.done])
     assert.deepEqual(rig.stored('alice', 'same'), patterned(1000, 1))
     assert.deepEqual(rig.stored('bob', 'same'), patterned(1000, 2))
@@ -52,56 +52,58 @@ spec('uploads', (it) => {
 
   it('are sent five at once; the others wait in order, and more can be added meanwhile', async () => {
     await using rig = await UploadRig.start()
-    const { uploads } = rig.client()
+    const client = rig.client()
     let open: () => void = () => {}
     const gate = new Promise<void>((resolve) => {
       open = resolve
     })
     const sources = Array.from({ length: 12 }, (_, at) => memorySource(`${at}`, patterned(2000, at + 1)))
     for (const source of sources) source.beforeRead = () => gate
-    const all = await Promise.all(sources.slice(0, 8).map((source) => uploads.add(source)))
-    await until(uploads, 'change', () => all.filter(({ phase }) => phase === 'sending').length === 5)
+    const all = await Promise.all(sources.slice(0, 8).map((source) => client.upload(source)))
+    await until(client.uploads, 'change', () => all.filter(({ phase }) => phase === 'sending').length === 5)
     assert.deepEqual(
       all.map(({ phase }) => phase),
       [...Array(5).fill('sending'), ...Array(3).fill('waiting')],
     )
     assert.equal(sources[5]?.opened, 0)
-    for (const source of sources.slice(8)) all.push(await uploads.add(source))
+    for (const source of sources.slice(8)) all.push(await client.upload(source))
     open()
     await Promise.all(all.map(({ done: finished }) => finished))
-    assert.equal([...uploads].length, 12)
+    assert.equal([...client.uploads].length, 12)
     for (const source of sources) assert.equal(source.notClosed, 0)
   })
 
   it('are sent at once up to the limit of the server', async () => {
     await using rig = await UploadRig.start({ uploadsPerLink: 2 })
-    const { uploads } = rig.client()
-    const all = await Promise.all([1, 2, 3, 4, 5, 6].map((n) => uploads.add(memorySource(`${n}`, patterned(5000, n)))))
+    const client = rig.client()
+    const all = await Promise.all(
+      [1, 2, 3, 4, 5, 6].map((n) => client.upload(memorySource(`${n}`, patterned(5000, n)))),
+    )
     await Promise.all(all.map(({ done: finished }) => finished))
   })
 
   it('with a forbidden name are refused before anything is sent', async () => {
     await using rig = await UploadRig.start()
-    await assert.rejects(rig.client().uploads.add(memorySource('../up', patterned(1))), codeOf('bad-name'))
+    await assert.rejects(rig.client().upload(memorySource('../up', patterned(1))), codeOf('bad-name'))
     assert.equal(rig.transport.dialled, 0)
   })
 
   it('with the name of an unfinished upload are refused', async () => {
     await using rig = await UploadRig.start()
-    const { uploads } = rig.client()
-    const first = await uploads.add(memorySource('a', patterned(10)))
-    await assert.rejects(uploads.add(memorySource('a', patterned(10))), codeOf('usage'))
+    const client = rig.client()
+    const first = await client.upload(memorySource('a', patterned(10)))
+    await assert.rejects(client.upload(memorySource('a', patterned(10))), codeOf('usage'))
     await first.done
-    await (await uploads.add(memorySource('a', patterned(20)))).done
+    await (await client.upload(memorySource('a', patterned(20)))).done
     assert.deepEqual(rig.stored('alice', 'a'), patterned(20))
   })
 
   it('whose source cannot be opened fail alone, with its error', async () => {
     await using rig = await UploadRig.start()
-    const { uploads } = rig.client()
+    const client = rig.client()
     const bad = { name: 'bad', open: async () => Promise.reject(new Error('no such thing')) }
-    const failing = await uploads.add(bad)
-    const good = await uploads.add(memorySource('good', patterned(10)))
+    const failing = await client.upload(bad)
+    const good = await client.upload(memorySource('good', patterned(10)))
     await assert.rejects(failing.done, /no such thing/)
     assert.equal(failing.phase, 'failed')
     await good.done
@@ -110,7 +112,7 @@ spec('uploads', (it) => {
 
 spec('pausing, resuming and cancelling', (it) => {
   const stalled = async (rig: UploadRig) => {
-    const { uploads } = rig.client()
+    const client = rig.client()
     const source = memorySource('big', patterned(4 * MiB))
     let reached: () => void = () => {}
     let open: () => void = () => {}
@@ -125,22 +127,22 @@ spec('pausing, resuming and cancelling', (it) => {
       reached()
       await gate
     }
-    const upload = await uploads.add(source)
+    const upload = await client.upload(source)
     await half
-    return { uploads, upload, source, open }
+    return { client, upload, source, open }
   }
 
   it('a paused upload frees its instance and later continues from its progress', async () => {
     await using rig = await UploadRig.start()
-    const { uploads, upload, open } = await stalled(rig)
-    const pausing = uploads.pause([upload.id])
+    const { client, upload, open } = await stalled(rig)
+    const pausing = client.uploads.pause([upload.id])
     assert.equal(upload.phase, 'paused')
     open()
     await pausing
     assert.deepEqual(rig.server.status().uploads, [])
     assert.equal(upload.progress.acknowledged, upload.progress.durable)
     assert.ok(upload.progress.acknowledged > 0)
-    await uploads.resume()
+    await client.uploads.resume()
     await upload.done
     assert.deepEqual(rig.stored('alice', 'big'), patterned(4 * MiB))
     assert.ok(rig.transport.contentBytes < 5 * MiB)
@@ -148,8 +150,8 @@ spec('pausing, resuming and cancelling', (it) => {
 
   it('a cancelled upload leaves nothing on the server', async () => {
     await using rig = await UploadRig.start()
-    const { uploads, upload, open } = await stalled(rig)
-    const cancelling = uploads.cancel([upload.id])
+    const { client, upload, open } = await stalled(rig)
+    const cancelling = client.uploads.cancel([upload.id])
     assert.equal(upload.phase, 'cancelling')
     open()
     await cancelling
@@ -160,25 +162,25 @@ spec('pausing, resuming and cancelling', (it) => {
 
   it('a paused upload that is cancelled leaves nothing on the server', async () => {
     await using rig = await UploadRig.start()
-    const { uploads, upload, open } = await stalled(rig)
+    const { client, upload, open } = await stalled(rig)
     open()
-    await uploads.pause()
+    await client.uploads.pause()
     if (upload.phase !== 'paused') return
-    await uploads.cancel([upload.id])
+    await client.uploads.cancel([upload.id])
     assert.equal(upload.phase, 'cancelled')
     for await (const record of rig.storage.transfers.records()) assert.fail(`a record is left: ${record.name}`)
   })
 
   it('a waiting upload can be paused, resumed and cancelled', async () => {
     await using rig = await UploadRig.start({ uploadsPerLink: 1 })
-    const { uploads, upload, open } = await stalled(rig)
-    const second = await uploads.add(memorySource('second', patterned(10)))
-    await uploads.pause([second.id])
+    const { client, upload, open } = await stalled(rig)
+    const second = await client.upload(memorySource('second', patterned(10)))
+    await client.uploads.pause([second.id])
     assert.equal(second.phase, 'paused')
     open()
     await upload.done
     assert.equal(second.phase, 'paused')
-    await uploads.resume([second.id])
+    await client.uploads.resume([second.id])
     await second.done
   })
 })

@@ -30,7 +30,7 @@ const whole = (name: string, bytes: Uint8Array) =>
 async function run(prove: (rig: UploadRig) => Promise<void>): Promise<void> {
   await using rig = await UploadRig.start({ smallFileBytes: 256 * KiB })
   // The first file is added before the link exists.
-  await (await rig.client().uploads.add(memorySource('first', patterned(200 * KiB)))).done
+  await (await rig.client().upload(memorySource('first', patterned(200 * KiB)))).done
   await prove(rig)
 }
 
@@ -41,7 +41,7 @@ spec('a source that can be read in one call', (it) => {
       await client.online()
       for (const size of [0, 1, 1_024]) {
         const source = whole(`${size}`, patterned(size))
-        const upload = await client.uploads.add(source)
+        const upload = await client.upload(source)
         assert.equal((await upload.done).size, size)
         assert.deepEqual([source.opened, rig.stored('alice', `${size}`)], [0, patterned(size)])
       }
@@ -52,7 +52,7 @@ spec('a source that can be read in one call', (it) => {
       const client = rig.client()
       await client.online()
       const source = whole('large', patterned(MiB))
-      await (await client.uploads.add(source)).done
+      await (await client.upload(source)).done
       assert.deepEqual([source.opened, rig.stored('alice', 'large')], [1, patterned(MiB)])
     }))
 
@@ -63,7 +63,7 @@ spec('a source that can be read in one call', (it) => {
       const sources = Array.from({ length: 10 * clientLimits.buffers }, (_, at) =>
         whole(`${at}`, patterned(100 * KiB, at + 1)),
       )
-      const uploads = await Promise.all(sources.map((source) => client.uploads.add(source)))
+      const uploads = await Promise.all(sources.map((source) => client.upload(source)))
       await Promise.all(uploads.map(({ done }) => done))
       for (const { name, bytes } of sources) assert.deepEqual(rig.stored('alice', name), bytes)
     }))
@@ -88,7 +88,7 @@ spec('a source that can be read in one call', (it) => {
           )
         // More than there are buffers, all of which must be free again.
         const sources = Array.from({ length: 2 * clientLimits.buffers }, (_, at) => source(at))
-        const uploads = await Promise.all(sources.map((each) => client.uploads.add(each)))
+        const uploads = await Promise.all(sources.map((each) => client.upload(each)))
         await Promise.all(uploads.map(({ done }) => done))
         for (const { name, bytes, opened } of sources) assert.deepEqual([rig.stored('alice', name), opened], [bytes, 1])
       }))

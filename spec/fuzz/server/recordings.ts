@@ -79,22 +79,22 @@ const bytes = patterned(20_000, 3)
 
 const conversations: readonly ((recorder: Recorder) => Promise<void>)[] = [
   async function uploads(recorder) {
-    const { uploads } = recorder.client('alice')
+    const client = recorder.client('alice')
     for (const [name, size, digest] of [
       ['a', 9_000, 'sha256'],
       ['b/c', 0, 'md5'],
       ['b/d', 500, 'sha256'],
     ] as const) {
-      const { done: finished } = await uploads.add(memorySource(name, bytes.subarray(0, size)), { digest })
+      const { done: finished } = await client.upload(memorySource(name, bytes.subarray(0, size)), { digest })
       await recorder.during(finished)
     }
   },
 
   async function pauseAndCancel(recorder) {
-    const { uploads } = recorder.client('alice')
-    const paused = sourceAt('a', () => void uploads.pause([1]).then(() => uploads.resume([1])))
-    const cancelled = sourceAt('b', () => void uploads.cancel([2]))
-    const added = [await uploads.add(paused), await uploads.add(cancelled)]
+    const client = recorder.client('alice')
+    const paused = sourceAt('a', () => void client.uploads.pause([1]).then(() => client.uploads.resume([1])))
+    const cancelled = sourceAt('b', () => void client.uploads.cancel([2]))
+    const added = [await client.upload(paused), await client.upload(cancelled)]
     await recorder.during(Promise.allSettled(added.map(({ done: finished }) => finished)))
   },
 
@@ -102,15 +102,15 @@ const conversations: readonly ((recorder: Recorder) => Promise<void>)[] = [
     const second = recorder.client('alice')
     let taken: Promise<unknown> = Promise.resolve()
     const take = () => {
-      taken = second.uploads.add(memorySource('a', bytes)).then(({ done: finished }) => finished)
+      taken = second.upload(memorySource('a', bytes)).then(({ done: finished }) => finished)
     }
-    const { done: finished } = await recorder.client('alice').uploads.add(sourceAt('a', take))
+    const { done: finished } = await recorder.client('alice').upload(sourceAt('a', take))
     await recorder.during(finished.catch(() => {}))
     await recorder.during(taken)
   },
 
   async function lostLink(recorder) {
-    const { done: finished } = await recorder.client('alice').uploads.add(sourceAt('a', () => recorder.cut(0)))
+    const { done: finished } = await recorder.client('alice').upload(sourceAt('a', () => recorder.cut(0)))
     await recorder.during(finished)
   },
 

@@ -97,7 +97,7 @@ function checkClient(values: {
   const { server, 'retry-for': retryForMs, 'limit-rate': limitRate } = values
   assert.ok(server.port >= 0 && server.port < 65_536)
   assert.ok(stateDirectoryOf({ state: '/state', server }, 'alice').startsWith('/state/'))
-  checkOptions('connect', connectOptions, { to: { dial() {} }, user: 'alice', retryForMs, limitRate })
+  checkOptions('connect', connectOptions, { user: 'alice', retryForMs, limitRate })
 }
 
 function jsonOf(bytes: Uint8Array | undefined): unknown {

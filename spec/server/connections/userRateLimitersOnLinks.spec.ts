@@ -86,7 +86,7 @@ spec('a user who exceeds the frames per second', (it) => {
     await client.online()
     const lost: unknown[] = []
     client.on('status', (_, why) => lost.push(why))
-    const { done: finished } = await client.uploads.add(memorySource('a', patterned(100)))
+    const { done: finished } = await client.upload(memorySource('a', patterned(100)))
     let stored = false
     finished.then(() => {
       stored = true
