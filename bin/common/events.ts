@@ -324,6 +324,10 @@ export const commandEvents = {
       from: string('the sender'),
       sentAt: string('when the server accepted the message: ISO 8601, UTC'),
       attempt: whole('the number of deliveries; if it is above 1, the message may have been printed before'),
+      headers: z.record(z.string(), z.string()).check(z.describe('the headers that the sender added: strings by key')),
+      inReplyTo: z
+        .nullable(z.string())
+        .check(z.describe('the id of the message that this one answers; otherwise null')),
       text: z.nullable(z.string()).check(z.describe('the content if it is UTF-8; otherwise null')),
       content: z.nullable(z.string()).check(z.describe('the content in base64 if it is not UTF-8; otherwise null')),
     }),

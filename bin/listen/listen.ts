@@ -74,12 +74,14 @@ export function messageLine(message: Message, { dim, bold, yellow }: Styles): st
 }
 
 /** Returns the event of a message. */
-export function messageEvent({ id, seq, from, sentAt, content, attempt }: Message): PrintedEvent {
-  const bytes = Buffer.from(content)
+export function messageEvent(message: Message): PrintedEvent {
+  const { id, seq, from, sentAt, attempt, inReplyTo = null } = message
+  const headers = { ...message.headers }
+  const bytes = Buffer.from(message.content)
   const isText = isUtf8(bytes)
   const body = { text: isText ? bytes.toString() : null, content: isText ? null : bytes.toString('base64') }
   const named = { seq, id, from, sentAt: sentAt.toISOString() }
-  return { event: 'message', ...named, attempt, ...body }
+  return { event: 'message', ...named, attempt, headers, inReplyTo, ...body }
 }
 
 /** Formats a date in local time with its offset from UTC, as in ISO 8601: `2026-03-01T12:34:56+01:00`. */

@@ -1,15 +1,25 @@
-import { type Client, connectionErrors, OspError } from 'ospd'
+import { connectionErrors, OspError, type RecipientState } from 'ospd'
 import { pathBytes } from 'ospd/node'
 import { type CommandFailure, runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor, userNamed } from '../common/commonOptions.ts'
 import { readInput } from '../common/input.ts'
 import { results, say } from '../common/output.ts'
+import { pairs, pairsOf } from '../common/pairs.ts'
 import { command } from '../common/program.ts'
-import type { Values } from '../common/settings.ts'
+import { kind, optionalSetting, type Values } from '../common/settings.ts'
 import { printable } from '../common/text.ts'
 import { UsageError } from '../common/usage.ts'
 
-const settings = { ...commonOptions, 'retry-for': shortRetryFor } as const
+const settings = {
+  header: pairs('add this header to the message, such as contentType=application/json'),
+  ttl: optionalSetting(
+    kind.duration,
+    'time after which the server removes the message if no recipient program has handled it',
+    'the limit of the server',
+  ),
+  ...commonOptions,
+  'retry-for': shortRetryFor,
+} as const
 
 type MsgValues = Values<typeof settings>
 
@@ -23,6 +33,7 @@ export const msgCommand = command({
     ['osp msg bob "lunch?"', 'send a message to one user'],
     ['osp msg bob carol "lunch?"', 'send it to both users, or to neither if one cannot receive it'],
     ['git log -1 | osp msg bob -', 'send the content of stdin, up to 64 KiB'],
+    ['osp msg --ttl 10m bob "lunch?"', 'send a message that is removed if it was not handled within 10 minutes'],
     ['osp msg bob -- "-1 is a number"', 'send text that begins with a dash'],
   ],
   run,
@@ -34,9 +45,11 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
   if (text === undefined) throw new UsageError('specify a RECIPIENT and a TEXT')
   if (names.length === 0) throw new UsageError('specify a TEXT after the RECIPIENT, or - to read the text from stdin')
   const recipients = names.map((name) => userNamed(name, 'RECIPIENT'))
+  const options = { headers: pairsOf('--header', values.header, 'the headers of a message'), timeToLiveMs: values.ttl }
   return await runWithClient(values, {
     async run(client, interrupted) {
-      await send(client, values, recipients, await contentOf(text, interrupted))
+      const content = await contentOf(text, interrupted)
+      print(values, await client.send(recipients, content, options))
     },
     failed: (failure) => printFailure(recipients, failure),
   })
@@ -44,12 +57,12 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
 
 const quotes = 'enclose text of several words in quotes'
 
-async function send(client: Client, { json, quiet }: MsgValues, recipients: readonly string[], content: Uint8Array) {
-  for (const { recipient, status } of await client.send(recipients, content)) {
+function print({ json, quiet }: MsgValues, states: readonly RecipientState[]): void {
+  for (const { recipient, status } of states) {
     const line = `${printable(recipient)} ${status === 'unseen' ? 'stored' : status}`
     results.print({ event: 'sent', recipient, status }, line)
     if (json || quiet || status !== 'unseen') continue
-    const advice = recipients.length > 1 ? `; ${quotes}` : ''
+    const advice = states.length > 1 ? `; ${quotes}` : ''
     say(`no user ${recipient} has logged in to this server yet; the message waits for that user${advice}`, 'yellow')
   }
 }

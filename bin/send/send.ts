@@ -1,16 +1,16 @@
 import { isatty } from 'node:tty'
-import { checkMetadata, OspError, type Upload, type Uploads } from 'ospd'
+import { OspError, type Upload, type Uploads } from 'ospd'
 import { openTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
 import { type StatusPrinter, sayOnce } from '../common/output.ts'
+import { pairs, pairsOf } from '../common/pairs.ts'
 import { command } from '../common/program.ts'
-import { choice, kind, optionalSetting, repeatable, setting, switched, type Values } from '../common/settings.ts'
+import { choice, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 import { ConfiguredToken } from '../common/token.ts'
-import { UsageError } from '../common/usage.ts'
 import { isPending } from '../tasks/tasks.ts'
 import { candidatesOf, type FoundPaths } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
@@ -26,38 +26,12 @@ export const sendSettings = {
   'files-from': optionalSetting(kind.path, 'read paths to send, one per line, from this file; - is stdin'),
   from0: switched('paths in --files-from end with NUL, as written by find -print0', '0'),
   digest: setting(choice('sha256', 'md5', 'xxh128'), 'sha256', 'digest algorithm for verifying files'),
-  meta: repeatable(
-    'KEY=VALUE',
-    'KEY=VALUE',
-    pairOf,
-    'store this metadata with each file, such as contentType=image/png',
-  ),
+  meta: pairs('store this metadata with each file, such as contentType=image/png'),
   'limit-rate': optionalSetting(kind.size, 'send up to SIZE bytes per second in total', 'no limit'),
   ...commonOptions,
 } as const
 
 export type SendValues = Values<typeof sendSettings>
-
-/** Splits a text at its first `=`. Returns `undefined` if the key or the `=` is missing. */
-function pairOf(text: string): readonly [key: string, value: string] | undefined {
-  const at = text.indexOf('=')
-  return at > 0 ? [text.slice(0, at), text.slice(at + 1)] : undefined
-}
-
-/** Returns the metadata that `--meta` describes. Throws UsageError for a key that is given twice, or if it is too large. */
-export function metadataOf(pairs: SendValues['meta']): Readonly<Record<string, string>> {
-  const metadata = new Map<string, string>()
-  for (const [key, value] of pairs) {
-    if (metadata.has(key)) throw new UsageError(`--meta specifies the key ${key} twice; specify it once`)
-    metadata.set(key, value)
-  }
-  try {
-    checkMetadata(pairs.map(([key, value]) => ({ key, value })))
-  } catch (error) {
-    throw new UsageError(`--meta is too large: ${OspError.from(error).message}`)
-  }
-  return Object.fromEntries(metadata)
-}
 
 /** `osp send`: uploads files. */
 export const sendCommand = command({
@@ -81,7 +55,7 @@ export const sendCommand = command({
 })
 
 async function run(values: SendValues, operands: readonly string[]): Promise<number> {
-  const metadata = metadataOf(values.meta)
+  const metadata = pairsOf('--meta', values.meta)
   const directory = openStateDirectory(values)
   const stop = new AbortController()
   const candidates = await candidatesOf(values, operands, directory, stop.signal)

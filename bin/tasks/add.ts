@@ -1,12 +1,13 @@
 import { OspError } from 'ospd'
 import { type Added, absolutePath } from 'ospd/node'
 import { results, say } from '../common/output.ts'
+import { pairsOf } from '../common/pairs.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
 import { displayed, exitCodes, UsageError } from '../common/usage.ts'
 import { type Candidate, candidatesOf, type FoundPath } from '../send/candidates.ts'
 import { SendSummary } from '../send/reporter.ts'
-import { metadataOf, sendSettings } from '../send/send.ts'
+import { sendSettings } from '../send/send.ts'
 import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasks.ts'
 
 const { recursive, as, digest, meta } = sendSettings
@@ -30,7 +31,7 @@ export const addCommand = command({
   ],
   async run(values, operands) {
     if (operands.length === 0) throw new UsageError('specify a FILE to add')
-    const metadata = metadataOf(values.meta)
+    const metadata = pairsOf('--meta', values.meta)
     return await withTasks(values, (at) => addFiles(at, values, operands, metadata))
   },
 })

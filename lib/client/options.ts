@@ -87,6 +87,7 @@ export const sendOptions = {
   headers: optional(metadata),
   id: optional(messageId),
   inReplyTo: optional(messageId),
+  timeToLiveMs: optional(kinds.delay),
   signal: optional(kinds.signal),
 } as const
 

@@ -10,6 +10,8 @@ export interface NewMessage {
   readonly sentAt: number
   /** The start of the message's age, in ms of the server's age clock, which continues after restarts and never falls. */
   readonly storedAt: number
+  /** The end of its time to live, in ms since 1970 by the server's wall clock, if it has one. */
+  readonly expiresAt?: number | undefined
   readonly content: Uint8Array
 }
 
@@ -106,7 +108,8 @@ export interface MailboxStore {
   ): readonly string[]
   /**
    * Returns the messages of a mailbox after `afterSeq` by rising seq, up to `most` messages and about `mostBytes` of content,
-   * but at least one if one waits. Messages that were set aside or are damaged are left out. With `reader`, a store of several
+   * but at least one if one waits. Messages that were set aside or are damaged are left out; those whose time to live has ended are
+   * not. With `reader`, a store of several
    * servers returns none once another registration has replaced this one (`LinkDirectory.listen`). The `handed` of the other
    * registration therefore includes every message that was returned for this one.
    */
@@ -126,9 +129,10 @@ export interface MailboxStore {
   setAside(user: string, seqs: readonly number[]): Promise<void>
   /**
    * Removes the messages that were stored before `messagesBefore`, and forgets the ids of messages that were stored before
-   * `idsBefore` (ms of the age clock). Resolves with the expired messages of each mailbox.
+   * `idsBefore` (ms of the age clock). Removes the messages whose time to live has ended at `wallTime` (ms since 1970). Resolves
+   * with the expired messages of each mailbox.
    */
-  expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]>
+  expire(now: number, messagesBefore: number, idsBefore: number, wallTime?: number): Promise<readonly Expired[]>
   /** Returns the highest seq that any mailbox has had, or 0. A server that has a `LinkDirectory` does not call it. */
   lastSeq(): Promise<number>
   /** Returns the latest durable time of the age clock; 0 at first. */

@@ -3,7 +3,7 @@ import type { ErrorCode } from '../../lib/errors.ts'
 import { codeOf } from '../../lib/errors.ts'
 import type { Limits } from '../../lib/limits.ts'
 import type { WireMessage } from '../../lib/wire/message.ts'
-import { decodeBody, encodeBody } from '../../lib/wire/messageBody.ts'
+import { type Attributes, decodeBody, encodeBody } from '../../lib/wire/messageBody.ts'
 import { deliveryStatus, registFlags, rosterChange, rosterKind } from '../../lib/wire/protocol.ts'
 import type { Greeting, RawClient } from './rawClient.ts'
 import { manualPlatform, ServerRig } from './serverRig.ts'
@@ -130,6 +130,13 @@ export class MessageClient {
 
   post(number: number, recipients: readonly string[], content: string | Uint8Array): Promise<string[]> {
     this.sendPost(number, recipients, content)
+    return this.posted()
+  }
+
+  /** Posts a text with other parts. */
+  postWith(attributes: Attributes, number: number, recipients: readonly string[], text: string): Promise<string[]> {
+    const message = { messageId: idOf(number), recipients, body: encodeBody(attributes, bytesOf(text)) }
+    this.#posted.set(this.raw.send('PostMsgReq', { messages: [message] }, this.instance), recipients)
     return this.posted()
   }
 

@@ -5,17 +5,11 @@ import type { PresenceMember } from '../../ports/presence.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { ClusterMember, Polled } from './clusterMember.ts'
+import type { ListenedMailbox } from './mailSteps.ts'
 import { OtherMembers } from './otherMembers.ts'
 import { PresenceFeed } from './presenceFeed.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
-import {
-  type ClusterLink,
-  type ClusterSessionLink,
-  type ListenedMailbox,
-  linkBlockSize,
-  type Notice,
-  type Steps,
-} from './steps.ts'
+import { type ClusterLink, type ClusterSessionLink, linkBlockSize, type Notice, type Steps } from './steps.ts'
 
 /** The time between two attempts to end a registration while the store is unreachable. */
 const retryMs = 1_000

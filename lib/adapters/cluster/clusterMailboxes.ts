@@ -6,7 +6,8 @@ import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import type { ClusterLinks } from './clusterLinks.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import { MailBatcher } from './mailBatcher.ts'
-import type { ListenedMailbox, Notice, PostResult } from './steps.ts'
+import type { ListenedMailbox, MailSteps, PostResult } from './mailSteps.ts'
+import type { Notice } from './steps.ts'
 import { WakeUps } from './wakeUps.ts'
 
 /** The maximum number of messages, and of ids, that expire in one step. */
@@ -114,7 +115,7 @@ export class ClusterMailboxes implements MailboxStore {
   }
 
   /** Expires messages by the slowest age clock of the live servers, so that one fast clock does not remove messages early. */
-  async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
+  async expire(now: number, messagesBefore: number, idsBefore: number, wallTime?: number): Promise<readonly Expired[]> {
     this.#member.checkOpen()
     this.#member.reached(now)
     const expired = new Map<string, number>()
@@ -124,7 +125,8 @@ export class ClusterMailboxes implements MailboxStore {
       const lag = await this.#member.ageLag(now)
       const before = { messages: messagesBefore - lag, ids: idsBefore - lag }
       for (let isDone = false; !isDone; ) {
-        const part = await this.#member.run(({ mail }) => mail.expire(server, before.messages, before.ids, expirePart))
+        const expire = (mail: MailSteps) => mail.expire(server, before.messages, before.ids, expirePart, wallTime)
+        const part = await this.#member.run(({ mail }) => expire(mail))
         for (const { user, messages } of part.expired) expired.set(user, (expired.get(user) ?? 0) + messages)
         isDone = part.isDone
       }

@@ -4,16 +4,9 @@ import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { HighestSeen } from './highestSeen.ts'
+import type { ListenedMailbox } from './mailSteps.ts'
 import { ignoreFailedStep, StepRetries } from './stepRetries.ts'
-import {
-  type Comparison,
-  type ListenedMailbox,
-  type Notice,
-  OutcomeUnknown,
-  type ServerInfo,
-  type ServerState,
-  type Steps,
-} from './steps.ts'
+import { type Comparison, type Notice, OutcomeUnknown, type ServerInfo, type ServerState, type Steps } from './steps.ts'
 
 /** The lease of a server, and the time between two renewals. */
 const leaseMs = 10_000

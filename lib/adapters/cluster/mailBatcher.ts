@@ -7,7 +7,8 @@ import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { fullMessageStore } from '../../storage/mailboxes/messageAppender.ts'
 import type { ClusterMember } from './clusterMember.ts'
-import type { ClusterSessionLink, PostRefusal, PostResult } from './steps.ts'
+import type { PostRefusal, PostResult } from './mailSteps.ts'
+import type { ClusterSessionLink } from './steps.ts'
 
 /** The limits of one step. `deliveries` counts each message once for each recipient. */
 const most = { messages: 500, bytes: 4 * MiB, deliveries: 2_000, seqs: 5_000 }

@@ -1,5 +1,5 @@
 import type { ClusterMember } from './clusterMember.ts'
-import type { Wake } from './steps.ts'
+import type { Wake } from './mailSteps.ts'
 
 /** The maximum number of mailboxes in one notification. If there are more, one notification of kind `unknown` is sent instead. */
 const mostUsers = 1_000

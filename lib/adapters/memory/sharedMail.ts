@@ -8,15 +8,8 @@ import { Mutex } from '../../runtime/mutex.ts'
 import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { writeTime } from '../../storage/mailboxes/records.ts'
-import type {
-  ClusterSessionLink,
-  ListenedMailbox,
-  ListenResult,
-  MailSteps,
-  PostRefusal,
-  PostResult,
-  Wake,
-} from '../cluster/steps.ts'
+import type { ListenedMailbox, ListenResult, MailSteps, PostRefusal, PostResult, Wake } from '../cluster/mailSteps.ts'
+import type { ClusterSessionLink } from '../cluster/steps.ts'
 import { MemoryJournal } from './memoryJournal.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
@@ -135,12 +128,14 @@ export class SharedMail implements MailSteps {
     })
   }
 
-  expire(_server: number, messagesBefore: number, idsBefore: number, most: number): ReturnType<MailSteps['expire']> {
+  expire(
+    ...[_server, messagesBefore, idsBefore, most, wallTime]: Parameters<MailSteps['expire']>
+  ): ReturnType<MailSteps['expire']> {
     return this.#turns.run(async () => {
       const before = Math.min(messagesBefore, partBefore(this.#times, most))
       const latest = Math.max(messagesBefore, idsBefore)
       const idsToo = before < messagesBefore ? Math.min(before, idsBefore) : idsBefore
-      const expired = await this.#mailboxes.expire(await this.#servers.lastTime(), before, idsToo)
+      const expired = await this.#mailboxes.expire(await this.#servers.lastTime(), before, idsToo, wallTime)
       const isDone = before === messagesBefore
       this.#times = this.#times.filter((time) => time >= (isDone ? latest : before))
       return { expired, isDone }

@@ -91,6 +91,15 @@ export class PostgresImports implements ImportSteps {
       arrayText(deliveries.map(({ to }) => to)),
       deliveries.map(({ isAside }) => isAside),
     ])
+    const limited = messages.flatMap(({ seq, expiresAt, mailboxes }) =>
+      expiresAt === undefined ? [] : mailboxes.map(({ user }) => ({ user, seq, expiresAt })),
+    )
+    if (limited.length === 0) return
+    await this.#database.query(statements.limitMessages, [
+      limited.map(({ user }) => user),
+      arrayText(limited.map(({ seq }) => seq)),
+      arrayText(limited.map(({ expiresAt }) => expiresAt)),
+    ])
   }
 
   async addIds(server: number, ids: readonly CopiedId[]): Promise<void> {
@@ -141,6 +150,11 @@ const statements = {
   addMessages: {
     name: 'import-messages',
     text: 'SELECT ospd.import_messages_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)',
+  },
+  limitMessages: {
+    name: 'import-times-to-live',
+    text: `UPDATE ospd.mail m SET expires_at = u.e FROM unnest($1::text[], $2::bigint[], $3::bigint[]) u(name, seq, e)
+      JOIN ospd.box b ON b.name = u.name WHERE m.box = b.id AND m.seq = u.seq`,
   },
   addIds: { name: 'import-ids', text: 'SELECT ospd.import_ids_1($1, $2, $3, $4, $5, $6)' },
   finish: {

@@ -1,13 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Expired, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
-import type {
-  ClusterSessionLink,
-  ListenedMailbox,
-  ListenResult,
-  MailSteps,
-  PostRefusal,
-  PostResult,
-} from '../cluster/steps.ts'
+import type { ListenedMailbox, ListenResult, MailSteps, PostRefusal, PostResult } from '../cluster/mailSteps.ts'
+import type { ClusterSessionLink } from '../cluster/steps.ts'
 import type { Database, Statement } from './database.ts'
 import { arrayText, Positions, PostCall, type Posted } from './postCall.ts'
 
@@ -19,6 +13,7 @@ const functionCall = (name: string, parameters: number): Statement => ({
 })
 
 const post = functionCall('post_1', 25)
+const postLimited = functionCall('post_limited_1', 27)
 const remove = functionCall('remove_1', 4)
 const setAside = functionCall('set_aside_1', 3)
 const forgetIds = functionCall('forget_ids_1', 3)
@@ -28,7 +23,7 @@ const listen = functionCall('listen_1', 4)
 const read: Statement = {
   name: 'mail-read',
   text: `
-    SELECT f.at::int AS at, p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", coalesce(p.content, d.content) AS content
+    SELECT f.at::int AS at, p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", p.expires_at AS "expiresAt", coalesce(p.content, d.content) AS content
       FROM unnest($1::text[], $2::bigint[], $5::bigint[]) WITH ORDINALITY f(name, after, epoch, at)
       JOIN ospd.box b ON b.name = f.name AND (f.epoch IS NULL OR (b.epoch = f.epoch AND b.reader IS NOT NULL))
       CROSS JOIN LATERAL (
@@ -44,7 +39,7 @@ const read: Statement = {
 
 const findExpired: Statement = {
   name: 'mail-expired',
-  text: `SELECT b.name, m.seq FROM ospd.mail m JOIN ospd.box b ON b.id = m.box WHERE m.stored_at < $1 LIMIT $2`,
+  text: `SELECT b.name, m.seq FROM ospd.mail m JOIN ospd.box b ON b.id = m.box WHERE m.stored_at < $1 OR m.expires_at <= $3 LIMIT $2`,
 }
 
 const removeBodies: Statement = {
@@ -84,7 +79,11 @@ export class PostgresMail implements MailSteps {
   async post(...[server, messages, bounds, by]: Parameters<MailSteps['post']>): Promise<PostResult> {
     const outcomes: (PostRefusal | undefined)[] = messages.map(() => undefined)
     const call = new PostCall(messages, by)
-    const [posted] = await this.#database.query<Posted>(post, call.parameters(server, bounds))
+    const { timesToLive } = call
+    const parameters = call.parameters(server, bounds)
+    const [posted] = timesToLive
+      ? await this.#database.query<Posted>(postLimited, [...parameters, ...timesToLive])
+      : await this.#database.query<Posted>(post, parameters)
     if (!posted) throw new OspError('internal', 'the database has returned no result for messages')
     const wakes = call.results(posted, (at, refusal) => {
       outcomes[at] = refusal
@@ -97,8 +96,9 @@ export class PostgresMail implements MailSteps {
     const after = arrayText(from.map(({ afterSeq }) => afterSeq))
     const epochs = from.map(({ epoch }) => epoch ?? null)
     const values = [from.map(({ user }) => user), after, most, mostBytes, epochs]
-    for (const { at, id, content, ...message } of await this.#database.query<ReadRow>(read, values)) {
-      found[at - 1]?.push({ ...message, id: bytesOf(id), content: plain(content) })
+    for (const { at, id, content, expiresAt, ...message } of await this.#database.query<ReadRow>(read, values)) {
+      const end = expiresAt === null ? {} : { expiresAt }
+      found[at - 1]?.push({ ...message, ...end, id: bytesOf(id), content: plain(content) })
     }
     return found
   }
@@ -113,8 +113,9 @@ export class PostgresMail implements MailSteps {
     if (seqs.length > 0) await this.#database.query(setAside, [users, arrayText(positions), arrayText(seqs)])
   }
 
-  async expire(...[server, messagesBefore, idsBefore, most]: Parameters<MailSteps['expire']>) {
-    const found = await this.#database.query<{ name: string; seq: number }>(findExpired, [messagesBefore, most])
+  async expire(...[server, messagesBefore, idsBefore, most, wallTime = 0]: Parameters<MailSteps['expire']>) {
+    const values = [messagesBefore, most, wallTime]
+    const found = await this.#database.query<{ name: string; seq: number }>(findExpired, values)
     const expired = await this.#removeExpired(server, found)
     const [ids] = await this.#database.query<{ forget_ids_1: number }>(forgetIds, [server, idsBefore, most])
     const isDone = found.length < most && (ids?.forget_ids_1 ?? 0) < most
@@ -157,8 +158,9 @@ export class PostgresMail implements MailSteps {
   }
 }
 
-interface ReadRow extends Omit<StoredMessage, 'id' | 'content'> {
+interface ReadRow extends Omit<StoredMessage, 'id' | 'content' | 'expiresAt'> {
   readonly at: number
+  readonly expiresAt: number | null
   readonly id: string
   readonly content: Buffer
 }

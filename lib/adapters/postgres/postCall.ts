@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
-import type { ClusterSessionLink, PostRefusal, Wake } from '../cluster/steps.ts'
+import type { PostRefusal, Wake } from '../cluster/mailSteps.ts'
+import type { ClusterSessionLink } from '../cluster/steps.ts'
 
 /** The result of `ospd.post_1`, with positions from 1. */
 export interface Posted {
@@ -15,7 +16,7 @@ export interface Posted {
   readonly stored: number | null
 }
 
-/** The parameters of one call of `ospd.post_1`. */
+/** The parameters of one call of `ospd.post_1` or `ospd.post_limited_1`. */
 export class PostCall {
   readonly #users = new Positions()
   readonly #pairs = new Positions()
@@ -36,6 +37,8 @@ export class PostCall {
   readonly #deliveries = { message: [] as number[], to: [] as number[], pair: [] as number[] }
   /** The position of the first message with each sender and id. */
   readonly #ids = new Map<string, number>()
+  /** The positions of the messages with a time to live, and its ends. */
+  readonly #limited = { message: [] as number[], expiresAt: [] as number[] }
   readonly #contents: Uint8Array[] = []
   #contentBytes = 0
 
@@ -44,7 +47,7 @@ export class PostCall {
   }
 
   #add(position: number, message: AddressedMessage, by: ClusterSessionLink | undefined): void {
-    const { sender, id, sentAt, storedAt, content, recipients } = message
+    const { sender, id, sentAt, storedAt, expiresAt, content, recipients } = message
     const from = this.#users.of(sender)
     const { sender: senders, ...columns } = this.#columns
     senders.push(from)
@@ -57,6 +60,10 @@ export class PostCall {
     columns.print.push(fingerprintOf(message))
     columns.sentAt.push(sentAt)
     columns.storedAt.push(storedAt)
+    if (expiresAt !== undefined) {
+      this.#limited.message.push(position)
+      this.#limited.expiresAt.push(expiresAt)
+    }
     columns.from.push(this.#contentBytes + 1)
     columns.bytes.push(content.length)
     columns.by.push(by ? this.#positionOf(by) : 0)
@@ -94,6 +101,12 @@ export class PostCall {
       ...[bounds.messages, bounds.bytes, bounds.senderIds],
       ...[bounds.allMessages, bounds.allBytes, bounds.allIds, bounds.sharePercent],
     ]
+  }
+
+  /** The further parameters of `ospd.post_limited_1`, if a message has a time to live. */
+  get timesToLive(): unknown[] | undefined {
+    const { message, expiresAt } = this.#limited
+    return message.length > 0 ? [arrayText(message), arrayText(expiresAt)] : undefined
   }
 
   /** Calls `refuse` with the index of each refused message. Returns the registered recipients at other servers. */

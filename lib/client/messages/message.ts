@@ -77,6 +77,11 @@ export interface SendOptions {
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** The id of the message that this one answers. */
   readonly inReplyTo?: string | undefined
+  /**
+   * Time after which the server removes the message from a mailbox if it was not handled, by the server's clock; by default only
+   * the age limit of the server applies.
+   */
+  readonly timeToLiveMs?: number | undefined
   /** Gives the message up. `send` rejects with OspError `closed`; its text says if the message may have been sent. */
   readonly signal?: AbortSignal | undefined
 }

@@ -61,9 +61,10 @@ export function outgoing(
 }
 
 /** Returns the parts of a message that its sender adds to the content. */
-function attributesOf({ headers = {}, inReplyTo }: SendOptions): Attributes {
+function attributesOf({ headers = {}, inReplyTo, timeToLiveMs }: SendOptions): Attributes {
   return {
     ...(Object.keys(headers).length > 0 ? { headers: textsOf(headers) } : {}),
+    ...(timeToLiveMs === undefined ? {} : { timeToLive: Math.min(Math.ceil(timeToLiveMs), Number.MAX_SAFE_INTEGER) }),
     ...(inReplyTo === undefined ? {} : { inReplyTo: bytesOfHex(inReplyTo) }),
   }
 }

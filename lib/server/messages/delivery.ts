@@ -166,10 +166,15 @@ export class Delivery {
     )
   }
 
-  /** Takes the next messages that fit into one REQ and into the window, and that have the same attempt. */
+  /**
+   * Takes the next messages that fit into one REQ and into the window, and that have the same attempt. Skips those whose time to
+   * live has ended.
+   */
   #nextBatch(): StoredMessage[] {
     const { free } = this.#window
     const batch: StoredMessage[] = []
+    const expired: number[] = []
+    const wallTime = this.#context.platform.clock.wallTime()
     let bytes = 0
     let attempt = 0
     for (
@@ -177,6 +182,12 @@ export class Delivery {
       next && batch.length < free.messages && bytes < free.bytes;
       next = this.#read.first
     ) {
+      if (next.expiresAt !== undefined && next.expiresAt <= wallTime) {
+        expired.push(next.seq)
+        this.#buffer(-next.content.length)
+        this.#read.shift()
+        continue
+      }
       const itsAttempt = this.#attemptOf(next.seq)
       const fits = itsAttempt === attempt && bytes + next.content.length <= fixed.batchBytes
       if (batch.length > 0 && !fits) break
@@ -185,7 +196,23 @@ export class Delivery {
       batch.push(next)
       this.#read.shift()
     }
+    if (expired.length > 0) this.#context.pending.track(this.#expire(expired))
     return batch
+  }
+
+  /** Removes messages whose time to live has ended. */
+  async #expire(seqs: readonly number[]): Promise<void> {
+    const { mailboxes, log, space } = this.#context
+    const { user } = this.#caller
+    for (const seq of seqs) this.#attempts.delete(seq)
+    try {
+      await mailboxes.remove(user, seqs, true)
+    } catch (error) {
+      await this.#failed('removing messages', error)
+      return
+    }
+    log({ level: 'warn', event: 'messages-expired', user, messages: seqs.length })
+    space.freed(user)
   }
 
   /** Counts a message that was sent on an earlier link, or that may have been, as a repetition. */

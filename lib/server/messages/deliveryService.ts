@@ -18,8 +18,13 @@ const expireMs = 3_600_000
 /** The maximum time for which the messages of one REQ wait for space in mailboxes. */
 const fullMs = 30_000
 
-/** A message as a client posts it. */
-export type PostedMessage = Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients'>
+/** A message as a client posts it. `timeToLive` is in ms. */
+export type PostedMessage = Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients'> & {
+  readonly timeToLive?: number | undefined
+}
+
+/** The latest end of a time to live. Storages keep exact numbers up to this one. */
+const mostMs = 2 ** 52
 
 type Appended = ReturnType<MailboxStore['append']>
 
@@ -127,13 +132,14 @@ export class DeliveryService {
     // The clock of a misconfigured machine may be before 1970.
     const sentAt = Math.max(0, platform.clock.wallTime())
     const storedAt = this.#age.now()
-    const messages = posts.map(({ sender, id, content, recipients }) => ({
+    const messages = posts.map(({ sender, id, content, recipients, timeToLive }) => ({
       sender,
       id,
       content,
       recipients,
       sentAt,
       storedAt,
+      expiresAt: timeToLive === undefined ? undefined : Math.min(sentAt + timeToLive, mostMs),
     }))
     const failed = (error: unknown) => messages.map(() => OspError.from(error))
     const appended = mailboxes.append(messages, this.#bounds, by).catch(failed)
@@ -193,7 +199,8 @@ export class DeliveryService {
     const { mailboxes, limits, platform, log } = this.#context
     const now = this.#age.now()
     try {
-      const expired = await mailboxes.expire(now, now - limits.messageAgeMs, now - limits.messageIdMs)
+      const { messageAgeMs, messageIdMs } = limits
+      const expired = await mailboxes.expire(now, now - messageAgeMs, now - messageIdMs, platform.clock.wallTime())
       for (const { user, messages } of expired) log({ level: 'warn', event: 'messages-expired', user, messages })
       const waiting = new Set((await mailboxes.levels()).map(({ user }) => user))
       for (const user of this.#attempts.keys()) if (!waiting.has(user)) this.#attempts.delete(user)

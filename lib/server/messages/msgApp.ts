@@ -374,10 +374,11 @@ export class MsgApp implements ServerApp {
     const verdicts = await this.#verdictsOf(names)
     return messages.map(({ messageId: id, recipients: named, body: content }) => {
       const recipients = named.length === 1 ? named : [...new Set(named)]
-      const refusal = this.#refusalOf(recipients, content, verdicts)
+      const { fault, timeToLive } = checkedBody(content)
+      const refusal = this.#refusalOf(recipients, fault, verdicts)
       const isUnseen = (name: string) => verdicts.get(name) === 'unseen'
       const unseen = recipients.some(isUnseen) ? new Set(recipients.filter(isUnseen)) : noUsers
-      return { sender, id, content, recipients, named, refusal, unseen }
+      return { sender, id, content, recipients, timeToLive, named, refusal, unseen }
     })
   }
 
@@ -399,7 +400,7 @@ export class MsgApp implements ServerApp {
 
   #refusalOf(
     recipients: readonly string[],
-    body: Uint8Array | undefined,
+    fault: OspError | undefined,
     verdicts: ReadonlyMap<string, Verdict | undefined>,
   ): OspError | undefined {
     const most = this.#limits.recipients
@@ -408,7 +409,6 @@ export class MsgApp implements ServerApp {
       return new OspError('too-many-recipients', text)
     }
     const verdictOf = (name: string) => verdicts.get(name)
-    const fault = body && faultOfBody(body)
     if (fault === undefined && recipients.every(verdictOf)) return undefined
     const bad = recipients.filter((name) => verdictOf(name) === undefined)
     if (bad.length > 0) return new OspError('bad-name', 'a recipient is not a valid user name', { recipients: bad })
@@ -423,15 +423,16 @@ export class MsgApp implements ServerApp {
   }
 }
 
-/** Returns the error of a body that is too large, or has parts that a client must not send. Throws OspError `malformed`. */
-function faultOfBody(body: Uint8Array): OspError | undefined {
+/** Returns the time to live of a body, or the error of one that is too large, or has parts that a client must not send. */
+function checkedBody(body: Uint8Array): { readonly fault?: OspError; readonly timeToLive?: number | undefined } {
   try {
     const { attributes, content } = decodeBody(body)
     checkMessageParts(attributes, content)
     const [part] = serverPartsOf(attributes)
-    return part && new OspError('malformed', `only a server sends the part ${part} of a message`)
+    if (part) return { fault: new OspError('malformed', `only a server sends the part ${part} of a message`) }
+    return { timeToLive: attributes.timeToLive }
   } catch (error) {
-    return OspError.from(error)
+    return { fault: OspError.from(error) }
   }
 }
 

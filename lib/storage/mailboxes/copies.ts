@@ -40,9 +40,8 @@ export interface CopiedId extends Pick<NewMessage, 'sender' | 'id' | 'storedAt'>
 
 /** Returns the message of a record. The id and the content alias the record. */
 export function copiedMessage(record: Buffer, mailboxes: readonly CopyPlace[]): CopiedMessage {
-  const { seq, sender, id, sentAt, content } = storedMessage(record, senderOf(record))
-  const fingerprint = bodyFingerprintOf(record)
-  return { seq, sender, id, sentAt, storedAt: storedAtOf(record), content, fingerprint, mailboxes }
+  const message = storedMessage(record, senderOf(record))
+  return { ...message, storedAt: storedAtOf(record), fingerprint: bodyFingerprintOf(record), mailboxes }
 }
 
 export function copiedId(sender: string, { key, fingerprint, storedAt }: SentId): CopiedId {

@@ -11,6 +11,8 @@ export class IndexEntry implements Place {
   readonly bytes: number
   /** Bytes of the record. */
   length: number
+  /** The end of its time to live, or 0 if it has none. */
+  readonly expiresAt: number
   /** -1 until the message is durable. */
   segment = -1
   offset = 0
@@ -19,12 +21,13 @@ export class IndexEntry implements Place {
   /** The message, while it is cached. */
   message: StoredMessage | undefined = undefined
 
-  constructor(seq: number, sender: string, storedAt: number, bytes: number, length: number) {
+  constructor(seq: number, sender: string, storedAt: number, bytes: number, length: number, expiresAt = 0) {
     this.seq = seq
     this.sender = sender
     this.storedAt = storedAt
     this.bytes = bytes
     this.length = length
+    this.expiresAt = expiresAt
   }
 
   get isDurable(): boolean {

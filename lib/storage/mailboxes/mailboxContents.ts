@@ -7,6 +7,7 @@ import {
   bodyFingerprintOf,
   checkMessage,
   contentBytesOf,
+  expiresAtOf,
   keyOf,
   readIds,
   readSeqs,
@@ -72,7 +73,7 @@ function enterMessage(found: JournalRecord, index: MailboxIndex): void {
   index.lastTime = Math.max(index.lastTime, id.storedAt)
   enterId(index, sender, id)
   if (id.storedAt < index.messagesBefore) return
-  const entry = new IndexEntry(seq, sender, id.storedAt, contentBytesOf(record), length)
+  const entry = new IndexEntry(seq, sender, id.storedAt, contentBytesOf(record), length, expiresAtOf(record))
   for (const user of recipientsOf(record)) {
     // A crash can leave this copy without the record after it that sets it aside. The earlier copy, which precedes such a
     // record, stays current and is moved again before its segment is dropped.

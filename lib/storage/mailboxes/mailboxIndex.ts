@@ -13,6 +13,8 @@ export class MailboxIndex {
   waiting = 0
   /** The bytes of their content, counted in the same way. */
   bytes = 0
+  /** The messages with a time to live, counted in the same way. */
+  #limited = 0
   /** The highest seq of a durable message. */
   lastSeq = 0
   lastTime = 0
@@ -68,6 +70,7 @@ export class MailboxIndex {
     if (!mailbox.add(entry)) return
     this.waiting++
     this.bytes += entry.bytes
+    if (entry.expiresAt > 0) this.#limited++
     addTo(this.#contents, entry.sender, 1, entry.bytes)
     const bytes = entry.waiting++ === 0 ? entry.length : 0
     addTo(this.#senders, entry.sender, 1, bytes)
@@ -82,6 +85,7 @@ export class MailboxIndex {
     if (mailbox.messages === 0) this.#mailboxes.delete(user)
     this.waiting--
     this.bytes -= entry.bytes
+    if (entry.expiresAt > 0) this.#limited--
     addTo(this.#contents, entry.sender, -1, -entry.bytes)
     const bytes = --entry.waiting === 0 ? entry.length : 0
     addTo(this.#senders, entry.sender, -1, -bytes)
@@ -114,6 +118,19 @@ export class MailboxIndex {
       if (messages > 0) expired.push({ user, messages })
     }
     return expired
+  }
+
+  /** Returns the durable messages of each mailbox whose time to live has ended at `time`. */
+  overdue(time: number): readonly { user: string; seqs: number[] }[] {
+    const overdue: { user: string; seqs: number[] }[] = []
+    if (this.#limited === 0) return overdue
+    for (const [user, mailbox] of this.#mailboxes) {
+      const seqs: number[] = []
+      for (const { seq, expiresAt, isDurable } of mailbox.after(0))
+        if (expiresAt > 0 && expiresAt <= time && isDurable) seqs.push(seq)
+      if (seqs.length > 0) overdue.push({ user, seqs })
+    }
+    return overdue
   }
 
   /** Removes the messages of a segment that cannot be read. */

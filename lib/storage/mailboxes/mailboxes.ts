@@ -106,20 +106,23 @@ export class Mailboxes implements MailboxStore {
   }
 
   // Unlike other changes, this one is made when its record is durable, since undoing it would take much memory.
-  async expire(now: number, messagesBefore: number, idsBefore: number): Promise<readonly Expired[]> {
+  async expire(now: number, messagesBefore: number, idsBefore: number, wallTime = 0): Promise<readonly Expired[]> {
     const { writer, index } = this.#opened
     const former = { messagesBefore: index.messagesBefore, idsBefore: index.idsBefore }
     // Messages that are about to be removed are not moved by a compaction.
     index.messagesBefore = Math.max(former.messagesBefore, messagesBefore)
     index.idsBefore = Math.max(former.idsBefore, idsBefore)
     const time = { now: Math.max(now, index.lastTime), lastSeq: index.lastSeq, messagesBefore, idsBefore }
-    let expired: readonly Expired[] = []
+    const expired = new Map<string, number>()
+    const count = (user: string, messages: number) => expired.set(user, (expired.get(user) ?? 0) + messages)
+    const overdue = index.overdue(wallTime)
     await writer.add({
       frees: true,
-      records: [writeTime(time)],
+      records: [writeTime(time), ...overdue.map((seqs) => writeSeqs('removed', seqs))],
       durable() {
         index.lastTime = Math.max(now, index.lastTime)
-        expired = index.expireMessages(messagesBefore)
+        for (const { user, messages } of index.expireMessages(messagesBefore)) count(user, messages)
+        for (const { user, seqs } of overdue) for (const seq of seqs) if (index.remove(user, seq)) count(user, 1)
         index.ids.forgetBefore(idsBefore)
       },
       undo() {
@@ -127,7 +130,7 @@ export class Mailboxes implements MailboxStore {
         index.idsBefore = former.idsBefore
       },
     })
-    return expired
+    return Array.from(expired, ([user, messages]) => ({ user, messages }))
   }
 
   async lastSeq(): Promise<number> {

@@ -76,7 +76,7 @@ export class MessageAppender {
    * durable message. Throws the error of a message that is refused at once.
    */
   #add(message: AddressedMessage, bounds: MailboxBounds, batch: Batch): PendingId['append'] | undefined {
-    const { sender, storedAt, content, recipients } = message
+    const { sender, storedAt, expiresAt, content, recipients } = message
     const { ids } = this.#index
     const seq = Math.max(this.#lastSeq, this.#index.lastSeq) + 1
     const record = writeMessage(seq, message, recipients, this.#crc32)
@@ -95,7 +95,7 @@ export class MessageAppender {
       throw this.#writer.uncertainty ?? refusal
     }
     this.#lastSeq = seq
-    const entry = new IndexEntry(seq, this.#index.nameOf(sender), storedAt, content.length, record.length)
+    const entry = new IndexEntry(seq, this.#index.nameOf(sender), storedAt, content.length, record.length, expiresAt)
     for (const user of recipients) this.#index.add(user, entry)
     const added = { entry, key, fingerprint, record, recipients, append: batch }
     batch.added.push(added)

@@ -99,16 +99,17 @@ function readNumber(from: Buffer, at: number): number {
   throw new RangeError(`${value} is not a valid number of a record`)
 }
 
-// kind u8, seq f64, sentAt f64, storedAt f64, fingerprint u32, id, bytes of the content u32, sender, recipients,
+// kind u8, seq f64, sentAt f64, storedAt f64, expiresAt f64 (0 without a time to live), fingerprint u32, id, bytes of the content u32, sender, recipients,
 // content. A text is UTF-8 after its u16 length; the recipients are texts after their u16 count. Big-endian. Numbers
 // that can exceed 2^32 are doubles, which represent all safe integers.
 const seqAt = 1
 const sentAt = 9
 const storedAt = 17
-const fingerprintAt = 25
-const idAt = 29
-const lengthAt = 45
-const senderAt = 49
+const expiresAt = 25
+const fingerprintAt = 33
+const idAt = 37
+const lengthAt = 53
+const senderAt = 57
 
 /** Encodes a message as a record. `crc32` returns the fingerprint of its body. */
 export function writeMessage(
@@ -124,6 +125,7 @@ export function writeMessage(
   record.writeDoubleBE(seq, seqAt)
   record.writeDoubleBE(message.sentAt, sentAt)
   record.writeDoubleBE(message.storedAt, storedAt)
+  record.writeDoubleBE(message.expiresAt ?? 0, expiresAt)
   record.set(id, idAt)
   record.writeUInt32BE(content.length, lengthAt)
   const at = writeRecipients(record, writeText(record, senderAt, sender), recipients)
@@ -140,6 +142,8 @@ export const bodyFingerprintOf = (record: Buffer): number => record.readInt32BE(
 
 export const seqOf = (record: Buffer): number => record.readDoubleBE(seqAt)
 export const storedAtOf = (record: Buffer): number => record.readDoubleBE(storedAt)
+/** Returns the end of the time to live, or 0 if it has none. */
+export const expiresAtOf = (record: Buffer): number => record.readDoubleBE(expiresAt)
 /** Returns the bytes of the content. */
 export const contentBytesOf = (record: Buffer): number => record.readUInt32BE(lengthAt)
 export const senderOf = (record: Buffer): string => readText(record, senderAt)
@@ -165,7 +169,7 @@ function recipientOffsets(record: Buffer): number[] {
 
 /** Throws RangeError unless the numbers are valid and the lengths of all parts add up to the length of the record. */
 export function checkMessage(record: Buffer): void {
-  for (const at of [seqAt, sentAt, storedAt]) readNumber(record, at)
+  for (const at of [seqAt, sentAt, storedAt, expiresAt]) readNumber(record, at)
   const bytes = (recipientOffsets(record).at(-1) ?? 0) + contentBytesOf(record)
   if (bytes !== record.length)
     throw new RangeError(`a message of ${bytes} bytes is in a record of ${record.length} bytes`)
@@ -184,11 +188,13 @@ export function withRecipients(record: Buffer, recipients: readonly string[]): B
 /** Decodes the message for its recipients. The id and the content alias the record. */
 export function storedMessage(record: Buffer, sender = senderOf(record)): StoredMessage {
   const contentBytes = contentBytesOf(record)
+  const end = expiresAtOf(record)
   return {
     seq: seqOf(record),
     sender,
     id: plain(record, idAt, idBytes),
     sentAt: record.readDoubleBE(sentAt),
+    ...(end > 0 ? { expiresAt: end } : {}),
     content: plain(record, record.length - contentBytes, contentBytes),
   }
 }

@@ -191,6 +191,35 @@ const timeChecks: Checks<TestedStorage> = {
     await append(mailboxes, message(2, { storedAt: 100 }), ['bob'], roomy)
     assert.deepEqual(await waiting(mailboxes, 'bob'), [4, 5, 2])
   },
+  'ends the time to live of a message, also of one that was set aside, for good': async (storage) => {
+    const first = storage.mailboxes
+    const users = ['bob', 'eve']
+    for (const number of upTo(6)) {
+      const expiresAt = number % 2 > 0 ? 1_000 + number : undefined
+      await append(first, message(number, { expiresAt }), number === 6 ? ['bob'] : users, roomy)
+    }
+    const limits = async () => (await all(storage.mailboxes, 'bob')).map(({ expiresAt = 0 }) => expiresAt)
+    assert.deepEqual(await limits(), [1_001, 0, 1_003, 0, 1_005, 0])
+    await first.setAside('bob', [1])
+    assert.deepEqual(await first.expire(100, 0, 0, 1_000), [])
+    const expired = await first.expire(100, 0, 0, 1_003)
+    const counts = Object.fromEntries(expired.map(({ user, messages }) => [user, messages]))
+    assert.deepEqual(counts, { bob: 2, eve: 2 })
+    assert.deepEqual(await first.expire(100, 0, 0, 1_003), [])
+    await storage.restart()
+    assert.deepEqual(await limits(), [0, 0, 1_005, 0])
+    assert.deepEqual(await waiting(storage.mailboxes, 'eve'), [2, 4, 5])
+    const levels = await storage.mailboxes.levels()
+    assert.deepEqual(
+      levels.map(({ messages }) => messages),
+      [4, 3],
+    )
+    const both = await storage.mailboxes.expire(100, 5, 0, 1_005)
+    const all100 = Object.fromEntries(both.map(({ user, messages }) => [user, messages]))
+    assert.deepEqual(all100, { bob: 3, eve: 3 })
+    await storage.restart()
+    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [6])
+  },
   'is remembered, with a message or without one': async (storage) => {
     assert.equal(await storage.mailboxes.lastTime(), 0)
     await append(storage.mailboxes, message(1, { storedAt: 1e12 + 0.5 }), ['bob'], roomy)

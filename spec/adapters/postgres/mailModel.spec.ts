@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { MailSteps } from '../../../lib/adapters/cluster/steps.ts'
+import type { MailSteps } from '../../../lib/adapters/cluster/mailSteps.ts'
 import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { AddressedMessage, MailboxBounds } from '../../../lib/ports/mailboxes.ts'

@@ -54,6 +54,13 @@ spec('a sent message', (it) => {
     )
   })
 
+  it('has its time to live, and the id of the message that it answers', async () => {
+    await using server = new ScriptedServer()
+    void handled(server.client().send(['bob'], 'x', { timeToLiveMs: 0.5, inReplyTo: '0A'.repeat(16) }))
+    const { attributes } = decodeBody(only(await (await server.registered()).expect('PostMsgReq')).body)
+    assert.deepEqual(attributes, { timeToLive: 1, inReplyTo: new Uint8Array(16).fill(10) })
+  })
+
   it('goes once to a recipient that is named twice', async () => {
     await using server = new ScriptedServer()
     const sending = server.client().send(['bob', 'carol', 'bob'], '')

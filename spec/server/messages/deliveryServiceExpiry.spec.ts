@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { defaultLimits } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
+import type { Attributes } from '../../../lib/wire/messageBody.ts'
 import { heldRig, MessageClient, textOf, type WallClock } from '../../support/messageClient.ts'
 import type { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
@@ -19,12 +20,14 @@ async function hours(clock: WallClock, count: number): Promise<void> {
   for (let hour = 0; hour < count; hour++) await pass(clock, hourMs)
 }
 
-async function store(rig: ServerRig, number: number, text = `${number}`): Promise<string[]> {
+async function store(rig: ServerRig, number: number, text = `${number}`, attributes: Attributes = {}) {
   const alice = await listen(rig, 'alice')
-  const statuses = await alice.post(number, ['bob'], text)
+  const statuses = await alice.postWith(attributes, number, ['bob'], text)
   await alice.vanish()
   return statuses
 }
+
+const storeFor = (rig: ServerRig, number: number, timeToLive: number) => store(rig, number, undefined, { timeToLive })
 
 /** The messages that wait for Bob. */
 async function waiting(rig: ServerRig): Promise<string[]> {
@@ -205,5 +208,48 @@ spec('the sweep of old messages', (it) => {
       rig.log.filter(({ level }) => level !== 'info'),
       [],
     )
+  })
+})
+
+spec('the time to live of a message', (it) => {
+  it('ends at its time by the wall clock: the message is not delivered but removed, which is logged and counted', async () => {
+    await using rig = await heldRig(limits)
+    await storeFor(rig, 1, 1_000)
+    await store(rig, 2)
+    await storeFor(rig, 3, 2_000)
+    await pass(rig.clock, 1_000)
+    const bob = await listen(rig, 'bob')
+    assert.deepEqual(
+      (await bob.deliveries(2)).map(({ content }) => textOf(content)),
+      ['2', '3'],
+    )
+    await bob.vanish()
+    await pass(rig.clock, 20)
+    assert.deepEqual(expired(rig), ['bob 1'])
+    await pass(rig.clock, 1_000)
+    assert.deepEqual(await waiting(rig), ['2'])
+    await pass(rig.clock, 20)
+    assert.deepEqual(expired(rig), ['bob 1', 'bob 1'])
+  })
+
+  it('ends within an hour if no program listens, also after a restart', async () => {
+    await using rig = await heldRig(limits)
+    await storeFor(rig, 1, 1_000)
+    await storeFor(rig, 2, 2 * hourMs)
+    await rig.crash()
+    await rig.restart()
+    assert.deepEqual(expired(rig), [])
+    await hours(rig.clock, 1)
+    assert.deepEqual(expired(rig), ['bob 1'])
+    await hours(rig.clock, 1)
+    assert.deepEqual(expired(rig), ['bob 1', 'bob 1'])
+  })
+
+  it('may be longer than numbers are exact', async () => {
+    await using rig = await heldRig(limits)
+    await storeFor(rig, 1, Number.MAX_SAFE_INTEGER)
+    await rig.crash()
+    await rig.restart()
+    assert.deepEqual(await waiting(rig), ['1'])
   })
 })

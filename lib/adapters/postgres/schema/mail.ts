@@ -23,7 +23,7 @@ CREATE TABLE ospd.box (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX box_reader ON ospd.box (reader) WHERE reader IS NOT NULL;
 
--- A message in a mailbox: inserted once, deleted once. Only "aside" is updated.
+-- A message in a mailbox: inserted once, deleted once. Only "aside" is updated, and "expires_at" when it is inserted.
 CREATE TABLE ospd.mail (
   box int NOT NULL,
   seq bigint NOT NULL,
@@ -64,4 +64,38 @@ CREATE TABLE ospd.sent (
   stored_at float8 NOT NULL,
   PRIMARY KEY (sender, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
+`
+
+/** The ends of the times to live of messages. */
+export const mailExpiry = `
+ALTER TABLE ospd.mail ADD COLUMN IF NOT EXISTS expires_at bigint; -- ms since 1970
+
+/*
+ * As post_1, with ends of times to live. p_limited: the positions of the messages that have one. The new messages of a mailbox have
+ * higher seqs than all earlier ones.
+ */
+CREATE OR REPLACE FUNCTION ospd.post_limited_1(
+  p_server bigint, p_users text[],
+  p_sender int[], p_id uuid[], p_print int[], p_sent bigint[], p_stored float8[], p_from int[], p_len int[], p_first int[],
+  p_content bytea, p_message int[], p_to int[], p_pair int[],
+  p_by int[], p_by_user int[], p_session uuid[], p_link bigint[],
+  p_messages bigint, p_bytes bigint, p_sender_ids bigint, p_all_messages bigint, p_all_bytes bigint, p_all_ids bigint, p_share float8,
+  p_limited int[], p_expires bigint[]
+) RETURNS ospd.posted LANGUAGE plpgsql AS $$
+DECLARE
+  r ospd.posted;
+  v_last bigint;
+BEGIN
+  SELECT CASE WHEN is_called THEN last_value ELSE 0 END INTO v_last FROM ospd.message_seq;
+  r := ospd.post_1(p_server, p_users, p_sender, p_id, p_print, p_sent, p_stored, p_from, p_len, p_first, p_content, p_message, p_to, p_pair,
+    p_by, p_by_user, p_session, p_link, p_messages, p_bytes, p_sender_ids, p_all_messages, p_all_bytes, p_all_ids, p_share);
+  UPDATE ospd.mail m SET expires_at = x.expires_at FROM (
+    SELECT t.id AS box, s.id AS sender, p_id[l.o] AS id, l.e AS expires_at
+      FROM unnest(p_limited, p_expires) l(o, e)
+      JOIN unnest(p_message, p_to) d(m, t) ON d.m = l.o
+      JOIN ospd.box t ON t.name = p_users[d.t]
+      JOIN ospd.box s ON s.name = p_users[p_sender[l.o]]) x
+   WHERE m.box = x.box AND m.seq > v_last AND m.sender = x.sender AND m.id = x.id;
+  RETURN r;
+END $$;
 `

@@ -53,6 +53,19 @@ export const importChecks: Checks<SharedStoreFixture> = {
     await steps.leave(server)
     await steps.imports.begin(origin)
   },
+  'ends the time to live of an imported message': async (store) => {
+    const { steps, server } = await entered(store)
+    const given = { ...message(1, { expiresAt: 1_001 }), recipients: ['bob', 'eve'] }
+    for (let times = 0; times < 2; times++) await steps.imports.addMessages(server, [copyOf(20, given)])
+    const { expired } = await steps.mail.expire(server, 0, 0, 10, 1_001)
+    assert.deepEqual(
+      expired.toSorted((a, b) => (a.user < b.user ? -1 : 1)),
+      [
+        { user: 'bob', messages: 1 },
+        { user: 'eve', messages: 1 },
+      ],
+    )
+  },
   'ends servers whose lease has expired, so that they do not continue': async (store) => {
     const { steps, server } = await entered(store, 1)
     await eventually(async () => (await steps.servers()).every(({ leaseMs }) => leaseMs < 0) || undefined)

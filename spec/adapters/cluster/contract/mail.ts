@@ -265,6 +265,21 @@ const readChecks: Checks<MailFixture> = {
     await post([numbered(7, ['bob'])])
     assert.deepEqual(await waiting('bob'), [2, 5, 6, 7])
   },
+  'expire when their time to live has ended': async (store) => {
+    const { mail, server, post, waiting } = await mailServer(store)
+    const limited = (number: number, expiresAt: number) => numbered(number, ['bob', 'eve'], { expiresAt })
+    await post([numbered(1, ['bob']), limited(2, 1_002), limited(3, 1_003), numbered(4, ['bob'])])
+    assert.deepEqual(await post([limited(3, 9_999)]), [undefined])
+    const [found = []] = await mail.read([{ user: 'bob', afterSeq: 0 }], 10, 10_000)
+    assert.deepEqual(
+      found.map(({ expiresAt }) => expiresAt),
+      [undefined, 1_002, 1_003, undefined],
+    )
+    const { expired, isDone } = await mail.expire(server, 0, 0, 100, 1_002)
+    const counts = Object.fromEntries(expired.map(({ user, messages }) => [user, messages]))
+    assert.deepEqual([counts, isDone], [{ bob: 1, eve: 1 }, true])
+    assert.deepEqual([await waiting('bob'), await waiting('eve')], [[1, 3, 4], [3]])
+  },
   'expire in parts, and so do ids': async (store) => {
     const { mail, server, post, waiting, seqsOf } = await mailServer(store)
     const content = new Uint8Array(3_000)

@@ -1,0 +1,94 @@
+import type { AddressedMessage, Expired, MailboxBounds, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
+import type { ClusterLink, ClusterSessionLink } from './steps.ts'
+
+/** A mailbox whose recipient listens at another server. */
+export interface Wake {
+  readonly server: number
+  readonly user: string
+}
+
+export interface PostResult {
+  /** For each message: its error (`link-lost`, `id-reused`, `rate-limited`, `mailbox-full` with the recipients, `disk-full`), or undefined if it is stored. */
+  readonly outcomes: readonly (PostRefusal | undefined)[]
+  /** The number of messages that this server has stored since it entered, repetitions not counted. */
+  readonly stored: number
+  readonly wakes: readonly Wake[]
+}
+
+export interface PostRefusal {
+  readonly code: 'link-lost' | 'id-reused' | 'rate-limited' | 'mailbox-full' | 'disk-full'
+  /** For `mailbox-full`: the affected recipients. */
+  readonly recipients?: readonly string[]
+}
+
+export interface ListenResult {
+  /** The number of this registration, which rises with each registration of the user. */
+  readonly epoch: number
+  /** Messages up to this seq may have been handed out before. */
+  readonly handed: number
+  /** The registration that this one has replaced, if it had not ended. */
+  readonly former?: ClusterLink
+}
+
+/** A mailbox whose user listens at this server. */
+export interface ListenedMailbox {
+  readonly user: string
+  readonly link: number
+  readonly epoch: number
+  readonly lastSeq: number
+}
+
+/** The steps of mailboxes. */
+export interface MailSteps {
+  /**
+   * Stores messages of any senders, in this order, by the rules of `MailboxStore.append`. A repeated message (same sender, id,
+   * recipients and content) has the outcome of the earlier one. Within a mailbox, messages become visible in the order of their
+   * seqs. `by` has the link of this server over which each message came: the session is checked as in `claim`, and a message that
+   * is not stored already has the error `link-lost`. It also has this error if a link of the same user that was opened later has
+   * had the message refused with `mailbox-full` or `rate-limited`. A message without a link is not checked.
+   */
+  post(
+    server: number,
+    messages: readonly AddressedMessage[],
+    bounds: MailboxBounds,
+    by?: readonly (ClusterSessionLink | undefined)[],
+  ): Promise<PostResult>
+  /**
+   * As `MailboxStore.read`, for several mailboxes. With `epoch`, the result is empty unless this is the epoch of the present
+   * registration.
+   */
+  read(
+    from: readonly { readonly user: string; readonly afterSeq: number; readonly epoch?: number | undefined }[],
+    most: number,
+    mostBytes: number,
+  ): Promise<readonly (readonly StoredMessage[])[]>
+  /** Removes those of these messages that exist. */
+  remove(
+    server: number,
+    messages: readonly { readonly user: string; readonly seqs: readonly number[] }[],
+  ): Promise<void>
+  /** Sets aside those of these messages that exist. */
+  setAside(messages: readonly { readonly user: string; readonly seqs: readonly number[] }[]): Promise<void>
+  /** One part of `MailboxStore.expire`: at most `most` messages and `most` ids. `isDone` is true if nothing is left. */
+  expire(
+    server: number,
+    messagesBefore: number,
+    idsBefore: number,
+    most: number,
+    wallTime?: number,
+  ): Promise<{ readonly expired: readonly Expired[]; readonly isDone: boolean }>
+  /** As `MailboxStore.lastSeq`. */
+  lastSeq(): Promise<number>
+  /** The mailboxes with messages, the fullest first, at most `most`. */
+  levels(most: number): Promise<readonly MailboxLevel[]>
+  /**
+   * Makes this link the one that receives the user's messages. Rejects with `superseded` if the session has lost the mailbox to
+   * another one, and with `link-lost` if the server was declared dead or the session has another link. Repeated for the same link
+   * it resolves with the same epoch.
+   */
+  listen(link: ClusterSessionLink): Promise<ListenResult>
+  /** Ends the registration with this epoch, if it is the present one. `handed`: the highest seq that was handed out. */
+  unlisten(user: string, epoch: number, handed: number): Promise<void>
+  /** The mailboxes that this server's links listen to, as the store has them. For polling. */
+  listened(server: number): Promise<readonly ListenedMailbox[]>
+}
