@@ -142,6 +142,22 @@ export const clusterFileMutations: readonly Mutation[] = [
     shownBy: 'cluster-files',
   },
   {
+    fault: 'a file of a cluster is stored without the metadata of its upload',
+    file: 'lib/adapters/memory/sharedTransfers.ts',
+    within: 'complete',
+    pattern: 'this.files.add(fileRecordOf({ file, stamp: version, modifiedAt, metadata }))',
+    replacement: 'this.files.add(fileRecordOf({ file, stamp: version, modifiedAt, metadata: {} }))',
+    shownBy: 'cluster-files',
+  },
+  {
+    fault: 'a renamed file loses its metadata',
+    file: 'lib/storage/catalogue/storedCatalogue.ts',
+    within: 'rename',
+    pattern: 'if (record) await this.#records.put([{ ...record, name: newName }])',
+    replacement: 'if (record && newName === name) await this.#records.put([{ ...record, name: newName }])',
+    shownBy: 'cluster-files',
+  },
+  {
     fault: 'a recovery takes over an upload that has begun anew',
     file: 'lib/storage/transfers/claimRules.ts',
     within: 'checkRecovery',

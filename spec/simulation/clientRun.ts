@@ -90,7 +90,8 @@ export class ClientRun {
   }
 
   #send(file: SimulatedFile): void {
-    this.client.upload(file.sourceFor(this.process), { digest: file.algorithm }).then(
+    const metadata = file.metadata && { ...file.metadata, by: this.#actor.name }
+    this.client.upload(file.sourceFor(this.process), { digest: file.algorithm, metadata }).then(
       (upload) => {
         // It can have ended by now, if an earlier call was for it.
         if (this.#actor.tasks && this.open.includes(upload)) this.#actor.accepted.add(file)
@@ -195,7 +196,8 @@ export class ClientRun {
     }
     const isTooLarge = code === 'too-large' && file?.versions.some(({ bytes }) => bytes.length > limits.fileBytes)
     const isClosed = code === 'closed' && (!alive || this.#actor.isLeaving(this))
-    if (!fair.includes(code) && !isTooLarge && !isClosed) this.#parts.trace.fail(`${name} ${what}: ${code}: ${message}`)
+    const isFair = fair.includes(code) || this.#parts.stored?.unsupported.includes(code)
+    if (!isFair && !isTooLarge && !isClosed) this.#parts.trace.fail(`${name} ${what}: ${code}: ${message}`)
   }
 }
 

@@ -67,6 +67,8 @@ export class Ending {
     const { time } = machine
     const sent = () => clients.every(({ isSettled }) => isSettled) && stored.isSettled
     await this.#parts.until(time.now() + settlingMs, () => sent() && mail.isSettled)
+    stored.describeAll()
+    await this.#parts.until(time.now() + settlingMs, () => stored.isSettled)
     if (hasMail) await this.#wane()
     if (!this.#parts.trace.failed) invariants.settled()
     if (!this.#parts.trace.failed) stored.settled()

@@ -1,3 +1,4 @@
+import type { Metadata } from '../../lib/ports/catalogue.ts'
 import type { DigestName } from '../../lib/ports/platform.ts'
 import type { FileSource } from '../../lib/ports/source.ts'
 import type { SeededRandom } from '../support/random.ts'
@@ -14,6 +15,8 @@ export class SimulatedFile {
   readonly user: string
   readonly name: string
   readonly algorithm: DigestName
+  /** The metadata that programs send with it, apart from their own names. Set if they send any. */
+  metadata: Metadata | undefined
   /** The versions, current one last. */
   readonly versions: Version[] = []
 

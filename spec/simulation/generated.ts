@@ -26,6 +26,7 @@ export function generateSenders(
   any: boolean,
   chunkBytes: number,
   keep: boolean,
+  sendsMetadata: boolean,
 ): { readonly clients: readonly ClientActor[]; readonly files: readonly SimulatedFile[] } {
   if (!any) return { clients: [], files: [] }
   const { random } = parts.machine
@@ -42,6 +43,10 @@ export function generateSenders(
       return new SimulatedFile(user, `file-${at + 1}`, algorithm, generateBytes(random, chunkBytes))
     }),
   )
+  for (const file of sendsMetadata ? files : []) {
+    const hasMetadata = random.fork(`metadata of ${file.path}`).chance(0.3, 'a file has metadata')
+    if (hasMetadata) file.metadata = { source: file.path }
+  }
   const own = files.filter(({ path }) => parts.faults.takesPart(path))
   const senders = clients.filter(({ name, user }) => {
     return parts.faults.takesPart(name) && own.some((file) => file.user === user)

@@ -53,6 +53,10 @@ export class StoredFiles {
   readonly #downloads = new Map<ClientActor, Map<string, SimulatedTarget>>()
   /** The number of requests of each run of a program that are not answered. */
   readonly #open = new Map<ClientRun, number>()
+  /** The path under which each version was first stored. A renamed file keeps its version. */
+  readonly #sources = new Map<string, string>()
+  /** Whether all files were stored long enough for their metadata to be there. */
+  #isOver = false
   #changes = 0
 
   constructor(parts: StoredParts) {
@@ -64,7 +68,10 @@ export class StoredFiles {
     const path = `${user}/${name}`
     this.#changes++
     if (isRenamed) this.#parts.removed(user, name)
-    else this.#checkWanted(path)
+    else {
+      this.#checkWanted(path)
+      this.#sources.set(version, path)
+    }
     this.#end(path)
     const contents = this.#contents.get(path) ?? []
     contents.push({ name, bytes, version, from: this.#changes, until: Number.POSITIVE_INFINITY })
@@ -106,6 +113,11 @@ export class StoredFiles {
     for (const [name, target] of this.#downloads.get(actor) ?? []) this.#download(actor, run, name, target)
   }
 
+  /** The errors of a server without a catalogue: a layer need not pass the catalogue of a storage on. */
+  get unsupported(): readonly string[] {
+    return this.#parts.disk.layers.storage ? ['unsupported-version'] : []
+  }
+
   /** Whether no request of a program that runs is unanswered. */
   get isSettled(): boolean {
     return this.#parts.clients.every(({ run }) => run === undefined || (this.#open.get(run) ?? 0) === 0)
@@ -113,6 +125,15 @@ export class StoredFiles {
 
   settled(): void {
     if (!this.isSettled) this.#parts.trace.fail('requests about stored files are not answered')
+  }
+
+  /** Lists the files of all users, which have their metadata by now. */
+  describeAll(): void {
+    this.#isOver = true
+    const { files, clients } = this.#parts
+    if (files.every(({ metadata }) => metadata === undefined)) return
+    const ofUsers = new Map(clients.map((client) => [client.user, client]))
+    for (const client of ofUsers.values()) this.list(client, '')
   }
 
   /** Returns the names under which a user has files. */
@@ -246,9 +267,7 @@ export class StoredFiles {
     const since = this.#changes
     const count = (change: number) => this.#open.set(run, (this.#open.get(run) ?? 0) + change)
     count(1)
-    // A layer need not pass the catalogue of a storage on.
-    const layered = this.#parts.disk.layers.storage ? ['unsupported-version'] : []
-    const asked = run.ask(what, act, [...fair, ...others, ...layered])
+    const asked = run.ask(what, act, [...fair, ...others, ...this.unsupported])
     void asked.then((result) => {
       count(-1)
       if (result) answered(result.value, since)
@@ -281,7 +300,18 @@ export class StoredFiles {
     }
   }
 
-  #checkInfo(actor: ClientActor, { name, size, version, algorithm, digest }: FileInfo, since: number): void {
+  /** Checks that the metadata of a version are those of its source. They are added just after the file is stored. */
+  #checkMetadata({ name, version, metadata }: FileInfo): void {
+    const path = this.#sources.get(version)
+    const expected = this.#parts.files.find((file) => file.path === path)?.metadata
+    const { by, ...own } = metadata
+    if (by === undefined ? !expected || !this.#isOver : expected?.source === own.source) return
+    this.#parts.trace.fail(`${name}, version ${version} from ${path}, has the metadata ${JSON.stringify(metadata)}`)
+  }
+
+  #checkInfo(actor: ClientActor, file: FileInfo, since: number): void {
+    const { name, size, version, algorithm, digest } = file
+    this.#checkMetadata(file)
     const isDescribed = ({ bytes, ...content }: StoredContent) => {
       if (content.version !== version || bytes.length !== size) return false
       if (!algorithm || digest === undefined) return true

@@ -133,7 +133,7 @@ export class World implements ActionParts {
     const hellos = new HelloWatch(trace)
     network.opened = (link) => this.#watch(link, watchQueues, hellos)
     this.server = new ServerActor(this, chosen)
-    const { clients, files } = generateSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages)
+    const { clients, files } = generateSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages, usesStored)
     this.clients = clients
     this.files = files
   }

@@ -342,6 +342,8 @@ export class ClusterWorld implements ClusterParts {
     const { time } = this.machine
     const { sent } = this
     await this.#until(time.now() + settlingMs, () => sent.isSettled && this.stored.isSettled)
+    this.stored.describeAll()
+    await this.#until(time.now() + settlingMs, () => this.stored.isSettled)
     this.stored.settled()
     // A server finds within a few seconds that another one has taken over an upload, even without a notification.
     await this.#until(time.now() + findingMs, () => sent.receivingLost.length === 0)

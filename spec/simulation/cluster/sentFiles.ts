@@ -48,7 +48,7 @@ export class SentFiles {
     if (usesStored) this.#tree.stored = parts.stored
     const { windowBytes } = limits
     this.#uploads = new UploadWatch({ trace, time, network, disk, windowBytes, severalServers: true })
-    const { clients, files } = generateSenders(parts, any, limits.chunkBytes, false)
+    const { clients, files } = generateSenders(parts, any, limits.chunkBytes, false, usesStored)
     this.clients = clients
     this.files = files
     this.invariants = new Invariants({
