@@ -1,4 +1,6 @@
+import { contextDefaults } from './common/context.ts'
 import type { Program } from './common/program.ts'
+import { contextCommand } from './context/context.ts'
 import { lsCommand } from './files/ls.ts'
 import { mvCommand } from './files/mv.ts'
 import { rmCommand } from './files/rm.ts'
@@ -34,6 +36,8 @@ export const osp: Program = {
     whoCommand,
     loginCommand,
     logoutCommand,
+    contextCommand,
   ],
+  defaults: contextDefaults,
   sibling: { name: 'ospd', commands: ['serve', 'status', 'uploads', 'user', 'cluster'] },
 }

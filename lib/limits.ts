@@ -246,6 +246,8 @@ export const clientLimits = {
   sourceTries: 3,
   /** Maximum number of bytes read from a file or stream of unknown size. A temporary file keeps them while they are sent. */
   unsizedBytes: 1_024 * MiB,
+  /** Maximum number of contexts of a state directory. A new one replaces the one that was added first. */
+  contexts: 1_000,
   /** Maximum number of bytes read from a stream that a state directory keeps. */
   spooledBytes: 64 * GiB,
   /** Maximum number of unanswered chunks of one upload, even if the window of the server has room for more. */

@@ -10,6 +10,7 @@ const bytes = z.int().check(z.minimum(0))
 const count = z.int().check(z.minimum(0))
 const user = string('the name of the user')
 const server = string('`HOST:PORT`')
+const context = string('the name of the context: `USER@HOST:PORT`')
 const task = whole('the number of the task, as `osp tasks` prints it')
 const file = string('the path as it was given; the absolute path if this command was not given the file')
 const givenFile = string('the path as it was given')
@@ -343,13 +344,28 @@ export const commandEvents = {
     ...linkEvents,
     failed,
   },
-  login: { 'logged-in': event('The token is accepted and stored.', { server, user }), ...linkEvents, failed },
+  login: {
+    'logged-in': event('The token is accepted and stored.', { server, user, context }),
+    ...linkEvents,
+    failed,
+  },
   logout: {
     'logged-out': event('No token is stored any more.', {
       server,
       user,
       removed: z.boolean().check(z.describe('whether a token was stored')),
     }),
+  },
+  context: {
+    context: event('`ls`: one for each context, in the order of their logins.', {
+      name: context,
+      server,
+      user,
+      tls: z.boolean().check(z.describe('whether commands connect with TLS')),
+      current: z.boolean().check(z.describe('whether commands use this context')),
+    }),
+    'context-used': event('`use`: commands use this context from now on.', { name: context }),
+    'context-removed': event('`rm`: the context and its token are removed.', { name: context }),
   },
   serve: {
     ready: event('The daemon accepts connections.', {

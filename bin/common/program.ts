@@ -4,7 +4,7 @@ import type { Argv } from 'yargs'
 import { readCommandLine, settingsOf, typedArguments } from './commandLine.ts'
 import { errorLine, readerMs, results, stderr, within } from './output.ts'
 import { refuseDatabaseUrl, refuseToken, secrets } from './secrets.ts'
-import { resolve, type Setting, type Settings, type Values, variableOf } from './settings.ts'
+import { type Given, resolve, type Setting, type Settings, type Values, variableOf } from './settings.ts'
 import { ignoreHangup } from './terminal.ts'
 import { printable } from './text.ts'
 import { exitCodeOf, exitCodes, UsageError, unexpectedOperand } from './usage.ts'
@@ -34,6 +34,8 @@ export interface Program {
   /** The prefix of the environment variables. */
   readonly prefix: string
   readonly commands: readonly Command[]
+  /** Returns values for settings that are not given. */
+  readonly defaults?: Given['defaults']
   /** The other program of the package, and the names of its commands. */
   readonly sibling: { readonly name: string; readonly commands: readonly string[] }
 }
@@ -76,7 +78,13 @@ async function start(program: Program): Promise<number> {
   if (request.asks === 'help') return print(await (await parserOf(program, request.command)).getHelp())
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
-  const values = resolve(command.settings, { flags, env: process.env, prefix: program.prefix, known })
+  const values = resolve(command.settings, {
+    flags,
+    env: process.env,
+    prefix: program.prefix,
+    known,
+    defaults: program.defaults,
+  })
   if (known.includes('cluster')) for (const operand of operands) refuseDatabaseUrl('an argument', operand, true)
   checkOperands(command, operands)
   // Throws if the working directory no longer exists, before a path fails for this reason as if it were missing.

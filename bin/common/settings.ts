@@ -183,6 +183,17 @@ export interface Given {
   readonly prefix: string
   /** The names of all settings of the program, which a configuration file may contain. */
   readonly known: readonly string[]
+  /** Returns values for settings that are not given, if the command takes a server. */
+  readonly defaults?: ((given: ReadGiven) => Defaults | undefined) | undefined
+}
+
+/** Returns the given value of a setting, or `undefined` if none is given. Throws UsageError. */
+export type ReadGiven = <T>(name: string, setting: Setting<T>) => T | undefined
+
+/** Values by the names of settings, and their origin for error messages. */
+export interface Defaults {
+  readonly from: string
+  readonly values: Readonly<Record<string, unknown>>
 }
 
 /** Returns the environment variable of a setting, such as `OSP_RETRY_FOR`. */
@@ -190,7 +201,7 @@ export function variableOf(prefix: string, name: string): string {
   return `${prefix}_${name.toUpperCase().replaceAll('-', '_')}`
 }
 
-/** Returns the values: of the flag, the variable, the file or the default, in this order. Throws UsageError. */
+/** Returns the values: of the flag, the variable, the file, the defaults or the fallback, in this order. Throws UsageError. */
 export function resolve<S extends Settings>(settings: S, given: Given): Values<S> {
   const { flags, env, prefix, known } = given
   const variable = (name: string) => env[variableOf(prefix, name)] || undefined
@@ -198,24 +209,38 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
   const configFrom = flags.config === undefined ? variableOf(prefix, 'config') : '--config'
   const config = configPath === undefined ? {} : readConfig(configFrom, String(configPath), known)
   const takesDatabases = known.includes('cluster')
-  const values = Object.entries(settings).map(([name, setting]) => {
-    const sources: readonly (readonly [unknown, string])[] = [
-      [flags[name], `--${name}`],
-      [variable(name), variableOf(prefix, name)],
-      [config[name], `"${name}" in ${configPath}`],
-      [setting.fallback, `the default of --${name}`],
-    ]
-    const [value, from] = sources.find(([value]) => value !== undefined) ?? [undefined, '']
+  const sourcesOf = (name: string): readonly Source[] => [
+    [flags[name], `--${name}`],
+    [variable(name), variableOf(prefix, name)],
+    [config[name], `"${name}" in ${configPath}`],
+  ]
+  const read = <T>(setting: Setting<T>, [value, from]: Source): T => {
     refuseToken(`the value of ${from}`, value)
     if (!setting.isDatabase) refuseDatabaseUrl(`the value of ${from}`, value, takesDatabases)
     const result = setting.schema.safeParse(value)
-    if (!result.success) {
-      throw wrongValue(from, setting, value)
-    }
-    return [name, result.data] as const
+    if (!result.success) throw wrongValue(from, setting, value)
+    return result.data
+  }
+  const readGiven: ReadGiven = (name, setting) => {
+    const source = sourcesOf(name).find(isSet)
+    return source && read(setting, source)
+  }
+  const { values: defaults = {}, from = '' } = (settings.server && given.defaults?.(readGiven)) || {}
+  const values = Object.entries(settings).map(([name, setting]) => {
+    const sources: readonly Source[] = [
+      ...sourcesOf(name),
+      [defaults[name], from],
+      [setting.fallback, `the default of --${name}`],
+    ]
+    return [name, read(setting, sources.find(isSet) ?? [undefined, ''])] as const
   })
   return Object.fromEntries(values) as Values<S>
 }
+
+/** A value and its origin for error messages. */
+type Source = readonly [value: unknown, from: string]
+
+const isSet = ([value]: Source) => value !== undefined
 
 function wrongValue(from: string, { schema, takes, fault, isSecret }: Setting<unknown>, value: unknown): UsageError {
   const wrong = Array.isArray(value) ? value.find((one) => !schema.safeParse(one).success) : value

@@ -3,6 +3,7 @@ import { assertTokenAllowed, bindingOf, type Client, OspError, type TokenBinding
 import { checkToken, keptToken, nodePlatform, type SeenServer, type TrustServer } from 'ospd/node'
 import { clientTransport, isNewServer, runWithClient, trustFor } from '../common/client.ts'
 import { type CommonOptions, commonOptions, shortRetryFor, userOf } from '../common/commonOptions.ts'
+import { contextsIn, saveContext } from '../common/context.ts'
 import { readInput } from '../common/input.ts'
 import { afterDelay, waitingText } from '../common/link.ts'
 import { results, say } from '../common/output.ts'
@@ -25,8 +26,9 @@ export const loginCommand = command({
   name: 'login',
   insteadOfOperand: 'type the token at the prompt, or write it to stdin',
   describe:
-    'Store a token for a server after the server has accepted it. The token is typed at the terminal or read from stdin, ' +
-    'never given as an argument.',
+    'Store a token for a server after the server has accepted it, and make the server, the user and the TLS settings the ' +
+    'current context, which other commands use. The token is typed at the terminal or read from stdin, never given as an ' +
+    'argument.',
   settings,
   examples: [
     ['osp login --server files.example:6682', 'prompt for the token'],
@@ -65,7 +67,12 @@ async function login(values: CommonOptions): Promise<number> {
   const run = async (client: Client) => {
     await client.online()
     await keptToken(directory).keep(text, boundTo)
-    results.print({ event: 'logged-in', server, user }, `logged in to ${server} as ${printable(user)}`)
+    const former = contextsIn(values).load().current
+    const context = await saveContext(values)
+    results.print({ event: 'logged-in', server, user, context }, `logged in to ${server} as ${printable(user)}`)
+    if (former !== undefined && former !== context && !values.quiet) {
+      say(`${printable(context)} is the current context now, instead of ${printable(former)}`, 'yellow')
+    }
     if (process.env[tokenVariable]) say(`${tokenVariable} is set and overrides the stored token`, 'yellow')
   }
   return await runWithClient(values, { token, to, run })

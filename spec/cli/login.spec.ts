@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { keptToken } from 'ospd/node'
 import { commandEvents } from '../../bin/common/events.ts'
@@ -65,6 +65,7 @@ spec('osp login', (it) => {
       event: 'logged-in',
       server: at.its.address,
       user: 'alice',
+      context: `alice@${at.its.address}`,
     })
     const refused = await at.osp(['login', '--json'], { input: 'osp_wrong' })
     assert.equal(published(refused.stdout, commandEvents.login).at(-1)?.code, 'unauthorized')
@@ -133,6 +134,8 @@ spec('osp login', (it) => {
     const list = join(at.path, 'state', 'known_servers')
     await writeFile(list, `# mine\n \t${(await readFile(list, 'utf8')).replace(/ (?=SHA256)/u, '\t ')}`)
     assert.equal((await login()).code, 0)
+    assert.equal((await run('osp', ['who', ...flags], { env: { OSP_USER: '' } })).code, 0)
+    await rm(join(at.path, 'state', 'contexts.json'))
     const nameless = await run('osp', ['who', ...flags], { env: { OSP_USER: '' } })
     assert.match(nameless.stderr, /^osp: no token was sent; tokens are stored for alice: specify --user alice$/mu)
   })

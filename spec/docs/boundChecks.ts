@@ -100,6 +100,7 @@ export const boundChecks: {
   downloads: { files: ['spec/client/files/files.spec.ts'] },
   downloadBytes: { files: ['spec/client/files/downloads.spec.ts'] },
   versionTries: {},
+  contexts: { files: ['spec/adapters/stateDirectory/contexts.spec.ts'] },
   spooledBytes: { files: ['spec/adapters/stateDirectory/spool.spec.ts'] },
   unsizedBytes: { files: ['spec/adapters/node/fileSource.spec.ts'] },
   unansweredChunks: { files: ['spec/hostile/grants.spec.ts'] },

@@ -28,6 +28,7 @@ spec('docs/cli.md', (it) => {
     ['osp', 'who'],
     ['osp', 'login'],
     ['osp', 'logout'],
+    ['osp', 'context'],
   ] as const) {
     it(`has the help of ${program} ${command}`, async () => {
       const { stdout } = await run(program, [command, '--help'])

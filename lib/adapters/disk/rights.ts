@@ -129,6 +129,13 @@ export function checkOwned(path: string, stats: Pick<Stats, 'uid' | 'gid' | 'mod
   checkMode(path, stats)
 }
 
+/** Throws OspError `usage` if other users can read the file at `path`, which contains `what`. */
+export function checkPrivate(what: string, path: string, mode: number): void {
+  // Windows has no such bits. The folders of a user are closed to others there.
+  if (process.platform === 'win32' || (mode & 0o077) === 0) return
+  throw new OspError('usage', `other users can read ${what} in ${path}: run chmod 600 ${path}`)
+}
+
 function checkMode(path: string, stats: Pick<Stats, 'gid' | 'mode'>): void {
   if (!othersWrite(stats)) return
   throw refused(`${path} can be written to by other users; ${chmodAdvice(path)}`)

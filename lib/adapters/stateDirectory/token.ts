@@ -7,7 +7,7 @@ import { checkArgument, kinds } from '../../options.ts'
 import type { BoundToken, TokenBinding } from '../../runtime/tokenBinding.ts'
 import { makePath, replaceFile, syncDirectory } from '../disk/directories.ts'
 import { attempt, pathReason, unless } from '../disk/faults.ts'
-import { checkDirectoryRights, checkNamedFile, openTrusted } from '../disk/rights.ts'
+import { checkDirectoryRights, checkNamedFile, checkPrivate, openTrusted } from '../disk/rights.ts'
 
 /** The stored token of one user on one server. */
 export interface KeptToken {
@@ -62,10 +62,7 @@ async function load(path: string): Promise<BoundToken | undefined> {
   await using file = await unless(['ENOENT', 'ENOTDIR'], `reading ${path}`, () => openTrusted(path, constants.O_RDONLY))
   if (!file) return undefined
   const { mode } = await attempt(`checking ${path}`, () => file.stat())
-  // Windows has no such bits. The folders of a user are closed to others there.
-  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-    throw new OspError('usage', `other users can read the token in ${path}: run chmod 600 ${path}`)
-  }
+  checkPrivate('the token', path, mode)
   return await tokenIn(file, path)
 }
 

@@ -222,7 +222,8 @@ spec('a command line that is wrong', (it) => {
       lissten: 'listen',
       log: 'login',
       SEND: 'send',
-      cont: 'continue',
+      conti: 'continue',
+      contxt: 'context',
     }
     for (const [word, meant] of Object.entries(near)) assert.equal(of(word), meant, word)
     assert.equal(of('version'), '--version')

@@ -1,0 +1,86 @@
+import { type Context, keptToken } from 'ospd/node'
+import { commonOptions } from '../common/commonOptions.ts'
+import { contextsIn } from '../common/context.ts'
+import { results, say } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { serverAddress, type Values } from '../common/settings.ts'
+import { stateDirectoryOf } from '../common/stateDirectory.ts'
+import { printable, tableLines } from '../common/text.ts'
+import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
+
+const { state, quiet, json } = commonOptions
+const settings = { state, quiet, json } as const
+
+type ContextValues = Values<typeof settings>
+
+const verbs = ['ls', 'use', 'rm']
+
+/** `osp context`: lists, selects and removes the contexts that `osp login` has stored. */
+export const contextCommand = command({
+  name: 'context',
+  operands: 'ls|use|rm [NAME...]',
+  describe:
+    'Manage contexts. osp login stores the server, the user, the token and the TLS settings as a context, USER@HOST:PORT. ' +
+    'Commands use the settings of the current context that are not specified, unless another server is specified.',
+  settings,
+  examples: [
+    ['osp context ls', 'list the contexts; the current one has an asterisk'],
+    ['osp context use alice@files.example:6682', 'use this server and user from now on'],
+    ['osp context rm alice@files.example:6682', 'remove a context and its token'],
+  ],
+  onlyLists: ([verb]) => verb === 'ls',
+  run,
+})
+
+async function run(values: ContextValues, [verb, ...names]: readonly string[]): Promise<number> {
+  if (verb === undefined) throw new UsageError(`specify a verb: ${verbs.join(', ')}`)
+  if (!verbs.includes(verb)) throw new UsageError(unknownName('verb', verb, verbs))
+  const [name, more] = names
+  if (verb === 'ls') {
+    if (name !== undefined) throw unexpectedOperand('context ls', name)
+    return await list(values)
+  }
+  if (name === undefined) throw new UsageError(`context ${verb} requires the NAME of a context`)
+  if (verb === 'use' && more !== undefined) throw unexpectedOperand('context use', more)
+  // Names are checked before the first one is removed.
+  const { all } = contextsIn(values).load()
+  const unknown = names.find((each) => !all.has(each))
+  if (unknown !== undefined) throw new UsageError(unknownName('context', unknown, [...all.keys()]))
+  if (verb === 'use') await use(values, name)
+  else for (const each of new Set(names)) await remove(values, each)
+  return exitCodes.done
+}
+
+async function list(values: ContextValues): Promise<number> {
+  const { current, all } = contextsIn(values).load()
+  if (all.size === 0 && !values.quiet && !values.json) say('there is no context; osp login creates one', 'yellow')
+  const cells = [...all].map(([name, context]) => [
+    name === current ? '*' : ' ',
+    printable(name),
+    context.tls ? 'TLS' : 'without TLS',
+  ])
+  const lines = tableLines(cells)
+  for (const [at, [name, { server, user, tls }]] of [...all].entries()) {
+    const event = { event: 'context', name, server, user, tls, current: name === current } as const
+    await results.printed(event, lines[at] ?? '')
+  }
+  return exitCodes.done
+}
+
+async function use(values: ContextValues, name: string): Promise<void> {
+  await contextsIn(values).select(name)
+  results.print({ event: 'context-used', name }, `${printable(name)} is the current context`)
+}
+
+async function remove(values: ContextValues, name: string): Promise<void> {
+  const context = contextsIn(values).load().all.get(name)
+  // First, so that the token of a removed context never remains.
+  if (context) await tokenOf(values, context)?.forget()
+  await contextsIn(values).remove(name)
+  results.print({ event: 'context-removed', name }, `${printable(name)} removed`)
+}
+
+function tokenOf({ state }: ContextValues, { server, user }: Context) {
+  const { data } = serverAddress.schema.safeParse(server)
+  return data && keptToken(stateDirectoryOf({ state, server: data }, user))
+}
