@@ -109,9 +109,9 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
   readonly closed: Promise<void>
   /**
    * Resolves when the server has accepted the client on every link that has begun; rejects when the server refuses it, or is not
-   * reached in time.
+   * reached in time. Rejects with OspError `closed` when `signal` aborts; the client continues.
    */
-  online(): Promise<void>
+  online(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>
   /**
    * Adds an upload. It begins when fewer than the limit are sent. If the client has a state, and the source can be opened again (a
    * path, a URL, a spooled stream, or `FileSource.ref`), resolves when the state has stored the task; the upload then survives a

@@ -112,6 +112,8 @@ export const ids: Kind = {
 
 const signal = optional(kinds.signal)
 
+export const onlineOptions = { signal } as const
+
 export const listOptions = { prefix: optional(kinds.text), signal } as const
 
 export const statOptions = { digest: optional(kinds.flag), signal } as const

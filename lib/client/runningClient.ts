@@ -10,7 +10,7 @@ import type { FileSource } from '../ports/source.ts'
 import { Blocks } from '../runtime/blocks.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
-import { onAbort, waitAtMost } from '../runtime/wait.ts'
+import { onAbort, unlessAborted, waitAtMost } from '../runtime/wait.ts'
 import type { BoundClientOptions, Client, ClientEvents, ClientGauges } from './client.ts'
 import {
   ClientSession,
@@ -26,7 +26,7 @@ import { iterateMessages } from './messages/messageIterator.ts'
 import { Outbox, outgoing } from './messages/outbox.ts'
 import { type Presence, PresenceView } from './messages/presence.ts'
 import { Registration } from './messages/registration.ts'
-import { fileSource, messagesOptions, receiveOptions, uploadOptions, uploadSource } from './options.ts'
+import { fileSource, messagesOptions, onlineOptions, receiveOptions, uploadOptions, uploadSource } from './options.ts'
 import type { Upload } from './uploads/upload.ts'
 import { UploadList, type UploadOptions } from './uploads/uploadList.ts'
 import { sourceOf, type UploadSource } from './uploads/uploadSource.ts'
@@ -122,11 +122,14 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     return this.#presence
   }
 
-  async online(): Promise<void> {
+  async online(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    checkOptions('client.online', onlineOptions, options)
+    const { signal } = options
     if (!this.#messageSession) this.#uploadSession.start()
     const sessions = this.#sessions
     const going = sessions.filter(({ over }) => !over)
-    await Promise.all((going.length > 0 ? going : sessions).map((session) => session.online()))
+    const online = Promise.all((going.length > 0 ? going : sessions).map((session) => session.online()))
+    await (signal ? unlessAborted(online, signal) : online)
   }
 
   upload(source: UploadSource, options: UploadOptions = {}): Promise<Upload> {

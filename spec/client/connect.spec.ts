@@ -6,6 +6,8 @@ import { connectClient } from '../../lib/client/runningClient.ts'
 import { connect, createClient, type OspError } from '../../lib/index.ts'
 import { clientLimits } from '../../lib/limits.ts'
 import { nodePlatform } from '../../lib/node.ts'
+import type { Transport } from '../../lib/ports/socket.ts'
+import { unlessAborted } from '../../lib/runtime/wait.ts'
 import { memorySource, patterned } from '../support/memorySource.ts'
 import { ScriptedServer } from '../support/scriptedServer.ts'
 import { spec } from '../support/spec.ts'
@@ -69,6 +71,26 @@ spec('an upload', (it) => {
 spec('connect', (it) => {
   it('rejects at once without a server', async () => {
     await assert.rejects(connect(to, { user: 'alice' }), { code: 'unreachable' })
+  })
+
+  it('rejects with `closed` when its signal aborts, at once or while it waits', async () => {
+    const nowhere: Transport = {
+      ...to,
+      dial: (_, signal) => unlessAborted(new Promise<never>(() => {}), signal),
+    }
+    for (const retryForMs of [undefined, 60_000]) {
+      for (const signal of [AbortSignal.abort(), AbortSignal.timeout(20)])
+        await assert.rejects(connect(nowhere, { user: 'alice', signal, retryForMs }), { code: 'closed' })
+    }
+  })
+
+  it('of an existing client is awaited until a signal aborts, and goes on', async () => {
+    await using rig = await UploadRig.start()
+    await using client = rig.client()
+    await assert.rejects(client.online({ signal: AbortSignal.abort() }), { code: 'closed' })
+    await client.online({ signal: new AbortController().signal })
+    assert.equal(client.status, 'online')
+    await assert.rejects(client.online({ singal: 5 } as never), { code: 'usage', message: /did you mean signal\?$/u })
   })
 
   it('waits for the server if `retryForMs` is given', async () => {

@@ -29,6 +29,7 @@ spec('a file as a source', (it) => {
     assert.equal(file('a/b/cafe\u0301').name, 'caf\u00e9')
     assert.equal(file('a/b/').name, 'b')
     assert.equal(file('a/b', { name: 'x/y' }).name, 'x/y')
+    assert.equal(file(new URL('file:///a/b%20c')).name, 'b c')
   })
 
   const huge = 'of more than 2^53 - 1 bytes is opened, and not taken for one whose size is not known'
@@ -43,6 +44,12 @@ spec('a file as a source', (it) => {
     })
   }
   process.once('exit', () => rmSync(dirname(path), { recursive: true, force: true }))
+
+  it('has the path of a URL, which must lead to a file of this machine', () => {
+    if (process.platform !== 'win32') assert.equal(file(new URL('file:///a/b%20c')).ref, '/a/b c')
+    for (const url of ['file:///a%2Fb', 'file://host/a'])
+      assert.throws(() => file(new URL(url)), { code: 'usage', message: /^file: no file has the URL file:/u })
+  })
 
   it(
     'has its absolute path as `ref`',

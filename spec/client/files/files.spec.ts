@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { localFiles } from '../../../lib/adapters/node/localFiles.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { clientLimits } from '../../../lib/limits.ts'
@@ -194,6 +196,20 @@ spec('downloads to targets', (it) => {
     opened.resolve()
     await Promise.all([...first, last].map(({ done }) => done))
     assert.equal(count, clientLimits.downloads + 1)
+  })
+
+  it('are downloaded to a path or the URL of a file', async () => {
+    await using at = await place()
+    await using server = await scriptedFiles(filesOf('a'))
+    const client = server.client({ localFiles })
+    for (const to of [join(at.path, 'b'), pathToFileURL(join(at.path, 'c'))])
+      await client.files.download('a', { to }).done
+    for (const name of ['b', 'c']) assert.deepEqual(readFileSync(join(at.path, name)), Buffer.from(content))
+    assert.throws(() => client.files.download('a', { to: new URL('http://x/a') }), {
+      code: 'usage',
+      message: /file: U/u,
+    })
+    assert.throws(() => server.client().files.download('a', { to: 'b' }), { code: 'usage', message: /no file system/u })
   })
 
   it('use what a list has described, without another request', async () => {
