@@ -31,7 +31,7 @@ export const clusterFileMutations: readonly Mutation[] = [
   {
     fault: 'a takeover does not copy a file that its former owner may have open',
     file: 'spec/simulation/cluster/treeFiles.ts',
-    within: '#takeOver',
+    within: '#bring',
     pattern: 'const isClosed = isFinal || !this.#claims.mayBeOpen({ ...claim, token: former.token })',
     replacement: 'const isClosed = isFinal || former.token > 0',
     shownBy: 'cluster-files',

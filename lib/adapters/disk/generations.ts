@@ -125,6 +125,7 @@ export class Generations {
       }
       const former = record?.verified ? await this.#verifiedOf(found, isVerified) : found[0]
       if (!former) return false
+      if (former === 'moved') continue
       if (former.token === claim.token || (await this.#bring(former, claim, record))) return true
     }
     throw new OspError(
@@ -188,15 +189,17 @@ export class Generations {
     return { file: path, bytes: Number(stats.size), removed }
   }
 
+  /** Resolves with `moved` if none of the files is the verified one, but some are no longer there. */
   async #verifiedOf(
     found: readonly Generation[],
     isVerified: (path: string, stats: BigIntStats) => Promise<boolean>,
-  ): Promise<Generation | undefined> {
+  ): Promise<Generation | 'moved' | undefined> {
     for (const generation of found) {
       const stats = await entryAt(generation.path)
       if (stats && (await isVerified(generation.path, stats))) return generation
     }
-    return undefined
+    const present = await Promise.all(found.map(({ path }) => entryAt(path)))
+    return present.includes(undefined) ? 'moved' : undefined
   }
 
   /** Moves a file to the path of a claim. Resolves with false if it is no longer there. */

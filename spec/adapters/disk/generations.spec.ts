@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DirectoryFlushes } from '../../../lib/adapters/disk/directories.ts'
 import type { DiskFiles } from '../../../lib/adapters/disk/files.ts'
+import { Generations } from '../../../lib/adapters/disk/generations.ts'
 import { layoutOf } from '../../../lib/adapters/disk/layout.ts'
 import type { Claim } from '../../../lib/ports/storage.ts'
 import { storageContract } from '../../../lib/testing.ts'
@@ -238,6 +240,25 @@ spec('a verified file of a shared directory', (it) => {
       await using again = await three.files.open(three.claims.grant(3, verified))
       assert.equal(await again.publish('a', true), true)
       assert.equal(published(data), 'hello')
+    }))
+
+  it('is found although an earlier claim moves it during the takeover', () =>
+    withShared(async ({ data, server, partials }) => {
+      const one = await server()
+      const claim = one.claims.grant(1)
+      await written(one, claim, 'hello')
+      const generations = new Generations(layoutOf(data), one.claims, new DirectoryFlushes())
+      const pathOf = (token: number) => generations.pathOf({ ...claim, token })
+      writeFileSync(pathOf(2), 'wrong')
+      const isVerified = async (path: string) => {
+        if (path === pathOf(2) && existsSync(pathOf(1))) renameSync(pathOf(1), pathOf(3))
+        return path !== pathOf(2)
+      }
+      const record = one.claims.record('alice', 'a')
+      assert.ok(record)
+      const later = { ...record, ...verifiedAs(5, digestOf('hello')) }
+      assert.equal(await generations.takeOver({ ...claim, token: 4 }, later, isVerified), true)
+      assert.deepEqual(partials(), ['2', '4'])
     }))
 
   it('is reported as lost if neither it nor the stored file has its digest', () =>

@@ -327,13 +327,17 @@ export class TreeFiles implements ClusterFiles {
         throw new OspError('superseded', `the upload ${name} of ${user} has been taken over`)
       }
       const former = record?.verified ? await this.#verifiedOf(found, record) : found[0]
+      if (former === 'moved') continue
       if (!former || former.token === token) return
-      const isFinal = record?.verified !== undefined || this.#own.has(former.token)
-      const isClosed = isFinal || !this.#claims.mayBeOpen({ ...claim, token: former.token })
-      const isBrought = isClosed ? await this.#move(former, claim) : await this.#copy(former, claim, record)
-      if (isBrought) return
+      if (await this.#bring(former, claim, record)) return
     }
     throw new OspError('internal', `the partial file of ${name} of ${user} is moved again and again`)
+  }
+
+  async #bring(former: TreeGeneration, claim: Claim, record: TransferRecord | undefined): Promise<boolean> {
+    const isFinal = record?.verified !== undefined || this.#own.has(former.token)
+    const isClosed = isFinal || !this.#claims.mayBeOpen({ ...claim, token: former.token })
+    return isClosed ? this.#move(former, claim) : this.#copy(former, claim, record)
   }
 
   #move(former: TreeGeneration, { user, name, token }: Claim): Promise<boolean> {
@@ -367,13 +371,13 @@ export class TreeFiles implements ClusterFiles {
     return true
   }
 
-  async #verifiedOf(found: readonly TreeGeneration[], record: TransferRecord): Promise<TreeGeneration | undefined> {
+  async #verifiedOf(found: readonly TreeGeneration[], record: TransferRecord) {
     for (const generation of found) {
       const file = await this.#take('time of a look', () => this.#tree.partial.get(generation.path))
       if (!file || !record.verified) continue
       if (file.version === record.verifiedStamp || (await this.#hasContent(file, record.verified))) return generation
     }
-    return undefined
+    return found.every(({ path }) => this.#tree.partial.has(path)) ? undefined : 'moved'
   }
 
   /** Publishes the partial file at this path, or confirms that it is published. */
