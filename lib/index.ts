@@ -11,7 +11,7 @@ import type { Transport } from './ports/socket.ts'
 export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
 export type { ClientStatus } from './client/connection/session.ts'
 export type { Download, DownloadEvents, DownloadPhase, DownloadProgress } from './client/files/download.ts'
-export type { FileInfo } from './client/files/fileRequests.ts'
+export type { FileInfo, FileReference } from './client/files/fileRequests.ts'
 export type {
   DownloadOptions,
   Files,
@@ -55,6 +55,7 @@ export type * from './ports/target.ts'
 export type { BoundToken, GivenToken, TokenBinding } from './runtime/tokenBinding.ts'
 export { assertTokenAllowed, bindingOf } from './runtime/tokenBinding.ts'
 export { serve } from './serve.ts'
+export type { NotifyRule } from './server/files/fileNotices.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinishedUploads.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'

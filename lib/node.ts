@@ -88,7 +88,6 @@ export async function openTasks(client: Client, directory: string): Promise<Serv
 export function taskControl(directory: string, options: TaskControlOptions = {}): TaskControl {
   checkArgument('taskControl', 'the directory', kinds.path, directory)
   checkOptions('taskControl', { client: optional(kinds.function), log: optional(kinds.function) }, options)
-  const { clock } = nodePlatform()
   const control = directoryControl(directory)
-  return taskController(control, clock, () => stateDirectory(directory).tasks, options)
+  return taskController(control, nodePlatform(), () => stateDirectory(directory).tasks, options)
 }

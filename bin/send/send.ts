@@ -1,5 +1,5 @@
 import { isatty } from 'node:tty'
-import { OspError, type Upload, type Uploads } from 'ospd'
+import { isUserName, OspError, type Upload, type Uploads } from 'ospd'
 import { openTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
@@ -7,7 +7,7 @@ import { watchLink } from '../common/link.ts'
 import { type StatusPrinter, sayOnce } from '../common/output.ts'
 import { pairs, pairsOf } from '../common/pairs.ts'
 import { command } from '../common/program.ts'
-import { choice, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
+import { choice, kind, optionalSetting, repeatable, setting, switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 import { ConfiguredToken } from '../common/token.ts'
@@ -27,6 +27,12 @@ export const sendSettings = {
   from0: switched('paths in --files-from end with NUL, as written by find -print0', '0'),
   digest: setting(choice('sha256', 'md5', 'xxh128'), 'sha256', 'digest algorithm for verifying files'),
   meta: pairs('store this metadata with each file, such as contentType=image/png'),
+  to: repeatable(
+    'USER',
+    'a user name',
+    (name) => (isUserName(name) ? name : undefined),
+    'send this user a message about each file, with a reference with which the user can fetch it',
+  ),
   'limit-rate': optionalSetting(kind.size, 'send up to SIZE bytes per second in total', 'no limit'),
   ...commonOptions,
 } as const
@@ -49,6 +55,7 @@ export const sendCommand = command({
     ['find . -name "*.log" | osp send --files-from -', 'send files as they are found'],
     ['pg_dump shop | osp send - --as shop.sql', 'send the content of stdin'],
     ['osp send --meta contentType=image/png a.png', 'store a media type with a file'],
+    ['osp send plan.pdf --to bob --to carol', 'send a file to other users'],
     ['osp send *.iso | sha256sum -c', 'check the local files against the sent digests'],
   ],
   run,
@@ -81,7 +88,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     reporter,
     overview,
     summary,
-    uploadOptions: { digest: values.digest, metadata },
+    uploadOptions: { digest: values.digest, metadata, to: values.to },
     stop: stop.signal,
     directory,
     isAwaited,

@@ -158,7 +158,7 @@ async function open(
   readiness: Readiness,
   log: Log,
 ): Promise<{ readonly server: Server; readonly problem: () => string | undefined } | undefined> {
-  const { host, data, 'on-conflict': onConflict, 'allow-plaintext': allowPlaintext } = values
+  const { host, data, 'on-conflict': onConflict, notify, 'allow-plaintext': allowPlaintext } = values
   const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
   const isProxied = values['proxy-protocol'] !== undefined
   const exposure = { host, isProxied, isTls, hasClientCa: values['tls-client-ca'] !== undefined, allowPlaintext }
@@ -166,14 +166,23 @@ async function open(
   const authenticator = identityOf(users, exposure, data)
   const warning = checkExposure({ ...exposure, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'exposed', text: warning })
+  await checkNotified(notify, authenticator)
   const problem = () => shared?.problem()
   if (shared) readiness.add('cluster', problem)
   const { storage = disk(data), links } = shared ?? {}
-  const options = { listen, storage, authenticator, allowPlaintext, limits, onConflict, log }
+  const options = { listen, storage, authenticator, allowPlaintext, limits, onConflict, notify, log }
   const server = await serve({ ...options, ...(links && { links }) }).catch(cannotListen)
   const address = server?.addresses[0]
   if (shared && address) shared.listensOn(addressText(address))
   return server && { server, problem }
+}
+
+/** Throws UsageError if a user of `--notify` does not exist: messages to this user would only fill the mailbox. */
+async function checkNotified(notify: ServeValues['notify'], authenticator: Authenticator): Promise<void> {
+  for (const { user } of notify) {
+    if ((await authenticator.knows(user)) !== false) continue
+    throw new UsageError(`--notify ${user}: there is no such user; add it with "ospd user add ${user}" first`)
+  }
 }
 
 /** Opens the users: those of the cluster, or those in the data directory. */

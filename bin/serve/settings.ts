@@ -1,4 +1,4 @@
-import { type Limit, type Limits, limitTable } from 'ospd'
+import { isUserName, type Limit, type Limits, limitTable, type NotifyRule } from 'ospd'
 import { isNetwork, serverPort } from 'ospd/node'
 import * as z from 'zod/mini'
 import { databaseUrl } from '../cluster/location.ts'
@@ -9,6 +9,7 @@ import {
   listenAddress,
   optionalSetting,
   readKind,
+  repeatable,
   setting,
   switched,
   type Values,
@@ -23,6 +24,13 @@ const networks = readKind(
     return all.every(isNetwork) ? all : undefined
   },
 )
+
+/** Reads a rule of `--notify`. Returns `undefined` for an invalid user name. */
+function ruleOf(text: string): NotifyRule | undefined {
+  const [user = '', ...rest] = text.split(':')
+  if (!isUserName(user)) return undefined
+  return rest.length > 0 ? { user, pattern: rest.join(':') } : { user }
+}
 
 const ownSettings = {
   host: setting(kind.text, '127.0.0.1', 'address to listen on'),
@@ -61,6 +69,12 @@ const ownSettings = {
     choice('replace', 'rename', 'reject'),
     'replace',
     'action if a file of this name is already stored',
+  ),
+  notify: repeatable(
+    'USER[:PATTERN]',
+    'a user name, or a user name, a colon and a pattern, such as ingest:*.csv',
+    ruleOf,
+    'send USER a message for each stored file whose name matches; * stands for any characters, ? for one',
   ),
   'allow-plaintext': switched('accept connections from other machines without tokens, or with tokens but without TLS'),
   quiet: switched('log only warnings and errors', 'q'),

@@ -10,8 +10,8 @@ import { SendSummary } from '../send/reporter.ts'
 import { sendSettings } from '../send/send.ts'
 import { hintNoSender, listed, type TaskContext, tasksSettings, withTasks } from './tasks.ts'
 
-const { recursive, as, digest, meta } = sendSettings
-const settings = { recursive, as, digest, meta, ...tasksSettings } as const
+const { recursive, as, digest, meta, to } = sendSettings
+const settings = { recursive, as, digest, meta, to, ...tasksSettings } as const
 
 type AddValues = Values<typeof settings>
 
@@ -53,7 +53,7 @@ async function addFiles(
   }
   const add = async () => {
     const files = group.map(({ path, name, spooled }) => {
-      return { ref: spooled?.source.ref ?? absolutePath(path), name, digest: values.digest, metadata }
+      return { ref: spooled?.source.ref ?? absolutePath(path), name, digest: values.digest, metadata, to: values.to }
     })
     const outcomes: readonly Added[] = await at.tasks.add(files).catch((error: unknown) => {
       return files.map(() => ({ failure: OspError.from(error) }))

@@ -65,6 +65,10 @@ export const uploadOptions = {
   name: optional(kinds.text),
   digest: optional(oneOf(...Object.keys(digestNumbers))),
   metadata: optional(metadata),
+  to: optional({
+    takes: 'an array of user names',
+    holds: (value) => Array.isArray(value) && value.every((name) => typeof name === 'string'),
+  }),
   signal: optional(kinds.signal),
 } as const
 
@@ -139,7 +143,7 @@ export const downloadOptions = {
 } as const
 
 export const describedFile: Kind = {
-  takes: 'a file name, or a file that list or stat has described',
+  takes: 'a file name, a file that list or stat has described, or the reference in a message',
   holds: (value) => {
     const { name, version, size } = (value ?? {}) as Record<string, unknown>
     return typeof name === 'string' && typeof version === 'string' && Number.isSafeInteger(size)

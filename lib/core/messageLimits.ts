@@ -5,7 +5,7 @@ import { checkMetadata } from './metadata.ts'
 
 /** Throws OspError `too-large` if a message exceeds a limit, and `malformed` if its headers are not valid. */
 export function checkMessageParts({ headers = [] }: Attributes, content: Uint8Array): void {
-  checkMetadata(headers, 'the headers of a message')
+  checkMetadata(headers, 'a message', 'headers')
   if (content.length <= fixed.messageBytes) return
   const text = `a message has at most ${fixed.messageBytes} bytes; this one has ${content.length}`
   throw new OspError('too-large', text)

@@ -14,16 +14,17 @@ export const textsOf = (metadata: Readonly<Record<string, string>>): readonly Me
 const encoder = new TextEncoder()
 
 /**
- * Throws OspError `too-large` if metadata exceeds its limits, and `malformed` if a key is empty or occurs twice. The errors begin with
- * `subject`.
+ * Throws OspError `too-large` if metadata exceeds its limits, and `malformed` if a key is empty or occurs twice. The
+ * errors name `owner` and `noun`.
  */
-export function checkMetadata(texts: readonly MetadataText[], subject = 'the metadata of a file'): void {
+export function checkMetadata(texts: readonly MetadataText[], owner = 'a file', noun = 'metadata'): void {
   const { metadataTexts, metadataBytes } = fixed
   if (texts.length > metadataTexts)
-    throw new OspError('too-large', `${subject}: at most ${metadataTexts} keys, not ${texts.length}`)
+    throw new OspError('too-large', `${owner} has at most ${metadataTexts} keys of ${noun}, not ${texts.length}`)
   const bytes = texts.reduce((sum, { key, value }) => sum + encoder.encode(key + value).length, 0)
-  if (bytes > metadataBytes) throw new OspError('too-large', `${subject}: at most ${metadataBytes} bytes, not ${bytes}`)
-  if (texts.some(({ key }) => key === '')) throw new OspError('malformed', `${subject}: a key is empty`)
+  if (bytes > metadataBytes)
+    throw new OspError('too-large', `${owner} has at most ${metadataBytes} bytes of ${noun}, not ${bytes}`)
+  if (texts.some(({ key }) => key === '')) throw new OspError('malformed', `a key of the ${noun} is empty`)
   const keys = new Set(texts.map(({ key }) => key))
-  if (keys.size < texts.length) throw new OspError('malformed', `${subject}: a key occurs twice`)
+  if (keys.size < texts.length) throw new OspError('malformed', `a key of the ${noun} occurs twice`)
 }

@@ -2,6 +2,7 @@ import type { ErrorCode } from '../errors.ts'
 import type { Metadata } from './catalogue.ts'
 import type { DigestName } from './platform.ts'
 import type { FileSource, Spooled } from './source.ts'
+import type { FileNotice } from './storage.ts'
 
 /** The record of a delivered message, kept so that the message is not delivered again. */
 export interface Receipt {
@@ -37,6 +38,8 @@ export interface StoredTask {
   readonly algorithm: DigestName
   /** Missing if there is none. */
   readonly metadata?: Metadata
+  /** The message about the file, if other users are informed of it. */
+  readonly notice?: FileNotice
   readonly state: TaskState
   /** The known bytes of the source, and those that are durable on the server. */
   readonly size: number

@@ -67,8 +67,8 @@ spec('osp send --meta', (it) => {
     const keys = Array.from({ length: 33 }, (_, at) => ['--meta', `${at}=`])
     assert.equal((await send(...keys.slice(1).flat())).code, 0)
     const wrong: readonly (readonly [flags: readonly string[], text: string])[] = [
-      [['--meta', `${most}x`], '--meta is too large: the metadata of a file: at most 4096 bytes, not 4097'],
-      [keys.flat(), '--meta is too large: the metadata of a file: at most 32 keys, not 33'],
+      [['--meta', `${most}x`], '--meta is too large: a file has at most 4096 bytes of metadata, not 4097'],
+      [keys.flat(), '--meta is too large: a file has at most 32 keys of metadata, not 33'],
       [['--meta', 'a=1', '--meta', 'b=1', '--meta', 'a=1'], '--meta specifies the key a twice; specify it once'],
     ]
     for (const [flags, text] of wrong) {

@@ -72,6 +72,7 @@ const task = z.object({
   name: storedFileName,
   algorithm: z.enum(['md5', 'sha256', 'xxh128']),
   metadata: z.exactOptional(z.record(z.string(), z.string())),
+  notice: z.exactOptional(z.object({ id: z.string(), recipients: z.readonly(z.array(userName)) })),
   state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
   size: z.int().check(z.minimum(0)),
   durable: z.int().check(z.minimum(0)),
@@ -187,7 +188,8 @@ const completes = (task: StoredTask, known: StoredTask | undefined) =>
   task.ref === known?.ref &&
   task.name === known.name &&
   task.algorithm === known.algorithm &&
-  task.metadata === known.metadata
+  task.metadata === known.metadata &&
+  task.notice === known.notice
 
 function complete(tasks: Map<number, StoredTask>, [id, size, endedAt]: readonly [number, number, number]): void {
   const task = tasks.get(id)

@@ -7,7 +7,7 @@ import { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
 import { lengthOf } from '../../wire/codec.ts'
 import { protocolViolation } from '../connection/session.ts'
 import type { ClientDownload } from './download.ts'
-import type { FileInfo, FileRequests } from './fileRequests.ts'
+import type { FileInfo, FileReference, FileRequests } from './fileRequests.ts'
 import { type FileChunk, ReadAhead } from './readAhead.ts'
 
 export interface DownloadJobOptions {
@@ -15,6 +15,8 @@ export interface DownloadJobOptions {
   readonly download: ClientDownload
   /** The file as the caller knows it. If it has a digest, the server is not asked for it. */
   readonly known: FileInfo | undefined
+  /** The reference to the file, if it belongs to another user. */
+  readonly reference: FileReference | undefined
   /** The only version to accept. Otherwise a replaced file is downloaded again from the start. */
   readonly version: string | undefined
   readonly signal: AbortSignal
@@ -116,8 +118,8 @@ export class DownloadJob {
 
   /** Resolves with the file, with a digest that this platform can compute. */
   async #file(): Promise<DigestedFile> {
-    const { requests, download, version, signal } = this.#options
-    const known = this.#known
+    const { requests, download, version, reference, signal } = this.#options
+    const known = reference ? { ...reference, storedAt: 0 } : this.#known
     const file = known?.digest === undefined ? await requests.stat(download.name, true, signal) : known
     const { algorithm, digest } = file
     if (algorithm === undefined || digest === undefined) throw protocolViolation('it did not send the digest of a file')
@@ -127,9 +129,9 @@ export class DownloadJob {
   }
 
   #chunks(file: FileInfo, offset: number): AsyncGenerator<FileChunk> {
-    const { requests, download, signal } = this.#options
+    const { requests, download, reference, signal } = this.#options
     const stalled = (error: OspError) => download.move('stall', error)
-    return new ReadAhead({ requests, file, signal, stalled }, offset).chunks()
+    return new ReadAhead({ requests, file, reference, signal, stalled }, offset).chunks()
   }
 
   #arrived({ offset, content }: FileChunk, { size }: FileInfo): void {
@@ -143,7 +145,7 @@ export class DownloadJob {
   /** Prepares the next attempt. Throws `error` if it is final. */
   #recover(error: OspError): undefined {
     const { version, download } = this.#options
-    const isChanged = error.code === 'version-changed' && version === undefined
+    const isChanged = error.code === 'version-changed' && version === undefined && !this.#options.reference
     if (isChanged && ++this.#versionTries > clientLimits.versionTries) throw error
     const isWrong = error.code === 'digest-mismatch'
     if (isWrong && ++this.#digestTries > clientLimits.digestTries) throw error

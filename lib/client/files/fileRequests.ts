@@ -1,16 +1,50 @@
 import type { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
-import { isStoredFileName } from '../../names.ts'
+import { isStoredFileName, isUserName } from '../../names.ts'
 import type { CatalogueEntry } from '../../ports/catalogue.ts'
 import type { DigestName, Platform } from '../../ports/platform.ts'
-import { hex } from '../../runtime/hex.ts'
+import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
 import type { AckOf, RequestName, WireMessage } from '../../wire/message.ts'
+import type { Attributes } from '../../wire/messageBody.ts'
 import { digestNumbers, features, statFlags } from '../../wire/protocol.ts'
 import { type ClientSession, type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
 
 /** A stored file, as the server describes it. */
 export type FileInfo = CatalogueEntry
+
+/**
+ * A version of a stored file that its owner, or the operator of the server, has sent a message about. Its readers can download it
+ * until it is removed or replaced, or until `until`. It can be stored as JSON.
+ */
+export interface FileReference extends Omit<FileInfo, 'storedAt'> {
+  readonly algorithm: DigestName
+  readonly digest: string
+  /** The user whose file it is. */
+  readonly owner: string
+  /** The users who can read it. */
+  readonly readers: readonly string[]
+  /** Milliseconds since 1970 by the clock of the server. */
+  readonly until: number
+  /** In hexadecimal: proves to the server that the readers may read the file. */
+  readonly proof: string
+}
+
+/** Returns the reference in a message. Throws OspError `malformed`. */
+export function fileReference(wire: WireReference): FileReference {
+  const { owner, readers, until, proof, ...file } = wire
+  const { storedAt: _, algorithm, digest, ...described } = fileInfo({ ...file, storedAt: 0 })
+  if (!isUserName(owner) || algorithm === undefined || digest === undefined)
+    throw protocolViolation('it sent a reference to a file without a valid owner or digest')
+  return { ...described, algorithm, digest, owner, readers, until, proof: hex(proof) }
+}
+
+/** Returns the grant of a reference for READ_FILE_REQ. */
+export function grantOf({ owner, readers, until, proof }: FileReference) {
+  return { owner, readers, until, proof: bytesOfHex(proof) }
+}
+
+type WireReference = NonNullable<Attributes['file']>
 
 export interface FileRequestsOptions {
   readonly platform: Platform

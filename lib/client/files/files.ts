@@ -1,6 +1,6 @@
 import type { FileTarget } from '../../ports/target.ts'
 import type { Download } from './download.ts'
-import type { FileInfo } from './fileRequests.ts'
+import type { FileInfo, FileReference } from './fileRequests.ts'
 
 export interface ListFilesOptions {
   /** Only files whose names begin with this text; by default all. */
@@ -60,14 +60,15 @@ export interface Files {
    */
   rename(name: string, newName: string, options?: RenameFileOptions): Promise<boolean>
   /**
-   * Downloads a file, given by its name or by the result of `list` or `stat`, which saves a request. With `to`, begins at once; a
+   * Downloads a file, given by its name, by the result of `list` or `stat`, which saves a request, or by the reference in a message
+   * (`Message.file`). With `to`, begins at once; a
    * limited number of such downloads run at the same time. Throws OspError `usage` or `bad-name`.
    *
    * The content for a path is written to `PATH.part`, with a record beside it. A later call for the same path continues an
    * interrupted download if size and digest of the stored file are the same. The verified file is flushed, gets the modification
    * time of the stored file, and is moved into place. If the path already has a file with the same content, nothing is
-   * transferred. `download.done` rejects with OspError `target-exists`, `target-unwritable`, `no-such-file`, `version-changed` or
-   * `digest-mismatch`.
+   * transferred. `download.done` rejects with OspError `target-exists`, `target-unwritable`, `no-such-file`, `gone`, `version-changed`
+   * or `digest-mismatch`.
    */
-  download(file: string | FileInfo, options?: DownloadOptions): Download
+  download(file: string | FileInfo | FileReference, options?: DownloadOptions): Download
 }

@@ -12,7 +12,7 @@ import * as kindsOf from '../options.ts'
 import { noFiles } from '../uploads/uploadSource.ts'
 import { ClientDownload, type Download } from './download.ts'
 import { DownloadJob } from './downloadJob.ts'
-import { type FileInfo, FileRequests, type FileRequestsOptions, fileInfo } from './fileRequests.ts'
+import { type FileInfo, type FileReference, FileRequests, type FileRequestsOptions, fileInfo } from './fileRequests.ts'
 import type {
   DownloadOptions,
   Files,
@@ -91,11 +91,9 @@ export class FilesClient implements Files {
     return replaced !== 0
   }
 
-  download(file: string | FileInfo, options: DownloadOptions = {}): Download {
+  download(file: string | FileInfo | FileReference, options: DownloadOptions = {}): Download {
     checkOptions('files.download', kindsOf.downloadOptions, options)
-    const known = typeof file === 'string' ? undefined : file
-    if (known) checkArgument('files.download', 'the file', kindsOf.describedFile, known)
-    const name = named('files.download', known?.name ?? (file as string))
+    const { name, known, reference } = wanted(file)
     const { to, overwrite = false, offset = 0, version } = options
     const { localFiles } = this.#options
     const isPath = typeof to === 'string' || to instanceof URL
@@ -122,7 +120,7 @@ export class FilesClient implements Files {
       },
       this.#options.listenerLog,
     )
-    const job = new DownloadJob({ requests: this.#requests, download, known, version, signal })
+    const job = new DownloadJob({ requests: this.#requests, download, known, reference, version, signal })
     if (to !== undefined) {
       const target = async () => (isPath ? await (localFiles as LocalFiles).target(to, { overwrite }) : to)
       this.#running.track(this.#inTurn(() => job.save(target), signal))
@@ -174,6 +172,14 @@ export class FilesClient implements Files {
   #signal(signal: AbortSignal | undefined): AbortSignal {
     return AbortSignal.any(signal ? [this.#closing.signal, signal] : [this.#closing.signal])
   }
+}
+
+/** Returns the name of a file to download, and its description or reference. Throws OspError `usage` or `bad-name`. */
+function wanted(file: string | FileInfo | FileReference) {
+  if (typeof file === 'string') return { name: named('files.download', file), known: undefined, reference: undefined }
+  checkArgument('files.download', 'the file', kindsOf.describedFile, file)
+  const name = named('files.download', file.name)
+  return 'proof' in file ? { name, known: undefined, reference: file } : { name, known: file, reference: undefined }
 }
 
 /** Returns a file name in the Unicode form NFC. Throws OspError `usage` or `bad-name`. */

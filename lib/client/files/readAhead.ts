@@ -7,7 +7,7 @@ import { lengthOf, type Parts } from '../../wire/codec.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
 import { untilAdmitted } from '../uploads/untilAdmitted.ts'
-import type { FileInfo, FileRequests } from './fileRequests.ts'
+import { type FileInfo, type FileReference, type FileRequests, grantOf } from './fileRequests.ts'
 
 /** A part of a stored file. */
 interface ReadSpan {
@@ -28,6 +28,8 @@ export interface FileChunk extends Releasable {
 export interface ReadAheadOptions {
   readonly requests: FileRequests
   readonly file: Pick<FileInfo, 'name' | 'size' | 'version'>
+  /** The reference to the file, if it belongs to another user. */
+  readonly reference: FileReference | undefined
   /** Ends the reading: it rejects with OspError `closed`. */
   readonly signal: AbortSignal
   /** Called with the error because of which reading waits. */
@@ -141,7 +143,7 @@ export class ReadAhead {
   }
 
   async #ask(span: ReadSpan): Promise<void> {
-    const { requests, file } = this.#options
+    const { requests, file, reference } = this.#options
     const { pace, platform, session } = requests.options
     const { offset, length } = span
     const { signal } = this.#stopping
@@ -153,7 +155,8 @@ export class ReadAhead {
       return
     }
     const { name: fileName, version } = file
-    const { seq, reply } = link.peer.ask({ event: 'ReadFileReq', fileName, version, offset, length })
+    const grant = reference && { grant: grantOf(reference) }
+    const { seq, reply } = link.peer.ask({ event: 'ReadFileReq', fileName, version, offset, length, ...grant })
     span.request = { link, seq }
     reply.then(
       (ack) => {

@@ -1,3 +1,5 @@
+import type { FileReference } from '../files/fileRequests.ts'
+
 /** A message that was received. */
 export interface Message {
   /** 32 hexadecimal digits that identify the message together with the sender. */
@@ -13,6 +15,8 @@ export interface Message {
   readonly headers: Readonly<Record<string, string>>
   /** The id of the message that this one answers. */
   readonly inReplyTo: string | undefined
+  /** The stored file that the message is about, to download with `client.files.download`. */
+  readonly file: FileReference | undefined
   /** The number of times that the server has sent it. If it is above 1, the message may have been handed over before. */
   readonly attempt: number
   /** Returns the content decoded as UTF-8, with U+FFFD for invalid bytes. */

@@ -2,6 +2,7 @@ import { checkArgument, checkOptions } from '../../options.ts'
 import type { Receipt } from '../../ports/clientState.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { Attributes } from '../../wire/messageBody.ts'
+import { fileReference } from '../files/fileRequests.ts'
 import { nakOptions, reason as reasonKind } from '../options.ts'
 import type { HandOver } from './handOver.ts'
 import type { Message, NakOptions, RecipientState, SendOptions } from './message.ts'
@@ -30,7 +31,7 @@ export function messageOf(
   send: SendReply,
 ): Message {
   const { seq, sender: from, id } = receipt
-  const { headers = [], inReplyTo } = attributes
+  const { headers = [], inReplyTo, file } = attributes
   // In memory of its own: an application that keeps a message does not keep the whole delivery, and one that transfers the
   // content to another thread takes nothing else with it.
   const owned = new Uint8Array(content)
@@ -43,6 +44,7 @@ export function messageOf(
     content: owned,
     headers: Object.fromEntries(headers.map(({ key, value }) => [key, value])),
     inReplyTo: inReplyTo && hex(inReplyTo),
+    file: file && fileReference(file),
     attempt,
     text,
     json: () => JSON.parse(text()),

@@ -16,6 +16,9 @@ export const requestBounds = {
   listedBytes: 2 * 1024 * 1024,
 } as const
 
+/** The recipients of the message about a file. */
+const mostRecipients = 100
+
 const id = z.int().check(z.minimum(1))
 /** Does not use `maxLength`, which reads `length` of values of other types and can throw. */
 const listOf = <T extends z.ZodMiniType>(item: T, most: number) =>
@@ -30,6 +33,7 @@ const newTask = z.strictObject({
   name: z.string(),
   digest: z.optional(digestName),
   metadata: z.optional(z.record(z.string(), z.string())),
+  to: z.optional(z.readonly(listOf(z.string(), mostRecipients))),
 })
 
 /** The requests to a program that serves a list of tasks. */

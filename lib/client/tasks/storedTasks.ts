@@ -38,7 +38,7 @@ export class StoredTasks extends TaskRegistry implements TaskOperations {
     return [...others.map((id) => storedStatus(this.#named(id))), ...gone]
   }
 
-  async #add({ ref, name, digest: algorithm = 'sha256', metadata }: NewTask): Promise<Added> {
+  async #add({ ref, name, digest: algorithm = 'sha256', metadata, to }: NewTask): Promise<Added> {
     const normal = checkFileName(name.normalize('NFC'))
     const known = this.named(normal)
     if (known) {
@@ -49,7 +49,7 @@ export class StoredTasks extends TaskRegistry implements TaskOperations {
       return { id: known.id }
     }
     const id = this.nextId()
-    const given = givenMetadata(metadata)
+    const given = { ...givenMetadata(metadata), ...this.noticeTo(to) }
     await this.accept({ id, ref, name: normal, algorithm, ...given, state: 'open', size: 0, durable: 0 })
     return { id }
   }

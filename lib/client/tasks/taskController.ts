@@ -3,7 +3,7 @@ import type { Metadata } from '../../ports/catalogue.ts'
 import type { TaskStore } from '../../ports/clientState.ts'
 import type { Control } from '../../ports/control.ts'
 import type { Log } from '../../ports/log.ts'
-import type { Clock, DigestName } from '../../ports/platform.ts'
+import type { Clock, DigestName, Platform } from '../../ports/platform.ts'
 import { waitAtMost } from '../../runtime/wait.ts'
 import type { Client } from '../client.ts'
 import type { ClientStatus } from '../connection/session.ts'
@@ -21,6 +21,8 @@ export interface NewTask {
   readonly digest?: DigestName | undefined
   /** Texts that the server stores with the file, by key, as in `UploadOptions`. */
   readonly metadata?: Metadata | undefined
+  /** The users who get a message about the file, as in `UploadOptions`. */
+  readonly to?: readonly string[] | undefined
 }
 
 /** The id of a task that was added or was in the list already; or the error for which there is none. */
@@ -61,10 +63,11 @@ export interface TaskControlOptions {
 /** Returns the control of a user's tasks for a program that does not send them itself. `open` opens the stored list again. */
 export function taskController(
   control: Control,
-  clock: Clock,
+  platform: Pick<Platform, 'clock' | 'random'>,
   open: () => TaskStore,
   { client, log = () => {} }: TaskControlOptions,
 ): TaskControl {
+  const { clock } = platform
   const remote = new RemoteTasks(control)
   let sending: boolean | undefined
 
@@ -81,7 +84,7 @@ export function taskController(
         throw new OspError('shutting-down', 'the list of tasks is being changed')
       })
       sending = false
-      const stored = new StoredTasks({ tasks: open() }, clock, log)
+      const stored = new StoredTasks({ tasks: open() }, platform, log)
       await stored.open()
       return await act(stored)
     }

@@ -2,10 +2,13 @@ import { BoundedMap } from '../../core/boundedMap.ts'
 import { checkMetadata, textsOf } from '../../core/metadata.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
+import { checkUserName } from '../../names.ts'
 import type { Metadata } from '../../ports/catalogue.ts'
 import type { ClientState, StoredTask, TaskStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
-import type { Clock } from '../../ports/platform.ts'
+import type { Clock, Platform } from '../../ports/platform.ts'
+import type { FileNotice } from '../../ports/storage.ts'
+import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { retriable } from '../../runtime/retriable.ts'
 
@@ -17,7 +20,7 @@ const noTasks: TaskStore = { load: async () => [], put: async () => {}, remove: 
 export class TaskRegistry {
   readonly #state: Pick<ClientState, 'tasks' | 'discard'>
   readonly #store: TaskStore
-  readonly #clock: Pick<Clock, 'wallTime'>
+  readonly #platform: Pick<Platform, 'random'> & { readonly clock: Pick<Clock, 'wallTime'> }
   readonly #log: Log
   readonly #tasks = new Map<number, StoredTask>()
   /** The unfinished tasks by name. */
@@ -41,10 +44,14 @@ export class TaskRegistry {
   /** Loads the stored tasks, once, and removes those that ended long ago. */
   readonly open = retriable(() => this.#load())
 
-  constructor(state: Pick<ClientState, 'tasks' | 'discard'>, clock: Pick<Clock, 'wallTime'>, log: Log) {
+  constructor(
+    state: Pick<ClientState, 'tasks' | 'discard'>,
+    platform: Pick<Platform, 'random'> & { readonly clock: Pick<Clock, 'wallTime'> },
+    log: Log,
+  ) {
     this.#state = state
     this.#store = state.tasks ?? noTasks
-    this.#clock = clock
+    this.#platform = platform
     this.#log = log
   }
 
@@ -74,6 +81,13 @@ export class TaskRegistry {
     throw new OspError('usage', `${sending}; task ${id} cannot continue at the same time`)
   }
 
+  /** Returns the message about a file to these users, if there are any. Throws OspError `bad-name`. */
+  noticeTo(users: readonly string[] = []): { readonly notice?: FileNotice } {
+    if (users.length === 0) return {}
+    const recipients = [...new Set(users)].map(checkUserName)
+    return { notice: { id: hex(this.#platform.random.bytes(16, 'the id of a message about a file')), recipients } }
+  }
+
   nextId(): number {
     return ++this.#lastId
   }
@@ -93,7 +107,7 @@ export class TaskRegistry {
     if (!task) return Promise.resolve()
     const { why: _why, endedAt: _endedAt, ...kept } = task
     const changed: Mutable<StoredTask> = Object.assign(kept, change)
-    if (hasEnded(change.state)) changed.endedAt = this.#clock.wallTime()
+    if (hasEnded(change.state)) changed.endedAt = this.#platform.clock.wallTime()
     this.#set(changed)
     return this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)
   }
@@ -140,7 +154,7 @@ export class TaskRegistry {
       this.#lastId = Math.max(this.#lastId, task.id)
       this.#tasks.set(task.id, task)
     }
-    const before = this.#clock.wallTime() - clientLimits.endedTaskMs
+    const before = this.#platform.clock.wallTime() - clientLimits.endedTaskMs
     for (const task of [...tasks].sort((a, b) => endOf(a) - endOf(b))) {
       this.#set(task)
       if (hasEnded(task.state) && endOf(task) < before) this.logFailure(this.forget(task.id))

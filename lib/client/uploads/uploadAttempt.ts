@@ -7,7 +7,8 @@ import { isStoredFileName } from '../../names.ts'
 import type { Metadata } from '../../ports/catalogue.ts'
 import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { OpenSource } from '../../ports/source.ts'
-import type { SentFile } from '../../ports/storage.ts'
+import type { FileNotice, SentFile } from '../../ports/storage.ts'
+import { bytesOfHex } from '../../runtime/hex.ts'
 import type { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -25,6 +26,7 @@ export interface UploadAttemptOptions {
   readonly source: OpenSource
   readonly algorithm: DigestName
   readonly metadata?: Metadata | undefined
+  readonly notice?: FileNotice | undefined
   /** The digest of the source. It continues from what earlier attempts have digested. */
   readonly digest: IncrementalDigest
   /** Begin at zero, whatever the server has. */
@@ -210,11 +212,12 @@ export class UploadAttempt {
 
   /** Sends the digest after the last chunk, without waiting for its reply. If a chunk is missing, the answer names the offset. */
   async #askToVerify(): Promise<void> {
-    const { link, source, digest, upload } = this.#options
+    const { link, source, digest, upload, notice } = this.#options
     if (!(await source.unchanged())) throw this.#changed('was written to')
     if (!this.#complete || this.#failure) return
     this.#asking = true
-    const question = { event: 'FileMd5Req', digest: digest.now() } as const
+    const sent = notice && { messageId: bytesOfHex(notice.id), recipients: notice.recipients }
+    const question = { event: 'FileMd5Req', digest: digest.now(), ...(sent && { notice: sent }) } as const
     const { seq, reply } = link.peer.ask(question, this.#instance, 'chunks', () => {
       this.#hasAsked = this.#asking
     })
@@ -325,12 +328,18 @@ export class UploadAttempt {
  * Sends START or CONTINUE. Rejects with the server's refusal; with `unsupported-version` if the server does not keep metadata; or with
  * `malformed` if the values that it grants cannot be used.
  */
-async function requestInstance({ link, upload, source, algorithm, metadata, fresh }: UploadAttemptOptions) {
+async function requestInstance(options: UploadAttemptOptions) {
+  const { link, upload, source, algorithm, metadata, notice, fresh } = options
   const { size, modifiedAt } = source
-  if (metadata && (link.welcome.features & features.storedFiles) === 0)
-    throw new OspError('unsupported-version', 'the server does not store metadata; send the file without it')
+  const needed = (metadata && 'metadata') ?? (notice && 'recipients')
+  if (needed !== undefined && (link.welcome.features & features.storedFiles) === 0)
+    throw new OspError('unsupported-version', `the server does not store files with ${needed}; send the file without`)
   const digest = digestNumbers[algorithm]
-  const file = { fileName: upload.name, size, modifiedAt, digest, ...(metadata && { metadata: textsOf(metadata) }) }
+  const file = {
+    ...{ fileName: upload.name, size, modifiedAt, digest },
+    ...((metadata || notice) && { metadata: textsOf(metadata ?? {}) }),
+    ...(notice && { recipients: notice.recipients }),
+  }
   const ack = fresh
     ? await link.peer.ask({ event: 'StartPostFileReq', ...file }).reply
     : await link.peer.ask({ event: 'ContinuePostFileReq', ...file, progress: upload.progress.acknowledged }).reply

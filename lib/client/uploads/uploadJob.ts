@@ -5,7 +5,7 @@ import type { Metadata } from '../../ports/catalogue.ts'
 import type { Log } from '../../ports/log.ts'
 import type { DigestName, Platform } from '../../ports/platform.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
-import type { SentFile } from '../../ports/storage.ts'
+import type { FileNotice, SentFile } from '../../ports/storage.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
@@ -29,6 +29,8 @@ export interface UploadSettings {
   readonly algorithm: DigestName
   /** Missing if there is none. */
   readonly metadata?: Metadata
+  /** The message about the file. Missing if there is none. */
+  readonly notice?: FileNotice
 }
 
 interface JobContent extends UploadSettings {
@@ -241,10 +243,10 @@ export class UploadJob {
     loaded.add(algorithm)
   }
 
-  /** Returns the size of the largest file that can be sent in one request now, or -1. Such a request has no metadata. */
+  /** Returns the size of the largest file that can be sent in one request now, or -1. Such a request has no metadata and no notice. */
   #mostWhole(link: OnlineLink): number {
     const { platform, pace } = this.#options
-    return this.#content.metadata ? -1 : maxWholeFileBytes(link, pace, platform.clock.now())
+    return this.#content.metadata || this.#content.notice ? -1 : maxWholeFileBytes(link, pace, platform.clock.now())
   }
 
   async #open(signal: AbortSignal): Promise<OpenedSource> {
@@ -316,7 +318,7 @@ export class UploadJob {
   async #send(link: OnlineLink, opened: OpenedSource, interruption: Interruption): Promise<SentFile | undefined> {
     const { upload } = this
     const { platform, pace } = this.#options
-    const { algorithm, metadata } = this.#content
+    const { algorithm, metadata, notice } = this.#content
     const { clock, digests } = platform
     const { source } = opened
     const { size } = source
@@ -337,6 +339,7 @@ export class UploadJob {
       source,
       algorithm,
       metadata,
+      notice,
       signal: interruption.signal,
       digest,
       fresh: this.#fresh,

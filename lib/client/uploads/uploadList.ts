@@ -39,6 +39,11 @@ export interface UploadOptions {
    * the client's state stays unfinished.
    */
   readonly signal?: AbortSignal | undefined
+  /**
+   * Up to 16 users who get a message about the file, with a reference with which they can read it (`Message.file`). The file and the
+   * messages become durable together. A file with recipients is not sent in one request. An unfinished upload keeps its recipients.
+   */
+  readonly to?: readonly string[] | undefined
 }
 
 /** The uploads of a client. A limited number is sent at once; the others wait in the order in which they were added. */
@@ -125,7 +130,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
         this.#fill()
       },
     }
-    this.#registry = new TaskRegistry(state, platform.clock, log)
+    this.#registry = new TaskRegistry(state, platform, log)
   }
 
   [Symbol.iterator](): Iterator<Upload> {
@@ -136,10 +141,10 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   async add(source: FileSource, options: UploadOptions = {}): Promise<Upload> {
     checkArgument('client.upload', 'the source', fileSource, source)
     checkOptions('client.upload', uploadOptions, options)
-    const { name = source.name, digest: algorithm = 'sha256', metadata, signal } = options
+    const { name = source.name, digest: algorithm = 'sha256', metadata, to, signal } = options
     if (signal?.aborted) throw abortedError()
     const normal = checkFileName(name.normalize('NFC'))
-    const given = givenMetadata(metadata)
+    const given = { ...givenMetadata(metadata), ...this.#registry.noticeTo(to) }
     if (this.#options.state.tasks) await this.#registry.open()
     this.#checkOpen()
     const open = this.#open.get(normal)?.upload
@@ -277,11 +282,15 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (stored?.state !== 'open') await this.#change(id, { state: 'open' })
   }
 
-  #revive({ id, ref, name, algorithm, metadata, state }: StoredTask): UploadJob {
+  #revive({ id, ref, name, algorithm, metadata, notice, state }: StoredTask): UploadJob {
     const source = this.#options.state.reopen?.(ref)
     if (!source)
       throw new OspError('usage', 'the state of this client cannot open a source again; give it a reopen function')
-    const job = this.#create(id, name, source, { algorithm, ...(metadata && { metadata }) })
+    const job = this.#create(id, name, source, {
+      algorithm,
+      ...(metadata && { metadata }),
+      ...(notice && { notice }),
+    })
     job.accepted = true
     this.emit('change', job.upload)
     if (state === 'paused') job.upload.move('pause')

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { StoredTasks } from '../../../lib/client/tasks/storedTasks.ts'
 import type { StoredTask, TaskStore } from '../../../lib/ports/clientState.ts'
 import { taskOf } from '../../../lib/testing/clientState.ts'
@@ -16,7 +17,7 @@ function memoryTasks(...tasks: readonly StoredTask[]): TaskStore & { readonly ke
 }
 
 async function open(store: TaskStore): Promise<StoredTasks> {
-  const tasks = new StoredTasks({ tasks: store }, { wallTime: () => 1_000 }, () => {})
+  const tasks = new StoredTasks({ tasks: store }, { ...nodePlatform(), clock: { wallTime: () => 1_000 } }, () => {})
   await tasks.open()
   return tasks
 }

@@ -237,7 +237,7 @@ spec('a small file whose link is lost', (it) => {
 
 /** Begins a small file that waits, since the rate is limited. */
 async function limited(rig: UploadRig) {
-  const client = rig.client({ limitRate: 500_000 })
+  const client = rig.client({ limitRate: 10_000 })
   await (await client.upload(memorySource('first', patterned(maxPut)))).done
   const upload = await client.upload(memorySource('a', bytes))
   await until(upload, 'phase', () => upload.phase === 'sending')

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { TaskRegistry } from '../../../lib/client/uploads/taskRegistry.ts'
 import { clientLimits } from '../../../lib/limits.ts'
 import type { StoredTask } from '../../../lib/ports/clientState.ts'
@@ -12,7 +13,7 @@ const now = 1_000_000_000
 const { finishedUploads, failedTasks, endedTaskMs } = clientLimits
 
 const open = async (store: MemoryTasks) => {
-  const tasks = new TaskRegistry({ tasks: store }, { wallTime: () => now }, () => {})
+  const tasks = new TaskRegistry({ tasks: store }, { ...nodePlatform(), clock: { wallTime: () => now } }, () => {})
   await tasks.open()
   return tasks
 }

@@ -108,7 +108,7 @@ spec('the list of tasks', (it) => {
   it('is not sent with metadata to a server that does not store it', async () => {
     await using server = await hostileServer(() => true)
     const upload = await server.client().upload(memorySource('a', bytes), { metadata: { key: 'value' } })
-    await assert.rejects(upload.done, { code: 'unsupported-version', message: /does not store metadata/u })
+    await assert.rejects(upload.done, { code: 'unsupported-version', message: /does not store files with metadata/u })
     assert.equal(server.count('ContinuePostFileReq'), 0)
   })
 
