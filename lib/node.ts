@@ -3,7 +3,7 @@
 import { directoryControl } from './adapters/controlSocket/controlSocket.ts'
 import { file } from './adapters/node/fileSource.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
-import { sweepSpool } from './adapters/stateDirectory/spool.ts'
+import { sweepSpool, wantedRefs } from './adapters/stateDirectory/spool.ts'
 import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 import type { Client } from './client/client.ts'
 import type { JoinedTasks } from './client/tasks/remoteTasks.ts'
@@ -74,9 +74,7 @@ export async function openTasks(client: Client, directory: string): Promise<Serv
   const opened = await joinOrServe({ client, clock, reopen: (ref) => file(ref) }, directoryControl(directory))
   if (opened.joined) return opened
   try {
-    const tasks = await client.uploads.tasks()
-    const wanted = tasks.flatMap(({ state, ref }) => (state === 'done' || state === 'cancelled' ? [] : (ref ?? [])))
-    await sweepSpool(directory, wanted)
+    await sweepSpool(directory, wantedRefs(await client.uploads.tasks()))
     return opened
   } catch (error) {
     await opened.close()

@@ -54,6 +54,11 @@ export async function sweepSpool(directory: string, wanted: Iterable<string>): P
   }
 }
 
+/** Returns the references of the tasks that still need their sources. */
+export function wantedRefs(tasks: readonly { readonly state: string; readonly ref?: string | undefined }[]): string[] {
+  return tasks.flatMap(({ state, ref }) => (state === 'done' || state === 'cancelled' ? [] : (ref ?? [])))
+}
+
 const streamKind: Kind = {
   takes: 'a stream of bytes',
   holds: (value) => typeof value === 'object' && value !== null && Symbol.asyncIterator in value,

@@ -14,7 +14,7 @@ import { writeDurably } from '../disk/partialFile.ts'
 import { durableWrites, quickCalls } from '../disk/quickCalls.ts'
 import { openTrustedSync } from '../disk/rights.ts'
 import { file } from '../node/fileSource.ts'
-import { spool, spoolRemover } from './spool.ts'
+import { spool, spoolRemover, sweepSpool, wantedRefs } from './spool.ts'
 
 /**
  * Returns the client state in a directory, for one user on one server. The directory is created at the first write. Only one
@@ -23,11 +23,17 @@ import { spool, spoolRemover } from './spool.ts'
 export function stateDirectory(path: string): Required<ClientState> {
   checkArgument('stateDirectory', 'the path', kinds.path, path)
   const directory = resolve(path)
+  const tasks = new TaskFile(join(directory, 'tasks'))
+  // A program that was killed while it read a stream has left a part of it.
+  const sweep = retriable(async () => await sweepSpool(directory, wantedRefs(await tasks.load())))
   return {
     receipts: new ReceiptFile(join(directory, 'receipts')),
-    tasks: new TaskFile(join(directory, 'tasks')),
+    tasks,
     reopen: (ref) => file(ref),
-    spool: (stream, name) => spool(directory, stream, name),
+    async spool(stream, name) {
+      await sweep()
+      return await spool(directory, stream, name)
+    },
     discard: spoolRemover(directory),
   }
 }

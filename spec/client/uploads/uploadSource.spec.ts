@@ -154,6 +154,17 @@ spec('client.upload', (it) => {
     assert.deepEqual(await spooled(state), [])
   })
 
+  it('removes what a killed program has left of a stream', async () => {
+    await using at = await place()
+    // No process has this id.
+    await at.write('spool/4194305.0123456789abcdef', 'half of a stream')
+    await using its = await rig({ state: stateDirectory(at.path) })
+    const uploads = await Promise.all(['a', 'b'].map((name) => its.client.upload(chunks(content), { name })))
+    assert.equal((await spooled(at.path)).filter((name) => name.startsWith('4194305')).length, 0)
+    await Promise.all(uploads.map(({ done }) => done))
+    assert.deepEqual(its.storage.read('alice', 'b'), content)
+  })
+
   it('rejects a stream that is too long for a temporary file', async () => {
     await using its = await rig()
     const part = new Uint8Array(64 * 1024 * 1024)

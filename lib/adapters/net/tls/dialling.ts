@@ -92,7 +92,7 @@ function trustVerified({ host, port, fingerprint, verified, why }: SeenServer): 
   throw new OspError(
     'unauthorized',
     `the server at ${placeOf(host, port)} is not trusted: ${why} (its key is ${fingerprint}); ` +
-      'specify the authority of its certificate (--tls-ca FILE)',
+      'specify the authority of its certificate (--tls-ca FILE, or the option ca or trust of tls())',
   )
 }
 
