@@ -27,15 +27,25 @@ export interface CommandRun extends Pick<ConnectOptions, 'state' | 'log' | 'limi
   readonly to?: Transport
   /** Reports the connection; by default on stderr, or with `--json` as events. */
   readonly reporter?: LinkReporter
-  /** Performs the operation. Must end when the client, which is closed at the first Ctrl-C, is closed or rejected. */
+  /** Performs the operation. Must end when the client is closed or rejected. */
   readonly run: (client: Client, interrupted: AbortSignal) => Promise<void>
+  /** Called at the first Ctrl-C; by default closes the client, which ends the operation. The second Ctrl-C ends the process. */
+  readonly interrupted?: () => void
   /** Reports a failure. By default prints the error, unless the command was interrupted. */
   readonly failed?: (failure: CommandFailure) => void
 }
 
 /** Runs a command with a client. Resolves with the exit code. Rejects with any error that is not an OspError. */
 export async function runWithClient(values: CommonOptions, options: CommandRun): Promise<number> {
-  const { run, failed = printFailure, token = new ConfiguredToken(values), to, reporter, ...more } = options
+  const {
+    run,
+    failed = printFailure,
+    token = new ConfiguredToken(values),
+    to,
+    reporter,
+    interrupted,
+    ...more
+  } = options
   const client = openClient(values, token, more, to)
   let wasOnline = false
   client.on('status', (status) => {
@@ -45,16 +55,18 @@ export async function runWithClient(values: CommonOptions, options: CommandRun):
   const interrupt = new AbortController()
   using _ = onInterrupt(() => {
     interrupt.abort()
-    void client.close()
+    if (interrupted) interrupted()
+    else void client.close()
   })
   try {
     await run(client, interrupt.signal)
     return exitCodes.done
   } catch (error) {
     if (!(error instanceof OspError)) throw error
-    const { aborted: interrupted } = interrupt.signal
-    failed({ error, interrupted, wasOnline, gaveUp: client.status === 'refused' && !values.json })
-    return interrupted ? exitCodes.interrupted : exitCodeOf(error)
+    const { aborted: wasInterrupted } = interrupt.signal
+    const gaveUp = client.status === 'refused' && !values.json
+    failed({ error, interrupted: wasInterrupted, wasOnline, gaveUp })
+    return wasInterrupted ? exitCodes.interrupted : exitCodeOf(error)
   } finally {
     await client.close()
   }

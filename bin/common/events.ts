@@ -58,6 +58,18 @@ const leftMs = z
   .nullable(z.int())
   .check(z.describe('estimated milliseconds until the end at this rate; null if unknown'))
 
+/** A message for which a program was run, and how the program has failed. */
+const handling = {
+  seq: whole('the position in the mailbox'),
+  id: string('32 hexadecimal digits; together with the sender they identify the message'),
+  from: string('the sender'),
+  attempt: whole('the number of deliveries and earlier failures'),
+} as const
+const programEnd = {
+  exitCode: z.nullable(z.int()).check(z.describe('the exit code of the program; null if a signal ended it')),
+  signal: z.nullable(z.string()).check(z.describe('the signal that ended the program; otherwise null')),
+} as const
+
 /** A failure that concerns one file of the operands. */
 const failedFile = event(
   'The command failed for this file. It continues with the others, unless there is no connection or the login is rejected.',
@@ -332,6 +344,21 @@ export const commandEvents = {
       text: z.nullable(z.string()).check(z.describe('the content if it is UTF-8; otherwise null')),
       content: z.nullable(z.string()).check(z.describe('the content in base64 if it is not UTF-8; otherwise null')),
     }),
+    handled: event('With `--exec`: the program has exited with 0, and the message was acknowledged.', {
+      ...handling,
+      result: string('the first 4 KiB of the stdout of the program, without newlines at the end'),
+    }),
+    retried: event('With `--exec`: the program has failed, and will be run again for the message.', {
+      ...handling,
+      ...programEnd,
+    }),
+    'set-aside': event(
+      'With `--exec`: the program has failed `--tries` times, and the server sets the message aside.',
+      {
+        ...handling,
+        ...programEnd,
+      },
+    ),
     ...linkEvents,
     failed,
   },

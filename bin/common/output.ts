@@ -239,6 +239,6 @@ export function checkStdout(lost: string): void {
 export const results = new ResultOutput(1)
 
 /** Formats an event as a JSON object. Escapes characters that JSON permits and that could control a terminal. */
-function jsonLine(event: PrintedEvent): string {
+export function jsonLine(event: PrintedEvent): string {
   return printable(JSON.stringify({ v: 1, ...event }))
 }

@@ -4,41 +4,69 @@ import { stateDirectory } from 'ospd/node'
 import { clientTransport, runWithClient, trustFor } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
-import { checkStdout, results, sayOnce } from '../common/output.ts'
+import { checkStdout, jsonLine, results, say, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { kind, optionalSetting, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
+import { UsageError, unexpectedOperand } from '../common/usage.ts'
+import { MessageProgram, type ProgramEnd } from './messageProgram.ts'
+
+/** The limit of messages in hand, and the number of tries for a message, as `client.receive` has them. */
+const mostAtOnce = 256
+const defaultTries = 16
 
 /** The settings of `osp listen`. */
 export const listenSettings = {
   count: { ...optionalSetting(kind.count, 'exit after N messages', 'run until Ctrl-C'), alias: 'n' },
+  exec: optionalSetting(
+    { ...kind.path, placeholder: 'PROGRAM' },
+    'run PROGRAM with the operands ARG for each message, instead of printing it',
+  ),
+  concurrency: optionalSetting(kind.count, 'with --exec: run up to N programs at once', '1'),
+  tries: optionalSetting(kind.count, 'with --exec: set a message aside after PROGRAM has failed N times', '16'),
   ...commonOptions,
 } as const
 
 type ListenValues = Values<typeof listenSettings>
 
-/** `osp listen`: prints the messages of a user. */
+/** `osp listen`: prints the messages of a user, or runs a program for each. */
 export const listenCommand = command({
   name: 'listen',
-  describe: 'Print the waiting messages, and new messages as they arrive, until Ctrl-C.',
+  operands: '[ARG...]',
+  takesPaths: true,
+  describe:
+    'Print the waiting messages, and new messages as they arrive, until Ctrl-C; or run a program for each. It gets the message as ' +
+    'JSON on stdin, and handles it by exiting with 0.',
   settings: listenSettings,
   examples: [
     ['osp listen', 'print time, sender and text of each message'],
     ['osp listen --count 1', 'wait for one message'],
     ['osp listen --json | jq -r .text', 'print the texts only'],
+    ['osp listen --user ingest --exec ./import.sh', 'run ./import.sh for each message of the user "ingest"'],
+    ['osp listen --exec python3 -- import.py -v', 'run a program with operands'],
   ],
   run,
 })
 
-async function run(values: ListenValues): Promise<number> {
+/** Handles a message. Rejects if it is to be handed over again. */
+type Handle = (message: Message) => Promise<void>
+
+/** Stops receiving; with an error that ends the command, or without one. */
+type Stop = (error?: UsageError) => void
+
+async function run(values: ListenValues, args: readonly string[]): Promise<number> {
+  checkOptions(values, args)
   checkStdout('messages')
-  const styles = stylesFor(process.stdout)
   const { receipts } = stateDirectory(openStateDirectory(values))
   let receiver: Receiver | undefined
-  const stop = () => void receiver?.[Symbol.asyncDispose]()
-  // A message is acknowledged after it is recorded as printed.
+  let fault: UsageError | undefined
+  const stop: Stop = (error) => {
+    fault ??= error
+    void receiver?.[Symbol.asyncDispose]()
+  }
+  // A message is acknowledged after it is recorded as handled.
   let recorded = 0
   const state: ClientState = {
     receipts: {
@@ -49,22 +77,99 @@ async function run(values: ListenValues): Promise<number> {
       },
     },
   }
-  // Until a receipt can be stored, the client retries and prints no further messages.
-  const log = sayOnce('receipt-not-stored', 'cannot record the printed message; retrying', 'red')
-  const print = async (client: Client, interrupted: AbortSignal) => {
-    receiver = client.receive(async (message) => {
-      if (await results.printed(messageEvent(message), messageLine(message, styles))) return
-      stop()
-      throw new Error('the message was not printed')
-    })
-    await receiver.done
+  // Until a receipt can be stored, the client retries and handles no further messages.
+  const log = sayOnce('receipt-not-stored', 'cannot record the handled message; retrying', 'red')
+  const { exec, concurrency, tries } = values
+  using program = exec === undefined ? undefined : new MessageProgram(exec, args)
+  const handle = program ? executing(program, values, stop) : printing(stop)
+  const receive = async (client: Client, interrupted: AbortSignal) => {
+    receiver = client.receive(handle, { concurrency, tries })
+    try {
+      await receiver.done
+    } finally {
+      // Running programs end before the command, also after an error of the receiver.
+      if (program) await receiver[Symbol.asyncDispose]()
+    }
+    if (fault) throw fault
     if (interrupted.aborted && recorded !== values.count) throw new OspError('closed', 'interrupted')
   }
   const token = new ConfiguredToken(values)
   // Not `closedOnceFlushed`: the server does not answer acknowledgements, so they could be lost.
   const to = clientTransport(values, trustFor(values, token))
-  return await runWithClient(values, { token, to, state, log, run: print })
+  const stopping = program && { interrupted: () => stop() }
+  return await runWithClient(values, { token, to, state, log, run: receive, ...stopping })
 }
+
+function checkOptions({ exec, concurrency = 1, tries }: ListenValues, [arg]: readonly string[]): void {
+  if (concurrency > mostAtOnce) throw new UsageError(`--concurrency takes at most ${mostAtOnce}`)
+  if (exec !== undefined) return
+  if (arg !== undefined) throw unexpectedOperand('osp listen without --exec', arg)
+  if (tries !== undefined || concurrency > 1) throw new UsageError('--concurrency and --tries require --exec')
+}
+
+/** Returns a handler that prints messages. */
+function printing(stop: Stop): Handle {
+  const styles = stylesFor(process.stdout)
+  return async (message) => {
+    if (await results.printed(messageEvent(message), messageLine(message, styles))) return
+    stop()
+    throw new Error('the message was not printed')
+  }
+}
+
+/** Returns a handler that runs a program for each message, and prints the outcome. */
+function executing(program: MessageProgram, values: ListenValues, stop: Stop): Handle {
+  const { tries: mostTries = defaultTries, quiet } = values
+  const styles = stylesFor(process.stdout)
+  /** How often the program has failed for a message. */
+  const failures = new WeakMap<Message, number>()
+  const print = async (event: PrintedEvent, line: string) => {
+    if (!(await results.printed(event, line))) stop()
+  }
+
+  const failed = async (message: Message, tries: number, { code: exitCode, signal }: ProgramEnd, named: Handling) => {
+    failures.set(message, tries)
+    const isLast = tries >= mostTries
+    const reason = `${program.name} ${signal ? `was ended by ${signal}` : `exited with ${exitCode}`}`
+    if (results.json) await print({ event: isLast ? 'set-aside' : 'retried', ...named, exitCode, signal }, '')
+    else if (isLast || !quiet) sayFailed(reason, named, isLast ? tries : undefined)
+    if (!isLast) throw new Error(reason)
+    message.reject(reason)
+  }
+
+  return async (message) => {
+    const tried = failures.get(message) ?? 0
+    const { seq, id, from } = message
+    const named = { seq, id, from, attempt: message.attempt + tried }
+    const given = { ...message, attempt: named.attempt }
+    const end = await program.run(given, `${jsonLine(messageEvent(given))}\n`).catch((error: UsageError) => {
+      stop(error)
+      throw error
+    })
+    if (end.code !== 0) return await failed(message, tried + 1, end, named)
+    await message.ack()
+    await print({ event: 'handled', ...named, result: end.result }, resultLine(message, end.result, styles))
+  }
+}
+
+/** Prints that a program has failed. `tries`: how often, if the message is set aside. */
+function sayFailed(reason: string, { seq, from }: Handling, tries: number | undefined): void {
+  const what = `${reason} for message ${seq} from ${from}`
+  if (tries === undefined) say(`${what}; retrying`, 'yellow')
+  else say(`${what}; the message is set aside after ${tries === 1 ? '1 try' : `${tries} tries`}`, 'red')
+}
+
+/** The fields that the events about a program have in common. */
+interface Handling {
+  readonly seq: number
+  readonly id: string
+  readonly from: string
+  readonly attempt: number
+}
+
+/** Formats a handled message as a line: time, sender, result. */
+const resultLine = ({ sentAt, from }: Message, result: string, { dim, bold }: Styles) =>
+  [dim(localTime(sentAt)), bold(printable(from)), printable(result)].join(' ').trimEnd()
 
 /** Formats a message as a line: time, sender, text. Marks a message that may have been printed before. */
 export function messageLine(message: Message, { dim, bold, yellow }: Styles): string {

@@ -108,7 +108,7 @@ spec('osp listen', (it) => {
     const blocked = join(chat.at.path, 'state', chat.server.address.replace(':', '_'), 'bob', 'receipts.new')
     await mkdir(blocked, { recursive: true })
     await using listen = chat.begin('bob', ['listen', '--count', '1', '--state', join(chat.at.path, 'state')])
-    await listen.printed(/^osp: cannot record the printed message; retrying: /mu)
+    await listen.printed(/^osp: cannot record the handled message; retrying: /mu)
     assert.equal(withoutTimes(listen.stdout), 'alice one\n')
     await rmdir(blocked)
     assert.equal((await listen.ended).code, 0)
@@ -120,7 +120,7 @@ spec('osp listen', (it) => {
   it('takes no operand, and no count of 0', async () => {
     const { code, stderr } = await run('osp', ['listen', 'bob'])
     assert.equal(code, 2)
-    assert.match(stderr, /^osp: listen takes no operand bob$/mu)
+    assert.match(stderr, /^osp: osp listen without --exec takes no operand bob$/mu)
     assert.match(
       (await run('osp', ['listen', '--count', '0'])).stderr,
       /--count cannot be "0": it takes a whole number/u,

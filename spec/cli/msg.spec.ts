@@ -47,6 +47,20 @@ spec('osp msg', (it) => {
     assert.equal((await chat.osp('alice', ['msg', 'bob', 'carol', 'bob', 'hi'])).stdout, 'bob stored\ncarol stored\n')
   })
 
+  it('adds headers and a time to live', async () => {
+    await using chat = await messagingBench()
+    const header = ['--header', 'a=b=c', '--header', 'contentType=text/plain']
+    assert.equal((await chat.osp('alice', ['msg', ...header, '--ttl', '1ms', 'bob', 'late'])).code, 0)
+    assert.equal((await chat.osp('alice', ['msg', ...header, '--ttl', '1h', 'bob', 'hi'])).code, 0)
+    const [message] = await received(chat, 'bob', 1)
+    assert.deepEqual([message?.text(), message?.headers], ['hi', { a: 'b=c', contentType: 'text/plain' }])
+    const twice = await chat.osp('alice', ['msg', '--header', 'a=1', '--header', 'a=2', 'bob', 'hi'])
+    assert.deepEqual(
+      [twice.code, twice.stderr.split('\n')[0]],
+      [2, 'osp: --header specifies the key a twice; specify it once'],
+    )
+  })
+
   it('sends a text unchanged', async () => {
     await using chat = await messagingBench()
     const texts = ['help', 'completion', 'send', '3.10', '"q"', ' a\n丁😀\t', '']

@@ -1,0 +1,98 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Message } from 'ospd'
+import { UsageError } from '../common/usage.ts'
+
+/** Maximum length of the result of a program. */
+const resultBytes = 4 * 1024
+
+/** Time for which output is read after a program has exited: its child processes may keep the pipe open. */
+const outputMs = 1_000
+
+/** How a program has ended. */
+export interface ProgramEnd {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  /** The beginning of its stdout, without the newlines at its end. */
+  readonly result: string
+}
+
+/** Runs a program for each message. Kills the running ones when this process exits. */
+export class MessageProgram implements Disposable {
+  readonly name: string
+  readonly #args: readonly string[]
+  readonly #running = new Set<ChildProcess>()
+  readonly #killAll = () => {
+    for (const child of this.#running) kill(child)
+  }
+
+  constructor(name: string, args: readonly string[]) {
+    this.name = name
+    this.#args = args
+    process.on('exit', this.#killAll)
+  }
+
+  [Symbol.dispose](): void {
+    process.off('exit', this.#killAll)
+  }
+
+  /** Runs the program with this input. Resolves when it has ended. Rejects with UsageError if it cannot be started. */
+  async run(message: Message, input: string): Promise<ProgramEnd> {
+    const child = spawn(this.name, this.#args, {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...variablesOf(message) },
+      // In its own process group: Ctrl-C does not reach it.
+      detached: process.platform !== 'win32',
+    })
+    this.#running.add(child)
+    try {
+      return await ended(child, input)
+    } catch (error) {
+      throw new UsageError(`--exec cannot run ${this.name}: ${(error as Error).message}`)
+    } finally {
+      this.#running.delete(child)
+    }
+  }
+}
+
+async function ended(child: ChildProcess, input: string): Promise<ProgramEnd> {
+  const { stdin, stdout } = child
+  const parts: Buffer[] = []
+  let bytes = 0
+  stdout?.on('data', (part: Buffer) => {
+    if (bytes < resultBytes) parts.push(part.subarray(0, resultBytes - bytes))
+    bytes += part.length
+  })
+  const closed = once(child, 'close')
+  closed.catch(() => {})
+  // The program need not read its input.
+  stdin?.on('error', () => {})
+  stdin?.end(input)
+  const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
+  await Promise.race([closed, pause(outputMs, undefined, { ref: false })])
+  stdout?.destroy()
+  return { code, signal, result: textOf(Buffer.concat(parts)) }
+}
+
+/** Decodes the text, without a character that was cut, and without newlines at its end. */
+const textOf = (bytes: Buffer) => new TextDecoder().decode(bytes, { stream: true }).replace(/\n+$/u, '')
+
+/** Returns the environment variables that describe a message. */
+const variablesOf = ({ from, id, seq, attempt, sentAt }: Message) => ({
+  OSP_FROM: from,
+  OSP_ID: id,
+  OSP_SEQ: `${seq}`,
+  OSP_ATTEMPT: `${attempt}`,
+  OSP_SENT_AT: sentAt.toISOString(),
+})
+
+/** Kills a program and its child processes. */
+function kill(child: ChildProcess): void {
+  try {
+    if (process.platform === 'win32' || child.pid === undefined) child.kill('SIGKILL')
+    else process.kill(-child.pid, 'SIGKILL')
+  } catch {
+    // It has ended.
+  }
+}
