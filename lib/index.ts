@@ -56,6 +56,7 @@ export type { BoundToken, GivenToken, TokenBinding } from './runtime/tokenBindin
 export { assertTokenAllowed, bindingOf } from './runtime/tokenBinding.ts'
 export { serve } from './serve.ts'
 export type { NotifyRule } from './server/files/fileNotices.ts'
+export type { HandledFile, HandledHow, StoredFileHandler } from './server/files/storedHandler.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinishedUploads.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'

@@ -30,6 +30,20 @@ spec('the examples', (it) => {
     assert.equal((await server.ended).code, 0)
   })
 
+  it('include a server that imports each stored file, also after it was killed', async () => {
+    await using at = await place()
+    await at.write('movie.mp4', 'one\ntwo\n')
+    await using server = example('ingest', at, 0)
+    const [, port] = await server.printed(/^listening on port (\d+)$/mu)
+    await using client = example('upload', at, Number(port))
+    assert.equal((await client.ended).code, 0, client.stderr)
+    await server.printed(/^alice movie\.mp4 2 lines, attempt 1$/mu)
+    server.child.kill('SIGKILL')
+    await server.ended
+    await using restarted = example('ingest', at, 0)
+    await restarted.printed(/^listening on port \d+$/mu)
+  })
+
   it('include a server and a client in one process', async () => {
     await using at = await place()
     await using both = example('together', at, 0)

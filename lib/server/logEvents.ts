@@ -81,6 +81,11 @@ export const logEvents = {
     'code text recipients',
     'The messages about stored files cannot be stored. The server accepts no files until they are stored.',
   ),
+  'stored-handler-failed': line(
+    'warn',
+    'seq from text',
+    'The program that contains the server could not handle a stored file of the user `from`.',
+  ),
   'file-not-closed': userLine('warn', 'user name text', 'A stored file could not be closed after it was read.'),
   'upload-damaged': userLine('error', 'user name text', 'A partial file was damaged; only its intact part is kept.'),
   'upload-expired': userLine('warn', 'user name bytes', 'An unfinished upload exceeded the age limit and was removed.'),

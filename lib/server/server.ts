@@ -26,6 +26,7 @@ import { DiskSpace } from './files/diskSpace.ts'
 import { FileApp } from './files/fileApp.ts'
 import type { NotifyRule } from './files/fileNotices.ts'
 import type { ServerUpload } from './files/serverUpload.ts'
+import type { StoredFileHandler } from './files/storedHandler.ts'
 import type { UnfinishedUpload } from './files/unfinishedUploads.ts'
 import { MsgApp } from './messages/msgApp.ts'
 import { RetentionClock } from './retentionClock.ts'
@@ -51,6 +52,11 @@ export interface ServeOptions {
    * also if the server is killed after the file was stored. While their mailboxes are full, the server accepts no files.
    */
   readonly notify?: readonly NotifyRule[]
+  /**
+   * Handles each stored file, at least once, also after a restart: the files that wait are in the storage. A server with `links`, of a
+   * cluster, does not accept it: use `notify` and a client instead.
+   */
+  readonly onStored?: StoredFileHandler
   readonly log?: Log
   /** Clock, randomness and digests; by default Node's. */
   readonly platform?: Platform
@@ -84,6 +90,7 @@ export const serveOptions = {
   limits: optional(kinds.object),
   onConflict: optional(oneOf('replace', 'rename', 'reject')),
   notify: optional(notify),
+  onStored: optional(kinds.function),
   log: optional(kinds.function),
   platform: optional(kinds.platform),
   signal: optional(kinds.signal),
@@ -128,6 +135,8 @@ export interface Server extends Listenable<ServerEvents>, AsyncDisposable {
 export async function startServer(options: BoundServeOptions): Promise<RunningServer> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
+  if (options.onStored && options.links)
+    throw new OspError('usage', 'serve: onStored cannot be used with links; use notify and a client instead')
   const age = new RetentionClock(platform.clock, storage.mailboxes)
   // Completion markers expire by the retention clock, so that clients do not repeat uploads after the wall clock jumps.
   await storage.open({ ...platform, clock: age.clock })
@@ -180,7 +189,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     this.#disk = new DiskSpace(context)
     this.#links = options.links ?? new LocalLinks()
     this.#msgApp = new MsgApp(context, this.#disk, authenticator, this.#links)
-    const exchange = { mail: this.#msgApp.serverMail, rules: options.notify ?? [] }
+    const { notify, onStored } = options
+    const exchange = { mail: this.#msgApp.serverMail, notify, onStored }
     this.#fileApp = new FileApp(context, this.#disk, exchange, (files) => this.stored(files))
     const admission = new Admission(limits, platform.clock, bounded)
     const { presence } = this.#msgApp

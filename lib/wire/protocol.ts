@@ -17,6 +17,11 @@ export const features = { uncheckedContent: 1, storedFiles: 2 } as const
 /** The digest algorithms, by their number on the wire. */
 export const digestNumbers = { md5: 1, sha256: 2, xxh128: 3 } as const
 
+/** The digest algorithms by number. */
+export const digestNames: ReadonlyMap<number, keyof typeof digestNumbers> = new Map(
+  Object.entries(digestNumbers).map(([name, number]) => [number, name as keyof typeof digestNumbers]),
+)
+
 /** The outcomes of CANCEL_FILE_REQ. */
 export const cancelOutcomes = { nothing: 0, removed: 1, published: 2 } as const
 

@@ -7,7 +7,7 @@ import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
 import type { AckOf, RequestName, WireMessage } from '../../wire/message.ts'
 import type { Attributes } from '../../wire/messageBody.ts'
-import { digestNumbers, features, statFlags } from '../../wire/protocol.ts'
+import { digestNames, features, statFlags } from '../../wire/protocol.ts'
 import { type ClientSession, type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
 
 /** A stored file, as the server describes it. */
@@ -101,10 +101,6 @@ export class FileRequests {
     return fileInfo(await this.ask({ event: 'StatFileReq', fileName: name, flags }, signal))
   }
 }
-
-const digestNames: ReadonlyMap<number, DigestName> = new Map(
-  Object.entries(digestNumbers).map(([name, number]) => [number, name as DigestName]),
-)
 
 /** Returns a stored file of a reply. Throws OspError `malformed` if its name is not safe to show to users and programs. */
 export function fileInfo({ fileName: name, digest: number, fileDigest, ...file }: WireFile): FileInfo {

@@ -13,13 +13,14 @@ import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import type { DiskSpace } from './diskSpace.ts'
 import { FileDaemon } from './fileDaemon.ts'
-import { FileNotices, type NoticeHost, noticeOf } from './fileNotices.ts'
+import { FileNotices, type NoticeHost, type NotifyRule, noticeOf } from './fileNotices.ts'
 import { Grants } from './grants.ts'
 import { finishVerified, removeUpload, storedFields, storedLine } from './publish.ts'
 import { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import { SmallFiles } from './smallFiles.ts'
 import { StoredFileRequests } from './storedFileRequests.ts'
+import { handlerMailbox, StoredFileCalls, type StoredFileHandler } from './storedHandler.ts'
 import { UnfinishedUploads } from './unfinishedUploads.ts'
 import { UploadTable } from './uploadTable.ts'
 
@@ -72,6 +73,12 @@ const elsewhere: readonly ErrorCode[] = ['superseded', 'file-busy', 'link-lost']
 /** Time in which the same failure of an upload is logged once. */
 const failureMs = 3_600_000
 
+/** How messages about files are sent, and the recipients of those about every file. */
+interface FileExchange extends Pick<NoticeHost, 'mail'> {
+  readonly notify?: readonly NotifyRule[] | undefined
+  readonly onStored?: StoredFileHandler | undefined
+}
+
 /** App 1: receives files. Its daemon opens and cancels uploads. Each ordinary instance receives one upload. */
 export class FileApp implements ServerApp {
   readonly uploads: UploadTable
@@ -84,6 +91,7 @@ export class FileApp implements ServerApp {
   readonly #storedFiles: StoredFileRequests | undefined
   /** Missing if the storage has no catalogue. */
   readonly #notices: FileNotices | undefined
+  readonly #calls: StoredFileCalls | undefined
   readonly #onStored: (files: readonly StoredFile[]) => void
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
@@ -96,7 +104,7 @@ export class FileApp implements ServerApp {
   constructor(
     context: ServerContext,
     disk: DiskSpace,
-    exchange: Pick<NoticeHost, 'mail' | 'rules'>,
+    { mail, notify = [], onStored: onHandled }: FileExchange,
     onStored: (files: readonly StoredFile[]) => void,
   ) {
     this.#context = context
@@ -109,7 +117,14 @@ export class FileApp implements ServerApp {
     this.#quota = new Quota(context, this.uploads, disk)
     const { catalogue } = context.storage
     const grants = catalogue && new Grants(context, catalogue)
-    this.#notices = grants && new FileNotices({ ...exchange, context, catalogue, grants })
+    const rules = onHandled ? [...notify, { user: handlerMailbox }] : notify
+    this.#notices =
+      grants &&
+      new FileNotices({
+        ...{ mail, rules, context, catalogue, grants },
+        appended: () => this.#calls?.wake(),
+      })
+    this.#calls = onHandled && catalogue && new StoredFileCalls(context, catalogue, onHandled)
     this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#onStored, this.#notices)
     const { uploads } = this
     this.#smallFiles = new SmallFiles({
@@ -146,6 +161,7 @@ export class FileApp implements ServerApp {
     this.#watching = transfers.watch?.((claim, reason) => this.#ended(claim, reason))
     recovered.push(...(await this.recoverAbandoned()))
     this.unfinished.start()
+    this.#calls?.wake()
     return recovered
   }
 
@@ -277,6 +293,7 @@ export class FileApp implements ServerApp {
     this.uploads.stop()
     await swept
     await this.#reports.settled()
+    await this.#calls?.close()
   }
 
   /** Releases the instance immediately, makes the written bytes durable, and parks the upload. */

@@ -46,6 +46,8 @@ export interface NoticeHost {
   readonly mail: NoticeMail
   readonly catalogue: Catalogue
   readonly grants: Grants
+  /** Called after messages were appended. */
+  readonly appended?: () => void
 }
 
 /**
@@ -162,6 +164,7 @@ export class FileNotices {
   /** Appends messages. Resolves with the files whose messages were refused, and the errors. */
   async #appended(batch: readonly FileMessage[]): Promise<readonly (readonly [StoredFile, OspError])[]> {
     const errors = await this.#host.mail.append(batch.map(({ message }) => message))
+    this.#host.appended?.()
     return batch.flatMap(({ file }, at) => {
       const error = errors[at]
       // If the id is known, an earlier attempt has appended the message, with another time limit.

@@ -1,0 +1,138 @@
+import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
+import type { Catalogue, CatalogueEntry } from '../../ports/catalogue.ts'
+import type { StoredMessage } from '../../ports/mailboxes.ts'
+import { Backoff } from '../../runtime/backoff.ts'
+import { hex } from '../../runtime/hex.ts'
+import { wait } from '../../runtime/wait.ts'
+import { decodeBody } from '../../wire/messageBody.ts'
+import { digestNames } from '../../wire/protocol.ts'
+import type { ServerContext } from '../app.ts'
+
+/** The mailbox of the handler. No user can have this name. */
+export const handlerMailbox = ':stored'
+
+/** The waits between the calls for the same file. */
+const waits = { firstMs: 500, mostMs: 60_000 } as const
+/** The number of calls for one file, after which its message is set aside. */
+const mostTries = 16
+/** The length of the parts of `StoredContent.content`. */
+const partBytes = 256 * 1_024
+
+/** A stored file for `onStored`. */
+export interface HandledFile extends Omit<CatalogueEntry, 'storedAt'> {
+  /** The user whose file it is. */
+  readonly user: string
+  /** Iterates over the content. Rejects with OspError `gone` if the file was replaced or removed meanwhile. */
+  content(): AsyncIterable<Uint8Array>
+}
+
+/** How a file is handled. */
+export interface HandledHow {
+  /** From 1; above 1 if an earlier call has failed. After a restart of the server it is 1 again. */
+  readonly attempt: number
+  /** Aborts when the server is closed. The server waits for the handler. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * Handles a stored file. It is called for one file at a time, in the order in which the files were stored, at least once for each,
+ * also after a crash. If it throws, it is called again for the same file, up to 16 times.
+ */
+export type StoredFileHandler = (file: HandledFile, how: HandledHow) => void | Promise<void>
+
+/** Calls the handler of the embedding program for each message in its mailbox. */
+export class StoredFileCalls {
+  readonly #context: ServerContext
+  readonly #catalogue: Catalogue
+  readonly #handler: StoredFileHandler
+  readonly #stopping = new AbortController()
+  #isRunning = false
+  #hasMore = false
+  #ended: Promise<void> = Promise.resolve()
+
+  constructor(context: ServerContext, catalogue: Catalogue, handler: StoredFileHandler) {
+    this.#context = context
+    this.#catalogue = catalogue
+    this.#handler = handler
+  }
+
+  /** Begins with the messages in the mailbox, unless that is under way. */
+  wake(): void {
+    this.#hasMore = true
+    if (this.#isRunning || this.#stopping.signal.aborted) return
+    this.#isRunning = true
+    this.#ended = this.#run().finally(() => {
+      this.#isRunning = false
+    })
+  }
+
+  /** Resolves when the handler has returned. */
+  async close(): Promise<void> {
+    this.#stopping.abort()
+    await this.#ended
+  }
+
+  async #run(): Promise<void> {
+    const { mailboxes } = this.#context.storage
+    const { clock } = this.#context.platform
+    const { signal } = this.#stopping
+    const backoff = new Backoff({ clock, ...waits })
+    while (this.#hasMore && !signal.aborted) {
+      this.#hasMore = false
+      try {
+        const messages = await mailboxes.read(handlerMailbox, 0, fixed.batchMessages, fixed.batchBytes)
+        for (const message of messages) if (!signal.aborted) await this.#handle(message)
+        if (messages.length > 0) this.#hasMore = true
+        backoff.reset()
+      } catch (error) {
+        const { message: text } = OspError.from(error)
+        this.#context.log({ level: 'error', event: 'mailbox-failed', user: handlerMailbox, text })
+        this.#hasMore = true
+        await wait(clock, backoff.next(), signal).catch(() => {})
+      }
+    }
+  }
+
+  async #handle(message: StoredMessage): Promise<void> {
+    const { storage, log, platform } = this.#context
+    const { seq, sender: from } = message
+    const { signal } = this.#stopping
+    const file = this.#fileOf(message)
+    const backoff = new Backoff({ clock: platform.clock, ...waits })
+    for (let attempt = 1; attempt <= mostTries && !signal.aborted; attempt++) {
+      try {
+        if (file) await this.#handler(file, { attempt, signal })
+        await storage.mailboxes.remove(handlerMailbox, [seq])
+        return
+      } catch (error) {
+        log({ level: 'warn', event: 'stored-handler-failed', seq, from, text: OspError.from(error).message })
+      }
+      if (attempt < mostTries) await wait(platform.clock, backoff.next(), signal).catch(() => {})
+    }
+    if (!signal.aborted) await storage.mailboxes.setAside(handlerMailbox, [seq])
+  }
+
+  #fileOf({ content }: StoredMessage): HandledFile | undefined {
+    const { file } = decodeBody(content).attributes
+    if (!file) return undefined
+    const { owner: user, fileName: name, size, modifiedAt, version, digest, fileDigest } = file
+    const algorithm = digestNames.get(digest)
+    const metadata = Object.fromEntries(file.metadata.map(({ key, value }) => [key, value]))
+    const verified = algorithm && { algorithm, digest: hex(fileDigest) }
+    const contentOf = () => this.#content(user, name, version)
+    return { user, name, size, modifiedAt, version, ...verified, metadata, content: contentOf }
+  }
+
+  async *#content(user: string, name: string, version: string): AsyncGenerator<Uint8Array> {
+    await using file = await this.#catalogue.open(user, name)
+    if (file?.version !== version) throw new OspError('gone')
+    for (let offset = 0; offset < file.size; ) {
+      const part = new Uint8Array(Math.min(partBytes, file.size - offset))
+      const bytes = await file.read(part, offset)
+      if (bytes === 0) throw new OspError('gone')
+      offset += bytes
+      yield part.subarray(0, bytes)
+    }
+  }
+}
