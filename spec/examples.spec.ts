@@ -51,6 +51,16 @@ spec('the examples', (it) => {
     assert.match(both.stdout, /^greeting\.txt [\da-f]{64} /u)
   })
 
+  it('include a server with TLS and tokens, twice in the same folder', async () => {
+    await using at = await place()
+    for (const replaced of [false, true]) {
+      await using both = example('secure', at, 0)
+      assert.equal((await both.ended).code, 0, both.stderr)
+      assert.match(both.stdout, new RegExp(`storedName: 'greeting\\.txt',\\s+replaced: ${replaced}`, 'u'))
+    }
+    assert.equal(readFileSync(join(at.path, 'data/files/alice/greeting.txt'), 'utf8'), 'Hello, world!\n')
+  })
+
   it('include a demo in which nothing is lost', async () => {
     await using at = await place()
     await using demo = startNode('examples/demo.mjs', [], { cwd: at.path })
