@@ -8,6 +8,7 @@ import { getCommand } from './get/get.ts'
 import { listenCommand } from './listen/listen.ts'
 import { loginCommand, logoutCommand } from './login/login.ts'
 import { msgCommand } from './msg/msg.ts'
+import { outboxCommand } from './outbox/outbox.ts'
 import { sendCommand } from './send/send.ts'
 import { addCommand } from './tasks/add.ts'
 import { cancelCommand, continueCommand, pauseCommand, tasksCommand } from './tasks/tasks.ts'
@@ -32,6 +33,7 @@ export const osp: Program = {
     continueCommand,
     cancelCommand,
     msgCommand,
+    outboxCommand,
     listenCommand,
     whoCommand,
     loginCommand,

@@ -51,6 +51,7 @@ export const errors = {
   unreachable: local('later', 'the server cannot be reached'),
   closed: local('never', 'already closed'),
   usage: local('never', 'invalid argument'),
+  'outbox-full': local('later', 'too many messages wait in the outbox'),
   'source-missing': local('never', 'the source file does not exist'),
   'source-unreadable': local('never', 'the source file cannot be read'),
   'source-changed': local('never', 'the source file keeps changing while it is being sent'),

@@ -8,7 +8,7 @@ import { checkArgument, checkOptions } from './options.ts'
 import type { LocalFiles } from './ports/localFiles.ts'
 import type { Transport } from './ports/socket.ts'
 
-export type { Client, ClientEvents, ClientGauges, ConnectOptions } from './client/client.ts'
+export type { Client, ClientEvents, ClientGauges, ConnectOptions, RefusedMessage } from './client/client.ts'
 export type { ClientStatus } from './client/connection/session.ts'
 export type { Download, DownloadEvents, DownloadPhase, DownloadProgress } from './client/files/download.ts'
 export type { FileInfo, FileReference } from './client/files/fileRequests.ts'
@@ -31,6 +31,7 @@ export type {
   SendOptions,
 } from './client/messages/message.ts'
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'
+export type { SentMessage } from './client/messages/sentMessage.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'
 export type { Progress, Upload, UploadEvents, UploadPhase } from './client/uploads/upload.ts'
 export type { UploadOptions, Uploads, UploadsEvents } from './client/uploads/uploadList.ts'

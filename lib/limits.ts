@@ -272,7 +272,7 @@ export const clientLimits = {
   /** Maximum number of addresses tried for one host name, and the delay between two attempts. */
   dialledAddresses: 8,
   attemptDelayMs: 250,
-  /** Maximum number of unsent and unanswered messages, and of bytes of their content. */
+  /** Maximum number of unsent and unanswered messages, also in an outbox, and of bytes of their content. */
   sends: 10_000,
   sendBytes: 64 * MiB,
   /** Maximum number of calls of a throwing handler for one message, and the delay between two calls, which doubles. */

@@ -6,6 +6,7 @@ import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { sweepSpool, wantedRefs } from './adapters/stateDirectory/spool.ts'
 import { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 import type { Client } from './client/client.ts'
+import { type OutboxControl, outboxController } from './client/messages/outboxController.ts'
 import type { JoinedTasks } from './client/tasks/remoteTasks.ts'
 import { joinOrServe, type ServedTasks } from './client/tasks/serveTasks.ts'
 import { type TaskControl, type TaskControlOptions, taskController } from './client/tasks/taskController.ts'
@@ -50,6 +51,7 @@ export { type Context, type Contexts, type KeptContexts, keptContexts } from './
 export { isSpooled, spool } from './adapters/stateDirectory/spool.ts'
 export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 export { checkToken, type KeptToken, keptToken, readToken } from './adapters/stateDirectory/token.ts'
+export type { OutboxControl, OutboxMessage } from './client/messages/outboxController.ts'
 export type { JoinedTasks } from './client/tasks/remoteTasks.ts'
 export type { ServedTasks } from './client/tasks/serveTasks.ts'
 export type {
@@ -88,4 +90,10 @@ export function taskControl(directory: string, options: TaskControlOptions = {})
   checkOptions('taskControl', { client: optional(kinds.function), log: optional(kinds.function) }, options)
   const control = directoryControl(directory)
   return taskController(control, nodePlatform(), () => stateDirectory(directory).tasks, options)
+}
+
+/** Controls the outbox of a state directory: by the program that sends its messages, or in the stored outbox. */
+export function outboxControl(directory: string): OutboxControl {
+  checkArgument('outboxControl', 'the directory', kinds.path, directory)
+  return outboxController(stateDirectory(directory).outbox, nodePlatform().clock)
 }

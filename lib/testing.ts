@@ -14,7 +14,12 @@ import { transferSuites } from './testing/storage/transfers.ts'
 import { type TestCase, testCasesOf } from './testing/testCases.ts'
 
 export { type AuthenticatorFixture as Gate, authenticatorContract } from './testing/authenticator.ts'
-export { type ClientStateLocation as StatePlace, receiptsContract, tasksContract } from './testing/clientState.ts'
+export {
+  type ClientStateLocation as StatePlace,
+  outboxContract,
+  receiptsContract,
+  tasksContract,
+} from './testing/clientState.ts'
 export { type LinksLocation, type LinksServer, linksContract } from './testing/links.ts'
 export type {
   FailingStorageLocation as BrittlePlace,

@@ -7,6 +7,7 @@ import { results, say } from './output.ts'
 import { addressText } from './settings.ts'
 import { knownServersPath } from './stateDirectory.ts'
 import { onInterrupt } from './terminal.ts'
+import { printable } from './text.ts'
 import { ConfiguredToken, type TokenSource } from './token.ts'
 import { asUsageError, exitCodeOf, exitCodes, UsageError } from './usage.ts'
 
@@ -27,6 +28,8 @@ export interface CommandRun extends Pick<ConnectOptions, 'state' | 'log' | 'limi
   readonly to?: Transport
   /** Reports the connection; by default on stderr, or with `--json` as events. */
   readonly reporter?: LinkReporter
+  /** Returns whether the command itself reports the outcome of the message with this id. */
+  readonly reportsMessage?: (id: string) => boolean
   /** Performs the operation. Must end when the client is closed or rejected. */
   readonly run: (client: Client, interrupted: AbortSignal) => Promise<void>
   /** Called at the first Ctrl-C; by default closes the client, which ends the operation. The second Ctrl-C ends the process. */
@@ -44,9 +47,11 @@ export async function runWithClient(values: CommonOptions, options: CommandRun):
     to,
     reporter,
     interrupted,
+    reportsMessage,
     ...more
   } = options
   const client = openClient(values, token, more, to)
+  reportRefusedMessages(client, reportsMessage)
   let wasOnline = false
   client.on('status', (status) => {
     wasOnline ||= status === 'online'
@@ -77,6 +82,15 @@ function printFailure({ error, interrupted, gaveUp }: CommandFailure): void {
   const { code, message: text, retry } = error
   if (results.json) results.event({ event: 'failed', code, text, retry })
   else if (!gaveUp) say(text, 'red')
+}
+
+/** Reports the messages of the outbox that the server refuses for good. */
+export function reportRefusedMessages(client: Client, isReported: (id: string) => boolean = () => false): void {
+  client.on('messageRefused', ({ id, recipients, isQueued }, { code, message: text }) => {
+    if (isQueued || isReported(id)) return
+    if (results.json) results.event({ event: 'message-refused', id, recipients: [...recipients], code, text })
+    else say(`the message to ${recipients.map(printable).join(', ')} from the outbox was not sent: ${text}`, 'red')
+  })
 }
 
 /** Returns a client, which connects when it is first used. Throws UsageError if the user or an option is not valid. */

@@ -1,13 +1,9 @@
 // Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
 import * as z from 'zod/mini'
+import { clusterEvents } from '../cluster/clusterEvents.ts'
+import { eventFields } from './eventFields.ts'
 
-const string = (meaning: string) => z.string().check(z.describe(meaning))
-const whole = (meaning: string) => z.int().check(z.describe(meaning))
-const event = <T extends z.core.$ZodShape>(meaning: string, fields: T) =>
-  z.strictObject(fields).check(z.describe(meaning))
-
-const bytes = z.int().check(z.minimum(0))
-const count = z.int().check(z.minimum(0))
+const { string, whole, event, bytes, count } = eventFields
 const user = string('the name of the user')
 const server = string('`HOST:PORT`')
 const context = string('the name of the context: `USER@HOST:PORT`')
@@ -40,6 +36,19 @@ const linkEvents = {
     retryMs: z.number().check(z.describe('milliseconds until the next attempt')),
   }),
   online: event('The server has accepted the login of this client.', { server }),
+} as const
+
+/** Events of the commands that send the messages of the outbox. */
+const outboxEvents = {
+  'message-refused': event(
+    'The server has refused a message that waited in the outbox, or its outcome is unknown. It is no longer there.',
+    {
+      id: string('the id of the message'),
+      recipients: z.array(z.string()).check(z.describe('its recipients')),
+      code,
+      text,
+    },
+  ),
 } as const
 
 const storedName = string('the name on the server')
@@ -84,13 +93,6 @@ const token = string('the token, which cannot be displayed again')
 const runningUpload = z.strictObject({ user, name: z.string(), size: bytes, progress: bytes, durable: bytes })
 const uploadName = string('the requested name')
 
-const schemaVersions = {
-  from: whole('the previous version of the schema; 0 if there was none'),
-  to: whole('the current version'),
-} as const
-
-const importedDirectory = string('the data directory, as specified')
-
 const upload = z.strictObject({
   user,
   name: uploadName,
@@ -123,6 +125,15 @@ const taskEvent = event('The current state of a task.', {
   code: z.nullable(z.string()).check(z.describe('the error code of that reason')),
   retryMs: z.nullable(z.number()).check(z.describe('milliseconds until the next attempt; null if unknown')),
 })
+
+const recipient = string('a recipient, as it was given')
+const queuedMessage = {
+  message: whole('the number of the message in the outbox'),
+  id: string('the id of the message, 32 hexadecimal digits'),
+  recipients: z.array(z.string()).check(z.describe('its recipients')),
+  bytes: bytes.check(z.describe('size of its headers and content')),
+  queuedAt: z.iso.datetime().check(z.describe('when it was added to the outbox')),
+} as const
 
 /** The state of a daemon, which is also the reply to a request for it. */
 export const statusEvent = event('The state of the daemon.', {
@@ -211,6 +222,7 @@ export const commandEvents = {
     ),
     skipped,
     refused: event('The server does not accept the file at the moment. The client retries.', { ...named, code, text }),
+    ...outboxEvents,
     ...linkEvents,
     summary: event('The last event.', {
       stored: whole('files that were stored'),
@@ -303,10 +315,16 @@ export const commandEvents = {
   tasks: { task: taskEvent },
   add: { task: taskEvent, skipped, failed: event('This file did not become a task.', { file: givenFile, ...error }) },
   msg: {
+    queued: event(
+      'With `--queue`: the server cannot be reached, and the message waits in the outbox. Printed for every recipient.',
+      {
+        recipient,
+      },
+    ),
     sent: event(
       'The server has stored the message for this recipient. This event is printed for every recipient, or for none.',
       {
-        recipient: string('a recipient, as it was given'),
+        recipient,
         status: z
           .enum(['online', 'stored', 'unseen'])
           .check(
@@ -323,11 +341,15 @@ export const commandEvents = {
         .array(z.string())
         .check(z.describe('the recipients to which the error applies; empty if it applies to all')),
       outcome: z
-        .enum(['not-sent', 'unknown'])
+        .enum(['not-sent', 'unknown', 'queued'])
         .check(
-          z.describe('`not-sent`: no recipient receives the message; `unknown`: the server may have stored it for all'),
+          z.describe(
+            '`not-sent`: no recipient receives the message; `unknown`: the server may have stored it for all; `queued`, with ' +
+              '`--queue`: it waits in the outbox',
+          ),
         ),
     }),
+    ...outboxEvents,
     ...linkEvents,
   },
   listen: {
@@ -359,6 +381,7 @@ export const commandEvents = {
         ...programEnd,
       },
     ),
+    ...outboxEvents,
     ...linkEvents,
     failed,
   },
@@ -370,6 +393,14 @@ export const commandEvents = {
     gone: event('With `--watch`: a user has gone offline.', { user, node }),
     ...linkEvents,
     failed,
+  },
+  outbox: {
+    'queued-message': event('A message that waits in the outbox. The message that is sent first is printed first.', {
+      ...queuedMessage,
+      why: z.nullable(z.string()).check(z.describe('why the server has refused it for now; null if it has not')),
+      code: z.nullable(z.string()).check(z.describe('the error code of that reason')),
+    }),
+    dropped: event('With `--drop`: a message was removed from the outbox.', queuedMessage),
   },
   login: {
     'logged-in': event('The token is accepted and stored.', { server, user, context }),
@@ -416,59 +447,7 @@ export const commandEvents = {
       since: z.iso.datetime().check(z.describe('when the user was added or received the current token')),
     }),
   },
-  cluster: {
-    created: event('`init`: the database has the schema, and the directory is initialized.', {
-      ...schemaVersions,
-      newDirectory: z.boolean().check(z.describe('whether the directory has been initialized now')),
-    }),
-    migrated: event('`migrate`: the database has the latest schema.', schemaVersions),
-    check: event('`check`: the result for one condition.', {
-      condition: string('a condition that the database or the directory must meet'),
-      holds: z.boolean().check(z.describe('whether it is met')),
-      required: z.boolean().check(z.describe('whether servers require it')),
-      tested: z
-        .boolean()
-        .check(
-          z.describe('whether it was tested; it is not tested if it depends on another condition that is not met'),
-        ),
-      detail: z
-        .optional(z.string())
-        .check(z.describe('a measured value, or the reason why it is not met; otherwise absent')),
-    }),
-    imported: event('`import`: the import is finished.', {
-      data: importedDirectory,
-      users: count.check(z.describe('users with a token')),
-      files: count.check(z.describe('published files')),
-      linked: count.check(z.describe('files that this process linked')),
-      copied: count.check(
-        z.describe('files that this process copied; an interrupted import linked or copied the rest'),
-      ),
-      bytes: bytes.check(z.describe('total size of the files')),
-      uploads: count.check(z.describe('unfinished uploads')),
-      messages: count.check(z.describe('waiting messages, counted once for each recipient')),
-      ids: count.check(z.describe('remembered ids of sent messages')),
-    }),
-    'already-imported': event('`import`: an earlier command finished the import, and nothing was changed.', {
-      data: importedDirectory,
-      finished: z.iso.datetime().check(z.describe('the time at which it finished')),
-    }),
-    skipped: event('`import`: an entry among the published files that was not imported.', {
-      file: string('its path'),
-      text,
-    }),
-    damaged: event('`import`: a file or a part of a journal that the disk has damaged.', {
-      file: string('its path'),
-      text,
-    }),
-    server: event('`status`: one running server.', {
-      number: whole('the number of the server; it gets a new one at each start'),
-      name: string('the host name of its machine'),
-      address: string('the address on which it listens'),
-      leaseMs: z.int().check(z.describe('milliseconds until its lease expires; 0 or less after it has expired')),
-      started: z.iso.datetime().check(z.describe('the time at which it was started')),
-      schema: whole('the schema version for which it was made; it also works with the next one'),
-    }),
-  },
+  cluster: clusterEvents,
 } as const
 
 type CommandEvents = typeof commandEvents

@@ -59,7 +59,7 @@ type Stop = (error?: UsageError) => void
 async function run(values: ListenValues, args: readonly string[]): Promise<number> {
   checkOptions(values, args)
   checkStdout('messages')
-  const { receipts } = stateDirectory(openStateDirectory(values))
+  const { receipts, outbox } = stateDirectory(openStateDirectory(values))
   let receiver: Receiver | undefined
   let fault: UsageError | undefined
   const stop: Stop = (error) => {
@@ -69,6 +69,7 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   // A message is acknowledged after it is recorded as handled.
   let recorded = 0
   const state: ClientState = {
+    outbox,
     receipts: {
       load: () => receipts.load(),
       put: async (receipt, most) => {
@@ -92,6 +93,7 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
     }
     if (fault) throw fault
     if (interrupted.aborted && recorded !== values.count) throw new OspError('closed', 'interrupted')
+    if (recorded === values.count) await client.flush()
   }
   const token = new ConfiguredToken(values)
   // Not `closedOnceFlushed`: the server does not answer acknowledgements, so they could be lost.

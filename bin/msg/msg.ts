@@ -1,16 +1,19 @@
-import { connectionErrors, OspError, type RecipientState } from 'ospd'
-import { pathBytes } from 'ospd/node'
+import { type Client, connectionErrors, OspError, type RecipientState, type SentMessage } from 'ospd'
+import { outboxControl, pathBytes, stateDirectory } from 'ospd/node'
 import { type CommandFailure, runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor, userNamed } from '../common/commonOptions.ts'
 import { readInput } from '../common/input.ts'
+import { LinkReporter } from '../common/link.ts'
 import { results, say } from '../common/output.ts'
 import { pairs, pairsOf } from '../common/pairs.ts'
 import { command } from '../common/program.ts'
-import { kind, optionalSetting, type Values } from '../common/settings.ts'
+import { kind, optionalSetting, switched, type Values } from '../common/settings.ts'
+import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable } from '../common/text.ts'
-import { UsageError } from '../common/usage.ts'
+import { exitCodes, UsageError } from '../common/usage.ts'
 
 const settings = {
+  queue: switched('if the server cannot be reached, leave the message in the outbox and exit'),
   header: pairs('add this header to the message, such as contentType=application/json'),
   ttl: optionalSetting(
     kind.duration,
@@ -32,6 +35,7 @@ export const msgCommand = command({
   examples: [
     ['osp msg bob "lunch?"', 'send a message to one user'],
     ['osp msg bob carol "lunch?"', 'send it to both users, or to neither if one cannot receive it'],
+    ['osp msg --queue bob "lunch?"', 'send it later if the server cannot be reached now'],
     ['git log -1 | osp msg bob -', 'send the content of stdin, up to 64 KiB'],
     ['osp msg --ttl 10m bob "lunch?"', 'send a message that is removed if it was not handled within 10 minutes'],
     ['osp msg bob -- "-1 is a number"', 'send text that begins with a dash'],
@@ -46,18 +50,68 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
   if (names.length === 0) throw new UsageError('specify a TEXT after the RECIPIENT, or - to read the text from stdin')
   const recipients = names.map((name) => userNamed(name, 'RECIPIENT'))
   const options = { headers: pairsOf('--header', values.header, 'the headers of a message'), timeToLiveMs: values.ttl }
-  return await runWithClient(values, {
+  const directory = openStateDirectory(values)
+  let sent: SentMessage | undefined
+  /** Whether the message is in the outbox. */
+  let isQueued = false
+  const code = await runWithClient(values, {
+    state: stateDirectory(directory),
+    // With --queue the command does not wait for the server.
+    ...(values.queue && { reporter: new LinkReporter({ ...values, quiet: true }) }),
+    reportsMessage: (id) => id === sent?.id,
     async run(client, interrupted) {
       const content = await contentOf(text, interrupted)
-      print(values, await client.send(recipients, content, options))
+      const obstacle = firstObstacle(client, values.queue)
+      sent = client.send(recipients, content, options)
+      const { id, queued, stored } = sent
+      client.on('messageRefused', (message) => {
+        if (message.id === id) isQueued = message.isQueued
+      })
+      await queued
+      isQueued = true
+      const outcome = await Promise.race([stored, obstacle(id)])
+      if (!(outcome instanceof OspError)) printStates(values, outcome)
+      else if (values.queue) printQueued(values, recipients, outcome)
+      else throw outcome
     },
-    failed: (failure) => printFailure(recipients, failure),
+    failed: (failure) => printFailure(recipients, failure, values.queue && isQueued),
   })
+  // A caller may repeat a command that has failed.
+  if (code !== exitCodes.done && !values.queue && sent) await withdraw(directory, sent.id)
+  return code
+}
+
+/**
+ * Returns a function that resolves when the server has refused the message with this id for now or, with `--queue`, when an
+ * attempt to connect has failed.
+ */
+function firstObstacle(client: Client, queues: boolean): (id: string) => Promise<OspError> {
+  const unreached = new Promise<OspError>((resolve) => {
+    client.on('status', (status, error) => {
+      const isLost = status === 'refused' && error !== undefined && connectionErrors.has(error.code)
+      if (queues && error && (status === 'waiting' || isLost)) resolve(error)
+    })
+  })
+  return (id) => {
+    const refused = new Promise<OspError>((resolve) => {
+      client.on('messageRefused', (message, error) => {
+        if (message.id === id && message.isQueued) resolve(error)
+      })
+    })
+    return Promise.race([unreached, refused])
+  }
+}
+
+/** Removes a message from the outbox, if it is there. */
+async function withdraw(directory: string, id: string): Promise<void> {
+  const outbox = outboxControl(directory)
+  const own = (await outbox.list()).filter((message) => message.id === id)
+  if (own.length > 0) await outbox.drop(own.map(({ number }) => number))
 }
 
 const quotes = 'enclose text of several words in quotes'
 
-function print({ json, quiet }: MsgValues, states: readonly RecipientState[]): void {
+function printStates({ json, quiet }: MsgValues, states: readonly RecipientState[]): void {
   for (const { recipient, status } of states) {
     const line = `${printable(recipient)} ${status === 'unseen' ? 'stored' : status}`
     results.print({ event: 'sent', recipient, status }, line)
@@ -67,21 +121,39 @@ function print({ json, quiet }: MsgValues, states: readonly RecipientState[]): v
   }
 }
 
-function printFailure(sent: readonly string[], { error, interrupted, gaveUp, wasOnline }: CommandFailure): void {
-  const { code, message: text, retry, recipients = [] } = error
-  const unknown = wasOnline && (connectionErrors.has(code) || code === 'closed' || code === 'superseded')
+function printQueued({ json, quiet }: MsgValues, recipients: readonly string[], { message }: OspError): void {
+  for (const recipient of new Set(recipients))
+    results.print({ event: 'queued', recipient }, `${printable(recipient)} queued`)
+  if (json || quiet) return
+  say(`${message}; the next "osp msg", "osp send" or "osp listen" sends the message`, 'yellow')
+}
+
+function printFailure(sent: readonly string[], failure: CommandFailure, isQueued: boolean): void {
+  const { error, interrupted, gaveUp, wasOnline } = failure
+  const { code, message: text, retry, recipients } = error
+  const isUnknown = wasOnline && (connectionErrors.has(code) || code === 'closed' || code === 'superseded')
+  const outcome = isQueued ? 'queued' : isUnknown ? 'unknown' : 'not-sent'
   if (results.json) {
-    const outcome = unknown ? 'unknown' : 'not-sent'
-    results.event({ event: 'failed', code, text, retry, recipients: [...recipients], outcome })
+    results.event({ event: 'failed', code, text, retry, recipients: [...(recipients ?? [])], outcome })
     return
   }
-  const result = unknown ? 'it is unknown whether the message was stored' : 'the message was not sent'
+  const reason = interrupted ? 'interrupted' : reasonOf(sent, error)
+  const result = outcomes[outcome]
+  say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')
+}
+
+const outcomes = {
+  queued: 'the message waits in the outbox',
+  unknown: 'it is unknown whether the message was stored',
+  'not-sent': 'the message was not sent',
+} as const
+
+function reasonOf(sent: readonly string[], { code, message: text, recipients = [] }: OspError): string {
   // The texts of these errors do not name the recipients.
   const isUnnamed = recipients.length > 0 && (code === 'unknown-user' || code === 'bad-name')
   const names = isUnnamed ? `: ${recipients.join(', ')}` : ''
   const advice = code === 'unknown-user' && sent.length > 1 ? `; ${quotes}` : ''
-  const reason = interrupted ? 'interrupted' : text + names + advice
-  say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')
+  return text + names + advice
 }
 
 const mostBytes = 64 * 1024

@@ -1,7 +1,7 @@
 import { isatty } from 'node:tty'
-import { isUserName, OspError, type Upload, type Uploads } from 'ospd'
-import { openTasks, stateDirectory, taskControl } from 'ospd/node'
-import { openClient } from '../common/client.ts'
+import { type Client, isUserName, OspError, type Upload, type Uploads } from 'ospd'
+import { openTasks, type ServedTasks, stateDirectory, taskControl } from 'ospd/node'
+import { openClient, reportRefusedMessages } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
 import { type StatusPrinter, sayOnce } from '../common/output.ts'
@@ -73,6 +73,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const token = new ConfiguredToken(values)
   const log = sayOnce('task-not-kept', 'the list of tasks is no longer up to date', 'yellow')
   const client = openClient(values, token, { uploadsAtOnce, limitRate, state: stateDirectory(directory), log })
+  reportRefusedMessages(client)
   await using tasks = await openTasks(client, directory)
   const reporter = await openReporter(values, overview)
   const isAwaited = (id: number) => !tasks.joined && tasks.isAwaited(id)
@@ -116,10 +117,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   } else {
     await restore(client.uploads, sender, reporter, all)
     await sender.send(candidates)
-    while (!stop.signal.aborted && !summary.refusal && !tasks.end()) {
-      await tasks.idle()
-      await sender.rest()
-    }
+    await finish(client, tasks, sender, () => stop.signal.aborted || summary.refusal !== undefined)
   }
   await client.close()
   if (tasks.joined) await tasks.close()
@@ -128,6 +126,16 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   reporter.end(summary, (performance.now() - began) / 1_000, sender.unfinished)
   reporter[Symbol.dispose]()
   return summary.exitCode
+}
+
+/** Resolves when no other program adds a task, and the messages of the outbox are sent; or when the command must end. */
+async function finish(client: Client, tasks: ServedTasks, sender: FileSender, isEnding: () => boolean): Promise<void> {
+  while (!isEnding() && !tasks.end()) {
+    await tasks.idle()
+    await sender.rest()
+  }
+  // The status lines report a failure.
+  if (!isEnding()) await client.flush().catch(() => {})
 }
 
 async function* filesOfOpenTasks(directory: string): FoundPaths {

@@ -14,10 +14,10 @@ import type {
   MessagesOptions,
   ReceiveOptions,
   Receiver,
-  RecipientState,
   SendOptions,
 } from './messages/message.ts'
 import type { Presence } from './messages/presence.ts'
+import type { SentMessage } from './messages/sentMessage.ts'
 import type { Upload } from './uploads/upload.ts'
 import type { UploadOptions, Uploads } from './uploads/uploadList.ts'
 import type { UploadSource } from './uploads/uploadSource.ts'
@@ -38,8 +38,8 @@ export interface ConnectOptions {
    */
   readonly retryForMs?: number | undefined
   /**
-   * The durable state of this user at this server: receipts, so that a message is not handed over again, and tasks. By default
-   * the state is in memory and ends with the client.
+   * The durable state of this user at this server: receipts, so that a message is not handed over again, tasks, and the outbox of
+   * unsent messages. By default the state is in memory and ends with the client.
    */
   readonly state?: ClientState | undefined
   /** The number of uploads that are sent at once, if the server allows it; 5 by default. */
@@ -66,6 +66,19 @@ export type BoundClientOptions = Omit<ConnectOptions, 'platform'> & {
 export interface ClientEvents {
   /** `error`: why it waits or is refused. `retryMs`: milliseconds until the next try, while it waits. */
   status: [status: ClientStatus, error: OspError | undefined, retryMs: number | undefined]
+  /**
+   * A message of the outbox is refused, or its outcome is unknown. If `isQueued` is set, it stays in the outbox and is sent
+   * again later; otherwise it has left the outbox. It can be a message of another program with the same state.
+   */
+  messageRefused: [message: RefusedMessage, error: OspError]
+}
+
+/** A message of an outbox that the server has not stored. */
+export interface RefusedMessage {
+  /** Its id, 32 hexadecimal digits. */
+  readonly id: string
+  readonly recipients: readonly string[]
+  readonly isQueued: boolean
 }
 
 /** The present counts of a client. Each has a bound. Values per link are the highest of its links. */
@@ -130,8 +143,19 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    * with OspError `usage`, `bad-name`, `too-large` (over 64 KiB), `too-many-recipients`, `rate-limited` (too many messages
    * wait already), or with the server's refusal, which can name `recipients`; nothing was stored for any recipient then. If
    * the outcome is unknown (`timed-out`, or `closed` after the message was given up), the text of the error says so.
+   *
+   * With a `state` that has an outbox, the message is first flushed to the outbox (`queued` of the result). It stays there until
+   * the server has stored it, has refused it for good, or may have forgotten its id after it was sent (`timed-out`), or until
+   * `signal` aborts. If the client ends before, the result rejects, and the next client with this state sends the message. A
+   * refusal whose `retry` is `later` does not reject: the event `messageRefused` reports it, and the message is sent again, before
+   * later messages to the same recipients. Rejects with `outbox-full` in place of `rate-limited`.
    */
-  send(to: readonly string[], content: string | Uint8Array, options?: SendOptions): Promise<readonly RecipientState[]>
+  send(to: readonly string[], content: string | Uint8Array, options?: SendOptions): SentMessage
+  /**
+   * Resolves when the present messages of the outbox are stored or refused, at once if another program sends them. Rejects with
+   * the final error of a client that has ended.
+   */
+  flush(): Promise<void>
   /**
    * Calls `handler` for each message in the order of the mailbox, one at a time or up to `concurrency` at once, and acknowledges
    * the message when the handler has returned, unless the handler has answered it by `ack`, `nak` or `reject`. If the handler

@@ -7,9 +7,10 @@ import { isBlob, isBytes, isStream } from './uploads/uploadSource.ts'
 const state: Kind = {
   takes: 'a client state, such as stateDirectory(path)',
   holds: (value) => {
-    const { receipts, tasks } = (value ?? {}) as Record<string, unknown>
+    const { receipts, tasks, outbox } = (value ?? {}) as Record<string, unknown>
     const isStore = (store: unknown) => having('', 'load', 'put').holds(store)
-    return isStore(receipts) && (tasks === undefined || isStore(tasks))
+    const isOutbox = outbox === undefined || having('', 'load', 'add', 'mark', 'remove').holds(outbox)
+    return isStore(receipts) && (tasks === undefined || isStore(tasks)) && isOutbox
   },
 }
 

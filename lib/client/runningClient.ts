@@ -4,8 +4,9 @@ import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
 import { checkFileName, checkUserName } from '../names.ts'
 import { checkArgument, checkOptions, kinds } from '../options.ts'
-import type { ClientState, Receipt } from '../ports/clientState.ts'
+import type { ClientState, OutboxStore, Receipt } from '../ports/clientState.ts'
 import type { LocalFiles } from '../ports/localFiles.ts'
+import type { Log } from '../ports/log.ts'
 import type { FileSource } from '../ports/source.ts'
 import { Blocks } from '../runtime/blocks.ts'
 import { deferred } from '../runtime/deferred.ts'
@@ -21,11 +22,14 @@ import {
 } from './connection/session.ts'
 import { FilesClient } from './files/filesClient.ts'
 import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
-import type { Message, MessageHandler, MessagesOptions, ReceiveOptions, RecipientState } from './messages/message.ts'
+import type { Message, MessageHandler, MessagesOptions, ReceiveOptions } from './messages/message.ts'
 import { iterateMessages } from './messages/messageIterator.ts'
-import { Outbox, outgoing } from './messages/outbox.ts'
+import { Outbox } from './messages/outbox.ts'
+import { outgoing } from './messages/outgoing.ts'
 import { type Presence, PresenceView } from './messages/presence.ts'
 import { Registration } from './messages/registration.ts'
+import { PendingMessage, type SentMessage } from './messages/sentMessage.ts'
+import { idOf, StoredOutbox } from './messages/storedOutbox.ts'
 import { fileSource, messagesOptions, onlineOptions, receiveOptions, uploadOptions, uploadSource } from './options.ts'
 import type { Upload } from './uploads/upload.ts'
 import { UploadList, type UploadOptions } from './uploads/uploadList.ts'
@@ -46,6 +50,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   #messageSession: ClientSession | undefined
   readonly #registration: Registration
   readonly #outbox: Outbox
+  /** The outbox of the state, if it has one. */
+  readonly #stored: StoredOutbox | undefined
   readonly #blocks = new Blocks()
   readonly #inbox: Inbox
   readonly #presence: PresenceView
@@ -79,6 +85,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const opened = ({ welcome, roundTripMs }: OnlineLink) => {
       this.uploads.allow(welcome.maxUploads, roundTripMs)
       this.files.opened(roundTripMs)
+      this.#stored?.resume()
     }
     const session = new ClientSession({ ...this.#options, opened })
     this.#uploadSession = session
@@ -101,7 +108,13 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       },
       superseded: (error) => this.#inbox.end(error),
     })
-    this.#outbox = new Outbox({ ...common, renew: (afterMs) => this.#registration.renew(afterMs) })
+    const outbox = new Outbox({
+      ...common,
+      renew: (afterMs) => this.#registration.renew(afterMs),
+      mark: state.outbox && (async (messages, knownForMs) => await this.#stored?.mark(messages, knownForMs)),
+    })
+    this.#outbox = outbox
+    this.#stored = state.outbox && this.#storedOutbox(state.outbox, outbox, log)
     this.#inbox = new Inbox({
       platform,
       log,
@@ -163,15 +176,41 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     }
   }
 
-  send(...[to, content, options = {}]: Parameters<Client['send']>): Promise<readonly RecipientState[]> {
+  send(...[to, content, options = {}]: Parameters<Client['send']>): SentMessage {
     try {
       const newId = () => this.#options.platform.random.bytes(16, 'message id')
       const message = outgoing(to, content, options, newId, this.#blocks)
       this.#useMessages()
-      return this.#outbox.send(message, options.signal)
+      if (!this.#stored) return this.#outbox.send(message, options.signal)
+      const { queued, stored } = this.#stored.send(message, options.signal)
+      const settle = (...ends: Parameters<typeof stored.promise.then>) => void stored.promise.then(...ends)
+      return new PendingMessage(message.message.messageId, settle as never, queued.promise)
     } catch (error) {
-      return Promise.reject(error)
+      return new PendingMessage(new Uint8Array(0), (_, reject) => reject(error))
     }
+  }
+
+  async flush(): Promise<void> {
+    await this.#stored?.flush()
+  }
+
+  #storedOutbox(store: OutboxStore, outbox: Outbox, log: Log): StoredOutbox {
+    const { clock } = this.#options.platform
+    return new StoredOutbox({
+      store,
+      outbox,
+      clock,
+      log,
+      found: () => {
+        if (!this.#isOver) this.#beginMessages()
+      },
+      refused: (letter, error, isQueued) => {
+        const { recipients } = letter.outgoing.message
+        const id = idOf(letter)
+        log({ level: 'warn', event: isQueued ? 'message-deferred' : 'message-refused', id, text: error.message })
+        this.emit('messageRefused', { id, recipients, isQueued }, error)
+      },
+    })
   }
 
   receive(handler: MessageHandler, options: ReceiveOptions = {}): ActiveReceiver {
@@ -206,7 +245,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     }
     // Several times faster than a spread of each object.
     const buffers = link?.buffers.gauges ?? { chunkBuffers: 0, waitingChunks: 0 }
-    return Object.assign(perLink, this.#outbox.gauges, this.#inbox.gauges, buffers)
+    const outbox = this.#stored ?? this.#outbox
+    return Object.assign(perLink, outbox.gauges, this.#inbox.gauges, buffers)
   }
 
   close(): Promise<void> {
@@ -219,12 +259,16 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     this.#stopping.abort()
     const ended = Promise.all([this.uploads.close(), this.files.close()])
     const handled = this.#inbox.stop()
+    let isFlushed = false
+    const queued = this.#stored?.settled().then(() => {
+      isFlushed = true
+    })
     // Waits a bounded time for the server to answer.
-    await waitAtMost(this.#options.platform.clock, clientLimits.closeMs, Promise.all([ended, handled]))
+    await waitAtMost(this.#options.platform.clock, clientLimits.closeMs, Promise.all([ended, handled, queued]))
     this.#isOver = true
     await Promise.all([this.#uploadSession.close(), this.#messageSession?.close()])
     this.#endMessages(closedError())
-    await ended
+    await Promise.all([ended, isFlushed ? this.#stored?.left() : undefined])
   }
 
   /** Begins the link for messages, if it has not begun. Throws the final error of a session that has ended. */
@@ -262,6 +306,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   #openMessages(link: OnlineLink): void {
+    this.#stored?.resume()
     this.#inbox.open(link)
     this.#presence.open(link)
     this.#registration.open(link)
@@ -275,6 +320,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
 
   #endMessages(error: OspError): void {
     this.#outbox.fail(error)
+    this.#stored?.fail(error)
     this.#inbox.end(error.code === 'closed' ? undefined : error)
     this.#presence.fail(error)
   }

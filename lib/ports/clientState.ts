@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../errors.ts'
 import type { Metadata } from './catalogue.ts'
+import type { Control } from './control.ts'
 import type { DigestName } from './platform.ts'
 import type { FileSource, Spooled } from './source.ts'
 import type { FileNotice } from './storage.ts'
@@ -60,11 +61,42 @@ export interface TaskStore {
   remove(id: number): Promise<void>
 }
 
-/** The state that a client keeps over restarts of its program. One process at a time uses it. */
+/** A message that waits in an outbox. */
+export interface QueuedMessage {
+  /** From 1; rises in the order of the outbox. */
+  readonly number: number
+  /** Its id, 32 hexadecimal digits. */
+  readonly id: string
+  readonly recipients: readonly string[]
+  /** Its headers and its content, as on the wire. */
+  readonly body: Uint8Array
+  /** The wall time in ms at which it was added. */
+  readonly queuedAt: number
+  /** The wall time in ms until which the server remembers its id. Missing if it was certainly not sent. */
+  readonly knownUntil?: number
+}
+
+/** The messages of one user for one server that are not known to be stored. Changes are durable in the order of calls. */
+export interface OutboxStore {
+  /** Returns the messages by rising number. A later call also returns the changes of other programs. */
+  load(): Promise<readonly QueuedMessage[]>
+  /** Adds a message: durable when it resolves. A rejected one may be stored. */
+  add(message: QueuedMessage): Promise<void>
+  /** Records that messages may be sent from now on: durable when it resolves. */
+  mark(numbers: readonly number[], knownUntil: number): Promise<void>
+  /** Removes messages, if they exist: durable when it resolves. */
+  remove(numbers: readonly number[]): Promise<void>
+  /** Connects the programs that share the outbox. The program that serves is the only one that uses the other methods. */
+  readonly control?: Control
+}
+
+/** The state that a client keeps over restarts of its program. One process at a time uses its receipts and its tasks. */
 export interface ClientState {
   readonly receipts: ReceiptStore
   /** Without a task store, the list of tasks ends with the client. */
   readonly tasks?: TaskStore
+  /** Without an outbox, unsent messages end with the client. */
+  readonly outbox?: OutboxStore
   /** Returns the source of a stored task. */
   reopen?(ref: string): FileSource
   /**

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { ClientState, Receipt, StoredTask, TaskStore } from '../ports/clientState.ts'
+import type { ClientState, OutboxStore, QueuedMessage, Receipt, StoredTask, TaskStore } from '../ports/clientState.ts'
 import { type Checks, type TestCase, testCasesOf } from './testCases.ts'
 
 /** The place of a client state, for one test case. */
@@ -95,4 +95,73 @@ export function taskOf(id: number): StoredTask {
   const name = `folder/${id} "ä" \u200d`
   // A path may contain characters that a name may not.
   return { id, ref: `/home/${name}\u2028`, name, algorithm: 'sha256', state: 'open', size: id * 10, durable: id }
+}
+
+/** Returns the promises of a client state about its outbox as test cases. */
+export function outboxContract(name: string, place: () => Promise<ClientStateLocation>): readonly TestCase[] {
+  return testCasesOf(`the outbox of a ${name} state`, outboxChecks, place)
+}
+
+const outboxChecks: Checks<ClientStateLocation> = {
+  'is empty at first': async (place) => {
+    assert.deepEqual(await outboxOf(place).load(), [])
+  },
+  'is kept over a restart, by rising number': async (place) => {
+    const outbox = outboxOf(place)
+    assert.deepEqual(await outbox.load(), [])
+    await Promise.all([1, 2, 3].map((number) => outbox.add(queuedMessageOf(number))))
+    assert.deepEqual(await outboxOf(place).load(), [1, 2, 3].map(queuedMessageOf))
+  },
+  'keeps contents of any bytes and lengths': async (place) => {
+    const outbox = outboxOf(place)
+    const bytes = Uint8Array.from({ length: 65_537 }, (_, at) => at % 251)
+    const messages = [0, 1, 2, 3, 256, bytes.length].map((length, at) => {
+      return { ...queuedMessageOf(at + 1), body: bytes.slice(bytes.length - length) }
+    })
+    await Promise.all(messages.map((message) => outbox.add(message)))
+    assert.deepEqual(await outboxOf(place).load(), messages)
+  },
+  'keeps until when the server knows a message': async (place) => {
+    const outbox = outboxOf(place)
+    const changes = [1, 2, 3].map((number) => outbox.add(queuedMessageOf(number)))
+    await Promise.all([...changes, outbox.mark([3, 1, 7], 1_000), outbox.mark([1], 2_000)])
+    const [first, second, third] = await outboxOf(place).load()
+    assert.deepEqual([first?.knownUntil, second?.knownUntil, third?.knownUntil], [2_000, undefined, 1_000])
+  },
+  'keeps no message that was removed': async (place) => {
+    const outbox = outboxOf(place)
+    const changes = [1, 2, 3].map((number) => outbox.add(queuedMessageOf(number)))
+    await Promise.all([...changes, outbox.remove([1, 7]), outbox.remove([3])])
+    assert.deepEqual(await outboxOf(place).load(), [queuedMessageOf(2)])
+    await outboxOf(place).remove([2])
+    assert.deepEqual(await outbox.load(), [])
+  },
+  'keeps its messages when a program that has not loaded them adds more': async (place) => {
+    await outboxOf(place).add(queuedMessageOf(1))
+    await outboxOf(place).add(queuedMessageOf(2))
+    assert.deepEqual(await outboxOf(place).load(), [1, 2].map(queuedMessageOf))
+  },
+  'keeps its messages after any number of changes': async (place) => {
+    const outbox = outboxOf(place)
+    const large = (number: number) => ({ ...queuedMessageOf(number), body: new Uint8Array(10_000).fill(number) })
+    for (let number = 1; number <= 400; number += 4) {
+      const numbers = [number, number + 1, number + 2, number + 3]
+      await Promise.all([...numbers.map((each) => outbox.add(large(each))), outbox.remove(numbers.slice(1))])
+    }
+    const left = Array.from({ length: 100 }, (_, at) => large(4 * at + 1))
+    assert.deepEqual(await outboxOf(place).load(), left)
+    await outbox.remove(left.slice(1).map(({ number }) => number))
+    assert.deepEqual(await outboxOf(place).load(), left.slice(0, 1))
+  },
+}
+
+function outboxOf(place: ClientStateLocation): OutboxStore {
+  return place.state().outbox ?? assert.fail('it keeps no outbox')
+}
+
+/** Returns a message that differs from those of other numbers. */
+function queuedMessageOf(number: number): QueuedMessage {
+  const id = number.toString(16).padStart(32, '0')
+  const recipients = ['bob', `carol ${number} "ä"`]
+  return { number, id, recipients, body: new TextEncoder().encode(`\0${number}`), queuedAt: number * 1_000 }
 }

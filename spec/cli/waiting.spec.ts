@@ -1,21 +1,12 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { createServer } from 'node:net'
 import { connect, OspError } from 'ospd'
 import { tcp } from 'ospd/node'
 import { events, feed, place, run, start } from '../support/commands.ts'
+import { freePort } from '../support/freePort.ts'
 import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
 import { turns } from '../support/turns.ts'
-
-/** Returns a port on which nothing listens. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 spec('osp send without a server', (it) => {
   it('waits for it, reports that once, and continues when it is available', async () => {

@@ -24,6 +24,7 @@ spec('docs/cli.md', (it) => {
     ['osp', 'continue'],
     ['osp', 'cancel'],
     ['osp', 'msg'],
+    ['osp', 'outbox'],
     ['osp', 'listen'],
     ['osp', 'who'],
     ['osp', 'login'],

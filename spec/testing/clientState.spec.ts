@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stateDirectory } from '../../lib/adapters/stateDirectory/stateDirectory.ts'
 import { memoryState } from '../../lib/client/runningClient.ts'
-import { receiptsContract, tasksContract } from '../../lib/testing.ts'
+import { outboxContract, receiptsContract, tasksContract } from '../../lib/testing.ts'
 import { runTestCases } from '../support/runTestCases.ts'
 
 runTestCases(
@@ -13,7 +13,7 @@ runTestCases(
   }),
 )
 
-for (const contract of [receiptsContract, tasksContract]) {
+for (const contract of [receiptsContract, tasksContract, outboxContract]) {
   runTestCases(
     contract('directory', async () => {
       const directory = await mkdtemp(join(tmpdir(), 'ospd-state-'))

@@ -15,7 +15,7 @@ import { type ControlPlace, controlPlace, fixedPath, listenAt, type SocketPath, 
 /** The limits of both ends of a control socket. */
 const controlBounds = {
   /** The maximum length of a request. */
-  requestBytes: 64 * KiB,
+  requestBytes: 256 * KiB,
   /** The maximum length of an answer, and of all answers that wait for one client. */
   unsentBytes: 8 * MiB,
   /** The maximum number of clients that are served at once. */

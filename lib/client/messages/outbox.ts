@@ -1,73 +1,19 @@
-import { checkMessageParts } from '../../core/messageLimits.ts'
-import { textsOf } from '../../core/metadata.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits, fixed } from '../../limits.ts'
-import { checkUserName } from '../../names.ts'
-import { checkArgument, checkOptions } from '../../options.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
-import type { Blocks } from '../../runtime/blocks.ts'
-import { bytesOfHex } from '../../runtime/hex.ts'
 import { errorOf } from '../../runtime/refusal.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
-import { type Attributes, encodeBody } from '../../wire/messageBody.ts'
-import { deliveryStatus, events } from '../../wire/protocol.ts'
+import { deliveryStatus } from '../../wire/protocol.ts'
 import { type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
-import { content as contentKind, recipients as recipientsKind, sendOptions } from '../options.ts'
-import type { RecipientState, SendOptions } from './message.ts'
+import type { RecipientState } from './message.ts'
+import { misfit, type Outgoing } from './outgoing.ts'
 import type { Registered, RegistrationOptions } from './registration.ts'
+import { PendingMessage } from './sentMessage.ts'
 
-const encoder = new TextEncoder()
-
-/** A message to send, and the promise of its sender. */
-type Outgoing = ReturnType<typeof outgoing>
-
-/**
- * Returns a message to send. Throws OspError `usage` for invalid arguments, `bad-name` for an invalid recipient,
- * `too-many-recipients` or `too-large`. A recipient that is named twice counts once.
- */
-export function outgoing(
-  to: readonly string[],
-  content: string | Uint8Array,
-  options: SendOptions,
-  newId: () => Uint8Array,
-  blocks: Blocks,
-) {
-  checkArgument('client.send', 'the recipients', recipientsKind, to)
-  checkArgument('client.send', 'the content', contentKind, content)
-  checkOptions('client.send', sendOptions, options)
-  const recipients = (to.length > 1 ? [...new Set(to)] : to).map(checkUserName)
-  // The caller may change its bytes later, and a repetition must be identical.
-  const given = typeof content === 'string' ? encoder.encode(content) : content
-  const attributes = attributesOf(options)
-  checkMessageParts(attributes, given)
-  const body = encodeBody(attributes, given, (length) => blocks.take(length))
-  const messageId = options.id === undefined ? newId() : bytesOfHex(options.id)
-  if (recipients.length > mostRecipients) throw tooMany(recipients, mostRecipients)
-  const message = { messageId, recipients, body }
-  return {
-    message,
-    /** The size of the payload of a request with only this message. */
-    bytes: events.PostMsgReq.codec.size({ messages: [message] }),
-    /** Resolves the promise of `send`. */
-    resolve: (_states: readonly RecipientState[]): void => {},
-    /** Rejects the promise of `send`. */
-    reject: (_error: OspError): void => {},
-    /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
-    knownUntilMs: undefined as number | undefined,
-    abandoned: false,
-  }
-}
-
-/** Returns the parts of a message that its sender adds to the content. */
-function attributesOf({ headers = {}, inReplyTo, timeToLiveMs }: SendOptions): Attributes {
-  return {
-    ...(Object.keys(headers).length > 0 ? { headers: textsOf(headers) } : {}),
-    ...(timeToLiveMs === undefined ? {} : { timeToLive: Math.min(Math.ceil(timeToLiveMs), Number.MAX_SAFE_INTEGER) }),
-    ...(inReplyTo === undefined ? {} : { inReplyTo: bytesOfHex(inReplyTo) }),
-  }
-}
+/** The time after which a message is sent again that the server has refused for now. It doubles with each refusal. */
+const outboxRetries = { retryFirstMs: 1_000, retryMostMs: 60_000 } as const
 
 /** The number of messages that may be unanswered on a reliable link; on other links it is one request. */
 const unansweredSends = fixed.batchMessages
@@ -75,9 +21,15 @@ const unansweredSends = fixed.batchMessages
 export interface OutboxOptions extends Pick<RegistrationOptions, 'platform' | 'retryForMs' | 'failed'> {
   /** Registers the link again after `afterMs`, because its instance is lost. */
   readonly renew: (afterMs: number) => void
+  /** Records in the store that messages may be sent, whose ids the server remembers for `knownForMs`. Does not reject. */
+  readonly mark?: ((messages: readonly Outgoing[], knownForMs: number) => Promise<void>) | undefined
 }
 
-/** Sends messages in the order of the calls. Unanswered ones are sent again on the next link while the server knows their ids. */
+/**
+ * Sends messages in the order of the calls. Unanswered ones are sent again on the next link while the server knows their ids.
+ * A message with a place in a store that the server refuses for now is sent again later. Meanwhile only messages for other
+ * recipients overtake it.
+ */
 export class Outbox {
   readonly #options: OutboxOptions
   readonly #backoff: Backoff
@@ -92,18 +44,25 @@ export class Outbox {
   #bytes = 0
   /** Whether a pump follows in this turn. */
   #isPumpDue = false
+  #isMarking = false
+  /** Whether a waiting message may have to wait for its next try. */
+  #hasDeferred = false
+  /** Whether the waiting messages may be in the wrong order. */
+  #isUnsorted = false
+  readonly #retry: Alarm
 
   constructor(options: OutboxOptions) {
     this.#options = options
     this.#backoff = refusalBackoff(options.platform, options.retryForMs)
     this.#expiry = new Alarm(options.platform.clock, () => this.#expire())
+    this.#retry = new Alarm(options.platform.clock, () => this.#pump())
   }
 
   /**
    * Rejects with the server's refusal, or with `timed-out` if the outcome is unknown. Throws `rate-limited` beyond the bounds,
    * and the error of a message that cannot be sent.
    */
-  send(outgoing: Outgoing, signal: AbortSignal | undefined): Promise<readonly RecipientState[]> {
+  send(outgoing: Outgoing, signal: AbortSignal | undefined): PendingMessage {
     if (signal?.aborted) throw neverSent()
     const { sends, sendBytes } = clientLimits
     if (this.#waiting.size + this.#unanswered.size >= sends || this.#bytes + outgoing.bytes > sendBytes) {
@@ -112,21 +71,37 @@ export class Outbox {
         'too many messages are waiting to be sent; wait until some of them are acknowledged',
       )
     }
-    const unfit = this.#registered && misfit(outgoing, this.#registered.link)
-    if (unfit) throw unfit
-    this.#waiting.add(outgoing)
-    this.#bytes += outgoing.bytes
-    this.#pumpSoon()
-    const states = new Promise<readonly RecipientState[]>((resolve, reject) => {
+    this.check(outgoing)
+    const states = new PendingMessage(outgoing.message.messageId, (resolve, reject) => {
       outgoing.resolve = resolve
       outgoing.reject = reject
     })
+    this.add(outgoing)
     if (signal) {
-      const aborted = onAbort(signal, () => this.#abandon(outgoing))
+      const aborted = onAbort(signal, () => this.abandon(outgoing))
       const end = () => aborted[Symbol.dispose]()
       states.then(end, end)
     }
     return states
+  }
+
+  /** Throws the error of a message that the server of the present link would not accept. */
+  check(outgoing: Outgoing): void {
+    const unfit = this.#registered && misfit(outgoing, this.#registered.link)
+    if (unfit) throw unfit
+  }
+
+  /** Adds a message after all others. */
+  add(outgoing: Outgoing): void {
+    this.#waiting.add(outgoing)
+    this.#bytes += outgoing.bytes
+    if (outgoing.knownUntilMs !== undefined) this.#awaitExpiry()
+    this.#pumpSoon()
+  }
+
+  /** The time for which the server remembers ids, while the link is registered. */
+  get knownForMs(): number | undefined {
+    return this.#registered && this.#registered.link.welcome.messageIdFor * 1_000
   }
 
   get gauges() {
@@ -144,14 +119,18 @@ export class Outbox {
   lost(): void {
     this.#registered = undefined
     this.#takeBack()
+    // The mark of a message that was not sent can be too old when it is sent on the next link.
+    for (const { place, knownUntilMs } of this.#waiting) if (place && knownUntilMs === undefined) place.isMarked = false
     this.#awaitExpiry()
   }
 
   fail(error: OspError): void {
     this.#registered = undefined
     this.#expiry.stop()
+    this.#retry.stop()
     for (const outgoing of [...this.#unanswered, ...this.#waiting]) {
-      this.#reject(outgoing, outgoing.knownUntilMs === undefined ? error : outcomeUnknown(error))
+      const isKept = outgoing.place !== undefined && !outgoing.abandoned
+      this.#reject(outgoing, outgoing.knownUntilMs === undefined || isKept ? error : outcomeUnknown(error), isKept)
     }
   }
 
@@ -180,7 +159,7 @@ export class Outbox {
     const mostMessages = peer.socket.reliable ? unansweredSends - this.#unanswered.size : this.#mostAlone
     const mostBytes = Math.min(fixed.batchBytes, welcome.maxFrame)
     let bytes = 0
-    for (const outgoing of this.#waiting) {
+    for (const outgoing of this.#sendable(registered.link)) {
       if (batch.length >= mostMessages) break
       const unfit = this.#expired(outgoing) ?? misfit(outgoing, registered.link)
       bytes += unfit ? 0 : outgoing.bytes
@@ -189,6 +168,53 @@ export class Outbox {
       else batch.push(outgoing)
     }
     return batch
+  }
+
+  /** Returns the waiting messages that may be sent now. */
+  #sendable(link: OnlineLink): Iterable<Outgoing> {
+    return this.#options.mark ? this.#unheld(link) : this.#waiting
+  }
+
+  /** Yields the waiting messages with places that may be sent now, up to the first that must be marked before. */
+  *#unheld(link: OnlineLink): Generator<Outgoing, void> {
+    this.#sort()
+    const isHeld = this.#hasDeferred ? this.#holding() : undefined
+    for (const outgoing of this.#waiting) {
+      if (isHeld?.(outgoing)) continue
+      if (outgoing.place?.isMarked === false) return this.#mark(link)
+      yield outgoing
+    }
+  }
+
+  /**
+   * Returns a function that returns, for each waiting message in order, whether it must wait: because its next try is later, or
+   * for an earlier message to one of its recipients.
+   */
+  #holding(): (outgoing: Outgoing) => boolean {
+    const now = this.#options.platform.clock.now()
+    const held = new Set<string>()
+    this.#hasDeferred = false
+    return ({ place, message: { recipients } }) => {
+      const retryAtMs = place?.retryAtMs ?? 0
+      if (retryAtMs <= now && !recipients.some((recipient) => held.has(recipient))) return false
+      if (retryAtMs > now) this.#retry.by(retryAtMs)
+      this.#hasDeferred = true
+      for (const recipient of recipients) held.add(recipient)
+      return true
+    }
+  }
+
+  /** Marks all waiting messages, then continues. */
+  #mark({ welcome }: OnlineLink): void {
+    const { mark } = this.#options
+    if (this.#isMarking || !mark) return
+    this.#isMarking = true
+    const unmarked = [...this.#waiting].filter(({ place }) => place?.isMarked === false)
+    void mark(unmarked, welcome.messageIdFor * 1_000).then(() => {
+      this.#isMarking = false
+      for (const { place } of unmarked) if (place) place.isMarked = true
+      this.#pump()
+    })
   }
 
   /** The number of messages of the next request if no other may be unanswered. */
@@ -218,9 +244,12 @@ export class Outbox {
       const outcomes = outcomesOf(batch, ack)
       for (const [at, outgoing] of batch.entries()) {
         const outcome = outcomes[at]
+        if (outcome instanceof OspError) {
+          this.#refuse(outgoing, outcome)
+          continue
+        }
         this.#settle(outgoing)
-        if (outcome instanceof OspError) outgoing.reject(outcome)
-        else if (outcome) outgoing.resolve(outcome)
+        if (outcome) outgoing.resolve(outcome)
       }
       this.#backoff.reset()
     } catch (error) {
@@ -238,10 +267,38 @@ export class Outbox {
         for (const outgoing of batch) if (this.#unanswered.has(outgoing)) this.#rejected.add(outgoing)
       }
     } else {
-      for (const outgoing of batch) this.#reject(outgoing, error)
+      for (const outgoing of batch) this.#refuse(outgoing, error)
       this.#backoff.reset()
     }
     this.#continue()
+  }
+
+  /** Handles the refusal of a message: it is rejected; or sent again later, if it has a place and the refusal is not final. */
+  #refuse(outgoing: Outgoing, error: OspError): void {
+    const { place, abandoned } = outgoing
+    if (!place || abandoned || error.retry === 'never') {
+      this.#reject(outgoing, error)
+      return
+    }
+    if (!this.#unanswered.delete(outgoing)) return
+    const { retryFirstMs, retryMostMs } = outboxRetries
+    const waitMs = Math.max(error.retryAfterMs, Math.min(retryMostMs, retryFirstMs * 2 ** place.refusals++))
+    place.retryAtMs = this.#options.platform.clock.now() + waitMs
+    place.isMarked = false
+    // The server forgets the id of a message that it refuses.
+    outgoing.knownUntilMs = undefined
+    this.#hasDeferred = true
+    this.#waiting.add(outgoing)
+    this.#isUnsorted = true
+    place.deferred(error)
+  }
+
+  /** Puts the messages that were deferred in their places again. */
+  #sort(): void {
+    if (!this.#isUnsorted) return
+    this.#isUnsorted = false
+    const numberOf = ({ place }: Outgoing) => place?.number ?? 0
+    this.#waiting = new Set([...this.#waiting].sort((a, b) => numberOf(a) - numberOf(b)))
   }
 
   /** Sends more; or registers again when every request to a lost instance is answered. */
@@ -265,14 +322,17 @@ export class Outbox {
     for (const outgoing of this.#unanswered) if (outgoing.abandoned) this.#settle(outgoing)
     this.#waiting = new Set([...this.#unanswered, ...this.#waiting])
     this.#unanswered = new Set()
+    this.#isUnsorted = this.#hasDeferred
   }
 
-  #abandon(outgoing: Outgoing): void {
+  /** Gives a message up. Rejects its promise with `closed`. */
+  abandon(outgoing: Outgoing): void {
     const wasSent = outgoing.knownUntilMs !== undefined
     // A message that was sent stays unanswered here, so that no later one overtakes it.
     if (this.#unanswered.has(outgoing)) outgoing.abandoned = true
     else this.#settle(outgoing)
-    outgoing.reject(wasSent ? outcomeUnknown(new OspError('closed', 'the message was abandoned')) : neverSent())
+    const error = wasSent ? outcomeUnknown(new OspError('closed', 'the message was abandoned')) : neverSent()
+    outgoing.reject(error, false)
   }
 
   #expired({ knownUntilMs = Number.POSITIVE_INFINITY }: Outgoing): OspError | undefined {
@@ -294,9 +354,9 @@ export class Outbox {
     this.#expiry.by(earliestMs)
   }
 
-  #reject(outgoing: Outgoing, error: OspError): void {
+  #reject(outgoing: Outgoing, error: OspError, isKept = false): void {
     this.#settle(outgoing)
-    outgoing.reject(error)
+    outgoing.reject(error, isKept)
   }
 
   #settle(outgoing: Outgoing): void {
@@ -305,26 +365,7 @@ export class Outbox {
   }
 }
 
-/** The number that the wire format can hold. */
-const mostRecipients = 0xffff
-
-/** Returns `too-many-recipients` or `too-large` if the message exceeds what the server of this link accepts. */
-function misfit(
-  { message: { recipients }, bytes }: Outgoing,
-  { welcome }: Pick<OnlineLink, 'welcome'>,
-): OspError | undefined {
-  const { maxFrame, maxRecipients } = welcome
-  if (recipients.length > maxRecipients) return tooMany(recipients, maxRecipients)
-  if (bytes > maxFrame)
-    return new OspError('too-large', `the message has ${bytes} bytes; the server accepts at most ${maxFrame}`)
-  return undefined
-}
-
-function tooMany({ length }: readonly string[], most: number): OspError {
-  return new OspError('too-many-recipients', `a message has at most ${most} recipients; this one has ${length}`)
-}
-
-const neverSent = () => new OspError('closed', 'the message was abandoned before it was sent')
+export const neverSent = () => new OspError('closed', 'the message was abandoned before it was sent')
 
 /** Returns `error` with the addition that the message may have been stored. */
 function outcomeUnknown(error: OspError): OspError {

@@ -1,46 +1,18 @@
 import type * as z from 'zod/mini'
 import { OspError } from '../../errors.ts'
 import type { Control } from '../../ports/control.ts'
-import type { Clock } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { deferred } from '../../runtime/deferred.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
-import { wait } from '../../runtime/wait.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
 import { ClientUpload, type Upload } from '../uploads/upload.ts'
 import type { UploadOptions } from '../uploads/uploadList.ts'
+import { isAbsent } from './remoteOrOwn.ts'
 import { answers, type Ended, groupsOf, readAnswer, readFailure, requestBounds, type TaskRequest } from './requests.ts'
 import type { Added, CancelledTask, NewTask, TaskOperations } from './taskController.ts'
 
 /** The time for which a cancellation waits for the server. */
 export const cancelWaitMs = 5_000
-
-/** The time for which a program waits while another one has the list of tasks for a moment, and the interval of its tries. */
-const serverAbsence = { mostMs: 20_000, everyMs: 50 } as const
-
-/** Whether the error means that no program serves the tasks, or that the program is about to end. */
-function isAbsent(error: unknown): boolean {
-  return error instanceof OspError && ['unreachable', 'shutting-down', 'link-lost'].includes(error.code)
-}
-
-/** Calls `remote`; or `own` if no program serves the tasks. Repeats both on `data-locked`, for a limited time. */
-export async function remoteOrOwn<T>(clock: Clock, remote: () => Promise<T>, own: () => Promise<T>): Promise<T> {
-  const until = clock.now() + serverAbsence.mostMs
-  for (;;) {
-    try {
-      return await remote()
-    } catch (error) {
-      if (!isAbsent(error)) throw error
-    }
-    try {
-      return await own()
-    } catch (error) {
-      const isTaken = error instanceof OspError && error.code === 'data-locked'
-      if (!isTaken || clock.now() > until) throw error
-    }
-    await wait(clock, serverAbsence.everyMs, new AbortController().signal)
-  }
-}
 
 /** The tasks of another program, which serves them. */
 export class RemoteTasks implements TaskOperations {

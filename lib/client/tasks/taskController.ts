@@ -8,7 +8,8 @@ import { waitAtMost } from '../../runtime/wait.ts'
 import type { Client } from '../client.ts'
 import type { ClientStatus } from '../connection/session.ts'
 import type { TaskStatus } from '../uploads/taskStatus.ts'
-import { cancelWaitMs, RemoteTasks, remoteOrOwn } from './remoteTasks.ts'
+import { remoteOrOwn } from './remoteOrOwn.ts'
+import { cancelWaitMs, RemoteTasks } from './remoteTasks.ts'
 import { StoredTasks } from './storedTasks.ts'
 
 /** A file to send, which the program that serves the list of tasks can open as well. */

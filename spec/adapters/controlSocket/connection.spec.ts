@@ -23,8 +23,8 @@ spec('a control socket loses only the connection of a client', (it) => {
     ['whose JSON is not an object', '["status"]\n', 'malformed'],
     ['that sends nothing before the end of the line', '\n', 'malformed'],
     ['that nests its garbage deep', `${'['.repeat(60_000)}\n`, 'malformed'],
-    ['whose line is too long', `{"a":"${'x'.repeat(70_000)}"}\n`, 'too-large'],
-    ['whose line never ends', 'x'.repeat(70_000), 'too-large'],
+    ['whose line is too long', `{"a":"${'x'.repeat(270_000)}"}\n`, 'too-large'],
+    ['whose line never ends', 'x'.repeat(270_000), 'too-large'],
   ] as const) {
     it(what, async () => {
       await using at = await place()

@@ -1,0 +1,97 @@
+import { type OutboxControl, type OutboxMessage, outboxControl } from 'ospd/node'
+import { commonOptions } from '../common/commonOptions.ts'
+import { results, say } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { switched, type Values } from '../common/settings.ts'
+import { openStateDirectory } from '../common/stateDirectory.ts'
+import { printable, tableLines } from '../common/text.ts'
+import { formatSize } from '../common/units.ts'
+import { displayed, exitCodes, UsageError } from '../common/usage.ts'
+import { localTime } from '../listen/listen.ts'
+
+const { server, user, state, quiet, json } = commonOptions
+
+const settings = {
+  drop: switched('remove messages from the outbox: each MESSAGE, or all with --all', 'd'),
+  all: switched('with --drop: remove all messages', 'a'),
+  server,
+  user,
+  state,
+  quiet,
+  json,
+} as const
+
+type OutboxValues = Values<typeof settings>
+
+/** `osp outbox`: lists or removes messages that are not sent yet. */
+export const outboxCommand = command({
+  name: 'outbox',
+  operands: '[MESSAGE...]',
+  describe:
+    'List the messages that are not sent yet: number, time, recipients, size, and why the server has refused one for now. ' +
+    'The next "osp msg", "osp send" or "osp listen" sends them.',
+  settings,
+  examples: [
+    ['osp outbox', 'list the messages'],
+    ['osp outbox --drop 3', 'remove one message'],
+    ['osp outbox --drop --all', 'remove all messages'],
+  ],
+  onlyLists: (operands) => operands.length === 0,
+  run,
+})
+
+async function run(values: OutboxValues, operands: readonly string[]): Promise<number> {
+  const { drop, all } = values
+  if (!drop && (all || operands.length > 0)) throw new UsageError('specify --drop to remove messages')
+  if (drop && all === operands.length > 0) throw new UsageError('specify each MESSAGE to remove, or only --all')
+  const outbox = outboxControl(openStateDirectory(values))
+  const messages = await outbox.list()
+  if (drop) await remove(outbox, operands.length > 0 ? named(messages, operands) : messages)
+  else for (const line of linesOf(messages, values.json)) results.line(line)
+  const isQuiet = values.quiet || values.json
+  if (messages.length === 0 && !isQuiet) say('the outbox is empty', 'yellow')
+  return exitCodes.done
+}
+
+/** Removes messages and prints those that were still there. */
+async function remove(outbox: OutboxControl, messages: readonly OutboxMessage[]): Promise<void> {
+  const dropped = new Set(await outbox.drop(messages.map(({ number }) => number)))
+  for (const message of messages.filter(({ number }) => dropped.has(number)))
+    results.print({ event: 'dropped', ...eventOf(message) }, `${message.number} removed`)
+}
+
+/** Returns the messages that the operands name. Throws UsageError. */
+function named(messages: readonly OutboxMessage[], operands: readonly string[]): readonly OutboxMessage[] {
+  const invalid = operands.filter((operand) => !/^[1-9]\d{0,14}$/u.test(operand))
+  if (invalid.length > 0) {
+    throw new UsageError(`MESSAGE must be a number printed by "osp outbox", not ${invalid.map(displayed).join(', ')}`)
+  }
+  const wanted = new Set(operands.map(Number))
+  const found = messages.filter(({ number }) => wanted.delete(number))
+  if (wanted.size === 0) return found
+  throw new UsageError(`there is no message ${[...wanted].join(', ')}; run "osp outbox" to list messages`)
+}
+
+function linesOf(messages: readonly OutboxMessage[], json: boolean): readonly string[] {
+  if (json) {
+    for (const message of messages) {
+      const { refusal } = message
+      const why = { why: refusal?.message ?? null, code: refusal?.code ?? null }
+      results.event({ event: 'queued-message', ...eventOf(message), ...why })
+    }
+    return []
+  }
+  return tableLines(
+    messages.map(({ number, queuedAt, recipients, bytes, refusal }) => [
+      String(number),
+      localTime(queuedAt),
+      recipients.map(printable).join(', '),
+      formatSize(bytes),
+      refusal ? printable(refusal.message) : '',
+    ]),
+  )
+}
+
+function eventOf({ number: message, id, recipients, bytes, queuedAt }: OutboxMessage) {
+  return { message, id, recipients: [...recipients], bytes, queuedAt: queuedAt.toISOString() }
+}

@@ -1,0 +1,102 @@
+import { checkMessageParts } from '../../core/messageLimits.ts'
+import { textsOf } from '../../core/metadata.ts'
+import { OspError } from '../../errors.ts'
+import { checkUserName } from '../../names.ts'
+import { checkArgument, checkOptions } from '../../options.ts'
+import type { Blocks } from '../../runtime/blocks.ts'
+import { bytesOfHex } from '../../runtime/hex.ts'
+import type { WireMessage } from '../../wire/message.ts'
+import { type Attributes, encodeBody } from '../../wire/messageBody.ts'
+import { events } from '../../wire/protocol.ts'
+import type { OnlineLink } from '../connection/session.ts'
+import { content as contentKind, recipients as recipientsKind, sendOptions } from '../options.ts'
+import type { RecipientState, SendOptions } from './message.ts'
+
+const encoder = new TextEncoder()
+
+/** A message to send, and the promise of its sender. */
+export type Outgoing = ReturnType<typeof outgoingOf>
+
+/** The place of a message in a stored outbox. */
+export interface OutboxPlace {
+  readonly number: number
+  /** Whether the store knows that the message may be sent. */
+  isMarked: boolean
+  /** The number of times that the server has refused it for now, and the time of the next try. */
+  refusals: number
+  retryAtMs: number
+  /** Called when the server has refused it for now. */
+  readonly deferred: (error: OspError) => void
+}
+
+/**
+ * Returns a message to send. Throws OspError `usage` for invalid arguments, `bad-name` for an invalid recipient,
+ * `too-many-recipients` or `too-large`. A recipient that is named twice counts once.
+ */
+export function outgoing(
+  to: readonly string[],
+  content: string | Uint8Array,
+  options: SendOptions,
+  newId: () => Uint8Array,
+  blocks: Blocks,
+) {
+  checkArgument('client.send', 'the recipients', recipientsKind, to)
+  checkArgument('client.send', 'the content', contentKind, content)
+  checkOptions('client.send', sendOptions, options)
+  const recipients = (to.length > 1 ? [...new Set(to)] : to).map(checkUserName)
+  // The caller may change its bytes later, and a repetition must be identical.
+  const given = typeof content === 'string' ? encoder.encode(content) : content
+  const attributes = attributesOf(options)
+  checkMessageParts(attributes, given)
+  const body = encodeBody(attributes, given, (length) => blocks.take(length))
+  const messageId = options.id === undefined ? newId() : bytesOfHex(options.id)
+  if (recipients.length > mostRecipients) throw tooMany(recipients, mostRecipients)
+  return outgoingOf({ messageId, recipients, body })
+}
+
+type PostedMessage = WireMessage<'PostMsgReq'>['messages'][number]
+
+/** Returns a message to send, from its encoded form. */
+export function outgoingOf(message: PostedMessage) {
+  return {
+    message,
+    /** The size of the payload of a request with only this message. */
+    bytes: events.PostMsgReq.codec.size({ messages: [message] }),
+    /** Resolves the promise of `send`. */
+    resolve: (_states: readonly RecipientState[]): void => {},
+    /** Rejects the promise of `send`. The message stays in a stored outbox if `isKept` is set. */
+    reject: (_error: OspError, _isKept: boolean): void => {},
+    /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
+    knownUntilMs: undefined as number | undefined,
+    abandoned: false,
+    place: undefined as OutboxPlace | undefined,
+  }
+}
+
+/** Returns the parts of a message that its sender adds to the content. */
+function attributesOf({ headers = {}, inReplyTo, timeToLiveMs }: SendOptions): Attributes {
+  return {
+    ...(Object.keys(headers).length > 0 ? { headers: textsOf(headers) } : {}),
+    ...(timeToLiveMs === undefined ? {} : { timeToLive: Math.min(Math.ceil(timeToLiveMs), Number.MAX_SAFE_INTEGER) }),
+    ...(inReplyTo === undefined ? {} : { inReplyTo: bytesOfHex(inReplyTo) }),
+  }
+}
+
+/** The number that the wire format can hold. */
+const mostRecipients = 0xffff
+
+/** Returns `too-many-recipients` or `too-large` if the message exceeds what the server of this link accepts. */
+export function misfit(
+  { message: { recipients }, bytes }: Outgoing,
+  { welcome }: Pick<OnlineLink, 'welcome'>,
+): OspError | undefined {
+  const { maxFrame, maxRecipients } = welcome
+  if (recipients.length > maxRecipients) return tooMany(recipients, maxRecipients)
+  if (bytes > maxFrame)
+    return new OspError('too-large', `the message has ${bytes} bytes; the server accepts at most ${maxFrame}`)
+  return undefined
+}
+
+function tooMany({ length }: readonly string[], most: number): OspError {
+  return new OspError('too-many-recipients', `a message has at most ${most} recipients; this one has ${length}`)
+}

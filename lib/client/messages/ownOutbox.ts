@@ -1,0 +1,241 @@
+import { OspError } from '../../errors.ts'
+import { clientLimits } from '../../limits.ts'
+import type { OutboxStore, QueuedMessage } from '../../ports/clientState.ts'
+import type { Log } from '../../ports/log.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { deferred } from '../../runtime/deferred.ts'
+import { bytesOfHex, hex } from '../../runtime/hex.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
+import { wait } from '../../runtime/wait.ts'
+import { Letter } from './letter.ts'
+import { neverSent, type Outbox } from './outbox.ts'
+import { type Outgoing, outgoingOf } from './outgoing.ts'
+import type { ServedOutbox } from './servedOutbox.ts'
+
+/** The time after which a change of the store is tried again that has failed. */
+const retryMs = 1_000
+
+export interface OwnOutboxOptions {
+  readonly store: OutboxStore
+  readonly outbox: Outbox
+  readonly clock: Clock
+  readonly log: Log
+  /** Called when the server refuses a message, which leaves the outbox unless `isKept` is set. */
+  readonly refused: (letter: Letter, error: OspError, isKept: boolean) => void
+  /** Called when the outbox is empty, and no other program is asking. */
+  readonly idle: () => void
+}
+
+/** The outbox of a state, while this program is the one that uses it. Other programs can add messages. */
+export class OwnOutbox {
+  readonly #options: OwnOutboxOptions
+  /** The messages in the store, and those that are being added, by number. */
+  readonly #letters = new Map<number, Letter>()
+  #bytes = 0
+  #lastNumber = 0
+  readonly #loaded = deferred<void>()
+  readonly #writing = new PendingWork()
+  /** Changes, with the waits after failed writes. */
+  readonly #changing = new PendingWork()
+  #served: ServedOutbox | undefined
+  /** Why no message is sent any more. */
+  #over: OspError | undefined
+  readonly #closing = new AbortController()
+  /** Whether a message was refused for now. */
+  #deferral = deferred<void>()
+
+  constructor(options: OwnOutboxOptions) {
+    this.#options = options
+  }
+
+  /** Opens the outbox, with the messages of earlier programs. Rejects with OspError `data-locked` if another program has it. */
+  async open(): Promise<void> {
+    const { store, clock } = this.#options
+    if (store.control) {
+      // Loaded only if programs share the outbox.
+      const { ServedOutbox: Serving } = await import('./servedOutbox.ts')
+      const outbox = {
+        add: (letter: Letter) => this.add(letter),
+        giveUp: (letter: Letter) => this.giveUp(letter),
+        letters: this.#letters,
+      }
+      this.#served = await Serving.serve(store.control, {
+        outbox,
+        loaded: this.#loaded.promise,
+        clock,
+        idle: () => this.#checkIdle(),
+      })
+    }
+    try {
+      for (const message of await store.load()) this.#restore(message, clock.wallTime())
+      this.#loaded.resolve()
+    } catch (error) {
+      this.#loaded.reject(error)
+      await this.close(OspError.from(error))
+      throw error
+    }
+  }
+
+  get gauges() {
+    return { unsentMessages: this.#letters.size, unsentMessageBytes: this.#bytes }
+  }
+
+  /** Whether it holds nothing and does nothing. */
+  get isIdle(): boolean {
+    const isWriting = !this.#writing.isSettled || !this.#changing.isSettled
+    return this.#letters.size === 0 && !isWriting && this.#served?.isIdle !== false
+  }
+
+  /** Adds a message. Resolves when the store has it. Rejects with OspError `outbox-full`, or with the error of the store. */
+  async add(letter: Letter): Promise<void> {
+    const { store, clock, outbox } = this.#options
+    const { message, bytes } = letter.outgoing
+    const { sends, sendBytes } = clientLimits
+    if (this.#over) throw this.#over
+    if (this.#letters.size >= sends || this.#bytes + bytes > sendBytes) throw outboxFull()
+    letter.number = ++this.#lastNumber
+    this.#letters.set(letter.number, letter)
+    this.#bytes += bytes
+    const { knownForMs } = outbox
+    const record: QueuedMessage = {
+      number: letter.number,
+      id: hex(message.messageId),
+      recipients: message.recipients,
+      body: message.body,
+      queuedAt: letter.queuedAt,
+      // It is sent as soon as it is stored.
+      ...(knownForMs !== undefined && { knownUntil: clock.wallTime() + knownForMs }),
+    }
+    const adding = store.add(record)
+    this.#writing.track(adding)
+    try {
+      await adding
+    } catch (error) {
+      // The store may have it.
+      this.#forget(letter)
+      throw error
+    }
+    letter.queued.resolve()
+    if (letter.isGivenUp) this.#forget(letter)
+    else if (this.#over) letter.reject(this.#over)
+    else this.#submit(letter, knownForMs !== undefined)
+  }
+
+  /** Gives a message up, and removes it from the store. */
+  giveUp(letter: Letter): void {
+    letter.isGivenUp = true
+    if (letter.outgoing.place) this.#options.outbox.abandon(letter.outgoing)
+    else letter.reject(neverSent())
+  }
+
+  /** Resolves when every present message is stored or refused, also if one of them is refused for now. */
+  async flush(): Promise<void> {
+    const letters = [...this.#letters.values()].filter(({ refusal }) => !refusal)
+    this.#deferral = deferred()
+    await Promise.race([Promise.allSettled(letters.map(({ stored }) => stored.promise)), this.#deferral.promise])
+  }
+
+  /** Rejects the messages, which stay in the store, and lets other programs use it. The memory outbox must have failed before. */
+  async close(error: OspError): Promise<void> {
+    this.#over ??= error
+    this.#served?.end()
+    this.#closing.abort()
+    // Writes that are under way are completed, and not begun again.
+    await this.#writing.settled()
+    for (const letter of this.#letters.values()) this.#keep(letter, error)
+    await this.#served?.close()
+  }
+
+  /** Resolves when the store has all changes. */
+  settled(): Promise<void> {
+    return this.#writing.settled()
+  }
+
+  /** Records in the store that messages may be sent. Tries again until it succeeds or the outbox is closed. */
+  mark(messages: readonly Outgoing[], knownForMs: number): Promise<void> {
+    const numbers = messages.flatMap(({ place }) => place?.number ?? [])
+    const { store, clock } = this.#options
+    return this.#write(() => store.mark(numbers, clock.wallTime() + knownForMs))
+  }
+
+  #restore(message: QueuedMessage, wallTime: number): void {
+    const { number, id, recipients, body, queuedAt, knownUntil } = message
+    const letter = new Letter(outgoingOf({ messageId: bytesOfHex(id), recipients, body }), queuedAt)
+    const { outgoing } = letter
+    letter.number = number
+    letter.queued.resolve()
+    this.#lastNumber = Math.max(this.#lastNumber, number)
+    this.#letters.set(number, letter)
+    this.#bytes += outgoing.bytes
+    if (knownUntil !== undefined) outgoing.knownUntilMs = this.#options.clock.now() + knownUntil - wallTime
+    this.#submit(letter, knownUntil !== undefined)
+  }
+
+  #submit(letter: Letter, isMarked: boolean): void {
+    const { outgoing, number } = letter
+    const deferred = (error: OspError) => {
+      letter.refusal = error
+      this.#refused(letter, error, true)
+      this.#deferral.resolve()
+    }
+    outgoing.place = { number, isMarked, refusals: 0, retryAtMs: 0, deferred }
+    outgoing.resolve = (states) => {
+      this.#forget(letter)
+      letter.resolve(states)
+    }
+    outgoing.reject = (error, isKept) => {
+      if (isKept) return this.#keep(letter, error)
+      this.#forget(letter)
+      letter.reject(error)
+      if (!letter.isGivenUp) this.#refused(letter, error, false)
+    }
+    this.#options.outbox.add(outgoing)
+  }
+
+  #keep(letter: Letter, error: OspError): void {
+    if (!letter.isOver) letter.reject(error)
+  }
+
+  #refused(letter: Letter, error: OspError, isKept: boolean): void {
+    this.#options.refused(letter, error, isKept)
+    letter.refused(error, isKept)
+  }
+
+  /** Removes a message from the store. */
+  #forget(letter: Letter): void {
+    if (!this.#letters.delete(letter.number)) return
+    this.#bytes -= letter.outgoing.bytes
+    void this.#write(() => this.#options.store.remove([letter.number])).then(() => this.#checkIdle())
+  }
+
+  /** Changes the store. Tries again until it succeeds or the outbox is closed. */
+  #write(change: () => Promise<void>): Promise<void> {
+    const changing = this.#change(change)
+    this.#changing.track(changing)
+    return changing
+  }
+
+  async #change(change: () => Promise<void>): Promise<void> {
+    const { clock, log } = this.#options
+    const { signal } = this.#closing
+    for (;;) {
+      const writing = change()
+      this.#writing.track(writing)
+      try {
+        return await writing
+      } catch (error) {
+        log({ level: 'error', event: 'outbox-not-stored', text: OspError.from(error).message })
+      }
+      if (signal.aborted) return
+      await wait(clock, retryMs, signal).catch(() => {})
+      if (signal.aborted) return
+    }
+  }
+
+  #checkIdle(): void {
+    if (this.isIdle) this.#options.idle()
+  }
+}
+
+export const outboxFull = () =>
+  new OspError('outbox-full', 'too many messages wait in the outbox; wait until some of them are sent, or drop them')

@@ -1,0 +1,48 @@
+import { hex } from '../../runtime/hex.ts'
+import type { RecipientState } from './message.ts'
+
+/** A message that is being sent. It is a promise, which settles as `stored`. */
+export interface SentMessage extends Promise<readonly RecipientState[]> {
+  /** Its id, 32 hexadecimal digits. */
+  readonly id: string
+  /**
+   * Resolves when the message survives the end of the program: when it is flushed to the outbox of the client's state or, without
+   * an outbox, when the server has stored it. A program that uses this promise need not handle a rejection of the others.
+   */
+  readonly queued: Promise<void>
+  /** Resolves when the server has stored the message durably for all recipients, with one state for each in the order of `to`. */
+  readonly stored: Promise<readonly RecipientState[]>
+}
+
+type Executor = ConstructorParameters<typeof Promise<readonly RecipientState[]>>[0]
+
+/** The promise of a message, without further promises unless they are asked for. */
+export class PendingMessage extends Promise<readonly RecipientState[]> implements SentMessage {
+  /** Promises that derive from this one are plain. */
+  static override get [Symbol.species]() {
+    return Promise
+  }
+
+  readonly #messageId: Uint8Array
+  readonly #queued: Promise<void> | undefined
+
+  /** `queued`: settles as the property; by default as this promise. */
+  constructor(messageId: Uint8Array, executor: Executor, queued?: Promise<void>) {
+    super(executor)
+    this.#messageId = messageId
+    this.#queued = queued
+  }
+
+  get id(): string {
+    return hex(this.#messageId)
+  }
+
+  get queued(): Promise<void> {
+    this.catch(() => {})
+    return this.#queued ?? this.then(() => {})
+  }
+
+  get stored(): Promise<readonly RecipientState[]> {
+    return this
+  }
+}

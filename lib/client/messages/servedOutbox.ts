@@ -1,0 +1,135 @@
+import { OspError } from '../../errors.ts'
+import type { Control, Served } from '../../ports/control.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { bytesOfHex, hex } from '../../runtime/hex.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
+import { whenAborted } from '../../runtime/wait.ts'
+import { Letter } from './letter.ts'
+import {
+  type MessageOutcome,
+  messageFailureOf,
+  type OutboxRequest,
+  outboxRequestBounds,
+  readOutboxRequest,
+} from './outboxRequests.ts'
+import { outgoingOf } from './outgoing.ts'
+
+export interface ServedOutboxOptions {
+  readonly outbox: {
+    add(letter: Letter): Promise<void>
+    giveUp(letter: Letter): void
+    readonly letters: ReadonlyMap<number, Letter>
+  }
+  /** Resolves when the messages of earlier programs are loaded. */
+  readonly loaded: Promise<void>
+  readonly clock: Clock
+  /** Called when a request has ended. */
+  readonly idle: () => void
+}
+
+/** Executes the requests of other programs that share an outbox. */
+export class ServedOutbox {
+  readonly #options: ServedOutboxOptions
+  readonly #answering = new PendingWork()
+  /** The programs that await what happens to their messages, by number. */
+  readonly #subscribers = new Map<number, (outcome: MessageOutcome) => void>()
+  #lastSubscriber = 0
+  #served: Served | undefined
+  #isEnding = false
+
+  private constructor(options: ServedOutboxOptions) {
+    this.#options = options
+  }
+
+  /** Rejects with OspError `data-locked` if another program serves the outbox. */
+  static async serve(control: Control, options: ServedOutboxOptions): Promise<ServedOutbox> {
+    const outbox = new ServedOutbox(options)
+    outbox.#served = await control.serve((request, reply, signal) => outbox.#answer(request, reply, signal))
+    return outbox
+  }
+
+  get isIdle(): boolean {
+    return this.#subscribers.size === 0 && this.#answering.isSettled
+  }
+
+  /** Refuses further requests. */
+  end(): void {
+    this.#isEnding = true
+  }
+
+  async close(): Promise<void> {
+    await this.#served?.close()
+  }
+
+  async #answer(value: unknown, reply: (answer: unknown) => void, signal: AbortSignal): Promise<void> {
+    if (this.#isEnding) throw shuttingDown()
+    const request = readOutboxRequest(value)
+    if (request.do === 'await') {
+      const waiter = ++this.#lastSubscriber
+      this.#subscribers.set(waiter, reply)
+      reply({ waiter })
+      await whenAborted(signal)
+      this.#subscribers.delete(waiter)
+    } else {
+      const answering = this.#carryOut(request)
+      this.#answering.track(answering)
+      reply(await answering)
+    }
+    this.#options.idle()
+  }
+
+  async #carryOut(request: Exclude<OutboxRequest, { do: 'await' }>): Promise<object> {
+    await this.#options.loaded
+    if (this.#isEnding) throw shuttingDown()
+    switch (request.do) {
+      case 'list':
+        return this.#page(request.after)
+      case 'drop':
+        return { dropped: this.#drop(request.numbers) }
+      case 'add':
+        return { added: await Promise.all(request.messages.map((message) => this.#add(message, request.waiter))) }
+    }
+  }
+
+  async #add(message: { id: string; recipients: readonly string[]; body: string }, waiter: number): Promise<object> {
+    const { id, recipients, body } = message
+    const outgoing = outgoingOf({ messageId: bytesOfHex(id), recipients, body: bytesOfHex(body) })
+    const letter = new Letter(outgoing, this.#options.clock.wallTime())
+    const report = (outcome: object) =>
+      this.#subscribers.get(waiter)?.({ number: letter.number, ...outcome } as MessageOutcome)
+    letter.refused = (error, isKept) => report({ why: messageFailureOf(error), isKept })
+    // If this program ends first, the other one notices that it has disconnected.
+    letter.stored.promise.then(
+      (states) => report({ states }),
+      () => {},
+    )
+    try {
+      await this.#options.outbox.add(letter)
+    } catch (error) {
+      return messageFailureOf(OspError.from(error))
+    }
+    return { number: letter.number }
+  }
+
+  #drop(numbers: readonly number[]): readonly number[] {
+    const { outbox } = this.#options
+    const letters = numbers.flatMap((number) => outbox.letters.get(number) ?? [])
+    for (const letter of letters) {
+      outbox.giveUp(letter)
+      letter.refused(new OspError('closed', 'the message was removed from the outbox'), false)
+    }
+    return letters.map(({ number }) => number)
+  }
+
+  #page(after: number): object {
+    const all = [...this.#options.outbox.letters.values()].filter(({ number }) => number > after)
+    const messages = all.slice(0, outboxRequestBounds.items).map(({ number, outgoing, queuedAt, refusal }) => {
+      const { messageId, recipients, body } = outgoing.message
+      const why = refusal && { why: messageFailureOf(refusal) }
+      return { number, id: hex(messageId), recipients, bytes: body.length, queuedAt, ...why }
+    })
+    return { messages, more: messages.length < all.length }
+  }
+}
+
+const shuttingDown = () => new OspError('shutting-down', 'the program that has the outbox is about to end')

@@ -1,0 +1,238 @@
+import { OspError } from '../../errors.ts'
+import { clientLimits } from '../../limits.ts'
+import type { OutboxStore } from '../../ports/clientState.ts'
+import type { Log } from '../../ports/log.ts'
+import type { Clock } from '../../ports/platform.ts'
+import { Alarm } from '../../runtime/alarm.ts'
+import { hex } from '../../runtime/hex.ts'
+import { onAbort } from '../../runtime/wait.ts'
+import { isAbsent, remoteOrOwn } from '../tasks/remoteOrOwn.ts'
+import type { JoinedOutbox } from './joinedOutbox.ts'
+import { Letter } from './letter.ts'
+import { neverSent, type Outbox } from './outbox.ts'
+import type { Outgoing } from './outgoing.ts'
+import { OwnOutbox, outboxFull } from './ownOutbox.ts'
+
+/** The time for which a program keeps an empty outbox for itself. */
+const lingerMs = 1_000
+
+export interface StoredOutboxOptions {
+  readonly store: OutboxStore
+  readonly outbox: Outbox
+  readonly clock: Clock
+  readonly log: Log
+  /** Called if earlier programs have left messages to send. */
+  readonly found: () => void
+  /** Called when the server refuses a message, which leaves the outbox unless `isKept` is set. */
+  readonly refused: (letter: Letter, error: OspError, isKept: boolean) => void
+}
+
+/**
+ * Sends messages through the outbox of a state, which is kept over restarts of the program. One program at a time uses the
+ * outbox. The others add their messages to that program; when it ends, one of them continues.
+ */
+export class StoredOutbox {
+  readonly #options: StoredOutboxOptions
+  /** The messages of this program. */
+  readonly #letters = new Set<Letter>()
+  #bytes = 0
+  #place: Promise<OwnOutbox | JoinedOutbox> | undefined
+  #own: OwnOutbox | undefined
+  #joined: JoinedOutbox | undefined
+  #isOpen = false
+  /** Resolves when the place before is left. */
+  #leaving: Promise<void> = Promise.resolve()
+  readonly #linger: Alarm
+  #over: OspError | undefined
+  #isResumed = false
+
+  constructor(options: StoredOutboxOptions) {
+    this.#options = options
+    this.#linger = new Alarm(options.clock, () => this.#leaveIfIdle())
+  }
+
+  get gauges() {
+    return this.#own?.gauges ?? { unsentMessages: this.#letters.size, unsentMessageBytes: this.#bytes }
+  }
+
+  /** Adds a message. Throws OspError `outbox-full`, `closed`, or the error of a message that cannot be sent. */
+  send(outgoing: Outgoing, signal: AbortSignal | undefined): Letter {
+    if (signal?.aborted) throw neverSent()
+    const { clock, outbox } = this.#options
+    const { sends, sendBytes } = clientLimits
+    if (this.#letters.size >= sends || this.#bytes + outgoing.bytes > sendBytes) throw outboxFull()
+    outbox.check(outgoing)
+    const letter = new Letter(outgoing, clock.wallTime())
+    this.#letters.add(letter)
+    this.#bytes += outgoing.bytes
+    const aborted = signal && onAbort(signal, () => this.#giveUp(letter))
+    const end = () => {
+      aborted?.[Symbol.dispose]()
+      this.#letters.delete(letter)
+      this.#bytes -= outgoing.bytes
+      if (this.#letters.size === 0) this.#linger.by(clock.now() + lingerMs)
+    }
+    letter.stored.promise.then(end, end)
+    this.#add(letter)
+    return letter
+  }
+
+  /** Begins to send the messages of earlier programs, unless another program sends them. */
+  resume(): void {
+    if (this.#isResumed || this.#over) return
+    this.#isResumed = true
+    this.#placed().catch((error: unknown) => this.#failed(error))
+  }
+
+  /** Resolves when every present message is stored, refused, or refused for now; or when another program sends them. */
+  async flush(): Promise<void> {
+    if (this.#over) throw this.#over
+    const place = await this.#placed()
+    if (place instanceof OwnOutbox) await place.flush()
+  }
+
+  mark(messages: readonly Outgoing[], knownForMs: number): Promise<void> {
+    return this.#own?.mark(messages, knownForMs) ?? Promise.resolve()
+  }
+
+  /** Resolves when the store has all changes. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#letters].map(({ queued }) => queued.promise.catch(() => {})))
+    await this.#own?.settled()
+  }
+
+  /** Ends it: messages that are not stored by the server stay in the store. */
+  fail(error: OspError): void {
+    if (this.#over) return
+    this.#over = error
+    this.#linger.stop()
+    this.#leave()
+  }
+
+  /** Resolves when other programs can use the store. */
+  async left(): Promise<void> {
+    await this.#place?.catch(() => {})
+    await this.#leaving
+  }
+
+  #add(letter: Letter): void {
+    this.#placed().then(
+      (place) => this.#addTo(place, letter),
+      (error: unknown) => letter.reject(OspError.from(error)),
+    )
+  }
+
+  #addTo(place: OwnOutbox | JoinedOutbox, letter: Letter): void {
+    if (letter.isGivenUp) return
+    if (this.#over) {
+      letter.reject(this.#over)
+      return
+    }
+    place.add(letter).catch((error: unknown) => {
+      // The other program has ended, before or after it has stored the message, which has the same id in the next place.
+      if (!(place instanceof OwnOutbox) && isAbsent(error) && !this.#over) this.#again(place)
+      else letter.reject(OspError.from(error))
+    })
+  }
+
+  /** Adds the messages of a place that is lost to the next one, in order. */
+  #again(lost: JoinedOutbox): void {
+    if (this.#over || !this.#isAt(lost)) return
+    this.#forgetPlace()
+    lost.leave()
+    for (const letter of this.#letters) this.#add(letter)
+  }
+
+  #isAt(place: OwnOutbox | JoinedOutbox): boolean {
+    return this.#own === place || this.#joined === place
+  }
+
+  #giveUp(letter: Letter): void {
+    const place = this.#own ?? this.#joined
+    if (place) place.giveUp(letter)
+    else {
+      letter.isGivenUp = true
+      letter.reject(neverSent())
+    }
+  }
+
+  #placed(): Promise<OwnOutbox | JoinedOutbox> {
+    this.#place ??= this.#open()
+    return this.#place
+  }
+
+  async #open(): Promise<OwnOutbox | JoinedOutbox> {
+    const { store, clock } = this.#options
+    const { control } = store
+    try {
+      await this.#leaving
+      const place = control
+        ? await remoteOrOwn<OwnOutbox | JoinedOutbox>(
+            clock,
+            () => this.#join(control),
+            () => this.#openOwn(),
+          )
+        : await this.#openOwn()
+      this.#isOpen = true
+      if (this.#over) this.#leave()
+      else this.#linger.by(clock.now() + lingerMs)
+      return place
+    } catch (error) {
+      this.#forgetPlace()
+      throw error
+    }
+  }
+
+  async #openOwn(): Promise<OwnOutbox> {
+    const { store, outbox, clock, log, refused, found } = this.#options
+    const idle = () => this.#linger.by(clock.now() + lingerMs)
+    const own = new OwnOutbox({ store, outbox, clock, log, refused, idle })
+    this.#own = own
+    try {
+      await own.open()
+    } catch (error) {
+      this.#own = undefined
+      throw error
+    }
+    if (own.gauges.unsentMessages > 0) found()
+    return own
+  }
+
+  async #join(control: NonNullable<OutboxStore['control']>): Promise<JoinedOutbox> {
+    // Loaded only if programs share the outbox.
+    const { JoinedOutbox: Joined } = await import('./joinedOutbox.ts')
+    const joined: JoinedOutbox = await Joined.join(control, () => this.#again(joined), this.#options.refused)
+    this.#joined = joined
+    return joined
+  }
+
+  #leaveIfIdle(): void {
+    if (this.#letters.size === 0 && (this.#own?.isIdle ?? this.#joined?.isIdle)) this.#leave()
+  }
+
+  /** Leaves the place. The next message opens one again, unless it is over. */
+  #leave(): void {
+    const [own, joined] = [this.#own, this.#joined]
+    // A place that is being opened is left when it is open.
+    if (!this.#isOpen) return
+    this.#forgetPlace()
+    joined?.leave()
+    const error = this.#over ?? new OspError('closed')
+    if (own) this.#leaving = own.close(error).catch((failure: unknown) => this.#failed(failure))
+    if (joined && this.#over) for (const letter of this.#letters) letter.reject(error)
+  }
+
+  #forgetPlace(): void {
+    this.#isOpen = false
+    this.#place = undefined
+    this.#own = undefined
+    this.#joined = undefined
+  }
+
+  #failed(error: unknown): void {
+    this.#options.log({ level: 'warn', event: 'outbox-not-opened', text: OspError.from(error).message })
+  }
+}
+
+/** Returns the id of a message in hexadecimal digits. */
+export const idOf = ({ outgoing }: Letter): string => hex(outgoing.message.messageId)

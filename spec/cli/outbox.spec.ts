@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict'
+import { connect } from 'ospd'
+import { tcp } from 'ospd/node'
+import { commandEvents } from '../../bin/common/events.ts'
+import { place, run, start } from '../support/commands.ts'
+import { freePort } from '../support/freePort.ts'
+import { published } from '../support/published.ts'
+import { served } from '../support/served.ts'
+import { spec } from '../support/spec.ts'
+
+/** The commands of one user, and a server that does not run at first. */
+async function bench(options: Parameters<typeof served>[0] = {}) {
+  const at = await place()
+  const port = await freePort()
+  const flags = ['--server', `127.0.0.1:${port}`, '--state', at.path, '--user', 'alice']
+  const osp = ([command = '', ...args]: readonly string[]) => run('osp', [command, ...flags, ...args], { cwd: at.path })
+  return {
+    at,
+    osp,
+    begin: ([command = '', ...args]: readonly string[]) => start('osp', [command, ...flags, ...args], { cwd: at.path }),
+    /** Queues texts for bob. */
+    async queue(...texts: readonly string[]) {
+      for (const text of texts)
+        assert.equal((await osp(['msg', '--queue', '--quiet', 'bob', text])).stdout, 'bob queued\n')
+    },
+    serve: () => served({ port, ...options }),
+    /** Resolves with the texts of the next messages of bob. */
+    async received(count: number): Promise<readonly string[]> {
+      const client = await connect(tcp({ port }), { user: 'bob' })
+      const texts: string[] = []
+      for await (const message of client.messages()) {
+        texts.push(message.text())
+        await message.ack()
+        if (texts.length === count) break
+      }
+      await client.close()
+      return texts
+    },
+    /** Resolves with the texts of the messages in the outbox, as their sizes without the first byte. */
+    async waiting(): Promise<readonly number[]> {
+      const { stdout } = await osp(['outbox', '--json'])
+      return published(stdout, commandEvents.outbox).map(({ bytes }) => Number(bytes) - 1)
+    },
+    [Symbol.asyncDispose]: () => at[Symbol.asyncDispose](),
+  }
+}
+
+spec('osp msg --queue', (it) => {
+  it('leaves the message in the outbox if there is no server, and exits with 0', async () => {
+    await using here = await bench()
+    const queued = await here.osp(['msg', '--queue', 'bob', 'carol', 'hi'])
+    assert.deepEqual([queued.code, queued.stdout], [0, 'bob queued\ncarol queued\n'])
+    assert.match(
+      queued.stderr,
+      /nothing listens there.*; the next "osp msg", "osp send" or "osp listen" sends the message$/mu,
+    )
+    const json = await here.osp(['msg', '--queue', 'bob', 'more', '--json', '--retry-for', '0'])
+    assert.equal(json.code, 0)
+    assert.deepEqual(
+      published(json.stdout, commandEvents.msg).filter(({ event }) => event === 'queued'),
+      [{ v: 1, event: 'queued', recipient: 'bob' }],
+    )
+    const { stdout } = await here.osp(['outbox'])
+    assert.match(stdout, /^1 {2}\S+ {2}bob, carol {2}3 B\n2 {2}\S+ {2}bob {9}5 B\n$/u)
+  })
+
+  it('sends the message if there is a server, and leaves one in the outbox that it refuses for now', async () => {
+    await using here = await bench({ limits: { mailboxMessages: 1, senderSharePercent: 100 } })
+    await using _ = await here.serve()
+    assert.deepEqual(await here.osp(['msg', '--queue', 'bob', 'one']), { code: 0, stdout: 'bob stored\n', stderr: '' })
+    const { code, stdout, stderr } = await here.osp(['msg', '--queue', 'bob', 'two'])
+    assert.deepEqual({ code, stdout }, { code: 0, stdout: 'bob queued\n' })
+    assert.match(stderr, /^osp: no space in the mailbox of bob; the next /u)
+    assert.deepEqual(await here.waiting(), [3])
+    assert.deepEqual(await here.received(1), ['one'])
+    assert.equal((await here.osp(['msg', 'carol', 'x'])).code, 0)
+    assert.deepEqual(await here.received(1), ['two'])
+  })
+
+  it('does not keep a message that the server refuses for good', async () => {
+    const authenticate = async ({ user }: { user: string }) => ({ user })
+    await using here = await bench({ authenticator: { authenticate, knows: async (user) => user === 'bob' } })
+    await using _ = await here.serve()
+    const { code, stderr } = await here.osp(['msg', '--queue', 'carol', 'hi'])
+    assert.deepEqual([code, stderr], [1, 'osp: the message was not sent: unknown user: carol\n'])
+    assert.deepEqual(await here.waiting(), [])
+  })
+
+  it('says that the message waits if the login is rejected, and exits with 4', async () => {
+    const authenticate = async () => Promise.reject(new Error('no'))
+    await using here = await bench({ authenticator: { authenticate, knows: async () => true } })
+    await here.queue('one')
+    assert.deepEqual(await here.waiting(), [3])
+  })
+})
+
+spec('the messages in the outbox', (it) => {
+  it('are sent in order before that of a later osp msg', async () => {
+    await using here = await bench()
+    await here.queue('one', 'two')
+    await using _ = await here.serve()
+    assert.equal((await here.osp(['msg', 'bob', 'three'])).stdout, 'bob stored\n')
+    assert.deepEqual(await here.received(3), ['one', 'two', 'three'])
+    assert.deepEqual(await here.waiting(), [])
+  })
+
+  it('are sent by osp send', async () => {
+    await using here = await bench()
+    await here.queue('one')
+    await here.at.write('a', 'x')
+    await using _ = await here.serve()
+    assert.equal((await here.osp(['send', 'a'])).code, 0)
+    assert.deepEqual(await here.received(1), ['one'])
+  })
+
+  it('are sent by osp listen', async () => {
+    await using here = await bench()
+    await here.queue('one')
+    await using _ = await here.serve()
+    await using listening = here.begin(['listen'])
+    assert.deepEqual(await here.received(1), ['one'])
+    listening.child.kill('SIGINT')
+    await listening.ended
+  })
+
+  it('include that of a command that was killed while it waited', async () => {
+    await using here = await bench()
+    await using begun = here.begin(['msg', 'bob', 'one'])
+    while ((await here.waiting()).length === 0);
+    begun.child.kill('SIGKILL')
+    await begun.ended
+    assert.deepEqual(await here.waiting(), [3])
+    await using _ = await here.serve()
+    assert.equal((await here.osp(['msg', 'bob', 'two'])).code, 0)
+    assert.deepEqual(await here.received(2), ['one', 'two'])
+  })
+
+  it('do not include that of a command that has failed or was interrupted', async () => {
+    await using here = await bench()
+    assert.equal((await here.osp(['msg', 'bob', 'one', '--retry-for', '0'])).code, 3)
+    await using begun = here.begin(['msg', 'bob', 'two'])
+    await begun.printed(/waiting for/u)
+    begun.child.kill('SIGINT')
+    assert.equal((await begun.ended).code, 130)
+    assert.deepEqual(await here.waiting(), [])
+  })
+
+  it('do not wait for one that the server refuses for good, which is reported', async () => {
+    const authenticate = async ({ user }: { user: string }) => ({ user })
+    await using here = await bench({ authenticator: { authenticate, knows: async (user) => user !== 'nobody' } })
+    assert.equal((await here.osp(['msg', '--queue', 'nobody', 'lost'])).code, 0)
+    await here.queue('one')
+    await using _ = await here.serve()
+    const { code, stdout, stderr } = await here.osp(['msg', 'bob', 'two'])
+    assert.deepEqual([code, stdout], [0, 'bob stored\n'])
+    assert.equal(stderr, 'osp: the message to nobody from the outbox was not sent: unknown user\n')
+    assert.deepEqual(await here.received(2), ['one', 'two'])
+    assert.deepEqual(await here.waiting(), [])
+  })
+
+  it('are those of all commands, of which one sends them', async () => {
+    await using here = await bench()
+    const texts = ['a', 'b', 'c', 'd']
+    const begun = texts.map((text) => here.begin(['msg', 'bob', text, '--retry-for', '1m']))
+    while ((await here.waiting()).length < texts.length);
+    await using _ = await here.serve()
+    for (const { ended } of begun) assert.deepEqual([(await ended).code], [0])
+    assert.deepEqual([...(await here.received(4))].sort(), texts)
+    assert.deepEqual(await here.waiting(), [])
+  })
+
+  it('are sent by another command after the sending one was killed', async () => {
+    await using here = await bench()
+    await using first = here.begin(['msg', 'bob', 'one', '--retry-for', '1m'])
+    await first.printed(/waiting for/u)
+    await using second = here.begin(['msg', 'bob', 'two', '--retry-for', '1m'])
+    await second.printed(/waiting for/u)
+    while ((await here.waiting()).length < 2);
+    first.child.kill('SIGKILL')
+    await using _ = await here.serve()
+    assert.equal((await second.ended).code, 0)
+    assert.deepEqual(await here.received(2), ['one', 'two'])
+    assert.deepEqual(await here.waiting(), [])
+  })
+})
+
+spec('osp outbox', (it) => {
+  it('says that the outbox is empty', async () => {
+    await using here = await bench()
+    assert.deepEqual(await here.osp(['outbox']), { code: 0, stdout: '', stderr: 'osp: the outbox is empty\n' })
+  })
+
+  it('removes messages', async () => {
+    await using here = await bench()
+    await here.queue('1', '22', '333', '4444')
+    assert.deepEqual(await here.osp(['outbox', '--drop', '3', '1']), {
+      code: 0,
+      stdout: '1 removed\n3 removed\n',
+      stderr: '',
+    })
+    assert.deepEqual(await here.waiting(), [2, 4])
+    const { stdout } = await here.osp(['outbox', '--drop', '--all', '--json'])
+    assert.deepEqual(
+      published(stdout, commandEvents.outbox).map(({ event, message }) => [event, message]),
+      [
+        ['dropped', 2],
+        ['dropped', 4],
+      ],
+    )
+    assert.deepEqual(await here.waiting(), [])
+  })
+
+  it('removes the message of a command that waits, which fails', async () => {
+    await using here = await bench()
+    await using begun = here.begin(['msg', 'bob', 'one', '--retry-for', '1m'])
+    await begun.printed(/waiting for/u)
+    assert.equal((await here.osp(['outbox', '--drop', '1'])).stdout, '1 removed\n')
+    assert.equal((await begun.ended).code, 1)
+    assert.match(begun.stderr, /^osp: the message was not sent: the message was abandoned before it was sent$/mu)
+  })
+
+  it('rejects wrong operands', async () => {
+    await using here = await bench()
+    await here.queue('1')
+    const usage = async (args: readonly string[], message: RegExp) => {
+      const { code, stderr } = await here.osp(['outbox', ...args])
+      assert.equal(code, 2)
+      assert.match(stderr, message)
+    }
+    await usage(['1'], /^osp: specify --drop to remove messages$/mu)
+    await usage(['--all'], /^osp: specify --drop to remove messages$/mu)
+    await usage(['--drop'], /^osp: specify each MESSAGE to remove, or only --all$/mu)
+    await usage(['--drop', '--all', '1'], /^osp: specify each MESSAGE to remove, or only --all$/mu)
+    await usage(['--drop', 'x'], /^osp: MESSAGE must be a number printed by "osp outbox", not x$/mu)
+    await usage(['--drop', '1', '7'], /^osp: there is no message 7; run "osp outbox" to list messages$/mu)
+    assert.deepEqual(await here.waiting(), [1])
+  })
+})
