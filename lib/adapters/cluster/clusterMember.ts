@@ -353,7 +353,8 @@ export class ClusterMember implements AsyncDisposable {
   async #declareDead(): Promise<void> {
     const dead = await this.run((steps) => steps.declareDead(this.#server))
     for (const server of dead) this.#log({ level: 'warn', event: 'cluster-server-dead', server })
-    if (dead.length > 0) await this.#poll()
+    // Not awaited: while each poll takes longer than the time between two, this does not resolve, and no lease would be renewed.
+    if (dead.length > 0) this.#loops.track(this.#poll())
   }
 
   async #everyPoll(): Promise<void> {

@@ -5,7 +5,7 @@ import type { ListeningLink } from '../../../lib/ports/links.ts'
 import { message, messageNumbersOf, roomy } from '../../../lib/testing/storage/mailSteps.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
-import { CutSteps, quietSteps, unansweredSteps } from './alteredSteps.ts'
+import { alteredSteps, CutSteps, quietSteps, unansweredSteps } from './alteredSteps.ts'
 import { ClusterRig } from './clusterRig.ts'
 
 const sessionOf = (number: number) => number.toString(16).padStart(32, '0')
@@ -383,6 +383,29 @@ spec('a server of a cluster', (it) => {
     )
     await post(4)
     assert.ok((await rig.passing(mailboxes.lastSeq())) > seq)
+  })
+
+  it('renews its lease after it has declared another one dead, although a poll takes longer than until the next one', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    await rig.server(cut.alter)
+    let stepMs = 0
+    const slow = async (name: string, run: () => Promise<unknown>) => {
+      // No poll is under way when the step ends.
+      const ms = name === 'declareDead' ? 150 - (rig.clock.now() % 100) : stepMs
+      if (ms > 0) await new Promise<void>((resolve) => rig.clock.alarm(rig.clock.now() + ms, resolve))
+      const result = await run()
+      if (name === 'declareDead' && Array.isArray(result) && result.length > 0) stepMs = 60
+      return result
+    }
+    const second = await rig.server((steps) => alteredSteps(quietSteps(steps), slow))
+    await seconds(rig, 20)
+    cut.isCut = true
+    for (let passed = 0; passed < 4_000; passed++) {
+      await pass(rig.clock, 10)
+      assert.equal(second.member.problem, undefined)
+    }
+    assert.equal(second.seen.at(-1), 'a server is lost')
   })
 
   it('is not declared dead after an outage of the store', async () => {
