@@ -365,6 +365,23 @@ export const commandEvents = {
         .check(z.describe('the id of the message that this one answers; otherwise null')),
       text: z.nullable(z.string()).check(z.describe('the content if it is UTF-8; otherwise null')),
       content: z.nullable(z.string()).check(z.describe('the content in base64 if it is not UTF-8; otherwise null')),
+      file: z
+        .nullable(
+          z.strictObject({
+            owner: string('the user whose file it is'),
+            name: storedName,
+            size: fileSize,
+            modified: time,
+            version,
+            algorithm,
+            digest,
+            metadata: z.record(z.string(), z.string()),
+          }),
+        )
+        .check(z.describe('the stored file that the message refers to; null if it refers to none')),
+      saved: z
+        .nullable(z.string())
+        .check(z.describe('with `--save`: the path of the file; null if there is none, or it is no longer available')),
     }),
     handled: event('With `--exec`: the program has exited with 0, and the message was acknowledged.', {
       ...handling,

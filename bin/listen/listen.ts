@@ -1,9 +1,10 @@
 import { isUtf8 } from 'node:buffer'
-import { type Client, type ClientState, type Message, OspError, type Receiver } from 'ospd'
+import { type Client, type ClientState, type FileReference, type Message, OspError, type Receiver } from 'ospd'
 import { stateDirectory } from 'ospd/node'
 import { clientTransport, runWithClient, trustFor } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
+import { checkDirectory } from '../common/files.ts'
 import { checkStdout, jsonLine, results, say, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { kind, optionalSetting, type Values } from '../common/settings.ts'
@@ -12,6 +13,7 @@ import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
 import { UsageError, unexpectedOperand } from '../common/usage.ts'
 import { MessageProgram, type ProgramEnd } from './messageProgram.ts'
+import { printedReference, type SavedFile, saveFile } from './savedFiles.ts'
 
 /** The limit of messages in hand, and the number of tries for a message, as `client.receive` has them. */
 const mostAtOnce = 256
@@ -23,6 +25,10 @@ export const listenSettings = {
   exec: optionalSetting(
     { ...kind.path, placeholder: 'PROGRAM' },
     'run PROGRAM with the operands ARG for each message, instead of printing it',
+  ),
+  save: optionalSetting(
+    { ...kind.path, placeholder: 'DIR' },
+    'save the file that a message refers to below DIR before the message is printed or PROGRAM runs',
   ),
   concurrency: optionalSetting(kind.count, 'with --exec: run up to N programs at once', '1'),
   tries: optionalSetting(kind.count, 'with --exec: set a message aside after PROGRAM has failed N times', '16'),
@@ -45,13 +51,14 @@ export const listenCommand = command({
     ['osp listen --count 1', 'wait for one message'],
     ['osp listen --json | jq -r .text', 'print the texts only'],
     ['osp listen --user ingest --exec ./import.sh', 'run ./import.sh for each message of the user "ingest"'],
+    ['osp listen --save inbox', 'also fetch the files that were sent to you'],
     ['osp listen --exec python3 -- import.py -v', 'run a program with operands'],
   ],
   run,
 })
 
-/** Handles a message. Rejects if it is to be handed over again. */
-type Handle = (message: Message) => Promise<void>
+/** Handles a message, whose file may have been saved. Rejects if the message is to be handed over again. */
+type Handle = (message: Message, saved?: SavedFile) => Promise<void>
 
 /** Stops receiving; with an error that ends the command, or without one. */
 type Stop = (error?: UsageError) => void
@@ -59,6 +66,8 @@ type Stop = (error?: UsageError) => void
 async function run(values: ListenValues, args: readonly string[]): Promise<number> {
   checkOptions(values, args)
   checkStdout('messages')
+  const { save } = values
+  if (save !== undefined) checkDirectory('--save', save, 'make-and-write')
   const { receipts, outbox } = stateDirectory(openStateDirectory(values))
   let receiver: Receiver | undefined
   let fault: UsageError | undefined
@@ -84,7 +93,8 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   using program = exec === undefined ? undefined : new MessageProgram(exec, args)
   const handle = program ? executing(program, values, stop) : printing(stop)
   const receive = async (client: Client, interrupted: AbortSignal) => {
-    receiver = client.receive(handle, { concurrency, tries })
+    const saving: Handle = async (message) => handle(message, await savedFile(client, save, message))
+    receiver = client.receive(save === undefined ? handle : saving, { concurrency, tries })
     try {
       await receiver.done
     } finally {
@@ -112,8 +122,8 @@ function checkOptions({ exec, concurrency = 1, tries }: ListenValues, [arg]: rea
 /** Returns a handler that prints messages. */
 function printing(stop: Stop): Handle {
   const styles = stylesFor(process.stdout)
-  return async (message) => {
-    if (await results.printed(messageEvent(message), messageLine(message, styles))) return
+  return async (message, saved) => {
+    if (await results.printed(messageEvent(message, saved), messageLine(message, styles, saved))) return
     stop()
     throw new Error('the message was not printed')
   }
@@ -139,15 +149,17 @@ function executing(program: MessageProgram, values: ListenValues, stop: Stop): H
     message.reject(reason)
   }
 
-  return async (message) => {
+  return async (message, saved) => {
     const tried = failures.get(message) ?? 0
     const { seq, id, from } = message
     const named = { seq, id, from, attempt: message.attempt + tried }
     const given = { ...message, attempt: named.attempt }
-    const end = await program.run(given, `${jsonLine(messageEvent(given))}\n`).catch((error: UsageError) => {
-      stop(error)
-      throw error
-    })
+    const end = await program
+      .run(given, saved, `${jsonLine(messageEvent(given, saved))}\n`)
+      .catch((error: UsageError) => {
+        stop(error)
+        throw error
+      })
     if (end.code !== 0) return await failed(message, tried + 1, end, named)
     await message.ack()
     await print({ event: 'handled', ...named, result: end.result }, resultLine(message, end.result, styles))
@@ -174,21 +186,41 @@ const resultLine = ({ sentAt, from }: Message, result: string, { dim, bold }: St
   [dim(localTime(sentAt)), bold(printable(from)), printable(result)].join(' ').trimEnd()
 
 /** Formats a message as a line: time, sender, text. Marks a message that may have been printed before. */
-export function messageLine(message: Message, { dim, bold, yellow }: Styles): string {
-  const { sentAt, from, attempt } = message
+export function messageLine(message: Message, { dim, bold, yellow }: Styles, saved?: SavedFile): string {
+  const { sentAt, from, attempt, file } = message
   const again = attempt > 1 ? [yellow('(again?)')] : []
-  return [dim(localTime(sentAt)), bold(printable(from)), ...again, printable(message.text())].join(' ')
+  const text = file ? fileText(file, saved) : message.text()
+  return [dim(localTime(sentAt)), bold(printable(from)), ...again, printable(text)].join(' ')
+}
+
+/** Describes the file of a message. */
+function fileText({ name, size, digest }: FileReference, saved: SavedFile | undefined): string {
+  if (!saved) return `file ${name}, ${size} bytes, ${digest}`
+  return 'path' in saved ? `file ${name} saved as ${saved.path}` : `file ${name}: ${saved.error.message}`
+}
+
+/** Saves the file of a message, if it has one. */
+async function savedFile(client: Client, folder: string | undefined, message: Message): Promise<SavedFile | undefined> {
+  if (folder === undefined) return undefined
+  try {
+    return await saveFile(client, folder, message)
+  } catch (error) {
+    say(`${OspError.from(error).message}; retrying`, 'yellow')
+    throw error
+  }
 }
 
 /** Returns the event of a message. */
-export function messageEvent(message: Message): PrintedEvent {
+export function messageEvent(message: Message, saved?: SavedFile): PrintedEvent {
   const { id, seq, from, sentAt, attempt, inReplyTo = null } = message
   const headers = { ...message.headers }
   const bytes = Buffer.from(message.content)
   const isText = isUtf8(bytes)
   const body = { text: isText ? bytes.toString() : null, content: isText ? null : bytes.toString('base64') }
   const named = { seq, id, from, sentAt: sentAt.toISOString() }
-  return { event: 'message', ...named, attempt, headers, inReplyTo, ...body }
+  const file = message.file ? printedReference(message.file) : null
+  const path = saved && 'path' in saved ? saved.path : null
+  return { event: 'message', ...named, attempt, headers, inReplyTo, ...body, file, saved: path }
 }
 
 /** Formats a date in local time with its offset from UTC, as in ISO 8601: `2026-03-01T12:34:56+01:00`. */

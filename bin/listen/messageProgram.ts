@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Message } from 'ospd'
 import { UsageError } from '../common/usage.ts'
+import type { SavedFile } from './savedFiles.ts'
 
 /** Maximum length of the result of a program. */
 const resultBytes = 4 * 1024
@@ -38,10 +39,10 @@ export class MessageProgram implements Disposable {
   }
 
   /** Runs the program with this input. Resolves when it has ended. Rejects with UsageError if it cannot be started. */
-  async run(message: Message, input: string): Promise<ProgramEnd> {
+  async run(message: Message, saved: SavedFile | undefined, input: string): Promise<ProgramEnd> {
     const child = spawn(this.name, this.#args, {
       stdio: ['pipe', 'pipe', 'inherit'],
-      env: { ...process.env, ...variablesOf(message) },
+      env: { ...process.env, ...variablesOf(message, saved) },
       // In its own process group: Ctrl-C does not reach it.
       detached: process.platform !== 'win32',
     })
@@ -79,7 +80,9 @@ async function ended(child: ChildProcess, input: string): Promise<ProgramEnd> {
 const textOf = (bytes: Buffer) => new TextDecoder().decode(bytes, { stream: true }).replace(/\n+$/u, '')
 
 /** Returns the environment variables that describe a message. */
-const variablesOf = ({ from, id, seq, attempt, sentAt }: Message) => ({
+const variablesOf = ({ from, id, seq, attempt, sentAt, file }: Message, saved: SavedFile | undefined) => ({
+  ...(file && { OSP_FILE: file.name, OSP_OWNER: file.owner, OSP_SIZE: `${file.size}`, OSP_DIGEST: file.digest }),
+  ...(saved && 'path' in saved && { OSP_SAVED: saved.path }),
   OSP_FROM: from,
   OSP_ID: id,
   OSP_SEQ: `${seq}`,

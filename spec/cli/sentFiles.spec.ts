@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { NotifyRule } from 'ospd'
+import { commandEvents } from '../../bin/common/events.ts'
+import { type Outcome, place, run } from '../support/commands.ts'
+import { published } from '../support/published.ts'
+import { served } from '../support/served.ts'
+import { spec } from '../support/spec.ts'
+
+/** A server, and a folder in which `osp` runs. */
+async function bench(notify: readonly NotifyRule[] = []) {
+  const its = await served({ notify })
+  const at = await place()
+  return {
+    at,
+    osp: (user: string, ...[name = '', ...args]: readonly string[]): Promise<Outcome> =>
+      run('osp', [name, '--server', its.address, '--user', user, ...args], { cwd: at.path }),
+    read: (name: string) => readFileSync(join(at.path, name), 'utf8'),
+    async [Symbol.asyncDispose]() {
+      await at[Symbol.asyncDispose]()
+      await its[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const messagesIn = ({ stdout }: Outcome) =>
+  published(stdout, commandEvents.listen).flatMap((event) => (event.event === 'message' ? [event] : []))
+
+spec('osp send --to', (it) => {
+  it('sends a file to other users, and osp listen --save fetches it', async () => {
+    await using at = await bench()
+    await at.at.write('plan.txt', 'one')
+    const sent = await at.osp('alice', 'send', 'plan.txt', '--to', 'bob', '--to', 'carol')
+    assert.equal(sent.code, 0, sent.stderr)
+    const [message] = messagesIn(await at.osp('bob', 'listen', '-n', '1', '--save', 'inbox', '--json'))
+    const { from, file, saved } = message as { from: string; file: Record<string, unknown>; saved: string }
+    const { owner, name, size } = file
+    assert.deepEqual([from, owner, name, size], ['alice', 'alice', 'plan.txt', 3])
+    assert.deepEqual([saved, at.read('inbox/plan.txt')], [join('inbox', 'plan.txt'), 'one'])
+    const { stdout } = await at.osp('carol', 'listen', '-n', '1')
+    assert.match(stdout, / alice file plan\.txt, 3 bytes, [\da-f]{64}\n$/u)
+  })
+
+  it('keeps local files of the same name, and tells if a file is no longer available', async () => {
+    await using at = await bench()
+    await at.at.write('plan.txt', 'one')
+    await at.osp('alice', 'send', 'plan.txt', '--to', 'bob')
+    await at.osp('carol', 'send', 'plan.txt', '--to', 'bob', '--as', 'other.txt')
+    await at.osp('carol', 'rm', 'other.txt')
+    await at.at.write('inbox/plan.txt', 'of bob')
+    const { stdout } = await at.osp('bob', 'listen', '-n', '2', '--save', 'inbox')
+    assert.match(stdout, / alice file plan\.txt saved as inbox.plan \(1\)\.txt\n/u)
+    assert.match(stdout, / carol file other\.txt: the file is no longer available\n$/u)
+    assert.deepEqual([at.read('inbox/plan.txt'), at.read('inbox/plan (1).txt')], ['of bob', 'one'])
+  })
+
+  it('reports an unknown recipient before anything is sent', async () => {
+    await using at = await bench()
+    await at.at.write('plan.txt', 'one')
+    const { code, stderr } = await at.osp('alice', 'send', 'plan.txt', '--to', 'a/b')
+    assert.equal(code, 2)
+    assert.match(stderr, /--to cannot be "a\/b": it takes a user name/u)
+  })
+})
+
+spec('ospd serve --notify', (it) => {
+  it('takes the name of a user who exists, and a pattern', async () => {
+    const { code, stderr } = await run('ospd', ['serve', '--notify', 'a/b'])
+    assert.deepEqual([code, /--notify cannot be "a\/b": it takes a user name/u.test(stderr)], [2, true])
+    await using at = await place()
+    await run('ospd', ['user', 'add', 'alice', '--data', at.path])
+    const unknown = await run('ospd', ['serve', '--port', '0', '--data', at.path, '--notify', 'ingest:*.csv'])
+    assert.equal(unknown.code, 2)
+    assert.match(unknown.stderr, /--notify ingest: there is no such user/u)
+  })
+
+  it('sends a message for each stored file, for which osp listen --exec runs a program', async () => {
+    await using at = await bench([{ user: 'ingest', pattern: '*.csv' }])
+    await at.at.write('a.csv', 'one')
+    await at.at.write('b.txt', 'two')
+    await at.at.write('c.csv', 'three')
+    assert.equal((await at.osp('alice', 'send', 'a.csv', 'b.txt', 'c.csv')).code, 0)
+    const script = 'echo "$OSP_OWNER $OSP_FILE $OSP_SIZE $(cat "$OSP_SAVED")"'
+    const listen = ['listen', '-n', '2', '--save', 'inbox', '--exec', 'sh', '--', '-c', script]
+    const { code, stdout, stderr } = await at.osp('ingest', ...listen)
+    assert.equal(code, 0, stderr)
+    const results = stdout.split('\n').map((line) => line.split(' ').slice(1).join(' '))
+    assert.deepEqual(results.sort(), ['', 'alice alice a.csv 3 one', 'alice alice c.csv 5 three'])
+  })
+})
