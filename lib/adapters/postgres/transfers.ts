@@ -251,7 +251,7 @@ const statements = {
     name: 'transfer-unreported',
     text: `${markers} NOT reported
         AND (server = $1 OR NOT EXISTS (SELECT FROM ospd.server s WHERE s.id = m.server AND NOT s.dead))
-      ORDER BY user_name, name`,
+      ORDER BY until, user_name, name`,
   },
   abandoned: {
     name: 'transfer-abandoned',

@@ -3,11 +3,14 @@ import { loopbackOnly } from '../../../../lib/adapters/auth/unverified.ts'
 import type { Steps } from '../../../../lib/adapters/cluster/steps.ts'
 import { nodePlatform } from '../../../../lib/adapters/node/nodePlatform.ts'
 import { memoryTransport } from '../../../../lib/memory.ts'
+import type { NotifyRule } from '../../../../lib/server/files/fileNotices.ts'
 import { startServer } from '../../../../lib/server/server.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { decodeBody } from '../../../../lib/wire/messageBody.ts'
+import { concatenated } from '../../../support/bytes.ts'
 import { FileClient, sha256 } from '../../../support/fileClient.ts'
 import { patterned } from '../../../support/memorySource.ts'
-import { MessageClient } from '../../../support/messageClient.ts'
+import { idOf, MessageClient } from '../../../support/messageClient.ts'
 import { type Greeting, RawClient } from '../../../support/rawClient.ts'
 import { SharedDirectory } from '../sharedDirectory.ts'
 
@@ -40,11 +43,11 @@ class Servers implements AsyncDisposable {
   }
 
   /** Starts a server. */
-  async start() {
+  async start(notify: readonly NotifyRule[] = []) {
     const transport = memoryTransport()
     const storage = this.directory.storage(this.#steps())
     const { platform } = this
-    const base = { authenticator: loopbackOnly(), listen: transport, log: () => {}, platform }
+    const base = { authenticator: loopbackOnly(), listen: transport, log: () => {}, platform, notify }
     const server = await startServer({ ...base, storage, links: storage.links })
     this.#closing.push(() => server.close())
     const dial = () => RawClient.dial(transport, platform)
@@ -64,6 +67,33 @@ class Servers implements AsyncDisposable {
 
 /** The promises about clients of two servers of a cluster. */
 export const clientChecks: Checks<ClientsFixture> = {
+  'are informed of a file that is stored at the other server, and can read it': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const notify = [{ user: 'ingest' }]
+    const [first, second] = [await servers.start(notify), await servers.start(notify)]
+    const [bob, ingest] = [await MessageClient.listen(second, 'bob'), await MessageClient.listen(second, 'ingest')]
+    const alice = await first.client()
+    const { instance } = await alice.start(file)
+    await alice.chunk(instance, 0, bytes)
+    await alice.end(instance, sha256(bytes), { messageId: idOf(1), recipients: ['bob'] })
+    await alice.put({ name: 'b', bytes })
+    for (const [recipient, names] of [
+      [bob, ['a']],
+      [ingest, ['a', 'b']],
+    ] as const) {
+      const reader = await second.client({ user: recipient.user })
+      for (const name of names) {
+        const { sender, body } = await recipient.delivery()
+        const { file: reference } = decodeBody(body).attributes
+        assert.ok(reference)
+        assert.deepEqual([sender, reference.fileName], ['alice', name])
+        const { fileName, version, ...grant } = reference
+        reader.raw.send('ReadFileReq', { fileName, version, offset: 0, length: 2_000, grant })
+        assert.deepEqual(concatenated((await reader.raw.expect('ReadFileAck')).content), bytes)
+      }
+    }
+  },
+
   'exchange messages, and are in the presence list of both servers': async ({ steps }) => {
     await using servers = await Servers.create(steps)
     const [first, second] = [await servers.start(), await servers.start()]
