@@ -149,7 +149,7 @@ export async function startServer(options: BoundServeOptions): Promise<RunningSe
     // Emits the events after the caller has the server and can listen to it.
     if (recovered.length === 0) return server
     platform.clock.alarm(platform.clock.now(), () => {
-      server.stored(recovered)
+      void server.stored(recovered)
     })
     return server
   } catch (error) {
@@ -254,9 +254,10 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     if (signal?.aborted) void this.close()
   }
 
-  stored(files: readonly StoredFile[]): void {
+  /** Reports stored files. Resolves when their messages are stored, or wait because they were refused. */
+  stored(files: readonly StoredFile[]): Promise<void> {
     for (const file of files) this.emit('stored', file)
-    this.#fileApp.reported(files)
+    return this.#fileApp.reported(files)
   }
 
   get addresses(): readonly Address[] {

@@ -92,7 +92,7 @@ export class FileApp implements ServerApp {
   /** Missing if the storage has no catalogue. */
   readonly #notices: FileNotices | undefined
   readonly #calls: StoredFileCalls | undefined
-  readonly #onStored: (files: readonly StoredFile[]) => void
+  readonly #onStored: (files: readonly StoredFile[]) => Promise<void>
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
   readonly #failures = new WindowCounter(failureMs, fixed.rememberedUsers)
@@ -100,18 +100,18 @@ export class FileApp implements ServerApp {
   #watching: Disposable | undefined
   #closing = false
 
-  /** Calls `onStored` after files were verified and published. */
+  /** Calls `onStored` after files were verified and published. It resolves as `reported`. */
   constructor(
     context: ServerContext,
     disk: DiskSpace,
     { mail, notify = [], onStored: onHandled }: FileExchange,
-    onStored: (files: readonly StoredFile[]) => void,
+    onStored: (files: readonly StoredFile[]) => Promise<void>,
   ) {
     this.#context = context
     this.#onStored = (files) => {
       // Readers of a replaced file must not continue with the old content.
       for (const { user, storedName } of files) this.#storedFiles?.replaced(user, storedName)
-      onStored(files)
+      return onStored(files)
     }
     this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
     this.#quota = new Quota(context, this.uploads, disk)
@@ -223,16 +223,16 @@ export class FileApp implements ServerApp {
   }
 
   /** Sends the messages about completed files, and marks the files as reported, after the log and the listeners have received them. */
-  reported(files: readonly StoredFile[]): void {
+  reported(files: readonly StoredFile[]): Promise<void> {
     const { transfers } = this.#context.storage
     const needsMessages = this.#notices?.isNeeded(files)
     // If this fails, the next start reports the files again.
     const marked = needsMessages ? this.#notices?.report(files) : transfers.reported(files)
-    this.#reports.track(
-      Promise.resolve(marked)
-        .then(() => this.#damages.report())
-        .catch(() => {}),
-    )
+    const reported = Promise.resolve(marked)
+      .then(() => this.#damages.report())
+      .catch(() => {})
+    this.#reports.track(reported)
+    return reported
   }
 
   handle(caller: Connection, request: Request): Promise<WireMessage | undefined> {
@@ -393,7 +393,8 @@ export class FileApp implements ServerApp {
       )
       if (!file) throw new OspError('instance-lost')
       await this.uploads.end(upload, 'FileMd5Req', undefined, by)
-      this.#onStored([file])
+      const informed = this.#onStored([file])
+      if (file.notice) await informed
       return storedAck(file)
     } catch (error) {
       throw this.#withProgress(upload, await this.#notVerified(by, upload, this.#logged(by, upload.name, error)))
