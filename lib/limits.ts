@@ -212,7 +212,7 @@ export const clientLimits = {
   /** Maximum number of concurrent uploads, if the server allows as many. */
   uploads: 5,
   /** Maximum number of small files that are open or unanswered at once, and of bytes of their content. */
-  smallFiles: 128,
+  smallFiles: 256,
   smallFilesBytes: 8 * MiB,
   /** The client asks whether the server has a small file already if sending the file would take longer, in ms. */
   askedMs: 10,
@@ -357,7 +357,7 @@ export const fixed = {
   requestsAtOnce: 16,
   requestsPerUserAtOnce: 32,
   /** Maximum number of files, and of bytes, in one batch of small files. A larger file forms a batch of its own. */
-  smallFilesTogether: 64,
+  smallFilesTogether: 128,
   smallBytesTogether: 512 * KiB,
   /** Maximum number of uploads that wait for an instance; a new one replaces the one without a request for longest. */
   waitingUploads: 10_000,

@@ -25,10 +25,10 @@ export interface FileSenderOptions {
 }
 
 /** The maximum number of files that are being added at once. The list of tasks is flushed once for all of them. */
-const addingMost = 100
+const addingMost = 200
 
 /** The maximum number of unfinished uploads, including waiting ones. More files could exceed the memory. */
-export const unfinishedMost = 250
+export const unfinishedMost = 500
 
 /** A file that is in progress or waiting. */
 class FollowedFile implements ReportedFile {

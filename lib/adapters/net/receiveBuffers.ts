@@ -7,11 +7,13 @@ const maxIncompleteBytes = 64 * MiB
 const maxFreeBytes = 32 * MiB
 /** Lengths are rounded up, so that payloads of similar lengths can share buffers. */
 const step = 64 * KiB
+/** Length of the buffer that all sockets read into. It holds a whole batch of files of 1 KiB. */
+const sharedBytes = 128 * KiB
 
 /** The buffers of all sockets of a listener: one that all of them read into, and one for each long payload. */
 export class ReceiveBuffers implements PayloadBuffers {
   /** Its bytes are handled before the next read, so all sockets can share it. */
-  readonly shared = Buffer.allocUnsafeSlow(step)
+  readonly shared = Buffer.allocUnsafeSlow(sharedBytes)
   readonly #free: Uint8Array[] = []
   #freeBytes = 0
   #incompleteBytes = 0

@@ -51,8 +51,12 @@ export function pathOf(where: string, path: string | URL): string {
   }
 }
 
+/** Matches a path that may not be in its absolute form: an empty component, or one that begins with a dot. */
+const unresolved = /^[^/]|\/(?:[./]|$)/u
+
 /** Returns the absolute form of a path encoded by `pathText`, relative to the current working directory. */
 export function absolutePath(path: string): string {
+  if (process.platform !== 'win32' && !unresolved.test(path)) return path
   return isAbsolute(path) ? resolve(path) : resolve(workingDirectory(), path)
 }
 

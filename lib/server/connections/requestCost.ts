@@ -8,7 +8,7 @@ import type { RequestName, WireMessage } from '../../wire/message.ts'
 const requestUs: { readonly [K in RequestName]?: number } = {
   StartPostFileReq: 40,
   ContinuePostFileReq: 15,
-  PutFileReq: 40,
+  PutFileReq: 15,
   CancelFileReq: 100,
   FileMd5Req: 60,
   PauseFileReq: 60,
