@@ -110,7 +110,7 @@ function read(path: string): Contexts {
   return { current: data.current !== null && all.has(data.current) ? data.current : undefined, all }
 }
 
-/** Returns the text of a file that only its owner can read, or `undefined` if it is missing. */
+/** Returns the text of a file that only its owner can read, or `undefined` if it is missing, or in a closed directory. */
 function readPrivate(path: string): string | undefined {
   try {
     const fd = openTrustedSync(path, constants.O_RDONLY)
@@ -122,7 +122,8 @@ function readPrivate(path: string): string | undefined {
     }
   } catch (error) {
     if (error instanceof OspError) throw error
-    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return undefined
+    // A user who cannot read the directory has stored nothing there.
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(errnoOf(error) ?? '')) return undefined
     throw new OspError('internal', `${path} cannot be read: ${pathReason(error)}`, { cause: error })
   }
 }

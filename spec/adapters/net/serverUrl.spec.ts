@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import fc from 'fast-check'
 import { dialTransport, listenTransport, parseAddress } from '../../../lib/adapters/net/serverUrl.ts'
 import { connect, createClient, type OspError, serve } from '../../../lib/index.ts'
 import { memory, memoryTransport } from '../../../lib/memory.ts'
@@ -86,6 +87,23 @@ spec('the URL of a server', (it) => {
       assert.ok(!text.includes('secret'), text)
     })
   }
+
+  it('is valid, or a usage error that says why, whatever the text is', () => {
+    const part = fc.oneof(fc.constantFrom('ospd://', 'ospds:', '//', '[::1]', ':6682', '@', '/', '?', '%'), fc.string())
+    const text = fc.array(part, { maxLength: 5 }).map((parts) => parts.join(''))
+    fc.assert(
+      fc.property(text, (url) => {
+        for (const make of [dialTransport, listenTransport]) {
+          try {
+            assert.equal(typeof make('f', url).dial, 'function')
+          } catch (error) {
+            assert.equal((error as OspError).code, 'usage', String(error))
+            assert.match((error as OspError).message, /^f: .* is not valid: ./su)
+          }
+        }
+      }),
+    )
+  })
 
   it('is checked before a client is created', async () => {
     assert.match(

@@ -238,7 +238,7 @@ spec('the signal of an upload', (it) => {
 
   it('ends a cancellation that waits for the server', async () => {
     const aborting = new AbortController()
-    await using client = createClient('ospd://127.0.0.1:1', { user: 'alice' })
+    await using client = createClient('ospd://127.0.0.1:1', { user: 'alice', retryForMs: 5_000 })
     const upload = await client.upload(content, { name: 'a', signal: aborting.signal })
     const cancelled = upload.cancel()
     assert.equal(upload.phase, 'cancelling')
