@@ -52,7 +52,7 @@ export interface ImportOutcome extends ImportTotals {
 export interface ImportPlaces {
   /** The opened steps of the shared store. */
   readonly steps: { readonly imports: ImportSteps; readonly files: Pick<FileSteps, 'put'> }
-  readonly files: Pick<ImportedFiles, 'users' | 'publish' | 'copyPartial'>
+  readonly files: Pick<ImportedFiles, 'users' | 'publish' | 'copyPartial' | 'takeKey'>
   readonly source: DataDirectory
   readonly clock: Clock
 }
@@ -142,6 +142,8 @@ class DataImport {
   }
 
   async #addFiles(): Promise<void> {
+    const key = await this.#places.source.key()
+    if (key) await this.#places.files.takeKey(key)
     const markers = new Map(this.#places.source.markers.map((marker) => [storedKey(marker.file), marker]))
     let batch: PublishedFile[] = []
     for await (const entry of this.#places.source.files()) {

@@ -14,6 +14,7 @@ import { StoredUsersFile, type UserRow } from '../auth/usersFile/stored.ts'
 import { DiskStorage } from './disk.ts'
 import { attempt, unless } from './faults.ts'
 import { layoutOf } from './layout.ts'
+import { readKey } from './storedKey.ts'
 
 /** A published file of a data directory. */
 export interface PublishedFile {
@@ -99,6 +100,11 @@ export class DataDirectory implements AsyncDisposable {
   /** Returns the path of the partial file of an upload, which may be missing. */
   partialOf(user: string, name: string): string {
     return this.#storage.layout.partialOf(user, name)
+  }
+
+  /** Resolves with the key of references to files, if the server has created one. */
+  key(): Promise<Uint8Array | undefined> {
+    return readKey(this.#storage.layout.key)
   }
 
   /** Resolves with the version of a published file, with which completion markers identify it. */

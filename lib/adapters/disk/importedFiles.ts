@@ -16,6 +16,7 @@ import { entryAt, PublishedTree, stampOf, withoutLinks } from './publishedTree.t
 import { readFull } from './readFull.ts'
 import { checkRights, makeOwnFile, safeOpenFlags } from './rights.ts'
 import { checkSharedFiles, type DirectoryIds } from './sharedFiles.ts'
+import { storedKey } from './storedKey.ts'
 
 /** How a file was imported. `there`: an earlier call has linked or copied it. */
 export type Placement = 'linked' | 'copied' | 'there'
@@ -63,6 +64,11 @@ export class ImportedFiles {
     const files = new ImportedFiles(layout, digests)
     files.#tree.foldsCase = await foldsCase(layout)
     return files
+  }
+
+  /** Takes over the key of references to files, unless the cluster has one. */
+  async takeKey(key: Uint8Array): Promise<void> {
+    await storedKey(this.#layout.key, key)
   }
 
   /** Resolves with the names of the folders of users. */

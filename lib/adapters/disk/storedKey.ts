@@ -8,9 +8,12 @@ import { checkPart, writeOwnFile } from './rights.ts'
 
 const keyBytes = 32
 
-/** Returns the key in a file, durably. Creates the file if it is missing, also if several servers do so at the same time. */
-export async function storedKey(path: string): Promise<Uint8Array> {
-  const key = (await readKey(path)) ?? (await createKey(path))
+/**
+ * Returns the key in a file, durably. Creates the file if it is missing, with `initial` or a random key, also if several servers do
+ * so at the same time.
+ */
+export async function storedKey(path: string, initial?: Uint8Array): Promise<Uint8Array> {
+  const key = (await readKey(path)) ?? (await createKey(path, initial ?? randomBytes(keyBytes)))
   if (key.length === keyBytes) return key
   throw new OspError(
     'data-format',
@@ -18,15 +21,16 @@ export async function storedKey(path: string): Promise<Uint8Array> {
   )
 }
 
-async function readKey(path: string): Promise<Uint8Array | undefined> {
+/** Returns the key in a file, or `undefined` if the file is missing. */
+export async function readKey(path: string): Promise<Uint8Array | undefined> {
   await checkPart(path, 'regular file')
   return unless(['ENOENT'], `reading ${path}`, async () => new Uint8Array(await readFile(path)))
 }
 
-async function createKey(path: string): Promise<Uint8Array> {
+async function createKey(path: string, key: Uint8Array): Promise<Uint8Array> {
   const fresh = `${path}.${randomBytes(8).toString('hex')}`
   await attempt(`writing ${path}`, async () => {
-    await writeOwnFile(fresh, randomBytes(keyBytes), true)
+    await writeOwnFile(fresh, key, true)
     try {
       await unless(['EEXIST'], `creating ${path}`, () => link(fresh, path))
     } finally {

@@ -138,6 +138,7 @@ class Kill {
     steps: alteredSteps(steps, (name, run) => this.#call(name, run)),
     files: {
       users: () => files.users(),
+      takeKey: (key: Uint8Array) => this.#call('takeKey', () => files.takeKey(key)),
       publish: (...given: Parameters<ImportPlaces['files']['publish']>) =>
         this.#call('publish', () => files.publish(...given)),
       copyPartial: (...given: Parameters<ImportPlaces['files']['copyPartial']>) =>
@@ -177,6 +178,8 @@ spec('an import of a data directory', (it) => {
     const dataOf = (found: Record<string, string>) =>
       Object.fromEntries(Object.entries(found).filter(([path]) => !/^\/(?:(?:lock|catalogue)\/|ballast$)/u.test(path)))
     assert.deepEqual(dataOf(await contentsOf(data.path)), dataOf(before))
+    // References to files stay valid.
+    assert.deepEqual(await readFile(join(target.path, 'grants.key')), await readFile(join(data.path, 'grants.key')))
     const state = await stateOf(target)
     assert.equal(state.users[0]?.tokenHash, hex(hashOf(data.token)))
     assert.deepEqual(state.codes, [undefined, undefined, 'id-reused'])

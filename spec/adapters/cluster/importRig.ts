@@ -86,6 +86,7 @@ export async function makeDataDirectory(path: string, files = 3): Promise<string
   await begun(storage, { ...uploadOf('alice', 'unfinished'), metadata: { unfinished: 'yes' } }, 1_000)
   await begun(storage, uploadOf('bob', 'other'), 500)
   await sent(storage, uploadOf('bob', 'verified'), false)
+  await storage.catalogue?.key()
   const { mailboxes } = storage
   const others = [3, 4, 5].map((number) => ({ ...message(number), recipients: ['carol'] }))
   await mailboxes.append([waitingMessage, receivedMessage, ...others], roomy)
