@@ -256,7 +256,8 @@ export class FrameReader {
       const { announced } = this
       const arrived = announced - this.#missing
       const most = announced < shortPayload ? shortPayload : Math.max(smallPiece, piece.length, arrived)
-      this.#block = new Uint8Array(Math.min(blockBytes, this.#missing, most))
+      // A piece of the shared buffer can be longer than a block.
+      this.#block = new Uint8Array(Math.min(Math.max(blockBytes, piece.length), this.#missing, most))
       this.held += this.#block.length
       this.#filled = 0
       this.#add(this.#block)

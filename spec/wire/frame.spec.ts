@@ -60,7 +60,7 @@ spec('a frame', (it) => {
 
 /** Reads a stream through one shared buffer, as a socket does; long payloads are written to their own buffers. */
 function readInPlace(stream: Uint8Array, lengths: readonly number[], from: FrameReader): Frame[] {
-  const shared = new Uint8Array(65_536)
+  const { shared } = new ReceiveBuffers()
   const frames: Frame[] = []
   for (let at = 0, read = 0; at < stream.length; read++) {
     const target = from.target ?? shared
@@ -76,6 +76,14 @@ function readInPlace(stream: Uint8Array, lengths: readonly number[], from: Frame
 
 spec('a frame reader with buffers', (it) => {
   const inPlace = () => new FrameReader(crc32, limit, new ReceiveBuffers())
+
+  it('copies a payload that fills most of the shared buffer and has no buffer of its own', () => {
+    for (const length of [65_536, 65_537, 100_000, new ReceiveBuffers().shared.length - headerBytes]) {
+      const frame = { ...frameOf(counting(length)), event: 0x0304 }
+      const [found, ...more] = read([bytesOf(frame)], inPlace())
+      assert.deepEqual([found && whole(found).payload, more], [counting(length), []], `${length}`)
+    }
+  })
 
   it('finds all frames, however the stream is divided, and copies what arrives in the shared buffer', () => {
     const lengths = fc.array(fc.oneof(fc.nat(5), fc.nat(5_000), fc.nat(100_000)), { minLength: 1, maxLength: 20 })
