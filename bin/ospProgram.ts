@@ -5,6 +5,7 @@ import { lsCommand } from './files/ls.ts'
 import { mvCommand } from './files/mv.ts'
 import { rmCommand } from './files/rm.ts'
 import { getCommand } from './get/get.ts'
+import { inboxCommand } from './inbox/inbox.ts'
 import { listenCommand } from './listen/listen.ts'
 import { loginCommand, logoutCommand } from './login/login.ts'
 import { msgCommand } from './msg/msg.ts'
@@ -35,6 +36,7 @@ export const osp: Program = {
     msgCommand,
     outboxCommand,
     listenCommand,
+    inboxCommand,
     whoCommand,
     loginCommand,
     logoutCommand,

@@ -21,6 +21,7 @@ export type {
   StatFileOptions,
 } from './client/files/files.ts'
 export type {
+  ListMessagesOptions,
   Message,
   MessageHandler,
   MessagesOptions,
@@ -29,6 +30,9 @@ export type {
   Receiver,
   RecipientState,
   SendOptions,
+  SignalOptions,
+  WaitingMessage,
+  WaitingMessages,
 } from './client/messages/message.ts'
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'
 export type { SentMessage } from './client/messages/sentMessage.ts'

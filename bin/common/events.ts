@@ -67,6 +67,32 @@ const leftMs = z
   .nullable(z.int())
   .check(z.describe('estimated milliseconds until the end at this rate; null if unknown'))
 
+/** A message, as `osp listen` and `osp inbox` print it. */
+const messageFields = {
+  seq: whole('the position in the mailbox; later messages have higher numbers'),
+  id: string('32 hexadecimal digits; together with the sender they identify the message'),
+  from: string('the sender'),
+  sentAt: string('when the server accepted the message: ISO 8601, UTC'),
+  headers: z.record(z.string(), z.string()).check(z.describe('the headers that the sender added: strings by key')),
+  inReplyTo: z.nullable(z.string()).check(z.describe('the id of the message that this one answers; otherwise null')),
+  text: z.nullable(z.string()).check(z.describe('the content if it is UTF-8; otherwise null')),
+  content: z.nullable(z.string()).check(z.describe('the content in base64 if it is not UTF-8; otherwise null')),
+  file: z
+    .nullable(
+      z.strictObject({
+        owner: string('the user whose file it is'),
+        name: storedName,
+        size: fileSize,
+        modified: time,
+        version,
+        algorithm,
+        digest,
+        metadata: z.record(z.string(), z.string()),
+      }),
+    )
+    .check(z.describe('the stored file that the message refers to; null if it refers to none')),
+} as const
+
 /** A message for which a program was run, and how the program has failed. */
 const handling = {
   seq: whole('the position in the mailbox'),
@@ -354,31 +380,8 @@ export const commandEvents = {
   },
   listen: {
     message: event('A message has arrived. It is acknowledged after this line has been written.', {
-      seq: whole('the position in the mailbox; later messages have higher numbers'),
-      id: string('32 hexadecimal digits; together with the sender they identify the message'),
-      from: string('the sender'),
-      sentAt: string('when the server accepted the message: ISO 8601, UTC'),
+      ...messageFields,
       attempt: whole('the number of deliveries; if it is above 1, the message may have been printed before'),
-      headers: z.record(z.string(), z.string()).check(z.describe('the headers that the sender added: strings by key')),
-      inReplyTo: z
-        .nullable(z.string())
-        .check(z.describe('the id of the message that this one answers; otherwise null')),
-      text: z.nullable(z.string()).check(z.describe('the content if it is UTF-8; otherwise null')),
-      content: z.nullable(z.string()).check(z.describe('the content in base64 if it is not UTF-8; otherwise null')),
-      file: z
-        .nullable(
-          z.strictObject({
-            owner: string('the user whose file it is'),
-            name: storedName,
-            size: fileSize,
-            modified: time,
-            version,
-            algorithm,
-            digest,
-            metadata: z.record(z.string(), z.string()),
-          }),
-        )
-        .check(z.describe('the stored file that the message refers to; null if it refers to none')),
       saved: z
         .nullable(z.string())
         .check(z.describe('with `--save`: the path of the file; null if there is none, or it is no longer available')),
@@ -399,6 +402,18 @@ export const commandEvents = {
       },
     ),
     ...outboxEvents,
+    ...linkEvents,
+    failed,
+  },
+  inbox: {
+    message: event('A message that waits or, with `--set-aside`, was set aside.', {
+      ...messageFields,
+      setAside: z.boolean().check(z.describe('whether the message was set aside')),
+    }),
+    returned: event('The message was returned to the mailbox. It now has another number.', {
+      seq: whole('the number that was given'),
+    }),
+    removed: event('The message was removed.', { seq: whole('the number of the message') }),
     ...linkEvents,
     failed,
   },

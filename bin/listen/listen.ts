@@ -1,5 +1,13 @@
 import { isUtf8 } from 'node:buffer'
-import { type Client, type ClientState, type FileReference, type Message, OspError, type Receiver } from 'ospd'
+import {
+  type Client,
+  type ClientState,
+  type FileReference,
+  type Message,
+  OspError,
+  type Receiver,
+  type WaitingMessage,
+} from 'ospd'
 import { stateDirectory } from 'ospd/node'
 import { clientTransport, runWithClient, trustFor } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
@@ -187,11 +195,14 @@ const resultLine = ({ sentAt, from }: Message, result: string, { dim, bold }: St
 
 /** Formats a message as a line: time, sender, text. Marks a message that may have been printed before. */
 export function messageLine(message: Message, { dim, bold, yellow }: Styles, saved?: SavedFile): string {
-  const { sentAt, from, attempt, file } = message
+  const { sentAt, from, attempt } = message
   const again = attempt > 1 ? [yellow('(again?)')] : []
-  const text = file ? fileText(file, saved) : message.text()
-  return [dim(localTime(sentAt)), bold(printable(from)), ...again, printable(text)].join(' ')
+  return [dim(localTime(sentAt)), bold(printable(from)), ...again, printable(messageText(message, saved))].join(' ')
 }
+
+/** Returns the text of a message, or describes its file. */
+export const messageText = (message: WaitingMessage, saved?: SavedFile): string =>
+  message.file ? fileText(message.file, saved) : message.text()
 
 /** Describes the file of a message. */
 function fileText({ name, size, digest }: FileReference, saved: SavedFile | undefined): string {
@@ -212,15 +223,19 @@ async function savedFile(client: Client, folder: string | undefined, message: Me
 
 /** Returns the event of a message. */
 export function messageEvent(message: Message, saved?: SavedFile): PrintedEvent {
-  const { id, seq, from, sentAt, attempt, inReplyTo = null } = message
+  const path = saved && 'path' in saved ? saved.path : null
+  return { event: 'message', ...messageFields(message), attempt: message.attempt, saved: path }
+}
+
+/** Returns the fields that the events of messages have in common. */
+export function messageFields(message: WaitingMessage) {
+  const { id, seq, from, sentAt, inReplyTo = null } = message
   const headers = { ...message.headers }
   const bytes = Buffer.from(message.content)
   const isText = isUtf8(bytes)
   const body = { text: isText ? bytes.toString() : null, content: isText ? null : bytes.toString('base64') }
-  const named = { seq, id, from, sentAt: sentAt.toISOString() }
   const file = message.file ? printedReference(message.file) : null
-  const path = saved && 'path' in saved ? saved.path : null
-  return { event: 'message', ...named, attempt, headers, inReplyTo, ...body, file, saved: path }
+  return { seq, id, from, sentAt: sentAt.toISOString(), headers, inReplyTo, ...body, file }
 }
 
 /** Formats a date in local time with its offset from UTC, as in ISO 8601: `2026-03-01T12:34:56+01:00`. */

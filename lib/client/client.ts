@@ -15,6 +15,7 @@ import type {
   ReceiveOptions,
   Receiver,
   SendOptions,
+  WaitingMessages,
 } from './messages/message.ts'
 import type { Presence } from './messages/presence.ts'
 import type { SentMessage } from './messages/sentMessage.ts'
@@ -116,6 +117,8 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
   readonly uploads: Uploads
   /** The stored files of the user, to list, download, rename and remove. */
   readonly files: Files
+  /** The messages that wait for the user, and those that were set aside. */
+  readonly inbox: WaitingMessages
   /** The users who are online, after the first list has arrived. */
   readonly presence: Presence
   /** Resolves when the client is closed. */

@@ -110,6 +110,15 @@ export const nakOptions = { delayMs: optional(kinds.delay) } as const
 
 export const reason = kinds.text
 
+export const signalOptions = { signal: optional(kinds.signal) } as const
+
+export const listMessagesOptions = { ...signalOptions, setAside: optional(kinds.flag) } as const
+
+export const seqs: Kind = {
+  takes: 'an array of seqs of messages',
+  holds: (value) => Array.isArray(value) && value.every((seq) => Number.isSafeInteger(seq) && seq > 0),
+}
+
 export const ids: Kind = {
   takes: 'an array of ids of uploads',
   holds: (value) => Array.isArray(value) && value.every((id) => Number.isSafeInteger(id) && id > 0),

@@ -22,6 +22,7 @@ import {
 } from './connection/session.ts'
 import { FilesClient } from './files/filesClient.ts'
 import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
+import { MailboxRequests } from './messages/mailboxRequests.ts'
 import type { Message, MessageHandler, MessagesOptions, ReceiveOptions } from './messages/message.ts'
 import { iterateMessages } from './messages/messageIterator.ts'
 import { Outbox } from './messages/outbox.ts'
@@ -42,6 +43,7 @@ const statusOrder: readonly ClientStatus[] = ['waiting', 'connecting', 'online',
 export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly uploads: UploadList
   readonly files: FilesClient
+  readonly inbox: MailboxRequests
   readonly #options: Omit<SessionOptions, 'app' | 'opened'>
   readonly #state: ClientState
   readonly #localFiles: LocalFiles | undefined
@@ -94,6 +96,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const { localFiles, downloadsAtOnce = clientLimits.downloads } = options
     const downloads = { pace, atOnce: downloadsAtOnce, localFiles }
     this.files = new FilesClient({ session, platform, retryForMs, listenerLog, ...downloads })
+    this.inbox = new MailboxRequests({ platform, retryForMs, session: () => this.#useMessages() })
     this.#presence = new PresenceView(listenerLog)
     const common = { platform, retryForMs, failed: (error: OspError) => void this.#messageSession?.refuse(error) }
     this.#registration = new Registration({
@@ -272,10 +275,11 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   /** Begins the link for messages, if it has not begun. Throws the final error of a session that has ended. */
-  #useMessages(): void {
+  #useMessages(): ClientSession {
     if (this.#isOver) throw closedError()
-    const { over } = this.#beginMessages()
-    if (over) throw over
+    const session = this.#beginMessages()
+    if (session.over) throw session.over
+    return session
   }
 
   #beginMessages(): ClientSession {

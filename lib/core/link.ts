@@ -300,6 +300,7 @@ const idempotentRequests: ReadonlySet<RequestName> = new Set<RequestName>([
   'PingReq',
   'ListReq',
   'ListFilesReq',
+  'ListMsgReq',
   'StatFileReq',
   'ReadFileReq',
 ])

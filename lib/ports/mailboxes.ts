@@ -47,6 +47,15 @@ export interface MailboxBounds {
   readonly reserveBytes: number
 }
 
+/** A page of a list of messages. */
+export interface MailboxPage {
+  /** Lists the messages that were set aside, instead of those that wait. */
+  readonly aside: boolean
+  readonly afterSeq: number
+  readonly most: number
+  readonly mostBytes: number
+}
+
 /** The number of messages of a mailbox that have expired. */
 export interface Expired {
   readonly user: string
@@ -127,6 +136,13 @@ export interface MailboxStore {
   remove(user: string, seqs: readonly number[], mayWait?: boolean): Promise<void>
   /** Sets rejected messages aside: they are not read any more, and stay until they expire. Durable. */
   setAside(user: string, seqs: readonly number[]): Promise<void>
+  /** Returns messages as `read` does, within the same limits, for a program that does not receive them. */
+  list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
+  /**
+   * Returns those of these messages that were set aside to their mailbox: each becomes its last message, with a new seq, and its age
+   * begins at `storedAt`. Durable. A crash before that can leave a message in the mailbox and set aside as well.
+   */
+  return(user: string, seqs: readonly number[], storedAt: number): Promise<void>
   /**
    * Removes the messages that were stored before `messagesBefore`, and forgets the ids of messages that were stored before
    * `idsBefore` (ms of the age clock). Removes the messages whose time to live has ended at `wallTime` (ms since 1970). Resolves

@@ -34,6 +34,9 @@ export const renameFlags = { replace: 1 } as const
 /** The flags of REGIST_REQ. `listening`: appear in the presence list, and receive messages. */
 export const registFlags = { listening: 1 } as const
 
+/** The flags of LIST_MSG_REQ. `aside`: list the messages that were set aside, not those that wait. */
+export const listMsgFlags = { aside: 1 } as const
+
 /** The contents of REGIST_LIST_NTF and LIST_ACK, and of each of their entries. */
 export const rosterKind = { whole: 0, changes: 1 } as const
 export const rosterChange = { gone: 0, here: 1 } as const
@@ -73,7 +76,7 @@ const id = raw(16)
 /** A message of POST_MSG_REQ, and the refusal of one; `message` is its index in the REQ. */
 const postedMessage = struct({ messageId: id, recipients: list(str), body: bytes })
 const refusedMessage = struct({ message: u16, ...refusal, recipients: list(str) })
-/** A message of DELIVER_MSG_REQ. Its bytes are the same for all recipients. The body is encoded by messageBody.ts. */
+/** A message of DELIVER_MSG_REQ and LIST_MSG_ACK. Its bytes are the same for all recipients. The body is encoded by messageBody.ts. */
 const deliveredMessage = struct({ messageId: id, mailboxSeq: u64, sender: str, sentAt: u64, body: bytes })
 /** The message that refers to a file, and its recipients. */
 const fileNotice = struct({ messageId: id, recipients: list(str) })
@@ -155,6 +158,15 @@ export const events = {
   }),
   ReadFileAck: ack(47, 'file', 'server', { offset: u64, content: rest }),
   ReadFileNack: nack(48, 'file', 'server', {}),
+  ListMsgReq: request(50, 'message', 'client', 'daemon', { flags: u8, afterSeq: u64, most: u16 }),
+  ListMsgAck: ack(51, 'message', 'server', { messages: list(deliveredMessage) }),
+  ListMsgNack: nack(52, 'message', 'server', {}),
+  ReturnMsgReq: request(53, 'message', 'client', 'daemon', { mailboxSeqs: list(u64) }),
+  ReturnMsgAck: ack(54, 'message', 'server', {}),
+  ReturnMsgNack: nack(55, 'message', 'server', {}),
+  RemoveMsgReq: request(56, 'message', 'client', 'daemon', { mailboxSeqs: list(u64) }),
+  RemoveMsgAck: ack(57, 'message', 'server', {}),
+  RemoveMsgNack: nack(58, 'message', 'server', {}),
   HelloReq: request(64, 'link', 'client', 'peer', {
     versions: list(u8),
     userName: str,

@@ -85,7 +85,16 @@ spec('osp listen', (it) => {
     assert.equal(online?.event, 'online')
     const { sentAt, ...rest } = text ?? {}
     const named = { v: 1, event: 'message', seq: 1, id, from: 'alice' }
-    assert.deepEqual(rest, { ...named, attempt: 1, headers: {}, inReplyTo: null, text: 'hi\n丁', content: null })
+    assert.deepEqual(rest, {
+      ...named,
+      attempt: 1,
+      headers: {},
+      inReplyTo: null,
+      file: null,
+      saved: null,
+      text: 'hi\n丁',
+      content: null,
+    })
     assert.ok(Math.abs(Date.parse(String(sentAt)) - Date.now()) < 60_000)
     assert.deepEqual([content?.seq, content?.text, content?.content], [2, null, '/wA='])
     assert.equal(more.length, 0)

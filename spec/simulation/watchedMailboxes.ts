@@ -61,7 +61,9 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
       await mailboxes.setAside(user, seqs)
       watch.gone(user, seqs)
     },
-    expire: (now, messagesBefore, idsBefore) => mailboxes.expire(now, messagesBefore, idsBefore),
+    list: (user, page) => mailboxes.list(user, page),
+    return: (user, seqs, storedAt) => mailboxes.return(user, seqs, storedAt),
+    expire: (...times) => mailboxes.expire(...times),
     lastSeq: () => mailboxes.lastSeq(),
     lastTime: () => mailboxes.lastTime(),
     levels: () => mailboxes.levels(),

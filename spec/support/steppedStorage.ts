@@ -24,6 +24,7 @@ export type Step =
   | 'read messages'
   | 'remove messages'
   | 'set messages aside'
+  | 'return messages'
 
 /** Executes a step of a storage; `run` is the real step. */
 export type StepWrapper = <T>(step: Step, run: () => Promise<T>) => Promise<T>
@@ -76,6 +77,8 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       read: step('read messages', mailboxes.read.bind(mailboxes)),
       remove: step('remove messages', mailboxes.remove.bind(mailboxes)),
       setAside: step('set messages aside', mailboxes.setAside.bind(mailboxes)),
+      list: mailboxes.list.bind(mailboxes),
+      return: step('return messages', mailboxes.return.bind(mailboxes)),
       expire: mailboxes.expire.bind(mailboxes),
       lastSeq: mailboxes.lastSeq.bind(mailboxes),
       lastTime: mailboxes.lastTime.bind(mailboxes),

@@ -1,7 +1,7 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { fixed, MiB } from '../../limits.ts'
 import type { ListeningLink } from '../../ports/links.ts'
-import type { Damage, Expired, MailboxLevel, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
+import type { Damage, Expired, MailboxLevel, MailboxPage, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import type { ClusterLinks } from './clusterLinks.ts'
 import type { ClusterMember } from './clusterMember.ts'
@@ -112,6 +112,23 @@ export class ClusterMailboxes implements MailboxStore {
 
   setAside(user: string, seqs: readonly number[]): Promise<void> {
     return this.#change('setAside', user, seqs, false)
+  }
+
+  async list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]> {
+    this.#member.checkOpen()
+    for (let after = page.afterSeq; ; ) {
+      const listed = await this.#member.run(({ mail }) => mail.list(user, { ...page, afterSeq: after }))
+      const { messages, lastSeq } = this.#remaining(user, listed)
+      if (lastSeq === undefined || messages.length > 0) return messages
+      after = lastSeq
+    }
+  }
+
+  return(user: string, seqs: readonly number[], storedAt: number): Promise<void> {
+    this.#member.checkOpen()
+    this.#member.reached(storedAt)
+    const { server } = this.#member
+    return this.#batcher.run(() => this.#member.run(({ mail }) => mail.return(server, user, seqs, storedAt)))
   }
 
   /** Expires messages by the slowest age clock of the live servers, so that one fast clock does not remove messages early. */

@@ -1,4 +1,11 @@
-import type { AddressedMessage, Expired, MailboxBounds, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
+import type {
+  AddressedMessage,
+  Expired,
+  MailboxBounds,
+  MailboxLevel,
+  MailboxPage,
+  StoredMessage,
+} from '../../ports/mailboxes.ts'
 import type { ClusterLink, ClusterSessionLink } from './steps.ts'
 
 /** A mailbox whose recipient listens at another server. */
@@ -69,6 +76,10 @@ export interface MailSteps {
   ): Promise<void>
   /** Sets aside those of these messages that exist. */
   setAside(messages: readonly { readonly user: string; readonly seqs: readonly number[] }[]): Promise<void>
+  /** As `MailboxStore.list`. */
+  list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
+  /** As `MailboxStore.return`. A repetition finds no messages, and changes nothing. */
+  return(server: number, user: string, seqs: readonly number[], storedAt: number): Promise<void>
   /** One part of `MailboxStore.expire`: at most `most` messages and `most` ids. `isDone` is true if nothing is left. */
   expire(
     server: number,

@@ -1,7 +1,13 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { fixed, MiB } from '../../limits.ts'
-import type { AddressedMessage, MailboxBounds, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
+import type {
+  AddressedMessage,
+  MailboxBounds,
+  MailboxLevel,
+  MailboxPage,
+  StoredMessage,
+} from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { Mutex } from '../../runtime/mutex.ts'
@@ -128,6 +134,22 @@ export class SharedMail implements MailSteps {
     })
   }
 
+  list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]> {
+    return this.#turns.run(() => this.#mailboxes.list(user, page))
+  }
+
+  return(_server: number, user: string, seqs: readonly number[], storedAt: number): Promise<void> {
+    return this.#turns.run(async () => {
+      const before = await this.#mailboxes.lastSeq()
+      await this.#mailboxes.return(user, seqs, storedAt)
+      const lastSeq = await this.#mailboxes.lastSeq()
+      if (lastSeq === before) return
+      this.#boxOf(user).lastSeq = lastSeq
+      this.#servers.reached(storedAt)
+      this.#storedAt(storedAt, lastSeq - before)
+    })
+  }
+
   expire(
     ...[_server, messagesBefore, idsBefore, most, wallTime]: Parameters<MailSteps['expire']>
   ): ReturnType<MailSteps['expire']> {
@@ -230,9 +252,13 @@ export class SharedMail implements MailSteps {
     this.#added++
     for (const user of message.recipients) this.#boxOf(user).lastSeq = seq
     this.#servers.reached(message.storedAt)
-    const place = this.#times.findLastIndex((time) => time <= message.storedAt) + 1
-    this.#times.splice(place, 0, ...message.recipients.map(() => message.storedAt), message.storedAt)
+    this.#storedAt(message.storedAt, message.recipients.length + 1)
     return undefined
+  }
+
+  #storedAt(time: number, count: number): void {
+    const place = this.#times.findLastIndex((other) => other <= time) + 1
+    this.#times.splice(place, 0, ...Array.from({ length: count }, () => time))
   }
 
   /** `opened`: the number of the link over which the message came; 0 if the link is not its session's. */

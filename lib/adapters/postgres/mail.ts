@@ -37,6 +37,23 @@ const read: Statement = {
       ORDER BY f.at, p.seq`,
 }
 
+const list: Statement = {
+  name: 'mail-list',
+  text: `
+    SELECT p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", p.expires_at AS "expiresAt", coalesce(p.content, d.content) AS content
+      FROM (
+        SELECT m.*, sum(m.bytes) OVER upwards AS total, row_number() OVER upwards AS number
+          FROM ospd.mail m WHERE m.box = (SELECT id FROM ospd.box WHERE name = $1) AND m.seq > $2 AND m.aside = $5
+          WINDOW upwards AS (ORDER BY m.seq ROWS UNBOUNDED PRECEDING)
+          ORDER BY m.seq LIMIT $3) p
+      JOIN ospd.box s ON s.id = p.sender
+      LEFT JOIN ospd.body d ON p.content IS NULL AND d.seq = p.seq
+      WHERE p.total <= $4 OR p.number = 1
+      ORDER BY p.seq`,
+}
+
+const returnAside: Statement = { name: 'mail-return', text: 'SELECT ospd.return_2($1, $2, $3, $4)' }
+
 const findExpired: Statement = {
   name: 'mail-expired',
   text: `SELECT b.name, m.seq FROM ospd.mail m JOIN ospd.box b ON b.id = m.box WHERE m.stored_at < $1 OR m.expires_at <= $3 LIMIT $2`,
@@ -96,11 +113,21 @@ export class PostgresMail implements MailSteps {
     const after = arrayText(from.map(({ afterSeq }) => afterSeq))
     const epochs = from.map(({ epoch }) => epoch ?? null)
     const values = [from.map(({ user }) => user), after, most, mostBytes, epochs]
-    for (const { at, id, content, expiresAt, ...message } of await this.#database.query<ReadRow>(read, values)) {
-      const end = expiresAt === null ? {} : { expiresAt }
-      found[at - 1]?.push({ ...message, ...end, id: bytesOf(id), content: plain(content) })
+    for (const { at, ...row } of await this.#database.query<ReadRow & { readonly at: number }>(read, values)) {
+      found[at - 1]?.push(messageOf(row))
     }
     return found
+  }
+
+  async list(
+    ...[user, { aside, afterSeq, most, mostBytes }]: Parameters<MailSteps['list']>
+  ): Promise<readonly StoredMessage[]> {
+    const rows = await this.#database.query<ReadRow>(list, [user, afterSeq, most, mostBytes, aside])
+    return rows.map(messageOf)
+  }
+
+  async return(...[server, user, seqs, storedAt]: Parameters<MailSteps['return']>): Promise<void> {
+    if (seqs.length > 0) await this.#database.query(returnAside, [server, user, arrayText(seqs), storedAt])
   }
 
   async remove(server: number, messages: SeqsOf): Promise<void> {
@@ -159,10 +186,14 @@ export class PostgresMail implements MailSteps {
 }
 
 interface ReadRow extends Omit<StoredMessage, 'id' | 'content' | 'expiresAt'> {
-  readonly at: number
   readonly expiresAt: number | null
   readonly id: string
   readonly content: Buffer
+}
+
+function messageOf({ id, content, expiresAt, ...message }: ReadRow): StoredMessage {
+  const end = expiresAt === null ? {} : { expiresAt }
+  return { ...message, ...end, id: bytesOf(id), content: plain(content) }
 }
 
 interface ListenRow {

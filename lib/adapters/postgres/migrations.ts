@@ -3,7 +3,7 @@ import { deadServerFunctions } from './schema/deadServers.ts'
 import { fileChangeTable, fileFunctions, fileTables, transferMetadata } from './schema/files.ts'
 import { importFunctions, importTables } from './schema/imports.ts'
 import { linkFunctions, linkTables } from './schema/links.ts'
-import { mailExpiry, mailTables } from './schema/mail.ts'
+import { mailAdditions, mailTables } from './schema/mail.ts'
 import { mailFunctions } from './schema/mailFunctions.ts'
 import { serverTables } from './schema/servers.ts'
 import { transferFunctions } from './schema/transferFunctions.ts'
@@ -28,6 +28,6 @@ export const migrations: readonly Migration[] = [
       ...[mailFunctions, linkFunctions, claimFunctions, transferFunctions, deadServerFunctions, importFunctions],
     ].join('\n'),
   ],
-  // The records and changes of stored files, the metadata of uploads, and the times to live of messages.
-  [fileTables, fileChangeTable, transferMetadata, fileFunctions, mailExpiry],
+  // The records and changes of stored files, the metadata of uploads, and additions to mailboxes.
+  [fileTables, fileChangeTable, transferMetadata, fileFunctions, mailAdditions],
 ]

@@ -4,11 +4,11 @@ import { isStoredFileName, isUserName } from '../../names.ts'
 import type { CatalogueEntry } from '../../ports/catalogue.ts'
 import type { DigestName, Platform } from '../../ports/platform.ts'
 import { bytesOfHex, hex } from '../../runtime/hex.ts'
-import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
 import type { AckOf, RequestName, WireMessage } from '../../wire/message.ts'
 import type { Attributes } from '../../wire/messageBody.ts'
 import { digestNames, features, statFlags } from '../../wire/protocol.ts'
-import { type ClientSession, type OnlineLink, protocolViolation, refusalBackoff } from '../connection/session.ts'
+import { type ClientSession, type OnlineLink, protocolViolation } from '../connection/session.ts'
+import { askUntilAnswered } from '../connection/untilAnswered.ts'
 
 /** A stored file, as the server describes it. */
 export type FileInfo = CatalogueEntry
@@ -75,24 +75,11 @@ export class FileRequests {
     )
   }
 
-  /**
-   * Repeats a request until the server answers it, on this link or a later one. Retries after refusals that are not final.
-   * Rejects with OspError `closed` when `signal` aborts.
-   */
-  async ask<K extends RequestName>(message: WireMessage<K>, signal: AbortSignal): Promise<WireMessage<AckOf<K>>> {
+  /** As `askUntilAnswered`. */
+  ask<K extends RequestName>(message: WireMessage<K>, signal: AbortSignal): Promise<WireMessage<AckOf<K>>> {
     const { platform, retryForMs } = this.options
-    const backoff = refusalBackoff(platform, retryForMs)
-    for (;;) {
-      const { peer, closed } = await this.online(signal)
-      const { seq, reply } = peer.ask(message)
-      using _ = onAbort(signal, () => peer.abandon(seq))
-      const answer = await reply.catch(OspError.from)
-      if (!(answer instanceof OspError)) return answer
-      if (signal.aborted) throw new OspError('closed')
-      if (peer.ended) await whenAborted(closed)
-      else if (answer.retry !== 'later') throw answer
-      else await wait(platform.clock, backoff.next(answer), signal)
-    }
+    const online = () => this.online(signal)
+    return askUntilAnswered({ platform, retryForMs, online }, message, signal)
   }
 
   /** Resolves with a stored file, with its digest if `needsDigest` is set. Rejects with OspError `no-such-file`. */

@@ -7,19 +7,14 @@ import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import { hex } from '../../runtime/hex.ts'
 import { onAbort, Waits } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
-import { decodeBody } from '../../wire/messageBody.ts'
 import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 import { HandOver, type HandOverContext, notInHand } from './handOver.ts'
 import type { Message, MessageHandler, Receiver } from './message.ts'
 import { Receipts, receiptKey } from './receipts.ts'
-import { messageOf, type SendReply } from './receivedMessage.ts'
+import { decodedMessage, messageOf, type SendReply } from './receivedMessage.ts'
 import type { Registered } from './registration.ts'
-
-/** The latest time that a Date can hold. */
-const latestMs = 8.64e15
 
 /** An unanswered DELIVER_MSG_REQ of the current link. */
 interface Delivery {
@@ -45,23 +40,19 @@ export interface Incoming {
   handOver: HandOver | undefined
 }
 
-type Delivered = WireMessage<'DeliverMsgReq'>['messages'][number]
-
 /** Returns a message of a DELIVER_MSG_REQ. Throws OspError `malformed` if its fields are not valid. */
 function incoming(
-  { messageId, mailboxSeq: seq, sender: from, sentAt, ...delivered }: Delivered,
+  delivered: WireMessage<'DeliverMsgReq'>['messages'][number],
   attempt: number,
   send: InboxOptions['send'],
 ): Incoming {
-  const { attributes, content } = decodeBody(delivered.body)
-  if (content.length > fixed.messageBytes) throw protocolViolation(`it delivered a message of ${content.length} bytes`)
-  if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
-  const receipt: Receipt = { seq, sender: from, id: hex(messageId) }
+  const decoded = decodedMessage(delivered)
+  const { receipt } = decoded
   const inHand = () => {
     if (!taken.handOver) throw notInHand()
     return taken.handOver
   }
-  const message = messageOf({ receipt, sentAt, attempt, attributes, content }, inHand, send)
+  const message = messageOf(decoded, attempt, inHand, send)
   const taken: Incoming = { message, receipt, key: receiptKey(receipt), deliveries: [], handOver: undefined }
   return taken
 }

@@ -1,7 +1,7 @@
 import type { FileReference } from '../files/fileRequests.ts'
 
-/** A message that was received. */
-export interface Message {
+/** A message in the mailbox of the user. */
+export interface WaitingMessage {
   /** 32 hexadecimal digits that identify the message together with the sender. */
   readonly id: string
   /** The position in the mailbox. Later messages have higher ones. */
@@ -17,12 +17,38 @@ export interface Message {
   readonly inReplyTo: string | undefined
   /** The stored file that the message is about, to download with `client.files.download`. */
   readonly file: FileReference | undefined
-  /** The number of times that the server has sent it. If it is above 1, the message may have been handed over before. */
-  readonly attempt: number
   /** Returns the content decoded as UTF-8, with U+FFFD for invalid bytes. */
   text(): string
   /** Returns the content parsed as JSON. Throws SyntaxError if it is not valid JSON. */
   json<T = unknown>(): T
+}
+
+/** The messages of the user that no program has handled. Listing them does not receive them. */
+export interface WaitingMessages {
+  /** Lists the messages that wait or, with `setAside`, those that were given up, in the order of the mailbox. */
+  list(options?: ListMessagesOptions): AsyncIterableIterator<WaitingMessage>
+  /**
+   * Returns messages that were set aside, by their `seq`, to the mailbox: each becomes its last message, with a new `seq`, and its
+   * age begins again. Other seqs are ignored. Resolves when the server has stored it.
+   */
+  return(seqs: readonly number[], options?: SignalOptions): Promise<void>
+  /** Removes messages by their `seq`, also those that were set aside. Other seqs are ignored. */
+  remove(seqs: readonly number[], options?: SignalOptions): Promise<void>
+}
+
+export interface SignalOptions {
+  /** Rejects the call with OspError `closed` when it aborts. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface ListMessagesOptions extends SignalOptions {
+  readonly setAside?: boolean | undefined
+}
+
+/** A message that was received. */
+export interface Message extends WaitingMessage {
+  /** The number of times that the server has sent it. If it is above 1, the message may have been handed over before. */
+  readonly attempt: number
   /**
    * Acknowledges the message, before its handler returns or in place of it. Resolves when the client has recorded it, so that the
    * message is not handed over again. Rejects with OspError `closed` if the message is not in hand: it was answered otherwise, or

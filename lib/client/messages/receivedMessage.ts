@@ -1,11 +1,14 @@
+import { fixed } from '../../limits.ts'
 import { checkArgument, checkOptions } from '../../options.ts'
 import type { Receipt } from '../../ports/clientState.ts'
 import { hex } from '../../runtime/hex.ts'
-import type { Attributes } from '../../wire/messageBody.ts'
+import type { WireMessage } from '../../wire/message.ts'
+import { type Attributes, decodeBody } from '../../wire/messageBody.ts'
+import { protocolViolation } from '../connection/session.ts'
 import { fileReference } from '../files/fileRequests.ts'
 import { nakOptions, reason as reasonKind } from '../options.ts'
 import type { HandOver } from './handOver.ts'
-import type { Message, NakOptions, RecipientState, SendOptions } from './message.ts'
+import type { Message, NakOptions, RecipientState, SendOptions, WaitingMessage } from './message.ts'
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
@@ -16,20 +19,28 @@ export type SendReply = (
   options: SendOptions,
 ) => Promise<readonly RecipientState[]>
 
-interface Delivered {
+interface Decoded {
   readonly receipt: Receipt
   readonly sentAt: number
-  readonly attempt: number
   readonly attributes: Attributes
   readonly content: Uint8Array
 }
 
-/** Returns a delivered message for the application. `inHand` returns its hand-over, or throws OspError `closed`. */
-export function messageOf(
-  { receipt, sentAt, attempt, attributes, content }: Delivered,
-  inHand: () => HandOver,
-  send: SendReply,
-): Message {
+/** The latest time that a Date can hold. */
+const latestMs = 8.64e15
+
+type Delivered = WireMessage<'ListMsgAck'>['messages'][number]
+
+/** Decodes a message, except that it does not check the name of the sender. Throws OspError `malformed`. */
+export function decodedMessage({ messageId, mailboxSeq: seq, sender, sentAt, body }: Delivered): Decoded {
+  const { attributes, content } = decodeBody(body)
+  if (content.length > fixed.messageBytes) throw protocolViolation(`it delivered a message of ${content.length} bytes`)
+  if (sentAt > latestMs) throw protocolViolation('it delivered a message with an invalid time')
+  return { receipt: { seq, sender, id: hex(messageId) }, sentAt, attributes, content }
+}
+
+/** Returns a message that the application does not receive. */
+export function waitingMessage({ receipt, sentAt, attributes, content }: Decoded): WaitingMessage {
   const { seq, sender: from, id } = receipt
   const { headers = [], inReplyTo, file } = attributes
   // In memory of its own: an application that keeps a message does not keep the whole delivery, and one that transfers the
@@ -45,9 +56,16 @@ export function messageOf(
     headers: Object.fromEntries(headers.map(({ key, value }) => [key, value])),
     inReplyTo: inReplyTo && hex(inReplyTo),
     file: file && fileReference(file),
-    attempt,
     text,
     json: () => JSON.parse(text()),
+  }
+}
+
+/** Returns a delivered message for the application. `inHand` returns its hand-over, or throws OspError `closed`. */
+export function messageOf(decoded: Decoded, attempt: number, inHand: () => HandOver, send: SendReply): Message {
+  const { sender: from, id } = decoded.receipt
+  return Object.assign(waitingMessage(decoded), {
+    attempt,
     ack() {
       const acknowledged = (async () => inHand().ack())()
       acknowledged.catch(() => {})
@@ -57,10 +75,11 @@ export function messageOf(
       checkOptions('message.nak', nakOptions, options)
       inHand().nak(options.delayMs)
     },
-    reject(reason) {
+    reject(reason: string) {
       checkArgument('message.reject', 'the reason', reasonKind, reason)
       inHand().reject(reason)
     },
-    reply: (content, options = {}) => send(from, content, { ...options, inReplyTo: id }),
-  }
+    reply: (content: string | Uint8Array, options: SendOptions = {}) =>
+      send(from, content, { ...options, inReplyTo: id }),
+  })
 }

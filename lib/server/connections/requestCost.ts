@@ -15,6 +15,9 @@ const requestUs: { readonly [K in RequestName]?: number } = {
   PostFileReq: 2,
   PostMsgReq: 5,
   RegistReq: 5,
+  ListMsgReq: 50,
+  ReturnMsgReq: 60,
+  RemoveMsgReq: 60,
   ListFilesReq: 50,
   StatFileReq: 10,
   ReadFileReq: 80,
@@ -57,6 +60,10 @@ export const costs = {
   /** Returns the cost of a list of files, for which `looked` entries of folders were read. */
   listed: (files: number, looked: number): number => (files * listedUs + looked * lookedUs) / 1_000,
 
+  /** Returns the cost of a list of messages with `bytes` of content. */
+  listedMessages: (messages: number, bytes: number): number =>
+    (messages * messageUs + (bytes / 1_024) * kibibyteUs) / 1_000,
+
   /** Returns the cost of a request and its refusal, without its frame. `members` is the size of the presence list. */
   request(message: WireMessage<RequestName>, members: number): number {
     let us = (requestUs[message.event] ?? 0) + refusalUs
@@ -64,6 +71,7 @@ export const costs = {
     if ('newName' in message) us += folderUs * foldersOf(message.newName)
     if (message.event === 'PostMsgReq')
       for (const { recipients } of message.messages) us += messageUs + recipientUs * recipients.length
+    if ('mailboxSeqs' in message) us += messageUs * message.mailboxSeqs.length
     if (message.event === 'RegistReq' || message.event === 'ListReq') us += memberUs * members
     return us / 1_000
   },

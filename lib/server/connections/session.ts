@@ -26,6 +26,8 @@ import type { WorkSlices } from './workSlices.ts'
 const requestBytes = 4 * KiB
 /** Additional memory that each message of a request takes. */
 const messageBytes = KiB
+/** The requests whose reply can have `fixed.listedBytes` of content. */
+const listRequests: ReadonlySet<RequestName> = new Set<RequestName>(['ListFilesReq', 'ListMsgReq'])
 /** An upper bound of the size of the parts of a message other than its content. */
 const attributeBytes = 20 * KiB
 
@@ -293,7 +295,7 @@ export class Session implements Connection, LinkDriverEvents {
       return this.#driver.close(new OspError('malformed', `this server has no app for ${message.event}`))
     }
     const messages = message.event === 'PostMsgReq' ? message.messages.length : 0
-    const listed = message.event === 'ListFilesReq' ? fixed.listedBytes : 0
+    const listed = listRequests.has(message.event) ? fixed.listedBytes : 0
     const bytes = requestBytes + messages * messageBytes + request.payloadBytes + listed
     this.askedAtMs = this.#host.platform.clock.now()
     this.#readGate.hold(bytes)

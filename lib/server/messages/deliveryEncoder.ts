@@ -29,12 +29,10 @@ const areSame = (a: readonly StoredMessage[], b: readonly StoredMessage[]) =>
   a.length === b.length && a.every((message, at) => message === b[at])
 
 function requestFor(stored: readonly StoredMessage[], attempt: number) {
-  const messages = stored.map(({ id: messageId, seq: mailboxSeq, sender, sentAt, content: body }) => ({
-    messageId,
-    mailboxSeq,
-    sender,
-    sentAt,
-    body,
-  }))
-  return { event: 'DeliverMsgReq', attempt, messages } as const
+  return { event: 'DeliverMsgReq', attempt, messages: stored.map(wireMessageOf) } as const
+}
+
+/** Returns a message in the form that it has on the wire. */
+export function wireMessageOf({ id: messageId, seq: mailboxSeq, sender, sentAt, content: body }: StoredMessage) {
+  return { messageId, mailboxSeq, sender, sentAt, body }
 }

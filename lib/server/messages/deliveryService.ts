@@ -1,6 +1,7 @@
 import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
 import type { SessionLink } from '../../ports/links.ts'
-import type { AddressedMessage, MailboxBounds, MailboxStore } from '../../ports/mailboxes.ts'
+import type { AddressedMessage, MailboxBounds, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Connection, ServerContext } from '../app.ts'
@@ -156,6 +157,36 @@ export class DeliveryService {
     this.#deliveries.set(user, delivery)
     this.#space.freed(user)
     this.#context.scheduler.schedule(delivery)
+  }
+
+  /** Resolves with a page of the messages of a mailbox that wait or, with `aside`, were set aside; empty after the last one. */
+  async list(user: string, aside: boolean, afterSeq: number, most: number): Promise<readonly StoredMessage[]> {
+    const { mailboxes, platform } = this.#context
+    for (let after = afterSeq; ; ) {
+      const page = await mailboxes.list(user, { aside, afterSeq: after, most, mostBytes: fixed.listedBytes })
+      const now = platform.clock.wallTime()
+      const messages = page.filter(({ expiresAt = Number.POSITIVE_INFINITY }) => expiresAt > now)
+      const last = page.at(-1)
+      if (!last || messages.length > 0) return messages
+      after = last.seq
+    }
+  }
+
+  /** Returns messages that were set aside to the mailbox of a user, and delivers them. */
+  async return(user: string, seqs: readonly number[]): Promise<void> {
+    await this.#changed(this.#context.mailboxes.return(user, seqs, this.#age.now()))
+    this.#deliveries.get(user)?.appended()
+  }
+
+  /** Removes messages from the mailbox of a user, also those that were set aside. */
+  async remove(user: string, seqs: readonly number[]): Promise<void> {
+    await this.#changed(this.#context.mailboxes.remove(user, seqs))
+    this.#space.freed(user)
+  }
+
+  async #changed(changing: Promise<void>): Promise<void> {
+    this.#context.pending.track(changing)
+    await changing
   }
 
   /** Handles DELIVER_MSG_NTF of a user's client. */

@@ -13,8 +13,9 @@ import { PendingWork } from '../../runtime/pendingWork.ts'
 import { refusalFields } from '../../runtime/refusal.ts'
 import type { Encoded, NoticeName, WireMessage } from '../../wire/message.ts'
 import { decodeBody, serverPartsOf } from '../../wire/messageBody.ts'
-import { deliveryStatus, registFlags } from '../../wire/protocol.ts'
+import { deliveryStatus, listMsgFlags, registFlags } from '../../wire/protocol.ts'
 import { type Connection, type ServerApp, type ServerContext, sessionLinkOf } from '../app.ts'
+import { costs } from '../connections/requestCost.ts'
 import type { DiskSpace } from '../files/diskSpace.ts'
 import type { NoticeMail } from '../files/fileNotices.ts'
 import type { ServerLog } from '../logEvents.ts'
@@ -22,6 +23,7 @@ import { publicError } from '../publicError.ts'
 import { linkOf } from '../serverLog.ts'
 import type { ServerGauges } from '../status.ts'
 import type { Recipient } from './delivery.ts'
+import { wireMessageOf } from './deliveryEncoder.ts'
 import { DeliveryService, type PostedMessage } from './deliveryService.ts'
 import { PresenceList } from './presenceList.ts'
 
@@ -103,6 +105,14 @@ export class MsgApp implements ServerApp {
         return this.presence.whole('ListAck')
       case 'PostMsgReq':
         return this.#post(caller, request, message)
+      case 'ListMsgReq':
+        return this.#list(caller, message)
+      case 'ReturnMsgReq':
+        await this.#deliveries.return(caller.user, checkedSeqs(message.mailboxSeqs))
+        return { event: 'ReturnMsgAck' }
+      case 'RemoveMsgReq':
+        await this.#deliveries.remove(caller.user, checkedSeqs(message.mailboxSeqs))
+        return { event: 'RemoveMsgAck' }
       default:
         throw new OspError('malformed', `${message.event} is not a request to MsgApp`)
     }
@@ -301,6 +311,15 @@ export class MsgApp implements ServerApp {
     if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
+  /** Lists messages of the caller's mailbox. They stay there, and go to the program that listens. */
+  async #list(caller: Connection, { flags, afterSeq, most }: WireMessage<'ListMsgReq'>): Promise<WireMessage> {
+    const wanted = most === 0 ? fixed.batchMessages : Math.min(most, fixed.batchMessages)
+    const listed = await this.#deliveries.list(caller.user, (flags & listMsgFlags.aside) !== 0, afterSeq, wanted)
+    const bytes = listed.reduce((sum, { content }) => sum + content.length, 0)
+    caller.charge(costs.listedMessages(listed.length, bytes))
+    return { event: 'ListMsgAck', messages: listed.map(wireMessageOf) }
+  }
+
   /**
    * Sends the reply instead of returning it, so that the sender gets it before the messages are delivered, except those before
    * one that may have to wait for space.
@@ -434,6 +453,12 @@ function checkedBody(body: Uint8Array): { readonly fault?: OspError; readonly ti
   } catch (error) {
     return { fault: OspError.from(error) }
   }
+}
+
+/** Returns the seqs of a request. Throws OspError `malformed` if they are too many. */
+function checkedSeqs(seqs: readonly number[]): readonly number[] {
+  if (seqs.length <= fixed.batchMessages) return seqs
+  throw new OspError('malformed', `a request names up to ${fixed.batchMessages} messages, not ${seqs.length}`)
 }
 
 /** A posted message after the checks that need no mailbox. */

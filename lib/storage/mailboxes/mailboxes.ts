@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { Damage, Expired, MailboxLevel, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
+import type { Damage, Expired, MailboxLevel, MailboxPage, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Journal } from '../journal/journal.ts'
 import { type Contents, JournalWriter } from '../journal/journalWriter.ts'
@@ -60,10 +60,14 @@ export class Mailboxes implements MailboxStore {
     return this.#opened.appender.full(...query)
   }
 
-  async read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
+  read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
+    return this.list(user, { aside: false, afterSeq, most, mostBytes })
+  }
+
+  async list(user: string, wanted: MailboxPage): Promise<readonly StoredMessage[]> {
     const { journal, index } = this.#opened
-    for (let after = afterSeq; ; ) {
-      const page = pageOf(index, user, after, most, mostBytes)
+    for (let after = wanted.afterSeq; ; ) {
+      const page = pageOf(index, user, { ...wanted, afterSeq: after })
       const last = page.at(-1)
       if (!last) return []
       const isCached = page.every(({ message }) => message)
@@ -103,6 +107,23 @@ export class Mailboxes implements MailboxStore {
         for (const seq of there) index.mailbox(user)?.setAside(seq, false)
       },
     })
+  }
+
+  async return(user: string, seqs: readonly number[], storedAt: number): Promise<void> {
+    const { journal, index, appender } = this.#opened
+    const entryOf = (seq: number) => (index.mailbox(user)?.isAside(seq) ? index.get(user, seq) : undefined)
+    const entries = [...new Set(seqs)].sort((a, b) => a - b).flatMap((seq) => entryOf(seq) ?? [])
+    const records = await recordsOf(
+      journal,
+      entries.filter(({ isDurable }) => isDurable),
+    )
+    // A message may have been removed or returned in the meantime.
+    const found = entries.filter((entry) => entryOf(entry.seq) === entry)
+    const returned = found.flatMap((entry) => {
+      const record = records.get(entry)
+      return record ? { entry, record } : []
+    })
+    await appender.return(user, returned, storedAt)
   }
 
   // Unlike other changes, this one is made when its record is durable, since undoing it would take much memory.
@@ -203,8 +224,8 @@ export class Mailboxes implements MailboxStore {
   }
 }
 
-/** Returns the entries to read after `afterSeq`, within the limits of `MailboxStore.read`. */
-function pageOf(index: MailboxIndex, user: string, afterSeq: number, most: number, mostBytes: number): IndexEntry[] {
+/** Returns the entries of a page, within the limits of `MailboxStore.read`. */
+function pageOf(index: MailboxIndex, user: string, { aside, afterSeq, most, mostBytes }: MailboxPage): IndexEntry[] {
   const page: IndexEntry[] = []
   const mailbox = index.mailbox(user)
   if (!mailbox || most < 1) return page
@@ -212,7 +233,7 @@ function pageOf(index: MailboxIndex, user: string, afterSeq: number, most: numbe
   for (const entry of mailbox.after(afterSeq)) {
     // Messages that are not durable yet have higher seqs than all durable ones.
     if (!entry.isDurable) break
-    if (mailbox.isAside(entry.seq)) continue
+    if (mailbox.isAside(entry.seq) !== aside) continue
     bytes += entry.bytes
     if (page.length > 0 && bytes > mostBytes) break
     if (page.push(entry) >= most) break

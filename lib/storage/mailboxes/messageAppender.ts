@@ -9,7 +9,7 @@ import type { JournalWriter } from '../journal/journalWriter.ts'
 import { type Amount, IndexEntry, Mailbox } from './mailbox.ts'
 import { pushTo } from './mailboxContents.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
-import { bodyFingerprintOf, keyOf, keyOfId, storedMessage, writeMessage } from './records.ts'
+import { bodyFingerprintOf, keyOf, keyOfId, storedMessage, writeMessage, writeSeqs } from './records.ts'
 import type { PendingId } from './sentIds.ts'
 
 const empty = new Mailbox()
@@ -152,6 +152,44 @@ export class MessageAppender {
     const own = this.#index.contentsOf(sender).bytes
     const more = bytes * recipients.length
     if (!fitsShare(pool, own, more, bounds.sharePercent)) throw fullMessageStore(fitsShare(pool, own, more, 100))
+  }
+
+  /** Implements `MailboxStore.return` for these messages, which are set aside. */
+  async return(user: string, found: readonly { entry: IndexEntry; record: Buffer }[], storedAt: number): Promise<void> {
+    const index = this.#index
+    const returned = found.map(({ entry, record: former }) => {
+      const seq = Math.max(this.#lastSeq, index.lastSeq) + 1
+      this.#lastSeq = seq
+      const message = { ...storedMessage(former), storedAt }
+      const record = writeMessage(seq, message, [user], () => bodyFingerprintOf(former))
+      const { sender, bytes, expiresAt } = entry
+      const added = new IndexEntry(seq, sender, storedAt, bytes, record.length, expiresAt)
+      index.remove(user, entry.seq)
+      index.add(user, added)
+      return { entry, added, record }
+    })
+    const seqs = found.map(({ entry: { seq } }) => seq)
+    // The copies come first: a crash between the records loses nothing.
+    const records = returned.map(({ record }) => record)
+    await this.#writer.add({
+      records: seqs.length > 0 ? [...records, writeSeqs('removed', { user, seqs })] : [],
+      durable(places) {
+        for (const [at, { added }] of returned.entries()) {
+          const place = places[at]
+          if (!place) continue
+          index.locate(added, place)
+          index.lastSeq = Math.max(index.lastSeq, added.seq)
+          index.lastTime = Math.max(index.lastTime, storedAt)
+        }
+      },
+      undo() {
+        for (const { entry, added } of returned.toReversed()) {
+          index.remove(user, added.seq)
+          index.add(user, entry)
+          index.mailbox(user)?.setAside(entry.seq)
+        }
+      },
+    })
   }
 
   /** Implements `MailboxStore.full`. */

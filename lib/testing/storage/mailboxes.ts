@@ -176,6 +176,79 @@ const settingAsideChecks: Checks<TestedStorage> = {
   },
 }
 
+/** Resolves with the numbers of the messages that were set aside. */
+const setAsideIn = async ({ mailboxes }: TestedStorage, user: string) =>
+  messageNumbersOf(await mailboxes.list(user, { aside: true, afterSeq: 0, most: 1_000, mostBytes: 1_000_000 }))
+
+const returningChecks: Checks<TestedStorage> = {
+  'is listed, in pages, apart from those that wait': async (storage) => {
+    await post(storage.mailboxes, upTo(6), ['bob', 'eve'])
+    await storage.mailboxes.setAside('bob', [2, 4, 5])
+    for (const _ of ['now', 'after a restart']) {
+      const { mailboxes } = storage
+      const page = async (aside: boolean, afterSeq: number, most: number, mostBytes = 1_000) =>
+        messageNumbersOf(await mailboxes.list('bob', { aside, afterSeq, most, mostBytes }))
+      assert.deepEqual([await page(true, 0, 2), await page(true, 4, 2), await page(true, 5, 2)], [[2, 4], [5], []])
+      assert.deepEqual([await page(false, 0, 9), await page(true, 0, 9, 1)], [[1, 3, 6], [2]])
+      assert.deepEqual(await setAsideIn(storage, 'eve'), [])
+      await storage.restart()
+    }
+  },
+  'returns to the mailbox as its last message, unchanged except for its seq, with a new age': async (storage) => {
+    const first = storage.mailboxes
+    for (const number of upTo(3))
+      await append(first, message(number, { expiresAt: 9_000 + number }), ['bob', 'eve'], roomy)
+    await append(first, long(4, 5_000), ['bob', 'eve'], roomy)
+    await first.setAside('bob', [1, 2, 4])
+    const [levels, [before]] = [await first.levels(), await all(first, 'eve')]
+    await first.return('bob', [4, 1, 3, 99, 1], 50)
+    await first.return('bob', [1], 50)
+    await first.return('carol', [1], 50)
+    for (const _ of ['now', 'after a restart']) {
+      const found = await all(storage.mailboxes, 'bob')
+      assert.deepEqual(messageNumbersOf(found), [3, 1, 4])
+      assert.deepEqual(
+        found.map(({ seq }) => seq),
+        [3, 5, 6],
+      )
+      const returned = found[1]
+      assert.ok(returned && before)
+      const plain = ({ seq: _, id, content, ...rest }: typeof before) => [
+        rest,
+        Uint8Array.from(id),
+        Uint8Array.from(content),
+      ]
+      assert.deepEqual(plain(returned), plain(before))
+      assert.deepEqual(Uint8Array.from(found[2]?.content ?? []), long(4, 5_000).content)
+      assert.deepEqual(await setAsideIn(storage, 'bob'), [2])
+      assert.deepEqual(await waiting(storage.mailboxes, 'eve'), [1, 2, 3, 4])
+      assert.deepEqual([await storage.mailboxes.levels(), await storage.mailboxes.lastSeq()], [levels, 6])
+      await storage.restart()
+    }
+    const { mailboxes } = storage
+    await post(mailboxes, [1], ['bob', 'eve']).catch(() => {})
+    await post(mailboxes, [5], ['bob'])
+    assert.deepEqual(await seqsOf(mailboxes, 'bob'), [3, 5, 6, 7])
+    const expired = await mailboxes.expire(100, 5, 0)
+    assert.equal(expired.find(({ user }) => user === 'bob')?.messages, 2)
+    assert.deepEqual(await waiting(mailboxes, 'bob'), [1, 4, 5])
+  },
+  'can be set aside, returned and removed again': async (storage) => {
+    await post(storage.mailboxes, upTo(2))
+    for (const round of upTo(5)) {
+      const { mailboxes } = storage
+      const [seq = 0] = await seqsOf(mailboxes, 'bob')
+      await mailboxes.setAside('bob', [seq])
+      await mailboxes.return('bob', [seq], 10 + round)
+      assert.deepEqual(await waiting(mailboxes, 'bob'), round % 2 > 0 ? [2, 1] : [1, 2])
+      await storage.restart()
+    }
+    await storage.mailboxes.remove('bob', await seqsOf(storage.mailboxes, 'bob'))
+    await storage.restart()
+    assert.deepEqual(await storage.mailboxes.levels(), [])
+  },
+}
+
 const timeChecks: Checks<TestedStorage> = {
   'expires messages by their age and ids by theirs, for good': async (storage) => {
     const first = storage.mailboxes
@@ -265,6 +338,7 @@ const failedMailFlushChecks: Checks<TestedStorage> = {
         mailboxes.remove('bob', [1]),
         mailboxes.remove('bob', [1]),
         mailboxes.setAside('bob', [2]),
+        mailboxes.return('bob', [2], 9),
         mailboxes.expire(50, 2, 2),
       ]
       await Promise.all(calls.map((call) => assert.rejects(call, failed)))
@@ -292,6 +366,7 @@ export const mailboxSuites: readonly StorageSuite[] = [
   ['reading a mailbox of a storage', readingChecks],
   ['a message that is removed from a mailbox of a storage', removingChecks],
   ['a message that is set aside in a storage', settingAsideChecks],
+  ['a message of a storage that was set aside', returningChecks],
   ['time in a storage', timeChecks],
   ['seqs in a storage', seqsChecks],
   ['a failed flush of messages in a storage', failedMailFlushChecks, 'failingLocation'],

@@ -12,8 +12,8 @@ const plain: Styles = { bold: same, dim: same, red: same, green: same, yellow: s
 function message(content: Uint8Array, more: Partial<Message> = {}): Message {
   const receipt = { id: '00'.repeat(16), seq: 1, sender: 'bob' }
   const unused = () => assert.fail('it is not in hand')
-  const delivered = { receipt, sentAt: 0, attempt: 1, attributes: {}, content }
-  return { ...messageOf(delivered, unused, unused), ...more }
+  const delivered = { receipt, sentAt: 0, attributes: {}, content }
+  return { ...messageOf(delivered, 1, unused, unused), ...more }
 }
 
 spec('a printed message', (it) => {

@@ -66,8 +66,8 @@ CREATE TABLE ospd.sent (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 `
 
-/** The ends of the times to live of messages. */
-export const mailExpiry = `
+/** The ends of the times to live of messages, and the return of messages that were set aside. */
+export const mailAdditions = `
 ALTER TABLE ospd.mail ADD COLUMN IF NOT EXISTS expires_at bigint; -- ms since 1970
 
 /*
@@ -97,5 +97,25 @@ BEGIN
       JOIN ospd.box s ON s.name = p_users[p_sender[l.o]]) x
    WHERE m.box = x.box AND m.seq > v_last AND m.sender = x.sender AND m.id = x.id;
   RETURN r;
+END $$;
+
+-- Returns messages that were set aside to the mailbox of p_user, as its last ones.
+CREATE OR REPLACE FUNCTION ospd.return_2(p_server bigint, p_user text, p_seq bigint[], p_stored float8) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_box int := (ospd.lock_boxes_1(ARRAY[p_user], false))[1];
+  v_former bigint;
+  v_seq bigint;
+BEGIN
+  FOR v_former IN SELECT m.seq FROM ospd.mail m WHERE m.box = v_box AND m.seq = ANY (p_seq) AND m.aside ORDER BY m.seq LOOP
+    v_seq := nextval('ospd.message_seq');
+    INSERT INTO ospd.mail (box, seq, sender, id, sent_at, stored_at, expires_at, bytes, content)
+      SELECT m.box, v_seq, m.sender, m.id, m.sent_at, p_stored, m.expires_at, m.bytes,
+             coalesce(m.content, (SELECT d.content FROM ospd.body d WHERE d.seq = m.seq))
+        FROM ospd.mail m WHERE m.box = v_box AND m.seq = v_former;
+    DELETE FROM ospd.mail m WHERE m.box = v_box AND m.seq = v_former;
+  END LOOP;
+  IF v_seq IS NULL THEN RETURN; END IF;
+  UPDATE ospd.box SET last_seq = v_seq WHERE id = v_box;
+  UPDATE ospd.server SET age = greatest(age, p_stored) WHERE id = p_server;
 END $$;
 `

@@ -265,6 +265,39 @@ const readChecks: Checks<MailFixture> = {
     await post([numbered(7, ['bob'])])
     assert.deepEqual(await waiting('bob'), [2, 5, 6, 7])
   },
+  'that were set aside are listed, and returned as the last messages of their mailbox': async (store) => {
+    const { mail, server, post, waiting } = await mailServer(store)
+    const content = new Uint8Array(3_000).fill(7)
+    const all = [1, 2, 3, 4].map((number) => numbered(number, ['bob', 'eve'], { content, expiresAt: 9_000 + number }))
+    await post(all)
+    const page = { afterSeq: 0, most: 10, mostBytes: 100_000 }
+    const numbersOf = async (aside: boolean) => {
+      const found = await mail.list('bob', { ...page, aside })
+      return found.map(({ expiresAt = 0, content: { length } }) => [expiresAt - 9_000, length])
+    }
+    const seqs = (await mail.list('bob', { ...page, aside: false })).map(({ seq }) => seq)
+    await mail.setAside([{ user: 'bob', seqs: seqs.slice(0, 3) }])
+    const [levels, before] = [await mail.levels(10), await mail.lastSeq()]
+    for (let times = 0; times < 2; times++) await mail.return(server, 'bob', [...seqs.slice(1), 99], 77)
+    await mail.return(server, 'nobody', seqs, 77)
+    assert.deepEqual(await waiting('bob'), [4, 2, 3])
+    assert.deepEqual(await numbersOf(true), [[1, 3_000]])
+    assert.deepEqual(await numbersOf(false), [
+      [4, 3_000],
+      [2, 3_000],
+      [3, 3_000],
+    ])
+    assert.deepEqual([await mail.levels(10), await waiting('eve')], [levels, [1, 2, 3, 4]])
+    assert.ok((await mail.lastSeq()) > before)
+    assert.deepEqual(
+      (await mail.expire(server, 77, 0, 100)).expired.toSorted((a, b) => (a.user < b.user ? -1 : 1)),
+      [
+        { user: 'bob', messages: 2 },
+        { user: 'eve', messages: 4 },
+      ],
+    )
+    assert.deepEqual(await waiting('bob'), [2, 3])
+  },
   'expire when their time to live has ended': async (store) => {
     const { mail, server, post, waiting } = await mailServer(store)
     const limited = (number: number, expiresAt: number) => numbered(number, ['bob', 'eve'], { expiresAt })

@@ -1,0 +1,107 @@
+import { type Client, OspError, type WaitingMessage } from 'ospd'
+import { runWithClient } from '../common/client.ts'
+import { commonOptions, shortRetryFor } from '../common/commonOptions.ts'
+import { results } from '../common/output.ts'
+import { command } from '../common/program.ts'
+import { switched, type Values } from '../common/settings.ts'
+import { printable, type Styles, stylesFor } from '../common/text.ts'
+import { UsageError, unexpectedOperand } from '../common/usage.ts'
+import { localTime, messageFields, messageText } from '../listen/listen.ts'
+
+const settings = {
+  'set-aside': switched('list the messages that were set aside, instead of those that wait'),
+  return: switched('return the messages SEQ, which were set aside, to the mailbox, as its last ones'),
+  remove: switched('remove the messages SEQ, also those that were set aside'),
+  all: switched('with --return or --remove: all messages that were set aside'),
+  ...commonOptions,
+  'retry-for': shortRetryFor,
+} as const
+
+type InboxValues = Values<typeof settings>
+
+/** `osp inbox`: lists the messages of a user without receiving them, and returns or removes messages. */
+export const inboxCommand = command({
+  name: 'inbox',
+  operands: '[SEQ...]',
+  describe:
+    'List the messages that wait for you, without receiving them; or those that were set aside because no program could handle ' +
+    'them. Return such messages to the mailbox, or remove messages.',
+  settings,
+  examples: [
+    ['osp inbox', 'print number, time, sender and text of each waiting message'],
+    ['osp inbox --set-aside', 'print the messages that were set aside'],
+    ['osp inbox --return 17 18', 'let programs handle two of them again'],
+    ['osp inbox --return --all', 'return all of them'],
+    ['osp inbox --remove 17', 'remove a message'],
+  ],
+  onlyLists: (operands) => operands.length === 0,
+  run,
+})
+
+async function run(values: InboxValues, operands: readonly string[]): Promise<number> {
+  const seqs = operands.map(seqOf)
+  const action = actionOf(values, operands)
+  return await runWithClient(values, {
+    run: async (client) => {
+      if (action === 'list') await list(client, values['set-aside'])
+      else if (action === 'return') await change(client, action, await chosen(client, values, seqs, false))
+      else await change(client, action, await chosen(client, values, seqs, true))
+    },
+  })
+}
+
+function seqOf(operand: string): number {
+  if (/^[1-9]\d{0,15}$/u.test(operand) && Number.isSafeInteger(Number(operand))) return Number(operand)
+  throw new UsageError(`${operand === '' ? '""' : operand} is not the number of a message, as "osp inbox" prints it`)
+}
+
+function actionOf(values: InboxValues, [operand]: readonly string[]): 'list' | 'return' | 'remove' {
+  const { return: returns, remove, all, 'set-aside': setAside } = values
+  if (returns && remove) throw new UsageError('specify either --return or --remove')
+  if (!returns && !remove) {
+    if (all) throw new UsageError('--all requires --return or --remove')
+    if (operand !== undefined) throw unexpectedOperand('osp inbox without --return or --remove', operand)
+    return 'list'
+  }
+  if (setAside) throw new UsageError('--set-aside only lists; specify --all, or the number SEQ of each message')
+  if (all === (operand !== undefined)) throw new UsageError('specify either the number SEQ of each message, or --all')
+  return returns ? 'return' : 'remove'
+}
+
+async function list(client: Client, setAside: boolean): Promise<void> {
+  const styles = stylesFor(process.stdout)
+  for await (const message of client.inbox.list({ setAside }))
+    results.print({ event: 'message', ...messageFields(message), setAside }, messageLine(message, styles))
+}
+
+/** Formats a message as a line: number, time, sender, text. */
+const messageLine = (message: WaitingMessage, { dim, bold }: Styles) =>
+  [message.seq, dim(localTime(message.sentAt)), bold(printable(message.from)), printable(messageText(message))].join(
+    ' ',
+  )
+
+/** Resolves with the numbers of the chosen messages. Rejects with OspError `usage` if one of them does not exist. */
+async function chosen(
+  client: Client,
+  { all }: InboxValues,
+  seqs: readonly number[],
+  includesWaiting: boolean,
+): Promise<readonly number[]> {
+  const found = new Set<number>()
+  for await (const { seq } of client.inbox.list({ setAside: true })) found.add(seq)
+  if (all) return [...found]
+  if (includesWaiting) for await (const { seq } of client.inbox.list()) found.add(seq)
+  const missing = seqs.filter((seq) => !found.has(seq))
+  if (missing.length === 0) return seqs
+  const isOne = missing.length === 1
+  const aside = includesWaiting ? '' : ` that ${isOne ? 'was' : 'were'} set aside`
+  throw new OspError('usage', `the mailbox has no ${isOne ? 'message' : 'messages'} ${missing.join(', ')}${aside}`)
+}
+
+async function change(client: Client, action: 'return' | 'remove', seqs: readonly number[]): Promise<void> {
+  await client.inbox[action](seqs)
+  for (const seq of seqs) {
+    if (action === 'return') results.print({ event: 'returned', seq }, `returned ${seq}`)
+    else results.print({ event: 'removed', seq }, `removed ${seq}`)
+  }
+}

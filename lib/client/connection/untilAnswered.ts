@@ -1,0 +1,36 @@
+import { OspError } from '../../errors.ts'
+import type { Platform } from '../../ports/platform.ts'
+import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
+import type { AckOf, RequestName, WireMessage } from '../../wire/message.ts'
+import { type OnlineLink, refusalBackoff } from './session.ts'
+
+interface AskOptions {
+  readonly platform: Platform
+  /** Time for retries after refusals that are not final. */
+  readonly retryForMs: number
+  /** Resolves with the link on which to ask. */
+  readonly online: (signal: AbortSignal) => Promise<OnlineLink>
+}
+
+/**
+ * Repeats a request until the server answers it, on this link or a later one. Retries after refusals that are not final. Rejects
+ * with OspError `closed` when `signal` aborts.
+ */
+export async function askUntilAnswered<K extends RequestName>(
+  { platform, retryForMs, online }: AskOptions,
+  message: WireMessage<K>,
+  signal: AbortSignal,
+): Promise<WireMessage<AckOf<K>>> {
+  const backoff = refusalBackoff(platform, retryForMs)
+  for (;;) {
+    const { peer, closed } = await online(signal)
+    const { seq, reply } = peer.ask(message)
+    using _ = onAbort(signal, () => peer.abandon(seq))
+    const answer = await reply.catch(OspError.from)
+    if (!(answer instanceof OspError)) return answer
+    if (signal.aborted) throw new OspError('closed')
+    if (peer.ended) await whenAborted(closed)
+    else if (answer.retry !== 'later') throw answer
+    else await wait(platform.clock, backoff.next(answer), signal)
+  }
+}

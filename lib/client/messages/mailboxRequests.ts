@@ -1,0 +1,69 @@
+import { fixed } from '../../limits.ts'
+import { isUserName } from '../../names.ts'
+import { checkArgument, checkOptions } from '../../options.ts'
+import type { Platform } from '../../ports/platform.ts'
+import type { WireMessage } from '../../wire/message.ts'
+import { listMsgFlags } from '../../wire/protocol.ts'
+import { type ClientSession, protocolViolation } from '../connection/session.ts'
+import { askUntilAnswered } from '../connection/untilAnswered.ts'
+import { listMessagesOptions, seqs as seqsKind, signalOptions } from '../options.ts'
+import type { ListMessagesOptions, SignalOptions, WaitingMessage, WaitingMessages } from './message.ts'
+import { decodedMessage, waitingMessage } from './receivedMessage.ts'
+
+interface MailboxRequestsOptions {
+  readonly platform: Platform
+  readonly retryForMs: number
+  /** Returns the session of the link for messages. Throws the final error of a client that has ended. */
+  readonly session: () => ClientSession
+}
+
+/** Lists and changes the mailbox of the user. Each request can be repeated, so a lost link only delays it. */
+export class MailboxRequests implements WaitingMessages {
+  readonly #options: MailboxRequestsOptions
+
+  constructor(options: MailboxRequestsOptions) {
+    this.#options = options
+  }
+
+  async *list(options: ListMessagesOptions = {}): AsyncIterableIterator<WaitingMessage> {
+    checkOptions('inbox.list', listMessagesOptions, options)
+    const flags = options.setAside ? listMsgFlags.aside : 0
+    for (let afterSeq = 0; ; ) {
+      const { messages } = await this.#ask({ event: 'ListMsgReq', flags, afterSeq, most: 0 }, options)
+      if (messages.length === 0) return
+      for (const message of messages) {
+        if (message.mailboxSeq <= afterSeq) throw protocolViolation('it listed messages in the wrong order')
+        if (!isUserName(message.sender)) throw protocolViolation('the sender of a message has an invalid name')
+        afterSeq = message.mailboxSeq
+        yield waitingMessage(decodedMessage(message))
+      }
+    }
+  }
+
+  async return(seqs: readonly number[], options: SignalOptions = {}): Promise<void> {
+    for (const mailboxSeqs of groupsOf('inbox.return', seqs, options))
+      await this.#ask({ event: 'ReturnMsgReq', mailboxSeqs }, options)
+  }
+
+  async remove(seqs: readonly number[], options: SignalOptions = {}): Promise<void> {
+    for (const mailboxSeqs of groupsOf('inbox.remove', seqs, options))
+      await this.#ask({ event: 'RemoveMsgReq', mailboxSeqs }, options)
+  }
+
+  #ask<K extends 'ListMsgReq' | 'ReturnMsgReq' | 'RemoveMsgReq'>(message: WireMessage<K>, { signal }: SignalOptions) {
+    const { platform, retryForMs, session } = this.#options
+    const online = (aborted: AbortSignal) => session().online(aborted)
+    return askUntilAnswered({ platform, retryForMs, online }, message, signal ?? never)
+  }
+}
+
+const never = new AbortController().signal
+
+/** Returns the seqs in the groups of requests. Throws OspError `usage` for invalid arguments. */
+function groupsOf(where: string, seqs: readonly number[], options: SignalOptions): readonly (readonly number[])[] {
+  checkArgument(where, 'the seqs', seqsKind, seqs)
+  checkOptions(where, signalOptions, options)
+  const groups: (readonly number[])[] = []
+  for (let at = 0; at < seqs.length; at += fixed.batchMessages) groups.push(seqs.slice(at, at + fixed.batchMessages))
+  return groups
+}
