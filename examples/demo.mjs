@@ -1,5 +1,5 @@
 // `npm run demo`: uploads real files over a real connection, kills the client and the server midway, and shows that
-// nothing is lost and little is sent twice. Everything happens on this machine, in a temporary directory.
+// nothing is lost and little is sent twice. Then a user who was away fetches the files. Everything happens on this machine, in a temporary directory.
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -21,6 +21,9 @@ const sizes = {
 const total = Object.values(sizes).reduce((sum, size) => sum + size, 0)
 const directory = mkdtempSync(join(tmpdir(), 'ospd-demo-'))
 const data = join(directory, 'data')
+const inbox = join(directory, 'inbox')
+/** The paths of the files that bea has fetched. */
+const arrived = new Set()
 const running = new Set()
 
 process.on('exit', () => {
@@ -51,7 +54,17 @@ const before = mib(relay.bytes)
 server = await startServer()
 const [code] = await ended
 say(`Meanwhile the server was also killed (SIGKILL), after ${before} had been sent, and restarted.`)
-process.exitCode = (await verify()) && code === 0 ? 0 : 1
+const more = ((100 * (relay.bytes - total)) / total).toFixed(1)
+say(`Of ${mib(total)}, ${mib(relay.bytes)} were sent in total: ${more}% more, despite both kills.`)
+const isStored = (await verify(join(data, 'files/demo'))) && code === 0
+await fetched(1)
+say(
+  'The files were sent to bea, who was away. Her client was killed (SIGKILL) after the first one. The same command again:',
+)
+await fetched(names.length)
+const isFetched = await verify(inbox)
+console.log(isStored && isFetched ? 'Every stored file is identical to the original.' : 'Error: the files differ.')
+process.exitCode = isStored && isFetched ? 0 : 1
 server.kill('SIGTERM')
 await once(server, 'exit')
 await relay.close()
@@ -77,7 +90,18 @@ async function startServer() {
 
 function startClient() {
   const flags = ['--server', `127.0.0.1:${relay.port}`, '--user', 'demo', '--limit-rate', '12M']
-  return run('osp.js', ['send', ...flags, ...names], 'inherit')
+  return run('osp.js', ['send', ...flags, '--to', 'bea', ...names], 'inherit')
+}
+
+/** Lets bea fetch the files that were sent to her until she has this many, and kills her client. */
+async function fetched(count) {
+  const flags = ['--server', `127.0.0.1:${relay.port}`, '--user', 'bea', '--json']
+  const child = run('osp.js', ['listen', ...flags, '--save', inbox], ['ignore', 'pipe', 'inherit'])
+  for await (const line of createInterface({ input: child.stdout })) {
+    const { event, saved } = JSON.parse(line)
+    if (event === 'message' && arrived.add(saved).size >= count) break
+  }
+  await kill(child)
 }
 
 function run(program, args, stdio) {
@@ -141,16 +165,13 @@ function countingRelay() {
   }
 }
 
-async function verify() {
+async function verify(folder) {
   let same = true
   for (const name of names) {
-    const [sent, stored] = await Promise.all([sha256(join(files, name)), sha256(join(data, 'files/demo', name))])
+    const [sent, stored] = await Promise.all([sha256(join(files, name)), sha256(join(folder, name))])
     console.log(`  ${sent === stored ? 'identical' : 'DIFFERENT BYTES'}: ${name}, SHA-256 ${stored.slice(0, 16)}…`)
     same &&= sent === stored
   }
-  const more = ((100 * (relay.bytes - total)) / total).toFixed(1)
-  say(`Of ${mib(total)}, ${mib(relay.bytes)} were sent in total: ${more}% more, despite both kills.`)
-  console.log(same ? 'Every stored file is identical to the original.' : 'Error: the files differ.')
   return same
 }
 

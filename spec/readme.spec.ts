@@ -21,7 +21,8 @@ spec('the README', (it) => {
       'osp ls -l',
       'osp get -r --to backup',
       'osp msg alice bob "hi"',
-      'osp listen --count 1 --user alice',
+      'osp send notes.txt --to alice',
+      'osp listen --count 2 --user alice --save inbox',
       'osp who',
       'ospd user add alice',
       'ospd serve --host 0.0.0.0 --tls auto',
@@ -61,16 +62,19 @@ spec('the README', (it) => {
       return (await run('osp', args, { cwd: at.path, env: { ...env, OSP_USER: 'me' } })).stdout
     }
     assert.equal(await osp(lines[7]), 'alice stored\nbob stored\n')
-    assert.match(await osp(lines[8]), / me hi\n$/u)
-    assert.equal(await osp(lines[9]), '')
+    await at.write('notes.txt', 'some notes')
+    assert.match(await osp(lines[8]), / notes\.txt\n$/u)
+    assert.match(await osp(lines[9]), / me hi\n.* me file notes\.txt saved as inbox.notes\.txt\n$/u)
+    assert.equal(readFileSync(join(at.path, 'inbox/notes.txt'), 'utf8'), 'some notes')
+    assert.equal(await osp(lines[10]), '')
   })
 
   it('shows how to accept other machines', async () => {
     await using at = await place()
     const words = (line = '') => line.split(' ').slice(1)
-    const added = await run('ospd', words(lines[10]), { cwd: at.path })
+    const added = await run('ospd', words(lines[11]), { cwd: at.path })
     // No other machine may reach it here.
-    const serving = words(lines[11]?.replace('0.0.0.0', '127.0.0.1'))
+    const serving = words(lines[12]?.replace('0.0.0.0', '127.0.0.1'))
     await using server = start('ospd', serving, { cwd: at.path, env: { OSPD_PORT: '0' } })
     const [, port, fingerprint] = await server.printed(
       /^ospd ready on 127\.0\.0\.1:(\d+) with TLS, fingerprint (\S+),/u,
