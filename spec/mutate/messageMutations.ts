@@ -206,7 +206,7 @@ export const messageMutations: readonly Mutation[] = [
     fault: 'a message that may have been sent is reported as not sent',
     file: 'lib/client/messages/outbox.ts',
     within: 'fail',
-    pattern: 'outgoing.knownUntilMs === undefined ? error : outcomeUnknown(error)',
+    pattern: 'outgoing.knownUntilMs === undefined || isKept ? error : outcomeUnknown(error)',
     replacement: 'error',
     shownBy: 'messages',
   },
