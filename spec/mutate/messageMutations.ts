@@ -211,6 +211,22 @@ export const messageMutations: readonly Mutation[] = [
     shownBy: 'messages',
   },
   {
+    fault: 'a program sends the messages of an earlier one in the wrong order',
+    file: 'lib/client/messages/ownOutbox.ts',
+    within: 'open',
+    pattern: 'await store.load()',
+    replacement: '[...(await store.load())].reverse()',
+    shownBy: 'messages',
+  },
+  {
+    fault: 'a message of an outbox gets another id in the next program',
+    file: 'lib/client/messages/ownOutbox.ts',
+    within: '#restore',
+    pattern: 'messageId: bytesOfHex(id)',
+    replacement: 'messageId: bytesOfHex(id).map((byte) => byte ^ 1)',
+    shownBy: 'messages',
+  },
+  {
     fault: 'changes of the presence list are applied although an earlier one is missing',
     file: 'lib/client/messages/presence.ts',
     within: '#takeChanges',

@@ -66,6 +66,8 @@ export class Mail {
   /** Users who can send and receive; none in a world of files. */
   readonly users: readonly string[]
   readonly programs: readonly MessageActor[]
+  /** Whether programs have outboxes: a message that is refused because of a limit would stay there. */
+  readonly hasOutboxes: boolean
   readonly invariants: MessageInvariants
   readonly watch: LinkWatch
   readonly sentIds: SentIds
@@ -90,6 +92,8 @@ export class Mail {
     const others = any ? random.integer(0, 5 - users.length, 'more programs for messages') : 0
     const owners = [...users]
     for (let n = 0; n < others; n++) owners.push(random.pick(users, 'user of a program'))
+    const outboxes = random.fork('outboxes')
+    this.hasOutboxes = any && outboxes.chance(0.3, 'programs have outboxes')
     const programs = owners.map((user, at) => {
       const [sends, listens] = random.pick(
         [
@@ -101,7 +105,8 @@ export class Mail {
         'use',
       )
       const isLate = users.indexOf(user) >= lateFrom
-      return new MessageActor(parts, { name: `program-${at + 1}`, user, sends, listens, isLate })
+      const hasOutbox = this.hasOutboxes && outboxes.chance(0.7, 'a program has an outbox')
+      return new MessageActor(parts, { name: `program-${at + 1}`, user, sends, listens, isLate }, hasOutbox)
     })
     this.programs = programs.filter(({ name }) => parts.faults.takesPart(name))
     this.users = users.filter((user) => this.programs.some((program) => program.user === user))
@@ -212,9 +217,9 @@ export class Mail {
   #tend(): void {
     if (this.#left) return
     for (const program of this.programs) {
-      const { listens, wanted, run } = program
+      const { listens, isSending, run } = program
       if (run?.over || (listens && run?.superseded)) program.kill()
-      if (listens || wanted.size > 0) program.start()
+      if (listens || isSending) program.start()
       else program.end()
       if (listens && run?.receiving === false) run.receive()
     }
@@ -255,20 +260,23 @@ const textOf = (levels: readonly MailboxLevel[]): string =>
  */
 export function generateMailLimits(
   random: SeededRandom,
-  { users, programs }: Mail,
+  { users, programs, hasOutboxes }: Mail,
   besideFiles: boolean,
 ): Partial<Limits> {
   const many = Number.MAX_SAFE_INTEGER
+  const limited = (limit: number) => (hasOutboxes ? many : limit)
   return {
     keepAliveMs: random.pick([besideFiles ? 30_000 : 3_000, 15_000, 60_000], 'keep-alive'),
     recipients: random.pick([2, 3, 16], 'recipients of a message'),
     clients: random.integer(Math.max(1, Math.min(users.length + 1, programs.length)), programs.length + 1, 'clients'),
     gatherMs: random.pick([1, 50], 'time to gather changes'),
-    mailboxMessages: random.pick([3, 10, 10_000, 10_000], 'messages of a mailbox'),
-    mailboxBytes: random.pick([500, many, many], 'bytes of a mailbox'),
-    waitingMessages: random.pick([10, many, many], 'messages of all mailboxes'),
-    messageStoreBytes: random.fork('bytes of all mailboxes').pick([1_000, many, many], 'bytes of all mailboxes'),
-    senderIds: random.pick([20, many, many], 'ids of a sender'),
+    mailboxMessages: limited(random.pick([3, 10, 10_000, 10_000], 'messages of a mailbox')),
+    mailboxBytes: limited(random.pick([500, many, many], 'bytes of a mailbox')),
+    waitingMessages: limited(random.pick([10, many, many], 'messages of all mailboxes')),
+    messageStoreBytes: limited(
+      random.fork('bytes of all mailboxes').pick([1_000, many, many], 'bytes of all mailboxes'),
+    ),
+    senderIds: limited(random.pick([20, many, many], 'ids of a sender')),
     deliveryWindow: random.integer(1, 8, 'window of deliveries'),
     deliveryBytes: random.pick([1, 300, many], 'bytes of deliveries'),
     deliveryMemoryBytes: random.pick([1, 500, many], 'memory for deliveries'),

@@ -82,7 +82,7 @@ function giveUp(parts: ProgramParts): boolean {
     parts,
     ({ outcome, givenUp }) => outcome === 'open' && !givenUp,
     (_, run, post) => {
-      if (run.isRepeating(post)) return
+      if (run.isRepeating(post) || !run.isSending(post)) return
       parts.trace.tell(`${run.process.name} gives ${post.name} up`)
       post.givenUp = true
       post.giveUp?.abort()

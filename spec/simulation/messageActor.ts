@@ -1,4 +1,5 @@
 import { MessageRun, type MessageRunParts } from './messageRun.ts'
+import { SimulatedOutbox } from './outbox.ts'
 import type { Post } from './post.ts'
 import { SimulatedProcess } from './process.ts'
 import type { Program } from './program.ts'
@@ -7,7 +8,10 @@ import { SimulatedReceipts } from './receipts.ts'
 /** Maximum time for ending a program. */
 const endingMs = 120_000
 
-/** A user's program for messages. After a restart it first sends the unacknowledged messages again, in order. */
+/**
+ * A user's program for messages. After a restart it first sends the unacknowledged messages again, in order; with an outbox,
+ * only those that are not queued.
+ */
 export class MessageActor implements Program {
   readonly name: string
   readonly user: string
@@ -19,6 +23,7 @@ export class MessageActor implements Program {
   /** The messages that it has yet to send. */
   readonly wanted = new Set<Post>()
   readonly receipts: SimulatedReceipts
+  readonly outbox: SimulatedOutbox | undefined
   /** All messages that it has had to send. */
   posts = 0
   readonly #parts: MessageRunParts
@@ -26,13 +31,18 @@ export class MessageActor implements Program {
   #run: MessageRun | undefined
   #ending = false
 
-  constructor(parts: MessageRunParts, options: Pick<MessageActor, 'name' | 'user' | 'sends' | 'listens' | 'isLate'>) {
+  constructor(
+    parts: MessageRunParts,
+    options: Pick<MessageActor, 'name' | 'user' | 'sends' | 'listens' | 'isLate'>,
+    hasOutbox: boolean,
+  ) {
     this.#parts = parts
     this.name = options.name
     this.user = options.user
     this.sends = options.sends
     this.listens = options.listens
     this.isLate = options.isLate
+    this.outbox = hasOutbox ? new SimulatedOutbox(parts) : undefined
     this.receipts = new SimulatedReceipts((receipt) => parts.mail.invariants.kept(this, receipt))
   }
 
@@ -97,9 +107,15 @@ export class MessageActor implements Program {
     )
   }
 
+  /** Whether it has messages to send. */
+  get isSending(): boolean {
+    return this.wanted.size > 0 || (this.outbox?.kept.size ?? 0) > 0
+  }
+
   /** Sends a message, after the unacknowledged ones. */
   send(post: Post): void {
     this.wanted.add(post)
+    this.outbox?.expect(post)
     this.run?.send(post)
   }
 

@@ -158,11 +158,16 @@ export class MessageInvariants {
 
   /**
    * Its program was informed that it was not sent, or that the outcome is unknown; it sends the message again, unless
-   * it has given it up.
+   * it has given it up. `isStored`: it may be in an outbox.
    */
-  unsent(post: Post, isUnknown: boolean): void {
-    if (!isUnknown && !post.forged && post.calls === 1) this.#neverStored(post, 'unsent')
-    if (post.givenUp) this.#settle(post, isUnknown || post.calls > 1 ? 'unknown' : 'refused')
+  unsent(post: Post, isUnknown: boolean, isStored: boolean): void {
+    if (!isUnknown && !isStored && !post.forged && post.calls === 1) this.#neverStored(post, 'unsent')
+    if (post.givenUp) this.#settle(post, isUnknown || post.calls > 1 || isStored ? 'unknown' : 'refused')
+  }
+
+  /** Its outbox has dropped it, because it may be stored or not. */
+  forgotten(post: Post): void {
+    this.#settle(post, 'unknown')
   }
 
   /** A message is passed to the handler of a program. Returns the message. */

@@ -61,9 +61,14 @@ export class MessageRun {
       token: async () => parts.tokens.said(actor.user),
       platform: process.platform,
       software: 'simulation',
-      state: actor.receipts.stateOf(process),
+      state: { ...actor.receipts.stateOf(process), ...(actor.outbox && { outbox: actor.outbox.storeOf(process) }) },
     })
     this.client.on('status', (status, why) => this.#status(status, why))
+    this.client.on('messageRefused', ({ id, isQueued }, why) => {
+      if (!process.alive) return
+      if (isQueued) this.#tell(`is refused for now: ${why.code}`)
+      else this.#refused(id, why)
+    })
     const { invariants } = parts.mail
     this.client.presence.on('change', (member) => invariants.listed(this.process, member))
     this.client.presence.on('whole', (members) => invariants.listedWhole(this.process, members))
@@ -112,7 +117,10 @@ export class MessageRun {
     this.#calls.set(post, (this.#calls.get(post) ?? 0) + 1)
     const { id, to, content } = post
     this.#tell(`sends ${post.name} to ${to.length > 4 ? `${to.length} users` : to.join(', ')}`)
-    this.client.send(to, content, { id: hex(id), signal: post.giveUp.signal }).then(
+    const sent = this.client.send(to, content, { id: hex(id), signal: post.giveUp.signal })
+    if (this.#actor.outbox)
+      sent.queued.then(() => this.process.alive && this.#actor.wanted.delete(post)).catch(() => {})
+    sent.then(
       (states) => {
         if (!this.process.alive) return
         this.#answered(post)
@@ -124,6 +132,17 @@ export class MessageRun {
     )
   }
 
+  /** A message of the outbox is refused for good; if this run has sent it, the call for it reports that too. */
+  #refused(id: string, why: OspError): void {
+    const post = this.#actor.outbox?.refused(id, why.code === 'id-reused')
+    this.#tell(`has lost ${post?.name} from its outbox: ${why.code}`)
+    if (!post || this.#calls.get(post)) return
+    const { invariants } = this.#parts.mail
+    // By the wall clock, the server may have forgotten its id.
+    if (why.code === 'timed-out' && this.#parts.machine.time.hasJumped) invariants.forgotten(post)
+    else invariants.refused(post, why)
+  }
+
   #unsent(post: Post, why: OspError): void {
     const { invariants } = this.#parts.mail
     const isUnknown = why.message.includes('is unknown')
@@ -131,7 +150,7 @@ export class MessageRun {
     // The result of another call is decisive.
     if (this.#answered(post) > 0) return
     if (!over.includes(why.code) || post.givenUp) this.#actor.wanted.delete(post)
-    if (over.includes(why.code)) invariants.unsent(post, isUnknown)
+    if (over.includes(why.code)) invariants.unsent(post, isUnknown, this.#actor.outbox !== undefined)
     else invariants.refused(post, why)
   }
 
@@ -140,6 +159,11 @@ export class MessageRun {
     const left = (this.#calls.get(post) ?? 1) - 1
     this.#calls.set(post, left)
     return left
+  }
+
+  /** Returns whether a call for it is pending, so that it can be given up. */
+  isSending(post: Post): boolean {
+    return (this.#calls.get(post) ?? 0) > 0
   }
 
   /** Returns whether more than one call for it is pending. */

@@ -13,7 +13,9 @@ const before = (a: Event, b: Event) => a.atMs < b.atMs || (a.atMs === b.atMs && 
 export class VirtualTime implements Clock {
   readonly #heap: Event[] = []
   /** How far the wall clock was set forward. */
-  wallLeadMs = 0
+  #wallLeadMs = 0
+  /** Whether the wall clock was ever set. */
+  hasJumped = false
   #nowMs = 0
   #order = 0
 
@@ -21,8 +23,13 @@ export class VirtualTime implements Clock {
     return this.#nowMs
   }
 
+  set wallLeadMs(ms: number) {
+    this.#wallLeadMs = ms
+    this.hasJumped = true
+  }
+
   wallTime(): number {
-    return 1_700_000_000_000 + this.wallLeadMs + Math.floor(this.#nowMs)
+    return 1_700_000_000_000 + this.#wallLeadMs + Math.floor(this.#nowMs)
   }
 
   alarm(atMs: number, run: () => void): Disposable {

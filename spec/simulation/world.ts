@@ -1,5 +1,5 @@
 import type { Limits } from '../../lib/limits.ts'
-import { limitsWith } from '../../lib/limits.ts'
+import { defaultLimits, limitsWith } from '../../lib/limits.ts'
 import type { DigestName, Digests } from '../../lib/ports/platform.ts'
 import { digestNumbers } from '../../lib/wire/protocol.ts'
 import { SeededRandom } from '../support/random.ts'
@@ -119,7 +119,10 @@ export class World implements ActionParts {
     const forFiles = sendsFiles ? generateLimits(random, this.faults) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
     const forMail = sendsMessages ? generateMailLimits(random, this.mail, sendsFiles) : {}
-    const chosen = { ...forFiles, ...forMail, ...(this.#isNarrow ? generateQueueLimits(random) : {}) }
+    const narrow = this.#isNarrow ? generateQueueLimits(random) : {}
+    // Outboxes would send the messages beyond this limit forever.
+    const ample = this.mail.hasOutboxes ? { messageIds: defaultLimits.messageIds } : {}
+    const chosen = { ...forFiles, ...forMail, ...narrow, ...ample }
     if (this.#isNarrow && sendsMessages) this.mail.poison += random.fork('poison').pick([0, 4], 'more poison')
     this.limits = limitsWith(chosen)
     const { trace, limits, network, disk, tokens } = this

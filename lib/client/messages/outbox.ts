@@ -193,12 +193,12 @@ export class Outbox {
   #holding(): (outgoing: Outgoing) => boolean {
     const now = this.#options.platform.clock.now()
     const held = new Set<string>()
-    this.#hasDeferred = false
+    const retriesMs = [...this.#waiting].map(({ place }) => place?.retryAtMs ?? 0).filter((atMs) => atMs > now)
+    this.#hasDeferred = retriesMs.length > 0
+    for (const atMs of retriesMs) this.#retry.by(atMs)
     return ({ place, message: { recipients } }) => {
       const retryAtMs = place?.retryAtMs ?? 0
       if (retryAtMs <= now && !recipients.some((recipient) => held.has(recipient))) return false
-      if (retryAtMs > now) this.#retry.by(retryAtMs)
-      this.#hasDeferred = true
       for (const recipient of recipients) held.add(recipient)
       return true
     }

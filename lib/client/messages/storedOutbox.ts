@@ -70,7 +70,7 @@ export class StoredOutbox {
       aborted?.[Symbol.dispose]()
       this.#letters.delete(letter)
       this.#bytes -= outgoing.bytes
-      if (this.#letters.size === 0) this.#linger.by(clock.now() + lingerMs)
+      if (this.#letters.size === 0) this.#leaveLater()
     }
     letter.stored.promise.then(end, end)
     this.#add(letter)
@@ -175,7 +175,7 @@ export class StoredOutbox {
         : await this.#openOwn()
       this.#isOpen = true
       if (this.#over) this.#leave()
-      else this.#linger.by(clock.now() + lingerMs)
+      else this.#leaveLater()
       return place
     } catch (error) {
       this.#forgetPlace()
@@ -185,8 +185,7 @@ export class StoredOutbox {
 
   async #openOwn(): Promise<OwnOutbox> {
     const { store, outbox, clock, log, refused, found } = this.#options
-    const idle = () => this.#linger.by(clock.now() + lingerMs)
-    const own = new OwnOutbox({ store, outbox, clock, log, refused, idle })
+    const own = new OwnOutbox({ store, outbox, clock, log, refused, idle: () => this.#leaveLater() })
     this.#own = own
     try {
       await own.open()
@@ -204,6 +203,10 @@ export class StoredOutbox {
     const joined: JoinedOutbox = await Joined.join(control, () => this.#again(joined), this.#options.refused)
     this.#joined = joined
     return joined
+  }
+
+  #leaveLater(): void {
+    if (!this.#over) this.#linger.by(this.#options.clock.now() + lingerMs)
   }
 
   #leaveIfIdle(): void {
