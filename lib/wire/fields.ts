@@ -119,7 +119,10 @@ export const rest: Codec<Parts> = {
   read: (from) => from.rest(),
 }
 
-/** A value that only some peers send. It must be the last field of a message, and is absent if the payload ends before it. */
+/**
+ * A value that only some peers send. It is absent if the payload ends before it. Only other optional fields may follow it, and they are
+ * absent if it is.
+ */
 export function optionalField<T>(codec: Codec<T>): Codec<T | undefined> {
   return {
     form: `optional ${codec.form}`,
@@ -161,12 +164,26 @@ export type ValuesOf<F> = { readonly [K in Exclude<keyof F, OptionalKeys<F>>]: V
 
 const fieldOf = (values: object, key: string) => (values as Readonly<Record<string, unknown>>)[key]
 
+/** Throws RangeError if an optional field follows one that is absent. */
+function checkOptional(values: object, optional: readonly string[]): void {
+  let absent: string | undefined
+  for (const key of optional) {
+    const isAbsent = fieldOf(values, key) === undefined
+    if (!isAbsent && absent !== undefined) throw new RangeError(`the field ${key} requires the field ${absent}`)
+    if (isAbsent) absent ??= key
+  }
+}
+
 /** Named fields, in the order of the table. */
 export function struct<const F extends Fields>(fields: F): Codec<ValuesOf<F>> {
   const entries = Object.entries(fields)
+  const optional = entries.filter(([, { form }]) => form.startsWith('optional ')).map(([key]) => key)
   return {
     form: `{ ${entries.map(([key, codec]) => `${key} ${codec.form}`).join(', ')} }`,
-    size: (values) => entries.reduce((total, [key, codec]) => total + codec.size(fieldOf(values, key)), 0),
+    size(values) {
+      if (optional.length > 1) checkOptional(values, optional)
+      return entries.reduce((total, [key, codec]) => total + codec.size(fieldOf(values, key)), 0)
+    },
     write(to, values) {
       for (const [key, codec] of entries) codec.write(to, fieldOf(values, key))
     },

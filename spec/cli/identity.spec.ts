@@ -106,7 +106,7 @@ spec('ospd serve with users', (it) => {
     post(3, 'bob')
     assert.deepEqual(await refused(), [['bob']])
     const { stdout } = await run('ospd', ['status', '--data', at.path, '--json'])
-    assert.deepEqual(JSON.parse(stdout).mailboxes, [{ user: 'bob', messages: 1, bytes: 2 }])
+    assert.deepEqual(JSON.parse(stdout).mailboxes, [{ user: 'bob', messages: 1, bytes: 3 }])
     await alice.vanish()
   })
 

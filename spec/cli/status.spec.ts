@@ -49,7 +49,7 @@ spec('ospd status', (it) => {
     assert.deepEqual(upload, { user: 'al ice', name: 'slow.bin', size: 2_000_000 })
     assert.ok(0 <= durable && durable <= progress && progress < 2_000_000)
     assert.deepEqual(status.online, ['carol'])
-    assert.deepEqual(status.mailboxes, [{ user: 'bob', messages: 1, bytes: 5 }])
+    assert.deepEqual(status.mailboxes, [{ user: 'bob', messages: 1, bytes: 6 }])
     assert.deepEqual([status.mailboxMessages, status.mailboxBytes], [10_000, 64 * 1024 * 1024])
     assert.deepEqual([status.moreOnline, status.moreUploads, status.moreMailboxes], [0, 0, 0])
     assert.deepEqual([status.pid, status.host, status.port], [server.child.pid, '127.0.0.1', server.port])

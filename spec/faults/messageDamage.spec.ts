@@ -117,8 +117,8 @@ spec('damage of the message journal is logged, and all other messages are delive
   it(
     'in several messages, which are filled with zeros',
     damaged(
-      [21, 22],
-      (place) => spotOf(place, 21),
+      [22, 23],
+      (place) => spotOf(place, 22),
       (bytes) => bytes.fill(0, 0, 200),
     ),
   )

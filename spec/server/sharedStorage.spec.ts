@@ -4,7 +4,7 @@ import { defaultLimits } from '../../lib/limits.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import { sha256 } from '../support/fileClient.ts'
 import { patterned } from '../support/memorySource.ts'
-import { MessageClient } from '../support/messageClient.ts'
+import { bodyOf, MessageClient } from '../support/messageClient.ts'
 import { manualPlatform } from '../support/serverRig.ts'
 import { sharedRig } from '../support/sharedRig.ts'
 import { spec } from '../support/spec.ts'
@@ -247,7 +247,7 @@ spec('a mailbox in a storage that other servers share', (it) => {
     const message = { sender: 'alice', id: new Uint8Array(16), sentAt: 1, storedAt: 1, recipients: ['bob'] }
     const { mailboxMessages: messages, mailboxBytes, waitingMessages, senderIds, messageIds } = defaultLimits
     const bounds = { messages, bytes: mailboxBytes, allMessages: waitingMessages, senderIds, allIds: messageIds }
-    const content = new TextEncoder().encode('hello')
+    const content = bodyOf('hello')
     const shared = { ...bounds, allBytes: defaultLimits.messageStoreBytes, sharePercent: 100, reserveBytes: 0 }
     assert.deepEqual(await rig.storage.mailboxes.append([{ ...message, content }], shared), [undefined])
     await turn()

@@ -3,6 +3,7 @@ import { disk } from '../../lib/adapters/disk/disk.ts'
 import { nodePlatform } from '../../lib/adapters/node/nodePlatform.ts'
 import type { Client } from '../../lib/client/client.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
+import { decodeBody } from '../../lib/wire/messageBody.ts'
 import { textOf } from './messageClient.ts'
 import { until } from './until.ts'
 
@@ -60,7 +61,7 @@ export async function mailboxesIn(data: string, users: readonly string[]): Promi
     const messages = await storage.mailboxes.read(user, 0, 10_000, Number.MAX_SAFE_INTEGER)
     boxes.set(
       user,
-      messages.map(({ seq, content }) => ({ seq, text: textOf(content) })),
+      messages.map(({ seq, content }) => ({ seq, text: textOf(decodeBody(content).content) })),
     )
   }
   return boxes

@@ -41,9 +41,11 @@ function recordOf(fields: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<u
   return fc.record(fields, { noNullPrototype: true })
 }
 
-/** Returns the properties that have a value. An absent field is a missing property. */
-function withoutAbsent(values: unknown): unknown {
-  return Object.fromEntries(Object.entries(values as object).filter(([, value]) => value !== undefined))
+/** Returns the properties before the first without a value. An absent field, after which there are no others, is a missing property. */
+function beforeAbsent(values: unknown): unknown {
+  const entries = Object.entries(values as object)
+  const absent = entries.findIndex(([, value]) => value === undefined)
+  return Object.fromEntries(absent < 0 ? entries : entries.slice(0, absent))
 }
 
 /** Every event's name. */
@@ -53,7 +55,7 @@ export const eventNames = Object.keys(events) as EventName[]
 export function messageOf(event: EventName): fc.Arbitrary<WireMessage> {
   const fields = Object.entries(events[event].fields).map(([key, codec]) => [key, anyOf(codec.form)])
   const message = recordOf({ event: fc.constant(event), ...Object.fromEntries(fields) })
-  return message.map(withoutAbsent) as fc.Arbitrary<WireMessage>
+  return message.map(beforeAbsent) as fc.Arbitrary<WireMessage>
 }
 
 /** Any message at all. */
