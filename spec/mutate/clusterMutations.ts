@@ -131,6 +131,14 @@ export const clusterMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/cluster/clusterLinks.spec.ts',
   },
   {
+    fault: 'a server that has declared another one dead does not renew its lease',
+    file: 'lib/adapters/cluster/clusterMember.ts',
+    within: '#declareDead',
+    pattern: 'this.#loops.track(this.#poll())',
+    replacement: 'await this.#poll()',
+    shownBy: 'spec/adapters/cluster/clusterLinks.spec.ts',
+  },
+  {
     fault: 'a server does not notice that its store has gone back to an earlier state',
     file: 'lib/adapters/cluster/clusterMember.ts',
     within: 'run',
