@@ -3,7 +3,6 @@ import type { MailboxLevel, MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { ServerStatus } from '../../lib/server/status.ts'
 import { Mailboxes } from '../../lib/storage/mailboxes/mailboxes.ts'
 import { append } from '../../lib/testing/storage/mailSteps.ts'
-import { encodeBody } from '../../lib/wire/messageBody.ts'
 import type { SeededRandom } from '../support/random.ts'
 import type { Bounds } from './bounds.ts'
 import type { SimulatedDisk } from './disk.ts'
@@ -195,14 +194,9 @@ export class Mail {
   async readAnew(mailboxes: MailboxStore): Promise<void> {
     const found = textOf(await mailboxes.levels())
     if (found !== this.#waiting) this.#parts.trace.fail(`read again, the mailboxes contain ${found}`)
-    for (const { key, sender, id, content, recipients, outcome } of this.invariants.posts) {
+    for (const { key, sender, id, body, recipients, outcome } of this.invariants.posts) {
       if (outcome !== 'acknowledged' || this.#parts.disk.rot.hasHit(key)) continue
-      await append(
-        mailboxes,
-        { sender, id, content: encodeBody({}, content), sentAt: 0, storedAt: 0 },
-        recipients,
-        noBounds,
-      )
+      await append(mailboxes, { sender, id, content: body, sentAt: 0, storedAt: 0 }, recipients, noBounds)
     }
     const after = textOf(await mailboxes.levels())
     if (after !== found) this.#parts.trace.fail(`a message that was sent before was stored again: ${after}`)

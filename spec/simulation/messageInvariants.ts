@@ -137,6 +137,8 @@ export class MessageInvariants {
     const named = states.map(({ recipient }) => recipient)
     if (named.join() !== post.recipients.join()) this.#fail(`${post.name} was acknowledged for ${named.join()}`)
     this.#settle(post, 'acknowledged')
+    // Others may expire before a handler has completed them.
+    if (post.timeToLiveMs !== undefined) return
     for (const user of this.#users(post)) {
       const name = `${user} ${post.key}`
       if (!this.#handled.has(name)) this.#missing.add(name)

@@ -115,9 +115,9 @@ export class MessageRun {
     post.calls++
     post.giveUp = new AbortController()
     this.#calls.set(post, (this.#calls.get(post) ?? 0) + 1)
-    const { id, to, content } = post
+    const { id, to, content, timeToLiveMs } = post
     this.#tell(`sends ${post.name} to ${to.length > 4 ? `${to.length} users` : to.join(', ')}`)
-    const sent = this.client.send(to, content, { id: hex(id), signal: post.giveUp.signal })
+    const sent = this.client.send(to, content, { id: hex(id), timeToLiveMs, signal: post.giveUp.signal })
     if (this.#actor.outbox)
       sent.queued.then(() => this.process.alive && this.#actor.wanted.delete(post)).catch(() => {})
     sent.then(

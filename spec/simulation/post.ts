@@ -1,8 +1,14 @@
 import { fixed } from '../../lib/limits.ts'
 import { hex } from '../../lib/runtime/hex.ts'
+import { encodeBody } from '../../lib/wire/messageBody.ts'
 
 /** Whether a message is known to be sent or refused. */
 export type Outcome = 'open' | 'acknowledged' | 'refused' | 'unknown'
+
+type PostOptions = Pick<
+  Post,
+  'id' | 'sender' | 'program' | 'number' | 'to' | 'content' | 'forged' | 'poison' | 'timeToLiveMs'
+>
 
 /** A message that a program is to send. */
 export class Post {
@@ -17,6 +23,7 @@ export class Post {
   readonly forged: boolean
   /** Whether every handler throws at it. */
   readonly poison: boolean
+  readonly timeToLiveMs: number | undefined
   outcome: Outcome = 'open'
   /** Number of calls of `send` for it, over all runs of its program. */
   calls = 0
@@ -24,7 +31,7 @@ export class Post {
   /** Gives up the latest call. */
   giveUp: AbortController | undefined
 
-  constructor(options: Pick<Post, 'id' | 'sender' | 'program' | 'number' | 'to' | 'content' | 'forged' | 'poison'>) {
+  constructor(options: PostOptions) {
     this.id = options.id
     this.sender = options.sender
     this.program = options.program
@@ -33,11 +40,18 @@ export class Post {
     this.content = options.content
     this.forged = options.forged
     this.poison = options.poison
+    this.timeToLiveMs = options.timeToLiveMs
   }
 
   /** Identifies it among all messages. */
   get key(): string {
     return keyOf(this.sender, this.id)
+  }
+
+  /** The body that a client sends. */
+  get body(): Uint8Array {
+    const { timeToLiveMs: timeToLive } = this
+    return encodeBody(timeToLive === undefined ? {} : { timeToLive }, this.content)
   }
 
   get name(): string {
