@@ -300,8 +300,12 @@ export class StoredFiles {
     }
   }
 
-  /** Checks that the metadata of a version are those of its source. They are added just after the file is stored. */
-  #checkMetadata({ name, version, metadata }: FileInfo): void {
+  /**
+   * Checks that the metadata of a version are those of its source. They are added just after the file is stored. An empty file has the
+   * content of every other one, so a repeated upload of that name gives it other metadata.
+   */
+  #checkMetadata({ name, version, size, metadata }: FileInfo): void {
+    if (size === 0) return
     const path = this.#sources.get(version)
     const expected = this.#parts.files.find((file) => file.path === path)?.metadata
     const { by, ...own } = metadata
