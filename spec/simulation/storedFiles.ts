@@ -29,7 +29,7 @@ interface StoredParts {
   readonly trace: Trace
   readonly machine: { readonly digests: Digests }
   readonly files: readonly SimulatedFile[]
-  readonly disk: { readonly layers: OwnLayers }
+  readonly disk: { readonly layers: OwnLayers; readonly rot?: { readonly anyUpload: boolean } }
   readonly clients: readonly ClientActor[]
   /** A file was removed from a name, or was replaced by one that was renamed. */
   readonly removed: (user: string, name: string) => void
@@ -302,14 +302,16 @@ export class StoredFiles {
 
   /**
    * Checks that the metadata of a version are those of its source. They are added just after the file is stored. An empty file has the
-   * content of every other one, so a repeated upload of that name gives it other metadata.
+   * content of every other one, so a repeated upload of that name gives it other metadata. A damaged
+   * record loses them.
    */
   #checkMetadata({ name, version, size, metadata }: FileInfo): void {
     if (size === 0) return
     const path = this.#sources.get(version)
     const expected = this.#parts.files.find((file) => file.path === path)?.metadata
     const { by, ...own } = metadata
-    if (by === undefined ? !expected || !this.#isOver : expected?.source === own.source) return
+    const isLost = this.#parts.disk.rot?.anyUpload ?? false
+    if (by === undefined ? !expected || !this.#isOver || isLost : expected?.source === own.source) return
     this.#parts.trace.fail(`${name}, version ${version} from ${path}, has the metadata ${JSON.stringify(metadata)}`)
   }
 
