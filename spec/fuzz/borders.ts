@@ -1,7 +1,7 @@
 import { KiB } from '../../lib/limits.ts'
 import { type EventName, encode, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
-import { fieldsIn } from '../support/forms.ts'
+import { beforeAbsent, fieldsIn } from '../support/forms.ts'
 import { patterned } from '../support/memorySource.ts'
 import type { Draw } from './draw.ts'
 
@@ -54,7 +54,7 @@ function borderOf(form: string, draw: Draw): unknown {
 /** Returns a message of this event with boundary values in all fields. */
 export function borderMessage(event: EventName, draw: Draw): WireMessage {
   const fields = Object.entries(events[event].fields).map(([key, { form }]) => [key, borderOf(form, draw)])
-  return { event, ...Object.fromEntries(fields) } as WireMessage
+  return { event, ...beforeAbsent(Object.fromEntries(fields)) } as WireMessage
 }
 
 /** Returns `message` with a boundary value in one field; a number can also be one more or less. */

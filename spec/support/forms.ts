@@ -13,3 +13,10 @@ export function fieldsIn(text: string): readonly string[] {
   }
   return [...fields, text.slice(from)]
 }
+
+/** Returns the properties before the first without a value. An absent field, after which there are no others, is a missing property. */
+export function beforeAbsent(values: unknown): object {
+  const entries = Object.entries(values as object)
+  const absent = entries.findIndex(([, value]) => value === undefined)
+  return Object.fromEntries(absent < 0 ? entries : entries.slice(0, absent))
+}

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import type { EventName, WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
-import { fieldsIn } from '../support/forms.ts'
+import { beforeAbsent, fieldsIn } from '../support/forms.ts'
 
 const u8 = fc.nat(0xff)
 const u16 = fc.nat(0xffff)
@@ -39,13 +39,6 @@ function keyAndValue(field: string): [string, fc.Arbitrary<unknown>] {
 /** Records as plain as those that are decoded. */
 function recordOf(fields: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<unknown> {
   return fc.record(fields, { noNullPrototype: true })
-}
-
-/** Returns the properties before the first without a value. An absent field, after which there are no others, is a missing property. */
-function beforeAbsent(values: unknown): unknown {
-  const entries = Object.entries(values as object)
-  const absent = entries.findIndex(([, value]) => value === undefined)
-  return Object.fromEntries(absent < 0 ? entries : entries.slice(0, absent))
 }
 
 /** Every event's name. */
