@@ -1,5 +1,6 @@
-// `npm run demo`: uploads real files over a real connection, kills the client and the server midway, and shows that
-// nothing is lost and little is sent twice. Then a user who was away fetches the files. Everything happens on this machine, in a temporary directory.
+// `npm run demo`: uploads real files over a real connection, kills the client and the server midway, and shows that nothing is
+// lost and little is sent twice. Then a user who was offline downloads the files. Everything happens on this machine, in a
+// temporary directory.
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -22,7 +23,7 @@ const total = Object.values(sizes).reduce((sum, size) => sum + size, 0)
 const directory = mkdtempSync(join(tmpdir(), 'ospd-demo-'))
 const data = join(directory, 'data')
 const inbox = join(directory, 'inbox')
-/** The paths of the files that bea has fetched. */
+/** The paths of the files that bea has downloaded. */
 const arrived = new Set()
 const running = new Set()
 
@@ -59,7 +60,7 @@ say(`Of ${mib(total)}, ${mib(relay.bytes)} were sent in total: ${more}% more, de
 const isStored = (await verify(join(data, 'files/demo'))) && code === 0
 await fetched(1)
 say(
-  'The files were sent to bea, who was away. Her client was killed (SIGKILL) after the first one. The same command again:',
+  'The files were sent to bea, who was offline. Her client was killed (SIGKILL) after the first file. Repeating the command:',
 )
 await fetched(names.length)
 const isFetched = await verify(inbox)
@@ -93,7 +94,7 @@ function startClient() {
   return run('osp.js', ['send', ...flags, '--to', 'bea', ...names], 'inherit')
 }
 
-/** Lets bea fetch the files that were sent to her until she has this many, and kills her client. */
+/** Downloads the files that were sent to bea, until she has this many, and kills her client. */
 async function fetched(count) {
   const flags = ['--server', `127.0.0.1:${relay.port}`, '--user', 'bea', '--json']
   const child = run('osp.js', ['listen', ...flags, '--save', inbox], ['ignore', 'pipe', 'inherit'])

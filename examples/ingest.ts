@@ -1,4 +1,4 @@
-// A server that imports each stored file, also those that were stored before a crash: `node ingest.ts`.
+// A server that imports each stored file, even if it was stored before a crash: `node ingest.ts`.
 import { serve } from 'ospd'
 
 const port = Number(process.env.PORT ?? 6682)

@@ -51,7 +51,7 @@ export const errors = {
   unreachable: local('later', 'the server cannot be reached'),
   closed: local('never', 'already closed'),
   usage: local('never', 'invalid argument'),
-  'outbox-full': local('later', 'too many messages wait in the outbox'),
+  'outbox-full': local('later', 'the outbox is full'),
   'source-missing': local('never', 'the source file does not exist'),
   'source-unreadable': local('never', 'the source file cannot be read'),
   'source-changed': local('never', 'the source file keeps changing while it is being sent'),

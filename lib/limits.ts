@@ -214,7 +214,7 @@ export const clientLimits = {
   /** Maximum number of small files that are open or unanswered at once, and of bytes of their content. */
   smallFiles: 256,
   smallFilesBytes: 8 * MiB,
-  /** The client asks whether the server has a small file already if sending the file would take longer, in ms. */
+  /** Sending time in ms above which the client first asks whether the server already has a small file. */
   askedMs: 10,
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */
   buffers: 8,
@@ -244,11 +244,13 @@ export const clientLimits = {
   /** Maximum number of times that an upload starts again because the digests differ, or because its source changed. */
   digestTries: 3,
   sourceTries: 3,
-  /** Maximum number of bytes read from a file or stream of unknown size. A temporary file keeps them while they are sent. */
+  /**
+   * Maximum number of bytes read from a file or stream of unknown size. They are kept in a temporary file while they are sent.
+   */
   unsizedBytes: 1_024 * MiB,
-  /** Maximum number of contexts of a state directory. A new one replaces the one that was added first. */
+  /** Maximum number of contexts of a state directory. Beyond it, a new context replaces the oldest. */
   contexts: 1_000,
-  /** Maximum number of bytes read from a stream that a state directory keeps. */
+  /** Maximum length of a stream that is kept in a state directory, in bytes. */
   spooledBytes: 64 * GiB,
   /** Maximum number of unanswered chunks of one upload, even if the window of the server has room for more. */
   unansweredChunks: 4_096,
@@ -272,7 +274,7 @@ export const clientLimits = {
   /** Maximum number of addresses tried for one host name, and the delay between two attempts. */
   dialledAddresses: 8,
   attemptDelayMs: 250,
-  /** Maximum number of unsent and unanswered messages, also in an outbox, and of bytes of their content. */
+  /** Maximum number of unsent and unanswered messages, including those in an outbox, and of bytes of their content. */
   sends: 10_000,
   sendBytes: 64 * MiB,
   /** Maximum number of calls of a throwing handler for one message, and the delay between two calls, which doubles. */

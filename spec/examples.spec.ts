@@ -30,7 +30,7 @@ spec('the examples', (it) => {
     assert.equal((await server.ended).code, 0)
   })
 
-  it('include a server that imports each stored file, also after it was killed', async () => {
+  it('include a server that imports each stored file, even after it was killed', async () => {
     await using at = await place()
     await at.write('movie.mp4', 'one\ntwo\n')
     await using server = example('ingest', at, 0)

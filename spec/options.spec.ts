@@ -120,7 +120,7 @@ spec('invalid options', (it) => {
       /the option listen must be a port, a URL .*, or a transport, such as tcp\(\{ port \}\), not undefined$/u,
     ))
 
-  it('that are unknown are named, with the most similar one', async () => {
+  it('that are unknown are reported, with the most similar name', async () => {
     const none = memoryTransport()
     const wrong: readonly (readonly [string, () => unknown, RegExp])[] = [
       ['serve', () => serve({ listen: none, stroage: './data' } as never), /storage must be/u],

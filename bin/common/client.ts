@@ -84,12 +84,12 @@ function printFailure({ error, interrupted, gaveUp }: CommandFailure): void {
   else if (!gaveUp) say(text, 'red')
 }
 
-/** Reports the messages of the outbox that the server refuses for good. */
+/** Reports the messages of the outbox that the server permanently refuses. */
 export function reportRefusedMessages(client: Client, isReported: (id: string) => boolean = () => false): void {
   client.on('messageRefused', ({ id, recipients, isQueued }, { code, message: text }) => {
     if (isQueued || isReported(id)) return
     if (results.json) results.event({ event: 'message-refused', id, recipients: [...recipients], code, text })
-    else say(`the message to ${recipients.map(printable).join(', ')} from the outbox was not sent: ${text}`, 'red')
+    else say(`a message to ${recipients.map(printable).join(', ')} was removed from the outbox: ${text}`, 'red')
   })
 }
 

@@ -8,8 +8,8 @@ import { platformState } from './stateDirectory.ts'
 export const contextsIn = ({ state }: Pick<CommonOptions, 'state'>) => keptContexts(state ?? platformState())
 
 /**
- * Returns the values of the current context. There are none if the command was given another server, and none about TLS if TLS was
- * switched off.
+ * Returns the values of the current context. Returns none if another server is specified, and no TLS settings if TLS is switched
+ * off.
  */
 export function contextDefaults(given: ReadGiven): Defaults | undefined {
   const { current, all } = contextsIn({ state: given('state', commonOptions.state) }).load()

@@ -41,7 +41,7 @@ const linkEvents = {
 /** Events of the commands that send the messages of the outbox. */
 const outboxEvents = {
   'message-refused': event(
-    'The server has refused a message that waited in the outbox, or its outcome is unknown. It is no longer there.',
+    'The server has permanently refused a message of the outbox, or its outcome is unknown. It is no longer in the outbox.',
     {
       id: string('the id of the message'),
       recipients: z.array(z.string()).check(z.describe('its recipients')),
@@ -74,7 +74,9 @@ const messageFields = {
   from: string('the sender'),
   sentAt: string('when the server accepted the message: ISO 8601, UTC'),
   headers: z.record(z.string(), z.string()).check(z.describe('the headers that the sender added: strings by key')),
-  inReplyTo: z.nullable(z.string()).check(z.describe('the id of the message that this one answers; otherwise null')),
+  inReplyTo: z
+    .nullable(z.string())
+    .check(z.describe('the id of the message to which this one replies; otherwise null')),
   text: z.nullable(z.string()).check(z.describe('the content if it is UTF-8; otherwise null')),
   content: z.nullable(z.string()).check(z.describe('the content in base64 if it is not UTF-8; otherwise null')),
   file: z
@@ -93,7 +95,7 @@ const messageFields = {
     .check(z.describe('the stored file that the message refers to; null if it refers to none')),
 } as const
 
-/** A message for which a program was run, and how the program has failed. */
+/** A message for which a program has failed, and the exit status of the program. */
 const handling = {
   seq: whole('the position in the mailbox'),
   id: string('32 hexadecimal digits; together with the sender they identify the message'),
@@ -152,7 +154,7 @@ const taskEvent = event('The current state of a task.', {
   retryMs: z.nullable(z.number()).check(z.describe('milliseconds until the next attempt; null if unknown')),
 })
 
-const recipient = string('a recipient, as it was given')
+const recipient = string('a recipient, as specified')
 const queuedMessage = {
   message: whole('the number of the message in the outbox'),
   id: string('the id of the message, 32 hexadecimal digits'),
@@ -342,7 +344,7 @@ export const commandEvents = {
   add: { task: taskEvent, skipped, failed: event('This file did not become a task.', { file: givenFile, ...error }) },
   msg: {
     queued: event(
-      'With `--queue`: the server cannot be reached, and the message waits in the outbox. Printed for every recipient.',
+      'With `--queue`: the message was not sent or was temporarily refused, and waits in the outbox. Printed for each recipient.',
       {
         recipient,
       },
@@ -388,9 +390,9 @@ export const commandEvents = {
     }),
     handled: event('With `--exec`: the program has exited with 0, and the message was acknowledged.', {
       ...handling,
-      result: string('the first 4 KiB of the stdout of the program, without newlines at the end'),
+      result: string('the first 4 KiB of the stdout of the program, without trailing newlines'),
     }),
-    retried: event('With `--exec`: the program has failed, and will be run again for the message.', {
+    retried: event('With `--exec`: the program has failed and will be run again for the message.', {
       ...handling,
       ...programEnd,
     }),
@@ -406,12 +408,12 @@ export const commandEvents = {
     failed,
   },
   inbox: {
-    message: event('A message that waits or, with `--set-aside`, was set aside.', {
+    message: event('A waiting message or, with `--set-aside`, a message that was set aside.', {
       ...messageFields,
       setAside: z.boolean().check(z.describe('whether the message was set aside')),
     }),
     returned: event('The message was returned to the mailbox. It now has another number.', {
-      seq: whole('the number that was given'),
+      seq: whole('the number that was specified'),
     }),
     removed: event('The message was removed.', { seq: whole('the number of the message') }),
     ...linkEvents,
@@ -427,9 +429,11 @@ export const commandEvents = {
     failed,
   },
   outbox: {
-    'queued-message': event('A message that waits in the outbox. The message that is sent first is printed first.', {
+    'queued-message': event('A message in the outbox. Messages are printed in the order in which they are sent.', {
       ...queuedMessage,
-      why: z.nullable(z.string()).check(z.describe('why the server has refused it for now; null if it has not')),
+      why: z
+        .nullable(z.string())
+        .check(z.describe('the reason if the server has temporarily refused it; otherwise null')),
       code: z.nullable(z.string()).check(z.describe('the error code of that reason')),
     }),
     dropped: event('With `--drop`: a message was removed from the outbox.', queuedMessage),

@@ -15,8 +15,8 @@ function pairOf(text: string): Pair | undefined {
 }
 
 /**
- * Returns the values of a flag by key. Throws UsageError for a key that is given twice, or if `subject`, of which they are the
- * parts, is too large.
+ * Returns the values of a flag by key. Throws UsageError if a key is specified twice, or if the values are too large for
+ * `subject`.
  */
 export function pairsOf(flag: string, given: readonly Pair[], subject?: string): Readonly<Record<string, string>> {
   const texts = new Map<string, string>()

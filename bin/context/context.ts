@@ -21,7 +21,7 @@ export const contextCommand = command({
   operands: 'ls|use|rm [NAME...]',
   describe:
     'Manage contexts. osp login stores the server, the user, the token and the TLS settings as a context, USER@HOST:PORT. ' +
-    'Commands use the settings of the current context that are not specified, unless another server is specified.',
+    'Commands use the current context for settings that are not specified, unless another server is specified.',
   settings,
   examples: [
     ['osp context ls', 'list the contexts; the current one has an asterisk'],
@@ -74,7 +74,7 @@ async function use(values: ContextValues, name: string): Promise<void> {
 
 async function remove(values: ContextValues, name: string): Promise<void> {
   const context = contextsIn(values).load().all.get(name)
-  // First, so that the token of a removed context never remains.
+  // The token is removed first: no removed context leaves a token behind.
   if (context) await tokenOf(values, context)?.forget()
   await contextsIn(values).remove(name)
   results.print({ event: 'context-removed', name }, `${printable(name)} removed`)

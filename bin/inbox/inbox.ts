@@ -9,9 +9,9 @@ import { UsageError, unexpectedOperand } from '../common/usage.ts'
 import { localTime, messageFields, messageText } from '../listen/listen.ts'
 
 const settings = {
-  'set-aside': switched('list the messages that were set aside, instead of those that wait'),
-  return: switched('return the messages SEQ, which were set aside, to the mailbox, as its last ones'),
-  remove: switched('remove the messages SEQ, also those that were set aside'),
+  'set-aside': switched('list the messages that were set aside, instead of waiting messages'),
+  return: switched('return the messages SEQ, which were set aside, to the end of the mailbox'),
+  remove: switched('remove the messages SEQ, waiting or set aside'),
   all: switched('with --return or --remove: all messages that were set aside'),
   ...commonOptions,
   'retry-for': shortRetryFor,
@@ -24,13 +24,13 @@ export const inboxCommand = command({
   name: 'inbox',
   operands: '[SEQ...]',
   describe:
-    'List the messages that wait for you, without receiving them; or those that were set aside because no program could handle ' +
-    'them. Return such messages to the mailbox, or remove messages.',
+    'List waiting messages without receiving them, or the messages that were set aside because a program has rejected them or ' +
+    'has failed too often. Return messages to the mailbox, or remove them.',
   settings,
   examples: [
     ['osp inbox', 'print number, time, sender and text of each waiting message'],
     ['osp inbox --set-aside', 'print the messages that were set aside'],
-    ['osp inbox --return 17 18', 'let programs handle two of them again'],
+    ['osp inbox --return 17 18', 'return two of them to the mailbox'],
     ['osp inbox --return --all', 'return all of them'],
     ['osp inbox --remove 17', 'remove a message'],
   ],

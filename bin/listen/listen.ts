@@ -23,7 +23,7 @@ import { UsageError, unexpectedOperand } from '../common/usage.ts'
 import { MessageProgram, type ProgramEnd } from './messageProgram.ts'
 import { printedReference, type SavedFile, saveFile } from './savedFiles.ts'
 
-/** The limit of messages in hand, and the number of tries for a message, as `client.receive` has them. */
+/** The limits of concurrent messages and of tries for a message, as those of `client.receive`. */
 const mostAtOnce = 256
 const defaultTries = 16
 
@@ -36,7 +36,7 @@ export const listenSettings = {
   ),
   save: optionalSetting(
     { ...kind.path, placeholder: 'DIR' },
-    'save the file that a message refers to below DIR before the message is printed or PROGRAM runs',
+    'save the file to which a message refers in DIR, before printing the message or running PROGRAM',
   ),
   concurrency: optionalSetting(kind.count, 'with --exec: run up to N programs at once', '1'),
   tries: optionalSetting(kind.count, 'with --exec: set a message aside after PROGRAM has failed N times', '16'),
@@ -51,21 +51,21 @@ export const listenCommand = command({
   operands: '[ARG...]',
   takesPaths: true,
   describe:
-    'Print the waiting messages, and new messages as they arrive, until Ctrl-C; or run a program for each. It gets the message as ' +
-    'JSON on stdin, and handles it by exiting with 0.',
+    'Print the waiting messages, and new messages as they arrive, until Ctrl-C; or run a program for each. The program receives ' +
+    'the message as JSON on stdin. If it exits with 0, the message is acknowledged.',
   settings: listenSettings,
   examples: [
     ['osp listen', 'print time, sender and text of each message'],
     ['osp listen --count 1', 'wait for one message'],
     ['osp listen --json | jq -r .text', 'print the texts only'],
     ['osp listen --user ingest --exec ./import.sh', 'run ./import.sh for each message of the user "ingest"'],
-    ['osp listen --save inbox', 'also fetch the files that were sent to you'],
+    ['osp listen --save inbox', 'also download the files that were sent to you'],
     ['osp listen --exec python3 -- import.py -v', 'run a program with operands'],
   ],
   run,
 })
 
-/** Handles a message, whose file may have been saved. Rejects if the message is to be handed over again. */
+/** Handles a message, whose file may have been saved. Rejects if the message must be handled again. */
 type Handle = (message: Message, saved?: SavedFile) => Promise<void>
 
 /** Stops receiving; with an error that ends the command, or without one. */
@@ -106,7 +106,7 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
     try {
       await receiver.done
     } finally {
-      // Running programs end before the command, also after an error of the receiver.
+      // Running programs end before the command, even after an error of the receiver.
       if (program) await receiver[Symbol.asyncDispose]()
     }
     if (fault) throw fault

@@ -6,7 +6,7 @@ import { makeDirectories } from '../common/directories.ts'
 /** The highest number that is added to the name of a file. */
 const mostNumber = 1_000
 
-/** The file of a message: its path after it was saved, or the error because of which it can never be saved. */
+/** The file of a message: its path after it was saved, or the error that permanently prevents saving it. */
 export type SavedFile = { readonly path: string } | { readonly error: OspError }
 
 /** Errors after which another attempt to save a file cannot succeed. */
@@ -14,7 +14,7 @@ const finalCodes = new Set(['gone', 'unauthorized'])
 
 /**
  * Saves the file of a message below a folder, under its name. If another file has that name, adds a number. A file that was saved
- * by an earlier attempt is not fetched again. Resolves with `undefined` if the message has no file.
+ * by an earlier attempt is not downloaded again. Resolves with `undefined` if the message has no file.
  */
 export async function saveFile(client: Client, folder: string, { file }: Message): Promise<SavedFile | undefined> {
   if (!file) return undefined

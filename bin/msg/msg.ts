@@ -13,11 +13,11 @@ import { printable } from '../common/text.ts'
 import { exitCodes, UsageError } from '../common/usage.ts'
 
 const settings = {
-  queue: switched('if the server cannot be reached, leave the message in the outbox and exit'),
+  queue: switched('if the message cannot be sent now, leave it in the outbox and exit'),
   header: pairs('add this header to the message, such as contentType=application/json'),
   ttl: optionalSetting(
     kind.duration,
-    'time after which the server removes the message if no recipient program has handled it',
+    'time after which the server removes the message if it has not been handled',
     'the limit of the server',
   ),
   ...commonOptions,
@@ -37,7 +37,7 @@ export const msgCommand = command({
     ['osp msg bob carol "lunch?"', 'send it to both users, or to neither if one cannot receive it'],
     ['osp msg --queue bob "lunch?"', 'send it later if the server cannot be reached now'],
     ['git log -1 | osp msg bob -', 'send the content of stdin, up to 64 KiB'],
-    ['osp msg --ttl 10m bob "lunch?"', 'send a message that is removed if it was not handled within 10 minutes'],
+    ['osp msg --ttl 10m bob "lunch?"', 'send a message that expires if it is not handled within 10 minutes'],
     ['osp msg bob -- "-1 is a number"', 'send text that begins with a dash'],
   ],
   run,
@@ -82,7 +82,7 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
 }
 
 /**
- * Returns a function that resolves when the server has refused the message with this id for now or, with `--queue`, when an
+ * Returns a function that resolves when the server has temporarily refused the message with this id or, with `--queue`, when an
  * attempt to connect has failed.
  */
 function firstObstacle(client: Client, queues: boolean): (id: string) => Promise<OspError> {

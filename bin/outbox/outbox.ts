@@ -23,12 +23,12 @@ const settings = {
 
 type OutboxValues = Values<typeof settings>
 
-/** `osp outbox`: lists or removes messages that are not sent yet. */
+/** `osp outbox`: lists or removes unsent messages. */
 export const outboxCommand = command({
   name: 'outbox',
   operands: '[MESSAGE...]',
   describe:
-    'List the messages that are not sent yet: number, time, recipients, size, and why the server has refused one for now. ' +
+    'List unsent messages: number, time, recipients, size, and the reason if the server has temporarily refused the message. ' +
     'The next "osp msg", "osp send" or "osp listen" sends them.',
   settings,
   examples: [

@@ -31,7 +31,7 @@ export const sendSettings = {
     'USER',
     'a user name',
     (name) => (isUserName(name) ? name : undefined),
-    'send this user a message about each file, with a reference with which the user can fetch it',
+    'send this user a message about each file, with a reference for downloading it',
   ),
   'limit-rate': optionalSetting(kind.size, 'send up to SIZE bytes per second in total', 'no limit'),
   ...commonOptions,

@@ -47,7 +47,10 @@ const certificateRequired: Authenticator = {
   },
 }
 
-/** Returns a warning, if any. Throws UsageError if others could read tokens or log in freely, unless `allowPlaintext`. */
+/**
+ * Returns a warning, if any. Throws UsageError if other machines could read tokens or log in without one, unless `allowPlaintext`
+ * is set.
+ */
 export function checkExposure(exposure: Exposure): string | undefined {
   const { host, isProxied, isTls, hasClientCa, hasUsers, allowPlaintext } = exposure
   const isKnown = hasUsers || hasClientCa

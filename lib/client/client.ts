@@ -39,8 +39,8 @@ export interface ConnectOptions {
    */
   readonly retryForMs?: number | undefined
   /**
-   * The durable state of this user at this server: receipts, so that a message is not handed over again, tasks, and the outbox of
-   * unsent messages. By default the state is in memory and ends with the client.
+   * The durable state of this user at this server: receipts of handled messages, tasks, and the outbox of unsent messages. By
+   * default the state is in memory and ends with the client.
    */
   readonly state?: ClientState | undefined
   /** The number of uploads that are sent at once, if the server allows it; 5 by default. */
@@ -68,8 +68,9 @@ export interface ClientEvents {
   /** `error`: why it waits or is refused. `retryMs`: milliseconds until the next try, while it waits. */
   status: [status: ClientStatus, error: OspError | undefined, retryMs: number | undefined]
   /**
-   * A message of the outbox is refused, or its outcome is unknown. If `isQueued` is set, it stays in the outbox and is sent
-   * again later; otherwise it has left the outbox. It can be a message of another program with the same state.
+   * The server has refused a message of the outbox, or its outcome is unknown. If `isQueued` is set, the message stays in the
+   * outbox and is sent again later; otherwise it was removed from the outbox. Another program with the same state may have added
+   * it.
    */
   messageRefused: [message: RefusedMessage, error: OspError]
 }
@@ -117,7 +118,7 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
   readonly uploads: Uploads
   /** The stored files of the user, to list, download, rename and remove. */
   readonly files: Files
-  /** The messages that wait for the user, and those that were set aside. */
+  /** The waiting messages of the user, and those that were set aside. */
   readonly inbox: WaitingMessages
   /** The users who are online, after the first list has arrived. */
   readonly presence: Presence
@@ -129,12 +130,12 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    */
   online(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>
   /**
-   * Adds an upload. It begins when fewer than the limit are sent. If the client has a state, and the source can be opened again (a
-   * path, a URL, a spooled stream, or `FileSource.ref`), resolves when the state has stored the task; the upload then survives a
-   * kill of this program. If the source belongs to an unfinished task, returns and continues that task.
+   * Adds an upload. It begins when fewer uploads than the limit are in progress. If the client has a state, and the source can be
+   * opened again (a path, a URL, a spooled stream, or `FileSource.ref`), resolves when the state has stored the task; the upload
+   * then continues after this program was killed. If the source belongs to an unfinished task, returns and continues that task.
    *
-   * A stream is first read to its end, into the state directory, or without one into a temporary file; that copy is removed when
-   * the upload is done or cancelled. A source that is not a path, a URL, a `File` or a `FileSource` needs a `name`.
+   * A stream is first copied completely to the state directory or, without one, to a temporary file. The copy is removed when the
+   * upload is done or cancelled. A source that is not a path, a URL, a `File` or a `FileSource` needs a `name`.
    *
    * Rejects with OspError `bad-name`; `usage` if another unfinished upload has that name, or for invalid options; `closed`; with
    * the error of a stream, or `too-large` if it is longer than can be stored; or with the error of writing the state.
@@ -148,28 +149,28 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    * the outcome is unknown (`timed-out`, or `closed` after the message was given up), the text of the error says so.
    *
    * With a `state` that has an outbox, the message is first flushed to the outbox (`queued` of the result). It stays there until
-   * the server has stored it, has refused it for good, or may have forgotten its id after it was sent (`timed-out`), or until
-   * `signal` aborts. If the client ends before, the result rejects, and the next client with this state sends the message. A
-   * refusal whose `retry` is `later` does not reject: the event `messageRefused` reports it, and the message is sent again, before
-   * later messages to the same recipients. Rejects with `outbox-full` in place of `rate-limited`.
+   * the server has stored it, has permanently refused it, or may have forgotten its id after it was sent (`timed-out`), or until
+   * `signal` aborts. If the client ends before that, the result rejects, and the next client with this state sends the message. A
+   * refusal whose `retry` is `later` does not reject: the event `messageRefused` reports it, and the message is sent again,
+   * before later messages to the same recipients. Rejects with `outbox-full` in place of `rate-limited`.
    */
   send(to: readonly string[], content: string | Uint8Array, options?: SendOptions): SentMessage
   /**
-   * Resolves when the present messages of the outbox are stored or refused, at once if another program sends them. Rejects with
-   * the final error of a client that has ended.
+   * Resolves when the present messages of the outbox are stored or refused, at once if another program is sending them. Rejects
+   * with the final error of a client that has ended.
    */
   flush(): Promise<void>
   /**
    * Calls `handler` for each message in the order of the mailbox, one at a time or up to `concurrency` at once, and acknowledges
    * the message when the handler has returned, unless the handler has answered it by `ack`, `nak` or `reject`. If the handler
    * throws, it is called for the same message again, by default before any later one, up to 16 times; then the server sets the
-   * message aside. A message is handed over once for each `state`, unless the program ends within the handler. Throws OspError
+   * message aside. Each message is handled once for each `state`, unless the program ends while the handler runs. Throws OspError
    * `usage` for invalid options or while there is another receiver, and the final error of a client that has ended.
    */
   receive(handler: MessageHandler, options?: ReceiveOptions): Receiver
   /**
-   * Iterates over the messages. `next()` acknowledges the message before, unless `ack` is `manual`; leaving the loop does not, and
-   * the messages that were not answered stay in the mailbox. The iterator ends when the client is closed, and rejects as
+   * Iterates over the messages. `next()` acknowledges the previous message, unless `ack` is `manual`. Leaving the loop
+   * acknowledges nothing: unanswered messages stay in the mailbox. The iterator ends when the client is closed, and rejects as
    * `Receiver.done` does. Throws as `receive`.
    */
   messages(options?: MessagesOptions): AsyncIterableIterator<Message>

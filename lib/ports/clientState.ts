@@ -39,7 +39,7 @@ export interface StoredTask {
   readonly algorithm: DigestName
   /** Missing if there is none. */
   readonly metadata?: Metadata
-  /** The message about the file, if other users are informed of it. */
+  /** The message about the file, if other users are notified of it. */
   readonly notice?: FileNotice
   readonly state: TaskState
   /** The known bytes of the source, and those that are durable on the server. */
@@ -63,7 +63,7 @@ export interface TaskStore {
 
 /** A message that waits in an outbox. */
 export interface QueuedMessage {
-  /** From 1; rises in the order of the outbox. */
+  /** Starts at 1, and increases in the order of the outbox. */
   readonly number: number
   /** Its id, 32 hexadecimal digits. */
   readonly id: string
@@ -78,15 +78,15 @@ export interface QueuedMessage {
 
 /** The messages of one user for one server that are not known to be stored. Changes are durable in the order of calls. */
 export interface OutboxStore {
-  /** Returns the messages by rising number. A later call also returns the changes of other programs. */
+  /** Returns the messages in ascending order of their numbers. A later call also returns the changes of other programs. */
   load(): Promise<readonly QueuedMessage[]>
   /** Adds a message: durable when it resolves. A rejected one may be stored. */
   add(message: QueuedMessage): Promise<void>
-  /** Records that messages may be sent from now on: durable when it resolves. */
+  /** Records that messages may have been sent from now on: durable when it resolves. */
   mark(numbers: readonly number[], knownUntil: number): Promise<void>
   /** Removes messages, if they exist: durable when it resolves. */
   remove(numbers: readonly number[]): Promise<void>
-  /** Connects the programs that share the outbox. The program that serves is the only one that uses the other methods. */
+  /** Connects the programs that share the outbox. Only the program that serves uses the other methods. */
   readonly control?: Control
 }
 
@@ -95,13 +95,13 @@ export interface ClientState {
   readonly receipts: ReceiptStore
   /** Without a task store, the list of tasks ends with the client. */
   readonly tasks?: TaskStore
-  /** Without an outbox, unsent messages end with the client. */
+  /** Without an outbox, unsent messages are lost when the client ends. */
   readonly outbox?: OutboxStore
   /** Returns the source of a stored task. */
   reopen?(ref: string): FileSource
   /**
-   * Stores the content of a stream, so that it survives a restart. Rejects with OspError `too-large` above a bound of the state,
-   * and if the stream fails; nothing is left then.
+   * Durably stores the content of a stream. Rejects with OspError `too-large` above a limit of the state, and if the stream
+   * fails; no content is kept then.
    */
   spool?(stream: AsyncIterable<Uint8Array>, name: string): Promise<Spooled>
   /** Removes the source of a finished or cancelled task, if the state itself holds it. */

@@ -10,7 +10,7 @@ export interface NewMessage {
   readonly sentAt: number
   /** The start of the message's age, in ms of the server's age clock, which continues after restarts and never falls. */
   readonly storedAt: number
-  /** The end of its time to live, in ms since 1970 by the server's wall clock, if it has one. */
+  /** The time at which its time to live ends, in ms since 1970 by the server's wall clock, if it has one. */
   readonly expiresAt?: number | undefined
   readonly content: Uint8Array
 }
@@ -49,7 +49,7 @@ export interface MailboxBounds {
 
 /** A page of a list of messages. */
 export interface MailboxPage {
-  /** Lists the messages that were set aside, instead of those that wait. */
+  /** Lists the messages that were set aside, instead of waiting ones. */
   readonly aside: boolean
   readonly afterSeq: number
   readonly most: number
@@ -116,11 +116,11 @@ export interface MailboxStore {
     bounds: MailboxBounds,
   ): readonly string[]
   /**
-   * Returns the messages of a mailbox after `afterSeq` by rising seq, up to `most` messages and about `mostBytes` of content,
-   * but at least one if one waits. Messages that were set aside or are damaged are left out; those whose time to live has ended are
-   * not. With `reader`, a store of several
-   * servers returns none once another registration has replaced this one (`LinkDirectory.listen`). The `handed` of the other
-   * registration therefore includes every message that was returned for this one.
+   * Returns the messages of a mailbox after `afterSeq` by rising seq, up to `most` messages and about `mostBytes` of content, but
+   * at least one if one waits. Messages that were set aside or are damaged are left out; those whose time to live has expired are
+   * included. With `reader`, a store of several servers returns none once another registration has replaced this one
+   * (`LinkDirectory.listen`). The `handed` of the other registration therefore includes every message that was returned for this
+   * one.
    */
   read(
     user: string,
@@ -145,8 +145,8 @@ export interface MailboxStore {
   return(user: string, seqs: readonly number[], storedAt: number): Promise<void>
   /**
    * Removes the messages that were stored before `messagesBefore`, and forgets the ids of messages that were stored before
-   * `idsBefore` (ms of the age clock). Removes the messages whose time to live has ended at `wallTime` (ms since 1970). Resolves
-   * with the expired messages of each mailbox.
+   * `idsBefore` (ms of the age clock). Removes the messages whose time to live has expired at `wallTime` (ms since 1970).
+   * Resolves with the expired messages of each mailbox.
    */
   expire(now: number, messagesBefore: number, idsBefore: number, wallTime?: number): Promise<readonly Expired[]>
   /** Returns the highest seq that any mailbox has had, or 0. A server that has a `LinkDirectory` does not call it. */

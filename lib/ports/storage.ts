@@ -65,7 +65,7 @@ export interface SentFile {
   readonly algorithm: DigestName
   /** Of the whole file, in hexadecimal. */
   readonly digest: string
-  /** The message that informs other users of the file. */
+  /** The message that notifies other users of the file. */
   readonly notice?: FileNotice
 }
 

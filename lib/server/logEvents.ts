@@ -79,12 +79,12 @@ export const logEvents = {
   'file-messages-wait': line(
     'warn',
     'code text recipients',
-    'The messages about stored files cannot be stored. The server accepts no files until they are stored.',
+    'Messages about stored files cannot be stored. Until they are, the server accepts no files.',
   ),
   'stored-handler-failed': line(
     'warn',
     'seq from text',
-    'The program that contains the server could not handle a stored file of the user `from`.',
+    'The `onStored` function has failed for a stored file of the user `from`.',
   ),
   'file-not-closed': userLine('warn', 'user name text', 'A stored file could not be closed after it was read.'),
   'upload-damaged': userLine('error', 'user name text', 'A partial file was damaged; only its intact part is kept.'),

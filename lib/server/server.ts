@@ -48,13 +48,13 @@ export interface ServeOptions {
   /** Decides what happens to a stored file of the same name; by default it is replaced. */
   readonly onConflict?: OnConflict
   /**
-   * The users who get a message for each stored file, with a reference with which they can read it. The message is stored once,
-   * also if the server is killed after the file was stored. While their mailboxes are full, the server accepts no files.
+   * The users who receive a message with a reference to each stored file, with which they can download it. Each message is stored
+   * once, even if the server is killed after it has stored the file. While their mailboxes are full, the server accepts no files.
    */
   readonly notify?: readonly NotifyRule[]
   /**
-   * Handles each stored file, at least once, also after a restart: the files that wait are in the storage. A server with `links`, of a
-   * cluster, does not accept it: use `notify` and a client instead.
+   * Handles each stored file at least once, even after a restart: the storage keeps the list of files that wait. Not available
+   * with `links` (in a cluster): use `notify` and a client instead.
    */
   readonly onStored?: StoredFileHandler
   readonly log?: Log

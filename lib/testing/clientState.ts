@@ -97,7 +97,7 @@ export function taskOf(id: number): StoredTask {
   return { id, ref: `/home/${name}\u2028`, name, algorithm: 'sha256', state: 'open', size: id * 10, durable: id }
 }
 
-/** Returns the promises of a client state about its outbox as test cases. */
+/** Returns test cases of the guarantees of a client state for its outbox. */
 export function outboxContract(name: string, place: () => Promise<ClientStateLocation>): readonly TestCase[] {
   return testCasesOf(`the outbox of a ${name} state`, outboxChecks, place)
 }
@@ -106,7 +106,7 @@ const outboxChecks: Checks<ClientStateLocation> = {
   'is empty at first': async (place) => {
     assert.deepEqual(await outboxOf(place).load(), [])
   },
-  'is kept over a restart, by rising number': async (place) => {
+  'is kept over a restart, in ascending order': async (place) => {
     const outbox = outboxOf(place)
     assert.deepEqual(await outbox.load(), [])
     await Promise.all([1, 2, 3].map((number) => outbox.add(queuedMessageOf(number))))
@@ -121,7 +121,7 @@ const outboxChecks: Checks<ClientStateLocation> = {
     await Promise.all(messages.map((message) => outbox.add(message)))
     assert.deepEqual(await outboxOf(place).load(), messages)
   },
-  'keeps until when the server knows a message': async (place) => {
+  'keeps the time until which the server remembers an id': async (place) => {
     const outbox = outboxOf(place)
     const changes = [1, 2, 3].map((number) => outbox.add(queuedMessageOf(number)))
     await Promise.all([...changes, outbox.mark([3, 1, 7], 1_000), outbox.mark([1], 2_000)])
@@ -156,7 +156,7 @@ const outboxChecks: Checks<ClientStateLocation> = {
 }
 
 function outboxOf(place: ClientStateLocation): OutboxStore {
-  return place.state().outbox ?? assert.fail('it keeps no outbox')
+  return place.state().outbox ?? assert.fail('the state has no outbox')
 }
 
 /** Returns a message that differs from those of other numbers. */

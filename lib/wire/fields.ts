@@ -120,8 +120,8 @@ export const rest: Codec<Parts> = {
 }
 
 /**
- * A value that only some peers send. It is absent if the payload ends before it. Only other optional fields may follow it, and they are
- * absent if it is.
+ * A field that only some peers send. It is absent if the payload ends before it. Only optional fields may follow it; they are
+ * absent if it is absent.
  */
 export function optionalField<T>(codec: Codec<T>): Codec<T | undefined> {
   return {
@@ -164,7 +164,7 @@ export type ValuesOf<F> = { readonly [K in Exclude<keyof F, OptionalKeys<F>>]: V
 
 const fieldOf = (values: object, key: string) => (values as Readonly<Record<string, unknown>>)[key]
 
-/** Throws RangeError if an optional field follows one that is absent. */
+/** Throws RangeError if an optional field follows an absent one. */
 function checkOptional(values: object, optional: readonly string[]): void {
   let absent: string | undefined
   for (const key of optional) {

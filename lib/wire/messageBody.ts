@@ -60,7 +60,7 @@ export function encodeBody(
   return writer.bytes
 }
 
-/** Decodes a body. Fields of bytes alias it. Throws OspError `malformed` if it is not valid. */
+/** Decodes a body. Byte fields alias it. Throws OspError `malformed` if it is not valid. */
 export function decodeBody(body: Uint8Array): { readonly attributes: Attributes; readonly content: Uint8Array } {
   const reader = new Reader([body])
   const flags = u8.read(reader)

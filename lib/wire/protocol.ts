@@ -34,7 +34,7 @@ export const renameFlags = { replace: 1 } as const
 /** The flags of REGIST_REQ. `listening`: appear in the presence list, and receive messages. */
 export const registFlags = { listening: 1 } as const
 
-/** The flags of LIST_MSG_REQ. `aside`: list the messages that were set aside, not those that wait. */
+/** The flags of LIST_MSG_REQ. `aside`: list the messages that were set aside, not the waiting ones. */
 export const listMsgFlags = { aside: 1 } as const
 
 /** The contents of REGIST_LIST_NTF and LIST_ACK, and of each of their entries. */

@@ -20,7 +20,7 @@ async function loggedIn() {
 }
 
 spec('after osp login', (it) => {
-  it('commands use its server, user and token without flags', async () => {
+  it('provides the server, user and token of commands without flags', async () => {
     await using at = await loggedIn()
     await at.at.write('a.txt', 'a')
     const { code, stderr } = await at.plain(['send', 'a.txt'])
@@ -33,7 +33,7 @@ spec('after osp login', (it) => {
     assert.equal((await at.plain(['ls'])).stdout, 'a.txt\n')
   })
 
-  it('flags, variables and the file of --config override them', async () => {
+  it('is overridden by flags, variables and the --config file', async () => {
     await using at = await loggedIn()
     at.tokens.set('bob', 'osp_bobs')
     const config = await at.at.write('config.json', '{ "user": "bob" }')
@@ -49,7 +49,7 @@ spec('after osp login', (it) => {
     }
   })
 
-  it('a command that is given another server uses nothing of them', async () => {
+  it('is ignored if another server is specified', async () => {
     await using at = await loggedIn()
     for (const [args, env] of [
       [['--server', '127.0.0.1:1'], {}],
@@ -65,7 +65,7 @@ spec('after osp login', (it) => {
     assert.equal((await at.plain(['who', '--server', at.its.address])).code, 0)
   })
 
-  it('TLS is used again, with the same authority, from any directory', async () => {
+  it('provides TLS with the same authority, from any directory', async () => {
     await using at = await place()
     const state = join(at.path, 'state')
     const identity = await ownIdentity(join(at.path, 'data', 'tls'))
@@ -93,7 +93,7 @@ spec('after osp login', (it) => {
     assert.equal((await run('osp', ['context', 'ls'], { env: how.env })).stdout, `*  alice@${address}  TLS\n`)
   })
 
-  it('a file that others can read is refused', async () => {
+  it('is refused if other users can read the file', async () => {
     await using at = await loggedIn()
     await chmod(join(at.state, 'contexts.json'), 0o644)
     const { code, stderr } = await at.plain(['who'])
@@ -101,7 +101,7 @@ spec('after osp login', (it) => {
     assert.match(stderr, /^osp: other users can read the contexts in .*: run chmod 600 /u)
   })
 
-  it('another login reports that it is the current context now', async () => {
+  it('is replaced by another login, which reports it', async () => {
     await using at = await loggedIn()
     at.tokens.set('bob', 'osp_bobs')
     const { stderr } = await run('osp', ['login', '--user', 'bob'], {

@@ -7,7 +7,7 @@ import { spec } from '../support/spec.ts'
 const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`
 
 spec('osp inbox', (it) => {
-  it('lists waiting messages, which stay, also while a program listens', async () => {
+  it('lists waiting messages without removing them, even while a program is listening', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
     await alice.send(['bob'], 'one\ntwo', { headers: { a: 'b' } })
@@ -89,7 +89,7 @@ spec('osp inbox', (it) => {
     assert.match((await chat.osp('bob', ['inbox'])).stdout, /^1 /u)
   })
 
-  it('reports wrong flags and operands', async () => {
+  it('rejects invalid flags and operands', async () => {
     await using chat = await messagingBench()
     const wrong = [
       ['1'],

@@ -64,7 +64,7 @@ spec('osp msg --queue', (it) => {
     assert.match(stdout, /^1 {2}\S+ {2}bob, carol {2}3 B\n2 {2}\S+ {2}bob {9}5 B\n$/u)
   })
 
-  it('sends the message if there is a server, and leaves one in the outbox that it refuses for now', async () => {
+  it('sends the message if there is a server, and keeps a temporarily refused one in the outbox', async () => {
     await using here = await bench({ limits: { mailboxMessages: 1, senderSharePercent: 100 } })
     await using _ = await here.serve()
     assert.deepEqual(await here.osp(['msg', '--queue', 'bob', 'one']), { code: 0, stdout: 'bob stored\n', stderr: '' })
@@ -77,7 +77,7 @@ spec('osp msg --queue', (it) => {
     assert.deepEqual(await here.received(1), ['two'])
   })
 
-  it('does not keep a message that the server refuses for good', async () => {
+  it('does not keep a message that the server permanently refuses', async () => {
     const authenticate = async ({ user }: { user: string }) => ({ user })
     await using here = await bench({ authenticator: { authenticate, knows: async (user) => user === 'bob' } })
     await using _ = await here.serve()
@@ -95,7 +95,7 @@ spec('osp msg --queue', (it) => {
 })
 
 spec('the messages in the outbox', (it) => {
-  it('are sent in order before that of a later osp msg', async () => {
+  it('are sent in order, before the message of a later osp msg', async () => {
     await using here = await bench()
     await here.queue('one', 'two')
     await using _ = await here.serve()
@@ -123,7 +123,7 @@ spec('the messages in the outbox', (it) => {
     await listening.ended
   })
 
-  it('include that of a command that was killed while it waited', async () => {
+  it('include the message of a command that was killed while it waited', async () => {
     await using here = await bench()
     await using begun = here.begin(['msg', 'bob', 'one'])
     while ((await here.waiting()).length === 0);
@@ -135,7 +135,7 @@ spec('the messages in the outbox', (it) => {
     assert.deepEqual(await here.received(2), ['one', 'two'])
   })
 
-  it('do not include that of a command that has failed or was interrupted', async () => {
+  it('do not include the message of a command that has failed or was interrupted', async () => {
     await using here = await bench()
     assert.equal((await here.osp(['msg', 'bob', 'one', '--retry-for', '0'])).code, 3)
     await using begun = here.begin(['msg', 'bob', 'two'])
@@ -145,7 +145,7 @@ spec('the messages in the outbox', (it) => {
     assert.deepEqual(await here.waiting(), [])
   })
 
-  it('do not wait for one that the server refuses for good, which is reported', async () => {
+  it('do not wait for one that the server permanently refuses, which is reported', async () => {
     const authenticate = async ({ user }: { user: string }) => ({ user })
     await using here = await bench({ authenticator: { authenticate, knows: async (user) => user !== 'nobody' } })
     assert.equal((await here.osp(['msg', '--queue', 'nobody', 'lost'])).code, 0)
@@ -153,12 +153,12 @@ spec('the messages in the outbox', (it) => {
     await using _ = await here.serve()
     const { code, stdout, stderr } = await here.osp(['msg', 'bob', 'two'])
     assert.deepEqual([code, stdout], [0, 'bob stored\n'])
-    assert.equal(stderr, 'osp: the message to nobody from the outbox was not sent: unknown user\n')
+    assert.equal(stderr, 'osp: a message to nobody was removed from the outbox: unknown user\n')
     assert.deepEqual(await here.received(2), ['one', 'two'])
     assert.deepEqual(await here.waiting(), [])
   })
 
-  it('are those of all commands, of which one sends them', async () => {
+  it('are shared by all commands, one of which sends them', async () => {
     await using here = await bench()
     const texts = ['a', 'b', 'c', 'd']
     const begun = texts.map((text) => here.begin(['msg', 'bob', text, '--retry-for', '1m']))
@@ -210,7 +210,7 @@ spec('osp outbox', (it) => {
     assert.deepEqual(await here.waiting(), [])
   })
 
-  it('removes the message of a command that waits, which fails', async () => {
+  it('removes the message of a waiting command, which then fails', async () => {
     await using here = await bench()
     await using begun = here.begin(['msg', 'bob', 'one', '--retry-for', '1m'])
     await begun.printed(/waiting for/u)
@@ -219,7 +219,7 @@ spec('osp outbox', (it) => {
     assert.match(begun.stderr, /^osp: the message was not sent: the message was abandoned before it was sent$/mu)
   })
 
-  it('rejects wrong operands', async () => {
+  it('rejects invalid operands', async () => {
     await using here = await bench()
     await here.queue('1')
     const usage = async (args: readonly string[], message: RegExp) => {

@@ -28,7 +28,7 @@ const messagesIn = ({ stdout }: Outcome) =>
   published(stdout, commandEvents.listen).flatMap((event) => (event.event === 'message' ? [event] : []))
 
 spec('osp send --to', (it) => {
-  it('sends a file to other users, and osp listen --save fetches it', async () => {
+  it('sends a file to other users, and osp listen --save downloads it', async () => {
     await using at = await bench()
     await at.at.write('plan.txt', 'one')
     const sent = await at.osp('alice', 'send', 'plan.txt', '--to', 'bob', '--to', 'carol')
@@ -42,7 +42,7 @@ spec('osp send --to', (it) => {
     assert.match(stdout, / alice file plan\.txt, 3 bytes, [\da-f]{64}\n$/u)
   })
 
-  it('keeps local files of the same name, and tells if a file is no longer available', async () => {
+  it('keeps local files of the same name, and reports if a file is no longer available', async () => {
     await using at = await bench()
     await at.at.write('plan.txt', 'one')
     await at.osp('alice', 'send', 'plan.txt', '--to', 'bob')

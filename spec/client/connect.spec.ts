@@ -84,7 +84,7 @@ spec('connect', (it) => {
     }
   })
 
-  it('of an existing client is awaited until a signal aborts, and goes on', async () => {
+  it('of an existing client continues after a signal has aborted the wait', async () => {
     await using rig = await UploadRig.start()
     await using client = rig.client()
     await assert.rejects(client.online({ signal: AbortSignal.abort() }), { code: 'closed' })

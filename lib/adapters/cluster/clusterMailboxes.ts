@@ -31,7 +31,7 @@ interface Page {
 
 interface FoundMessages {
   readonly messages: readonly StoredMessage[]
-  /** The seq of the last message that was read, also if its removal was requested. */
+  /** The seq of the last message that was read, even if its removal was requested. */
   readonly lastSeq: number | undefined
 }
 
@@ -43,7 +43,7 @@ export class ClusterMailboxes implements MailboxStore {
   readonly #wakeUps: WakeUps
   /** The times until which mailboxes that have refused a message count as full. */
   readonly #full = new BoundedMap<string, number>(fixed.rememberedUsers)
-  /** Messages whose removal was requested, by user. They are not returned, also not by a read that began before they were removed. */
+  /** Messages whose removal was requested, by user. No read returns them, not even a read that began before the removal. */
   readonly #leaving = new Map<string, Set<number>>()
   #pages: Page[] = []
   #reading: Promise<void> | undefined
@@ -189,7 +189,7 @@ export class ClusterMailboxes implements MailboxStore {
     try {
       await this.#batcher.change(kind, user, seqs, mayWait)
     } finally {
-      // A read that has begun may still return what it found before the removal.
+      // A read that began earlier may still find messages that were removed since.
       const forget = () => this.#forget(user, seqs)
       if (this.#readStep) void this.#readStep.then(forget, forget)
       else forget()

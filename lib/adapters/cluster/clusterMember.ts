@@ -353,7 +353,7 @@ export class ClusterMember implements AsyncDisposable {
   async #declareDead(): Promise<void> {
     const dead = await this.run((steps) => steps.declareDead(this.#server))
     for (const server of dead) this.#log({ level: 'warn', event: 'cluster-server-dead', server })
-    // Not awaited: while each poll takes longer than the time between two, this does not resolve, and no lease would be renewed.
+    // Not awaited: it never resolves while polls take longer than their interval, and the lease would not be renewed.
     if (dead.length > 0) this.#loops.track(this.#poll())
   }
 

@@ -131,7 +131,7 @@ export function checkOwned(path: string, stats: Pick<Stats, 'uid' | 'gid' | 'mod
 
 /** Throws OspError `usage` if other users can read the file at `path`, which contains `what`. */
 export function checkPrivate(what: string, path: string, mode: number): void {
-  // Windows has no such bits. The folders of a user are closed to others there.
+  // Windows has no mode bits; other users cannot access the folders of a user.
   if (process.platform === 'win32' || (mode & 0o077) === 0) return
   throw new OspError('usage', `other users can read ${what} in ${path}: run chmod 600 ${path}`)
 }

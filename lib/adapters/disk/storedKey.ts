@@ -9,15 +9,15 @@ import { checkPart, writeOwnFile } from './rights.ts'
 const keyBytes = 32
 
 /**
- * Returns the key in a file, durably. Creates the file if it is missing, with `initial` or a random key, also if several servers do
- * so at the same time.
+ * Returns the key in a file. If the file is missing, creates it durably with `initial` or a random key. Several servers can do so
+ * at the same time.
  */
 export async function storedKey(path: string, initial?: Uint8Array): Promise<Uint8Array> {
   const key = (await readKey(path)) ?? (await createKey(path, initial ?? randomBytes(keyBytes)))
   if (key.length === keyBytes) return key
   throw new OspError(
     'data-format',
-    `${path} has ${key.length} bytes instead of ${keyBytes}; restore it, or remove it: then recipients can no longer read files that they were sent`,
+    `${path} has ${key.length} bytes instead of ${keyBytes}; restore it, or remove it and with it the access of recipients to the files that were sent to them`,
   )
 }
 

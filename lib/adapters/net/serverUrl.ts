@@ -2,7 +2,7 @@ import { OspError } from '../../errors.ts'
 import { having, type Kind, kinds, shown } from '../../options.ts'
 import type { Transport } from '../../ports/socket.ts'
 
-/** The port of a server whose address has none. */
+/** The default port of a server. */
 export const serverPort = 6682
 
 const mostPort = 65_535
@@ -19,7 +19,7 @@ export function parseAddress(text: string): { readonly host: string; readonly po
   return host === undefined || (port ?? 0) > mostPort ? undefined : { host, port }
 }
 
-/** Returns the fault of a text that is not the address of a server, or `undefined` if only its form is wrong. */
+/** Describes why a text is not the address of a server. Returns `undefined` if there is no more specific reason than its form. */
 export function addressFault(text: string): string | undefined {
   const [scheme] = /^[a-z][a-z\d+.-]*:\/\//iu.exec(text) ?? []
   if (scheme?.toLowerCase() === 'ospds://') return `remove ${scheme} and specify TLS`
@@ -34,7 +34,7 @@ export function addressFault(text: string): string | undefined {
   if (port === '') return 'the port is missing after the colon'
   if (!/^\d+$/u.test(port)) return `the port ${port} is not a number`
   if (Number(port) > mostPort) return `the port ${port} is above ${mostPort}`
-  return Number(port) === 0 ? 'port 0 is not the port of a server' : undefined
+  return Number(port) === 0 ? 'a server cannot have port 0' : undefined
 }
 
 const isUrl = (value: unknown): value is string | URL => typeof value === 'string' || value instanceof URL
@@ -56,7 +56,7 @@ export const listenKind: Kind = {
 export function dialTransport(where: string, to: string | URL | Transport): Transport {
   if (!isUrl(to)) return to
   const { isTls, host, port = serverPort } = parseUrl(where, to)
-  if (port === 0) throw notUrl(where, to, 'port 0 is not the port of a server')
+  if (port === 0) throw notUrl(where, to, 'a server cannot have port 0')
   const load = async () =>
     isTls ? (await import('./tls.ts')).tls({ host, port }) : (await import('./tcp.ts')).tcp({ host, port })
   return loadedWhenUsed(load)
@@ -76,7 +76,7 @@ export function listenTransport(where: string, at: number | string | URL | Trans
   return loadedWhenUsed(async () => (await import('./tcp.ts')).tcp({ host, port }))
 }
 
-/** Keeps the code of TCP and TLS out of the part of a bundled client that is loaded at its start. */
+/** Loads TCP and TLS on first use: a bundled client does not load them at startup. */
 function loadedWhenUsed(load: () => Promise<Transport>): Transport {
   return {
     listen: async (options) => (await load()).listen(options),
@@ -106,7 +106,7 @@ function urlFault(url: string, scheme: string | undefined, rest: string): string
   return address === '' ? 'the host is missing' : parseAddress(address) ? undefined : addressFault(address)
 }
 
-/** Does not repeat a URL that can contain a password. */
+/** The error omits a URL that may contain a password. */
 function notUrl(where: string, url: string | URL, fault: string): OspError {
   const text = String(url)
   return new OspError('usage', `${where}: ${text.includes('@') ? 'the URL' : shown(text)} is not valid: ${fault}`)

@@ -47,7 +47,9 @@ export function pathOf(where: string, path: string | URL): string {
   try {
     return fileURLToPath(path)
   } catch (error) {
-    throw new OspError('usage', `${where}: no file has the URL ${path}: ${(error as Error).message}`, { cause: error })
+    throw new OspError('usage', `${where}: ${path} is not the URL of a file: ${(error as Error).message}`, {
+      cause: error,
+    })
   }
 }
 

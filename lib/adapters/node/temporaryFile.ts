@@ -6,7 +6,7 @@ import { OspError } from '../../errors.ts'
 import { clientLimits, MiB } from '../../limits.ts'
 import type { ReadSome } from '../disk/readFull.ts'
 
-/** A file without a name. The system removes it when it is closed, also if this process is killed. */
+/** An unnamed file. The operating system removes it when it is closed, even if this process is killed. */
 export interface TemporaryFile {
   readonly size: number
   readonly read: ReadSome

@@ -37,7 +37,7 @@ export class PostCall {
   readonly #deliveries = { message: [] as number[], to: [] as number[], pair: [] as number[] }
   /** The position of the first message with each sender and id. */
   readonly #ids = new Map<string, number>()
-  /** The positions of the messages with a time to live, and its ends. */
+  /** The positions of the messages with a time to live, and their expiry times. */
   readonly #limited = { message: [] as number[], expiresAt: [] as number[] }
   readonly #contents: Uint8Array[] = []
   #contentBytes = 0

@@ -11,7 +11,7 @@ import { makePath, replaceFile } from '../disk/directories.ts'
 import { errnoOf, pathReason } from '../disk/faults.ts'
 import { checkPrivate, openTrustedSync } from '../disk/rights.ts'
 
-/** How a user connects to a server. The token is stored apart (`keptToken`). */
+/** The settings with which a user connects to a server. The token is stored separately (`keptToken`). */
 export interface Context {
   /** `HOST:PORT` */
   readonly server: string
@@ -38,11 +38,13 @@ export interface KeptContexts {
    * or another user could change it, and `internal` if it cannot be read.
    */
   load(): Contexts
-  /** Adds a context, or replaces the one for this server and user, and makes it the current one: durable. Resolves with its name. */
+  /**
+   * Durably adds a context, or replaces the one for this server and user, and makes it the current one. Resolves with its name.
+   */
   use(context: Context): Promise<string>
-  /** Makes a stored context the current one: durable. Resolves with false if there is none of this name. */
+  /** Durably makes a stored context the current one. Resolves with false if no context has this name. */
   select(name: string): Promise<boolean>
-  /** Removes a context: durable. Resolves with it, or with `undefined` if there is none of this name. */
+  /** Durably removes a context. Resolves with it, or with `undefined` if no context has this name. */
   remove(name: string): Promise<Context | undefined>
 }
 

@@ -44,7 +44,7 @@ export class LineFile {
     return values
   }
 
-  /** Appends `added`. At `most` lines, or after damage or a failed write, it replaces all lines by `all` atomically. Durable. */
+  /** Durably appends `added`. At `most` lines, or after damage or a failed write, atomically replaces all lines by `all`. */
   async store(added: readonly unknown[], most: number, all: () => readonly unknown[]): Promise<void> {
     const isAppended = this.#isSound && this.#lines < most
     this.#isSound = false
@@ -80,7 +80,7 @@ export class LineFile {
 
   #close(): void {
     const opened = this.#opened
-    // The descriptor is free after a failed close too.
+    // A failed close also frees the descriptor.
     this.#opened = undefined
     try {
       if (opened) closeSync(opened.fd)

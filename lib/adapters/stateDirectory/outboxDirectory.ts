@@ -99,14 +99,14 @@ class OutboxFile implements OutboxStore {
     try {
       await this.#file.store(combined(lines), isLong ? 0 : Number.POSITIVE_INFINITY, rewritten)
     } catch (error) {
-      // A part of the lines may be stored, or all of them.
+      // Some or all of the lines may be stored.
       this.#isRead = false
       throw error
     }
     for (const line of lines) this.#apply(line)
   }
 
-  /** Applies a line, which has no further effect if it is applied again. */
+  /** Applies a line. Applying it again has no further effect. */
   #apply(line: OutboxLine): void {
     if ('removed' in line) for (const number of line.removed) this.#remove(number)
     else if ('sent' in line) {

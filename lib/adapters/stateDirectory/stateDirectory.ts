@@ -12,13 +12,13 @@ import { spool, spoolRemover, sweepSpool, wantedRefs } from './spool.ts'
 
 /**
  * Returns the client state in a directory, for one user on one server. The directory is created at the first write. Only one
- * process at a time may use it to receive messages, and one for uploads. Any number can send messages.
+ * process at a time may use it to receive messages, and one for uploads. Any number of processes can send messages.
  */
 export function stateDirectory(path: string): Required<ClientState> {
   checkArgument('stateDirectory', 'the path', kinds.path, path)
   const directory = resolve(path)
   const tasks = new TaskFile(join(directory, 'tasks'))
-  // A program that was killed while it read a stream has left a part of it.
+  // A program that was killed while it read a stream leaves an incomplete copy.
   const sweep = retriable(async () => await sweepSpool(directory, wantedRefs(await tasks.load())))
   return {
     receipts: new ReceiptFile(join(directory, 'receipts')),

@@ -6,15 +6,15 @@ import { type OnlineLink, refusalBackoff } from './session.ts'
 
 interface AskOptions {
   readonly platform: Platform
-  /** Time for retries after refusals that are not final. */
+  /** Time for retries after temporary refusals. */
   readonly retryForMs: number
-  /** Resolves with the link on which to ask. */
+  /** Resolves with the link for the request. */
   readonly online: (signal: AbortSignal) => Promise<OnlineLink>
 }
 
 /**
- * Repeats a request until the server answers it, on this link or a later one. Retries after refusals that are not final. Rejects
- * with OspError `closed` when `signal` aborts.
+ * Repeats a request until the server answers it, on this link or a later one. Retries after temporary refusals. Rejects with
+ * OspError `closed` when `signal` aborts.
  */
 export async function askUntilAnswered<K extends RequestName>(
   { platform, retryForMs, online }: AskOptions,

@@ -14,8 +14,8 @@ import { askUntilAnswered } from '../connection/untilAnswered.ts'
 export type FileInfo = CatalogueEntry
 
 /**
- * A version of a stored file that its owner, or the operator of the server, has sent a message about. Its readers can download it
- * until it is removed or replaced, or until `until`. It can be stored as JSON.
+ * A reference to a version of a stored file, from a message about the file. Its readers can download it until it is removed or
+ * replaced, or until `until`. It can be stored as JSON.
  */
 export interface FileReference extends Omit<FileInfo, 'storedAt'> {
   readonly algorithm: DigestName

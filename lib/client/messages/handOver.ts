@@ -8,16 +8,16 @@ import { cutText } from '../../runtime/refusal.ts'
 import type { ActiveReceiver, Incoming } from './inbox.ts'
 import type { Receipts } from './receipts.ts'
 
-/** What the hand-overs of a client share. */
+/** The dependencies of the hand-overs of a client. */
 export interface HandOverContext {
   readonly clock: Platform['clock']
   readonly log: Log
   readonly receipts: Receipts
-  /** Called when a message is handled, or given up with `error`. */
+  /** Called when a message is handled, or rejected with `error`. */
   readonly settle: (incoming: Incoming, error?: OspError) => void
 }
 
-/** How the application has answered the present call of the handler. */
+/** The answer of the application to the current call of the handler. */
 type Answer = 'handled' | 'again' | 'rejected'
 
 /** Hands one message to a receiver until it is handled, rejected, or the receiver stops. */
@@ -30,7 +30,7 @@ export class HandOver {
   #answered: Deferred<void> | undefined
   /** Whether a call of the handler can be answered. */
   #isOpen = false
-  /** The delay before the next call that the application has asked for. */
+  /** The delay before the next call, if the application has requested one. */
   #delayMs: number | undefined
   /** Resolves with whether the receipt is stored, after an acknowledgement. */
   #keeping: boolean | Promise<boolean> | undefined
@@ -42,8 +42,8 @@ export class HandOver {
   }
 
   /**
-   * Returns or resolves with whether the message was handled or given up. It returns at once if neither the handler nor the
-   * store of the receipts takes time, so that a delivery of many messages costs no promises.
+   * Returns or resolves with whether the message was handled or rejected. Returns without a promise if the handler and the store
+   * of the receipts are synchronous: a delivery of many messages then costs no promises.
    */
   run(): boolean | Promise<boolean> {
     let first: Promise<void>
@@ -57,7 +57,9 @@ export class HandOver {
     return this.#finish(first)
   }
 
-  /** Resolves when the receipt is stored. Rejects with OspError `closed` if the message is not in hand, or the receiver stops. */
+  /**
+   * Resolves when the receipt is stored. Rejects with OspError `closed` if the message cannot be answered, or the receiver stops.
+   */
   async ack(): Promise<void> {
     if (this.#keeping === undefined) this.#respond('handled')
     const keeping = this.#keep()
@@ -65,21 +67,21 @@ export class HandOver {
     if (!(await keeping)) throw notInHand()
   }
 
-  /** Hands the message over again after `delayMs`. Throws OspError `closed` if it is not in hand. */
+  /** Hands the message over again after `delayMs`. Throws OspError `closed` if it cannot be answered. */
   nak(delayMs: number | undefined): void {
     this.#respond('again')
     this.#delayMs = delayMs
     this.#answered?.resolve()
   }
 
-  /** Gives the message up. Throws OspError `closed` if it is not in hand. */
+  /** Rejects the message. Throws OspError `closed` if it cannot be answered. */
   reject(reason: string): void {
     this.#respond('rejected')
     this.#giveUp(reason)
     this.#answered?.resolve()
   }
 
-  /** Hands the message back if the application has not answered it, because it has left the loop over its messages. */
+  /** Returns the message if the application has left the loop over its messages without answering it. */
   leave(): void {
     this.#answered?.reject(new Error('the loop over the messages was exited'))
   }
@@ -182,6 +184,6 @@ export class HandOver {
   }
 }
 
-/** The error of an answer to a message that is not handed over, or was answered. */
+/** The error of an answer to a message that was already answered, or whose receiver has stopped. */
 export const notInHand = () =>
-  new OspError('closed', 'the message is not in hand: it was answered, or its receiver has stopped')
+  new OspError('closed', 'the message cannot be answered: it was already answered, or its receiver has stopped')

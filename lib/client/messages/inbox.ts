@@ -36,7 +36,7 @@ export interface Incoming {
   readonly key: string
   /** The deliveries of the current link that contain it, the earliest first: the server can deliver it again. */
   readonly deliveries: Delivery[]
-  /** The latest time that it was handed over. */
+  /** The latest hand-over. */
   handOver: HandOver | undefined
 }
 
@@ -93,7 +93,7 @@ export class Inbox {
   #receiver: ActiveReceiver | undefined
   /** The number of hand-overs that have not ended. */
   #handing = 0
-  /** What disposing of a receiver waits for. */
+  /** The calls that disposing of a receiver awaits. */
   readonly #running = new Set<Promise<void>>()
   /** Whether messages are handed over in this turn. */
   #isPumpDue = false
@@ -366,12 +366,12 @@ function advance(delivery: Delivery): boolean {
   return delivery.handled > before
 }
 
-/** How a receiver gets messages. */
+/** The options of a receiver. */
 export interface ReceiverMode {
   readonly handler: MessageHandler
-  /** The number of messages that are in hand at once. */
+  /** The maximum number of messages that are handled at once. */
   readonly concurrency: number
-  /** The number of times that a message is handed over before it is given up. */
+  /** The number of times that a message is handed over before it is set aside. */
   readonly tries: number
   /** The receiver answers each message by its methods, not by returning from the handler. */
   readonly isManual: boolean

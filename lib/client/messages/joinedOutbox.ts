@@ -24,7 +24,7 @@ export class JoinedOutbox {
   readonly #lost: () => void
   readonly #refused: Refused
   readonly #letters = new Map<number, Letter>()
-  /** What happened to unknown messages, which may be this program's while it adds messages. */
+  /** The outcomes of unknown messages, some of which this program may be adding. */
   readonly #outcomes: MessageOutcome[] = []
   readonly #additions = new GroupCommit<Letter>({ commit: (group) => this.#commit(group) })
   #adding = 0
@@ -36,7 +36,7 @@ export class JoinedOutbox {
     this.#refused = refused
   }
 
-  /** Joins the program that has the outbox. Rejects as `Control.ask` does if there is none. */
+  /** Joins the program that uses the outbox. Rejects as `Control.ask` does if there is none. */
   static async join(control: Control, lost: () => void, refused: Refused): Promise<JoinedOutbox> {
     const outbox = new JoinedOutbox(control, lost, refused)
     const numbered = deferred<number>()
@@ -86,7 +86,7 @@ export class JoinedOutbox {
     askOutbox(this.#control, { do: 'drop', numbers: [letter.number] }, outboxAnswers.drop).catch(() => {})
   }
 
-  /** Leaves. The other program sends the added messages. */
+  /** Disconnects. The other program sends the added messages. */
   leave(): void {
     this.#leaving.abort()
   }

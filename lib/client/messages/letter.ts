@@ -12,12 +12,12 @@ export class Letter {
   /** Resolves when the store has it. */
   readonly queued: Deferred<void> = deferred()
   readonly stored: Deferred<readonly RecipientState[]> = deferred()
-  /** Why the server has refused it for now. */
+  /** The reason if the server has temporarily refused it. */
   refusal: OspError | undefined
   /** Whether `stored` is settled. */
   isOver = false
   isGivenUp = false
-  /** Called when the server has refused it for now, and when it leaves the outbox without being stored. */
+  /** Called when the server has temporarily refused it, and when it leaves the outbox without being stored. */
   refused: (error: OspError, isKept: boolean) => void = () => {}
 
   constructor(outgoing: Outgoing, queuedAt: number) {

@@ -25,14 +25,14 @@ export interface WaitingMessage {
 
 /** The messages of the user that no program has handled. Listing them does not receive them. */
 export interface WaitingMessages {
-  /** Lists the messages that wait or, with `setAside`, those that were given up, in the order of the mailbox. */
+  /** Lists the waiting messages or, with `setAside`, those that were set aside, in the order of the mailbox. */
   list(options?: ListMessagesOptions): AsyncIterableIterator<WaitingMessage>
   /**
-   * Returns messages that were set aside, by their `seq`, to the mailbox: each becomes its last message, with a new `seq`, and its
-   * age begins again. Other seqs are ignored. Resolves when the server has stored it.
+   * Returns messages that were set aside, by their `seq`, to the mailbox: each becomes its last message, with a new `seq`, and
+   * its age starts again. Other seqs are ignored. Resolves when the server has stored the change.
    */
   return(seqs: readonly number[], options?: SignalOptions): Promise<void>
-  /** Removes messages by their `seq`, also those that were set aside. Other seqs are ignored. */
+  /** Removes messages, waiting or set aside, by their `seq`. Other seqs are ignored. */
   remove(seqs: readonly number[], options?: SignalOptions): Promise<void>
 }
 
@@ -50,17 +50,17 @@ export interface Message extends WaitingMessage {
   /** The number of times that the server has sent it. If it is above 1, the message may have been handed over before. */
   readonly attempt: number
   /**
-   * Acknowledges the message, before its handler returns or in place of it. Resolves when the client has recorded it, so that the
-   * message is not handed over again. Rejects with OspError `closed` if the message is not in hand: it was answered otherwise, or
-   * its receiver has stopped. An unhandled rejection is silent.
+   * Acknowledges the message, before its handler returns or instead. Resolves when the client has recorded the message as
+   * handled. Rejects with OspError `closed` if the message was already answered in another way, or its receiver has stopped. An
+   * unhandled rejection is silent.
    */
   ack(): Promise<void>
   /**
-   * Hands the message over again, after `delayMs` or by default after a delay that doubles each time, as if its handler threw an
-   * error. Throws OspError `closed` as `ack`.
+   * Requests that the message is handled again, after `delayMs` or by default after a delay that doubles each time, as if its
+   * handler had thrown an error. Throws OspError `closed` as `ack`.
    */
   nak(options?: NakOptions): void
-  /** Gives the message up: the server sets it aside. Throws OspError `closed` as `ack`. */
+  /** Rejects the message: the server sets it aside. Throws OspError `closed` as `ack`. */
   reject(reason: string): void
   /** Sends a message to the sender that answers this one (`inReplyTo`), as `Client.send`. */
   reply(content: string | Uint8Array, options?: Omit<SendOptions, 'inReplyTo'>): Promise<readonly RecipientState[]>
@@ -72,18 +72,18 @@ export interface NakOptions {
 
 export interface ReceiveOptions {
   /**
-   * The number of messages that are in hand at once, up to 256; 1 by default. With more than one, the messages are handed over
-   * in the order of the mailbox, but can be handled in another order.
+   * The maximum number of messages that are handled at once, up to 256; 1 by default. If it is above 1, the handler is called in
+   * the order of the mailbox, but the calls can end in another order.
    */
   readonly concurrency?: number | undefined
-  /** The number of times that a message is handed over before the server sets it aside; 16 by default. */
+  /** The number of times that the handler is called for a message before the server sets it aside; 16 by default. */
   readonly tries?: number | undefined
 }
 
 export interface MessagesOptions extends ReceiveOptions {
   /**
-   * `auto`, the default: `next()` acknowledges the message before, unless it was answered. `manual`: the program answers each
-   * message by `ack`, `nak` or `reject`; only this mode takes a `concurrency` above 1.
+   * `auto`, the default: `next()` acknowledges the previous message, unless it was answered. `manual`: the program answers each
+   * message by `ack`, `nak` or `reject`; only this mode allows a `concurrency` above 1.
    */
   readonly ack?: 'auto' | 'manual' | undefined
 }
@@ -99,17 +99,17 @@ export interface RecipientState {
 
 export interface SendOptions {
   /**
-   * 32 hexadecimal digits that identify the message; random by default. A message that is sent again with its id, also by another process,
-   * is stored once. The server remembers ids for some days.
+   * 32 hexadecimal digits that identify the message; random by default. A message that is sent again with its id, even by another
+   * process, is stored once. The server remembers ids for some days.
    */
   readonly id?: string | undefined
-  /** Texts by key, up to 32 keys and 4 KiB, for example `contentType`. */
+  /** Strings by key, up to 32 keys and 4 KiB in total, for example `contentType`. */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** The id of the message that this one answers. */
   readonly inReplyTo?: string | undefined
   /**
-   * Time after which the server removes the message from a mailbox if it was not handled, by the server's clock; by default only
-   * the age limit of the server applies.
+   * Time, by the server's clock, after which the server removes the message from a mailbox if it has not been handled. By
+   * default, only the age limit of the server applies.
    */
   readonly timeToLiveMs?: number | undefined
   /** Gives the message up. `send` rejects with OspError `closed`; its text says if the message may have been sent. */

@@ -4,7 +4,7 @@ import type { ActiveReceiver } from './inbox.ts'
 import type { Message, MessageHandler } from './message.ts'
 
 /**
- * Iterates over the messages of a manual receiver. With `acknowledges`, `next` acknowledges the message before, unless it was
+ * Iterates over the messages of a manual receiver. With `acknowledges`, `next` acknowledges the previous message, unless it was
  * answered.
  */
 export function iterateMessages(

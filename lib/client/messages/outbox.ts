@@ -12,7 +12,7 @@ import { misfit, type Outgoing } from './outgoing.ts'
 import type { Registered, RegistrationOptions } from './registration.ts'
 import { PendingMessage } from './sentMessage.ts'
 
-/** The time after which a message is sent again that the server has refused for now. It doubles with each refusal. */
+/** The delay before a temporarily refused message is sent again. It doubles with each refusal. */
 const outboxRetries = { retryFirstMs: 1_000, retryMostMs: 60_000 } as const
 
 /** The number of messages that may be unanswered on a reliable link; on other links it is one request. */
@@ -21,14 +21,14 @@ const unansweredSends = fixed.batchMessages
 export interface OutboxOptions extends Pick<RegistrationOptions, 'platform' | 'retryForMs' | 'failed'> {
   /** Registers the link again after `afterMs`, because its instance is lost. */
   readonly renew: (afterMs: number) => void
-  /** Records in the store that messages may be sent, whose ids the server remembers for `knownForMs`. Does not reject. */
+  /** Records in the store that messages may have been sent. The server remembers their ids for `knownForMs`. Does not reject. */
   readonly mark?: ((messages: readonly Outgoing[], knownForMs: number) => Promise<void>) | undefined
 }
 
 /**
- * Sends messages in the order of the calls. Unanswered ones are sent again on the next link while the server knows their ids.
- * A message with a place in a store that the server refuses for now is sent again later. Meanwhile only messages for other
- * recipients overtake it.
+ * Sends messages in the order of the calls. Unanswered ones are sent again on the next link while the server knows their ids. If
+ * the server temporarily refuses a message of a stored outbox, the message is sent again later. Until then, only messages to
+ * other recipients overtake it.
  */
 export class Outbox {
   readonly #options: OutboxOptions
@@ -175,7 +175,9 @@ export class Outbox {
     return this.#options.mark ? this.#unheld(link) : this.#waiting
   }
 
-  /** Yields the waiting messages with places that may be sent now, up to the first that must be marked before. */
+  /**
+   * Yields the waiting messages of a stored outbox that may be sent now, up to the first that must be marked before it is sent.
+   */
   *#unheld(link: OnlineLink): Generator<Outgoing, void> {
     this.#sort()
     const isHeld = this.#hasDeferred ? this.#holding() : undefined
@@ -273,7 +275,10 @@ export class Outbox {
     this.#continue()
   }
 
-  /** Handles the refusal of a message: it is rejected; or sent again later, if it has a place and the refusal is not final. */
+  /**
+   * Handles the refusal of a message: rejects it or, if it belongs to a stored outbox and the refusal is temporary, sends it
+   * again later.
+   */
   #refuse(outgoing: Outgoing, error: OspError): void {
     const { place, abandoned } = outgoing
     if (!place || abandoned || error.retry === 'never') {
@@ -293,7 +298,7 @@ export class Outbox {
     place.deferred(error)
   }
 
-  /** Puts the messages that were deferred in their places again. */
+  /** Restores the order of the messages that were deferred. */
   #sort(): void {
     if (!this.#isUnsorted) return
     this.#isUnsorted = false
@@ -325,7 +330,7 @@ export class Outbox {
     this.#isUnsorted = this.#hasDeferred
   }
 
-  /** Gives a message up. Rejects its promise with `closed`. */
+  /** Abandons a message. Rejects its promise with `closed`. */
   abandon(outgoing: Outgoing): void {
     const wasSent = outgoing.knownUntilMs !== undefined
     // A message that was sent stays unanswered here, so that no later one overtakes it.

@@ -13,11 +13,11 @@ export interface OutboxMessage {
   /** The size of its headers and content. */
   readonly bytes: number
   readonly queuedAt: Date
-  /** Why the server has refused it for now. */
+  /** The reason if the server has temporarily refused it. */
   readonly refusal?: OspError | undefined
 }
 
-/** The outbox of a state, also while a program sends its messages. */
+/** Controls the outbox of a state, even while a program is sending its messages. */
 export interface OutboxControl {
   /** Returns the messages in the order of the outbox. */
   list(): Promise<readonly OutboxMessage[]>

@@ -19,18 +19,18 @@ const recipients = z.array(userName).check(z.refine(({ length }) => length > 0, 
 const request = z.discriminatedUnion('do', [
   /** The messages with numbers above `after`. */
   z.strictObject({ do: z.literal('list'), after: z.int().check(z.minimum(0)) }),
-  /** `waiter`: the number of the subscriber that awaits what happens to them. */
+  /** `waiter`: the number of the subscriber to their outcomes. */
   z.strictObject({
     do: z.literal('add'),
     messages: listOf(z.strictObject({ id: messageId, recipients, body: hexDigits })),
     waiter: z.int(),
   }),
   z.strictObject({ do: z.literal('drop'), numbers: listOf(number) }),
-  /** Answered with the number of the subscriber, then with what happens to its messages, until the caller leaves. */
+  /** Answered with the number of the subscriber, then with the outcomes of its messages, until the caller disconnects. */
   z.strictObject({ do: z.literal('await') }),
 ])
 
-/** A request to the program that has the outbox. */
+/** A request to the program that uses the outbox. */
 export type OutboxRequest = z.infer<typeof request>
 
 const failure = z.strictObject({ code: errorCode, text: z.string(), recipients: z.optional(z.array(z.string())) })
@@ -79,7 +79,7 @@ export function readOutboxRequest(value: unknown): OutboxRequest {
 export function readOutboxAnswer<T>(schema: z.ZodMiniType<T>, value: unknown): T {
   const result = schema.safeParse(value)
   if (result.success) return result.data
-  throw new OspError('malformed', 'the program that has the outbox belongs to another version of ospd')
+  throw new OspError('malformed', 'the program that uses the outbox runs another version of ospd')
 }
 
 export async function askOutbox<T>(control: Control, request: OutboxRequest, answer: z.ZodMiniType<T>): Promise<T> {
@@ -91,6 +91,6 @@ export function messageFailureOf({ code, message: text, recipients = [] }: OspEr
   return { code, text, ...(recipients.length > 0 && { recipients: [...recipients] }) }
 }
 
-/** Returns the error of its JSON. */
+/** Returns an error from its JSON. */
 export const readMessageFailure = ({ code, text, recipients }: z.infer<typeof failure>) =>
   new OspError(code, text, { recipients })

@@ -17,15 +17,15 @@ const encoder = new TextEncoder()
 /** A message to send, and the promise of its sender. */
 export type Outgoing = ReturnType<typeof outgoingOf>
 
-/** The place of a message in a stored outbox. */
+/** The state of a message in a stored outbox. */
 export interface OutboxPlace {
   readonly number: number
-  /** Whether the store knows that the message may be sent. */
+  /** Whether the store has recorded that the message may have been sent. */
   isMarked: boolean
-  /** The number of times that the server has refused it for now, and the time of the next try. */
+  /** The number of times that the server has temporarily refused it, and the time of the next attempt. */
   refusals: number
   retryAtMs: number
-  /** Called when the server has refused it for now. */
+  /** Called when the server has temporarily refused it. */
   readonly deferred: (error: OspError) => void
 }
 

@@ -12,7 +12,7 @@ import { neverSent, type Outbox } from './outbox.ts'
 import { type Outgoing, outgoingOf } from './outgoing.ts'
 import type { ServedOutbox } from './servedOutbox.ts'
 
-/** The time after which a change of the store is tried again that has failed. */
+/** The delay before a failed change of the store is retried. */
 const retryMs = 1_000
 
 export interface OwnOutboxOptions {
@@ -26,7 +26,7 @@ export interface OwnOutboxOptions {
   readonly idle: () => void
 }
 
-/** The outbox of a state, while this program is the one that uses it. Other programs can add messages. */
+/** The outbox of a state while this program uses it. Other programs can add messages. */
 export class OwnOutbox {
   readonly #options: OwnOutboxOptions
   /** The messages in the store, and those that are being added, by number. */
@@ -38,10 +38,10 @@ export class OwnOutbox {
   /** Changes, with the waits after failed writes. */
   readonly #changing = new PendingWork()
   #served: ServedOutbox | undefined
-  /** Why no message is sent any more. */
+  /** The error after which no more messages are sent. */
   #over: OspError | undefined
   readonly #closing = new AbortController()
-  /** Whether a message was refused for now. */
+  /** Whether a message was temporarily refused. */
   #deferral = deferred<void>()
 
   constructor(options: OwnOutboxOptions) {
@@ -121,14 +121,14 @@ export class OwnOutbox {
     else this.#submit(letter, knownForMs !== undefined)
   }
 
-  /** Gives a message up, and removes it from the store. */
+  /** Abandons a message, and removes it from the store. */
   giveUp(letter: Letter): void {
     letter.isGivenUp = true
     if (letter.outgoing.place) this.#options.outbox.abandon(letter.outgoing)
     else letter.reject(neverSent())
   }
 
-  /** Resolves when every present message is stored or refused, also if one of them is refused for now. */
+  /** Resolves when every present message is stored or refused, even temporarily. */
   async flush(): Promise<void> {
     const letters = [...this.#letters.values()].filter(({ refusal }) => !refusal)
     this.#deferral = deferred()
@@ -140,7 +140,7 @@ export class OwnOutbox {
     this.#over ??= error
     this.#served?.end()
     this.#closing.abort()
-    // Writes that are under way are completed, and not begun again.
+    // Writes in progress are completed, but not retried.
     await this.#writing.settled()
     for (const letter of this.#letters.values()) this.#keep(letter, error)
     await this.#served?.close()
@@ -238,4 +238,4 @@ export class OwnOutbox {
 }
 
 export const outboxFull = () =>
-  new OspError('outbox-full', 'too many messages wait in the outbox; wait until some of them are sent, or drop them')
+  new OspError('outbox-full', 'the outbox is full; wait until some of its messages are sent, or remove messages')

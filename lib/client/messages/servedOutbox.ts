@@ -31,7 +31,7 @@ export interface ServedOutboxOptions {
 export class ServedOutbox {
   readonly #options: ServedOutboxOptions
   readonly #answering = new PendingWork()
-  /** The programs that await what happens to their messages, by number. */
+  /** The programs that await the outcomes of their messages, by number. */
   readonly #subscribers = new Map<number, (outcome: MessageOutcome) => void>()
   #lastSubscriber = 0
   #served: Served | undefined
@@ -132,4 +132,4 @@ export class ServedOutbox {
   }
 }
 
-const shuttingDown = () => new OspError('shutting-down', 'the program that has the outbox is about to end')
+const shuttingDown = () => new OspError('shutting-down', 'the program that uses the outbox is about to end')

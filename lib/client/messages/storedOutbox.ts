@@ -13,7 +13,7 @@ import { neverSent, type Outbox } from './outbox.ts'
 import type { Outgoing } from './outgoing.ts'
 import { OwnOutbox, outboxFull } from './ownOutbox.ts'
 
-/** The time for which a program keeps an empty outbox for itself. */
+/** The time for which a program keeps an empty outbox open. */
 const lingerMs = 1_000
 
 export interface StoredOutboxOptions {
@@ -40,7 +40,7 @@ export class StoredOutbox {
   #own: OwnOutbox | undefined
   #joined: JoinedOutbox | undefined
   #isOpen = false
-  /** Resolves when the place before is left. */
+  /** Resolves when the previous outbox was left. */
   #leaving: Promise<void> = Promise.resolve()
   readonly #linger: Alarm
   #over: OspError | undefined
@@ -84,7 +84,7 @@ export class StoredOutbox {
     this.#placed().catch((error: unknown) => this.#failed(error))
   }
 
-  /** Resolves when every present message is stored, refused, or refused for now; or when another program sends them. */
+  /** Resolves when every present message is stored or refused, even temporarily; at once if another program is sending them. */
   async flush(): Promise<void> {
     if (this.#over) throw this.#over
     const place = await this.#placed()
@@ -101,7 +101,7 @@ export class StoredOutbox {
     await this.#own?.settled()
   }
 
-  /** Ends it: messages that are not stored by the server stay in the store. */
+  /** Fails all promises. Messages that the server has not stored stay in the store. */
   fail(error: OspError): void {
     if (this.#over) return
     this.#over = error
@@ -129,13 +129,13 @@ export class StoredOutbox {
       return
     }
     place.add(letter).catch((error: unknown) => {
-      // The other program has ended, before or after it has stored the message, which has the same id in the next place.
+      // The other program has ended, before or after it has stored the message. The message keeps its id in the next outbox.
       if (!(place instanceof OwnOutbox) && isAbsent(error) && !this.#over) this.#again(place)
       else letter.reject(OspError.from(error))
     })
   }
 
-  /** Adds the messages of a place that is lost to the next one, in order. */
+  /** Adds the messages of a lost outbox to the next one, in order. */
   #again(lost: JoinedOutbox): void {
     if (this.#over || !this.#isAt(lost)) return
     this.#forgetPlace()
@@ -213,10 +213,10 @@ export class StoredOutbox {
     if (this.#letters.size === 0 && (this.#own?.isIdle ?? this.#joined?.isIdle)) this.#leave()
   }
 
-  /** Leaves the place. The next message opens one again, unless it is over. */
+  /** Leaves the outbox. The next message opens it again, unless this one has failed. */
   #leave(): void {
     const [own, joined] = [this.#own, this.#joined]
-    // A place that is being opened is left when it is open.
+    // An outbox that is being opened is left when it is open.
     if (!this.#isOpen) return
     this.#forgetPlace()
     joined?.leave()

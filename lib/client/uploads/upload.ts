@@ -68,7 +68,7 @@ export interface Upload extends Listenable<UploadEvents> {
   cancel(): Promise<void>
 }
 
-/** What the uploads of a list have in common. */
+/** The dependencies that the uploads of a list share. */
 export interface UploadHost {
   pause(ids: readonly number[]): Promise<unknown>
   resume(ids: readonly number[]): Promise<unknown>

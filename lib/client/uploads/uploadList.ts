@@ -40,8 +40,9 @@ export interface UploadOptions {
    */
   readonly signal?: AbortSignal | undefined
   /**
-   * Up to 16 users who get a message about the file, with a reference with which they can read it (`Message.file`). The file and the
-   * messages become durable together. A file with recipients is not sent in one request. An unfinished upload keeps its recipients.
+   * Up to 16 users who receive a message with a reference to the file, with which they can download it (`Message.file`). The file
+   * and the messages become durable together. A file with recipients is not sent in one request. An unfinished upload keeps its
+   * recipients.
    */
   readonly to?: readonly string[] | undefined
 }

@@ -14,13 +14,13 @@ export type ByteStream = AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>
 /** What a client uploads: the path of a file, a `file:` URL, a `Blob` or `File`, bytes, a stream of bytes, or a source. */
 export type UploadSource = string | URL | Blob | Bytes | ByteStream | FileSource
 
-/** The text of the error of an upload whose signal has aborted. */
+/** The error text of an upload whose signal has aborted. */
 export const abortedText = 'the upload was aborted'
 
 const hasMethod = (value: unknown, name: string | symbol) =>
   typeof value === 'object' && value !== null && typeof Reflect.get(value, name) === 'function'
 
-/** By its methods, since a `Blob` can be of another implementation. */
+/** Checks the methods: a `Blob` can come from another implementation. */
 export const isBlob = (value: unknown): value is Blob =>
   hasMethod(value, 'arrayBuffer') && hasMethod(value, 'slice') && hasMethod(value, 'stream')
 
@@ -98,7 +98,7 @@ async function* partsOf(stream: ByteStream, signal: AbortSignal): AsyncGenerator
   }
 }
 
-/** Returns functions that read the next part, and that leave the stream, also while it waits for its next part. */
+/** Returns functions that read the next part and that cancel the stream, even while a read is pending. */
 function readerOf(stream: ByteStream): { next(): Promise<IteratorResult<unknown>>; leave(): void } {
   // Not every web stream is iterable.
   if (hasMethod(stream, 'getReader')) {

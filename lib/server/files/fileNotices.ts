@@ -13,7 +13,7 @@ import type { ServerContext } from '../app.ts'
 import type { PostedMessage } from '../messages/deliveryService.ts'
 import type { Grants } from './grants.ts'
 
-/** The waits between attempts to append messages that were refused. */
+/** The delays between attempts to append messages that were refused. */
 const waits = { firstMs: 1_000, mostMs: 30_000 } as const
 
 /** A user who gets a message for each stored file of any user. */
@@ -51,11 +51,11 @@ export interface NoticeHost {
 }
 
 /**
- * Sends the messages about stored files: to the recipients that the sender has named, and to the users of the rules.
+ * Sends messages about stored files to the recipients that the sender has specified, and to the users of the rules.
  *
- * A completed file counts as not reported until its messages are appended. So they are appended after a crash as well, and their
- * ids, which do not change, keep them from being appended twice. While a mailbox has no space, the messages wait in their order, and
- * the server accepts no further files.
+ * A completed file is not marked as reported until its messages are appended, so after a crash the messages are appended again.
+ * Their ids do not change, so each is stored once. While a mailbox has no space, the messages wait in order, and the server
+ * accepts no further files.
  */
 export class FileNotices {
   readonly #host: NoticeHost
@@ -80,11 +80,11 @@ export class FileNotices {
     return this.#patterns.length > 0 || this.#blocked !== undefined || files.some(({ notice }) => notice !== undefined)
   }
 
-  /** Throws OspError `mailbox-full`, or why else the messages about earlier files cannot be stored. */
+  /** Throws the error for which messages about earlier files wait, usually `mailbox-full`. */
   checkUnblocked(): void {
     if (!this.#blocked) return
     const { code, message, recipients } = this.#blocked
-    const text = `messages about stored files wait: ${message}`
+    const text = `messages about stored files cannot be stored: ${message}`
     throw new OspError(code, text, { recipients, retryAfterMs: waits.firstMs })
   }
 
@@ -149,7 +149,7 @@ export class FileNotices {
     }
   }
 
-  /** Resolves with the messages about these files, in their order. Those of a batch have the same sender. */
+  /** Resolves with the messages about these files, in order. The files of a batch have the same owner. */
   async #batches(files: readonly StoredFile[]): Promise<readonly (readonly FileMessage[])[]> {
     const batches: FileMessage[][] = []
     for (const file of files) {
@@ -202,7 +202,7 @@ export class FileNotices {
     const { context, catalogue, grants } = this.#host
     const { user: owner, storedName: fileName, size, algorithm, digest } = file
     const found = await catalogue.find(owner, fileName)
-    // The file can have been replaced or removed meanwhile. Then its recipients learn that it is gone.
+    // The file can have been replaced or removed meanwhile. Its recipients then get the error `gone`.
     const entry = found?.size === size && found.digest === digest ? found : undefined
     const { version = `gone ${digest}`, modifiedAt = 0, metadata = {} } = entry ?? {}
     const until = Math.round(context.age.now() + context.limits.messageAgeMs)

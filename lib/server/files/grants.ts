@@ -40,7 +40,7 @@ export class Grants {
 
   /**
    * Resolves with the owner of the file that a request of `user` reads. Rejects with OspError `unauthorized` if the grant is not
-   * valid for the user and the file, and with `gone` if its time is over.
+   * valid for the user and the file, and with `gone` if the grant has expired.
    */
   async ownerOf(user: string, { grant, fileName, version }: WireMessage<'ReadFileReq'>): Promise<string> {
     if (!grant) return user

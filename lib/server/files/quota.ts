@@ -223,7 +223,7 @@ export class Quota {
     return this.#adds(size - replaced, replaces ? 0 : name.split('/').length)
   }
 
-  /** A file that replaces a larger one adds nothing: other files get its space only after the next count. */
+  /** A file that replaces a larger one adds nothing: the freed space is available only after the next count. */
   #adds(bytes: number, entries: number): QuotaPart {
     return { growth: Math.max(0, bytes + entries * this.#context.limits.entryBytes), entries }
   }

@@ -12,9 +12,9 @@ import type { ServerContext } from '../app.ts'
 /** The mailbox of the handler. No user can have this name. */
 export const handlerMailbox = ':stored'
 
-/** The waits between the calls for the same file. */
+/** The delays between calls for the same file. */
 const waits = { firstMs: 500, mostMs: 60_000 } as const
-/** The number of calls for one file, after which its message is set aside. */
+/** The number of failed calls for a file after which its message is set aside. */
 const mostTries = 16
 /** The length of the parts of `StoredContent.content`. */
 const partBytes = 256 * 1_024
@@ -36,8 +36,8 @@ export interface HandledHow {
 }
 
 /**
- * Handles a stored file. It is called for one file at a time, in the order in which the files were stored, at least once for each,
- * also after a crash. If it throws, it is called again for the same file, up to 16 times.
+ * Handles a stored file. It is called for one file at a time, in the order in which the files were stored, and at least once for
+ * each file, even after a crash. If it throws, it is called again for the same file, up to 16 times.
  */
 export type StoredFileHandler = (file: HandledFile, how: HandledHow) => void | Promise<void>
 
@@ -57,7 +57,7 @@ export class StoredFileCalls {
     this.#handler = handler
   }
 
-  /** Begins with the messages in the mailbox, unless that is under way. */
+  /** Starts to handle the messages in the mailbox, unless it is already running. */
   wake(): void {
     this.#hasMore = true
     if (this.#isRunning || this.#stopping.signal.aborted) return

@@ -168,7 +168,7 @@ export class Delivery {
 
   /**
    * Takes the next messages that fit into one REQ and into the window, and that have the same attempt. Skips those whose time to
-   * live has ended.
+   * live has expired.
    */
   #nextBatch(): StoredMessage[] {
     const { free } = this.#window
@@ -200,7 +200,7 @@ export class Delivery {
     return batch
   }
 
-  /** Removes messages whose time to live has ended. */
+  /** Removes messages whose time to live has expired. */
   async #expire(seqs: readonly number[]): Promise<void> {
     const { mailboxes, log, space } = this.#context
     const { user } = this.#caller

@@ -24,7 +24,7 @@ export type PostedMessage = Pick<AddressedMessage, 'sender' | 'id' | 'content' |
   readonly timeToLive?: number | undefined
 }
 
-/** The latest end of a time to live. Storages keep exact numbers up to this one. */
+/** The latest expiry time of a message. Storages keep exact numbers up to this one. */
 const mostMs = 2 ** 52
 
 type Appended = ReturnType<MailboxStore['append']>
@@ -159,7 +159,10 @@ export class DeliveryService {
     this.#context.scheduler.schedule(delivery)
   }
 
-  /** Resolves with a page of the messages of a mailbox that wait or, with `aside`, were set aside; empty after the last one. */
+  /**
+   * Resolves with a page of the waiting messages of a mailbox or, with `aside`, of those that were set aside. It is empty after
+   * the last message.
+   */
   async list(user: string, aside: boolean, afterSeq: number, most: number): Promise<readonly StoredMessage[]> {
     const { mailboxes, platform } = this.#context
     for (let after = afterSeq; ; ) {
@@ -178,7 +181,7 @@ export class DeliveryService {
     this.#deliveries.get(user)?.appended()
   }
 
-  /** Removes messages from the mailbox of a user, also those that were set aside. */
+  /** Removes messages, waiting or set aside, from the mailbox of a user. */
   async remove(user: string, seqs: readonly number[]): Promise<void> {
     await this.#changed(this.#context.mailboxes.remove(user, seqs))
     this.#space.freed(user)

@@ -311,7 +311,7 @@ export class MsgApp implements ServerApp {
     if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
   }
 
-  /** Lists messages of the caller's mailbox. They stay there, and go to the program that listens. */
+  /** Lists messages of the caller's mailbox. They stay there, and are delivered to the program that is listening. */
   async #list(caller: Connection, { flags, afterSeq, most }: WireMessage<'ListMsgReq'>): Promise<WireMessage> {
     const wanted = most === 0 ? fixed.batchMessages : Math.min(most, fixed.batchMessages)
     const listed = await this.#deliveries.list(caller.user, (flags & listMsgFlags.aside) !== 0, afterSeq, wanted)

@@ -11,7 +11,7 @@ export class IndexEntry implements Place {
   readonly bytes: number
   /** Bytes of the record. */
   length: number
-  /** The end of its time to live, or 0 if it has none. */
+  /** The time at which its time to live ends, or 0 if it has none. */
   readonly expiresAt: number
   /** -1 until the message is durable. */
   segment = -1

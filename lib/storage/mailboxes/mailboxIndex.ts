@@ -120,7 +120,7 @@ export class MailboxIndex {
     return expired
   }
 
-  /** Returns the durable messages of each mailbox whose time to live has ended at `time`. */
+  /** Returns the durable messages of each mailbox whose time to live has expired at `time`. */
   overdue(time: number): readonly { user: string; seqs: number[] }[] {
     const overdue: { user: string; seqs: number[] }[] = []
     if (this.#limited === 0) return overdue

@@ -169,7 +169,7 @@ export class MessageAppender {
       return { entry, added, record }
     })
     const seqs = found.map(({ entry: { seq } }) => seq)
-    // The copies come first: a crash between the records loses nothing.
+    // The copies are written first: a crash between the records loses nothing.
     const records = returned.map(({ record }) => record)
     await this.#writer.add({
       records: seqs.length > 0 ? [...records, writeSeqs('removed', { user, seqs })] : [],

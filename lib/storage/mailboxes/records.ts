@@ -142,7 +142,7 @@ export const bodyFingerprintOf = (record: Buffer): number => record.readInt32BE(
 
 export const seqOf = (record: Buffer): number => record.readDoubleBE(seqAt)
 export const storedAtOf = (record: Buffer): number => record.readDoubleBE(storedAt)
-/** Returns the end of the time to live, or 0 if it has none. */
+/** Returns the time at which the time to live ends, or 0 if there is none. */
 export const expiresAtOf = (record: Buffer): number => record.readDoubleBE(expiresAt)
 /** Returns the bytes of the content. */
 export const contentBytesOf = (record: Buffer): number => record.readUInt32BE(lengthAt)

@@ -181,7 +181,7 @@ const setAsideIn = async ({ mailboxes }: TestedStorage, user: string) =>
   messageNumbersOf(await mailboxes.list(user, { aside: true, afterSeq: 0, most: 1_000, mostBytes: 1_000_000 }))
 
 const returningChecks: Checks<TestedStorage> = {
-  'is listed, in pages, apart from those that wait': async (storage) => {
+  'is listed in pages, separately from waiting messages': async (storage) => {
     await post(storage.mailboxes, upTo(6), ['bob', 'eve'])
     await storage.mailboxes.setAside('bob', [2, 4, 5])
     for (const _ of ['now', 'after a restart']) {
@@ -264,7 +264,7 @@ const timeChecks: Checks<TestedStorage> = {
     await append(mailboxes, message(2, { storedAt: 100 }), ['bob'], roomy)
     assert.deepEqual(await waiting(mailboxes, 'bob'), [4, 5, 2])
   },
-  'ends the time to live of a message, also of one that was set aside, for good': async (storage) => {
+  'permanently removes a message whose time to live has expired, even if it was set aside': async (storage) => {
     const first = storage.mailboxes
     const users = ['bob', 'eve']
     for (const number of upTo(6)) {

@@ -385,13 +385,13 @@ spec('a server of a cluster', (it) => {
     assert.ok((await rig.passing(mailboxes.lastSeq())) > seq)
   })
 
-  it('renews its lease after it has declared another one dead, although a poll takes longer than until the next one', async () => {
+  it('renews its lease after it has declared another server dead, even if a poll takes longer than the poll interval', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()
     await rig.server(cut.alter)
     let stepMs = 0
     const slow = async (name: string, run: () => Promise<unknown>) => {
-      // No poll is under way when the step ends.
+      // No poll is in progress when the step ends.
       const ms = name === 'declareDead' ? 150 - (rig.clock.now() % 100) : stepMs
       if (ms > 0) await new Promise<void>((resolve) => rig.clock.alarm(rig.clock.now() + ms, resolve))
       const result = await run()

@@ -44,7 +44,7 @@ spec('mailboxes of several servers', (it) => {
     assert.deepEqual(await waiting(first.mailboxes, 'eve'), [1])
   })
 
-  it('return no removed message that a read found before the removal', async () => {
+  it('do not return a removed message, even if a read found it before the removal', async () => {
     await using rig = new ClusterRig()
     const isRead = deferred<void>()
     const isRemoved = deferred<void>()

@@ -19,7 +19,7 @@ const messageOf = (call: () => unknown): string => {
 }
 
 spec('the address of a server', (it) => {
-  it('has a host without brackets, and a port if it is given', () => {
+  it('has a host without brackets, and a port if one is specified', () => {
     assert.deepEqual(parseAddress('files.example'), { host: 'files.example', port: undefined })
     assert.deepEqual(parseAddress('[::1]:0'), { host: '::1', port: 0 })
     assert.deepEqual(parseAddress('[fe80::1%eth0]:7'), { host: 'fe80::1%eth0', port: 7 })
@@ -29,7 +29,7 @@ spec('the address of a server', (it) => {
 })
 
 spec('the URL of a server', (it) => {
-  it('leads to it over TCP, also with an IPv6 address, as text or as a URL', async () => {
+  it('connects to it over TCP, even with an IPv6 address, as text or as a URL', async () => {
     await using server = await serve({ listen: 'ospd://[::1]:0', storage: memory() })
     const { host, port } = server.addresses[0] ?? assert.fail()
     assert.equal(host, '::1')
@@ -39,7 +39,7 @@ spec('the URL of a server', (it) => {
     }
   })
 
-  it('leads to port 6682 if it names none', async () => {
+  it('connects to port 6682 by default', async () => {
     const dial = dialTransport('connect', 'ospd://192.0.2.1').dial(
       { platform: nodePlatform(), maxPayload: 0 },
       AbortSignal.abort(),
@@ -52,7 +52,7 @@ spec('the URL of a server', (it) => {
     await assert.rejects(unreachable, { code: 'unreachable', message: /none\.invalid:6682/u })
   })
 
-  it('with the scheme ospds leads to it over TLS, which requires a trusted certificate', async () => {
+  it('with the scheme ospds connects to it over TLS, which requires a trusted certificate', async () => {
     await using server = await serve({ listen: tls({ port: 0, ...selfSigned() }), storage: memory() })
     const port = server.addresses[0]?.port
     await assert.rejects(connect(`ospds://localhost:${port}`, { user: 'alice' }), { code: 'unauthorized' })
@@ -74,7 +74,7 @@ spec('the URL of a server', (it) => {
     ['ospd://host:', /: the port is missing after the colon$/u],
     ['ospd://host:65536', /: the port 65536 is above 65535$/u],
     ['ospd://host:x', /: the port x is not a number$/u],
-    ['ospd://host:0', /: port 0 is not the port of a server$/u],
+    ['ospd://host:0', /: a server cannot have port 0$/u],
     ['ospd://::1', /: an IPv6 address must be in brackets, such as \[::1\]:6682$/u],
     ['ospd://[::1', /: write ospd:\/\/HOST:PORT, with an IPv6 address in brackets$/u],
     ['ospd://a b', /: write ospd:\/\/HOST:PORT, with/u],
@@ -88,7 +88,7 @@ spec('the URL of a server', (it) => {
     })
   }
 
-  it('is valid, or a usage error that says why, whatever the text is', () => {
+  it('is valid, or a usage error with the reason, for any text', () => {
     const part = fc.oneof(fc.constantFrom('ospd://', 'ospds:', '//', '[::1]', ':6682', '@', '/', '?', '%'), fc.string())
     const text = fc.array(part, { maxLength: 5 }).map((parts) => parts.join(''))
     fc.assert(

@@ -255,7 +255,7 @@ spec('a command line that is wrong', (it) => {
   it('says what is wrong with the address of a server', () => {
     const wrong = {
       'h:99999': 'the port 99999 is above 65535',
-      'h:0': 'port 0 is not the port of a server',
+      'h:0': 'a server cannot have port 0',
       'h:x': 'the port x is not a number',
       'h:': 'the port is missing after the colon',
       ':1': 'the host is missing',

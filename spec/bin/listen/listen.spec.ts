@@ -11,7 +11,7 @@ const plain: Styles = { bold: same, dim: same, red: same, green: same, yellow: s
 
 function message(content: Uint8Array, more: Partial<Message> = {}): Message {
   const receipt = { id: '00'.repeat(16), seq: 1, sender: 'bob' }
-  const unused = () => assert.fail('it is not in hand')
+  const unused = () => assert.fail('it cannot be answered')
   const delivered = { receipt, sentAt: 0, attributes: {}, content }
   return { ...messageOf(delivered, 1, unused, unused), ...more }
 }

@@ -43,7 +43,7 @@ async function bytesOf(client: Client, file: FileReference): Promise<Uint8Array>
 
 spec('a file that is sent to other users', (it) => {
   for (const length of [0, 10, 3_000_000]) {
-    it(`can be fetched by each of them, and by nobody else: ${length} bytes`, async () => {
+    it(`can be downloaded by each of them, but by no other user: ${length} bytes`, async () => {
       await using at = await bench()
       const alice = await at.client('alice')
       const content = patterned(length)
@@ -67,7 +67,7 @@ spec('a file that is sent to other users', (it) => {
     })
   }
 
-  it('is verified and written to a path, also with a reference that was kept as JSON', async () => {
+  it('is verified and written to a path, even with a reference that was stored as JSON', async () => {
     await using at = await bench()
     await using folder = await place()
     const alice = await at.client('alice')
@@ -102,7 +102,7 @@ spec('a file that is sent to other users', (it) => {
 })
 
 spec('the messages of a server about stored files', (it) => {
-  it('reach a program that fetches each file', async () => {
+  it('reach a program that downloads each file', async () => {
     await using at = await bench({ user: 'ingest' })
     const alice = await at.client('alice')
     const names = ['a', 'b', 'c']

@@ -30,7 +30,7 @@ function receiving(server: ScriptedServer, concurrency: number) {
 }
 
 spec('a received message', (it) => {
-  it('has the parts that its sender has added, and its content as JSON', async () => {
+  it('has the headers that its sender has added, and its content as JSON', async () => {
     await using server = new ScriptedServer()
     const came: Message[] = []
     server.client().receive((message) => void came.push(message))
@@ -48,7 +48,7 @@ spec('a received message', (it) => {
     assert.throws(() => second?.json(), SyntaxError)
   })
 
-  it('is answered by a message to its sender that names it', async () => {
+  it('is answered by a message to its sender with its id', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const replies: Promise<unknown>[] = []
@@ -121,7 +121,7 @@ spec('an answer of a handler', (it) => {
     assert.deepEqual([(await acknowledged(link)).rejected, tries], [rejected, 3])
   })
 
-  it('reject gives the message up with its reason, which is cut', async () => {
+  it('reject sets the message aside with the reason, which is truncated', async () => {
     await using server = new ScriptedServer()
     server.client().receive(({ reject }) => reject('x'.repeat(70_000)))
     const link = await server.listening()
@@ -130,7 +130,7 @@ spec('an answer of a handler', (it) => {
     assert.deepEqual(rejected, { mailboxSeq: 1, text: 'x'.repeat(500) })
   })
 
-  it('is refused if the message is not in hand', async () => {
+  it('is refused if the message was already answered or its receiver has stopped', async () => {
     await using server = new ScriptedServer()
     const came: Message[] = []
     server.client().receive((message) => {
@@ -152,7 +152,7 @@ spec('an answer of a handler', (it) => {
 })
 
 spec('a receiver with a concurrency', (it) => {
-  it('has up to this number of messages in hand, in the order of the mailbox', async () => {
+  it('limits the messages that are handled at once, in the order of the mailbox', async () => {
     await using server = new ScriptedServer()
     const { came, handle } = receiving(server, 2)
     const link = await server.listening()
@@ -206,7 +206,7 @@ spec('a receiver with a concurrency', (it) => {
     assert.deepEqual((await acknowledged(link)).rejected, [{ mailboxSeq: 2, text: 'no' }])
   })
 
-  it('keeps its messages in hand when the link is lost, and acknowledges them on the next one', async () => {
+  it('continues to handle its messages when the link is lost, and acknowledges them on the next one', async () => {
     await using server = new ScriptedServer()
     const { came, handle } = receiving(server, 2)
     const first = await server.listening()

@@ -65,7 +65,7 @@ spec('the inbox of a client', (it) => {
     await link.quiet()
   })
 
-  it('asks again after a lost link, and after a refusal that is not final', async () => {
+  it('repeats a request after a lost link and after a temporary refusal', async () => {
     await using server = new ScriptedServer()
     const { inbox, link } = await connected(server)
     const removing = inbox.remove([7])

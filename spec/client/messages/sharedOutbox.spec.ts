@@ -37,7 +37,7 @@ spec('programs that share an outbox', (it) => {
     await Promise.all([a, c])
   })
 
-  it('learn why a message of theirs is refused, for now or for good', async () => {
+  it('receive the reason if their message is refused, temporarily or permanently', async () => {
     const outbox = new MemoryOutbox()
     await using server = new ScriptedServer()
     await using other = new ScriptedServer()

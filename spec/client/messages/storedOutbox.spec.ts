@@ -75,7 +75,7 @@ spec('a message with an outbox', (it) => {
     await second[Symbol.asyncDispose]()
   })
 
-  it('of an earlier program is sent by a client that only listens', async () => {
+  it('of an earlier program is sent even by a client that only receives messages', async () => {
     await using server = new ScriptedServer()
     const outbox = new MemoryOutbox()
     const first = start(server, outbox)
@@ -296,7 +296,7 @@ spec('a message in the outbox whose id the server may have forgotten', (it) => {
 })
 
 spec('a message in the outbox that the server refuses', (it) => {
-  it('for good leaves the outbox, is reported, and does not delay the others', async () => {
+  it('permanently leaves the outbox, is reported, and does not delay the others', async () => {
     const outbox = new MemoryOutbox()
     await using server = new ScriptedServer()
     const { client } = start(server, outbox)
@@ -317,7 +317,7 @@ spec('a message in the outbox that the server refuses', (it) => {
     assert.deepEqual(outbox.texts, [])
   })
 
-  it('for now is sent again later, and only messages to other recipients overtake it', async () => {
+  it('temporarily is sent again later, and only messages to other recipients overtake it', async () => {
     const outbox = new MemoryOutbox()
     await using server = new ScriptedServer()
     const { client } = start(server, outbox)
@@ -345,7 +345,7 @@ spec('a message in the outbox that the server refuses', (it) => {
     assert.deepEqual(outbox.texts, [])
   })
 
-  it('for now, with others in the same request, is sent again in order', async () => {
+  it('temporarily, with others in the same request, is sent again in order', async () => {
     await using server = new ScriptedServer()
     const { client } = start(server, new MemoryOutbox())
     const link = await beforeSending(client, server)
@@ -359,7 +359,7 @@ spec('a message in the outbox that the server refuses', (it) => {
     await Promise.all(sent)
   })
 
-  it('for now is sent again at once by the next program', async () => {
+  it('temporarily is sent again at once by the next program', async () => {
     const outbox = new MemoryOutbox()
     await using server = new ScriptedServer()
     const first = start(server, outbox)

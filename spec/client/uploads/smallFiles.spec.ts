@@ -44,7 +44,7 @@ function first(event: keyof typeof events): (frame: { event: number }) => boolea
 }
 
 spec('a small file', (it) => {
-  it('takes one round trip, also if it is empty or as long as the first chunk of a link', () =>
+  it('takes one round trip, even if it is empty or as long as the first chunk of a link', () =>
     run(async (rig, way) => {
       for (const [at, size] of [0, 1_024, clientLimits.firstChunkBytes].entries()) {
         // The rate of a new link is not known.

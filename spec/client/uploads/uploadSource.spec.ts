@@ -88,7 +88,7 @@ spec('client.upload', (it) => {
     })
   }
 
-  it('takes small content, and content without a byte', async () => {
+  it('takes small and empty content', async () => {
     await using its = await rig()
     for (const bytes of [patterned(10), new Uint8Array()]) {
       for (const [name, source] of Object.entries({ bytes, blob: new Blob([bytes]), stream: chunks(bytes) })) {
@@ -154,7 +154,7 @@ spec('client.upload', (it) => {
     assert.deepEqual(await spooled(state), [])
   })
 
-  it('removes what a killed program has left of a stream', async () => {
+  it('removes the incomplete copy of a stream that a killed program has left', async () => {
     await using at = await place()
     // No process has this id.
     await at.write('spool/4194305.0123456789abcdef', 'half of a stream')
@@ -188,7 +188,7 @@ spec('the signal of an upload', (it) => {
     assert.deepEqual([...its.client.uploads], [])
   })
 
-  it('ends the reading of a stream, and leaves it', async () => {
+  it('stops reading a stream, and cancels it', async () => {
     await using at = await place()
     await using its = await rig({ state: stateDirectory(at.path) })
     const stream = hanging()
@@ -200,7 +200,7 @@ spec('the signal of an upload', (it) => {
     assert.equal(stream.destroyed, true)
   })
 
-  it('leaves a web stream that waits for its next part', async () => {
+  it('cancels a web stream while a read is pending', async () => {
     await using its = await rig()
     let cancelled = false
     const stream = new ReadableStream<Uint8Array>({
@@ -213,7 +213,7 @@ spec('the signal of an upload', (it) => {
     assert.ok(cancelled)
   })
 
-  it('as the end of the client, ends the reading of a stream', async () => {
+  it('stops reading a stream when the client is closed', async () => {
     await using its = await rig()
     const adding = its.client.upload(hanging(), { name: 'a' })
     void setTimeout(50).then(() => its.client.close())
@@ -281,7 +281,7 @@ spec('an upload', (it) => {
     await other.cancel()
   })
 
-  it('that has ended stays so', async () => {
+  it('ignores its methods after it has ended', async () => {
     await using its = await rig()
     const upload = await its.client.upload(patterned(10), { name: 'a' })
     await upload.done

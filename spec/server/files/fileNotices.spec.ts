@@ -79,7 +79,7 @@ spec('the message about a stored file', (it) => {
     assert.deepEqual(await rig.storage.transfers.unreported(), [])
   })
 
-  it('reaches the recipients that its sender names, and describes the file', async () => {
+  it('reaches the recipients that its sender specifies, and describes the file', async () => {
     const { rig, reference } = await sentFile()
     await using _ = rig
     const { owner, fileName, size, modifiedAt, digest, fileDigest, readers } = reference
@@ -163,7 +163,7 @@ spec('the message about a stored file', (it) => {
 })
 
 spec('a reference to a file', (it) => {
-  it('permits its recipients, and nobody else, to read this version of this file until its time is over', async () => {
+  it('permits only its recipients to read this version of the file, until it expires', async () => {
     const { rig, bob, alice, reference } = await sentFile({ messageAgeMs: 60_000 })
     await using _ = rig
     await alice.put({ name: 'other', bytes })
@@ -191,7 +191,7 @@ spec('a reference to a file', (it) => {
     assert.deepEqual(await read(await enter(rig, 'bob'), reference), bytes)
   })
 
-  it('leads to no file after its owner has removed or replaced it', async () => {
+  it('is gone after its owner has removed or replaced the file', async () => {
     const { rig, bob, alice, reference } = await sentFile()
     await using _ = rig
     await alice.put({ name: 'plan', bytes: patterned(2_000) })

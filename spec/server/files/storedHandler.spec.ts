@@ -63,7 +63,7 @@ spec('the handler of stored files', (it) => {
     assert.equal(rig.log.filter(({ event }) => event === 'stored-handler-failed').length, 2)
   })
 
-  it('is given up for a file after 16 failures', async () => {
+  it('is no longer called for a file after 16 failures', async () => {
     const handled: string[] = []
     await using rig = await heldRig(
       {},

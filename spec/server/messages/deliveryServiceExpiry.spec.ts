@@ -212,7 +212,7 @@ spec('the sweep of old messages', (it) => {
 })
 
 spec('the time to live of a message', (it) => {
-  it('ends at its time by the wall clock: the message is not delivered but removed, which is logged and counted', async () => {
+  it('expires by the wall clock: the message is removed instead of delivered, which is logged and counted', async () => {
     await using rig = await heldRig(limits)
     await storeFor(rig, 1, 1_000)
     await store(rig, 2)
@@ -232,7 +232,7 @@ spec('the time to live of a message', (it) => {
     assert.deepEqual(expired(rig), ['bob 1', 'bob 1'])
   })
 
-  it('ends within an hour if no program listens, also after a restart', async () => {
+  it('expires within an hour if no program is listening, even after a restart', async () => {
     await using rig = await heldRig(limits)
     await storeFor(rig, 1, 1_000)
     await storeFor(rig, 2, 2 * hourMs)
@@ -245,7 +245,7 @@ spec('the time to live of a message', (it) => {
     assert.deepEqual(expired(rig), ['bob 1', 'bob 1'])
   })
 
-  it('may be longer than numbers are exact', async () => {
+  it('may exceed the exact range of numbers', async () => {
     await using rig = await heldRig(limits)
     await storeFor(rig, 1, Number.MAX_SAFE_INTEGER)
     await rig.crash()

@@ -24,7 +24,7 @@ async function change({ raw }: MessageClient, kind: 'Return' | 'Remove', mailbox
 const aside = { flags: listMsgFlags.aside }
 
 spec('a mailbox', (it) => {
-  it('is listed in pages without a registration, and its messages stay', async () => {
+  it('is listed in pages without a registration, and keeps its messages', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     for (const number of [1, 2, 3]) await alice.post(number, ['bob'], `${number}`)
@@ -46,7 +46,7 @@ spec('a mailbox', (it) => {
     assert.deepEqual([first.length, await listed(bob, { afterSeq: 15 })], [15, [16, 17]])
   })
 
-  it('is listed while a program listens, which continues to receive', async () => {
+  it('is listed while a program is listening, which continues to receive messages', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const bob = await listen(rig, 'bob')
@@ -58,7 +58,7 @@ spec('a mailbox', (it) => {
     assert.equal((await bob.delivery()).mailboxSeq, 2)
   })
 
-  it('does not list messages whose time to live has ended', async () => {
+  it('does not list messages whose time to live has expired', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     await alice.postWith({ timeToLive: 10 }, 1, ['bob'], '1')
@@ -88,7 +88,7 @@ spec('a message that was set aside', (it) => {
     assert.equal((await (await listen(rig, 'bob')).delivery()).mailboxSeq, 2)
   })
 
-  it('is removed on request, as one that waits', async () => {
+  it('is removed on request, like a waiting message', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const bob = await listen(rig, 'bob')
@@ -103,7 +103,7 @@ spec('a message that was set aside', (it) => {
     assert.deepEqual(await rig.storage.mailboxes.levels(), [{ user: 'bob', messages: 1, bytes: 2 }])
   })
 
-  it('makes space for another one when it is removed', async () => {
+  it('frees space for another message when it is removed', async () => {
     await using rig = await heldRig({ mailboxMessages: 1, senderSharePercent: 100 })
     const alice = await listen(rig, 'alice')
     await alice.post(1, ['bob'], '1')

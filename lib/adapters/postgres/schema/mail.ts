@@ -66,7 +66,7 @@ CREATE TABLE ospd.sent (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 `
 
-/** The ends of the times to live of messages, and the return of messages that were set aside. */
+/** The expiry times of messages with a time to live, and the return of messages that were set aside. */
 export const mailAdditions = `
 ALTER TABLE ospd.mail ADD COLUMN IF NOT EXISTS expires_at bigint; -- ms since 1970
 

@@ -298,7 +298,7 @@ const readChecks: Checks<MailFixture> = {
     )
     assert.deepEqual(await waiting('bob'), [2, 3])
   },
-  'expire when their time to live has ended': async (store) => {
+  'expire at the end of their time to live': async (store) => {
     const { mail, server, post, waiting } = await mailServer(store)
     const limited = (number: number, expiresAt: number) => numbered(number, ['bob', 'eve'], { expiresAt })
     await post([numbered(1, ['bob']), limited(2, 1_002), limited(3, 1_003), numbered(4, ['bob'])])
