@@ -15,6 +15,7 @@ export const ospd: Program = {
   commands: [serveCommand, statusCommand, uploadsCommand, userCommand, clusterCommand],
   sibling: {
     name: 'osp',
-    commands: 'send,get,ls,rm,mv,tasks,add,pause,continue,cancel,msg,outbox,listen,who,login,logout,context'.split(','),
+    commands:
+      'send,get,ls,rm,mv,tasks,add,pause,continue,cancel,msg,outbox,listen,inbox,who,login,logout,context'.split(','),
   },
 }
