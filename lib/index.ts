@@ -87,7 +87,7 @@ function bound(where: string, to: string | URL | Transport, options: ConnectOpti
   return { ...options, to: dialTransport(where, to), platform, software: 'ospd-js', localFiles }
 }
 
-/** Loads the file system access when it is first used, so that a bundled client does not load it at its start. */
+/** Loads the access to the file system on first use: a bundled client does not load it at startup. */
 const localFiles: LocalFiles = {
   source: async (...args) => (await loadFiles()).source(...args),
   target: async (...args) => (await loadFiles()).target(...args),

@@ -116,11 +116,11 @@ export interface MailboxStore {
     bounds: MailboxBounds,
   ): readonly string[]
   /**
-   * Returns the messages of a mailbox after `afterSeq` by rising seq, up to `most` messages and about `mostBytes` of content, but
-   * at least one if one waits. Messages that were set aside or are damaged are left out; those whose time to live has expired are
-   * included. With `reader`, a store of several servers returns none once another registration has replaced this one
-   * (`LinkDirectory.listen`). The `handed` of the other registration therefore includes every message that was returned for this
-   * one.
+   * Returns the messages of a mailbox after `afterSeq` in ascending order of their seqs, up to `most` messages and about
+   * `mostBytes` of content, but at least one if one waits. Messages that were set aside or are damaged are left out; those whose
+   * time to live has expired are included. With `reader`, a store of several servers returns none once another registration has
+   * replaced this one (`LinkDirectory.listen`). The `handed` of the other registration therefore includes every message that was
+   * returned for this one.
    */
   read(
     user: string,

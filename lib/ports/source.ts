@@ -14,7 +14,7 @@ export interface FileSource {
   readWhole?(maxBytes: number, take: TakeMemory): WholeContent | undefined | Promise<WholeContent | undefined>
 }
 
-/** The content of a stream, stored so that it can be read repeatedly. */
+/** The stored content of a stream, which can be read repeatedly. */
 export interface Spooled {
   readonly source: FileSource
   /** The size in bytes. */

@@ -21,9 +21,9 @@ export interface FileTargetOptions {
 
 /**
  * Returns a file of this machine as the target of a download. `path` is relative to the current working directory, or a `file:`
- * URL. The content is written to `PATH.part`, and `PATH.part.json` identifies that content, so that an interrupted download can continue. An existing
- * file with the same content is left unchanged. A file that replaces another one gets its permissions; a symbolic link is itself
- * replaced.
+ * URL. The content is written to `PATH.part`, and `PATH.part.json` identifies that content: an interrupted download can continue.
+ * An existing file with the same content is left unchanged. A file that replaces another one gets its permissions; a symbolic
+ * link is itself replaced.
  */
 export function fileTarget(path: string | URL, options: FileTargetOptions = {}): FileTarget {
   checkArgument('fileTarget', 'the path', kinds.localPath, path)

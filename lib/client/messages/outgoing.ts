@@ -66,7 +66,10 @@ export function outgoingOf(message: PostedMessage) {
     resolve: (_states: readonly RecipientState[]): void => {},
     /** Rejects the promise of `send`. The message stays in a stored outbox if `isKept` is set. */
     reject: (_error: OspError, _isKept: boolean): void => {},
-    /** The time from which the server may have forgotten its id, so that it must not be sent again; set at the first try. */
+    /**
+     * The time from which the server may have forgotten its id. After it, the message must not be sent again. Set at the first
+     * attempt.
+     */
     knownUntilMs: undefined as number | undefined,
     abandoned: false,
     place: undefined as OutboxPlace | undefined,

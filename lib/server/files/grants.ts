@@ -19,8 +19,8 @@ interface GrantedFile {
 const granted = struct({ owner: str, fileName: str, version: str, readers: list(str), until: u64 })
 
 /**
- * Proves and checks the right to read a file of another user. A reference contains an HMAC of the grant, with a key that only the
- * servers know, so that the grant is not stored anywhere else.
+ * Proves and checks the right to read a file of another user. A reference contains an HMAC of the grant with a key that only the
+ * servers know. The grant is not stored anywhere else.
  */
 export class Grants {
   readonly #context: Pick<ServerContext, 'platform' | 'age'>

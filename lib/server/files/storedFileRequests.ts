@@ -25,8 +25,10 @@ export type StoredFileRequest = WireMessage<
   'ListFilesReq' | 'StatFileReq' | 'RemoveFileReq' | 'RenameFileReq' | 'ReadFileReq'
 >
 
-/** Answers the requests about stored files (docs/protocol.md, "Stored files"). Users have access to their own files, and can read files that they
- * have a reference to. */
+/**
+ * Answers the requests about stored files (docs/protocol.md, "Stored files"). Users have access to their own files, and can read
+ * other files with a reference.
+ */
 export class StoredFileRequests {
   readonly #context: ServerContext
   readonly #catalogue: Catalogue

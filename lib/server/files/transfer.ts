@@ -160,9 +160,9 @@ export class Transfer {
   }
 
   /**
-   * Verifies the whole file against `digest` and publishes it, with the message `notice` about it. `published` is called when the file is in its place. Rejects with
-   * OspError `wrong-offset` if bytes are missing, also because damage was found, or with `digest-mismatch`, which resets the
-   * progress to 0. Both errors contain the progress.
+   * Verifies the whole file against `digest` and publishes it, with the message `notice` about it. Calls `published` when the
+   * file is in its place. Rejects with OspError `wrong-offset` if bytes are missing, also because damage was found, or with
+   * `digest-mismatch`, which resets the progress to 0. Both errors contain the progress.
    */
   async finish(
     { digest, notice }: { readonly digest: Uint8Array; readonly notice?: FileNotice | undefined },
