@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Client, type FileReference, type Message, OspError } from 'ospd'
 import { fileTarget, pathReason } from 'ospd/node'
@@ -10,16 +11,18 @@ const mostNumber = 1_000
 export type SavedFile = { readonly path: string } | { readonly error: OspError }
 
 /** Errors after which another attempt to save a file cannot succeed. */
-const finalCodes = new Set(['gone', 'unauthorized'])
+const finalCodes = new Set(['gone', 'unauthorized', 'digest-mismatch'])
 
 /**
- * Saves the file of a message below a folder, under its name. If another file has that name, adds a number. A file that was saved
- * by an earlier attempt is not downloaded again. Resolves with `undefined` if the message has no file.
+ * Saves the file of a message below a folder, under its name, or under the last part of its name if a file has the name of one of its
+ * folders. If another file has that name, adds a number. A file that was saved by an earlier attempt is not downloaded again.
+ * Resolves with `undefined` if the message has no file.
  */
 export async function saveFile(client: Client, folder: string, { file }: Message): Promise<SavedFile | undefined> {
   if (!file) return undefined
+  const name = isBelowFile(folder, file.name) ? file.name.slice(file.name.lastIndexOf('/') + 1) : file.name
   for (let number = 0; ; number++) {
-    const path = join(folder, numbered(file.name, number))
+    const path = join(folder, numbered(name, number))
     try {
       makeParent(path)
       await client.files.download(file, { to: fileTarget(path) }).done
@@ -30,6 +33,15 @@ export async function saveFile(client: Client, folder: string, { file }: Message
       if (error.code !== 'target-exists' || number === mostNumber) throw error
     }
   }
+}
+
+/** Returns whether a file has the name of one of the folders of this name. */
+function isBelowFile(folder: string, name: string): boolean {
+  const parts = name.split('/').slice(0, -1)
+  return parts.some((_, at) => {
+    const stats = statSync(join(folder, ...parts.slice(0, at + 1)), { throwIfNoEntry: false })
+    return stats !== undefined && !stats.isDirectory()
+  })
 }
 
 function makeParent(path: string): void {

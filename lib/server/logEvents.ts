@@ -78,8 +78,8 @@ export const logEvents = {
   'file-renamed': userLine('info', 'user node from name newName replaced', 'A client renamed a stored file.'),
   'file-messages-wait': line(
     'warn',
-    'code text recipients',
-    'Messages about stored files cannot be stored. Until they are, the server accepts no files.',
+    'user code text recipients',
+    'Messages about stored files of a user cannot be stored. Until they are, the server accepts no files of that user.',
   ),
   'stored-handler-failed': line(
     'warn',

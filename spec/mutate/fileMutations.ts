@@ -317,6 +317,22 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: 'spec/client/uploads/smallFiles.spec.ts',
   },
   {
+    fault: 'a file counts as reported before the messages about it are stored',
+    file: 'lib/server/files/fileNotices.ts',
+    within: '#append',
+    pattern: 'const refused = new Set<StoredFile>()',
+    replacement: 'const refused = new Set<StoredFile>(); await transfers.reported(files)',
+    shownBy: 'files',
+  },
+  {
+    fault: 'a message about a file has another id after a crash',
+    file: 'lib/server/files/fileNotices.ts',
+    within: '#message',
+    pattern: 'id: id ?? (await this.#idOf(file, version))',
+    replacement: "id: id ?? context.platform.random.bytes(16, 'an id')",
+    shownBy: 'files',
+  },
+  {
     fault: 'the version of a stored file is not compared when it is read',
     file: 'lib/server/files/fileReaders.ts',
     within: '#open',

@@ -72,7 +72,26 @@ export class Ending {
     if (hasMail) await this.#wane()
     if (!this.#parts.trace.failed) invariants.settled()
     if (!this.#parts.trace.failed) stored.settled()
+    if (!this.#parts.trace.failed) await this.#checkNotices()
     if (!this.#parts.trace.failed && hasMail) await mail.settled()
+  }
+
+  /** Checks the messages about files after those that have waited are stored. */
+  async #checkNotices(): Promise<void> {
+    const { server, stored, machine } = this.#parts
+    if (!stored.notices.isOn) return
+    await this.#parts.until(machine.time.now() + waningMs, () => false)
+    await this.#parts.until(machine.time.now() + settlingMs, () => server.server !== undefined)
+    if (!server.mailboxes) return
+    let isOver = false
+    const failed = (error: unknown) => this.#parts.trace.fail(`the messages about files cannot be read: ${error}`)
+    void stored.notices
+      .settled(server.mailboxes)
+      .catch(failed)
+      .finally(() => {
+        isOver = true
+      })
+    await this.#parts.until(machine.time.now() + settlingMs, () => isOver)
   }
 
   /**

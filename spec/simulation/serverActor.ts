@@ -6,11 +6,13 @@ import { recordKey } from '../../lib/storage/transfers/recordStore.ts'
 import type { SeededRandom } from '../support/random.ts'
 import type { Bounds } from './bounds.ts'
 import type { SimulatedDisk } from './disk.ts'
+import { notified } from './fileNotices.ts'
 import type { Invariants } from './invariants.ts'
 import type { Mail } from './mail.ts'
 import type { SimulatedNetwork } from './network.ts'
 import type { PlaceWatch } from './placeWatch.ts'
 import { type Machine, SimulatedProcess } from './process.ts'
+import type { StoredFiles } from './storedFiles.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 import type { UploadWatch } from './uploadWatch.ts'
@@ -30,6 +32,7 @@ interface ServerParts {
   readonly bounds: Bounds
   readonly invariants: Invariants
   readonly uploads: UploadWatch
+  readonly stored: Pick<StoredFiles, 'notices'>
   readonly mail: Pick<Mail, 'users' | 'invariants' | 'watch' | 'sentIds'>
 }
 
@@ -96,7 +99,7 @@ export class ServerActor {
   /** Starts it. Returns false if it already runs. */
   start(): boolean {
     if (this.#process) return false
-    const { machine, network, disk, place, mail, tokens } = this.#parts
+    const { machine, network, disk, place, mail, tokens, stored } = this.#parts
     const process = new SimulatedProcess(`server ${++this.#runs}`, machine)
     this.#process = process
     this.#damagesLogged = 0
@@ -112,6 +115,7 @@ export class ServerActor {
       storage: mail.users.length > 0 ? watchedStorage(storage, { trace: this.#parts.trace, ...checks }) : storage,
       authenticator: tokens.authenticatorOf(process),
       limits: this.#limits,
+      notify: stored.notices.isOn ? [{ user: notified }] : [],
       log: (entry) => process.alive && this.#logged(entry),
     }).then(
       (server) => {

@@ -8,6 +8,7 @@ import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import type { ClientActor } from './clientActor.ts'
 import type { ClientRun } from './clientRun.ts'
+import { FileNotices } from './fileNotices.ts'
 import { type SimulatedFile, sameBytes } from './files.ts'
 import type { OwnLayers } from './layers.ts'
 import type { Link } from './network.ts'
@@ -43,6 +44,8 @@ const fair = ['no-such-file', 'version-changed', 'file-exists']
  * with each change of the disk is the time: an answer must be true of some moment between the request and its answer.
  */
 export class StoredFiles {
+  /** The messages about the files. */
+  readonly notices: FileNotices
   readonly #parts: StoredParts
   readonly #contents = new Map<string, StoredContent[]>()
   /** By path: the latest change that has removed a file from it, also by a rename. */
@@ -60,6 +63,7 @@ export class StoredFiles {
   #changes = 0
 
   constructor(parts: StoredParts) {
+    this.notices = new FileNotices(parts)
     this.#parts = parts
   }
 
@@ -71,6 +75,7 @@ export class StoredFiles {
     else {
       this.#checkWanted(path)
       this.#sources.set(version, path)
+      this.notices.published(path, version, bytes)
     }
     this.#end(path)
     const contents = this.#contents.get(path) ?? []
@@ -301,18 +306,24 @@ export class StoredFiles {
   }
 
   /**
-   * Checks that the metadata of a version are those of its source. They are added just after the file is stored. An empty file has the
-   * content of every other one, so a repeated upload of that name gives it other metadata. A damaged
-   * record loses them.
+   * Checks that the metadata of a version are those of its source. They are added just after the file is stored. A damaged record
+   * loses them.
    */
-  #checkMetadata({ name, version, size, metadata }: FileInfo): void {
-    if (size === 0) return
+  #checkMetadata({ name, version, metadata }: FileInfo): void {
     const path = this.#sources.get(version)
+    if (this.#hasContentOf(version, metadata.source)) return
     const expected = this.#parts.files.find((file) => file.path === path)?.metadata
     const { by, ...own } = metadata
     const isLost = this.#parts.disk.rot?.anyUpload ?? false
     if (by === undefined ? !expected || !this.#isOver || isLost : expected?.source === own.source) return
     this.#parts.trace.fail(`${name}, version ${version} from ${path}, has the metadata ${JSON.stringify(metadata)}`)
+  }
+
+  /** Returns whether a version has the content of another file, whose upload then gives it other metadata. */
+  #hasContentOf(version: string, path: string | undefined): boolean {
+    const content = [...this.#contents.values()].flat().find((each) => each.version === version)
+    const file = this.#parts.files.find((each) => each.path === path)
+    return content !== undefined && (file?.versions.some(({ bytes }) => sameBytes(bytes, content.bytes)) ?? false)
   }
 
   #checkInfo(actor: ClientActor, file: FileInfo, since: number): void {

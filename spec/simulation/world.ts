@@ -115,14 +115,17 @@ export class World implements ActionParts {
     this.#actions = new ActionMix(random, kind, this.faults, !this.place, usesStored)
     this.stored = new StoredFiles(this)
     if (usesStored) this.disk.stored = this.stored
+    this.stored.notices.isOn = usesStored && !sendsMessages && random.fork('messages about files').chance(0.5, 'notify')
     this.tokens = new Tokens(time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? generateLimits(random, this.faults) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, sendsMessages)
     const forMail = sendsMessages ? generateMailLimits(random, this.mail, sendsFiles) : {}
     const narrow = this.#isNarrow ? generateQueueLimits(random) : {}
-    // Outboxes would send the messages beyond this limit forever.
-    const ample = this.mail.hasOutboxes ? { messageIds: defaultLimits.messageIds } : {}
-    const chosen = { ...forFiles, ...forMail, ...narrow, ...ample }
+    // Outboxes would send the messages beyond these limits forever, and files would wait for their messages.
+    const { messageIds, senderIds } = defaultLimits
+    const ample = this.mail.hasOutboxes || this.stored.notices.isOn ? { messageIds } : {}
+    const forNotices = this.stored.notices.isOn ? { senderIds } : {}
+    const chosen = { ...forFiles, ...forMail, ...narrow, ...ample, ...forNotices }
     if (this.#isNarrow && sendsMessages) this.mail.poison += random.fork('poison').pick([0, 4], 'more poison')
     this.limits = limitsWith(chosen)
     const { trace, limits, network, disk, tokens } = this

@@ -375,7 +375,8 @@ function conflictError(where: string): OspError {
 const nameOf = ([user, ...parts]: readonly string[]) => parts.join('/') || (user ?? '')
 
 /** Identifies a file and its content. Includes the inode, since files written in quick succession can have the same time. */
-export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): string => `${size}:${mtimeNs}:${ino}`
+export const stampOf = ({ size, mtimeNs, ino, birthtimeNs }: BigIntStats): string =>
+  `${size}:${mtimeNs}:${ino}:${birthtimeNs.toString(36)}`
 
 /** Returns the entry at a path without following a link. */
 export function entryAt(path: string): MaybePromise<BigIntStats | undefined> {

@@ -43,6 +43,7 @@ export class StoredTasks extends TaskRegistry implements TaskOperations {
     const known = this.named(normal)
     if (known) {
       if (known.ref !== ref || known.state === 'cancelling') throw nameTaken(normal)
+      this.checkRecipients(known, to)
       // Also if another call is just adding it: the answer means that it is durable.
       await this.resume([known.id])
       await this.idle()

@@ -88,6 +88,16 @@ export class TaskRegistry {
     return { notice: { id: hex(this.#platform.random.bytes(16, 'the id of a message about a file')), recipients } }
   }
 
+  /** Throws OspError `usage` if an unfinished task sends a file to other users than these. */
+  checkRecipients({ id, name }: Pick<StoredTask, 'id' | 'name'>, to: readonly string[] = []): void {
+    if (to.length === 0) return
+    const known = this.#tasks.get(id)?.notice?.recipients ?? []
+    if (known.length === new Set(to).size && to.every((user) => known.includes(user))) return
+    const own = known.length > 0 ? `to ${known.join(', ')}` : 'to no other user'
+    const text = `task ${id} is already sending ${JSON.stringify(name)} ${own}; send it again when the task is done, or cancel the task`
+    throw new OspError('usage', text)
+  }
+
   nextId(): number {
     return ++this.#lastId
   }

@@ -42,7 +42,7 @@ export interface UploadOptions {
   /**
    * Up to 16 users who receive a message with a reference to the file, with which they can download it (`Message.file`). The file
    * and the messages become durable together. A file with recipients is not sent in one request. An unfinished upload keeps its
-   * recipients.
+   * recipients; adding it again with others is an error.
    */
   readonly to?: readonly string[] | undefined
 }
@@ -154,6 +154,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (!known) return this.#untilAborted(await this.#accept(source, normal, { algorithm, ...given }), signal)
     const isSame = source.ref !== undefined && known.ref === source.ref && live?.phase !== 'cancelling'
     if (!isSame) throw nameTaken(normal)
+    this.#registry.checkRecipients({ id: known.id, name: normal }, to)
     await this.resume([known.id])
     await this.#registry.idle()
     return this.#untilAborted(this.#named(known.id).upload, signal)

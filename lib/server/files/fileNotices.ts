@@ -14,7 +14,7 @@ import type { PostedMessage } from '../messages/deliveryService.ts'
 import type { Grants } from './grants.ts'
 
 /** The delays between attempts to append messages that were refused. */
-const waits = { firstMs: 1_000, mostMs: 30_000 } as const
+const waits = { firstMs: 1_000, mostMs: 5_000 } as const
 
 /** A user who gets a message for each stored file of any user. */
 export interface NotifyRule {
@@ -54,8 +54,8 @@ export interface NoticeHost {
  * Sends messages about stored files to the recipients that the sender has specified, and to the users of the rules.
  *
  * A completed file is not marked as reported until its messages are appended, so after a crash the messages are appended again.
- * Their ids do not change, so each is stored once. While a mailbox has no space, the messages wait in order, and the server
- * accepts no further files.
+ * Their ids do not change, so each is stored once. While a mailbox has no space for the messages about the files of a user, these
+ * messages wait in order, and the server accepts no further files of that user.
  */
 export class FileNotices {
   readonly #host: NoticeHost
@@ -63,8 +63,10 @@ export class FileNotices {
   readonly #order = new Mutex()
   readonly #alarm: Alarm
   readonly #backoff: Backoff
-  /** The error of the first message that waits. */
-  #blocked: OspError | undefined
+  /** The users about whose files messages wait, and the errors of these messages. */
+  #blocked = new Map<string, OspError>()
+  /** Those of the attempt before. */
+  #formerlyBlocked: ReadonlyMap<string, OspError> = new Map()
   #isClosed = false
 
   constructor(host: NoticeHost) {
@@ -77,20 +79,21 @@ export class FileNotices {
 
   /** Returns whether one of these files, or of earlier ones, has a message. */
   isNeeded(files: readonly StoredFile[]): boolean {
-    return this.#patterns.length > 0 || this.#blocked !== undefined || files.some(({ notice }) => notice !== undefined)
+    return this.#patterns.length > 0 || this.#blocked.size > 0 || files.some(({ notice }) => notice !== undefined)
   }
 
-  /** Throws the error for which messages about earlier files wait, usually `mailbox-full`. */
-  checkUnblocked(): void {
-    if (!this.#blocked) return
-    const { code, message, recipients } = this.#blocked
+  /** Throws the error for which messages about earlier files of a user wait, usually `mailbox-full`. */
+  checkUnblocked(user: string): void {
+    const error = this.#blocked.get(user)
+    if (!error) return
+    const { code, message, recipients } = error
     const text = `messages about stored files cannot be stored: ${message}`
     throw new OspError(code, text, { recipients, retryAfterMs: waits.firstMs })
   }
 
   /** Rejects if the message about a file of `user` cannot be sent to these recipients now. */
   async check(user: string, recipients: readonly string[]): Promise<void> {
-    this.checkUnblocked()
+    this.checkUnblocked(user)
     if (recipients.length === 0) return
     const { mail } = this.#host
     const error = await mail.check(recipients)
@@ -110,7 +113,7 @@ export class FileNotices {
   report(files: readonly StoredFile[]): Promise<void> {
     return this.#order.run(async () => {
       // The next attempt finds them in the storage.
-      if (!this.#blocked) await this.#append(files)
+      await this.#append(files.filter(({ user }) => !this.#blocked.has(user)))
     })
   }
 
@@ -123,10 +126,11 @@ export class FileNotices {
     await this.#order.run(async () => {
       try {
         const files = await this.#host.context.storage.transfers.unreported()
-        this.#blocked = undefined
+        this.#formerlyBlocked = this.#blocked
+        this.#blocked = new Map()
         await this.#append(files)
       } catch (error) {
-        this.#block(OspError.from(error))
+        for (const user of this.#blocked.keys()) this.#block(user, OspError.from(error))
       }
     })
   }
@@ -138,14 +142,14 @@ export class FileNotices {
       for (const batch of await this.#batches(files)) {
         for (const [file, error] of await this.#appended(batch)) {
           refused.add(file)
-          this.#block(error)
+          this.#block(file.user, error)
         }
       }
       const sent = files.filter((file) => !refused.has(file))
       if (sent.length > 0) await transfers.reported(sent)
-      if (!this.#blocked) this.#backoff.reset()
+      if (this.#blocked.size === 0) this.#backoff.reset()
     } catch (error) {
-      this.#block(OspError.from(error))
+      for (const { user } of files) this.#block(user, OspError.from(error))
     }
   }
 
@@ -172,19 +176,15 @@ export class FileNotices {
     })
   }
 
-  #block(error: OspError): void {
-    if (!this.#blocked) {
+  /** Lets the messages about the files of a user wait until the next attempt. */
+  #block(user: string, error: OspError): void {
+    const { log, platform } = this.#host.context
+    if (!this.#blocked.has(user) && !this.#formerlyBlocked.has(user)) {
       const { code, message: text, recipients = [] } = error
-      this.#host.context.log({
-        level: 'warn',
-        event: 'file-messages-wait',
-        code,
-        text,
-        recipients: recipients.join(', '),
-      })
+      log({ level: 'warn', event: 'file-messages-wait', user, code, text, recipients: recipients.join(', ') })
     }
-    this.#blocked ??= error
-    if (!this.#isClosed) this.#alarm.by(this.#host.context.platform.clock.now() + this.#backoff.next(error))
+    this.#blocked.set(user, error)
+    if (!this.#isClosed) this.#alarm.by(platform.clock.now() + this.#backoff.next())
   }
 
   /** Resolves with the messages about a file. */
@@ -218,10 +218,10 @@ export class FileNotices {
     return { sender: owner, id: id ?? (await this.#idOf(file, version)), content, recipients }
   }
 
-  async #idOf({ user, storedName }: StoredFile, version: string): Promise<Uint8Array> {
+  async #idOf({ user, storedName, digest }: StoredFile, version: string): Promise<Uint8Array> {
     const { digests } = this.#host.context.platform
     await digests.load('sha256')
-    const text = JSON.stringify(['stored', user, storedName, version])
+    const text = JSON.stringify(['stored', user, storedName, version, digest])
     return digestOfParts(digests, 'sha256', [new TextEncoder().encode(text)]).subarray(0, 16)
   }
 }

@@ -156,7 +156,7 @@ export class SmallFiles {
     if (message.size > context.limits.smallFileBytes)
       throw new OspError('malformed', 'a file is too large for one request')
     quota.checkSize(want)
-    this.#host.notices?.checkUnblocked()
+    this.#host.notices?.checkUnblocked(caller.user)
     return want
   }
 

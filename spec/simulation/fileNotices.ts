@@ -1,0 +1,72 @@
+import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
+import type { Digests } from '../../lib/ports/platform.ts'
+import { hex } from '../../lib/runtime/hex.ts'
+import { decodeBody } from '../../lib/wire/messageBody.ts'
+import { digestNames } from '../../lib/wire/protocol.ts'
+import type { Trace } from './trace.ts'
+
+/** The user who gets a message for each stored file. No program of a world has this name. */
+export const notified = 'ingest'
+
+interface NoticeParts {
+  readonly trace: Trace
+  readonly machine: { readonly digests: Digests }
+  readonly disk: { readonly rot?: { readonly anyUpload: boolean } }
+}
+
+/** A file that was published. */
+interface Published {
+  readonly path: string
+  readonly version: string
+  readonly bytes: Uint8Array
+}
+
+/** Checks the messages about stored files: one for each published file, and none about another file. */
+export class FileNotices {
+  /** Whether the server sends such messages. */
+  isOn = false
+  readonly #parts: NoticeParts
+  readonly #published: Published[] = []
+
+  constructor(parts: NoticeParts) {
+    this.#parts = parts
+  }
+
+  published(path: string, version: string, bytes: Uint8Array): void {
+    this.#published.push({ path, version, bytes })
+  }
+
+  /** Checks the mailbox at the end of a run. */
+  async settled(mailboxes: MailboxStore): Promise<void> {
+    if (!this.isOn) return
+    const messages = await mailboxes.read(notified, 0, 100_000, Number.MAX_SAFE_INTEGER)
+    const found = new Set<string>()
+    for (const { content } of messages) {
+      const { file } = decodeBody(content).attributes
+      if (!file) return this.#parts.trace.fail(`a message to ${notified} has no reference`)
+      const path = `${file.owner}/${file.fileName}`
+      const known = this.#published.filter((each) => each.path === path && this.#hasDigest(each, file))
+      const version = known.find((each) => each.version === file.version)
+      if (!version && (known.length === 0 || !file.version.startsWith('gone ')))
+        return this.#parts.trace.fail(`a message is about version ${file.version} of ${path}, which was never stored`)
+      const name = `${path} ${file.version}`
+      if (version && found.has(name)) return this.#parts.trace.fail(`there are two messages about ${name}`)
+      found.add(name)
+    }
+    // Without its record, a file is not reported.
+    if (this.#parts.disk.rot?.anyUpload) return
+    for (const each of this.#published) {
+      const isTold = messages.some(({ content }) => {
+        const { file } = decodeBody(content).attributes
+        return file && `${file.owner}/${file.fileName}` === each.path && this.#hasDigest(each, file)
+      })
+      if (!isTold) this.#parts.trace.fail(`there is no message about version ${each.version} of ${each.path}`)
+    }
+  }
+
+  #hasDigest({ bytes }: Published, file: { readonly digest: number; readonly fileDigest: Uint8Array }): boolean {
+    const digest = this.#parts.machine.digests.create(digestNames.get(file.digest) ?? 'sha256')
+    digest.update(bytes)
+    return hex(digest.digest()) === hex(file.fileDigest)
+  }
+}
