@@ -166,6 +166,18 @@ const entryChecks: Checks<TestedStorage> = {
     }
     assert.equal(versions.size, 3)
   }),
+  'has another version after each replacement by a file of the same size and time': withCatalogue(
+    async (catalogue, storage) => {
+      const versions = new Set<string>()
+      for (let count = 0; count < 6; count++) {
+        await using file = await storage.files.create('alice', [hello], 1_000)
+        await storage.transfers.announce(fileOf(), file.version, 1_000, 60_000)
+        await file.publish('a', true)
+        versions.add((await found(catalogue)).version)
+      }
+      assert.equal(versions.size, 6)
+    },
+  ),
 }
 
 const readChecks: Checks<TestedStorage> = {

@@ -52,6 +52,19 @@ spec('a list of tasks that no client has restored', (it) => {
     assert.deepEqual(statesOf(store), ['cancelling', 'cancelling', 'cancelling', 'cancelling', 'done'])
   })
 
+  it('refuses a file that an unfinished task is sending to other users', async () => {
+    const tasks = await open(memoryTasks())
+    const add = async (to?: readonly string[]) => {
+      const [added] = await tasks.add([{ ref: '/home/a', name: 'a', to }])
+      assert.ok(added)
+      return 'failure' in added ? added.failure.message : added.id
+    }
+    assert.equal(await add(['bob', 'carol']), 1)
+    assert.equal(await add(['carol', 'bob', 'bob']), 1)
+    assert.equal(await add(), 1)
+    assert.match(`${await add(['dave'])}`, /^task 1 is already sending "a" to bob, carol; send it again when/u)
+  })
+
   it('accepts or refuses each added file separately', async () => {
     const store = memoryTasks(taskIn(1, 'paused'), taskIn(2, 'cancelling'))
     const tasks = await open(store)

@@ -126,6 +126,18 @@ spec('the message about a stored file', (it) => {
     })
   }
 
+  it('waits for the files of one user only', async () => {
+    await using rig = await rigWith([{ user: 'ingest', pattern: '?' }], { mailboxMessages: 2, senderSharePercent: 50 })
+    const [alice, carol] = [await rig.client(), await rig.client({ user: 'carol' })]
+    for (const name of ['a', 'b']) await alice.put({ name, bytes })
+    await turn()
+    await alice.putRefused({ name: 'other', bytes }, 'mailbox-full')
+    await carol.put({ name: 'other', bytes })
+    await rig.clock.pass(5_000)
+    await turn()
+    assert.equal(rig.log.filter(({ event }) => event === 'file-messages-wait').length, 1)
+  })
+
   it('waits while a mailbox is full, and the server accepts no further file', async () => {
     await using rig = await rigWith([{ user: 'ingest' }], { mailboxMessages: 2, senderSharePercent: 100 })
     const alice = await rig.client()
