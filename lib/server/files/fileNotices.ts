@@ -97,9 +97,9 @@ export class FileNotices {
     if (recipients.length === 0) return
     const { mail } = this.#host
     const error = await mail.check(recipients)
-    if (error) throw error
+    if (error) throw naming(error)
     const full = mail.full([{ sender: user, id: new Uint8Array(16), content: new Uint8Array(longest), recipients }])
-    if (full.length > 0) throw new OspError('mailbox-full', undefined, { recipients: full })
+    if (full.length > 0) throw naming(new OspError('mailbox-full', undefined, { recipients: full }))
   }
 
   /** Sends the message about a file that was stored before. Rejects with the error of the message. */
@@ -224,6 +224,12 @@ export class FileNotices {
     const text = JSON.stringify(['stored', user, storedName, version, digest])
     return digestOfParts(digests, 'sha256', [new TextEncoder().encode(text)]).subarray(0, 16)
   }
+}
+
+/** Returns the error with the names of its recipients in the text, since the refusal of an upload has no other place for them. */
+function naming(error: OspError): OspError {
+  const { code, message, recipients = [] } = error
+  return recipients.length > 0 ? new OspError(code, `${message}: ${recipients.join(', ')}`, { recipients }) : error
 }
 
 /** An upper bound of the length of most messages about files. */

@@ -161,7 +161,8 @@ spec('the message about a stored file', (it) => {
     const authenticator = { ...allowAll(), knows: async (name: string) => name !== 'nobody' }
     await using rig = await heldRig({ mailboxMessages: 1, senderSharePercent: 100 }, { authenticator })
     const alice = await rig.client()
-    await alice.startRefused({ name: 'a', bytes, recipients: ['bob', 'nobody'] }, 'unknown-user')
+    const { text } = await alice.startRefused({ name: 'a', bytes, recipients: ['bob', 'nobody'] }, 'unknown-user')
+    assert.equal(text, 'unknown user: nobody')
     const { instance } = await alice.start({ name: 'a', bytes, recipients: ['bob'] })
     await alice.chunk(instance, 0, bytes)
     await upload(await rig.client({ user: 'eve' }), 'of eve', notice(1, 'bob'))
