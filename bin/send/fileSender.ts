@@ -101,11 +101,7 @@ export class FileSender {
     const { stop, overview } = this.#options
     try {
       for await (const paths of candidates) {
-        for (const found of paths) {
-          if (stop.aborted) break
-          this.#take(found)
-          if (!this.#hasRoom) await this.#until(() => stop.aborted || this.#hasRoom)
-        }
+        for (const found of paths) await this.#next(found)
         if (stop.aborted) break
       }
     } catch (error) {
@@ -115,6 +111,18 @@ export class FileSender {
     await this.#until(() => this.#adding.size === 0)
     overview.isComplete = true
     await this.rest()
+  }
+
+  /** Takes a candidate, unless the command is interrupted. Resolves when another one may be taken. */
+  async #next(found: FoundPath): Promise<void> {
+    const { stop } = this.#options
+    if (stop.aborted) {
+      // The interruption can precede the first read of stdin, whose content is then empty.
+      if ('spooled' in found) await found.spooled?.discard()
+      return
+    }
+    this.#take(found)
+    if (!this.#hasRoom) await this.#until(() => stop.aborted || this.#hasRoom)
   }
 
   /** Resolves when only paused uploads are unfinished, or when the command is interrupted. */
