@@ -23,6 +23,8 @@ export function clusterLinks(steps: () => Promise<Steps>): LinksLocation {
       links.watch(events)
       await member.open(platform)
       await links.open()
+      // Resolves after the server has begun to listen for notifications. Earlier ones would be missed.
+      await member.tell(member.server, { kind: 'users' })
       return { links, mailboxes, close }
     },
     async [Symbol.asyncDispose]() {
