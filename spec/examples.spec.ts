@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { connect } from '../lib/index.ts'
 import { section } from './docs/sections.ts'
 import { place } from './support/commands.ts'
 import { example } from './support/example.ts'
+import { freePort } from './support/freePort.ts'
 import { startNode } from './support/processes.ts'
 import { root } from './support/source.ts'
 import { spec } from './support/spec.ts'
@@ -78,6 +80,47 @@ spec('the examples', (it) => {
     assert.match(both.stdout, /recipient: 'bob', status: 'stored'/u)
     assert.match(both.stdout, /^alice hi$/mu)
     assert.match(both.stdout, /^online: \[ 'bob' \]$/mu)
+  })
+
+  it('include a program that answers messages, each once, also after it was killed', async () => {
+    await using at = await place()
+    await using server = example('serve', at, 0)
+    const [, port] = await server.printed(/^listening on port (\d+)$/mu)
+    await using alice = await connect(`ospd://127.0.0.1:${port}`, { user: 'alice' })
+    const answers = alice.messages()
+    for (const [text, answer] of [
+      ['add 1 2', '3'],
+      ['hello', 'the only command is: add NUMBER...'],
+      ['add 4 5', '9'],
+    ]) {
+      await using bot = example('bot', at, Number(port))
+      const sent = alice.send(['bot'], `${text}`)
+      await sent.stored
+      const { value } = await answers.next()
+      assert.deepEqual([value?.from, value?.text(), value?.inReplyTo], ['bot', answer, sent.id])
+      await bot.printed(new RegExp(`^alice: ${text} -> `, 'mu'))
+      bot.child.kill(answer === '9' ? 'SIGTERM' : 'SIGKILL')
+      const { code } = await bot.ended
+      if (answer === '9') assert.equal(code, 0, bot.stderr)
+    }
+  })
+
+  it('include a device that queues messages without a server, and sends each once when there is one', async () => {
+    await using at = await place()
+    const port = await freePort()
+    await using offline = example('outbox', at, port, 'one', 'two')
+    await offline.printed(/^queued [\da-f]{32}\nqueued [\da-f]{32}$/mu)
+    offline.child.kill('SIGKILL')
+    await offline.ended
+    await using server = example('serve', at, port)
+    await server.printed(/^listening on port \d+$/mu)
+    await using online = example('outbox', at, port, 'three')
+    assert.equal((await online.ended).code, 0, online.stderr)
+    assert.match(online.stdout, /^queued [\da-f]{32}\nstored [\da-f]{32}$/mu)
+    await using alice = await connect(`ospd://127.0.0.1:${port}`, { user: 'alice' })
+    const texts: string[] = []
+    for await (const message of alice.messages()) if (texts.push(message.text()) === 3) break
+    assert.deepEqual(texts, ['one', 'two', 'three'])
   })
 
   for (const [page, name] of [

@@ -1,5 +1,6 @@
 import { fixed } from '../limits.ts'
 import { having, type Kind, kinds, oneOf, optional } from '../options.ts'
+import { messageOptions, metadata } from '../runtime/newMessage.ts'
 import { digestNumbers } from '../wire/protocol.ts'
 import type { ConnectOptions } from './client.ts'
 import { isBlob, isBytes, isStream } from './uploads/uploadSource.ts'
@@ -48,20 +49,6 @@ export const uploadSource: Kind = {
   advice: adviceAbout,
 }
 
-const metadata: Kind = {
-  takes: 'an object whose values are strings',
-  holds: (value) => isPlain(value) && Object.values(value).every((text) => typeof text === 'string'),
-  advice: (value) => {
-    const wrong = isPlain(value) ? Object.keys(value).find((key) => typeof value[key] !== 'string') : undefined
-    return wrong === undefined ? undefined : `the value of ${wrong} is not a string`
-  },
-}
-
-function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
-  const prototype = typeof value === 'object' && value !== null ? Object.getPrototypeOf(value) : undefined
-  return prototype === Object.prototype || prototype === null
-}
-
 export const uploadOptions = {
   name: optional(kinds.text),
   digest: optional(oneOf(...Object.keys(digestNumbers))),
@@ -73,28 +60,7 @@ export const uploadOptions = {
   signal: optional(kinds.signal),
 } as const
 
-export const recipients: Kind = {
-  takes: 'an array of user names, one or more',
-  holds: (value) => Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string'),
-}
-
-export const content: Kind = {
-  takes: 'a string or a Uint8Array',
-  holds: (value) => typeof value === 'string' || value instanceof Uint8Array,
-}
-
-const messageId: Kind = {
-  takes: 'a string of 32 hexadecimal digits',
-  holds: (id) => typeof id === 'string' && /^[\da-f]{32}$/iu.test(id),
-}
-
-export const sendOptions = {
-  headers: optional(metadata),
-  id: optional(messageId),
-  inReplyTo: optional(messageId),
-  timeToLiveMs: optional(kinds.delay),
-  signal: optional(kinds.signal),
-} as const
+export const sendOptions = { ...messageOptions, signal: optional(kinds.signal) } as const
 
 export const receiveOptions = {
   concurrency: optional({

@@ -1,8 +1,8 @@
 import type { LinkGauges } from '../core/link.ts'
 import { OspError } from '../errors.ts'
 import { fixed, type Limits, limitsWith } from '../limits.ts'
-import { isUserName } from '../names.ts'
-import { having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
+import { checkUserName, isUserName } from '../names.ts'
+import { checkArgument, having, type Kind, kinds, madeOf, oneOf, optional } from '../options.ts'
 import { originOf } from '../origins.ts'
 import type { Authenticator } from '../ports/authenticator.ts'
 import type { LinkDirectory, LinkEvents } from '../ports/links.ts'
@@ -14,6 +14,7 @@ import type { Address, Listener, PeerAddress, Socket, Transport } from '../ports
 import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter } from '../runtime/emitter.ts'
+import { type MessageOptions, messageOptions, newMessage } from '../runtime/newMessage.ts'
 import type { AppName } from '../wire/protocol.ts'
 import { type ServerApp, type ServerContext, sessionLinkOf } from './app.ts'
 import { Admission } from './connections/admission.ts'
@@ -124,6 +125,13 @@ export interface Server extends Listenable<ServerEvents>, AsyncDisposable {
    * it receives the error `cancelled`. Resolves with whether an upload was removed.
    */
   removeUnfinished(user: string, name: string, idleMs?: number): Promise<boolean>
+  /**
+   * Sends a message from the user `from` to 1 to 16 users, as `Client.send` does, by the limits and with the errors of a client.
+   * Resolves when the message is stored durably for all recipients. Messages of one sender are stored in the order of the calls.
+   * `from` need not be a known user, but only a known user can receive replies. Rejects with OspError `closed` after the server
+   * is closed.
+   */
+  send(from: string, to: readonly string[], content: string | Uint8Array, options?: MessageOptions): Promise<void>
   /** Closes the server: refuses new clients, flushes written data and sends GOODBYE to the clients. Idempotent. */
   close(): Promise<void>
 }
@@ -303,6 +311,15 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
 
   removeUnfinished(user: string, name: string, idleMs?: number): Promise<boolean> {
     return this.#fileApp.unfinished.remove(user, name, idleMs)
+  }
+
+  async send(...[from, to, content, options = {}]: Parameters<Server['send']>): Promise<void> {
+    checkArgument('server.send', 'the sender', kinds.text, from)
+    const sender = checkUserName(from)
+    const newId = () => this.#options.platform.random.bytes(16, 'message id')
+    const given = { where: 'server.send', kinds: messageOptions, to, content, options }
+    const { messageId: id, recipients, body, timeToLive } = newMessage(given, newId)
+    await this.#msgApp.send({ sender, id, content: body, recipients, timeToLive })
   }
 
   close(): Promise<void> {

@@ -1,3 +1,4 @@
+import type { MessageOptions } from '../../runtime/newMessage.ts'
 import type { FileReference } from '../files/fileRequests.ts'
 
 /** A message in the mailbox of the user. */
@@ -97,21 +98,7 @@ export interface RecipientState {
   readonly status: 'online' | 'stored' | 'unseen'
 }
 
-export interface SendOptions {
-  /**
-   * 32 hexadecimal digits that identify the message; random by default. A message that is sent again with its id, even by another
-   * process, is stored once. The server remembers ids for some days.
-   */
-  readonly id?: string | undefined
-  /** Strings by key, up to 32 keys and 4 KiB in total, for example `contentType`. */
-  readonly headers?: Readonly<Record<string, string>> | undefined
-  /** The id of the message that this one answers. */
-  readonly inReplyTo?: string | undefined
-  /**
-   * Time, by the server's clock, after which the server removes the message from a mailbox if it has not been handled. By
-   * default, only the age limit of the server applies.
-   */
-  readonly timeToLiveMs?: number | undefined
+export interface SendOptions extends MessageOptions {
   /** Gives the message up. `send` rejects with OspError `closed`; its text says if the message may have been sent. */
   readonly signal?: AbortSignal | undefined
 }

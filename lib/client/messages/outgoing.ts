@@ -1,18 +1,11 @@
-import { checkMessageParts } from '../../core/messageLimits.ts'
-import { textsOf } from '../../core/metadata.ts'
 import { OspError } from '../../errors.ts'
-import { checkUserName } from '../../names.ts'
-import { checkArgument, checkOptions } from '../../options.ts'
 import type { Blocks } from '../../runtime/blocks.ts'
-import { bytesOfHex } from '../../runtime/hex.ts'
+import { newMessage } from '../../runtime/newMessage.ts'
 import type { WireMessage } from '../../wire/message.ts'
-import { type Attributes, encodeBody } from '../../wire/messageBody.ts'
 import { events } from '../../wire/protocol.ts'
 import type { OnlineLink } from '../connection/session.ts'
-import { content as contentKind, recipients as recipientsKind, sendOptions } from '../options.ts'
+import { sendOptions } from '../options.ts'
 import type { RecipientState, SendOptions } from './message.ts'
-
-const encoder = new TextEncoder()
 
 /** A message to send, and the promise of its sender. */
 export type Outgoing = ReturnType<typeof outgoingOf>
@@ -40,16 +33,8 @@ export function outgoing(
   newId: () => Uint8Array,
   blocks: Blocks,
 ) {
-  checkArgument('client.send', 'the recipients', recipientsKind, to)
-  checkArgument('client.send', 'the content', contentKind, content)
-  checkOptions('client.send', sendOptions, options)
-  const recipients = (to.length > 1 ? [...new Set(to)] : to).map(checkUserName)
-  // The caller may change its bytes later, and a repetition must be identical.
-  const given = typeof content === 'string' ? encoder.encode(content) : content
-  const attributes = attributesOf(options)
-  checkMessageParts(attributes, given)
-  const body = encodeBody(attributes, given, (length) => blocks.take(length))
-  const messageId = options.id === undefined ? newId() : bytesOfHex(options.id)
+  const given = { where: 'client.send', kinds: sendOptions, to, content, options }
+  const { messageId, recipients, body } = newMessage(given, newId, (length) => blocks.take(length))
   if (recipients.length > mostRecipients) throw tooMany(recipients, mostRecipients)
   return outgoingOf({ messageId, recipients, body })
 }
@@ -73,15 +58,6 @@ export function outgoingOf(message: PostedMessage) {
     knownUntilMs: undefined as number | undefined,
     abandoned: false,
     place: undefined as OutboxPlace | undefined,
-  }
-}
-
-/** Returns the parts of a message that its sender adds to the content. */
-function attributesOf({ headers = {}, inReplyTo, timeToLiveMs }: SendOptions): Attributes {
-  return {
-    ...(Object.keys(headers).length > 0 ? { headers: textsOf(headers) } : {}),
-    ...(timeToLiveMs === undefined ? {} : { timeToLive: Math.min(Math.ceil(timeToLiveMs), Number.MAX_SAFE_INTEGER) }),
-    ...(inReplyTo === undefined ? {} : { inReplyTo: bytesOfHex(inReplyTo) }),
   }
 }
 

@@ -89,9 +89,13 @@ export class DeliveryService {
    * (`MailboxStore.append`). While a mailbox has no space and its user handles messages, this waits, so that no later message
    * overtakes one that waits. When `isCurrent` returns false, because the link of the sender has ended, the remaining messages
    * have the outcome `not-registered`. The messages are not delivered until `stored` is called, which this does for messages
-   * before one that may have to wait.
+   * before one that may have to wait. Without `by`, the server itself sends the messages.
    */
-  async post(posts: readonly PostedMessage[], by: SessionLink, isCurrent: () => boolean): Promise<readonly Appended[]> {
+  async post(
+    posts: readonly PostedMessage[],
+    by: SessionLink | undefined,
+    isCurrent: () => boolean,
+  ): Promise<readonly Appended[]> {
     const { mailboxes, platform } = this.#context
     if (isCurrent() && mailboxes.full(posts, this.#bounds).length === 0) return [this.#append(posts, by)]
     const untilMs = platform.clock.now() + fullMs

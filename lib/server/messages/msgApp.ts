@@ -59,6 +59,8 @@ export class MsgApp implements ServerApp {
   readonly #changes = new KeyedMutex()
   /** Links that wait until the directory lets them listen, by node. */
   readonly #pending = new Map<number, Connection>()
+  /** Serializes the messages of each sender that the embedding program sends. */
+  readonly #sends = new KeyedMutex()
   /** Pending changes of the directory, which must end before the app is closed. */
   readonly #ending = new PendingWork()
   #epoch = 0
@@ -141,6 +143,21 @@ export class MsgApp implements ServerApp {
       full: (messages) => deliveries.full(messages),
       append: (messages) => deliveries.postOwn(messages),
     }
+  }
+
+  /**
+   * Stores and delivers a message that the embedding program sends, by the rules of POST_MSG_REQ. Messages of one sender are
+   * stored in the order of the calls. Rejects with the error of the message.
+   */
+  async send(post: PostedMessage): Promise<void> {
+    const isOpen = () => !this.#closing
+    const [appended] = await this.#sends.run(post.sender, async () => {
+      const refusal = isOpen() ? await this.serverMail.check(post.recipients) : undefined
+      return refusal ? [[refusal]] : this.#deliveries.post([post], undefined, isOpen)
+    })
+    const [error] = (await appended) ?? []
+    if (!error) this.#deliveries.stored(post)
+    else throw error.code === 'not-registered' ? new OspError('closed', 'the server was closed') : error
   }
 
   async close(): Promise<void> {

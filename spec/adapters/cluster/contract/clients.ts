@@ -56,7 +56,7 @@ class Servers implements AsyncDisposable {
       raw.hello(greeting)
       return new FileClient(raw, (await raw.expect('HelloAck')).node)
     }
-    return { dial, client, close: () => server.close() }
+    return { dial, client, server, close: () => server.close() }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -110,6 +110,17 @@ export const clientChecks: Checks<ClientsFixture> = {
     await bob.take(delivered)
     await bob.post(1, ['alice'], 'hello, too')
     assert.equal(textOf(await alice.delivery()), 'hello, too')
+  },
+  'receive messages that the program of the other server sends': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const [first, second] = [await servers.start(), await servers.start()]
+    const bob = await MessageClient.listen(second, 'bob')
+    const carol = await MessageClient.listen(first, 'carol')
+    await first.server.send('bot', ['bob', 'carol'], 'hello')
+    for (const client of [bob, carol]) {
+      const delivered = await client.delivery()
+      assert.deepEqual([delivered.sender, textOf(delivered)], ['bot', 'hello'])
+    }
   },
   'are superseded at one server when the same user listens at the other': async ({ steps }) => {
     await using servers = await Servers.create(steps)

@@ -1,0 +1,19 @@
+// A device that is often offline: `node outbox.ts TEXT...` queues messages, and sends them when the server is reachable.
+import { createClient } from 'ospd'
+import { stateDirectory } from 'ospd/node'
+
+const to = `ospd://127.0.0.1:${process.env.PORT ?? 6682}`
+const device = createClient(to, { user: 'sensor', state: stateDirectory('./sensor-state') })
+const sent = process.argv.slice(2).map((text) => device.send(['alice'], text))
+for (const { id, queued } of sent) {
+  await queued
+  console.log('queued', id)
+}
+
+// If the program is killed now, its next run sends the messages that are left, each once.
+for (const message of sent) {
+  await message.stored
+  console.log('stored', message.id)
+}
+await device.flush()
+await device.close()
