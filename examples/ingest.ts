@@ -1,10 +1,11 @@
-// A server that imports each stored file, even if it was stored before a crash: `node ingest.ts`.
+// A server that stores files in the folder `inbox`, and imports each, even if it was stored before a crash: `node ingest.ts`.
 import { serve } from 'ospd'
 
 const port = Number(process.env.PORT ?? 6682)
 const server = await serve({
   listen: port,
   storage: './data',
+  onUpload: ({ name, size }) => (size > 1e9 ? { refuse: 'too large to import' } : { name: `inbox/${name}` }),
   async onStored(file, { attempt }) {
     let lines = 0
     for await (const part of file.content()) lines += part.filter((byte) => byte === 10).length

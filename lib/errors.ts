@@ -47,6 +47,7 @@ export const errors = {
   'no-such-file': onWire(34, 'never', 'the server has no file with this name'),
   'version-changed': onWire(35, 'automatic', 'the file on the server was replaced'),
   gone: onWire(36, 'never', 'the file is no longer available'),
+  'upload-rejected': onWire(37, 'never', 'the server refuses this file'),
   'link-lost': local('later', 'the connection to the server was lost'),
   unreachable: local('later', 'the server cannot be reached'),
   closed: local('never', 'already closed'),

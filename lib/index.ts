@@ -64,6 +64,13 @@ export { serve } from './serve.ts'
 export type { NotifyRule } from './server/files/fileNotices.ts'
 export type { HandledFile, HandledHow, StoredFileHandler } from './server/files/storedHandler.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinishedUploads.ts'
+export type {
+  ArrivingUpload,
+  UploadChanges,
+  UploadDecision,
+  UploadHook,
+  UploadRefusal,
+} from './server/files/uploadHook.ts'
 export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'
 export type { Frame } from './wire/frame.ts'

@@ -170,6 +170,7 @@ export const limitTable = {
     unset: '64M or 5% of the disk, whichever is less',
   },
   reservePercent: limit(5, 'percentage of the disk that uploads leave free, if less than the reserve', [0, 100]),
+  onUploadMs: limit(10_000, 'time for one call of `onUpload`, after which the upload is refused'),
   noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered in memory'),
   messageIdMs: limit(7 * dayMs, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
   unsentBytes: limit(4 * MiB, 'number of unsent bytes above which a link is closed as a slow consumer'),
@@ -361,6 +362,8 @@ export const fixed = {
   /** Maximum number of files, and of bytes, in one batch of small files. A larger file forms a batch of its own. */
   smallFilesTogether: 128,
   smallBytesTogether: 512 * KiB,
+  /** Maximum number of calls of `onUpload` at once; twice as many as one user can cause. */
+  uploadHooks: 64,
   /** Maximum number of uploads that wait for an instance; a new one replaces the one without a request for longest. */
   waitingUploads: 10_000,
   /** Minimum time between two counts of a user's files; a slow count is repeated less often. */

@@ -33,6 +33,11 @@ export interface NewTransfer {
   readonly algorithm: DigestName
   /** The metadata that the stored file keeps. It does not identify the upload; that of the first claim applies. */
   readonly metadata?: Metadata | undefined
+  /**
+   * The name under which the file is to be stored, by default `name`. It does not identify the upload; that of the first claim
+   * that has it applies.
+   */
+  readonly storeAs?: string | undefined
 }
 
 /** The present receiver of an upload. */
@@ -57,7 +62,7 @@ export interface Checkpoint {
 export interface SentFile {
   /** The name under which it was sent. */
   readonly name: string
-  /** The name under which it is stored; differs from `name` only if existing names are kept by renaming. */
+  /** The name under which it is stored; differs from `name` if existing names are kept by renaming, or by `NewTransfer.storeAs`. */
   readonly storedName: string
   /** Whether it replaced a file that was stored under this name. */
   readonly replaced: boolean
@@ -180,6 +185,8 @@ export interface Announcement {
   readonly modifiedAt: number
   /** The `UnnamedFile.source` of its content. */
   readonly source?: string
+  /** As in `NewTransfer`. */
+  readonly metadata?: Metadata | undefined
   /** What it adds to the quota of its user. For stores of several servers. */
   readonly adds?: QuotaPart
 }
@@ -203,9 +210,9 @@ export interface TransferStore {
    * - fresh, or no record of the same upload; and a completion marker whose stored file is unchanged: `completed`, and the
    *   record, if there is one, is removed;
    * - in a store of several servers, a recovery without a verified record of this upload: rejects `superseded`;
-   * - no record of this upload, `onConflict` is `reject` and a file of this name is stored: rejects `file-exists`;
-   * - the name is an ancestor or descendant of a stored file or of another record, or equals one of these after case
-   *   folding if the store folds case: rejects `name-conflict`;
+   * - no record of this upload, `onConflict` is `reject` and a file is stored under `storeAs`: rejects `file-exists`;
+   * - `storeAs` is an ancestor or descendant of a stored file, or the name is an ancestor or descendant of that of another record,
+   *   or equals one of these after case folding if the store folds case: rejects `name-conflict`;
    * - no record of this upload, and the user or the store has the maximum number of records: rejects `too-many-uploads`;
    * - in a store of several servers, `reservation.check` rejects: its error. It is not called for a verified record, and not
    *   if a link at a running server holds the upload with a reservation that is large enough;
@@ -229,10 +236,10 @@ export interface TransferStore {
   complete(claim: Claim, keepNoteMs: number): Promise<void>
   /**
    * Replaces the record of this name, if there is one, by a completion marker of a file that is about to be stored without an
-   * upload: durable. The marker applies once the file with this `UnnamedFile.version` is stored under its `storedName`. With
+   * upload: durable. The marker applies once the file with its `UnnamedFile.version` is stored under its `storedName`. With
    * `by`, a store of several servers rejects with `link-lost` as in `claim`.
    */
-  announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number, by?: SessionLink): Promise<void>
+  announce(file: Announcement, keepNoteMs: number, by?: SessionLink): Promise<void>
   /**
    * Like `announce` for each of these files, which have different names. In a store of several servers, earlier announced files
    * of these names that were not published yet are never published after this, and the files have the error of `room` if they do

@@ -29,6 +29,7 @@ import type { NotifyRule } from './files/fileNotices.ts'
 import type { ServerUpload } from './files/serverUpload.ts'
 import type { StoredFileHandler } from './files/storedHandler.ts'
 import type { UnfinishedUpload } from './files/unfinishedUploads.ts'
+import type { UploadHook } from './files/uploadHook.ts'
 import { MsgApp } from './messages/msgApp.ts'
 import { RetentionClock } from './retentionClock.ts'
 import { BoundedLog } from './serverLog.ts'
@@ -58,6 +59,11 @@ export interface ServeOptions {
    * with `links` (in a cluster): use `notify` and a client instead.
    */
   readonly onStored?: StoredFileHandler
+  /**
+   * Decides about each upload before the server accepts it: refuses it, chooses the name under which the file is stored, or adds
+   * metadata. If it throws, or takes longer than `limits.onUploadMs`, the upload is refused with `internal`.
+   */
+  readonly onUpload?: UploadHook
   readonly log?: Log
   /** Clock, randomness and digests; by default Node's. */
   readonly platform?: Platform
@@ -92,6 +98,7 @@ export const serveOptions = {
   onConflict: optional(oneOf('replace', 'rename', 'reject')),
   notify: optional(notify),
   onStored: optional(kinds.function),
+  onUpload: optional(kinds.function),
   log: optional(kinds.function),
   platform: optional(kinds.platform),
   signal: optional(kinds.signal),
@@ -197,8 +204,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     this.#disk = new DiskSpace(context)
     this.#links = options.links ?? new LocalLinks()
     this.#msgApp = new MsgApp(context, this.#disk, authenticator, this.#links)
-    const { notify, onStored } = options
-    const exchange = { mail: this.#msgApp.serverMail, notify, onStored }
+    const { notify, onStored, onUpload } = options
+    const exchange = { mail: this.#msgApp.serverMail, notify, onStored, onUpload }
     this.#fileApp = new FileApp(context, this.#disk, exchange, (files) => this.stored(files))
     const admission = new Admission(limits, platform.clock, bounded)
     const { presence } = this.#msgApp

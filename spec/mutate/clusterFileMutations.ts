@@ -176,10 +176,18 @@ export const clusterFileMutations: readonly Mutation[] = [
   {
     fault: 'a file is removed while an upload is sent that replaces it',
     file: 'lib/server/files/storedFileRequests.ts',
-    within: 'checkNotReserved',
-    pattern: 'if (reserved)',
-    replacement: 'if (reserved && reserved.growth < 0)',
+    within: '#checkNotReserved',
+    pattern: 'other === user && reserved',
+    replacement: 'other === user && reserved && reserved.growth < 0',
     shownBy: 'spec/server/files/quota.spec.ts',
+  },
+  {
+    fault: 'an upload that continues forgets the name that onUpload has chosen',
+    file: 'lib/storage/transfers/claimRules.ts',
+    within: 'uploadOf',
+    pattern: '...(storeAs !== undefined && { storeAs })',
+    replacement: '...(storeAs === undefined && { storeAs: name })',
+    shownBy: 'spec/server/files/uploadHook.spec.ts',
   },
   {
     fault: 'a verified file that another server moves during a takeover counts as missing',

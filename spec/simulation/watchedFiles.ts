@@ -79,7 +79,7 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
       const expiring = () => transfers.expire(user, name, before)
       return records.changed({ user, name }, expiring, (record, expired) => (expired ? undefined : record))
     },
-    announce: (file, ...how) => records.changed(file, () => transfers.announce(file, ...how), none),
+    announce: (announced, ...how) => records.changed(announced.file, () => transfers.announce(announced, ...how), none),
     ...(transfers.announceAll && {
       announceAll(files, keepNoteMs) {
         const announcing = async () => (await transfers.announceAll?.(files, keepNoteMs)) ?? []

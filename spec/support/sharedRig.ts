@@ -71,9 +71,9 @@ function share(storage: FaultyStorage, shared: SharedStorage): void {
         return transfers.remove(user, name, undefined, token)
       },
       announceAll: undefined,
-      announce: (file, version, modifiedAt, keepNoteMs, by) => {
+      announce: (file, keepNoteMs, by) => {
         shared.announcers.push(by)
-        return transfers.announce(file, version, modifiedAt, keepNoteMs)
+        return transfers.announce(file, keepNoteMs)
       },
     },
     mailboxes: {

@@ -27,10 +27,13 @@ import {
   checkRecovery,
   checkUploadCount,
   conflictingName,
+  continuedBy,
   nameConflict,
   reservedFor,
   sameUpload,
+  storeAsOf,
   supersededBy,
+  uploadOf,
 } from '../../storage/transfers/claimRules.ts'
 import { endedClaimError, recordKey } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
@@ -162,14 +165,8 @@ export class ClusterTransfers implements TransferStore {
     })
   }
 
-  async announce(
-    file: StoredFile,
-    version: string,
-    modifiedAt: number,
-    keepNoteMs: number,
-    by?: SessionLink,
-  ): Promise<void> {
-    const [error] = await this.announceAll([{ file, version, modifiedAt }], keepNoteMs, by)
+  async announce(file: Announcement, keepNoteMs: number, by?: SessionLink): Promise<void> {
+    const [error] = await this.announceAll([file], keepNoteMs, by)
     if (error) throw error
   }
 
@@ -256,7 +253,7 @@ export class ClusterTransfers implements TransferStore {
         if (!(error instanceof UnreadContent)) throw error
         return (await this.#names.isIntact(error.file)) ? error.file : undefined
       })
-      const record = marked ? undefined : await this.#stored(user, name)
+      const record = marked ? undefined : await this.#stored(user, storeAsOf(want))
       const file = marked ?? (record && (await this.#recorded([record], want)))
       if (file) await this.#takeMetadata(want, file)
       return file
@@ -348,7 +345,7 @@ export class ClusterTransfers implements TransferStore {
     checkRecovery(want, options, same)
     await this.#checkName(found, want, !same && options.onConflict === 'reject')
     if (!former) checkUploadCount(user, found.others.uploads, found.others.allUploads)
-    const continued = options.fresh ? undefined : same
+    const continued = continuedBy(want, options, same)
     const base = continued ?? (await this.#newRecord(want, options.fresh || former !== undefined))
     const superseded = supersededBy(owner, former, options.takeOver || isElsewhere)
     const reserved = await reservedFor(want, options, found, continued)
@@ -361,19 +358,21 @@ export class ClusterTransfers implements TransferStore {
     return this.#claims.record(record.user, record.name)?.token !== record.token
   }
 
-  /** Throws an OspError if the name cannot be claimed. With `isNew`, it must not be the name of a stored file. */
-  async #checkName({ otherNames }: FoundUpload, { user, name }: NewTransfer, isNew: boolean): Promise<void> {
-    if (isNew && (await this.#names.stored(user, name))) {
-      throw new OspError('file-exists', `${name} is already on the server; send it under another name`)
+  /** Throws an OspError if the name cannot be claimed. With `isNew`, no file may be stored under the name of the new one. */
+  async #checkName({ otherNames }: FoundUpload, want: NewTransfer, isNew: boolean): Promise<void> {
+    const { user, name } = want
+    const storeAs = storeAsOf(want)
+    if (isNew && (await this.#names.stored(user, storeAs))) {
+      throw new OspError('file-exists', `${storeAs} is already on the server; send it under another name`)
     }
-    const stored = await this.#names.conflict(user, name)
+    const stored = await this.#names.conflict(user, storeAs)
     const conflict = stored ?? conflictingName(otherNames, name, this.#names.foldsCase)
     if (conflict !== undefined) throw nameConflict(name, conflict)
   }
 
   /** Returns a new record of the upload. Unless `isEmpty`, it continues a partial file that has no record. */
-  async #newRecord({ user, name, size, modifiedAt, algorithm, metadata }: NewTransfer, isEmpty: boolean) {
-    const upload = { user, name, size, modifiedAt, algorithm, ...(metadata && { metadata }) }
+  async #newRecord(want: NewTransfer, isEmpty: boolean) {
+    const upload = uploadOf(want)
     const offset = isEmpty ? 0 : await this.#names.partialBytes(upload)
     return { ...upload, checkpoints: offset > 0 ? [{ offset, digest: new Uint8Array() }] : [] }
   }
@@ -409,11 +408,12 @@ export class ClusterTransfers implements TransferStore {
     const same = files.filter((file) => sameUpload(file, want))
     if (same.length === 0) return undefined
     const { user, name } = want
-    const present = await this.#names.version(user, name)
+    const storedName = storeAsOf(want)
+    const present = await this.#names.version(user, storedName)
     const file = same.find(({ version }) => version === present)
     if (!file) return undefined
     const { size, algorithm, digest } = file
-    return { user, name, storedName: name, replaced: false, size, algorithm, digest }
+    return { user, name, storedName, replaced: false, size, algorithm, digest }
   }
 
   async #marked(

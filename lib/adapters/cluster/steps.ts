@@ -184,7 +184,7 @@ export interface FoundUpload extends Pick<PendingFiles, 'changes'> {
   readonly reserved: QuotaPart
   /** Its completion marker, with the version of the stored file. */
   readonly marker: Announcement | undefined
-  /** The records of stored files of this name. */
+  /** The records of files that are stored under the name of the new one. */
   readonly files: readonly FileRecord[]
   /** The `Announcement.source` of an announced file of this name that may not be published yet. */
   readonly unpublished: string | undefined
@@ -226,7 +226,7 @@ export interface TransferSteps {
    */
   claim(
     by: ClusterSessionLink,
-    upload: Pick<NewTransfer, 'user' | 'name'>,
+    upload: Pick<NewTransfer, 'user' | 'name' | 'storeAs'>,
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
     isRecovery?: boolean,
   ): Promise<

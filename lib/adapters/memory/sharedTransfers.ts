@@ -12,6 +12,7 @@ import type {
 } from '../../ports/storage.ts'
 import type { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
+import { storeAsOf } from '../../storage/transfers/claimRules.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import { fileRecordOf } from '../../storage/transfers/rows.ts'
 import {
@@ -85,10 +86,10 @@ export class SharedTransfers implements TransferSteps {
       Array.from(this.#markers.values()).flatMap(({ announced, source }) =>
         announced.file.user === user && source !== undefined ? [{ ...announced, source }] : [],
       )
-    const isReceived = (user: string, name: string) => {
-      const row = this.#rows.get(recordKey(user, name))
-      return row !== undefined && this.#isHeld(row)
-    }
+    const isReceived = (user: string, name: string) =>
+      Array.from(this.#rows.values()).some(
+        (row) => row.record.user === user && storeAsOf(row.record) === name && this.#isHeld(row),
+      )
     const uploads = { marked: (key: FileKey) => this.#marked(key), verified, unpublished, isReceived }
     this.files = new SharedStoredFiles(servers, sessions, uploads, wallTime)
   }
@@ -114,7 +115,7 @@ export class SharedTransfers implements TransferSteps {
 
   claim(
     by: ClusterSessionLink,
-    { user, name }: Pick<NewTransfer, 'user' | 'name'>,
+    { user, name, storeAs = name }: Pick<NewTransfer, 'user' | 'name' | 'storeAs'>,
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
     isRecovery = false,
   ): ReturnType<TransferSteps['claim']> {
@@ -123,7 +124,7 @@ export class SharedTransfers implements TransferSteps {
       else if (this.#servers.isDead(by.server)) throw new OspError('link-lost', 'this server was declared dead')
       const key = recordKey(user, name)
       const before = this.#rows.get(key)
-      const decision = await this.#unlessRestored(decide(this.#found(user, name)))
+      const decision = await this.#unlessRestored(decide(this.#found(user, name, storeAs)))
       if ('completed' in decision) {
         if (before) this.#end(before, 'superseded')
         return decision
@@ -208,15 +209,16 @@ export class SharedTransfers implements TransferSteps {
 
   /** Stores the marker of an announced file. Returns the claim that has ended, if there was one. */
   #announce(server: number, announced: AnnouncedFile, until: number): readonly LinkClaim[] {
-    const { file, version, modifiedAt, source, adds = none } = announced
+    const { file, version, modifiedAt, metadata, source, adds = none } = announced
     const key = recordKey(file.user, file.name)
     const row = this.#rows.get(key)
     if (row) this.#end(row, 'superseded')
     // The earlier file may have been published.
     const former = this.#markers.get(key)
     if (former && former.source !== source) this.#addUnpublished(file.user, former)
-    const marker = { announced: { file, version, modifiedAt }, until, server, token: undefined, source, adds }
-    this.#markers.set(key, { ...marker, reported: false })
+    const own = { file, version, modifiedAt, ...(metadata && { metadata }) }
+    const marker = { announced: own, until, server, token: undefined, source, adds, reported: false }
+    this.#markers.set(key, marker)
     return row ? [claimOf(row)] : []
   }
 
@@ -237,8 +239,8 @@ export class SharedTransfers implements TransferSteps {
         this.#addUnpublished(user, marker)
         if (isStored) {
           marker.source = undefined
-          const { file, version: stamp, modifiedAt } = marker.announced
-          this.files.add(fileRecordOf({ file, stamp, modifiedAt }))
+          const { version: stamp, ...announced } = marker.announced
+          this.files.add(fileRecordOf({ stamp, ...announced }))
         } else this.#markers.delete(recordKey(user, name))
       }
     })
@@ -372,7 +374,7 @@ export class SharedTransfers implements TransferSteps {
     for (const row of this.#rows.values()) if (row.holder.server === server) row.isHeld = false
   }
 
-  #found(user: string, name: string): FoundUpload {
+  #found(user: string, name: string, storeAs: string): FoundUpload {
     const key = recordKey(user, name)
     const row = this.#rows.get(key)
     const marker = this.#markers.get(key)
@@ -384,8 +386,8 @@ export class SharedTransfers implements TransferSteps {
       isHeld: row !== undefined && this.#isHeld(row),
       reserved: row?.reserved ?? none,
       marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
-      files: this.files.of(user, name),
-      changes: this.files.changesOf(user, name),
+      files: this.files.of(user, storeAs),
+      changes: this.files.changesOf(user, storeAs),
       unpublished: marker?.source,
       otherNames: others.map(({ record }) => record.name),
       others: {
@@ -428,7 +430,7 @@ export class SharedTransfers implements TransferSteps {
   #marked({ user, name, version }: FileKey): FileRecord | undefined {
     const marker = this.#markers.get(recordKey(user, name))?.announced
     if (marker?.version !== version || marker.file.storedName !== name) return undefined
-    return fileRecordOf({ file: marker.file, stamp: version, modifiedAt: marker.modifiedAt })
+    return fileRecordOf({ ...marker, stamp: version })
   }
 
   #add(user: string, part: QuotaPart): void {

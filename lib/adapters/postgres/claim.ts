@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { Claim, QuotaPart } from '../../ports/storage.ts'
+import type { Claim, NewTransfer, QuotaPart } from '../../ports/storage.ts'
 import type { ClaimDecision, ClusterSessionLink, FoundUpload, TransferSteps } from '../cluster/steps.ts'
 import type { Database, Queries } from './database.ts'
 import {
@@ -17,7 +17,7 @@ import {
   transferRecordOf,
 } from './transferRows.ts'
 
-type Name = Pick<Claim, 'user' | 'name'>
+type Name = Pick<Claim, 'user' | 'name'> & Pick<NewTransfer, 'storeAs'>
 type Granted = Extract<ClaimDecision, { readonly record: unknown }>
 
 interface FoundRow {
@@ -48,10 +48,13 @@ export async function claimUpload(
   decide: (found: FoundUpload) => Promise<ClaimDecision>,
   isRecovery = false,
 ): ReturnType<TransferSteps['claim']> {
-  const { user, name } = upload
+  const { user, name, storeAs = name } = upload
   let undecided: { readonly error: unknown } | undefined
   const claimed = database.transaction(async (queries) => {
-    const [row] = await queries.query<FoundRow>(begin, [user, name, isRecovery ? null : by.session, by.server, by.link])
+    const [row] = await queries.query<FoundRow>(begin, [
+      ...[user, name, isRecovery ? null : by.session, by.server, by.link],
+      storeAs,
+    ])
     if (!row) throw new Error('the database has returned no row for a claim')
     const decision = await decide(foundOf(row)).catch((error) => {
       undecided = { error }
@@ -95,7 +98,7 @@ async function grant(
     ...[packedCheckpoints(record.checkpoints), durableOffset(record.checkpoints), reserved.growth, reserved.entries],
     record.verified ? JSON.stringify(record.verified) : null,
     ...[record.verifiedStamp ?? null, record.updatedAt, dropsMarker, isRecovery],
-    record.metadata ? JSON.stringify(record.metadata) : null,
+    ...[record.metadata ? JSON.stringify(record.metadata) : null, record.storeAs ?? null],
   ])
   if (!row) throw new Error('a claim was not stored')
   const granted = transferRecordOf(row.record)
@@ -107,11 +110,11 @@ async function grant(
   }
 }
 
-const begin = { name: 'claim-begin', text: 'SELECT * FROM ospd.begin_claim_2($1, $2, $3, $4, $5)' }
+const begin = { name: 'claim-begin', text: 'SELECT * FROM ospd.begin_claim_2($1, $2, $3, $4, $5, $6)' }
 
 const refuse = { name: 'claim-completed', text: 'SELECT ospd.refuse_claim_1($1, $2)' }
 
 const grantClaim = {
   name: 'claim-grant',
-  text: `SELECT * FROM ospd.grant_claim_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
+  text: `SELECT * FROM ospd.grant_claim_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
 }

@@ -88,7 +88,7 @@ const statements = {
     name: 'file-get',
     text: `SELECT to_jsonb(f) AS file FROM ${keysGiven} JOIN ospd.file f USING (user_name, name, version)
       UNION ALL SELECT jsonb_build_object('user_name', m.user_name, 'name', m.name, 'version', m.version, 'size', m.file->'size',
-          'modified_at', m.modified_at, 'algorithm', m.file->'algorithm', 'digest', m.file->'digest', 'metadata', '{}'::jsonb)
+          'modified_at', m.modified_at, 'algorithm', m.file->'algorithm', 'digest', m.file->'digest', 'metadata', coalesce(m.file->'metadata', '{}'))
         FROM ${keysGiven} JOIN ospd.marker m USING (user_name, name, version)
        WHERE m.file->>'storedName' = m.name
          AND NOT EXISTS (SELECT FROM ospd.file f WHERE f.user_name = m.user_name AND f.name = m.name AND f.version = m.version)`,

@@ -63,6 +63,7 @@ export class PostgresImports implements ImportSteps {
       ...[packedCheckpoints(checkpoints), durableOffset(checkpoints)],
       record.verified ? JSON.stringify(record.verified) : null,
       ...[record.verifiedStamp ?? null, updatedAt, record.metadata ? JSON.stringify(record.metadata) : null],
+      record.storeAs ?? null,
     ])
   }
 
@@ -143,8 +144,8 @@ const statements = {
   addUpload: {
     name: 'import-upload',
     text: `INSERT INTO ospd.transfer (token, server, link, instance, held, user_name, name, size, modified_at, algorithm,
-        session, superseded, checkpoints, durable, verified, verified_stamp, updated_at, metadata)
-      VALUES (nextval('ospd.claim_token'), $1, 0, 0, false, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        session, superseded, checkpoints, durable, verified, verified_stamp, updated_at, metadata, store_as)
+      VALUES (nextval('ospd.claim_token'), $1, 0, 0, false, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
       ON CONFLICT DO NOTHING`,
   },
   addMessages: {

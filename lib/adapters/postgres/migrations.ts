@@ -1,6 +1,6 @@
 import { claimFunctions } from './schema/claimFunctions.ts'
 import { deadServerFunctions } from './schema/deadServers.ts'
-import { fileChangeTable, fileFunctions, fileTables, transferMetadata } from './schema/files.ts'
+import { fileChangeTable, fileFunctions, fileTables, transferColumns } from './schema/files.ts'
 import { importFunctions, importTables } from './schema/imports.ts'
 import { linkFunctions, linkTables } from './schema/links.ts'
 import { mailAdditions, mailTables } from './schema/mail.ts'
@@ -28,6 +28,6 @@ export const migrations: readonly Migration[] = [
       ...[mailFunctions, linkFunctions, claimFunctions, transferFunctions, deadServerFunctions, importFunctions],
     ].join('\n'),
   ],
-  // The records and changes of stored files, the metadata of uploads, and additions to mailboxes.
-  [fileTables, fileChangeTable, transferMetadata, fileFunctions, mailAdditions],
+  // The records and changes of stored files, the metadata and stored names of uploads, and additions to mailboxes.
+  [fileTables, fileChangeTable, transferColumns, fileFunctions, mailAdditions],
 ]

@@ -21,14 +21,18 @@ export interface TransferRow {
   readonly verified_stamp: string | null
   readonly updated_at: number
   readonly metadata: TransferRecord['metadata'] | null
+  readonly store_as: string | null
   readonly reserved: number
   readonly reserved_entries: number
   readonly released: number
 }
 
+/** A stored file, and its metadata if it was announced with any. */
+export type MarkedFile = StoredFile & Pick<Announcement, 'metadata'>
+
 /** A row of `ospd.marker` as JSON. */
 export interface MarkerRow {
-  readonly file: StoredFile
+  readonly file: MarkedFile
   readonly version: string
   readonly modified_at: number
   readonly source: string | null
@@ -87,12 +91,14 @@ export function transferRecordOf(row: TransferRow): TransferRecord {
     ...(stamp !== null && { verifiedStamp: stamp }),
     updatedAt: row.updated_at,
     ...(row.metadata && { metadata: row.metadata }),
+    ...(row.store_as !== null && { storeAs: row.store_as }),
   }
 }
 
 /** Returns the completion marker of a row. */
-export function markerOf({ file, version, modified_at: modifiedAt }: MarkerRow): Announcement {
-  return { file, version, modifiedAt }
+export function markerOf({ file: marked, version, modified_at: modifiedAt }: MarkerRow): Announcement {
+  const { metadata, ...file } = marked
+  return { file, version, modifiedAt, ...(metadata && { metadata }) }
 }
 
 /** Returns the claim of an upload that has ended, and its owner. */

@@ -16,6 +16,7 @@ import {
   endedClaim,
   type FileChangeRow,
   fileChangeOfRow,
+  type MarkedFile,
   type MarkerRow,
   markerOf,
   packedCheckpoints,
@@ -96,7 +97,7 @@ export class PostgresTransfers implements TransferSteps {
     const [row] = await this.#database.query<AnnouncedRow>(statements.announce, [
       server,
       ...columnsOf(files.map(({ file }) => file)),
-      files.map(({ file }) => JSON.stringify(file)),
+      files.map(({ file, metadata }) => JSON.stringify({ ...file, metadata } satisfies MarkedFile)),
       files.map(({ modifiedAt }) => modifiedAt),
       files.map(({ version }) => version),
       files.map(({ source }) => source ?? null),

@@ -39,8 +39,8 @@ export async function announceAll(
   room: QuotaRoom | undefined,
 ): Promise<readonly (Error | undefined)[]> {
   if (transfers.announceAll) return transfers.announceAll(files, keepNoteMs, by, room)
-  return settleAll(files, async ({ file, version, modifiedAt }) => {
-    await transfers.announce(file, version, modifiedAt, keepNoteMs, by)
+  return settleAll(files, async (file) => {
+    await transfers.announce(file, keepNoteMs, by)
     return undefined
   })
 }

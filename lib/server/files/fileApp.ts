@@ -22,6 +22,7 @@ import { SmallFiles } from './smallFiles.ts'
 import { StoredFileRequests } from './storedFileRequests.ts'
 import { handlerMailbox, StoredFileCalls, type StoredFileHandler } from './storedHandler.ts'
 import { UnfinishedUploads } from './unfinishedUploads.ts'
+import { type UploadHook, UploadHooks } from './uploadHook.ts'
 import { UploadTable } from './uploadTable.ts'
 
 /*
@@ -33,6 +34,9 @@ import { UploadTable } from './uploadTable.ts'
  *
  * Files. `FileApp` receives the requests. `FileDaemon` is instance 0: it opens and cancels. `UploadTable` has the open uploads and
  * assigns instances. `ServerUpload` owns the state of one upload, `Transfer` its bytes, and `publishUpload` names the file.
+ *
+ * Hook. `UploadHooks` asks `onUpload` before an upload is claimed. The record keeps the name under which the file is to be stored, so
+ * that an upload that continues after a crash gets the same name. The upload is identified by the name that the client has sent.
  *
  * Queue. All requests about one (user, name) run one at a time, in the queue of its `ServerUpload`. Chunks that wait together are
  * written together. A chunk whose offset is not the progress writes nothing, and its ACK contains the true progress, so a client
@@ -77,6 +81,7 @@ const failureMs = 3_600_000
 interface FileExchange extends Pick<NoticeHost, 'mail'> {
   readonly notify?: readonly NotifyRule[] | undefined
   readonly onStored?: StoredFileHandler | undefined
+  readonly onUpload?: UploadHook | undefined
 }
 
 /** App 1: receives files. Its daemon opens and cancels uploads. Each ordinary instance receives one upload. */
@@ -92,6 +97,7 @@ export class FileApp implements ServerApp {
   /** Missing if the storage has no catalogue. */
   readonly #notices: FileNotices | undefined
   readonly #calls: StoredFileCalls | undefined
+  readonly #hooks: UploadHooks | undefined
   readonly #onStored: (files: readonly StoredFile[]) => Promise<void>
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
@@ -104,7 +110,7 @@ export class FileApp implements ServerApp {
   constructor(
     context: ServerContext,
     disk: DiskSpace,
-    { mail, notify = [], onStored: onHandled }: FileExchange,
+    { mail, notify = [], onStored: onHandled, onUpload }: FileExchange,
     onStored: (files: readonly StoredFile[]) => Promise<void>,
   ) {
     this.#context = context
@@ -125,7 +131,8 @@ export class FileApp implements ServerApp {
         appended: () => this.#calls?.wake(),
       })
     this.#calls = onHandled && catalogue && new StoredFileCalls(context, catalogue, onHandled)
-    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#onStored, this.#notices)
+    this.#hooks = onUpload && new UploadHooks(context, onUpload)
+    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#onStored, this.#notices, this.#hooks)
     const { uploads } = this
     this.#smallFiles = new SmallFiles({
       context,
@@ -134,6 +141,7 @@ export class FileApp implements ServerApp {
       limiter: this.#limiter,
       onStored: this.#onStored,
       notices: this.#notices,
+      hooks: this.#hooks,
       logRefusal: (by, name, reason) => this.#logged(by, name, reason),
     })
     this.#storedFiles = grants && new StoredFileRequests(context, catalogue, grants, uploads, this.#quota)
@@ -285,6 +293,7 @@ export class FileApp implements ServerApp {
     this.#watching?.[Symbol.dispose]()
     this.#storedFiles?.close()
     this.#notices?.close()
+    this.#hooks?.close()
     const swept = this.unfinished.close()
     const open = this.uploads.known()
     for (const upload of open) this.uploads.release(upload, 'shutDown', 'shutting-down')

@@ -9,11 +9,12 @@ import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
 import type { FileNotices } from './fileNotices.ts'
-import { fileExists, removeUpload, reportMissed, rollForward } from './publish.ts'
+import { fileExists, finishClaimed, removeUpload, reportMissed } from './publish.ts'
 import type { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import { type ClaimedRecord, Transfer } from './transfer.ts'
 import { recordOf } from './unfinishedUploads.ts'
+import type { UploadHooks } from './uploadHook.ts'
 import type { UploadTable } from './uploadTable.ts'
 
 type Opening = WireMessage<'StartPostFileReq' | 'ContinuePostFileReq'>
@@ -25,6 +26,7 @@ export class FileDaemon {
   readonly #quota: Quota
   readonly #onStored: (files: readonly StoredFile[]) => void
   readonly #notices: FileNotices | undefined
+  readonly #hooks: UploadHooks | undefined
 
   constructor(
     context: ServerContext,
@@ -32,20 +34,23 @@ export class FileDaemon {
     quota: Quota,
     onStored: (files: readonly StoredFile[]) => void,
     notices: FileNotices | undefined,
+    hooks: UploadHooks | undefined,
   ) {
     this.#context = context
     this.#uploads = uploads
     this.#quota = quota
     this.#onStored = onStored
     this.#notices = notices
+    this.#hooks = hooks
   }
 
   /** Answers START and CONTINUE: assigns an instance to the upload. The reply has the progress. */
   async open(caller: Connection, message: Opening): Promise<WireMessage> {
     const metadata = this.#metadataOf(message)
-    const want = { ...transferOf(caller.user, message), ...(metadata && { metadata }) }
-    this.#quota.checkSize(want)
+    const asked = { ...transferOf(caller.user, message), ...(metadata && { metadata }) }
+    this.#quota.checkSize(asked)
     await this.#checkRecipients(caller, message)
+    const want = this.#hooks ? await this.#decided(this.#hooks, asked, message.event) : asked
     return this.#uploads.run(want.user, want.name, async (upload) => {
       checkOpen(caller)
       const fresh = message.event === 'StartPostFileReq'
@@ -53,6 +58,16 @@ export class FileDaemon {
       if (!upload.instance) await this.#openFree(upload, caller, want, message.event)
       return this.#granted(upload, message.event)
     })
+  }
+
+  /** Asks `onUpload` about an upload, unless its record has the decision already. */
+  async #decided(hooks: UploadHooks, want: NewTransfer, event: Opening['event']): Promise<NewTransfer> {
+    const record =
+      event === 'ContinuePostFileReq' ? await recordOf(this.#context.storage, want.user, want.name) : undefined
+    const { size, modifiedAt, algorithm } = want
+    const isSame = record?.size === size && record.modifiedAt === modifiedAt && record.algorithm === algorithm
+    const storeAs = isSame ? record.storeAs : undefined
+    return storeAs === undefined ? hooks.decided(want) : { ...want, storeAs }
   }
 
   async #checkRecipients({ user }: Connection, { recipients = [] }: Opening): Promise<void> {
@@ -167,9 +182,13 @@ export class FileDaemon {
     }
     const completed = await this.#completed(claimed, caller)
     if (completed) return upload.open({ want, completed })
-    if (onConflict === 'reject' && (await storage.files.stored(want.user, want.name))) {
+    const { storeAs } = claimed.record
+    // The record in which `onUpload` had decided was removed meanwhile.
+    if (this.#hooks && storeAs === undefined) throw new OspError('file-busy')
+    const storedName = storeAs ?? want.name
+    if (onConflict === 'reject' && (await storage.files.stored(want.user, storedName))) {
       await removeUpload(storage, claimed.claim)
-      throw fileExists(want.name)
+      throw fileExists(storedName)
     }
     upload.open({ want, transfer: await Transfer.open(this.#context, upload.queue, claimed) })
   }
@@ -199,10 +218,9 @@ export class FileDaemon {
   }
 
   /** Publishes an upload whose record is verified. Resolves with its file. */
-  async #completed({ claim, record }: ClaimedRecord, by: Connection): Promise<StoredFile | undefined> {
-    if (!record.verified) return undefined
-    const file = await rollForward(this.#context, claim, record.verified, by)
-    this.#onStored([file])
+  async #completed(claimed: ClaimedRecord, by: Connection): Promise<StoredFile | undefined> {
+    const file = await finishClaimed(this.#context, claimed, by)
+    if (file) this.#onStored([file])
     return file
   }
 

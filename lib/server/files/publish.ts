@@ -8,6 +8,7 @@ import type { Connection, ServerContext } from '../app.ts'
 import type { ServerEntry } from '../logEvents.ts'
 import { linkOf } from '../serverLog.ts'
 import { storedAll } from './batchCalls.ts'
+import type { ClaimedRecord } from './transfer.ts'
 
 /** The highest number that a name gets if existing files are kept. */
 const maxNumber = 1_000_000
@@ -26,6 +27,8 @@ export interface PlacedFile {
 interface VerifiedFiles {
   /** If `begun`, as in the record. */
   readonly files: readonly StoredFile[]
+  /** `NewTransfer.storeAs` of each. */
+  readonly storeAs: readonly (string | undefined)[]
   /** The records were marked as verified before, and publishing was interrupted. */
   readonly begun?: boolean
   /** The client whose request this is, if any. */
@@ -42,6 +45,8 @@ interface VerifiedFiles {
 interface Attempt {
   readonly index: number
   readonly file: StoredFile
+  /** The name under which it is to be stored. */
+  readonly name: string
   isTried: boolean
   /** The remaining candidate names, after the first. */
   names?: AsyncIterator<string>
@@ -56,7 +61,10 @@ export async function publish(
   verified: VerifiedFiles,
 ): Promise<readonly (StoredFile | Error)[]> {
   const results: (StoredFile | Error)[] = []
-  let attempts: readonly Attempt[] = verified.files.map((file, index) => ({ index, file, isTried: false }))
+  let attempts: readonly Attempt[] = verified.files.map((file, index) => ({
+    ...{ index, file, isTried: false },
+    name: verified.storeAs[index] ?? file.name,
+  }))
   while (attempts.length > 0) {
     const outcomes = await tryNext(context, verified, attempts)
     const left: Attempt[] = []
@@ -126,14 +134,13 @@ async function nextNames(
   const user = attempts[0]?.file.user ?? ''
   const isTaken = (name: string) => storage.files.stored(user, name)
   const names = await settleAll(attempts, (attempt) => {
-    const { file } = attempt
-    if (attempt.names) return nameOf(attempt.names, file, onConflict)
+    const { file, name } = attempt
     if (attempt.isTried) {
-      attempt.names = candidates(file, onConflict, begun, isTaken)
-      return nameOf(attempt.names, file, onConflict)
+      attempt.names ??= candidates(name, onConflict, begun, isTaken)
+      return nextName(attempt.names, name, onConflict)
     }
     attempt.isTried = true
-    return begun ? file.storedName : file.name
+    return begun ? file.storedName : name
   })
   const isMarked = (at: number) => begun && names[at] === attempts[at]?.file.storedName
   // This check saves a durable write for each name that is taken. Only publishing decides.
@@ -149,18 +156,20 @@ async function nextNames(
   })
 }
 
-/** Resolves with the next name of a file. */
-async function nameOf(names: AsyncIterator<string>, file: StoredFile, onConflict: OnConflict): Promise<string> {
+/** Resolves with the name to try after `name`. */
+async function nextName(names: AsyncIterator<string>, name: string, onConflict: OnConflict): Promise<string> {
   const next = await names.next()
   if (!next.done) return next.value
-  if (onConflict === 'reject') throw fileExists(file.name)
-  throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(file.name)}`)
+  if (onConflict === 'reject') throw fileExists(name)
+  throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(name)}`)
 }
 
 /** A verified upload. */
 interface VerifiedUpload extends Pick<VerifiedFiles, 'begun' | 'by'> {
   readonly partial: PartialFile
   readonly file: StoredFile
+  /** As in `NewTransfer`. */
+  readonly storeAs: string | undefined
   /** Called when the file is in its place. */
   published?(): void
 }
@@ -173,12 +182,13 @@ interface VerifiedUpload extends Pick<VerifiedFiles, 'begun' | 'by'> {
 export async function publishUpload(
   context: ServerContext,
   claim: Claim,
-  { partial, file, published, ...how }: VerifiedUpload,
+  { partial, file, storeAs, published, ...how }: VerifiedUpload,
 ): Promise<StoredFile> {
   const { transfers } = context.storage
   const results = await publish(context, {
     ...how,
     files: [file],
+    storeAs: [storeAs],
     mark: (tried) =>
       settleAll(tried, async ({ file: candidate }) => {
         const isMarked = how.begun && candidate.storedName === file.storedName
@@ -229,9 +239,10 @@ export function storedLine({ name, storedName, replaced, ...file }: StoredFile, 
  * with OspError `file-exists` if `onConflict` is `reject` and the name was taken meanwhile, or with `digest-mismatch` if its
  * bytes have changed since, so that its client starts again.
  */
-export async function rollForward(
+async function rollForward(
   context: ServerContext,
   claim: Claim,
+  { storeAs }: TransferRecord,
   file: StoredFile,
   by?: Connection,
 ): Promise<StoredFile> {
@@ -239,7 +250,7 @@ export async function rollForward(
   const partial = await storage.files.open(claim)
   try {
     await checkIntact(context, partial, file)
-    return await publishUpload(context, claim, { partial, file, begun: true, by })
+    return await publishUpload(context, claim, { partial, file, storeAs, begun: true, by })
   } catch (error) {
     const { code, message: text } = OspError.from(error)
     const { user, name } = claim
@@ -262,8 +273,16 @@ export async function finishVerified(
   const { storage, onConflict, age } = context
   const how = { fresh: false, takeOver: false, onConflict, at: age.now(), recovery: true }
   const claimed = await storage.transfers.claim(record, record.owner, how)
-  if ('completed' in claimed || !claimed.record.verified) return undefined
-  return rollForward(context, claimed.claim, claimed.record.verified, by)
+  return 'completed' in claimed ? undefined : finishClaimed(context, claimed, by)
+}
+
+/** Publishes a claimed upload as `rollForward` does if it is verified. Resolves with `undefined` if it is not. */
+export async function finishClaimed(
+  context: ServerContext,
+  { claim, record }: ClaimedRecord,
+  by?: Connection,
+): Promise<StoredFile | undefined> {
+  return record.verified && rollForward(context, claim, record, record.verified, by)
 }
 
 /** Removes the record and the partial file of an upload. Resolves with false if the claim has ended. */
@@ -286,17 +305,17 @@ async function checkIntact({ platform }: ServerContext, partial: PartialFile, fi
 
 /** Yields the names to try if the first one is taken. Each is requested only after the one before turned out to be unusable. */
 async function* candidates(
-  file: StoredFile,
+  name: string,
   onConflict: OnConflict,
   begun: boolean,
   isTaken: (name: string) => Promise<boolean>,
 ): AsyncGenerator<string> {
-  if (begun) yield file.name
+  if (begun) yield name
   if (onConflict !== 'rename') return
-  const slash = file.name.lastIndexOf('/') + 1
-  const dot = file.name.lastIndexOf('.')
-  const stemEnd = dot > slash ? dot : file.name.length
-  const numbered = (number: number) => `${file.name.slice(0, stemEnd)} (${number})${file.name.slice(stemEnd)}`
+  const slash = name.lastIndexOf('/') + 1
+  const dot = name.lastIndexOf('.')
+  const stemEnd = dot > slash ? dot : name.length
+  const numbered = (number: number) => `${name.slice(0, stemEnd)} (${number})${name.slice(stemEnd)}`
   for (let least = 1; least <= maxNumber; ) {
     const number = await freeNumber(least, (at) => isTaken(numbered(at)))
     if (!isStoredFileName(numbered(number))) return

@@ -185,7 +185,7 @@ export class Quota {
     const names = wants.map(({ name }) => name)
     const isKnown = await this.#countFirst(user)
     // Far from all limits, which is usual without a quota, a rough estimate avoids looking for replaced files.
-    const rough = wants.map(({ size, name }) => this.#adds(size, name.split('/').length))
+    const rough = wants.map((want) => this.#adds(want.size, partsOf(want)))
     if (!isKnown || (!this.#hasQuota && !(await this.#tryReserve(holder, names, sum(rough))))) {
       holder.reserve(sum(rough))
       return rough
@@ -205,7 +205,7 @@ export class Quota {
    * the file that it replaces. Returns `undefined` if no other server uses the storage.
    */
   checkAdds(want: NewTransfer, { growth, entries }: QuotaPart): Promise<undefined> | undefined {
-    const most = this.#adds(want.size, want.name.split('/').length)
+    const most = this.#adds(want.size, partsOf(want))
     if (!this.#context.storage.transfers.abandoned || (growth >= most.growth && entries >= most.entries))
       return undefined
     return this.#addsOf(want).then((adds) => {
@@ -215,12 +215,13 @@ export class Quota {
   }
 
   /** Resolves with what an upload adds to the quota. It adds its folders, unless it replaces a file. */
-  async #addsOf({ user, name, size }: NewTransfer): Promise<QuotaPart> {
+  async #addsOf(want: NewTransfer): Promise<QuotaPart> {
+    const { user, size, storeAs = want.name } = want
     const { storage, onConflict } = this.#context
-    if (onConflict !== 'replace') return this.#adds(size, name.split('/').length)
-    const replaced = await storage.files.used(user, name)
-    const replaces = replaced > 0 || (await storage.files.stored(user, name))
-    return this.#adds(size - replaced, replaces ? 0 : name.split('/').length)
+    if (onConflict !== 'replace') return this.#adds(size, partsOf(want))
+    const replaced = await storage.files.used(user, storeAs)
+    const replaces = replaced > 0 || (await storage.files.stored(user, storeAs))
+    return this.#adds(size - replaced, replaces ? 0 : partsOf(want))
   }
 
   /** A file that replaces a larger one adds nothing: the freed space is available only after the next count. */
@@ -407,6 +408,9 @@ export class Quota {
     return `${count(files, 'file')} and ${count(folders, 'folder')}${age}`
   }
 }
+
+/** Returns the number of files and folders that a new file adds, at most. */
+const partsOf = ({ name, storeAs = name }: NewTransfer): number => storeAs.split('/').length
 
 const sum = (all: readonly QuotaPart[]): QuotaPart => ({
   growth: all.reduce((bytes, { growth }) => bytes + growth, 0),

@@ -97,6 +97,11 @@ export class ServerUpload extends ReservationHolder {
     return this.#opened?.completed
   }
 
+  /** The name under which the file is to be stored. */
+  get storeAs(): string {
+    return this.#opened?.want.storeAs ?? this.name
+  }
+
   get size(): number {
     return this.#opened?.want.size ?? 0
   }

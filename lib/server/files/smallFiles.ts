@@ -16,6 +16,7 @@ import { finishVerified, type PlacedFile, publish, reportMissed } from './publis
 import type { Quota } from './quota.ts'
 import { ReservationHolder, type ServerUpload } from './serverUpload.ts'
 import { recordOf } from './unfinishedUploads.ts'
+import type { UploadHooks } from './uploadHook.ts'
 import type { UploadTable } from './uploadTable.ts'
 
 type PutMessage = WireMessage<'PutFileReq'>
@@ -43,6 +44,7 @@ interface SmallFilesHost {
   logRefusal(by: Connection, name: string, reason: unknown): OspError
   onStored(files: readonly StoredFile[]): void
   readonly notices: FileNotices | undefined
+  readonly hooks: UploadHooks | undefined
 }
 
 /**
@@ -131,13 +133,19 @@ export class SmallFiles {
 
   /** Checks requests. Resolves with those that are valid, and answers the others. */
   async #verified(caller: Connection, arrived: readonly Arrived[]): Promise<readonly Put[]> {
-    const { digests } = this.#host.context.platform
+    const { context, hooks } = this.#host
+    const { digests } = context.platform
     const puts: Put[] = []
     let loaded: StoredFile['algorithm'] | undefined
-    for (const request of arrived) {
+    const wants = await settleAll(arrived, ({ message }) => {
+      const want = this.#checked(caller, message)
+      return hooks ? hooks.decided(want) : want
+    })
+    for (const [at, request] of arrived.entries()) {
       try {
         const { message, answer } = request
-        const want = this.#checked(caller, message)
+        const want = wants[at] as (typeof wants)[number]
+        if (want instanceof Error) throw want
         if (want.algorithm !== loaded) await digests.load(want.algorithm)
         loaded = want.algorithm
         puts.push({ message, answer, isAnswered: false, want, digest: this.#digestOf(message, want.algorithm) })
@@ -267,13 +275,13 @@ export class SmallFiles {
     const announcement = ({ index, file }: PlacedFile): Announcement => {
       const { version, put, index: at } = written[index] as (typeof written)[number]
       const source = created.sources?.[at]
-      const { modifiedAt } = put.message
-      return source === undefined
-        ? { file, version, modifiedAt }
-        : { file, version, modifiedAt, source, ...(adds[at] && { adds: adds[at] }) }
+      const { modifiedAt, metadata } = put.want
+      const announced = { file, version, modifiedAt, ...(metadata && { metadata }) }
+      return source === undefined ? announced : { ...announced, source, ...(adds[at] && { adds: adds[at] }) }
     }
     const results = await publish(context, {
       files: written.map(({ put }) => fileOf(put)),
+      storeAs: written.map(({ put }) => put.want.storeAs),
       by,
       mark: async (tried) => {
         const [announced, room] = [tried.map(announcement), quota.roomOf(by.user)]

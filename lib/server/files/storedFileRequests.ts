@@ -17,7 +17,7 @@ import { checkOpen } from './fileDaemon.ts'
 import { FileReaders } from './fileReaders.ts'
 import type { Grants } from './grants.ts'
 import type { Quota } from './quota.ts'
-import { ReservationHolder, type ServerUpload } from './serverUpload.ts'
+import { ReservationHolder } from './serverUpload.ts'
 import type { UploadTable } from './uploadTable.ts'
 
 /** The requests about stored files. */
@@ -121,9 +121,9 @@ export class StoredFileRequests {
   async #remove(by: Connection, { fileName, version }: WireMessage<'RemoveFileReq'>): Promise<WireMessage> {
     const name = checkStoredName(fileName)
     const { user } = by
-    const isRemoved = await this.#uploads.run(user, name, async (upload) => {
+    const isRemoved = await this.#uploads.run(user, name, async () => {
       checkOpen(by)
-      checkNotReserved(upload)
+      this.#checkNotReserved(user, name)
       return this.#catalogue.remove(user, name, version || undefined, sessionLinkOf(by))
     })
     this.#readers.forget(user, name)
@@ -136,9 +136,9 @@ export class StoredFileRequests {
     const newName = checkFileName(message.newName)
     const version = message.version || undefined
     const replace = (message.flags & renameFlags.replace) !== 0
-    const isReplaced = await this.#runBoth(by.user, [name, newName], async (uploads) => {
+    const isReplaced = await this.#runBoth(by.user, [name, newName], async () => {
       checkOpen(by)
-      uploads.forEach(checkNotReserved)
+      this.#checkNotReserved(by.user, name, newName)
       const holder = new ReservationHolder(by.user)
       using _ = this.#uploads.reserving(holder)
       await this.#quota.admitRename(holder, name, newName)
@@ -154,16 +154,18 @@ export class StoredFileRequests {
    * Runs a job after the earlier requests about both names. Locks the names in sorted order, so that no two jobs wait for each
    * other.
    */
-  #runBoth<T>(
-    user: string,
-    names: readonly [string, string],
-    job: (uploads: readonly ServerUpload[]) => Promise<T>,
-  ): Promise<T> {
+  #runBoth<T>(user: string, names: readonly [string, string], job: () => Promise<T>): Promise<T> {
     const uploads = this.#uploads
     const [first, second] = names[0] < names[1] ? names : [names[1], names[0]]
-    return uploads.run(user, first, (one) =>
-      first === second ? job([one]) : uploads.run(user, second, (two) => job([one, two])),
-    )
+    return uploads.run(user, first, () => (first === second ? job() : uploads.run(user, second, job)))
+  }
+
+  /** Throws `file-busy` while an upload has a reservation that can assume that it replaces the file of one of these names. */
+  #checkNotReserved(user: string, ...names: readonly string[]): void {
+    for (const { user: other, reserved, name, storeAs } of this.#uploads.receiving()) {
+      if (other === user && reserved && (names.includes(name) || names.includes(storeAs)))
+        throw new OspError('file-busy', 'a file of this name is being uploaded')
+    }
   }
 
   /** Resolves when the bytes of the reply have left, so that a link has a limited number of them in memory. */
@@ -267,11 +269,6 @@ class ReadMemory {
   #fits(bytes: number): boolean {
     return this.usedBytes === 0 || this.usedBytes + bytes <= this.#totalBytes
   }
-}
-
-/** Throws `file-busy` while an upload has a reservation, which can assume that it replaces the file of its name. */
-function checkNotReserved({ reserved }: ServerUpload): void {
-  if (reserved) throw new OspError('file-busy', 'a file of this name is being uploaded')
 }
 
 function wireOf({ name, digest, algorithm, metadata, ...entry }: CatalogueEntry) {

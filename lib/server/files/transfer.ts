@@ -171,7 +171,7 @@ export class Transfer {
   ): Promise<StoredFile> {
     this.#check()
     using _ = await this.#checkpointer.hold()
-    const { user, name, size, algorithm } = this.#record
+    const { user, name, size, algorithm, storeAs } = this.#record
     if (this.#progress === size) await this.#catchUp()
     if (this.#progress < size) throw new OspError('wrong-offset', undefined, { progress: this.#progress })
     const own = this.#digest.now()
@@ -184,7 +184,8 @@ export class Transfer {
     await this.#partial.flush()
     const stored = { user, name, storedName: name, replaced: false, size, algorithm, digest: hex(own) }
     const file = { ...stored, ...(notice && { notice }) }
-    const result = await publishUpload(this.#context, this.#claim, { partial: this.#partial, file, by, published })
+    const verified = { partial: this.#partial, file, storeAs, by, published }
+    const result = await publishUpload(this.#context, this.#claim, verified)
     this.#isPublished = true
     return result
   }

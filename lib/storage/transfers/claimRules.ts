@@ -39,6 +39,25 @@ export function sameUpload(a: FileOfUpload | undefined, b: NewTransfer): boolean
   return a?.size === b.size && a.modifiedAt === b.modifiedAt && a.algorithm === b.algorithm
 }
 
+/** Returns the name under which an upload is to be stored. */
+export const storeAsOf = ({ name, storeAs = name }: Pick<NewTransfer, 'name' | 'storeAs'>): string => storeAs
+
+/** Returns the record that a claim continues, if there is one. */
+export function continuedBy(
+  { storeAs }: NewTransfer,
+  { fresh }: ClaimOptions,
+  same: TransferRecord | undefined,
+): TransferRecord | undefined {
+  if (fresh || !same) return undefined
+  return same.storeAs === undefined && storeAs !== undefined ? { ...same, storeAs } : same
+}
+
+/** Returns the fields of a new record that follow from its upload. */
+export function uploadOf({ user, name, size, modifiedAt, algorithm, metadata, storeAs }: NewTransfer): NewTransfer {
+  const chosen = { ...(metadata && { metadata }), ...(storeAs !== undefined && { storeAs }) }
+  return { user, name, size, modifiedAt, algorithm, ...chosen }
+}
+
 /**
  * Returns the sessions that a new record supersedes. A record that replaces an older one keeps its list. Otherwise a session that
  * lost the upload could take it back.
@@ -70,7 +89,7 @@ export function checkRecovery(want: NewTransfer, { recovery }: ClaimOptions, rec
 
 /** Resolves with the part of the quota of its user that a claim reserves. Rejects if this does not fit. */
 export async function reservedFor(
-  { size, name }: NewTransfer,
+  want: NewTransfer,
   { reservation }: ClaimOptions,
   {
     isHeld,
@@ -79,7 +98,7 @@ export async function reservedFor(
   }: { readonly isHeld: boolean; readonly reserved: QuotaPart; readonly others: OtherUploads },
   continued: TransferRecord | undefined,
 ): Promise<QuotaPart> {
-  if (!reservation) return continued ? reserved : { growth: size, entries: name.split('/').length }
+  if (!reservation) return continued ? reserved : { growth: want.size, entries: storeAsOf(want).split('/').length }
   const { growth, entries } = reservation
   const isReserved = continued !== undefined && isHeld && reserved.growth >= growth && reserved.entries >= entries
   if (!isReserved && !continued?.verified) await reservation.check(others)

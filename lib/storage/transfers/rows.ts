@@ -44,6 +44,7 @@ const record = z.object({
   verifiedStamp: z.exactOptional(z.string()),
   updatedAt: z.number(),
   metadata: z.exactOptional(metadata),
+  storeAs: z.exactOptional(storedFileName),
 })
 
 const completionMarker = z.object({
@@ -69,7 +70,7 @@ export function fileRecordOf({
   modifiedAt,
   stamp,
   metadata = {},
-}: Pick<CompletionMarker, 'file' | 'modifiedAt' | 'stamp' | 'metadata'>): FileRecord {
+}: Pick<CompletionMarker, 'file' | 'modifiedAt' | 'stamp'> & Pick<TransferRecord, 'metadata'>): FileRecord {
   const { user, storedName, size, algorithm, digest } = file
   return { user, name: storedName, version: stamp, size, modifiedAt, algorithm, digest, metadata }
 }

@@ -22,10 +22,13 @@ import {
   checkNotSuperseded,
   checkUploadCount,
   conflictingName,
+  continuedBy,
   nameConflict,
   overlaps,
   sameUpload,
+  storeAsOf,
   supersededBy,
+  uploadOf,
 } from './claimRules.ts'
 import { type RecordStore, recordKey } from './recordStore.ts'
 import { type CompletionMarker, fileRecordOf, type Subject } from './rows.ts'
@@ -107,8 +110,8 @@ export class Transfers implements TransferStore {
     return this.#changeAll(files, () => this.#records.log.report(files))
   }
 
-  async announce(file: StoredFile, version: string, modifiedAt: number, keepNoteMs: number): Promise<void> {
-    const [error] = await this.announceAll([{ file, version, modifiedAt }], keepNoteMs)
+  async announce(file: Announcement, keepNoteMs: number): Promise<void> {
+    const [error] = await this.announceAll([file], keepNoteMs)
     if (error) throw error
   }
 
@@ -125,13 +128,14 @@ export class Transfers implements TransferStore {
       const markers: CompletionMarker[] = []
       const replaced: StoredFile[] = []
       let index = 0
-      for (const { file, version, modifiedAt } of files) {
+      for (const announced of files) {
         if (errors[index++]) continue
+        const { file } = announced
         const { user, name } = file
         if (this.#records.isClaimed(user, name)) await this.#records.drop(user, name)
         if (log.record(user, name)) replaced.push(file)
         const until = now + keepNoteMs
-        markers.push({ file, modifiedAt, until, stamp: version, reported: false, announced: true })
+        markers.push(announcedMarker(announced, until))
       }
       if (markers.length > 0) await this.#complete(markers)
       for (const { user, name } of replaced) await this.#names.dropPartial(user, name)
@@ -291,9 +295,9 @@ export class Transfers implements TransferStore {
       if (await this.#drop(user, name)) await this.#names.dropPartial(user, name)
       return { completed }
     }
-    await this.#checkName(user, name, !same && options.onConflict === 'reject')
+    await this.#checkName(want, !same && options.onConflict === 'reject')
     if (!former) checkUploadCount(user, this.#records.log.totals(user).uploads, this.#records.log.count)
-    const continued = options.fresh ? undefined : same
+    const continued = continuedBy(want, options, same)
     const base = continued ?? (await this.#newRecord(want, options.fresh || former !== undefined))
     const superseded = supersededBy(owner, former, options.takeOver)
     const token = this.#records.nextToken
@@ -306,20 +310,22 @@ export class Transfers implements TransferStore {
     return { claim: { user, name, token }, record }
   }
 
-  /** Throws an OspError if the name cannot be claimed. `isNew` means that no file of this name may be stored. */
-  async #checkName(user: string, name: string, isNew: boolean): Promise<void> {
-    if (isNew && (await this.#names.stored(user, name))) {
-      throw new OspError('file-exists', `${name} is already on the server; send it under another name`)
+  /** Throws an OspError if the name cannot be claimed. `isNew` means that no file may be stored under the name of the new one. */
+  async #checkName(want: NewTransfer, isNew: boolean): Promise<void> {
+    const { user, name } = want
+    const storeAs = storeAsOf(want)
+    if (isNew && (await this.#names.stored(user, storeAs))) {
+      throw new OspError('file-exists', `${storeAs} is already on the server; send it under another name`)
     }
-    const stored = await this.#names.conflict(user, name)
+    const stored = await this.#names.conflict(user, storeAs)
     const conflict = stored ?? conflictingName(this.#records.log.names(user), name, this.#names.foldsCase)
     if (conflict === undefined) return
     throw nameConflict(name, conflict)
   }
 
   /** Returns a record of the upload, which continues a partial file without a record unless `isEmpty`. */
-  async #newRecord({ user, name, size, modifiedAt, algorithm, metadata }: NewTransfer, isEmpty: boolean) {
-    const upload = { user, name, size, modifiedAt, algorithm, ...(metadata && { metadata }) }
+  async #newRecord(want: NewTransfer, isEmpty: boolean) {
+    const upload = uploadOf(want)
     const offset = isEmpty ? 0 : await this.#names.partialBytes(upload)
     return { ...upload, checkpoints: offset > 0 ? [{ offset, digest: new Uint8Array() }] : [] }
   }
@@ -330,14 +336,15 @@ export class Transfers implements TransferStore {
   }
 
   /** Resolves with the file of the same upload if it has a record and is stored under its name. */
-  async #completedLongAgo({ user, name, ...want }: NewTransfer): Promise<StoredFile | undefined> {
-    const version = await this.#names.version(user, name)
+  async #completedLongAgo(want: NewTransfer): Promise<StoredFile | undefined> {
+    const { user, name, metadata, modifiedAt } = want
+    const storedName = storeAsOf(want)
+    const version = await this.#names.version(user, storedName)
     if (version === undefined) return undefined
-    const [record] = await this.#files.get([{ user, name, version }])
-    if (!record || !sameUpload(record, { user, name, ...want })) return undefined
-    const { metadata, modifiedAt } = want
+    const [record] = await this.#files.get([{ user, name: storedName, version }])
+    if (!record || !sameUpload(record, want)) return undefined
     const { size, algorithm, digest } = record
-    const file = { user, name, storedName: name, replaced: false, size, algorithm, digest }
+    const file = { user, name, storedName, replaced: false, size, algorithm, digest }
     if (metadata && !isSameMetadata(metadata, record.metadata)) {
       // As a marker, since its former marker may reappear after a restart.
       const until = this.#wallTime()
@@ -396,6 +403,13 @@ export class Transfers implements TransferStore {
       return work()
     })
   }
+}
+
+function announcedMarker(
+  { file, version: stamp, modifiedAt, metadata }: Announcement,
+  until: number,
+): CompletionMarker {
+  return { file, modifiedAt, until, stamp, reported: false, announced: true, ...(metadata && { metadata }) }
 }
 
 /** The number of completion markers that move to the records of files at once. */

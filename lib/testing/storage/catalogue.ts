@@ -83,10 +83,34 @@ const entryChecks: Checks<TestedStorage> = {
   }),
   'describes a file that came without an upload': withCatalogue(async (catalogue, storage) => {
     await using file = await storage.files.create('alice', [hello], 1_700_000_000_456)
-    await storage.transfers.announce(fileOf(), file.version, 1_700_000_000_456, 60_000)
+    await storage.transfers.announce({ file: fileOf(), version: file.version, modifiedAt: 1_700_000_000_456 }, 60_000)
     await file.publish('a', true)
     const { modifiedAt, digest, size } = await found(catalogue)
     assert.deepEqual([modifiedAt, digest, size], [1_700_000_000_456, fileOf().digest, 5])
+  }),
+  'describes a file that was announced with metadata under another name': withCatalogue(async (catalogue, storage) => {
+    const file = { ...fileOf(), storedName: 'x/a' }
+    const metadata = { key: 'value' }
+    await using created = await storage.files.create('alice', [hello], 1_000)
+    const { version, source } = created
+    const announced = { file, version, modifiedAt: 1_000, metadata, ...(source !== undefined && { source }) }
+    await storage.transfers.announce(announced, 60_000)
+    await created.publish('x/a', true)
+    const settled = { user: 'alice', name: 'a', source: source ?? '', isStored: true }
+    await storage.transfers.settled?.([settled])
+    assert.deepEqual((await found(catalogue, 'x/a')).metadata, metadata)
+    const again = { ...wanted, modifiedAt: 1_000, storeAs: 'x/a' }
+    assert.deepEqual(await storage.transfers.completed(again), file)
+    await storage.transfers.forget('alice', 'a')
+    assert.deepEqual((await found(catalogue, 'x/a')).metadata, metadata)
+  }),
+  'finds the file of an upload under the name under which it was to be stored': withCatalogue(async (_, storage) => {
+    await upload(storage, { storeAs: 'x/a' }, hello, 1_000, 'x/a')
+    storage.wallTime += 2_000
+    await upload(storage, { name: 'b' })
+    await storage.restart()
+    const completed = await storage.transfers.completed({ ...wanted, storeAs: 'x/a' })
+    assert.equal(completed?.storedName, 'x/a')
   }),
   'keeps the metadata of an upload, also after its completion marker has expired': withCatalogue(
     async (catalogue, storage) => {
@@ -111,7 +135,10 @@ const entryChecks: Checks<TestedStorage> = {
       await upload(storage, { metadata: { key: 'old' } })
       const before = await found(catalogue)
       await using file = await storage.files.create('alice', [textBytes('new')], 2_000)
-      await storage.transfers.announce({ ...fileOf(), size: 3, digest: '00'.repeat(32) }, file.version, 2_000, 60_000)
+      await storage.transfers.announce(
+        { file: { ...fileOf(), size: 3, digest: '00'.repeat(32) }, version: file.version, modifiedAt: 2_000 },
+        60_000,
+      )
       assert.deepEqual(await found(catalogue), before)
       await storage.restart()
       await storage.transfers.unreported()
@@ -171,7 +198,7 @@ const entryChecks: Checks<TestedStorage> = {
       const versions = new Set<string>()
       for (let count = 0; count < 6; count++) {
         await using file = await storage.files.create('alice', [hello], 1_000)
-        await storage.transfers.announce(fileOf(), file.version, 1_000, 60_000)
+        await storage.transfers.announce({ file: fileOf(), version: file.version, modifiedAt: 1_000 }, 60_000)
         await file.publish('a', true)
         versions.add((await found(catalogue)).version)
       }

@@ -43,6 +43,16 @@ const claimingChecks: Checks<TestedStorage> = {
     await storage.transfers.remove('alice', 'a')
     assert.ok((await claimed(storage)).claim.token > first.claim.token)
   },
+  'keeps the name under which the file is to be stored, which the first claim with such a name has set': async (
+    storage,
+  ) => {
+    assert.equal((await claimed(storage)).record.storeAs, undefined)
+    assert.equal((await claimed(storage, { storeAs: 'x/b' })).record.storeAs, 'x/b')
+    assert.equal((await claimed(storage, { storeAs: 'c' })).record.storeAs, 'x/b')
+    await storage.restart()
+    assert.equal((await claimed(storage)).record.storeAs, 'x/b')
+    assert.equal((await claimed(storage, { storeAs: 'c' }, start)).record.storeAs, 'c')
+  },
   'is granted one after another to concurrent callers': async (storage) => {
     const all = await Promise.all([1, 2, 3, 4, 5].map((session) => claimed(storage, {}, resume, owner(session))))
     const tokens = all.map(({ claim }) => claim.token)

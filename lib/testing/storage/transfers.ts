@@ -214,9 +214,9 @@ const announcedChecks: Checks<TestedStorage> = {
     const file = fileOf({}, 'b')
     await using own = await files.create('alice', [hello])
     await using other = await files.create('alice', [textBytes('jello')])
-    await transfers.announce(file, own.version, wanted.modifiedAt, 60_000)
+    await transfers.announce({ file, version: own.version, modifiedAt: wanted.modifiedAt }, 60_000)
     assert.deepEqual([await transfers.completed(wanted), await transfers.unreported()], [undefined, []])
-    await transfers.announce(file, own.version, wanted.modifiedAt, 60_000)
+    await transfers.announce({ file, version: own.version, modifiedAt: wanted.modifiedAt }, 60_000)
     await other.publish('b', true)
     assert.equal(await transfers.completed(wanted), undefined)
     await own.publish('b', true)
@@ -224,9 +224,12 @@ const announcedChecks: Checks<TestedStorage> = {
     assert.equal(await transfers.completed({ ...wanted, modifiedAt: 7 }), undefined)
   },
   'is not reported until the caller says so, also after a restart': async (storage) => {
-    await storage.transfers.announce(fileOf({ name: 'lost' }), 'none', wanted.modifiedAt, 60_000)
+    await storage.transfers.announce(
+      { file: fileOf({ name: 'lost' }), version: 'none', modifiedAt: wanted.modifiedAt },
+      60_000,
+    )
     const file = await storage.files.create('alice', [hello])
-    await storage.transfers.announce(fileOf(), file.version, wanted.modifiedAt, 60_000)
+    await storage.transfers.announce({ file: fileOf(), version: file.version, modifiedAt: wanted.modifiedAt }, 60_000)
     await file.publish('a', true)
     await storage.restart()
     assert.deepEqual(await storage.transfers.unreported(), [fileOf()])
@@ -238,7 +241,7 @@ const announcedChecks: Checks<TestedStorage> = {
   },
   'replaces the record and the partial file of its name, and ends its claim': async (storage) => {
     const { claim, file } = await opened(storage, {}, hello)
-    await storage.transfers.announce(fileOf(), 'none', wanted.modifiedAt, 60_000)
+    await storage.transfers.announce({ file: fileOf(), version: 'none', modifiedAt: wanted.modifiedAt }, 60_000)
     assert.deepEqual([await recordsOf(storage), await storage.files.heldBytes('alice', 'a')], [[], 0])
     const superseded = { code: 'superseded' }
     await assert.rejects(file.write(0, [hello]), superseded)
@@ -271,12 +274,15 @@ const announcedChecks: Checks<TestedStorage> = {
   'is refused below and above an unfinished upload': async (storage) => {
     await claimed(storage, { name: 'x/y' })
     for (const name of ['x', 'x/y/z']) {
-      const announcing = storage.transfers.announce(fileOf({ name }), 'none', wanted.modifiedAt, 60_000)
+      const announcing = storage.transfers.announce(
+        { file: fileOf({ name }), version: 'none', modifiedAt: wanted.modifiedAt },
+        60_000,
+      )
       await assert.rejects(announcing, { code: 'name-conflict' })
     }
     assert.equal((await recordsOf(storage)).length, 1)
     await storage.close()
-    const late = storage.transfers.announce(fileOf(), 'none', wanted.modifiedAt, 60_000)
+    const late = storage.transfers.announce({ file: fileOf(), version: 'none', modifiedAt: wanted.modifiedAt }, 60_000)
     await assert.rejects(late, { code: 'closed' })
   },
 }

@@ -186,7 +186,10 @@ spec('an upload that a link at another server holds', (it) => {
       await assert.rejects(claimAt(rig, first, one), lost)
       await assert.rejects(rig.passing(first.transfers.remove('alice', 'a', by)), lost)
       await assert.rejects(rig.passing(first.transfers.expire('alice', 'a', 9e15, by)), lost)
-      await assert.rejects(rig.passing(first.transfers.announce(fileOf(), 'v', 1, 1_000, by)), lost)
+      await assert.rejects(
+        rig.passing(first.transfers.announce({ file: fileOf(), version: 'v', modifiedAt: 1 }, 1_000, by)),
+        lost,
+      )
       assert.equal((await recordsOf(second.storage)).length, 1)
     }),
   )
@@ -435,7 +438,13 @@ spec('the steps of uploads', (it) => {
         assert.equal(await rig.passing(first.transfers.remove('alice', 'b', undefined, last.token)), true)
         assert.deepEqual(await rig.passing(recordsOf(second.storage)), [])
         const file = await rig.passing(first.files.create('alice', [hello]))
-        await rig.passing(first.transfers.announce(fileOf({ name: 'c' }), file.version, wanted.modifiedAt, 60_000, by))
+        await rig.passing(
+          first.transfers.announce(
+            { file: fileOf({ name: 'c' }), version: file.version, modifiedAt: wanted.modifiedAt },
+            60_000,
+            by,
+          ),
+        )
         await rig.passing(file.publish('c', false))
         assert.deepEqual(await rig.passing(second.transfers.completed({ ...wanted, name: 'c' })), fileOf({ name: 'c' }))
         for (const name of ['claim', 'checkpoint', 'verified', 'complete', 'release', 'remove', 'announce', 'forget']) {

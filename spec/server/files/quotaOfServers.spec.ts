@@ -1,17 +1,11 @@
 import assert from 'node:assert/strict'
-import { loopbackOnly } from '../../../lib/adapters/auth/unverified.ts'
-import { memoryTransport } from '../../../lib/adapters/memory/memoryTransport.ts'
-import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
-import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { codeOf } from '../../../lib/errors.ts'
 import type { Limits } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
-import { type Server, startServer } from '../../../lib/server/server.ts'
 import { alteredSteps } from '../../adapters/cluster/alteredSteps.ts'
-import { SharedDirectory } from '../../adapters/cluster/sharedDirectory.ts'
-import { FileClient, sha256 } from '../../support/fileClient.ts'
+import { ClusterServers } from '../../support/clusterServers.ts'
+import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
-import { RawClient } from '../../support/rawClient.ts'
 import { spec } from '../../support/spec.ts'
 
 const sized = (name: string, size: number) => ({ name, bytes: patterned(size) })
@@ -38,31 +32,11 @@ function withServers(
   proof: (one: FileClient, two: FileClient, held: HeldStep) => Promise<void>,
 ) {
   return async () => {
-    await using directory = await SharedDirectory.create()
-    const platform = nodePlatform()
-    const store = new MemorySharedStore(platform)
+    await using cluster = await ClusterServers.create()
     const held = new HeldStep()
-    const servers: Server[] = []
-    const clients: FileClient[] = []
-    try {
-      for (const session of ['one', 'two']) {
-        const steps =
-          session === 'one' ? store.steps() : alteredSteps(store.steps(), (name, run) => held.run(name, run))
-        const storage = directory.storage(steps)
-        const [listen, authenticator] = [memoryTransport(), loopbackOnly()]
-        servers.push(await startServer({ listen, authenticator, storage, links: storage.links, platform, limits }))
-        const raw = await RawClient.dial(listen, platform)
-        raw.hello({ session })
-        const { node } = await raw.expect('HelloAck')
-        clients.push(new FileClient(raw, node))
-      }
-      const [one, two] = clients
-      assert.ok(one && two)
-      await proof(one, two, held)
-    } finally {
-      for (const { raw } of clients) raw.socket.destroy()
-      for (const server of servers) await server.close()
-    }
+    const first = await cluster.start({ limits })
+    const second = await cluster.start({ limits }, (steps) => alteredSteps(steps, (name, run) => held.run(name, run)))
+    await proof(await cluster.client(first, { session: 'one' }), await cluster.client(second, { session: 'two' }), held)
   }
 }
 

@@ -32,8 +32,9 @@ CREATE TABLE IF NOT EXISTS ospd.file_change (
 CREATE INDEX IF NOT EXISTS file_change_user ON ospd.file_change (user_name);
 `
 
-/** The metadata of unfinished uploads. */
-export const transferMetadata = 'ALTER TABLE ospd.transfer ADD COLUMN IF NOT EXISTS metadata jsonb'
+/** The metadata of unfinished uploads, and the names under which they are to be stored if `onUpload` has decided. */
+export const transferColumns =
+  'ALTER TABLE ospd.transfer ADD COLUMN IF NOT EXISTS metadata jsonb, ADD COLUMN IF NOT EXISTS store_as text COLLATE "C"'
 
 /** The steps of stored files. */
 export const fileFunctions = `
@@ -73,31 +74,31 @@ END $$;
 -- As settle_1. Adds the records of the published files.
 CREATE OR REPLACE FUNCTION ospd.settle_2(p_users text[], p_names text[], p_sources text[], p_stored boolean[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM ospd.record_files_2(array_agg(m.file), array_agg(m.version), array_agg(m.modified_at), array_agg(NULL::jsonb))
+  PERFORM ospd.record_files_2(array_agg(m.file), array_agg(m.version), array_agg(m.modified_at), array_agg(m.file->'metadata'))
     FROM unnest(p_users, p_names, p_sources, p_stored) u (user_name, name, source, stored)
     JOIN ospd.marker m ON m.user_name = u.user_name AND m.name = u.name AND m.source = u.source
    WHERE u.stored HAVING count(*) > 0;
   PERFORM ospd.settle_1(p_users, p_names, p_sources, p_stored);
 END $$;
 
--- As begin_claim_1, with the records and the changes of stored files of this name.
-CREATE OR REPLACE FUNCTION ospd.begin_claim_2(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint)
+-- As begin_claim_1, with the records and the changes of the stored files of the name "p_store_as".
+CREATE OR REPLACE FUNCTION ospd.begin_claim_2(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint, p_store_as text)
 RETURNS TABLE (record jsonb, is_held boolean, marker jsonb, unpublished text, other_names text[], uploads int, held int, bytes bigint, reserved jsonb,
   announced jsonb, added jsonb, all_uploads int, files jsonb, changes jsonb)
 LANGUAGE plpgsql AS $$
 BEGIN
   -- The lock of the user is taken before the records are read.
   PERFORM pg_advisory_xact_lock(1, hashtext(p_user));
-  RETURN QUERY SELECT b.*, (SELECT jsonb_agg(to_jsonb(f) ORDER BY f.version) FROM ospd.file f WHERE f.user_name = p_user AND f.name = p_name),
-      ospd.file_changes_2(p_user, ARRAY[p_name])
+  RETURN QUERY SELECT b.*, (SELECT jsonb_agg(to_jsonb(f) ORDER BY f.version) FROM ospd.file f WHERE f.user_name = p_user AND f.name = p_store_as),
+      ospd.file_changes_2(p_user, ARRAY[p_store_as])
     FROM ospd.begin_claim_1(p_user, p_name, p_session, p_server, p_link) b;
 END $$;
 
--- As grant_claim_1, with the metadata of the upload.
+-- As grant_claim_1, with the metadata of the upload and the name under which it is to be stored.
 CREATE OR REPLACE FUNCTION ospd.grant_claim_2(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint, p_instance bigint,
   p_size bigint, p_modified_at bigint, p_algorithm text, p_superseded uuid[], p_checkpoints bytea, p_durable bigint, p_reserved bigint,
   p_reserved_entries bigint,  p_verified jsonb, p_verified_stamp text, p_updated_at float8, p_drops_marker boolean, p_is_recovery boolean,
-  p_metadata jsonb)
+  p_metadata jsonb, p_store_as text)
 RETURNS TABLE (record jsonb, former jsonb) LANGUAGE plpgsql AS $$
 DECLARE
   v_granted record;
@@ -105,9 +106,10 @@ BEGIN
   SELECT * INTO v_granted FROM ospd.grant_claim_1(p_user, p_name, p_session, p_server, p_link, p_instance, p_size, p_modified_at, p_algorithm,
     p_superseded, p_checkpoints, p_durable, p_reserved, p_reserved_entries, p_verified, p_verified_stamp, p_updated_at, p_drops_marker,
     p_is_recovery);
-  UPDATE ospd.transfer t SET metadata = p_metadata
-   WHERE t.user_name = p_user AND t.name = p_name AND t.metadata IS DISTINCT FROM p_metadata;
-  RETURN QUERY SELECT v_granted.record || jsonb_build_object('metadata', p_metadata), v_granted.former;
+  UPDATE ospd.transfer t SET metadata = p_metadata, store_as = p_store_as
+   WHERE t.user_name = p_user AND t.name = p_name
+     AND (t.metadata IS DISTINCT FROM p_metadata OR t.store_as IS DISTINCT FROM p_store_as);
+  RETURN QUERY SELECT v_granted.record || jsonb_build_object('metadata', p_metadata, 'store_as', p_store_as), v_granted.former;
 END $$;
 
 -- Returns the changes of a user's files that have one of these names.
@@ -133,7 +135,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'OS005', MESSAGE = 'an upload of this file is about to be stored';
   END IF;
   -- What the upload has reserved can assume that it replaces the file.
-  IF EXISTS (SELECT FROM ospd.transfer t WHERE t.user_name = p_user AND t.name = ANY (v_names) AND ospd.is_held_1(t)) THEN
+  IF EXISTS (SELECT FROM ospd.transfer t WHERE t.user_name = p_user AND coalesce(t.store_as, t.name) = ANY (v_names) AND ospd.is_held_1(t)) THEN
     RAISE EXCEPTION USING ERRCODE = 'OS005', MESSAGE = 'a file of this name is being uploaded';
   END IF;
   DELETE FROM ospd.file_change c WHERE c.fence = ANY (p_ended);
