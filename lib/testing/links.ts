@@ -17,28 +17,30 @@ export interface LinksServer {
 export interface LinksLocation extends AsyncDisposable {
   /**
    * Starts a server of this storage, whose directory reports to `events`. A call after the former server was closed simulates a
-   * restart.
+   * restart. Unless `isNotified` is set, all notifications of other servers to this one are lost, if the servers of this storage
+   * notify each other.
    */
-  server(events: LinkEvents): Promise<LinksServer>
+  server(events: LinkEvents, isNotified: boolean): Promise<LinksServer>
 }
 
 type Server = Awaited<ReturnType<typeof started>>
 
 /** Starts a server with a list of the events that its directory reports. */
-async function started(location: LinksLocation) {
+async function started(location: LinksLocation, isNotified = true) {
   const seen: string[] = []
   let changed = () => {}
   const add = (text: string) => {
     seen.push(text)
     changed()
   }
-  const server = await location.server({
+  const events: LinkEvents = {
     here: ({ node, user }) => add(`here ${user} ${node}`),
     gone: ({ node, user }) => add(`gone ${user} ${node}`),
     ended: (node, reason, by) => add(`${node} ${reason} by ${by}`),
     serverLost: () => add('a server is lost'),
     declaredDead: () => add('declared dead'),
-  })
+  }
+  const server = await location.server(events, isNotified)
   const { links, mailboxes } = server
   return {
     ...{ links, seen, close: () => server.close() },
@@ -170,7 +172,8 @@ const serverChecks: Checks<LinksLocation> = {
 }
 
 /** Two servers of a storage. */
-const twoServers = async (location: LinksLocation) => [await started(location), await started(location)] as const
+const twoServers = async (location: LinksLocation, isNotified = true) =>
+  [await started(location, isNotified), await started(location, isNotified)] as const
 
 /** The promises about servers that share a storage. */
 const sharedChecks: Checks<LinksLocation> = {
@@ -189,6 +192,25 @@ const sharedChecks: Checks<LinksLocation> = {
     first.links.closeSession(former)
     await refusedAgain(first, former)
     assert.deepEqual([first.seen.length, second.seen], [1, []])
+  },
+  'replace each other within a session even if no notification arrives': async (location) => {
+    const [first, second] = await twoServers(location, false)
+    const [former, other, next] = [first.link('alice'), first.link('alice', 'b'), second.link('alice')]
+    await first.links.openSession(former, 1)
+    await first.links.openSession(other, 1)
+    await second.links.openSession(next, 2)
+    await first.sees(`${former.node} link-replaced`)
+    const last = first.link('alice')
+    await first.links.openSession(last, 3)
+    await second.sees(`${next.node} link-replaced`)
+    assert.deepEqual([first.seen.length, second.seen.length], [1, 1])
+  },
+  'end the registrations of other sessions even if no notification arrives': async (location) => {
+    const [first, second] = await twoServers(location, false)
+    const [former, next] = [first.link('bob', 'a'), second.link('bob', 'b')]
+    await first.links.listen(former)
+    await second.links.listen(next)
+    await first.sees(`${former.node} superseded`)
   },
   'receive the messages of a user at one of the servers: the next registration ends the former one, and supersedes its session':
     async (location) => {

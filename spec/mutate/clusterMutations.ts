@@ -177,6 +177,14 @@ export const clusterMutations: readonly Mutation[] = [
     shownBy: 'cluster-messages',
   },
   {
+    fault: 'a server without notifications does not end a link whose session has a later link at another server',
+    file: 'lib/adapters/cluster/clusterLinks.ts',
+    within: '#polled',
+    pattern: "this.#ended(node, 'closed', unknownNode)",
+    replacement: 'this.#member.links.delete(node)',
+    shownBy: 'cluster-messages',
+  },
+  {
     fault: 'a server misses the changes of one version of the presence list of another server',
     file: 'lib/adapters/memory/sharedServers.ts',
     within: 'presence',

@@ -91,11 +91,13 @@ export class ClusterLinks implements LinkDirectory {
 
   async openSession(link: SessionLink, attempt: number): Promise<void> {
     const former = await this.#inOrder(link, () => this.#runAs(link, (steps, own) => steps.openSession(own, attempt)))
+    this.#member.links.add(link.node)
     if (former) this.#endOther(former, 'closed', link.node)
   }
 
   closeSession(link: SessionLink): void {
     const own = clusterLink(link, this.#member.server)
+    this.#member.links.delete(link.node)
     // If this fails, the next link of the session replaces the entry.
     const closed = this.#inOrder(link, () => this.#member.run((steps) => steps.closeSession(own))).catch(
       ignoreFailedStep,
@@ -178,8 +180,11 @@ export class ClusterLinks implements LinkDirectory {
   }
 
   #ended(node: number, why: 'closed' | 'superseded', by: number): void {
-    if (why === 'closed') this.#events?.ended(node, 'link-replaced', by)
-    else this.#superseded(node, by)
+    if (why === 'superseded') this.#superseded(node, by)
+    else {
+      this.#member.links.delete(node)
+      this.#events?.ended(node, 'link-replaced', by)
+    }
   }
 
   /** Reports the end of a registration once, even if both a notification and a poll detect it. */
@@ -213,7 +218,9 @@ export class ClusterLinks implements LinkDirectory {
     if (notice.kind === 'presence') this.#pending.track(this.#others.refresh(notice.server, notice.version))
   }
 
-  async #polled({ poll, listened, servers }: Polled): Promise<void> {
+  async #polled({ poll, listened, replaced, servers }: Polled): Promise<void> {
+    // A notification may have ended the link meanwhile.
+    for (const node of replaced) if (this.#member.links.has(node)) this.#ended(node, 'closed', unknownNode)
     const present = new Map(listened.map((mailbox) => [mailbox.link, mailbox]))
     for (const registration of this.#registrations.values()) {
       const { link, epoch, sincePoll, hasEnded } = registration
@@ -236,6 +243,7 @@ export class ClusterLinks implements LinkDirectory {
 
   #declaredDead(): void {
     this.#firstNode = this.#nextNode
+    this.#member.links.clear()
     // Their links end now. No other registration has replaced them.
     for (const registration of this.#registrations.values()) registration.hasEnded = true
     this.#feed.clear()

@@ -4,7 +4,7 @@ import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { HighestSeen } from './highestSeen.ts'
-import type { ListenedMailbox } from './mailSteps.ts'
+import type { PolledLinks } from './mailSteps.ts'
 import { ignoreFailedStep, StepRetries } from './stepRetries.ts'
 import { type Comparison, type Notice, OutcomeUnknown, type ServerInfo, type ServerState, type Steps } from './steps.ts'
 
@@ -24,11 +24,9 @@ const eagerPollMs = 100
 const firstNoticeMs = 2_000
 
 /** The state that a poll has read from the shared store. */
-export interface Polled {
+export interface Polled extends PolledLinks {
   /** The number of the poll. All of its steps began after `ClusterMember.polls` had this value. */
   readonly poll: number
-  /** The mailboxes to which links of this server listen. */
-  readonly listened: readonly ListenedMailbox[]
   readonly servers: readonly ServerState[]
 }
 
@@ -80,6 +78,8 @@ export class ClusterMember implements AsyncDisposable {
   #isPolling = false
   /** The number of polls that have begun. */
   polls = 0
+  /** The links of this server that have opened their sessions. Polls find those that other servers have replaced. */
+  readonly links = new Set<number>()
 
   /** `steps` must not be open yet, and must be used by this server only. */
   constructor(steps: Steps, info: Omit<ServerInfo, 'boot'>, log: Log = () => {}) {
@@ -383,10 +383,10 @@ export class ClusterMember implements AsyncDisposable {
 
   async #pollOnce(): Promise<void> {
     const poll = ++this.polls
-    const listened = await this.run((steps) => steps.mail.listened(this.#server))
+    const { listened, replaced } = await this.run((steps) => steps.mail.poll(this.#server, [...this.links]))
     for (const { lastSeq: seq } of listened) this.seen.add({ seq })
     const servers = await this.run((steps) => steps.servers())
-    for (const listener of this.#listeners) await listener.polled?.({ poll, listened, servers })
+    for (const listener of this.#listeners) await listener.polled?.({ poll, listened, replaced, servers })
   }
 
   /** Repeats `work` until the server leaves. */

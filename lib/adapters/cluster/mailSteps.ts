@@ -45,6 +45,14 @@ export interface ListenedMailbox {
   readonly lastSeq: number
 }
 
+/** The state of a server's links in the store. */
+export interface PolledLinks {
+  /** The mailboxes that links of this server listen to. */
+  readonly listened: readonly ListenedMailbox[]
+  /** The links whose sessions have other links, or none. */
+  readonly replaced: readonly number[]
+}
+
 /** The steps of mailboxes. */
 export interface MailSteps {
   /**
@@ -100,6 +108,6 @@ export interface MailSteps {
   listen(link: ClusterSessionLink): Promise<ListenResult>
   /** Ends the registration with this epoch, if it is the present one. `handed`: the highest seq that was handed out. */
   unlisten(user: string, epoch: number, handed: number): Promise<void>
-  /** The mailboxes that this server's links listen to, as the store has them. For polling. */
-  listened(server: number): Promise<readonly ListenedMailbox[]>
+  /** Resolves with the registrations of this server, and with those of these `links` of it that are not the links of their sessions. */
+  poll(server: number, links: readonly number[]): Promise<PolledLinks>
 }

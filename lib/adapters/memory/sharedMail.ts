@@ -14,7 +14,7 @@ import { Mutex } from '../../runtime/mutex.ts'
 import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { writeTime } from '../../storage/mailboxes/records.ts'
-import type { ListenedMailbox, ListenResult, MailSteps, PostRefusal, PostResult, Wake } from '../cluster/mailSteps.ts'
+import type { ListenResult, MailSteps, PolledLinks, PostRefusal, PostResult, Wake } from '../cluster/mailSteps.ts'
 import type { ClusterSessionLink } from '../cluster/steps.ts'
 import { MemoryJournal } from './memoryJournal.ts'
 import type { SharedServers } from './sharedServers.ts'
@@ -203,12 +203,14 @@ export class SharedMail implements MailSteps {
     })
   }
 
-  listened(server: number): Promise<readonly ListenedMailbox[]> {
-    return this.#turns.run(() =>
-      Array.from(this.#boxes).flatMap(([user, { registration, lastSeq }]) =>
+  poll(server: number, links: readonly number[]): Promise<PolledLinks> {
+    return this.#turns.run(() => {
+      const listened = Array.from(this.#boxes).flatMap(([user, { registration, lastSeq }]) =>
         registration?.server === server ? [{ user, link: registration.link, epoch: registration.epoch, lastSeq }] : [],
-      ),
-    )
+      )
+      const present = this.#sessions.linksOf(server)
+      return { listened, replaced: links.filter((link) => !present.has(link)) }
+    })
   }
 
   /** The users whose mailbox was used. */

@@ -29,6 +29,12 @@ export class SharedSessions implements SessionSteps {
     return present !== undefined && isSameLink(present, link)
   }
 
+  /** Returns the links of a server that are those of their sessions. */
+  linksOf(server: number): ReadonlySet<number> {
+    const links = Array.from(this.#links.values())
+    return new Set(links.flatMap((entry) => (entry.server === server ? [entry.link] : [])))
+  }
+
   /** Returns the number with which a link was opened, if it is that of its session. */
   openedOf(link: ClusterSessionLink): number | undefined {
     return this.has(link) ? this.#links.get(sessionKey(link))?.opened : undefined

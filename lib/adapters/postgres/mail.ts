@@ -1,6 +1,13 @@
 import { OspError } from '../../errors.ts'
 import type { Expired, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
-import type { ListenedMailbox, ListenResult, MailSteps, PostRefusal, PostResult } from '../cluster/mailSteps.ts'
+import type {
+  ListenedMailbox,
+  ListenResult,
+  MailSteps,
+  PolledLinks,
+  PostRefusal,
+  PostResult,
+} from '../cluster/mailSteps.ts'
 import type { ClusterSessionLink } from '../cluster/steps.ts'
 import type { Database, Statement } from './database.ts'
 import { arrayText, Positions, PostCall, type Posted } from './postCall.ts'
@@ -80,9 +87,14 @@ const unlisten: Statement = {
     WHERE name = $1 AND epoch = $2 AND reader IS NOT NULL`,
 }
 
-const readListened: Statement = {
-  name: 'mail-listened',
-  text: `SELECT name AS user, reader_link AS link, epoch, last_seq AS "lastSeq" FROM ospd.box WHERE reader = $1`,
+// The set operation never compares each link with each session.
+const poll: Statement = {
+  name: 'mail-poll',
+  text: `
+    SELECT name AS user, reader_link AS link, epoch, last_seq AS "lastSeq" FROM ospd.box WHERE reader = $1
+    UNION ALL
+    SELECT NULL, link, NULL, NULL FROM (
+      SELECT unnest($2::bigint[]) EXCEPT SELECT s.link FROM ospd.session s WHERE s.server = $1) r (link)`,
 }
 
 /** The steps of mailboxes in SQL. */
@@ -180,10 +192,15 @@ export class PostgresMail implements MailSteps {
     await this.#database.query(unlisten, [user, epoch, handed])
   }
 
-  listened(server: number): Promise<readonly ListenedMailbox[]> {
-    return this.#database.query<ListenedMailbox>(readListened, [server])
+  async poll(server: number, links: readonly number[]): Promise<PolledLinks> {
+    const rows = await this.#database.query<PollRow>(poll, [server, arrayText(links)])
+    const listened = rows.flatMap((row) => (row.user === null ? [] : row))
+    return { listened, replaced: rows.flatMap(({ user, link }) => (user === null ? link : [])) }
   }
 }
+
+/** A registration, or a link that is not that of its session. */
+type PollRow = ListenedMailbox | { readonly user: null; readonly link: number }
 
 interface ReadRow extends Omit<StoredMessage, 'id' | 'content' | 'expiresAt'> {
   readonly expiresAt: number | null

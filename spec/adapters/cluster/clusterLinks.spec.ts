@@ -145,7 +145,7 @@ spec('a registration in a cluster', (it) => {
     const { link } = await listening(rig, first, 'bob', 1)
     await listening(rig, second, 'bob', 2)
     await rig.passing(first.links.unlisten(link, 0))
-    const listened = await second.member.run(({ mail }) => mail.listened(second.member.server))
+    const { listened } = await second.member.run(({ mail }) => mail.poll(second.member.server, []))
     assert.deepEqual(
       listened.map(({ user }) => user),
       ['bob'],
@@ -175,7 +175,8 @@ spec('a registration in a cluster', (it) => {
     const link = { server: server.member.server, link: 7, user: 'bob', session: sessionOf(1) }
     await server.member.run(({ mail }) => mail.listen(link))
     await seconds(rig, 2)
-    assert.deepEqual(await server.member.run(({ mail }) => mail.listened(server.member.server)), [])
+    const polled = await server.member.run(({ mail }) => mail.poll(server.member.server, []))
+    assert.deepEqual(polled.listened, [])
   })
 
   it('begins and ends once if outcomes are unknown', async () => {

@@ -1,3 +1,4 @@
+import { hex } from '../../../lib/runtime/hex.ts'
 import type { Frame } from '../../../lib/wire/frame.ts'
 import { decode, type WireMessage } from '../../../lib/wire/message.ts'
 import { events, registFlags, rosterChange, rosterKind } from '../../../lib/wire/protocol.ts'
@@ -7,11 +8,11 @@ import type { Machine, SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
 import { reconnectMs, type StorePaths } from './storePath.ts'
 
-/** The time within which a server that reaches the store finds that a registration has been replaced, without its steps. */
+/** The time within which a server that reaches the store finds that a link or a registration has been replaced, without its steps. */
 const pollMs = 1_000
 /** The most directions of steps that pass until it has found it. */
 const mostSteps = 30
-/** Interval in which registrations are compared. */
+/** Interval in which links are compared. */
 const compareMs = 100
 
 /** The parts of a world that the invariants of registrations use. */
@@ -36,12 +37,14 @@ interface Watched {
 }
 
 /**
- * Checks the registrations of a user at all servers, and the presence list of each link. Two links of a user do not stay registered
- * as listening while their servers reach the store. On each link the list is a possible history: its versions have no gaps, and a
+ * Checks the links of each session and the registrations of each user at all servers, and the presence list of each link. Two links
+ * of a session do not stay open while their servers reach the store, nor do two links of a user stay registered as listening. On each link the list is a possible history: its versions have no gaps, and a
  * user enters it only while the user is not in it.
  */
 export class RegistrationWatch {
   readonly #parts: RegistrationParts
+  /** The link of each session that was told last that it is open. */
+  readonly #links = new Map<string, Link>()
   /** The links that were told that they listen, by user. */
   readonly #listening = new Map<string, Set<Watched>>()
   /** Called with each message that is sent to a user. */
@@ -52,6 +55,7 @@ export class RegistrationWatch {
   }
 
   watch(link: Link): void {
+    this.#watchSession(link)
     const program = this.#parts.mail.programs.find(({ run }) => run?.process === link.clientProcess)
     if (!program) return
     const { user } = program
@@ -74,6 +78,24 @@ export class RegistrationWatch {
     }
   }
 
+  #watchSession(link: Link): void {
+    const { heard, sent } = link.server
+    let session = ''
+    link.server.heard = (frame) => {
+      if (frame.event === events.HelloReq.number) session = hex((decode(frame) as WireMessage<'HelloReq'>).session)
+      return heard(frame)
+    }
+    link.server.sent = (frame) => {
+      sent(frame)
+      if (frame.event !== events.HelloAck.number) return
+      const former = this.#links.get(session)
+      this.#links.set(session, link)
+      if (!former || former === link) return
+      const text = `two links of a session of ${link.clientProcess.name} are open`
+      this.#compare([former, link], text, () => isOpen(former) && isOpen(link))
+    }
+  }
+
   #sent(watched: Watched, frame: Frame): void {
     if (frame.event === events.DeliverMsgReq.number) {
       const { messages } = decode(frame) as WireMessage<'DeliverMsgReq'>
@@ -89,23 +111,26 @@ export class RegistrationWatch {
     }
     links.add(watched)
     for (const other of links) {
-      if (!isOpen(other)) links.delete(other)
-      else if (other !== watched) this.#compare(watched, other, this.#parts.machine.time.now())
+      if (!isListening(other)) links.delete(other)
+      else if (other !== watched) {
+        const text = `two links of ${watched.user} are registered`
+        this.#compare([watched.link, other.link], text, () => isListening(watched) && isListening(other))
+      }
     }
   }
 
-  /** Fails if both links stay registered while both servers reach the store. `sinceMs`: since when they do. */
-  #compare(one: Watched, other: Watched, sinceMs: number): void {
+  /** Fails with this text if `isSo` remains true while the servers of both links reach the store. `sinceMs`: since when they do. */
+  #compare(links: readonly Link[], text: string, isSo: () => boolean, sinceMs = this.#parts.machine.time.now()): void {
     const { machine, paths, trace } = this.#parts
     const now = machine.time.now()
-    if (!isOpen(one) || !isOpen(other)) return
-    const reach = this.#reaches(one.link.serverProcess) && this.#reaches(other.link.serverProcess)
+    if (!isSo()) return
+    const servers = links.map(({ serverProcess }) => serverProcess)
+    const reach = servers.every((server) => this.#reaches(server))
     if (reach && now - sinceMs > pollMs + mostSteps * paths.delayMs) {
-      const servers = `${one.link.serverProcess.name} and ${other.link.serverProcess.name}`
-      trace.fail(`two links of ${one.user} are registered at ${servers}`)
+      trace.fail(`${text} at ${servers.map(({ name }) => name).join(' and ')}`)
       return
     }
-    machine.time.alarm(now + compareMs, () => this.#compare(one, other, reach ? sinceMs : machine.time.now()))
+    machine.time.alarm(now + compareMs, () => this.#compare(links, text, isSo, reach ? sinceMs : now + compareMs))
   }
 
   #reaches(server: SimulatedProcess): boolean {
@@ -141,5 +166,6 @@ function change(list: Map<number, string>, { change: kind, node, userName }: Ros
 
 type RosterEntry = WireMessage<'ListAck'>['members'][number]
 
-const isOpen = ({ link, isListening }: Watched) =>
-  isListening && link.serverProcess.alive && !link.server.over && !link.server.severed
+const isOpen = ({ serverProcess, server }: Link) => serverProcess.alive && !server.over && !server.severed
+
+const isListening = (watched: Watched) => watched.isListening && isOpen(watched.link)

@@ -80,7 +80,7 @@ export class StoreWatch {
     const [user, epoch] = given
     const server = this.#listeners.get(user) ?? 0
     const others = async () =>
-      (await mail.listened(server)).filter((each) => each.user === user && each.epoch !== epoch)
+      (await mail.poll(server, [])).listened.filter((each) => each.user === user && each.epoch !== epoch)
     const before = others()
     const ended = mail.unlisten(...given)
     const after = others()

@@ -10,8 +10,10 @@ export function clusterLinks(steps: () => Promise<Steps>): LinksLocation {
   const platform = nodePlatform()
   const closing: (() => Promise<void>)[] = []
   return {
-    async server(events) {
-      const member = new ClusterMember(await steps(), { name: 'a', version: '1', address: '' })
+    async server(events, isNotified) {
+      const own = await steps()
+      const hear: Steps['hear'] = (...given) => (isNotified ? own.hear(...given) : { [Symbol.dispose]() {} })
+      const member = new ClusterMember({ ...own, hear }, { name: 'a', version: '1', address: '' })
       const links = new ClusterLinks(member)
       const mailboxes = new ClusterMailboxes(member, links)
       const close = async () => {

@@ -103,8 +103,24 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     assert.ok(first && second)
     const { epoch } = await second.listen(present)
     await assert.rejects(first.listen(former), lost)
-    const [registered, ...others] = await second.listened(present.server)
+    const [registered, ...others] = (await second.poll(present.server, [])).listened
     assert.deepEqual([registered?.epoch, others], [epoch, []])
+  },
+  'is found by a poll, as the links of sessions that have ended': async (store) => {
+    const { servers, former, present } = await replaced(store)
+    const [first, second] = servers
+    assert.ok(first && second)
+    const { epoch } = await second.steps.mail.listen(present)
+    const replacedOf = async ({ steps, server }: TestedServer, ...links: number[]) =>
+      (await steps.mail.poll(server, links)).replaced.toSorted((a, b) => a - b)
+    const unknown = Math.max(former.link, present.link) + 1
+    assert.deepEqual(await replacedOf(first, former.link, unknown), [former.link, unknown])
+    assert.deepEqual(await second.steps.mail.poll(second.server, [present.link]), {
+      listened: [{ user: present.user, link: present.link, epoch, lastSeq: 0 }],
+      replaced: [],
+    })
+    await second.steps.closeSession(present)
+    assert.deepEqual(await replacedOf(second, present.link), [present.link])
   },
   'stores no message, neither before nor after the end of the present link, but may repeat one that is stored': async (
     store,
