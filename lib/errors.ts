@@ -48,6 +48,7 @@ export const errors = {
   'version-changed': onWire(35, 'automatic', 'the file on the server was replaced'),
   gone: onWire(36, 'never', 'the file is no longer available'),
   'upload-rejected': onWire(37, 'never', 'the server refuses this file'),
+  'too-many-receipts': onWire(38, 'later', 'too many receipts of the sender are waiting or expected'),
   'link-lost': local('later', 'the connection to the server was lost'),
   unreachable: local('later', 'the server cannot be reached'),
   closed: local('never', 'already closed'),

@@ -144,6 +144,7 @@ export const limitTable = {
   ),
   mailboxMessages: flag('mailbox-messages', 10_000, 'maximum number of messages waiting for one user'),
   mailboxBytes: flag('mailbox-size', 64 * MiB, 'maximum total size of the messages waiting for one user'),
+  receipts: flag('receipts', 10_000, 'maximum number of receipts that one user expects or has not received'),
   waitingMessages: flag('waiting-messages', 1_000_000, 'maximum number of messages waiting for all users together'),
   messageStoreBytes: flag(
     'message-store-size',
@@ -335,6 +336,9 @@ export const fixed = {
   instanceHolders: 4,
   /** Maximum size of the content of a message. */
   messageBytes: 64 * KiB,
+  /** Maximum size of the result in a receipt, and of a receipt as a message. */
+  resultBytes: 4 * KiB,
+  receiptBytes: 4 * KiB + 256,
   /** Upper bound of the limit `clients`, so that the whole list fits into one frame. */
   clientsMost,
   /** Maximum number of users of one server. */

@@ -119,3 +119,12 @@ function check(fault: string | undefined, name: string, what: string): string {
   const shown = JSON.stringify(name.length > 80 ? `${name.slice(0, 80).toWellFormed()}…` : name)
   throw new OspError('bad-name', `the ${what} name ${shown} is not allowed: ${fault}`)
 }
+
+/** Returns the name of the mailbox in which the receipts of a user wait. No user can have this name. */
+export const receiptMailbox = (user: string): string => `${receiptPrefix}${user}`
+
+/** Returns the user whose receipts wait in this mailbox, if it is one of receipts. */
+export const receiptOwner = (mailbox: string): string | undefined =>
+  mailbox.startsWith(receiptPrefix) ? mailbox.slice(receiptPrefix.length) : undefined
+
+const receiptPrefix = ':receipts:'

@@ -10,6 +10,7 @@ import { openTested, type StorageKind, type StoragePlaceKind } from './testing/s
 import { mailBoundSuites } from './testing/storage/mailBounds.ts'
 import { mailboxSuites } from './testing/storage/mailboxes.ts'
 import { mailModelChecks } from './testing/storage/mailModel.ts'
+import { receiptSuites } from './testing/storage/mailReceipts.ts'
 import { transferSuites } from './testing/storage/transfers.ts'
 import { type TestCase, testCasesOf } from './testing/testCases.ts'
 
@@ -42,6 +43,7 @@ const storageSuites = [
   ...catalogueSuites,
   ...mailBoundSuites,
   ...mailboxSuites,
+  ...receiptSuites,
 ]
 
 /** The capacity of small places, in bytes. */

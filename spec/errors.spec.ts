@@ -40,6 +40,8 @@ const onWire: readonly [number, ErrorCode, Retry][] = [
   [34, 'no-such-file', 'never'],
   [35, 'version-changed', 'automatic'],
   [36, 'gone', 'never'],
+  [37, 'upload-rejected', 'never'],
+  [38, 'too-many-receipts', 'later'],
 ]
 
 const codes = Object.keys(errors) as ErrorCode[]
@@ -61,7 +63,7 @@ spec('the error codes', (it) => {
   })
 
   it('of a later version are read as internal', () => {
-    for (const number of [0, 37, 0xffff]) assert.equal(codeOf(number), 'internal')
+    for (const number of [0, 39, 0xffff]) assert.equal(codeOf(number), 'internal')
   })
 
   it('that are never sent are written as internal', () => {

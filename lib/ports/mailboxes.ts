@@ -1,4 +1,5 @@
 import type { OspError } from '../errors.ts'
+import type { receiptStates } from '../wire/protocol.ts'
 import type { ListeningLink, SessionLink } from './links.ts'
 
 /** A message that a server has received. */
@@ -12,6 +13,8 @@ export interface NewMessage {
   readonly storedAt: number
   /** The time at which its time to live ends, in ms since 1970 by the server's wall clock, if it has one. */
   readonly expiresAt?: number | undefined
+  /** Whether its sender gets a receipt of each recipient (`receiptMailbox`). */
+  readonly receipt?: boolean | undefined
   readonly content: Uint8Array
 }
 
@@ -26,6 +29,13 @@ export interface StoredMessage extends Omit<NewMessage, 'storedAt'> {
   readonly seq: number
 }
 
+/** What has become of messages that leave a mailbox. */
+export interface Settlement {
+  readonly state: keyof typeof receiptStates
+  /** By seq, the results for their senders, at most `resultBytes` each. A missing one is empty. */
+  readonly results?: ReadonlyMap<number, string> | undefined
+}
+
 /** The limits of mailboxes. */
 export interface MailboxBounds {
   /** Messages of one mailbox, and bytes of their content, including messages that were set aside. */
@@ -35,6 +45,8 @@ export interface MailboxBounds {
   readonly allMessages: number
   /** Bytes of the content of the messages of all mailboxes, counted once for each mailbox. */
   readonly allBytes: number
+  /** Receipts that one sender expects, or that wait for it. */
+  readonly receipts: number
   /** Remembered ids of one sender, and of all senders. */
   readonly senderIds: number
   readonly allIds: number
@@ -82,6 +94,12 @@ export interface Damage {
 /**
  * The mailboxes of all users, and the ids of sent messages. Calls take effect in their order. A failed write or flush rejects
  * with `disk-full` (nothing was stored) or `internal` (the change may be stored; reopening the storage decides it).
+ *
+ * If the sender of a message has asked for receipts, the step that removes the message from a mailbox, or sets it aside, appends a
+ * receipt to the receipts of the sender, which are a mailbox of their own (`receiptMailbox`). A receipt is a message of the sender
+ * to itself (messageBody.ts). It is never refused, since the space for it is reserved when the message is appended: a message that
+ * asks for receipts counts twice in `allMessages`, and with `receiptBytes` in addition in `allBytes`, until its receipt is
+ * appended. A message that was set aside has had its receipt. A damaged message has none.
  */
 export interface MailboxStore {
   /**
@@ -93,6 +111,7 @@ export interface MailboxStore {
    *   servers checks this. A server alone needs no check: its calls take effect in their order, so a message that came over an
    *   earlier link is stored or refused before the same message from a later link;
    * - too many ids are remembered, of the sender or beyond its share: `rate-limited`;
+   * - it asks for receipts, and the receipts of the sender, waiting and expected, would exceed a limit: `too-many-receipts`;
    * - a mailbox, or all together, would exceed a limit, or the share of this sender: `mailbox-full` with the affected
    *   recipients;
    * - the content of all messages would exceed `allBytes`, or the share of this sender: `disk-full`;
@@ -112,7 +131,7 @@ export interface MailboxStore {
    * share of a sender that has messages: if this returns no recipients, `append` refuses none of the messages with that code.
    */
   full(
-    messages: readonly Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients'>[],
+    messages: readonly Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients' | 'receipt'>[],
     bounds: MailboxBounds,
   ): readonly string[]
   /**
@@ -131,16 +150,18 @@ export interface MailboxStore {
   ): Promise<readonly StoredMessage[]>
   /**
    * Removes those of these messages that exist in a mailbox. Durable. With `mayWait` the storage may wait a few milliseconds for
-   * other changes, so that one flush serves all of them.
+   * other changes, so that one flush serves all of them. By default the messages were handled.
    */
-  remove(user: string, seqs: readonly number[], mayWait?: boolean): Promise<void>
-  /** Sets rejected messages aside: they are not read any more, and stay until they expire. Durable. */
-  setAside(user: string, seqs: readonly number[]): Promise<void>
+  remove(user: string, seqs: readonly number[], mayWait?: boolean, how?: Settlement): Promise<void>
+  /**
+   * Sets rejected messages aside: they are not read any more, and stay until they expire. `results`: as in `Settlement`. Durable.
+   */
+  setAside(user: string, seqs: readonly number[], results?: Settlement['results']): Promise<void>
   /** Returns messages as `read` does, within the same limits, for a program that does not receive them. */
   list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
   /**
    * Returns those of these messages that were set aside to their mailbox: each becomes its last message, with a new seq, and its age
-   * begins at `storedAt`. Durable. A crash before that can leave a message in the mailbox and set aside as well.
+   * begins at `storedAt`. Its sender gets no further receipt. Durable. A crash before that can leave a message in the mailbox and set aside as well.
    */
   return(user: string, seqs: readonly number[], storedAt: number): Promise<void>
   /**
@@ -161,6 +182,11 @@ export interface MailboxStore {
    * messages. For stores of several servers: a single server knows which messages it has appended.
    */
   watch?(appended: (user: string) => void): Disposable
+  /**
+   * Calls `appended` when receipts of a user have become durable, until the result is disposed of. A store of several servers also
+   * calls it for receipts that other servers append, unless their notice is lost.
+   */
+  watchReceipts(appended: (user: string) => void): Disposable
   /** Returns the damage found while and since the storage was opened. Damaged messages are removed from their mailboxes. */
   damages(): Promise<readonly Damage[]>
 }

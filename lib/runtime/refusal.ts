@@ -1,4 +1,5 @@
 import { codeOf, numberOf, OspError } from '../errors.ts'
+import { fixed } from '../limits.ts'
 import { type NackName, nackNameOf, type RequestName, type WireMessage } from '../wire/message.ts'
 
 /** Maximum length of a text; a longer one is cut, because a refusal must fit into the smallest frame. */
@@ -6,6 +7,12 @@ const mostCharacters = 500
 
 /** Returns a text for the peer, cut to the maximum length. */
 export const cutText = (text: string) => text.toWellFormed().slice(0, mostCharacters).toWellFormed()
+
+/** Returns the longest beginning of a text that has at most `bytes` in UTF-8; by default the size of a result. */
+export function cutUtf8(text: string, bytes: number = fixed.resultBytes): string {
+  const into = new Uint8Array(bytes)
+  return text.slice(0, new TextEncoder().encodeInto(text, into).read).toWellFormed()
+}
 
 /** The largest value on the wire. */
 const mostRetryAfterMs = 0xffff_ffff

@@ -96,6 +96,9 @@ export const bytes: Codec<Uint8Array> = {
   read: (from) => from.take(u32.read(from)),
 }
 
+/** A part without bytes, whose presence is its value. */
+export const mark: Codec<true> = { form: '{ }', size: () => 0, write: () => {}, read: () => true }
+
 /** Exactly `length` bytes, without a length field. A read value aliases the input. */
 export function raw(length: number): Codec<Uint8Array> {
   return {

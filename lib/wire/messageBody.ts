@@ -1,6 +1,6 @@
 import { OspError } from '../errors.ts'
 import { type Codec, Reader, Writer } from './codec.ts'
-import { bytes, type Fields, list, raw, str, struct, u8, u64, type ValuesOf } from './fields.ts'
+import { bytes, type Fields, list, mark, raw, str, struct, u8, u64, type ValuesOf } from './fields.ts'
 
 const texts = list(struct({ key: str, value: str }))
 
@@ -19,12 +19,17 @@ const fileReference = struct({
   proof: bytes,
 })
 
+/** What has become of a message to one of its recipients. The content of the message with this part is the result. */
+const receiptPart = struct({ messageId: raw(16), recipient: str, state: u8, at: u64 })
+
 /** The optional parts of a message, in the order of their bits in the first byte of the body. */
 const attributeFields = {
   headers: texts,
   timeToLive: u64,
   inReplyTo: raw(16),
   file: fileReference,
+  receiptWanted: mark,
+  receipt: receiptPart,
 } satisfies Fields
 
 type AttributeFields = typeof attributeFields
@@ -34,7 +39,7 @@ const attributeEntries = Object.entries(attributeFields) as [keyof AttributeFiel
 export type Attributes = Partial<ValuesOf<AttributeFields>>
 
 /** The parts that only a server may add. */
-const serverParts = ['file'] as const
+const serverParts = ['file', 'receipt'] as const
 
 /**
  * Encodes a message: a byte with a bit for each present part, these parts, and the content. `take` returns the memory for it.

@@ -34,8 +34,14 @@ export const renameFlags = { replace: 1 } as const
 /** The flags of REGIST_REQ. `listening`: appear in the presence list, and receive messages. */
 export const registFlags = { listening: 1 } as const
 
-/** The flags of LIST_MSG_REQ. `aside`: list the messages that were set aside, not the waiting ones. */
-export const listMsgFlags = { aside: 1 } as const
+/**
+ * The flags of LIST_MSG_REQ. `aside`: list the messages that were set aside, not the waiting ones. `receipts`: list the receipts, not
+ * the messages. REMOVE_MSG_REQ has `receipts` as well.
+ */
+export const listMsgFlags = { aside: 1, receipts: 2 } as const
+
+/** The states of a receipt. */
+export const receiptStates = { handled: 1, rejected: 2, expired: 3 } as const
 
 /** The contents of REGIST_LIST_NTF and LIST_ACK, and of each of their entries. */
 export const rosterKind = { whole: 0, changes: 1 } as const
@@ -83,6 +89,8 @@ const fileNotice = struct({ messageId: id, recipients: list(str) })
 /** The right to read a file of another user, from a reference (messageBody.ts). */
 const grant = struct({ owner: str, readers: list(str), until: u64, proof: bytes })
 const rejectedMessage = struct({ mailboxSeq: u64, text: str })
+/** The results of handled messages whose senders have asked for receipts. */
+const results = optionalField(list(struct({ mailboxSeq: u64, result: str })))
 /** A stored file. `digest` is 0 and `fileDigest` is empty if the server does not know the digest. */
 const storedFile = {
   fileName: str,
@@ -128,12 +136,12 @@ export const events = {
   PostMsgAck: ack(22, 'message', 'server', { statuses: list(list(u8)), refused: list(refusedMessage) }),
   PostMsgNack: nack(23, 'message', 'server', {}),
   DeliverMsgReq: request(24, 'message', 'server', 'peer', { attempt: u8, messages: list(deliveredMessage) }),
-  DeliverMsgAck: ack(25, 'message', 'client', { mailboxSeq: u64, rejected: list(rejectedMessage) }),
+  DeliverMsgAck: ack(25, 'message', 'client', { mailboxSeq: u64, rejected: list(rejectedMessage), results }),
   ListReq: request(26, 'message', 'client', 'daemon', {}),
   ListAck: ack(27, 'message', 'server', roster),
   PostFileNack: nack(28, 'file', 'server', { progress: u64 }),
   PauseFileNack: nack(29, 'file', 'server', {}),
-  DeliverMsgNtf: notice(30, 'message', 'client', { mailboxSeq: u64 }),
+  DeliverMsgNtf: notice(30, 'message', 'client', { mailboxSeq: u64, results }),
   PutFileReq: request(31, 'file', 'client', 'daemon', { ...upload, fileDigest: bytes, content: rest }),
   PutFileAck: ack(32, 'file', 'server', { storedName: str, replaced: u8 }),
   PutFileNack: nack(33, 'file', 'server', {}),
@@ -164,9 +172,10 @@ export const events = {
   ReturnMsgReq: request(53, 'message', 'client', 'daemon', { mailboxSeqs: list(u64) }),
   ReturnMsgAck: ack(54, 'message', 'server', {}),
   ReturnMsgNack: nack(55, 'message', 'server', {}),
-  RemoveMsgReq: request(56, 'message', 'client', 'daemon', { mailboxSeqs: list(u64) }),
+  RemoveMsgReq: request(56, 'message', 'client', 'daemon', { mailboxSeqs: list(u64), flags: optionalField(u8) }),
   RemoveMsgAck: ack(57, 'message', 'server', {}),
   RemoveMsgNack: nack(58, 'message', 'server', {}),
+  ReceiptsNtf: notice(59, 'message', 'server', {}),
   HelloReq: request(64, 'link', 'client', 'peer', {
     versions: list(u8),
     userName: str,

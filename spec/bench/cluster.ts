@@ -106,6 +106,7 @@ async function bareStatement(count: number): Promise<number> {
     bytes: defaultLimits.mailboxBytes,
     allMessages: 1_000_000,
     allBytes: Number.MAX_SAFE_INTEGER,
+    receipts: 1_000,
     senderIds: 1_000_000,
     allIds: 2_000_000,
     sharePercent: 100,

@@ -21,6 +21,7 @@ const bounds: MailboxBounds = {
   bytes: Number.MAX_SAFE_INTEGER,
   allMessages: Number.MAX_SAFE_INTEGER,
   allBytes: Number.MAX_SAFE_INTEGER,
+  receipts: 1_000,
   senderIds: Number.MAX_SAFE_INTEGER,
   allIds: Number.MAX_SAFE_INTEGER,
   sharePercent: 100,

@@ -248,7 +248,13 @@ spec('a mailbox in a storage that other servers share', (it) => {
     const { mailboxMessages: messages, mailboxBytes, waitingMessages, senderIds, messageIds } = defaultLimits
     const bounds = { messages, bytes: mailboxBytes, allMessages: waitingMessages, senderIds, allIds: messageIds }
     const content = bodyOf('hello')
-    const shared = { ...bounds, allBytes: defaultLimits.messageStoreBytes, sharePercent: 100, reserveBytes: 0 }
+    const shared = {
+      ...bounds,
+      allBytes: defaultLimits.messageStoreBytes,
+      sharePercent: 100,
+      reserveBytes: 0,
+      receipts: 0,
+    }
     assert.deepEqual(await rig.storage.mailboxes.append([{ ...message, content }], shared), [undefined])
     await turn()
     assert.deepEqual(bob.unread, [])

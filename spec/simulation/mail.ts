@@ -28,6 +28,7 @@ const noBounds = {
   bytes: Number.POSITIVE_INFINITY,
   allMessages: Number.POSITIVE_INFINITY,
   allBytes: Number.POSITIVE_INFINITY,
+  receipts: Number.POSITIVE_INFINITY,
   senderIds: Number.POSITIVE_INFINITY,
   allIds: Number.POSITIVE_INFINITY,
   sharePercent: 100,

@@ -53,12 +53,12 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
     },
     full: (messages, bounds) => mailboxes.full(messages, bounds),
     read: (user, afterSeq, most, mostBytes) => mailboxes.read(user, afterSeq, most, mostBytes),
-    async remove(user, seqs, mayWait) {
-      await mailboxes.remove(user, seqs, mayWait)
+    async remove(user, seqs, ...how) {
+      await mailboxes.remove(user, seqs, ...how)
       watch.gone(user, seqs)
     },
-    async setAside(user, seqs) {
-      await mailboxes.setAside(user, seqs)
+    async setAside(user, seqs, results) {
+      await mailboxes.setAside(user, seqs, results)
       watch.gone(user, seqs)
     },
     list: (user, page) => mailboxes.list(user, page),
@@ -67,6 +67,7 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
     lastSeq: () => mailboxes.lastSeq(),
     lastTime: () => mailboxes.lastTime(),
     levels: () => mailboxes.levels(),
+    watchReceipts: (appended) => mailboxes.watchReceipts(appended),
     damages: () => mailboxes.damages(),
   }
 }

@@ -228,7 +228,7 @@ export class MessageClient {
   ): Promise<WireMessage<K>> {
     for (;;) {
       const message = await this.raw.next()
-      if (passedOver.has(message.event)) continue
+      if (passedOver.has(message.event) || message.event === 'ReceiptsNtf') continue
       // A sender that is its own recipient gets both in any order.
       if (message.event === 'DeliverMsgReq' && event === 'PostMsgAck') {
         this.#arrived(message)

@@ -83,6 +83,7 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       lastSeq: mailboxes.lastSeq.bind(mailboxes),
       lastTime: mailboxes.lastTime.bind(mailboxes),
       levels: mailboxes.levels.bind(mailboxes),
+      watchReceipts: mailboxes.watchReceipts.bind(mailboxes),
       damages: mailboxes.damages.bind(mailboxes),
     },
     ...(catalogue && { catalogue: steppedCatalogue(catalogue, around) }),

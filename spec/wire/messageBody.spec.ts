@@ -29,6 +29,11 @@ const bodies: readonly (readonly [Attributes, string])[] = [
     { file },
     '08 0005 616c696365 0001 61 0002 7631 0000000000000002 0000000000000001 02 00000001 ff 0001 0001 6b 0001 76 0001 0003 626f62 0000000000000005 00000002 0102 6869',
   ],
+  [{ receiptWanted: true }, '10 6869'],
+  [
+    { receipt: { messageId: id, recipient: 'bob', state: 2, at: 5 } },
+    '20 000102030405060708090a0b0c0d0e0f 0003 626f62 02 0000000000000005 6869',
+  ],
   [{ timeToLive: 1, inReplyTo: id }, '06 0000000000000001 000102030405060708090a0b0c0d0e0f 6869'],
 ]
 
@@ -44,12 +49,14 @@ spec('the body of a message', (it) => {
   }
 
   it('is malformed if it is empty, has an unknown part, or ends within a part', () => {
-    for (const digits of ['', '10', '80', '01', '0100', '02000000', '0400', '08000561'])
+    for (const digits of ['', '40', '80', '01', '0100', '02000000', '0400', '08000561'])
       assert.throws(() => decodeBody(hex(digits)), { code: 'malformed' }, digits)
   })
 
   it('names the parts that only a server may add', () => {
     assert.deepEqual(serverPartsOf({ file, timeToLive: 1 }), ['file'])
+    const receipt = { messageId: id, recipient: 'bob', state: 2, at: 5 }
+    assert.deepEqual(serverPartsOf({ receipt, receiptWanted: true }), ['receipt'])
     assert.deepEqual(serverPartsOf({ headers: [] }), [])
   })
 })

@@ -1,12 +1,13 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { fixed, MiB } from '../../limits.ts'
+import { receiptMailbox, receiptOwner } from '../../names.ts'
 import type { ListeningLink } from '../../ports/links.ts'
 import type { Damage, Expired, MailboxLevel, MailboxPage, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import type { ClusterLinks } from './clusterLinks.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import { MailBatcher } from './mailBatcher.ts'
-import type { ListenedMailbox, MailSteps, PostResult } from './mailSteps.ts'
+import type { LeavingMessages, ListenedMailbox, MailSteps, PostResult } from './mailSteps.ts'
 import type { Notice } from './steps.ts'
 import { WakeUps } from './wakeUps.ts'
 
@@ -50,6 +51,7 @@ export class ClusterMailboxes implements MailboxStore {
   /** The latest step that reads pages. */
   #readStep: Promise<unknown> | undefined
   readonly #watchers = new Set<(user: string) => void>()
+  readonly #receiptWatchers = new Set<(user: string) => void>()
   /** The highest seq that was reported to the watchers, for each mailbox to which a link of this server listens. */
   #known: ReadonlyMap<string, number> = new Map()
 
@@ -57,7 +59,11 @@ export class ClusterMailboxes implements MailboxStore {
   constructor(member: ClusterMember, registrations: Pick<ClusterLinks, 'epochOf'>) {
     this.#member = member
     this.#registrations = registrations
-    this.#batcher = new MailBatcher(member, (result) => this.#posted(result))
+    this.#batcher = new MailBatcher(
+      member,
+      (result) => this.#posted(result),
+      (users) => this.#settled(users),
+    )
     this.#wakeUps = new WakeUps(member)
     member.listen({ heard: (notice) => this.#heard(notice), polled: ({ listened }) => this.#polled(listened) })
   }
@@ -105,13 +111,13 @@ export class ClusterMailboxes implements MailboxStore {
     }
   }
 
-  async remove(user: string, seqs: readonly number[], mayWait = false): Promise<void> {
-    await this.#change('remove', user, seqs, mayWait)
+  async remove(...[user, seqs, mayWait, how]: Parameters<MailboxStore['remove']>): Promise<void> {
+    await this.#change('remove', { user, seqs, how }, mayWait)
     this.#full.delete(user)
   }
 
-  setAside(user: string, seqs: readonly number[]): Promise<void> {
-    return this.#change('setAside', user, seqs, false)
+  setAside(...[user, seqs, results]: Parameters<MailboxStore['setAside']>): Promise<void> {
+    return this.#change('setAside', { user, seqs, how: { state: 'rejected', results } })
   }
 
   async list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]> {
@@ -146,6 +152,7 @@ export class ClusterMailboxes implements MailboxStore {
         const part = await this.#member.run(({ mail }) => expire(mail))
         for (const { user, messages } of part.expired) expired.set(user, (expired.get(user) ?? 0) + messages)
         isDone = part.isDone
+        this.#settled(part.receipts)
       }
     })
     return Array.from(expired, ([user, messages]) => ({ user, messages }))
@@ -181,13 +188,26 @@ export class ClusterMailboxes implements MailboxStore {
     return { [Symbol.dispose]: () => void this.#watchers.delete(appended) }
   }
 
-  async #change(kind: 'remove' | 'setAside', user: string, seqs: readonly number[], mayWait: boolean): Promise<void> {
+  watchReceipts(appended: (user: string) => void): Disposable {
+    this.#receiptWatchers.add(appended)
+    return { [Symbol.dispose]: () => void this.#receiptWatchers.delete(appended) }
+  }
+
+  /** Reports new receipts of these users to the watchers of all servers. */
+  #settled(users: readonly string[]): void {
+    if (users.length === 0) return
+    for (const user of users) this.#appended(receiptMailbox(user))
+    this.#wakeUps.add(users.map((user) => ({ server: 'all', user: receiptMailbox(user) })))
+  }
+
+  async #change(kind: 'remove' | 'setAside', leave: LeavingMessages, mayWait?: boolean): Promise<void> {
+    const { user, seqs } = leave
     this.#member.checkOpen()
     const leaving = this.#leaving.get(user) ?? new Set()
     this.#leaving.set(user, leaving)
     for (const seq of seqs) leaving.add(seq)
     try {
-      await this.#batcher.change(kind, user, seqs, mayWait)
+      await this.#batcher.change(kind, leave, mayWait)
     } finally {
       // A read that began earlier may still find messages that were removed since.
       const forget = () => this.#forget(user, seqs)
@@ -252,7 +272,8 @@ export class ClusterMailboxes implements MailboxStore {
     for (const { user, lastSeq } of listened) if (lastSeq > (former.get(user) ?? 0)) this.#appended(user)
   }
 
-  #appended(user: string): void {
-    for (const watcher of this.#watchers) watcher(user)
+  #appended(mailbox: string): void {
+    const owner = receiptOwner(mailbox)
+    for (const watcher of owner === undefined ? this.#watchers : this.#receiptWatchers) watcher(owner ?? mailbox)
   }
 }

@@ -2,12 +2,12 @@ import { BoundedMap } from '../../core/boundedMap.ts'
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
 import { fixed, MiB } from '../../limits.ts'
-import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
+import type { AddressedMessage, MailboxBounds, Settlement } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import { fullMessageStore } from '../../storage/mailboxes/messageAppender.ts'
+import { fullMessageStore, tooManyReceipts } from '../../storage/mailboxes/messageAppender.ts'
 import type { ClusterMember } from './clusterMember.ts'
-import type { PostRefusal, PostResult } from './mailSteps.ts'
+import type { LeavingMessages, PostRefusal, PostResult } from './mailSteps.ts'
 import type { ClusterSessionLink } from './steps.ts'
 
 /** The limits of one step. `deliveries` counts each message once for each recipient. */
@@ -32,6 +32,7 @@ interface SeqsCall {
   readonly kind: 'remove' | 'setAside'
   readonly user: string
   readonly seqs: readonly number[]
+  readonly how: Settlement | undefined
   readonly done: Deferred<void>
 }
 
@@ -56,6 +57,7 @@ interface Round {
 export class MailBatcher {
   readonly #member: ClusterMember
   readonly #posted: (result: PostResult) => void
+  readonly #settled: (users: readonly string[]) => void
   /** The links with messages whose outcome is unknown. No further messages of these links are stored. */
   readonly #unknown = new BoundedMap<number, true>(fixed.rememberedUsers)
   readonly #calls = new Queue<PostCall | SeqsCall | OtherCall>()
@@ -64,10 +66,17 @@ export class MailBatcher {
   #alarm: Alarm | undefined
   #running: Promise<void> | undefined
 
-  /** `posted` is called with the result of each step that stores messages. */
-  constructor(member: ClusterMember, posted: (result: PostResult) => void) {
+  /**
+   * `posted` is called with the result of each step that stores messages, and `settled` with the users who have got receipts.
+   */
+  constructor(
+    member: ClusterMember,
+    posted: (result: PostResult) => void,
+    settled: (users: readonly string[]) => void,
+  ) {
     this.#member = member
     this.#posted = posted
+    this.#settled = settled
   }
 
   async post(
@@ -81,8 +90,8 @@ export class MailBatcher {
     return call.outcomes
   }
 
-  change(kind: 'remove' | 'setAside', user: string, seqs: readonly number[], mayWait = false): Promise<void> {
-    const call: SeqsCall = { kind, user, seqs, done: deferred() }
+  change(kind: SeqsCall['kind'], { user, seqs, how }: LeavingMessages, mayWait = false): Promise<void> {
+    const call: SeqsCall = { kind, user, seqs, how, done: deferred() }
     if (!mayWait) return this.#add(call)
     this.#unhurried.push(call)
     const { clock } = this.#member.platform
@@ -187,9 +196,9 @@ export class MailBatcher {
       seqs += call.seqs.length
     }
     const { server } = this.#member
-    await settled(calls, () =>
-      this.#member.run(({ mail }) => (kind === 'remove' ? mail.remove(server, calls) : mail.setAside(calls))),
-    )
+    await settled(calls, async () => {
+      this.#settled(await this.#member.run(({ mail }) => mail[kind](server, calls)))
+    })
   }
 }
 
@@ -234,6 +243,7 @@ function errorOf({ code, recipients = [] }: PostRefusal): OspError {
     return new OspError(code, 'the sender has sent too many messages recently; try again later')
   if (code === 'link-lost') return new OspError(code, 'the session of the sender has another link')
   if (code === 'disk-full') return fullMessageStore()
+  if (code === 'too-many-receipts') return tooManyReceipts()
   if (code !== 'mailbox-full') return new OspError(code)
   return new OspError(code, `no space in the mailbox of ${recipients.join(', ')}`, { recipients })
 }

@@ -4,6 +4,7 @@ import type {
   MailboxBounds,
   MailboxLevel,
   MailboxPage,
+  Settlement,
   StoredMessage,
 } from '../../ports/mailboxes.ts'
 import type { ClusterLink, ClusterSessionLink } from './steps.ts'
@@ -15,7 +16,7 @@ export interface Wake {
 }
 
 export interface PostResult {
-  /** For each message: its error (`link-lost`, `id-reused`, `rate-limited`, `mailbox-full` with the recipients, `disk-full`), or undefined if it is stored. */
+  /** For each message: its error (of `MailboxStore.append`), or undefined if it is stored. */
   readonly outcomes: readonly (PostRefusal | undefined)[]
   /** The number of messages that this server has stored since it entered, repetitions not counted. */
   readonly stored: number
@@ -23,7 +24,7 @@ export interface PostResult {
 }
 
 export interface PostRefusal {
-  readonly code: 'link-lost' | 'id-reused' | 'rate-limited' | 'mailbox-full' | 'disk-full'
+  readonly code: 'link-lost' | 'id-reused' | 'rate-limited' | 'too-many-receipts' | 'mailbox-full' | 'disk-full'
   /** For `mailbox-full`: the affected recipients. */
   readonly recipients?: readonly string[]
 }
@@ -53,6 +54,13 @@ export interface PolledLinks {
   readonly replaced: readonly number[]
 }
 
+/** Messages that leave a mailbox, or are set aside in it. By default they were handled, or rejected if they are set aside. */
+export interface LeavingMessages {
+  readonly user: string
+  readonly seqs: readonly number[]
+  readonly how?: Settlement | undefined
+}
+
 /** The steps of mailboxes. */
 export interface MailSteps {
   /**
@@ -77,25 +85,25 @@ export interface MailSteps {
     most: number,
     mostBytes: number,
   ): Promise<readonly (readonly StoredMessage[])[]>
-  /** Removes those of these messages that exist. */
-  remove(
-    server: number,
-    messages: readonly { readonly user: string; readonly seqs: readonly number[] }[],
-  ): Promise<void>
-  /** Sets aside those of these messages that exist. */
-  setAside(messages: readonly { readonly user: string; readonly seqs: readonly number[] }[]): Promise<void>
+  /** Removes those of these messages that exist. Resolves with the users who have got receipts. */
+  remove(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]>
+  /** Sets aside those of these messages that exist. Resolves with the users who have got receipts. */
+  setAside(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]>
   /** As `MailboxStore.list`. */
   list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
   /** As `MailboxStore.return`. A repetition finds no messages, and changes nothing. */
   return(server: number, user: string, seqs: readonly number[], storedAt: number): Promise<void>
-  /** One part of `MailboxStore.expire`: at most `most` messages and `most` ids. `isDone` is true if nothing is left. */
+  /**
+   * One part of `MailboxStore.expire`: at most `most` messages and `most` ids. `isDone` is true if nothing is left; `receipts` are the
+   * users who have got receipts.
+   */
   expire(
     server: number,
     messagesBefore: number,
     idsBefore: number,
     most: number,
     wallTime?: number,
-  ): Promise<{ readonly expired: readonly Expired[]; readonly isDone: boolean }>
+  ): Promise<{ readonly expired: readonly Expired[]; readonly receipts: readonly string[]; readonly isDone: boolean }>
   /** As `MailboxStore.lastSeq`. */
   lastSeq(): Promise<number>
   /** The mailboxes with messages, the fullest first, at most `most`. */

@@ -11,13 +11,13 @@ const mostUsers = 1_000
 export class WakeUps {
   readonly #member: Pick<ClusterMember, 'tell'>
   /** The pending mailboxes, by server. A server with an empty set is being notified. */
-  readonly #waiting = new Map<number, Set<string>>()
+  readonly #waiting = new Map<Wake['server'] | 'all', Set<string>>()
 
   constructor(member: Pick<ClusterMember, 'tell'>) {
     this.#member = member
   }
 
-  add(wakes: readonly Wake[]): void {
+  add(wakes: readonly (Omit<Wake, 'server'> & { readonly server: Wake['server'] | 'all' })[]): void {
     for (const { server, user } of wakes) {
       const waiting = this.#waiting.get(server)
       if (waiting) waiting.add(user)
@@ -28,7 +28,7 @@ export class WakeUps {
     }
   }
 
-  async #notify(server: number): Promise<void> {
+  async #notify(server: Wake['server'] | 'all'): Promise<void> {
     // Waits for further wakes in the same turn, which are sent together.
     await Promise.resolve()
     for (let users = this.#waiting.get(server); users && users.size > 0; users = this.#waiting.get(server)) {

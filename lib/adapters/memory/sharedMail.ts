@@ -122,15 +122,25 @@ export class SharedMail implements MailSteps {
     })
   }
 
-  remove(_server: number, messages: Parameters<MailSteps['remove']>[1]): Promise<void> {
-    return this.#turns.run(async () => {
-      for (const { user, seqs } of messages) await this.#mailboxes.remove(user, seqs)
+  remove(_server: number, messages: Parameters<MailSteps['remove']>[1]): Promise<readonly string[]> {
+    return this.#settling(async () => {
+      for (const { user, seqs, how } of messages) await this.#mailboxes.remove(user, seqs, false, how)
     })
   }
 
-  setAside(messages: Parameters<MailSteps['setAside']>[0]): Promise<void> {
+  setAside(_server: number, messages: Parameters<MailSteps['setAside']>[1]): Promise<readonly string[]> {
+    return this.#settling(async () => {
+      for (const { user, seqs, how } of messages) await this.#mailboxes.setAside(user, seqs, how?.results)
+    })
+  }
+
+  /** Runs a step. Resolves with the users who have got receipts. */
+  #settling(step: () => Promise<void>): Promise<readonly string[]> {
     return this.#turns.run(async () => {
-      for (const { user, seqs } of messages) await this.#mailboxes.setAside(user, seqs)
+      const users = new Set<string>()
+      using _ = this.#mailboxes.watchReceipts((user) => users.add(user))
+      await step()
+      return [...users]
     })
   }
 
@@ -154,13 +164,15 @@ export class SharedMail implements MailSteps {
     ...[_server, messagesBefore, idsBefore, most, wallTime]: Parameters<MailSteps['expire']>
   ): ReturnType<MailSteps['expire']> {
     return this.#turns.run(async () => {
+      const receipts = new Set<string>()
+      using _ = this.#mailboxes.watchReceipts((user) => receipts.add(user))
       const before = Math.min(messagesBefore, partBefore(this.#times, most))
       const latest = Math.max(messagesBefore, idsBefore)
       const idsToo = before < messagesBefore ? Math.min(before, idsBefore) : idsBefore
       const expired = await this.#mailboxes.expire(await this.#servers.lastTime(), before, idsToo, wallTime)
       const isDone = before === messagesBefore
       this.#times = this.#times.filter((time) => time >= (isDone ? latest : before))
-      return { expired, isDone }
+      return { expired, receipts: [...receipts], isDone }
     })
   }
 
@@ -322,7 +334,9 @@ function partBefore(times: readonly number[], most: number): number {
 /** Returns the refusal of a message. Throws any other error. */
 function refusalOf(error: OspError): PostRefusal {
   const { code, recipients } = error
-  if (code === 'id-reused' || code === 'rate-limited' || code === 'disk-full') return { code }
+  if (code === 'id-reused' || code === 'rate-limited' || code === 'too-many-receipts' || code === 'disk-full') {
+    return { code }
+  }
   if (code === 'mailbox-full') return { code, recipients: recipients ?? [] }
   throw error
 }

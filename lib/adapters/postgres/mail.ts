@@ -1,6 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Expired, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
 import type {
+  LeavingMessages,
   ListenedMailbox,
   ListenResult,
   MailSteps,
@@ -11,8 +12,6 @@ import type {
 import type { ClusterSessionLink } from '../cluster/steps.ts'
 import type { Database, Statement } from './database.ts'
 import { arrayText, Positions, PostCall, type Posted } from './postCall.ts'
-
-type SeqsOf = Parameters<MailSteps['setAside']>[0]
 
 const functionCall = (name: string, parameters: number): Statement => ({
   name,
@@ -107,6 +106,7 @@ export class PostgresMail implements MailSteps {
 
   async post(...[server, messages, bounds, by]: Parameters<MailSteps['post']>): Promise<PostResult> {
     const outcomes: (PostRefusal | undefined)[] = messages.map(() => undefined)
+    if (messages.some(({ receipt }) => receipt)) return this.#postPlain(server, messages, bounds, by)
     const call = new PostCall(messages, by)
     const { timesToLive } = call
     const parameters = call.parameters(server, bounds)
@@ -118,6 +118,17 @@ export class PostgresMail implements MailSteps {
       outcomes[at] = refusal
     })
     return { outcomes, stored: posted.stored ?? 0, wakes }
+  }
+
+  /** Refuses messages that ask for receipts, and posts the others. */
+  async #postPlain(...[server, messages, bounds, by = []]: Parameters<MailSteps['post']>): Promise<PostResult> {
+    const isPlain = (at: number) => messages[at]?.receipt !== true
+    const plain = messages.filter((_, at) => isPlain(at))
+    const links = by.filter((_, at) => isPlain(at))
+    const { outcomes, ...result } = await this.post(server, plain, bounds, links)
+    let next = 0
+    const all = messages.map((_, at) => (isPlain(at) ? outcomes[next++] : ({ code: 'too-many-receipts' } as const)))
+    return { ...result, outcomes: all }
   }
 
   async read(...[from, most, mostBytes]: Parameters<MailSteps['read']>): Promise<readonly StoredMessage[][]> {
@@ -142,14 +153,16 @@ export class PostgresMail implements MailSteps {
     if (seqs.length > 0) await this.#database.query(returnAside, [server, user, arrayText(seqs), storedAt])
   }
 
-  async remove(server: number, messages: SeqsOf): Promise<void> {
+  async remove(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]> {
     const { users, positions, seqs } = flat(messages)
     if (seqs.length > 0) await this.#database.query(remove, [server, users, arrayText(positions), arrayText(seqs)])
+    return []
   }
 
-  async setAside(messages: SeqsOf): Promise<void> {
+  async setAside(_server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]> {
     const { users, positions, seqs } = flat(messages)
     if (seqs.length > 0) await this.#database.query(setAside, [users, arrayText(positions), arrayText(seqs)])
+    return []
   }
 
   async expire(...[server, messagesBefore, idsBefore, most, wallTime = 0]: Parameters<MailSteps['expire']>) {
@@ -159,7 +172,7 @@ export class PostgresMail implements MailSteps {
     const [ids] = await this.#database.query<{ forget_ids_1: number }>(forgetIds, [server, idsBefore, most])
     const isDone = found.length < most && (ids?.forget_ids_1 ?? 0) < most
     if (isDone) await this.#database.query(removeBodies)
-    return { expired, isDone }
+    return { expired, receipts: [], isDone }
   }
 
   async #removeExpired(server: number, found: readonly { name: string; seq: number }[]): Promise<readonly Expired[]> {
@@ -221,7 +234,7 @@ interface ListenRow {
 }
 
 /** Returns the seqs in one list, with the position of the user of each. */
-function flat(messages: SeqsOf) {
+function flat(messages: readonly LeavingMessages[]) {
   const users = new Positions()
   const positions: number[] = []
   const seqs: number[] = []

@@ -5,6 +5,7 @@ import type { ListeningLink } from '../../ports/links.ts'
 import type { MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import type { PendingWork } from '../../runtime/pendingWork.ts'
+import { cutUtf8 } from '../../runtime/refusal.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { DamageReporter } from '../damageReporter.ts'
@@ -16,7 +17,7 @@ import type { MailboxSpace } from './mailboxSpace.ts'
 
 const maxAttempt = 0xff
 
-const none: ReadonlySet<number> = new Set()
+const noTexts: ReadonlyMap<number, string> = new Map()
 
 /** The answer to the messages of a batch before the index `end` that were unanswered: they are removed or set aside. */
 interface Answer {
@@ -24,6 +25,8 @@ interface Answer {
   readonly end: number
   readonly seqs: readonly number[]
   readonly aside: readonly number[]
+  /** By seq, the results of the messages, and the reasons of those that are set aside. */
+  readonly results: ReadonlyMap<number, string>
 }
 
 /** The registration that receives the messages of a mailbox. */
@@ -106,12 +109,12 @@ export class Delivery {
   }
 
   /** Handles DELIVER_MSG_NTF: the client has handled the messages of a REQ up to `mailboxSeq`. */
-  handled(mailboxSeq: number): void {
+  handled({ mailboxSeq, results }: WireMessage<'DeliverMsgNtf'>): void {
     const { limits, platform } = this.#context
     for (const batch of this.#window) {
       const end = batch.seqs.indexOf(mailboxSeq) + 1
       if (end <= batch.answered) continue
-      this.#answer(batch, end)
+      this.#answer(batch, end, noTexts, resultsOf(results))
       // The client is still handling the others.
       if (batch.dueAt < Number.POSITIVE_INFINITY)
         batch.dueAt = platform.clock.now() + answerMs(batch.attempt, limits.deliveryMs)
@@ -177,6 +180,7 @@ export class Delivery {
     const wallTime = this.#context.platform.clock.wallTime()
     let bytes = 0
     let attempt = 0
+    let asking = 0
     for (
       let next = this.#read.first;
       next && batch.length < free.messages && bytes < free.bytes;
@@ -190,7 +194,8 @@ export class Delivery {
       }
       const itsAttempt = this.#attemptOf(next.seq)
       const fits = itsAttempt === attempt && bytes + next.content.length <= fixed.batchBytes
-      if (batch.length > 0 && !fits) break
+      if (batch.length > 0 && !(fits && asking < this.#mostAsking)) break
+      if (next.receipt) asking++
       attempt = itsAttempt
       bytes += next.content.length
       batch.push(next)
@@ -200,13 +205,18 @@ export class Delivery {
     return batch
   }
 
+  /** The maximum number of messages in a REQ whose senders get receipts: their results must fit into the answer. */
+  get #mostAsking(): number {
+    return Math.max(8, Math.floor(this.#context.limits.chunkBytes / (2 * fixed.resultBytes)))
+  }
+
   /** Removes messages whose time to live has expired. */
   async #expire(seqs: readonly number[]): Promise<void> {
     const { mailboxes, log, space } = this.#context
     const { user } = this.#caller
     for (const seq of seqs) this.#attempts.delete(seq)
     try {
-      await mailboxes.remove(user, seqs, true)
+      await mailboxes.remove(user, seqs, true, { state: 'expired' })
     } catch (error) {
       await this.#failed('removing messages', error)
       return
@@ -235,7 +245,7 @@ export class Delivery {
       if (this.#context.mailboxes.watch && this.#caller.reliable) return this.#flushed(batch)
       // Expired messages must not block the window.
       this.#settle(batch, seqs.length)
-      this.#removed([{ batch, end: seqs.length, seqs: [], aside: [] }])
+      this.#removed([{ batch, end: seqs.length }])
       return
     }
     batch.attempt = Math.min(batch.attempt + 1, maxAttempt)
@@ -262,7 +272,7 @@ export class Delivery {
     this.#context.budget.add(this, bytes)
   }
 
-  #acknowledged(batch: SentBatch, { mailboxSeq, rejected }: WireMessage<'DeliverMsgAck'>): void {
+  #acknowledged(batch: SentBatch, { mailboxSeq, rejected, results }: WireMessage<'DeliverMsgAck'>): void {
     const isWrong =
       mailboxSeq !== batch.seqs.at(-1) || rejected.some(({ mailboxSeq: seq }) => !batch.seqs.includes(seq))
     if (isWrong) {
@@ -274,17 +284,25 @@ export class Delivery {
     const link = linkOf(this.#caller)
     for (const { mailboxSeq: seq, text } of rejected)
       log({ level: 'warn', event: 'message-given-up', ...link, seq, text })
-    this.#answer(batch, batch.seqs.length, new Set(rejected.map(({ mailboxSeq: seq }) => seq)))
+    const reasons = new Map(rejected.map(({ mailboxSeq: seq, text }) => [seq, text]))
+    this.#answer(batch, batch.seqs.length, reasons, resultsOf(results))
   }
 
   /** Removes the messages of a batch before the index `end`, and sets those aside that are `rejected`. */
-  #answer(batch: SentBatch, end: number, rejected: ReadonlySet<number> = none): void {
+  #answer(
+    batch: SentBatch,
+    end: number,
+    rejected: ReadonlyMap<number, string>,
+    results: ReadonlyMap<number, string>,
+  ): void {
     const answered = batch.seqs.slice(batch.answered, end)
     this.#settle(batch, end)
     const isRejected = (seq: number) => rejected.has(seq)
     const seqs = rejected.size > 0 ? answered.filter((seq) => !isRejected(seq)) : answered
     const aside = rejected.size > 0 ? answered.filter(isRejected) : []
-    if (this.#answers.push({ batch, end, seqs, aside }) === 1) this.#context.pending.track(this.#remove())
+    const texts = rejected.size > 0 ? new Map([...results, ...rejected]) : results
+    if (this.#answers.push({ batch, end, seqs, aside, results: texts }) === 1)
+      this.#context.pending.track(this.#remove())
   }
 
   #settle(batch: SentBatch, end: number): void {
@@ -306,8 +324,9 @@ export class Delivery {
     try {
       // If nothing waits for the removal, it can share a flush with the next message, which then need not wait for two.
       const mayWait = !this.#ended && space.waiting === 0 && this.#window.isHalfFree
-      const removed = seqs.length > 0 && mailboxes.remove(user, seqs, mayWait)
-      const setAside = aside.length > 0 && mailboxes.setAside(user, aside)
+      const results = new Map(answers.flatMap((answer) => [...answer.results]))
+      const removed = seqs.length > 0 && mailboxes.remove(user, seqs, mayWait, { state: 'handled', results })
+      const setAside = aside.length > 0 && mailboxes.setAside(user, aside, results)
       await Promise.all([removed, setAside])
     } catch (error) {
       // The messages stay in the mailbox and in the window: the next registration receives them again.
@@ -317,7 +336,7 @@ export class Delivery {
     this.#removed(answers)
   }
 
-  #removed(answers: readonly Answer[]): void {
+  #removed(answers: readonly Pick<Answer, 'batch' | 'end'>[]): void {
     for (const { batch, end } of answers) batch.removed = Math.max(batch.removed, end)
     this.#window.settle()
     if (this.#ended) return
@@ -369,4 +388,9 @@ export class Delivery {
     this.#context.log({ level: 'error', event: 'mailbox-failed', user: this.#caller.user, text })
     await this.#caller.close(new OspError('internal'))
   }
+}
+
+/** Returns the results of an answer by seq. */
+function resultsOf(results: WireMessage<'DeliverMsgNtf'>['results']): ReadonlyMap<number, string> {
+  return results ? new Map(results.map(({ mailboxSeq, result }) => [mailboxSeq, cutUtf8(result)])) : noTexts
 }

@@ -4,6 +4,7 @@ import type { SessionLink } from '../../ports/links.ts'
 import type { AddressedMessage, MailboxBounds, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import { DamageReporter } from '../damageReporter.ts'
 import type { DiskSpace } from '../files/diskSpace.ts'
@@ -20,7 +21,7 @@ const expireMs = 3_600_000
 const fullMs = 30_000
 
 /** A message as a client posts it. `timeToLive` is in ms. */
-export type PostedMessage = Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients'> & {
+export type PostedMessage = Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients' | 'receipt'> & {
   readonly timeToLive?: number | undefined
 }
 
@@ -39,18 +40,25 @@ export class DeliveryService {
   readonly #attempts = new Map<string, Map<number, number>>()
   readonly #space: MailboxSpace
   readonly #alarm: Alarm
-  #watching: Disposable | undefined
+  readonly #receiptsAppended: (user: string) => void
+  #watching: readonly (Disposable | undefined)[] = []
   #isOpen = false
 
-  /** Messages leave `messageReserveBytes` of `disk` free. */
-  constructor({ platform, storage, limits, log, age }: ServerContext, disk: Pick<DiskSpace, 'messageReserveBytes'>) {
+  /** Messages leave `messageReserveBytes` of `disk` free. `receiptsAppended` is called with a user who has new receipts. */
+  constructor(
+    { platform, storage, limits, log, age }: ServerContext,
+    disk: Pick<DiskSpace, 'messageReserveBytes'>,
+    receiptsAppended: (user: string) => void,
+  ) {
     const { mailboxes } = storage
+    this.#receiptsAppended = receiptsAppended
     this.#age = age
     this.#bounds = {
       messages: limits.mailboxMessages,
       bytes: limits.mailboxBytes,
       allMessages: limits.waitingMessages,
       allBytes: limits.messageStoreBytes,
+      receipts: limits.receipts,
       senderIds: limits.senderIds,
       allIds: limits.messageIds,
       sharePercent: limits.senderSharePercent,
@@ -79,7 +87,8 @@ export class DeliveryService {
   async open(): Promise<void> {
     const { mailboxes, damages } = this.#context
     await damages.report()
-    this.#watching = mailboxes.watch?.((user) => this.#deliveries.get(user)?.appended())
+    const appended = mailboxes.watch?.((user) => this.#deliveries.get(user)?.appended())
+    this.#watching = [appended, mailboxes.watchReceipts(this.#receiptsAppended)]
     this.#isOpen = true
     await this.#expire()
   }
@@ -137,11 +146,12 @@ export class DeliveryService {
     // The clock of a misconfigured machine may be before 1970.
     const sentAt = Math.max(0, platform.clock.wallTime())
     const storedAt = this.#age.now()
-    const messages = posts.map(({ sender, id, content, recipients, timeToLive }) => ({
+    const messages = posts.map(({ sender, id, content, recipients, receipt, timeToLive }) => ({
       sender,
       id,
       content,
       recipients,
+      receipt,
       sentAt,
       storedAt,
       expiresAt: timeToLive === undefined ? undefined : Math.min(sentAt + timeToLive, mostMs),
@@ -167,10 +177,10 @@ export class DeliveryService {
    * Resolves with a page of the waiting messages of a mailbox or, with `aside`, of those that were set aside. It is empty after
    * the last message.
    */
-  async list(user: string, aside: boolean, afterSeq: number, most: number): Promise<readonly StoredMessage[]> {
+  async list(mailbox: string, aside: boolean, afterSeq: number, most: number): Promise<readonly StoredMessage[]> {
     const { mailboxes, platform } = this.#context
     for (let after = afterSeq; ; ) {
-      const page = await mailboxes.list(user, { aside, afterSeq: after, most, mostBytes: fixed.listedBytes })
+      const page = await mailboxes.list(mailbox, { aside, afterSeq: after, most, mostBytes: fixed.listedBytes })
       const now = platform.clock.wallTime()
       const messages = page.filter(({ expiresAt = Number.POSITIVE_INFINITY }) => expiresAt > now)
       const last = page.at(-1)
@@ -185,10 +195,10 @@ export class DeliveryService {
     this.#deliveries.get(user)?.appended()
   }
 
-  /** Removes messages, waiting or set aside, from the mailbox of a user. */
-  async remove(user: string, seqs: readonly number[]): Promise<void> {
-    await this.#changed(this.#context.mailboxes.remove(user, seqs))
-    this.#space.freed(user)
+  /** Removes messages, waiting or set aside, from a mailbox. They count as rejected. */
+  async remove(mailbox: string, seqs: readonly number[]): Promise<void> {
+    await this.#changed(this.#context.mailboxes.remove(mailbox, seqs, false, { state: 'rejected' }))
+    this.#space.freed(mailbox)
   }
 
   async #changed(changing: Promise<void>): Promise<void> {
@@ -197,8 +207,8 @@ export class DeliveryService {
   }
 
   /** Handles DELIVER_MSG_NTF of a user's client. */
-  handled(user: string, mailboxSeq: number): void {
-    this.#deliveries.get(user)?.handled(mailboxSeq)
+  handled(user: string, notice: WireMessage<'DeliverMsgNtf'>): void {
+    this.#deliveries.get(user)?.handled(notice)
   }
 
   /** Stops the delivery to a user. Unanswered messages stay in the mailbox. Returns the highest seq that was sent, or 0. */
@@ -223,7 +233,7 @@ export class DeliveryService {
   /** Stops all deliveries. Resolves when no work on the mailboxes is pending. */
   async close(): Promise<void> {
     this.#alarm.stop()
-    this.#watching?.[Symbol.dispose]()
+    for (const watching of this.#watching) watching?.[Symbol.dispose]()
     this.#isOpen = false
     for (const user of [...this.#deliveries.keys()]) this.stop(user)
     this.#space.close()

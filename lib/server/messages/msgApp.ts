@@ -1,18 +1,15 @@
 import { messageInstance } from '../../core/instance.ts'
 import type { Request } from '../../core/link.ts'
-import { checkMessageParts } from '../../core/messageLimits.ts'
-import { Multiset } from '../../core/multiset.ts'
 import { type Instance, Pool } from '../../core/pool.ts'
 import { OspError } from '../../errors.ts'
 import { fixed, type Limits } from '../../limits.ts'
-import { isUserName } from '../../names.ts'
+import { receiptMailbox } from '../../names.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
 import type { LinkDirectory, ListeningLink } from '../../ports/links.ts'
 import { KeyedMutex, Mutex } from '../../runtime/mutex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { refusalFields } from '../../runtime/refusal.ts'
 import type { Encoded, NoticeName, WireMessage } from '../../wire/message.ts'
-import { decodeBody, serverPartsOf } from '../../wire/messageBody.ts'
 import { deliveryStatus, listMsgFlags, registFlags } from '../../wire/protocol.ts'
 import { type Connection, type ServerApp, type ServerContext, sessionLinkOf } from '../app.ts'
 import { costs } from '../connections/requestCost.ts'
@@ -25,6 +22,7 @@ import type { ServerGauges } from '../status.ts'
 import type { Recipient } from './delivery.ts'
 import { wireMessageOf } from './deliveryEncoder.ts'
 import { DeliveryService, type PostedMessage } from './deliveryService.ts'
+import { type CheckedPost, PostChecker } from './postChecker.ts'
 import { PresenceList } from './presenceList.ts'
 
 type State = 'IDLE' | 'RECEIVE_MSG'
@@ -37,6 +35,8 @@ interface Registration {
   listening: ListeningLink | undefined
   /** The version of the presence list that was sent with the reply to its latest REGIST_REQ. */
   listVersion: number
+  /** Whether it was notified of receipts since it last listed them. */
+  isToldOfReceipts: boolean
   /** Posts the messages of this link in the order in which they arrived. */
   readonly posts: Mutex
 }
@@ -47,11 +47,11 @@ export class MsgApp implements ServerApp {
   readonly #context: Pick<ServerContext, 'limits' | 'log'>
   readonly #limits: Limits
   readonly #log: ServerLog
-  readonly #authenticator: Authenticator
+  readonly #checker: PostChecker
   readonly #pool: Pool<State, Parameters<typeof messageInstance.next>[1]>
   readonly #deliveries: DeliveryService
   readonly #registrations = new Map<number, Registration>()
-  readonly #registrationCounts = new Multiset()
+  readonly #registrationsOf = new Map<string, Set<Registration>>()
   /** The listening registrations by user. */
   readonly #listening = new Map<string, Registration>()
   readonly #links: LinkDirectory
@@ -76,10 +76,10 @@ export class MsgApp implements ServerApp {
     this.#context = context
     this.#limits = limits
     this.#log = log
-    this.#authenticator = authenticator
     this.#links = links
     this.#pool = new Pool(messageInstance, 'IDLE', limits.clients)
-    this.#deliveries = new DeliveryService(context, disk)
+    this.#deliveries = new DeliveryService(context, disk, (user) => this.#announceReceipts(user))
+    this.#checker = new PostChecker(limits, authenticator, (user) => this.presence.isOnline(user))
     this.presence = new PresenceList(limits.gatherMs, platform.clock, (changes) => {
       for (const { caller, listVersion } of this.#registrations.values()) {
         const notice = changes.after(listVersion)
@@ -113,7 +113,7 @@ export class MsgApp implements ServerApp {
         await this.#deliveries.return(caller.user, checkedSeqs(message.mailboxSeqs))
         return { event: 'ReturnMsgAck' }
       case 'RemoveMsgReq':
-        await this.#deliveries.remove(caller.user, checkedSeqs(message.mailboxSeqs))
+        await this.#deliveries.remove(mailboxOf(caller, message.flags), checkedSeqs(message.mailboxSeqs))
         return { event: 'RemoveMsgAck' }
       default:
         throw new OspError('malformed', `${message.event} is not a request to MsgApp`)
@@ -122,7 +122,7 @@ export class MsgApp implements ServerApp {
 
   notice(caller: Connection, message: WireMessage<NoticeName>): void {
     if (message.event !== 'DeliverMsgNtf' || !this.holds(caller)) return
-    this.#deliveries.handled(caller.user, message.mailboxSeq)
+    this.#deliveries.handled(caller.user, message)
   }
 
   /** Returns whether the caller listens. A registration that does not listen never receives deliveries, so it counts as idle. */
@@ -139,7 +139,7 @@ export class MsgApp implements ServerApp {
   get serverMail(): NoticeMail {
     const deliveries = this.#deliveries
     return {
-      check: async (recipients) => this.#refusalOf(recipients, undefined, await this.#verdictsOf(new Set(recipients))),
+      check: (recipients) => this.#checker.refusal(recipients),
       full: (messages) => deliveries.full(messages),
       append: (messages) => deliveries.postOwn(messages),
     }
@@ -208,7 +208,7 @@ export class MsgApp implements ServerApp {
   #checkRoom({ user }: Connection, listening: boolean): void {
     if (listening && this.#listening.has(user)) return
     const { registrationsPerUser, clients } = this.#limits
-    if (this.#registrationCounts.of(user) >= registrationsPerUser) {
+    if ((this.#registrationsOf.get(user)?.size ?? 0) >= registrationsPerUser) {
       const text = `${user} has ${registrationsPerUser} registered clients, the maximum for one user`
       throw new OspError('clients-full', text)
     }
@@ -263,9 +263,12 @@ export class MsgApp implements ServerApp {
   #addRegistration(caller: Connection, instance: Instance<State>): Registration {
     // It gets changes of the presence list after its reply.
     const listVersion = Number.POSITIVE_INFINITY
-    const registration = { caller, instance, listening: undefined, listVersion, posts: new Mutex() }
+    const isToldOfReceipts = false
+    const posts = new Mutex()
+    const registration = { caller, instance, listening: undefined, listVersion, isToldOfReceipts, posts }
     this.#registrations.set(caller.node, registration)
-    this.#registrationCounts.add(caller.user)
+    const own = this.#registrationsOf.get(caller.user) ?? new Set()
+    this.#registrationsOf.set(caller.user, own.add(registration))
     return registration
   }
 
@@ -324,14 +327,30 @@ export class MsgApp implements ServerApp {
     this.#pool.release(registration.instance, event)
   }
 
-  #forget({ caller }: Registration): void {
-    if (this.#registrations.delete(caller.node)) this.#registrationCounts.remove(caller.user)
+  #forget(registration: Registration): void {
+    const { node, user } = registration.caller
+    if (!this.#registrations.delete(node)) return
+    const own = this.#registrationsOf.get(user)
+    own?.delete(registration)
+    if (own?.size === 0) this.#registrationsOf.delete(user)
+  }
+
+  /** Notifies the registered links of a user of new receipts, unless it has done so since they last listed their receipts. */
+  #announceReceipts(user: string): void {
+    for (const registration of this.#registrationsOf.get(user) ?? []) {
+      if (registration.isToldOfReceipts) continue
+      registration.isToldOfReceipts = true
+      registration.caller.notify({ event: 'ReceiptsNtf' })
+    }
   }
 
   /** Lists messages of the caller's mailbox. They stay there, and are delivered to the program that is listening. */
   async #list(caller: Connection, { flags, afterSeq, most }: WireMessage<'ListMsgReq'>): Promise<WireMessage> {
     const wanted = most === 0 ? fixed.batchMessages : Math.min(most, fixed.batchMessages)
-    const listed = await this.#deliveries.list(caller.user, (flags & listMsgFlags.aside) !== 0, afterSeq, wanted)
+    const registration = this.#registrations.get(caller.node)
+    if (registration && (flags & listMsgFlags.receipts) !== 0) registration.isToldOfReceipts = false
+    const mailbox = mailboxOf(caller, flags)
+    const listed = await this.#deliveries.list(mailbox, (flags & listMsgFlags.aside) !== 0, afterSeq, wanted)
     const bytes = listed.reduce((sum, { content }) => sum + content.length, 0)
     caller.charge(costs.listedMessages(listed.length, bytes))
     return { event: 'ListMsgAck', messages: listed.map(wireMessageOf) }
@@ -351,7 +370,7 @@ export class MsgApp implements ServerApp {
       throw new OspError('malformed', `POST_MSG_REQ has 1 to ${fixed.batchMessages} messages, not ${messages.length}`)
     }
     // Messages are checked concurrently, and posted in the order in which they arrived.
-    const checked = this.#check(caller.user, messages)
+    const checked = this.#checker.check(caller.user, messages)
     checked.catch(() => {})
     const isCurrent = () => this.#registrations.get(caller.node) === registration
     let appends: Awaited<ReturnType<DeliveryService['post']>> = []
@@ -400,77 +419,15 @@ export class MsgApp implements ServerApp {
     return { event: 'PostMsgAck', statuses, refused }
   }
 
-  /** Returns the messages with their refusals. Rejects with OspError `malformed` if one has no recipient. */
-  async #check(sender: string, messages: WireMessage<'PostMsgReq'>['messages']): Promise<readonly CheckedPost[]> {
-    const names = new Set<string>()
-    for (const { recipients } of messages) {
-      if (recipients.length === 0) throw new OspError('malformed', 'a message needs a recipient')
-      for (const name of recipients.slice(0, this.#limits.recipients)) names.add(name)
-    }
-    const verdicts = await this.#verdictsOf(names)
-    return messages.map(({ messageId: id, recipients: named, body: content }) => {
-      const recipients = named.length === 1 ? named : [...new Set(named)]
-      const { fault, timeToLive } = checkedBody(content)
-      const refusal = this.#refusalOf(recipients, fault, verdicts)
-      const isUnseen = (name: string) => verdicts.get(name) === 'unseen'
-      const unseen = recipients.some(isUnseen) ? new Set(recipients.filter(isUnseen)) : noUsers
-      return { sender, id, content, recipients, timeToLive, named, refusal, unseen }
-    })
-  }
-
-  /** Resolves with whether each of these users exists; `undefined` for an invalid name. */
-  async #verdictsOf(names: ReadonlySet<string>): Promise<ReadonlyMap<string, Verdict | undefined>> {
-    const verdicts = new Map<string, Verdict | undefined>()
-    const lookUp = async (name: string) => {
-      verdicts.set(name, isUserName(name) ? await this.#authenticator.knows(name) : undefined)
-    }
-    const unsure: string[] = []
-    for (const name of names) {
-      // A user that listens has been authenticated.
-      if (this.presence.isOnline(name)) verdicts.set(name, true)
-      else unsure.push(name)
-    }
-    if (unsure.length > 0) await Promise.all(unsure.map(lookUp))
-    return verdicts
-  }
-
-  #refusalOf(
-    recipients: readonly string[],
-    fault: OspError | undefined,
-    verdicts: ReadonlyMap<string, Verdict | undefined>,
-  ): OspError | undefined {
-    const most = this.#limits.recipients
-    if (recipients.length > most) {
-      const text = `a message has at most ${most} recipients; this one has ${recipients.length}`
-      return new OspError('too-many-recipients', text)
-    }
-    const verdictOf = (name: string) => verdicts.get(name)
-    if (fault === undefined && recipients.every(verdictOf)) return undefined
-    const bad = recipients.filter((name) => verdictOf(name) === undefined)
-    if (bad.length > 0) return new OspError('bad-name', 'a recipient is not a valid user name', { recipients: bad })
-    if (fault) return fault
-    const unknown = recipients.filter((name) => verdictOf(name) === false)
-    return unknown.length > 0 ? new OspError('unknown-user', undefined, { recipients: unknown }) : undefined
-  }
-
   #statusOf(recipient: string, unseen: ReadonlySet<string>): number {
     if (this.presence.isOnline(recipient)) return deliveryStatus.online
     return unseen.has(recipient) ? deliveryStatus.unseen : deliveryStatus.stored
   }
 }
 
-/** Returns the time to live of a body, or the error of one that is too large, or has parts that a client must not send. */
-function checkedBody(body: Uint8Array): { readonly fault?: OspError; readonly timeToLive?: number | undefined } {
-  try {
-    const { attributes, content } = decodeBody(body)
-    checkMessageParts(attributes, content)
-    const [part] = serverPartsOf(attributes)
-    if (part) return { fault: new OspError('malformed', `only a server sends the part ${part} of a message`) }
-    return { timeToLive: attributes.timeToLive }
-  } catch (error) {
-    return { fault: OspError.from(error) }
-  }
-}
+/** Returns the mailbox of the caller, or that of its receipts. */
+const mailboxOf = ({ user }: Connection, flags = 0) =>
+  (flags & listMsgFlags.receipts) === 0 ? user : receiptMailbox(user)
 
 /** Returns the seqs of a request. Throws OspError `malformed` if they are too many. */
 function checkedSeqs(seqs: readonly number[]): readonly number[] {
@@ -478,17 +435,4 @@ function checkedSeqs(seqs: readonly number[]): readonly number[] {
   throw new OspError('malformed', `a request names up to ${fixed.batchMessages} messages, not ${seqs.length}`)
 }
 
-/** A posted message after the checks that need no mailbox. */
-interface CheckedPost extends PostedMessage {
-  /** The recipients as the client named them, which can be several times. */
-  readonly named: readonly string[]
-  readonly refusal: OspError | undefined
-  /** The recipients that are known users and have never logged in. */
-  readonly unseen: ReadonlySet<string>
-}
-
-type Verdict = Awaited<ReturnType<Authenticator['knows']>>
-
 const supersededError = () => new OspError('superseded', 'another program of the same user is now listening')
-
-const noUsers: ReadonlySet<string> = new Set()

@@ -5,13 +5,16 @@ import type { IndexEntry } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
 import {
   bodyFingerprintOf,
+  idOfKey,
   keyOfId,
+  recordKinds,
   type SentId,
   senderOf,
   storedAtOf,
   storedMessage,
   writeIds,
   writeMessage,
+  writeReceipt,
   writeSeqs,
 } from './records.ts'
 
@@ -23,6 +26,7 @@ export interface CopiedMessage extends NewMessage {
   readonly seq: number
   /** The CRC-32 of its recipients and content when it was sent, as a signed number. */
   readonly fingerprint: number
+  readonly isReceipt?: boolean | undefined
   /** The mailboxes that still contain it. */
   readonly mailboxes: readonly CopyPlace[]
 }
@@ -41,11 +45,12 @@ export interface CopiedId extends Pick<NewMessage, 'sender' | 'id' | 'storedAt'>
 /** Returns the message of a record. The id and the content alias the record. */
 export function copiedMessage(record: Buffer, mailboxes: readonly CopyPlace[]): CopiedMessage {
   const message = storedMessage(record, senderOf(record))
-  return { ...message, storedAt: storedAtOf(record), fingerprint: bodyFingerprintOf(record), mailboxes }
+  const isReceipt = record[0] === recordKinds.receipt
+  return { ...message, storedAt: storedAtOf(record), fingerprint: bodyFingerprintOf(record), isReceipt, mailboxes }
 }
 
 export function copiedId(sender: string, { key, fingerprint, storedAt }: SentId): CopiedId {
-  return { sender, id: Uint8Array.from(Buffer.from(key, 'latin1')), fingerprint, storedAt }
+  return { sender, id: idOfKey(key), fingerprint, storedAt }
 }
 
 /** The mailboxes of a message. */
@@ -86,6 +91,7 @@ export function newRecords(index: MailboxIndex, messages: readonly CopiedMessage
     const { seq, fingerprint, mailboxes } = message
     const users = mailboxes.map(({ user }) => user)
     const aside = mailboxes.filter(({ isAside }) => isAside)
+    if (message.isReceipt) return users.map((user) => writeReceipt(seq, message, user, { seq: 0, isAside: false }))
     return [
       writeMessage(seq, message, users, () => fingerprint),
       ...aside.map(({ user }) => writeSeqs('aside', { user, seqs: [seq] })),

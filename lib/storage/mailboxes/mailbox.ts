@@ -13,6 +13,8 @@ export class IndexEntry implements Place {
   length: number
   /** The time at which its time to live ends, or 0 if it has none. */
   readonly expiresAt: number
+  /** The id of a message whose sender gets receipts (`SentId.key`). */
+  readonly askingId: string | undefined
   /** -1 until the message is durable. */
   segment = -1
   offset = 0
@@ -21,13 +23,22 @@ export class IndexEntry implements Place {
   /** The message, while it is cached. */
   message: StoredMessage | undefined = undefined
 
-  constructor(seq: number, sender: string, storedAt: number, bytes: number, length: number, expiresAt = 0) {
+  constructor(
+    seq: number,
+    sender: string,
+    storedAt: number,
+    bytes: number,
+    length: number,
+    expiresAt = 0,
+    askingId?: string | undefined,
+  ) {
     this.seq = seq
     this.sender = sender
     this.storedAt = storedAt
     this.bytes = bytes
     this.length = length
     this.expiresAt = expiresAt
+    this.askingId = askingId
   }
 
   get isDurable(): boolean {

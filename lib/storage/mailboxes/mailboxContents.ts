@@ -1,4 +1,5 @@
 import { OspError } from '../../errors.ts'
+import { decodeBody } from '../../wire/messageBody.ts'
 import type { JournalRecord } from '../journal/journal.ts'
 import type { Contents, Moved } from '../journal/journalWriter.ts'
 import { IndexEntry } from './mailbox.ts'
@@ -8,6 +9,7 @@ import {
   checkMessage,
   contentBytesOf,
   expiresAtOf,
+  hasMessage,
   keyOf,
   readIds,
   readSeqs,
@@ -17,7 +19,9 @@ import {
   type SentId,
   senderOf,
   seqOf,
+  settledBy,
   storedAtOf,
+  storedMessage,
   type Time,
   withRecipients,
   writeIds,
@@ -36,7 +40,7 @@ export function contentsOf(index: MailboxIndex): Contents {
         enter(found, index)
       } catch (cause) {
         // A record of another length than its content says, though with a valid CRC, was not written by this version.
-        if (!(cause instanceof RangeError)) throw cause
+        if (!(cause instanceof RangeError) && !isMalformed(cause)) throw cause
         const place = `at ${found.offset} of segment ${found.segment}`
         const text = `the journal of messages has an invalid record ${place}; use the version of ospd that wrote it`
         throw new OspError('data-format', text, { cause })
@@ -46,13 +50,15 @@ export function contentsOf(index: MailboxIndex): Contents {
   }
 }
 
+const isMalformed = (cause: unknown) => cause instanceof OspError && cause.code === 'malformed'
+
 /**
  * Applies a record. If a moved message is present twice, the later record counts, or the earlier one if it is set aside.
  * Unknown messages are ignored.
  */
 function enter(found: JournalRecord, index: MailboxIndex): void {
   const { record } = found
-  if (record[0] === recordKinds.message) enterMessage(found, index)
+  if (hasMessage(record)) enterMessage(found, index)
   else if (record[0] === recordKinds.removed) enterRemoved(record, index)
   else if (record[0] === recordKinds.aside) enterAside(record, index)
   else if (record[0] === recordKinds.ids) enterIds(record, index)
@@ -71,9 +77,11 @@ function enterMessage(found: JournalRecord, index: MailboxIndex): void {
   const sender = index.nameOf(senderOf(record))
   index.lastSeq = Math.max(index.lastSeq, seq)
   index.lastTime = Math.max(index.lastTime, id.storedAt)
-  enterId(index, sender, id)
+  if (record[0] === recordKinds.receipt) enterSettled(record, index)
+  else enterId(index, sender, id)
   if (id.storedAt < index.messagesBefore) return
-  const entry = new IndexEntry(seq, sender, id.storedAt, contentBytesOf(record), length, expiresAtOf(record))
+  const askingId = record[0] === recordKinds.asking ? id.key : undefined
+  const entry = new IndexEntry(seq, sender, id.storedAt, contentBytesOf(record), length, expiresAtOf(record), askingId)
   for (const user of recipientsOf(record)) {
     // A crash can leave this copy without the record after it that sets it aside. The earlier copy, which precedes such a
     // record, stays current and is moved again before its segment is dropped.
@@ -84,6 +92,15 @@ function enterMessage(found: JournalRecord, index: MailboxIndex): void {
   index.locate(entry, found)
 }
 
+/** Removes the message of a receipt, or sets it aside. */
+function enterSettled(record: Buffer, index: MailboxIndex): void {
+  const { seq, isAside } = settledBy(record)
+  const { receipt } = decodeBody(storedMessage(record).content).attributes
+  if (!receipt) throw new RangeError('a receipt has another content')
+  if (isAside) index.setAside(receipt.recipient, seq)
+  else index.remove(receipt.recipient, seq)
+}
+
 function enterRemoved(record: Buffer, index: MailboxIndex): void {
   const { user, seqs } = readSeqs(record)
   for (const seq of seqs) index.remove(user, seq)
@@ -91,7 +108,7 @@ function enterRemoved(record: Buffer, index: MailboxIndex): void {
 
 function enterAside(record: Buffer, index: MailboxIndex): void {
   const { user, seqs } = readSeqs(record)
-  for (const seq of seqs) if (index.get(user, seq)) index.mailbox(user)?.setAside(seq)
+  for (const seq of seqs) index.setAside(user, seq)
 }
 
 function enterIds(record: Buffer, index: MailboxIndex): void {
@@ -147,7 +164,7 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
 
   for (const each of found) {
     const { record } = each
-    if (record[0] === recordKinds.message) addMessage(each)
+    if (hasMessage(record)) addMessage(each)
     if (record[0] === recordKinds.ids) {
       const { sender, ids } = readIds(record)
       for (const id of ids) addId(sender, id)

@@ -15,6 +15,9 @@ export class MailboxIndex {
   bytes = 0
   /** The messages with a time to live, counted in the same way. */
   #limited = 0
+  /** The receipts that are expected, in total and by sender. */
+  expected = 0
+  readonly #expected = new Map<string, number>()
   /** The highest seq of a durable message. */
   lastSeq = 0
   lastTime = 0
@@ -55,6 +58,11 @@ export class MailboxIndex {
     return this.#contents.get(sender) ?? none
   }
 
+  /** Returns the number of receipts that a sender expects. */
+  expectedBy(sender: string): number {
+    return this.#expected.get(sender) ?? 0
+  }
+
   /** Returns the string that all messages of a sender share. A separate one for each message would take memory. */
   nameOf(sender: string): string {
     return this.#senders.get(sender)?.sender ?? sender
@@ -71,6 +79,7 @@ export class MailboxIndex {
     this.waiting++
     this.bytes += entry.bytes
     if (entry.expiresAt > 0) this.#limited++
+    this.#expect(entry, 1)
     addTo(this.#contents, entry.sender, 1, entry.bytes)
     const bytes = entry.waiting++ === 0 ? entry.length : 0
     addTo(this.#senders, entry.sender, 1, bytes)
@@ -80,8 +89,10 @@ export class MailboxIndex {
   /** Removes a message from a mailbox and returns it, if the mailbox contains it. */
   remove(user: string, seq: number): IndexEntry | undefined {
     const mailbox = this.#mailboxes.get(user)
+    const wasAside = mailbox?.isAside(seq)
     const entry = mailbox?.remove(seq)
     if (!mailbox || !entry) return undefined
+    if (!wasAside) this.#expect(entry, -1)
     if (mailbox.messages === 0) this.#mailboxes.delete(user)
     this.waiting--
     this.bytes -= entry.bytes
@@ -93,6 +104,15 @@ export class MailboxIndex {
     entry.message = undefined
     if (entry.isDurable) this.#count(entry, -bytes)
     return entry
+  }
+
+  /** Sets a message aside, or back. Its sender expects no receipt while it is set aside. */
+  setAside(user: string, seq: number, isAside = true): void {
+    const mailbox = this.#mailboxes.get(user)
+    const entry = mailbox?.get(seq)
+    if (!mailbox || !entry || mailbox.isAside(seq) === isAside) return
+    mailbox.setAside(seq, isAside)
+    this.#expect(entry, isAside ? -1 : 1)
   }
 
   /** Sets the place at which a message is durable. */
@@ -133,6 +153,23 @@ export class MailboxIndex {
     return overdue
   }
 
+  /**
+   * Returns up to `most` durable messages of one mailbox that have expired by age or time to live, and whose senders expect receipts.
+   */
+  expiredAsking(before: number, time: number, most: number): { user: string; seqs: number[] } | undefined {
+    if (this.expected === 0) return undefined
+    for (const [user, mailbox] of this.#mailboxes) {
+      const seqs: number[] = []
+      for (const { seq, storedAt, expiresAt, askingId, isDurable } of mailbox.after(0)) {
+        const isExpired = storedAt < before || (expiresAt > 0 && expiresAt <= time)
+        if (isExpired && askingId !== undefined && isDurable && !mailbox.isAside(seq)) seqs.push(seq)
+        if (seqs.length === most) break
+      }
+      if (seqs.length > 0) return { user, seqs }
+    }
+    return undefined
+  }
+
   /** Removes the messages of a segment that cannot be read. */
   removeSegment(segment: number): void {
     if ((this.#liveIn.get(segment) ?? 0) === 0) return
@@ -144,6 +181,15 @@ export class MailboxIndex {
   levels(): readonly MailboxLevel[] {
     const levels = Array.from(this.#mailboxes, ([user, { messages, bytes }]) => ({ user, messages, bytes }))
     return levels.sort((a, b) => (a.user < b.user ? -1 : 1))
+  }
+
+  /** Counts a receipt that is expected (1), or no longer expected (-1), if the message asks for receipts. */
+  #expect({ askingId, sender }: IndexEntry, sign: 1 | -1): void {
+    if (askingId === undefined) return
+    this.expected += sign
+    const own = this.expectedBy(sender) + sign
+    if (own === 0) this.#expected.delete(sender)
+    else this.#expected.set(sender, own)
   }
 
   #count(entry: IndexEntry, bytes: number): void {

@@ -1,5 +1,13 @@
 import { OspError } from '../../errors.ts'
-import type { Damage, Expired, MailboxLevel, MailboxPage, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
+import type {
+  Damage,
+  Expired,
+  MailboxLevel,
+  MailboxPage,
+  MailboxStore,
+  Settlement,
+  StoredMessage,
+} from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Journal } from '../journal/journal.ts'
 import { type Contents, JournalWriter } from '../journal/journalWriter.ts'
@@ -16,6 +24,7 @@ import type { IndexEntry } from './mailbox.ts'
 import { contentsOf } from './mailboxContents.ts'
 import { MailboxIndex } from './mailboxIndex.ts'
 import { MessageAppender } from './messageAppender.ts'
+import { MessageSettler } from './messageSettler.ts'
 import { storedMessage, writeSeqs, writeTime } from './records.ts'
 
 /** The parts of open mailboxes. */
@@ -25,7 +34,13 @@ interface Open {
   readonly contents: Contents
   readonly writer: JournalWriter
   readonly appender: MessageAppender
+  readonly settler: MessageSettler
 }
+
+const handled: Settlement = { state: 'handled' }
+
+/** The maximum number of messages that expire in one step if their senders get receipts. */
+const expiredTogether = 1_000
 
 /**
  * The rules of mailboxes, over any journal. A call changes the index in memory at once and resolves when its record is
@@ -33,6 +48,7 @@ interface Open {
  */
 export class Mailboxes implements MailboxStore {
   #open: Open | undefined
+  readonly #watchers = new Set<(user: string) => void>()
 
   /** Reads the journal. The mailboxes close the journal, even if this rejects. */
   async open(journal: Journal, platform: Platform): Promise<void> {
@@ -40,9 +56,15 @@ export class Mailboxes implements MailboxStore {
     const contents = contentsOf(index)
     const writer = new JournalWriter(journal, platform.clock, contents)
     const appender = new MessageAppender(index, writer, platform.crc32)
-    await writer.open()
+    const nextSeq = () => appender.nextSeq()
+    const appended = (user: string) => {
+      for (const watcher of this.#watchers) watcher(user)
+    }
+    const settler = new MessageSettler({ index, writer, platform, nextSeq, appended })
+    // For the ids of receipts.
+    await Promise.all([writer.open(), platform.digests.load('sha256')])
     index.ids.order()
-    this.#open = { journal, index, contents, writer, appender }
+    this.#open = { journal, index, contents, writer, appender, settler }
   }
 
   /** Refuses all further calls. Resolves when earlier calls have ended. */
@@ -79,34 +101,12 @@ export class Mailboxes implements MailboxStore {
     }
   }
 
-  async remove(user: string, seqs: readonly number[], mayWait = false): Promise<void> {
-    const { writer, index } = this.#opened
-    const mailbox = index.mailbox(user)
-    const aside = seqs.filter((seq) => mailbox?.isAside(seq))
-    const taken = seqs.flatMap((seq) => index.remove(user, seq) ?? [])
-    await writer.add({
-      frees: true,
-      mayWait,
-      records: taken.length > 0 ? [writeSeqs('removed', { user, seqs: taken.map(({ seq }) => seq) })] : [],
-      undo() {
-        for (const entry of taken) index.add(user, entry)
-        for (const seq of aside) index.mailbox(user)?.setAside(seq)
-      },
-    })
+  async remove(...[user, seqs, mayWait, how = handled]: Parameters<MailboxStore['remove']>): Promise<void> {
+    await this.#opened.settler.remove(user, seqs, how, mayWait)
   }
 
-  async setAside(user: string, seqs: readonly number[]): Promise<void> {
-    const { writer, index } = this.#opened
-    const mailbox = index.mailbox(user)
-    const there = seqs.filter((seq) => mailbox?.get(seq) && !mailbox.isAside(seq))
-    for (const seq of there) mailbox?.setAside(seq)
-    await writer.add({
-      frees: true,
-      records: there.length > 0 ? [writeSeqs('aside', { user, seqs: there })] : [],
-      undo() {
-        for (const seq of there) index.mailbox(user)?.setAside(seq, false)
-      },
-    })
+  async setAside(...[user, seqs, results]: Parameters<MailboxStore['setAside']>): Promise<void> {
+    await this.#opened.settler.setAside(user, seqs, results)
   }
 
   async return(user: string, seqs: readonly number[], storedAt: number): Promise<void> {
@@ -128,14 +128,20 @@ export class Mailboxes implements MailboxStore {
 
   // Unlike other changes, this one is made when its record is durable, since undoing it would take much memory.
   async expire(now: number, messagesBefore: number, idsBefore: number, wallTime = 0): Promise<readonly Expired[]> {
-    const { writer, index } = this.#opened
+    const { writer, index, settler } = this.#opened
+    const expired = new Map<string, number>()
+    const count = (user: string, messages: number) => expired.set(user, (expired.get(user) ?? 0) + messages)
+    const asking = () => index.expiredAsking(messagesBefore, wallTime, expiredTogether)
+    for (let found = asking(); found; found = asking()) {
+      const { user, seqs } = found
+      await settler.remove(user, seqs, { state: 'expired' }, false, Math.max(now, index.lastTime))
+      count(user, seqs.length)
+    }
     const former = { messagesBefore: index.messagesBefore, idsBefore: index.idsBefore }
     // Messages that are about to be removed are not moved by a compaction.
     index.messagesBefore = Math.max(former.messagesBefore, messagesBefore)
     index.idsBefore = Math.max(former.idsBefore, idsBefore)
     const time = { now: Math.max(now, index.lastTime), lastSeq: index.lastSeq, messagesBefore, idsBefore }
-    const expired = new Map<string, number>()
-    const count = (user: string, messages: number) => expired.set(user, (expired.get(user) ?? 0) + messages)
     const overdue = index.overdue(wallTime)
     await writer.add({
       frees: true,
@@ -168,6 +174,11 @@ export class Mailboxes implements MailboxStore {
 
   async damages(): Promise<readonly Damage[]> {
     return this.#opened.writer.damages()
+  }
+
+  watchReceipts(appended: (user: string) => void): Disposable {
+    this.#watchers.add(appended)
+    return { [Symbol.dispose]: () => void this.#watchers.delete(appended) }
   }
 
   /** Yields copies of all messages in groups, in no particular order. Damaged messages are left out. */

@@ -1,6 +1,7 @@
 import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
-import { MiB } from '../../limits.ts'
+import { fixed, MiB } from '../../limits.ts'
+import { receiptMailbox } from '../../names.ts'
 import type { AddressedMessage, MailboxBounds, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { fitsShare, partsFitShare, shareReserve } from '../../runtime/share.ts'
@@ -76,9 +77,9 @@ export class MessageAppender {
    * durable message. Throws the error of a message that is refused at once.
    */
   #add(message: AddressedMessage, bounds: MailboxBounds, batch: Batch): PendingId['append'] | undefined {
-    const { sender, storedAt, expiresAt, content, recipients } = message
+    const { sender, storedAt, expiresAt, content, recipients, receipt } = message
     const { ids } = this.#index
-    const seq = Math.max(this.#lastSeq, this.#index.lastSeq) + 1
+    const seq = this.#followingSeq
     const record = writeMessage(seq, message, recipients, this.#crc32)
     const key = keyOf(record)
     const fingerprint = bodyFingerprintOf(record)
@@ -90,17 +91,29 @@ export class MessageAppender {
       return pending?.append
     }
     try {
-      this.#checkBounds(sender, recipients, content.length, bounds)
+      this.#checkBounds(message, bounds)
     } catch (refusal) {
       throw this.#writer.uncertainty ?? refusal
     }
     this.#lastSeq = seq
-    const entry = new IndexEntry(seq, this.#index.nameOf(sender), storedAt, content.length, record.length, expiresAt)
+    const name = this.#index.nameOf(sender)
+    const askingId = receipt ? key : undefined
+    const entry = new IndexEntry(seq, name, storedAt, content.length, record.length, expiresAt, askingId)
     for (const user of recipients) this.#index.add(user, entry)
     const added = { entry, key, fingerprint, record, recipients, append: batch }
     batch.added.push(added)
     ids.expect(sender, key, added)
     return batch
+  }
+
+  /** Returns the seq of the next message, and assigns it. */
+  nextSeq(): number {
+    this.#lastSeq = this.#followingSeq
+    return this.#lastSeq
+  }
+
+  get #followingSeq(): number {
+    return Math.max(this.#lastSeq, this.#index.lastSeq) + 1
   }
 
   #store({ sender, added }: Batch, { reserveBytes, sharePercent }: MailboxBounds): Promise<void> {
@@ -133,24 +146,28 @@ export class MessageAppender {
   }
 
   /** Throws an OspError for the first limit, or share of a limit (`fitsShare`), that the message would exceed. */
-  #checkBounds(sender: string, recipients: readonly string[], bytes: number, bounds: MailboxBounds): void {
+  #checkBounds({ sender, recipients, content, receipt }: AddressedMessage, bounds: MailboxBounds): void {
     if (this.#lacksIds(sender, bounds)) {
       throw new OspError('rate-limited', `${sender} has sent too many messages recently; try again later`)
     }
-    const { waiting } = this.#index
-    if (!this.#fitsAll(sender, recipients.length, bounds)) {
-      throw fullMailbox(sender, recipients, waiting + recipients.length <= bounds.allMessages)
+    const index = this.#index
+    const receipts = receipt ? recipients.length : 0
+    const waitingReceipts = index.mailbox(receiptMailbox(sender))?.messages ?? 0
+    if (receipts > 0 && index.expectedBy(sender) + waitingReceipts + receipts > bounds.receipts) throw tooManyReceipts()
+    const copies = recipients.length + receipts
+    if (!this.#fitsAll(sender, copies, bounds)) {
+      throw fullMailbox(sender, recipients, index.waiting + index.expected + copies <= bounds.allMessages)
     }
-    const added = { messages: 1, bytes }
+    const added = { messages: 1, bytes: content.length }
     const full = recipients.filter((user) => !this.#hasSpace(user, sender, added, bounds))
     if (full.length > 0) {
       const unshared = { ...bounds, sharePercent: 100 }
       const hasSpace = full.every((user) => this.#hasSpace(user, sender, added, unshared))
       throw fullMailbox(sender, full, hasSpace)
     }
-    const pool = { most: bounds.allBytes, held: this.#index.bytes }
-    const own = this.#index.contentsOf(sender).bytes
-    const more = bytes * recipients.length
+    const pool = { most: bounds.allBytes, held: index.bytes + index.expected * fixed.receiptBytes }
+    const own = index.contentsOf(sender).bytes + index.expectedBy(sender) * fixed.receiptBytes
+    const more = content.length * recipients.length + receipts * fixed.receiptBytes
     if (!fitsShare(pool, own, more, bounds.sharePercent)) throw fullMessageStore(fitsShare(pool, own, more, 100))
   }
 
@@ -158,9 +175,8 @@ export class MessageAppender {
   async return(user: string, found: readonly { entry: IndexEntry; record: Buffer }[], storedAt: number): Promise<void> {
     const index = this.#index
     const returned = found.map(({ entry, record: former }) => {
-      const seq = Math.max(this.#lastSeq, index.lastSeq) + 1
-      this.#lastSeq = seq
-      const message = { ...storedMessage(former), storedAt }
+      const seq = this.nextSeq()
+      const message = { ...storedMessage(former), storedAt, receipt: false }
       const record = writeMessage(seq, message, [user], () => bodyFingerprintOf(former))
       const { sender, bytes, expiresAt } = entry
       const added = new IndexEntry(seq, sender, storedAt, bytes, record.length, expiresAt)
@@ -186,7 +202,7 @@ export class MessageAppender {
         for (const { entry, added } of returned.toReversed()) {
           index.remove(user, added.seq)
           index.add(user, entry)
-          index.mailbox(user)?.setAside(entry.seq)
+          index.setAside(user, entry.seq)
         }
       },
     })
@@ -199,8 +215,8 @@ export class MessageAppender {
     const { sender, id } = first
     const users = messages.length === 1 ? first.recipients : recipientsOfAll(messages)
     let [copies, bytes] = [0, 0]
-    for (const { recipients, content } of messages) {
-      copies += recipients.length
+    for (const { recipients, content, receipt } of messages) {
+      copies += recipients.length * (receipt ? 2 : 1)
       bytes += content.length
     }
     const added = { messages: messages.length, bytes }
@@ -225,8 +241,9 @@ export class MessageAppender {
     { allMessages, sharePercent }: MailboxBounds,
     fits: typeof fitsShare = fitsShare,
   ): boolean {
-    const pool = { most: allMessages, held: this.#index.waiting }
-    return fits(pool, this.#index.waitingOf(sender).messages, copies, sharePercent)
+    const index = this.#index
+    const pool = { most: allMessages, held: index.waiting + index.expected }
+    return fits(pool, index.waitingOf(sender).messages + index.expectedBy(sender), copies, sharePercent)
   }
 
   #hasSpace(
@@ -260,6 +277,12 @@ export function fullMessageStore(hasSpace = false): OspError {
     ? 'the waiting messages of one sender must leave space for those of others; try again after some are received'
     : 'the server has no space for more messages; try again after some are received'
   return new OspError('disk-full', text, { publicText: text })
+}
+
+/** Returns the error for a message that asks for receipts while its sender has too many. */
+export function tooManyReceipts(): OspError {
+  const text = 'too many receipts are waiting or expected; receive the waiting ones, or try again later'
+  return new OspError('too-many-receipts', text, { publicText: text })
 }
 
 /** `hasSpace` means that there is space, but not for this sender. */

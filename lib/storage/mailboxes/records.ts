@@ -1,8 +1,15 @@
 import { OspError } from '../../errors.ts'
 import type { NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
 
-/** The kind of a record, in its first byte. */
-export const recordKinds = { message: 1, removed: 2, aside: 3, ids: 4, time: 5 } as const
+/**
+ * The kind of a record, in its first byte. `asking`: a message whose sender gets receipts. `receipt`: a receipt, which also removes
+ * the message that it is about, or sets it aside.
+ */
+export const recordKinds = { message: 1, removed: 2, aside: 3, ids: 4, time: 5, asking: 6, receipt: 7 } as const
+
+/** Returns whether a record contains a message. */
+export const hasMessage = ([kind]: Buffer): boolean =>
+  kind === recordKinds.message || kind === recordKinds.asking || kind === recordKinds.receipt
 
 /** The id of a message that may have been removed. */
 export interface SentId {
@@ -101,7 +108,8 @@ function readNumber(from: Buffer, at: number): number {
 
 // kind u8, seq f64, sentAt f64, storedAt f64, expiresAt f64 (0 without a time to live), fingerprint u32, id, bytes of the content u32, sender, recipients,
 // content. A text is UTF-8 after its u16 length; the recipients are texts after their u16 count. Big-endian. Numbers
-// that can exceed 2^32 are doubles, which represent all safe integers.
+// that can exceed 2^32 are doubles, which represent all safe integers. A receipt has, before the content, the seq f64 of its message,
+// and a u8: 1 if that message was set aside.
 const seqAt = 1
 const sentAt = 9
 const storedAt = 17
@@ -118,21 +126,53 @@ export function writeMessage(
   recipients: readonly string[],
   crc32: (body: Buffer) => number,
 ): Buffer {
+  const record = writeHead(seq, message, recipients, message.receipt ? recordKinds.asking : recordKinds.message)
+  record.writeInt32BE(crc32(record.subarray(textEnd(record, senderAt))) | 0, fingerprintAt)
+  return record
+}
+
+/** The message that a receipt is about, as the receipt leaves it. */
+export interface Settled {
+  readonly seq: number
+  readonly isAside: boolean
+}
+
+const settledBytes = 9
+
+/** Encodes a receipt. */
+export function writeReceipt(seq: number, receipt: NewMessage, mailbox: string, { seq: of, isAside }: Settled): Buffer {
+  const record = writeHead(seq, receipt, [mailbox], recordKinds.receipt)
+  const at = record.length - receipt.content.length - settledBytes
+  record.writeUInt8(isAside ? 1 : 0, record.writeDoubleBE(of, at))
+  return record
+}
+
+/** Returns the message that a receipt is about. */
+export function settledBy(record: Buffer): Settled {
+  const at = record.length - contentBytesOf(record) - settledBytes
+  return { seq: readNumber(record, at), isAside: record[at + 8] === 1 }
+}
+
+/** Encodes a message without its fingerprint. */
+function writeHead(seq: number, message: NewMessage, recipients: readonly string[], kind: number): Buffer {
   const { sender, id, content } = message
   if (id.length !== idBytes) throw new OspError('usage', `a message id has ${id.length} bytes instead of ${idBytes}`)
-  const record = Buffer.allocUnsafe(senderAt + textBytes(sender) + bytesOfAll(recipients) + content.length)
-  record[0] = recordKinds.message
+  const before = senderAt + textBytes(sender) + bytesOfAll(recipients) + settledBytesOf(kind)
+  const record = Buffer.allocUnsafe(before + content.length)
+  record[0] = kind
+  record.writeInt32BE(0, fingerprintAt)
   record.writeDoubleBE(seq, seqAt)
   record.writeDoubleBE(message.sentAt, sentAt)
   record.writeDoubleBE(message.storedAt, storedAt)
   record.writeDoubleBE(message.expiresAt ?? 0, expiresAt)
   record.set(id, idAt)
   record.writeUInt32BE(content.length, lengthAt)
-  const at = writeRecipients(record, writeText(record, senderAt, sender), recipients)
-  record.set(content, at)
-  record.writeInt32BE(crc32(record.subarray(textEnd(record, senderAt))) | 0, fingerprintAt)
+  writeRecipients(record, writeText(record, senderAt, sender), recipients)
+  record.set(content, before)
   return record
 }
+
+const settledBytesOf = (kind: number | undefined) => (kind === recordKinds.receipt ? settledBytes : 0)
 
 /**
  * Returns the fingerprint of the body: its CRC-32, signed, which a Map stores without extra memory. Two messages with
@@ -154,6 +194,9 @@ export const keyOf = (record: Buffer): string => record.toString('latin1', idAt,
 export const keyOfId = (id: Uint8Array): string =>
   Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('latin1')
 
+/** Returns the id of a key. */
+export const idOfKey = (key: string): Uint8Array => Uint8Array.from(Buffer.from(key, 'latin1'))
+
 export const recipientsOf = (record: Buffer): string[] =>
   recipientOffsets(record)
     .slice(0, -1)
@@ -170,7 +213,7 @@ function recipientOffsets(record: Buffer): number[] {
 /** Throws RangeError unless the numbers are valid and the lengths of all parts add up to the length of the record. */
 export function checkMessage(record: Buffer): void {
   for (const at of [seqAt, sentAt, storedAt, expiresAt]) readNumber(record, at)
-  const bytes = (recipientOffsets(record).at(-1) ?? 0) + contentBytesOf(record)
+  const bytes = (recipientOffsets(record).at(-1) ?? 0) + settledBytesOf(record[0]) + contentBytesOf(record)
   if (bytes !== record.length)
     throw new RangeError(`a message of ${bytes} bytes is in a record of ${record.length} bytes`)
 }
@@ -195,6 +238,7 @@ export function storedMessage(record: Buffer, sender = senderOf(record)): Stored
     id: plain(record, idAt, idBytes),
     sentAt: record.readDoubleBE(sentAt),
     ...(end > 0 ? { expiresAt: end } : {}),
+    ...(record[0] === recordKinds.asking ? { receipt: true } : {}),
     content: plain(record, record.length - contentBytes, contentBytes),
   }
 }

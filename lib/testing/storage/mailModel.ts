@@ -10,6 +10,7 @@ const tight: MailboxBounds = {
   bytes: 4_000,
   allMessages: 12,
   allBytes: 5_000,
+  receipts: 8,
   senderIds: 14,
   allIds: 20,
   sharePercent: 60,

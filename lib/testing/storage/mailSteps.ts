@@ -6,6 +6,7 @@ export const roomy: MailboxBounds = {
   bytes: 1_000_000_000,
   allMessages: 1_000_000,
   allBytes: 1_000_000_000,
+  receipts: 1_000_000,
   senderIds: 1_000_000,
   allIds: 1_000_000,
   sharePercent: 100,

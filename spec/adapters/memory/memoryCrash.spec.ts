@@ -15,6 +15,7 @@ const bounds = {
   bytes: 1_000,
   allMessages: 10,
   allBytes: 1_000_000,
+  receipts: 1_000,
   senderIds: 10,
   allIds: 10,
   sharePercent: 100,

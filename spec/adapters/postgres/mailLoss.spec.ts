@@ -37,7 +37,7 @@ spec('a change of mailboxes whose answer is lost', (it) => {
     assert.deepEqual([await waiting('bob'), await waiting('eve')], [upTo(3), upTo(3)])
     const [one = 0, two = 0] = await seqsOf('bob')
     await lost(rig, 'remove_1', () => mail.remove(server, [{ user: 'bob', seqs: [one] }]))
-    await lost(rig, 'set_aside_1', () => mail.setAside([{ user: 'bob', seqs: [two] }]))
+    await lost(rig, 'set_aside_1', () => mail.setAside(server, [{ user: 'bob', seqs: [two] }]))
     assert.deepEqual([await waiting('bob'), await waiting('eve')], [[3], upTo(3)])
     await counted(rig)
     const bob = link('bob', 1)
@@ -117,7 +117,7 @@ spec('changes of mailboxes at the same time', (it) => {
         const changes = [
           mail.post(server, messages, roomy),
           mail.remove(server, seqsOf()),
-          mail.setAside(seqsOf()),
+          mail.setAside(server, seqsOf()),
           mail.expire(server, round - 5, round - 3, 7),
           mail.listen(link(name(round), 1)).then(({ epoch }) => mail.unlisten('user 1', epoch, last)),
         ]

@@ -18,6 +18,7 @@ const tight: MailboxBounds = {
   bytes: 4_000,
   allMessages: 12,
   allBytes: 5_000,
+  receipts: 1_000,
   senderIds: 14,
   allIds: 20,
   sharePercent: 60,
@@ -60,7 +61,8 @@ async function made(call: Call, storedAt: number, mail: MailSteps, server: numbe
   }
   const last = await mail.lastSeq()
   const messages = [{ user: call.user, seqs: call.picks.map((pick) => last - pick) }]
-  return call.does === 'remove' ? mail.remove(server, messages) : mail.setAside(messages)
+  await mail[call.does](server, messages)
+  return undefined
 }
 
 /** Returns the visible state of the mailboxes. */

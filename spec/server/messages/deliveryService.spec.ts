@@ -108,7 +108,7 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
     log: () => {},
     age: clock,
   }
-  const room = new DeliveryService(context, { messageReserveBytes: 0 })
+  const room = new DeliveryService(context, { messageReserveBytes: 0 }, () => {})
   await room.open()
   /** The deliveries and their recipients, in order. */
   const order: string[] = []

@@ -43,7 +43,7 @@ export class StoreWatch {
   watched(process: SimulatedProcess, steps: Steps): Steps {
     const { mail } = steps
     const { watch } = this.#parts.mail
-    const left: Steps['mail']['setAside'] = async (messages) => {
+    const left = (messages: Parameters<Steps['mail']['setAside']>[1]) => {
       for (const { user, seqs } of messages) watch.gone(user, seqs)
     }
     return {
@@ -64,12 +64,14 @@ export class StoreWatch {
           return this.#post(mail, given)
         },
         remove: async (server, messages) => {
-          await mail.remove(server, messages)
-          await left(messages)
+          const users = await mail.remove(server, messages)
+          left(messages)
+          return users
         },
-        setAside: async (messages) => {
-          await mail.setAside(messages)
-          await left(messages)
+        setAside: async (server, messages) => {
+          const users = await mail.setAside(server, messages)
+          left(messages)
+          return users
         },
       },
     }

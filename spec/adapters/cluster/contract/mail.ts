@@ -16,6 +16,7 @@ export const roomy: MailboxBounds = {
   bytes: 1_000_000_000,
   allMessages: 1_000_000,
   allBytes: 1_000_000_000,
+  receipts: 1_000,
   senderIds: 1_000_000,
   allIds: 1_000_000,
   sharePercent: 100,
@@ -203,7 +204,7 @@ const boundsChecks: Checks<MailFixture> = {
     const bounds = { ...roomy, messages: 1 }
     await post([numbered(1, ['bob'])], bounds)
     const seqs = await seqsOf('bob')
-    await mail.setAside([{ user: 'bob', seqs }])
+    await mail.setAside(server, [{ user: 'bob', seqs }])
     assert.deepEqual(await post([numbered(2, ['bob'])], bounds), ['mailbox-full'])
     await mail.remove(server, [{ user: 'bob', seqs }])
     assert.deepEqual(await post([numbered(2, ['bob'])], bounds), [undefined])
@@ -245,7 +246,7 @@ const readChecks: Checks<MailFixture> = {
         { user: 'eve', seqs: [two] },
         { user: 'unknown', seqs: [one] },
       ])
-      await mail.setAside([
+      await mail.setAside(server, [
         { user: 'bob', seqs: [four, one] },
         { user: 'unknown', seqs: [one] },
       ])
@@ -276,7 +277,7 @@ const readChecks: Checks<MailFixture> = {
       return found.map(({ expiresAt = 0, content: { length } }) => [expiresAt - 9_000, length])
     }
     const seqs = (await mail.list('bob', { ...page, aside: false })).map(({ seq }) => seq)
-    await mail.setAside([{ user: 'bob', seqs: seqs.slice(0, 3) }])
+    await mail.setAside(server, [{ user: 'bob', seqs: seqs.slice(0, 3) }])
     const [levels, before] = [await mail.levels(10), await mail.lastSeq()]
     for (let times = 0; times < 2; times++) await mail.return(server, 'bob', [...seqs.slice(1), 99], 77)
     await mail.return(server, 'nobody', seqs, 77)
@@ -317,7 +318,7 @@ const readChecks: Checks<MailFixture> = {
     const { mail, server, post, waiting, seqsOf } = await mailServer(store)
     const content = new Uint8Array(3_000)
     await post(upTo(20).map((number) => numbered(number, number % 2 > 0 ? ['bob', 'eve'] : ['bob'], { content })))
-    await mail.setAside([{ user: 'bob', seqs: (await seqsOf('bob')).slice(0, 1) }])
+    await mail.setAside(server, [{ user: 'bob', seqs: (await seqsOf('bob')).slice(0, 1) }])
     const counts: Record<string, number> = {}
     let parts = 0
     for (let isDone = false; !isDone; parts++) {
