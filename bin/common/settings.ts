@@ -242,8 +242,9 @@ type Source = readonly [value: unknown, from: string]
 
 const isSet = ([value]: Source) => value !== undefined
 
-function wrongValue(from: string, { schema, takes, fault, isSecret }: Setting<unknown>, value: unknown): UsageError {
-  const wrong = Array.isArray(value) ? value.find((one) => !schema.safeParse(one).success) : value
+function wrongValue(from: string, setting: Setting<unknown>, value: unknown): UsageError {
+  const { schema, takes, fault, isSecret, isRepeatable } = setting
+  const wrong = isRepeatable && Array.isArray(value) ? value.find((one) => !schema.safeParse([one]).success) : value
   const known = typeof wrong === 'string' ? fault?.(wrong) : undefined
   const shown = isSecret ? 'that value' : JSON.stringify(wrong)
   return new UsageError(`${from} cannot be ${shown}: ${known ? `${known}; ` : ''}it takes ${takes}`)

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Message } from 'ospd'
+import { pathReason } from 'ospd/node'
 import { UsageError } from '../common/usage.ts'
 import type { SavedFile } from './savedFiles.ts'
 
@@ -50,7 +51,7 @@ export class MessageProgram implements Disposable {
     try {
       return await ended(child, input)
     } catch (error) {
-      throw new UsageError(`--exec cannot run ${this.name}: ${(error as Error).message}`)
+      throw new UsageError(`--exec cannot run ${this.name}: ${pathReason(error)}`)
     } finally {
       this.#running.delete(child)
     }

@@ -137,7 +137,7 @@ spec('osp listen --exec', (it) => {
     await (await chat.client('alice')).send(['bob'], 'hi')
     const { code, stdout, stderr } = await chat.osp('bob', ['listen', '--exec', `${chat.at.path}/missing`])
     assert.deepEqual([code, stdout], [2, ''])
-    assert.match(stderr, /^osp: --exec cannot run \S+missing: .*ENOENT$/mu)
+    assert.match(stderr, /^osp: --exec cannot run \S+missing: it does not exist; check the path$/mu)
     assert.equal(await waiting(chat), 1)
   })
 

@@ -58,9 +58,11 @@ spec('osp send --to', (it) => {
   it('reports an unknown recipient before anything is sent', async () => {
     await using at = await bench()
     await at.at.write('plan.txt', 'one')
-    const { code, stderr } = await at.osp('alice', 'send', 'plan.txt', '--to', 'a/b')
-    assert.equal(code, 2)
-    assert.match(stderr, /--to cannot be "a\/b": it takes a user name/u)
+    for (const name of ['a/b', '']) {
+      const { code, stderr } = await at.osp('alice', 'send', 'plan.txt', '--to', 'bob', '--to', name)
+      assert.equal(code, 2)
+      assert.match(stderr, RegExp(`--to cannot be "${name}": it takes a user name`, 'u'))
+    }
   })
 })
 
