@@ -109,6 +109,14 @@ export const clusterFileMutations: readonly Mutation[] = [
     shownBy: 'cluster-files',
   },
   {
+    fault: 'a file is removed or renamed while a server of the previous release is running',
+    file: 'lib/adapters/memory/sharedStoredFiles.ts',
+    within: 'begin',
+    pattern: 'this.#servers.hasVersion(olderVersion)',
+    replacement: "this.#servers.hasVersion('none')",
+    shownBy: 'spec/adapters/memory/sharedStore.spec.ts',
+  },
+  {
     fault: 'a server stores a file that a stopped server can still remove or rename',
     file: 'lib/adapters/cluster/clusterTree.ts',
     within: 'finish',

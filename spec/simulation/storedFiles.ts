@@ -47,6 +47,7 @@ export class StoredFiles {
   /** The messages about the files. */
   readonly notices: FileNotices
   readonly #parts: StoredParts
+  readonly #hasOlder: boolean
   readonly #contents = new Map<string, StoredContent[]>()
   /** By path: the latest change that has removed a file from it, also by a rename. */
   readonly #removals = new Map<string, number>()
@@ -62,7 +63,9 @@ export class StoredFiles {
   #isOver = false
   #changes = 0
 
-  constructor(parts: StoredParts) {
+  /** `hasOlder`: some servers run the previous release, which does not serve stored files, nor stores metadata. */
+  constructor(parts: StoredParts, hasOlder = false) {
+    this.#hasOlder = hasOlder
     this.notices = new FileNotices(parts)
     this.#parts = parts
   }
@@ -120,7 +123,7 @@ export class StoredFiles {
 
   /** The errors of a server without a catalogue: a layer need not pass the catalogue of a storage on. */
   get unsupported(): readonly string[] {
-    return this.#parts.disk.layers.storage ? ['unsupported-version'] : []
+    return this.#parts.disk.layers.storage || this.#hasOlder ? ['unsupported-version'] : []
   }
 
   /** Whether no request of a program that runs is unanswered. */
@@ -316,7 +319,7 @@ export class StoredFiles {
     if (!this.#isOver && metadata.source?.endsWith(`/${name}`)) return
     const expected = this.#parts.files.find((file) => file.path === path)?.metadata
     const { by, ...own } = metadata
-    const isLost = this.#parts.disk.rot?.anyUpload ?? false
+    const isLost = this.#hasOlder || (this.#parts.disk.rot?.anyUpload ?? false)
     if (by === undefined ? !expected || !this.#isOver || isLost : expected?.source === own.source) return
     this.#parts.trace.fail(`${name}, version ${version} from ${path}, has the metadata ${JSON.stringify(metadata)}`)
   }

@@ -65,6 +65,11 @@ export class SharedServers implements ServerSteps, PresenceSteps {
     return this.#servers.get(number)?.isDead ?? true
   }
 
+  /** Returns whether a server with this version of the schema was not declared dead. */
+  hasVersion(wanted: string): boolean {
+    return Array.from(this.#servers.values()).some(({ version, isDead }) => version === wanted && !isDead)
+  }
+
   /** Stores a time of the age clock. */
   reached(age: number): void {
     this.#lastTime = Math.max(this.#lastTime, age)

@@ -1,6 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { type Notice, type NoticeSteps, raisedBy, type SeenState, type Steps } from '../cluster/steps.ts'
+import { olderMail, olderTransfers } from './olderSteps.ts'
 import { SharedImports } from './sharedImports.ts'
 import { SharedMail } from './sharedMail.ts'
 import { SharedServers } from './sharedServers.ts'
@@ -63,12 +64,17 @@ export class MemorySharedStore {
     await this.#users.refresh()
   }
 
-  /** Returns the steps of one server. They take effect while they are open. */
-  steps(): Steps {
+  /**
+   * Returns the steps of one server, which take effect while they are open. A server that enters with the version 1 of the schema
+   * sets `isOlder`.
+   */
+  steps(isOlder = false): Steps {
     let isOpen = false
     const check = () => {
       if (!isOpen) throw new OspError('closed', 'the shared store is closed; open it first')
     }
+    const mail = checkedMethods(this.#mail, check)
+    const transfers = checkedMethods(this.#transfers, check)
     return {
       ...checkedMethods(this.#servers, check),
       ...checkedMethods(this.#sessions, check),
@@ -82,8 +88,8 @@ export class MemorySharedStore {
         check()
         await this.#raise(server, seen)
       },
-      mail: checkedMethods(this.#mail, check),
-      transfers: checkedMethods(this.#transfers, check),
+      mail: isOlder ? olderMail(mail) : mail,
+      transfers: isOlder ? olderTransfers(transfers) : transfers,
       files: checkedMethods(this.#transfers.files, check),
       imports: checkedMethods(this.#imports, check),
       ...checkedMethods(this.#users, check),

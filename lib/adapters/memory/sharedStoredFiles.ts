@@ -3,6 +3,7 @@ import type { Announcement } from '../../ports/storage.ts'
 import { type FileKey, type FileRecord, keyOfFile, keysOfName } from '../../storage/catalogue/fileRecords.ts'
 import type { FileChange, FileSteps, PendingFiles } from '../cluster/fileSteps.ts'
 import type { ClusterSessionLink } from '../cluster/steps.ts'
+import { olderVersion } from './olderSteps.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
 
@@ -22,6 +23,9 @@ export interface UploadedFiles {
   /** Returns whether a link holds the upload of a name. */
   isReceived(user: string, name: string): boolean
 }
+
+/** The records and changes of stored files that the steps of uploads read and add. */
+export type RecordedFiles = Pick<SharedStoredFiles, 'of' | 'changesOf' | 'abandoned' | 'add' | 'forget'>
 
 /** The time for which `prune` and `add` keep the records of other versions. */
 const keptMs = 3_600_000
@@ -77,6 +81,7 @@ export class SharedStoredFiles implements FileSteps {
     return this.#sessions.turns.run(user, async () => {
       if (by) this.#sessions.check(by)
       const names = newName === undefined ? [name] : [name, newName]
+      if (this.#servers.hasVersion(olderVersion)) throw new OspError('file-busy')
       const isReceived = names.some((each) => this.#uploads.isReceived(user, each))
       if (isReceived || this.#uploads.verified(user).some((verified) => names.includes(verified)))
         throw new OspError('file-busy')

@@ -29,7 +29,7 @@ import {
 } from '../cluster/steps.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
-import { SharedStoredFiles, savedMap } from './sharedStoredFiles.ts'
+import { type RecordedFiles, SharedStoredFiles, savedMap } from './sharedStoredFiles.ts'
 
 interface Row {
   record: TransferRecord
@@ -57,7 +57,7 @@ interface Marker {
 type EndReason = 'superseded' | 'cancelled'
 type Subject = Pick<Claim, 'user' | 'name'>
 
-/** The records of uploads in a shared store in memory. */
+/** The records of uploads in a shared store in memory. Servers of an older version of the schema pass `unrecorded` for `files`. */
 export class SharedTransfers implements TransferSteps {
   readonly #servers: SharedServers
   readonly #wallTime: () => number
@@ -118,13 +118,14 @@ export class SharedTransfers implements TransferSteps {
     { user, name, storeAs = name }: Pick<NewTransfer, 'user' | 'name' | 'storeAs'>,
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
     isRecovery = false,
+    files: RecordedFiles = this.files,
   ): ReturnType<TransferSteps['claim']> {
     return this.#turns.run(user, async () => {
       if (!isRecovery) this.#sessions.check(by)
       else if (this.#servers.isDead(by.server)) throw new OspError('link-lost', 'this server was declared dead')
       const key = recordKey(user, name)
       const before = this.#rows.get(key)
-      const decision = await this.#unlessRestored(decide(this.#found(user, name, storeAs)))
+      const decision = await this.#unlessRestored(decide(this.#found(user, { name, storeAs, files })))
       if ('completed' in decision) {
         if (before) this.#end(before, 'superseded')
         return decision
@@ -160,16 +161,21 @@ export class SharedTransfers implements TransferSteps {
     )
   }
 
-  verified(claim: Claim, file: StoredFile, stamp: string): ReturnType<TransferSteps['verified']> {
+  verified(
+    claim: Claim,
+    file: StoredFile,
+    stamp: string,
+    files: RecordedFiles = this.files,
+  ): ReturnType<TransferSteps['verified']> {
     return this.#turns.run(claim.user, async () => {
       const row = this.#rowOf(claim)
-      const changes = row ? this.files.changesOf(file.user, file.storedName) : []
+      const changes = row ? files.changesOf(file.user, file.storedName) : []
       if (row && changes.length === 0) row.record = { ...row.record, verified: file, verifiedStamp: stamp }
       return { holds: row !== undefined, changes }
     })
   }
 
-  complete(claim: Claim, until: number): Promise<boolean> {
+  complete(claim: Claim, until: number, files: RecordedFiles = this.files): Promise<boolean> {
     return this.#turns.run(claim.user, async () => {
       const key = recordKey(claim.user, claim.name)
       const row = this.#rowOf(claim)
@@ -182,27 +188,28 @@ export class SharedTransfers implements TransferSteps {
       const announced = { file, version, modifiedAt }
       const marker = { announced, until, server, token: claim.token, source: undefined, adds: none, reported: false }
       this.#markers.set(key, marker)
-      this.files.add(fileRecordOf({ file, stamp: version, modifiedAt, metadata }))
+      files.add(fileRecordOf({ file, stamp: version, modifiedAt, metadata }))
       return true
     })
   }
 
   announce(
     server: number,
-    files: readonly AnnouncedFile[],
+    announced: readonly AnnouncedFile[],
     until: number,
     by?: ClusterSessionLink,
     room?: Omit<QuotaRoom, 'refusal'>,
+    files: RecordedFiles = this.files,
   ): Promise<Announced> {
-    const users = new Set(files.map(({ file }) => file.user))
+    const users = new Set(announced.map(({ file }) => file.user))
     return this.#turns.runAll([...users], async () => {
       if (by) this.#sessions.check(by)
-      const changes = files.flatMap(({ file }) => this.files.changesOf(file.user, file.storedName))
-      const unpublished = changes.length > 0 ? [] : this.#unpublished(files)
+      const changes = announced.flatMap(({ file }) => files.changesOf(file.user, file.storedName))
+      const unpublished = changes.length > 0 ? [] : this.#unpublished(announced)
       const refused = { changes: [...new Set(changes)], unpublished, isOverQuota: false, ended: [] }
       if (changes.length > 0 || unpublished.length > 0) return refused
-      if (room && !this.#fits(files, room)) return { ...refused, isOverQuota: true }
-      const ended = files.flatMap((file) => this.#announce(server, file, until))
+      if (room && !this.#fits(announced, room)) return { ...refused, isOverQuota: true }
+      const ended = announced.flatMap((file) => this.#announce(server, file, until))
       return { ...refused, ended }
     })
   }
@@ -230,17 +237,17 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  settle(files: readonly SettledFile[]): Promise<void> {
-    const users = new Set(files.map(({ user }) => user))
+  settle(settled: readonly SettledFile[], files: RecordedFiles = this.files): Promise<void> {
+    const users = new Set(settled.map(({ user }) => user))
     return this.#turns.runAll([...users], async () => {
-      for (const { user, name, source, isStored } of files) {
+      for (const { user, name, source, isStored } of settled) {
         const marker = this.#markers.get(recordKey(user, name))
         if (!marker || marker.source !== source) continue
         this.#addUnpublished(user, marker)
         if (isStored) {
           marker.source = undefined
           const { version: stamp, ...announced } = marker.announced
-          this.files.add(fileRecordOf({ stamp, ...announced }))
+          files.add(fileRecordOf({ stamp, ...announced }))
         } else this.#markers.delete(recordKey(user, name))
       }
     })
@@ -284,11 +291,11 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  forget(user: string, name: string, version?: string): Promise<void> {
+  forget(user: string, name: string, version?: string, files: RecordedFiles = this.files): Promise<void> {
     return this.#turns.run(user, async () => {
       const key = recordKey(user, name)
       if (version === undefined || this.#markers.get(key)?.announced.version === version) this.#markers.delete(key)
-      this.files.forget(user, name, version)
+      files.forget(user, name, version)
     })
   }
 
@@ -336,9 +343,9 @@ export class SharedTransfers implements TransferSteps {
     )
   }
 
-  async abandoned(): ReturnType<TransferSteps['abandoned']> {
+  async abandoned(files: RecordedFiles = this.files): ReturnType<TransferSteps['abandoned']> {
     const rows = Array.from(this.#rows.values()).filter((row) => row.record.verified && !this.#isHeld(row))
-    return { records: rows.map(({ record }) => record), changes: this.files.abandoned() }
+    return { records: rows.map(({ record }) => record), changes: files.abandoned() }
   }
 
   async ended(tokens: readonly number[]): ReturnType<TransferSteps['ended']> {
@@ -374,7 +381,10 @@ export class SharedTransfers implements TransferSteps {
     for (const row of this.#rows.values()) if (row.holder.server === server) row.isHeld = false
   }
 
-  #found(user: string, name: string, storeAs: string): FoundUpload {
+  #found(
+    user: string,
+    { name, storeAs, files }: { readonly name: string; readonly storeAs: string; readonly files: RecordedFiles },
+  ): FoundUpload {
     const key = recordKey(user, name)
     const row = this.#rows.get(key)
     const marker = this.#markers.get(key)
@@ -386,8 +396,8 @@ export class SharedTransfers implements TransferSteps {
       isHeld: row !== undefined && this.#isHeld(row),
       reserved: row?.reserved ?? none,
       marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
-      files: this.files.of(user, storeAs),
-      changes: this.files.changesOf(user, storeAs),
+      files: files.of(user, storeAs),
+      changes: files.changesOf(user, storeAs),
       unpublished: marker?.source,
       otherNames: others.map(({ record }) => record.name),
       others: {

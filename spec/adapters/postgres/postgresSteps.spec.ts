@@ -4,7 +4,6 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { postgresSteps } from '../../../lib/adapters/postgres/postgresSteps.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { spec } from '../../support/spec.ts'
-import { infoOf, longMs } from '../cluster/contract/fixture.ts'
 import { emptyStore } from './stores.ts'
 
 /** Starts a server that asks each client for a password with SCRAM-SHA-256. */
@@ -69,20 +68,6 @@ spec('the steps of a shared store in PostgreSQL', (it) => {
     assert.deepEqual(await files.page(undefined, 9), [present, { ...old, name: 'b' }])
     await files.prune('alice', 'b')
     assert.deepEqual(await files.page(undefined, 9), [present])
-  })
-
-  it('let no server change stored files while one is running that does not record changes', async () => {
-    await using store = await emptyStore()
-    const { files, enter, leave } = await store.connect()
-    const former = await enter({ ...infoOf('former'), version: '1' }, longMs)
-    const server = await enter({ ...infoOf('present'), version: '2' }, longMs)
-    const change = { fence: 'f', user: 'alice', name: 'a', version: 'v' }
-    await assert.rejects(files.begin(server, change, [], undefined), {
-      code: 'file-busy',
-      message: /after all servers of the cluster have been upgraded$/u,
-    })
-    await leave(former)
-    assert.deepEqual(await files.begin(server, change, [], undefined), { changes: [], unpublished: [] })
   })
 
   it('are not opened if the database refuses TLS or does not know the user', async () => {

@@ -58,6 +58,12 @@ const filing: readonly Action<ClusterParts>[] = [
   { name: 'a client freezes', weight: 4, apply: (parts) => withProgram(parts, true, freezeProgram(parts)) },
 ]
 
+const upgrading: Action<ClusterParts> = {
+  name: 'all servers are upgraded in turn',
+  weight: 2,
+  apply: (parts) => parts.restarts.begin(),
+}
+
 const hanging: Action<ClusterParts> = { name: 'the files of a server hang', weight: 6, apply: hang }
 
 const freezing: Action<ClusterParts> = {
@@ -89,8 +95,16 @@ const mostTries = 8
 export class ClusterMix {
   readonly #weighed: readonly (readonly [weight: number, action: Action<ClusterParts>])[]
 
-  /** Each world has only some of the actions, with its own weights. `usesStored`: programs use stored files. */
-  constructor(random: SeededRandom, faults: Faults, kind: ClusterKind, usesStored: boolean) {
+  /**
+   * Each world has only some of the actions, with its own weights. `usesStored`: programs use stored files. `hasOlder`: servers run
+   * the previous release at first.
+   */
+  constructor(
+    random: SeededRandom,
+    faults: Faults,
+    kind: ClusterKind,
+    { usesStored, hasOlder }: { readonly usesStored: boolean; readonly hasOlder: boolean },
+  ) {
     const some: readonly Action<ClusterParts>[] = [...serverActions, ...networkActions, ...sending[kind]]
     const weighed = some.map((action) => {
       const scale = random.pick([1, 1, 5], `how often ${action.name}`)
@@ -98,7 +112,8 @@ export class ClusterMix {
       return [isPresent ? action.weight * scale : 0, action] as const
     })
     const hangs = kind !== 'cluster-messages' && faults.comes('hanging files', 0.3)
-    const others = [...fixes, ...(hangs ? [hanging] : []), ...(usesStored ? [...storedFileActions, freezing] : [])]
+    const ofFiles = [...(hangs ? [hanging] : []), ...(usesStored ? [...storedFileActions, freezing] : [])]
+    const others = [...fixes, ...ofFiles, ...(hasOlder ? [upgrading] : [])]
     this.#weighed = [...weighed, ...others.map((action) => [action.weight, action] as const)]
   }
 

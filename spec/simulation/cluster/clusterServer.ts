@@ -5,6 +5,7 @@ import { ClusterMember } from '../../../lib/adapters/cluster/clusterMember.ts'
 import { type ClusterFiles, filesOfCluster } from '../../../lib/adapters/cluster/clusterStorage.ts'
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
+import { olderVersion } from '../../../lib/adapters/memory/olderSteps.ts'
 import type { Limits } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'
 import type { Platform } from '../../../lib/ports/platform.ts'
@@ -31,8 +32,8 @@ export interface ClusterServerParts {
   readonly tokens: Tokens
   readonly paths: StorePaths
   readonly bounds: Pick<Bounds, 'ended'>
-  /** Returns the steps of the shared store for a new run of a server. */
-  readonly steps: (process: SimulatedProcess) => Steps
+  /** Returns the steps of the shared store for a new run of a server, which may use an older version of the schema. */
+  readonly steps: (process: SimulatedProcess, isOlder: boolean) => Steps
   /** Called with each number that a server gives to a link. */
   readonly numbered: (node: number) => void
   /** Returns the shared files as a run of a server uses them. Without it, each server has files of its own. */
@@ -54,15 +55,24 @@ export class ClusterServer {
   readonly #limits: () => Partial<Limits>
   /** How far the wall clock of its machine is ahead, in ms. */
   readonly #aheadMs: number
+  /** Whether it runs the previous release, which uses an older version of the schema. */
+  #isOlder: boolean
   #runs = 0
   #process: SimulatedProcess | undefined
   #server: RunningServer | undefined
   #isStopping = false
-  #startedWith: Partial<Limits> = {}
+  #startedWith: { readonly limits: Partial<Limits>; readonly isOlder: boolean } | undefined
   /** Whether all faults have stopped. */
   #isHealed = false
 
-  constructor(parts: ClusterServerParts, name: string, limits: () => Partial<Limits>, aheadMs: number) {
+  constructor(
+    parts: ClusterServerParts,
+    name: string,
+    limits: () => Partial<Limits>,
+    own: { readonly aheadMs: number; readonly isOlder: boolean },
+  ) {
+    const { aheadMs, isOlder } = own
+    this.#isOlder = isOlder
     this.#parts = parts
     this.name = name
     this.#limits = limits
@@ -85,10 +95,11 @@ export class ClusterServer {
     process.breakpoints = this.#parts.breakpoints
     this.#process = process
     trace.tell(`${process.name} starts`)
-    this.#startedWith = this.#limits()
+    const [limits, isOlder] = [this.#limits(), this.#isOlder]
+    this.#startedWith = { limits, isOlder }
     const platform = this.#platformOf(process)
-    const steps = stepsFrom(process, this.#parts.steps(process), this.#parts.paths)
-    const info = { name: this.name, version: 'simulated', address: process.name }
+    const steps = stepsFrom(process, this.#parts.steps(process, isOlder), this.#parts.paths)
+    const info = { name: this.name, version: isOlder ? olderVersion : 'simulated', address: process.name }
     const member = new ClusterMember(steps, info, ({ event }) => {
       if (event === 'cluster-database-went-back') this.#parts.wentBack(process)
     })
@@ -97,10 +108,10 @@ export class ClusterServer {
     startServer({
       platform,
       listen: network.transportOf(process),
-      storage: storageOf(member, mailboxes, (claims) => this.#parts.openFiles?.(process, claims)),
+      storage: storageOf(member, mailboxes, (claims) => this.#parts.openFiles?.(process, claims), isOlder),
       links,
       authenticator: tokens.authenticatorOf(process),
-      limits: this.#startedWith,
+      limits,
       log: (entry) => process.alive && this.#logged(entry),
     }).then(
       (server) => {
@@ -110,6 +121,11 @@ export class ClusterServer {
       (error: unknown) => this.#notStarted(process, error),
     )
     return true
+  }
+
+  /** It runs the present release from its next start on. */
+  upgrade(): void {
+    this.#isOlder = false
   }
 
   kill(): boolean {
@@ -164,8 +180,10 @@ export class ClusterServer {
   /** Restarts it if needed, so that it runs without faults, under the present limits. A frozen server stays frozen until its time is over. */
   heal(): void {
     this.#isHealed = true
+    this.upgrade()
     if (this.#process?.frozen) return
-    if (this.#isStopping || this.#startedWith !== this.#limits()) this.kill()
+    const { limits, isOlder } = this.#startedWith ?? {}
+    if (this.#isStopping || isOlder || limits !== this.#limits()) this.kill()
     this.start()
   }
 
@@ -215,17 +233,23 @@ class NumberedLinks extends ClusterLinks {
   }
 }
 
-/** Returns a storage with shared mailboxes. Its files are shared, or those of the server alone. */
+/**
+ * Returns a storage with shared mailboxes. Its files are shared, or those of the server alone. The previous release does not serve
+ * stored files.
+ */
 function storageOf(
   member: ClusterMember,
   mailboxes: ClusterMailboxes,
   openFiles: (claims: ClusterClaims) => ClusterFiles | undefined,
+  isOlder: boolean,
 ): Storage {
   const claims = new ClusterClaims(member)
   const shared = openFiles(claims)
   if (shared) {
+    const { transfers, catalogue } = filesOfCluster(member, claims, shared)
     return {
-      ...filesOfCluster(member, claims, shared),
+      transfers,
+      ...(isOlder ? {} : { catalogue }),
       files: shared,
       mailboxes,
       async open(platform) {

@@ -144,12 +144,13 @@ export class ClusterWorld implements ClusterParts {
     this.paths = new StorePaths(this.machine, delayMs, this.faults.lasts('lost answers of the store', [0.02, 0.2], 0))
     this.disk = new SimulatedDisk(random, 1, undefined)
     const losesSteps = random.fork('losses of the store').chance(0.1, 'it loses steps')
-    const usesStored = this.#hasFiles && !losesSteps && this.faults.comes('stored files', 0.3)
-    this.#actions = new ClusterMix(random, this.faults, kind, usesStored)
+    const hasOlder = this.faults.comes('servers of the previous release', 0.2)
+    const usesStored = this.#hasFiles && !losesSteps && this.faults.comes('stored files', hasOlder ? 0.8 : 0.3)
+    this.#actions = new ClusterMix(random, this.faults, kind, { usesStored, hasOlder })
     const chosen = this.#chosen
     const store = new MemorySharedStore(this.#platformOfStore())
     this.#store = store
-    const servers = this.#createServers(random, () => chosen.limits)
+    const servers = this.#createServers(random, () => chosen.limits, hasOlder)
     const { mail: stored, open } = store.steps()
     void open()
     this.server = new Servers(servers, losesSteps, { levels: () => stored.levels(Number.MAX_SAFE_INTEGER) })
@@ -162,7 +163,7 @@ export class ClusterWorld implements ClusterParts {
     this.limits = limitsWith(chosen.limits)
     const { trace, limits, disk } = this
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
-    this.stored = new StoredFiles(this)
+    this.stored = new StoredFiles(this, hasOlder)
     this.sent = new SentFiles(this, this.#hasFiles, usesStored)
     this.#stored = new StoreWatch(this)
     this.loss = new StoreLoss(this, losesSteps, () => store.saved(), this.#stored)
@@ -176,7 +177,7 @@ export class ClusterWorld implements ClusterParts {
     }
   }
 
-  #createServers(random: SeededRandom, limits: () => Partial<Limits>): readonly ClusterServer[] {
+  #createServers(random: SeededRandom, limits: () => Partial<Limits>, hasOlder: boolean): readonly ClusterServer[] {
     const parts = {
       trace: this.trace,
       machine: this.machine,
@@ -184,8 +185,10 @@ export class ClusterWorld implements ClusterParts {
       tokens: this.tokens,
       paths: this.paths,
       bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
-      steps: (process: SimulatedProcess) =>
-        this.#stored.watched(process, this.#hasFiles ? this.sent.watched(this.#store.steps()) : this.#store.steps()),
+      steps: (process: SimulatedProcess, isOlder: boolean) => {
+        const steps = this.#store.steps(isOlder)
+        return this.#stored.watched(process, this.#hasFiles ? this.sent.watched(steps) : steps)
+      },
       numbered: (node: number) => this.#numbered(node),
       openFiles: this.#hasFiles
         ? (...given: Parameters<SentFiles['filesOf']>) => this.sent.filesOf(...given)
@@ -197,8 +200,10 @@ export class ClusterWorld implements ClusterParts {
     const count = random.integer(2, 4, 'servers')
     const aheadMs = this.faults.lasts('clocks that differ', [5_000, 600_000], 0)
     return Array.from({ length: count }, (_, at) => {
-      const ahead = random.fork(`the clock of server ${at + 1}`).fraction('how far a clock is ahead') * aheadMs
-      return new ClusterServer(parts, `server-${at + 1}`, limits, Math.round(ahead))
+      const own = random.fork(`the clock of server ${at + 1}`)
+      const ahead = Math.round(own.fraction('how far a clock is ahead') * aheadMs)
+      const isOlder = hasOlder && random.fork(`the release of server ${at + 1}`).chance(0.7, 'it is the previous one')
+      return new ClusterServer(parts, `server-${at + 1}`, limits, { aheadMs: ahead, isOlder })
     })
   }
 

@@ -6,7 +6,7 @@ const drainMs = 5_000
 /** Interval in which the restart checks whether it can continue. */
 const checkMs = 500
 
-/** Restarts the servers of a cluster one after another. The balancer chooses no server that will stop. */
+/** Restarts and upgrades the servers of a cluster one after another. The balancer chooses no server that will stop. */
 export class RollingRestart {
   readonly #machine: Machine
   readonly #servers: () => readonly ClusterServer[]
@@ -53,6 +53,7 @@ export class RollingRestart {
   /** Starts a server that has stopped, and continues with the next one when it listens. */
   #start(server: ClusterServer, former: SimulatedProcess | undefined): void {
     if (this.#waiting[0] !== server) return
+    server.upgrade()
     if (!server.process) server.start()
     if (server.process !== former && server.server) {
       this.#waiting = this.#waiting.slice(1)

@@ -1,0 +1,48 @@
+import type { Steps, TransferSteps } from '../cluster/steps.ts'
+import type { RecordedFiles } from './sharedStoredFiles.ts'
+import type { SharedTransfers } from './sharedTransfers.ts'
+
+type SharedTransferSteps = { readonly [K in keyof SharedTransfers]: SharedTransfers[K] }
+
+/** The version of the schema whose servers use `olderTransfers`. */
+export const olderVersion = '1'
+
+/** These servers record no stored files, and do not know changes of them. */
+const unrecorded: RecordedFiles = { of: () => [], changesOf: () => [], abandoned: () => [], add() {}, forget() {} }
+
+/** Returns the steps of uploads as the functions of version 1 of the schema implement them. */
+export function olderTransfers(transfers: SharedTransferSteps): TransferSteps {
+  return {
+    ...transfers,
+    claim: (by, upload, decide, isRecovery) => {
+      const decideOlder: typeof decide = async (found) => {
+        const decision = await decide(found)
+        if ('completed' in decision) return decision
+        // These columns keep their values.
+        const { metadata, storeAs } = found.record ?? {}
+        return { ...decision, record: { ...decision.record, metadata, storeAs } }
+      }
+      return transfers.claim(by, upload, decideOlder, isRecovery, unrecorded)
+    },
+    verified: (...given) => transfers.verified(...given, unrecorded),
+    complete: (...given) => transfers.complete(...given, unrecorded),
+    announce: (server, files, until, by, room) => transfers.announce(server, files, until, by, room, unrecorded),
+    settle: (files) => transfers.settle(files, unrecorded),
+    forget: (user, name, version) => transfers.forget(user, name, version, unrecorded),
+    abandoned: () => transfers.abandoned(unrecorded),
+  }
+}
+
+/** Returns the steps of mailboxes in the same version, in which messages have no time to live. */
+export function olderMail(mail: Steps['mail']): Steps['mail'] {
+  return {
+    ...mail,
+    post: (server, messages, ...others) =>
+      mail.post(
+        server,
+        messages.map(({ expiresAt: _, ...message }) => message),
+        ...others,
+      ),
+    expire: (server, messagesBefore, idsBefore, most) => mail.expire(server, messagesBefore, idsBefore, most),
+  }
+}
