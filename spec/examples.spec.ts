@@ -39,7 +39,7 @@ spec('the examples', (it) => {
     const [, port] = await server.printed(/^listening on port (\d+)$/mu)
     await using client = example('upload', at, Number(port))
     assert.equal((await client.ended).code, 0, client.stderr)
-    await server.printed(/^alice movie\.mp4 2 lines, attempt 1$/mu)
+    await server.printed(/^alice inbox\/movie\.mp4 2 lines, attempt 1$/mu)
     server.child.kill('SIGKILL')
     await server.ended
     await using restarted = example('ingest', at, 0)

@@ -183,6 +183,11 @@ export interface MailboxStore {
    */
   watch?(appended: (user: string) => void): Disposable
   /**
+   * Makes this server the reader of a mailbox that belongs to no user. Resolves with false if another server is the reader, until
+   * that server has closed or was declared dead. `watch` then covers the mailbox. For stores of several servers.
+   */
+  attend?(user: string): Promise<boolean>
+  /**
    * Calls `appended` when receipts of a user have become durable, until the result is disposed of. A store of several servers also
    * calls it for receipts that other servers append, unless their notice is lost.
    */

@@ -55,8 +55,8 @@ export interface ServeOptions {
    */
   readonly notify?: readonly NotifyRule[]
   /**
-   * Handles each stored file at least once, even after a restart: the storage keeps the list of files that wait. Not available
-   * with `links` (in a cluster): use `notify` and a client instead.
+   * Handles each stored file at least once, even after a restart: the storage keeps the list of files that wait. In a cluster, all
+   * servers must have it, since each adds the files that it has stored; one of them handles the files.
    */
   readonly onStored?: StoredFileHandler
   /**
@@ -150,8 +150,6 @@ export interface Server extends Listenable<ServerEvents>, AsyncDisposable {
 export async function startServer(options: BoundServeOptions): Promise<RunningServer> {
   const limits = limitsWith(options.limits)
   const { platform, storage, listen } = options
-  if (options.onStored && options.links)
-    throw new OspError('usage', 'serve: onStored cannot be used with links; use notify and a client instead')
   const age = new RetentionClock(platform.clock, storage.mailboxes)
   // Completion markers expire by the retention clock, so that clients do not repeat uploads after the wall clock jumps.
   await storage.open({ ...platform, clock: age.clock })
@@ -408,6 +406,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
       declaredDead: () => {
         const text = 'the server has lost its lease in the database of the cluster'
         for (const session of this.#sessions.values()) void this.#dismiss(session, text)
+        this.#fileApp.declaredDead()
       },
     }
   }

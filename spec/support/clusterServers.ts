@@ -10,6 +10,8 @@ import { type BoundServeOptions, type Server, startServer } from '../../lib/serv
 import { SharedDirectory } from '../adapters/cluster/sharedDirectory.ts'
 import { FileClient } from './fileClient.ts'
 import { type Greeting, RawClient } from './rawClient.ts'
+import { pass, turn } from './turn.ts'
+import type { VirtualClock } from './virtualClock.ts'
 
 type Options = Partial<Pick<BoundServeOptions, 'limits' | 'notify' | 'onConflict' | 'onStored' | 'onUpload'>>
 
@@ -22,19 +24,22 @@ interface Running {
 export class ClusterServers implements AsyncDisposable {
   readonly log: LogEntry[] = []
   readonly directory: SharedDirectory
+  /** Missing if the servers have the clock of the machine. */
+  readonly clock: VirtualClock | undefined
   readonly #platform: Platform
   readonly #store: MemorySharedStore
   readonly #running: Running[] = []
   readonly #clients: FileClient[] = []
 
-  private constructor(directory: SharedDirectory, platform: Platform) {
+  private constructor(directory: SharedDirectory, clock: VirtualClock | undefined) {
     this.directory = directory
-    this.#platform = platform
-    this.#store = new MemorySharedStore(platform)
+    this.clock = clock
+    this.#platform = clock ? { ...nodePlatform(), clock } : nodePlatform()
+    this.#store = new MemorySharedStore(this.#platform)
   }
 
-  static async create(platform: Platform = nodePlatform()): Promise<ClusterServers> {
-    return new ClusterServers(await SharedDirectory.create(), platform)
+  static async create(clock?: VirtualClock): Promise<ClusterServers> {
+    return new ClusterServers(await SharedDirectory.create(), clock)
   }
 
   /** Starts a server, whose steps `alter` can change. */
@@ -47,7 +52,8 @@ export class ClusterServers implements AsyncDisposable {
       platform: this.#platform,
       log: (line: LogEntry) => this.log.push(line),
     }
-    const server = await startServer({ listen, authenticator: loopbackOnly(), ...shared, ...options })
+    const starting = startServer({ listen, authenticator: loopbackOnly(), ...shared, ...options })
+    const server = await this.passing(starting)
     this.#running.push({ server, listen })
     return server
   }
@@ -64,9 +70,28 @@ export class ClusterServers implements AsyncDisposable {
     return client
   }
 
+  /** Lets time pass until `work` has settled, unless the servers have the clock of the machine. */
+  async passing<T>(work: Promise<T>): Promise<T> {
+    let isSettled = this.clock === undefined
+    const settled = () => {
+      isSettled = true
+    }
+    work.then(settled, settled)
+    await this.passUntil(() => isSettled)
+    return await work
+  }
+
+  /** Lets time pass until a fact holds. */
+  async passUntil(holds: () => boolean): Promise<void> {
+    for (await turn(); !holds(); ) {
+      if (this.clock) await pass(this.clock, 10)
+      else await turn()
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { raw } of this.#clients) raw.socket.destroy()
-    for (const { server } of this.#running) await server.close()
+    for (const { server } of this.#running) await this.passing(server.close())
     await this.directory[Symbol.asyncDispose]()
   }
 }

@@ -237,7 +237,8 @@ export class ClusterLinks implements LinkDirectory {
 
   /** Ends a registration that this server does not know, because the answer of the store was lost when it was made. */
   async #endUnknown({ user, link, epoch, lastSeq }: ListenedMailbox): Promise<void> {
-    if (this.#registrations.has(link) || this.#listening.has(link)) return
+    // The server itself attends a mailbox without a link.
+    if (link === 0 || this.#registrations.has(link) || this.#listening.has(link)) return
     await this.#member.run(({ mail }) => mail.unlisten(user, epoch, lastSeq))
   }
 

@@ -175,6 +175,11 @@ export class ClusterMailboxes implements MailboxStore {
     return levels.toSorted((a, b) => (a.user < b.user ? -1 : 1))
   }
 
+  attend(user: string): Promise<boolean> {
+    this.#member.checkOpen()
+    return this.#member.runAs(({ mail }, server) => mail.attend(server, user))
+  }
+
   async damages(): Promise<readonly Damage[]> {
     return []
   }

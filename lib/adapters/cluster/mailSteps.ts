@@ -38,7 +38,7 @@ export interface ListenResult {
   readonly former?: ClusterLink
 }
 
-/** A mailbox whose user listens at this server. */
+/** A mailbox whose user listens at this server, or that this server attends. */
 export interface ListenedMailbox {
   readonly user: string
   readonly link: number
@@ -116,6 +116,11 @@ export interface MailSteps {
   listen(link: ClusterSessionLink): Promise<ListenResult>
   /** Ends the registration with this epoch, if it is the present one. `handed`: the highest seq that was handed out. */
   unlisten(user: string, epoch: number, handed: number): Promise<void>
+  /**
+   * Makes this server the reader of a mailbox without a link (`ListenedMailbox.link` is 0), unless a server that was not declared
+   * dead is its reader. Resolves with whether this server is the reader.
+   */
+  attend(server: number, user: string): Promise<boolean>
   /** Resolves with the registrations of this server, and with those of these `links` of it that are not the links of their sessions. */
   poll(server: number, links: readonly number[]): Promise<PolledLinks>
 }

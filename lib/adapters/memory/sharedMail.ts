@@ -215,6 +215,16 @@ export class SharedMail implements MailSteps {
     })
   }
 
+  attend(server: number, user: string): Promise<boolean> {
+    return this.#turns.run(async () => {
+      const box = this.#boxOf(user)
+      const reader = box.registration?.server
+      if (reader === undefined || this.#servers.isDead(reader))
+        box.registration = { user, server, link: 0, session: '', epoch: ++box.epoch }
+      return box.registration?.server === server && !this.#servers.isDead(server)
+    })
+  }
+
   poll(server: number, links: readonly number[]): Promise<PolledLinks> {
     return this.#turns.run(() => {
       const listened = Array.from(this.#boxes).flatMap(([user, { registration, lastSeq }]) =>

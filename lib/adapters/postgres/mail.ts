@@ -80,6 +80,8 @@ const readLevels: Statement = {
   text: `SELECT name AS user, messages, bytes FROM ospd.box WHERE messages > 0 ORDER BY messages DESC, name LIMIT $1`,
 }
 
+const attend: Statement = { name: 'mail-attend', text: 'SELECT ospd.attend_2($1, $2) AS attends' }
+
 const unlisten: Statement = {
   name: 'mail-unlisten',
   text: `UPDATE ospd.box SET reader = NULL, reader_link = NULL, reader_session = NULL, handed = greatest(handed, $3)
@@ -203,6 +205,11 @@ export class PostgresMail implements MailSteps {
 
   async unlisten(user: string, epoch: number, handed: number): Promise<void> {
     await this.#database.query(unlisten, [user, epoch, handed])
+  }
+
+  async attend(server: number, user: string): Promise<boolean> {
+    const [row] = await this.#database.query<{ attends: boolean }>(attend, [server, user])
+    return row?.attends === true
   }
 
   async poll(server: number, links: readonly number[]): Promise<PolledLinks> {

@@ -169,8 +169,13 @@ export class FileApp implements ServerApp {
     this.#watching = transfers.watch?.((claim, reason) => this.#ended(claim, reason))
     recovered.push(...(await this.recoverAbandoned()))
     this.unfinished.start()
-    this.#calls?.wake()
+    this.#calls?.open()
     return recovered
+  }
+
+  /** Handles that the other servers of a cluster have declared this one dead. */
+  declaredDead(): void {
+    this.#calls?.lost()
   }
 
   /** Publishes the verified uploads of servers that are dead. Resolves with the files. */

@@ -2,6 +2,7 @@ import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import type { Catalogue, CatalogueEntry } from '../../ports/catalogue.ts'
 import type { StoredMessage } from '../../ports/mailboxes.ts'
+import { Alarm } from '../../runtime/alarm.ts'
 import { Backoff } from '../../runtime/backoff.ts'
 import { hex } from '../../runtime/hex.ts'
 import { wait } from '../../runtime/wait.ts'
@@ -16,6 +17,8 @@ export const handlerMailbox = ':stored'
 const waits = { firstMs: 500, mostMs: 60_000 } as const
 /** The number of failed calls for a file after which its message is set aside. */
 const mostTries = 16
+/** The time after which a server that does not call its handler checks whether the server that does has ended. */
+const attendMs = 2_000
 /** The length of the parts of `StoredContent.content`. */
 const partBytes = 256 * 1_024
 
@@ -31,13 +34,17 @@ export interface HandledFile extends Omit<CatalogueEntry, 'storedAt'> {
 export interface HandledHow {
   /** From 1; above 1 if an earlier call has failed. After a restart of the server it is 1 again. */
   readonly attempt: number
-  /** Aborts when the server is closed. The server waits for the handler. */
+  /**
+   * Aborts when the server is closed, and waits for the handler. In a cluster it also aborts after the other servers have declared
+   * this one dead: one of them calls its handler for the same file.
+   */
   readonly signal: AbortSignal
 }
 
 /**
  * Handles a stored file. It is called for one file at a time, in the order in which the files were stored, and at least once for
- * each file, even after a crash. If it throws, it is called again for the same file, up to 16 times.
+ * each file, even after a crash. If it throws, it is called again for the same file, up to 16 times. In a cluster, one server at a
+ * time calls its handler, for the files of all servers that have one; another server continues after it has ended.
  */
 export type StoredFileHandler = (file: HandledFile, how: HandledHow) => void | Promise<void>
 
@@ -47,14 +54,27 @@ export class StoredFileCalls {
   readonly #catalogue: Catalogue
   readonly #handler: StoredFileHandler
   readonly #stopping = new AbortController()
+  readonly #alarm: Alarm
+  /** Aborts when this server may no longer be the only one that calls its handler. */
+  #losing = new AbortController()
   #isRunning = false
   #hasMore = false
+  #watching: Disposable | undefined
   #ended: Promise<void> = Promise.resolve()
 
   constructor(context: ServerContext, catalogue: Catalogue, handler: StoredFileHandler) {
     this.#context = context
     this.#catalogue = catalogue
     this.#handler = handler
+    this.#alarm = new Alarm(context.platform.clock, () => this.wake())
+  }
+
+  /** Starts with the messages that are in the mailbox. */
+  open(): void {
+    this.#watching = this.#context.storage.mailboxes.watch?.((user) => {
+      if (user === handlerMailbox) this.wake()
+    })
+    this.wake()
   }
 
   /** Starts to handle the messages in the mailbox, unless it is already running. */
@@ -67,8 +87,16 @@ export class StoredFileCalls {
     })
   }
 
+  /** Aborts the signal of the running call: another server can call its handler for the same file. */
+  lost(): void {
+    this.#losing.abort()
+    this.#losing = new AbortController()
+  }
+
   /** Resolves when the handler has returned. */
   async close(): Promise<void> {
+    this.#watching?.[Symbol.dispose]()
+    this.#alarm.stop()
     this.#stopping.abort()
     await this.#ended
   }
@@ -81,8 +109,9 @@ export class StoredFileCalls {
     while (this.#hasMore && !signal.aborted) {
       this.#hasMore = false
       try {
+        if (!(await this.#attends())) return
         const messages = await mailboxes.read(handlerMailbox, 0, fixed.batchMessages, fixed.batchBytes)
-        for (const message of messages) if (!signal.aborted) await this.#handle(message)
+        for (const message of messages) if (!(await this.#handled(message))) return
         if (messages.length > 0) this.#hasMore = true
         backoff.reset()
       } catch (error) {
@@ -94,23 +123,35 @@ export class StoredFileCalls {
     }
   }
 
-  async #handle(message: StoredMessage): Promise<void> {
+  /** Resolves with whether this server calls its handler. If it does not, it checks again later. */
+  async #attends(): Promise<boolean> {
+    const { storage, platform } = this.#context
+    if (!storage.mailboxes.attend || (await storage.mailboxes.attend(handlerMailbox))) return true
+    if (!this.#stopping.signal.aborted) this.#alarm.by(platform.clock.now() + attendMs)
+    return false
+  }
+
+  /** Calls the handler for a file. Resolves with false if this server must not continue. */
+  async #handled(message: StoredMessage): Promise<boolean> {
     const { storage, log, platform } = this.#context
     const { seq, sender: from } = message
-    const { signal } = this.#stopping
     const file = this.#fileOf(message)
     const backoff = new Backoff({ clock: platform.clock, ...waits })
-    for (let attempt = 1; attempt <= mostTries && !signal.aborted; attempt++) {
+    for (let attempt = 1; attempt <= mostTries; attempt++) {
+      if (!(await this.#attends())) return false
+      const signal = AbortSignal.any([this.#stopping.signal, this.#losing.signal])
+      if (signal.aborted) return false
       try {
         if (file) await this.#handler(file, { attempt, signal })
         await storage.mailboxes.remove(handlerMailbox, [seq])
-        return
+        return true
       } catch (error) {
         log({ level: 'warn', event: 'stored-handler-failed', seq, from, text: OspError.from(error).message })
       }
-      if (attempt < mostTries) await wait(platform.clock, backoff.next(), signal).catch(() => {})
+      if (attempt < mostTries) await wait(platform.clock, backoff.next(), this.#stopping.signal).catch(() => {})
     }
-    if (!signal.aborted) await storage.mailboxes.setAside(handlerMailbox, [seq])
+    await storage.mailboxes.setAside(handlerMailbox, [seq])
+    return true
   }
 
   #fileOf({ content }: StoredMessage): HandledFile | undefined {

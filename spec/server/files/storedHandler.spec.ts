@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import type { HandledFile } from '../../../lib/server/files/storedHandler.ts'
+import { alteredSteps } from '../../adapters/cluster/alteredSteps.ts'
+import { ClusterServers } from '../../support/clusterServers.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { heldRig, MessageClient } from '../../support/messageClient.ts'
 import { spec } from '../../support/spec.ts'
 import { turn } from '../../support/turn.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
 
 const bytes = patterned(1_000)
+/** No pings are sent, however much time passes. */
+const limits = { keepAliveMs: 3_600_000 }
 
 async function bytesOf(file: HandledFile): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
@@ -108,5 +113,64 @@ spec('the handler of stored files', (it) => {
     await using rig = await heldRig({}, { onStored: () => {} })
     const alice = await MessageClient.listen(rig, 'alice')
     await alice.postRefused(1, [':stored'], 'hi', 'bad-name')
+  })
+})
+
+spec('the handlers of stored files of a cluster', (it) => {
+  it('handle the files of all servers at one server, in order, until it has closed', async () => {
+    await using cluster = await ClusterServers.create(new VirtualClock())
+    const handled: string[] = []
+    const handling = (at: string) => ({
+      limits,
+      onStored: ({ name }: HandledFile) => void handled.push(`${at} ${name}`),
+    })
+    const one = await cluster.start(handling('one'))
+    const two = await cluster.start(handling('two'))
+    const [alice, bob] = [await cluster.client(one), await cluster.client(two, { user: 'bob' })]
+    await cluster.passing(alice.put({ name: 'a', bytes }))
+    await cluster.passUntil(() => handled.length === 1)
+    await cluster.passing(bob.put({ name: 'b', bytes }))
+    await cluster.passUntil(() => handled.length === 2)
+    await cluster.passing(one.close())
+    await cluster.passing(bob.put({ name: 'c', bytes }))
+    await cluster.passUntil(() => handled.length === 3)
+    assert.deepEqual(handled, ['one a', 'one b', 'two c'])
+  })
+
+  it('continue at another server after a frozen one was declared dead, whose call is aborted when it resumes', async () => {
+    await using cluster = await ClusterServers.create(new VirtualClock())
+    const handled: string[] = []
+    const frozen = { until: deferred<void>(), isFrozen: false }
+    const begun = deferred<AbortSignal>()
+    const one = await cluster.start(
+      {
+        limits,
+        onStored: async ({ name }, { signal }) => {
+          handled.push(`one ${name}`)
+          begun.resolve(signal)
+          await new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('aborted'))))
+        },
+      },
+      (steps) =>
+        alteredSteps(steps, async (_, run) => {
+          if (frozen.isFrozen) await frozen.until.promise
+          return run()
+        }),
+    )
+    const two = await cluster.start({ limits, onStored: ({ name }) => void handled.push(`two ${name}`) })
+    const alice = await cluster.client(two)
+    await cluster.passing(alice.put({ name: 'a', bytes }))
+    await cluster.passing(alice.put({ name: 'b', bytes }))
+    const signal = await cluster.passing(begun.promise)
+    frozen.isFrozen = true
+    await cluster.passUntil(() => handled.length === 3)
+    assert.deepEqual(handled, ['one a', 'two a', 'two b'])
+    frozen.isFrozen = false
+    frozen.until.resolve()
+    await cluster.passUntil(() => signal.aborted)
+    await cluster.passing(alice.put({ name: 'c', bytes }))
+    await cluster.passUntil(() => handled.length === 4)
+    assert.equal(handled.at(-1), 'two c')
+    void one
   })
 })

@@ -66,7 +66,7 @@ CREATE TABLE ospd.sent (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 `
 
-/** The expiry times of messages with a time to live, and the return of messages that were set aside. */
+/** The expiry times of messages with a time to live, the return of messages that were set aside, and readers without a link. */
 export const mailAdditions = `
 ALTER TABLE ospd.mail ADD COLUMN IF NOT EXISTS expires_at bigint; -- ms since 1970
 
@@ -117,5 +117,21 @@ BEGIN
   IF v_seq IS NULL THEN RETURN; END IF;
   UPDATE ospd.box SET last_seq = v_seq WHERE id = v_box;
   UPDATE ospd.server SET age = greatest(age, p_stored) WHERE id = p_server;
+END $$;
+
+-- Makes a server the reader of the mailbox of p_user, which has no link, unless another server is. Returns whether it is. A dead
+-- server can remain the reader if it attends the mailbox while it is declared dead.
+CREATE OR REPLACE FUNCTION ospd.attend_2(p_server bigint, p_user text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_reader bigint := (SELECT reader FROM ospd.box WHERE name = p_user);
+  v_box int;
+BEGIN
+  IF v_reader IS DISTINCT FROM p_server THEN
+    v_box := (ospd.lock_boxes_1(ARRAY[p_user], true))[1];
+    UPDATE ospd.box b SET reader = p_server, reader_link = 0, reader_session = NULL, epoch = b.epoch + 1
+     WHERE b.id = v_box AND NOT EXISTS (SELECT FROM ospd.server s WHERE s.id = b.reader AND NOT s.dead)
+    RETURNING b.reader INTO v_reader;
+  END IF;
+  RETURN v_reader = p_server AND EXISTS (SELECT FROM ospd.server s WHERE s.id = p_server AND NOT s.dead);
 END $$;
 `

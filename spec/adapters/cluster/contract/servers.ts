@@ -102,6 +102,21 @@ const serverChecks: Checks<SharedStoreFixture> = {
     assert.equal(await first.steps.renew(first.server, longMs, 0, {}), true)
     assert.deepEqual(await first.steps.declareDead(first.server), [second.server])
   },
+  'attend a mailbox, one at a time, until they are dead': async (store) => {
+    const [first, second, third] = [await entered(store, 1), await entered(store), await entered(store)]
+    assert.equal(await first.steps.mail.attend(first.server, 'bob'), true)
+    assert.equal(await second.steps.mail.attend(second.server, 'bob'), false)
+    const { wakes } = await second.steps.mail.post(second.server, [{ ...message(1), recipients: ['bob'] }], roomy)
+    assert.deepEqual(wakes, [{ server: first.server, user: 'bob' }])
+    const { listened } = await first.steps.mail.poll(first.server, [])
+    assert.deepEqual([listened[0]?.user, listened[0]?.link], ['bob', 0])
+    await declaredDead(second, first.server)
+    assert.equal(await first.steps.mail.attend(first.server, 'bob'), false)
+    assert.equal(await second.steps.mail.attend(second.server, 'bob'), true)
+    assert.equal(await first.steps.mail.attend(first.server, 'bob'), false)
+    await second.steps.leave(second.server)
+    assert.equal(await third.steps.mail.attend(third.server, 'bob'), true)
+  },
   'that leave are dead at once': async (store) => {
     const [first, second] = [await entered(store), await entered(store)]
     await first.steps.leave(first.server)
