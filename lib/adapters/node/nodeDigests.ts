@@ -1,9 +1,10 @@
 import { createHash, type Hash, hash } from 'node:crypto'
 import { OspError } from '../../errors.ts'
 import type { Digest, DigestName, Digests } from '../../ports/platform.ts'
+import type { DigestMaker } from './xxh128.ts'
 
 /** Resolves with a function that creates digests. Rejects with OspError `unsupported-digest` if Node does not support it. */
-async function makerOf(name: DigestName): Promise<() => Digest> {
+async function makerOf(name: DigestName): Promise<DigestMaker> {
   try {
     if (name === 'xxh128') {
       // A bundle of a client is half as large without it.
@@ -11,7 +12,7 @@ async function makerOf(name: DigestName): Promise<() => Digest> {
       return await loadXxh128()
     }
     createHash(name)
-    return () => new NodeDigest(name)
+    return Object.assign(() => new NodeDigest(name), { once: (bytes: Uint8Array) => hash(name, bytes, 'buffer') })
   } catch (cause) {
     throw new OspError('unsupported-digest', `this version of Node does not support ${name} digests`, { cause })
   }
@@ -35,7 +36,7 @@ class NodeDigest implements Digest {
 
 /** Provides MD5 and SHA-256 from node:crypto, and XXH128 from the package xxhash-addon, or else from hash-wasm. */
 export function nodeDigests(): Digests {
-  const loaded = new Map<DigestName, () => Digest>()
+  const loaded = new Map<DigestName, DigestMaker>()
   return {
     async load(name) {
       if (loaded.has(name)) return
@@ -48,6 +49,6 @@ export function nodeDigests(): Digests {
       if (!make) throw new Error(`the digest ${name} must be loaded before one is created`)
       return make()
     },
-    once: (name, bytes) => (name === 'xxh128' ? undefined : hash(name, bytes, 'buffer')),
+    once: (name, bytes) => loaded.get(name)?.once?.(bytes),
   }
 }

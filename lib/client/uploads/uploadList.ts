@@ -111,7 +111,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** One until the server has reported its limit. */
   #atOnce = 1
   #closed = false
-  #isFilling = false
+  /** Whether `#beginWaiting` will be called. */
   #isDue = false
 
   constructor(options: UploadListOptions) {
@@ -363,19 +363,17 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (this.#closed) throw new OspError('closed', 'the client was closed')
   }
 
-  /** Begins waiting uploads while slots are free. */
+  /** Begins waiting uploads after the current event, which can free many slots. */
   #fill(): void {
-    // An upload that begins calls this again.
+    if (this.#isDue) return
     this.#isDue = true
-    if (this.#isFilling) return
-    this.#isFilling = true
-    while (this.#isDue && !this.#closed) {
+    queueMicrotask(() => {
       this.#isDue = false
-      this.#beginWaiting()
-    }
-    this.#isFilling = false
+      if (!this.#closed) this.#beginWaiting()
+    })
   }
 
+  /** Begins waiting uploads while slots are free. */
   #beginWaiting(): void {
     for (const job of this.#open.values()) {
       const { smallFiles, smallFilesBytes } = clientLimits

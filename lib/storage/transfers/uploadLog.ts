@@ -50,15 +50,17 @@ class ReplaceEntry<T> implements Change {
   }
 }
 
-/** The present entries by `recordKey`, and the names of each user, both in the order in which they were set. */
+/**
+ * The present entries by `recordKey`, and with `weightOf` also the names of each user, both in the order in which they were set.
+ */
 class Table<T> {
   /** Total bytes of the rows of present entries. */
   bytes = 0
   readonly #entries = new Map<string, Entry<T>>()
   readonly #users = new Map<string, UserEntries>()
-  readonly #weightOf: (value: T) => number
+  readonly #weightOf: ((value: T) => number) | undefined
 
-  constructor(weightOf: (value: T) => number) {
+  constructor(weightOf?: (value: T) => number) {
     this.#weightOf = weightOf
   }
 
@@ -112,23 +114,31 @@ class Table<T> {
   #swap({ user, name }: Subject, next: Entry<T> | undefined): Entry<T> | undefined {
     const key = recordKey(user, name)
     const former = this.#entries.get(key)
-    const own = this.#users.get(user) ?? { names: new Set<string>(), weight: 0 }
     if (former) {
       this.bytes -= former.place.length
-      own.weight -= this.#weightOf(former.value)
       former.isCurrent = false
       this.#entries.delete(key)
-      own.names.delete(name)
     }
     if (next) {
       this.bytes += next.place.length
-      own.weight += this.#weightOf(next.value)
       next.isCurrent = true
       this.#entries.set(key, next)
+    }
+    if (this.#weightOf) this.#count(user, name, this.#weightOf, former, next)
+    return former
+  }
+
+  #count(user: string, name: string, weightOf: (value: T) => number, former?: Entry<T>, next?: Entry<T>): void {
+    const own = this.#users.get(user) ?? { names: new Set<string>(), weight: 0 }
+    if (former) {
+      own.weight -= weightOf(former.value)
+      own.names.delete(name)
+    }
+    if (next) {
+      own.weight += weightOf(next.value)
       this.#users.set(user, own)
       own.names.add(name)
     } else if (own.names.size === 0) this.#users.delete(user)
-    return former
   }
 }
 
@@ -144,7 +154,7 @@ export class UploadLog implements Contents {
   readonly #journal: Journal
   readonly #writer: JournalWriter
   readonly #records = new Table<TransferRecord>(receivedOf)
-  readonly #markers = new Table<CompletionMarker>(() => 0)
+  readonly #markers = new Table<CompletionMarker>()
   readonly #maxMarkers: number
 
   private constructor(journal: Journal, platform: Platform, maxMarkers: number) {

@@ -68,6 +68,8 @@ spec('XXH128 in native code', (it) => {
         const expected = digestOf(wasm, [piece])
         for (const bytes of [piece, alone, Buffer.from(piece.buffer, piece.byteOffset, length)]) {
           assert.equal(digestOf(native, [bytes]), expected, `${length} bytes from ${from}`)
+          const atOnce = Buffer.from(native.once?.(bytes) ?? []).toString('hex')
+          assert.equal(atOnce, expected, `${length} bytes from ${from} at once`)
         }
       }
     }
