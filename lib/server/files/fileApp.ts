@@ -21,6 +21,7 @@ import type { ServerUpload } from './serverUpload.ts'
 import { SmallFiles } from './smallFiles.ts'
 import { StoredFileRequests } from './storedFileRequests.ts'
 import { handlerMailbox, StoredFileCalls, type StoredFileHandler } from './storedHandler.ts'
+import { StoredReports } from './storedReports.ts'
 import { UnfinishedUploads } from './unfinishedUploads.ts'
 import { type UploadHook, UploadHooks } from './uploadHook.ts'
 import { UploadTable } from './uploadTable.ts'
@@ -98,11 +99,11 @@ export class FileApp implements ServerApp {
   readonly #notices: FileNotices | undefined
   readonly #calls: StoredFileCalls | undefined
   readonly #hooks: UploadHooks | undefined
-  readonly #onStored: (files: readonly StoredFile[]) => Promise<void>
+  readonly #reports: StoredReports
   readonly #limiter = new ConcurrencyLimiter()
   readonly #damages: DamageReporter
   readonly #failures = new WindowCounter(failureMs, fixed.rememberedUsers)
-  readonly #reports = new PendingWork()
+  readonly #pending = new PendingWork()
   #watching: Disposable | undefined
   #closing = false
 
@@ -114,11 +115,6 @@ export class FileApp implements ServerApp {
     onStored: (files: readonly StoredFile[]) => Promise<void>,
   ) {
     this.#context = context
-    this.#onStored = (files) => {
-      // Readers of a replaced file must not continue with the old content.
-      for (const { user, storedName } of files) this.#storedFiles?.replaced(user, storedName)
-      return onStored(files)
-    }
     this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
     this.#quota = new Quota(context, this.uploads, disk)
     const { catalogue } = context.storage
@@ -130,16 +126,21 @@ export class FileApp implements ServerApp {
         ...{ mail, rules, context, catalogue, grants },
         appended: () => this.#calls?.wake(),
       })
+    // Readers of a replaced file must not continue with the old content.
+    this.#reports = new StoredReports(context, this.#notices, (files) => {
+      for (const { user, storedName } of files) this.#storedFiles?.replaced(user, storedName)
+      return onStored(files)
+    })
     this.#calls = onHandled && catalogue && new StoredFileCalls(context, catalogue, onHandled)
     this.#hooks = onUpload && new UploadHooks(context, onUpload)
-    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#onStored, this.#notices, this.#hooks)
+    this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#reports, this.#notices, this.#hooks)
     const { uploads } = this
     this.#smallFiles = new SmallFiles({
       context,
       uploads,
       quota: this.#quota,
       limiter: this.#limiter,
-      onStored: this.#onStored,
+      reports: this.#reports,
       notices: this.#notices,
       hooks: this.#hooks,
       logRefusal: (by, name, reason) => this.#logged(by, name, reason),
@@ -158,7 +159,10 @@ export class FileApp implements ServerApp {
     const { log, storage } = this.#context
     const { transfers } = storage
     const recovered = [...(await transfers.unreported())]
-    for (const file of recovered) log(storedLine(file))
+    for (const file of recovered) {
+      this.#reports.begin(file)
+      log(storedLine(file, undefined, true))
+    }
     await this.#damages.report()
     await this.unfinished.sweepOrphans()
     for await (const record of transfers.records()) {
@@ -181,7 +185,7 @@ export class FileApp implements ServerApp {
   /** Publishes the verified uploads of servers that are dead. Resolves with the files. */
   recoverAbandoned(): Promise<readonly StoredFile[]> {
     const recovering = this.#recoverAbandoned()
-    this.#reports.track(recovering)
+    this.#pending.track(recovering)
     return recovering
   }
 
@@ -207,7 +211,9 @@ export class FileApp implements ServerApp {
   async #finish(record: TransferRecord): Promise<readonly StoredFile[]> {
     try {
       const file = await finishVerified(this.#context, record)
-      return file ? [file] : []
+      if (!file) return []
+      this.#reports.begin(file)
+      return [file]
     } catch (error) {
       const { user, name } = record
       const { code, message: text } = OspError.from(error)
@@ -237,14 +243,11 @@ export class FileApp implements ServerApp {
 
   /** Sends the messages about completed files, and marks the files as reported, after the log and the listeners have received them. */
   reported(files: readonly StoredFile[]): Promise<void> {
-    const { transfers } = this.#context.storage
-    const needsMessages = this.#notices?.isNeeded(files)
-    // If this fails, the next start reports the files again.
-    const marked = needsMessages ? this.#notices?.report(files) : transfers.reported(files)
-    const reported = Promise.resolve(marked)
+    const reported = this.#reports
+      .ended(files)
       .then(() => this.#damages.report())
       .catch(() => {})
-    this.#reports.track(reported)
+    this.#pending.track(reported)
     return reported
   }
 
@@ -306,7 +309,7 @@ export class FileApp implements ServerApp {
     await Promise.all(open.map(({ user, name }) => this.uploads.run(user, name, flushAndClose)))
     this.uploads.stop()
     await swept
-    await this.#reports.settled()
+    await this.#pending.settled()
     await this.#calls?.close()
   }
 
@@ -407,7 +410,7 @@ export class FileApp implements ServerApp {
       )
       if (!file) throw new OspError('instance-lost')
       await this.uploads.end(upload, 'FileMd5Req', undefined, by)
-      const informed = this.#onStored([file])
+      const informed = this.#reports.stored([file])
       if (file.notice) await informed
       return storedAck(file)
     } catch (error) {

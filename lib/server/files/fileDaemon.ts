@@ -9,9 +9,10 @@ import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
 import type { FileNotices } from './fileNotices.ts'
-import { fileExists, finishClaimed, removeUpload, reportMissed } from './publish.ts'
+import { fileExists, finishClaimed, removeUpload } from './publish.ts'
 import type { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
+import type { StoredReports } from './storedReports.ts'
 import { type ClaimedRecord, Transfer } from './transfer.ts'
 import { recordOf } from './unfinishedUploads.ts'
 import type { UploadHooks } from './uploadHook.ts'
@@ -24,7 +25,7 @@ export class FileDaemon {
   readonly #context: ServerContext
   readonly #uploads: UploadTable
   readonly #quota: Quota
-  readonly #onStored: (files: readonly StoredFile[]) => void
+  readonly #reports: StoredReports
   readonly #notices: FileNotices | undefined
   readonly #hooks: UploadHooks | undefined
 
@@ -32,14 +33,14 @@ export class FileDaemon {
     context: ServerContext,
     uploads: UploadTable,
     quota: Quota,
-    onStored: (files: readonly StoredFile[]) => void,
+    reports: StoredReports,
     notices: FileNotices | undefined,
     hooks: UploadHooks | undefined,
   ) {
     this.#context = context
     this.#uploads = uploads
     this.#quota = quota
-    this.#onStored = onStored
+    this.#reports = reports
     this.#notices = notices
     this.#hooks = hooks
   }
@@ -177,7 +178,7 @@ export class FileDaemon {
     if (!claimed) return
     if (upload.transfer) await this.#uploads.close(upload)
     if ('completed' in claimed) {
-      reportMissed(this.#context, claimed.completed, caller, this.#onStored)
+      this.#reports.missed(claimed.completed, caller)
       return upload.open({ want, completed: claimed.completed })
     }
     const completed = await this.#completed(claimed, caller)
@@ -220,7 +221,7 @@ export class FileDaemon {
   /** Publishes an upload whose record is verified. Resolves with its file. */
   async #completed(claimed: ClaimedRecord, by: Connection): Promise<StoredFile | undefined> {
     const file = await finishClaimed(this.#context, claimed, by)
-    if (file) this.#onStored([file])
+    if (file) void this.#reports.stored([file])
     return file
   }
 

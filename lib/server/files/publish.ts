@@ -204,18 +204,6 @@ export async function publishUpload(
   return single(results)
 }
 
-/** Reports a completed file now if a fault kept it from being reported when it was published. */
-export function reportMissed(
-  { storage, log }: ServerContext,
-  file: StoredFile,
-  by: Connection,
-  onStored: (files: readonly StoredFile[]) => void,
-): void {
-  if (storage.transfers.isReported?.(file) ?? true) return
-  log(storedLine(file, by))
-  onStored([file])
-}
-
 /** Returns the error for an upload whose name is taken. */
 export function fileExists(name: string): OspError {
   return new OspError('file-exists', `a file named ${JSON.stringify(name)} is already stored`)
@@ -226,11 +214,20 @@ export function storedFields({ storedName, replaced }: StoredFile) {
   return { storedName, replaced: replaced ? 1 : 0 }
 }
 
-/** Returns the log entry of a stored file. */
-export function storedLine({ name, storedName, replaced, ...file }: StoredFile, by?: Connection): ServerEntry {
-  const { user, size, algorithm, digest } = file
+/** Returns the log entry of a stored file. `recovered`: an earlier entry about it may exist. */
+export function storedLine(file: StoredFile, by?: Connection, recovered = false): ServerEntry {
+  const { user, name, storedName, replaced, size, algorithm, digest } = file
   const optional = { ...(storedName !== name && { storedName }), ...(replaced && { replaced }) }
-  const fields = { user, ...(by && linkOf(by)), name, ...optional, size, algorithm, digest }
+  const fields = {
+    user,
+    ...(by && linkOf(by)),
+    name,
+    ...optional,
+    size,
+    algorithm,
+    digest,
+    ...(recovered && { recovered }),
+  }
   return { level: 'info', event: 'upload-stored', ...fields }
 }
 

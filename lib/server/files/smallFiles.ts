@@ -12,9 +12,10 @@ import type { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
 import { announceAll, createAll } from './batchCalls.ts'
 import { checkOpen, transferOf } from './fileDaemon.ts'
 import type { FileNotices } from './fileNotices.ts'
-import { finishVerified, type PlacedFile, publish, reportMissed } from './publish.ts'
+import { finishVerified, type PlacedFile, publish } from './publish.ts'
 import type { Quota } from './quota.ts'
 import { ReservationHolder, type ServerUpload } from './serverUpload.ts'
+import type { StoredReports } from './storedReports.ts'
 import { recordOf } from './unfinishedUploads.ts'
 import type { UploadHooks } from './uploadHook.ts'
 import type { UploadTable } from './uploadTable.ts'
@@ -42,7 +43,7 @@ interface SmallFilesHost {
   readonly limiter: ConcurrencyLimiter
   /** Logs the refusal if needed, and returns the error to send. */
   logRefusal(by: Connection, name: string, reason: unknown): OspError
-  onStored(files: readonly StoredFile[]): void
+  readonly reports: StoredReports
   readonly notices: FileNotices | undefined
   readonly hooks: UploadHooks | undefined
 }
@@ -192,12 +193,12 @@ export class SmallFiles {
 
   /** Answers a request whose file is stored already. Resolves with false if it is not. */
   async #answerStored(caller: Connection, put: Put): Promise<boolean> {
-    const { context, onStored } = this.#host
+    const { context, reports } = this.#host
     const { want, digest } = put
     try {
       const known = await context.storage.transfers.completed(want)
       if (known?.digest === digest) {
-        reportMissed(context, known, caller, onStored)
+        reports.missed(known, caller)
         return answer(put, known)
       }
       // If a fault has interrupted the end of an upload, its file can be stored already.
@@ -205,7 +206,7 @@ export class SmallFiles {
       if (record?.verified?.digest !== digest) return false
       const finished = await finishVerified(context, record, caller)
       if (!finished) return false
-      onStored([finished])
+      void reports.stored([finished])
       return finished.digest === digest && answer(put, finished)
     } catch (error) {
       this.#refuse(caller, put, error)
@@ -260,7 +261,7 @@ export class SmallFiles {
     holder: ReservationHolder,
     adds: readonly QuotaPart[],
   ): Promise<readonly SettledFile[]> {
-    const { context, quota, onStored } = this.#host
+    const { context, quota, reports } = this.#host
     const { storage, limits } = context
     checkOpen(by)
     const contents = puts.map(({ message }) => message.content)
@@ -300,7 +301,7 @@ export class SmallFiles {
       },
     })
     holder.reserved = undefined
-    onStored(results.flatMap((result) => (result instanceof Error ? [] : result)))
+    void reports.stored(results.flatMap((result) => (result instanceof Error ? [] : result)))
     written.forEach(({ put }, index) => {
       const result = results[index]
       if (!result || result instanceof Error) this.#refuse(by, put, result)

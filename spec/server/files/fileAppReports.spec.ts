@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { StoredFile } from '../../../lib/ports/storage.ts'
-import { sha256 } from '../../support/fileClient.ts'
+import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
 
 const bytes = patterned(1_000)
 const file = { name: 'a', bytes }
@@ -70,6 +71,61 @@ spec('a stored file', (it) => {
     assert.deepEqual(logged(rig), ['a'])
   })
 })
+
+/** The lines about stored files, without those that repeat the latest line about the same file. */
+function counted({ log }: ServerRig) {
+  const latest = new Map<unknown, unknown>()
+  return log.flatMap((line) => {
+    if (line.event !== 'upload-stored') return []
+    const { name, storedName = name, digest, recovered = false } = line
+    const isRepeated = recovered && latest.get(storedName) === digest
+    latest.set(storedName, digest)
+    return isRepeated ? [] : [{ storedName, recovered }]
+  })
+}
+
+const steps = {
+  'in chunks': ['claim', 'verified', 'publish', 'complete', 'reported'],
+  'in one request': ['create', 'announce', 'publish', 'reported'],
+} as const
+
+spec('the lines about a stored file', (it) => {
+  for (const [how, names] of Object.entries(steps)) {
+    for (const step of names) {
+      for (const when of ['before', 'after'] as const) {
+        it(`count it once if it was sent ${how}, and the server was killed ${when} the step ${step}`, async () => {
+          await using rig = await ServerRig.start()
+          const held = rig.storage.hold(step, when)
+          const sent = sentTo(await rig.client(), how === 'in chunks').catch(() => {})
+          await held.reached
+          held.fail(gone)
+          await rig.crash()
+          await sent
+          await rig.restart()
+          await sentTo(await rig.client(), how === 'in chunks')
+          await turn()
+          const lines = rig.log.filter(({ event }) => event === 'upload-stored')
+          assert.equal(lines.length, step === 'reported' && when === 'before' ? 2 : 1)
+          assert.equal(counted(rig).length, 1)
+          await rig.server.close()
+          await rig.restart()
+          assert.equal(counted(rig).length, 1)
+        })
+      }
+    }
+  }
+})
+
+/** Sends the file, or what is missing of it. */
+async function sentTo(client: FileClient, isInChunks: boolean): Promise<void> {
+  if (!isInChunks) {
+    await client.put(file)
+    return
+  }
+  const { instance, progress } = await client.continue(file)
+  if (progress < bytes.length) await client.chunk(instance, progress, bytes.subarray(progress))
+  await client.end(instance, sha256(bytes))
+}
 
 spec('a listener of a server that fails', (it) => {
   for (const [how, bug] of [
