@@ -34,6 +34,7 @@ export type {
   WaitingMessage,
   WaitingMessages,
 } from './client/messages/message.ts'
+export type { MessageReceipt } from './client/messages/messageReceipts.ts'
 export type { Presence, PresenceEvents } from './client/messages/presence.ts'
 export type { SentMessage } from './client/messages/sentMessage.ts'
 export type { TaskReason, TaskStatus } from './client/uploads/taskStatus.ts'

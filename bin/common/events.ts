@@ -1,6 +1,7 @@
 // Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
 import * as z from 'zod/mini'
 import { clusterEvents } from '../cluster/clusterEvents.ts'
+import { handling, programEnd, receipt, recipient } from '../listen/messageEvents.ts'
 import { eventFields } from './eventFields.ts'
 
 const { string, whole, event, bytes, count } = eventFields
@@ -95,18 +96,6 @@ const messageFields = {
     .check(z.describe('the stored file that the message refers to; null if it refers to none')),
 } as const
 
-/** A message for which a program has failed, and the exit status of the program. */
-const handling = {
-  seq: whole('the position in the mailbox'),
-  id: string('32 hexadecimal digits; together with the sender they identify the message'),
-  from: string('the sender'),
-  attempt: whole('the number of deliveries and earlier failures'),
-} as const
-const programEnd = {
-  exitCode: z.nullable(z.int()).check(z.describe('the exit code of the program; null if a signal ended it')),
-  signal: z.nullable(z.string()).check(z.describe('the signal that ended the program; otherwise null')),
-} as const
-
 /** A failure that concerns one file of the operands. */
 const failedFile = event(
   'The command failed for this file. It continues with the others, unless there is no connection or the login is rejected.',
@@ -154,7 +143,6 @@ const taskEvent = event('The current state of a task.', {
   retryMs: z.nullable(z.number()).check(z.describe('milliseconds until the next attempt; null if unknown')),
 })
 
-const recipient = string('a recipient, as specified')
 const queuedMessage = {
   message: whole('the number of the message in the outbox'),
   id: string('the id of the message, 32 hexadecimal digits'),
@@ -363,17 +351,18 @@ export const commandEvents = {
           ),
       },
     ),
-    failed: event('The message was not sent, or its outcome is unknown.', {
+    receipt: event('With `--receipt`: what has become of the message at this recipient.', receipt),
+    failed: event('The message was not sent, its outcome is unknown, or its receipts have not arrived.', {
       ...error,
       recipients: z
         .array(z.string())
         .check(z.describe('the recipients to which the error applies; empty if it applies to all')),
       outcome: z
-        .enum(['not-sent', 'unknown', 'queued'])
+        .enum(['not-sent', 'unknown', 'queued', 'stored'])
         .check(
           z.describe(
             '`not-sent`: no recipient receives the message; `unknown`: the server may have stored it for all; `queued`, with ' +
-              '`--queue`: it waits in the outbox',
+              '`--queue`: it waits in the outbox; `stored`, with `--receipt`: the server has stored it, and its receipts wait there',
           ),
         ),
     }),
@@ -388,6 +377,7 @@ export const commandEvents = {
         .nullable(z.string())
         .check(z.describe('with `--save`: the path of the file; null if there is none, or it is no longer available')),
     }),
+    receipt: event('With `--receipts`: a receipt of a message that the user has sent.', receipt),
     handled: event('With `--exec`: the program has exited with 0, and the message was acknowledged.', {
       ...handling,
       result: string('the first 4 KiB of the stdout of the program, without trailing newlines'),

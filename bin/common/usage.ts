@@ -8,6 +8,7 @@ export const exitCodes = {
   unreachable: 3,
   unauthorized: 4,
   later: 5,
+  unhandled: 6,
   interrupted: 130,
 } as const
 

@@ -15,12 +15,13 @@ import type { PrintedEvent } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
 import { checkStdout, jsonLine, results, say, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { kind, optionalSetting, type Values } from '../common/settings.ts'
+import { kind, optionalSetting, switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
 import { UsageError, unexpectedOperand } from '../common/usage.ts'
 import { MessageProgram, type ProgramEnd } from './messageProgram.ts'
+import { listenForReceipts } from './receipts.ts'
 import { printedReference, type SavedFile, saveFile } from './savedFiles.ts'
 
 /** The limits of concurrent messages and of tries for a message, as those of `client.receive`. */
@@ -38,6 +39,7 @@ export const listenSettings = {
     { ...kind.path, placeholder: 'DIR' },
     'save the file to which a message refers in DIR, before printing the message or running PROGRAM',
   ),
+  receipts: switched('also print the receipts of sent messages that no other command waits for'),
   concurrency: optionalSetting(kind.count, 'with --exec: run up to N programs at once', '1'),
   tries: optionalSetting(kind.count, 'with --exec: set a message aside after PROGRAM has failed N times', '16'),
   ...commonOptions,
@@ -103,6 +105,7 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   const receive = async (client: Client, interrupted: AbortSignal) => {
     const saving: Handle = async (message) => handle(message, await savedFile(client, save, message))
     receiver = client.receive(save === undefined ? handle : saving, { concurrency, tries })
+    using _ = values.receipts ? printingReceipts(client) : undefined
     try {
       await receiver.done
     } finally {
@@ -125,6 +128,13 @@ function checkOptions({ exec, concurrency = 1, tries }: ListenValues, [arg]: rea
   if (exec !== undefined) return
   if (arg !== undefined) throw unexpectedOperand('osp listen without --exec', arg)
   if (tries !== undefined || concurrency > 1) throw new UsageError('--concurrency and --tries require --exec')
+}
+
+/** Prints receipts until the result is disposed of. */
+function printingReceipts(client: Client): Disposable {
+  const stopping = new AbortController()
+  listenForReceipts(client, stopping.signal).catch((error) => say(OspError.from(error).message, 'red'))
+  return { [Symbol.dispose]: () => stopping.abort() }
 }
 
 /** Returns a handler that prints messages. */
@@ -169,7 +179,7 @@ function executing(program: MessageProgram, values: ListenValues, stop: Stop): H
         throw error
       })
     if (end.code !== 0) return await failed(message, tried + 1, end, named)
-    await message.ack()
+    await message.ack(end.result)
     await print({ event: 'handled', ...named, result: end.result }, resultLine(message, end.result, styles))
   }
 }

@@ -1,4 +1,11 @@
-import { type Client, connectionErrors, OspError, type RecipientState, type SentMessage } from 'ospd'
+import {
+  type Client,
+  connectionErrors,
+  type MessageReceipt,
+  OspError,
+  type RecipientState,
+  type SentMessage,
+} from 'ospd'
 import { outboxControl, pathBytes, stateDirectory } from 'ospd/node'
 import { type CommandFailure, runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor, userNamed } from '../common/commonOptions.ts'
@@ -11,6 +18,7 @@ import { kind, optionalSetting, switched, type Values } from '../common/settings
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable } from '../common/text.ts'
 import { exitCodes, UsageError } from '../common/usage.ts'
+import { receiptEvent, receiptLine } from '../listen/receipts.ts'
 
 const settings = {
   queue: switched('if the message cannot be sent now, leave it in the outbox and exit'),
@@ -20,6 +28,7 @@ const settings = {
     'time after which the server removes the message if it has not been handled',
     'the limit of the server',
   ),
+  receipt: switched('wait until each recipient has handled or rejected the message, and print its result'),
   ...commonOptions,
   'retry-for': shortRetryFor,
 } as const
@@ -38,6 +47,7 @@ export const msgCommand = command({
     ['osp msg --queue bob "lunch?"', 'send it later if the server cannot be reached now'],
     ['git log -1 | osp msg bob -', 'send the content of stdin, up to 64 KiB'],
     ['osp msg --ttl 10m bob "lunch?"', 'send a message that expires if it is not handled within 10 minutes'],
+    ['osp msg --receipt bob "restart"', 'wait until a program of bob has handled the message'],
     ['osp msg bob -- "-1 is a number"', 'send text that begins with a dash'],
   ],
   run,
@@ -48,12 +58,16 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
   const names = operands.slice(0, -1)
   if (text === undefined) throw new UsageError('specify a RECIPIENT and a TEXT')
   if (names.length === 0) throw new UsageError('specify a TEXT after the RECIPIENT, or - to read the text from stdin')
+  if (values.receipt && values.queue) throw new UsageError('specify either --queue or --receipt')
   const recipients = names.map((name) => userNamed(name, 'RECIPIENT'))
-  const options = { headers: pairsOf('--header', values.header, 'the headers of a message'), timeToLiveMs: values.ttl }
+  const headers = pairsOf('--header', values.header, 'the headers of a message')
+  const options = { headers, timeToLiveMs: values.ttl, receipt: values.receipt }
   const directory = openStateDirectory(values)
   let sent: SentMessage | undefined
   /** Whether the message is in the outbox. */
   let isQueued = false
+  let isStored = false
+  let isHandled = true
   const code = await runWithClient(values, {
     state: stateDirectory(directory),
     // With --queue the command does not wait for the server.
@@ -70,14 +84,18 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
       await queued
       isQueued = true
       const outcome = await Promise.race([stored, obstacle(id)])
-      if (!(outcome instanceof OspError)) printStates(values, outcome)
-      else if (values.queue) printQueued(values, recipients, outcome)
+      if (!(outcome instanceof OspError)) {
+        isStored = true
+        printStates(values, outcome)
+        if (values.receipt) isHandled = await printReceipts(sent.receipts())
+      } else if (values.queue) printQueued(values, recipients, outcome)
       else throw outcome
     },
-    failed: (failure) => printFailure(recipients, failure, values.queue && isQueued),
+    failed: (failure) => printFailure(recipients, failure, isStored ? 'stored' : values.queue && isQueued && 'queued'),
   })
+  if (code === exitCodes.done && !isHandled) return exitCodes.unhandled
   // A caller may repeat a command that has failed.
-  if (code !== exitCodes.done && !values.queue && sent) await withdraw(directory, sent.id)
+  if (code !== exitCodes.done && !isStored && !values.queue && sent) await withdraw(directory, sent.id)
   return code
 }
 
@@ -121,6 +139,16 @@ function printStates({ json, quiet }: MsgValues, states: readonly RecipientState
   }
 }
 
+/** Prints the receipts of a message. Resolves with whether all recipients have handled it. */
+async function printReceipts(receipts: AsyncIterable<MessageReceipt>): Promise<boolean> {
+  let isHandled = true
+  for await (const receipt of receipts) {
+    if (receipt.state !== 'handled') isHandled = false
+    results.print(receiptEvent(receipt), receiptLine(receipt))
+  }
+  return isHandled
+}
+
 function printQueued({ json, quiet }: MsgValues, recipients: readonly string[], { message }: OspError): void {
   for (const recipient of new Set(recipients))
     results.print({ event: 'queued', recipient }, `${printable(recipient)} queued`)
@@ -128,11 +156,11 @@ function printQueued({ json, quiet }: MsgValues, recipients: readonly string[], 
   say(`${message}; the next "osp msg", "osp send" or "osp listen" sends the message`, 'yellow')
 }
 
-function printFailure(sent: readonly string[], failure: CommandFailure, isQueued: boolean): void {
+function printFailure(sent: readonly string[], failure: CommandFailure, kept: 'stored' | 'queued' | false): void {
   const { error, interrupted, gaveUp, wasOnline } = failure
   const { code, message: text, retry, recipients } = error
   const isUnknown = wasOnline && (connectionErrors.has(code) || code === 'closed' || code === 'superseded')
-  const outcome = isQueued ? 'queued' : isUnknown ? 'unknown' : 'not-sent'
+  const outcome = kept || (isUnknown ? 'unknown' : 'not-sent')
   if (results.json) {
     results.event({ event: 'failed', code, text, retry, recipients: [...(recipients ?? [])], outcome })
     return
@@ -143,6 +171,7 @@ function printFailure(sent: readonly string[], failure: CommandFailure, isQueued
 }
 
 const outcomes = {
+  stored: 'the message was stored, and its receipts wait on the server',
   queued: 'the message waits in the outbox',
   unknown: 'it is unknown whether the message was stored',
   'not-sent': 'the message was not sent',

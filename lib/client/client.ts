@@ -15,8 +15,10 @@ import type {
   ReceiveOptions,
   Receiver,
   SendOptions,
+  SignalOptions,
   WaitingMessages,
 } from './messages/message.ts'
+import type { MessageReceipt } from './messages/messageReceipts.ts'
 import type { Presence } from './messages/presence.ts'
 import type { SentMessage } from './messages/sentMessage.ts'
 import type { Upload } from './uploads/upload.ts'
@@ -155,6 +157,13 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    * before later messages to the same recipients. Rejects with `outbox-full` in place of `rate-limited`.
    */
   send(to: readonly string[], content: string | Uint8Array, options?: SendOptions): SentMessage
+  /**
+   * Iterates over the receipts of the user, except those of messages that this client has sent: `receipts()` of the sent message has
+   * them. They are receipts of earlier runs of the program, or of other programs of the user. A receipt is removed from the server
+   * when the next one is requested. Waits for further ones; rejects with OspError `closed` when `signal` aborts or the client ends.
+   * Only one such iterator at a time; the next one rejects with `usage`.
+   */
+  receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
   /**
    * Resolves when the present messages of the outbox are stored or refused, at once if another program is sending them. Rejects
    * with the final error of a client that has ended.

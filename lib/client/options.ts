@@ -76,6 +76,8 @@ export const nakOptions = { delayMs: optional(kinds.delay) } as const
 
 export const reason = kinds.text
 
+export const result: Kind = { takes: 'a string', holds: (value) => typeof value === 'string' }
+
 export const signalOptions = { signal: optional(kinds.signal) } as const
 
 export const listMessagesOptions = { ...signalOptions, setAside: optional(kinds.flag) } as const

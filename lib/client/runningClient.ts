@@ -23,15 +23,24 @@ import {
 import { FilesClient } from './files/filesClient.ts'
 import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
 import { MailboxRequests } from './messages/mailboxRequests.ts'
-import type { Message, MessageHandler, MessagesOptions, ReceiveOptions } from './messages/message.ts'
+import type { Message, MessageHandler, MessagesOptions, ReceiveOptions, SignalOptions } from './messages/message.ts'
 import { iterateMessages } from './messages/messageIterator.ts'
+import { type MessageReceipt, MessageReceipts } from './messages/messageReceipts.ts'
 import { Outbox } from './messages/outbox.ts'
-import { outgoing } from './messages/outgoing.ts'
+import { type Outgoing, outgoing } from './messages/outgoing.ts'
 import { type Presence, PresenceView } from './messages/presence.ts'
 import { Registration } from './messages/registration.ts'
 import { PendingMessage, type SentMessage } from './messages/sentMessage.ts'
 import { idOf, StoredOutbox } from './messages/storedOutbox.ts'
-import { fileSource, messagesOptions, onlineOptions, receiveOptions, uploadOptions, uploadSource } from './options.ts'
+import {
+  fileSource,
+  messagesOptions,
+  onlineOptions,
+  receiveOptions,
+  signalOptions,
+  uploadOptions,
+  uploadSource,
+} from './options.ts'
 import type { Upload } from './uploads/upload.ts'
 import { UploadList, type UploadOptions } from './uploads/uploadList.ts'
 import { sourceOf, type UploadSource } from './uploads/uploadSource.ts'
@@ -57,6 +66,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   readonly #blocks = new Blocks()
   readonly #inbox: Inbox
   readonly #presence: PresenceView
+  readonly #receipts: MessageReceipts
   readonly #aborted: Disposable | undefined
   /** Aborts when the client is closed. */
   readonly #stopping = new AbortController()
@@ -97,6 +107,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const downloads = { pace, atOnce: downloadsAtOnce, localFiles }
     this.files = new FilesClient({ session, platform, retryForMs, listenerLog, ...downloads })
     this.inbox = new MailboxRequests({ platform, retryForMs, session: () => this.#useMessages() })
+    const begin = () => void this.#useMessages()
+    this.#receipts = new MessageReceipts({ platform, mailbox: this.inbox.receipts, begin })
     this.#presence = new PresenceView(listenerLog)
     const common = { platform, retryForMs, failed: (error: OspError) => void this.#messageSession?.refuse(error) }
     this.#registration = new Registration({
@@ -108,6 +120,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
         if (!registered.link.peer.socket.reliable) this.#presence.announced(registered.listVersion)
         this.#inbox.registered(registered)
         this.#outbox.open(registered)
+        this.#receipts.changed()
       },
       superseded: (error) => this.#inbox.end(error),
     })
@@ -184,13 +197,31 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       const newId = () => this.#options.platform.random.bytes(16, 'message id')
       const message = outgoing(to, content, options, newId, this.#blocks)
       this.#useMessages()
-      if (!this.#stored) return this.#outbox.send(message, options.signal)
-      const { queued, stored } = this.#stored.send(message, options.signal)
-      const settle = (...ends: Parameters<typeof stored.promise.then>) => void stored.promise.then(...ends)
-      return new PendingMessage(message.message.messageId, settle as never, queued.promise)
+      const { signal } = options
+      const sent = this.#stored ? this.#queue(this.#stored, message, signal) : this.#outbox.send(message, signal)
+      if (options.receipt) this.#expectReceipts(sent, message, options.id === undefined)
+      return sent
     } catch (error) {
       return new PendingMessage(new Uint8Array(0), (_, reject) => reject(error))
     }
+  }
+
+  /** Sends a message through the stored outbox. */
+  #queue(outbox: StoredOutbox, message: Outgoing, signal: AbortSignal | undefined): PendingMessage {
+    const { queued, stored } = outbox.send(message, signal)
+    const settle = (...ends: Parameters<typeof stored.promise.then>) => void stored.promise.then(...ends)
+    return new PendingMessage(message.message.messageId, settle as never, queued.promise)
+  }
+
+  #expectReceipts(sent: PendingMessage, { message }: Outgoing, isNew: boolean): void {
+    const { receipts, failed } = this.#receipts.expect(sent.id, message.recipients.length, isNew)
+    sent.iterators = receipts
+    sent.catch((error: unknown) => failed(OspError.from(error)))
+  }
+
+  receipts(options: SignalOptions = {}): AsyncIterableIterator<MessageReceipt> {
+    checkOptions('client.receipts', signalOptions, options)
+    return this.#receipts.others(options)
   }
 
   async flush(): Promise<void> {
@@ -267,7 +298,11 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       isFlushed = true
     })
     // Waits a bounded time for the server to answer.
-    await waitAtMost(this.#options.platform.clock, clientLimits.closeMs, Promise.all([ended, handled, queued]))
+    await waitAtMost(
+      this.#options.platform.clock,
+      clientLimits.closeMs,
+      Promise.all([ended, handled, queued, this.#receipts.settled()]),
+    )
     this.#isOver = true
     await Promise.all([this.#uploadSession.close(), this.#messageSession?.close()])
     this.#endMessages(closedError())
@@ -296,6 +331,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
         },
         notice: (message) => {
           if (message.event === 'RegistListNtf') this.#presence.take(message)
+          else if (message.event === 'ReceiptsNtf') this.#receipts.changed()
         },
         pong: (listVersion) => this.#presence.announced(listVersion),
       },
@@ -327,6 +363,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     this.#stored?.fail(error)
     this.#inbox.end(error.code === 'closed' ? undefined : error)
     this.#presence.fail(error)
+    this.#receipts.end(error)
   }
 
   /** The sessions that have begun, or the session of the uploads if none has. */

@@ -12,6 +12,8 @@ export interface Receipt {
   readonly sender: string
   /** Its id, 32 hexadecimal digits. */
   readonly id: string
+  /** The result for the sender of the message, up to 4 KiB, if it gets a receipt. */
+  readonly result?: string
 }
 
 /** The latest receipts of one user at one server. */

@@ -21,6 +21,11 @@ export interface MessageOptions {
    * default, only the age limit of the server applies.
    */
   readonly timeToLiveMs?: number | undefined
+  /**
+   * Asks for a receipt of each recipient: when it has handled or rejected the message, or the message has expired. The server refuses
+   * the message with `too-many-receipts` while too many receipts of the sender wait or are expected.
+   */
+  readonly receipt?: boolean | undefined
 }
 
 const recipientsKind: Kind = {
@@ -57,6 +62,7 @@ export const messageOptions = {
   id: optional(messageId),
   inReplyTo: optional(messageId),
   timeToLiveMs: optional(kinds.delay),
+  receipt: optional(kinds.flag),
 } as const
 
 const encoder = new TextEncoder()
@@ -90,14 +96,15 @@ export function newMessage(
   checkMessageParts(attributes, given)
   const body = encodeBody(attributes, given, take)
   const messageId = options.id === undefined ? newId() : bytesOfHex(options.id)
-  return { messageId, recipients, body, timeToLive: attributes.timeToLive }
+  return { messageId, recipients, body, timeToLive: attributes.timeToLive, receipt: attributes.receiptWanted }
 }
 
 /** Returns the parts of a message that its sender adds to the content. */
-function attributesOf({ headers = {}, inReplyTo, timeToLiveMs }: MessageOptions): Attributes {
+function attributesOf({ headers = {}, inReplyTo, timeToLiveMs, receipt }: MessageOptions): Attributes {
   return {
     ...(Object.keys(headers).length > 0 ? { headers: textsOf(headers) } : {}),
     ...(timeToLiveMs === undefined ? {} : { timeToLive: Math.min(Math.ceil(timeToLiveMs), Number.MAX_SAFE_INTEGER) }),
     ...(inReplyTo === undefined ? {} : { inReplyTo: bytesOfHex(inReplyTo) }),
+    ...(receipt ? { receiptWanted: true } : {}),
   }
 }

@@ -323,8 +323,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     const sender = checkUserName(from)
     const newId = () => this.#options.platform.random.bytes(16, 'message id')
     const given = { where: 'server.send', kinds: messageOptions, to, content, options }
-    const { messageId: id, recipients, body, timeToLive } = newMessage(given, newId)
-    await this.#msgApp.send({ sender, id, content: body, recipients, timeToLive })
+    const { messageId: id, body, ...message } = newMessage(given, newId)
+    await this.#msgApp.send({ sender, id, content: body, ...message })
   }
 
   close(): Promise<void> {

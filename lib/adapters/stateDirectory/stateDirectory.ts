@@ -41,6 +41,7 @@ const receipt = z.object({
   seq: z.int().check(z.minimum(0)),
   sender: userName,
   id: z.string().check(z.regex(/^[0-9a-f]{32}$/u)),
+  result: z.exactOptional(z.string()),
 })
 
 /** Stores receipts in a file. Each `put` appends a line. The file is occasionally rewritten with the latest lines only. */
@@ -59,8 +60,8 @@ class ReceiptFile implements ReceiptStore {
     return this.#latest
   }
 
-  async put({ seq, sender, id }: Receipt, most: number): Promise<void> {
-    const added = { seq, sender, id }
+  async put({ seq, sender, id, result }: Receipt, most: number): Promise<void> {
+    const added = { seq, sender, id, ...(result !== undefined && { result }) }
     const latest = [...(this.#latest ?? (await this.load())), added].slice(-most)
     await this.#file.store([added], Math.max(receiptLines.least, most * receiptLines.growth), () => latest)
     this.#latest = latest

@@ -4,8 +4,9 @@ import type { Log } from '../../ports/log.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { Backoff } from '../../runtime/backoff.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import { cutText } from '../../runtime/refusal.ts'
+import { cutText, cutUtf8 } from '../../runtime/refusal.ts'
 import type { ActiveReceiver, Incoming } from './inbox.ts'
+import type { MessageHandler } from './message.ts'
 import type { Receipts } from './receipts.ts'
 
 /** The dependencies of the hand-overs of a client. */
@@ -32,6 +33,8 @@ export class HandOver {
   #isOpen = false
   /** The delay before the next call, if the application has requested one. */
   #delayMs: number | undefined
+  /** What the handler has returned. */
+  #result: string | undefined
   /** Resolves with whether the receipt is stored, after an acknowledgement. */
   #keeping: boolean | Promise<boolean> | undefined
 
@@ -46,10 +49,10 @@ export class HandOver {
    * of the receipts are synchronous: a delivery of many messages then costs no promises.
    */
   run(): boolean | Promise<boolean> {
-    let first: Promise<void>
+    let first: Promise<unknown>
     try {
       const running = this.#call()
-      if (!running && this.#answer === undefined) return this.#keep()
+      if (this.#answer === undefined && !isObject(running)) return this.#keepWith(resultOf(running))
       first = Promise.resolve(running)
     } catch (error) {
       first = Promise.reject(error)
@@ -60,9 +63,9 @@ export class HandOver {
   /**
    * Resolves when the receipt is stored. Rejects with OspError `closed` if the message cannot be answered, or the receiver stops.
    */
-  async ack(): Promise<void> {
+  async ack(result: string | undefined): Promise<void> {
     if (this.#keeping === undefined) this.#respond('handled')
-    const keeping = this.#keep()
+    const keeping = this.#keepWith(result)
     this.#answered?.resolve()
     if (!(await keeping)) throw notInHand()
   }
@@ -91,7 +94,7 @@ export class HandOver {
     this.#answer = answer
   }
 
-  #call(): void | Promise<void> {
+  #call(): ReturnType<MessageHandler> {
     const { handler, isManual } = this.#receiver
     this.#answer = undefined
     this.#delayMs = undefined
@@ -104,17 +107,17 @@ export class HandOver {
   }
 
   /** Resolves as `run` does, after the first call of the handler. */
-  async #finish(first: Promise<void>): Promise<boolean> {
+  async #finish(first: Promise<unknown>): Promise<boolean> {
     const { tries, waits, stopping } = this.#receiver
     const { signal } = stopping
     const { clock } = this.#context
     const { handlerFirstMs: firstMs, handlerMostMs: mostMs } = clientLimits
     let backoff: Backoff | undefined
-    let running: Promise<void> | undefined = first
+    let running: Promise<unknown> | undefined = first
     for (let tried = 1; ; tried++) {
       const failure = await this.#outcome(running ?? (async () => this.#call())())
       running = undefined
-      if (this.#answer === 'handled') return await this.#keep()
+      if (this.#answer === 'handled') return await this.#keepWith(this.#result)
       if (this.#answer === 'rejected') return true
       this.#isOpen = false
       if (tried >= tries && !signal.aborted) {
@@ -128,9 +131,9 @@ export class HandOver {
   }
 
   /** Decides the answer to a call of the handler when it has ended. Resolves with the text of its error. */
-  async #outcome(running: Promise<void>): Promise<string | undefined> {
+  async #outcome(running: Promise<unknown>): Promise<string | undefined> {
     try {
-      await running
+      this.#result = resultOf(await running)
       this.#answer ??= 'handled'
       return undefined
     } catch (error) {
@@ -152,10 +155,14 @@ export class HandOver {
     settle(this.#incoming, error)
   }
 
-  /** Stores the receipt of a handled message and acknowledges it, once. Returns or resolves with whether it was stored. */
-  #keep(): boolean | Promise<boolean> {
+  /**
+   * Stores the receipt of a handled message and acknowledges it, once, with a result for its sender. Returns or resolves with whether
+   * it was stored.
+   */
+  #keepWith(result: string | undefined): boolean | Promise<boolean> {
     this.#isOpen = false
     if (this.#keeping !== undefined) return this.#keeping
+    if (result !== undefined && this.#incoming.message.receiptWanted) this.#incoming.result = cutUtf8(result)
     const { receipts, settle } = this.#context
     const storing = receipts.keep(this.#incoming)
     this.#keeping = storing ? this.#keepLater(storing) : true
@@ -183,6 +190,11 @@ export class HandOver {
     }
   }
 }
+
+const isObject = (value: unknown) => typeof value === 'object' && value !== null
+
+/** Returns the result for the sender that a handler has returned. */
+const resultOf = (value: unknown) => (typeof value === 'string' ? value : undefined)
 
 /** The error of an answer to a message that was already answered, or whose receiver has stopped. */
 export const notInHand = () =>

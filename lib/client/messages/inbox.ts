@@ -27,6 +27,8 @@ interface Delivery {
   /** The number of its first messages that are handled. */
   handled: number
   readonly rejected: { readonly mailboxSeq: number; readonly text: string }[]
+  /** The results of its handled messages that were not sent. */
+  results: readonly { readonly mailboxSeq: number; readonly result: string }[]
 }
 
 /** A message that a server delivers; its key identifies it within its mailbox. */
@@ -34,6 +36,8 @@ export interface Incoming {
   readonly message: Message
   readonly receipt: Receipt
   readonly key: string
+  /** The result for the sender, if it gets a receipt. */
+  result: string | undefined
   /** The deliveries of the current link that contain it, the earliest first: the server can deliver it again. */
   readonly deliveries: Delivery[]
   /** The latest hand-over. */
@@ -53,7 +57,8 @@ function incoming(
     return taken.handOver
   }
   const message = messageOf(decoded, attempt, inHand, send)
-  const taken: Incoming = { message, receipt, key: receiptKey(receipt), deliveries: [], handOver: undefined }
+  const key = receiptKey(receipt)
+  const taken: Incoming = { message, receipt, key, result: undefined, deliveries: [], handOver: undefined }
   return taken
 }
 
@@ -198,7 +203,7 @@ export class Inbox {
   take(request: Request, { attempt, messages }: WireMessage<'DeliverMsgReq'>): void {
     if (attempt === 0) throw protocolViolation('it delivered a message with attempt 0')
     const seqs = messages.map(({ mailboxSeq }) => mailboxSeq)
-    const delivery: Delivery = { request, seqs, left: 0, unhandled: new Set(), handled: 0, rejected: [] }
+    const delivery: Delivery = { request, seqs, left: 0, unhandled: new Set(), handled: 0, rejected: [], results: [] }
     const added: Incoming[] = []
     let before = -1
     for (const delivered of messages) {
@@ -227,8 +232,11 @@ export class Inbox {
     const isOld = seq <= this.#highestSeq
     const known = isOld && [...this.#inHand, ...this.#waiting].find(({ key }) => key === delivered.key)
     const givenUp = known ? undefined : receipts.givenUp.get(delivered.key)
-    if (!known && receipts.has(delivered)) this.#again(delivered)
-    else if (givenUp) {
+    if (!known && receipts.has(delivered)) {
+      delivered.result = receipts.resultOf(delivered)
+      addResult(delivery, delivered)
+      this.#again(delivered)
+    } else if (givenUp) {
       delivery.unhandled.add(seq)
       delivery.rejected.push({ mailboxSeq: seq, text: givenUp.message })
     } else {
@@ -331,7 +339,10 @@ export class Inbox {
     for (let delivery = deliveries.shift(); delivery; delivery = deliveries.shift()) {
       delivery.left--
       if (error) delivery.rejected.push({ mailboxSeq: seq, text: error.message })
-      else delivery.unhandled.delete(seq)
+      else {
+        delivery.unhandled.delete(seq)
+        addResult(delivery, incoming)
+      }
       if (delivery.left === 0) this.#answer(delivery)
       else if (advance(delivery)) this.#unreported.add(delivery)
     }
@@ -341,7 +352,9 @@ export class Inbox {
   #answer(delivery: Delivery): void {
     const { request, seqs, rejected } = delivery
     this.#unreported.delete(delivery)
-    this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq: seqs.at(-1) ?? 0, rejected })
+    const mailboxSeq = seqs.at(-1) ?? 0
+    const results = takeResults(delivery, mailboxSeq)
+    this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq, rejected, ...results })
   }
 
   /** Reports the handled messages of deliveries that cannot be answered yet. */
@@ -349,11 +362,24 @@ export class Inbox {
     const deliveries = [...this.#unreported]
     this.#unreported.clear()
     this.#report.stop()
-    for (const { seqs, handled } of deliveries) {
-      const mailboxSeq = seqs[handled - 1]
-      if (mailboxSeq !== undefined) this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq })
+    for (const delivery of deliveries) {
+      const mailboxSeq = delivery.seqs[delivery.handled - 1]
+      if (mailboxSeq === undefined) continue
+      this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq, ...takeResults(delivery, mailboxSeq) })
     }
   }
+}
+
+function addResult(delivery: Delivery, { message: { seq: mailboxSeq }, result }: Incoming): void {
+  if (result !== undefined) delivery.results = [...delivery.results, { mailboxSeq, result }]
+}
+
+/** Takes the results of the messages of a delivery up to this seq. */
+function takeResults(delivery: Delivery, upTo: number): Pick<WireMessage<'DeliverMsgNtf'>, 'results'> {
+  const results = delivery.results.filter(({ mailboxSeq }) => mailboxSeq <= upTo)
+  if (results.length === 0) return {}
+  delivery.results = delivery.results.filter(({ mailboxSeq }) => mailboxSeq > upTo)
+  return { results }
 }
 
 /** Counts the first messages of a delivery that are handled. Returns whether there are more of them than before. */

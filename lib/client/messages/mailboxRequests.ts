@@ -8,6 +8,7 @@ import { type ClientSession, protocolViolation } from '../connection/session.ts'
 import { askUntilAnswered } from '../connection/untilAnswered.ts'
 import { listMessagesOptions, seqs as seqsKind, signalOptions } from '../options.ts'
 import type { ListMessagesOptions, SignalOptions, WaitingMessage, WaitingMessages } from './message.ts'
+import type { ReceiptMailbox } from './messageReceipts.ts'
 import { decodedMessage, waitingMessage } from './receivedMessage.ts'
 
 interface MailboxRequestsOptions {
@@ -31,9 +32,7 @@ export class MailboxRequests implements WaitingMessages {
     for (let afterSeq = 0; ; ) {
       const { messages } = await this.#ask({ event: 'ListMsgReq', flags, afterSeq, most: 0 }, options)
       if (messages.length === 0) return
-      for (const message of messages) {
-        if (message.mailboxSeq <= afterSeq) throw protocolViolation('it listed messages in the wrong order')
-        if (!isUserName(message.sender)) throw protocolViolation('the sender of a message has an invalid name')
+      for (const message of inOrder(messages, afterSeq)) {
         afterSeq = message.mailboxSeq
         yield waitingMessage(decodedMessage(message))
       }
@@ -50,11 +49,38 @@ export class MailboxRequests implements WaitingMessages {
       await this.#ask({ event: 'RemoveMsgReq', mailboxSeqs }, options)
   }
 
+  /** The receipts of the user. */
+  get receipts(): ReceiptMailbox {
+    const flags = listMsgFlags.receipts
+    return {
+      page: async (afterSeq, signal) => {
+        const { messages } = await this.#ask({ event: 'ListMsgReq', flags, afterSeq, most: 0 }, { signal })
+        return inOrder(messages, afterSeq).map(decodedMessage)
+      },
+      remove: async (mailboxSeqs, signal) => {
+        await this.#ask({ event: 'RemoveMsgReq', mailboxSeqs, flags }, { signal })
+      },
+    }
+  }
+
   #ask<K extends 'ListMsgReq' | 'ReturnMsgReq' | 'RemoveMsgReq'>(message: WireMessage<K>, { signal }: SignalOptions) {
     const { platform, retryForMs, session } = this.#options
     const online = (aborted: AbortSignal) => session().online(aborted)
     return askUntilAnswered({ platform, retryForMs, online }, message, signal ?? never)
   }
+}
+
+type Listed = WireMessage<'ListMsgAck'>['messages']
+
+/** Checks the order and the senders of listed messages. Throws OspError `malformed`. */
+function inOrder(messages: Listed, afterSeq: number): Listed {
+  let before = afterSeq
+  for (const { mailboxSeq, sender } of messages) {
+    if (mailboxSeq <= before) throw protocolViolation('it listed messages in the wrong order')
+    if (!isUserName(sender)) throw protocolViolation('the sender of a message has an invalid name')
+    before = mailboxSeq
+  }
+  return messages
 }
 
 const never = new AbortController().signal

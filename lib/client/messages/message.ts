@@ -18,6 +18,8 @@ export interface WaitingMessage {
   readonly inReplyTo: string | undefined
   /** The stored file that the message is about, to download with `client.files.download`. */
   readonly file: FileReference | undefined
+  /** Whether the sender gets a receipt, with the result of the handler. */
+  readonly receiptWanted: boolean
   /** Returns the content decoded as UTF-8, with U+FFFD for invalid bytes. */
   text(): string
   /** Returns the content parsed as JSON. Throws SyntaxError if it is not valid JSON. */
@@ -53,15 +55,15 @@ export interface Message extends WaitingMessage {
   /**
    * Acknowledges the message, before its handler returns or instead. Resolves when the client has recorded the message as
    * handled. Rejects with OspError `closed` if the message was already answered in another way, or its receiver has stopped. An
-   * unhandled rejection is silent.
+   * unhandled rejection is silent. `result`, of which 4 KiB are kept, is for the sender if it gets a receipt.
    */
-  ack(): Promise<void>
+  ack(result?: string): Promise<void>
   /**
    * Requests that the message is handled again, after `delayMs` or by default after a delay that doubles each time, as if its
    * handler had thrown an error. Throws OspError `closed` as `ack`.
    */
   nak(options?: NakOptions): void
-  /** Rejects the message: the server sets it aside. Throws OspError `closed` as `ack`. */
+  /** Rejects the message: the server sets it aside. A receipt contains the reason. Throws OspError `closed` as `ack`. */
   reject(reason: string): void
   /** Sends a message to the sender that answers this one (`inReplyTo`), as `Client.send`. */
   reply(content: string | Uint8Array, options?: Omit<SendOptions, 'inReplyTo'>): Promise<readonly RecipientState[]>
@@ -103,8 +105,11 @@ export interface SendOptions extends MessageOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Handles a message. The message is acknowledged when the handler has returned, and handed over again if it throws. */
-export type MessageHandler = (message: Message) => void | Promise<void>
+/**
+ * Handles a message. The message is acknowledged when the handler has returned, and handed over again if it throws. A string that it
+ * returns is the result for the sender, as that of `message.ack`.
+ */
+export type MessageHandler = (message: Message) => unknown
 
 /** A running handler. */
 export interface Receiver extends AsyncDisposable {

@@ -23,10 +23,12 @@ export class Receipts {
   /** The number of each receipt, by key; the latest last. */
   readonly #kept = new BoundedMap<string, number>(windows * fixed.replies)
   #count = 0
+  /** The results of handled messages whose senders get receipts. */
+  readonly #results = new BoundedMap<string, string>(windows * fixed.replies)
   readonly givenUp = new BoundedMap<string, OspError>(fixed.replies)
   /** Loads the receipts of earlier programs, once. */
   readonly load = retriable(async () => {
-    for (const receipt of await this.#store.load()) this.#kept.set(receiptKey(receipt), ++this.#count)
+    for (const receipt of await this.#store.load()) this.#set(receiptKey(receipt), receipt.result)
   })
 
   constructor(store: ReceiptStore) {
@@ -41,11 +43,17 @@ export class Receipts {
   set window(deliveries: number) {
     this.#window = deliveries
     this.#kept.maxSize = windows * deliveries
+    this.#results.maxSize = windows * deliveries
     this.givenUp.maxSize = deliveries
   }
 
   has({ key }: Incoming): boolean {
     return this.#kept.has(key)
+  }
+
+  /** Returns the result of a handled message for its sender. */
+  resultOf({ key }: Incoming): string | undefined {
+    return this.#results.get(key)
   }
 
   /** Stores the receipt after all earlier ones; durable when it returns or resolves. */
@@ -62,8 +70,8 @@ export class Receipts {
     return undefined
   }
 
-  #put({ receipt }: Incoming): Promise<void> | undefined {
-    return this.#store.put(receipt, windows * this.#window)
+  #put({ receipt, result }: Incoming): Promise<void> | undefined {
+    return this.#store.put(result === undefined ? receipt : { ...receipt, result }, windows * this.#window)
   }
 
   async #putLater(incoming: Incoming, put: () => Promise<void> | undefined): Promise<void> {
@@ -71,12 +79,18 @@ export class Receipts {
     this.#stored(incoming)
   }
 
-  #stored({ key }: Incoming): void {
+  #stored({ key, result }: Incoming): void {
+    this.#set(key, result)
+  }
+
+  #set(key: string, result: string | undefined): void {
     this.#kept.set(key, ++this.#count)
+    if (result !== undefined) this.#results.set(key, result)
   }
 
   /** Stores the receipt of a message that has arrived again anew, before later receipts displace it. */
   async again(incoming: Incoming): Promise<void> {
+    incoming.result = this.resultOf(incoming)
     const age = this.#count - (this.#kept.get(incoming.key) ?? 0)
     if (age >= (windows / 2) * this.#window) await this.keep(incoming)
   }

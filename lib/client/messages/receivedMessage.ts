@@ -6,7 +6,7 @@ import type { WireMessage } from '../../wire/message.ts'
 import { type Attributes, decodeBody } from '../../wire/messageBody.ts'
 import { protocolViolation } from '../connection/session.ts'
 import { fileReference } from '../files/fileRequests.ts'
-import { nakOptions, reason as reasonKind } from '../options.ts'
+import { nakOptions, reason as reasonKind, result as resultKind } from '../options.ts'
 import type { HandOver } from './handOver.ts'
 import type { Message, NakOptions, RecipientState, SendOptions, WaitingMessage } from './message.ts'
 
@@ -19,7 +19,8 @@ export type SendReply = (
   options: SendOptions,
 ) => Promise<readonly RecipientState[]>
 
-interface Decoded {
+/** A message from the wire. */
+export interface Decoded {
   readonly receipt: Receipt
   readonly sentAt: number
   readonly attributes: Attributes
@@ -42,7 +43,7 @@ export function decodedMessage({ messageId, mailboxSeq: seq, sender, sentAt, bod
 /** Returns a message that the application does not receive. */
 export function waitingMessage({ receipt, sentAt, attributes, content }: Decoded): WaitingMessage {
   const { seq, sender: from, id } = receipt
-  const { headers = [], inReplyTo, file } = attributes
+  const { headers = [], inReplyTo, file, receiptWanted = false } = attributes
   // In memory of its own: an application that keeps a message does not keep the whole delivery, and one that transfers the
   // content to another thread takes nothing else with it.
   const owned = new Uint8Array(content)
@@ -56,6 +57,7 @@ export function waitingMessage({ receipt, sentAt, attributes, content }: Decoded
     headers: Object.fromEntries(headers.map(({ key, value }) => [key, value])),
     inReplyTo: inReplyTo && hex(inReplyTo),
     file: file && fileReference(file),
+    receiptWanted,
     text,
     json: () => JSON.parse(text()),
   }
@@ -66,8 +68,11 @@ export function messageOf(decoded: Decoded, attempt: number, inHand: () => HandO
   const { sender: from, id } = decoded.receipt
   return Object.assign(waitingMessage(decoded), {
     attempt,
-    ack() {
-      const acknowledged = (async () => inHand().ack())()
+    ack(result?: string) {
+      const acknowledged = (async () => {
+        if (result !== undefined) checkArgument('message.ack', 'the result', resultKind, result)
+        return inHand().ack(result)
+      })()
       acknowledged.catch(() => {})
       return acknowledged
     },

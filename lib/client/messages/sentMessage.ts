@@ -1,5 +1,9 @@
+import { OspError } from '../../errors.ts'
+import { checkOptions } from '../../options.ts'
 import { hex } from '../../runtime/hex.ts'
-import type { RecipientState } from './message.ts'
+import { signalOptions } from '../options.ts'
+import type { RecipientState, SignalOptions } from './message.ts'
+import type { MessageReceipt } from './messageReceipts.ts'
 
 /** A message that is being sent. It is a promise, which settles as `stored`. */
 export interface SentMessage extends Promise<readonly RecipientState[]> {
@@ -12,7 +16,16 @@ export interface SentMessage extends Promise<readonly RecipientState[]> {
   readonly queued: Promise<void>
   /** Resolves when the server has stored the message durably for all recipients, with one state for each in the order of `to`. */
   readonly stored: Promise<readonly RecipientState[]>
+  /**
+   * Iterates over the receipts of a message that was sent with `receipt`, until there is one of each recipient. Each is removed from
+   * the server when the next one is requested; until then, `client.receipts()` of a later program returns it. Rejects with the error
+   * of the message, or when the client ends; with `closed` when `signal` aborts. Throws OspError `usage` without `receipt`.
+   */
+  receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
 }
+
+/** Returns an iterator over the receipts of a message. */
+export type ReceiptIterators = (options?: SignalOptions) => AsyncIterableIterator<MessageReceipt>
 
 type Executor = ConstructorParameters<typeof Promise<readonly RecipientState[]>>[0]
 
@@ -25,12 +38,20 @@ export class PendingMessage extends Promise<readonly RecipientState[]> implement
 
   readonly #messageId: Uint8Array
   readonly #queued: Promise<void> | undefined
+  /** Set if the message asks for receipts. */
+  iterators: ReceiptIterators | undefined
 
   /** `queued`: settles as the property; by default as this promise. */
   constructor(messageId: Uint8Array, executor: Executor, queued?: Promise<void>) {
     super(executor)
     this.#messageId = messageId
     this.#queued = queued
+  }
+
+  receipts(options: SignalOptions = {}): AsyncIterableIterator<MessageReceipt> {
+    checkOptions('receipts', signalOptions, options)
+    if (this.iterators) return this.iterators(options)
+    throw new OspError('usage', 'a message has receipts only if it is sent with the option receipt: true')
   }
 
   get id(): string {

@@ -1,0 +1,35 @@
+// The parts of events about messages.
+import * as z from 'zod/mini'
+import { eventFields } from '../common/eventFields.ts'
+
+const { string, whole } = eventFields
+
+export const recipient = string('a recipient, as specified')
+
+/** A receipt, as `osp msg` and `osp listen` print it. */
+export const receipt = {
+  id: string('the id of the message'),
+  recipient,
+  state: z
+    .enum(['handled', 'rejected', 'expired'])
+    .check(
+      z.describe(
+        '`handled`: the recipient has handled the message; `rejected`: the recipient has rejected it, or removed it without ' +
+          'handling it; `expired`: it was not handled in time',
+      ),
+    ),
+  at: string('when the server stored the receipt: ISO 8601, UTC'),
+  result: string('what the recipient has returned, or the reason of a rejection; up to 4 KiB'),
+} as const
+
+/** A message for which a program has failed, and the exit status of the program. */
+export const handling = {
+  seq: whole('the position in the mailbox'),
+  id: string('32 hexadecimal digits; together with the sender they identify the message'),
+  from: string('the sender'),
+  attempt: whole('the number of deliveries and earlier failures'),
+} as const
+export const programEnd = {
+  exitCode: z.nullable(z.int()).check(z.describe('the exit code of the program; null if a signal ended it')),
+  signal: z.nullable(z.string()).check(z.describe('the signal that ended the program; otherwise null')),
+} as const

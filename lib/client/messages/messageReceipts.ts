@@ -1,0 +1,285 @@
+import { BoundedMap } from '../../core/boundedMap.ts'
+import { OspError } from '../../errors.ts'
+import { fixed } from '../../limits.ts'
+import type { Platform } from '../../ports/platform.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { hex } from '../../runtime/hex.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
+import { onAbort, wait } from '../../runtime/wait.ts'
+import { receiptStates } from '../../wire/protocol.ts'
+import { protocolViolation } from '../connection/session.ts'
+import type { SignalOptions } from './message.ts'
+import type { Decoded } from './receivedMessage.ts'
+
+/** What has become of a message to one of its recipients. */
+export interface MessageReceipt {
+  /** The id of the message, 32 hexadecimal digits. */
+  readonly messageId: string
+  readonly recipient: string
+  /** `rejected` also if the recipient has removed the message without handling it. `expired`: it was not handled in time. */
+  readonly state: keyof typeof receiptStates
+  /** When the server stored the receipt, by its clock. */
+  readonly at: Date
+  /** What the recipient has returned, up to 4 KiB, or the reason of a rejection. */
+  readonly result: string
+}
+
+/** The time after which receipts that are awaited are listed without a notification, which a server can lose. */
+const pollMs = 30_000
+
+/** The number of receipts that are known to be taken. A server keeps fewer by default. */
+const mostTaken = 20_000
+
+/** A receipt in the mailbox of receipts. */
+interface Found {
+  readonly seq: number
+  readonly receipt: MessageReceipt
+}
+
+/** Receipts for an application that awaits them. */
+class ReceiptQueue {
+  readonly #waiting: Found[] = []
+  #changed: Deferred<void> = deferred()
+  #error: OspError | undefined
+
+  add(found: Found): void {
+    this.#waiting.push(found)
+    this.#changed.resolve()
+  }
+
+  fail(error: OspError): void {
+    this.#error ??= error
+    this.#changed.resolve()
+  }
+
+  /** Resolves with the next receipt. Rejects if there will be none, or when `signal` aborts. */
+  async next(signal: AbortSignal | undefined): Promise<Found> {
+    using _ = signal && onAbort(signal, () => this.#changed.resolve())
+    for (;;) {
+      if (signal?.aborted) throw new OspError('closed', 'the wait for receipts was aborted')
+      const found = this.#waiting.shift()
+      if (found) return found
+      if (this.#error) throw this.#error
+      this.#changed = deferred()
+      await this.#changed.promise
+    }
+  }
+}
+
+/** The mailbox of the receipts of a user. */
+export interface ReceiptMailbox {
+  /** Resolves with the next receipts after a seq, in order; with none after the last. */
+  page(afterSeq: number, signal: AbortSignal): Promise<readonly Decoded[]>
+  /** Removes receipts. */
+  remove(seqs: readonly number[], signal: AbortSignal): Promise<void>
+}
+
+interface ReceiptsOptions {
+  readonly platform: Pick<Platform, 'clock'>
+  readonly mailbox: ReceiptMailbox
+  /** Begins the link for messages. Throws the final error of a client that has ended. */
+  readonly begin: () => void
+}
+
+/**
+ * Hands out the receipts of a user: those of the messages that this client has sent to the iterators of these messages, and all
+ * others to `client.receipts()`. A receipt is removed from the server when the application asks for the next one.
+ */
+export class MessageReceipts {
+  readonly #options: ReceiptsOptions
+  /** By id, the queues of the messages for which the client awaits receipts. */
+  readonly #queues = new Map<string, ReceiptQueue>()
+  /** The queue of all other receipts, while the application iterates over them. */
+  #others: ReceiptQueue | undefined
+  readonly #stopping = new AbortController()
+  readonly #removals = new PendingWork()
+  #removed: number[] = []
+  /** The highest seq that was listed. */
+  #lastSeq = 0
+  /** The seqs of the receipts that a queue has taken: they can be listed again before they are removed. */
+  readonly #taken = new BoundedMap<number, true>(mostTaken)
+  #hasNew = false
+  #isListing = false
+  #wake: Deferred<void> = deferred()
+
+  constructor(options: ReceiptsOptions) {
+    this.#options = options
+  }
+
+  /** Lists the receipts: the server has new ones, or may have had some while there was no link. */
+  changed(): void {
+    this.#hasNew = true
+    this.#wake.resolve()
+    this.#start()
+  }
+
+  /**
+   * Awaits the receipts of a message. Returns its iterators; `failed` ends them. `isNew`: the message cannot have been sent before.
+   */
+  expect(messageId: string, recipients: number, isNew: boolean) {
+    const queue = this.#queues.get(messageId) ?? new ReceiptQueue()
+    this.#queues.set(messageId, queue)
+    if (isNew) this.#start()
+    else this.#listAll()
+    return {
+      receipts: (options: SignalOptions = {}) => this.#iterate(messageId, queue, recipients, options),
+      failed: (error: OspError) => {
+        this.#forget(messageId, queue)
+        queue.fail(error)
+      },
+    }
+  }
+
+  /** Iterates over the receipts that no message of this client awaits. */
+  async *others({ signal }: SignalOptions): AsyncGenerator<MessageReceipt, undefined> {
+    if (this.#others) throw new OspError('usage', 'another iterator already takes the receipts of this client')
+    const queue = new ReceiptQueue()
+    this.#options.begin()
+    this.#others = queue
+    this.#listAll()
+    try {
+      for (;;) {
+        const { seq, receipt } = await queue.next(signal)
+        yield receipt
+        this.#remove(seq)
+      }
+    } finally {
+      this.#others = undefined
+    }
+  }
+
+  /** Ends all iterators. */
+  end(error: OspError): void {
+    this.#stopping.abort()
+    for (const queue of [...this.#queues.values(), ...(this.#others ? [this.#others] : [])]) queue.fail(error)
+    this.#queues.clear()
+  }
+
+  /** Resolves when the requests to remove receipts are answered. */
+  settled(): Promise<void> {
+    return this.#removals.settled()
+  }
+
+  async *#iterate(
+    messageId: string,
+    queue: ReceiptQueue,
+    recipients: number,
+    { signal }: SignalOptions,
+  ): AsyncGenerator<MessageReceipt, undefined> {
+    this.#options.begin()
+    const seen = new Set<string>()
+    try {
+      while (seen.size < recipients) {
+        const { seq, receipt } = await queue.next(signal)
+        if (!seen.has(receipt.recipient)) {
+          seen.add(receipt.recipient)
+          yield receipt
+        }
+        this.#remove(seq)
+      }
+      await this.#removals.settled()
+      return undefined
+    } finally {
+      if (seen.size === recipients) this.#forget(messageId, queue)
+    }
+  }
+
+  #forget(messageId: string, queue: ReceiptQueue): void {
+    if (this.#queues.get(messageId) === queue) this.#queues.delete(messageId)
+  }
+
+  /** Removes a receipt that the application has. Receipts of one turn share a request. */
+  #remove(seq: number): void {
+    if (this.#removed.push(seq) > 1) return
+    const removing = Promise.resolve().then(async () => {
+      const seqs = this.#removed
+      this.#removed = []
+      for (let at = 0; at < seqs.length; at += fixed.batchMessages)
+        await this.#options.mailbox.remove(seqs.slice(at, at + fixed.batchMessages), this.#stopping.signal)
+    })
+    // The receipt stays, and is handed out again by a later program.
+    this.#removals.track(removing.catch(() => {}))
+  }
+
+  get #isAwaited(): boolean {
+    return (this.#queues.size > 0 || this.#others !== undefined) && !this.#stopping.signal.aborted
+  }
+
+  #start(): void {
+    if (this.#isListing || !this.#isAwaited) return
+    this.#isListing = true
+    void this.#run().finally(() => {
+      this.#isListing = false
+    })
+  }
+
+  /** Lists receipts while some are awaited. */
+  async #run(): Promise<void> {
+    const { clock } = this.#options.platform
+    const { signal } = this.#stopping
+    while (this.#isAwaited) {
+      if (this.#hasNew) {
+        this.#hasNew = false
+        await this.#list(signal).catch((error: unknown) => this.#fail(OspError.from(error)))
+        continue
+      }
+      this.#wake = deferred()
+      const waiting = new AbortController()
+      using _ = onAbort(signal, () => waiting.abort())
+      const polled = wait(clock, pollMs, waiting.signal).then(
+        () => {
+          this.#hasNew = true
+        },
+        () => {},
+      )
+      await Promise.race([this.#wake.promise, polled])
+      waiting.abort()
+    }
+  }
+
+  #fail(error: OspError): void {
+    for (const queue of this.#queues.values()) queue.fail(error)
+    this.#others?.fail(error)
+    this.#queues.clear()
+    this.#others = undefined
+  }
+
+  async #list(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const page = await this.#options.mailbox.page(this.#lastSeq, signal)
+      if (page.length === 0) return
+      for (const decoded of page) {
+        this.#lastSeq = decoded.receipt.seq
+        this.#dispatch(foundIn(decoded))
+      }
+    }
+  }
+
+  #dispatch(found: Found): void {
+    const { seq, receipt } = found
+    const queue = this.#queues.get(receipt.messageId) ?? this.#others
+    if (!queue || this.#taken.has(seq)) return
+    this.#taken.set(seq, true)
+    queue.add(found)
+  }
+
+  #listAll(): void {
+    this.#lastSeq = 0
+    this.changed()
+  }
+}
+
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+
+const stateNames: ReadonlyMap<number, keyof typeof receiptStates> = new Map(
+  Object.entries(receiptStates).map(([name, number]) => [number, name as keyof typeof receiptStates]),
+)
+
+/** Returns the receipt in a message. Throws OspError `malformed`. */
+function foundIn({ receipt: { seq }, attributes: { receipt }, content }: Decoded): Found {
+  const state = receipt && stateNames.get(receipt.state)
+  if (!state) throw protocolViolation('it listed an invalid receipt')
+  const { messageId, recipient, at } = receipt
+  const result = decoder.decode(content)
+  return { seq, receipt: { messageId: hex(messageId), recipient, state, at: new Date(at), result } }
+}

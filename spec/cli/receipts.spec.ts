@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
+import { commandEvents } from '../../bin/common/events.ts'
+import { exitCodes } from '../../bin/common/usage.ts'
+import { messagingBench } from '../support/messagingBench.ts'
+import { published } from '../support/published.ts'
+import { spec } from '../support/spec.ts'
+
+spec('osp msg --receipt', (it) => {
+  it('waits for each recipient, prints its result, and exits with 0 if all have handled the message', async () => {
+    await using chat = await messagingBench()
+    const sending = chat.osp('alice', ['msg', '--receipt', 'bob', 'carol', 'double 21'])
+    await chat.client('bob').then((bob) => bob.receive(() => '42\nrows'))
+    await pause(300)
+    await chat.client('carol').then((carol) => carol.receive(() => {}))
+    const { code, stdout, stderr } = await sending
+    assert.deepEqual([code, stderr], [0, ''])
+    const lines = stdout.trim().split('\n')
+    assert.deepEqual(lines.slice(2), ['bob handled 42\\nrows', 'carol handled'])
+    const events = chat.osp('alice', ['msg', '--receipt', '--json', 'bob', 'double 21'])
+    const receipt = published((await events).stdout, commandEvents.msg).find(({ event }) => event === 'receipt')
+    assert.deepEqual([receipt?.recipient, receipt?.state, receipt?.result], ['bob', 'handled', '42\nrows'])
+  })
+
+  it('exits with 6 if a recipient rejects the message or it expires, and does not wait with --queue', async () => {
+    await using chat = await messagingBench()
+    await chat.client('bob').then((bob) => bob.receive((message) => message.reject('no such account')))
+    const rejected = await chat.osp('alice', ['msg', '--receipt', 'bob', 'x'])
+    assert.deepEqual(
+      [rejected.code, rejected.stdout.split('\n').at(-2)],
+      [exitCodes.unhandled, 'bob rejected no such account'],
+    )
+    const expiring = chat.osp('alice', ['msg', '--receipt', '--ttl', '100ms', 'carol', 'x'])
+    await pause(1_500)
+    await chat.client('carol').then((carol) => carol.receive(() => {}))
+    const expired = await expiring
+    assert.deepEqual([expired.code, expired.stdout.split('\n').at(-2)], [exitCodes.unhandled, 'carol expired'])
+    const both = await chat.osp('alice', ['msg', '--receipt', '--queue', 'bob', 'x'])
+    assert.deepEqual([both.code, both.stderr.split('\n')[0]], [2, 'osp: specify either --queue or --receipt'])
+  })
+
+  it('gets the output of the program that osp listen runs', async () => {
+    await using chat = await messagingBench()
+    const sending = chat.osp('alice', ['msg', '--receipt', 'bob', 'hello'])
+    const listened = await chat.osp('bob', [
+      'listen',
+      '--count',
+      '1',
+      '--exec',
+      'sh',
+      '--',
+      '-c',
+      'echo got $OSP_FROM; exit 0',
+    ])
+    assert.equal(listened.code, 0)
+    assert.equal((await sending).stdout.split('\n').at(-2), 'bob handled got alice')
+    const failing = chat.osp('alice', ['msg', '--receipt', 'bob', 'hello'])
+    await using _ = chat.begin('bob', ['listen', '--tries', '1', '--exec', 'sh', '--', '-c', 'exit 3'])
+    const outcome = await failing
+    assert.deepEqual(
+      [outcome.code, outcome.stdout.split('\n').at(-2)],
+      [exitCodes.unhandled, 'bob rejected sh exited with 3'],
+    )
+  })
+})

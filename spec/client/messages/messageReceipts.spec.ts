@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict'
+import type { BoundClientOptions } from '../../../lib/client/client.ts'
+import type { MessageReceipt } from '../../../lib/client/messages/messageReceipts.ts'
+import { memoryState } from '../../../lib/client/runningClient.ts'
+import { events } from '../../../lib/wire/protocol.ts'
+import { spec } from '../../support/spec.ts'
+import { turns } from '../../support/turns.ts'
+import { UploadRig } from '../../support/uploadRig.ts'
+
+const clientOf = (rig: UploadRig, user: string, options: Partial<BoundClientOptions> = {}) =>
+  rig.client({ user, ...options })
+
+const textOf = ({ recipient, state, result }: MessageReceipt) => `${recipient} ${state} ${result}`.trim()
+
+async function all(receipts: AsyncIterable<MessageReceipt>): Promise<string[]> {
+  const texts: string[] = []
+  for await (const receipt of receipts) texts.push(textOf(receipt))
+  return texts.sort()
+}
+
+spec('the receipts of a message', (it) => {
+  it('tell the outcome at each recipient, with the result of its handler', async () => {
+    await using rig = await UploadRig.start()
+    const alice = clientOf(rig, 'alice')
+    const sent = alice.send(['bob', 'carol', 'dave'], 'x', { receipt: true, headers: { k: 'v' } })
+    const receipts = all(sent.receipts())
+    clientOf(rig, 'bob').receive((message) => `${message.receiptWanted} ${message.headers.k}`)
+    clientOf(rig, 'carol').receive((message) => message.reject('no space'))
+    const { value } = await clientOf(rig, 'dave').messages({ ack: 'manual' }).next()
+    await value?.ack('done by hand')
+    assert.deepEqual(await receipts, ['bob handled true v', 'carol rejected no space', 'dave handled done by hand'])
+    assert.equal((await all(await nowOf(rig, 'alice'))).length, 0)
+  })
+
+  it('reach the program that has sent the message, while other programs of the user send and listen', async () => {
+    await using rig = await UploadRig.start()
+    const [one, two, listening] = [clientOf(rig, 'alice'), clientOf(rig, 'alice'), clientOf(rig, 'alice')]
+    const received: string[] = []
+    listening.receive((message) => void received.push(message.text()))
+    clientOf(rig, 'bob').receive(async (message) => message.text().toUpperCase())
+    const asked = ['a', 'b', 'c', 'd'].map((text, at) => (at % 2 ? one : two).send(['bob'], text, { receipt: true }))
+    assert.deepEqual(
+      await Promise.all(asked.map((sent) => all(sent.receipts()))),
+      ['A', 'B', 'C', 'D'].map((text) => [`bob handled ${text}`]),
+    )
+    assert.deepEqual(received, [])
+  })
+
+  it('arrive although links are cut and the server restarts', async () => {
+    await using rig = await UploadRig.start()
+    const [alice, bob] = [clientOf(rig, 'alice'), clientOf(rig, 'bob')]
+    let handled = 0
+    bob.receive((message) => `${++handled} ${message.text()}`)
+    const sent = Array.from({ length: 100 }, (_, n) => alice.send(['bob'], `${n}`, { receipt: true }))
+    const results = sent.map((each) => all(each.receipts()))
+    for (const come of [20, 40, 60, 80]) {
+      await turns(() => handled >= come)
+      rig.transport.cut()
+      if (come === 40) await rig.server.close()
+      if (come === 40) await rig.startServer()
+    }
+    const texts = (await Promise.all(results)).map(([text]) => text?.replace(/\d+ /u, ''))
+    assert.deepEqual(
+      texts,
+      sent.map((_, n) => `bob handled ${n}`),
+    )
+  })
+
+  it('have the result of the first handling if its acknowledgement was lost', async () => {
+    await using rig = await UploadRig.start()
+    const alice = clientOf(rig, 'alice')
+    const state = memoryState()
+    const first = clientOf(rig, 'bob', { state })
+    rig.transport.inspect = ({ event }) => event !== events.DeliverMsgAck.number
+    let calls = 0
+    first.receive(() => `call ${++calls}`)
+    const sent = alice.send(['bob'], 'x', { receipt: true })
+    await turns(() => calls === 1)
+    await first.close()
+    rig.transport.inspect = () => true
+    clientOf(rig, 'bob', { state }).receive(() => `call ${++calls}`)
+    assert.deepEqual([await all(sent.receipts()), calls], [['bob handled call 1'], 1])
+  })
+
+  it('wait for the sender, and stay until its program asks for the next one', async () => {
+    await using rig = await UploadRig.start()
+    const first = clientOf(rig, 'alice')
+    const sent = first.send(['bob', 'carol'], 'x', { receipt: true })
+    await sent.stored
+    await first.close()
+    for (const user of ['bob', 'carol']) clientOf(rig, user).receive((message) => message.text())
+    const second = clientOf(rig, 'alice').receipts()
+    const { value } = await second.next()
+    assert.deepEqual([value?.messageId, value?.state, value?.result], [sent.id, 'handled', 'x'])
+    const third = await nowOf(rig, 'alice')
+    assert.deepEqual((await all(third)).length, 2)
+  })
+
+  it('are not available without the option, end with the message or its client, and can be given up', async () => {
+    await using rig = await UploadRig.start({ receipts: 1 })
+    const alice = clientOf(rig, 'alice')
+    assert.throws(() => alice.send(['bob'], 'x').receipts(), { code: 'usage' })
+    const sent = alice.send(['bob'], 'x', { receipt: true })
+    await sent
+    const refused = alice.send(['bob'], 'y', { receipt: true })
+    await assert.rejects(all(refused.receipts()), { code: 'too-many-receipts' })
+    await assert.rejects(refused, { code: 'too-many-receipts', retry: 'later' })
+    const stopping = new AbortController()
+    const waiting = all(sent.receipts({ signal: stopping.signal }))
+    stopping.abort()
+    await assert.rejects(waiting, { code: 'closed' })
+    const others = alice.receipts()
+    const next = others.next()
+    await assert.rejects(alice.receipts().next(), { code: 'usage' })
+    const last = all(sent.receipts())
+    await alice.close()
+    await Promise.all([next, last].map((each) => assert.rejects(each, { code: 'closed' })))
+  })
+})
+
+/** Resolves with the receipts that a new client of the user finds, without waiting for others. */
+async function nowOf(rig: UploadRig, user: string): Promise<AsyncIterable<MessageReceipt>> {
+  const client = clientOf(rig, user)
+  const found: MessageReceipt[] = []
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const done = (async () => {
+    for await (const receipt of client.receipts({ signal })) found.push(receipt)
+  })().catch(() => {})
+  await client.online()
+  for (let round = 0; round < 200; round++) await new Promise(setImmediate)
+  stopping.abort()
+  await done
+  return (async function* () {
+    yield* found
+  })()
+}
