@@ -64,22 +64,23 @@ export class ClientDownload extends Emitter<DownloadEvents> implements Download 
   readonly #done = deferred<FileInfo>()
   readonly done = this.#done.promise
   readonly #content: () => AsyncGenerator<Uint8Array>
+  readonly #leave: () => void
 
-  /** `content` starts to hand over the content; throws if that is not possible. */
-  constructor(name: string, content: () => AsyncGenerator<Uint8Array>, log?: Log) {
+  /** `content` starts to hand over the content; throws if that is not possible. `leave` aborts it. */
+  constructor(name: string, content: () => AsyncGenerator<Uint8Array>, leave: () => void, log?: Log) {
     super(log)
     this.name = name
     this.#content = content
+    this.#leave = leave
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     const content = this.#content()
     const end = content.return.bind(content)
-    content.return = async (value) => {
-      const result = await end(value)
-      // Nothing was read, so that the generator has not begun and cannot report its end.
-      this.fail()
-      return result
+    content.return = (value) => {
+      // A generator ends only after a pending read.
+      this.#leave()
+      return end(value)
     }
     return content
   }

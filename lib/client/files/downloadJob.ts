@@ -29,8 +29,6 @@ type DigestedFile = FileInfo & { readonly algorithm: DigestName; readonly digest
 export class DownloadJob {
   readonly #options: DownloadJobOptions
   #known: FileInfo | undefined
-  /** Whether the content is, or was, handed over. */
-  isReading = false
   #versionTries = 0
   #digestTries = 0
 
@@ -55,8 +53,6 @@ export class DownloadJob {
   /** Yields the content from `offset`. It can be verified only if `offset` is 0. */
   async *content(offset: number): AsyncGenerator<Uint8Array> {
     const { download } = this.#options
-    this.isReading = true
-    let isOver = false
     try {
       const file = await this.#file()
       const { digests } = this.#platform
@@ -73,23 +69,19 @@ export class DownloadJob {
       download.move('receive')
       download.move('verify')
       if (digest && hex(digest.digest()) !== file.digest) throw mismatch(file)
-      isOver = true
       download.stored(file)
     } catch (error) {
-      isOver = true
       const failure = this.#final(error)
       download.fail(failure)
       throw failure
-    } finally {
-      // The caller has stopped iterating.
-      if (!isOver) download.fail()
     }
   }
 
   /** Resolves with a file that was saved. */
   async #saved(target: FileTarget): Promise<FileInfo> {
     const file = await this.#file()
-    const { download } = this.#options
+    const { download, signal } = this.#options
+    signal.throwIfAborted()
     const { digests } = this.#platform
     const open = await target.open(file, digests)
     if (!open) return file

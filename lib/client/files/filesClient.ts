@@ -105,7 +105,8 @@ export class FilesClient implements Files {
       )
     }
     if (isPath && !localFiles) throw noFiles('a target')
-    const signal = this.#signal(options.signal)
+    const leaving = new AbortController()
+    const signal = AbortSignal.any([this.#signal(options.signal), leaving.signal])
     let isTaken = to !== undefined
     const download = new ClientDownload(
       name,
@@ -118,6 +119,7 @@ export class FilesClient implements Files {
         isTaken = true
         return job.content(offset)
       },
+      () => leaving.abort(),
       this.#options.listenerLog,
     )
     const job = new DownloadJob({ requests: this.#requests, download, known, reference, version, signal })
@@ -125,9 +127,7 @@ export class FilesClient implements Files {
       const target = async () => (isPath ? await (localFiles as LocalFiles).target(to, { overwrite }) : to)
       this.#running.track(this.#inTurn(() => job.save(target), signal))
     } else {
-      const aborted = onAbort(signal, () => {
-        if (!job.isReading) download.fail()
-      })
+      const aborted = onAbort(signal, () => download.fail())
       const ended = () => aborted[Symbol.dispose]()
       download.done.then(ended, ended)
     }

@@ -11,6 +11,7 @@ import type { WireMessage } from '../../../lib/wire/message.ts'
 import { place } from '../../support/commands.ts'
 import type { Act } from '../../support/hostileServer.ts'
 import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
 import { chunkBytes, refuse, type ScriptedFile, scriptedFiles } from './scriptedFiles.ts'
 
 const content = randomBytes(1_000_000)
@@ -73,7 +74,52 @@ spec('a download whose content is not read', (it) => {
   })
 })
 
+spec('a download whose content is being read', (it) => {
+  it('fails when its client is closed, even if nothing reads on', async () => {
+    await using at = await bench()
+    const download = at.client.files.download('a')
+    await download[Symbol.asyncIterator]().next()
+    await at.client.close()
+    await assert.rejects(download.done, { code: 'closed' })
+  })
+
+  const leaving: Readonly<Record<string, (download: Download) => unknown>> = {
+    'its stream is cancelled': async (download) => {
+      const reader = download.stream().getReader()
+      const reading = reader.read()
+      await reader.cancel()
+      assert.deepEqual(await reading, { done: true, value: undefined })
+    },
+    'its iteration is left': async (download) => {
+      const content = download[Symbol.asyncIterator]()
+      const reading = content.next()
+      await content.return?.()
+      await assert.rejects(reading, { code: 'closed' })
+    },
+  }
+  for (const [what, leave] of Object.entries(leaving)) {
+    it(`fails when ${what}, although the server does not answer`, async () => {
+      await using at = await bench(({ message }) => message.event !== 'ReadFileReq')
+      const download = at.client.files.download('a')
+      await leave(download)
+      await assert.rejects(download.done, { code: 'closed' })
+    })
+  }
+})
+
 spec('a download to a file', (it) => {
+  it('writes nothing if it is aborted while it waits for other downloads', async () => {
+    await using at = await bench(({ message }) => message.event !== 'ReadFileReq')
+    const known = await at.client.files.stat('a', { digest: true })
+    const downloads = Array.from({ length: clientLimits.downloads + 3 }, (_, number) =>
+      at.client.files.download(known, { to: fileTarget(`${at.path}${number}`) }),
+    )
+    while (at.entries().length < 2 * clientLimits.downloads) await turn()
+    await at.client.close()
+    for (const { done } of downloads) await assert.rejects(done, { code: 'closed' })
+    assert.equal(at.entries().length, 2 * clientLimits.downloads)
+  })
+
   it('has content, digest and modification time of the stored file, and leaves nothing beside it', async () => {
     await using at = await bench()
     const download = at.save()
