@@ -405,6 +405,7 @@ export class FileApp implements ServerApp {
     try {
       const notice = noticeOf(message.notice)
       if (notice) await this.#notices?.check(by.user, notice.recipients)
+      await this.#notices?.settled(upload.user, upload.name)
       const file = await upload.transfer?.finish({ digest: message.digest, notice }, by, () =>
         upload.reserve({ growth: 0, entries: 0 }),
       )
@@ -440,6 +441,7 @@ export class FileApp implements ServerApp {
       if (notice) await this.#sendAgain(by, file, notice)
       return storedAck(file)
     }
+    await this.#notices?.settled(upload.user, upload.name)
     await this.#context.storage.transfers.forget(upload.user, upload.name)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }

@@ -39,6 +39,9 @@ interface FileMessage {
   readonly message: PostedMessage
 }
 
+/** The errors of messages that wait, by the user whose files they are about. */
+type Blocked = Map<string, OspError>
+
 /** The dependencies of FileNotices. */
 export interface NoticeHost {
   readonly context: ServerContext
@@ -64,9 +67,7 @@ export class FileNotices {
   readonly #alarm: Alarm
   readonly #backoff: Backoff
   /** The users about whose files messages wait, and the errors of these messages. */
-  #blocked = new Map<string, OspError>()
-  /** Those of the attempt before. */
-  #formerlyBlocked: ReadonlyMap<string, OspError> = new Map()
+  #blocked: Blocked = new Map()
   #isClosed = false
 
   constructor(host: NoticeHost) {
@@ -91,6 +92,18 @@ export class FileNotices {
     throw new OspError(code, text, { recipients, retryAfterMs: waits.firstMs })
   }
 
+  /**
+   * Resolves when the messages about the completed file of a name are stored, so that they are not lost if it is replaced. Rejects
+   * with the error for which they wait.
+   */
+  async settled(user: string, name: string): Promise<void> {
+    const { transfers } = this.#host.context.storage
+    const isReported = () => transfers.isReported?.({ user, name }) ?? true
+    if (isReported()) return
+    await this.#order.idle()
+    if (!isReported()) this.checkUnblocked(user)
+  }
+
   /** Rejects if the message about a file of `user` cannot be sent to these recipients now. */
   async check(user: string, recipients: readonly string[]): Promise<void> {
     this.checkUnblocked(user)
@@ -113,7 +126,11 @@ export class FileNotices {
   report(files: readonly StoredFile[]): Promise<void> {
     return this.#order.run(async () => {
       // The next attempt finds them in the storage.
-      await this.#append(files.filter(({ user }) => !this.#blocked.has(user)))
+      const blocked = this.#blocked
+      await this.#append(
+        files.filter(({ user }) => !blocked.has(user)),
+        blocked,
+      )
     })
   }
 
@@ -126,41 +143,47 @@ export class FileNotices {
     await this.#order.run(async () => {
       try {
         const files = await this.#host.context.storage.transfers.unreported()
-        this.#formerlyBlocked = this.#blocked
-        this.#blocked = new Map()
-        await this.#append(files)
+        const blocked: Blocked = new Map()
+        await this.#append(files, blocked)
+        this.#blocked = blocked
+        if (blocked.size === 0) this.#backoff.reset()
       } catch (error) {
-        for (const user of this.#blocked.keys()) this.#block(user, OspError.from(error))
+        for (const user of this.#blocked.keys()) this.#block(this.#blocked, user, OspError.from(error))
       }
     })
   }
 
-  async #append(files: readonly StoredFile[]): Promise<void> {
+  /** Appends the messages about files, and adds the users whose messages must wait to `blocked`. Never rejects. */
+  async #append(files: readonly StoredFile[], blocked: Blocked): Promise<void> {
     const { transfers } = this.#host.context.storage
     try {
       const refused = new Set<StoredFile>()
-      for (const batch of await this.#batches(files)) {
-        for (const [file, error] of await this.#appended(batch)) {
-          refused.add(file)
-          this.#block(file.user, error)
+      for (const { user, messages } of await this.#batches(files)) {
+        // The messages about the files of a user stay in order.
+        if (blocked.has(user)) for (const { file } of messages) refused.add(file)
+        else {
+          for (const [file, error] of await this.#appended(messages)) {
+            refused.add(file)
+            this.#block(blocked, user, error)
+          }
         }
       }
       const sent = files.filter((file) => !refused.has(file))
       if (sent.length > 0) await transfers.reported(sent)
-      if (this.#blocked.size === 0) this.#backoff.reset()
     } catch (error) {
-      for (const { user } of files) this.#block(user, OspError.from(error))
+      for (const { user } of files) this.#block(blocked, user, OspError.from(error))
     }
   }
 
-  /** Resolves with the messages about these files, in order. The files of a batch have the same owner. */
-  async #batches(files: readonly StoredFile[]): Promise<readonly (readonly FileMessage[])[]> {
-    const batches: FileMessage[][] = []
+  /** Resolves with the messages about these files, in order: those about successive files of a user together. */
+  async #batches(files: readonly StoredFile[]) {
+    const batches: { readonly user: string; readonly messages: FileMessage[] }[] = []
     for (const file of files) {
+      const { user } = file
       const messages = (await this.#messages(file)).map((message) => ({ file, message }))
       const last = batches.at(-1)
-      if (last?.[0]?.file.user === file.user) last.push(...messages)
-      else if (messages.length > 0) batches.push(messages)
+      if (last?.user === user) last.messages.push(...messages)
+      else if (messages.length > 0) batches.push({ user, messages })
     }
     return batches
   }
@@ -177,13 +200,13 @@ export class FileNotices {
   }
 
   /** Lets the messages about the files of a user wait until the next attempt. */
-  #block(user: string, error: OspError): void {
+  #block(blocked: Blocked, user: string, error: OspError): void {
     const { log, platform } = this.#host.context
-    if (!this.#blocked.has(user) && !this.#formerlyBlocked.has(user)) {
+    if (!blocked.has(user) && !this.#blocked.has(user)) {
       const { code, message: text, recipients = [] } = error
       log({ level: 'warn', event: 'file-messages-wait', user, code, text, recipients: recipients.join(', ') })
     }
-    this.#blocked.set(user, error)
+    blocked.set(user, error)
     if (!this.#isClosed) this.#alarm.by(platform.clock.now() + this.#backoff.next())
   }
 

@@ -193,7 +193,7 @@ export class SmallFiles {
 
   /** Answers a request whose file is stored already. Resolves with false if it is not. */
   async #answerStored(caller: Connection, put: Put): Promise<boolean> {
-    const { context, reports } = this.#host
+    const { context, reports, notices } = this.#host
     const { want, digest } = put
     try {
       const known = await context.storage.transfers.completed(want)
@@ -201,6 +201,7 @@ export class SmallFiles {
         reports.missed(known, caller)
         return answer(put, known)
       }
+      await notices?.settled(want.user, want.name)
       // If a fault has interrupted the end of an upload, its file can be stored already.
       const record = await recordOf(context.storage, want.user, want.name)
       if (record?.verified?.digest !== digest) return false

@@ -157,6 +157,68 @@ spec('the message about a stored file', (it) => {
     assert.deepEqual(await namesIn(ingest, 1), ['d'])
   })
 
+  it('is not lost if the file is replaced before the message is stored', async () => {
+    await using rig = await rigWith([{ user: 'ingest' }])
+    const alice = await rig.client()
+    const held = rig.storage.hold('append message', 'before')
+    await alice.put({ name: 'plan', bytes })
+    await held.reached
+    alice.sendPut({ name: 'plan', bytes: patterned(2_000) })
+    for (let turns = 0; turns < 10; turns++) await turn()
+    held.fail(gone)
+    await rig.crash()
+    await rig.restart()
+    await rig.clock.pass(1)
+    const ingest = await listen(rig, 'ingest')
+    assert.equal(referenceIn(await ingest.delivery()).size, 1_000)
+  })
+
+  it('is not lost if the file is replaced while a full mailbox is tried again', async () => {
+    await using rig = await rigWith([{ user: 'ingest' }], { mailboxMessages: 2, senderSharePercent: 100 })
+    const alice = await rig.client()
+    for (const name of ['a', 'b', 'c']) await alice.put({ name, bytes })
+    await turn()
+    const held = rig.storage.hold('append message', 'before')
+    const passing = rig.clock.pass(1_000)
+    await held.reached
+    alice.sendPut({ name: 'c', bytes: patterned(2_000) })
+    for (let turns = 0; turns < 10; turns++) await turn()
+    held.go()
+    await passing
+    await alice.raw.refused('PutFileNack', 'mailbox-full')
+    const ingest = await listen(rig, 'ingest')
+    await namesIn(ingest, 2)
+    await rig.clock.pass(5_000)
+    const message = await ingest.delivery()
+    assert.deepEqual([referenceIn(message).fileName, referenceIn(message).size], ['c', 1_000])
+  })
+
+  it('follows the messages about all earlier files of the user that wait', async () => {
+    await using rig = await rigWith([{ user: 'ingest' }], { mailboxMessages: 2, senderSharePercent: 100 })
+    const [alice, carol] = [await rig.client(), await rig.client({ user: 'carol' })]
+    for (const name of ['a', 'b']) await alice.put({ name, bytes })
+    const first = rig.storage.hold('append message')
+    await alice.put({ name: 'c', bytes })
+    await first.reached
+    await carol.put({ name: 'd', bytes })
+    await alice.put({ name: 'e', bytes })
+    first.go()
+    await turn()
+    // The mailbox has space again after the message about `c` was refused.
+    const second = rig.storage.hold('append message', 'after')
+    const passing = rig.clock.pass(1_000)
+    await second.reached
+    const ingest = await listen(rig, 'ingest')
+    const names = await namesIn(ingest, 2)
+    second.go()
+    await passing
+    for (let count = 0; count < 3; count++) {
+      names.push(...(await namesIn(ingest, 1)))
+      await rig.clock.pass(5_000)
+    }
+    assert.deepEqual(names, ['a', 'b', 'd', 'c', 'e'])
+  })
+
   it('is refused at the start of an upload, and at its end, if a recipient does not exist or has no space', async () => {
     const authenticator = { ...allowAll(), knows: async (name: string) => name !== 'nobody' }
     await using rig = await heldRig({ mailboxMessages: 1, senderSharePercent: 100 }, { authenticator })
