@@ -44,7 +44,7 @@ export type { ByteStream, Bytes, UploadSource } from './client/uploads/uploadSou
 export { checkMetadata, type MetadataText } from './core/metadata.ts'
 export { connectionErrors, type ErrorCode, type ErrorDetails, errors, OspError, type Retry } from './errors.ts'
 export { defaultLimits, type Limit, type Limits, limitTable } from './limits.ts'
-export { checkFileName, checkUserName, isFileName, isUserName, nameKey } from './names.ts'
+export { checkDeviceName, checkFileName, checkUserName, isFileName, isUserName, nameKey } from './names.ts'
 export { nearestName } from './options.ts'
 export type * from './ports/authenticator.ts'
 export type * from './ports/clientState.ts'

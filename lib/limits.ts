@@ -97,6 +97,11 @@ export const limitTable = {
   recipients: flag('max-recipients', 16, 'maximum number of recipients of one message', [1, 0xffff]),
   clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
   registrationsPerUser: flag('registrations-per-user', 20, 'maximum number of registered clients of one user'),
+  devicesPerUser: flag('devices-per-user', 8, 'maximum number of known devices of one user', [1, 64]),
+  deviceAgeMs: flag('device-age', 30 * dayMs, 'time after which a device that has not listened is forgotten', [
+    dayMs,
+    largest,
+  ]),
   hellosPerSecond: flag(
     'hellos-per-second',
     200,
@@ -328,6 +333,8 @@ export const fixed = {
   userNameBytes: 64,
   /** Maximum length of a field of a log line; longer fields are cut. */
   logFieldCharacters: 2_048,
+  /** Precision of the time at which a device was last seen. */
+  deviceSeenMs: dayMs,
   /** Maximum number of superseded sessions that a transfer record remembers. */
   supersededSessions: 8,
   /** Maximum number of refused ids of a sender that a store of several servers remembers, so that no earlier link stores them. */

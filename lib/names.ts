@@ -96,6 +96,10 @@ export const isStoredFileName = (name: string): boolean => faultOfStoredName(nam
 /** Returns whether this can be the name of a user: one part of at most 64 bytes. */
 export const isUserName = (name: string): boolean => faultOfUserName(name) === undefined
 
+/** Returns a key that is unique for the device of a user: neither name can have a "/". */
+export const deviceKey = ({ user, device }: { readonly user: string; readonly device: string }): string =>
+  `${user}/${device}`
+
 /** Returns a key that is equal for user names that people or file systems confuse: `Bob`, `bob` and `ｂｏｂ`. */
 export const nameKey = (name: string): string => foldedCase(name.normalize('NFKC')).normalize('NFKC')
 
@@ -113,6 +117,9 @@ export const checkStoredName = (name: string): string => check(faultOfStoredName
 
 /** Returns `name`. Throws OspError `bad-name` with the name and its fault. */
 export const checkUserName = (name: string): string => check(faultOfUserName(name), name, 'user')
+
+/** Returns `name`, a name by the rules of user names. Throws OspError `bad-name` with the name and its fault. */
+export const checkDeviceName = (name: string): string => check(faultOfUserName(name), name, 'device')
 
 function check(fault: string | undefined, name: string, what: string): string {
   if (fault === undefined) return name

@@ -5,6 +5,7 @@ import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import { catalogueSuites } from './testing/storage/catalogue.ts'
 import { claimModelChecks } from './testing/storage/claimModel.ts'
 import { claimSuites } from './testing/storage/claims.ts'
+import { deviceModelChecks, deviceSuites } from './testing/storage/devices.ts'
 import { fileSuites } from './testing/storage/files.ts'
 import { openTested, type StorageKind, type StoragePlaceKind } from './testing/storage/fixture.ts'
 import { mailBoundSuites } from './testing/storage/mailBounds.ts'
@@ -44,6 +45,7 @@ const storageSuites = [
   ...mailBoundSuites,
   ...mailboxSuites,
   ...receiptSuites,
+  ...deviceSuites,
 ]
 
 /** The capacity of small places, in bytes. */
@@ -62,5 +64,6 @@ export function storageContract(kind: StorageKind, options: ContractOptions = {}
     }),
     testCasesOf(`the claims of a ${name} storage`, claimModelChecks(open, seed), async () => undefined),
     testCasesOf(`the mailboxes of a ${name} storage`, mailModelChecks(open, seed), async () => undefined),
+    testCasesOf(`the devices of a ${name} storage`, deviceModelChecks(open, seed), async () => undefined),
   ].flat()
 }

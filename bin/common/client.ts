@@ -21,7 +21,7 @@ export interface CommandFailure {
   readonly gaveUp: boolean
 }
 
-export interface CommandRun extends Pick<ConnectOptions, 'state' | 'log' | 'limitRate' | 'downloadsAtOnce'> {
+export interface CommandRun extends Pick<ConnectOptions, 'device' | 'state' | 'log' | 'limitRate' | 'downloadsAtOnce'> {
   /** The token to log in with. By default the configured one. */
   readonly token?: TokenSource
   /** The transport to the server. By default the configured one. */

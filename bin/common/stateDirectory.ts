@@ -47,6 +47,10 @@ export function openStateDirectory(values: StateValues & Pick<CommonOptions, 'us
   return path
 }
 
+/** Returns the state directory of a device, in that of its user. */
+export const deviceDirectoryOf = (directory: string, device: string): string =>
+  join(directory, 'devices', escaped(device))
+
 /** Returns a distinct file name for each name, also on file systems that ignore case or reject characters. */
 function escaped(name: string): string {
   return name.replace(/[^a-z0-9._-]/gu, (char) =>

@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import {
   type Client,
   type ClientState,
+  checkDeviceName,
   type FileReference,
   type Message,
   OspError,
@@ -16,10 +17,10 @@ import { checkDirectory } from '../common/files.ts'
 import { checkStdout, jsonLine, results, say, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { kind, optionalSetting, switched, type Values } from '../common/settings.ts'
-import { openStateDirectory } from '../common/stateDirectory.ts'
+import { deviceDirectoryOf, openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
-import { UsageError, unexpectedOperand } from '../common/usage.ts'
+import { asUsageError, UsageError, unexpectedOperand } from '../common/usage.ts'
 import { MessageProgram, type ProgramEnd } from './messageProgram.ts'
 import { listenForReceipts } from './receipts.ts'
 import { printedReference, type SavedFile, saveFile } from './savedFiles.ts'
@@ -31,6 +32,10 @@ const defaultTries = 16
 /** The settings of `osp listen`. */
 export const listenSettings = {
   count: { ...optionalSetting(kind.count, 'exit after N messages', 'run until Ctrl-C'), alias: 'n' },
+  device: optionalSetting(
+    { ...kind.text, placeholder: 'NAME' },
+    'listen as this device of the user; each known device receives every message',
+  ),
   exec: optionalSetting(
     { ...kind.path, placeholder: 'PROGRAM' },
     'run PROGRAM with the operands ARG for each message, instead of printing it',
@@ -61,6 +66,7 @@ export const listenCommand = command({
     ['osp listen --count 1', 'wait for one message'],
     ['osp listen --json | jq -r .text', 'print the texts only'],
     ['osp listen --user ingest --exec ./import.sh', 'run ./import.sh for each message of the user "ingest"'],
+    ['osp listen --device phone', 'receive each message, also if other devices receive it'],
     ['osp listen --save inbox', 'also download the files that were sent to you'],
     ['osp listen --exec python3 -- import.py -v', 'run a program with operands'],
   ],
@@ -78,7 +84,11 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   checkStdout('messages')
   const { save } = values
   if (save !== undefined) checkDirectory('--save', save, 'make-and-write')
-  const { receipts, outbox } = stateDirectory(openStateDirectory(values))
+  const directory = openStateDirectory(values)
+  const device = deviceOf(values)
+  const { outbox } = stateDirectory(directory)
+  // Another device of the user may already have received a message.
+  const { receipts } = stateDirectory(device === undefined ? directory : deviceDirectoryOf(directory, device))
   let receiver: Receiver | undefined
   let fault: UsageError | undefined
   const stop: Stop = (error) => {
@@ -120,7 +130,16 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   // Not `closedOnceFlushed`: the server does not answer acknowledgements, so they could be lost.
   const to = clientTransport(values, trustFor(values, token))
   const stopping = program && { interrupted: () => stop() }
-  return await runWithClient(values, { token, to, state, log, run: receive, ...stopping })
+  return await runWithClient(values, { token, to, device, state, log, run: receive, ...stopping })
+}
+
+/** Returns the name of the device in the Unicode form NFC. Throws UsageError if it is not allowed. */
+function deviceOf({ device }: ListenValues): string | undefined {
+  try {
+    return device === undefined ? undefined : checkDeviceName(device.normalize('NFC'))
+  } catch (error) {
+    return asUsageError('--device', error)
+  }
 }
 
 function checkOptions({ exec, concurrency = 1, tries }: ListenValues, [arg]: readonly string[]): void {

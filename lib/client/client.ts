@@ -29,6 +29,14 @@ import type { UploadSource } from './uploads/uploadSource.ts'
 export interface ConnectOptions {
   readonly user: string
   /**
+   * The name of the device on which the client receives messages. Each device of a user receives every message; a message stays in the
+   * mailbox until all known devices have handled it. A device is known from its first `receive` or `messages`, which also begin with
+   * the messages that wait, until it has not listened for 30 days (a setting of the server). Another client with the same device takes
+   * over. Each device needs a `state` of its own. Clients without a device take over from each other. They count as one more device
+   * if others are known. A server of a cluster refuses devices with `too-many-devices`.
+   */
+  readonly device?: string | undefined
+  /**
    * Returns the user's token for the server. A `BoundToken`, such as `keptToken(directory).load()` resolves with, is sent only
    * over connections at least as secure as the one that it is bound to. If the function throws, the status of the client is `refused`.
    */

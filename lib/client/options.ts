@@ -17,6 +17,7 @@ const state: Kind = {
 
 export const connectOptions: { readonly [K in keyof ConnectOptions]-?: Kind } = {
   user: kinds.text,
+  device: optional(kinds.text),
   token: optional(kinds.function),
   allowPlaintext: optional(kinds.flag),
   retryForMs: optional(kinds.duration),

@@ -2,7 +2,7 @@ import type { LinkGauges } from '../core/link.ts'
 import { Pacer } from '../core/pacer.ts'
 import { OspError } from '../errors.ts'
 import { clientLimits } from '../limits.ts'
-import { checkFileName, checkUserName } from '../names.ts'
+import { checkDeviceName, checkFileName, checkUserName } from '../names.ts'
 import { checkArgument, checkOptions, kinds } from '../options.ts'
 import type { ClientState, OutboxStore, Receipt } from '../ports/clientState.ts'
 import type { LocalFiles } from '../ports/localFiles.ts'
@@ -83,6 +83,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const { platform, state = memoryState(), retryForMs = Number.POSITIVE_INFINITY } = options
     const { uploadsAtOnce: atOnce = clientLimits.uploads, limitRate = Number.POSITIVE_INFINITY } = options
     const user = checkUserName(options.user)
+    const device = options.device === undefined ? undefined : checkDeviceName(options.device)
     const log = safeLog(listenerLog)
     this.#state = state
     this.#localFiles = options.localFiles
@@ -114,6 +115,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     this.#registration = new Registration({
       ...common,
       user,
+      device,
       listening: () => this.#inbox.listening(),
       granted: (registered) => {
         // The server sends the whole presence list next, but an unreliable link can lose it.

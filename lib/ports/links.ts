@@ -10,6 +10,8 @@ export interface SessionLink extends PresenceMember {
 
 /** A registration that listens for the messages of its user. */
 export interface ListeningLink extends SessionLink {
+  /** The name of its device, or an empty string. Each device of a user has its own registration. */
+  readonly device: string
   /** Rises with each registration of a server, so that a late `unlisten` does not end a newer registration of the same link. */
   readonly epoch: number
 }
@@ -59,11 +61,11 @@ export interface LinkDirectory extends AsyncDisposable {
   /** Forgets the link of a session after its end. Has no effect if the session has another link. */
   closeSession(link: SessionLink): void
   /**
-   * Makes the link the recipient of its user's messages. An earlier registration of the user ends (`ended`): one of this server
-   * before this resolves, and one of another server soon. If another session had it, that session is superseded. Resolves with
+   * Makes the link the recipient of its user's messages for its device. An earlier registration of this device ends (`ended`): one
+   * of this server before this resolves, and one of another server soon. If another session had it, that session is superseded. Resolves with
    * the highest seq of a message that may have been sent to an earlier recipient by another server, or before this server was
    * started. It can include messages that this server has sent, which the server remembers itself. The first of these rules applies:
-   * - the session is among the last `fixed.supersededSessions` superseded sessions of this user: rejects `superseded`;
+   * - the session is among the last `fixed.supersededSessions` superseded sessions of this device: rejects `superseded`;
    * - too many registrations listen at all servers together: rejects `clients-full`.
    */
   listen(link: ListeningLink): Promise<{ readonly handed: number }>

@@ -34,6 +34,8 @@ export interface Settlement {
   readonly state: keyof typeof receiptStates
   /** By seq, the results for their senders, at most `resultBytes` each. A missing one is empty. */
   readonly results?: ReadonlyMap<number, string> | undefined
+  /** The device that has handled them, if others of the user need not have (`MailboxDevices`). */
+  readonly device?: string | undefined
 }
 
 /** The limits of mailboxes. */
@@ -79,6 +81,31 @@ export interface MailboxLevel {
   readonly user: string
   readonly messages: number
   readonly bytes: number
+}
+
+/** A device of a user. */
+export interface UserDevice {
+  readonly user: string
+  /** Its name; empty for the programs that listen without the name of a device. */
+  readonly device: string
+}
+
+/**
+ * The known devices of users. Each known device of a user receives every message of the mailbox. A user without known devices has
+ * one recipient, whose name is not considered. The device with the empty name is only known together with others.
+ */
+export interface MailboxDevices {
+  /**
+   * Makes these devices of a user known, which listen at `now` (ms of the age clock; its precision is `fixed.deviceSeenMs`). A new
+   * device has handled none of the messages that wait. Durable. Rejects with OspError `too-many-devices` if more than `most` devices with a name would be known; none of them
+   * becomes known then.
+   */
+  open(user: string, devices: readonly string[], now: number, most: number): Promise<void>
+  /**
+   * Forgets the devices that were last opened before `before` (ms of the age clock). Removes the messages that all remaining devices
+   * of a user have handled, if devices remain. Durable. Resolves with the forgotten devices.
+   */
+  forget(before: number): Promise<readonly UserDevice[]>
 }
 
 /** A range of the storage that cannot be read. */
@@ -137,7 +164,7 @@ export interface MailboxStore {
   /**
    * Returns the messages of a mailbox after `afterSeq` in ascending order of their seqs, up to `most` messages and about
    * `mostBytes` of content, but at least one if one waits. Messages that were set aside or are damaged are left out; those whose
-   * time to live has expired are included. With `reader`, a store of several servers returns none once another registration has
+   * time to live has expired are included, and those that the device of `reader` has handled are left out. With `reader`, a store of several servers returns none once another registration has
    * replaced this one (`LinkDirectory.listen`). The `handed` of the other registration therefore includes every message that was
    * returned for this one.
    */
@@ -150,13 +177,16 @@ export interface MailboxStore {
   ): Promise<readonly StoredMessage[]>
   /**
    * Removes those of these messages that exist in a mailbox. Durable. With `mayWait` the storage may wait a few milliseconds for
-   * other changes, so that one flush serves all of them. By default the messages were handled.
+   * other changes, so that one flush serves all of them. By default the messages were handled. With `how.device`, only this device has
+   * handled them: a message that other known devices have not answered stays for them, and one that another device has rejected is
+   * set aside. If the device is not known and others are, nothing changes.
    */
   remove(user: string, seqs: readonly number[], mayWait?: boolean, how?: Settlement): Promise<void>
   /**
-   * Sets rejected messages aside: they are not read any more, and stay until they expire. `results`: as in `Settlement`. Durable.
+   * Sets rejected messages aside: they are not read any more, and stay until they expire. `results`: as in `Settlement`. Durable. With
+   * `device`, only this device has rejected them: a message that other known devices have not answered stays for them until they have.
    */
-  setAside(user: string, seqs: readonly number[], results?: Settlement['results']): Promise<void>
+  setAside(user: string, seqs: readonly number[], results?: Settlement['results'], device?: string): Promise<void>
   /** Returns messages as `read` does, within the same limits, for a program that does not receive them. */
   list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
   /**
@@ -192,6 +222,8 @@ export interface MailboxStore {
    * calls it for receipts that other servers append, unless their notice is lost.
    */
   watchReceipts(appended: (user: string) => void): Disposable
+  /** The devices of users. A store without it has only devices without names. */
+  readonly devices?: MailboxDevices | undefined
   /** Returns the damage found while and since the storage was opened. Damaged messages are removed from their mailboxes. */
   damages(): Promise<readonly Damage[]>
 }

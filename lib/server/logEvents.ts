@@ -113,8 +113,13 @@ export const logEvents = {
   'registration-superseded': userLine(
     'info',
     'user node from former',
-    'Another program of the user replaced the registration; `former` is the node that was registered before. `from` is absent ' +
+    'Another program of the user replaced the registration of the same device; `former` is the node that was registered before. `from` is absent ' +
       'if that program is connected to another server.',
+  ),
+  'device-forgotten': line(
+    'info',
+    'user device',
+    'A device has not listened for the time that `--device-age` sets; `device` is empty for one without a name.',
   ),
   'message-given-up': userLine('warn', 'user node from seq text', 'A recipient refused a message; it was set aside.'),
   'messages-expired': commonLine('warn', 'user messages', 'Expired messages were removed; `messages` is their number.'),

@@ -47,7 +47,7 @@ async function started(location: LinksLocation, isNotified = true) {
     /** Returns a new link, which can also be registered. */
     link(user: string, session = 'a'): ListeningLink {
       const node = links.nextNode()
-      return { node, user, session: session.padStart(32, '0'), epoch: node }
+      return { node, user, session: session.padStart(32, '0'), device: '', epoch: node }
     },
     /** Stores a message. Resolves with its seq. */
     async post(recipient: string): Promise<number> {

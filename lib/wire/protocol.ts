@@ -128,7 +128,7 @@ export const events = {
   CancelFileReq: request(14, 'file', 'client', 'daemon', { fileName: str }),
   CancelFileAck: ack(15, 'file', 'server', { outcome: u8 }),
   CancelFileNack: nack(16, 'file', 'server', {}),
-  RegistReq: request(17, 'message', 'client', 'daemon', { userName: str, flags: u8 }),
+  RegistReq: request(17, 'message', 'client', 'daemon', { userName: str, flags: u8, device: optionalField(str) }),
   RegistAck: ack(18, 'message', 'server', { instance: u16, listVersion: u32, deliveryWindow: u16 }),
   RegistNack: nack(19, 'message', 'server', {}),
   RegistListNtf: notice(20, 'message', 'server', roster),

@@ -14,6 +14,23 @@ const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`
 const withoutTimes = (stdout: string) => stdout.replace(new RegExp(`^${time} `, 'gmu'), '')
 
 spec('osp listen', (it) => {
+  it('prints each message once on every device that is known', async () => {
+    await using chat = await messagingBench()
+    const alice = await chat.client('alice')
+    const printed = async (device: string) =>
+      withoutTimes((await chat.osp('bob', ['listen', '--device', device, '-n', '1'])).stdout)
+    await alice.send(['bob'], 'one')
+    assert.equal(await printed('tablet'), 'alice one\n')
+    await alice.send(['bob'], 'two')
+    assert.equal(await printed('phone'), 'alice two\n')
+    assert.equal(await printed('tablet'), 'alice two\n')
+    await alice.send(['bob'], 'three')
+    assert.equal(await printed('phone'), 'alice three\n')
+    const { code, stderr } = await chat.osp('bob', ['listen', '--device', 'a/b'])
+    assert.equal(code, 2)
+    assert.match(stderr, /--device: .*it has a "\/"/u)
+  })
+
   it('prints waiting messages, then new ones, and ends after --count', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')

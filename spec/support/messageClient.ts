@@ -47,6 +47,8 @@ export class MessageClient {
   readonly raw: RawClient
   readonly node: number
   readonly user: string
+  /** The name of the device for which it registers. */
+  device = ''
   /** The instance in the latest REGIST_ACK. */
   instance = 0
   /** The recipients of each post, by the seq of its REQ. */
@@ -76,8 +78,16 @@ export class MessageClient {
     return client
   }
 
+  /** Connects a client that has registered as listening for a device. */
+  static async listenAs(rig: Pick<ServerRig, 'dial'>, user: string, device: string): Promise<MessageClient> {
+    const client = await MessageClient.enter(rig, user, { session: `${user}'s ${device}` })
+    client.device = device
+    await client.regist()
+    return client
+  }
+
   sendRegist(flags: number = registFlags.listening, userName = this.user): number {
-    return this.raw.send('RegistReq', { userName, flags })
+    return this.raw.send('RegistReq', { userName, flags, ...(this.device === '' ? {} : { device: this.device }) })
   }
 
   /** Resolves with the ACK and the whole list, which follows immediately. */

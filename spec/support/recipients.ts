@@ -16,7 +16,7 @@ export interface Handed {
 }
 
 /** Receives and keeps the messages of a client. */
-export class Recipient extends EventEmitter<{ handed: [] }> {
+export class Recipient extends EventEmitter<{ handed: [] }> implements AsyncDisposable {
   readonly client: Client
   readonly handed: Handed[] = []
 
@@ -28,6 +28,10 @@ export class Recipient extends EventEmitter<{ handed: [] }> {
       this.handed.push({ text: message.text(), from, seq, attempt })
       this.emit('handed')
     })
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.client.close()
   }
 
   get texts(): string[] {

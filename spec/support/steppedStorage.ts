@@ -85,6 +85,7 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       levels: mailboxes.levels.bind(mailboxes),
       watchReceipts: mailboxes.watchReceipts.bind(mailboxes),
       damages: mailboxes.damages.bind(mailboxes),
+      devices: mailboxes.devices,
     },
     ...(catalogue && { catalogue: steppedCatalogue(catalogue, around) }),
     [Symbol.asyncDispose]: () => storage[Symbol.asyncDispose](),

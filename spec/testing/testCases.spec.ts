@@ -63,6 +63,8 @@ spec('a test suite', (it) => {
         'mailboxes in a wrong storage without free space',
         'mailboxes in a wrong storage without free space',
         'a failed flush of messages in a wrong storage',
+        'a failed flush of a receipt in a wrong storage',
+        'a device of a user in a wrong storage that fails',
       ],
     )
     for (const { run } of skipped) await assert.rejects(run(), { message: /^the test case cannot run: / })

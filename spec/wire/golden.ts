@@ -1,6 +1,8 @@
 import type { WireMessage } from '../../lib/wire/message.ts'
 import { hex } from '../support/bytes.ts'
 
+const id = hex('000102030405060708090a0b0c0d0e0f')
+
 /**
  * At least one whole frame of every event, with its meaning: the header's fields, two spaces, the payload's fields,
  * in hexadecimal. They were made from docs/protocol.md, not by the code that is checked with them.
@@ -129,6 +131,10 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
   [
     { event: 'RegistReq', userName: 'älice', flags: 1 },
     '00000009 01 00 0011 ffffffff 0002 0000 45439254  0006 c3a46c696365 01',
+  ],
+  [
+    { event: 'RegistReq', userName: 'älice', flags: 1, device: 'phone' },
+    '00000010 01 00 0011 00000003 0002 0000 1752f8c8  0006 c3a46c696365 01 0005 70686f6e65',
   ],
   [
     { event: 'RegistAck', instance: 65_535, listVersion: 4_294_967_295, deliveryWindow: 16 },
@@ -456,15 +462,7 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
   [
     {
       event: 'ListMsgAck',
-      messages: [
-        {
-          messageId: hex('000102030405060708090a0b0c0d0e0f'),
-          mailboxSeq: 17,
-          sender: 'alice',
-          sentAt: 1_700_000_000_123,
-          body: hex('006869'),
-        },
-      ],
+      messages: [{ messageId: id, mailboxSeq: 17, sender: 'alice', sentAt: 1_700_000_000_123, body: hex('006869') }],
     },
     '00000030 01 00 0033 00000003 0002 0000 ad7bfd5c  0001 000102030405060708090a0b0c0d0e0f 0000000000000011 0005 616c696365 0000018bcfe5687b 00000003 006869',
   ],

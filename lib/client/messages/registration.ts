@@ -14,6 +14,8 @@ export interface Registered extends WireMessage<'RegistAck'> {
 export interface RegistrationOptions {
   readonly platform: Pick<Platform, 'clock' | 'random'>
   readonly user: string
+  /** The name of the device for which the client listens, if it has one. */
+  readonly device: string | undefined
   /** Time for retries after refusals that are not final. */
   readonly retryForMs: number
   /** Resolves with whether the client listens, when it is ready to receive. */
@@ -109,7 +111,8 @@ export class Registration {
   }
 
   async #ask(link: OnlineLink, flags: number): Promise<void> {
-    const request = { event: 'RegistReq', userName: this.#options.user, flags } as const
+    const { user: userName, device } = this.#options
+    const request = { event: 'RegistReq', userName, flags, ...(device === undefined ? {} : { device }) } as const
     const granted = await link.peer.ask(request).reply
     // The link can have ended after the reply.
     if (link !== this.#link) return

@@ -1,6 +1,7 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
+import { deviceKey } from '../../names.ts'
 import type { LinkDirectory, LinkEvents, ListeningLink, SessionLink } from '../../ports/links.ts'
 import type { MailboxStore } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
@@ -10,7 +11,7 @@ import type { PresenceMember } from '../../ports/presence.ts'
 export class LocalLinks implements LinkDirectory {
   /** The link of each session of a user. */
   readonly #sessions = new Map<string, { readonly node: number; readonly attempt: number }>()
-  /** The listening registration of each user. */
+  /** The listening registration of each device. */
   readonly #listening = new Map<string, ListeningLink>()
   readonly #superseded = new SupersededSessions()
   #events: LinkEvents | undefined
@@ -50,19 +51,21 @@ export class LocalLinks implements LinkDirectory {
   }
 
   async listen(link: ListeningLink): Promise<{ readonly handed: number }> {
-    const { user, session, node } = link
-    if (this.#superseded.has(user, session)) throw new OspError('superseded')
-    const former = this.#listening.get(user)
-    this.#listening.set(user, link)
+    const { session, node } = link
+    const device = deviceKey(link)
+    if (this.#superseded.has(device, session)) throw new OspError('superseded')
+    const former = this.#listening.get(device)
+    this.#listening.set(device, link)
     if (former && former.node !== node) {
-      if (former.session !== session) this.#superseded.add(user, former.session)
+      if (former.session !== session) this.#superseded.add(device, former.session)
       this.#events?.ended(former.node, 'superseded', node)
     }
     return { handed: this.#handed }
   }
 
-  async unlisten({ user, epoch }: ListeningLink, _handed: number): Promise<void> {
-    if (this.#listening.get(user)?.epoch === epoch) this.#listening.delete(user)
+  async unlisten(link: ListeningLink, _handed: number): Promise<void> {
+    const device = deviceKey(link)
+    if (this.#listening.get(device)?.epoch === link.epoch) this.#listening.delete(device)
   }
 
   others(): Iterable<PresenceMember> {
@@ -77,19 +80,19 @@ function keyOf({ user, session }: SessionLink): string {
 }
 
 /**
- * Remembers sessions whose registration was superseded by another of the same user, so that they cannot take the registration
+ * Remembers sessions whose registration was superseded by another of the same device, so that they cannot take the registration
  * back.
  */
 export class SupersededSessions {
-  /** The sessions of each user, least recently superseded first. */
+  /** The sessions of each device of a user, least recently superseded first. */
   readonly #sessions = new BoundedMap<string, readonly string[]>(fixed.rememberedUsers)
 
-  add(user: string, session: string): void {
-    const others = (this.#sessions.get(user) ?? []).filter((other) => other !== session)
-    this.#sessions.set(user, [...others, session].slice(-fixed.supersededSessions))
+  add(device: string, session: string): void {
+    const others = (this.#sessions.get(device) ?? []).filter((other) => other !== session)
+    this.#sessions.set(device, [...others, session].slice(-fixed.supersededSessions))
   }
 
-  has(user: string, session: string): boolean {
-    return this.#sessions.get(user)?.includes(session) ?? false
+  has(device: string, session: string): boolean {
+    return this.#sessions.get(device)?.includes(session) ?? false
   }
 }

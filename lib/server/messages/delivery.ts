@@ -52,7 +52,7 @@ export interface DeliveryContext extends Pick<ServerContext, 'platform' | 'limit
 }
 
 /**
- * Sends the messages of one mailbox to the client that has registered for it (docs/protocol.md, "Messages", Receiving): in
+ * Sends the messages of one mailbox to the client that has registered for one device of its user (docs/protocol.md, "Messages", Receiving): in
  * order, within a window that begins at the oldest unanswered message. One REQ carries the messages that are available. A message
  * is removed when it is acknowledged.
  */
@@ -318,15 +318,16 @@ export class Delivery {
     const answers = this.#answers
     this.#answers = []
     const { mailboxes, space } = this.#context
-    const { user } = this.#caller
+    const { user, device } = this.#recipient.link
     const seqs = answers.flatMap((answer) => answer.seqs)
     const aside = answers.flatMap((answer) => answer.aside)
     try {
       // If nothing waits for the removal, it can share a flush with the next message, which then need not wait for two.
       const mayWait = !this.#ended && space.waiting === 0 && this.#window.isHalfFree
       const results = new Map(answers.flatMap((answer) => [...answer.results]))
-      const removed = seqs.length > 0 && mailboxes.remove(user, seqs, mayWait, { state: 'handled', results })
-      const setAside = aside.length > 0 && mailboxes.setAside(user, aside, results)
+      const how = { state: 'handled', results, device } as const
+      const removed = seqs.length > 0 && mailboxes.remove(user, seqs, mayWait, how)
+      const setAside = aside.length > 0 && mailboxes.setAside(user, aside, results, device)
       await Promise.all([removed, setAside])
     } catch (error) {
       // The messages stay in the mailbox and in the window: the next registration receives them again.

@@ -1,6 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { SessionLink } from '../../ports/links.ts'
+import { deviceKey } from '../../names.ts'
+import type { ListeningLink, SessionLink } from '../../ports/links.ts'
 import type { AddressedMessage, MailboxBounds, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
@@ -35,8 +36,9 @@ export class DeliveryService {
   readonly #age: ServerContext['age']
   readonly #bounds: MailboxBounds
   readonly #context: DeliveryContext
-  readonly #deliveries = new Map<string, Delivery>()
-  /** By user, the attempts of unanswered messages on links that have ended. */
+  /** The deliveries of each user, by device. */
+  readonly #deliveries = new Map<string, Map<string, Delivery>>()
+  /** By device (`deviceKey`), the attempts of unanswered messages on links that have ended. */
   readonly #attempts = new Map<string, Map<number, number>>()
   readonly #space: MailboxSpace
   readonly #alarm: Alarm
@@ -87,7 +89,7 @@ export class DeliveryService {
   async open(): Promise<void> {
     const { mailboxes, damages } = this.#context
     await damages.report()
-    const appended = mailboxes.watch?.((user) => this.#deliveries.get(user)?.appended())
+    const appended = mailboxes.watch?.((user) => this.#appended(user))
     this.#watching = [appended, mailboxes.watchReceipts(this.#receiptsAppended)]
     this.#isOpen = true
     await this.#expire()
@@ -126,7 +128,11 @@ export class DeliveryService {
 
   /** Delivers a stored message to its recipients. A second call does no harm. */
   stored({ recipients }: Pick<PostedMessage, 'recipients'>): void {
-    for (const user of recipients) this.#deliveries.get(user)?.appended()
+    for (const user of recipients) this.#appended(user)
+  }
+
+  #appended(user: string): void {
+    for (const delivery of this.#deliveries.get(user)?.values() ?? []) delivery.appended()
   }
 
   /** Appends messages of one sender that the server itself posts, and delivers them. Resolves as `MailboxStore.append`. */
@@ -162,13 +168,24 @@ export class DeliveryService {
     return appended
   }
 
+  /** Makes the device of a link known. Rejects with OspError `too-many-devices`. */
+  async openDevice({ user, device }: ListeningLink): Promise<void> {
+    const { devices } = this.#context.mailboxes
+    if (devices) await devices.open(user, [device], this.#age.now(), this.#context.limits.devicesPerUser)
+    else if (device !== '') throw new OspError('too-many-devices', 'this server does not support names of devices')
+  }
+
   /** Starts to deliver the mailbox of the caller's user to the caller. */
   deliver(caller: Connection, recipient: Recipient): void {
     const { user } = caller
-    this.stop(user)
-    const attempts = this.#attempts.get(user) ?? new Map<number, number>()
+    const { link } = recipient
+    this.stop(link)
+    const attempts = this.#attempts.get(deviceKey(link)) ?? new Map<number, number>()
     const delivery = new Delivery(caller, attempts, recipient, this.#context)
-    this.#deliveries.set(user, delivery)
+    const deliveries = this.#deliveries.get(user) ?? new Map<string, Delivery>()
+    this.#deliveries.set(user, deliveries.set(link.device, delivery))
+    // A device without a name becomes known when another device is.
+    if (deliveries.size > 1) this.#context.pending.track(this.#refreshDevices(user))
     this.#space.freed(user)
     this.#context.scheduler.schedule(delivery)
   }
@@ -192,7 +209,7 @@ export class DeliveryService {
   /** Returns messages that were set aside to the mailbox of a user, and delivers them. */
   async return(user: string, seqs: readonly number[]): Promise<void> {
     await this.#changed(this.#context.mailboxes.return(user, seqs, this.#age.now()))
-    this.#deliveries.get(user)?.appended()
+    this.#appended(user)
   }
 
   /** Removes messages, waiting or set aside, from a mailbox. They count as rejected. */
@@ -206,24 +223,30 @@ export class DeliveryService {
     await changing
   }
 
-  /** Handles DELIVER_MSG_NTF of a user's client. */
-  handled(user: string, notice: WireMessage<'DeliverMsgNtf'>): void {
-    this.#deliveries.get(user)?.handled(notice)
+  /** Handles DELIVER_MSG_NTF of the client of a device. */
+  handled({ user, device }: ListeningLink, notice: WireMessage<'DeliverMsgNtf'>): void {
+    this.#deliveries.get(user)?.get(device)?.handled(notice)
   }
 
-  /** Stops the delivery to a user. Unanswered messages stay in the mailbox. Returns the highest seq that was sent, or 0. */
-  stop(user: string): number {
-    const delivery = this.#deliveries.get(user)
-    if (!delivery) return 0
-    this.#deliveries.delete(user)
-    this.#space.stopped(user)
-    this.#attempts.set(user, delivery.end())
+  /** Stops the delivery to a device. Unanswered messages stay in the mailbox. Returns the highest seq that was sent, or 0. */
+  stop(link: Pick<ListeningLink, 'user' | 'device'>): number {
+    const { user, device } = link
+    const deliveries = this.#deliveries.get(user)
+    const delivery = deliveries?.get(device)
+    if (!deliveries || !delivery) return 0
+    deliveries.delete(device)
+    if (deliveries.size === 0) {
+      this.#deliveries.delete(user)
+      this.#space.stopped(user)
+    }
+    this.#attempts.set(deviceKey(link), delivery.end())
     return delivery.lastSent
   }
 
   get gauges(): Pick<ServerGauges, 'deliveryBytes' | 'rememberedAttemptsPerUser'> {
     let [deliveryBytes, rememberedAttemptsPerUser] = [0, 0]
-    for (const { bufferedBytes } of this.#deliveries.values()) deliveryBytes += bufferedBytes
+    for (const deliveries of this.#deliveries.values())
+      for (const { bufferedBytes } of deliveries.values()) deliveryBytes += bufferedBytes
     for (const { size } of this.#attempts.values()) {
       rememberedAttemptsPerUser = Math.max(rememberedAttemptsPerUser, size)
     }
@@ -235,7 +258,8 @@ export class DeliveryService {
     this.#alarm.stop()
     for (const watching of this.#watching) watching?.[Symbol.dispose]()
     this.#isOpen = false
-    for (const user of [...this.#deliveries.keys()]) this.stop(user)
+    for (const [user, deliveries] of [...this.#deliveries])
+      for (const device of [...deliveries.keys()]) this.stop({ user, device })
     this.#space.close()
     const { mailboxes, pending } = this.#context
     // Removals that wait for another change become durable with this empty one.
@@ -251,10 +275,30 @@ export class DeliveryService {
       const expired = await mailboxes.expire(now, now - messageAgeMs, now - messageIdMs, platform.clock.wallTime())
       for (const { user, messages } of expired) log({ level: 'warn', event: 'messages-expired', user, messages })
       const waiting = new Set((await mailboxes.levels()).map(({ user }) => user))
-      for (const user of this.#attempts.keys()) if (!waiting.has(user)) this.#attempts.delete(user)
+      for (const key of this.#attempts.keys())
+        if (!waiting.has(key.slice(0, key.indexOf('/')))) this.#attempts.delete(key)
+      await this.#forgetDevices(now)
     } catch (error) {
       log({ level: 'error', event: 'mailboxes-not-swept', text: OspError.from(error).message })
     }
     if (this.#isOpen) this.#alarm.by(platform.clock.now() + expireMs)
+  }
+
+  /** Records that the devices of a user listen now. */
+  async #refreshDevices(user: string): Promise<void> {
+    const devices = this.#deliveries.get(user)?.keys() ?? []
+    const { mailboxes, limits } = this.#context
+    await mailboxes.devices?.open(user, [...devices], this.#age.now(), limits.devicesPerUser)
+  }
+
+  /** Forgets the devices that have not listened for long. */
+  async #forgetDevices(now: number): Promise<void> {
+    const { mailboxes, limits, log } = this.#context
+    if (!mailboxes.devices) return
+    await Promise.all(Array.from(this.#deliveries.keys(), (user) => this.#refreshDevices(user)))
+    for (const { user, device } of await mailboxes.devices.forget(now - limits.deviceAgeMs - fixed.deviceSeenMs)) {
+      log({ level: 'info', event: 'device-forgotten', user, device })
+      this.#space.freed(user)
+    }
   }
 }

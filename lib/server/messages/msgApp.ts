@@ -3,7 +3,7 @@ import type { Request } from '../../core/link.ts'
 import { type Instance, Pool } from '../../core/pool.ts'
 import { OspError } from '../../errors.ts'
 import { fixed, type Limits } from '../../limits.ts'
-import { receiptMailbox } from '../../names.ts'
+import { checkDeviceName, deviceKey, receiptMailbox } from '../../names.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
 import type { LinkDirectory, ListeningLink } from '../../ports/links.ts'
 import { KeyedMutex, Mutex } from '../../runtime/mutex.ts'
@@ -52,7 +52,7 @@ export class MsgApp implements ServerApp {
   readonly #deliveries: DeliveryService
   readonly #registrations = new Map<number, Registration>()
   readonly #registrationsOf = new Map<string, Set<Registration>>()
-  /** The listening registrations by user. */
+  /** The listening registrations by device (`deviceKey`). */
   readonly #listening = new Map<string, Registration>()
   readonly #links: LinkDirectory
   /** Serializes the changes of the registration of each link. */
@@ -121,8 +121,8 @@ export class MsgApp implements ServerApp {
   }
 
   notice(caller: Connection, message: WireMessage<NoticeName>): void {
-    if (message.event !== 'DeliverMsgNtf' || !this.holds(caller)) return
-    this.#deliveries.handled(caller.user, message)
+    const listening = this.#registrations.get(caller.node)?.listening
+    if (message.event === 'DeliverMsgNtf' && listening) this.#deliveries.handled(listening, message)
   }
 
   /** Returns whether the caller listens. A registration that does not listen never receives deliveries, so it counts as idle. */
@@ -172,20 +172,25 @@ export class MsgApp implements ServerApp {
   async #register(
     caller: Connection,
     request: Request,
-    { userName: user, flags }: WireMessage<'RegistReq'>,
+    { userName: user, flags, device = '' }: WireMessage<'RegistReq'>,
   ): Promise<undefined> {
     if (user !== caller.user) throw new OspError('unauthorized', `this link belongs to ${caller.user}, not to ${user}`)
-    const listening = (flags & registFlags.listening) !== 0
+    if (device !== '') checkDeviceName(device)
+    const listening = (flags & registFlags.listening) !== 0 ? device : undefined
     return this.#changes.run(`${caller.node}`, () => this.#change(caller, request, listening))
   }
 
-  /** Sends the reply itself, because the whole presence list follows it immediately. */
-  async #change(caller: Connection, request: Request, listening: boolean): Promise<undefined> {
+  /**
+   * Sends the reply itself, because the whole presence list follows it immediately. `device` is that for which the link is to listen,
+   * which has no name if it is empty; `undefined` if the link is not to listen.
+   */
+  async #change(caller: Connection, request: Request, device: string | undefined): Promise<undefined> {
     this.#checkCurrent(caller)
     const before = this.#registrations.get(caller.node)
-    if (!before) this.#checkRoom(caller, listening)
-    const begun = listening && !before?.listening ? await this.#listen(caller) : undefined
-    if (before?.listening && !listening) await this.#stopListening(before)
+    const former = before?.listening
+    if (!before) this.#checkRoom(caller, device)
+    const begun = device !== undefined && former?.device !== device ? await this.#listen(caller, device) : undefined
+    if (before && former && former.device !== device) await this.#stopListening(before, former)
     const registration = this.#enter(caller, begun?.link)
     caller.reply(request, {
       event: 'RegistAck',
@@ -204,9 +209,9 @@ export class MsgApp implements ServerApp {
     if (!caller.open) throw new OspError('link-lost')
   }
 
-  /** Throws OspError `clients-full` if there is no instance for a new registration, unless it takes over that of its user. */
-  #checkRoom({ user }: Connection, listening: boolean): void {
-    if (listening && this.#listening.has(user)) return
+  /** Throws OspError `clients-full` if there is no instance for a new registration, unless it takes over that of its device. */
+  #checkRoom({ user }: Connection, device: string | undefined): void {
+    if (device !== undefined && this.#listening.has(deviceKey({ user, device }))) return
     const { registrationsPerUser, clients } = this.#limits
     if ((this.#registrationsOf.get(user)?.size ?? 0) >= registrationsPerUser) {
       const text = `${user} has ${registrationsPerUser} registered clients, the maximum for one user`
@@ -215,17 +220,18 @@ export class MsgApp implements ServerApp {
     if (this.#pool.busy === this.#pool.size) {
       throw new OspError('clients-full', `the server has ${clients} registered clients, its maximum`)
     }
-    if (listening && this.presence.size >= fixed.clientsMost) {
+    if (device !== undefined && this.presence.size >= fixed.clientsMost) {
       throw new OspError('clients-full', `the presence list has ${fixed.clientsMost} clients, its maximum`)
     }
   }
 
-  /** Makes the caller the recipient of its user's messages in the directory. */
-  async #listen(caller: Connection): Promise<Recipient> {
+  /** Makes the caller the recipient of its user's messages for a device in the directory. */
+  async #listen(caller: Connection, device: string): Promise<Recipient> {
     const { user, session, node } = caller
-    const link = { user, session, node, epoch: ++this.#epoch }
+    const link = { user, session, node, device, epoch: ++this.#epoch }
     this.#pending.set(node, caller)
     try {
+      await this.#deliveries.openDevice(link)
       const { handed } = await this.#links.listen(link)
       return { link, handed }
     } finally {
@@ -238,12 +244,12 @@ export class MsgApp implements ServerApp {
     const { user, node } = caller
     try {
       this.#checkCurrent(caller)
-      const former = link && this.#listening.get(user)
+      const former = link && this.#listening.get(deviceKey(link))
       if (former) this.#takeOver(former, caller)
-      const registration = this.#registrations.get(node) ?? this.#createRegistration(caller, link !== undefined)
+      const registration = this.#registrations.get(node) ?? this.#createRegistration(caller, link?.device)
       if (!link) return registration
       registration.listening = link
-      this.#listening.set(user, registration)
+      this.#listening.set(deviceKey(link), registration)
       this.presence.enter({ user, node })
       return registration
     } catch (error) {
@@ -253,8 +259,8 @@ export class MsgApp implements ServerApp {
   }
 
   /** Uses an idle instance. */
-  #createRegistration(caller: Connection, listening: boolean): Registration {
-    this.#checkRoom(caller, listening)
+  #createRegistration(caller: Connection, device: string | undefined): Registration {
+    this.#checkRoom(caller, device)
     const instance = this.#pool.assign(caller, 'RegistReq')
     if (!instance) throw new OspError('internal', 'there is no idle instance')
     return this.#addRegistration(caller, instance)
@@ -272,7 +278,7 @@ export class MsgApp implements ServerApp {
     return registration
   }
 
-  /** Ends the registration of a link, and the link: the link `by` listens for the messages of the same user. */
+  /** Ends the registration of a link, and the link: the link `by` listens for the messages of the same device. */
   superseded(node: number, by: number): void {
     const former = this.#registrations.get(node)
     const local = this.#pending.get(by)
@@ -304,14 +310,12 @@ export class MsgApp implements ServerApp {
   }
 
   /** Stops the delivery to a registration at once. Resolves when the directory has recorded it. */
-  #stopListening(registration: Registration): Promise<void> {
-    const { caller, listening } = registration
-    if (!listening) return Promise.resolve()
-    const { user, node } = caller
+  #stopListening(registration: Registration, listening = registration.listening): Promise<void> {
+    if (!listening || registration.listening !== listening) return Promise.resolve()
     registration.listening = undefined
-    this.#listening.delete(user)
-    const handed = this.#deliveries.stop(user)
-    this.presence.leave({ user, node })
+    this.#listening.delete(deviceKey(listening))
+    const handed = this.#deliveries.stop(listening)
+    this.presence.leave(registration.caller)
     return this.#unlisten(listening, handed)
   }
 

@@ -83,6 +83,8 @@ export class Mailbox {
   #seqs: number[] = []
   #entries: (IndexEntry | undefined)[] = []
   #aside: Set<number> | undefined
+  /** Messages that a device has rejected, and that others must still handle. */
+  #rejected: Set<number> | undefined
   /** The only sender, or the amounts of several. Most mailboxes have few senders, and a Map takes memory. */
   #sender = ''
   #senders: SenderAmounts | undefined
@@ -114,6 +116,7 @@ export class Mailbox {
     if (!entry) return undefined
     this.#entries[at] = undefined
     this.#aside?.delete(seq)
+    this.#rejected?.delete(seq)
     this.#add(entry, -1)
     if (this.#seqs.length - this.messages > this.messages + fewGaps) this.#close()
     return entry
@@ -132,6 +135,16 @@ export class Mailbox {
     this.#aside ??= new Set()
     if (isAside) this.#aside.add(seq)
     else this.#aside.delete(seq)
+  }
+
+  isRejected(seq: number): boolean {
+    return this.#rejected?.has(seq) ?? false
+  }
+
+  reject(seq: number, isRejected = true): void {
+    this.#rejected ??= new Set()
+    if (isRejected) this.#rejected.add(seq)
+    else this.#rejected.delete(seq)
   }
 
   /** Yields the messages after `afterSeq`. Until the next one is requested, only the yielded message may be removed. */

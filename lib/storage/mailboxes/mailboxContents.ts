@@ -2,6 +2,7 @@ import { OspError } from '../../errors.ts'
 import { decodeBody } from '../../wire/messageBody.ts'
 import type { JournalRecord } from '../journal/journal.ts'
 import type { Contents, Moved } from '../journal/journalWriter.ts'
+import { Device } from './devices.ts'
 import { IndexEntry } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
 import {
@@ -11,7 +12,9 @@ import {
   expiresAtOf,
   hasMessage,
   keyOf,
+  readDevice,
   readIds,
+  readOfDevice,
   readSeqs,
   readTime,
   recipientsOf,
@@ -24,6 +27,7 @@ import {
   storedMessage,
   type Time,
   withRecipients,
+  writeDevice,
   writeIds,
   writeSeqs,
   writeTime,
@@ -63,6 +67,10 @@ function enter(found: JournalRecord, index: MailboxIndex): void {
   else if (record[0] === recordKinds.aside) enterAside(record, index)
   else if (record[0] === recordKinds.ids) enterIds(record, index)
   else if (record[0] === recordKinds.time) enterTime(readTime(record), index)
+  else if (record[0] === recordKinds.rejected) enterRejected(record, index)
+  else if (record[0] === recordKinds.device) enterDevice(record, index)
+  else if (record[0] === recordKinds.handled) enterHandled(record, index)
+  else if (record[0] === recordKinds.forgotten) enterForgotten(record, index)
   else {
     const text = `the journal of messages has a record of the unknown kind ${record[0]}; use the version of ospd that wrote it`
     throw new OspError('data-format', text)
@@ -111,6 +119,29 @@ function enterAside(record: Buffer, index: MailboxIndex): void {
   for (const seq of seqs) index.setAside(user, seq)
 }
 
+function enterRejected(record: Buffer, index: MailboxIndex): void {
+  const { user, seqs } = readSeqs(record)
+  for (const seq of seqs) if (index.get(user, seq)) index.mailbox(user)?.reject(seq)
+}
+
+function enterDevice(record: Buffer, index: MailboxIndex): void {
+  const { user, state } = readDevice(record)
+  index.devices.set(user, new Device(state))
+}
+
+/** Ignores an unknown device: its record was moved, and includes this one. */
+function enterHandled(record: Buffer, index: MailboxIndex): void {
+  const { user, name, numbers: seqs } = readOfDevice(record)
+  const device = index.devices.of(user)?.get(name)
+  // Its messages may have been moved behind this record, so `upTo` is raised when all records were read.
+  for (const seq of device ? seqs : []) device?.beyond.add(seq)
+}
+
+function enterForgotten(record: Buffer, index: MailboxIndex): void {
+  const { user, name } = readOfDevice(record)
+  index.devices.delete(user, name)
+}
+
 function enterIds(record: Buffer, index: MailboxIndex): void {
   const { sender, ids } = readIds(record)
   for (const id of ids) enterId(index, sender, id)
@@ -144,10 +175,16 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
   const records: Buffer[] = []
   const entries: IndexEntry[] = []
   const aside = new Map<string, number[]>()
+  const rejected = new Map<string, number[]>()
   const ids = new Map<string, SentId[]>()
 
   const addId = (sender: string, id: SentId) => {
     if (id.storedAt >= index.idsBefore && index.ids.has(sender, id.key)) pushTo(ids, sender, id)
+  }
+  const addMarks = (user: string, seq: number) => {
+    const mailbox = index.mailbox(user)
+    if (mailbox?.isAside(seq)) pushTo(aside, user, seq)
+    if (mailbox?.isRejected(seq)) pushTo(rejected, user, seq)
   }
   const addMessage = (message: JournalRecord) => {
     const { record } = message
@@ -159,7 +196,7 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
     if (!entry) return addId(senderOf(record), idOf(record))
     entries.push(entry)
     records.push(left.length === all.length ? record : withRecipients(record, left))
-    for (const user of left) if (index.mailbox(user)?.isAside(seq)) pushTo(aside, user, seq)
+    for (const user of left) addMarks(user, seq)
   }
 
   for (const each of found) {
@@ -171,6 +208,8 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
     }
   }
   for (const [user, seqs] of aside) records.push(writeSeqs('aside', { user, seqs }))
+  for (const [user, seqs] of rejected) records.push(writeSeqs('rejected', { user, seqs }))
+  records.push(...movedDevices(index, found))
   for (const [sender, own] of ids) records.push(writeIds(sender, own))
   const { lastTime, lastSeq, messagesBefore, idsBefore } = index
   if (isLast) records.push(writeTime({ now: lastTime, lastSeq, messagesBefore, idsBefore }))
@@ -184,6 +223,18 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
       if (isLast) index.removeSegment(segment)
     },
   }
+}
+
+/** Returns the records of the known devices among these records. */
+function movedDevices(index: MailboxIndex, found: readonly JournalRecord[]): Buffer[] {
+  const devices = new Map<Device, string>()
+  for (const { record } of found) {
+    if (record[0] !== recordKinds.device) continue
+    const { user, name } = readOfDevice(record)
+    const device = index.devices.of(user)?.get(name)
+    if (device) devices.set(device, user)
+  }
+  return Array.from(devices, ([device, user]) => writeDevice(user, device))
 }
 
 /** Adds a value to the list of a key. Creates the list if it is missing. */

@@ -1,14 +1,19 @@
 import type { Expired, MailboxLevel } from '../../ports/mailboxes.ts'
 import type { Place } from '../journal/journal.ts'
+import { KnownDevices } from './devices.ts'
 import { type Amount, addTo, type IndexEntry, Mailbox, none, type SenderAmounts } from './mailbox.ts'
 import { SentIds } from './sentIds.ts'
 
 /** The minimum size of a remembered id in the journal, in bytes. */
 const idBytes = 28
 
-/** The part of the journal that is kept in memory: the messages of each mailbox, the remembered ids and the latest time. */
+/**
+ * The part of the journal that is kept in memory: the messages of each mailbox, the known devices, the remembered ids and the latest
+ * time.
+ */
 export class MailboxIndex {
   readonly ids = new SentIds()
+  readonly devices = new KnownDevices()
   /** The messages of all mailboxes, counted once for each mailbox. */
   waiting = 0
   /** The bytes of their content, counted in the same way. */
@@ -35,7 +40,7 @@ export class MailboxIndex {
 
   /** The minimum size in bytes of a journal of the current contents. */
   get liveBytes(): number {
-    return this.#live + idBytes * this.ids.durable
+    return this.#live + idBytes * this.ids.durable + this.devices.bytes
   }
 
   /** Returns the mailbox of a user, if it contains messages. */

@@ -2,6 +2,7 @@ import { OspError } from '../../errors.ts'
 import type {
   Damage,
   Expired,
+  MailboxDevices,
   MailboxLevel,
   MailboxPage,
   MailboxStore,
@@ -20,6 +21,8 @@ import {
   newRecords,
   waitingGroups,
 } from './copies.ts'
+import { DeviceRules } from './deviceRules.ts'
+import type { Device } from './devices.ts'
 import type { IndexEntry } from './mailbox.ts'
 import { contentsOf } from './mailboxContents.ts'
 import { MailboxIndex } from './mailboxIndex.ts'
@@ -35,6 +38,7 @@ interface Open {
   readonly writer: JournalWriter
   readonly appender: MessageAppender
   readonly settler: MessageSettler
+  readonly devices: DeviceRules
 }
 
 const handled: Settlement = { state: 'handled' }
@@ -49,6 +53,10 @@ const expiredTogether = 1_000
 export class Mailboxes implements MailboxStore {
   #open: Open | undefined
   readonly #watchers = new Set<(user: string) => void>()
+  readonly devices: MailboxDevices = {
+    open: async (...args) => this.#opened.devices.open(...args),
+    forget: async (before) => this.#opened.devices.forget(before),
+  }
 
   /** Reads the journal. The mailboxes close the journal, even if this rejects. */
   async open(journal: Journal, platform: Platform): Promise<void> {
@@ -64,7 +72,10 @@ export class Mailboxes implements MailboxStore {
     // For the ids of receipts.
     await Promise.all([writer.open(), platform.digests.load('sha256')])
     index.ids.order()
-    this.#open = { journal, index, contents, writer, appender, settler }
+    for (const [user, devices] of index.devices.users())
+      for (const device of devices.values()) device.settle([], index.mailbox(user))
+    const devices = new DeviceRules({ index, writer, settler })
+    this.#open = { journal, index, contents, writer, appender, settler, devices }
   }
 
   /** Refuses all further calls. Resolves when earlier calls have ended. */
@@ -82,14 +93,22 @@ export class Mailboxes implements MailboxStore {
     return this.#opened.appender.full(...query)
   }
 
-  read(user: string, afterSeq: number, most: number, mostBytes: number): Promise<readonly StoredMessage[]> {
-    return this.list(user, { aside: false, afterSeq, most, mostBytes })
+  read(
+    ...[user, afterSeq, most, mostBytes, reader]: Parameters<MailboxStore['read']>
+  ): Promise<readonly StoredMessage[]> {
+    return this.#list(user, { aside: false, afterSeq, most, mostBytes }, reader?.device)
   }
 
-  async list(user: string, wanted: MailboxPage): Promise<readonly StoredMessage[]> {
+  list(user: string, wanted: MailboxPage): Promise<readonly StoredMessage[]> {
+    return this.#list(user, wanted)
+  }
+
+  /** Returns a page, without the messages that `device` has handled. */
+  async #list(user: string, wanted: MailboxPage, device?: string): Promise<readonly StoredMessage[]> {
     const { journal, index } = this.#opened
+    const reader = device === undefined ? undefined : index.devices.of(user)?.get(device)
     for (let after = wanted.afterSeq; ; ) {
-      const page = pageOf(index, user, { ...wanted, afterSeq: after })
+      const page = pageOf(index, user, { ...wanted, afterSeq: after }, reader)
       const last = page.at(-1)
       if (!last) return []
       const isCached = page.every(({ message }) => message)
@@ -102,11 +121,11 @@ export class Mailboxes implements MailboxStore {
   }
 
   async remove(...[user, seqs, mayWait, how = handled]: Parameters<MailboxStore['remove']>): Promise<void> {
-    await this.#opened.settler.remove(user, seqs, how, mayWait)
+    await this.#opened.devices.answer(user, seqs, how, { isRejected: false, mayWait })
   }
 
-  async setAside(...[user, seqs, results]: Parameters<MailboxStore['setAside']>): Promise<void> {
-    await this.#opened.settler.setAside(user, seqs, results)
+  async setAside(...[user, seqs, results, device]: Parameters<MailboxStore['setAside']>): Promise<void> {
+    await this.#opened.devices.answer(user, seqs, { state: 'rejected', results, device }, { isRejected: true })
   }
 
   async return(user: string, seqs: readonly number[], storedAt: number): Promise<void> {
@@ -235,8 +254,9 @@ export class Mailboxes implements MailboxStore {
   }
 }
 
-/** Returns the entries of a page, within the limits of `MailboxStore.read`. */
-function pageOf(index: MailboxIndex, user: string, { aside, afterSeq, most, mostBytes }: MailboxPage): IndexEntry[] {
+/** Returns the entries of a page, within the limits of `MailboxStore.read`, without the messages that `reader` has handled. */
+function pageOf(index: MailboxIndex, user: string, wanted: MailboxPage, reader: Device | undefined): IndexEntry[] {
+  const { aside, afterSeq, most, mostBytes } = wanted
   const page: IndexEntry[] = []
   const mailbox = index.mailbox(user)
   if (!mailbox || most < 1) return page
@@ -244,7 +264,7 @@ function pageOf(index: MailboxIndex, user: string, { aside, afterSeq, most, most
   for (const entry of mailbox.after(afterSeq)) {
     // Messages that are not durable yet have higher seqs than all durable ones.
     if (!entry.isDurable) break
-    if (mailbox.isAside(entry.seq) !== aside) continue
+    if (mailbox.isAside(entry.seq) !== aside || reader?.hasHandled(entry.seq)) continue
     bytes += entry.bytes
     if (page.length > 0 && bytes > mostBytes) break
     if (page.push(entry) >= most) break

@@ -1,11 +1,24 @@
 import { OspError } from '../../errors.ts'
 import type { NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
+import type { DeviceState } from './devices.ts'
 
 /**
  * The kind of a record, in its first byte. `asking`: a message whose sender gets receipts. `receipt`: a receipt, which also removes
- * the message that it is about, or sets it aside.
+ * the message that it is about, or sets it aside. `rejected`: a device has rejected messages that others must still handle.
  */
-export const recordKinds = { message: 1, removed: 2, aside: 3, ids: 4, time: 5, asking: 6, receipt: 7 } as const
+export const recordKinds = {
+  message: 1,
+  removed: 2,
+  aside: 3,
+  ids: 4,
+  time: 5,
+  asking: 6,
+  receipt: 7,
+  rejected: 8,
+  device: 9,
+  handled: 10,
+  forgotten: 11,
+} as const
 
 /** Returns whether a record contains a message. */
 export const hasMessage = ([kind]: Buffer): boolean =>
@@ -30,8 +43,8 @@ export interface Time {
 const idBytes = 16
 const sentIdBytes = idBytes + 4 + 8
 
-/** Encodes which messages of a mailbox were removed or set aside. */
-export function writeSeqs(kind: 'removed' | 'aside', { user, seqs }: ReturnType<typeof readSeqs>): Buffer {
+/** Encodes which messages of a mailbox were removed, set aside, or rejected by a device while others must still handle them. */
+export function writeSeqs(kind: 'removed' | 'aside' | 'rejected', { user, seqs }: ReturnType<typeof readSeqs>): Buffer {
   const record = Buffer.allocUnsafe(1 + textBytes(user) + 8 * seqs.length)
   record[0] = recordKinds[kind]
   let at = writeText(record, 1, user)
@@ -43,6 +56,45 @@ export function readSeqs(record: Buffer) {
   const seqs: number[] = []
   for (let at = textEnd(record, 1); at < record.length; at += 8) seqs.push(readNumber(record, at))
   return { user: readText(record, 1), seqs }
+}
+
+/** Encodes the state of a device. */
+export function writeDevice(user: string, { name, seenAt, upTo = 0, beyond = [] }: DeviceState): Buffer {
+  return writeOfDevice('device', user, name, [seenAt, upTo, ...beyond])
+}
+
+export function readDevice(record: Buffer): { readonly user: string; readonly state: DeviceState } {
+  const { user, name, numbers } = readOfDevice(record)
+  const [seenAt = 0, upTo = 0, ...beyond] = numbers
+  return { user, state: { name, seenAt, upTo, beyond } }
+}
+
+/** Encodes which messages a device has handled, or has rejected, while others must still handle them. */
+export const writeHandled = (user: string, name: string, seqs: readonly number[]) =>
+  writeOfDevice('handled', user, name, seqs)
+
+/** Encodes that a device is no longer known. */
+export const writeForgotten = (user: string, name: string) => writeOfDevice('forgotten', user, name, [])
+
+function writeOfDevice(
+  kind: 'device' | 'handled' | 'forgotten',
+  user: string,
+  name: string,
+  numbers: readonly number[],
+): Buffer {
+  const record = Buffer.allocUnsafe(1 + textBytes(user) + textBytes(name) + 8 * numbers.length)
+  record[0] = recordKinds[kind]
+  let at = writeText(record, writeText(record, 1, user), name)
+  for (const number of numbers) at = record.writeDoubleBE(number, at)
+  return record
+}
+
+/** Reads a record about a device. */
+export function readOfDevice(record: Buffer) {
+  const nameAt = textEnd(record, 1)
+  const numbers: number[] = []
+  for (let at = textEnd(record, nameAt); at < record.length; at += 8) numbers.push(readNumber(record, at))
+  return { user: readText(record, 1), name: readText(record, nameAt), numbers }
 }
 
 /** Encodes ids of one sender. */

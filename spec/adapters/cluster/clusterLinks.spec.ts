@@ -15,7 +15,7 @@ type LinkServer = Awaited<ReturnType<ClusterRig['server']>>
 /** Returns a new link of a server. */
 const linkAt = ({ links }: LinkServer, user: string, session = 1): ListeningLink => {
   const node = links.nextNode()
-  return { node, user, session: sessionOf(session), epoch: node }
+  return { node, user, session: sessionOf(session), device: '', epoch: node }
 }
 
 /** Makes a new link of a server the recipient of a user's messages. */

@@ -24,7 +24,7 @@ async function listening(rig: ClusterRig, { links, mailboxes }: MailServer, user
   const appended: string[] = []
   mailboxes.watch((name) => appended.push(name))
   const node = links.nextNode()
-  await rig.passing(links.listen({ node, user, session: 'a'.repeat(32), epoch: 1 }))
+  await rig.passing(links.listen({ node, user, session: 'a'.repeat(32), device: '', epoch: 1 }))
   return appended
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { memory } from '../../../lib/adapters/memory/memoryStorage.ts'
 import type { OspError } from '../../../lib/errors.ts'
-import { defaultLimits, KiB, type Limits, limitsWith } from '../../../lib/limits.ts'
+import { defaultLimits, fixed, KiB, type Limits, limitsWith } from '../../../lib/limits.ts'
 import type { Asked } from '../../../lib/runtime/linkDriver.ts'
 import type { Connection, ServerContext } from '../../../lib/server/app.ts'
 import { DeliveryService } from '../../../lib/server/messages/deliveryService.ts'
@@ -115,6 +115,7 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
   let id = 0
   return {
     room,
+    mailboxes,
     clock,
     order,
     reads,
@@ -125,9 +126,11 @@ async function deliveryRig(limits: Partial<Limits> = {}) {
       await Promise.all(await room.post([posted], { user: 'sender', session: '', node: 0 }, () => true))
       room.stored(posted)
     },
-    async listen(user: string, how: Partial<Pick<Recipient, 'takes' | 'asked'>> = {}): Promise<Recipient> {
+    async listen(user: string, how: Partial<Pick<Recipient, 'takes' | 'asked'>> = {}, device = ''): Promise<Recipient> {
       const recipient = Object.assign(new Recipient(user, order), how)
-      room.deliver(recipient, { link: { user, session: '', node: 0, epoch: 0 }, handed: 0 })
+      const link = { user, session: '', node: 0, device, epoch: 0 }
+      await room.openDevice(link)
+      room.deliver(recipient, { link, handed: 0 })
       await turn()
       return recipient
     },
@@ -140,6 +143,21 @@ const messagesIn = (handed: readonly Handed[]) => handed.flatMap(({ message }) =
 const bytesIn = (handed: readonly Handed[]) => messagesIn(handed).reduce((sum, { body }) => sum + body.length, 0)
 
 spec('the work of sending', (it) => {
+  it('keeps devices known while they listen', async () => {
+    const { room, mailboxes, post, listen, clock } = await deliveryRig({ deviceAgeMs: fixed.deviceSeenMs })
+    const phone = await listen('bob', { takes: true }, 'phone')
+    await listen('bob', { takes: true }, 'laptop')
+    room.stop({ user: 'bob', device: 'laptop' })
+    await post(['bob'], 'hello')
+    await turn()
+    phone.handed[0]?.answer()
+    for (let hour = 0; hour < 47; hour++) await pass(clock, 3_600_000)
+    assert.equal((await mailboxes.levels()).length, 1)
+    // The laptop is forgotten. If the phone were too, the message would wait for the next device.
+    for (let hour = 0; hour < 3; hour++) await pass(clock, 3_600_000)
+    assert.equal((await mailboxes.levels()).length, 0)
+  })
+
   it('serves recipients in turn, one request each, and puts deliveries without an answer at the tail of the queue', async () => {
     const { post, listen, order, clock } = await deliveryRig()
     await listen('alice', { takes: true })
@@ -208,7 +226,7 @@ spec('the work of sending', (it) => {
               ['3', 1],
             ],
       )
-      room.stop('alice')
+      room.stop({ user: 'alice', device: '' })
       remembered.push(room.gauges.rememberedAttemptsPerUser)
       await pass(clock, 600_000)
     }
@@ -309,7 +327,7 @@ spec('the memory of deliveries', (it) => {
     const alice = await listen('alice')
     const bob = await listen('bob')
     assert.deepEqual([alice.handed.length, bob.handed.length], [2, 1])
-    room.stop('alice')
+    room.stop({ user: 'alice', device: '' })
     await turn()
     assert.equal(bob.handed.length, 2)
   })
@@ -318,7 +336,7 @@ spec('the memory of deliveries', (it) => {
     const { room, post, listen, clock } = await deliveryRig({ ...limits, deliveryMemoryBytes: 64 * KiB })
     for (const name of ['alice', 'bob']) for (let times = 0; times < 2; times++) await post([name], piece)
     const alarms = clock.set
-    const alice = await listen('alice', { asked: () => room.stop('alice') })
+    const alice = await listen('alice', { asked: () => room.stop({ user: 'alice', device: '' }) })
     assert.deepEqual([alice.handed.length, clock.set], [1, alarms])
     assert.equal((await listen('bob')).handed.length, 2)
   })

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { defaultLimits, fixed } from '../../../lib/limits.ts'
+import { registFlags } from '../../../lib/wire/protocol.ts'
+import { heldRig, MessageClient, textOf, words } from '../../support/messageClient.ts'
+import type { ServerRig } from '../../support/serverRig.ts'
+import { spec } from '../../support/spec.ts'
+import { pass, turn } from '../../support/turn.ts'
+
+const { enter, listen, listenAs } = MessageClient
+const dayMs = fixed.deviceSeenMs
+
+/** Resolves with the texts of the next messages of a client, which answers none of them. */
+async function texts(client: MessageClient, count: number): Promise<string[]> {
+  return (await client.deliveries(count)).map(({ content }) => textOf(content))
+}
+
+/** Resolves with the texts of the messages in a mailbox. */
+async function waitingFor(rig: ServerRig, user: string): Promise<number> {
+  const levels = await rig.server.mailboxes()
+  return levels.find((level) => level.user === user)?.messages ?? 0
+}
+
+spec('several devices of a user', (it) => {
+  it('each receive every message, which stays until all have handled it', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const phone = await listenAs(rig, 'bob', 'phone')
+    const laptop = await listenAs(rig, 'bob', 'laptop')
+    await alice.post(1, ['bob'], 'hello')
+    for (const [client, left] of [
+      [phone, 1],
+      [laptop, 0],
+    ] as const) {
+      const delivered = await client.delivery()
+      assert.deepEqual([textOf(delivered.content), delivered.attempt], ['hello', 1])
+      await client.take(delivered)
+      await pass(rig.clock, 50)
+      assert.equal(await waitingFor(rig, 'bob'), left)
+    }
+  })
+
+  it('receive what they have missed when they connect again, and not what they have handled', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    await (await listenAs(rig, 'bob', 'phone')).vanish()
+    const laptop = await listenAs(rig, 'bob', 'laptop')
+    await alice.post(1, ['bob'], 'one')
+    await alice.post(2, ['bob'], 'two')
+    await laptop.take(...(await laptop.deliveries(2)))
+    await alice.post(3, ['bob'], 'three')
+    await laptop.vanish()
+    assert.deepEqual(await texts(await listenAs(rig, 'bob', 'phone'), 3), ['one', 'two', 'three'])
+    const again = await listenAs(rig, 'bob', 'laptop')
+    assert.deepEqual(await texts(again, 1), ['three'])
+    assert.deepEqual(again.unread, [])
+  })
+
+  it('keep what they have handled when the server restarts', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const [phone] = [await listenAs(rig, 'bob', 'phone'), await listenAs(rig, 'bob', 'laptop')]
+    await alice.post(1, ['bob'], 'one')
+    await alice.post(2, ['bob'], 'two')
+    await phone.take(await phone.delivery())
+    await pass(rig.clock, 50)
+    await rig.crash()
+    await rig.restart()
+    assert.deepEqual(await texts(await listenAs(rig, 'bob', 'phone'), 1), ['two'])
+    assert.deepEqual(await texts(await listenAs(rig, 'bob', 'laptop'), 2), ['one', 'two'])
+  })
+
+  it('begin with the messages that wait', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    await alice.post(1, ['bob'], 'one')
+    const phone = await listenAs(rig, 'bob', 'phone')
+    await phone.take(await phone.delivery())
+    await pass(rig.clock, 50)
+    await alice.post(2, ['bob'], 'two')
+    assert.deepEqual(await texts(await listenAs(rig, 'bob', 'laptop'), 1), ['two'])
+  })
+
+  it('are superseded by a later link of the same device only', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const phone = await listenAs(rig, 'bob', 'phone')
+    const laptop = await listenAs(rig, 'bob', 'laptop')
+    await alice.post(1, ['bob'], 'one')
+    await texts(phone, 1)
+    const next = await enter(rig, 'bob', { session: 'next' })
+    next.device = 'phone'
+    await next.regist()
+    await phone.raw.dismissed('superseded')
+    assert.equal((await next.delivery()).attempt, 2)
+    const back = await enter(rig, 'bob', { session: "bob's phone" })
+    back.device = 'phone'
+    await back.registRefused('superseded')
+    await laptop.take(await laptop.delivery())
+    assert.deepEqual(laptop.unread, [])
+    // The session that was superseded can listen as another device.
+    back.device = 'tablet'
+    await back.regist()
+    assert.deepEqual(await texts(back, 1), ['one'])
+  })
+
+  it('show their user as online until the last one is gone', async () => {
+    await using rig = await heldRig()
+    const watcher = await listen(rig, 'alice')
+    const phone = await listenAs(rig, 'bob', 'phone')
+    const laptop = await listenAs(rig, 'bob', 'laptop')
+    await phone.vanish()
+    await pass(rig.clock, 200)
+    assert.deepEqual(words(await watcher.list()), ['+alice', '+bob'])
+    assert.deepEqual(await watcher.post(1, ['bob'], ''), ['bob online'])
+    await laptop.vanish()
+    await pass(rig.clock, 200)
+    assert.deepEqual(words(await watcher.list()), ['+alice'])
+    assert.deepEqual(await watcher.post(2, ['bob'], ''), ['bob stored'])
+  })
+
+  it('can be exchanged on a link, and are left when it no longer listens', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const bob = await listenAs(rig, 'bob', 'phone')
+    bob.device = 'laptop'
+    await bob.regist()
+    await alice.post(1, ['bob'], 'one')
+    await bob.take(await bob.delivery())
+    await pass(rig.clock, 50)
+    assert.equal(await waitingFor(rig, 'bob'), 1)
+    bob.device = 'phone'
+    await bob.regist()
+    await bob.take(await bob.delivery())
+    await pass(rig.clock, 50)
+    assert.equal(await waitingFor(rig, 'bob'), 0)
+    await bob.regist(0)
+    assert.equal(rig.server.status().online.length, 1)
+    await bob.regist(registFlags.listening)
+    assert.equal(rig.server.status().online.length, 2)
+  })
+
+  it('have a bound, and valid names', async () => {
+    await using rig = await heldRig({ devicesPerUser: 2 })
+    await listenAs(rig, 'bob', 'phone')
+    await listenAs(rig, 'bob', 'laptop')
+    await listen(rig, 'bob')
+    const bob = await enter(rig, 'bob', { session: 'other' })
+    bob.device = 'tablet'
+    await bob.registRefused('too-many-devices')
+    bob.device = 'a/b'
+    await bob.registRefused('bad-name')
+    assert.equal(defaultLimits.devicesPerUser, 8)
+  })
+
+  it('are forgotten when they have not listened for 30 days', async () => {
+    await using rig = await heldRig({ deviceAgeMs: dayMs, keepAliveMs: 3_600_000 })
+    await (await listenAs(rig, 'bob', 'laptop')).vanish()
+    await (await listen(rig, 'alice')).post(1, ['bob'], 'one')
+    for (const left of [1, 1, 0]) {
+      const phone = await listenAs(rig, 'bob', 'phone')
+      await turn()
+      if (phone.unread.length > 0) await phone.take(await phone.delivery())
+      await phone.vanish()
+      await pass(rig.clock, 50)
+      assert.equal(await waitingFor(rig, 'bob'), left)
+      for (let hour = 0; hour < 24; hour++) await pass(rig.clock, 3_600_000)
+    }
+    const forgotten = rig.log.filter(({ event }) => event === 'device-forgotten')
+    assert.deepEqual(
+      forgotten.map(({ user, device }) => [user, device]),
+      [['bob', 'laptop']],
+    )
+    assert.equal(defaultLimits.deviceAgeMs, 30 * dayMs)
+  })
+})
+
+spec('a listener without a device', (it) => {
+  it('removes messages alone while the user has no devices', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const bob = await listen(rig, 'bob')
+    await alice.post(1, ['bob'], 'one')
+    await bob.take(await bob.delivery())
+    await pass(rig.clock, 50)
+    assert.equal(await waitingFor(rig, 'bob'), 0)
+  })
+
+  it('counts as a device from the time at which there are others', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const bob = await listen(rig, 'bob')
+    await alice.post(1, ['bob'], 'one')
+    const first = await bob.delivery()
+    const phone = await listenAs(rig, 'bob', 'phone')
+    await bob.take(first)
+    await phone.take(await phone.delivery())
+    await pass(rig.clock, 50)
+    assert.equal(await waitingFor(rig, 'bob'), 0)
+    await alice.post(2, ['bob'], 'two')
+    await bob.vanish()
+    await phone.take(await phone.delivery())
+    await pass(rig.clock, 50)
+    assert.equal(await waitingFor(rig, 'bob'), 1)
+    assert.deepEqual(await texts(await listen(rig, 'bob', { session: 'later' }), 1), ['two'])
+  })
+
+  it('takes over from another one, and from no device', async () => {
+    await using rig = await heldRig()
+    const first = await listen(rig, 'bob', { session: 'first' })
+    const phone = await listenAs(rig, 'bob', 'phone')
+    await listen(rig, 'bob', { session: 'second' })
+    await first.raw.dismissed('superseded')
+    assert.deepEqual(phone.unread, [])
+  })
+})
