@@ -113,7 +113,7 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   using program = exec === undefined ? undefined : new MessageProgram(exec, args)
   const handle = program ? executing(program, values, stop) : printing(stop)
   const receive = async (client: Client, interrupted: AbortSignal) => {
-    const saving: Handle = async (message) => handle(message, await savedFile(client, save, message))
+    const saving: Handle = async (message) => handle(message, await savedFile(client, save, message, interrupted))
     receiver = client.receive(save === undefined ? handle : saving, { concurrency, tries })
     using _ = values.receipts ? printingReceipts(client) : undefined
     try {
@@ -240,12 +240,17 @@ function fileText({ name, size, digest }: FileReference, saved: SavedFile | unde
 }
 
 /** Saves the file of a message, if it has one. */
-async function savedFile(client: Client, folder: string | undefined, message: Message): Promise<SavedFile | undefined> {
+async function savedFile(
+  client: Client,
+  folder: string | undefined,
+  message: Message,
+  interrupted: AbortSignal,
+): Promise<SavedFile | undefined> {
   if (folder === undefined) return undefined
   try {
-    return await saveFile(client, folder, message)
+    return await saveFile(client, folder, message, interrupted)
   } catch (error) {
-    say(`${OspError.from(error).message}; retrying`, 'yellow')
+    if (!interrupted.aborted) say(`${OspError.from(error).message}; retrying`, 'yellow')
     throw error
   }
 }

@@ -18,14 +18,19 @@ const finalCodes = new Set(['gone', 'unauthorized', 'digest-mismatch'])
  * folders. If another file has that name, adds a number. A file that was saved by an earlier attempt is not downloaded again.
  * Resolves with `undefined` if the message has no file.
  */
-export async function saveFile(client: Client, folder: string, { file }: Message): Promise<SavedFile | undefined> {
+export async function saveFile(
+  client: Client,
+  folder: string,
+  { file }: Message,
+  signal: AbortSignal,
+): Promise<SavedFile | undefined> {
   if (!file) return undefined
   const name = isBelowFile(folder, file.name) ? file.name.slice(file.name.lastIndexOf('/') + 1) : file.name
   for (let number = 0; ; number++) {
     const path = join(folder, numbered(name, number))
     try {
       makeParent(path)
-      await client.files.download(file, { to: fileTarget(path) }).done
+      await client.files.download(file, { to: fileTarget(path), signal }).done
       return { path }
     } catch (cause) {
       const error = OspError.from(cause)

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { NotifyRule } from 'ospd'
 import { commandEvents } from '../../bin/common/events.ts'
-import { type Outcome, place, run } from '../support/commands.ts'
+import { deferred } from '../../lib/runtime/deferred.ts'
+import { type Outcome, place, run, start } from '../support/commands.ts'
 import { published } from '../support/published.ts'
 import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
@@ -14,6 +18,7 @@ async function bench(notify: readonly NotifyRule[] = []) {
   const at = await place()
   return {
     at,
+    port: its.port,
     osp: (user: string, ...[name = '', ...args]: readonly string[]): Promise<Outcome> =>
       run('osp', [name, '--server', its.address, '--user', user, ...args], { cwd: at.path }),
     read: (name: string) => readFileSync(join(at.path, name), 'utf8'),
@@ -53,6 +58,31 @@ spec('osp send --to', (it) => {
     assert.match(stdout, / alice file plan\.txt saved as inbox.plan \(1\)\.txt\n/u)
     assert.match(stdout, / carol file other\.txt: the file is no longer available\n$/u)
     assert.deepEqual([at.read('inbox/plan.txt'), at.read('inbox/plan (1).txt')], ['of bob', 'one'])
+  })
+
+  it('is interrupted while osp listen --exec waits for the file', async () => {
+    await using at = await bench()
+    await at.at.write('plan.txt', 'one')
+    await at.osp('alice', 'send', 'plan.txt', '--to', 'bob')
+    let connections = 0
+    const isWaiting = deferred<void>()
+    // Relays the messages only: the second connection is for the file.
+    const relay = createServer((client) => {
+      client.on('error', () => {})
+      if (++connections > 1) return isWaiting.resolve()
+      const server = connect(at.port, '127.0.0.1')
+      server.on('error', () => {}).on('close', () => client.destroy())
+      client.pipe(server).pipe(client)
+    })
+    await once(relay.listen(0, '127.0.0.1'), 'listening')
+    const { port } = relay.address() as AddressInfo
+    const args = ['--server', `127.0.0.1:${port}`, '--user', 'bob', '--save', 'inbox', '--exec', 'true']
+    await using listen = start('osp', ['listen', ...args], { cwd: at.at.path })
+    await isWaiting.promise
+    listen.child.kill('SIGTERM')
+    const end = await Promise.race([listen.ended, sleep(5_000)])
+    relay.close()
+    assert.deepEqual([end?.code, listen.stderr], [130, ''])
   })
 
   it('reports an unknown recipient before anything is sent', async () => {
