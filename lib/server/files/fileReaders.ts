@@ -65,8 +65,8 @@ export class FileReaders {
     } finally {
       reader.reading--
       this.#use(reader)
-      if (reader.isClosed) await this.#closeFile(reader)
-      else this.#alarm.by(reader.usedAtMs + unusedMs)
+      if (!reader.isClosed) this.#alarm.by(reader.usedAtMs + unusedMs)
+      else if (reader.reading === 0) await this.#closeFile(reader)
     }
   }
 

@@ -82,9 +82,7 @@ export class StoredFileCalls {
     this.#hasMore = true
     if (this.#isRunning || this.#stopping.signal.aborted) return
     this.#isRunning = true
-    this.#ended = this.#run().finally(() => {
-      this.#isRunning = false
-    })
+    this.#ended = this.#run()
   }
 
   /** Aborts the signal of the running call: another server can call its handler for the same file. */
@@ -102,25 +100,36 @@ export class StoredFileCalls {
   }
 
   async #run(): Promise<void> {
-    const { mailboxes } = this.#context.storage
     const { clock } = this.#context.platform
     const { signal } = this.#stopping
     const backoff = new Backoff({ clock, ...waits })
-    while (this.#hasMore && !signal.aborted) {
-      this.#hasMore = false
-      try {
-        if (!(await this.#attends())) return
-        const messages = await mailboxes.read(handlerMailbox, 0, fixed.batchMessages, fixed.batchBytes)
-        for (const message of messages) if (!(await this.#handled(message))) return
-        if (messages.length > 0) this.#hasMore = true
-        backoff.reset()
-      } catch (error) {
-        const { message: text } = OspError.from(error)
-        this.#context.log({ level: 'error', event: 'mailbox-failed', user: handlerMailbox, text })
-        this.#hasMore = true
-        await wait(clock, backoff.next(), signal).catch(() => {})
+    try {
+      while (this.#hasMore && !signal.aborted) {
+        this.#hasMore = false
+        try {
+          if (!(await this.#handledBatch())) return
+          backoff.reset()
+        } catch (error) {
+          const { message: text } = OspError.from(error)
+          this.#context.log({ level: 'error', event: 'mailbox-failed', user: handlerMailbox, text })
+          this.#hasMore = true
+          await wait(clock, backoff.next(), signal).catch(() => {})
+        }
       }
+    } finally {
+      // In the same turn as the last check of `#hasMore`: a message that arrives later starts this again.
+      this.#isRunning = false
     }
+  }
+
+  /** Handles the first messages of the mailbox. Resolves with false if this server must not continue. */
+  async #handledBatch(): Promise<boolean> {
+    if (!(await this.#attends())) return false
+    const { mailboxes } = this.#context.storage
+    const messages = await mailboxes.read(handlerMailbox, 0, fixed.batchMessages, fixed.batchBytes)
+    for (const message of messages) if (!(await this.#handled(message))) return false
+    if (messages.length > 0) this.#hasMore = true
+    return true
   }
 
   /** Resolves with whether this server calls its handler. If it does not, it checks again later. */
@@ -148,6 +157,7 @@ export class StoredFileCalls {
       } catch (error) {
         log({ level: 'warn', event: 'stored-handler-failed', seq, from, text: OspError.from(error).message })
       }
+      if (this.#stopping.signal.aborted) return false
       if (attempt < mostTries) await wait(platform.clock, backoff.next(), this.#stopping.signal).catch(() => {})
     }
     await storage.mailboxes.setAside(handlerMailbox, [seq])

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { deferred } from '../../../lib/runtime/deferred.ts'
-import type { HandledFile } from '../../../lib/server/files/storedHandler.ts'
+import { type HandledFile, StoredFileCalls } from '../../../lib/server/files/storedHandler.ts'
 import { alteredSteps } from '../../adapters/cluster/alteredSteps.ts'
 import { ClusterServers } from '../../support/clusterServers.ts'
 import { patterned } from '../../support/memorySource.ts'
@@ -28,6 +28,24 @@ async function passUntil(clock: { pass(ms: number): void }, holds: () => boolean
 }
 
 spec('the handler of stored files', (it) => {
+  it('is called for a message that arrives just after the mailbox was found empty', async () => {
+    for (let ticks = 0; ticks < 10; ticks++) {
+      let reads = 0
+      const read = async () => {
+        reads++
+        return []
+      }
+      const context = { storage: { mailboxes: { read } }, platform: { clock: new VirtualClock() } }
+      const calls = new StoredFileCalls(context as never, {} as never, () => {})
+      calls.open()
+      for (let tick = 0; tick < ticks; tick++) await undefined
+      const before = reads
+      calls.wake()
+      await turn()
+      assert.ok(reads > before, `after ${ticks} ticks`)
+    }
+  })
+
   it('is called for one file at a time, in order, and can read the file', async () => {
     const handled: string[] = []
     let running = 0
@@ -66,6 +84,27 @@ spec('the handler of stored files', (it) => {
     await passUntil(rig.clock, () => handled.length === 4)
     assert.deepEqual(handled, ['a 1', 'a 2', 'a 3', 'b 1'])
     assert.equal(rig.log.filter(({ event }) => event === 'stored-handler-failed').length, 2)
+  })
+
+  it('is called again after a restart if the server was closed during the last call', async () => {
+    const attempts: number[] = []
+    await using rig = await heldRig(
+      {},
+      {
+        onStored: async (_, { attempt, signal }) => {
+          attempts.push(attempt)
+          if (attempts.length > 16) return
+          if (attempt === 16) await new Promise((resolve) => signal.addEventListener('abort', resolve))
+          throw new Error('not yet')
+        },
+      },
+    )
+    await (await rig.client()).put({ name: 'a', bytes })
+    await passUntil(rig.clock, () => attempts.length === 16)
+    await rig.server.close()
+    await rig.restart()
+    while (attempts.length < 17) await turn()
+    assert.equal(attempts.at(-1), 1)
   })
 
   it('is no longer called for a file after 16 failures', async () => {
