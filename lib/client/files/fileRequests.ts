@@ -89,10 +89,14 @@ export class FileRequests {
   }
 }
 
+/** The latest time that a Date can hold. */
+const latestMs = 8.64e15
+
 /** Returns a stored file of a reply. Throws OspError `malformed` if its name is not safe to show to users and programs. */
 export function fileInfo({ fileName: name, digest: number, fileDigest, ...file }: WireFile): FileInfo {
   if (!isStoredFileName(name)) throw protocolViolation('the name of a stored file is not allowed')
-  const { size, modifiedAt, storedAt, version } = file
+  const { size, version } = file
+  const [modifiedAt, storedAt] = [Math.min(file.modifiedAt, latestMs), Math.min(file.storedAt, latestMs)]
   const metadata = Object.fromEntries(file.metadata.map(({ key, value }) => [key, value]))
   const algorithm = digestNames.get(number)
   const digest = algorithm === undefined || fileDigest.length === 0 ? {} : { algorithm, digest: hex(fileDigest) }

@@ -46,6 +46,13 @@ spec('the stored files of a client', (it) => {
     })
   })
 
+  it('have times that a Date can hold', async () => {
+    const file = { content, version: 'v', modifiedAt: Number.MAX_SAFE_INTEGER }
+    await using server = await scriptedFiles(new Map([['a', file]]))
+    const { modifiedAt } = await server.client().files.stat('a')
+    assert.equal(new Date(modifiedAt).toISOString(), '+275760-09-13T00:00:00.000Z')
+  })
+
   it('have no digest if the server does not know it', async () => {
     await using server = await scriptedFiles(filesOf('a'), ({ message, reply }) => {
       if (message.event !== 'StatFileReq' || message.flags !== 0) return true
