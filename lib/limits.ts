@@ -246,6 +246,8 @@ export const clientLimits = {
   failedTasks: 10_000,
   /** Maximum number of tasks that a state keeps, including ended ones, and of unfinished uploads of a client. */
   keptTasks: 100_000,
+  /** Minimum number of digests of uploaded files that a state keeps. */
+  knownDigests: 10_000,
   /** Time for which a completed or failed task is kept. */
   endedTaskMs: dayMs,
   /** Maximum number of times that an upload starts again because the digests differ, or because its source changed. */

@@ -39,6 +39,11 @@ export interface OpenSource extends AsyncDisposable {
   readonly size: number
   /** Milliseconds since 1970, whole. */
   readonly modifiedAt: number
+  /**
+   * Identifies the content. Any later change of the source changes it too. Missing if the source cannot tell; the digest of its
+   * content is then not remembered.
+   */
+  readonly identity?: string | undefined
   /** Reads up to `into.length` bytes at `offset`; fewer only at the end. Resolves with the number of bytes. */
   read(into: Uint8Array, offset: number): Promise<number>
   /** Resolves with whether the source is unchanged since it was opened. */

@@ -291,9 +291,10 @@ export interface TransferStore {
   unfinished?(user: string, except?: readonly string[]): Promise<UnfinishedTotals>
   /**
    * Returns the stored file of this upload if it has a completion marker and the file is unchanged: the same file with the same
-   * size and modification time, or a file with the same size and digest.
+   * size and modification time, or a file with the same size and digest. With `digest`, returns only a file that has this digest,
+   * which then has the metadata of the upload, if there is any: durable.
    */
-  completed(want: NewTransfer): Promise<StoredFile | undefined>
+  completed(want: NewTransfer, digest?: string): Promise<StoredFile | undefined>
   /**
    * Records that no link holds the upload any more, so that its links at other servers can claim it like any free upload. Has no
    * effect after a later claim. Never rejects: a store that cannot record this retries until its server is closed or declared

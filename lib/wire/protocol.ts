@@ -72,8 +72,17 @@ const notice = row('notice')
 const refusal = { code: u16, retryAfter: u32, text: str }
 const upload = { fileName: str, size: boundedU64, modifiedAt: u64, digest: u8 }
 const metadata = list(struct({ key: str, value: str }))
-/** `recipients` are checked before the content is sent. A request that has them also has metadata, which can be empty. */
-const optionalParts = { metadata: optionalField(metadata), recipients: optionalField(list(str)) }
+/**
+ * `recipients` are checked before the content is sent. A request that has them also has metadata, and one that has a `fileDigest` also
+ * has both; these lists can be empty.
+ */
+const optionalParts = {
+  metadata: optionalField(metadata),
+  recipients: optionalField(list(str)),
+  fileDigest: optionalField(bytes),
+}
+/** The reply to a request whose `fileDigest` is that of a stored file. All other fields are then 0. */
+const alreadyStored = optionalField(struct({ storedName: str, replaced: u8 }))
 const granted = { instance: u16, progress: u64, chunk: u32, window: u32 }
 /** An entry of the presence list, or of its changes. */
 export const rosterEntry = struct({ change: u8, node: u32, userName: str })
@@ -109,7 +118,7 @@ const storedFile = {
  */
 export const events = {
   StartPostFileReq: request(1, 'file', 'client', 'daemon', { ...upload, ...optionalParts }),
-  StartPostFileAck: ack(2, 'file', 'server', granted),
+  StartPostFileAck: ack(2, 'file', 'server', { ...granted, stored: alreadyStored }),
   StartPostFileNack: nack(3, 'file', 'server', {}),
   PostFileReq: request(4, 'file', 'client', 'instance', { progress: u64, content: rest }),
   PostFileAck: ack(5, 'file', 'server', { progress: u64, durable: u64 }),
@@ -123,7 +132,12 @@ export const events = {
     progress: u64,
     ...optionalParts,
   }),
-  ContinuePostFileAck: ack(12, 'file', 'server', { ...granted, checkpoint: u64, checkpointDigest: bytes }),
+  ContinuePostFileAck: ack(12, 'file', 'server', {
+    ...granted,
+    checkpoint: u64,
+    checkpointDigest: bytes,
+    stored: alreadyStored,
+  }),
   ContinuePostFileNack: nack(13, 'file', 'server', {}),
   CancelFileReq: request(14, 'file', 'client', 'daemon', { fileName: str }),
   CancelFileAck: ack(15, 'file', 'server', { outcome: u8 }),

@@ -101,6 +101,7 @@ export const boundChecks: {
   finishedUploads: { files: ['spec/client/uploads/manyUploads.spec.ts'] },
   failedTasks: { files: ['spec/client/uploads/taskRegistry.spec.ts'] },
   keptTasks: { files: ['spec/client/uploads/manyUploads.spec.ts'] },
+  knownDigests: { files: ['spec/adapters/stateDirectory/digestFile.spec.ts'] },
   endedTaskMs: {},
   digestTries: {},
   sourceTries: {},

@@ -190,6 +190,14 @@ export const clusterFileMutations: readonly Mutation[] = [
     shownBy: 'spec/server/files/quota.spec.ts',
   },
   {
+    fault: 'a file gets the metadata of an upload with other content',
+    file: 'lib/storage/transfers/transfers.ts',
+    within: 'completed',
+    pattern: 'if (file.digest !== digest) return undefined',
+    replacement: '',
+    shownBy: 'spec/testing/storage.spec.ts',
+  },
+  {
     fault: 'an upload that continues forgets the name that onUpload has chosen',
     file: 'lib/storage/transfers/claimRules.ts',
     within: 'uploadOf',

@@ -315,8 +315,6 @@ export class StoredFiles {
   #checkMetadata({ name, version, metadata }: FileInfo): void {
     const path = this.#sources.get(version)
     if (this.#hasContentOf(version, metadata.source)) return
-    // An upload that has the size and the time of the stored file gives it its metadata before the digests are compared.
-    if (!this.#isOver && metadata.source?.endsWith(`/${name}`)) return
     const expected = this.#parts.files.find((file) => file.path === path)?.metadata
     const { by, ...own } = metadata
     const isLost = this.#hasOlder || (this.#parts.disk.rot?.anyUpload ?? false)

@@ -97,7 +97,7 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
     records: (user) => transfers.records(user),
     ...(transfers.record && { record: transfers.record.bind(transfers) }),
     ...(transfers.unfinished && { unfinished: transfers.unfinished.bind(transfers) }),
-    completed: (want) => transfers.completed(want),
+    completed: (want, digest) => transfers.completed(want, digest),
     ...(transfers.isUnknown && { isUnknown: transfers.isUnknown.bind(transfers) }),
     reported: (file) => transfers.reported(file),
     unreported: () => transfers.unreported(),

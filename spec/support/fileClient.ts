@@ -11,6 +11,9 @@ export interface Subject {
   readonly modifiedAt?: number
   /** The recipients of the message about the file. */
   readonly recipients?: readonly string[]
+  readonly metadata?: Readonly<Record<string, string>>
+  /** The digest of the file in START and CONTINUE. */
+  readonly fileDigest?: Uint8Array
   /** Overrides the number of bytes. */
   readonly size?: number
   readonly digest?: number
@@ -139,8 +142,10 @@ export class FileClient {
   }
 }
 
-function fieldsOf({ name, bytes, recipients, ...subject }: Subject) {
+function fieldsOf({ name, bytes, recipients = [], metadata = {}, fileDigest, ...subject }: Subject) {
   const { modifiedAt = 1_000, size = bytes.length, digest = digestNumbers.sha256 } = subject
   const fields = { fileName: name, size, modifiedAt, digest }
-  return recipients ? { ...fields, metadata: [], recipients } : fields
+  const texts = Object.entries(metadata).map(([key, value]) => ({ key, value }))
+  if (texts.length === 0 && recipients.length === 0 && !fileDigest) return fields
+  return { ...fields, metadata: texts, recipients, ...(fileDigest && { fileDigest }) }
 }

@@ -1,5 +1,6 @@
 import type { WireMessage } from '../../lib/wire/message.ts'
 import { hex } from '../support/bytes.ts'
+import { digestVectors } from './goldenDigests.ts'
 
 const id = hex('000102030405060708090a0b0c0d0e0f')
 
@@ -494,4 +495,5 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     '0000000d 01 00 003a 00000008 0002 0000 691f1b28  0004 00000000 0005 6c61746572',
   ],
   [{ event: 'ReceiptsNtf' }, '00000000 01 00 003b 00000000 0002 0000 d8fe8d5b'],
+  ...digestVectors,
 ]

@@ -245,7 +245,7 @@ export class ClusterTransfers implements TransferStore {
     return this.#member.run(({ transfers }) => transfers.totals(user, except, this.#member.server))
   }
 
-  completed(want: NewTransfer): Promise<StoredFile | undefined> {
+  completed(want: NewTransfer, digest?: string): Promise<StoredFile | undefined> {
     return this.#change(want, async () => {
       const { user, name } = want
       const marker = await this.#member.run(({ transfers }) => transfers.marker(user, name))
@@ -255,7 +255,9 @@ export class ClusterTransfers implements TransferStore {
       })
       const record = marked ? undefined : await this.#stored(user, storeAsOf(want))
       const file = marked ?? (record && (await this.#recorded([record], want)))
-      if (file) await this.#takeMetadata(want, file)
+      if (!file || digest === undefined) return file
+      if (file.digest !== digest) return undefined
+      await this.#takeMetadata(want, file)
       return file
     })
   }
@@ -309,7 +311,6 @@ export class ClusterTransfers implements TransferStore {
     if ('completed' in result) {
       await this.#claims.drop(user, name)
       await this.#names.dropPartial(user, name)
-      await this.#takeMetadata(want, result.completed)
       return result
     }
     const { claim, record, former, released } = result

@@ -214,6 +214,7 @@ function openSource(path: string, handle: Handle, stats: BigIntStats, copiedByte
   return {
     size: copiedBytes ?? Number(stats.size),
     modifiedAt: modificationTime(millisecondsOf(stats.mtimeNs)),
+    ...(copiedBytes === undefined && { identity: identityOf(stats) }),
     read: (into, offset) => readUntilFull(handle.read, into, offset).catch(failed),
     async unchanged() {
       if (copiedBytes !== undefined) return true
@@ -225,9 +226,11 @@ function openSource(path: string, handle: Handle, stats: BigIntStats, copiedByte
   }
 }
 
+const identityOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats) => [dev, ino, size, mtimeNs, ctimeNs].join(' ')
+
 /** The change time also shows that a program has reset the modification time. No program can set the change time. */
 function same(a: BigIntStats, b: BigIntStats): boolean {
-  return a.dev === b.dev && a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs
+  return identityOf(a) === identityOf(b)
 }
 
 const beingWritten = (path: string) =>

@@ -6,6 +6,7 @@ import type { ClientState, Receipt, ReceiptStore, StoredTask, TaskStore } from '
 import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { retriable } from '../../runtime/retriable.ts'
 import { file } from '../node/fileSource.ts'
+import { DigestFile } from './digestFile.ts'
 import { LineFile } from './lineFile.ts'
 import { outboxDirectory } from './outboxDirectory.ts'
 import { spool, spoolRemover, sweepSpool, wantedRefs } from './spool.ts'
@@ -23,6 +24,7 @@ export function stateDirectory(path: string): Required<ClientState> {
   return {
     receipts: new ReceiptFile(join(directory, 'receipts')),
     tasks,
+    digests: new DigestFile(join(directory, 'digests')),
     outbox: outboxDirectory(join(directory, 'outbox')),
     reopen: (ref) => file(ref),
     async spool(stream, name) {

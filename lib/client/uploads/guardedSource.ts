@@ -40,6 +40,7 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
   return {
     size: open.size,
     modifiedAt: open.modifiedAt,
+    ...(typeof open.identity === 'string' && { identity: open.identity }),
     read,
     isSame,
     unchanged: async () => (await isSame()) && (await read(new Uint8Array(1), open.size)) === 0,

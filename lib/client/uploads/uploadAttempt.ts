@@ -29,6 +29,8 @@ export interface UploadAttemptOptions {
   readonly notice?: FileNotice | undefined
   /** The digest of the source. It continues from what earlier attempts have digested. */
   readonly digest: IncrementalDigest
+  /** The digest of the whole source, if it is known before the source is read. */
+  readonly fileDigest?: Uint8Array | undefined
   /** Begin at zero, whatever the server has. */
   readonly fresh: boolean
   /** Ends the attempt. The server keeps its bytes. */
@@ -69,6 +71,8 @@ export class UploadAttempt {
   /** Unanswered requests to the instance, with the content bytes of each. */
   readonly #unanswered = new Map<number, number>()
   #stored: StoredAs | undefined
+  /** The digest with which the server has recognized a stored file. */
+  #storedDigest: Uint8Array | undefined
   #wake: () => void = () => {}
 
   constructor(options: UploadAttemptOptions) {
@@ -76,9 +80,15 @@ export class UploadAttempt {
     this.#window = new Window(options.source.size, 0, 0)
   }
 
+  /** The digest of the stored file. */
+  get digest(): Uint8Array {
+    return this.#storedDigest ?? this.#options.digest.now()
+  }
+
   /** Resolves with the place of the file on the server; rejects with the error that ended the upload. */
   async run(): Promise<StoredAs> {
-    await this.#open()
+    const stored = await this.#open()
+    if (stored) return stored
     const { link, signal } = this.#options
     // If no request is unanswered, nothing else reports the end of the link.
     using _lost = onAbort(link.closed, (error) => this.#fail(OspError.from(error)))
@@ -98,10 +108,17 @@ export class UploadAttempt {
     }
   }
 
-  async #open(): Promise<void> {
+  /** Resolves with the place of the file if it is stored already. */
+  async #open(): Promise<StoredAs | undefined> {
     const { link, digest, source, granted, progressed } = this.#options
     const ack = await requestInstance(this.#options)
     granted()
+    if (ack.stored) {
+      const { upload, fileDigest } = this.#options
+      if (upload.phase === 'sending') upload.move('verify')
+      this.#storedDigest = fileDigest
+      return storedAs(ack.stored)
+    }
     const { instance, chunk, window, progress } = ack
     this.#instance = instance
     this.#chunkBytes = Math.min(chunk, link.welcome.maxFrame - offsetBytes)
@@ -112,6 +129,7 @@ export class UploadAttempt {
     // Also if there is nothing to read: the digest may be at the checkpoint and disagree, or a read that an earlier attempt has
     // begun may not have ended.
     this.#catchUp(progress)
+    return undefined
   }
 
   async #send(): Promise<StoredAs> {
@@ -329,23 +347,32 @@ export class UploadAttempt {
  * `malformed` if the values that it grants cannot be used.
  */
 async function requestInstance(options: UploadAttemptOptions) {
-  const { link, upload, source, algorithm, metadata, notice, fresh } = options
-  const { size, modifiedAt } = source
-  const needed = (metadata && 'metadata') ?? (notice && 'recipients')
-  if (needed !== undefined && (link.welcome.features & features.storedFiles) === 0)
-    throw new OspError('unsupported-version', `the server does not store files with ${needed}; send the file without`)
-  const digest = digestNumbers[algorithm]
-  const file = {
-    ...{ fileName: upload.name, size, modifiedAt, digest },
-    ...((metadata || notice) && { metadata: textsOf(metadata ?? {}) }),
-    ...(notice && { recipients: notice.recipients }),
-  }
+  const { link, upload, fresh } = options
+  const file = openingOf(options)
   const ack = fresh
     ? await link.peer.ask({ event: 'StartPostFileReq', ...file }).reply
     : await link.peer.ask({ event: 'ContinuePostFileReq', ...file, progress: upload.progress.acknowledged }).reply
+  if (ack.stored && 'fileDigest' in file) return ack
   if (ack.instance === 0) throw protocolViolation('it assigned no instance')
   if (ack.chunk === 0 || ack.window === 0) throw protocolViolation('it granted a chunk size or a window of 0 bytes')
   return ack
+}
+
+/** Returns the fields of START and CONTINUE. Throws OspError `unsupported-version` if the server does not support them. */
+function openingOf({ link, upload, source, algorithm, metadata, notice, fileDigest }: UploadAttemptOptions) {
+  const { size, modifiedAt } = source
+  const file = { fileName: upload.name, size, modifiedAt, digest: digestNumbers[algorithm] }
+  // With a message about the file, the reply to the digest must follow the message.
+  const digest = notice ? undefined : fileDigest
+  if ((link.welcome.features & features.storedFiles) === 0) {
+    const needed = (metadata && 'metadata') ?? (notice && 'recipients')
+    if (needed === undefined) return file
+    throw new OspError('unsupported-version', `the server does not store files with ${needed}; send the file without`)
+  }
+  if (!metadata && !notice && !digest) return file
+  const recipients = notice?.recipients ?? []
+  const optional = { ...((notice || digest) && { recipients }), ...(digest && { fileDigest: digest }) }
+  return { ...file, metadata: textsOf(metadata ?? {}), ...optional }
 }
 
 /** Returns the error for a source that has changed, as `how` describes. */
@@ -355,7 +382,10 @@ export function sourceChanged(name: string, how: string): OspError {
 }
 
 /** Returns the place of a file. Throws OspError `malformed` if its name is not safe to show to people and programs. */
-export function storedAs({ storedName, replaced = 0 }: WireMessage<'FileMd5Ack' | 'PutFileAck'>): StoredAs {
+export function storedAs({
+  storedName,
+  replaced = 0,
+}: Pick<WireMessage<'FileMd5Ack' | 'PutFileAck'>, 'storedName' | 'replaced'>): StoredAs {
   if (!isStoredFileName(storedName)) throw protocolViolation('the name of the stored file is not allowed')
   return { storedName, replaced: replaced !== 0 }
 }

@@ -2,6 +2,7 @@ import type { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { Metadata } from '../../ports/catalogue.ts'
+import type { DigestStore } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { DigestName, Platform } from '../../ports/platform.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
@@ -46,6 +47,7 @@ export interface UploadJobOptions {
   /** Time for retries after refusals that are not final. */
   readonly retryForMs: number
   readonly log: Log
+  readonly digests?: DigestStore | undefined
   /** The algorithms whose digests are loaded. */
   readonly loaded: Set<DigestName>
   /**
@@ -340,6 +342,7 @@ export class UploadJob {
       algorithm,
       metadata,
       notice,
+      fileDigest: digest.position === size ? digest.now() : await this.#rememberedDigest(source),
       signal: interruption.signal,
       digest,
       fresh: this.#fresh,
@@ -349,7 +352,27 @@ export class UploadJob {
       progressed: (progress, durable = upload.progress.durable) => this.#progressed(progress, durable),
     })
     const stored = await attempt.run()
-    return { name: upload.name, ...stored, size, algorithm, digest: hex(digest.now()) }
+    await this.#rememberDigest(source, attempt.digest)
+    return { name: upload.name, ...stored, size, algorithm, digest: hex(attempt.digest) }
+  }
+
+  /** Resolves with the digest of a source that was uploaded before. */
+  async #rememberedDigest({ identity }: OpenSource): Promise<Uint8Array | undefined> {
+    const { digests, log } = this.#options
+    if (!digests || identity === undefined) return undefined
+    return await digests.find(identity, this.#content.algorithm).catch((error: unknown) => {
+      log({ level: 'warn', event: 'digests-failed', text: OspError.from(error).message })
+      return undefined
+    })
+  }
+
+  /** Remembers the digest of a source. If this fails, the next upload reads the source again. */
+  async #rememberDigest({ identity }: OpenSource, digest: Uint8Array): Promise<void> {
+    const { digests, log } = this.#options
+    if (!digests || identity === undefined) return
+    await digests
+      .put(identity, this.#content.algorithm, digest, clientLimits.knownDigests)
+      .catch((error: unknown) => log({ level: 'warn', event: 'digests-failed', text: OspError.from(error).message }))
   }
 
   /**

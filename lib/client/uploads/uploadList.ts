@@ -75,9 +75,9 @@ export interface Uploads extends Listenable<UploadsEvents>, Iterable<Upload> {
   cancel(ids: readonly number[]): Promise<void>
 }
 
-export interface UploadListOptions extends Omit<UploadJobOptions, 'pace' | 'loaded' | 'mayMove' | 'ended'> {
+export interface UploadListOptions extends Omit<UploadJobOptions, 'pace' | 'digests' | 'loaded' | 'mayMove' | 'ended'> {
   /** Stores tasks and opens their sources again. */
-  readonly state: Pick<ClientState, 'tasks' | 'reopen' | 'discard'>
+  readonly state: Pick<ClientState, 'tasks' | 'digests' | 'reopen' | 'discard'>
   /** The number of uploads that are sent at once, if the server allows it. */
   readonly atOnce: number
   readonly limitRate: number
@@ -124,6 +124,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
       retryForMs,
       log,
       pace: new Pacer(options.limitRate),
+      digests: state.digests,
       loaded: new Set(),
       mayMove: (job, size) => this.#mayMove(job, size),
       ended: (job) => {

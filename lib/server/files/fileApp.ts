@@ -435,8 +435,10 @@ export class FileApp implements ServerApp {
     file: StoredFile,
     { digest, ...message }: WireMessage<'FileMd5Req'>,
   ): Promise<WireMessage> {
+    const { want } = upload
     await this.uploads.end(upload, 'FileMd5Req', undefined, by)
     if (hex(digest) === file.digest) {
+      if (want?.metadata) await this.#context.storage.transfers.completed(want, file.digest)
       const notice = noticeOf(message.notice)
       if (notice) await this.#sendAgain(by, file, notice)
       return storedAck(file)

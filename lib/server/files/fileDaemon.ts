@@ -4,6 +4,7 @@ import { checkFileName, checkStoredName } from '../../names.ts'
 import type { Metadata } from '../../ports/catalogue.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { ClaimOptions, NewTransfer, StoredFile } from '../../ports/storage.ts'
+import { hex } from '../../runtime/hex.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
@@ -57,8 +58,31 @@ export class FileDaemon {
       const fresh = message.event === 'StartPostFileReq'
       if (upload.instance) await this.#openHeld(upload, caller, want, fresh)
       if (!upload.instance) await this.#openFree(upload, caller, want, message.event)
-      return this.#granted(upload, message.event)
+      return (await this.#alreadyStored(upload, caller, message)) ?? this.#granted(upload, message.event)
     })
+  }
+
+  /**
+   * Ends an upload whose file is stored, if the request has its digest and needs no message. If it has another digest, makes the
+   * upload begin at zero.
+   */
+  async #alreadyStored(upload: ServerUpload, caller: Connection, message: Opening): Promise<WireMessage | undefined> {
+    const { completed, want } = upload
+    const { fileDigest: digest, recipients = [] } = message
+    if (!completed || !want || !digest || recipients.length > 0) return undefined
+    const { transfers } = this.#context.storage
+    if (await transfers.completed(want, hex(digest))) {
+      await this.#uploads.end(upload, 'FileMd5Req', undefined, caller)
+      const { storedName, replaced } = completed
+      const none = { instance: 0, progress: 0, chunk: 0, window: 0 }
+      const stored = { storedName, replaced: replaced ? 1 : 0 }
+      if (message.event === 'StartPostFileReq') return { event: 'StartPostFileAck', ...none, stored }
+      return { event: 'ContinuePostFileAck', ...none, checkpoint: 0, checkpointDigest: new Uint8Array(), stored }
+    }
+    await transfers.forget(want.user, want.name)
+    await this.#uploads.end(upload, 'restarted', undefined, caller)
+    await this.#openFree(upload, caller, want, 'StartPostFileReq')
+    return undefined
   }
 
   /** Asks `onUpload` about an upload, unless its record has the decision already. */

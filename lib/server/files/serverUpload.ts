@@ -97,6 +97,11 @@ export class ServerUpload extends ReservationHolder {
     return this.#opened?.completed
   }
 
+  /** The upload for which it is open. */
+  get want(): NewTransfer | undefined {
+    return this.#opened?.want
+  }
+
   /** The name under which the file is to be stored. */
   get storeAs(): string {
     return this.#opened?.want.storeAs ?? this.name

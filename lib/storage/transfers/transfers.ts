@@ -1,5 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { checkStoredName, checkUserName } from '../../names.ts'
+import type { Metadata } from '../../ports/catalogue.ts'
 import type { SessionLink } from '../../ports/links.ts'
 import type { Damage } from '../../ports/mailboxes.ts'
 import type {
@@ -187,8 +188,14 @@ export class Transfers implements TransferStore {
     })
   }
 
-  completed(want: NewTransfer): Promise<StoredFile | undefined> {
-    return this.#change(want, () => this.#completed(want))
+  completed(want: NewTransfer, digest?: string): Promise<StoredFile | undefined> {
+    return this.#change(want, async () => {
+      const file = await this.#completed(want)
+      if (!file || digest === undefined) return file
+      if (file.digest !== digest) return undefined
+      if (want.metadata) await this.#takeMetadata(file, want.modifiedAt, want.metadata)
+      return file
+    })
   }
 
   /** Returns the records of these versions of stored files, if there are any. */
@@ -337,20 +344,30 @@ export class Transfers implements TransferStore {
 
   /** Resolves with the file of the same upload if it has a record and is stored under its name. */
   async #completedLongAgo(want: NewTransfer): Promise<StoredFile | undefined> {
-    const { user, name, metadata, modifiedAt } = want
+    const { user, name } = want
     const storedName = storeAsOf(want)
     const version = await this.#names.version(user, storedName)
     if (version === undefined) return undefined
     const [record] = await this.#files.get([{ user, name: storedName, version }])
     if (!record || !sameUpload(record, want)) return undefined
     const { size, algorithm, digest } = record
-    const file = { user, name, storedName, replaced: false, size, algorithm, digest }
-    if (metadata && !isSameMetadata(metadata, record.metadata)) {
-      // As a marker, since its former marker may reappear after a restart.
-      const until = this.#wallTime()
-      await this.#records.log.rewrite({ file, modifiedAt, until, stamp: version, reported: true, metadata })
-    }
-    return file
+    return { user, name, storedName, replaced: false, size, algorithm, digest }
+  }
+
+  /** Gives a stored file the metadata of an upload. */
+  async #takeMetadata(file: StoredFile, modifiedAt: number, metadata: Metadata): Promise<void> {
+    const { user, name, storedName } = file
+    const stamp = await this.#names.version(user, storedName)
+    if (stamp === undefined) return
+    const [known] = await this.describe([{ user, name: storedName, version: stamp }])
+    if (known && isSameMetadata(metadata, known.metadata)) return
+    const { log } = this.#records
+    const former = log.marker(user, name)
+    const isOfFile = former?.file.storedName === storedName && former.stamp === stamp
+    // As a marker, since its former marker may reappear after a restart.
+    const marker = isOfFile ? former : { file, modifiedAt, until: this.#wallTime(), stamp, reported: true }
+    if (storedName !== name) await this.#files.put([fileRecordOf({ ...marker, metadata })])
+    await log.rewrite({ ...marker, metadata })
   }
 
   async #completedRecently(want: NewTransfer): Promise<StoredFile | undefined> {
@@ -363,9 +380,7 @@ export class Transfers implements TransferStore {
     if (present === undefined) return undefined
     // Copying or a file system can change the times, so the content is compared, once.
     if (present !== stamp && !(await this.#names.isIntact(file))) return undefined
-    const { metadata = marker.metadata } = want
-    const current = { ...marker, stamp: present, ...(metadata && { metadata }) }
-    if (present !== stamp || !isSameMetadata(metadata, marker.metadata)) await log.rewrite(current)
+    if (present !== stamp) await log.rewrite({ ...marker, stamp: present })
     await this.#flushName(marker)
     return file
   }

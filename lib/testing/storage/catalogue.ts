@@ -145,21 +145,36 @@ const entryChecks: Checks<TestedStorage> = {
       assert.deepEqual(await storage.catalogue?.find('alice', 'a'), before)
     },
   ),
-  'takes over the metadata of an upload whose file is stored already': withCatalogue(async (catalogue, storage) => {
-    const claim = (metadata: Metadata) => {
-      return storage.transfers.claim({ ...wanted, metadata }, owner(1), resume)
-    }
-    await upload(storage, { metadata: { key: 'old' } }, hello, 1_000)
-    assert.ok('completed' in (await claim({ key: 'new' })))
-    assert.deepEqual((await found(catalogue)).metadata, { key: 'new' })
-    assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
-    storage.wallTime += 2_000
-    await upload(storage, { name: 'b' })
-    assert.deepEqual((await found(catalogue)).metadata, { key: 'new' })
-    assert.ok('completed' in (await claim({ key: 'newer', more: '' })))
-    await storage.restart()
-    assert.deepEqual((await storage.catalogue?.find('alice', 'a'))?.metadata, { key: 'newer', more: '' })
-  }),
+  'takes over the metadata of an upload whose file is stored already, once the digest agrees': withCatalogue(
+    async (catalogue, storage) => {
+      const { digest } = fileOf()
+      const completed = (metadata: Metadata, known?: string, storeAs?: string) =>
+        storage.transfers.completed({ ...wanted, metadata, ...(storeAs !== undefined && { storeAs }) }, known)
+      await upload(storage, { metadata: { key: 'old' } }, hello, 1_000)
+      const claim = await storage.transfers.claim({ ...wanted, metadata: { key: 'new' } }, owner(1), resume)
+      assert.ok('completed' in claim)
+      assert.deepEqual(await completed({ key: 'new' }), fileOf())
+      assert.equal(await completed({ key: 'new' }, '00'.repeat(32)), undefined)
+      assert.deepEqual((await found(catalogue)).metadata, { key: 'old' })
+      assert.deepEqual(await completed({ key: 'new' }, digest), fileOf())
+      assert.deepEqual((await found(catalogue)).metadata, { key: 'new' })
+      assert.deepEqual(await storage.transfers.completed(wanted, digest), fileOf())
+      storage.wallTime += 2_000
+      await upload(storage, { name: 'b' })
+      assert.deepEqual((await found(catalogue)).metadata, { key: 'new' })
+      assert.deepEqual(await completed({ key: 'newer', more: '' }, digest), fileOf())
+      await storage.restart()
+      assert.deepEqual((await storage.catalogue?.find('alice', 'a'))?.metadata, { key: 'newer', more: '' })
+    },
+  ),
+  'takes over the metadata of an upload whose file is stored under another name': withCatalogue(
+    async (catalogue, storage) => {
+      const stored = await upload(storage, { metadata: { key: 'old' } }, hello, 60_000, 'b')
+      const want = { ...wanted, metadata: { key: 'new' } }
+      assert.deepEqual(await storage.transfers.completed(want, stored.digest), stored)
+      assert.deepEqual((await found(catalogue, 'b')).metadata, { key: 'new' })
+    },
+  ),
   'keeps the digest and metadata of a stored file whose upload is forgotten': withCatalogue(
     async (catalogue, storage) => {
       const metadata = { key: 'old' }
