@@ -122,7 +122,11 @@ export const logEvents = {
     'A device has not listened for the time that `--device-age` sets; `device` is empty for one without a name.',
   ),
   'message-given-up': userLine('warn', 'user node from seq text', 'A recipient refused a message; it was set aside.'),
-  'messages-expired': commonLine('warn', 'user messages', 'Expired messages were removed; `messages` is their number.'),
+  'messages-expired': commonLine(
+    'warn',
+    'user messages',
+    'Expired messages were removed; `messages` is their number. Receipts of USER have the `user` `:receipts:USER`.',
+  ),
   'mailbox-failed': userLine('error', 'user text', 'A mailbox could not be read or written.'),
   'mailboxes-cut': line('warn', 'file offset bytes', 'A crash left an incomplete message, which was removed.'),
   'mailboxes-damaged': line('error', 'file offset bytes', 'Some stored messages are damaged and cannot be read.'),

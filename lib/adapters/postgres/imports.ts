@@ -92,6 +92,7 @@ export class PostgresImports implements ImportSteps {
       arrayText(deliveries.map(({ to }) => to)),
       deliveries.map(({ isAside }) => isAside),
     ])
+    await this.#markAsking(server, messages)
     const limited = messages.flatMap(({ seq, expiresAt, mailboxes }) =>
       expiresAt === undefined ? [] : mailboxes.map(({ user }) => ({ user, seq, expiresAt })),
     )
@@ -100,6 +101,21 @@ export class PostgresImports implements ImportSteps {
       limited.map(({ user }) => user),
       arrayText(limited.map(({ seq }) => seq)),
       arrayText(limited.map(({ expiresAt }) => expiresAt)),
+    ])
+  }
+
+  async #markAsking(server: number, messages: readonly CopiedMessage[]): Promise<void> {
+    const users = new Positions()
+    const places = messages.flatMap(({ receipt, seq, mailboxes }) =>
+      receipt ? mailboxes.filter(({ isAside }) => !isAside).map(({ user }) => ({ user: users.of(user), seq })) : [],
+    )
+    if (places.length === 0) return
+    const positions = arrayText(places.map(({ user }) => user))
+    await this.#database.query(statements.askingMessages, [
+      server,
+      users.names,
+      positions,
+      arrayText(places.map(({ seq }) => seq)),
     ])
   }
 
@@ -157,6 +173,7 @@ const statements = {
     text: `UPDATE ospd.mail m SET expires_at = u.e FROM unnest($1::text[], $2::bigint[], $3::bigint[]) u(name, seq, e)
       JOIN ospd.box b ON b.name = u.name WHERE m.box = b.id AND m.seq = u.seq`,
   },
+  askingMessages: { name: 'import-asking', text: 'SELECT ospd.import_asking_1($1, $2, $3, $4)' },
   addIds: { name: 'import-ids', text: 'SELECT ospd.import_ids_1($1, $2, $3, $4, $5, $6)' },
   finish: {
     name: 'import-finish',

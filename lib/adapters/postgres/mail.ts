@@ -1,5 +1,6 @@
 import { OspError } from '../../errors.ts'
-import type { Expired, MailboxLevel, StoredMessage } from '../../ports/mailboxes.ts'
+import type { MailboxLevel, Settlement, StoredMessage } from '../../ports/mailboxes.ts'
+import { receiptStates } from '../../wire/protocol.ts'
 import type {
   LeavingMessages,
   ListenedMailbox,
@@ -20,8 +21,12 @@ const functionCall = (name: string, parameters: number): Statement => ({
 
 const post = functionCall('post_1', 25)
 const postLimited = functionCall('post_limited_1', 27)
-const remove = functionCall('remove_1', 4)
-const setAside = functionCall('set_aside_1', 3)
+const postAsking: Statement = {
+  name: 'post_asking_1',
+  text: functionCall('post_asking_1', 29).text.replace('*', 'too_many, (posted).*'),
+}
+const remove = functionCall('remove_2', 6)
+const setAside = functionCall('set_aside_2', 6)
 const forgetIds = functionCall('forget_ids_1', 3)
 const listen = functionCall('listen_1', 4)
 
@@ -29,7 +34,7 @@ const listen = functionCall('listen_1', 4)
 const read: Statement = {
   name: 'mail-read',
   text: `
-    SELECT f.at::int AS at, p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", p.expires_at AS "expiresAt", coalesce(p.content, d.content) AS content
+    SELECT f.at::int AS at, p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", p.expires_at AS "expiresAt", p.asks, coalesce(p.content, d.content) AS content
       FROM unnest($1::text[], $2::bigint[], $5::bigint[]) WITH ORDINALITY f(name, after, epoch, at)
       JOIN ospd.box b ON b.name = f.name AND (f.epoch IS NULL OR (b.epoch = f.epoch AND b.reader IS NOT NULL))
       CROSS JOIN LATERAL (
@@ -46,7 +51,7 @@ const read: Statement = {
 const list: Statement = {
   name: 'mail-list',
   text: `
-    SELECT p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", p.expires_at AS "expiresAt", coalesce(p.content, d.content) AS content
+    SELECT p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", p.expires_at AS "expiresAt", p.asks, coalesce(p.content, d.content) AS content
       FROM (
         SELECT m.*, sum(m.bytes) OVER upwards AS total, row_number() OVER upwards AS number
           FROM ospd.mail m WHERE m.box = (SELECT id FROM ospd.box WHERE name = $1) AND m.seq > $2 AND m.aside = $5
@@ -107,30 +112,33 @@ export class PostgresMail implements MailSteps {
   }
 
   async post(...[server, messages, bounds, by]: Parameters<MailSteps['post']>): Promise<PostResult> {
-    const outcomes: (PostRefusal | undefined)[] = messages.map(() => undefined)
-    if (messages.some(({ receipt }) => receipt)) return this.#postPlain(server, messages, bounds, by)
+    if (messages.some(({ receipt }) => receipt)) return this.#postAsking(server, messages, bounds, by)
     const call = new PostCall(messages, by)
     const { timesToLive } = call
     const parameters = call.parameters(server, bounds)
     const [posted] = timesToLive
       ? await this.#database.query<Posted>(postLimited, [...parameters, ...timesToLive])
       : await this.#database.query<Posted>(post, parameters)
-    if (!posted) throw new OspError('internal', 'the database has returned no result for messages')
-    const wakes = call.results(posted, (at, refusal) => {
-      outcomes[at] = refusal
-    })
-    return { outcomes, stored: posted.stored ?? 0, wakes }
+    return resultOf(call, messages, posted)
   }
 
-  /** Refuses messages that ask for receipts, and posts the others. */
-  async #postPlain(...[server, messages, bounds, by = []]: Parameters<MailSteps['post']>): Promise<PostResult> {
-    const isPlain = (at: number) => messages[at]?.receipt !== true
-    const plain = messages.filter((_, at) => isPlain(at))
-    const links = by.filter((_, at) => isPlain(at))
-    const { outcomes, ...result } = await this.post(server, plain, bounds, links)
+  /** Posts messages some of which ask for receipts. */
+  async #postAsking(...[server, messages, bounds, by = []]: Parameters<MailSteps['post']>): Promise<PostResult> {
+    const call = new PostCall(messages, by)
+    const [limited, expiresAt] = call.timesToLive ?? ['{}', '{}']
+    const asking = messages.flatMap(({ receipt }, at) => (receipt ? [at + 1] : []))
+    const values = [...call.parameters(server, bounds), limited, expiresAt, arrayText(asking), bounds.receipts]
+    const [posted] = await this.#database.query<Posted & { readonly too_many: readonly number[] | null }>(
+      postAsking,
+      values,
+    )
+    if (!posted?.too_many) return resultOf(call, messages, posted)
+    const refused = new Set(posted.too_many.map((position) => position - 1))
+    const isLeft = (_: unknown, at: number) => !refused.has(at)
+    const rest = await this.post(server, messages.filter(isLeft), bounds, by.filter(isLeft))
     let next = 0
-    const all = messages.map((_, at) => (isPlain(at) ? outcomes[next++] : ({ code: 'too-many-receipts' } as const)))
-    return { ...result, outcomes: all }
+    const tooMany = { code: 'too-many-receipts' } as const
+    return { ...rest, outcomes: messages.map((_, at) => (refused.has(at) ? tooMany : rest.outcomes[next++])) }
   }
 
   async read(...[from, most, mostBytes]: Parameters<MailSteps['read']>): Promise<readonly StoredMessage[][]> {
@@ -156,34 +164,41 @@ export class PostgresMail implements MailSteps {
   }
 
   async remove(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]> {
-    const { users, positions, seqs } = flat(messages)
-    if (seqs.length > 0) await this.#database.query(remove, [server, users, arrayText(positions), arrayText(seqs)])
-    return []
+    const [removed] = await this.#leave(remove, server, messages, 'handled')
+    return removed?.receipts ?? []
   }
 
-  async setAside(_server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]> {
+  async setAside(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]> {
+    const [left] = await this.#leave(setAside, server, messages, 'rejected')
+    return left?.receipts ?? []
+  }
+
+  async #leave(
+    statement: Statement,
+    server: number,
+    messages: readonly LeavingMessages[],
+    state: Settlement['state'],
+  ): Promise<readonly LeftRow[]> {
     const { users, positions, seqs } = flat(messages)
-    if (seqs.length > 0) await this.#database.query(setAside, [users, arrayText(positions), arrayText(seqs)])
-    return []
+    if (seqs.length === 0) return []
+    const states = messages.flatMap(({ seqs: own, how }) => own.map(() => receiptStates[how?.state ?? state]))
+    const results = messages.flatMap(({ seqs: own, how }) =>
+      own.map((seq) => Buffer.from(how?.results?.get(seq) ?? '')),
+    )
+    const values = [server, users, arrayText(positions), arrayText(seqs), arrayText(states), results]
+    return this.#database.query<LeftRow>(statement, values)
   }
 
   async expire(...[server, messagesBefore, idsBefore, most, wallTime = 0]: Parameters<MailSteps['expire']>) {
     const values = [messagesBefore, most, wallTime]
     const found = await this.#database.query<{ name: string; seq: number }>(findExpired, values)
-    const expired = await this.#removeExpired(server, found)
+    const leaving = found.map(({ name: user, seq }) => ({ user, seqs: [seq] }))
+    const [removed] = await this.#leave(remove, server, leaving, 'expired')
+    const counts = flat(leaving).users.map((user, at) => ({ user, messages: removed?.gone[at] ?? 0 }))
     const [ids] = await this.#database.query<{ forget_ids_1: number }>(forgetIds, [server, idsBefore, most])
     const isDone = found.length < most && (ids?.forget_ids_1 ?? 0) < most
     if (isDone) await this.#database.query(removeBodies)
-    return { expired, receipts: [], isDone }
-  }
-
-  async #removeExpired(server: number, found: readonly { name: string; seq: number }[]): Promise<readonly Expired[]> {
-    const { users, positions, seqs } = flat(found.map(({ name, seq }) => ({ user: name, seqs: [seq] })))
-    if (seqs.length === 0) return []
-    const values = [server, users, arrayText(positions), arrayText(seqs)]
-    const [removed] = await this.#database.query<{ remove_1: readonly number[] }>(remove, values)
-    const expired = users.map((user, at) => ({ user, messages: removed?.remove_1[at] ?? 0 }))
-    return expired.filter(({ messages }) => messages > 0)
+    return { expired: counts.filter(({ messages }) => messages > 0), receipts: removed?.receipts ?? [], isDone }
   }
 
   async lastSeq(): Promise<number> {
@@ -222,15 +237,33 @@ export class PostgresMail implements MailSteps {
 /** A registration, or a link that is not that of its session. */
 type PollRow = ListenedMailbox | { readonly user: null; readonly link: number }
 
-interface ReadRow extends Omit<StoredMessage, 'id' | 'content' | 'expiresAt'> {
+/** The result of messages that leave mailboxes: the users who have got receipts, and for each mailbox the number of the messages. */
+interface LeftRow {
+  readonly receipts: readonly string[] | null
+  readonly gone: readonly number[]
+}
+
+/** Returns the result of a post. Throws OspError `internal` if there is none. */
+function resultOf(call: PostCall, messages: readonly unknown[], posted: Posted | undefined): PostResult {
+  if (!posted) throw new OspError('internal', 'the database has returned no result for messages')
+  const outcomes: (PostRefusal | undefined)[] = messages.map(() => undefined)
+  const wakes = call.results(posted, (at, refusal) => {
+    outcomes[at] = refusal
+  })
+  return { outcomes, stored: posted.stored ?? 0, wakes }
+}
+
+interface ReadRow extends Omit<StoredMessage, 'id' | 'content' | 'expiresAt' | 'receipt'> {
   readonly expiresAt: number | null
+  readonly asks: boolean
   readonly id: string
   readonly content: Buffer
 }
 
-function messageOf({ id, content, expiresAt, ...message }: ReadRow): StoredMessage {
+function messageOf({ id, content, expiresAt, asks, ...message }: ReadRow): StoredMessage {
   const end = expiresAt === null ? {} : { expiresAt }
-  return { ...message, ...end, id: bytesOf(id), content: plain(content) }
+  const receipt = asks ? { receipt: true } : {}
+  return { ...message, ...end, ...receipt, id: bytesOf(id), content: plain(content) }
 }
 
 interface ListenRow {

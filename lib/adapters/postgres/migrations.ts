@@ -5,6 +5,7 @@ import { importFunctions, importTables } from './schema/imports.ts'
 import { linkFunctions, linkTables } from './schema/links.ts'
 import { mailAdditions, mailTables } from './schema/mail.ts'
 import { mailFunctions } from './schema/mailFunctions.ts'
+import { boxAsking, mailAsking, receiptFunctions } from './schema/receipts.ts'
 import { serverTables } from './schema/servers.ts'
 import { transferFunctions } from './schema/transferFunctions.ts'
 import { transferTables } from './schema/transfers.ts'
@@ -29,5 +30,5 @@ export const migrations: readonly Migration[] = [
     ].join('\n'),
   ],
   // The records and changes of stored files, the metadata and stored names of uploads, and additions to mailboxes.
-  [fileTables, fileChangeTable, transferColumns, fileFunctions, mailAdditions],
+  [fileTables, fileChangeTable, transferColumns, fileFunctions, mailAdditions, mailAsking, boxAsking, receiptFunctions],
 ]

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
 import { MiB } from '../../../lib/limits.ts'
+import { receiptMailbox } from '../../../lib/names.ts'
 import type { AddressedMessage } from '../../../lib/ports/mailboxes.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import {
@@ -42,6 +43,24 @@ spec('mailboxes of several servers', (it) => {
     await second.mailboxes.remove('bob', [seq])
     assert.deepEqual(await waiting(first.mailboxes, 'bob'), [2])
     assert.deepEqual(await waiting(first.mailboxes, 'eve'), [1])
+  })
+
+  it('report receipts to the watchers of all servers', async () => {
+    await using rig = new ClusterRig()
+    const servers = [await rig.server(), await rig.server(), await rig.server()] as const
+    const told = servers.map(({ mailboxes }) => {
+      const users: string[] = []
+      mailboxes.watchReceipts((user) => users.push(user))
+      return users
+    })
+    await append(servers[0].mailboxes, message(1, { receipt: true }), ['bob'], roomy)
+    await servers[1].mailboxes.remove('bob', await seqsOf(servers[1].mailboxes, 'bob'))
+    await pass(rig.clock, 100)
+    assert.deepEqual(
+      told.map((users) => [...new Set(users)]),
+      servers.map(() => ['alice']),
+    )
+    assert.equal((await waiting(servers[2].mailboxes, receiptMailbox('alice'))).length, 1)
   })
 
   it('do not return a removed message, even if a read found it before the removal', async () => {
