@@ -4,6 +4,7 @@ import { checkStoredName } from '../../names.ts'
 import { checkArgument, checkOptions, kinds } from '../../options.ts'
 import type { LocalFiles } from '../../ports/localFiles.ts'
 import type { Log } from '../../ports/log.ts'
+import { deferred } from '../../runtime/deferred.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import { renameFlags } from '../../wire/protocol.ts'
@@ -158,14 +159,14 @@ export class FilesClient implements Files {
       this.#active++
       return true
     }
-    return await new Promise<boolean>((resolve) => {
-      const entry: { start: (() => void) | undefined } = { start: () => resolve(true) }
-      this.#waiting.push(entry)
-      onAbort(signal, () => {
-        entry.start = undefined
-        resolve(false)
-      })
+    const slot = deferred<boolean>()
+    const entry: { start: (() => void) | undefined } = { start: () => slot.resolve(true) }
+    this.#waiting.push(entry)
+    using _ = onAbort(signal, () => {
+      entry.start = undefined
+      slot.resolve(false)
     })
+    return await slot.promise
   }
 
   /** Returns a signal that aborts when the client is closed, or when `signal` aborts. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { getEventListeners } from 'node:events'
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileTarget } from '../../../lib/adapters/node/fileTarget.ts'
@@ -118,6 +119,26 @@ spec('a download to a file', (it) => {
     await at.client.close()
     for (const { done } of downloads) await assert.rejects(done, { code: 'closed' })
     assert.equal(at.entries().length, 2 * clientLimits.downloads)
+  })
+
+  it('leaves no listener on its signal, even if it has waited for other downloads', async () => {
+    await using at = await bench()
+    const signals: AbortSignal[] = []
+    const { any } = AbortSignal
+    AbortSignal.any = (sources) => {
+      const signal = any.call(AbortSignal, sources)
+      signals.push(signal)
+      return signal
+    }
+    try {
+      const downloads = Array.from({ length: clientLimits.downloads + 3 }, (_, number) =>
+        at.client.files.download('a', { to: fileTarget(`${at.path}${number}`) }),
+      )
+      await Promise.all(downloads.map(({ done }) => done))
+    } finally {
+      AbortSignal.any = any
+    }
+    assert.equal(signals.flatMap((signal) => getEventListeners(signal, 'abort')).length, 0)
   })
 
   it('has content, digest and modification time of the stored file, and leaves nothing beside it', async () => {
