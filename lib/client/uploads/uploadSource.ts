@@ -61,10 +61,15 @@ export async function sourceOf(
   const name = nameFor(value, options.name)
   if (isBytes(value)) return { source: bytesSource(viewOf(value), name, nowMs) }
   const { state, signal } = options
-  const parts = partsOf(value, signal)
-  const spooled = await (state.spool?.(parts, name) ?? files?.spool(parts, name))
-  if (!spooled) throw noFiles('a Blob, bytes or a source')
-  return { source: spooled.source, spooled }
+  const parts = readerOf(value)
+  try {
+    const content = partsOf(parts, signal)
+    const spooled = await (state.spool?.(content, name) ?? files?.spool(content, name))
+    if (!spooled) throw noFiles('a Blob, bytes or a source')
+    return { source: spooled.source, spooled }
+  } finally {
+    parts.leave()
+  }
 }
 
 function nameFor(value: unknown, name: string | undefined): string {
@@ -80,26 +85,26 @@ export function noFiles(others: string): OspError {
 const viewOf = (bytes: Bytes) =>
   ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new Uint8Array(bytes)
 
-/** Yields the parts of a stream, which must be bytes. Leaves the stream, and rejects with OspError `closed`, if `signal` aborts. */
-async function* partsOf(stream: ByteStream, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const parts = readerOf(stream)
-  try {
-    for (;;) {
-      const { done, value } = await unlessAborted(parts.next(), signal, abortedText)
-      if (done) return
-      if (!ArrayBuffer.isView(value)) {
-        const advice = typeof value === 'string' ? '; remove its encoding' : ''
-        throw new OspError('source-unreadable', `the stream yields ${shown(value)} instead of bytes${advice}`)
-      }
-      yield value instanceof Uint8Array ? value : viewOf(value)
+/** Reads a stream. `leave` cancels it, even while a read is pending. */
+interface StreamReader {
+  next(): Promise<IteratorResult<unknown>>
+  leave(): void
+}
+
+/** Yields the parts of a stream, which must be bytes. Rejects with OspError `closed` if `signal` aborts. */
+async function* partsOf(stream: StreamReader, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const { done, value } = await unlessAborted(stream.next(), signal, abortedText)
+    if (done) return
+    if (!ArrayBuffer.isView(value)) {
+      const advice = typeof value === 'string' ? '; remove its encoding' : ''
+      throw new OspError('source-unreadable', `the stream yields ${shown(value)} instead of bytes${advice}`)
     }
-  } finally {
-    parts.leave()
+    yield value instanceof Uint8Array ? value : viewOf(value)
   }
 }
 
-/** Returns functions that read the next part and that cancel the stream, even while a read is pending. */
-function readerOf(stream: ByteStream): { next(): Promise<IteratorResult<unknown>>; leave(): void } {
+function readerOf(stream: ByteStream): StreamReader {
   // Not every web stream is iterable.
   if (hasMethod(stream, 'getReader')) {
     const reader = (stream as ReadableStream<unknown>).getReader()

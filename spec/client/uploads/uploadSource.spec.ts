@@ -154,6 +154,15 @@ spec('client.upload', (it) => {
     assert.deepEqual(await spooled(state), [])
   })
 
+  it('closes a stream that cannot be copied', async () => {
+    await using at = await place()
+    await at.write('file', '')
+    await using its = await rig({ state: stateDirectory(join(at.path, 'file')) })
+    const stream = Readable.from([content])
+    await assert.rejects(its.client.upload(stream, { name: 'a' }), { code: 'storage-unusable' })
+    assert.ok(stream.destroyed)
+  })
+
   it('removes the incomplete copy of a stream that a killed program has left', async () => {
     await using at = await place()
     // No process has this id.
