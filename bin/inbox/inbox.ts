@@ -70,8 +70,10 @@ function actionOf(values: InboxValues, [operand]: readonly string[]): 'list' | '
 
 async function list(client: Client, setAside: boolean): Promise<void> {
   const styles = stylesFor(process.stdout)
-  for await (const message of client.inbox.list({ setAside }))
+  for await (const message of client.inbox.list({ setAside })) {
+    if (results.broken.aborted) return
     results.print({ event: 'message', ...messageFields(message), setAside }, messageLine(message, styles))
+  }
 }
 
 /** Formats a message as a line: number, time, sender, text. */

@@ -1,5 +1,11 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { commandEvents } from '../../bin/common/events.ts'
+import { encodeBody } from '../../lib/wire/messageBody.ts'
+import { start } from '../support/commands.ts'
+import { hostileServer } from '../support/hostileServer.ts'
 import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
@@ -7,6 +13,24 @@ import { spec } from '../support/spec.ts'
 const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`
 
 spec('osp inbox', (it) => {
+  it('stops listing when the reader of its output has left', async () => {
+    const body = encodeBody({}, new Uint8Array(60_000))
+    await using server = await hostileServer(({ message, reply }) => {
+      if (message.event !== 'ListMsgReq') return true
+      const { afterSeq } = message
+      const messages = Array.from({ length: 16 }, (_, at) => ({
+        ...{ mailboxSeq: afterSeq + at + 1, sender: 'alice', messageId: new Uint8Array(16), sentAt: 0, body },
+      }))
+      reply({ event: 'ListMsgAck', messages })
+      return false
+    })
+    await using inbox = start('osp', ['inbox', '--server', `127.0.0.1:${server.port}`])
+    await once(inbox.child.stdout as Readable, 'data')
+    inbox.child.stdout?.destroy()
+    const end = await Promise.race([inbox.ended, sleep(5_000)])
+    assert.equal(end?.code, 0)
+  })
+
   it('lists waiting messages without removing them, even while a program is listening', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
