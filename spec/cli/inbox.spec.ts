@@ -28,7 +28,7 @@ spec('osp inbox', (it) => {
     await once(inbox.child.stdout as Readable, 'data')
     inbox.child.stdout?.destroy()
     const end = await Promise.race([inbox.ended, sleep(5_000)])
-    assert.equal(end?.code, 0)
+    assert.deepEqual([end?.code, inbox.stderr], [1, ''])
   })
 
   it('lists waiting messages without removing them, even while a program is listening', async () => {
