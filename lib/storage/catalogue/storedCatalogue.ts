@@ -11,6 +11,7 @@ import type { SessionLink } from '../../ports/links.ts'
 import type { DigestName, Digests } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
+import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileKey, FileRecord, FileRecords } from './fileRecords.ts'
 import type { StoredTree, TreeEntry } from './storedTree.ts'
 
@@ -26,6 +27,10 @@ export class StoredCatalogue implements Catalogue {
   readonly #describe: Describe
   readonly #records: FileRecords
   readonly #digests: () => Digests
+  /** Computes one digest of a user at a time. */
+  readonly #digesting = new KeyedMutex()
+  /** Serializes changes of the records of a name. */
+  readonly #changes = new KeyedMutex()
 
   constructor(tree: StoredTree, describe: Describe, records: FileRecords, digests: () => Digests) {
     this.#tree = tree
@@ -43,14 +48,42 @@ export class StoredCatalogue implements Catalogue {
     const entry = await this.#tree.find(user, name)
     if (!entry) return undefined
     const [described] = await this.#described(user, [entry])
-    return !needsDigest || described?.digest !== undefined ? described : this.#withDigest(user, name)
+    if (!needsDigest || described?.digest !== undefined) return described
+    return this.#digesting.run(user, () => this.#withDigest(user, name))
   }
 
   open(user: string, name: string): Promise<OpenFile | undefined> {
     return this.#tree.open(user, name)
   }
 
-  async remove(user: string, name: string, version?: string, by?: SessionLink): Promise<boolean> {
+  remove(user: string, name: string, version?: string, by?: SessionLink): Promise<boolean> {
+    return this.#change(user, [name], () => this.#remove(user, name, version, by))
+  }
+
+  rename(user: string, name: string, newName: string, options: RenameOptions): Promise<boolean> {
+    return this.#change(user, [name, newName], () => this.#rename(user, name, newName, options))
+  }
+
+  key(): Promise<Uint8Array> {
+    return this.#tree.key()
+  }
+
+  async sweep(isStopped: () => boolean = () => false): Promise<void> {
+    for await (const { user, name, version } of this.#records.all()) {
+      if (isStopped()) return
+      await this.#change(user, [name], async () => {
+        const entry = await this.#tree.find(user, name)
+        if (entry?.version !== version) await this.#records.prune(user, name, entry?.version)
+      })
+    }
+  }
+
+  #change<T>(user: string, names: readonly string[], work: () => Promise<T>): Promise<T> {
+    const keys = names.map((name) => `${user}/${name}`)
+    return this.#changes.runAll(keys, work)
+  }
+
+  async #remove(user: string, name: string, version: string | undefined, by: SessionLink | undefined) {
     const entry = await this.#tree.find(user, name)
     if (!entry) return false
     checkVersion(entry, version)
@@ -59,7 +92,7 @@ export class StoredCatalogue implements Catalogue {
     return true
   }
 
-  async rename(user: string, name: string, newName: string, { version, replace, by }: RenameOptions): Promise<boolean> {
+  async #rename(user: string, name: string, newName: string, { version, replace, by }: RenameOptions) {
     const [entry, there] = await Promise.all([this.#tree.find(user, name), this.#tree.find(user, newName)])
     if (!entry) {
       if (version !== undefined && there?.version === version) return false
@@ -79,18 +112,6 @@ export class StoredCatalogue implements Catalogue {
     return replaced !== undefined
   }
 
-  key(): Promise<Uint8Array> {
-    return this.#tree.key()
-  }
-
-  async sweep(isStopped: () => boolean = () => false): Promise<void> {
-    for await (const { user, name, version } of this.#records.all()) {
-      if (isStopped()) return
-      const entry = await this.#tree.find(user, name)
-      if (entry?.version !== version) await this.#records.prune(user, name, entry?.version)
-    }
-  }
-
   async #described(user: string, entries: readonly TreeEntry[]): Promise<readonly CatalogueEntry[]> {
     const records = await this.#describe(entries.map(({ name, version }) => ({ user, name, version })))
     return entries.map((entry, at) => {
@@ -101,6 +122,8 @@ export class StoredCatalogue implements Catalogue {
 
   /** Reads a file, and describes it with its digest. */
   async #withDigest(user: string, name: string): Promise<CatalogueEntry | undefined> {
+    const known = await this.find(user, name)
+    if (known?.digest !== undefined) return known
     await using file = await this.#tree.open(user, name)
     if (!file) return undefined
     const read = (into: Uint8Array, offset: number) => file.read(into, offset)
@@ -109,10 +132,10 @@ export class StoredCatalogue implements Catalogue {
     if (entry?.version !== file.version || !digest) {
       throw new OspError('file-busy', 'the file was replaced while the server read it')
     }
-    const known = { algorithm: ownAlgorithm, digest: hex(digest), metadata: {} }
+    const computed = { algorithm: ownAlgorithm, digest: hex(digest), metadata: {} }
     const { version, size, modifiedAt } = entry
-    await this.#records.put([{ user, name, version, size, modifiedAt, ...known }])
-    return { ...entry, ...known }
+    await this.#records.put([{ user, name, version, size, modifiedAt, ...computed }])
+    return { ...entry, ...computed }
   }
 }
 

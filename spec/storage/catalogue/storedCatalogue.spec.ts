@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import { MemoryFileRecords } from '../../../lib/storage/catalogue/fileRecords.ts'
 import { StoredCatalogue } from '../../../lib/storage/catalogue/storedCatalogue.ts'
 import type { StoredTree, TreeEntry } from '../../../lib/storage/catalogue/storedTree.ts'
 import { spec } from '../../support/spec.ts'
+import { turn } from '../../support/turn.ts'
 
 const content = Buffer.from('hello')
 
@@ -51,6 +53,40 @@ spec('the records of stored files', (it) => {
     assert.equal(digest, createHash('sha256').update(content).digest('hex'))
     assert.equal((await catalogue.find('alice', 'a', true))?.digest, digest)
     assert.equal(opened(), 1)
+  })
+
+  it('keep a digest that was computed once, although several requests need it', async () => {
+    const { tree, opened } = treeOfAll()
+    const { catalogue } = catalogueOf(tree)
+    const found = await Promise.all(['a', 'a', 'a'].map((name) => catalogue.find('alice', name, true)))
+    assert.equal(new Set(found.map((entry) => entry?.digest)).size, 1)
+    assert.equal(opened(), 1)
+  })
+
+  it('are kept when the file is renamed during a sweep', async () => {
+    const { tree } = treeOfAll()
+    const names = new Set(['a'])
+    const moving = deferred<void>()
+    const moved = deferred<void>()
+    const { catalogue, records } = catalogueOf({
+      ...tree,
+      find: async (user, name) => (names.has(name) ? tree.find(user, name) : undefined),
+      move: async (_file, newName) => {
+        moving.resolve()
+        await moved.promise
+        names.delete('a')
+        names.add(newName)
+      },
+    })
+    const record = { user: 'alice', name: 'a', version: 'v1', size: 5, modifiedAt: 1 } as const
+    await records.put([{ ...record, algorithm: 'md5', digest: 'ab', metadata: { kind: 'x' } }])
+    const renaming = catalogue.rename('alice', 'a', 'b', { replace: false })
+    await moving.promise
+    const sweeping = catalogue.sweep()
+    await turn()
+    moved.resolve()
+    await Promise.all([renaming, sweeping])
+    assert.deepEqual((await catalogue.find('alice', 'b'))?.metadata, { kind: 'x' })
   })
 
   it('are removed if the file has another version', async () => {
