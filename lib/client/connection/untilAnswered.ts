@@ -13,10 +13,23 @@ interface AskOptions {
 }
 
 /**
- * Repeats a request until the server answers it, on this link or a later one. Retries after temporary refusals. Rejects with
- * OspError `closed` when `signal` aborts.
+ * Repeats a request until the server answers it, on this link or a later one. Retries after temporary refusals. Rejects when
+ * `signal` aborts: with its reason if that is an OspError, otherwise with OspError `closed`.
  */
 export async function askUntilAnswered<K extends RequestName>(
+  options: AskOptions,
+  message: WireMessage<K>,
+  signal: AbortSignal,
+): Promise<WireMessage<AckOf<K>>> {
+  try {
+    return await answerTo(options, message, signal)
+  } catch (error) {
+    if (!signal.aborted) throw error
+    throw signal.reason instanceof OspError ? signal.reason : new OspError('closed', 'the request was aborted')
+  }
+}
+
+async function answerTo<K extends RequestName>(
   { platform, retryForMs, online }: AskOptions,
   message: WireMessage<K>,
   signal: AbortSignal,

@@ -137,7 +137,7 @@ export class FilesClient implements Files {
 
   /** Ends all downloads. Their targets keep what was written. */
   async close(): Promise<void> {
-    this.#closing.abort()
+    this.#closing.abort(new OspError('closed', 'the client was closed'))
     await this.#running.settled()
   }
 

@@ -46,6 +46,23 @@ spec('the stored files of a client', (it) => {
     })
   })
 
+  it('are not waited for after an abort, or after the end of the client', async () => {
+    await using server = await scriptedFiles(filesOf('a'), ({ message }) => message.event !== 'StatFileReq')
+    const client = server.client()
+    const aborting = new AbortController()
+    const aborted = assert.rejects(client.files.stat('a', { signal: aborting.signal }), {
+      code: 'closed',
+      message: 'the request was aborted',
+    })
+    const isClosed = { code: 'closed', message: 'the client was closed' }
+    const closed = assert.rejects(client.files.stat('a'), isClosed)
+    aborting.abort()
+    await aborted
+    await client.close()
+    await closed
+    await assert.rejects(client.files.stat('a'), isClosed)
+  })
+
   it('have times that a Date can hold', async () => {
     const file = { content, version: 'v', modifiedAt: Number.MAX_SAFE_INTEGER }
     await using server = await scriptedFiles(new Map([['a', file]]))
