@@ -99,12 +99,17 @@ function checkReplaceable(path: string, stats: BigIntStats, overwrite: boolean):
 /** The longest name of a file system entry, and the longest suffix of the temporary names. */
 const [longestName, suffixBytes] = [255, 10]
 
-/** Returns the paths of the partial file and its record, beside the file. */
-function partPaths(path: string): { readonly part: string | Buffer; readonly record: string | Buffer } {
+/** Returns the path of the partial file, beside the file. Its record has the path with `.json` at the end. */
+function partPath(path: string): string {
   const name = basename(path)
   const isLong = Buffer.from(pathBytes(name) as string).length + suffixBytes > longestName
   const stem = isLong ? createHash('sha256').update(name).digest('hex') : name
-  const part = join(dirname(path), `${stem}.part`)
+  return join(dirname(path), `${stem}.part`)
+}
+
+/** Returns the paths of the partial file and its record as the system takes them. */
+function partPaths(path: string): { readonly part: string | Buffer; readonly record: string | Buffer } {
+  const part = partPath(path)
   return { part: pathBytes(part), record: pathBytes(`${part}.json`) }
 }
 
@@ -142,8 +147,8 @@ async function openPart(path: string, content: TargetContent, options: CommitOpt
   const wanted = recordOf(content)
   const kept = await keptRecord(record)
   if (!isRecord(kept)) {
-    if (kept !== undefined) throw foreign(`${path}.part.json`)
-    if (await unlessMissing(lstat(part))) throw foreign(`${path}.part`)
+    if (kept !== undefined) throw foreign(`${partPath(path)}.json`)
+    if (await unlessMissing(lstat(part))) throw foreign(partPath(path))
   }
   const old = kept === wanted ? await openKept(part, content.size) : undefined
   if (old) return new PartFile(path, old.handle, old.size, content, options)

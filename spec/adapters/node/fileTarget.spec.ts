@@ -38,6 +38,21 @@ async function opened(opening: Promise<OpenTarget | undefined>): Promise<OpenTar
 }
 
 spec('a file as a target', (it) => {
+  it('names the file of another program that has the name of its partial file, even if its own name is long', async () => {
+    await using at = await place()
+    for (const name of ['a', 'b'.repeat(250)]) {
+      const target = fileTarget(join(at.path, name))
+      await (await opened(target.open(contentOf(bytes), digests)))[Symbol.asyncDispose]()
+      const [part = '', record = ''] = readdirSync(at.path).sort()
+      unlinkSync(join(at.path, record))
+      await assert.rejects(target.open(contentOf(bytes), digests), (error: Error) => {
+        assert.ok(error.message.startsWith(`${join(at.path, part)} already exists`), error.message)
+        return true
+      })
+      unlinkSync(join(at.path, part))
+    }
+  })
+
   it('is there only after the commit, with the time of the content', async () => {
     await using at = await bench()
     await using target = await opened(at.open())
