@@ -91,6 +91,7 @@ export function checkOptions(where: string, options: Options, values: unknown): 
   for (const name in options) {
     const kind = options[name] as Kind
     const value = (values as Record<string, unknown>)[name]
+    if (value === undefined && kind.optional) continue
     if (!kind.holds(value)) checkArgument(where, `the option ${name}`, kind, value)
   }
   const unknown = Object.keys(values as object).find((name) => !Object.hasOwn(options, name))

@@ -33,7 +33,10 @@ export const connectOptions: { readonly [K in keyof ConnectOptions]-?: Kind } = 
 /** A source that the list of uploads takes as it is. */
 export const fileSource: Kind = {
   takes: 'a source, such as file(path)',
-  holds: (value) => having('', 'open').holds(value) && typeof (value as Record<string, unknown>).name === 'string',
+  holds(value) {
+    const { open, name } = (value ?? {}) as Record<string, unknown>
+    return typeof open === 'function' && typeof name === 'string'
+  },
 }
 
 /** Returns how to send a value that is not an upload source. */

@@ -25,6 +25,10 @@ export class SendQueues {
   /** Bytes of the waiting replies and requests. */
   smallBytes = 0
 
+  get isEmpty(): boolean {
+    return this.#replies.length + this.#requests.length + this.#chunks.length === 0
+  }
+
   /** The number of waiting replies. */
   get replies(): number {
     return this.#replies.length

@@ -251,7 +251,7 @@ export class LinkDriver implements SocketEvents {
 
   /** Hands frames to the socket while it takes them. */
   #pump(): void {
-    if (this.#pumping || this.ended) return
+    if (this.#pumping || this.ended || this.#link.queues.isEmpty) return
     this.#pumping = true
     try {
       this.#hand()
@@ -300,6 +300,7 @@ export class LinkDriver implements SocketEvents {
     const dead = this.#link.advance(this.#now())
     if (dead) void this.close(dead)
     else this.#pump()
+    this.#arm()
   }
 
   /** Runs code that throws on a fault of the peer, which ends the link. */

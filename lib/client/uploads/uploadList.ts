@@ -12,7 +12,7 @@ import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { Emitter } from '../../runtime/emitter.ts'
 import { onAbort } from '../../runtime/wait.ts'
-import { fileSource, ids as idsKind, uploadOptions } from '../options.ts'
+import { ids as idsKind, uploadOptions } from '../options.ts'
 import { checkRoom, givenMetadata, hasEnded, nameTaken, TaskRegistry, unknownTask } from './taskRegistry.ts'
 import { liveStatus, storedStatus, type TaskStatus } from './taskStatus.ts'
 import { ClientUpload, type Upload, type UploadHost } from './upload.ts'
@@ -141,7 +141,6 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
 
   /** Adds an upload, as `Client.upload` does. */
   async add(source: FileSource, options: UploadOptions = {}): Promise<Upload> {
-    checkArgument('client.upload', 'the source', fileSource, source)
     checkOptions('client.upload', uploadOptions, options)
     const { name = source.name, digest: algorithm = 'sha256', metadata, to, signal } = options
     if (signal?.aborted) throw abortedError()
