@@ -70,11 +70,11 @@ export function readDevice(record: Buffer): { readonly user: string; readonly st
 }
 
 /** Encodes which messages a device has handled, or has rejected, while others must still handle them. */
-export const writeHandled = (user: string, name: string, seqs: readonly number[]) =>
+export const writeHandled = (user: string, name: string, seqs: readonly number[]): Buffer =>
   writeOfDevice('handled', user, name, seqs)
 
 /** Encodes that a device is no longer known. */
-export const writeForgotten = (user: string, name: string) => writeOfDevice('forgotten', user, name, [])
+export const writeForgotten = (user: string, name: string): Buffer => writeOfDevice('forgotten', user, name, [])
 
 function writeOfDevice(
   kind: 'device' | 'handled' | 'forgotten',

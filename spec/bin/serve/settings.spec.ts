@@ -14,7 +14,7 @@ spec('the settings of ospd serve', (it) => {
 
   it('set one limit each, if they are flags of the table of limits', () => {
     const changed = Object.entries(limitSettings).map(([name, { takes }]) => {
-      const value = takes.includes('duration') ? '7s' : takes.includes('size') ? '99k' : '77'
+      const value = takes.includes('duration') ? '7s' : takes.includes('size') ? '99k' : '57'
       const limits = limitsWith(limitsFor({ [name]: value }))
       const names = Object.keys(limits) as (keyof Limits)[]
       // The flag --reserve sets it in addition to reserveBytes.
