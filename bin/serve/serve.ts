@@ -162,11 +162,11 @@ async function open(
   const isTls = values.tls !== undefined || values['tls-cert'] !== undefined
   const isProxied = values['proxy-protocol'] !== undefined
   const exposure = { host, isProxied, isTls, hasClientCa: values['tls-client-ca'] !== undefined, allowPlaintext }
-  const { shared, users, hasUsers } = await usersOf(values, withoutUsers(exposure), log)
+  const { shared, users, hasUsers, knows } = await usersOf(values, withoutUsers(exposure), log)
   const authenticator = identityOf(users, exposure, data)
   const warning = checkExposure({ ...exposure, hasUsers })
   if (warning !== undefined) log({ level: 'warn', event: 'exposed', text: warning })
-  await checkNotified(notify, authenticator)
+  await checkNotified(notify, knows)
   const problem = () => shared?.problem()
   if (shared) readiness.add('cluster', problem)
   const { storage = disk(data), links } = shared ?? {}
@@ -178,9 +178,9 @@ async function open(
 }
 
 /** Throws UsageError if a user of `--notify` does not exist: messages to this user would only fill the mailbox. */
-async function checkNotified(notify: ServeValues['notify'], authenticator: Authenticator): Promise<void> {
+async function checkNotified(notify: ServeValues['notify'], knows: Authenticator['knows']): Promise<void> {
   for (const { user } of notify) {
-    if ((await authenticator.knows(user)) !== false) continue
+    if ((await knows(user)) !== false) continue
     throw new UsageError(`--notify ${user}: there is no such user; add it with "ospd user add ${user}" first`)
   }
 }
@@ -189,7 +189,7 @@ async function checkNotified(notify: ServeValues['notify'], authenticator: Authe
 async function usersOf({ host, port, data, cluster, files }: ServeValues, otherwise: Authenticator, log: Log) {
   if (cluster === undefined || files === undefined) {
     const users = usersFile(data, otherwise, { noticed: userChangeLogger(log) })
-    return { users, hasUsers: await users.exists() }
+    return { users, hasUsers: await users.exists(), knows: (user: string) => users.knows(user) }
   }
   const location = { database: cluster, files }
   const shared = postgresCluster({
@@ -199,8 +199,12 @@ async function usersOf({ host, port, data, cluster, files }: ServeValues, otherw
     otherwise,
     log,
   })
-  const hasUsers = await withClusterUsers(cluster, (users) => users.exists())
-  return { shared, users: shared.authenticator, hasUsers }
+  // The authenticator of the cluster needs the storage, which is not open yet.
+  const names = await withClusterUsers(cluster, async (users) =>
+    (await users.exists()) ? new Set((await users.list()).map(({ name }) => name)) : undefined,
+  )
+  const knows: Authenticator['knows'] = async (user) => names?.has(user) ?? otherwise.knows(user)
+  return { shared, users: shared.authenticator, hasUsers: names !== undefined, knows }
 }
 
 function logger({ quiet }: ServeValues): Log {

