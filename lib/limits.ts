@@ -98,10 +98,7 @@ export const limitTable = {
   clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
   registrationsPerUser: flag('registrations-per-user', 20, 'maximum number of registered clients of one user'),
   devicesPerUser: flag('devices-per-user', 8, 'maximum number of known devices of one user', [1, 64]),
-  deviceAgeMs: flag('device-age', 30 * dayMs, 'time after which a device that has not listened is forgotten', [
-    dayMs,
-    largest,
-  ]),
+  deviceAgeMs: flag('device-age', 30 * dayMs, 'time after which a device that has not listened is forgotten'),
   hellosPerSecond: flag(
     'hellos-per-second',
     200,
