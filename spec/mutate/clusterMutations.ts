@@ -14,8 +14,8 @@ export const clusterMutations: readonly Mutation[] = [
     fault: 'the late end of a registration ends a newer one',
     file: 'lib/server/connections/localLinks.ts',
     within: 'unlisten',
-    pattern: 'if (this.#listening.get(user)?.epoch === epoch)',
-    replacement: 'if (epoch > 0)',
+    pattern: 'this.#listening.get(device)?.epoch === link.epoch',
+    replacement: 'link.epoch > 0',
     shownBy: 'spec/testing/links.spec.ts',
   },
   {
@@ -128,7 +128,15 @@ export const clusterMutations: readonly Mutation[] = [
     within: '#renew',
     pattern: 'if (now - this.#settlingMs >= settledMs) await',
     replacement: 'await',
-    shownBy: 'spec/adapters/cluster/clusterLinks.spec.ts',
+    shownBy: 'cluster-messages',
+  },
+  {
+    fault: 'a server that joins again after an outage declares others dead at once',
+    file: 'lib/adapters/cluster/clusterMember.ts',
+    within: '#enter',
+    pattern: 'this.#settlingMs = this.#renewedMs',
+    replacement: '',
+    shownBy: 'cluster-messages',
   },
   {
     fault: 'a server that has declared another one dead does not renew its lease',

@@ -95,7 +95,6 @@ export class ClusterMember implements AsyncDisposable {
     this.reached(await this.run((steps) => steps.lastTime()))
     await this.#enter()
     this.#openedMs = platform.clock.now()
-    this.#settlingMs = this.#openedMs
     this.#loops.track(this.#every(renewMs, () => this.#renew()))
     this.#loops.track(this.#poll())
     this.#loops.track(this.#everyPoll())
@@ -230,6 +229,7 @@ export class ClusterMember implements AsyncDisposable {
     this.#isNumberLost = false
     this.#isEntered = true
     this.#renewedMs = clock.now()
+    this.#settlingMs = this.#renewedMs
     this.#log({ level: 'info', event: 'cluster-entered', server, former: former === 0 ? undefined : former })
     this.#hearing?.[Symbol.dispose]()
     this.#hearing = this.#steps.hear(server, (notice) => this.#heard(notice))

@@ -271,6 +271,26 @@ spec('a server of a cluster', (it) => {
     assert.deepEqual(server.seen, ['declared dead', 'a server is lost'])
   })
 
+  it('that joins again after an outage gives the others 15 seconds before it declares them dead', async () => {
+    await using rig = new ClusterRig()
+    const cuts = [new CutSteps(), new CutSteps()]
+    const [first, second] = [await rig.server(cuts[0]?.alter), await rig.server(cuts[1]?.alter)]
+    const isDead = async () => {
+      const servers = await first.member.run((steps) => steps.servers())
+      return servers.find(({ server }) => server === second.member.server)?.isDead
+    }
+    await seconds(rig, 20)
+    for (const cut of cuts) cut.isCut = true
+    await seconds(rig, 40)
+    assert.deepEqual(first.seen, ['declared dead'])
+    for (const cut of cuts.slice(0, 1)) cut.isCut = false
+    await seconds(rig, 14)
+    assert.equal(first.member.problem, undefined)
+    assert.equal(await isDead(), false)
+    await seconds(rig, 6)
+    assert.equal(await isDead(), true)
+  })
+
   it('supersedes nobody after an outage of 40 seconds, and registers clients that wait and new ones', async () => {
     await using rig = new ClusterRig()
     const cut = new CutSteps()

@@ -24,6 +24,7 @@ import { Trace } from '../trace.ts'
 import type { RunReport } from '../world.ts'
 import { type ClusterKind, ClusterMix, type ClusterParts } from './clusterActions.ts'
 import { ClusterServer } from './clusterServer.ts'
+import { LeaseWatch } from './leaseWatch.ts'
 import { PollProbe } from './pollProbe.ts'
 import { RegistrationWatch } from './registrationWatch.ts'
 import { RollingRestart } from './rollingRestart.ts'
@@ -121,6 +122,7 @@ export class ClusterWorld implements ClusterParts {
   readonly #hasMail: boolean
   readonly #store: MemorySharedStore
   readonly #stored: StoreWatch
+  readonly #leases = new LeaseWatch(this)
   readonly #probe: PollProbe
   /** The limits with which servers start. */
   readonly #chosen: { limits: Partial<Limits> } = { limits: {} }
@@ -145,7 +147,7 @@ export class ClusterWorld implements ClusterParts {
     this.disk = new SimulatedDisk(random, 1, undefined)
     const losesSteps = random.fork('losses of the store').chance(0.1, 'it loses steps')
     const hasOlder = this.faults.comes('servers of the previous release', 0.2)
-    const usesStored = this.#hasFiles && !losesSteps && this.faults.comes('stored files', hasOlder ? 0.8 : 0.3)
+    const usesStored = this.#hasFiles && this.faults.comes('stored files', hasOlder ? 0.8 : 0.3)
     this.#actions = new ClusterMix(random, this.faults, kind, { usesStored, hasOlder })
     const chosen = this.#chosen
     const store = new MemorySharedStore(this.#platformOfStore())
@@ -187,7 +189,8 @@ export class ClusterWorld implements ClusterParts {
       bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
       steps: (process: SimulatedProcess, isOlder: boolean) => {
         const steps = this.#store.steps(isOlder)
-        return this.#stored.watched(process, this.#hasFiles ? this.sent.watched(steps) : steps)
+        const watched = this.#leases.watched(process, this.#stored.watched(process, steps))
+        return this.#hasFiles ? this.sent.watched(watched) : watched
       },
       numbered: (node: number) => this.#numbered(node),
       openFiles: this.#hasFiles

@@ -114,7 +114,7 @@ export class TreeFiles implements ClusterFiles {
         return this.#take('time of a removal', () => {
           const present = this.#tree.read(file.user, file.name)
           if (!fences.has(fence) || !present) return false
-          this.#watch.removing(file, present)
+          this.#watch.removing(file, present, fence)
           return this.#tree.unlink(file.user, file.name)
         })
       },

@@ -1,4 +1,4 @@
-import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import type { ClusterSessionLink, Steps } from '../../../lib/adapters/cluster/steps.ts'
 import type { Digests } from '../../../lib/ports/platform.ts'
 import type { Claim, SentFile, TransferRecord } from '../../../lib/ports/storage.ts'
 import { hex } from '../../../lib/runtime/hex.ts'
@@ -53,6 +53,11 @@ export class TreeWatch {
   readonly #acknowledged = new Map<string, number>()
   /** The paths from which a file was removed. */
   readonly #removed = new Set<string>()
+  /** The link of each session in the store, by user and session; `none` after its end. */
+  readonly #links = new Map<string, string>()
+  /** The fences of changes that the store has recorded, and of those whose records are lost. */
+  readonly #changes = new Set<string>()
+  readonly #lostChanges = new Set<string>()
 
   constructor(parts: TreeParts) {
     this.#parts = parts
@@ -60,18 +65,22 @@ export class TreeWatch {
 
   /**
    * The store is about to lose its changes. Returns a function that is called when they are lost. Records that are there again can
-   * then replace a file that was acknowledged meanwhile.
+   * then replace a file that was acknowledged meanwhile, and a frozen server can remove a newer file.
    */
   losing(): () => void {
     const present = new Map(this.#present)
     const records = new Map(this.#records)
     const acknowledged = new Map(this.#acknowledged)
+    const links = new Map(this.#links)
+    const changes = new Set(this.#changes)
     const superseded = new Map(Array.from(this.#superseded, ([key, sessions]) => [key, new Set(sessions)] as const))
     return () => {
       restore(this.#present, present)
       restore(this.#records, records)
       restore(this.#superseded, superseded)
+      restore(this.#links, links)
       this.#formerLinks.clear()
+      for (const fence of this.#changes) if (!changes.has(fence)) this.#lostChanges.add(fence)
       for (const [path, version] of this.#acknowledged)
         if (acknowledged.get(path) !== version) this.#acknowledged.delete(path)
     }
@@ -122,9 +131,10 @@ export class TreeWatch {
     return 'token' in reason ? present?.token === reason.token : present?.version === reason.version
   }
 
-  /** A server removes a file of which it has seen this version. */
-  removing({ user, name, version }: ChangedFile, present: TreeFile): void {
-    if (present.version !== version) this.#parts.trace.fail(`a newer version of ${user}/${name} is removed`)
+  /** A server removes a file of which it has seen this version, through this fence. */
+  removing({ user, name, version }: ChangedFile, present: TreeFile, fence: string): void {
+    if (present.version !== version && !this.#lostChanges.has(fence))
+      this.#parts.trace.fail(`a newer version of ${user}/${name} is removed`)
   }
 
   /** A file was removed, or another one was given its name. */
@@ -183,10 +193,18 @@ export class TreeWatch {
 
   /** Sees what the steps of a server change in the shared store, at the moment when they do. */
   watched(steps: Steps): Steps {
-    const { transfers } = steps
+    const { transfers, files } = steps
+    const begin: Steps['files']['begin'] = async (server, change, ...given) => {
+      const found = await files.begin(server, change, ...given)
+      this.#changes.add(change.fence)
+      this.#lostChanges.delete(change.fence)
+      return found
+    }
     const watched: Partial<Steps['transfers']> = {
       claim: async (...given) => {
         const result = await transfers.claim(...given)
+        const [by, , , isRecovery] = given
+        if (!isRecovery) this.#checkLink(by, 'claims an upload')
         if ('record' in result) this.#claimed(result.record)
         else {
           this.#ended(result.completed)
@@ -212,12 +230,14 @@ export class TreeWatch {
         // A repeated step finds its own marker.
         if (!this.#completed.has(claim.token)) this.#checkPresent(claim, 'an upload was completed')
         this.#completed.add(claim.token)
-        this.#ended(claim)
+        // Another claim may have followed a step that is repeated.
+        if (this.#present.get(recordKey(claim.user, claim.name))?.token === claim.token) this.#ended(claim)
         return holds
       },
       announce: async (...given) => {
         const announced = await transfers.announce(...given)
-        const [, files] = given
+        const [, files, , by] = given
+        this.#checkLink(by, 'announces files')
         const { changes, unpublished, isOverQuota } = announced
         const isRefused = changes.length > 0 || unpublished.length > 0 || isOverQuota
         for (const { file, version } of isRefused ? [] : files) {
@@ -229,16 +249,47 @@ export class TreeWatch {
       },
       remove: async (...given) => {
         const former = await transfers.remove(...given)
-        if (former) this.#ended(former)
+        if (former) this.#cancelled(former, given[2])
         return former
       },
       expire: async (...given) => {
         const record = await transfers.expire(...given)
-        if (record) this.#ended(record)
+        if (record) this.#cancelled(record, given[3])
         return record
       },
     }
-    return { ...steps, transfers: { ...transfers, ...watched } }
+    return {
+      ...steps,
+      ...this.#watchedSessions(steps),
+      files: { ...files, begin },
+      transfers: { ...transfers, ...watched },
+    }
+  }
+
+  #cancelled(upload: Pick<Claim, 'user' | 'name'>, by: ClusterSessionLink | undefined): void {
+    this.#checkLink(by, 'removes an upload')
+    this.#ended(upload)
+  }
+
+  /** Sees which link each session has in the store. */
+  #watchedSessions(steps: Steps): Pick<Steps, 'openSession' | 'closeSession'> {
+    return {
+      openSession: async (link, attempt) => {
+        const former = await steps.openSession(link, attempt)
+        this.#links.set(sessionOf(link), linkOf(link))
+        return former
+      },
+      closeSession: async (link) => {
+        await steps.closeSession(link)
+        if (this.#links.get(sessionOf(link)) === linkOf(link)) this.#links.set(sessionOf(link), 'none')
+      },
+    }
+  }
+
+  /** Checks that a step of a link has taken effect while the link was that of its session. */
+  #checkLink(by: ClusterSessionLink | undefined, what: string): void {
+    if (by && (this.#links.get(sessionOf(by)) ?? linkOf(by)) !== linkOf(by))
+      this.#parts.trace.fail(`a former link of ${by.user} ${what}`)
   }
 
   /** Checks that a step under a claim has taken effect while it was the present one. */
@@ -284,6 +335,10 @@ export class TreeWatch {
     return stored ? versions.findLastIndex(({ bytes }) => sameBytes(bytes, stored.bytes)) : -1
   }
 }
+
+const sessionOf = ({ user, session }: ClusterSessionLink) => `${user} ${session}`
+
+const linkOf = ({ server, link }: ClusterSessionLink) => `${server} ${link}`
 
 function restore<V>(map: Map<string, V>, former: ReadonlyMap<string, V>): void {
   map.clear()
