@@ -101,7 +101,10 @@ export class FileSender {
     const { stop, overview } = this.#options
     try {
       for await (const paths of candidates) {
-        for (const found of paths) await this.#next(found)
+        for (const found of paths) {
+          const next = this.#next(found)
+          if (next) await next
+        }
         if (stop.aborted) break
       }
     } catch (error) {
@@ -113,16 +116,13 @@ export class FileSender {
     await this.rest()
   }
 
-  /** Takes a candidate, unless the command is interrupted. Resolves when another one may be taken. */
-  async #next(found: FoundPath): Promise<void> {
+  /** Takes a candidate, unless the command is interrupted. Returns a promise if another one may be taken only when it resolves. */
+  #next(found: FoundPath): Promise<void> | undefined {
     const { stop } = this.#options
-    if (stop.aborted) {
-      // The interruption can precede the first read of stdin, whose content is then empty.
-      if ('spooled' in found) await found.spooled?.discard()
-      return
-    }
+    // The interruption can precede the first read of stdin, whose content is then empty.
+    if (stop.aborted) return 'spooled' in found ? found.spooled?.discard() : undefined
     this.#take(found)
-    if (!this.#hasRoom) await this.#until(() => stop.aborted || this.#hasRoom)
+    return this.#hasRoom ? undefined : this.#until(() => stop.aborted || this.#hasRoom)
   }
 
   /** Resolves when only paused uploads are unfinished, or when the command is interrupted. */

@@ -184,7 +184,7 @@ export class TaskRegistry {
     const ended: StoredTask[] = []
     const discarded = writing.then(async () => {
       if (this.#latest?.ended === ended) this.#latest = undefined
-      await Promise.all(ended.map(({ ref }) => this.#state.discard?.(ref)))
+      await Promise.all(ended.flatMap(({ ref }) => this.#state.discard?.(ref) ?? []))
     })
     this.#writing.track(discarded)
     this.#latest = { writing, ended, discarded }
