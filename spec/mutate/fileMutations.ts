@@ -343,7 +343,7 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'a file stays that was reported as removed',
     file: 'lib/storage/catalogue/storedCatalogue.ts',
-    within: 'remove',
+    within: '#remove',
     pattern: 'await this.#tree.unlink({ user, name, version: entry.version, by })',
     replacement: '',
     shownBy: 'files',
