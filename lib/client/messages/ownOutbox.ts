@@ -41,7 +41,7 @@ export class OwnOutbox {
   /** The error after which no more messages are sent. */
   #over: OspError | undefined
   readonly #closing = new AbortController()
-  /** Whether a message was temporarily refused. */
+  /** Resolves when the next message is temporarily refused. */
   #deferral = deferred<void>()
 
   constructor(options: OwnOutboxOptions) {
@@ -128,11 +128,13 @@ export class OwnOutbox {
     else letter.reject(neverSent())
   }
 
-  /** Resolves when every present message is stored or refused, even temporarily. */
+  /** Resolves when every present message is stored or refused, or waits for a message that was temporarily refused. */
   async flush(): Promise<void> {
-    const letters = [...this.#letters.values()].filter(({ refusal }) => !refusal)
-    this.#deferral = deferred()
-    await Promise.race([Promise.allSettled(letters.map(({ stored }) => stored.promise)), this.#deferral.promise])
+    const letters = [...this.#letters.values()]
+    for (let open = unheld(letters); open.length > 0; open = unheld(letters)) {
+      const stored = Promise.allSettled(open.map((letter) => letter.stored.promise))
+      await Promise.race([stored, this.#deferral.promise])
+    }
   }
 
   /** Rejects the messages, which stay in the store, and lets other programs use it. The memory outbox must have failed before. */
@@ -173,12 +175,13 @@ export class OwnOutbox {
 
   #submit(letter: Letter, isMarked: boolean): void {
     const { outgoing, number } = letter
-    const deferred = (error: OspError) => {
+    const onDeferred = (error: OspError) => {
       letter.refusal = error
       this.#refused(letter, error, true)
       this.#deferral.resolve()
+      this.#deferral = deferred()
     }
-    outgoing.place = { number, isMarked, refusals: 0, retryAtMs: 0, deferred }
+    outgoing.place = { number, isMarked, refusals: 0, retryAtMs: 0, deferred: onDeferred }
     outgoing.resolve = (states) => {
       this.#forget(letter)
       letter.resolve(states)
@@ -235,6 +238,18 @@ export class OwnOutbox {
   #checkIdle(): void {
     if (this.isIdle) this.#options.idle()
   }
+}
+
+/** Returns the unfinished letters that do not wait for a letter that was temporarily refused, or for a letter after it. */
+function unheld(letters: readonly Letter[]): readonly Letter[] {
+  const held = new Set<string>()
+  return letters.filter(({ isOver, refusal, outgoing }) => {
+    if (isOver) return false
+    const { recipients } = outgoing.message
+    if (!refusal && !recipients.some((recipient) => held.has(recipient))) return true
+    for (const recipient of recipients) held.add(recipient)
+    return false
+  })
 }
 
 export const outboxFull = () =>

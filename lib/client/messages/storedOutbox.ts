@@ -84,7 +84,7 @@ export class StoredOutbox {
     this.#placed().catch((error: unknown) => this.#failed(error))
   }
 
-  /** Resolves when every present message is stored or refused, even temporarily; at once if another program is sending them. */
+  /** Resolves as `OwnOutbox.flush`; at once if another program is sending the messages. */
   async flush(): Promise<void> {
     if (this.#over) throw this.#over
     const place = await this.#placed()

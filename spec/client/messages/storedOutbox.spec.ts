@@ -317,6 +317,25 @@ spec('a message in the outbox that the server refuses', (it) => {
     assert.deepEqual(outbox.texts, [])
   })
 
+  it('temporarily does not end a flush while a message to another recipient is unanswered', async () => {
+    await using server = new ScriptedServer()
+    const { client } = start(server, new MemoryOutbox())
+    const link = await beforeSending(client, server)
+    void handled(client.send(['bob'], 'a'))
+    const first = await link.expect('PostMsgReq')
+    void handled(client.send(['carol'], 'b'))
+    const second = await link.expect('PostMsgReq')
+    const flushes = [client.flush(), client.flush()]
+    link.refuse(first, 'mailbox-full', { recipients: ['bob'] })
+    await turns()
+    void handled(client.send(['bob'], 'c'))
+    flushes.push(client.flush())
+    await turns()
+    assert.deepEqual(await Promise.all(flushes.map(hasResolved)), [false, false, false])
+    link.acknowledge(second)
+    await Promise.all(flushes)
+  })
+
   it('temporarily is sent again later, and only messages to other recipients overtake it', async () => {
     const outbox = new MemoryOutbox()
     await using server = new ScriptedServer()
