@@ -83,7 +83,7 @@ interface LinkParts {
 export class LinkWatch {
   readonly #parts: LinkParts
   readonly #links = new Map<Link, Watched>()
-  /** `user place` of the messages that have durably left their mailbox, with the number of earlier ones. */
+  /** `recipient place` of the messages that have durably left their mailbox, or that this device has handled, with the number of earlier ones. */
   readonly #gone = new Map<string, number>()
   /** Those of them whose removal the storage has lost. */
   readonly #returned = new Set<string>()
@@ -130,11 +130,14 @@ export class LinkWatch {
     }
   }
 
-  /** These messages have durably left a mailbox, or were set aside: links opened from now on do not deliver them. */
-  gone(user: string, places: readonly number[]): void {
+  /**
+   * These messages have durably left the mailbox of a recipient, were set aside, or were handled by it: links opened from now on do
+   * not deliver them.
+   */
+  gone(recipient: string, places: readonly number[]): void {
     for (const place of places) {
-      this.#gone.set(`${user} ${place}`, this.#gone.size)
-      this.#returned.delete(`${user} ${place}`)
+      this.#gone.set(`${recipient} ${place}`, this.#gone.size)
+      this.#returned.delete(`${recipient} ${place}`)
     }
   }
 
@@ -144,6 +147,11 @@ export class LinkWatch {
     return () => {
       for (const [name, count] of this.#gone) if (count >= before) this.#returned.add(name)
     }
+  }
+
+  /** Returns the name under which a message is gone for a recipient: that of its device, or that of the user. */
+  #goneFor({ recipient, user }: MessageActor, place: number): string | undefined {
+    return [recipient, user].map((name) => `${name} ${place}`).find((name) => this.#gone.has(name))
   }
 
   /** Called after every step: the list of each program equals that of the server at that version. */
@@ -189,28 +197,28 @@ export class LinkWatch {
       this.#reported(watched, decode(frame) as WireMessage<'DeliverMsgNtf'>)
     if (frame.event !== events.DeliverMsgAck.number) return
     const { mailboxSeq, rejected } = decode(frame) as WireMessage<'DeliverMsgAck'>
-    const { user } = watched.program
+    const { user, recipient } = watched.program
     const places = watched.requests.get(frame.seq) ?? []
     if (!places.includes(mailboxSeq)) this.#parts.trace.fail(`a delivery to ${user} is acknowledged as ${mailboxSeq}`)
     for (const { mailboxSeq: place } of rejected)
       if (!places.includes(place)) this.#parts.trace.fail(`${user} rejects message ${place} of another delivery`)
     const handled = places.filter((place) => !rejected.some(({ mailboxSeq }) => mailboxSeq === place))
-    this.#checkKept(user, handled)
+    this.#checkKept(recipient, handled)
   }
 
   /** Checks that the messages of a delivery up to the reported one are handled. */
   #reported({ program, requests }: Watched, { mailboxSeq }: WireMessage<'DeliverMsgNtf'>): void {
     const places = [...requests.values()].find((request) => request.includes(mailboxSeq)) ?? []
     this.#checkKept(
-      program.user,
+      program.recipient,
       places.filter((place) => place <= mailboxSeq),
     )
   }
 
-  #checkKept(user: string, places: readonly number[]): void {
+  #checkKept(recipient: string, places: readonly number[]): void {
     for (const place of places)
-      if (!this.#parts.mail.invariants.isKept(user, place))
-        this.#parts.trace.fail(`message ${place} is acknowledged by ${user}, and its receipt is not stored`)
+      if (!this.#parts.mail.invariants.isKept(recipient, place))
+        this.#parts.trace.fail(`message ${place} is acknowledged by ${recipient}, and its receipt is not stored`)
   }
 
   /**
@@ -230,13 +238,13 @@ export class LinkWatch {
       this.#parts.trace.fail(`messages are delivered to ${program.user}, which does not listen`)
     for (const { mailboxSeq: place, body } of messages) {
       if (this.#parts.disk.rot.hasHitPlace(program.user, place)) continue
-      const name = `${program.user} ${place}`
-      if ((this.#gone.get(name) ?? openedAt) < openedAt && !this.#returned.has(name))
-        this.#parts.trace.fail(`message ${place} is delivered to ${program.user}, and was handled before`)
+      const name = this.#goneFor(program, place)
+      if (name !== undefined && (this.#gone.get(name) ?? 0) < openedAt && !this.#returned.has(name))
+        this.#parts.trace.fail(`message ${place} is delivered to ${program.recipient}, and was handled before`)
       delivered.set(place, body.length)
     }
     for (const first of [...delivered.keys()].sort((a, b) => a - b)) {
-      if (!this.#gone.has(`${program.user} ${first}`) && !this.#parts.disk.rot.hasHitPlace(program.user, first)) break
+      if (this.#goneFor(program, first) === undefined && !this.#parts.disk.rot.hasHitPlace(program.user, first)) break
       delivered.delete(first)
     }
     this.#checkWindow(watched)

@@ -81,7 +81,8 @@ export class Mail {
   /** The waiting messages when all work has finished. */
   #waiting = textOf([])
 
-  constructor(parts: MailParts, any: boolean) {
+  /** `hasDevices`: its server knows devices. */
+  constructor(parts: MailParts, any: boolean, hasDevices: boolean) {
     this.#parts = parts
     const { random } = parts.machine
     this.invariants = new MessageInvariants(parts)
@@ -94,7 +95,13 @@ export class Mail {
     for (let n = 0; n < others; n++) owners.push(random.pick(users, 'user of a program'))
     const outboxes = random.fork('outboxes')
     this.hasOutboxes = any && outboxes.chance(0.3, 'programs have outboxes')
+    const devices = random.fork('devices')
+    const isWithDevices = any && hasDevices && devices.chance(0.5, 'users have devices')
+    const named = new Set(users.filter(() => isWithDevices && devices.chance(0.8, 'a user has devices')))
     const programs = owners.map((user, at) => {
+      const isFirst = owners.indexOf(user) === at
+      const names = isFirst ? ['phone'] : ['phone', 'laptop', 'laptop']
+      const device = named.has(user) ? devices.pick(names, 'a device') : undefined
       const [sends, listens] = random.pick(
         [
           [true, true],
@@ -106,7 +113,7 @@ export class Mail {
       )
       const isLate = users.indexOf(user) >= lateFrom
       const hasOutbox = this.hasOutboxes && outboxes.chance(0.7, 'a program has an outbox')
-      return new MessageActor(parts, { name: `program-${at + 1}`, user, sends, listens, isLate }, hasOutbox)
+      return new MessageActor(parts, { name: `program-${at + 1}`, user, device, sends, listens, isLate }, hasOutbox)
     })
     this.programs = programs.filter(({ name }) => parts.faults.takesPart(name))
     this.users = users.filter((user) => this.programs.some((program) => program.user === user))
@@ -118,10 +125,10 @@ export class Mail {
     this.poison = any ? random.pick([0, 0, 0, 1], 'messages that handlers always throw at') : 0
   }
 
-  /** All faults have stopped: one program of each user listens, and the others end after they have sent everything. */
+  /** All faults have stopped: one program of each recipient listens, and the others end after they have sent everything. */
   heal(): void {
     this.temper = { ...this.temper, dying: 0 }
-    const listening = new Set(this.users.map((user) => this.#listenerOf(user)))
+    const listening = new Set(this.recipients.map((recipient) => this.#listenerOf(recipient)))
     for (const program of this.programs) {
       program.isLate = false
       program.listens = listening.has(program)
@@ -237,11 +244,16 @@ export class Mail {
     })
   }
 
-  /** Returns the program that receives the remaining messages of a user: one that already listens, if there is one. */
-  #listenerOf(user: string): MessageActor {
-    const own = this.programs.filter((program) => program.user === user)
+  /** The devices, and the users without devices, that have programs. */
+  get recipients(): readonly string[] {
+    return [...new Set(this.programs.map(({ recipient }) => recipient))]
+  }
+
+  /** Returns the program that receives the remaining messages of a recipient: one that already listens, if there is one. */
+  #listenerOf(recipient: string): MessageActor {
+    const own = this.programs.filter((program) => program.recipient === recipient)
     const chosen = own.find(({ run }) => run?.receiving && !run.superseded) ?? own[0]
-    if (!chosen) throw new RangeError(`${user} has no program`)
+    if (!chosen) throw new RangeError(`${recipient} has no program`)
     return chosen
   }
 }
@@ -255,7 +267,7 @@ const textOf = (levels: readonly MailboxLevel[]): string =>
  */
 export function generateMailLimits(
   random: SeededRandom,
-  { users, programs, hasOutboxes }: Mail,
+  { recipients, programs, hasOutboxes }: Mail,
   besideFiles: boolean,
 ): Partial<Limits> {
   const many = Number.MAX_SAFE_INTEGER
@@ -263,7 +275,11 @@ export function generateMailLimits(
   return {
     keepAliveMs: random.pick([besideFiles ? 30_000 : 3_000, 15_000, 60_000], 'keep-alive'),
     recipients: random.pick([2, 3, 16], 'recipients of a message'),
-    clients: random.integer(Math.max(1, Math.min(users.length + 1, programs.length)), programs.length + 1, 'clients'),
+    clients: random.integer(
+      Math.max(1, Math.min(recipients.length + 1, programs.length)),
+      programs.length + 1,
+      'clients',
+    ),
     gatherMs: random.pick([1, 50], 'time to gather changes'),
     mailboxMessages: limited(random.pick([3, 10, 10_000, 10_000], 'messages of a mailbox')),
     mailboxBytes: limited(random.pick([500, many, many], 'bytes of a mailbox')),

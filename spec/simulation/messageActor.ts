@@ -8,6 +8,9 @@ import { SimulatedReceipts } from './receipts.ts'
 /** Maximum time for ending a program. */
 const endingMs = 120_000
 
+/** Returns the name of a device of a user, or of a user without devices. */
+export const recipientOf = (user: string, device = ''): string => (device === '' ? user : `${user}/${device}`)
+
 /**
  * A user's program for messages. After a restart it first sends the unacknowledged messages again, in order; with an outbox,
  * only those that are not queued.
@@ -15,6 +18,8 @@ const endingMs = 120_000
 export class MessageActor implements Program {
   readonly name: string
   readonly user: string
+  /** The name of its device, if it has one. */
+  readonly device: string | undefined
   readonly sends: boolean
   /** Whether it receives messages from its start. */
   listens: boolean
@@ -33,17 +38,23 @@ export class MessageActor implements Program {
 
   constructor(
     parts: MessageRunParts,
-    options: Pick<MessageActor, 'name' | 'user' | 'sends' | 'listens' | 'isLate'>,
+    options: Pick<MessageActor, 'name' | 'user' | 'device' | 'sends' | 'listens' | 'isLate'>,
     hasOutbox: boolean,
   ) {
     this.#parts = parts
     this.name = options.name
     this.user = options.user
+    this.device = options.device
     this.sends = options.sends
     this.listens = options.listens
     this.isLate = options.isLate
     this.outbox = hasOutbox ? new SimulatedOutbox(parts) : undefined
     this.receipts = new SimulatedReceipts((receipt) => parts.mail.invariants.kept(this, receipt))
+  }
+
+  /** The user and the device for which it receives messages. */
+  get recipient(): string {
+    return recipientOf(this.user, this.device)
   }
 
   get running(): boolean {

@@ -2,12 +2,13 @@ import type { Message, RecipientState } from '../../lib/client/messages/message.
 import type { OspError } from '../../lib/errors.ts'
 import { clientLimits, type Limits } from '../../lib/limits.ts'
 import type { Receipt } from '../../lib/ports/clientState.ts'
+import type { StoredMessage } from '../../lib/ports/mailboxes.ts'
 import type { PresenceMember } from '../../lib/ports/presence.ts'
 import { bytesOfHex } from '../../lib/runtime/hex.ts'
 import type { ServerStatus } from '../../lib/server/status.ts'
 import type { SimulatedDisk } from './disk.ts'
 import { sameBytes } from './files.ts'
-import type { MessageActor } from './messageActor.ts'
+import { type MessageActor, recipientOf } from './messageActor.ts'
 import type { MessageRun } from './messageRun.ts'
 import { keyOf, type Post } from './post.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -27,7 +28,7 @@ interface MessageParts {
   readonly trace: Trace
   readonly disk: Pick<SimulatedDisk, 'rot'>
   readonly limits: Limits
-  readonly mail: { readonly users: readonly string[] }
+  readonly mail: { readonly users: readonly string[]; readonly programs: readonly MessageActor[] }
 }
 
 /** The invariants of messages. */
@@ -39,20 +40,27 @@ export class MessageInvariants {
   readonly #posts = new Map<string, Post>()
   /** Messages that are not known to be sent or refused. */
   readonly #open = new Set<Post>()
-  /** `user key` of the acknowledged messages that no handler has completed. */
+  /**
+   * `user key` of the acknowledged messages that no handler has completed, and `recipient key` of the stored messages that a known
+   * device has not handled.
+   */
   readonly #missing = new Set<string>()
-  /** `user key` of the messages that a handler has completed, and of those given up. */
+  /** `recipient key`, and `user key`, of the messages that a handler has completed; `user key` of those given up. */
   readonly #handled = new Set<string>()
   readonly #givenUp = new Set<string>()
-  /** `user key` of the delivered messages, and the program that received each. */
+  /** `recipient key` of the delivered messages, and the program that received each. */
   readonly #reached = new Set<string>()
   readonly #handed = new Map<MessageActor, Map<string, Handed>>()
-  /** By `user key`, the program that has received the message as attempt 1. */
+  /** By `recipient key`, the program that has received the message as attempt 1. */
   readonly #first = new Map<string, MessageActor>()
   /** Keys whose receipts a program has stored. */
   readonly #kept = new Map<MessageActor, Set<string>>()
-  /** `user place` of the messages whose receipt any program of a user has stored. */
+  /** `recipient place` of the messages whose receipt any of its programs has stored. */
   readonly #keptPlaces = new Set<string>()
+  /** By key, the number of attempts to append a message, without refused ones. */
+  readonly #attempts = new Map<string, number>()
+  /** The known devices of each user. */
+  readonly #devices = new Map<string, Set<string>>()
   /** For each sending program and recipient, the number of the latest delivered message. */
   readonly #latest = new Map<string, number>()
   /** Keys that the storage has, and those that it has refused temporarily: others may have overtaken these. */
@@ -76,7 +84,9 @@ export class MessageInvariants {
     const posts = Array.from(this.#posts.values()).filter(
       ({ outcome, key }) => outcome === 'unknown' || this.#inDoubt.has(key),
     )
-    return posts.filter((post) => this.#users(post).includes(user) && !this.#handled.has(`${user} ${post.key}`)).length
+    const recipients = this.#parts.mail.programs.filter((program) => program.user === user)
+    const isHandled = ({ key }: Post) => recipients.every(({ recipient }) => this.#handled.has(`${recipient} ${key}`))
+    return posts.filter((post) => this.#users(post).includes(user) && !isHandled(post)).length
   }
 
   get posts(): Iterable<Post> {
@@ -101,7 +111,36 @@ export class MessageInvariants {
 
   /** A program on the simulated storage has stored it, or has refused it for now. */
   stored(sender: string, id: Uint8Array): void {
-    this.#stored.add(keyOf(sender, id))
+    const key = keyOf(sender, id)
+    this.#stored.add(key)
+    // A device can have become known after an earlier attempt has stored the message.
+    if (this.#attempts.get(key) !== 1) return
+    for (const user of this.#posts.get(key)?.to ?? [])
+      for (const device of this.#devices.get(user) ?? []) this.#require(recipientOf(user, device), key)
+  }
+
+  /** The storage is about to append a message. */
+  appending(sender: string, id: Uint8Array): void {
+    const key = keyOf(sender, id)
+    this.#attempts.set(key, (this.#attempts.get(key) ?? 0) + 1)
+  }
+
+  /** A device is known from now on, and must receive these messages, which wait, and all later ones. */
+  opened(user: string, device: string, waiting: readonly Pick<StoredMessage, 'sender' | 'id'>[]): void {
+    const devices = this.#devices.get(user) ?? new Set()
+    this.#devices.set(user, devices.add(device))
+    for (const { sender, id } of waiting) this.#require(recipientOf(user, device), keyOf(sender, id))
+  }
+
+  isKnown(user: string, device: string): boolean {
+    return this.#devices.get(user)?.has(device) ?? false
+  }
+
+  #require(recipient: string, key: string): void {
+    const name = `${recipient} ${key}`
+    // Others may expire before the device has handled them.
+    const post = this.#posts.get(key)
+    if (post && post.timeToLiveMs === undefined && !this.#handled.has(name)) this.#missing.add(name)
   }
 
   /**
@@ -125,8 +164,11 @@ export class MessageInvariants {
     return this.#stored.has(keyOf(sender, id))
   }
 
-  refusedForNow(sender: string, id: Uint8Array): void {
-    this.#refusedForNow.add(keyOf(sender, id))
+  /** `isStored`: it may be stored nevertheless. */
+  refusedForNow(sender: string, id: Uint8Array, isStored = false): void {
+    const key = keyOf(sender, id)
+    this.#refusedForNow.add(key)
+    if (!isStored) this.#attempts.delete(key)
   }
 
   acknowledged(post: Post, states: readonly RecipientState[]): void {
@@ -187,7 +229,7 @@ export class MessageInvariants {
       this.#fail(`${run.process.name} received ${name} while its handlers were running`)
     run.inHand++
     this.#count(actor, run, post, attempt)
-    this.#reach(post, actor.user)
+    this.#reach(post, actor.recipient)
     return post
   }
 
@@ -199,35 +241,36 @@ export class MessageInvariants {
     if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} received ${name}, whose receipt it has stored`)
     if (this.#repeatable.has(key)) return
     if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} received ${name} again as attempt 1`)
-    const first = this.#first.get(`${actor.user} ${key}`) ?? actor
+    const first = this.#first.get(`${actor.recipient} ${key}`) ?? actor
     if (attempt <= 1 && first !== actor) {
       this.#fail(`${run.process.name} received ${name} as attempt 1, as ${first.name} did`)
     }
-    if (attempt <= 1) this.#first.set(`${actor.user} ${key}`, first)
+    if (attempt <= 1) this.#first.set(`${actor.recipient} ${key}`, first)
   }
 
   /** Its handler has returned, or thrown. */
   handled(actor: MessageActor, run: MessageRun, post: Post, thrown: boolean): void {
     run.inHand--
-    const name = `${actor.user} ${post.key}`
     const throws = (this.#handedTo(actor).get(post.key)?.throws ?? 0) + (thrown ? 1 : 0)
     this.#handedTo(actor).set(post.key, { run, throws })
     if (thrown && throws % clientLimits.handlerTries !== 0) return
-    if (thrown) this.#givenUp.add(name)
-    this.#handled.add(name)
-    this.#missing.delete(name)
+    if (thrown) this.#givenUp.add(`${actor.user} ${post.key}`)
+    for (const recipient of new Set([actor.user, actor.recipient])) {
+      this.#handled.add(`${recipient} ${post.key}`)
+      this.#missing.delete(`${recipient} ${post.key}`)
+    }
   }
 
   /** The receipt of a message is durable. */
   kept(actor: MessageActor, { seq, sender, id }: Receipt): void {
-    this.#keptPlaces.add(`${actor.user} ${seq}`)
+    this.#keptPlaces.add(`${actor.recipient} ${seq}`)
     const kept = this.#kept.get(actor) ?? new Set()
     this.#kept.set(actor, kept.add(`${sender} ${id}`))
   }
 
-  /** Returns whether any program of a user has stored a receipt of the message at this place in the user's mailbox. */
-  isKept(user: string, place: number): boolean {
-    return this.#keptPlaces.has(`${user} ${place}`)
+  /** Returns whether any program of a recipient has stored a receipt of the message at this place in the mailbox. */
+  isKept(recipient: string, place: number): boolean {
+    return this.#keptPlaces.has(`${recipient} ${place}`)
   }
 
   /** The presence list of a program contains a user. */
@@ -258,16 +301,16 @@ export class MessageInvariants {
     }
   }
 
-  /** Checks that the first deliveries to a user are in the order in which a program has sent the messages. */
-  #reach(post: Post, user: string): void {
-    const name = `${user} ${post.key}`
+  /** Checks that the first deliveries to a recipient are in the order in which a program has sent the messages. */
+  #reach(post: Post, recipient: string): void {
+    const name = `${recipient} ${post.key}`
     if (this.#reached.has(name)) return
     this.#reached.add(name)
     this.delivered++
     if (this.#refusedForNow.has(post.key)) return
-    const way = `${post.program} ${user}`
+    const way = `${post.program} ${recipient}`
     const latest = this.#latest.get(way) ?? 0
-    if (post.number < latest) this.#fail(`${user} received ${post.name} after number ${latest}`)
+    if (post.number < latest) this.#fail(`${recipient} received ${post.name} after number ${latest}`)
     this.#latest.set(way, Math.max(latest, post.number))
   }
 
@@ -296,7 +339,9 @@ export class MessageInvariants {
   #neverStored(post: Post, code: string): void {
     if (this.#stored.has(post.key)) this.#fail(`${post.name} is stored, and its program received: ${code}`)
     for (const user of this.#users(post)) {
-      if (this.#reached.has(`${user} ${post.key}`)) this.#fail(`${post.name} has reached ${user}, and was refused`)
+      const names = this.#parts.mail.programs.flatMap((program) => (program.user === user ? program.recipient : []))
+      if (names.some((name) => this.#reached.has(`${name} ${post.key}`)))
+        this.#fail(`${post.name} has reached ${user}, and was refused`)
     }
   }
 

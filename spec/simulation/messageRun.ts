@@ -58,6 +58,7 @@ export class MessageRun {
     this.client = new RunningClient({
       to: parts.network.transportOf(process),
       user: actor.user,
+      device: actor.device,
       token: async () => parts.tokens.said(actor.user),
       platform: process.platform,
       software: 'simulation',

@@ -1,7 +1,8 @@
 import type { OspError } from '../../lib/errors.ts'
-import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
+import type { MailboxDevices, MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
 import type { LinkWatch } from './linkWatch.ts'
+import { recipientOf } from './messageActor.ts'
 import type { MessageInvariants } from './messageInvariants.ts'
 import type { SentIds } from './sentIds.ts'
 import type { Trace } from './trace.ts'
@@ -31,13 +32,14 @@ export function watchedStorage(storage: Storage, checks: MailboxChecks): Storage
 function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): MailboxStore {
   const { trace, invariants, watch, sentIds } = checks
   const report = (sender: string, id: Uint8Array, error: OspError | undefined) => {
-    if (error && error.code !== 'id-reused') invariants.refusedForNow(sender, id)
+    if (error && error.code !== 'id-reused') invariants.refusedForNow(sender, id, error.code === 'internal')
     if (error) return
     invariants.stored(sender, id)
     sentIds.add(sender, id)
   }
   return {
     async append(messages, bounds) {
+      for (const { sender, id } of messages) invariants.appending(sender, id)
       const outcomes = await mailboxes.append(messages, bounds)
       for (const [at, { sender, id }] of messages.entries()) report(sender, id, outcomes[at])
       const levels = await mailboxes.levels()
@@ -52,15 +54,16 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
       return outcomes
     },
     full: (messages, bounds) => mailboxes.full(messages, bounds),
-    read: (user, afterSeq, most, mostBytes) => mailboxes.read(user, afterSeq, most, mostBytes),
-    async remove(user, seqs, ...how) {
-      await mailboxes.remove(user, seqs, ...how)
-      watch.gone(user, seqs)
+    read: (...page) => mailboxes.read(...page),
+    async remove(user, seqs, mayWait, how) {
+      await mailboxes.remove(user, seqs, mayWait, how)
+      watch.gone(recipientOf(user, how?.device), seqs)
     },
-    async setAside(user, seqs, results) {
-      await mailboxes.setAside(user, seqs, results)
-      watch.gone(user, seqs)
+    async setAside(user, seqs, results, device) {
+      await mailboxes.setAside(user, seqs, results, device)
+      watch.gone(recipientOf(user, device), seqs)
     },
+    devices: mailboxes.devices && watchedDevices(mailboxes, mailboxes.devices, invariants),
     list: (user, page) => mailboxes.list(user, page),
     return: (user, seqs, storedAt) => mailboxes.return(user, seqs, storedAt),
     expire: (...times) => mailboxes.expire(...times),
@@ -69,5 +72,24 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
     levels: () => mailboxes.levels(),
     watchReceipts: (appended) => mailboxes.watchReceipts(appended),
     damages: () => mailboxes.damages(),
+  }
+}
+
+/** Reports the devices that become known, and the messages that wait for them. */
+function watchedDevices(
+  mailboxes: Pick<MailboxStore, 'read'>,
+  devices: MailboxDevices,
+  invariants: MessageInvariants,
+): MailboxDevices {
+  return {
+    async open(user, names, now, most) {
+      await devices.open(user, names, now, most)
+      for (const device of names) {
+        if (device === '' || invariants.isKnown(user, device)) continue
+        const reader = { user, device, node: 0, session: '', epoch: 0 }
+        invariants.opened(user, device, await mailboxes.read(user, 0, 1_000_000, Number.MAX_SAFE_INTEGER, reader))
+      }
+    },
+    forget: (before) => devices.forget(before),
   }
 }

@@ -118,7 +118,7 @@ export class World implements ActionParts {
     this.stored.notices.isOn = usesStored && !sendsMessages && random.fork('messages about files').chance(0.5, 'notify')
     this.tokens = new Tokens(time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? generateLimits(random, this.faults) : { chunkBytes: 1_024, windowBytes: 1_024 }
-    this.mail = new Mail(this, sendsMessages)
+    this.mail = new Mail(this, sendsMessages, true)
     const forMail = sendsMessages ? generateMailLimits(random, this.mail, sendsFiles) : {}
     const narrow = this.#isNarrow ? generateQueueLimits(random) : {}
     // Outboxes would send the messages beyond these limits forever, and files would wait for their messages.

@@ -210,13 +210,13 @@ export class Delivery {
     return Math.max(8, Math.floor(this.#context.limits.chunkBytes / (2 * fixed.resultBytes)))
   }
 
-  /** Removes messages whose time to live has expired. */
+  /** Removes messages whose time to live has expired. Other devices may be handling them. */
   async #expire(seqs: readonly number[]): Promise<void> {
     const { mailboxes, log, space } = this.#context
-    const { user } = this.#caller
+    const { user, device } = this.#recipient.link
     for (const seq of seqs) this.#attempts.delete(seq)
     try {
-      await mailboxes.remove(user, seqs, true, { state: 'expired' })
+      await mailboxes.remove(user, seqs, true, { state: 'expired', device })
     } catch (error) {
       await this.#failed('removing messages', error)
       return

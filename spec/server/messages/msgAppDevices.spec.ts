@@ -139,6 +139,22 @@ spec('several devices of a user', (it) => {
     assert.equal(rig.server.status().online.length, 2)
   })
 
+  it('do not lose a message that they handle when its time to live ends for another device', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    const phone = await listenAs(rig, 'bob', 'phone')
+    await (await listenAs(rig, 'bob', 'laptop')).vanish()
+    await alice.postWith({ timeToLive: 1_000 }, 1, ['bob'], 'one')
+    const handling = await phone.delivery()
+    await pass(rig.clock, 2_000)
+    const laptop = await listenAs(rig, 'bob', 'laptop')
+    await pass(rig.clock, 50)
+    assert.deepEqual([laptop.unread, await waitingFor(rig, 'bob')], [[], 1])
+    await phone.take(handling)
+    await pass(rig.clock, 50)
+    assert.equal(await waitingFor(rig, 'bob'), 0)
+  })
+
   it('have a bound, and valid names', async () => {
     await using rig = await heldRig({ devicesPerUser: 2 })
     await listenAs(rig, 'bob', 'phone')

@@ -160,7 +160,7 @@ export class ClusterWorld implements ClusterParts {
     this.network.balance = balancer(random, this.restarts)
     this.limits = limitsWith({})
     this.queues = new Queues(this.trace, time, this.limits)
-    this.mail = new Mail(this, this.#hasMail)
+    this.mail = new Mail(this, this.#hasMail, false)
     chosen.limits = this.#generateLimits(random)
     this.limits = limitsWith(chosen.limits)
     const { trace, limits, disk } = this
