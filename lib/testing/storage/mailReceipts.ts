@@ -54,6 +54,32 @@ const receiptChecks: Checks<TestedStorage> = {
     await storage.restart()
     assert.deepEqual(await receiptsIn(storage.mailboxes), [])
   },
+  'follows once when all devices have answered, and reports if one of them has rejected the message': async (
+    storage,
+  ) => {
+    const { mailboxes } = storage
+    if (!mailboxes.devices) return
+    await mailboxes.devices.open('bob', ['phone', 'laptop'], 0, 2)
+    for (const number of upTo(2)) await append(mailboxes, asking(number), ['bob'], roomy)
+    const [first = 0, second = 0] = await seqsOf(mailboxes, 'bob')
+    const resultOf = (seq: number, result: string) => new Map([[seq, result]])
+    await mailboxes.remove('bob', [first], false, {
+      state: 'handled',
+      results: resultOf(first, 'one'),
+      device: 'phone',
+    })
+    await mailboxes.setAside('bob', [second], undefined, 'phone')
+    assert.deepEqual(await receiptsIn(mailboxes), [])
+    await storage.restart()
+    const last = { state: 'handled', results: resultOf(first, 'two'), device: 'laptop' } as const
+    for (let times = 0; times < 2; times++) await storage.mailboxes.remove('bob', [first, second], false, last)
+    await storage.restart()
+    const sorted = (await receiptsIn(storage.mailboxes)).toSorted(([a], [b]) => Number(a) - Number(b))
+    assert.deepEqual(sorted, [
+      [1, 'bob', handled, 'two'],
+      [2, 'bob', rejected, ''],
+    ])
+  },
   'reports a rejected message once, even if it is returned and handled later': async (storage) => {
     const first = storage.mailboxes
     await append(first, asking(1), ['bob', 'eve'], roomy)
