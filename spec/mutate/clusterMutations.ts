@@ -123,6 +123,14 @@ export const clusterMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/memory/sharedStore.spec.ts',
   },
   {
+    fault: 'an upload is cancelled by a link that was replaced at another server',
+    file: 'lib/adapters/memory/sharedTransfers.ts',
+    within: 'expire',
+    pattern: 'if (by) this.#sessions.check(by)',
+    replacement: 'void by',
+    shownBy: 'cluster-files',
+  },
+  {
     fault: 'a server that had no store declares others dead',
     file: 'lib/adapters/cluster/clusterMember.ts',
     within: '#renew',

@@ -1,3 +1,4 @@
+import { OspError } from '../../../lib/errors.ts'
 import type { SeededRandom } from '../../support/random.ts'
 import type { Action } from '../action.ts'
 import { chosenByWeight } from '../actions.ts'
@@ -55,6 +56,7 @@ const filing: readonly Action<ClusterParts>[] = [
   ...fileActions,
   { name: 'a server loses its power', weight: 3, apply: losePower },
   { name: 'a server freezes at an effect', weight: 9, apply: freezeAtEffect },
+  { name: 'an upload is cancelled late', weight: 9, apply: cancelLate },
   { name: 'a client freezes', weight: 4, apply: (parts) => withProgram(parts, true, freezeProgram(parts)) },
 ]
 
@@ -140,6 +142,32 @@ function losePower(parts: ClusterParts): boolean {
   const { process } = server
   if (!process || !server.kill()) return false
   parts.sent.losePower(process, parts.dice)
+  return true
+}
+
+/**
+ * A client cancels an upload, loses its link, and sends the file again. The step that removes the upload is on its way meanwhile,
+ * and reaches the store after the client has reached another server.
+ */
+function cancelLate({ clients, files, servers, network, machine, paths, dice }: ClusterParts): boolean {
+  const fitting = clients.flatMap((client) =>
+    client.open.filter(({ phase }) => phase !== 'cancelling').map((upload) => [client, upload] as const),
+  )
+  if (fitting.length === 0) return false
+  const [client, upload] = dice.pick(fitting, 'an upload')
+  const link = [...network.links].find(({ clientProcess }) => clientProcess === client.process)
+  const process = servers.find((server) => server.process && server.process === link?.serverProcess)?.process
+  if (!link || !process) return false
+  client.cancel(upload)
+  const { time } = machine
+  const begun = () => {
+    link.break()
+    link.client.lose(new OspError('link-lost', 'the network broke the link'))
+    const file = files.find(({ user, name }) => user === client.user && name === upload.name)
+    for (const ms of file ? [500, 1_000, 3_000] : [])
+      time.alarm(time.now() + ms, () => file && client.process?.frozen === false && client.send(file))
+  }
+  paths.late.set(process, { step: 'expire', ms: dice.pick([500, 2_000, 8_000], 'time of a late step'), begun })
   return true
 }
 

@@ -31,6 +31,11 @@ export class StorePaths {
   clockAheadMs = 0
   /** The time at which each server has last lost a step. */
   readonly lostMs = new Map<SimulatedProcess, number>()
+  /** The next step of a server with a certain name, which takes a long time to reach the store, unlike those on other connections. */
+  readonly late = new Map<
+    SimulatedProcess,
+    { readonly step: string; readonly ms: number; readonly begun: () => void }
+  >()
   /** Until this time a server cannot reach the store. */
   readonly splitUntilMs = new Map<SimulatedProcess, number>()
 
@@ -47,6 +52,7 @@ export class StorePaths {
     this.downUntilMs = 0
     this.slowUntilMs = 0
     this.silentUntilMs = 0
+    this.late.clear()
     this.splitUntilMs.clear()
   }
 
@@ -144,13 +150,23 @@ class StorePath {
       const isLost = isBroken || this.#random.chance(this.#paths.unknown, 'the answer of a step is lost')
       if (isLost && this.#random.chance(0.5, 'the step is lost as well')) return this.#lose()
       const step = () => (this.#paths.connections === connections ? settled(method(...given)) : undefined)
-      const outcome = await this.#process.effect(this.#stepMs, 'time of a step', step)
+      const lateMs = this.#lateMs(name)
+      const outcome = await this.#process.effect(this.#stepMs, 'time of a step', step, step, lateMs)
       if (!outcome || isLost || this.#paths.isBroken(this.#process)) return this.#lose()
       await this.#process.effect(this.#stepMs, `answer to ${name}`, () => {})
       if (anew.includes(name)) this.#timeline = timeline
       if ('error' in outcome) throw outcome.error
       return outcome.value
     }
+  }
+
+  /** Returns by how much a step is late. */
+  #lateMs(name: string): number {
+    const late = this.#paths.late.get(this.#process)
+    if (late?.step !== name) return 0
+    this.#paths.late.delete(this.#process)
+    late.begun()
+    return late.ms
   }
 
   get #stepMs(): number {
