@@ -204,7 +204,9 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       if (options.receipt) this.#expectReceipts(sent, message, options.id === undefined)
       return sent
     } catch (error) {
-      return new PendingMessage(new Uint8Array(0), (_, reject) => reject(error))
+      const unsent = new PendingMessage(new Uint8Array(0), (_, reject) => reject(error))
+      if (options.receipt) unsent.iterators = () => rejected(OspError.from(error))
+      return unsent
     }
   }
 
@@ -382,6 +384,11 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     const details = status === of ? ([error, retryMs] as const) : ([undefined, undefined] as const)
     if (status !== before || details[0]) this.emit('status', status, ...details)
   }
+}
+
+// biome-ignore lint/correctness/useYield: it only rejects.
+async function* rejected(error: OspError): AsyncGenerator<never, undefined> {
+  throw error
 }
 
 const closedError = () => new OspError('closed', 'the client was closed')

@@ -44,6 +44,8 @@ const actions: { readonly [K in WorldKind]: readonly string[] } = {
     'has sent',
     'perhaps',
     'mailbox-full',
+    'too-many-receipts',
+    'has a receipt of',
     'id-reused',
     'a bit of the message',
     'logs mailboxes-damaged',

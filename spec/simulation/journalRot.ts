@@ -19,6 +19,8 @@ export function keyOfRow({ value }: Row): string {
   return recordKey(user, name)
 }
 
+const hasPost = ([kind]: Buffer) => kind === recordKinds.message || kind === recordKinds.asking
+
 /** Flipped bits in a journal, and the checksums by which a reader detects them. */
 export class JournalRot {
   /** The checksum of each record, as written. */
@@ -45,7 +47,7 @@ export class JournalRot {
    * one.
    */
   flipMessage(journal: MemoryJournal, random: SeededRandom): string | undefined {
-    const record = this.#flip(journal, random, (record) => record[0] === recordKinds.message)
+    const record = this.#flip(journal, random, hasPost)
     if (!record) return undefined
     const key = postKeyOf(senderOf(record), Buffer.from(keyOf(record), 'latin1'))
     this.#posts.add(key)

@@ -74,6 +74,8 @@ export class Mail {
   temper: HandlerBehavior
   /** Maximum number of messages of a world at which handlers always throw. */
   poison: number
+  /** The probability that a message asks for receipts. */
+  readonly asking: number
   /** Message ids in use. */
   ids = 0
   readonly #parts: MailParts
@@ -94,6 +96,7 @@ export class Mail {
     const owners = [...users]
     for (let n = 0; n < others; n++) owners.push(random.pick(users, 'user of a program'))
     const outboxes = random.fork('outboxes')
+    this.asking = any ? random.fork('receipts').pick([0, 0.3, 1], 'messages that ask for receipts') : 0
     this.hasOutboxes = any && outboxes.chance(0.3, 'programs have outboxes')
     const devices = random.fork('devices')
     const isWithDevices = any && hasDevices && devices.chance(0.5, 'users have devices')
@@ -287,6 +290,7 @@ export function generateMailLimits(
     messageStoreBytes: limited(
       random.fork('bytes of all mailboxes').pick([1_000, many, many], 'bytes of all mailboxes'),
     ),
+    receipts: limited(random.fork('receipts of a user').pick([2, 10, many], 'receipts of a user')),
     senderIds: limited(random.pick([20, many, many], 'ids of a sender')),
     deliveryWindow: random.integer(1, 8, 'window of deliveries'),
     deliveryBytes: random.pick([1, 300, many], 'bytes of deliveries'),

@@ -179,7 +179,9 @@ function post(parts: ProgramParts, program: MessageActor, used?: Uint8Array): vo
   const kind = used ? 1 : random.fraction('kind of a message')
   const length = text.length + random.integer(0, random.pick(contents, 'most of a content'), 'length of a content')
   const isShortLived = !isPoison && random.chance(0.1, 'a message has a time to live')
+  const asksReceipts = random.chance(mail.asking, 'a message asks for receipts')
   const message = new Post({
+    asksReceipts,
     timeToLiveMs: isShortLived ? random.integer(1, 60_000, 'time to live of a message') : undefined,
     id: used ?? idOf(++mail.ids),
     sender: program.user,

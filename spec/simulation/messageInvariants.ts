@@ -12,10 +12,11 @@ import { type MessageActor, recipientOf } from './messageActor.ts'
 import type { MessageRun } from './messageRun.ts'
 import { keyOf, type Post } from './post.ts'
 import type { SimulatedProcess } from './process.ts'
+import { ReceiptWatch } from './receiptWatch.ts'
 import type { Trace } from './trace.ts'
 
 /** Refusals that depend on the state of the server. */
-const passing: readonly string[] = ['mailbox-full', 'rate-limited', 'disk-full']
+const passing: readonly string[] = ['mailbox-full', 'rate-limited', 'disk-full', 'too-many-receipts']
 
 /** The delivery of a message to a program: the run, and how often its handler has thrown. */
 interface Handed {
@@ -70,8 +71,18 @@ export class MessageInvariants {
   readonly #inDoubt = new Set<string>()
   readonly #repeatable = new Set<string>()
 
+  readonly receipts: ReceiptWatch
+
   constructor(parts: MessageParts) {
     this.#parts = parts
+    this.receipts = new ReceiptWatch({
+      trace: parts.trace,
+      post: (key) => this.#posts.get(key),
+      isDamaged: (key) => this.#isDamaged(key),
+      isRepeatable: (key) => this.#repeatable.has(key),
+      isHandled: (name) => this.#handled.has(name),
+      isGivenUp: (name) => this.#givenUp.has(name),
+    })
   }
 
   /** Number of a user's messages that were given up. */
@@ -95,7 +106,7 @@ export class MessageInvariants {
 
   /** Whether everything that was sent is settled. */
   get areSettled(): boolean {
-    return this.#open.size === 0 && this.lost.size === this.#missing.size
+    return this.#open.size === 0 && this.lost.size === this.#missing.size && this.receipts.owed.length === 0
   }
 
   /** `user key` of the messages that were not handled and cannot be, because their record was damaged. */
@@ -179,6 +190,7 @@ export class MessageInvariants {
     const named = states.map(({ recipient }) => recipient)
     if (named.join() !== post.recipients.join()) this.#fail(`${post.name} was acknowledged for ${named.join()}`)
     this.#settle(post, 'acknowledged')
+    if (post.asksReceipts) this.receipts.asked(post, this.#users(post))
     // Others may expire before a handler has completed them.
     if (post.timeToLiveMs !== undefined) return
     for (const user of this.#users(post)) {
@@ -292,6 +304,7 @@ export class MessageInvariants {
 
   /** Checks, some time after all faults have stopped, that everything has finished. */
   settled(): void {
+    this.receipts.settled()
     for (const { name } of this.#open) this.#fail(`${name} is neither sent nor refused`)
     const { lost } = this
     for (const name of this.#missing) {

@@ -1,5 +1,6 @@
 import type { ClientStatus } from '../../lib/client/connection/session.ts'
 import type { Message, Receiver } from '../../lib/client/messages/message.ts'
+import type { MessageReceipt } from '../../lib/client/messages/messageReceipts.ts'
 import { RunningClient } from '../../lib/client/runningClient.ts'
 import { OspError } from '../../lib/errors.ts'
 import { hex } from '../../lib/runtime/hex.ts'
@@ -9,6 +10,7 @@ import type { MessageInvariants } from './messageInvariants.ts'
 import type { SimulatedNetwork } from './network.ts'
 import type { Post } from './post.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
+import { resultFor } from './receiptWatch.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
 
@@ -33,7 +35,7 @@ export interface MessageRunParts {
   readonly tokens: Tokens
   readonly bounds: Pick<Bounds, 'ended'>
   readonly server: { readonly hasFailed: boolean }
-  readonly mail: { readonly invariants: MessageInvariants; readonly temper: HandlerBehavior }
+  readonly mail: { readonly invariants: MessageInvariants; readonly temper: HandlerBehavior; readonly asking: number }
 }
 
 /** One run of a program that sends and receives messages. */
@@ -73,6 +75,21 @@ export class MessageRun {
     const { invariants } = parts.mail
     this.client.presence.on('change', (member) => invariants.listed(this.process, member))
     this.client.presence.on('whole', (members) => invariants.listedWhole(this.process, members))
+    if (parts.mail.asking > 0) void this.#takeReceipts(this.client.receipts())
+  }
+
+  /** Takes receipts until the client ends. */
+  async #takeReceipts(receipts: AsyncIterable<MessageReceipt>): Promise<void> {
+    try {
+      for await (const receipt of receipts) {
+        await this.process.effect(10, 'time to take a receipt', () => {
+          this.#tell(`has a receipt of ${receipt.recipient}: ${receipt.state}`)
+          this.#parts.mail.invariants.receipts.got(this.#actor.user, receipt)
+        })
+      }
+    } catch {
+      // The client has ended, or the message was not sent.
+    }
   }
 
   /** Whether it cannot continue: its client was refused permanently. */
@@ -118,7 +135,9 @@ export class MessageRun {
     this.#calls.set(post, (this.#calls.get(post) ?? 0) + 1)
     const { id, to, content, timeToLiveMs } = post
     this.#tell(`sends ${post.name} to ${to.length > 4 ? `${to.length} users` : to.join(', ')}`)
-    const sent = this.client.send(to, content, { id: hex(id), timeToLiveMs, signal: post.giveUp.signal })
+    const options = { id: hex(id), timeToLiveMs, receipt: post.asksReceipts, signal: post.giveUp.signal }
+    const sent = this.client.send(to, content, options)
+    if (post.asksReceipts) void this.#takeReceipts(sent.receipts())
     if (this.#actor.outbox)
       sent.queued.then(() => this.process.alive && this.#actor.wanted.delete(post)).catch(() => {})
     sent.then(
@@ -172,7 +191,7 @@ export class MessageRun {
     return (this.#calls.get(post) ?? 0) > 1
   }
 
-  async #handle(message: Message): Promise<void> {
+  async #handle(message: Message): Promise<string> {
     const { machine, mail } = this.#parts
     const { invariants, temper } = mail
     const { random, time } = machine
@@ -187,7 +206,9 @@ export class MessageRun {
     invariants.handled(this.#actor, this, hand, throws)
     if (throws) throw new Error('the handler throws')
     // After this the client may hand over the next message only when the handler has returned.
-    if (random.chance(0.1, 'a handler acknowledges its message')) await message.ack().catch(() => {})
+    const result = resultFor(`${this.#actor.user} ${hand.key}`)
+    if (random.chance(0.1, 'a handler acknowledges its message')) await message.ack(result).catch(() => {})
+    return result
   }
 
   #left(receiver: Receiver): void {

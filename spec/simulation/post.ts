@@ -7,7 +7,7 @@ export type Outcome = 'open' | 'acknowledged' | 'refused' | 'unknown'
 
 type PostOptions = Pick<
   Post,
-  'id' | 'sender' | 'program' | 'number' | 'to' | 'content' | 'forged' | 'poison' | 'timeToLiveMs'
+  'id' | 'sender' | 'program' | 'number' | 'to' | 'content' | 'forged' | 'poison' | 'timeToLiveMs' | 'asksReceipts'
 >
 
 /** A message that a program is to send. */
@@ -24,6 +24,7 @@ export class Post {
   /** Whether every handler throws at it. */
   readonly poison: boolean
   readonly timeToLiveMs: number | undefined
+  readonly asksReceipts: boolean
   outcome: Outcome = 'open'
   /** Number of calls of `send` for it, over all runs of its program. */
   calls = 0
@@ -41,6 +42,7 @@ export class Post {
     this.forged = options.forged
     this.poison = options.poison
     this.timeToLiveMs = options.timeToLiveMs
+    this.asksReceipts = options.asksReceipts
   }
 
   /** Identifies it among all messages. */
@@ -51,7 +53,8 @@ export class Post {
   /** The body that a client sends. */
   get body(): Uint8Array {
     const { timeToLiveMs: timeToLive } = this
-    return encodeBody(timeToLive === undefined ? {} : { timeToLive }, this.content)
+    const expiry = timeToLive === undefined ? {} : { timeToLive }
+    return encodeBody({ ...expiry, ...(this.asksReceipts ? { receiptWanted: true } : {}) }, this.content)
   }
 
   get name(): string {

@@ -27,7 +27,7 @@ interface Delivery {
   /** The number of its first messages that are handled. */
   handled: number
   readonly rejected: { readonly mailboxSeq: number; readonly text: string }[]
-  /** The results of its handled messages that were not sent. */
+  /** The results of its handled messages that the server may not have. */
   results: readonly { readonly mailboxSeq: number; readonly result: string }[]
 }
 
@@ -353,7 +353,7 @@ export class Inbox {
     const { request, seqs, rejected } = delivery
     this.#unreported.delete(delivery)
     const mailboxSeq = seqs.at(-1) ?? 0
-    const results = takeResults(delivery, mailboxSeq)
+    const results = resultsUpTo(delivery, mailboxSeq)
     this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq, rejected, ...results })
   }
 
@@ -365,7 +365,10 @@ export class Inbox {
     for (const delivery of deliveries) {
       const mailboxSeq = delivery.seqs[delivery.handled - 1]
       if (mailboxSeq === undefined) continue
-      this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq, ...takeResults(delivery, mailboxSeq) })
+      this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq, ...resultsUpTo(delivery, mailboxSeq) })
+      // Other links can lose the notification.
+      if (this.#link?.peer.socket.reliable)
+        delivery.results = delivery.results.filter((result) => result.mailboxSeq > mailboxSeq)
     }
   }
 }
@@ -374,12 +377,10 @@ function addResult(delivery: Delivery, { message: { seq: mailboxSeq }, result }:
   if (result !== undefined) delivery.results = [...delivery.results, { mailboxSeq, result }]
 }
 
-/** Takes the results of the messages of a delivery up to this seq. */
-function takeResults(delivery: Delivery, upTo: number): Pick<WireMessage<'DeliverMsgNtf'>, 'results'> {
+/** Returns the results of the messages of a delivery up to this seq. */
+function resultsUpTo(delivery: Delivery, upTo: number): Pick<WireMessage<'DeliverMsgNtf'>, 'results'> {
   const results = delivery.results.filter(({ mailboxSeq }) => mailboxSeq <= upTo)
-  if (results.length === 0) return {}
-  delivery.results = delivery.results.filter(({ mailboxSeq }) => mailboxSeq > upTo)
-  return { results }
+  return results.length > 0 ? { results } : {}
 }
 
 /** Counts the first messages of a delivery that are handled. Returns whether there are more of them than before. */

@@ -54,7 +54,7 @@ export class PollProbe {
     new DataView(id.buffer).setUint32(12, ++this.#parts.mail.ids)
     const content = new TextEncoder().encode(`${program.name}#${number} `)
     const { name, user: sender } = program
-    const kind = { forged: false, poison: false, timeToLiveMs: undefined }
+    const kind = { forged: false, poison: false, timeToLiveMs: undefined, asksReceipts: false }
     const post = new Post({ id, sender, program: name, number, to: [user], content, ...kind })
     invariants.added(post)
     program.send(post)
