@@ -1,7 +1,7 @@
 // Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
 import * as z from 'zod/mini'
 import { clusterEvents } from '../cluster/clusterEvents.ts'
-import { handling, programEnd, receipt, recipient } from '../listen/messageEvents.ts'
+import { handling, outcome, programEnd, receipt, recipient } from '../listen/messageEvents.ts'
 import { eventFields } from './eventFields.ts'
 
 const { string, whole, event, bytes, count } = eventFields
@@ -207,6 +207,10 @@ export const commandEvents = {
       digest,
       transferred,
     }),
+    handled: event(
+      'With `--wait handled`: what has become of the message about the file to this user; `:stored` is the program that runs the server.',
+      { ...named, ...outcome },
+    ),
     failed: event(
       'This file was not sent; the other files continue. If `task` is a number and `retry` is not `never`, the file ' +
         'remains a task.',

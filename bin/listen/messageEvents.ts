@@ -6,9 +6,8 @@ const { string, whole } = eventFields
 
 export const recipient = string('a recipient, as specified')
 
-/** A receipt, as `osp msg` and `osp listen` print it. */
-export const receipt = {
-  id: string('the id of the message'),
+/** What has become of a message at a recipient. */
+export const outcome = {
   recipient,
   state: z
     .enum(['handled', 'rejected', 'expired'])
@@ -21,6 +20,9 @@ export const receipt = {
   at: string('when the server stored the receipt: ISO 8601, UTC'),
   result: string('what the recipient has returned, or the reason of a rejection; up to 4 KiB'),
 } as const
+
+/** A receipt, as `osp msg` and `osp listen` print it. */
+export const receipt = { id: string('the id of the message'), ...outcome } as const
 
 /** A message for which a program has failed, and the exit status of the program. */
 export const handling = {

@@ -11,6 +11,8 @@ export interface FileSenderOptions {
   readonly upload: (source: FileSource, options: UploadOptions) => Promise<Upload>
   /** Called for each file before it is added, so that the client can connect while the list of tasks is flushed. */
   readonly connect: () => void
+  /** Called for each stored file that the command was given. */
+  readonly stored?: (file: ReportedFile) => void
   readonly reporter: Pick<SendReporter, 'stored' | 'failed' | 'cancelled' | 'skipped' | 'refused'>
   readonly overview: Overview<ReportedFile>
   /** Counts the results. After the client gave up, every remaining file fails with `refusal`. */
@@ -225,6 +227,7 @@ export class FileSender {
     if (!(end instanceof OspError)) {
       summary.addStored(end, upload.transferred)
       reporter.stored(task, end)
+      if (isOwn) this.#options.stored?.(task)
     } else if (!isOwn && end.code === 'cancelled') reporter.cancelled(task)
     else {
       summary.addFailed(end, upload)

@@ -1,10 +1,11 @@
-import { connectionErrors, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
+import { connectionErrors, type MessageReceipt, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
 import type { PrintedEvent } from '../common/events.ts'
 import { LinkReporter, type LinkValues } from '../common/link.ts'
 import { results, statusPrinter } from '../common/output.ts'
 import { isTerminal, printable, stylesFor } from '../common/text.ts'
 import { formatSize, formatTime, percentOf } from '../common/units.ts'
 import { displayed, exitCodeOf, exitCodes } from '../common/usage.ts'
+import { receiptLine } from '../listen/receipts.ts'
 import type { Lines } from './lines.ts'
 import type { Overview } from './overview.ts'
 
@@ -44,6 +45,8 @@ export class SendSummary {
   /** Files that were in progress or waiting when this command, or the program that it had joined, was interrupted. */
   unfinished = 0
   paused = 0
+  /** Messages about files that were not handled, or are not known to be. */
+  unhandled = 0
   size = 0
   transferred = 0
   refusal: OspError | undefined
@@ -80,9 +83,11 @@ export class SendSummary {
   get exitCode(): number {
     if (this.#interrupted) return exitCodes.interrupted
     if (this.refusal) return exitCodeOf(this.refusal)
-    const { usage, failed, unauthorized, unreachable, later, done } = exitCodes
+    const { usage, failed, unauthorized, unreachable, later, unhandled, done } = exitCodes
     const worst = [usage, failed, unauthorized, unreachable, later].find((code) => this.#codes.has(code))
-    return worst ?? (this.unfinished > 0 ? later : done)
+    if (worst !== undefined) return worst
+    if (this.unfinished > 0) return later
+    return this.unhandled > 0 ? unhandled : done
   }
 }
 
@@ -154,6 +159,12 @@ export class SendReporter extends LinkReporter implements Disposable {
       this.#notSent++
       if (upload && staysTask(error)) this.#notSentTasks++
     } else this.say(`${displayed(path)}: ${error.message}`, 'red')
+  }
+
+  receipt(task: ReportedFile, receipt: MessageReceipt): void {
+    const { recipient, state, at, result } = receipt
+    const event = { event: 'handled', ...named(task), recipient, state, at: at.toISOString(), result } as const
+    this.#report(event, `${task.path}: ${receiptLine(receipt)}`)
   }
 
   cancelled(task: ReportedFile): void {

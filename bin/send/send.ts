@@ -14,6 +14,7 @@ import { ConfiguredToken } from '../common/token.ts'
 import { isPending } from '../tasks/tasks.ts'
 import { candidatesOf, type FoundPaths } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
+import { HandledFiles } from './handledFiles.ts'
 import { openLines } from './lines.ts'
 import { Overview } from './overview.ts'
 import { type ReportedFile, SendReporter, SendSummary } from './reporter.ts'
@@ -32,6 +33,11 @@ export const sendSettings = {
     'a user name',
     (name) => (isUserName(name) ? name : undefined),
     'send this user a message about each file, with a reference for downloading it',
+  ),
+  wait: setting(
+    choice('stored', 'handled'),
+    'stored',
+    'when a file is done: when the server has stored it, or when each user who gets a message about it has handled the message',
   ),
   'limit-rate': optionalSetting(kind.size, 'send up to SIZE bytes per second in total', 'no limit'),
   ...commonOptions,
@@ -56,6 +62,7 @@ export const sendCommand = command({
     ['pg_dump shop | osp send - --as shop.sql', 'send the content of stdin'],
     ['osp send --meta contentType=image/png a.png', 'store a media type with a file'],
     ['osp send plan.pdf --to bob --to carol', 'send a file to other users'],
+    ['osp send data.csv --wait handled', 'wait until the programs that the server notifies have handled the file'],
     ['osp send *.iso | sha256sum -c', 'check the local files against the sent digests'],
   ],
   run,
@@ -76,7 +83,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   reportRefusedMessages(client)
   await using tasks = await openTasks(client, directory)
   const reporter = await openReporter(values, overview)
-  const isAwaited = (id: number) => !tasks.joined && tasks.isAwaited(id)
+  const handled = new HandledFiles(values.wait === 'handled', tasks.joined, reporter, summary)
   let connects = tasks.joined
   const sender = new FileSender({
     upload: (source, options) => (tasks.joined ? tasks.add(source, options) : client.upload(source, options)),
@@ -89,10 +96,11 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     reporter,
     overview,
     summary,
-    uploadOptions: { digest: values.digest, metadata, to: values.to },
+    uploadOptions: { digest: values.digest, metadata, to: values.to, receipt: handled.isOn },
+    stored: (file) => handled.add(file),
     stop: stop.signal,
     directory,
-    isAwaited,
+    isAwaited: (id) => !tasks.joined && tasks.isAwaited(id),
   })
   watchLink(client, token, reporter)
   client.on('status', (status, error, retryMs = 0) => {
@@ -118,6 +126,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     await restore(client.uploads, sender, reporter, all)
     await sender.send(candidates)
     await finish(client, tasks, sender, () => stop.signal.aborted || summary.refusal !== undefined)
+    await handled.ended()
   }
   await client.close()
   if (tasks.joined) await tasks.close()

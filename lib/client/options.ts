@@ -61,6 +61,7 @@ export const uploadOptions = {
     takes: 'an array of user names',
     holds: (value) => Array.isArray(value) && value.every((name) => typeof name === 'string'),
   }),
+  receipt: optional(kinds.flag),
   signal: optional(kinds.signal),
 } as const
 

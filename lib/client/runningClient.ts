@@ -23,13 +23,20 @@ import {
 import { FilesClient } from './files/filesClient.ts'
 import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
 import { MailboxRequests } from './messages/mailboxRequests.ts'
-import type { Message, MessageHandler, MessagesOptions, ReceiveOptions, SignalOptions } from './messages/message.ts'
+import type {
+  Message,
+  MessageHandler,
+  MessagesOptions,
+  ReceiveOptions,
+  SendOptions,
+  SignalOptions,
+} from './messages/message.ts'
 import { iterateMessages } from './messages/messageIterator.ts'
 import { type MessageReceipt, MessageReceipts } from './messages/messageReceipts.ts'
 import { Outbox } from './messages/outbox.ts'
 import { type Outgoing, outgoing } from './messages/outgoing.ts'
 import { type Presence, PresenceView } from './messages/presence.ts'
-import { Registration } from './messages/registration.ts'
+import { type Registered, Registration } from './messages/registration.ts'
 import { PendingMessage, type SentMessage } from './messages/sentMessage.ts'
 import { idOf, StoredOutbox } from './messages/storedOutbox.ts'
 import {
@@ -102,14 +109,24 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     }
     const session = new ClientSession({ ...this.#options, opened })
     this.#uploadSession = session
-    this.uploads = new UploadList({ session, platform, state, retryForMs, atOnce, limitRate, log, listenerLog })
+    this.inbox = new MailboxRequests({ platform, retryForMs, session: () => this.#useMessages() })
+    const begin = () => void this.#useMessages()
+    this.#receipts = new MessageReceipts({ platform, mailbox: this.inbox.receipts, begin })
+    this.uploads = new UploadList({
+      session,
+      platform,
+      state,
+      retryForMs,
+      atOnce,
+      limitRate,
+      log,
+      listenerLog,
+      receipts: this.#receipts,
+    })
     const pace = new Pacer(limitRate)
     const { localFiles, downloadsAtOnce = clientLimits.downloads } = options
     const downloads = { pace, atOnce: downloadsAtOnce, localFiles }
     this.files = new FilesClient({ session, platform, retryForMs, listenerLog, ...downloads })
-    this.inbox = new MailboxRequests({ platform, retryForMs, session: () => this.#useMessages() })
-    const begin = () => void this.#useMessages()
-    this.#receipts = new MessageReceipts({ platform, mailbox: this.inbox.receipts, begin })
     this.#presence = new PresenceView(listenerLog)
     const common = { platform, retryForMs, failed: (error: OspError) => void this.#messageSession?.refuse(error) }
     this.#registration = new Registration({
@@ -117,13 +134,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       user,
       device,
       listening: () => this.#inbox.listening(),
-      granted: (registered) => {
-        // The server sends the whole presence list next, but an unreliable link can lose it.
-        if (!registered.link.peer.socket.reliable) this.#presence.announced(registered.listVersion)
-        this.#inbox.registered(registered)
-        this.#outbox.open(registered)
-        this.#receipts.changed()
-      },
+      granted: (registered) => this.#granted(registered),
       superseded: (error) => this.#inbox.end(error),
     })
     const outbox = new Outbox({
@@ -141,6 +152,14 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       changed: () => this.#registration.update(),
     })
     this.#aborted = signal && onAbort(signal, () => void this.close())
+  }
+
+  #granted(registered: Registered): void {
+    // The server sends the whole presence list next, but an unreliable link can lose it.
+    if (!registered.link.peer.socket.reliable) this.#presence.announced(registered.listVersion)
+    this.#inbox.registered(registered)
+    this.#outbox.open(registered)
+    this.#receipts.changed()
   }
 
   get status(): ClientStatus {
@@ -205,7 +224,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       return sent
     } catch (error) {
       const unsent = new PendingMessage(new Uint8Array(0), (_, reject) => reject(error))
-      if (options.receipt) unsent.iterators = () => rejected(OspError.from(error))
+      // The options may be invalid.
+      if ((options as SendOptions | null)?.receipt) unsent.iterators = () => rejected(OspError.from(error))
       return unsent
     }
   }
@@ -218,8 +238,8 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 
   #expectReceipts(sent: PendingMessage, { message }: Outgoing, isNew: boolean): void {
-    const { receipts, failed } = this.#receipts.expect(sent.id, message.recipients.length, isNew)
-    sent.iterators = receipts
+    const { receipts, failed } = this.#receipts.expect(sent.id, isNew)
+    sent.iterators = (options) => receipts(message.recipients.length, options)
     sent.catch((error: unknown) => failed(OspError.from(error)))
   }
 

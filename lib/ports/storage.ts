@@ -72,6 +72,8 @@ export interface SentFile {
   readonly digest: string
   /** The message that notifies other users of the file. */
   readonly notice?: FileNotice
+  /** The users that the server also notifies of the file, if its owner gets receipts. Clients only. */
+  readonly notified?: readonly string[]
 }
 
 /** A message with a reference to a stored file. It is appended to the mailboxes of its recipients when the file has been published. */
@@ -79,6 +81,8 @@ export interface FileNotice {
   /** The id of the message, 32 hexadecimal digits. */
   readonly id: string
   readonly recipients: readonly string[]
+  /** Whether the owner gets receipts of the messages about the file, including those to the users of the rules of the server. */
+  readonly receipt?: boolean
 }
 
 /** A stored file, and the user whose file it is. */

@@ -122,8 +122,16 @@ export const events = {
   StartPostFileNack: nack(3, 'file', 'server', {}),
   PostFileReq: request(4, 'file', 'client', 'instance', { progress: u64, content: rest }),
   PostFileAck: ack(5, 'file', 'server', { progress: u64, durable: u64 }),
-  FileMd5Req: request(6, 'file', 'client', 'instance', { digest: bytes, notice: optionalField(fileNotice) }),
-  FileMd5Ack: ack(7, 'file', 'server', { storedName: str, replaced: optionalField(u8) }),
+  FileMd5Req: request(6, 'file', 'client', 'instance', {
+    digest: bytes,
+    notice: optionalField(fileNotice),
+    receipts: optionalField(u8),
+  }),
+  FileMd5Ack: ack(7, 'file', 'server', {
+    storedName: str,
+    replaced: optionalField(u8),
+    notified: optionalField(list(str)),
+  }),
   FileMd5Nack: nack(8, 'file', 'server', { progress: u64 }),
   PauseFileReq: request(9, 'file', 'client', 'instance', {}),
   PauseFileAck: ack(10, 'file', 'server', { progress: u64, durable: u64 }),

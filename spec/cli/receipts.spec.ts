@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { commandEvents } from '../../bin/common/events.ts'
 import { exitCodes } from '../../bin/common/usage.ts'
@@ -61,5 +62,28 @@ spec('osp msg --receipt', (it) => {
       [outcome.code, outcome.stdout.split('\n').at(-2)],
       [exitCodes.unhandled, 'bob rejected sh exited with 3'],
     )
+  })
+})
+
+spec('osp send --wait handled', (it) => {
+  it('waits for the users whom the server notifies, reports their results, and exits with 6 if one rejects the file', async () => {
+    await using chat = await messagingBench({ notify: [{ user: 'ingest' }] })
+    await chat.at.write('data.csv', 'a,b\n')
+    await chat.at.write('bad.csv', 'x\n')
+    await chat.client('ingest').then((client) =>
+      client.receive((message) => {
+        if (message.file?.name === 'bad.csv') message.reject('one column')
+        return `imported ${message.file?.size} bytes`
+      }),
+    )
+    const sent = await chat.osp('alice', ['send', '--wait', 'handled', '--json', join(chat.at.path, 'data.csv')])
+    const handled = published(sent.stdout, commandEvents.send).find(({ event }) => event === 'handled')
+    assert.deepEqual(
+      [sent.code, handled?.recipient, handled?.state, handled?.result],
+      [0, 'ingest', 'handled', 'imported 4 bytes'],
+    )
+    const rejected = await chat.osp('alice', ['send', '--wait', 'handled', join(chat.at.path, 'bad.csv')])
+    assert.equal(rejected.code, exitCodes.unhandled)
+    assert.match(rejected.stderr, /bad\.csv: ingest rejected one column/u)
   })
 })

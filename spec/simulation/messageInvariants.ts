@@ -80,8 +80,8 @@ export class MessageInvariants {
       post: (key) => this.#posts.get(key),
       isDamaged: (key) => this.#isDamaged(key),
       isRepeatable: (key) => this.#repeatable.has(key),
-      isHandled: (name) => this.#handled.has(name),
-      isGivenUp: (name) => this.#givenUp.has(name),
+      isHandled: (name) => this.#isIn(this.#handled, name),
+      isGivenUp: (name) => this.#isIn(this.#givenUp, name),
     })
   }
 
@@ -366,6 +366,13 @@ export class MessageInvariants {
 
   #users({ to }: Post): readonly string[] {
     return this.#parts.mail.users.filter((user) => to.includes(user))
+  }
+
+  /** Returns whether a user, or one of the devices of the user, has a message: `name` is `user key`. */
+  #isIn(names: ReadonlySet<string>, name: string): boolean {
+    const [user = '', ...key] = name.split(' ')
+    const recipients = [user, ...Array.from(this.#devices.get(user) ?? [], (device) => recipientOf(user, device))]
+    return recipients.some((recipient) => names.has([recipient, ...key].join(' ')))
   }
 
   #fail(what: string): Error {

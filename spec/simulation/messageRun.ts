@@ -83,7 +83,7 @@ export class MessageRun {
     try {
       for await (const receipt of receipts) {
         await this.process.effect(10, 'time to take a receipt', () => {
-          this.#tell(`has a receipt of ${receipt.recipient}: ${receipt.state}`)
+          this.#tell(`has a receipt of ${receipt.recipient} for ${receipt.messageId.slice(-4)}: ${receipt.state}`)
           this.#parts.mail.invariants.receipts.got(this.#actor.user, receipt)
         })
       }

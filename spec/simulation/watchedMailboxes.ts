@@ -1,6 +1,6 @@
 import type { OspError } from '../../lib/errors.ts'
 import { receiptOwner } from '../../lib/names.ts'
-import type { MailboxDevices, MailboxStore } from '../../lib/ports/mailboxes.ts'
+import type { MailboxBounds, MailboxDevices, MailboxLevel, MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
 import type { LinkWatch } from './linkWatch.ts'
 import { recipientOf } from './messageActor.ts'
@@ -29,6 +29,19 @@ export function watchedStorage(storage: Storage, checks: MailboxChecks): Storage
   }
 }
 
+/** Checks the levels of mailboxes after an append. */
+function checkBounds(levels: readonly MailboxLevel[], bounds: MailboxBounds, trace: Trace): void {
+  for (const { user, messages, bytes } of levels) {
+    const isReceipts = receiptOwner(user) !== undefined
+    const isFull = isReceipts ? messages > bounds.receipts : messages > bounds.messages || bytes > bounds.bytes
+    if (isFull) trace.fail(`the mailbox of ${user} has ${messages} messages of ${bytes} bytes`)
+  }
+  const all = levels.reduce((sum, { messages }) => sum + messages, 0)
+  if (all > bounds.allMessages) trace.fail(`${all} messages wait`)
+  const bytes = levels.reduce((sum, level) => sum + level.bytes, 0)
+  if (bytes > bounds.allBytes) trace.fail(`messages of ${bytes} bytes wait`)
+}
+
 /** Reports the outcome of each append, and checks the bounds of mailboxes. */
 function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): MailboxStore {
   const { trace, invariants, watch, sentIds } = checks
@@ -43,16 +56,7 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
       for (const { sender, id } of messages) invariants.appending(sender, id)
       const outcomes = await mailboxes.append(messages, bounds)
       for (const [at, { sender, id }] of messages.entries()) report(sender, id, outcomes[at])
-      const levels = await mailboxes.levels()
-      for (const { user, messages, bytes } of levels) {
-        const isReceipts = receiptOwner(user) !== undefined
-        const isFull = isReceipts ? messages > bounds.receipts : messages > bounds.messages || bytes > bounds.bytes
-        if (isFull) trace.fail(`the mailbox of ${user} has ${messages} messages of ${bytes} bytes`)
-      }
-      const all = levels.reduce((sum, { messages }) => sum + messages, 0)
-      if (all > bounds.allMessages) trace.fail(`${all} messages wait`)
-      const bytes = levels.reduce((sum, level) => sum + level.bytes, 0)
-      if (bytes > bounds.allBytes) trace.fail(`messages of ${bytes} bytes wait`)
+      checkBounds(await mailboxes.levels(), bounds, trace)
       return outcomes
     },
     full: (messages, bounds) => mailboxes.full(messages, bounds),

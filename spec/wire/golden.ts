@@ -1,6 +1,7 @@
 import type { WireMessage } from '../../lib/wire/message.ts'
 import { hex } from '../support/bytes.ts'
 import { digestVectors } from './goldenDigests.ts'
+import { receiptVectors } from './goldenReceipts.ts'
 
 const id = hex('000102030405060708090a0b0c0d0e0f')
 
@@ -214,10 +215,6 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     { event: 'DeliverMsgAck', mailboxSeq: 19, rejected: [{ mailboxSeq: 17, text: 'given up' }] },
     '0000001c 01 00 0019 00000001 0002 0000 c2ea9caa  0000000000000013 0001 0000000000000011 0008 676976656e207570',
   ],
-  [
-    { event: 'DeliverMsgAck', mailboxSeq: 19, rejected: [], results: [{ mailboxSeq: 19, result: 'done' }] },
-    '0000001a 01 00 0019 00000001 0002 0000 c761eba6  0000000000000013 0000 0001 0000000000000013 0004 646f6e65',
-  ],
   [{ event: 'ListReq' }, '00000000 01 00 001a 00000004 0002 0000 b8f4bd7b'],
   [
     { event: 'ListAck', listVersion: 9, kind: 0, members: [{ change: 1, node: 5, userName: 'bob' }] },
@@ -355,10 +352,6 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
   ],
   [{ event: 'DeliverMsgNtf', mailboxSeq: 17 }, '00000008 01 00 001e 00000000 0002 0000 87fd00c8  0000000000000011'],
   [
-    { event: 'DeliverMsgNtf', mailboxSeq: 17, results: [{ mailboxSeq: 17, result: '' }] },
-    '00000014 01 00 001e 00000000 0002 0000 7875d50e  0000000000000011 0001 0000000000000011 0000',
-  ],
-  [
     {
       event: 'HelloReq',
       versions: [1],
@@ -485,15 +478,11 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     { event: 'RemoveMsgReq', mailboxSeqs: [17] },
     '0000000a 01 00 0038 00000007 0002 0000 ef1a9446  0001 0000000000000011',
   ],
-  [
-    { event: 'RemoveMsgReq', mailboxSeqs: [17], flags: 2 },
-    '0000000b 01 00 0038 00000007 0002 0000 227915b7  0001 0000000000000011 02',
-  ],
   [{ event: 'RemoveMsgAck' }, '00000000 01 00 0039 00000007 0002 0000 442879cd'],
   [
     { event: 'RemoveMsgNack', code: 4, retryAfter: 0, text: 'later' },
     '0000000d 01 00 003a 00000008 0002 0000 691f1b28  0004 00000000 0005 6c61746572',
   ],
-  [{ event: 'ReceiptsNtf' }, '00000000 01 00 003b 00000000 0002 0000 d8fe8d5b'],
   ...digestVectors,
+  ...receiptVectors,
 ]

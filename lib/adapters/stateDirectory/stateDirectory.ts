@@ -76,7 +76,9 @@ const task = z.object({
   name: storedFileName,
   algorithm: z.enum(['md5', 'sha256', 'xxh128']),
   metadata: z.exactOptional(z.record(z.string(), z.string())),
-  notice: z.exactOptional(z.object({ id: z.string(), recipients: z.readonly(z.array(userName)) })),
+  notice: z.exactOptional(
+    z.object({ id: z.string(), recipients: z.readonly(z.array(userName)), receipt: z.exactOptional(z.boolean()) }),
+  ),
   state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
   size: z.int().check(z.minimum(0)),
   durable: z.int().check(z.minimum(0)),

@@ -38,12 +38,12 @@ interface Found {
 
 /** Receipts for an application that awaits them. */
 class ReceiptQueue {
-  readonly #waiting: Found[] = []
+  readonly waiting: Found[] = []
   #changed: Deferred<void> = deferred()
   #error: OspError | undefined
 
   add(found: Found): void {
-    this.#waiting.push(found)
+    this.waiting.push(found)
     this.#changed.resolve()
   }
 
@@ -57,7 +57,7 @@ class ReceiptQueue {
     using _ = signal && onAbort(signal, () => this.#changed.resolve())
     for (;;) {
       if (signal?.aborted) throw new OspError('closed', 'the wait for receipts was aborted')
-      const found = this.#waiting.shift()
+      const found = this.waiting.shift()
       if (found) return found
       if (this.#error) throw this.#error
       this.#changed = deferred()
@@ -87,13 +87,14 @@ interface ReceiptsOptions {
  */
 export class MessageReceipts {
   readonly #options: ReceiptsOptions
-  /** By id, the queues of the messages for which the client awaits receipts. */
-  readonly #queues = new Map<string, ReceiptQueue>()
+  /** By id, the queues of the messages for which the client awaits receipts; several if a message was sent again. */
+  readonly #queues = new Map<string, Set<ReceiptQueue>>()
   /** The queue of all other receipts, while the application iterates over them. */
   #others: ReceiptQueue | undefined
   readonly #stopping = new AbortController()
   readonly #removals = new PendingWork()
-  #removed: number[] = []
+  readonly #removed: number[] = []
+  #isRemoving = false
   /** The highest seq that was listed. */
   #lastSeq = 0
   /** The seqs of the receipts that a queue has taken: they can be listed again before they are removed. */
@@ -116,16 +117,20 @@ export class MessageReceipts {
   /**
    * Awaits the receipts of a message. Returns its iterators; `failed` ends them. `isNew`: the message cannot have been sent before.
    */
-  expect(messageId: string, recipients: number, isNew: boolean) {
-    const queue = this.#queues.get(messageId) ?? new ReceiptQueue()
-    this.#queues.set(messageId, queue)
+  expect(messageId: string, isNew: boolean) {
+    const queue = new ReceiptQueue()
+    this.#queues.set(messageId, (this.#queues.get(messageId) ?? new Set()).add(queue))
     if (isNew) this.#start()
     else this.#listAll()
     return {
-      receipts: (options: SignalOptions = {}) => this.#iterate(messageId, queue, recipients, options),
+      receipts: (recipients: number, options: SignalOptions = {}) =>
+        this.#iterate(messageId, queue, recipients, options),
       failed: (error: OspError) => {
         this.#forget(messageId, queue)
         queue.fail(error)
+        // They belong to another message with this id.
+        for (const { seq } of queue.waiting) this.#taken.delete(seq)
+        if (queue.waiting.length > 0) this.#listAll()
       },
     }
   }
@@ -151,8 +156,7 @@ export class MessageReceipts {
   /** Ends all iterators. */
   end(error: OspError): void {
     this.#stopping.abort()
-    for (const queue of [...this.#queues.values(), ...(this.#others ? [this.#others] : [])]) queue.fail(error)
-    this.#queues.clear()
+    this.#fail(error)
   }
 
   /** Resolves when the requests to remove receipts are answered. */
@@ -185,20 +189,25 @@ export class MessageReceipts {
   }
 
   #forget(messageId: string, queue: ReceiptQueue): void {
-    if (this.#queues.get(messageId) === queue) this.#queues.delete(messageId)
+    const queues = this.#queues.get(messageId)
+    if (queues?.delete(queue) && queues.size === 0) this.#queues.delete(messageId)
   }
 
-  /** Removes a receipt that the application has. Receipts of one turn share a request. */
+  /** Removes a receipt that the application has. Receipts that are removed during a request share the next one. */
   #remove(seq: number): void {
-    if (this.#removed.push(seq) > 1) return
-    const removing = Promise.resolve().then(async () => {
-      const seqs = this.#removed
-      this.#removed = []
-      for (let at = 0; at < seqs.length; at += fixed.batchMessages)
-        await this.#options.mailbox.remove(seqs.slice(at, at + fixed.batchMessages), this.#stopping.signal)
-    })
-    // The receipt stays, and is handed out again by a later program.
-    this.#removals.track(removing.catch(() => {}))
+    this.#removed.push(seq)
+    if (!this.#isRemoving) this.#removals.track(this.#removeAll())
+  }
+
+  async #removeAll(): Promise<void> {
+    this.#isRemoving = true
+    await Promise.resolve()
+    while (this.#removed.length > 0) {
+      const seqs = this.#removed.splice(0, fixed.batchMessages)
+      // If this fails, the receipts stay, and a later program gets them again.
+      await this.#options.mailbox.remove(seqs, this.#stopping.signal).catch(() => {})
+    }
+    this.#isRemoving = false
   }
 
   get #isAwaited(): boolean {
@@ -238,7 +247,7 @@ export class MessageReceipts {
   }
 
   #fail(error: OspError): void {
-    for (const queue of this.#queues.values()) queue.fail(error)
+    for (const queues of this.#queues.values()) for (const queue of queues) queue.fail(error)
     this.#others?.fail(error)
     this.#queues.clear()
     this.#others = undefined
@@ -257,10 +266,10 @@ export class MessageReceipts {
 
   #dispatch(found: Found): void {
     const { seq, receipt } = found
-    const queue = this.#queues.get(receipt.messageId) ?? this.#others
-    if (!queue || this.#taken.has(seq)) return
+    const queues = this.#queues.get(receipt.messageId) ?? (this.#others ? [this.#others] : undefined)
+    if (!queues || this.#taken.has(seq)) return
     this.#taken.set(seq, true)
-    queue.add(found)
+    for (const queue of queues) queue.add(found)
   }
 
   #listAll(): void {

@@ -81,11 +81,12 @@ export class TaskRegistry {
     throw new OspError('usage', `${sending}; task ${id} cannot continue at the same time`)
   }
 
-  /** Returns the message about a file to these users, if there are any. Throws OspError `bad-name`. */
-  noticeTo(users: readonly string[] = []): { readonly notice?: FileNotice } {
-    if (users.length === 0) return {}
+  /** Returns the message about a file to these users, if there are any, or `receipt` is set. Throws OspError `bad-name`. */
+  noticeTo(users: readonly string[] = [], receipt = false): { readonly notice?: FileNotice } {
+    if (users.length === 0 && !receipt) return {}
     const recipients = [...new Set(users)].map(checkUserName)
-    return { notice: { id: hex(this.#platform.random.bytes(16, 'the id of a message about a file')), recipients } }
+    const id = hex(this.#platform.random.bytes(16, 'the id of a message about a file'))
+    return { notice: { id, recipients, ...(receipt ? { receipt } : {}) } }
   }
 
   /** Throws OspError `usage` if an unfinished task sends a file to other users than these. */

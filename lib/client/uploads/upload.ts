@@ -1,10 +1,13 @@
 import { machine } from '../../core/machine.ts'
-import type { OspError } from '../../errors.ts'
+import { OspError } from '../../errors.ts'
 import type { Listenable } from '../../ports/listenable.ts'
 import type { Log } from '../../ports/log.ts'
-import type { SentFile } from '../../ports/storage.ts'
+import type { FileNotice, SentFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
+import { bytesOfHex, hex } from '../../runtime/hex.ts'
+import { otherMessageId } from '../../runtime/messageId.ts'
+import type { MessageReceipt, MessageReceipts } from '../messages/messageReceipts.ts'
 
 /** The steps that are possible in every phase in which the upload is to be sent. */
 const interruptions = { pause: 'paused', cancel: 'cancelling', fail: 'failed', close: 'failed' } as const
@@ -60,6 +63,11 @@ export interface Upload extends Listenable<UploadEvents> {
    * `closed` when its client was closed or its signal has aborted. An unhandled rejection is silent.
    */
   readonly done: Promise<SentFile>
+  /**
+   * Resolves when each user who is notified of the file has handled or rejected its message, or the message has expired, with the
+   * receipts. Rejects as `done`, and with OspError `usage` unless the upload was added with `receipt`.
+   */
+  readonly handled: Promise<readonly MessageReceipt[]>
   /** As `Uploads.pause` for this upload. Does nothing after its end. */
   pause(): Promise<void>
   /** As `Uploads.resume` for this upload. Does nothing after its end. */
@@ -89,6 +97,10 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   readonly #done: Deferred<SentFile> = deferred()
   readonly done = this.#done.promise
   readonly #host: UploadHost
+  #handled: Promise<readonly MessageReceipt[]> | undefined
+  #receipts: () => Promise<readonly MessageReceipt[]> = async () => {
+    throw new OspError('usage', 'an upload has receipts only if it is added with the option receipt: true')
+  }
 
   constructor(id: number, name: string, host: UploadHost, ref?: string, log?: Log) {
     super(log)
@@ -96,6 +108,28 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     this.name = name
     this.ref = ref
     this.#host = host
+  }
+
+  /** Awaits the receipts of the messages about the file. */
+  expect(receipts: MessageReceipts, { id, recipients }: FileNotice): void {
+    const own = receipts.expect(id, false)
+    const ruled = receipts.expect(hex(otherMessageId(bytesOfHex(id))), false)
+    this.done.catch((error: unknown) => {
+      for (const { failed } of [own, ruled]) failed(OspError.from(error))
+    })
+    this.#receipts = async () => {
+      const { notified = [] } = await this.done
+      const found: MessageReceipt[] = []
+      for await (const receipt of own.receipts(recipients.length)) found.push(receipt)
+      for await (const receipt of ruled.receipts(notified.length)) found.push(receipt)
+      return found
+    }
+  }
+
+  get handled(): Promise<readonly MessageReceipt[]> {
+    this.#handled ??= this.#receipts()
+    this.#handled.catch(() => {})
+    return this.#handled
   }
 
   /** Whether it has ended: done, failed or cancelled. */

@@ -41,7 +41,7 @@ export interface UploadAttemptOptions {
 }
 
 /** The place of a file on the server. */
-export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'>
+export type StoredAs = Pick<SentFile, 'storedName' | 'replaced' | 'notified'>
 
 /** A part of the file that is read, or is being read. */
 interface ReadChunk {
@@ -235,7 +235,8 @@ export class UploadAttempt {
     if (!this.#complete || this.#failure) return
     this.#asking = true
     const sent = notice && { messageId: bytesOfHex(notice.id), recipients: notice.recipients }
-    const question = { event: 'FileMd5Req', digest: digest.now(), ...(sent && { notice: sent }) } as const
+    const receipts = notice?.receipt ? { receipts: 1 } : {}
+    const question = { event: 'FileMd5Req', digest: digest.now(), ...(sent && { notice: sent, ...receipts }) } as const
     const { seq, reply } = link.peer.ask(question, this.#instance, 'chunks', () => {
       this.#hasAsked = this.#asking
     })
@@ -385,7 +386,8 @@ export function sourceChanged(name: string, how: string): OspError {
 export function storedAs({
   storedName,
   replaced = 0,
-}: Pick<WireMessage<'FileMd5Ack' | 'PutFileAck'>, 'storedName' | 'replaced'>): StoredAs {
+  notified,
+}: Pick<WireMessage<'FileMd5Ack'>, 'storedName' | 'replaced' | 'notified'>): StoredAs {
   if (!isStoredFileName(storedName)) throw protocolViolation('the name of the stored file is not allowed')
-  return { storedName, replaced: replaced !== 0 }
+  return { storedName, replaced: replaced !== 0, ...(notified && { notified }) }
 }

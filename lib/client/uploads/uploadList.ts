@@ -12,6 +12,7 @@ import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { Emitter } from '../../runtime/emitter.ts'
 import { onAbort } from '../../runtime/wait.ts'
+import type { MessageReceipts } from '../messages/messageReceipts.ts'
 import { ids as idsKind, uploadOptions } from '../options.ts'
 import { checkRoom, givenMetadata, hasEnded, nameTaken, TaskRegistry, unknownTask } from './taskRegistry.ts'
 import { liveStatus, storedStatus, type TaskStatus } from './taskStatus.ts'
@@ -45,6 +46,12 @@ export interface UploadOptions {
    * recipients; adding it again with others is an error.
    */
   readonly to?: readonly string[] | undefined
+  /**
+   * Asks for a receipt of each user who is notified of the file: those of `to`, and those that the server notifies of its files. They
+   * settle `Upload.handled`. A file with receipts is not sent in one request. The upload waits while too many receipts of the user wait
+   * or are expected.
+   */
+  readonly receipt?: boolean | undefined
 }
 
 /** The uploads of a client. A limited number is sent at once; the others wait in the order in which they were added. */
@@ -82,6 +89,7 @@ export interface UploadListOptions extends Omit<UploadJobOptions, 'pace' | 'dige
   readonly atOnce: number
   readonly limitRate: number
   readonly listenerLog: Log | undefined
+  readonly receipts: MessageReceipts
 }
 
 /** The uploads of a client: the list, its stored tasks, and the choice of those that are sent. */
@@ -142,10 +150,10 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** Adds an upload, as `Client.upload` does. */
   async add(source: FileSource, options: UploadOptions = {}): Promise<Upload> {
     checkOptions('client.upload', uploadOptions, options)
-    const { name = source.name, digest: algorithm = 'sha256', metadata, to, signal } = options
+    const { name = source.name, digest: algorithm = 'sha256', metadata, to, receipt, signal } = options
     if (signal?.aborted) throw abortedError()
     const normal = checkFileName(name.normalize('NFC'))
-    const given = { ...givenMetadata(metadata), ...this.#registry.noticeTo(to) }
+    const given = { ...givenMetadata(metadata), ...this.#registry.noticeTo(to, receipt) }
     if (this.#options.state.tasks) await this.#registry.open()
     this.#checkOpen()
     const open = this.#open.get(normal)?.upload
@@ -302,6 +310,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
 
   #create(id: number, name: string, source: FileSource, how: UploadSettings): UploadJob {
     const upload = new ClientUpload(id, name, this.#host, source.ref, this.#options.listenerLog)
+    if (how.notice?.receipt) upload.expect(this.#options.receipts, how.notice)
     const job = new UploadJob(this.#jobOptions, { upload, source, ...how })
     this.#jobs.set(id, job)
     this.#open.set(name, job)

@@ -403,7 +403,7 @@ export class FileApp implements ServerApp {
   async #verify(by: Connection, upload: ServerUpload, message: WireMessage<'FileMd5Req'>): Promise<WireMessage> {
     if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, message)
     try {
-      const notice = noticeOf(message.notice)
+      const notice = noticeOf(message)
       if (notice) await this.#notices?.check(by.user, notice.recipients)
       await this.#notices?.settled(upload.user, upload.name)
       const file = await upload.transfer?.finish({ digest: message.digest, notice }, by, () =>
@@ -413,7 +413,7 @@ export class FileApp implements ServerApp {
       await this.uploads.end(upload, 'FileMd5Req', undefined, by)
       const informed = this.#reports.stored([file])
       if (file.notice) await informed
-      return storedAck(file)
+      return this.#storedAck(file)
     } catch (error) {
       throw this.#withProgress(upload, await this.#notVerified(by, upload, this.#logged(by, upload.name, error)))
     }
@@ -439,13 +439,19 @@ export class FileApp implements ServerApp {
     await this.uploads.end(upload, 'FileMd5Req', undefined, by)
     if (hex(digest) === file.digest) {
       if (want?.metadata) await this.#context.storage.transfers.completed(want, file.digest)
-      const notice = noticeOf(message.notice)
+      const notice = noticeOf(message)
       if (notice) await this.#sendAgain(by, file, notice)
-      return storedAck(file)
+      return notice?.id === file.notice?.id ? this.#storedAck(file) : storedAck(file)
     }
     await this.#notices?.settled(upload.user, upload.name)
     await this.#context.storage.transfers.forget(upload.user, upload.name)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
+  }
+
+  /** Returns the reply for a stored file. If its owner gets receipts, it names the users of the rules. */
+  #storedAck(file: StoredFile): WireMessage<'FileMd5Ack'> {
+    const ack = storedAck(file)
+    return file.notice?.receipt && this.#notices ? { ...ack, notified: this.#notices.usersOfRules(file) } : ack
   }
 
   /** Sends the message about a file that was stored before this request. */

@@ -6,7 +6,9 @@ import { Alarm } from '../../runtime/alarm.ts'
 import { Backoff } from '../../runtime/backoff.ts'
 import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { digestOfParts } from '../../runtime/incrementalDigest.ts'
+import { otherMessageId } from '../../runtime/messageId.ts'
 import { Mutex } from '../../runtime/mutex.ts'
+import type { WireMessage } from '../../wire/message.ts'
 import { encodeBody } from '../../wire/messageBody.ts'
 import { digestNumbers } from '../../wire/protocol.ts'
 import type { ServerContext } from '../app.ts'
@@ -117,7 +119,8 @@ export class FileNotices {
 
   /** Sends the message about a file that was stored before. Rejects with the error of the message. */
   async again(file: StoredFile, notice: FileNotice): Promise<void> {
-    const message = await this.#message(file, bytesOfHex(notice.id), notice.recipients)
+    if (notice.recipients.length === 0) return
+    const message = await this.#message(file, { ...notice, id: bytesOfHex(notice.id) })
     const [error] = await this.#host.mail.append([message])
     if (error && error.code !== 'id-reused') throw error
   }
@@ -212,16 +215,33 @@ export class FileNotices {
 
   /** Resolves with the messages about a file. */
   async #messages(file: StoredFile): Promise<readonly PostedMessage[]> {
-    const users = this.#patterns.filter(({ matches }) => matches(file.storedName)).map(({ user }) => user)
     const messages: PostedMessage[] = []
     const { notice } = file
-    if (notice) messages.push(await this.#message(file, bytesOfHex(notice.id), notice.recipients))
-    if (users.length > 0) messages.push(await this.#message(file, undefined, users))
+    const id = notice && bytesOfHex(notice.id)
+    if (notice && notice.recipients.length > 0) messages.push(await this.#message(file, { ...notice, id }))
+    const recipients = this.usersOfRules(file)
+    const receipt = notice?.receipt
+    if (recipients.length > 0)
+      messages.push(
+        await this.#message(file, { id: receipt ? id && otherMessageId(id) : undefined, recipients, receipt }),
+      )
     return messages
   }
 
+  /** Returns the users whose rules apply to a file. */
+  usersOfRules({ storedName }: Pick<StoredFile, 'storedName'>): readonly string[] {
+    return this.#patterns.filter(({ matches }) => matches(storedName)).map(({ user }) => user)
+  }
+
   /** Resolves with a message. Without `id`, the id follows from the version of the file. */
-  async #message(file: StoredFile, id: Uint8Array | undefined, recipients: readonly string[]): Promise<PostedMessage> {
+  async #message(
+    file: StoredFile,
+    {
+      id,
+      recipients,
+      receipt,
+    }: Omit<FileNotice, 'id' | 'receipt'> & Pick<PostedMessage, 'receipt'> & { id: Uint8Array | undefined },
+  ): Promise<PostedMessage> {
     const { context, catalogue, grants } = this.#host
     const { user: owner, storedName: fileName, size, algorithm, digest } = file
     const found = await catalogue.find(owner, fileName)
@@ -237,8 +257,8 @@ export class FileNotices {
       fileDigest: bytesOfHex(digest),
       proof: await grants.proof(granted),
     }
-    const content = encodeBody({ file: reference }, new Uint8Array())
-    return { sender: owner, id: id ?? (await this.#idOf(file, version)), content, recipients }
+    const content = encodeBody({ file: reference, ...(receipt ? { receiptWanted: true } : {}) }, new Uint8Array())
+    return { sender: owner, id: id ?? (await this.#idOf(file, version)), content, recipients, receipt }
   }
 
   async #idOf({ user, storedName, digest }: StoredFile, version: string): Promise<Uint8Array> {
@@ -270,8 +290,7 @@ function matcherOf(pattern: string | undefined): (name: string) => boolean {
 }
 
 /** Returns the notice of a request. */
-export function noticeOf(
-  notice: { readonly messageId: Uint8Array; readonly recipients: readonly string[] } | undefined,
-): FileNotice | undefined {
-  return notice && { id: hex(notice.messageId), recipients: [...new Set(notice.recipients)] }
+export function noticeOf({ notice, receipts = 0 }: Partial<WireMessage<'FileMd5Req'>>): FileNotice | undefined {
+  const receipt = receipts === 0 ? {} : { receipt: true }
+  return notice && { id: hex(notice.messageId), recipients: [...new Set(notice.recipients)], ...receipt }
 }

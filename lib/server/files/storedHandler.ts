@@ -5,6 +5,7 @@ import type { StoredMessage } from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { Backoff } from '../../runtime/backoff.ts'
 import { hex } from '../../runtime/hex.ts'
+import { cutText, cutUtf8 } from '../../runtime/refusal.ts'
 import { wait } from '../../runtime/wait.ts'
 import { decodeBody } from '../../wire/messageBody.ts'
 import { digestNames } from '../../wire/protocol.ts'
@@ -44,9 +45,10 @@ export interface HandledHow {
 /**
  * Handles a stored file. It is called for one file at a time, in the order in which the files were stored, and at least once for
  * each file, even after a crash. If it throws, it is called again for the same file, up to 16 times. In a cluster, one server at a
- * time calls its handler, for the files of all servers that have one; another server continues after it has ended.
+ * time calls its handler, for the files of all servers that have one; another server continues after it has ended. A string that it
+ * returns, of which 4 KiB are kept, is the result in the receipt of the owner (`UploadOptions.receipt`).
  */
-export type StoredFileHandler = (file: HandledFile, how: HandledHow) => void | Promise<void>
+export type StoredFileHandler = (file: HandledFile, how: HandledHow) => void | string | Promise<void> | Promise<string>
 
 /** Calls the handler of the embedding program for each message in its mailbox. */
 export class StoredFileCalls {
@@ -146,21 +148,24 @@ export class StoredFileCalls {
     const { seq, sender: from } = message
     const file = this.#fileOf(message)
     const backoff = new Backoff({ clock: platform.clock, ...waits })
+    let reason = ''
     for (let attempt = 1; attempt <= mostTries; attempt++) {
       if (!(await this.#attends())) return false
       const signal = AbortSignal.any([this.#stopping.signal, this.#losing.signal])
       if (signal.aborted) return false
       try {
-        if (file) await this.#handler(file, { attempt, signal })
-        await storage.mailboxes.remove(handlerMailbox, [seq])
+        const result = file && (await this.#handler(file, { attempt, signal }))
+        const results = new Map([[seq, cutUtf8(result ?? '')]])
+        await storage.mailboxes.remove(handlerMailbox, [seq], false, { state: 'handled', results })
         return true
       } catch (error) {
-        log({ level: 'warn', event: 'stored-handler-failed', seq, from, text: OspError.from(error).message })
+        reason = OspError.from(error).message
+        log({ level: 'warn', event: 'stored-handler-failed', seq, from, text: reason })
       }
       if (this.#stopping.signal.aborted) return false
       if (attempt < mostTries) await wait(platform.clock, backoff.next(), this.#stopping.signal).catch(() => {})
     }
-    await storage.mailboxes.setAside(handlerMailbox, [seq])
+    await storage.mailboxes.setAside(handlerMailbox, [seq], new Map([[seq, cutText(reason)]]))
     return true
   }
 

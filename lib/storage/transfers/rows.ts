@@ -27,7 +27,9 @@ const storedFile = z.object({
   size: whole,
   algorithm,
   digest: hexadecimal,
-  notice: z.exactOptional(z.object({ id: hexadecimal, recipients: z.readonly(z.array(userName)) })),
+  notice: z.exactOptional(
+    z.object({ id: hexadecimal, recipients: z.readonly(z.array(userName)), receipt: z.exactOptional(z.boolean()) }),
+  ),
 })
 
 const record = z.object({

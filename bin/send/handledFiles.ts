@@ -1,0 +1,42 @@
+import { UsageError } from '../common/usage.ts'
+import type { ReportedFile, SendReporter, SendSummary } from './reporter.ts'
+
+/** Waits for the receipts of the messages about stored files, and reports them. */
+export class HandledFiles {
+  readonly isOn: boolean
+  readonly #reporter: Pick<SendReporter, 'receipt'>
+  readonly #summary: SendSummary
+  readonly #waiting: Promise<void>[] = []
+
+  /** Throws UsageError if another program sends the files (`joined`): it gets their receipts. */
+  constructor(isOn: boolean, joined: boolean, reporter: Pick<SendReporter, 'receipt'>, summary: SendSummary) {
+    if (isOn && joined)
+      throw new UsageError(
+        'another osp send is running; wait until it ends, or use another --state with --wait handled',
+      )
+    this.isOn = isOn
+    this.#reporter = reporter
+    this.#summary = summary
+  }
+
+  add(file: ReportedFile): void {
+    if (this.isOn) this.#waiting.push(this.#wait(file))
+  }
+
+  async #wait(file: ReportedFile): Promise<void> {
+    try {
+      for (const receipt of await file.upload.handled) {
+        this.#reporter.receipt(file, receipt)
+        if (receipt.state !== 'handled') this.#summary.unhandled++
+      }
+    } catch {
+      // The client has ended, which other lines report.
+      this.#summary.unhandled++
+    }
+  }
+
+  /** Resolves when the messages about all files are handled, or the client has ended. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#waiting)
+  }
+}

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict'
+import { memorySource, patterned } from '../../support/memorySource.ts'
+import { spec } from '../../support/spec.ts'
+import { turns } from '../../support/turns.ts'
+import { UploadRig } from '../../support/uploadRig.ts'
+
+const source = (name: string) => memorySource(name, patterned(5_000))
+
+spec('an upload with receipts', (it) => {
+  it('is handled when each recipient, each user of a rule and the handler of the server have handled its message', async () => {
+    const handled: string[] = []
+    await using rig = await UploadRig.start(
+      {},
+      {
+        notify: [{ user: 'ingest', pattern: '*.csv' }],
+        onStored: async (file) => {
+          handled.push(file.name)
+          return `stored ${file.name}`
+        },
+      },
+    )
+    rig.client({ user: 'bob' }).receive((message) => `bob has ${message.file?.name}`)
+    rig.client({ user: 'ingest' }).receive((message) => message.reject('no such table'))
+    const alice = rig.client()
+    const upload = await alice.upload(source('a.csv'), { to: ['bob'], receipt: true })
+    const texts = (await upload.handled).map(({ recipient, state, result }) => `${recipient} ${state}: ${result}`)
+    assert.deepEqual(texts.sort(), [
+      ':stored handled: stored a.csv',
+      'bob handled: bob has a.csv',
+      'ingest rejected: no such table',
+    ])
+    const other = await alice.upload(source('b.txt'), { receipt: true })
+    const [only, ...more] = await other.handled
+    assert.deepEqual([only?.recipient, only?.result, more.length], [':stored', 'stored b.txt', 0])
+    assert.deepEqual(handled, ['a.csv', 'b.txt'])
+  })
+
+  it('is handled although links are cut and the server restarts', async () => {
+    await using rig = await UploadRig.start({}, { notify: [{ user: 'ingest' }] })
+    let calls = 0
+    rig.client({ user: 'ingest' }).receive((message) => `${++calls} ${message.file?.name}`)
+    const alice = rig.client()
+    const uploads = await Promise.all(
+      Array.from({ length: 30 }, (_, n) => alice.upload(source(`${n}`), { receipt: true })),
+    )
+    const all = uploads.map((upload) => upload.handled)
+    for (const come of [5, 10, 20]) {
+      await turns(() => calls >= come)
+      rig.transport.cut()
+      if (come === 10) await rig.server.close()
+      if (come === 10) await rig.startServer()
+    }
+    const names = (await Promise.all(all)).map(([receipt]) => receipt?.result.split(' ')[1])
+    assert.deepEqual(
+      names,
+      uploads.map(({ name }) => name),
+    )
+  })
+
+  it('is handled at once if no user is notified, and has no receipts without the option', async () => {
+    await using rig = await UploadRig.start()
+    const alice = rig.client()
+    assert.deepEqual(await (await alice.upload(source('a'), { receipt: true })).handled, [])
+    const plain = await alice.upload(source('b'))
+    await assert.rejects(plain.handled, { code: 'usage' })
+  })
+})
