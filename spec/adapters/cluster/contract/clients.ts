@@ -122,6 +122,14 @@ export const clientChecks: Checks<ClientsFixture> = {
       assert.deepEqual([delivered.sender, textOf(delivered)], ['bot', 'hello'])
     }
   },
+  'are refused if they name a device, and can listen without one': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const bob = await MessageClient.enter(await servers.start(), 'bob')
+    bob.device = 'phone'
+    await bob.registRefused('too-many-devices')
+    bob.device = ''
+    await bob.regist()
+  },
   'are superseded at one server when the same user listens at the other': async ({ steps }) => {
     await using servers = await Servers.create(steps)
     const [first, second] = [await servers.start(), await servers.start()]
