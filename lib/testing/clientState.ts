@@ -31,6 +31,13 @@ const receiptChecks: Checks<ClientStateLocation> = {
     for (const receipt of range(1, 5)) await receipts.put(receipt, 10)
     assert.deepEqual(await place.state().receipts.load(), range(1, 5))
   },
+  'keep the results for the senders of the messages': async (place) => {
+    const { receipts } = place.state()
+    const result = 'line 1\nline 2 \u0000 ä'
+    await receipts.put({ ...receiptOf(1), result }, 10)
+    await receipts.put(receiptOf(2), 10)
+    assert.deepEqual(await place.state().receipts.load(), [{ ...receiptOf(1), result }, receiptOf(2)])
+  },
   'include the latest, and not many more': async (place) => {
     const { receipts } = place.state()
     for (const receipt of range(1, 600)) await receipts.put(receipt, 3)

@@ -14,11 +14,12 @@ const files = Number(process.env.FILES ?? 20)
 const mostMs = 1_500
 
 spec('files that arrive while server, sender and listen --exec are killed', (it) => {
-  it(`are each handled at least once: ${files} files, ${kills} kills`, async () => {
+  it(`are each handled at least once, with one receipt: ${files} files, ${kills} kills`, async () => {
     await using at = await place()
     const dice = new SeededRandom(1)
     const names = Array.from({ length: files }, (_, number) => `file-${number}`)
     for (const name of names) await at.write(`out/${name}`, `${name}\n`.repeat(2_000 * dice.integer(1, 50, 'size')))
+    const handling = 'echo "$OSP_FILE" >> handled; sleep 0.02; echo "imported $OSP_FILE"'
     let port = 0
     const osp = ['--server', () => `127.0.0.1:${port}`, '--state', `${at.path}/state`] as const
     const commands: Readonly<Record<string, () => Running>> = {
@@ -26,10 +27,10 @@ spec('files that arrive while server, sender and listen --exec are killed', (it)
         startNode('dist/bin/ospd.js', ['serve', '--port', `${port}`, '--data', 'data', '--notify', 'ingest'], {
           cwd: at.path,
         }),
-      sender: () => startOsp('send', '-r', 'out', '--user', 'alice'),
-      consumer: () =>
-        startOsp('listen', '--user', 'ingest', '--exec', 'sh', '--', '-c', 'echo "$OSP_FILE" >> handled; sleep 0.02'),
+      sender: () => startOsp('send', '-r', 'out', '--user', 'alice', '--wait', 'handled', '--json'),
+      consumer: () => startOsp('listen', '--user', 'ingest', '--exec', 'sh', '--', '-c', handling),
     }
+    const senders: Running[] = []
     function startOsp(command: string, ...args: readonly string[]): Running {
       const common = osp.map((part) => (typeof part === 'string' ? part : part()))
       return startNode('dist/bin/osp.js', [command, ...common, ...args], { cwd: at.path })
@@ -38,6 +39,7 @@ spec('files that arrive while server, sender and listen --exec are killed', (it)
     const start = async (name: string) => {
       const process = commands[name]?.() as Running
       running.set(name, process)
+      if (name === 'sender') senders.push(process)
       if (name !== 'server') return
       const [, found] = await process.printed(/ready on 127\.0\.0\.1:(\d+)/u)
       port = Number(found)
@@ -53,8 +55,30 @@ spec('files that arrive while server, sender and listen --exec are killed', (it)
     assert.equal((await running.get('sender')?.ended)?.code, 0)
     const handled = () => new Set(readFileSync(`${at.path}/handled`, 'utf8').trim().split('\n'))
     while (names.some((name) => !handled().has(`out/${name}`))) await pause(100)
+    // Receipts that no killed sender has removed wait.
+    const rest = startOsp('listen', '--user', 'alice', '--receipts', '--json')
+    const receipts = () => receiptsIn([...senders, rest])
+    while (receipts().size < files) await pause(100)
+    await rest[Symbol.asyncDispose]()
+    for (const [result, found] of receipts()) assert.equal(found.size, 1, `${result}: ${[...found].join(', ')}`)
+    assert.deepEqual(new Set(receipts().keys()), new Set(names.map((name) => `imported out/${name}`)))
     for (const process of running.values()) await process[Symbol.asyncDispose]()
     const lines = readFileSync(`${at.path}/handled`, 'utf8').trim().split('\n')
     if (process.env.KILLS) process.stdout.write(`${lines.length} calls for ${files} files after ${kills} kills\n`)
   })
 })
+
+/** Returns the receipts that these programs have printed, by result: the times at which the server has stored them. */
+function receiptsIn(programs: readonly Running[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const found = new Map<string, Set<string>>()
+  for (const { stdout } of programs) {
+    // The last line of a killed program can be incomplete.
+    for (const line of stdout.split('\n').slice(0, -1)) {
+      const { event, state, result, at } = JSON.parse(line)
+      if (event !== 'receipt' && event !== 'handled') continue
+      assert.equal(state, 'handled')
+      found.set(result, (found.get(result) ?? new Set()).add(at))
+    }
+  }
+  return found
+}

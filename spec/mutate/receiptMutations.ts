@@ -30,8 +30,8 @@ export const receiptMutations: readonly Mutation[] = [
     fault: 'an expired message counts as handled',
     file: 'lib/server/messages/delivery.ts',
     within: '#expire',
-    pattern: "{ state: 'expired' }",
-    replacement: "{ state: 'handled' }",
+    pattern: "state: 'expired'",
+    replacement: "state: 'handled'",
     shownBy: 'messages',
   },
   {

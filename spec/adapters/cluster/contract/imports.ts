@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict'
 import type { ImportedMarker, ImportOrigin, Steps } from '../../../../lib/adapters/cluster/steps.ts'
 import { nodePlatform } from '../../../../lib/adapters/node/nodePlatform.ts'
+import { receiptMailbox } from '../../../../lib/names.ts'
 import type { AddressedMessage } from '../../../../lib/ports/mailboxes.ts'
 import type { StoredFile, TransferRecord } from '../../../../lib/ports/storage.ts'
 import type { CopiedMessage } from '../../../../lib/storage/mailboxes/copies.ts'
 import { bodyFingerprintOf, writeMessage } from '../../../../lib/storage/mailboxes/records.ts'
 import { long, message, roomy } from '../../../../lib/testing/storage/mailSteps.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { decodeBody, encodeBody } from '../../../../lib/wire/messageBody.ts'
 import { entered, eventually, infoOf, longMs, newSession, type SharedStoreFixture } from './fixture.ts'
 
 const origin: ImportOrigin = { id: 'a'.repeat(64), place: '/srv/one', lastSeq: 10, lastTime: 5_000 }
 
 const { crc32 } = nodePlatform()
+const receipts = receiptMailbox('alice')
 
 /** Returns a message of alice as another storage contains it. */
 function copyOf(seq: number, given: AddressedMessage, aside: readonly string[] = [], left = given.recipients) {
@@ -65,6 +68,24 @@ export const importChecks: Checks<SharedStoreFixture> = {
         { user: 'eve', messages: 1 },
       ],
     )
+  },
+  'keeps receipts, and gives those of imported messages, except of messages that were set aside': async (store) => {
+    const { steps, server } = await entered(store)
+    const asking = { ...message(1, { receipt: true }), recipients: ['bob', 'eve'] }
+    const about = { messageId: message(9).id, recipient: 'dan', state: 1, at: 5 }
+    const receipt = {
+      ...message(2, { content: encodeBody({ receipt: about }, new Uint8Array()) }),
+      recipients: [receipts],
+    }
+    const copies = [copyOf(20, asking, ['eve']), { ...copyOf(21, receipt), isReceipt: true }]
+    for (let times = 0; times < 2; times++) await steps.imports.addMessages(server, copies)
+    const page = { aside: false, afterSeq: 0, most: 9, mostBytes: 9_999 }
+    assert.equal((await steps.mail.list(receipts, page)).length, 1)
+    assert.equal((await steps.mail.list('bob', page))[0]?.receipt, true)
+    assert.deepEqual(await steps.mail.remove(server, [{ user: 'eve', seqs: [20] }]), [])
+    assert.deepEqual(await steps.mail.remove(server, [{ user: 'bob', seqs: [20] }]), ['alice'])
+    const found = (await steps.mail.list(receipts, page)).map(({ content }) => decodeBody(content).attributes.receipt)
+    assert.deepEqual(found.map((each) => each?.recipient).toSorted(), ['bob', 'dan'])
   },
   'ends servers whose lease has expired, so that they do not continue': async (store) => {
     const { steps, server } = await entered(store, 1)
