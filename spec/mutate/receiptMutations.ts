@@ -24,7 +24,7 @@ export const receiptMutations: readonly Mutation[] = [
     within: '#dispatch',
     pattern: 'this.#taken.set(seq, true)',
     replacement: 'this.#taken.set(seq, true)\n    this.#remove(seq)',
-    shownBy: 'messages',
+    shownBy: 'spec/client/messages/messageReceipts.spec.ts',
   },
   {
     fault: 'an expired message counts as handled',

@@ -44,11 +44,12 @@ export class ReceiptWatch {
     const post = this.#parts.post(key)
     const name = `${recipient} ${key}`
     this.#owed.delete(name)
+    // Its id may have been forgotten, and may belong to another message now.
+    if (this.#parts.isDamaged(key)) return
     if (!post?.asksReceipts || !post.to.includes(recipient)) {
       this.#fail(`${user} got a receipt of ${recipient} that no message has asked for: ${key}`)
       return
     }
-    if (this.#parts.isDamaged(key)) return
     const why = this.#untruth(post, name, receipt)
     if (why) this.#fail(`${user} got the receipt "${state}" of ${recipient} for ${post.name}: ${why}`)
     const text = `${state} ${at.getTime()} ${result}`
