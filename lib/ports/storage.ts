@@ -263,8 +263,11 @@ export interface TransferStore {
   settled?(files: readonly SettledFile[]): Promise<void>
   /** Marks completed files as reported by the server: durable. */
   reported(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
-  /** Returns the files that were stored and not reported. */
-  unreported(): Promise<readonly StoredFile[]>
+  /**
+   * Returns the files that were stored and not reported. A store of several servers returns those of this server and of servers that
+   * have ended, or only the latter with `ofEnded`.
+   */
+  unreported(ofEnded?: boolean): Promise<readonly StoredFile[]>
   /**
    * Returns whether a completed file was reported. If this method is missing, a file whose report failed is reported at the next
    * start.

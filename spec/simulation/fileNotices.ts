@@ -1,4 +1,4 @@
-import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
+import type { MailboxStore, StoredMessage } from '../../lib/ports/mailboxes.ts'
 import type { Digests } from '../../lib/ports/platform.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import { decodeBody } from '../../lib/wire/messageBody.ts'
@@ -19,12 +19,19 @@ interface Published {
   readonly path: string
   readonly version: string
   readonly bytes: Uint8Array
+  /** Whether it was replaced, removed or renamed. */
+  isGone: boolean
 }
 
 /** Checks the messages about stored files: one for each published file, and none about another file. */
 export class FileNotices {
   /** Whether the server sends such messages. */
   isOn = false
+  /**
+   * Whether several servers send them. A server can then replace a file whose upload another server has published and not completed
+   * because it was frozen. Such a file has no message, and its client no reply.
+   */
+  isShared = false
   readonly #parts: NoticeParts
   readonly #published: Published[] = []
 
@@ -33,11 +40,16 @@ export class FileNotices {
   }
 
   published(path: string, version: string, bytes: Uint8Array): void {
-    this.#published.push({ path, version, bytes })
+    this.gone(path)
+    this.#published.push({ path, version, bytes, isGone: false })
+  }
+
+  gone(path: string): void {
+    for (const each of this.#published) if (each.path === path) each.isGone = true
   }
 
   /** Checks the mailbox at the end of a run. */
-  async settled(mailboxes: MailboxStore): Promise<void> {
+  async settled(mailboxes: Pick<MailboxStore, 'read'>): Promise<void> {
     if (!this.isOn) return
     const messages = await mailboxes.read(notified, 0, 100_000, Number.MAX_SAFE_INTEGER)
     const found = new Set<string>()
@@ -54,13 +66,17 @@ export class FileNotices {
       found.add(name)
     }
     // Without its record, a file is not reported.
-    if (this.#parts.disk.rot?.anyUpload) return
+    if (!this.#parts.disk.rot?.anyUpload) this.#checkComplete(messages)
+  }
+
+  /** Checks that each published file has a message. */
+  #checkComplete(messages: readonly StoredMessage[]): void {
+    const files = messages.flatMap(({ content }) => decodeBody(content).attributes.file ?? [])
     for (const each of this.#published) {
-      const isTold = messages.some(({ content }) => {
-        const { file } = decodeBody(content).attributes
-        return file && `${file.owner}/${file.fileName}` === each.path && this.#hasDigest(each, file)
-      })
-      if (!isTold) this.#parts.trace.fail(`there is no message about version ${each.version} of ${each.path}`)
+      if (this.isShared && each.isGone) continue
+      const isOf = (file: (typeof files)[number]) => `${file.owner}/${file.fileName}` === each.path
+      if (!files.some((file) => isOf(file) && this.#hasDigest(each, file)))
+        this.#parts.trace.fail(`there is no message about version ${each.version} of ${each.path}`)
     }
   }
 

@@ -89,6 +89,7 @@ export class StoredFiles {
   /** A file was removed, or has lost its name. */
   gone(user: string, name: string): void {
     this.#changes++
+    this.notices.gone(`${user}/${name}`)
     this.#end(`${user}/${name}`)
     this.#removals.set(`${user}/${name}`, this.#changes)
     this.#parts.removed(user, name)

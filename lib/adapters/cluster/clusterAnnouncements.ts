@@ -89,11 +89,12 @@ export class ClusterAnnouncements {
   }
 
   /**
-   * Resolves with the unreported stored files of this server and of dead ones. Removes the markers of files that were not stored.
+   * Resolves with the unreported stored files of this server and of dead ones, or only of dead ones. Removes the markers of files that were not stored.
    */
-  async unreported(): Promise<readonly StoredFile[]> {
+  async unreported(ofEnded: boolean): Promise<readonly StoredFile[]> {
     const files: StoredFile[] = []
-    const found = await this.#member.run(({ transfers }) => transfers.unreported(this.#member.server))
+    // No server has the number 0.
+    const found = await this.#member.run(({ transfers }) => transfers.unreported(ofEnded ? 0 : this.#member.server))
     for (const announced of found)
       if (await settleAnnounced(this.#member, this.#names, announced)) files.push(announced.file)
     return files

@@ -194,9 +194,9 @@ export class ClusterTransfers implements TransferStore {
     await this.#member.run(({ transfers }) => transfers.reported(files))
   }
 
-  async unreported(): Promise<readonly StoredFile[]> {
+  async unreported(ofEnded = false): Promise<readonly StoredFile[]> {
     this.#member.checkOpen()
-    return this.#announcements.unreported()
+    return this.#announcements.unreported(ofEnded)
   }
 
   remove(user: string, name: string, by?: SessionLink, token?: number): Promise<boolean> {

@@ -15,7 +15,7 @@ import type { DiskSpace } from './diskSpace.ts'
 import { FileDaemon } from './fileDaemon.ts'
 import { FileNotices, type NoticeHost, type NotifyRule, noticeOf } from './fileNotices.ts'
 import { Grants } from './grants.ts'
-import { finishVerified, removeUpload, storedFields, storedLine } from './publish.ts'
+import { finishVerified, removeUpload, storedFields } from './publish.ts'
 import { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import { SmallFiles } from './smallFiles.ts'
@@ -156,13 +156,8 @@ export class FileApp implements ServerApp {
    * about.
    */
   async recover(): Promise<readonly StoredFile[]> {
-    const { log, storage } = this.#context
-    const { transfers } = storage
-    const recovered = [...(await transfers.unreported())]
-    for (const file of recovered) {
-      this.#reports.begin(file)
-      log(storedLine(file, undefined, true))
-    }
+    const { transfers } = this.#context.storage
+    const recovered = [...this.#reports.recovered(await transfers.unreported())]
     await this.#damages.report()
     await this.unfinished.sweepOrphans()
     for await (const record of transfers.records()) {
@@ -182,7 +177,7 @@ export class FileApp implements ServerApp {
     this.#calls?.lost()
   }
 
-  /** Publishes the verified uploads of servers that are dead. Resolves with the files. */
+  /** Publishes the verified uploads of servers that are dead. Resolves with these files and others that they have not reported. */
   recoverAbandoned(): Promise<readonly StoredFile[]> {
     const recovering = this.#recoverAbandoned()
     this.#pending.track(recovering)
@@ -191,9 +186,12 @@ export class FileApp implements ServerApp {
 
   async #recoverAbandoned(): Promise<readonly StoredFile[]> {
     const { log, storage } = this.#context
+    const { transfers } = storage
     const recovered: StoredFile[] = []
+    if (!transfers.abandoned) return recovered
     try {
-      for (const record of (await storage.transfers.abandoned?.()) ?? []) {
+      recovered.push(...this.#reports.recovered(await transfers.unreported(true)))
+      for (const record of await transfers.abandoned()) {
         const { user, name } = record
         // A client of this server may be continuing it.
         const finish = (upload: ServerUpload) => (this.#closing || upload.isOpen ? [] : this.#finish(record))

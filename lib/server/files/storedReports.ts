@@ -36,9 +36,18 @@ export class StoredReports {
     void this.stored([file])
   }
 
-  /** Records that a file will be reported. */
-  begin(file: StoredFile): void {
+  /** Records that a file will be reported. Returns false if it is being reported already. */
+  begin(file: StoredFile): boolean {
+    const isNew = !this.#begun.has(keyOf(file))
     this.#begun.add(keyOf(file))
+    return isNew
+  }
+
+  /** Logs files that an earlier server has stored and may not have reported. Returns those that are not being reported already. */
+  recovered(files: readonly StoredFile[]): readonly StoredFile[] {
+    const recovered = files.filter((file) => this.begin(file))
+    for (const file of recovered) this.#context.log(storedLine(file, undefined, true))
+    return recovered
   }
 
   /** Sends the messages about files, and marks the files as reported, after the log and the listeners have received them. */

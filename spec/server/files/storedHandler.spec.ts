@@ -212,4 +212,28 @@ spec('the handlers of stored files of a cluster', (it) => {
     assert.equal(handled.at(-1), 'two c')
     void one
   })
+
+  it('are called for a file whose server died after it had stored it, and before it had told anyone', async () => {
+    await using cluster = await ClusterServers.create(new VirtualClock())
+    const handled: string[] = []
+    const frozen = deferred<void>()
+    let isFrozen = false
+    const one = await cluster.start({ limits, onStored: () => {} }, (steps) =>
+      alteredSteps(steps, async (name, run) => {
+        isFrozen ||= name === 'mail.post'
+        if (isFrozen) await frozen.promise
+        return run()
+      }),
+    )
+    await cluster.start({ limits, onStored: ({ name }) => void handled.push(name) })
+    const alice = await cluster.client(one)
+    alice.sendPut({ name: 'a', bytes })
+    await cluster.passUntil(() => handled.length === 1)
+    const lines = cluster.log.filter(({ event }) => event === 'upload-stored')
+    assert.deepEqual(
+      lines.map(({ recovered = false }) => recovered),
+      [false, true],
+    )
+    frozen.resolve()
+  })
 })

@@ -10,6 +10,7 @@ import type { Limits } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'
 import type { Platform } from '../../../lib/ports/platform.ts'
 import type { Storage } from '../../../lib/ports/storage.ts'
+import type { NotifyRule } from '../../../lib/server/files/fileNotices.ts'
 import { type RunningServer, startServer } from '../../../lib/server/server.ts'
 import type { Bounds } from '../bounds.ts'
 import type { SimulatedNetwork } from '../network.ts'
@@ -37,6 +38,8 @@ export interface ClusterServerParts {
   /** Called with each number that a server gives to a link. */
   readonly numbered: (node: number) => void
   /** Returns the shared files as a run of a server uses them. Without it, each server has files of its own. */
+  /** The rules of messages about stored files. */
+  readonly notify: () => readonly NotifyRule[]
   readonly openFiles: ((process: SimulatedProcess, claims: ClusterClaims) => ClusterFiles) | undefined
   /** The moments at which the server that comes first to them freezes. */
   readonly breakpoints: Breakpoint[]
@@ -112,6 +115,7 @@ export class ClusterServer {
       links,
       authenticator: tokens.authenticatorOf(process),
       limits,
+      notify: this.#parts.notify(),
       log: (entry) => process.alive && this.#logged(entry),
     }).then(
       (server) => {

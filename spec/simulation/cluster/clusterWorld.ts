@@ -8,6 +8,7 @@ import { Bounds } from '../bounds.ts'
 import type { ClientActor } from '../clientActor.ts'
 import { SimulatedDisk } from '../disk.ts'
 import { Faults, type Part, whole } from '../faults.ts'
+import { notified } from '../fileNotices.ts'
 import type { SimulatedFile } from '../files.ts'
 import { generateNetworkFaults } from '../generated.ts'
 import type { Invariants } from '../invariants.ts'
@@ -45,6 +46,8 @@ const waningMs = 40_000
 
 /** Maximum time until a server finds by polling that an upload has ended at another one. */
 const findingMs = 5_000
+/** Time in which a server reports the files of a dead one. */
+const reportingMs = 60_000
 
 /** The servers of a cluster, as the messages of a world see them. */
 class Servers implements MailServer {
@@ -166,6 +169,9 @@ export class ClusterWorld implements ClusterParts {
     const { trace, limits, disk } = this
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
     this.stored = new StoredFiles(this, hasOlder)
+    // A server of the previous release sends no messages about files.
+    const sendsNotices = usesStored && !hasOlder && random.fork('messages about files').chance(0.5, 'notify')
+    Object.assign(this.stored.notices, { isOn: sendsNotices, isShared: true })
     this.sent = new SentFiles(this, this.#hasFiles, usesStored)
     this.#stored = new StoreWatch(this)
     this.loss = new StoreLoss(this, losesSteps, () => store.saved(), this.#stored)
@@ -186,6 +192,7 @@ export class ClusterWorld implements ClusterParts {
       network: this.network,
       tokens: this.tokens,
       paths: this.paths,
+      notify: () => (this.stored.notices.isOn ? [{ user: notified }] : []),
       bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
       steps: (process: SimulatedProcess, isOlder: boolean) => {
         const steps = this.#store.steps(isOlder)
@@ -353,6 +360,8 @@ export class ClusterWorld implements ClusterParts {
     this.stored.describeAll()
     await this.#until(time.now() + settlingMs, () => this.stored.isSettled)
     this.stored.settled()
+    // A server reports the files of another one after it has declared that one dead.
+    if (this.stored.notices.isOn) await this.#until(time.now() + reportingMs, () => false)
     // A server finds within a few seconds that another one has taken over an upload, even without a notification.
     await this.#until(time.now() + findingMs, () => sent.receivingLost.length === 0)
     if (this.trace.failed) return
@@ -371,9 +380,14 @@ export class ClusterWorld implements ClusterParts {
     const all = async function* () {
       yield* await steps.transfers.records(undefined, undefined, Number.MAX_SAFE_INTEGER)
     }
-    void this.sent.end({ all }).then(() => {
-      isOver = true
-    })
+    const read = async (user: string, afterSeq: number, most: number, mostBytes: number) =>
+      (await steps.mail.read([{ user, afterSeq }], most, mostBytes))[0] ?? []
+    void this.sent
+      .end({ all })
+      .then(() => this.stored.notices.settled({ read }))
+      .then(() => {
+        isOver = true
+      })
     await this.#until(this.machine.time.now() + settlingMs, () => isOver)
   }
 
