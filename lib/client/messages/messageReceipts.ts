@@ -39,6 +39,8 @@ interface Found {
 /** Receipts for an application that awaits them. */
 class ReceiptQueue {
   readonly waiting: Found[] = []
+  /** The recipients of the message whose receipts the application has. */
+  readonly had = new Set<string>()
   #changed: Deferred<void> = deferred()
   #error: OspError | undefined
 
@@ -142,14 +144,18 @@ export class MessageReceipts {
     this.#options.begin()
     this.#others = queue
     this.#listAll()
+    let given: Found | undefined
     try {
       for (;;) {
-        const { seq, receipt } = await queue.next(signal)
-        yield receipt
-        this.#remove(seq)
+        given = await queue.next(signal)
+        yield given.receipt
+        this.#remove(given.seq)
+        given = undefined
       }
     } finally {
       this.#others = undefined
+      // The next iterator lists them again.
+      for (const { seq } of given ? [given, ...queue.waiting] : queue.waiting) this.#taken.delete(seq)
     }
   }
 
@@ -171,21 +177,24 @@ export class MessageReceipts {
     { signal }: SignalOptions,
   ): AsyncGenerator<MessageReceipt, undefined> {
     this.#options.begin()
-    const seen = new Set<string>()
+    const { had } = queue
+    let given: Found | undefined
     try {
-      while (seen.size < recipients) {
-        const { seq, receipt } = await queue.next(signal)
-        if (!seen.has(receipt.recipient)) {
-          seen.add(receipt.recipient)
-          yield receipt
-        }
+      while (had.size < recipients) {
+        given = await queue.next(signal)
+        const { seq, receipt } = given
+        if (!had.has(receipt.recipient)) yield receipt
+        had.add(receipt.recipient)
         this.#remove(seq)
+        given = undefined
       }
-      await this.#removals.settled()
-      return undefined
     } finally {
-      if (seen.size === recipients) this.#forget(messageId, queue)
+      // The next iterator begins with it.
+      if (given) queue.waiting.unshift(given)
     }
+    this.#forget(messageId, queue)
+    await this.#removals.settled()
+    return undefined
   }
 
   #forget(messageId: string, queue: ReceiptQueue): void {

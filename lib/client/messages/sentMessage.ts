@@ -18,8 +18,9 @@ export interface SentMessage extends Promise<readonly RecipientState[]> {
   readonly stored: Promise<readonly RecipientState[]>
   /**
    * Iterates over the receipts of a message that was sent with `receipt`, until there is one of each recipient. Each is removed from
-   * the server when the next one is requested; until then, `client.receipts()` of a later program returns it. Rejects with the error
-   * of the message, or when the client ends; with `closed` when `signal` aborts. Throws OspError `usage` without `receipt`.
+   * the server when the next one is requested; until then, the next iterator begins with it, as does `client.receipts()` of a
+   * later program. Rejects with the error of the message, or when the client ends; with `closed` when `signal` aborts. Throws OspError
+   * `usage` without `receipt`.
    */
   receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
 }

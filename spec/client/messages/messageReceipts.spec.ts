@@ -96,6 +96,26 @@ spec('the receipts of a message', (it) => {
     assert.deepEqual((await all(third)).length, 2)
   })
 
+  it('are handed out again by the next iterator of the same client if their loop is left', async () => {
+    await using rig = await UploadRig.start()
+    const users = ['bob', 'carol', 'dave']
+    for (const user of users) clientOf(rig, user).receive((message) => message.text())
+    const first = clientOf(rig, 'alice')
+    await first.send(users, 'x', { receipt: true })
+    await first.close()
+    const alice = clientOf(rig, 'alice')
+    const sent = alice.send(users, 'y', { receipt: true })
+    for await (const _ of sent.receipts()) break
+    const outcomes = (text: string) => users.map((user) => `${user} handled ${text}`)
+    assert.deepEqual(await all(sent.receipts()), outcomes('y'))
+    assert.deepEqual(await all(sent.receipts()), [])
+    for await (const _ of alice.receipts()) break
+    const others = alice.receipts()
+    const again: string[] = []
+    for (const _ of users) again.push(textOf((await others.next()).value as MessageReceipt))
+    assert.deepEqual(again.sort(), outcomes('x'))
+  })
+
   it('are not available without the option, end with the message or its client, and can be given up', async () => {
     await using rig = await UploadRig.start({ receipts: 1 })
     const alice = clientOf(rig, 'alice')
