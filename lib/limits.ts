@@ -98,7 +98,7 @@ export const limitTable = {
   clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
   registrationsPerUser: flag('registrations-per-user', 20, 'maximum number of registered clients of one user'),
   devicesPerUser: flag('devices-per-user', 8, 'maximum number of known devices of one user', [1, 64]),
-  deviceAgeMs: flag('device-age', 30 * dayMs, 'time after which a device that has not listened is forgotten'),
+  deviceAgeMs: flag('device-age', 30 * dayMs, 'time without listening after which a device is forgotten'),
   hellosPerSecond: flag(
     'hellos-per-second',
     200,
@@ -146,7 +146,7 @@ export const limitTable = {
   ),
   mailboxMessages: flag('mailbox-messages', 10_000, 'maximum number of messages waiting for one user'),
   mailboxBytes: flag('mailbox-size', 64 * MiB, 'maximum total size of the messages waiting for one user'),
-  receipts: flag('receipts', 10_000, 'maximum number of receipts that one user expects or has not received'),
+  receipts: flag('receipts', 10_000, 'maximum number of receipts of one user, expected or not yet received'),
   waitingMessages: flag('waiting-messages', 1_000_000, 'maximum number of messages waiting for all users together'),
   messageStoreBytes: flag(
     'message-store-size',
@@ -173,7 +173,7 @@ export const limitTable = {
     unset: '64M or 5% of the disk, whichever is less',
   },
   reservePercent: limit(5, 'percentage of the disk that uploads leave free, if less than the reserve', [0, 100]),
-  onUploadMs: limit(10_000, 'time for one call of `onUpload`, after which the upload is refused'),
+  onUploadMs: limit(10_000, 'maximum duration of one call of `onUpload`, after which the upload is refused'),
   noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered in memory'),
   messageIdMs: limit(7 * dayMs, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
   unsentBytes: limit(4 * MiB, 'number of unsent bytes above which a link is closed as a slow consumer'),

@@ -96,7 +96,7 @@ export const isStoredFileName = (name: string): boolean => faultOfStoredName(nam
 /** Returns whether this can be the name of a user: one part of at most 64 bytes. */
 export const isUserName = (name: string): boolean => faultOfUserName(name) === undefined
 
-/** Returns a key that is unique for the device of a user: neither name can have a "/". */
+/** Returns a key that is unique for the device of a user, because neither name can contain a "/". */
 export const deviceKey = ({ user, device }: { readonly user: string; readonly device: string }): string =>
   `${user}/${device}`
 
@@ -118,7 +118,7 @@ export const checkStoredName = (name: string): string => check(faultOfStoredName
 /** Returns `name`. Throws OspError `bad-name` with the name and its fault. */
 export const checkUserName = (name: string): string => check(faultOfUserName(name), name, 'user')
 
-/** Returns `name`, a name by the rules of user names. Throws OspError `bad-name` with the name and its fault. */
+/** Returns `name` if it follows the rules of user names. Otherwise throws OspError `bad-name` with the name and its fault. */
 export const checkDeviceName = (name: string): string => check(faultOfUserName(name), name, 'device')
 
 function check(fault: string | undefined, name: string, what: string): string {
@@ -130,7 +130,7 @@ function check(fault: string | undefined, name: string, what: string): string {
 /** Returns the name of the mailbox in which the receipts of a user wait. No user can have this name. */
 export const receiptMailbox = (user: string): string => `${receiptPrefix}${user}`
 
-/** Returns the user whose receipts wait in this mailbox, if it is one of receipts. */
+/** Returns the user whose receipts wait in this mailbox, if it is a mailbox of receipts. */
 export const receiptOwner = (mailbox: string): string | undefined =>
   mailbox.startsWith(receiptPrefix) ? mailbox.slice(receiptPrefix.length) : undefined
 

@@ -208,7 +208,7 @@ export const commandEvents = {
       transferred,
     }),
     handled: event(
-      'With `--wait handled`: what has become of the message about the file to this user; `:stored` is the program that runs the server.',
+      'With `--wait handled`: the outcome of the message about the file for this user; `:stored` stands for the program that embeds the server.',
       { ...named, ...outcome },
     ),
     failed: event(
@@ -355,7 +355,7 @@ export const commandEvents = {
           ),
       },
     ),
-    receipt: event('With `--receipt`: what has become of the message at this recipient.', receipt),
+    receipt: event('With `--receipt`: the outcome of the message for this recipient.', receipt),
     failed: event('The message was not sent, its outcome is unknown, or its receipts have not arrived.', {
       ...error,
       recipients: z
@@ -366,7 +366,7 @@ export const commandEvents = {
         .check(
           z.describe(
             '`not-sent`: no recipient receives the message; `unknown`: the server may have stored it for all; `queued`, with ' +
-              '`--queue`: it waits in the outbox; `stored`, with `--receipt`: the server has stored it, and its receipts wait there',
+              '`--queue`: it waits in the outbox; `stored`, with `--receipt`: the server has stored the message, and keeps its receipts',
           ),
         ),
     }),

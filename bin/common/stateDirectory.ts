@@ -47,7 +47,7 @@ export function openStateDirectory(values: StateValues & Pick<CommonOptions, 'us
   return path
 }
 
-/** Returns the state directory of a device, in that of its user. */
+/** Returns the state directory of a device, which is inside the state directory of its user. */
 export const deviceDirectoryOf = (directory: string, device: string): string =>
   join(directory, 'devices', escaped(device))
 

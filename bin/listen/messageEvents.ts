@@ -6,25 +6,25 @@ const { string, whole } = eventFields
 
 export const recipient = string('a recipient, as specified')
 
-/** What has become of a message at a recipient. */
+/** The outcome of a message for a recipient. */
 export const outcome = {
   recipient,
   state: z
     .enum(['handled', 'rejected', 'expired'])
     .check(
       z.describe(
-        '`handled`: the recipient has handled the message; `rejected`: the recipient has rejected it, or removed it without ' +
-          'handling it; `expired`: it was not handled in time',
+        '`handled`: the recipient handled the message; `rejected`: the recipient rejected it, or removed it without ' +
+          'handling it; `expired`: the message was not handled in time',
       ),
     ),
   at: string('when the server stored the receipt: ISO 8601, UTC'),
-  result: string('what the recipient has returned, or the reason of a rejection; up to 4 KiB'),
+  result: string('the result that the recipient returned, or the reason for the rejection; up to 4 KiB'),
 } as const
 
-/** A receipt, as `osp msg` and `osp listen` print it. */
+/** A receipt as `osp msg` and `osp listen` print it. */
 export const receipt = { id: string('the id of the message'), ...outcome } as const
 
-/** A message for which a program has failed, and the exit status of the program. */
+/** A message whose program failed. `programEnd` is the exit status of the program. */
 export const handling = {
   seq: whole('the position in the mailbox'),
   id: string('32 hexadecimal digits; together with the sender they identify the message'),

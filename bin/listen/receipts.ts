@@ -12,7 +12,7 @@ export function receiptEvent({ messageId: id, recipient, state, at, result }: Me
 export const receiptLine = ({ recipient, state, result }: MessageReceipt): string =>
   [printable(recipient), state, printable(result)].join(' ').trimEnd()
 
-/** Prints the receipts of a user until `signal` aborts or the client ends. Stops if one was not printed. */
+/** Prints the receipts of a user until `signal` aborts or the client ends. Stops if a receipt cannot be printed. */
 export async function listenForReceipts(client: Client, signal: AbortSignal): Promise<void> {
   try {
     for await (const receipt of client.receipts({ signal }))

@@ -28,7 +28,7 @@ const settings = {
     'time after which the server removes the message if it has not been handled',
     'the limit of the server',
   ),
-  receipt: switched('wait until each recipient has handled or rejected the message, and print its result'),
+  receipt: switched('wait until each recipient has handled or rejected the message, and print the results'),
   ...commonOptions,
   'retry-for': shortRetryFor,
 } as const
@@ -47,7 +47,7 @@ export const msgCommand = command({
     ['osp msg --queue bob "lunch?"', 'send it later if the server cannot be reached now'],
     ['git log -1 | osp msg bob -', 'send the content of stdin, up to 64 KiB'],
     ['osp msg --ttl 10m bob "lunch?"', 'send a message that expires if it is not handled within 10 minutes'],
-    ['osp msg --receipt bob "restart"', 'wait until a program of bob has handled the message'],
+    ['osp msg --receipt bob "restart"', 'wait until a program of the user bob has handled the message'],
     ['osp msg bob -- "-1 is a number"', 'send text that begins with a dash'],
   ],
   run,
@@ -139,7 +139,7 @@ function printStates({ json, quiet }: MsgValues, states: readonly RecipientState
   }
 }
 
-/** Prints the receipts of a message. Resolves with whether all recipients have handled it. */
+/** Prints the receipts of a message. Resolves with whether all recipients handled it. */
 async function printReceipts(receipts: AsyncIterable<MessageReceipt>): Promise<boolean> {
   let isHandled = true
   for await (const receipt of receipts) {
@@ -171,7 +171,7 @@ function printFailure(sent: readonly string[], failure: CommandFailure, kept: 's
 }
 
 const outcomes = {
-  stored: 'the message was stored, and its receipts wait on the server',
+  stored: 'the message was stored; print its receipts with osp listen --receipts',
   queued: 'the message waits in the outbox',
   unknown: 'it is unknown whether the message was stored',
   'not-sent': 'the message was not sent',

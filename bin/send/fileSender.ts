@@ -11,7 +11,7 @@ export interface FileSenderOptions {
   readonly upload: (source: FileSource, options: UploadOptions) => Promise<Upload>
   /** Called for each file before it is added, so that the client can connect while the list of tasks is flushed. */
   readonly connect: () => void
-  /** Called for each stored file that the command was given. */
+  /** Called for each file that was given to the command, after the server has stored it. */
   readonly stored?: (file: ReportedFile) => void
   readonly reporter: Pick<SendReporter, 'stored' | 'failed' | 'cancelled' | 'skipped' | 'refused'>
   readonly overview: Overview<ReportedFile>
@@ -118,7 +118,10 @@ export class FileSender {
     await this.rest()
   }
 
-  /** Takes a candidate, unless the command is interrupted. Returns a promise if another one may be taken only when it resolves. */
+  /**
+   * Takes a candidate, unless the command is interrupted. If it returns a promise, the caller must wait for it before it takes
+   * another candidate.
+   */
   #next(found: FoundPath): Promise<void> | undefined {
     const { stop } = this.#options
     // The interruption can precede the first read of stdin, whose content is then empty.

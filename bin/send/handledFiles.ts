@@ -8,7 +8,7 @@ export class HandledFiles {
   readonly #summary: SendSummary
   readonly #waiting: Promise<void>[] = []
 
-  /** Throws UsageError if another program sends the files (`joined`): it gets their receipts. */
+  /** Throws UsageError if another program sends the files (`joined`), because that program gets their receipts. */
   constructor(isOn: boolean, joined: boolean, reporter: Pick<SendReporter, 'receipt'>, summary: SendSummary) {
     if (isOn && joined)
       throw new UsageError(
@@ -30,7 +30,7 @@ export class HandledFiles {
         if (receipt.state !== 'handled') this.#summary.unhandled++
       }
     } catch {
-      // The client has ended, which other lines report.
+      // The client has ended. Other lines report this.
       this.#summary.unhandled++
     }
   }

@@ -45,7 +45,7 @@ export class SendSummary {
   /** Files that were in progress or waiting when this command, or the program that it had joined, was interrupted. */
   unfinished = 0
   paused = 0
-  /** Messages about files that were not handled, or are not known to be. */
+  /** Messages about files that no recipient is known to have handled. */
   unhandled = 0
   size = 0
   transferred = 0

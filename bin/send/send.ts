@@ -37,7 +37,7 @@ export const sendSettings = {
   wait: setting(
     choice('stored', 'handled'),
     'stored',
-    'when a file is done: when the server has stored it, or when each user who gets a message about it has handled the message',
+    'when a file is complete: after the server has stored it, or after each user who is notified of it has handled the message',
   ),
   'limit-rate': optionalSetting(kind.size, 'send up to SIZE bytes per second in total', 'no limit'),
   ...commonOptions,

@@ -29,11 +29,12 @@ import type { UploadSource } from './uploads/uploadSource.ts'
 export interface ConnectOptions {
   readonly user: string
   /**
-   * The name of the device on which the client receives messages. Each device of a user receives every message; a message stays in the
-   * mailbox until all known devices have handled it. A device is known from its first `receive` or `messages`, which also begin with
-   * the messages that wait, until it has not listened for 30 days (a setting of the server). Another client with the same device takes
-   * over. Each device needs a `state` of its own. Clients without a device take over from each other. They count as one more device
-   * if others are known. A server of a cluster refuses devices with `too-many-devices`.
+   * The name of the device on which the client receives messages. Each device of a user receives every message. A message stays in
+   * the mailbox until all known devices have handled it. A device becomes known when it first calls `receive` or `messages`, and
+   * begins with the messages that wait. The server forgets a device that does not listen for 30 days (a setting of the server).
+   * Another client with the same device takes over its messages. Each device needs its own `state`. Clients without a device take
+   * over from each other, and count as one more device if other devices are known. A server of a cluster refuses devices with
+   * `too-many-devices`.
    */
   readonly device?: string | undefined
   /**
@@ -166,10 +167,10 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    */
   send(to: readonly string[], content: string | Uint8Array, options?: SendOptions): SentMessage
   /**
-   * Iterates over the receipts of the user, except those of messages that this client has sent: `receipts()` of the sent message has
-   * them. They are receipts of earlier runs of the program, or of other programs of the user. A receipt is removed from the server
-   * when the next one is requested. Waits for further ones; rejects with OspError `closed` when `signal` aborts or the client ends.
-   * Only one such iterator at a time; the next one rejects with `usage`.
+   * Iterates over the receipts of the user that belong to messages of other programs or of earlier runs of this program. The
+   * receipts of a message that this client has sent are returned by `receipts()` of that message. When the caller requests the
+   * next receipt, the former one is removed from the server. The iterator waits for further receipts, and rejects with OspError
+   * `closed` when `signal` aborts or the client ends. A client has one such iterator at a time; a second one rejects with `usage`.
    */
   receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
   /**

@@ -406,7 +406,7 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   }
 }
 
-// biome-ignore lint/correctness/useYield: it only rejects.
+// biome-ignore lint/correctness/useYield: the generator only rejects.
 async function* rejected(error: OspError): AsyncGenerator<never, undefined> {
   throw error
 }

@@ -92,11 +92,11 @@ export interface OutboxStore {
   readonly control?: Control
 }
 
-/** The digests of sources, with which a server recognizes a file that it has stored before the client reads the file. */
+/** The digests of sources. They let a server recognize a file that it has stored before the client reads the file. */
 export interface DigestStore {
   /** Returns the digest of the source with this `OpenSource.identity`, if it is known. */
   find(identity: string, algorithm: DigestName): Promise<Uint8Array | undefined>
-  /** Remembers a digest. At least the latest `most` are kept. */
+  /** Remembers a digest. Keeps at least the latest `most` digests. */
   put(identity: string, algorithm: DigestName, digest: Uint8Array, most: number): Promise<void>
 }
 
@@ -105,7 +105,7 @@ export interface ClientState {
   readonly receipts: ReceiptStore
   /** Without a task store, the list of tasks ends with the client. */
   readonly tasks?: TaskStore
-  /** Without it, the client reads each file before the server can recognize it. */
+  /** Without this store, the client reads each file before the server can recognize it. */
   readonly digests?: DigestStore
   /** Without an outbox, unsent messages are lost when the client ends. */
   readonly outbox?: OutboxStore

@@ -61,8 +61,9 @@ export interface LinkDirectory extends AsyncDisposable {
   /** Forgets the link of a session after its end. Has no effect if the session has another link. */
   closeSession(link: SessionLink): void
   /**
-   * Makes the link the recipient of its user's messages for its device. An earlier registration of this device ends (`ended`): one
-   * of this server before this resolves, and one of another server soon. If another session had it, that session is superseded. Resolves with
+   * Makes the link the recipient of its user's messages for its device. An earlier registration of this device ends (`ended`): a
+   * registration at this server before this resolves, and one at another server soon after. If the earlier registration belonged to
+   * another session, that session is superseded. Resolves with
    * the highest seq of a message that may have been sent to an earlier recipient by another server, or before this server was
    * started. It can include messages that this server has sent, which the server remembers itself. The first of these rules applies:
    * - the session is among the last `fixed.supersededSessions` superseded sessions of this device: rejects `superseded`;

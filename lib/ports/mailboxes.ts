@@ -13,7 +13,7 @@ export interface NewMessage {
   readonly storedAt: number
   /** The time at which its time to live ends, in ms since 1970 by the server's wall clock, if it has one. */
   readonly expiresAt?: number | undefined
-  /** Whether its sender gets a receipt of each recipient (`receiptMailbox`). */
+  /** Whether the sender gets a receipt from each recipient (`receiptMailbox`). */
   readonly receipt?: boolean | undefined
   readonly content: Uint8Array
 }
@@ -29,12 +29,12 @@ export interface StoredMessage extends Omit<NewMessage, 'storedAt'> {
   readonly seq: number
 }
 
-/** What has become of messages that leave a mailbox. */
+/** The outcome of messages that leave a mailbox. */
 export interface Settlement {
   readonly state: keyof typeof receiptStates
-  /** By seq, the results for their senders, at most `resultBytes` each. A missing one is empty. */
+  /** The results for the senders, by seq, of up to `resultBytes` each. A missing result is empty. */
   readonly results?: ReadonlyMap<number, string> | undefined
-  /** The device that has handled them, if others of the user need not have (`MailboxDevices`). */
+  /** Set if only this device of the user has handled them (`MailboxDevices`). */
   readonly device?: string | undefined
 }
 
@@ -47,7 +47,7 @@ export interface MailboxBounds {
   readonly allMessages: number
   /** Bytes of the content of the messages of all mailboxes, counted once for each mailbox. */
   readonly allBytes: number
-  /** Receipts that one sender expects, or that wait for it. */
+  /** Maximum number of receipts that one sender expects or has not received. */
   readonly receipts: number
   /** Remembered ids of one sender, and of all senders. */
   readonly senderIds: number
@@ -86,19 +86,19 @@ export interface MailboxLevel {
 /** A device of a user. */
 export interface UserDevice {
   readonly user: string
-  /** Its name; empty for the programs that listen without the name of a device. */
+  /** The name of the device. An empty name stands for the programs that listen without a device. */
   readonly device: string
 }
 
 /**
  * The known devices of users. Each known device of a user receives every message of the mailbox. A user without known devices has
- * one recipient, whose name is not considered. The device with the empty name is only known together with others.
+ * one recipient, and its name is ignored. The device with the empty name is known only while other devices are known.
  */
 export interface MailboxDevices {
   /**
-   * Makes these devices of a user known, which listen at `now` (ms of the age clock; its precision is `fixed.deviceSeenMs`). A new
-   * device has handled none of the messages that wait. Durable. Rejects with OspError `too-many-devices` if more than `most` devices with a name would be known; none of them
-   * becomes known then.
+   * Makes these devices of a user known, and records that they listen at `now` (ms of the age clock; its precision is
+   * `fixed.deviceSeenMs`). A new device has handled none of the messages that wait. Durable. If more than `most` devices with a name
+   * would be known, none of these devices becomes known, and the call rejects with OspError `too-many-devices`.
    */
   open(user: string, devices: readonly string[], now: number, most: number): Promise<void>
   /**
@@ -122,11 +122,11 @@ export interface Damage {
  * The mailboxes of all users, and the ids of sent messages. Calls take effect in their order. A failed write or flush rejects
  * with `disk-full` (nothing was stored) or `internal` (the change may be stored; reopening the storage decides it).
  *
- * If the sender of a message has asked for receipts, the step that removes the message from a mailbox, or sets it aside, appends a
- * receipt to the receipts of the sender, which are a mailbox of their own (`receiptMailbox`). A receipt is a message of the sender
- * to itself (messageBody.ts). It is never refused, since the space for it is reserved when the message is appended: a message that
- * asks for receipts counts twice in `allMessages`, and with `receiptBytes` in addition in `allBytes`, until its receipt is
- * appended. A message that was set aside has had its receipt. A damaged message has none.
+ * If the sender of a message asks for receipts, the step that removes the message from a mailbox, or sets it aside, also appends a
+ * receipt. The receipts of a sender are in a separate mailbox (`receiptMailbox`). A receipt is a message from the sender to itself
+ * (messageBody.ts). A receipt is never refused, because its space is reserved when the message is appended: until the receipt is
+ * appended, the message counts twice in `allMessages`, and `receiptBytes` are added to its size in `allBytes`. A message that was set
+ * aside produces no second receipt. A damaged message produces none.
  */
 export interface MailboxStore {
   /**
@@ -164,7 +164,8 @@ export interface MailboxStore {
   /**
    * Returns the messages of a mailbox after `afterSeq` in ascending order of their seqs, up to `most` messages and about
    * `mostBytes` of content, but at least one if one waits. Messages that were set aside or are damaged are left out; those whose
-   * time to live has expired are included, and those that the device of `reader` has handled are left out. With `reader`, a store of several servers returns none once another registration has
+   * time to live has expired are included, and those that the device of `reader` has handled are left out. With `reader`, a store
+   * of several servers returns no messages after another registration has
    * replaced this one (`LinkDirectory.listen`). The `handed` of the other registration therefore includes every message that was
    * returned for this one.
    */
@@ -178,20 +179,21 @@ export interface MailboxStore {
   /**
    * Removes those of these messages that exist in a mailbox. Durable. With `mayWait` the storage may wait a few milliseconds for
    * other changes, so that one flush serves all of them. By default the messages were handled. With `how.device`, only this device has
-   * handled them: a message that other known devices have not answered stays for them, and one that another device has rejected is
-   * set aside. If the device is not known and others are, nothing changes.
+   * handled them: a message that other known devices have not answered stays in the mailbox, and a message that another device has
+   * rejected is set aside. If the device is not known and others are, nothing changes.
    */
   remove(user: string, seqs: readonly number[], mayWait?: boolean, how?: Settlement): Promise<void>
   /**
    * Sets rejected messages aside: they are not read any more, and stay until they expire. `results`: as in `Settlement`. Durable. With
-   * `device`, only this device has rejected them: a message that other known devices have not answered stays for them until they have.
+   * `device`, only this device has rejected them: a message stays in the mailbox until all other known devices have answered it.
    */
   setAside(user: string, seqs: readonly number[], results?: Settlement['results'], device?: string): Promise<void>
   /** Returns messages as `read` does, within the same limits, for a program that does not receive them. */
   list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
   /**
    * Returns those of these messages that were set aside to their mailbox: each becomes its last message, with a new seq, and its age
-   * begins at `storedAt`. Its sender gets no further receipt. Durable. A crash before that can leave a message in the mailbox and set aside as well.
+   * begins at `storedAt`. Its sender gets no further receipt. Durable. After a crash
+   * before that, a message can be both in the mailbox and set aside.
    */
   return(user: string, seqs: readonly number[], storedAt: number): Promise<void>
   /**
@@ -214,7 +216,8 @@ export interface MailboxStore {
   watch?(appended: (user: string) => void): Disposable
   /**
    * Makes this server the reader of a mailbox that belongs to no user. Resolves with false if another server is the reader, until
-   * that server has closed or was declared dead. `watch` then covers the mailbox. For stores of several servers.
+   * that server has closed or was declared dead. If this server is the reader, `watch` covers the mailbox. For stores of several
+   * servers.
    */
   attend?(user: string): Promise<boolean>
   /**
@@ -222,7 +225,7 @@ export interface MailboxStore {
    * calls it for receipts that other servers append, unless their notice is lost.
    */
   watchReceipts(appended: (user: string) => void): Disposable
-  /** The devices of users. A store without it has only devices without names. */
+  /** The devices of users. A store without this property does not support devices. */
   readonly devices?: MailboxDevices | undefined
   /** Returns the damage found while and since the storage was opened. Damaged messages are removed from their mailboxes. */
   damages(): Promise<readonly Damage[]>

@@ -40,8 +40,8 @@ export interface OpenSource extends AsyncDisposable {
   /** Milliseconds since 1970, whole. */
   readonly modifiedAt: number
   /**
-   * Identifies the content. Any later change of the source changes it too. Missing if the source cannot tell; the digest of its
-   * content is then not remembered.
+   * Identifies the content: any later change of the source also changes the identity. If the source has no identity, the digest of
+   * its content is not remembered.
    */
   readonly identity?: string | undefined
   /** Reads up to `into.length` bytes at `offset`; fewer only at the end. Resolves with the number of bytes. */

@@ -34,8 +34,8 @@ export interface NewTransfer {
   /** The metadata that the stored file keeps. It does not identify the upload; that of the first claim applies. */
   readonly metadata?: Metadata | undefined
   /**
-   * The name under which the file is to be stored, by default `name`. It does not identify the upload; that of the first claim
-   * that has it applies.
+   * The name under which the file is to be stored, by default `name`. It does not identify the upload. If several claims
+   * of the upload set it, that of the first claim applies.
    */
   readonly storeAs?: string | undefined
 }
@@ -72,7 +72,7 @@ export interface SentFile {
   readonly digest: string
   /** The message that notifies other users of the file. */
   readonly notice?: FileNotice
-  /** The users that the server also notifies of the file, if its owner gets receipts. Clients only. */
+  /** The users that the server itself notifies of the file, if the owner gets receipts. Only set by clients. */
   readonly notified?: readonly string[]
 }
 
@@ -81,7 +81,7 @@ export interface FileNotice {
   /** The id of the message, 32 hexadecimal digits. */
   readonly id: string
   readonly recipients: readonly string[]
-  /** Whether the owner gets receipts of the messages about the file, including those to the users of the rules of the server. */
+  /** Whether the owner gets receipts of the messages about the file, including the messages to users that the server itself notifies. */
   readonly receipt?: boolean
 }
 
@@ -264,8 +264,8 @@ export interface TransferStore {
   /** Marks completed files as reported by the server: durable. */
   reported(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
   /**
-   * Returns the files that were stored and not reported. A store of several servers returns those of this server and of servers that
-   * have ended, or only the latter with `ofEnded`.
+   * Returns the files that were stored and not reported. A store of several servers returns the files of this server and of servers
+   * that have ended; with `ofEnded`, it returns only those of servers that have ended.
    */
   unreported(ofEnded?: boolean): Promise<readonly StoredFile[]>
   /**
@@ -298,8 +298,8 @@ export interface TransferStore {
   unfinished?(user: string, except?: readonly string[]): Promise<UnfinishedTotals>
   /**
    * Returns the stored file of this upload if it has a completion marker and the file is unchanged: the same file with the same
-   * size and modification time, or a file with the same size and digest. With `digest`, returns only a file that has this digest,
-   * which then has the metadata of the upload, if there is any: durable.
+   * size and modification time, or a file with the same size and digest. With `digest`, returns the file only if it has this
+   * digest, and first gives the file the metadata of the upload, if the upload has any: durable.
    */
   completed(want: NewTransfer, digest?: string): Promise<StoredFile | undefined>
   /**

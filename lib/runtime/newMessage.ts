@@ -17,19 +17,20 @@ export interface MessageOptions {
   /** The id of the message that this one answers. */
   readonly inReplyTo?: string | undefined
   /**
-   * Time, by the server's clock, after which the server removes the message from a mailbox if it has not been handled. By
-   * default, only the age limit of the server applies.
+   * Time after which the server removes an unhandled message from a mailbox, by its own clock. By default, only the age limit of
+   * the server applies.
    */
   readonly timeToLiveMs?: number | undefined
   /**
-   * Asks for a receipt of each recipient: when it has handled or rejected the message, or the message has expired. The server refuses
-   * the message with `too-many-receipts` while too many receipts of the sender wait or are expected.
+   * Asks for a receipt from each recipient. The server stores the receipt when the recipient has handled or rejected the message, or
+   * when the message has expired. The server refuses the message with `too-many-receipts` if the sender has too many receipts that
+   * wait or are expected.
    */
   readonly receipt?: boolean | undefined
 }
 
 const recipientsKind: Kind = {
-  takes: 'an array of user names, one or more',
+  takes: 'an array of one or more user names',
   holds: (value) => Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string'),
 }
 
@@ -69,8 +70,9 @@ const encoder = new TextEncoder()
 
 /** The arguments of a function that sends a message. */
 export interface MessageArguments {
-  /** The name of the function, and its valid options. */
+  /** The name of the function, for errors. */
   readonly where: string
+  /** The valid options. */
   readonly kinds: Options
   readonly to: readonly string[]
   readonly content: string | Uint8Array
@@ -90,7 +92,7 @@ export function newMessage(
   checkArgument(where, 'the content', contentKind, content)
   checkOptions(where, kinds, options)
   const recipients = (to.length > 1 ? [...new Set(to)] : to).map(checkUserName)
-  // The caller may change its bytes later, and a repetition must be identical.
+  // The caller may change its bytes later, but a message that is sent again must be identical.
   const given = typeof content === 'string' ? encoder.encode(content) : content
   const attributes = attributesOf(options)
   checkMessageParts(attributes, given)

@@ -119,7 +119,7 @@ export const logEvents = {
   'device-forgotten': line(
     'info',
     'user device',
-    'A device has not listened for the time that `--device-age` sets; `device` is empty for one without a name.',
+    'The server forgot a device that had not listened for the time that `--device-age` sets; `device` is empty if it has no name.',
   ),
   'message-given-up': userLine('warn', 'user node from seq text', 'A recipient refused a message; it was set aside.'),
   'messages-expired': commonLine(

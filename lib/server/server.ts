@@ -55,8 +55,8 @@ export interface ServeOptions {
    */
   readonly notify?: readonly NotifyRule[]
   /**
-   * Handles each stored file at least once, even after a restart: the storage keeps the list of files that wait. In a cluster, all
-   * servers must have it, since each adds the files that it has stored; one of them handles the files.
+   * Handles each stored file at least once, even after a restart: the storage keeps the list of unhandled files. In a cluster, set
+   * it on all servers: each server adds the files that it has stored, and one server at a time handles them.
    */
   readonly onStored?: StoredFileHandler
   /**
@@ -133,10 +133,10 @@ export interface Server extends Listenable<ServerEvents>, AsyncDisposable {
    */
   removeUnfinished(user: string, name: string, idleMs?: number): Promise<boolean>
   /**
-   * Sends a message from the user `from` to 1 to 16 users, as `Client.send` does, by the limits and with the errors of a client.
+   * Sends a message from the user `from` to 1 to 16 users, with the limits and errors of `Client.send`.
    * Resolves when the message is stored durably for all recipients. Messages of one sender are stored in the order of the calls.
-   * `from` need not be a known user, but only a known user can receive replies. Rejects with OspError `closed` after the server
-   * is closed.
+   * `from` need not be a known user, but only a known user can receive replies. Rejects with OspError `closed` if the server is
+   * closed.
    */
   send(from: string, to: readonly string[], content: string | Uint8Array, options?: MessageOptions): Promise<void>
   /** Closes the server: refuses new clients, flushes written data and sends GOODBYE to the clients. Idempotent. */

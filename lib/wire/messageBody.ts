@@ -19,7 +19,7 @@ const fileReference = struct({
   proof: bytes,
 })
 
-/** What has become of a message to one of its recipients. The content of the message with this part is the result. */
+/** The outcome of a message for one of its recipients. The content of the message that has this part is the result. */
 const receiptPart = struct({ messageId: raw(16), recipient: str, state: u8, at: u64 })
 
 /** The optional parts of a message, in the order of their bits in the first byte of the body. */

@@ -73,8 +73,8 @@ const refusal = { code: u16, retryAfter: u32, text: str }
 const upload = { fileName: str, size: boundedU64, modifiedAt: u64, digest: u8 }
 const metadata = list(struct({ key: str, value: str }))
 /**
- * `recipients` are checked before the content is sent. A request that has them also has metadata, and one that has a `fileDigest` also
- * has both; these lists can be empty.
+ * The server checks `recipients` before the content is sent. A request with `recipients` also has `metadata`, and a request with
+ * `fileDigest` has both; these lists can be empty.
  */
 const optionalParts = {
   metadata: optionalField(metadata),

@@ -89,7 +89,8 @@ export class ClusterAnnouncements {
   }
 
   /**
-   * Resolves with the unreported stored files of this server and of dead ones, or only of dead ones. Removes the markers of files that were not stored.
+   * Resolves with the unreported stored files of this server and of dead servers, or only of dead servers. Removes the markers of
+   * files that were not stored.
    */
   async unreported(ofEnded: boolean): Promise<readonly StoredFile[]> {
     const files: StoredFile[] = []

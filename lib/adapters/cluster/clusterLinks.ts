@@ -219,7 +219,7 @@ export class ClusterLinks implements LinkDirectory {
   }
 
   async #polled({ poll, listened, replaced, servers }: Polled): Promise<void> {
-    // A notification may have ended the link meanwhile.
+    // A notification may already have ended the link.
     for (const node of replaced) if (this.#member.links.has(node)) this.#ended(node, 'closed', unknownNode)
     const present = new Map(listened.map((mailbox) => [mailbox.link, mailbox]))
     for (const registration of this.#registrations.values()) {

@@ -359,7 +359,7 @@ export class ClusterTransfers implements TransferStore {
     return this.#claims.record(record.user, record.name)?.token !== record.token
   }
 
-  /** Throws an OspError if the name cannot be claimed. With `isNew`, no file may be stored under the name of the new one. */
+  /** Throws an OspError if the name cannot be claimed. With `isNew`, no file may be stored under the name of the new file. */
   async #checkName({ otherNames }: FoundUpload, want: NewTransfer, isNew: boolean): Promise<void> {
     const { user, name } = want
     const storeAs = storeAsOf(want)

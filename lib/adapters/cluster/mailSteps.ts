@@ -50,11 +50,11 @@ export interface ListenedMailbox {
 export interface PolledLinks {
   /** The mailboxes that links of this server listen to. */
   readonly listened: readonly ListenedMailbox[]
-  /** The links whose sessions have other links, or none. */
+  /** The links that are not the current links of their sessions. */
   readonly replaced: readonly number[]
 }
 
-/** Messages that leave a mailbox, or are set aside in it. By default they were handled, or rejected if they are set aside. */
+/** Messages that leave a mailbox or are set aside in it. By default, they count as handled, or as rejected if they are set aside. */
 export interface LeavingMessages {
   readonly user: string
   readonly seqs: readonly number[]
@@ -85,17 +85,17 @@ export interface MailSteps {
     most: number,
     mostBytes: number,
   ): Promise<readonly (readonly StoredMessage[])[]>
-  /** Removes those of these messages that exist. Resolves with the users who have got receipts. */
+  /** Removes those of these messages that exist. Resolves with the users who have new receipts. */
   remove(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]>
-  /** Sets aside those of these messages that exist. Resolves with the users who have got receipts. */
+  /** Sets aside those of these messages that exist. Resolves with the users who have new receipts. */
   setAside(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]>
   /** As `MailboxStore.list`. */
   list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
   /** As `MailboxStore.return`. A repetition finds no messages, and changes nothing. */
   return(server: number, user: string, seqs: readonly number[], storedAt: number): Promise<void>
   /**
-   * One part of `MailboxStore.expire`: at most `most` messages and `most` ids. `isDone` is true if nothing is left; `receipts` are the
-   * users who have got receipts.
+   * One part of `MailboxStore.expire`: at most `most` messages and `most` ids. `isDone` is true if nothing is left. `receipts`
+   * are the users who have new receipts.
    */
   expire(
     server: number,
@@ -121,6 +121,6 @@ export interface MailSteps {
    * dead is its reader. Resolves with whether this server is the reader.
    */
   attend(server: number, user: string): Promise<boolean>
-  /** Resolves with the registrations of this server, and with those of these `links` of it that are not the links of their sessions. */
+  /** Resolves with the registrations of this server, and with those of its `links` that are not the current links of their sessions. */
   poll(server: number, links: readonly number[]): Promise<PolledLinks>
 }

@@ -184,7 +184,7 @@ export interface FoundUpload extends Pick<PendingFiles, 'changes'> {
   readonly reserved: QuotaPart
   /** Its completion marker, with the version of the stored file. */
   readonly marker: Announcement | undefined
-  /** The records of files that are stored under the name of the new one. */
+  /** The records of files that are stored under the name of the new file. */
   readonly files: readonly FileRecord[]
   /** The `Announcement.source` of an announced file of this name that may not be published yet. */
   readonly unpublished: string | undefined

@@ -7,7 +7,7 @@ type SharedTransferSteps = { readonly [K in keyof SharedTransfers]: SharedTransf
 /** The version of the schema whose servers use `olderTransfers`. */
 export const olderVersion = '1'
 
-/** These servers record no stored files, and do not know changes of them. */
+/** These servers do not record stored files, and ignore changes of stored files. */
 const unrecorded: RecordedFiles = { of: () => [], changesOf: () => [], abandoned: () => [], add() {}, forget() {} }
 
 /** Returns the steps of uploads as the functions of version 1 of the schema implement them. */

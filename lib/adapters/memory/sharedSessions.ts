@@ -29,7 +29,7 @@ export class SharedSessions implements SessionSteps {
     return present !== undefined && isSameLink(present, link)
   }
 
-  /** Returns the links of a server that are those of their sessions. */
+  /** Returns the links of a server that are the current links of their sessions. */
   linksOf(server: number): ReadonlySet<number> {
     const links = Array.from(this.#links.values())
     return new Set(links.flatMap((entry) => (entry.server === server ? [entry.link] : [])))

@@ -65,7 +65,7 @@ export class MemorySharedStore {
   }
 
   /**
-   * Returns the steps of one server, which take effect while they are open. A server that enters with the version 1 of the schema
+   * Returns the steps of one server, which take effect while they are open. A server that enters with version 1 of the schema
    * sets `isOlder`.
    */
   steps(isOlder = false): Steps {

@@ -89,7 +89,7 @@ export class ByteSocket implements Socket {
     this.#buffers = traits.buffers
     this.#writes = traits.writes ?? new TurnWrites()
     this.#reader = new FrameReader(options.platform.crc32, options.maxPayload, traits.buffers)
-    // A TLS stream joins the pieces of a `_writev` in new memory, which would copy each chunk.
+    // A TLS stream joins the pieces of a `_writev` in new memory. This would copy each chunk.
     if (traits.guarded) Object.assign(stream, { _writev: undefined })
     stream.pause()
     if (!traits.buffers) stream.on('data', (bytes: Uint8Array) => this.#read(bytes))

@@ -99,7 +99,7 @@ function checkReplaceable(path: string, stats: BigIntStats, overwrite: boolean):
 /** The longest name of a file system entry, and the longest suffix of the temporary names. */
 const [longestName, suffixBytes] = [255, 10]
 
-/** Returns the path of the partial file, beside the file. Its record has the path with `.json` at the end. */
+/** Returns the path of the partial file, beside the file. The path of its record ends with `.json` in addition. */
 function partPath(path: string): string {
   const name = basename(path)
   const isLong = Buffer.from(pathBytes(name) as string).length + suffixBytes > longestName

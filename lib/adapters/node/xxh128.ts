@@ -9,7 +9,7 @@ interface NativeHashes {
 /** Makes digests. */
 export interface DigestMaker {
   (): Digest
-  /** Returns the digest of these bytes. Missing if `update` and `digest` take the same time. */
+  /** Returns the digest of these bytes. Missing if this is not faster than `update` and `digest`. */
   readonly once?: (bytes: Uint8Array) => Uint8Array
 }
 

@@ -122,7 +122,7 @@ export class PostgresMail implements MailSteps {
     return resultOf(call, messages, posted)
   }
 
-  /** Posts messages some of which ask for receipts. */
+  /** Posts messages, some of which ask for receipts. */
   async #postAsking(...[server, messages, bounds, by = []]: Parameters<MailSteps['post']>): Promise<PostResult> {
     const call = new PostCall(messages, by)
     const [limited, expiresAt] = call.timesToLive ?? ['{}', '{}']
@@ -234,10 +234,10 @@ export class PostgresMail implements MailSteps {
   }
 }
 
-/** A registration, or a link that is not that of its session. */
+/** A registration, or a link that is not the current link of its session. */
 type PollRow = ListenedMailbox | { readonly user: null; readonly link: number }
 
-/** The result of messages that leave mailboxes: the users who have got receipts, and for each mailbox the number of the messages. */
+/** The result of messages that leave mailboxes: the users who have new receipts, and the number of messages for each mailbox. */
 interface LeftRow {
   readonly receipts: readonly string[] | null
   readonly gone: readonly number[]
@@ -245,7 +245,7 @@ interface LeftRow {
 
 /** Returns the result of a post. Throws OspError `internal` if there is none. */
 function resultOf(call: PostCall, messages: readonly unknown[], posted: Posted | undefined): PostResult {
-  if (!posted) throw new OspError('internal', 'the database has returned no result for messages')
+  if (!posted) throw new OspError('internal', 'the database returned no result for messages')
   const outcomes: (PostRefusal | undefined)[] = messages.map(() => undefined)
   const wakes = call.results(posted, (at, refusal) => {
     outcomes[at] = refusal

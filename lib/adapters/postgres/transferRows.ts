@@ -27,7 +27,7 @@ export interface TransferRow {
   readonly released: number
 }
 
-/** A stored file, and its metadata if it was announced with any. */
+/** A stored file, with its metadata if it was announced with metadata. */
 export type MarkedFile = StoredFile & Pick<Announcement, 'metadata'>
 
 /** A row of `ospd.marker` as JSON. */

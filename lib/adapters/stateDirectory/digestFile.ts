@@ -7,7 +7,7 @@ import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { retriable } from '../../runtime/retriable.ts'
 import { LineFile } from './lineFile.ts'
 
-/** The file is rewritten when it has this many times the lines that it needs. */
+/** The file is rewritten when it has this many times as many lines as it needs. */
 const growth = 4
 
 /** The algorithm and the identity of a source, and its digest in hexadecimal. */

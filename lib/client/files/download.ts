@@ -66,7 +66,7 @@ export class ClientDownload extends Emitter<DownloadEvents> implements Download 
   readonly #content: () => AsyncGenerator<Uint8Array>
   readonly #leave: () => void
 
-  /** `content` starts to hand over the content; throws if that is not possible. `leave` aborts it. */
+  /** `content` starts to hand over the content, or throws if that is not possible. `leave` aborts this. */
   constructor(name: string, content: () => AsyncGenerator<Uint8Array>, leave: () => void, log?: Log) {
     super(log)
     this.name = name
@@ -78,7 +78,7 @@ export class ClientDownload extends Emitter<DownloadEvents> implements Download 
     const content = this.#content()
     const end = content.return.bind(content)
     content.return = (value) => {
-      // A generator ends only after a pending read.
+      // A generator ends only after its pending read has ended.
       this.#leave()
       return end(value)
     }

@@ -33,7 +33,7 @@ export class HandOver {
   #isOpen = false
   /** The delay before the next call, if the application has requested one. */
   #delayMs: number | undefined
-  /** What the handler has returned. */
+  /** The value that the handler returned. */
   #result: string | undefined
   /** Resolves with whether the receipt is stored, after an acknowledgement. */
   #keeping: boolean | Promise<boolean> | undefined
@@ -156,8 +156,8 @@ export class HandOver {
   }
 
   /**
-   * Stores the receipt of a handled message and acknowledges it, once, with a result for its sender. Returns or resolves with whether
-   * it was stored.
+   * Stores the receipt of a handled message, and acknowledges the message once, with a result for its sender. Returns or resolves
+   * with whether the receipt was stored.
    */
   #keepWith(result: string | undefined): boolean | Promise<boolean> {
     this.#isOpen = false

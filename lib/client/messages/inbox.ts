@@ -27,7 +27,7 @@ interface Delivery {
   /** The number of its first messages that are handled. */
   handled: number
   readonly rejected: { readonly mailboxSeq: number; readonly text: string }[]
-  /** The results of its handled messages that the server may not have. */
+  /** The results of its handled messages that the server may not have received. */
   results: readonly { readonly mailboxSeq: number; readonly result: string }[]
 }
 
@@ -366,7 +366,7 @@ export class Inbox {
       const mailboxSeq = delivery.seqs[delivery.handled - 1]
       if (mailboxSeq === undefined) continue
       this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq, ...resultsUpTo(delivery, mailboxSeq) })
-      // Other links can lose the notification.
+      // A link that is not reliable can lose the notification.
       if (this.#link?.peer.socket.reliable)
         delivery.results = delivery.results.filter((result) => result.mailboxSeq > mailboxSeq)
     }

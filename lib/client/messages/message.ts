@@ -63,7 +63,7 @@ export interface Message extends WaitingMessage {
    * handler had thrown an error. Throws OspError `closed` as `ack`.
    */
   nak(options?: NakOptions): void
-  /** Rejects the message: the server sets it aside. A receipt contains the reason. Throws OspError `closed` as `ack`. */
+  /** Rejects the message: the server sets it aside. A receipt contains the reason. Throws OspError `closed`, as `ack` does. */
   reject(reason: string): void
   /** Sends a message to the sender that answers this one (`inReplyTo`), as `Client.send`. */
   reply(content: string | Uint8Array, options?: Omit<SendOptions, 'inReplyTo'>): Promise<readonly RecipientState[]>
@@ -106,8 +106,8 @@ export interface SendOptions extends MessageOptions {
 }
 
 /**
- * Handles a message. The message is acknowledged when the handler has returned, and handed over again if it throws. A string that it
- * returns is the result for the sender, as that of `message.ack`.
+ * Handles a message. The client acknowledges the message when the handler has returned, and hands it over again if the handler
+ * throws. If the handler returns a string, that is the result for the sender, as with `message.ack`.
  */
 export type MessageHandler = (message: Message) => unknown
 

@@ -11,23 +11,23 @@ import { protocolViolation } from '../connection/session.ts'
 import type { SignalOptions } from './message.ts'
 import type { Decoded } from './receivedMessage.ts'
 
-/** What has become of a message to one of its recipients. */
+/** The outcome of a message for one of its recipients. */
 export interface MessageReceipt {
   /** The id of the message, 32 hexadecimal digits. */
   readonly messageId: string
   readonly recipient: string
-  /** `rejected` also if the recipient has removed the message without handling it. `expired`: it was not handled in time. */
+  /** A message that the recipient removed without handling it is `rejected`. `expired`: the message was not handled in time. */
   readonly state: keyof typeof receiptStates
   /** When the server stored the receipt, by its clock. */
   readonly at: Date
-  /** What the recipient has returned, up to 4 KiB, or the reason of a rejection. */
+  /** The result that the recipient returned, or the reason for the rejection; up to 4 KiB. */
   readonly result: string
 }
 
-/** The time after which receipts that are awaited are listed without a notification, which a server can lose. */
+/** The interval at which awaited receipts are listed without a notification, because a server can lose a notification. */
 const pollMs = 30_000
 
-/** The number of receipts that are known to be taken. A server keeps fewer by default. */
+/** The maximum number of remembered receipts that a queue has taken. By default, a server keeps fewer receipts. */
 const mostTaken = 20_000
 
 /** A receipt in the mailbox of receipts. */
@@ -36,7 +36,7 @@ interface Found {
   readonly receipt: MessageReceipt
 }
 
-/** Receipts for an application that awaits them. */
+/** The receipts that an application awaits. */
 class ReceiptQueue {
   readonly waiting: Found[] = []
   /** The recipients of the message whose receipts the application has. */
@@ -54,7 +54,7 @@ class ReceiptQueue {
     this.#changed.resolve()
   }
 
-  /** Resolves with the next receipt. Rejects if there will be none, or when `signal` aborts. */
+  /** Resolves with the next receipt. Rejects if no receipt can follow, or when `signal` aborts. */
   async next(signal: AbortSignal | undefined): Promise<Found> {
     using _ = signal && onAbort(signal, () => this.#changed.resolve())
     for (;;) {
@@ -70,7 +70,7 @@ class ReceiptQueue {
 
 /** The mailbox of the receipts of a user. */
 export interface ReceiptMailbox {
-  /** Resolves with the next receipts after a seq, in order; with none after the last. */
+  /** Resolves with the next receipts after a seq, in order. Resolves with an empty array after the last receipt. */
   page(afterSeq: number, signal: AbortSignal): Promise<readonly Decoded[]>
   /** Removes receipts. */
   remove(seqs: readonly number[], signal: AbortSignal): Promise<void>
@@ -79,13 +79,13 @@ export interface ReceiptMailbox {
 interface ReceiptsOptions {
   readonly platform: Pick<Platform, 'clock'>
   readonly mailbox: ReceiptMailbox
-  /** Begins the link for messages. Throws the final error of a client that has ended. */
+  /** Starts the link for messages. Throws the final error of a client that has ended. */
   readonly begin: () => void
 }
 
 /**
- * Hands out the receipts of a user: those of the messages that this client has sent to the iterators of these messages, and all
- * others to `client.receipts()`. A receipt is removed from the server when the application asks for the next one.
+ * Hands out the receipts of a user. Iterators of sent messages get the receipts of these messages; `client.receipts()` gets all
+ * others. A receipt is removed from the server when the application asks for the next one.
  */
 export class MessageReceipts {
   readonly #options: ReceiptsOptions
@@ -99,7 +99,7 @@ export class MessageReceipts {
   #isRemoving = false
   /** The highest seq that was listed. */
   #lastSeq = 0
-  /** The seqs of the receipts that a queue has taken: they can be listed again before they are removed. */
+  /** The seqs of the receipts that a queue has taken. The server can list a receipt again before it is removed. */
   readonly #taken = new BoundedMap<number, true>(mostTaken)
   #hasNew = false
   #isListing = false
@@ -109,7 +109,7 @@ export class MessageReceipts {
     this.#options = options
   }
 
-  /** Lists the receipts: the server has new ones, or may have had some while there was no link. */
+  /** Lists the receipts, because the server has new ones or may have got some while there was no link. */
   changed(): void {
     this.#hasNew = true
     this.#wake.resolve()
@@ -117,7 +117,8 @@ export class MessageReceipts {
   }
 
   /**
-   * Awaits the receipts of a message. Returns its iterators; `failed` ends them. `isNew`: the message cannot have been sent before.
+   * Awaits the receipts of a message. Returns its iterators; `failed` ends them. `isNew` means that the message cannot have been
+   * sent before.
    */
   expect(messageId: string, isNew: boolean) {
     const queue = new ReceiptQueue()
@@ -139,7 +140,8 @@ export class MessageReceipts {
 
   /** Iterates over the receipts that no message of this client awaits. */
   async *others({ signal }: SignalOptions): AsyncGenerator<MessageReceipt, undefined> {
-    if (this.#others) throw new OspError('usage', 'another iterator already takes the receipts of this client')
+    if (this.#others)
+      throw new OspError('usage', 'another iterator already takes the receipts of this client; end that iterator first')
     const queue = new ReceiptQueue()
     this.#options.begin()
     this.#others = queue

@@ -17,10 +17,10 @@ export interface SentMessage extends Promise<readonly RecipientState[]> {
   /** Resolves when the server has stored the message durably for all recipients, with one state for each in the order of `to`. */
   readonly stored: Promise<readonly RecipientState[]>
   /**
-   * Iterates over the receipts of a message that was sent with `receipt`, until there is one of each recipient. Each is removed from
-   * the server when the next one is requested; until then, the next iterator begins with it, as does `client.receipts()` of a
-   * later program. Rejects with the error of the message, or when the client ends; with `closed` when `signal` aborts. Throws OspError
-   * `usage` without `receipt`.
+   * Iterates over the receipts of a message that was sent with the option `receipt`. Ends after the receipts of all recipients. When
+   * the caller requests the next receipt, the former one is removed from the server; until then, the next iterator begins with the
+   * former receipt, as does `client.receipts()` of a later program. Rejects with the error of the message, when the client ends, or
+   * with `closed` when `signal` aborts. Throws OspError `usage` if the message was sent without `receipt`.
    */
   receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
 }

@@ -84,7 +84,7 @@ export class StoredOutbox {
     this.#placed().catch((error: unknown) => this.#failed(error))
   }
 
-  /** Resolves as `OwnOutbox.flush`; at once if another program is sending the messages. */
+  /** Resolves as `OwnOutbox.flush` does, or immediately if another program is sending the messages. */
   async flush(): Promise<void> {
     if (this.#over) throw this.#over
     const place = await this.#placed()

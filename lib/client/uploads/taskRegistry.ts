@@ -81,7 +81,7 @@ export class TaskRegistry {
     throw new OspError('usage', `${sending}; task ${id} cannot continue at the same time`)
   }
 
-  /** Returns the message about a file to these users, if there are any, or `receipt` is set. Throws OspError `bad-name`. */
+  /** Returns the message about a file, unless there are no users and `receipt` is not set. Throws OspError `bad-name`. */
   noticeTo(users: readonly string[] = [], receipt = false): { readonly notice?: FileNotice } {
     if (users.length === 0 && !receipt) return {}
     const recipients = [...new Set(users)].map(checkUserName)

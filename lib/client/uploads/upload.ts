@@ -64,8 +64,8 @@ export interface Upload extends Listenable<UploadEvents> {
    */
   readonly done: Promise<SentFile>
   /**
-   * Resolves when each user who is notified of the file has handled or rejected its message, or the message has expired, with the
-   * receipts. Rejects as `done`, and with OspError `usage` unless the upload was added with `receipt`.
+   * Resolves with the receipts when each user who is notified of the file has handled or rejected the message about it, or the
+   * message has expired. Rejects as `done` does, and with OspError `usage` if the upload was added without `receipt`.
    */
   readonly handled: Promise<readonly MessageReceipt[]>
   /** As `Uploads.pause` for this upload. Does nothing after its end. */

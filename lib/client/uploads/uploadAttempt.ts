@@ -108,7 +108,7 @@ export class UploadAttempt {
     }
   }
 
-  /** Resolves with the place of the file if it is stored already. */
+  /** Resolves with the stored name of the file if it is already stored. */
   async #open(): Promise<StoredAs | undefined> {
     const { link, digest, source, granted, progressed } = this.#options
     const ack = await requestInstance(this.#options)
@@ -368,7 +368,10 @@ function openingOf({ link, upload, source, algorithm, metadata, notice, fileDige
   if ((link.welcome.features & features.storedFiles) === 0) {
     const needed = (metadata && 'metadata') ?? (notice && 'recipients')
     if (needed === undefined) return file
-    throw new OspError('unsupported-version', `the server does not store files with ${needed}; send the file without`)
+    throw new OspError(
+      'unsupported-version',
+      `the server does not store files with ${needed}; send the file without ${needed}`,
+    )
   }
   if (!metadata && !notice && !digest) return file
   const recipients = notice?.recipients ?? []

@@ -47,9 +47,9 @@ export interface UploadOptions {
    */
   readonly to?: readonly string[] | undefined
   /**
-   * Asks for a receipt of each user who is notified of the file: those of `to`, and those that the server notifies of its files. They
-   * settle `Upload.handled`. A file with receipts is not sent in one request. The upload waits while too many receipts of the user wait
-   * or are expected.
+   * Asks for a receipt from each user who is notified of the file: the users in `to`, and those that the server itself notifies.
+   * The receipts settle `Upload.handled`. A file with receipts is not sent in one request. The upload waits while the user has too
+   * many receipts that wait or are expected.
    */
   readonly receipt?: boolean | undefined
 }

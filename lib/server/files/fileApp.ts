@@ -172,12 +172,12 @@ export class FileApp implements ServerApp {
     return recovered
   }
 
-  /** Handles that the other servers of a cluster have declared this one dead. */
+  /** Called when the other servers of a cluster have declared this one dead. */
   declaredDead(): void {
     this.#calls?.lost()
   }
 
-  /** Publishes the verified uploads of servers that are dead. Resolves with these files and others that they have not reported. */
+  /** Publishes the verified uploads of dead servers. Resolves with these files, and with other unreported files of these servers. */
   recoverAbandoned(): Promise<readonly StoredFile[]> {
     const recovering = this.#recoverAbandoned()
     this.#pending.track(recovering)
@@ -446,7 +446,7 @@ export class FileApp implements ServerApp {
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 
-  /** Returns the reply for a stored file. If its owner gets receipts, it names the users of the rules. */
+  /** Returns the reply for a stored file. If the owner gets receipts, the reply names the users that the server itself notifies. */
   #storedAck(file: StoredFile): WireMessage<'FileMd5Ack'> {
     const ack = storedAck(file)
     return file.notice?.receipt && this.#notices ? { ...ack, notified: this.#notices.usersOfRules(file) } : ack

@@ -63,8 +63,8 @@ export class FileDaemon {
   }
 
   /**
-   * Ends an upload whose file is stored, if the request has its digest and needs no message. If it has another digest, makes the
-   * upload begin at zero.
+   * Ends an upload whose file is already stored, if the request has the digest of that file and needs no message. If the digest
+   * differs, makes the upload begin at zero.
    */
   async #alreadyStored(upload: ServerUpload, caller: Connection, message: Opening): Promise<WireMessage | undefined> {
     const { completed, want } = upload
@@ -208,7 +208,7 @@ export class FileDaemon {
     const completed = await this.#completed(claimed, caller)
     if (completed) return upload.open({ want, completed })
     const { storeAs } = claimed.record
-    // The record in which `onUpload` had decided was removed meanwhile.
+    // The record with the decision of `onUpload` has been removed in the meantime.
     if (this.#hooks && storeAs === undefined) throw new OspError('file-busy')
     const storedName = storeAs ?? want.name
     if (onConflict === 'reject' && (await storage.files.stored(want.user, storedName))) {

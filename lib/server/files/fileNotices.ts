@@ -41,7 +41,7 @@ interface FileMessage {
   readonly message: PostedMessage
 }
 
-/** The errors of messages that wait, by the user whose files they are about. */
+/** The errors of waiting messages, by the user that owns the files. */
 type Blocked = Map<string, OspError>
 
 /** The dependencies of FileNotices. */
@@ -95,8 +95,8 @@ export class FileNotices {
   }
 
   /**
-   * Resolves when the messages about the completed file of a name are stored, so that they are not lost if it is replaced. Rejects
-   * with the error for which they wait.
+   * Resolves when the messages about the completed file of a name are stored, so that they are not lost if the file is replaced.
+   * Rejects with the error that keeps the messages waiting.
    */
   async settled(user: string, name: string): Promise<void> {
     const { transfers } = this.#host.context.storage
@@ -178,7 +178,7 @@ export class FileNotices {
     }
   }
 
-  /** Resolves with the messages about these files, in order: those about successive files of a user together. */
+  /** Resolves with the messages about these files, in order. Groups the messages about successive files of a user. */
   async #batches(files: readonly StoredFile[]) {
     const batches: { readonly user: string; readonly messages: FileMessage[] }[] = []
     for (const file of files) {
@@ -228,7 +228,7 @@ export class FileNotices {
     return messages
   }
 
-  /** Returns the users whose rules apply to a file. */
+  /** Returns the users that the rules of the server notify of a file. */
   usersOfRules({ storedName }: Pick<StoredFile, 'storedName'>): readonly string[] {
     return this.#patterns.filter(({ matches }) => matches(storedName)).map(({ user }) => user)
   }

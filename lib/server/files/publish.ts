@@ -161,7 +161,10 @@ async function nextName(names: AsyncIterator<string>, name: string, onConflict: 
   const next = await names.next()
   if (!next.done) return next.value
   if (onConflict === 'reject') throw fileExists(name)
-  throw new OspError('name-conflict', `no free name was found for ${JSON.stringify(name)}`)
+  throw new OspError(
+    'name-conflict',
+    `no free name was found for ${JSON.stringify(name)}; send the file under another name`,
+  )
 }
 
 /** A verified upload. */

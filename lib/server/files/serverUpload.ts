@@ -97,7 +97,7 @@ export class ServerUpload extends ReservationHolder {
     return this.#opened?.completed
   }
 
-  /** The upload for which it is open. */
+  /** The upload that this object was opened for. */
   get want(): NewTransfer | undefined {
     return this.#opened?.want
   }

@@ -160,7 +160,7 @@ export class StoredFileRequests {
     return uploads.run(user, first, () => (first === second ? job() : uploads.run(user, second, job)))
   }
 
-  /** Throws `file-busy` while an upload has a reservation that can assume that it replaces the file of one of these names. */
+  /** Throws `file-busy` while the quota reservation of an upload may assume that it replaces the file of one of these names. */
   #checkNotReserved(user: string, ...names: readonly string[]): void {
     for (const { user: other, reserved, name, storeAs } of this.#uploads.receiving()) {
       if (other === user && reserved && (names.includes(name) || names.includes(storeAs)))

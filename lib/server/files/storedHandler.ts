@@ -18,7 +18,7 @@ export const handlerMailbox = ':stored'
 const waits = { firstMs: 500, mostMs: 60_000 } as const
 /** The number of failed calls for a file after which its message is set aside. */
 const mostTries = 16
-/** The time after which a server that does not call its handler checks whether the server that does has ended. */
+/** The interval at which an inactive server checks whether the server that calls its handler has ended. */
 const attendMs = 2_000
 /** The length of the parts of `StoredContent.content`. */
 const partBytes = 256 * 1_024
@@ -36,8 +36,8 @@ export interface HandledHow {
   /** From 1; above 1 if an earlier call has failed. After a restart of the server it is 1 again. */
   readonly attempt: number
   /**
-   * Aborts when the server is closed, and waits for the handler. In a cluster it also aborts after the other servers have declared
-   * this one dead: one of them calls its handler for the same file.
+   * Aborts when the server is closed; the server then waits for the handler. In a cluster it also aborts after the other servers have
+   * declared this one dead, because another server then calls its handler for the same file.
    */
   readonly signal: AbortSignal
 }
@@ -45,8 +45,8 @@ export interface HandledHow {
 /**
  * Handles a stored file. It is called for one file at a time, in the order in which the files were stored, and at least once for
  * each file, even after a crash. If it throws, it is called again for the same file, up to 16 times. In a cluster, one server at a
- * time calls its handler, for the files of all servers that have one; another server continues after it has ended. A string that it
- * returns, of which 4 KiB are kept, is the result in the receipt of the owner (`UploadOptions.receipt`).
+ * time calls its handler, for the files of all servers that have a handler. After that server has ended, another one continues. If the
+ * handler returns a string, its first 4 KiB are the result in the receipt of the owner (`UploadOptions.receipt`).
  */
 export type StoredFileHandler = (file: HandledFile, how: HandledHow) => void | string | Promise<void> | Promise<string>
 
@@ -71,7 +71,7 @@ export class StoredFileCalls {
     this.#alarm = new Alarm(context.platform.clock, () => this.wake())
   }
 
-  /** Starts with the messages that are in the mailbox. */
+  /** Starts to handle the messages that are in the mailbox. */
   open(): void {
     this.#watching = this.#context.storage.mailboxes.watch?.((user) => {
       if (user === handlerMailbox) this.wake()
@@ -87,7 +87,7 @@ export class StoredFileCalls {
     this.#ended = this.#run()
   }
 
-  /** Aborts the signal of the running call: another server can call its handler for the same file. */
+  /** Aborts the signal of the running call, because another server can call its handler for the same file. */
   lost(): void {
     this.#losing.abort()
     this.#losing = new AbortController()
@@ -119,7 +119,7 @@ export class StoredFileCalls {
         }
       }
     } finally {
-      // In the same turn as the last check of `#hasMore`: a message that arrives later starts this again.
+      // This runs in the same turn as the last check of `#hasMore`, so a message that arrives later starts the loop again.
       this.#isRunning = false
     }
   }

@@ -11,7 +11,7 @@ export class StoredReports {
   /** The files that are being reported. */
   readonly #begun = new Set<string>()
 
-  /** `onStored` informs the embedding program and resolves as `ended`. */
+  /** `onStored` informs the embedding program. It resolves like `ended`. */
   constructor(
     context: ServerContext,
     notices: FileNotices | undefined,
@@ -36,14 +36,14 @@ export class StoredReports {
     void this.stored([file])
   }
 
-  /** Records that a file will be reported. Returns false if it is being reported already. */
+  /** Marks a file as being reported. Returns false if it is already being reported. */
   begin(file: StoredFile): boolean {
     const isNew = !this.#begun.has(keyOf(file))
     this.#begun.add(keyOf(file))
     return isNew
   }
 
-  /** Logs files that an earlier server has stored and may not have reported. Returns those that are not being reported already. */
+  /** Logs files that an earlier server stored and may not have reported. Returns the files that are not yet being reported. */
   recovered(files: readonly StoredFile[]): readonly StoredFile[] {
     const recovered = files.filter((file) => this.begin(file))
     for (const file of recovered) this.#context.log(storedLine(file, undefined, true))

@@ -21,7 +21,7 @@ export interface ArrivingUpload {
   /** The modification time of the source, in ms since 1970. */
   readonly modifiedAt: number
   readonly metadata: Metadata
-  /** Aborts when the server does not wait for the decision any longer. */
+  /** Aborts when the server no longer waits for the decision. */
   readonly signal: AbortSignal
 }
 
@@ -34,20 +34,20 @@ export interface UploadRefusal {
 export interface UploadChanges {
   /** The name under which the file is stored. */
   readonly name?: string | undefined
-  /** Metadata in addition to that of the client, or in place of values with the same keys. */
+  /** Metadata that is added to the metadata of the client; replaces values with the same keys. */
   readonly metadata?: Metadata | undefined
 }
 
 export type UploadDecision = UploadRefusal | UploadChanges | undefined
 
 /**
- * Decides about an upload before the server accepts it. The server asks once for each unfinished upload, and keeps the decision with
- * its record. For a file that is sent in one request, or sent again, the server asks each time.
+ * Decides about an upload before the server accepts it. The server calls it once for each unfinished upload, and keeps the decision
+ * in the record of the upload. The server calls it each time for a file that is sent in one request, or is sent again.
  */
 // biome-ignore lint/suspicious/noConfusingVoidType: a function without a return statement accepts the upload
 export type UploadHook = (upload: ArrivingUpload) => UploadDecision | void | Promise<UploadDecision | void>
 
-/** Calls `onUpload` for a bounded number of uploads at once, and for a bounded time. */
+/** Calls `onUpload`. Limits the number of calls at once, and the duration of each call. */
 export class UploadHooks {
   readonly #context: ServerContext
   readonly #hook: UploadHook
@@ -74,7 +74,7 @@ export class UploadHooks {
       throw new OspError('upload-rejected', `the server refuses this file: ${reason}`)
     }
     const { name = want.name, metadata: added } = (decision ?? {}) as UploadChanges
-    if (added && !this.#context.storage.catalogue) throw failed('this storage keeps no metadata')
+    if (added && !this.#context.storage.catalogue) throw failed('it added metadata, which this storage cannot keep')
     const metadata = added ? { ...want.metadata, ...added } : want.metadata
     try {
       checkFileName(name)
@@ -82,8 +82,9 @@ export class UploadHooks {
     } catch (error) {
       const { code, message } = OspError.from(error)
       // The public text names neither the name nor the metadata that the program has chosen.
-      const publicText = 'the server would store this file under a name or with metadata that is not allowed'
-      throw new OspError(code, `onUpload has returned a result that is not allowed: ${message}`, { publicText })
+      const publicText =
+        'the server chose an invalid name or invalid metadata for this file; report this to its operator'
+      throw new OspError(code, `onUpload returned an invalid result: ${message}`, { publicText })
     }
     return { ...want, storeAs: name, ...(metadata && { metadata }) }
   }
@@ -111,7 +112,7 @@ export class UploadHooks {
     try {
       return await new Promise<UploadDecision>((resolve, reject) => {
         signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-        // In a promise, so that a function that throws does not differ from one that rejects.
+        // Called in a promise, so that a function that throws is treated like one that rejects.
         Promise.resolve({ user, name, size, modifiedAt, metadata, signal })
           .then(this.#hook)
           .then((decision) => resolve(checked(decision)))
@@ -127,15 +128,15 @@ export class UploadHooks {
   }
 }
 
-const failed = (reason: string, cause?: unknown) =>
-  new OspError('internal', `onUpload has failed: ${reason}`, { cause })
+const failed = (reason: string, cause?: unknown) => new OspError('internal', `onUpload failed: ${reason}`, { cause })
 
 const isText = (value: unknown) => value === undefined || typeof value === 'string'
 
-/** Returns a decision, or throws if it has a wrong type. */
+/** Returns a decision. Throws TypeError if it has a wrong type. */
 function checked(decision: unknown): UploadDecision {
   if (decision === undefined) return undefined
-  if (typeof decision !== 'object' || decision === null) throw new TypeError('its result is no object')
+  if (typeof decision !== 'object' || decision === null)
+    throw new TypeError('the result must be undefined or an object')
   const { refuse, name, metadata = {} } = decision as Partial<UploadRefusal & UploadChanges>
   const hasTexts = isText(refuse) && isText(name) && typeof metadata === 'object' && metadata !== null
   if (!hasTexts || !Object.values(metadata).every((value) => typeof value === 'string'))

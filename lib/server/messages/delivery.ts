@@ -205,7 +205,7 @@ export class Delivery {
     return batch
   }
 
-  /** The maximum number of messages in a REQ whose senders get receipts: their results must fit into the answer. */
+  /** The maximum number of messages with receipts in a REQ. Their results must fit into the answer. */
   get #mostAsking(): number {
     return Math.max(8, Math.floor(this.#context.limits.chunkBytes / (2 * fixed.resultBytes)))
   }

@@ -172,7 +172,8 @@ export class DeliveryService {
   async openDevice({ user, device }: ListeningLink): Promise<void> {
     const { devices } = this.#context.mailboxes
     if (devices) await devices.open(user, [device], this.#age.now(), this.#context.limits.devicesPerUser)
-    else if (device !== '') throw new OspError('too-many-devices', 'this server does not support names of devices')
+    else if (device !== '')
+      throw new OspError('too-many-devices', 'this server does not support devices; connect without a device name')
   }
 
   /** Starts to deliver the mailbox of the caller's user to the caller. */
@@ -284,14 +285,14 @@ export class DeliveryService {
     if (this.#isOpen) this.#alarm.by(platform.clock.now() + expireMs)
   }
 
-  /** Records that the devices of a user listen now. */
+  /** Records that the devices of a user are listening now. */
   async #refreshDevices(user: string): Promise<void> {
     const devices = this.#deliveries.get(user)?.keys() ?? []
     const { mailboxes, limits } = this.#context
     await mailboxes.devices?.open(user, [...devices], this.#age.now(), limits.devicesPerUser)
   }
 
-  /** Forgets the devices that have not listened for long. */
+  /** Forgets the devices that have not listened for `deviceAgeMs`. */
   async #forgetDevices(now: number): Promise<void> {
     const { mailboxes, limits, log } = this.#context
     if (!mailboxes.devices) return

@@ -35,7 +35,7 @@ interface Registration {
   listening: ListeningLink | undefined
   /** The version of the presence list that was sent with the reply to its latest REGIST_REQ. */
   listVersion: number
-  /** Whether it was notified of receipts since it last listed them. */
+  /** Whether the link was notified of receipts since it last listed them. */
   isToldOfReceipts: boolean
   /** Posts the messages of this link in the order in which they arrived. */
   readonly posts: Mutex
@@ -59,7 +59,7 @@ export class MsgApp implements ServerApp {
   readonly #changes = new KeyedMutex()
   /** Links that wait until the directory lets them listen, by node. */
   readonly #pending = new Map<number, Connection>()
-  /** Serializes the messages of each sender that the embedding program sends. */
+  /** Serializes the messages that the embedding program sends, for each sender. */
   readonly #sends = new KeyedMutex()
   /** Pending changes of the directory, which must end before the app is closed. */
   readonly #ending = new PendingWork()
@@ -146,7 +146,7 @@ export class MsgApp implements ServerApp {
   }
 
   /**
-   * Stores and delivers a message that the embedding program sends, by the rules of POST_MSG_REQ. Messages of one sender are
+   * Stores and delivers a message of the embedding program by the rules of POST_MSG_REQ. Messages of one sender are
    * stored in the order of the calls. Rejects with the error of the message.
    */
   async send(post: PostedMessage): Promise<void> {
@@ -181,8 +181,8 @@ export class MsgApp implements ServerApp {
   }
 
   /**
-   * Sends the reply itself, because the whole presence list follows it immediately. `device` is that for which the link is to listen,
-   * which has no name if it is empty; `undefined` if the link is not to listen.
+   * Sends the reply itself, because the whole presence list follows it immediately. `device` is the device for which the link
+   * is to listen; it is empty for a device without a name, and `undefined` if the link is not to listen.
    */
   async #change(caller: Connection, request: Request, device: string | undefined): Promise<undefined> {
     this.#checkCurrent(caller)
@@ -278,7 +278,7 @@ export class MsgApp implements ServerApp {
     return registration
   }
 
-  /** Ends the registration of a link, and the link: the link `by` listens for the messages of the same device. */
+  /** Ends the registration of a link, and the link, because the link `by` now listens for the same device. */
   superseded(node: number, by: number): void {
     const former = this.#registrations.get(node)
     const local = this.#pending.get(by)
@@ -339,7 +339,7 @@ export class MsgApp implements ServerApp {
     if (own?.size === 0) this.#registrationsOf.delete(user)
   }
 
-  /** Notifies the registered links of a user of new receipts, unless it has done so since they last listed their receipts. */
+  /** Notifies the registered links of a user of new receipts, except links that have not listed their receipts since the last notification. */
   #announceReceipts(user: string): void {
     for (const registration of this.#registrationsOf.get(user) ?? []) {
       if (registration.isToldOfReceipts) continue

@@ -9,7 +9,7 @@ import type { PostedMessage } from './deliveryService.ts'
 
 /** A posted message after the checks that need no mailbox. */
 export interface CheckedPost extends PostedMessage {
-  /** The recipients as the client named them, which can be several times. */
+  /** The recipients as the client named them; a name can occur several times. */
   readonly named: readonly string[]
   readonly refusal: OspError | undefined
   /** The recipients that are known users and have never logged in. */
@@ -30,12 +30,12 @@ export class PostChecker {
     this.#isOnline = isOnline
   }
 
-  /** Resolves with the error for recipients who do not exist or are too many. */
+  /** Resolves with the error if a recipient does not exist, or if there are too many recipients. */
   async refusal(recipients: readonly string[]): Promise<OspError | undefined> {
     return this.#refusalOf(recipients, undefined, await this.#verdictsOf(new Set(recipients)))
   }
 
-  /** Returns the messages with their refusals. Rejects with OspError `malformed` if one has no recipient. */
+  /** Returns the messages with their refusals. Rejects with OspError `malformed` if a message has no recipient. */
   async check(sender: string, messages: WireMessage<'PostMsgReq'>['messages']): Promise<readonly CheckedPost[]> {
     const names = new Set<string>()
     for (const { recipients } of messages) {
@@ -89,13 +89,16 @@ export class PostChecker {
   }
 }
 
-/** Returns the time to live of a body and whether it asks for receipts, or the error of one that is too large, or has parts that a client must not send. */
+/**
+ * Returns the time to live of a body and whether it asks for receipts. Returns an error if the body is too large, or has parts that a
+ * client must not send.
+ */
 function checkedBody(body: Uint8Array): Pick<PostedMessage, 'timeToLive' | 'receipt'> & { readonly fault?: OspError } {
   try {
     const { attributes, content } = decodeBody(body)
     checkMessageParts(attributes, content)
     const [part] = serverPartsOf(attributes)
-    if (part) return { fault: new OspError('malformed', `only a server sends the part ${part} of a message`) }
+    if (part) return { fault: new OspError('malformed', `only a server may send the part ${part} of a message`) }
     return { timeToLive: attributes.timeToLive, receipt: attributes.receiptWanted }
   } catch (error) {
     return { fault: OspError.from(error) }

@@ -10,7 +10,7 @@ import { writeDevice, writeForgotten, writeHandled, writeSeqs } from './records.
 /** Messages that all devices have answered. */
 export interface Answered {
   readonly handled: readonly number[]
-  /** Those that a device has rejected. */
+  /** The messages that a device has rejected. */
   readonly rejected: readonly number[]
 }
 
@@ -40,7 +40,10 @@ export class DeviceRules implements MailboxDevices {
     if (named.size === 0) return
     const isNew = names.some((name) => name !== '' && !known?.has(name))
     if (isNew && named.size > most) {
-      throw new OspError('too-many-devices', `${user} already has ${most} devices, the maximum for one user`)
+      throw new OspError(
+        'too-many-devices',
+        `${user} already has ${most} devices, the maximum; use one of their names, or raise devicesPerUser`,
+      )
     }
     const changed = names.filter((name) => {
       const { seenAt = Number.NEGATIVE_INFINITY } = known?.get(name) ?? {}
@@ -81,11 +84,11 @@ export class DeviceRules implements MailboxDevices {
   async #forget(user: string, old: readonly Device[]): Promise<void> {
     const { index, writer, settler } = this.#options
     const rest = [...(index.devices.of(user)?.values() ?? [])].filter((device) => !old.includes(device))
-    // Before the devices are forgotten: after a crash in between, no message remains that all devices have handled.
+    // This precedes the forgetting, so that after a crash in between, no message remains that all devices have handled.
     const { handled, rejected } = this.#answeredBy(user, rest, rest.length > 0 ? this.#waiting(user) : [])
     const removed = settler.remove(user, handled, { state: 'handled' })
     const setAside = settler.setAside(user, rejected, undefined)
-    // The device without a name is not known alone.
+    // The device without a name is known only together with others.
     const gone = rest.every(({ name }) => name === '') ? [...old, ...rest] : old
     for (const { name } of gone) index.devices.delete(user, name)
     const stored = writer.add({

@@ -5,7 +5,7 @@ export class Device {
   readonly name: string
   /** Milliseconds of the age clock. */
   seenAt: number
-  /** It has handled the messages up to this seq, and those in `beyond`. */
+  /** The device has handled the messages up to this seq, and those in `beyond`. */
   upTo: number
   readonly beyond: Set<number>
   /** Messages whose answer is not durable yet. `upTo` stays below them. */
@@ -22,7 +22,7 @@ export class Device {
     return seq <= this.upTo || this.beyond.has(seq)
   }
 
-  /** Keeps `upTo` below messages until `settle` is called with them, since their answer is not durable yet. */
+  /** Keeps `upTo` below these messages until `settle` is called with them, because their answer is not yet durable. */
   hold(seqs: readonly number[]): void {
     for (const seq of seqs) this.#pending.add(seq)
   }

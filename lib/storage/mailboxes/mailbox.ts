@@ -83,7 +83,7 @@ export class Mailbox {
   #seqs: number[] = []
   #entries: (IndexEntry | undefined)[] = []
   #aside: Set<number> | undefined
-  /** Messages that a device has rejected, and that others must still handle. */
+  /** Messages that a device has rejected and other devices must still handle. */
   #rejected: Set<number> | undefined
   /** The only sender, or the amounts of several. Most mailboxes have few senders, and a Map takes memory. */
   #sender = ''

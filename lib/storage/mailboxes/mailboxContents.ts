@@ -104,7 +104,7 @@ function enterMessage(found: JournalRecord, index: MailboxIndex): void {
 function enterSettled(record: Buffer, index: MailboxIndex): void {
   const { seq, isAside } = settledBy(record)
   const { receipt } = decodeBody(storedMessage(record).content).attributes
-  if (!receipt) throw new RangeError('a receipt has another content')
+  if (!receipt) throw new RangeError('the content of a receipt is invalid')
   if (isAside) index.setAside(receipt.recipient, seq)
   else index.remove(receipt.recipient, seq)
 }
@@ -129,11 +129,11 @@ function enterDevice(record: Buffer, index: MailboxIndex): void {
   index.devices.set(user, new Device(state))
 }
 
-/** Ignores an unknown device: its record was moved, and includes this one. */
+/** Ignores an unknown device, because its record was moved and includes this one. */
 function enterHandled(record: Buffer, index: MailboxIndex): void {
   const { user, name, numbers: seqs } = readOfDevice(record)
   const device = index.devices.of(user)?.get(name)
-  // Its messages may have been moved behind this record, so `upTo` is raised when all records were read.
+  // Its messages may have been moved after this record, so `upTo` is raised after all records have been read.
   for (const seq of device ? seqs : []) device?.beyond.add(seq)
 }
 

@@ -111,7 +111,7 @@ export class MailboxIndex {
     return entry
   }
 
-  /** Sets a message aside, or back. Its sender expects no receipt while it is set aside. */
+  /** Sets a message aside, or returns it. The sender expects no receipt for a message that is set aside. */
   setAside(user: string, seq: number, isAside = true): void {
     const mailbox = this.#mailboxes.get(user)
     const entry = mailbox?.get(seq)
@@ -188,7 +188,7 @@ export class MailboxIndex {
     return levels.sort((a, b) => (a.user < b.user ? -1 : 1))
   }
 
-  /** Counts a receipt that is expected (1), or no longer expected (-1), if the message asks for receipts. */
+  /** If the message asks for receipts, counts a receipt as expected (1) or as no longer expected (-1). */
   #expect({ askingId, sender }: IndexEntry, sign: 1 | -1): void {
     if (askingId === undefined) return
     this.expected += sign

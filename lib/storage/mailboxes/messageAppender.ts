@@ -106,7 +106,7 @@ export class MessageAppender {
     return batch
   }
 
-  /** Returns the seq of the next message, and assigns it. */
+  /** Assigns the seq of the next message, and returns it. */
   nextSeq(): number {
     this.#lastSeq = this.#followingSeq
     return this.#lastSeq

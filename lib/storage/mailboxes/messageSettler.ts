@@ -27,7 +27,7 @@ interface Leaving {
   readonly wasAside: boolean
 }
 
-/** Messages that leave the mailbox of `user`, in which they may stay set aside. */
+/** Messages of `user` that are removed or set aside. */
 interface Change {
   readonly user: string
   readonly leaving: readonly Leaving[]
@@ -38,7 +38,7 @@ interface Change {
   readonly mayWait: boolean
 }
 
-/** A receipt that is in the index, and is not durable yet. */
+/** A receipt that is in the index and not yet durable. */
 interface NewReceipt {
   readonly owner: string
   readonly entry: IndexEntry
@@ -53,7 +53,7 @@ export class MessageSettler {
     this.#options = options
   }
 
-  /** Implements `MailboxStore.remove`. `time`: that of the age clock. */
+  /** Implements `MailboxStore.remove`. `time` is the time of the age clock. */
   async remove(
     user: string,
     seqs: readonly number[],

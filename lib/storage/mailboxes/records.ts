@@ -3,8 +3,8 @@ import type { NewMessage, StoredMessage } from '../../ports/mailboxes.ts'
 import type { DeviceState } from './devices.ts'
 
 /**
- * The kind of a record, in its first byte. `asking`: a message whose sender gets receipts. `receipt`: a receipt, which also removes
- * the message that it is about, or sets it aside. `rejected`: a device has rejected messages that others must still handle.
+ * The kind of a record, in its first byte. `asking`: a message whose sender gets receipts. `receipt`: a receipt; the record also
+ * removes the message of the receipt, or sets it aside. `rejected`: a device has rejected messages that others must still handle.
  */
 export const recordKinds = {
   message: 1,

@@ -317,7 +317,7 @@ export class Transfers implements TransferStore {
     return { claim: { user, name, token }, record }
   }
 
-  /** Throws an OspError if the name cannot be claimed. `isNew` means that no file may be stored under the name of the new one. */
+  /** Throws an OspError if the name cannot be claimed. `isNew` means that no file may be stored under the name of the new file. */
   async #checkName(want: NewTransfer, isNew: boolean): Promise<void> {
     const { user, name } = want
     const storeAs = storeAsOf(want)
@@ -364,7 +364,7 @@ export class Transfers implements TransferStore {
     const { log } = this.#records
     const former = log.marker(user, name)
     const isOfFile = former?.file.storedName === storedName && former.stamp === stamp
-    // As a marker, since its former marker may reappear after a restart.
+    // This writes a marker, because the former marker may reappear after a restart.
     const marker = isOfFile ? former : { file, modifiedAt, until: this.#wallTime(), stamp, reported: true }
     if (storedName !== name) await this.#files.put([fileRecordOf({ ...marker, metadata })])
     await log.rewrite({ ...marker, metadata })

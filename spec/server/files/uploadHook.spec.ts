@@ -141,8 +141,8 @@ spec('onUpload', (it) => {
     assert.deepEqual(
       logged.map(({ code, name, text: reason }) => `${code} ${name} ${reason}`),
       [
-        'internal a onUpload has failed: the scanner is gone',
-        'internal b onUpload has failed: refuse, name and the values of metadata must be strings',
+        'internal a onUpload failed: the scanner is gone',
+        'internal b onUpload failed: refuse, name and the values of metadata must be strings',
       ],
     )
   })
