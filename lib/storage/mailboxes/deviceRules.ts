@@ -123,7 +123,8 @@ export class DeviceRules implements MailboxDevices {
     try {
       await Promise.all([
         settler.remove(user, isRejected ? [] : handled, how, mayWait),
-        aside.length > 0 && settler.setAside(user, aside, how.results),
+        // The result of this device is not the reason of another one.
+        aside.length > 0 && settler.setAside(user, aside, isRejected ? how.results : undefined),
         this.#record(user, own, waiting, options),
       ])
     } finally {
