@@ -10,7 +10,7 @@ for await (const message of bot.messages()) {
   const [command, ...words] = message.text().split(' ')
   const sum = words.reduce((total, word) => total + Number(word), 0)
   const answer = command === 'add' && !Number.isNaN(sum) ? `${sum}` : 'the only command is: add NUMBER...'
-  // If the program is killed before the next message, this one arrives again. With an id, the answer is stored once nevertheless.
+  // If the program is killed before the next message, this one arrives again. The id ensures that the answer is stored only once.
   await message.reply(answer, { id: message.id })
   console.log(`${message.from}: ${message.text()} -> ${answer}`)
 }

@@ -1,6 +1,6 @@
 // `npm run demo`: uploads real files over a real connection, kills the client and the server midway, and shows that nothing is
-// lost and little is sent twice. Then a user who was offline downloads the files, and the sender gets the receipts. Everything happens on this machine, in a
-// temporary directory.
+// lost and little is sent twice. Then a user who was offline downloads the files, and the sender gets the receipts. Everything
+// happens on this machine, in a temporary directory.
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -65,7 +65,7 @@ say(
 )
 await fetched(names.length, ended)
 const [code] = await ended
-say(`The sender has ended with code ${code}, after a receipt of bea for each file. Her copies:`)
+say(`The sender exited with code ${code}, after it received a receipt from bea for each file. Her copies:`)
 const isFetched = (await verify(inbox)) && code === 0
 console.log(isStored && isFetched ? 'Every stored file is identical to the original.' : 'Error: the files differ.')
 process.exitCode = isStored && isFetched ? 0 : 1
@@ -103,7 +103,7 @@ async function stored() {
   while (!isStored()) await setTimeout(50)
 }
 
-/** Downloads the files that were sent to bea until she has this many and `over` resolves, and kills her client. */
+/** Downloads the files that were sent to bea. Kills her client when she has `count` files and `over` has resolved. */
 async function fetched(count, over) {
   const flags = ['--server', `127.0.0.1:${relay.port}`, '--user', 'bea', '--json']
   const child = run('osp.js', ['listen', ...flags, '--save', inbox], ['ignore', 'pipe', 'inherit'])

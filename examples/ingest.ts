@@ -1,4 +1,4 @@
-// A server that stores files in the folder `inbox`, and imports each, even if it was stored before a crash: `node ingest.ts`.
+// A server that stores files in the folder `inbox`, and imports each file, even one stored before a crash: `node ingest.ts`.
 import { serve } from 'ospd'
 
 const port = Number(process.env.PORT ?? 6682)

@@ -10,7 +10,7 @@ for (const { id, queued } of sent) {
   console.log('queued', id)
 }
 
-// If the program is killed now, its next run sends the messages that are left, each once.
+// If the program is killed now, its next run sends each remaining message once.
 for (const message of sent) {
   await message.stored
   console.log('stored', message.id)

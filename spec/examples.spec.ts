@@ -82,7 +82,7 @@ spec('the examples', (it) => {
     assert.match(both.stdout, /^online: \[ 'bob' \]$/mu)
   })
 
-  it('include a program that answers messages, each once, also after it was killed', async () => {
+  it('include a program that answers each message once, even after it was killed', async () => {
     await using at = await place()
     await using server = example('serve', at, 0)
     const [, port] = await server.printed(/^listening on port (\d+)$/mu)
@@ -105,7 +105,7 @@ spec('the examples', (it) => {
     }
   })
 
-  it('include a device that queues messages without a server, and sends each once when there is one', async () => {
+  it('include a device that queues messages without a server, and sends each once when a server starts', async () => {
     await using at = await place()
     const port = await freePort()
     await using offline = example('outbox', at, port, 'one', 'two')

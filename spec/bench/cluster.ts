@@ -4,7 +4,8 @@
  * bare statement. `limited`: three servers beside one, each limited to a fifth of a core (cgroups, version 1). `delivery`: the time
  * from send to handler through another server, with and without notifications. `presence`: many clients of three servers, and
  * the time until a change has reached all. `catalogue`: requests about stored files, one after another, at a server of the cluster and at
- * a single server, and a file that is stored with and without a message about it. `killed`: the time until the users of a killed server have left the list.
+ * a single server, and a file that is stored with and without a message about it. `killed`: the time until the users of a killed
+ * server have left the list.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -303,7 +304,7 @@ async function settledVersions(crowds: readonly Crowd[], count: number): Promise
   }
 }
 
-/** The median time of each request about a stored file, in milliseconds, one after another. */
+/** The median time of each request about a stored file, in milliseconds. The requests run one after another. */
 async function requestTimes({ port }: Daemon): Promise<ReadonlyMap<string, number>> {
   const count = 40 * rounds
   const user = `files-${port}`

@@ -12,7 +12,7 @@ import { spec } from '../support/spec.ts'
 const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`
 
 spec('osp inbox', (it) => {
-  it('stops listing when the reader of its output has left', async () => {
+  it('stops listing when the reader closes its output', async () => {
     const body = encodeBody({}, new Uint8Array(6_000))
     await using server = await hostileServer(({ message, reply }) => {
       if (message.event !== 'ListMsgReq') return true

@@ -40,7 +40,7 @@ spec('osp msg --receipt', (it) => {
     assert.deepEqual([both.code, both.stderr.split('\n')[0]], [2, 'osp: specify either --queue or --receipt'])
   })
 
-  it('gets the output of the program that osp listen runs', async () => {
+  it('receives the output of the program that osp listen runs', async () => {
     await using chat = await messagingBench()
     const sending = chat.osp('alice', ['msg', '--receipt', 'bob', 'hello'])
     const listened = await chat.osp('bob', [

@@ -14,7 +14,7 @@ const kills = 5
 /** The content that may be transferred again, compared with the size. */
 const most = 1.3
 
-/** A relay to a server that counts the bytes from the server, and stops passing them on at a number of bytes. */
+/** A relay that counts the bytes from the server, and stops forwarding after a given number of bytes. */
 async function countingRelay(to: () => number) {
   let bytes = 0
   let stopAt = Number.POSITIVE_INFINITY
@@ -40,7 +40,7 @@ async function countingRelay(to: () => number) {
     get bytes() {
       return bytes
     },
-    /** Resolves when the bytes have reached a number. The connection on which they have is not read any further. */
+    /** Resolves when the bytes have reached the given number. The connection on which this happens is not read any further. */
     reaches: (number: number) =>
       new Promise<void>((resolve) => {
         stopAt = number

@@ -38,7 +38,7 @@ spec('four senders, four listeners, one of them with two devices, and the server
       ...devices.map((device) => listener(first, device, device)),
       ...others.map((name) => listener(name, name)),
     ]
-    // A device receives all messages from the time at which it is known.
+    // A device receives all messages from the time when it becomes known.
     for (const { running } of listening) await running.printed(/^listening$/mu)
     const sending = senders.map((name) => program('sender.ts', name, journalOf(name), ...listeners))
     const all = [server, ...sending, ...listening]

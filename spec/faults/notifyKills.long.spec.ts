@@ -55,7 +55,7 @@ spec('files that arrive while server, sender and listen --exec are killed', (it)
     assert.equal((await running.get('sender')?.ended)?.code, 0)
     const handled = () => new Set(readFileSync(`${at.path}/handled`, 'utf8').trim().split('\n'))
     while (names.some((name) => !handled().has(`out/${name}`))) await pause(100)
-    // Receipts that no killed sender has removed wait.
+    // The receipts that the killed senders did not remove are still on the server.
     const rest = startOsp('listen', '--user', 'alice', '--receipts', '--json')
     const receipts = () => receiptsIn([...senders, rest])
     while (receipts().size < files) await pause(100)
@@ -68,7 +68,7 @@ spec('files that arrive while server, sender and listen --exec are killed', (it)
   })
 })
 
-/** Returns the receipts that these programs have printed, by result: the times at which the server has stored them. */
+/** Returns the times at which the server stored the receipts that these programs have printed, by result. */
 function receiptsIn(programs: readonly Running[]): ReadonlyMap<string, ReadonlySet<string>> {
   const found = new Map<string, Set<string>>()
   for (const { stdout } of programs) {

@@ -52,7 +52,7 @@ spec('a message that the embedding program sends', (it) => {
     assert.deepEqual(textsOf(await receiving), texts)
   })
 
-  it('is stored once for its id, and refused with other content', async () => {
+  it('is stored once for its id, and is refused with other content', async () => {
     await using rig = await rigWith()
     const id = '01'.repeat(16)
     for (let times = 0; times < 2; times++) await rig.server.send('bot', ['alice'], 'once', { id })
@@ -79,7 +79,7 @@ spec('a message that the embedding program sends', (it) => {
     assert.deepEqual(textsOf(await receivedBy(rig, 'alice', 1)), ['kept'])
   })
 
-  it('is refused by the limits of a message of a client', async () => {
+  it('is subject to the limits of a message of a client', async () => {
     const known = {
       authenticate: async ({ user }: { user: string }) => ({ user }),
       knows: async (user: string) => user !== 'nobody',

@@ -28,8 +28,8 @@ export class FileNotices {
   /** Whether the server sends such messages. */
   isOn = false
   /**
-   * Whether several servers send them. A server can then replace a file whose upload another server has published and not completed
-   * because it was frozen. Such a file has no message, and its client no reply.
+   * Whether several servers send them. A server can then replace a file whose upload another server has published, but not completed
+   * because it was frozen. Such a file has no message, and its client gets no reply.
    */
   isShared = false
   readonly #parts: NoticeParts

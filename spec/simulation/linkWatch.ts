@@ -83,7 +83,10 @@ interface LinkParts {
 export class LinkWatch {
   readonly #parts: LinkParts
   readonly #links = new Map<Link, Watched>()
-  /** `recipient place` of the messages that have durably left their mailbox, or that this device has handled, with the number of earlier ones. */
+  /**
+   * `recipient place` of the messages that have durably left their mailbox or that this device has handled, with the number of earlier
+   * messages.
+   */
   readonly #gone = new Map<string, number>()
   /** Those of them whose removal the storage has lost. */
   readonly #returned = new Set<string>()
@@ -149,7 +152,7 @@ export class LinkWatch {
     }
   }
 
-  /** Returns the name under which a message is gone for a recipient: that of its device, or that of the user. */
+  /** Returns the name under which a message has left for a recipient: the name of its device, or the name of the user. */
   #goneFor({ recipient, user }: MessageActor, place: number): string | undefined {
     return [recipient, user].map((name) => `${name} ${place}`).find((name) => this.#gone.has(name))
   }

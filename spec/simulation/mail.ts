@@ -83,7 +83,7 @@ export class Mail {
   /** The waiting messages when all work has finished. */
   #waiting = textOf([])
 
-  /** `hasDevices`: its server knows devices. */
+  /** `hasDevices`: the server supports devices. */
   constructor(parts: MailParts, any: boolean, hasDevices: boolean) {
     this.#parts = parts
     const { random } = parts.machine

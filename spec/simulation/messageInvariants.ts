@@ -46,19 +46,19 @@ export class MessageInvariants {
    * device has not handled.
    */
   readonly #missing = new Set<string>()
-  /** `recipient key`, and `user key`, of the messages that a handler has completed; `user key` of those given up. */
+  /** `recipient key` and `user key` of the messages that a handler has completed, and `user key` of the messages that were given up. */
   readonly #handled = new Set<string>()
   readonly #givenUp = new Set<string>()
   /** `recipient key` of the delivered messages, and the program that received each. */
   readonly #reached = new Set<string>()
   readonly #handed = new Map<MessageActor, Map<string, Handed>>()
-  /** By `recipient key`, the program that has received the message as attempt 1. */
+  /** The program that has received each message as attempt 1, by `recipient key`. */
   readonly #first = new Map<string, MessageActor>()
   /** Keys whose receipts a program has stored. */
   readonly #kept = new Map<MessageActor, Set<string>>()
   /** `recipient place` of the messages whose receipt any of its programs has stored. */
   readonly #keptPlaces = new Set<string>()
-  /** By key, the number of attempts to append a message, without refused ones. */
+  /** The number of attempts to append each message, by key, without refused attempts. */
   readonly #attempts = new Map<string, number>()
   /** The known devices of each user. */
   readonly #devices = new Map<string, Set<string>>()
@@ -130,13 +130,13 @@ export class MessageInvariants {
       for (const device of this.#devices.get(user) ?? []) this.#require(recipientOf(user, device), key)
   }
 
-  /** The storage is about to append a message. */
+  /** Called before the storage appends a message. */
   appending(sender: string, id: Uint8Array): void {
     const key = keyOf(sender, id)
     this.#attempts.set(key, (this.#attempts.get(key) ?? 0) + 1)
   }
 
-  /** A device is known from now on, and must receive these messages, which wait, and all later ones. */
+  /** Called when a device becomes known. It must receive these waiting messages and all later ones. */
   opened(user: string, device: string, waiting: readonly Pick<StoredMessage, 'sender' | 'id'>[]): void {
     const devices = this.#devices.get(user) ?? new Set()
     this.#devices.set(user, devices.add(device))
@@ -175,7 +175,7 @@ export class MessageInvariants {
     return this.#stored.has(keyOf(sender, id))
   }
 
-  /** `isStored`: it may be stored nevertheless. */
+  /** `isStored`: the message may still be stored. */
   refusedForNow(sender: string, id: Uint8Array, isStored = false): void {
     const key = keyOf(sender, id)
     this.#refusedForNow.add(key)

@@ -3,7 +3,7 @@ import { bytesOfHex } from '../../lib/runtime/hex.ts'
 import { keyOf, type Post } from './post.ts'
 import type { Trace } from './trace.ts'
 
-/** What the checks of receipts know of messages. Names are `user key`. */
+/** The facts about messages that the checks of receipts use. Names are `user key`. */
 interface ReceiptParts {
   readonly trace: Pick<Trace, 'fail'>
   post(key: string): Post | undefined
@@ -15,19 +15,19 @@ interface ReceiptParts {
   isGivenUp(name: string): boolean
 }
 
-/** The checks of receipts: one for each message and recipient, which states what has happened. */
+/** Checks that each message and recipient has one receipt, and that the receipt reports the true outcome. */
 export class ReceiptWatch {
   readonly #parts: ReceiptParts
-  /** By name, the receipts that the programs of the sender have got. */
+  /** The receipts that the programs of the sender have received, by name. */
   readonly #seen = new Map<string, string>()
-  /** The names of acknowledged messages whose receipts no program has got. */
+  /** The names of acknowledged messages whose receipts no program has received. */
   readonly #owed = new Set<string>()
 
   constructor(parts: ReceiptParts) {
     this.#parts = parts
   }
 
-  /** The names of the receipts that no program has got, although they cannot be lost. */
+  /** The names of the receipts that no program has received, although they cannot be lost. */
   get owed(): readonly string[] {
     return [...this.#owed].filter((name) => !this.#parts.isDamaged(keyIn(name)))
   }
@@ -37,7 +37,7 @@ export class ReceiptWatch {
     for (const name of users.map((user) => `${user} ${key}`)) if (!this.#seen.has(name)) this.#owed.add(name)
   }
 
-  /** A program of `user` has got a receipt. */
+  /** A program of `user` has received a receipt. */
   got(user: string, receipt: MessageReceipt): void {
     const { messageId, recipient, state, at, result } = receipt
     const key = keyOf(user, bytesOfHex(messageId))
@@ -59,7 +59,7 @@ export class ReceiptWatch {
     this.#seen.set(name, text)
   }
 
-  /** Returns why a receipt is not true. */
+  /** Returns the reason why a receipt is wrong. */
   #untruth(post: Post, name: string, { state, result }: MessageReceipt): string | undefined {
     if (post.outcome === 'refused') return 'it was refused'
     if (state === 'expired') return post.timeToLiveMs === undefined ? 'it does not expire' : undefined

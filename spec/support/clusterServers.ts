@@ -42,7 +42,7 @@ export class ClusterServers implements AsyncDisposable {
     return new ClusterServers(await SharedDirectory.create(), clock)
   }
 
-  /** Starts a server, whose steps `alter` can change. */
+  /** Starts a server. `alter` can change its steps. */
   async start(options: Options = {}, alter: (steps: Steps) => Steps = (steps) => steps): Promise<Server> {
     const storage = this.directory.storage(alter(this.#store.steps()))
     const listen = memoryTransport()
@@ -81,7 +81,7 @@ export class ClusterServers implements AsyncDisposable {
     return await work
   }
 
-  /** Lets time pass until a fact holds. */
+  /** Lets time pass until a condition holds. */
   async passUntil(holds: () => boolean): Promise<void> {
     for (await turn(); !holds(); ) {
       if (this.clock) await pass(this.clock, 10)

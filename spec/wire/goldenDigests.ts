@@ -1,7 +1,7 @@
 import type { WireMessage } from '../../lib/wire/message.ts'
 import { hex } from '../support/bytes.ts'
 
-/** Frames of START and CONTINUE with the digest of the file, made as those in golden.ts. */
+/** Frames of START and CONTINUE with the digest of the file, in the form of golden.ts. */
 export const digestVectors: readonly (readonly [WireMessage, frame: string])[] = [
   [
     {

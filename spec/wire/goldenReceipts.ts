@@ -1,7 +1,7 @@
 import type { WireMessage } from '../../lib/wire/message.ts'
 import { hex } from '../support/bytes.ts'
 
-/** The frames of receipts, as in golden.ts. */
+/** Frames of receipts, in the form of golden.ts. */
 export const receiptVectors: readonly (readonly [WireMessage, frame: string])[] = [
   [
     {

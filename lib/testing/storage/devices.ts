@@ -13,7 +13,7 @@ const most = 3
 /** Returns the registration of a device. */
 const readerOf = (user: string, device: string): ListeningLink => ({ user, device, node: 1, session: '', epoch: 1 })
 
-/** Returns how a device has handled messages. */
+/** Returns the outcome of messages that a device has handled. */
 const by = (device: string | undefined) => ({ state: 'handled', device }) as const
 
 /** Resolves with the numbers of the messages that a device of bob still has to handle. */
@@ -55,18 +55,20 @@ const deviceChecks: Checks<TestedStorage> = {
     await storage.devices.open('bob', ['laptop'], 0, most)
     await have(storage, { phone: [2], laptop: [2] })
   }),
-  'keeps a message in the mailbox until it has handled it, whatever the others have': withDevices(async (storage) => {
-    await storage.devices.open('bob', ['phone', 'laptop'], 0, most)
-    await post(storage.mailboxes, upTo(5))
-    await storage.mailboxes.remove('bob', [2, 3, 5], false, by('phone'))
-    await storage.mailboxes.remove('bob', [1, 2], false, by('laptop'))
-    await have(storage, { phone: [1, 4], laptop: [3, 4, 5] })
-    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [1, 3, 4, 5])
-    await storage.mailboxes.remove('bob', [1, 4], false, by('phone'))
-    await storage.mailboxes.remove('bob', [3, 4], false, by('laptop'))
-    await have(storage, { phone: [], laptop: [5] })
-    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [5])
-  }),
+  'keeps a message in the mailbox until it has handled the message, whatever other devices do': withDevices(
+    async (storage) => {
+      await storage.devices.open('bob', ['phone', 'laptop'], 0, most)
+      await post(storage.mailboxes, upTo(5))
+      await storage.mailboxes.remove('bob', [2, 3, 5], false, by('phone'))
+      await storage.mailboxes.remove('bob', [1, 2], false, by('laptop'))
+      await have(storage, { phone: [1, 4], laptop: [3, 4, 5] })
+      assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [1, 3, 4, 5])
+      await storage.mailboxes.remove('bob', [1, 4], false, by('phone'))
+      await storage.mailboxes.remove('bob', [3, 4], false, by('laptop'))
+      await have(storage, { phone: [], laptop: [5] })
+      assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [5])
+    },
+  ),
   'is not affected by answers without its name, except that these remove the messages': withDevices(async (storage) => {
     await storage.devices.open('bob', ['phone', 'laptop'], 0, most)
     await post(storage.mailboxes, upTo(3))
@@ -77,7 +79,7 @@ const deviceChecks: Checks<TestedStorage> = {
     await storage.mailboxes.setAside('bob', [2])
     await have(storage, { phone: [3], laptop: [3] })
   }),
-  'has a message that another one has rejected, which is set aside when all have answered': withDevices(
+  'receives a message that another device has rejected, which is set aside when all devices have answered': withDevices(
     async (storage) => {
       await storage.devices.open('bob', ['phone', 'laptop'], 0, most)
       await post(storage.mailboxes, upTo(3))
@@ -132,7 +134,7 @@ const deviceChecks: Checks<TestedStorage> = {
       await have(storage, { phone: [] })
     },
   ),
-  'keeps what it has handled in a storage that is compacted': withDevices(async (storage) => {
+  'keeps its record of handled messages when the storage is compacted': withDevices(async (storage) => {
     await storage.devices.open('bob', ['phone', 'laptop'], 0, most)
     await post(storage.mailboxes, upTo(20))
     await storage.mailboxes.remove('bob', [1, 2, 3, 7, 9], false, by('phone'))
@@ -153,7 +155,7 @@ const deviceChecks: Checks<TestedStorage> = {
 }
 
 const failedDeviceChecks: Checks<TestedStorage> = {
-  'is as before when a flush has failed': withDevices(async (storage) => {
+  'is unchanged after a flush has failed': withDevices(async (storage) => {
     await storage.devices.open('bob', ['phone', 'laptop'], 0, most)
     await post(storage.mailboxes, upTo(4))
     await storage.mailboxes.remove('bob', [1], false, by('phone'))

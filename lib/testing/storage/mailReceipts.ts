@@ -134,7 +134,7 @@ const receiptChecks: Checks<TestedStorage> = {
     await storage.mailboxes.expire(1_000_000, 100, 0)
     assert.deepEqual(await receiptsIn(storage.mailboxes), [])
   },
-  'has its space reserved: a message that asks for more than the limits allow is refused': async (storage) => {
+  'has its space reserved: a message that asks for more receipts than the limits allow is refused': async (storage) => {
     const { mailboxes } = storage
     const few = { ...roomy, receipts: 3 }
     await append(mailboxes, asking(1), ['bob', 'eve'], few)

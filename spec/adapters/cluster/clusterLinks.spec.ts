@@ -271,7 +271,7 @@ spec('a server of a cluster', (it) => {
     assert.deepEqual(server.seen, ['declared dead', 'a server is lost'])
   })
 
-  it('that joins again after an outage gives the others 15 seconds before it declares them dead', async () => {
+  it('that joins again after an outage waits 15 seconds before it declares other servers dead', async () => {
     await using rig = new ClusterRig()
     const cuts = [new CutSteps(), new CutSteps()]
     const [first, second] = [await rig.server(cuts[0]?.alter), await rig.server(cuts[1]?.alter)]

@@ -38,7 +38,7 @@ async function opened(opening: Promise<OpenTarget | undefined>): Promise<OpenTar
 }
 
 spec('a file as a target', (it) => {
-  it('names the file of another program that has the name of its partial file, even if its own name is long', async () => {
+  it('names the file of another program that occupies the name of its partial file, even if its own name is long', async () => {
     await using at = await place()
     for (const name of ['a', 'b'.repeat(250)]) {
       const target = fileTarget(join(at.path, name))

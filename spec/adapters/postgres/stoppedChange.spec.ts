@@ -28,7 +28,7 @@ spec('a server that is stopped while it changes a file', (it) => {
   const missing = databaseMissing ?? (canFreeze ? undefined : 'only Linux shows whether a process is frozen')
   if (missing !== undefined) return it.skip('changes no newer file', missing)
 
-  /** Resolves with the files after the server has continued, and with what it has printed. */
+  /** Resolves with the files after the server has continued, and with the outcome that it printed. */
   async function stopped(change: 'remove' | 'rename', point: string, newer: string) {
     await using database = await emptyStore()
     await using directory = await SharedDirectory.create()
@@ -66,7 +66,7 @@ spec('a server that is stopped while it changes a file', (it) => {
     })
   }
 
-  it('changes no newer file when the file has both names and the other server ends the change', async () => {
+  it('changes no newer file when the file has both names and the other server completes the change', async () => {
     assert.deepEqual(await stopped('rename', 'rename', 'a'), { outcome: 'false', files: 'a newer, b old' })
     assert.deepEqual(await stopped('rename', 'rename', 'b'), { outcome: 'false', files: 'b newer' })
   })

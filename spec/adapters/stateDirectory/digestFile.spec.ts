@@ -8,7 +8,7 @@ import { spec } from '../../support/spec.ts'
 const digest = (number: number) => new Uint8Array(32).fill(number)
 
 spec('the digests in a state directory', (it) => {
-  it('are found by the next program, for this algorithm and this identity', async () => {
+  it('are found by the next program for the same algorithm and identity', async () => {
     await using at = await place()
     await stateDirectory(at.path).digests.put('1 2 3', 'sha256', digest(1), 100)
     const { digests } = stateDirectory(at.path)
@@ -17,7 +17,7 @@ spec('the digests in a state directory', (it) => {
     assert.equal(await digests.find('1 2 4', 'sha256'), undefined)
   })
 
-  it('are a bounded number, of which the oldest are forgotten', async () => {
+  it('are limited in number: the oldest are forgotten', async () => {
     await using at = await place()
     const { digests } = stateDirectory(at.path)
     for (let number = 0; number < 100; number++) await digests.put(`file ${number}`, 'sha256', digest(number), 10)

@@ -76,7 +76,7 @@ spec('a download whose content is not read', (it) => {
 })
 
 spec('a download whose content is being read', (it) => {
-  it('fails when its client is closed, even if nothing reads on', async () => {
+  it('fails when its client is closed, even if the application does not read on', async () => {
     await using at = await bench()
     const download = at.client.files.download('a')
     await download[Symbol.asyncIterator]().next()

@@ -46,7 +46,7 @@ spec('the stored files of a client', (it) => {
     })
   })
 
-  it('are not waited for after an abort, or after the end of the client', async () => {
+  it('do not keep the caller waiting after an abort, or after the end of the client', async () => {
     await using server = await scriptedFiles(filesOf('a'), ({ message }) => message.event !== 'StatFileReq')
     const client = server.client()
     const aborting = new AbortController()
@@ -63,7 +63,7 @@ spec('the stored files of a client', (it) => {
     await assert.rejects(client.files.stat('a'), isClosed)
   })
 
-  it('have times that a Date can hold', async () => {
+  it('have times that a Date can represent', async () => {
     const file = { content, version: 'v', modifiedAt: Number.MAX_SAFE_INTEGER }
     await using server = await scriptedFiles(new Map([['a', file]]))
     const { modifiedAt } = await server.client().files.stat('a')

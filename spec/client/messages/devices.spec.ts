@@ -18,7 +18,7 @@ async function served() {
 }
 
 spec('a client with a device', (it) => {
-  it('receives every message, whether other devices have received it or not, and none twice', async () => {
+  it('receives every message exactly once, whether or not other devices have received it', async () => {
     await using rig = await served()
     const { server } = rig
     await using phone = new Recipient(await rig.device('phone'))

@@ -19,7 +19,7 @@ async function all(receipts: AsyncIterable<MessageReceipt>): Promise<string[]> {
 }
 
 spec('the receipts of a message', (it) => {
-  it('tell the outcome at each recipient, with the result of its handler', async () => {
+  it('report the outcome for each recipient, with the result of its handler', async () => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
     const sent = alice.send(['bob', 'carol', 'dave'], 'x', { receipt: true, headers: { k: 'v' } })
@@ -32,7 +32,7 @@ spec('the receipts of a message', (it) => {
     assert.equal((await all(await nowOf(rig, 'alice'))).length, 0)
   })
 
-  it('reach the program that has sent the message, while other programs of the user send and listen', async () => {
+  it('reach the program that sent the message, while other programs of the user send and listen', async () => {
     await using rig = await UploadRig.start()
     const [one, two, listening] = [clientOf(rig, 'alice'), clientOf(rig, 'alice'), clientOf(rig, 'alice')]
     const received: string[] = []
@@ -46,7 +46,7 @@ spec('the receipts of a message', (it) => {
     assert.deepEqual(received, [])
   })
 
-  it('arrive although links are cut and the server restarts', async () => {
+  it('arrive even if links are cut and the server restarts', async () => {
     await using rig = await UploadRig.start()
     const [alice, bob] = [clientOf(rig, 'alice'), clientOf(rig, 'bob')]
     let handled = 0
@@ -66,7 +66,7 @@ spec('the receipts of a message', (it) => {
     )
   })
 
-  it('have the result of the first handling if its acknowledgement was lost', async () => {
+  it('have the result of the first call of the handler if its acknowledgement was lost', async () => {
     await using rig = await UploadRig.start()
     const alice = clientOf(rig, 'alice')
     const state = memoryState()
@@ -116,7 +116,7 @@ spec('the receipts of a message', (it) => {
     assert.deepEqual(again.sort(), outcomes('x'))
   })
 
-  it('are not available without the option, end with the message or its client, and can be given up', async () => {
+  it('need the option, end with the message or its client, and stop when the signal aborts', async () => {
     await using rig = await UploadRig.start({ receipts: 1 })
     const alice = clientOf(rig, 'alice')
     assert.throws(() => alice.send(['bob'], 'x').receipts(), { code: 'usage' })

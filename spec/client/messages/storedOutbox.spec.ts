@@ -317,7 +317,7 @@ spec('a message in the outbox that the server refuses', (it) => {
     assert.deepEqual(outbox.texts, [])
   })
 
-  it('temporarily does not end a flush while a message to another recipient is unanswered', async () => {
+  it('temporarily does not complete a flush while a message to another recipient is unanswered', async () => {
     await using server = new ScriptedServer()
     const { client } = start(server, new MemoryOutbox())
     const link = await beforeSending(client, server)

@@ -7,7 +7,7 @@ import { UploadRig } from '../../support/uploadRig.ts'
 const source = (name: string) => memorySource(name, patterned(5_000))
 
 spec('an upload with receipts', (it) => {
-  it('is handled when each recipient, each user of a rule and the handler of the server have handled its message', async () => {
+  it('is handled when each recipient, each user of a rule and the handler of the server have handled the message about it', async () => {
     const handled: string[] = []
     await using rig = await UploadRig.start(
       {},
@@ -35,7 +35,7 @@ spec('an upload with receipts', (it) => {
     assert.deepEqual(handled, ['a.csv', 'b.txt'])
   })
 
-  it('is handled although links are cut and the server restarts', async () => {
+  it('is handled even if links are cut and the server restarts', async () => {
     await using rig = await UploadRig.start({}, { notify: [{ user: 'ingest' }] })
     let calls = 0
     rig.client({ user: 'ingest' }).receive((message) => `${++calls} ${message.file?.name}`)

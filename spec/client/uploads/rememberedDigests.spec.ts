@@ -75,7 +75,7 @@ spec('a file that a program sends again', (it) => {
     assert.deepEqual(its.storage.read('alice', 'movie.mp4'), content)
   })
 
-  it('is read if it was changed and has its former size and time again', async () => {
+  it('is read if it was changed but has the same size and time as before', async () => {
     await using its = await rig()
     const { digest } = await its.send()
     const { atime, mtime } = await stat(its.path)

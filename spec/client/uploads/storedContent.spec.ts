@@ -56,7 +56,7 @@ spec('content that the server has under the same name', (it) => {
 
   it('is sent at once if that takes little time', async () => {
     await using rig = await start()
-    // Its clock stands still, so that sending takes no time on a busy machine either.
+    // The clock stands still, so that sending takes no time even on a busy machine.
     const client = rig.client(manualClockClient(0).options)
     for (const modifiedAt of [1_000, 2_000]) {
       const upload = await client.upload(memorySource('a', patterned(bytes), modifiedAt))

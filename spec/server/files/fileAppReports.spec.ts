@@ -116,7 +116,7 @@ spec('the lines about a stored file', (it) => {
   }
 })
 
-/** Sends the file, or what is missing of it. */
+/** Sends the file, or the missing part of it. */
 async function sentTo(client: FileClient, isInChunks: boolean): Promise<void> {
   if (!isInChunks) {
     await client.put(file)

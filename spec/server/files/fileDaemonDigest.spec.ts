@@ -25,7 +25,7 @@ async function rigWithFile(subject: Subject = { ...file, metadata: { key: 'old' 
 }
 
 spec('START and CONTINUE with the digest of the file', (it) => {
-  it('are answered at once if the file is stored, and occupy no instance', async () => {
+  it('are answered immediately if the file is stored, and occupy no instance', async () => {
     const { rig, alice } = await rigWithFile()
     await using _ = rig
     for (const reply of [await alice.start(known), await alice.continue(known)]) {
@@ -42,7 +42,7 @@ spec('START and CONTINUE with the digest of the file', (it) => {
     assert.equal((await alice.continue(known)).stored?.storedName, 'inbox/a')
   })
 
-  it('begin at zero if the stored file has another digest, in one round trip', async () => {
+  it('begin at zero, in one round trip, if the stored file has another digest', async () => {
     const { rig, alice } = await rigWithFile()
     await using _ = rig
     const { instance, progress } = await alice.continue({ ...file, bytes: other, fileDigest: sha256(other) })

@@ -173,7 +173,7 @@ spec('the message about a stored file', (it) => {
     assert.equal(referenceIn(await ingest.delivery()).size, 1_000)
   })
 
-  it('is not lost if the file is replaced while a full mailbox is tried again', async () => {
+  it('is not lost if the file is replaced during a retry for a full mailbox', async () => {
     await using rig = await rigWith([{ user: 'ingest' }], { mailboxMessages: 2, senderSharePercent: 100 })
     const alice = await rig.client()
     for (const name of ['a', 'b', 'c']) await alice.put({ name, bytes })
@@ -193,7 +193,7 @@ spec('the message about a stored file', (it) => {
     assert.deepEqual([referenceIn(message).fileName, referenceIn(message).size], ['c', 1_000])
   })
 
-  it('follows the messages about all earlier files of the user that wait', async () => {
+  it('follows all waiting messages about earlier files of the user', async () => {
     await using rig = await rigWith([{ user: 'ingest' }], { mailboxMessages: 2, senderSharePercent: 100 })
     const [alice, carol] = [await rig.client(), await rig.client({ user: 'carol' })]
     for (const name of ['a', 'b']) await alice.put({ name, bytes })

@@ -10,7 +10,7 @@ import { turn } from '../../support/turn.ts'
 import { VirtualClock } from '../../support/virtualClock.ts'
 
 const bytes = patterned(1_000)
-/** No pings are sent, however much time passes. */
+/** Limits with which no pings are sent, however much time passes. */
 const limits = { keepAliveMs: 3_600_000 }
 
 async function bytesOf(file: HandledFile): Promise<Uint8Array> {
@@ -156,7 +156,7 @@ spec('the handler of stored files', (it) => {
 })
 
 spec('the handlers of stored files of a cluster', (it) => {
-  it('handle the files of all servers at one server, in order, until it has closed', async () => {
+  it('handle the files of all servers at one server, in order, until this server is closed', async () => {
     await using cluster = await ClusterServers.create(new VirtualClock())
     const handled: string[] = []
     const handling = (at: string) => ({
@@ -176,7 +176,7 @@ spec('the handlers of stored files of a cluster', (it) => {
     assert.deepEqual(handled, ['one a', 'one b', 'two c'])
   })
 
-  it('continue at another server after a frozen one was declared dead, whose call is aborted when it resumes', async () => {
+  it('continue at another server after a frozen server is declared dead, and abort the call of the frozen server when it resumes', async () => {
     await using cluster = await ClusterServers.create(new VirtualClock())
     const handled: string[] = []
     const frozen = { until: deferred<void>(), isFrozen: false }
@@ -213,7 +213,7 @@ spec('the handlers of stored files of a cluster', (it) => {
     void one
   })
 
-  it('are called for a file whose server died after it had stored it, and before it had told anyone', async () => {
+  it('are called for a file whose server died after it stored the file and before it reported it', async () => {
     await using cluster = await ClusterServers.create(new VirtualClock())
     const handled: string[] = []
     const frozen = deferred<void>()

@@ -14,7 +14,7 @@ const rigWith = (onUpload: UploadHook, limits = {}) => heldRig(limits, { onUploa
 const intoInbox: UploadHook = ({ name }) => ({ name: `inbox/${name}` })
 
 spec('onUpload', (it) => {
-  it('is asked about each way in which a file can arrive', async () => {
+  it('is called for each kind of request that sends a file', async () => {
     const asked: Omit<ArrivingUpload, 'signal'>[] = []
     await using rig = await rigWith(({ signal: _, ...upload }) => void asked.push(upload))
     const alice = await rig.client()
@@ -29,7 +29,7 @@ spec('onUpload', (it) => {
     assert.ok(await rig.stored('b'))
   })
 
-  it('refuses an upload with its reason, before the server has kept anything', async () => {
+  it('refuses an upload with its reason, before the server stores anything', async () => {
     await using rig = await rigWith(({ name }) => (name === 'a' ? undefined : { refuse: 'no films' }))
     const alice = await rig.client()
     const text = 'the server refuses this file: no films'
@@ -52,7 +52,7 @@ spec('onUpload', (it) => {
     }
   })
 
-  it('is asked once for an upload that continues after a crash, which gets the name of the first answer', async () => {
+  it('is called once for an upload that continues after a crash; its first answer determines the name', async () => {
     let calls = 0
     const once: UploadHook = ({ name }) => ({ name: `${++calls}/${name}` })
     await using rig = await rigWith(once)
@@ -123,7 +123,7 @@ spec('onUpload', (it) => {
     }
   })
 
-  it('refuses only the upload for which it fails, as internal, and the failure is logged', async () => {
+  it('refuses only the upload for which it fails, with `internal`, and the failure is logged', async () => {
     const hook: UploadHook = async ({ name }) => {
       if (name === 'a') throw new Error('the scanner is gone')
       if (name === 'b') return { name: 7 } as never
@@ -196,7 +196,7 @@ spec('onUpload', (it) => {
     for (const call of calls) call.resolve(undefined)
   })
 
-  it('does not keep the server from closing', async () => {
+  it('does not prevent the server from closing', async () => {
     const rig = await rigWith(() => new Promise(() => {}))
     const alice = await rig.client()
     alice.sendStart({ name: 'a', bytes })
@@ -214,7 +214,7 @@ spec('onUpload', (it) => {
     await alice.pause(instance)
   })
 
-  it('is asked by each server of a cluster, and its first answer applies at the others', async () => {
+  it('is called by each server of a cluster, and its first answer applies at the other servers', async () => {
     await using cluster = await ClusterServers.create()
     const servers = [
       await cluster.start({ onUpload: intoInbox }),

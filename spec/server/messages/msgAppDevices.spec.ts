@@ -39,7 +39,7 @@ spec('several devices of a user', (it) => {
     }
   })
 
-  it('receive what they have missed when they connect again, and not what they have handled', async () => {
+  it('receive the messages that they missed when they connect again, and not those that they have handled', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     await (await listenAs(rig, 'bob', 'phone')).vanish()
@@ -55,7 +55,7 @@ spec('several devices of a user', (it) => {
     assert.deepEqual(again.unread, [])
   })
 
-  it('keep what they have handled when the server restarts', async () => {
+  it('receive no handled message again when the server restarts', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const [phone] = [await listenAs(rig, 'bob', 'phone'), await listenAs(rig, 'bob', 'laptop')]
@@ -118,7 +118,7 @@ spec('several devices of a user', (it) => {
     assert.deepEqual(await watcher.post(2, ['bob'], ''), ['bob stored'])
   })
 
-  it('can be exchanged on a link, and are left when it no longer listens', async () => {
+  it('can be changed on a link, and are released when it no longer listens', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const bob = await listenAs(rig, 'bob', 'phone')
@@ -139,7 +139,7 @@ spec('several devices of a user', (it) => {
     assert.equal(rig.server.status().online.length, 2)
   })
 
-  it('do not lose a message that they handle when its time to live ends for another device', async () => {
+  it('do not lose a message that they are handling when its time to live ends for another device', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const phone = await listenAs(rig, 'bob', 'phone')
@@ -155,7 +155,7 @@ spec('several devices of a user', (it) => {
     assert.equal(await waitingFor(rig, 'bob'), 0)
   })
 
-  it('have a bound, and valid names', async () => {
+  it('are limited in number, and need valid names', async () => {
     await using rig = await heldRig({ devicesPerUser: 2 })
     await listenAs(rig, 'bob', 'phone')
     await listenAs(rig, 'bob', 'laptop')
@@ -191,7 +191,7 @@ spec('several devices of a user', (it) => {
 })
 
 spec('a listener without a device', (it) => {
-  it('removes messages alone while the user has no devices', async () => {
+  it('removes messages on its own while the user has no devices', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const bob = await listen(rig, 'bob')
@@ -201,7 +201,7 @@ spec('a listener without a device', (it) => {
     assert.equal(await waitingFor(rig, 'bob'), 0)
   })
 
-  it('counts as a device from the time at which there are others', async () => {
+  it('counts as a device from the time when others are known', async () => {
     await using rig = await heldRig()
     const alice = await listen(rig, 'alice')
     const bob = await listen(rig, 'bob')

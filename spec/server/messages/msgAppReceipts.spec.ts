@@ -31,7 +31,7 @@ async function sender(rig: Parameters<typeof listen>[0], user = 'alice', session
 }
 
 spec('a receipt', (it) => {
-  it('has the result that the recipient has sent, and is announced to the registered links of the sender', async () => {
+  it('has the result that the recipient sent, and is announced to the registered links of the sender', async () => {
     await using rig = await heldRig()
     const [alice, other, bob] = [await sender(rig), await sender(rig, 'alice', 'two'), await listen(rig, 'bob')]
     await alice.postWith(asking, 1, ['bob', 'carol'], 'a')
@@ -85,7 +85,7 @@ spec('a receipt', (it) => {
     ])
   })
 
-  it('of a client cannot be forged, and a client that does not list them is not delivered any', async () => {
+  it('cannot be forged by a client, and is not delivered to a client that does not list receipts', async () => {
     await using rig = await heldRig({ receipts: 1 })
     const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
     const receipt = { messageId: new Uint8Array(16), recipient: 'bob', state: handled, at: 1 }
@@ -98,7 +98,7 @@ spec('a receipt', (it) => {
     assert.deepEqual(bob.unread, [])
   })
 
-  it('does not let a result be longer than 4 KiB, nor a request ask for more results than fit into its answer', async () => {
+  it('limits a result to 4 KiB, and a request to as many results as fit into its answer', async () => {
     await using rig = await heldRig({ chunkBytes: 1_024 })
     const [alice, bob] = [await sender(rig), await MessageClient.enter(rig, 'bob')]
     for (let number = 1; number <= 20; number++) await alice.postWith(asking, number, ['bob'], '')

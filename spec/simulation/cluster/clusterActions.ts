@@ -146,8 +146,8 @@ function losePower(parts: ClusterParts): boolean {
 }
 
 /**
- * A client cancels an upload, loses its link, and sends the file again. The step that removes the upload is on its way meanwhile,
- * and reaches the store after the client has reached another server.
+ * A client cancels an upload, loses its link, and sends the file again. The step that removes the upload is delayed, and reaches the
+ * store after the client has connected to another server.
  */
 function cancelLate({ clients, files, servers, network, machine, paths, dice }: ClusterParts): boolean {
   const fitting = clients.flatMap((client) =>

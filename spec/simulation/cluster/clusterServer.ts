@@ -127,7 +127,7 @@ export class ClusterServer {
     return true
   }
 
-  /** It runs the present release from its next start on. */
+  /** Makes the server run the present release from its next start. */
   upgrade(): void {
     this.#isOlder = false
   }
@@ -238,7 +238,7 @@ class NumberedLinks extends ClusterLinks {
 }
 
 /**
- * Returns a storage with shared mailboxes. Its files are shared, or those of the server alone. The previous release does not serve
+ * Returns a storage with shared mailboxes. Its files are shared, or belong to the server alone. The previous release does not serve
  * stored files.
  */
 function storageOf(

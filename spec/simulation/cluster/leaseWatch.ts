@@ -4,7 +4,7 @@ import type { Trace } from '../trace.ts'
 
 /** The lease of a server. */
 const leaseMs = 10_000
-/** The time for which a server renews its lease, at least, before it declares others dead. It measures 15 s by its own clock. */
+/** The minimum time for which a server renews its lease before it declares others dead. It measures 15 s by its own clock. */
 const settledMs = 10_000
 
 /** The parts of a world that the invariants of leases use. */
@@ -14,8 +14,8 @@ interface LeaseParts {
 }
 
 /**
- * Checks that a server declares no others dead just after an outage of the store, in which all leases expire: it must have renewed
- * its own lease for a while.
+ * Checks that a server declares no others dead just after an outage of the store, in which all leases expire. The server must first
+ * have renewed its own lease for a while.
  */
 export class LeaseWatch {
   readonly #parts: LeaseParts
@@ -27,7 +27,7 @@ export class LeaseWatch {
   /** Returns the steps of a server. */
   watched(process: SimulatedProcess, steps: Steps): Steps {
     const { time } = this.#parts.machine
-    /** The time since which it has renewed its lease without a gap, and the time of the latest renewal. */
+    /** The start of the time in which it has renewed its lease without a gap, and the time of the latest renewal. */
     let [sinceMs, renewedMs] = [0, Number.NEGATIVE_INFINITY]
     const renewed = () => {
       if (time.now() - renewedMs > leaseMs) sinceMs = time.now()

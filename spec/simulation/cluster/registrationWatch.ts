@@ -8,7 +8,10 @@ import type { Machine, SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
 import { reconnectMs, type StorePaths } from './storePath.ts'
 
-/** The time within which a server that reaches the store finds that a link or a registration has been replaced, without its steps. */
+/**
+ * The time within which a server that reaches the store finds that a link or a registration has been replaced, even if it takes no
+ * steps for the link.
+ */
 const pollMs = 1_000
 /** The most directions of steps that pass until it has found it. */
 const mostSteps = 30
@@ -38,7 +41,8 @@ interface Watched {
 
 /**
  * Checks the links of each session and the registrations of each user at all servers, and the presence list of each link. Two links
- * of a session do not stay open while their servers reach the store, nor do two links of a user stay registered as listening. On each link the list is a possible history: its versions have no gaps, and a
+ * of a session do not stay open while their servers reach the store, nor do two links of a user stay registered as
+ * listening. On each link the list is a possible history: its versions have no gaps, and a
  * user enters it only while the user is not in it.
  */
 export class RegistrationWatch {
@@ -119,7 +123,7 @@ export class RegistrationWatch {
     }
   }
 
-  /** Fails with this text if `isSo` remains true while the servers of both links reach the store. `sinceMs`: since when they do. */
+  /** Fails with this text if `isSo` remains true while the servers of both links reach the store; they have done so since `sinceMs`. */
   #compare(links: readonly Link[], text: string, isSo: () => boolean, sinceMs = this.#parts.machine.time.now()): void {
     const { machine, paths, trace } = this.#parts
     const now = machine.time.now()

@@ -31,7 +31,7 @@ export class StorePaths {
   clockAheadMs = 0
   /** The time at which each server has last lost a step. */
   readonly lostMs = new Map<SimulatedProcess, number>()
-  /** The next step of a server with a certain name, which takes a long time to reach the store, unlike those on other connections. */
+  /** The name of the next step of a server that reaches the store late. Steps on other connections are not delayed. */
   readonly late = new Map<
     SimulatedProcess,
     { readonly step: string; readonly ms: number; readonly begun: () => void }
@@ -160,7 +160,7 @@ class StorePath {
     }
   }
 
-  /** Returns by how much a step is late. */
+  /** Returns the delay of a step. */
   #lateMs(name: string): number {
     const late = this.#paths.late.get(this.#process)
     if (late?.step !== name) return 0

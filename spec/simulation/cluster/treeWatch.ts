@@ -55,7 +55,7 @@ export class TreeWatch {
   readonly #removed = new Set<string>()
   /** The link of each session in the store, by user and session; `none` after its end. */
   readonly #links = new Map<string, string>()
-  /** The fences of changes that the store has recorded, and of those whose records are lost. */
+  /** The fences of changes that the store has recorded, and of changes whose records are lost. */
   readonly #changes = new Set<string>()
   readonly #lostChanges = new Set<string>()
 
@@ -271,7 +271,7 @@ export class TreeWatch {
     this.#ended(upload)
   }
 
-  /** Sees which link each session has in the store. */
+  /** Records which link each session has in the store. */
   #watchedSessions(steps: Steps): Pick<Steps, 'openSession' | 'closeSession'> {
     return {
       openSession: async (link, attempt) => {

@@ -55,7 +55,7 @@ spec('the records of stored files', (it) => {
     assert.equal(opened(), 1)
   })
 
-  it('keep a digest that was computed once, although several requests need it', async () => {
+  it('keep a digest that is computed only once, even if several requests need it', async () => {
     const { tree, opened } = treeOfAll()
     const { catalogue } = catalogueOf(tree)
     const found = await Promise.all(['a', 'a', 'a'].map((name) => catalogue.find('alice', name, true)))
