@@ -15,7 +15,7 @@ import type { DiskSpace } from './diskSpace.ts'
 import { FileDaemon } from './fileDaemon.ts'
 import { FileNotices, type NoticeHost, type NotifyRule, noticeOf } from './fileNotices.ts'
 import { Grants } from './grants.ts'
-import { finishVerified, removeUpload, storedFields } from './publish.ts'
+import { finishVerified, forgetCompleted, removeUpload, storedFields } from './publish.ts'
 import { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import { SmallFiles } from './smallFiles.ts'
@@ -442,7 +442,7 @@ export class FileApp implements ServerApp {
       return notice?.id === file.notice?.id ? this.#storedAck(file) : storedAck(file)
     }
     await this.#notices?.settled(upload.user, upload.name)
-    await this.#context.storage.transfers.forget(upload.user, upload.name)
+    await forgetCompleted(this.#context.storage, file)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 

@@ -10,7 +10,7 @@ import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
 import type { FileNotices } from './fileNotices.ts'
-import { fileExists, finishClaimed, removeUpload } from './publish.ts'
+import { fileExists, finishClaimed, forgetCompleted, removeUpload } from './publish.ts'
 import type { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import type { StoredReports } from './storedReports.ts'
@@ -79,7 +79,7 @@ export class FileDaemon {
       if (message.event === 'StartPostFileReq') return { event: 'StartPostFileAck', ...none, stored }
       return { event: 'ContinuePostFileAck', ...none, checkpoint: 0, checkpointDigest: new Uint8Array(), stored }
     }
-    await transfers.forget(want.user, want.name)
+    await forgetCompleted(this.#context.storage, completed)
     await this.#uploads.end(upload, 'restarted', undefined, caller)
     await this.#openFree(upload, caller, want, 'StartPostFileReq')
     return undefined

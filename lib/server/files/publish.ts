@@ -292,6 +292,12 @@ export async function removeUpload({ transfers, files }: Storage, { user, name, 
   return isRemoved
 }
 
+/** Makes a completed upload, and the record of its stored file, which can have another name, match no request. The file stays. */
+export async function forgetCompleted({ transfers }: Storage, { user, name, storedName }: StoredFile): Promise<void> {
+  if (storedName !== name) await transfers.forget(user, storedName)
+  await transfers.forget(user, name)
+}
+
 /** Checks the bytes that an earlier process verified. Publishing handles a missing partial file. */
 async function checkIntact({ platform }: ServerContext, partial: PartialFile, file: StoredFile): Promise<void> {
   if (partial.length === 0) return

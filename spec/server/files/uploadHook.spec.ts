@@ -52,6 +52,23 @@ spec('onUpload', (it) => {
     }
   })
 
+  it('chooses the name of a file that has changed but has the same size and time', async () => {
+    await using rig = await rigWith(intoInbox)
+    const alice = await rig.client()
+    await alice.upload({ name: 'a', bytes })
+    const other = bytes.toReversed()
+    const { instance, progress } = await alice.continue({ name: 'a', bytes: other })
+    assert.equal(progress, bytes.length)
+    await alice.endRefused(instance, sha256(other), 'digest-mismatch')
+    const again = await alice.start({ name: 'a', bytes: other })
+    assert.equal(again.progress, 0)
+    await alice.chunk(again.instance, 0, other)
+    assert.equal((await alice.end(again.instance, sha256(other))).storedName, 'inbox/a')
+    const digest = { fileDigest: sha256(bytes) }
+    const { progress: begun, stored } = await alice.continue({ name: 'a', bytes, ...digest })
+    assert.deepEqual([begun, stored], [0, undefined])
+  })
+
   it('is called once for an upload that continues after a crash; its first answer determines the name', async () => {
     let calls = 0
     const once: UploadHook = ({ name }) => ({ name: `${++calls}/${name}` })
