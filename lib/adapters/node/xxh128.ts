@@ -6,7 +6,7 @@ interface NativeHashes {
   readonly XXHash128: { new (seed: Uint8Array): Digest; hash(bytes: Uint8Array): Uint8Array }
 }
 
-/** Makes digests. */
+/** Computes digests. */
 export interface DigestMaker {
   (): Digest
   /** Returns the digest of these bytes. Missing if this is not faster than `update` and `digest`. */

@@ -156,7 +156,7 @@ export class MessageReceipts {
       }
     } finally {
       this.#others = undefined
-      // The next iterator lists them again.
+      // The next iterator lists these receipts again.
       for (const { seq } of given ? [given, ...queue.waiting] : queue.waiting) this.#taken.delete(seq)
     }
   }
@@ -191,7 +191,7 @@ export class MessageReceipts {
         given = undefined
       }
     } finally {
-      // The next iterator begins with it.
+      // The next iterator begins with this receipt.
       if (given) queue.waiting.unshift(given)
     }
     this.#forget(messageId, queue)

@@ -128,7 +128,7 @@ export class OwnOutbox {
     else letter.reject(neverSent())
   }
 
-  /** Resolves when each message that is now in the outbox is stored or refused, or waits for a message that was temporarily refused. */
+  /** Resolves when each message now in the outbox is stored or refused, or waits for a message that was temporarily refused. */
   async flush(): Promise<void> {
     const letters = [...this.#letters.values()]
     for (let open = unheld(letters); open.length > 0; open = unheld(letters)) {

@@ -52,8 +52,8 @@ export interface DeliveryContext extends Pick<ServerContext, 'platform' | 'limit
 }
 
 /**
- * Sends the messages of one mailbox to the client that has registered for one device of its user (docs/protocol.md, "Messages", Receiving): in
- * order, within a window that begins at the oldest unanswered message. One REQ carries the messages that are available. A message
+ * Sends the messages of one mailbox to the client that has registered for one device of its user (docs/protocol.md, "Messages",
+ * Receiving), in order, within a window that begins at the oldest unanswered message. One REQ carries the messages that are available. A message
  * is removed when it is acknowledged.
  */
 export class Delivery {

@@ -339,7 +339,7 @@ export class MsgApp implements ServerApp {
     if (own?.size === 0) this.#registrationsOf.delete(user)
   }
 
-  /** Notifies the registered links of a user of new receipts, except links that have not listed their receipts since the last notification. */
+  /** Notifies the registered links of a user of new receipts. Skips links that have not listed receipts since the last notification. */
   #announceReceipts(user: string): void {
     for (const registration of this.#registrationsOf.get(user) ?? []) {
       if (registration.isToldOfReceipts) continue

@@ -42,7 +42,7 @@ export class DeviceRules implements MailboxDevices {
     if (isNew && named.size > most) {
       throw new OspError(
         'too-many-devices',
-        `${user} already has ${most} devices, the maximum; use one of their names, or raise devicesPerUser`,
+        `${user} already has ${most} devices, the maximum; listen as one of them, or raise devicesPerUser at the server`,
       )
     }
     const changed = names.filter((name) => {

@@ -96,7 +96,7 @@ spec('the receipts of a message', (it) => {
     assert.deepEqual((await all(third)).length, 2)
   })
 
-  it('are handed out again by the next iterator of the same client if their loop is left', async () => {
+  it('are handed out again by the next iterator of the same client if the loop ends early', async () => {
     await using rig = await UploadRig.start()
     const users = ['bob', 'carol', 'dave']
     for (const user of users) clientOf(rig, user).receive((message) => message.text())
