@@ -143,7 +143,7 @@ export const messageMutations: readonly Mutation[] = [
     file: 'lib/client/messages/inbox.ts',
     within: '#settle',
     pattern: 'else { delivery.unhandled.delete(seq)',
-    replacement: `else delivery.unhandled.delete(seq)
+    replacement: `delivery.unhandled.delete(seq)
       {`,
     shownBy: 'spec/client/messages/inbox.spec.ts',
   },
