@@ -76,6 +76,13 @@ export interface Expired {
   readonly messages: number
 }
 
+/** The outcome of `MailboxStore.expireOverdue`. */
+export interface Overdue {
+  readonly expired: readonly Expired[]
+  /** In ms since 1970 by the server's wall clock. */
+  readonly nextAt: number | undefined
+}
+
 /** The messages and bytes of a mailbox. */
 export interface MailboxLevel {
   readonly user: string
@@ -202,6 +209,12 @@ export interface MailboxStore {
    * Resolves with the expired messages of each mailbox.
    */
   expire(now: number, messagesBefore: number, idsBefore: number, wallTime?: number): Promise<readonly Expired[]>
+  /**
+   * Removes messages whose time to live has expired at `wallTime` from the mailboxes of the users for which `isFree` returns true.
+   * Durable. Resolves with the expired messages of each mailbox, and the earliest time at which further ones expire, which is in the
+   * past if not all of them were removed. A store of several servers has no such method: `expire` removes these messages.
+   */
+  expireOverdue?(wallTime: number, isFree: (user: string) => boolean): Promise<Overdue>
   /** Returns the highest seq that any mailbox has had, or 0. A server that has a `LinkDirectory` does not call it. */
   lastSeq(): Promise<number>
   /** Returns the latest durable time of the age clock; 0 at first. */

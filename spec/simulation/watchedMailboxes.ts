@@ -73,6 +73,7 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
     list: (user, page) => mailboxes.list(user, page),
     return: (user, seqs, storedAt) => mailboxes.return(user, seqs, storedAt),
     expire: (...times) => mailboxes.expire(...times),
+    ...(mailboxes.expireOverdue && { expireOverdue: mailboxes.expireOverdue.bind(mailboxes) }),
     lastSeq: () => mailboxes.lastSeq(),
     lastTime: () => mailboxes.lastTime(),
     levels: () => mailboxes.levels(),

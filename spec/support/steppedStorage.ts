@@ -84,6 +84,7 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       lastTime: mailboxes.lastTime.bind(mailboxes),
       levels: mailboxes.levels.bind(mailboxes),
       watchReceipts: mailboxes.watchReceipts.bind(mailboxes),
+      ...(mailboxes.expireOverdue && { expireOverdue: mailboxes.expireOverdue.bind(mailboxes) }),
       damages: mailboxes.damages.bind(mailboxes),
       devices: mailboxes.devices,
     },

@@ -18,6 +18,9 @@ import { MailboxSpace } from './mailboxSpace.ts'
 /** Time between two searches for expired messages and message ids. */
 const expireMs = 3_600_000
 
+/** The minimum time between two removals of messages whose time to live has expired. */
+const overdueMs = 1_000
+
 /** The maximum time for which the messages of one REQ wait for space in mailboxes. */
 const fullMs = 30_000
 
@@ -42,6 +45,10 @@ export class DeliveryService {
   readonly #attempts = new Map<string, Map<number, number>>()
   readonly #space: MailboxSpace
   readonly #alarm: Alarm
+  /** Rings when the time to live of a message to a user who does not listen may have expired. */
+  readonly #overdueAlarm: Alarm
+  /** Whether a mailbox may have a message with a time to live. */
+  #hasTimesToLive = false
   readonly #receiptsAppended: (user: string) => void
   #watching: readonly (Disposable | undefined)[] = []
   #isOpen = false
@@ -83,6 +90,7 @@ export class DeliveryService {
       pending: new PendingWork(),
     }
     this.#alarm = new Alarm(platform.clock, () => this.#context.pending.track(this.#expire()))
+    this.#overdueAlarm = new Alarm(platform.clock, () => this.#context.pending.track(this.#expireOverdue()))
   }
 
   /** Starts with the mailboxes of an open storage. */
@@ -93,6 +101,7 @@ export class DeliveryService {
     this.#watching = [appended, mailboxes.watchReceipts(this.#receiptsAppended)]
     this.#isOpen = true
     await this.#expire()
+    await this.#expireOverdue()
   }
 
   /**
@@ -162,6 +171,7 @@ export class DeliveryService {
       storedAt,
       expiresAt: timeToLive === undefined ? undefined : Math.min(sentAt + timeToLive, mostMs),
     }))
+    for (const { expiresAt } of messages) if (expiresAt !== undefined) this.#expireBy(expiresAt)
     const failed = (error: unknown) => messages.map(() => OspError.from(error))
     const appended = mailboxes.append(messages, this.#bounds, by).catch(failed)
     pending.track(appended)
@@ -239,6 +249,8 @@ export class DeliveryService {
     if (deliveries.size === 0) {
       this.#deliveries.delete(user)
       this.#space.stopped(user)
+      // The delivery itself has removed the expired messages until now.
+      if (this.#hasTimesToLive) this.#expireBy(0)
     }
     this.#attempts.set(deviceKey(link), delivery.end())
     return delivery.lastSent
@@ -257,6 +269,7 @@ export class DeliveryService {
   /** Stops all deliveries. Resolves when no work on the mailboxes is pending. */
   async close(): Promise<void> {
     this.#alarm.stop()
+    this.#overdueAlarm.stop()
     for (const watching of this.#watching) watching?.[Symbol.dispose]()
     this.#isOpen = false
     for (const [user, deliveries] of [...this.#deliveries])
@@ -283,6 +296,32 @@ export class DeliveryService {
       log({ level: 'error', event: 'mailboxes-not-swept', text: OspError.from(error).message })
     }
     if (this.#isOpen) this.#alarm.by(platform.clock.now() + expireMs)
+  }
+
+  /** Lets the messages expire whose time to live ends at `wallTime`, at that time or soon after it. */
+  #expireBy(wallTime: number): void {
+    const { mailboxes, platform } = this.#context
+    if (!this.#isOpen || !mailboxes.expireOverdue) return
+    this.#hasTimesToLive = true
+    const waitMs = Math.max(overdueMs, wallTime - platform.clock.wallTime())
+    // The wall clock can be changed meanwhile.
+    this.#overdueAlarm.by(platform.clock.now() + Math.min(waitMs, expireMs))
+  }
+
+  /** Removes the expired messages of users who do not listen: the delivery to a listening user does this itself. */
+  async #expireOverdue(): Promise<void> {
+    const { mailboxes, platform, log } = this.#context
+    const isFree = (user: string) => !this.#deliveries.has(user)
+    try {
+      const outcome = await mailboxes.expireOverdue?.(platform.clock.wallTime(), isFree)
+      for (const { user, messages } of outcome?.expired ?? []) {
+        log({ level: 'warn', event: 'messages-expired', user, messages })
+        this.#space.freed(user)
+      }
+      if (outcome?.nextAt !== undefined) this.#expireBy(outcome.nextAt)
+    } catch (error) {
+      log({ level: 'error', event: 'mailboxes-not-swept', text: OspError.from(error).message })
+    }
   }
 
   /** Records that the devices of a user are listening now. */

@@ -145,17 +145,29 @@ export class MailboxIndex {
     return expired
   }
 
-  /** Returns the durable messages of each mailbox whose time to live has expired at `time`. */
-  overdue(time: number): readonly { user: string; seqs: number[] }[] {
+  /** Returns the durable messages whose time to live has expired at `time`, in each mailbox for whose user `isFree` returns true. */
+  overdue(time: number, isFree: (user: string) => boolean = () => true): readonly { user: string; seqs: number[] }[] {
     const overdue: { user: string; seqs: number[] }[] = []
     if (this.#limited === 0) return overdue
     for (const [user, mailbox] of this.#mailboxes) {
+      if (!isFree(user)) continue
       const seqs: number[] = []
       for (const { seq, expiresAt, isDurable } of mailbox.after(0))
         if (expiresAt > 0 && expiresAt <= time && isDurable) seqs.push(seq)
       if (seqs.length > 0) overdue.push({ user, seqs })
     }
     return overdue
+  }
+
+  /** Returns the earliest time at which the time to live of a message ends, in the mailboxes for whose user `isFree` returns true. */
+  nextExpiry(isFree: (user: string) => boolean): number | undefined {
+    let next = Number.POSITIVE_INFINITY
+    if (this.#limited === 0) return undefined
+    for (const [user, mailbox] of this.#mailboxes) {
+      if (!isFree(user)) continue
+      for (const { expiresAt } of mailbox.after(0)) if (expiresAt > 0) next = Math.min(next, expiresAt)
+    }
+    return next < Number.POSITIVE_INFINITY ? next : undefined
   }
 
   /**

@@ -6,6 +6,7 @@ import type {
   MailboxLevel,
   MailboxPage,
   MailboxStore,
+  Overdue,
   Settlement,
   StoredMessage,
 } from '../../ports/mailboxes.ts'
@@ -177,6 +178,16 @@ export class Mailboxes implements MailboxStore {
       },
     })
     return Array.from(expired, ([user, messages]) => ({ user, messages }))
+  }
+
+  async expireOverdue(wallTime: number, isFree: (user: string) => boolean): Promise<Overdue> {
+    const { index, settler } = this.#opened
+    const overdue = index
+      .overdue(wallTime, isFree)
+      .map(({ user, seqs }) => ({ user, seqs: seqs.slice(0, expiredTogether) }))
+    await Promise.all(overdue.map(({ user, seqs }) => settler.remove(user, seqs, { state: 'expired' })))
+    const expired = overdue.map(({ user, seqs }) => ({ user, messages: seqs.length }))
+    return { expired, nextAt: index.nextExpiry(isFree) }
   }
 
   async lastSeq(): Promise<number> {

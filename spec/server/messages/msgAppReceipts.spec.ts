@@ -85,6 +85,39 @@ spec('a receipt', (it) => {
     ])
   })
 
+  it('of a message that expires arrives although its recipient is offline, also after a restart', async () => {
+    await using rig = await heldRig()
+    const alice = await sender(rig)
+    await alice.postWith({ ...asking, timeToLive: 3_000 }, 1, ['bob'], '')
+    await alice.postWith({ ...asking, timeToLive: 6_000 }, 2, ['bob'], '')
+    await pass(rig.clock, 2_900)
+    assert.deepEqual([alice.unread, await receipts(alice)], [[], []])
+    await pass(rig.clock, 1_100)
+    assert.deepEqual([alice.unread, await receipts(alice)], [['ReceiptsNtf'], [['alice', 'bob', expired, '']]])
+    await rig.crash()
+    await rig.restart()
+    await pass(rig.clock, 3_100)
+    assert.equal((await receipts(await sender(rig))).length, 2)
+  })
+
+  it('reports no expiry while a listener handles the message, and after that soon', async () => {
+    await using rig = await heldRig()
+    const [alice, bob] = [await sender(rig), await listen(rig, 'bob')]
+    await alice.postWith({ ...asking, timeToLive: 2_000 }, 1, ['bob'], '')
+    await alice.postWith({ ...asking, timeToLive: 2_000 }, 2, ['bob'], '')
+    const first = await bob.delivery()
+    await pass(rig.clock, 5_000)
+    assert.deepEqual(await receipts(alice), [])
+    bob.raw.send('DeliverMsgNtf', { mailboxSeq: first.mailboxSeq })
+    await pass(rig.clock, 20)
+    await bob.raw.vanish()
+    await pass(rig.clock, 1_100)
+    assert.deepEqual(
+      (await receipts(alice)).map(([, , state]) => state),
+      [handled, expired],
+    )
+  })
+
   it('cannot be forged by a client, and is not delivered to a client that does not list receipts', async () => {
     await using rig = await heldRig({ receipts: 1 })
     const [alice, bob] = [await listen(rig, 'alice'), await listen(rig, 'bob')]
