@@ -146,7 +146,7 @@ export class SendReporter extends LinkReporter implements Disposable {
       return
     }
     this.#lines.result(checksumLine(digest, isTerminal(process.stdout) ? printable(path) : path))
-    if (storedName !== name) this.hint(`${path}: stored as ${storedName}, because the server already has ${name}`)
+    if (storedName !== name) this.hint(`${path}: the server stored it as ${storedName}`)
     if (hasJustReplaced(file, transferred)) this.hint(`${path}: replaced the file ${storedName} on the server`)
   }
 

@@ -96,7 +96,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     reporter,
     overview,
     summary,
-    uploadOptions: { digest: values.digest, metadata, to: values.to, receipt: handled.isOn },
+    uploadOptions: { digest: values.digest, metadata, to: values.to, ...(handled.isOn && { receipt: true }) },
     stored: (file) => handled.add(file),
     stop: stop.signal,
     directory,

@@ -131,7 +131,7 @@ spec('osp send', (it) => {
       await at.write(name, content)
     await send('a/x.txt')
     const { code, stderr } = await send('b/x.txt')
-    const text = 'osp: b/x.txt: stored as x (1).txt, because the server already has x.txt\n'
+    const text = 'osp: b/x.txt: the server stored it as x (1).txt\n'
     assert.deepEqual({ code, stderr }, { code: 0, stderr: text })
     const told = checked(await send('c/x.txt', '--json'))
     const [stored, summary] = told.filter(({ event }) => event === 'stored' || event === 'summary')

@@ -22,6 +22,8 @@ export interface OwnOutboxOptions {
   readonly log: Log
   /** Called when the server refuses a message, which leaves the outbox unless `isKept` is set. */
   readonly refused: (letter: Letter, error: OspError, isKept: boolean) => void
+  /** Called when there is a message to send. */
+  readonly found: () => void
   /** Called when the outbox is empty, and no other program is asking. */
   readonly idle: () => void
 }
@@ -193,6 +195,7 @@ export class OwnOutbox {
       if (!letter.isGivenUp) this.#refused(letter, error, false)
     }
     this.#options.outbox.add(outgoing)
+    this.#options.found()
   }
 
   #keep(letter: Letter, error: OspError): void {

@@ -21,7 +21,7 @@ export interface StoredOutboxOptions {
   readonly outbox: Outbox
   readonly clock: Clock
   readonly log: Log
-  /** Called if earlier programs have left messages to send. */
+  /** Called when there are messages to send, which this program or another one may have queued. */
   readonly found: () => void
   /** Called when the server refuses a message, which leaves the outbox unless `isKept` is set. */
   readonly refused: (letter: Letter, error: OspError, isKept: boolean) => void
@@ -185,7 +185,7 @@ export class StoredOutbox {
 
   async #openOwn(): Promise<OwnOutbox> {
     const { store, outbox, clock, log, refused, found } = this.#options
-    const own = new OwnOutbox({ store, outbox, clock, log, refused, idle: () => this.#leaveLater() })
+    const own = new OwnOutbox({ store, outbox, clock, log, refused, found, idle: () => this.#leaveLater() })
     this.#own = own
     try {
       await own.open()
@@ -193,7 +193,6 @@ export class StoredOutbox {
       this.#own = undefined
       throw error
     }
-    if (own.gauges.unsentMessages > 0) found()
     return own
   }
 

@@ -37,6 +37,21 @@ spec('programs that share an outbox', (it) => {
     await Promise.all([a, c])
   })
 
+  it('send the messages of the others, even if they have sent none themselves', async () => {
+    const outbox = new MemoryOutbox()
+    await using server = new ScriptedServer()
+    await using other = new ScriptedServer()
+    const one = start(server, outbox).client
+    await one.flush()
+    const sent = start(other, outbox).client.send(['bob'], 'a')
+    const link = await server.registered()
+    const asked = await link.expect('PostMsgReq')
+    assert.deepEqual(idsOf(asked), [sent.id])
+    const flushed = one.flush()
+    link.acknowledge(asked)
+    await Promise.all([sent, flushed])
+  })
+
   it('receive the reason if their message is refused, temporarily or permanently', async () => {
     const outbox = new MemoryOutbox()
     await using server = new ScriptedServer()
