@@ -118,7 +118,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
         },
       }),
     }),
-    found: /never received|and not refused: id-reused|message ids of a sender: \d+, over/u,
+    found: /never received|never got the receipt|and not refused: id-reused|message ids of a sender: \d+, over/u,
   },
   'keeps a message that is removed': {
     kind: 'messages',
