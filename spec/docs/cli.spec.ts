@@ -25,6 +25,7 @@ spec('docs/cli.md', (it) => {
     ['osp', 'cancel'],
     ['osp', 'msg'],
     ['osp', 'outbox'],
+    ['osp', 'inbox'],
     ['osp', 'listen'],
     ['osp', 'who'],
     ['osp', 'login'],

@@ -174,8 +174,12 @@ export class StoredOutbox {
           )
         : await this.#openOwn()
       this.#isOpen = true
-      if (this.#over) this.#leave()
-      else this.#leaveLater()
+      if (this.#over) {
+        // The client has failed meanwhile. Its messages are still queued for the next program.
+        const letters = [...this.#letters].filter(({ isGivenUp }) => !isGivenUp)
+        if (place instanceof OwnOutbox) await Promise.allSettled(letters.map((letter) => place.add(letter)))
+        this.#leave()
+      } else this.#leaveLater()
       return place
     } catch (error) {
       this.#forgetPlace()

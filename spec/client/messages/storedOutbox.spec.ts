@@ -106,6 +106,24 @@ spec('a message with an outbox', (it) => {
     await client.flush()
   })
 
+  it('is queued although the client fails while the outbox is being opened', async () => {
+    await using server = new ScriptedServer()
+    const outbox = new MemoryOutbox()
+    const opened = deferred<void>()
+    const { outbox: store, ...state } = outbox.program().state
+    assert.ok(store)
+    const load = async () => await opened.promise.then(() => store.load())
+    const token = () => Promise.reject(new Error('no token'))
+    const client = server.client({ state: { ...state, outbox: { ...store, load } }, token })
+    const sent = client.send(['bob'], 'a')
+    void handled(sent)
+    await assert.rejects(client.online(), { code: 'unauthorized' })
+    opened.resolve()
+    await sent.queued
+    await assert.rejects(sent.stored, { code: 'unauthorized' })
+    assert.deepEqual(outbox.texts, ['a'])
+  })
+
   it('is removed from the outbox when its signal aborts', async () => {
     await using server = new ScriptedServer()
     const outbox = new MemoryOutbox()
