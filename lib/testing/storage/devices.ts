@@ -230,7 +230,7 @@ class ModelBox {
     for (const each of this.messages.filter(({ seq }) => seqs.includes(seq))) {
       if (isByAll && !isRejected) this.#drop(each)
       else if (isByAll) each.isAside = true
-      else if (!each.isAside) {
+      else if (!each.isAside && !each.answered.has(device)) {
         each.answered.add(device)
         each.isRejected ||= isRejected
       }
