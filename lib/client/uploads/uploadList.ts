@@ -119,7 +119,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** One until the server has reported its limit. */
   #atOnce = 1
   #closed = false
-  /** Whether `#beginWaiting` will be called. */
+  #isFilling = false
   #isDue = false
 
   constructor(options: UploadListOptions) {
@@ -372,17 +372,19 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (this.#closed) throw new OspError('closed', 'the client was closed')
   }
 
-  /** Begins waiting uploads after the current event, which can free many slots. */
+  /** Begins waiting uploads while slots are free. */
   #fill(): void {
-    if (this.#isDue) return
+    // An upload that begins calls this again.
     this.#isDue = true
-    queueMicrotask(() => {
+    if (this.#isFilling) return
+    this.#isFilling = true
+    while (this.#isDue && !this.#closed) {
       this.#isDue = false
-      if (!this.#closed) this.#beginWaiting()
-    })
+      this.#beginWaiting()
+    }
+    this.#isFilling = false
   }
 
-  /** Begins waiting uploads while slots are free. */
   #beginWaiting(): void {
     for (const job of this.#open.values()) {
       const { smallFiles, smallFilesBytes } = clientLimits
