@@ -67,7 +67,7 @@ export class MailBatcher {
   #running: Promise<void> | undefined
 
   /**
-   * `posted` is called with the result of each step that stores messages, and `settled` with the users who have new receipts.
+   * `posted` is called with the result of each step that stores messages, and `settled` with the users with new receipts.
    */
   constructor(
     member: ClusterMember,

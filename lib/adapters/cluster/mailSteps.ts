@@ -85,9 +85,9 @@ export interface MailSteps {
     most: number,
     mostBytes: number,
   ): Promise<readonly (readonly StoredMessage[])[]>
-  /** Removes those of these messages that exist. Resolves with the users who have new receipts. */
+  /** Removes those of these messages that exist. Resolves with the users with new receipts. */
   remove(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]>
-  /** Sets aside those of these messages that exist. Resolves with the users who have new receipts. */
+  /** Sets aside those of these messages that exist. Resolves with the users with new receipts. */
   setAside(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]>
   /** As `MailboxStore.list`. */
   list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
@@ -95,7 +95,7 @@ export interface MailSteps {
   return(server: number, user: string, seqs: readonly number[], storedAt: number): Promise<void>
   /**
    * One part of `MailboxStore.expire`: at most `most` messages and `most` ids. `isDone` is true if nothing is left. `receipts`
-   * are the users who have new receipts.
+   * are the users with new receipts.
    */
   expire(
     server: number,

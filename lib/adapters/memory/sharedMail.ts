@@ -134,7 +134,7 @@ export class SharedMail implements MailSteps {
     })
   }
 
-  /** Runs a step. Resolves with the users who have new receipts. */
+  /** Runs a step. Resolves with the users with new receipts. */
   #settling(step: () => Promise<void>): Promise<readonly string[]> {
     return this.#turns.run(async () => {
       const users = new Set<string>()

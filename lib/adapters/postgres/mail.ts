@@ -237,7 +237,7 @@ export class PostgresMail implements MailSteps {
 /** A registration, or a link that is not the current link of its session. */
 type PollRow = ListenedMailbox | { readonly user: null; readonly link: number }
 
-/** The result of messages that leave mailboxes: the users who have new receipts, and the number of messages for each mailbox. */
+/** The result of messages that leave mailboxes: the users with new receipts, and the number of messages for each mailbox. */
 interface LeftRow {
   readonly receipts: readonly string[] | null
   readonly gone: readonly number[]

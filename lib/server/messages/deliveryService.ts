@@ -53,7 +53,7 @@ export class DeliveryService {
   #watching: readonly (Disposable | undefined)[] = []
   #isOpen = false
 
-  /** Messages leave `messageReserveBytes` of `disk` free. `receiptsAppended` is called with a user who has new receipts. */
+  /** Messages leave `messageReserveBytes` of `disk` free. `receiptsAppended` is called with a user with new receipts. */
   constructor(
     { platform, storage, limits, log, age }: ServerContext,
     disk: Pick<DiskSpace, 'messageReserveBytes'>,
