@@ -169,8 +169,10 @@ export class ClusterWorld implements ClusterParts {
     const { trace, limits, disk } = this
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
     this.stored = new StoredFiles(this, hasOlder)
-    // A server of the previous release sends no messages about files.
-    const sendsNotices = usesStored && !hasOlder && random.fork('messages about files').chance(0.5, 'notify')
+    // A server of the previous release sends no messages about files. The mailboxes of worlds with programs are small: a full one
+    // stops the uploads of its user, as it should.
+    const canNotify = usesStored && !hasOlder && !this.#hasMail
+    const sendsNotices = canNotify && random.fork('messages about files').chance(0.5, 'notify')
     Object.assign(this.stored.notices, { isOn: sendsNotices, isShared: true })
     this.sent = new SentFiles(this, this.#hasFiles, usesStored)
     this.#stored = new StoreWatch(this)
