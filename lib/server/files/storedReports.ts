@@ -11,7 +11,7 @@ export class StoredReports {
   /** The files that are being reported. */
   readonly #begun = new Set<string>()
 
-  /** `onStored` informs the embedding program. It resolves like `ended`. */
+  /** `onStored` informs the embedding program. It resolves as `ended` does. */
   constructor(
     context: ServerContext,
     notices: FileNotices | undefined,

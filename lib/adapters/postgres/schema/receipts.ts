@@ -106,7 +106,7 @@ END $$;
 
 /*
  * Appends the receipts of those of these messages whose senders expect them. p_state, p_result: for each message, the state and the result
- * in UTF-8. Returns the users who have got receipts, or NULL.
+ * in UTF-8. Returns the users with new receipts, or NULL.
  */
 CREATE OR REPLACE FUNCTION ospd.settle_1(
   p_server bigint, p_users text[], p_user int[], p_seq bigint[], p_state int[], p_result bytea[]
