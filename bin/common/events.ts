@@ -1,7 +1,7 @@
 // Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
 import * as z from 'zod/mini'
 import { clusterEvents } from '../cluster/clusterEvents.ts'
-import { handling, outcome, programEnd, receipt, recipient } from '../listen/messageEvents.ts'
+import { handling, messageId, outcome, programEnd, receipt, recipient } from '../listen/messageEvents.ts'
 import { eventFields } from './eventFields.ts'
 
 const { string, whole, event, bytes, count } = eventFields
@@ -337,13 +337,12 @@ export const commandEvents = {
   msg: {
     queued: event(
       'With `--queue`: the message was not sent or was temporarily refused, and waits in the outbox. Printed for each recipient.',
-      {
-        recipient,
-      },
+      { id: messageId, recipient },
     ),
     sent: event(
       'The server has stored the message for this recipient. This event is printed for every recipient, or for none.',
       {
+        id: messageId,
         recipient,
         status: z
           .enum(['online', 'stored', 'unseen'])
@@ -391,7 +390,7 @@ export const commandEvents = {
       ...programEnd,
     }),
     'set-aside': event(
-      'With `--exec`: the program has failed `--tries` times, and the server sets the message aside.',
+      'With `--exec`: the program has exited with 65, or failed `--tries` times, and the server sets the message aside.',
       {
         ...handling,
         ...programEnd,

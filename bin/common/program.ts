@@ -75,7 +75,7 @@ async function start(program: Program): Promise<number> {
   const request = readCommandLine(program, args)
   if (request.asks === 'version') return print(packageJson.version)
   if (request.asks === 'completion') return print(await completionScript(program))
-  if (request.asks === 'help') return print(await (await parserOf(program, request.command)).getHelp())
+  if (request.asks === 'help') return print(await helpOf(program, request.command))
   const { command, flags, operands } = request
   const known = program.commands.flatMap(({ settings }) => Object.keys(settings))
   const values = resolve(command.settings, {
@@ -123,9 +123,9 @@ async function parserOf(program: Program, command?: Command): Promise<Argv> {
     .wrap(Math.min(100, process.stdout.columns ?? 100))
     .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'strip-aliased': true })
     .help(false)
-    .option('help', { alias: 'h', type: 'boolean', describe: 'print this help' })
-    .version(packageJson.version)
-    .describe('version', 'print the version')
+    .option('help', { alias: 'h', describe: 'print this help' })
+    .version(false)
+    .option('version', { describe: 'print the version' })
   if (command) return describeCommand(parser, program, command)
   for (const each of commands) parser.command(each.name, each.describe)
   return parser
@@ -133,6 +133,10 @@ async function parserOf(program: Program, command?: Command): Promise<Argv> {
     .command('help', 'Print the help for a COMMAND')
     .completion('completion', 'Print a completion script for the shell')
     .epilogue(`Run "${name} COMMAND --help" for the flags of a command.`)
+}
+
+async function helpOf(program: Program, command?: Command): Promise<string> {
+  return (await (await parserOf(program, command)).getHelp()).replaceAll(noBreak, ' ')
 }
 
 /** Returns the possible next words after `words`, one on each line. */
@@ -158,11 +162,15 @@ function describeCommand(parser: Argv, { name, prefix }: Program, command: Comma
   )
 }
 
+/** A space at which yargs starts no line. */
+const noBreak = '\u00a0'
+
 function flagOf({ describe, alias, placeholder, fallback, unset }: Setting<unknown>) {
   const short = alias === undefined ? {} : { alias }
-  if (placeholder === undefined) return { ...short, describe, type: 'boolean' as const }
+  // Without a type, since yargs would print it after the text.
+  if (placeholder === undefined) return { ...short, describe }
   const standard = unset ?? fallback
-  const shown = standard === undefined ? '' : ` [default: ${standard}]`
+  const shown = standard === undefined ? '' : ` [default:${noBreak}${standard}]`
   // yargs prints no placeholder for a value.
   return { ...short, describe: `${placeholder}: ${describe}${shown}`, requiresArg: true }
 }

@@ -61,3 +61,14 @@ export function formatTime(ms: number): string {
   if (seconds < 3_600) return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`
   return `${Math.floor(seconds / 3_600)}:${two((seconds % 3_600) / 60)}:${two(seconds % 60)}`
 }
+
+/** Formats a date in local time with its offset from UTC, as in ISO 8601: `2026-03-01T12:34:56+01:00`. */
+export function localTime(at: Date): string {
+  const offset = -at.getTimezoneOffset()
+  const local = new Date(at.getTime() + offset * 60_000)
+  // The local time of the last representable dates is out of range.
+  if (Number.isNaN(local.getTime())) return `${at.toISOString().slice(0, -5)}Z`
+  const parts = [Math.trunc(Math.abs(offset) / 60), Math.abs(offset) % 60]
+  const time = parts.map((part) => String(part).padStart(2, '0')).join(':')
+  return `${local.toISOString().slice(0, -5)}${offset < 0 ? '-' : '+'}${time}`
+}

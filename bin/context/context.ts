@@ -18,22 +18,21 @@ const verbs = ['ls', 'use', 'rm']
 /** `osp context`: lists, selects and removes the contexts that `osp login` has stored. */
 export const contextCommand = command({
   name: 'context',
-  operands: 'ls|use|rm [NAME...]',
+  operands: '[ls|use|rm] [NAME...]',
   describe:
-    'Manage contexts. osp login stores the server, the user, the token and the TLS settings as a context, USER@HOST:PORT. ' +
+    'List and manage contexts. osp login stores the server, the user, the token and the TLS settings as a context, USER@HOST:PORT. ' +
     'Commands use the current context for settings that are not specified, unless another server is specified.',
   settings,
   examples: [
-    ['osp context ls', 'list the contexts; the current one has an asterisk'],
+    ['osp context', 'list the contexts; the current one has an asterisk'],
     ['osp context use alice@files.example:6682', 'use this server and user from now on'],
     ['osp context rm alice@files.example:6682', 'remove a context and its token'],
   ],
-  onlyLists: ([verb]) => verb === 'ls',
+  onlyLists: ([verb = 'ls']) => verb === 'ls',
   run,
 })
 
-async function run(values: ContextValues, [verb, ...names]: readonly string[]): Promise<number> {
-  if (verb === undefined) throw new UsageError(`specify a verb: ${verbs.join(', ')}`)
+async function run(values: ContextValues, [verb = 'ls', ...names]: readonly string[]): Promise<number> {
   if (!verbs.includes(verb)) throw new UsageError(unknownName('verb', verb, verbs))
   const [name, more] = names
   if (verb === 'ls') {

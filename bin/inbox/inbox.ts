@@ -5,8 +5,9 @@ import { results } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
+import { localTime } from '../common/units.ts'
 import { UsageError, unexpectedOperand } from '../common/usage.ts'
-import { localTime, messageFields, messageText } from '../listen/listen.ts'
+import { messageFields, messageText } from '../listen/listen.ts'
 
 const settings = {
   'set-aside': switched('list the messages that were set aside, instead of waiting messages'),

@@ -20,14 +20,19 @@ import { kind, optionalSetting, switched, type Values } from '../common/settings
 import { deviceDirectoryOf, openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
+import { localTime } from '../common/units.ts'
 import { asUsageError, UsageError, unexpectedOperand } from '../common/usage.ts'
 import { MessageProgram, type ProgramEnd } from './messageProgram.ts'
+import { Permits } from './permits.ts'
 import { listenForReceipts } from './receipts.ts'
 import { printedReference, type SavedFile, saveFile } from './savedFiles.ts'
 
 /** The limits of concurrent messages and of tries for a message, as those of `client.receive`. */
 const mostAtOnce = 256
 const defaultTries = 16
+
+/** EX_DATAERR of sysexits.h, with which a program rejects a message. */
+const rejectedCode = 65
 
 /** The settings of `osp listen`. */
 export const listenSettings = {
@@ -59,7 +64,8 @@ export const listenCommand = command({
   takesPaths: true,
   describe:
     'Print the waiting messages, and new messages as they arrive, until Ctrl-C; or run a program for each. The program receives ' +
-    'the message as JSON on stdin. If it exits with 0, the message is acknowledged.',
+    'the message as JSON on stdin. If it exits with 0, the message is acknowledged; with 65, it is set aside; otherwise the program ' +
+    'is run again.',
   settings: listenSettings,
   examples: [
     ['osp listen', 'print time, sender and text of each message'],
@@ -73,8 +79,11 @@ export const listenCommand = command({
   run,
 })
 
-/** Handles a message, whose file may have been saved. Rejects if the message must be handled again. */
-type Handle = (message: Message, saved?: SavedFile) => Promise<void>
+/**
+ * Handles a message, whose file may have been saved. Resolves with false if the message is set aside. Rejects if the message must
+ * be handled again.
+ */
+type Handle = (message: Message, saved?: SavedFile) => Promise<boolean>
 
 /** Stops receiving; with an error that ends the command, or without one. */
 type Stop = (error?: UsageError) => void
@@ -91,9 +100,11 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   const { receipts } = stateDirectory(device === undefined ? directory : deviceDirectoryOf(directory, device))
   let receiver: Receiver | undefined
   let fault: UsageError | undefined
+  const permits = new Permits(values.count)
   const stop: Stop = (error) => {
     fault ??= error
     void receiver?.[Symbol.asyncDispose]()
+    permits.end()
   }
   // A message is acknowledged after it is recorded as handled.
   let recorded = 0
@@ -114,11 +125,12 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   const handle = program ? executing(program, values, stop) : printing(stop)
   const receive = async (client: Client, interrupted: AbortSignal) => {
     const saving: Handle = async (message) => handle(message, await savedFile(client, save, message, interrupted))
-    receiver = client.receive(save === undefined ? handle : saving, { concurrency, tries })
+    receiver = client.receive(permitted(save === undefined ? handle : saving, permits), { concurrency, tries })
     using _ = values.receipts ? printingReceipts(client) : undefined
     try {
       await receiver.done
     } finally {
+      stop()
       // Running programs end before the command, even after an error of the receiver.
       if (program) await receiver[Symbol.asyncDispose]()
     }
@@ -156,11 +168,24 @@ function printingReceipts(client: Client): Disposable {
   return { [Symbol.dispose]: () => stopping.abort() }
 }
 
+/** Returns a handler that takes a permit for each message. */
+function permitted(handle: Handle, permits: Permits): (message: Message) => Promise<void> {
+  return async (message) => {
+    if (!(await permits.take())) throw new Error('the command ends')
+    let isHandled = false
+    try {
+      isHandled = await handle(message)
+    } finally {
+      if (!isHandled) permits.release()
+    }
+  }
+}
+
 /** Returns a handler that prints messages. */
 function printing(stop: Stop): Handle {
   const styles = stylesFor(process.stdout)
   return async (message, saved) => {
-    if (await results.printed(messageEvent(message, saved), messageLine(message, styles, saved))) return
+    if (await results.printed(messageEvent(message, saved), messageLine(message, styles, saved))) return true
     stop()
     throw new Error('the message was not printed')
   }
@@ -176,14 +201,16 @@ function executing(program: MessageProgram, values: ListenValues, stop: Stop): H
     if (!(await results.printed(event, line))) stop()
   }
 
-  const failed = async (message: Message, tries: number, { code: exitCode, signal }: ProgramEnd, named: Handling) => {
+  const failed = async (message: Message, tries: number, end: ProgramEnd, named: Handling): Promise<false> => {
     failures.set(message, tries)
-    const isLast = tries >= mostTries
+    const { code: exitCode, signal, result } = end
+    const isLast = exitCode === rejectedCode || tries >= mostTries
     const reason = `${program.name} ${signal ? `was ended by ${signal}` : `exited with ${exitCode}`}`
-    if (results.json) await print({ event: isLast ? 'set-aside' : 'retried', ...named, exitCode, signal }, '')
-    else if (isLast || !quiet) sayFailed(reason, named, isLast ? tries : undefined)
+    if (results.json) await print({ event: isLast ? 'set-aside' : 'retried', ...named, exitCode, signal, result }, '')
+    else if (isLast || !quiet) sayFailed(reason, named, isLast)
     if (!isLast) throw new Error(reason)
-    message.reject(reason)
+    message.reject(rejectionOf(end, reason))
+    return false
   }
 
   return async (message, saved) => {
@@ -200,14 +227,21 @@ function executing(program: MessageProgram, values: ListenValues, stop: Stop): H
     if (end.code !== 0) return await failed(message, tried + 1, end, named)
     await message.ack(end.result)
     await print({ event: 'handled', ...named, result: end.result }, resultLine(message, end.result, styles))
+    return true
   }
 }
 
-/** Prints that a program has failed. `tries`: how often, if the message is set aside. */
-function sayFailed(reason: string, { seq, from }: Handling, tries: number | undefined): void {
+/** Returns the reason for setting a message aside, which its sender can receive. `failure` says how the program has ended. */
+function rejectionOf({ code, result }: ProgramEnd, failure: string): string {
+  if (result === '') return failure
+  return code === rejectedCode ? result : `${failure}: ${result}`
+}
+
+/** Prints that a program has failed. */
+function sayFailed(reason: string, { seq, from }: Handling, isLast: boolean): void {
   const what = `${reason} for message ${seq} from ${from}`
-  if (tries === undefined) say(`${what}; retrying`, 'yellow')
-  else say(`${what}; the message is set aside after ${tries === 1 ? '1 try' : `${tries} tries`}`, 'red')
+  if (isLast) say(`${what}; the message is set aside`, 'red')
+  else say(`${what}; retrying`, 'yellow')
 }
 
 /** The fields that the events about a program have in common. */
@@ -270,15 +304,4 @@ export function messageFields(message: WaitingMessage) {
   const body = { text: isText ? bytes.toString() : null, content: isText ? null : bytes.toString('base64') }
   const file = message.file ? printedReference(message.file) : null
   return { seq, id, from, sentAt: sentAt.toISOString(), headers, inReplyTo, ...body, file }
-}
-
-/** Formats a date in local time with its offset from UTC, as in ISO 8601: `2026-03-01T12:34:56+01:00`. */
-export function localTime(at: Date): string {
-  const offset = -at.getTimezoneOffset()
-  const local = new Date(at.getTime() + offset * 60_000)
-  // The local time of the last representable dates is out of range.
-  if (Number.isNaN(local.getTime())) return `${at.toISOString().slice(0, -5)}Z`
-  const parts = [Math.trunc(Math.abs(offset) / 60), Math.abs(offset) % 60]
-  const time = parts.map((part) => String(part).padStart(2, '0')).join(':')
-  return `${local.toISOString().slice(0, -5)}${offset < 0 ? '-' : '+'}${time}`
 }

@@ -5,6 +5,7 @@ import { eventFields } from '../common/eventFields.ts'
 const { string, whole } = eventFields
 
 export const recipient = string('a recipient, as specified')
+export const messageId = string('the id of the message, 32 hexadecimal digits')
 
 /** The outcome of a message for a recipient. */
 export const outcome = {
@@ -22,7 +23,7 @@ export const outcome = {
 } as const
 
 /** A receipt as `osp msg` and `osp listen` print it. */
-export const receipt = { id: string('the id of the message'), ...outcome } as const
+export const receipt = { id: messageId, ...outcome } as const
 
 /** A message whose program failed. `programEnd` is the exit status of the program. */
 export const handling = {
@@ -34,4 +35,5 @@ export const handling = {
 export const programEnd = {
   exitCode: z.nullable(z.int()).check(z.describe('the exit code of the program; null if a signal ended it')),
   signal: z.nullable(z.string()).check(z.describe('the signal that ended the program; otherwise null')),
+  result: string('the first 4 KiB of its stdout, without trailing newlines'),
 } as const

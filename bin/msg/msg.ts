@@ -86,12 +86,13 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
       const outcome = await Promise.race([stored, obstacle(id)])
       if (!(outcome instanceof OspError)) {
         isStored = true
-        printStates(values, outcome)
+        printStates(values, id, outcome)
         if (values.receipt) isHandled = await printReceipts(sent.receipts())
-      } else if (values.queue) printQueued(values, recipients, outcome)
+      } else if (values.queue) printQueued(values, id, recipients, outcome)
       else throw outcome
     },
-    failed: (failure) => printFailure(recipients, failure, isStored ? 'stored' : values.queue && isQueued && 'queued'),
+    failed: (failure) =>
+      printFailure(sent?.id, recipients, failure, isStored ? 'stored' : values.queue && isQueued && 'queued'),
   })
   if (code === exitCodes.done && !isHandled) return exitCodes.unhandled
   // A caller may repeat a command that has failed.
@@ -129,10 +130,10 @@ async function withdraw(directory: string, id: string): Promise<void> {
 
 const quotes = 'enclose text of several words in quotes'
 
-function printStates({ json, quiet }: MsgValues, states: readonly RecipientState[]): void {
+function printStates({ json, quiet }: MsgValues, id: string, states: readonly RecipientState[]): void {
   for (const { recipient, status } of states) {
     const line = `${printable(recipient)} ${status === 'unseen' ? 'stored' : status}`
-    results.print({ event: 'sent', recipient, status }, line)
+    results.print({ event: 'sent', id, recipient, status }, line)
     if (json || quiet || status !== 'unseen') continue
     const advice = states.length > 1 ? `; ${quotes}` : ''
     say(`no user ${recipient} has logged in to this server yet; the message waits for that user${advice}`, 'yellow')
@@ -149,14 +150,24 @@ async function printReceipts(receipts: AsyncIterable<MessageReceipt>): Promise<b
   return isHandled
 }
 
-function printQueued({ json, quiet }: MsgValues, recipients: readonly string[], { message }: OspError): void {
+function printQueued(
+  { json, quiet }: MsgValues,
+  id: string,
+  recipients: readonly string[],
+  { message }: OspError,
+): void {
   for (const recipient of new Set(recipients))
-    results.print({ event: 'queued', recipient }, `${printable(recipient)} queued`)
+    results.print({ event: 'queued', id, recipient }, `${printable(recipient)} queued`)
   if (json || quiet) return
   say(`${message}; the next "osp msg", "osp send" or "osp listen" sends the message`, 'yellow')
 }
 
-function printFailure(sent: readonly string[], failure: CommandFailure, kept: 'stored' | 'queued' | false): void {
+function printFailure(
+  id: string | undefined,
+  sent: readonly string[],
+  failure: CommandFailure,
+  kept: 'stored' | 'queued' | false,
+): void {
   const { error, interrupted, gaveUp, wasOnline } = failure
   const { code, message: text, retry, recipients } = error
   const isUnknown = wasOnline && (connectionErrors.has(code) || code === 'closed' || code === 'superseded')
@@ -166,12 +177,12 @@ function printFailure(sent: readonly string[], failure: CommandFailure, kept: 's
     return
   }
   const reason = interrupted ? 'interrupted' : reasonOf(sent, error)
-  const result = outcomes[outcome]
+  const result = outcome === 'stored' ? `the message ${id} was stored; ${outcomes.stored}` : outcomes[outcome]
   say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')
 }
 
 const outcomes = {
-  stored: 'the message was stored; print its receipts with osp listen --receipts',
+  stored: 'print its receipts with osp listen --receipts',
   queued: 'the message waits in the outbox',
   unknown: 'it is unknown whether the message was stored',
   'not-sent': 'the message was not sent',

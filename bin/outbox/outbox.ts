@@ -5,9 +5,8 @@ import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, tableLines } from '../common/text.ts'
-import { formatSize } from '../common/units.ts'
+import { formatSize, localTime } from '../common/units.ts'
 import { displayed, exitCodes, UsageError } from '../common/usage.ts'
-import { localTime } from '../listen/listen.ts'
 
 const { server, user, state, quiet, json } = commonOptions
 

@@ -124,8 +124,10 @@ export class SendReporter extends LinkReporter implements Disposable {
     this.#report({ event: 'joined', text }, text)
   }
 
-  nothing(): void {
-    this.hint('there is nothing to send')
+  /** Reports the messages of the outbox, or that there is nothing to send. */
+  queued(hasTasks: boolean, messages: number): void {
+    if (messages > 0) this.hint(`sending ${messages === 1 ? '1 queued message' : `${messages} queued messages`}`)
+    else if (!hasTasks) this.hint('there is nothing to send')
   }
 
   /** Reports tasks that are not continued, because they are paused. */

@@ -1,6 +1,6 @@
 import { isatty } from 'node:tty'
 import { type Client, isUserName, OspError, type Upload, type Uploads } from 'ospd'
-import { openTasks, type ServedTasks, stateDirectory, taskControl } from 'ospd/node'
+import { type OutboxControl, openTasks, outboxControl, type ServedTasks, stateDirectory, taskControl } from 'ospd/node'
 import { openClient, reportRefusedMessages } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
@@ -52,11 +52,11 @@ export const sendCommand = command({
   takesPaths: true,
   describe:
     'Upload files. An interrupted upload continues where the server stopped receiving. Without FILE, continue all ' +
-    'unfinished tasks. Keys on a terminal: p pauses or continues, c cancels, q quits and keeps the tasks.',
+    'unfinished tasks and send the messages of the outbox. Keys on a terminal: p pauses or continues, c cancels, q quits and keeps the tasks.',
   settings: sendSettings,
   examples: [
     ['osp send movie.mp4', 'send one file'],
-    ['osp send', 'continue all unfinished tasks'],
+    ['osp send', 'continue all unfinished tasks and send queued messages'],
     ['osp send -r photos --limit-rate 2M', 'send a folder, at up to 2 MiB per second'],
     ['find . -name "*.log" | osp send --files-from -', 'send files as they are found'],
     ['pg_dump shop | osp send - --as shop.sql', 'send the content of stdin'],
@@ -123,7 +123,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     reporter.joined(`another osp send is running and is sending the files${all ? ', except paused ones' : ''}`)
     await sender.send(all ? filesOfOpenTasks(directory) : candidates)
   } else {
-    await restore(client.uploads, sender, reporter, all)
+    await restore(client.uploads, sender, reporter, all && outboxControl(directory))
     await sender.send(candidates)
     await finish(client, tasks, sender, () => stop.signal.aborted || summary.refusal !== undefined)
     await handled.ended()
@@ -154,17 +154,25 @@ async function* filesOfOpenTasks(directory: string): FoundPaths {
   }
 }
 
-/** Follows added tasks. Continues former tasks: those that are being cancelled, or with `all` all unfinished ones. */
-async function restore(uploads: Uploads, sender: FileSender, reporter: SendReporter, all: boolean): Promise<void> {
+/**
+ * Follows added tasks. Continues former tasks: those that are being cancelled, or with `outbox` all unfinished ones; the messages
+ * of that outbox are sent too.
+ */
+async function restore(
+  uploads: Uploads,
+  sender: FileSender,
+  reporter: SendReporter,
+  outbox: OutboxControl | false,
+): Promise<void> {
   uploads.on('change', (upload) => sender.changed(upload))
   // Other programs may already have added some.
   for (const upload of uploads) sender.changed(upload)
-  const kept = all ? [] : await uploads.tasks()
+  const kept = outbox ? [] : await uploads.tasks()
   const cancelling = kept.filter(({ state }) => state === 'cancelling').map(({ id }) => id)
-  const restored = await uploads.restore(all ? undefined : cancelling)
+  const restored = await uploads.restore(outbox ? undefined : cancelling)
   const paused = sender.park(restored)
   if (paused.length > 0) reporter.paused(paused)
-  if (all && restored.length === 0) reporter.nothing()
+  if (outbox) reporter.queued(restored.length > 0, (await outbox.list()).length)
 }
 
 async function openReporter(values: SendValues, overview: Overview<ReportedFile>): Promise<SendReporter> {

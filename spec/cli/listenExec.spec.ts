@@ -105,6 +105,26 @@ spec('osp listen --exec', (it) => {
     assert.equal((await chat.osp('bob', ['listen', '-n2', '--concurrency', '2', '--exec', program])).code, 0)
   })
 
+  it('handles no more than --count messages besides those that are set aside, whatever --concurrency is', async () => {
+    await using chat = await messagingBench()
+    const alice = await chat.client('alice')
+    for (let sent = 0; sent < 8; sent++) await alice.send(['bob'], `${sent}`)
+    const program = await script(chat, `echo $OSP_SEQ >> '${chat.at.path}/runs'`, 'sleep 0.1', '[ $OSP_SEQ != 1 ]')
+    const listen = ['listen', '-n4', '--concurrency', '3', '--tries', '1', '--exec', program]
+    assert.equal((await chat.osp('bob', listen)).code, 0)
+    assert.deepEqual(read(chat, 'runs').trim().split('\n').sort(), ['1', '2', '3', '4', '5'])
+  })
+
+  it('sets a message aside at once if the program exits with 65, and tells the sender why', async () => {
+    await using chat = await messagingBench()
+    const sending = chat.osp('alice', ['msg', '--receipt', 'bob', 'x'])
+    const program = await script(chat, `echo >> '${chat.at.path}/runs'`, 'echo no such account', 'exit 65')
+    await using listen = chat.begin('bob', ['listen', '--exec', program])
+    assert.match((await sending).stdout, /^bob rejected no such account$/mu)
+    await listen.printed(/exited with 65 for message 1 from alice; the message is set aside$/mu)
+    assert.equal(read(chat, 'runs'), '\n')
+  })
+
   for (const times of [1, 2]) {
     it(`${times === 1 ? 'ends after the running program at' : 'kills the running program at a second'} SIGTERM`, async () => {
       await using chat = await messagingBench()

@@ -102,7 +102,7 @@ spec('osp msg', (it) => {
     assert.equal(online?.event, 'online')
     assert.deepEqual(
       sent,
-      ['bob', 'carol'].map((recipient) => ({ v: 1, event: 'sent', recipient, status: 'stored' })),
+      ['bob', 'carol'].map((recipient) => ({ v: 1, event: 'sent', id: sent[0]?.id, recipient, status: 'stored' })),
     )
   })
 })

@@ -56,9 +56,10 @@ spec('osp msg --queue', (it) => {
     )
     const json = await here.osp(['msg', '--queue', 'bob', 'more', '--json', '--retry-for', '0'])
     assert.equal(json.code, 0)
+    const [, queuedMessage] = published((await here.osp(['outbox', '--json'])).stdout, commandEvents.outbox)
     assert.deepEqual(
       published(json.stdout, commandEvents.msg).filter(({ event }) => event === 'queued'),
-      [{ v: 1, event: 'queued', recipient: 'bob' }],
+      [{ v: 1, event: 'queued', id: queuedMessage?.id, recipient: 'bob' }],
     )
     const { stdout } = await here.osp(['outbox'])
     assert.match(stdout, /^1 {2}\S+ {2}bob, carol {2}3 B\n2 {2}\S+ {2}bob {9}5 B\n$/u)
@@ -111,6 +112,15 @@ spec('the messages in the outbox', (it) => {
     await using _ = await here.serve()
     assert.equal((await here.osp(['send', 'a'])).code, 0)
     assert.deepEqual(await here.received(1), ['one'])
+  })
+
+  it('are announced by osp send without operands', async () => {
+    await using here = await bench()
+    await here.queue('one', 'two')
+    await using _ = await here.serve()
+    assert.deepEqual(await here.osp(['send']), { code: 0, stdout: '', stderr: 'osp: sending 2 queued messages\n' })
+    assert.deepEqual(await here.received(2), ['one', 'two'])
+    assert.equal((await here.osp(['send'])).stderr, 'osp: there is nothing to send\n')
   })
 
   it('are sent by osp listen', async () => {

@@ -56,12 +56,30 @@ spec('osp msg --receipt', (it) => {
     assert.equal(listened.code, 0)
     assert.equal((await sending).stdout.split('\n').at(-2), 'bob handled got alice')
     const failing = chat.osp('alice', ['msg', '--receipt', 'bob', 'hello'])
-    await using _ = chat.begin('bob', ['listen', '--tries', '1', '--exec', 'sh', '--', '-c', 'exit 3'])
+    await using _ = chat.begin('bob', ['listen', '--tries', '1', '--exec', 'sh', '--', '-c', 'echo no space; exit 3'])
     const outcome = await failing
     assert.deepEqual(
       [outcome.code, outcome.stdout.split('\n').at(-2)],
-      [exitCodes.unhandled, 'bob rejected sh exited with 3'],
+      [exitCodes.unhandled, 'bob rejected sh exited with 3: no space'],
     )
+  })
+})
+
+spec('osp listen --receipts', (it) => {
+  it('prints the receipt of an interrupted osp msg --receipt, with the id that the command has named', async () => {
+    await using chat = await messagingBench()
+    const sending = chat.begin('alice', ['msg', '--receipt', 'bob', 'restart'])
+    await sending.printed(/^bob stored$/mu)
+    sending.child.kill('SIGINT')
+    const { code } = await sending.ended
+    const [, id] =
+      /^osp: the message ([\da-f]{32}) was stored; print its receipts with osp listen --receipts/mu.exec(
+        sending.stderr,
+      ) ?? []
+    assert.deepEqual([code, id?.length], [exitCodes.interrupted, 32])
+    await chat.client('bob').then((bob) => bob.receive(() => 'done'))
+    await using listening = chat.begin('alice', ['listen', '--receipts'])
+    await listening.printed(new RegExp(`^\\S+T\\S+ ${id} bob handled done$`, 'mu'))
   })
 })
 
