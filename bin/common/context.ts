@@ -1,8 +1,8 @@
 import { resolve } from 'node:path'
-import { type Context, hostKeyOf, keptContexts } from 'ospd/node'
+import { type Context, hostKeyOf, keptContexts, keptToken } from 'ospd/node'
 import { type CommonOptions, commonOptions, userOf } from './commonOptions.ts'
-import { addressText, type Defaults, type ReadGiven, type ServerAddress } from './settings.ts'
-import { platformState } from './stateDirectory.ts'
+import { addressText, type Defaults, type ReadGiven, type ServerAddress, serverAddress } from './settings.ts'
+import { platformState, stateDirectoryOf } from './stateDirectory.ts'
 
 /** Returns the contexts in the state directory. */
 export const contextsIn = ({ state }: Pick<CommonOptions, 'state'>) => keptContexts(state ?? platformState())
@@ -28,13 +28,22 @@ export function contextDefaults(given: ReadGiven): Defaults | undefined {
 
 const isAt = (context: Context, server: ServerAddress) => hostKeyOf(context.server) === hostKeyOf(addressText(server))
 
-/** Stores the server, the user and the TLS settings of a command as the current context. Resolves with its name. */
+/** Returns the stored token of a context. */
+export function tokenOf({ state }: Pick<CommonOptions, 'state'>, { server, user }: Context) {
+  const { data } = serverAddress.schema.safeParse(server)
+  return data && keptToken(stateDirectoryOf({ state, server: data }, user))
+}
+
+/**
+ * Stores the server, the user and the TLS settings of a command as the current context. Resolves with its name. If this removes
+ * the oldest context, its token is removed too.
+ */
 export async function saveContext(values: CommonOptions): Promise<string> {
   const path = (name: 'tls-ca' | 'tls-cert' | 'tls-key') => {
     const { [name]: given } = values
     return given === undefined ? undefined : resolve(given)
   }
-  return await contextsIn(values).use({
+  const context = {
     server: addressText(values.server),
     user: userOf(values),
     tls: values.tls,
@@ -42,5 +51,6 @@ export async function saveContext(values: CommonOptions): Promise<string> {
     tlsCert: path('tls-cert'),
     tlsKey: path('tls-key'),
     ...(values['allow-plaintext'] && { allowPlaintext: true }),
-  })
+  }
+  return await contextsIn(values).use(context, async (oldest) => void (await tokenOf(values, oldest)?.forget()))
 }

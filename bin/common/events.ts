@@ -138,8 +138,10 @@ const taskEvent = event('The current state of a task.', {
   acknowledged,
   durable,
   size: bytes.check(z.describe('size of the file in bytes; 0 until the file has been opened')),
-  why: z.nullable(z.string()).check(z.describe('why the task does not proceed; null if it proceeds or is done')),
-  code: z.nullable(z.string()).check(z.describe('the error code of that reason')),
+  code: z
+    .nullable(z.string())
+    .check(z.describe('the error code if the task does not proceed; null if it proceeds or is done')),
+  text: z.nullable(z.string()).check(z.describe('the reason in plain English, which may change')),
   retryMs: z.nullable(z.number()).check(z.describe('milliseconds until the next attempt; null if unknown')),
 })
 
@@ -424,12 +426,12 @@ export const commandEvents = {
   outbox: {
     'queued-message': event('A message in the outbox. Messages are printed in the order in which they are sent.', {
       ...queuedMessage,
-      why: z
+      code: z
         .nullable(z.string())
-        .check(z.describe('the reason if the server has temporarily refused it; otherwise null')),
-      code: z.nullable(z.string()).check(z.describe('the error code of that reason')),
+        .check(z.describe('the error code if the server has temporarily refused it; otherwise null')),
+      text: z.nullable(z.string()).check(z.describe('the reason in plain English, which may change')),
     }),
-    dropped: event('With `--drop`: a message was removed from the outbox.', queuedMessage),
+    removed: event('With `--remove`: a message was removed from the outbox.', queuedMessage),
   },
   login: {
     'logged-in': event('The token is accepted and stored.', { server, user, context }),

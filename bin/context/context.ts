@@ -1,10 +1,8 @@
-import { type Context, keptToken } from 'ospd/node'
 import { commonOptions } from '../common/commonOptions.ts'
-import { contextsIn } from '../common/context.ts'
+import { contextsIn, tokenOf } from '../common/context.ts'
 import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { serverAddress, type Values } from '../common/settings.ts'
-import { stateDirectoryOf } from '../common/stateDirectory.ts'
+import type { Values } from '../common/settings.ts'
 import { printable, tableLines } from '../common/text.ts'
 import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
 
@@ -77,9 +75,4 @@ async function remove(values: ContextValues, name: string): Promise<void> {
   if (context) await tokenOf(values, context)?.forget()
   await contextsIn(values).remove(name)
   results.print({ event: 'context-removed', name }, `${printable(name)} removed`)
-}
-
-function tokenOf({ state }: ContextValues, { server, user }: Context) {
-  const { data } = serverAddress.schema.safeParse(server)
-  return data && keptToken(stateDirectoryOf({ state, server: data }, user))
 }

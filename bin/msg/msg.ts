@@ -125,7 +125,7 @@ function firstObstacle(client: Client, queues: boolean): (id: string) => Promise
 async function withdraw(directory: string, id: string): Promise<void> {
   const outbox = outboxControl(directory)
   const own = (await outbox.list()).filter((message) => message.id === id)
-  if (own.length > 0) await outbox.drop(own.map(({ number }) => number))
+  if (own.length > 0) await outbox.remove(own.map(({ number }) => number))
 }
 
 const quotes = 'enclose text of several words in quotes'

@@ -11,8 +11,8 @@ import { displayed, exitCodes, UsageError } from '../common/usage.ts'
 const { server, user, state, quiet, json } = commonOptions
 
 const settings = {
-  drop: switched('remove messages from the outbox: each MESSAGE, or all with --all', 'd'),
-  all: switched('with --drop: remove all messages', 'a'),
+  remove: switched('remove messages from the outbox: each MESSAGE, or all with --all'),
+  all: switched('with --remove: all messages', 'a'),
   server,
   user,
   state,
@@ -32,20 +32,20 @@ export const outboxCommand = command({
   settings,
   examples: [
     ['osp outbox', 'list the messages'],
-    ['osp outbox --drop 3', 'remove one message'],
-    ['osp outbox --drop --all', 'remove all messages'],
+    ['osp outbox --remove 3', 'remove one message'],
+    ['osp outbox --remove --all', 'remove all messages'],
   ],
   onlyLists: (operands) => operands.length === 0,
   run,
 })
 
 async function run(values: OutboxValues, operands: readonly string[]): Promise<number> {
-  const { drop, all } = values
-  if (!drop && (all || operands.length > 0)) throw new UsageError('specify --drop to remove messages')
-  if (drop && all === operands.length > 0) throw new UsageError('specify each MESSAGE to remove, or only --all')
+  const { remove: removes, all } = values
+  if (!removes && (all || operands.length > 0)) throw new UsageError('specify --remove to remove messages')
+  if (removes && all === operands.length > 0) throw new UsageError('specify each MESSAGE to remove, or only --all')
   const outbox = outboxControl(openStateDirectory(values))
   const messages = await outbox.list()
-  if (drop) await remove(outbox, operands.length > 0 ? named(messages, operands) : messages)
+  if (removes) await remove(outbox, operands.length > 0 ? named(messages, operands) : messages)
   else for (const line of linesOf(messages, values.json)) results.line(line)
   const isQuiet = values.quiet || values.json
   if (messages.length === 0 && !isQuiet) say('the outbox is empty', 'yellow')
@@ -54,9 +54,9 @@ async function run(values: OutboxValues, operands: readonly string[]): Promise<n
 
 /** Removes messages and prints those that were still there. */
 async function remove(outbox: OutboxControl, messages: readonly OutboxMessage[]): Promise<void> {
-  const dropped = new Set(await outbox.drop(messages.map(({ number }) => number)))
-  for (const message of messages.filter(({ number }) => dropped.has(number)))
-    results.print({ event: 'dropped', ...eventOf(message) }, `${message.number} removed`)
+  const removed = new Set(await outbox.remove(messages.map(({ number }) => number)))
+  for (const message of messages.filter(({ number }) => removed.has(number)))
+    results.print({ event: 'removed', ...eventOf(message) }, `removed ${message.number}`)
 }
 
 /** Returns the messages that the operands name. Throws UsageError. */
@@ -75,8 +75,8 @@ function linesOf(messages: readonly OutboxMessage[], json: boolean): readonly st
   if (json) {
     for (const message of messages) {
       const { refusal } = message
-      const why = { why: refusal?.message ?? null, code: refusal?.code ?? null }
-      results.event({ event: 'queued-message', ...eventOf(message), ...why })
+      const reason = { code: refusal?.code ?? null, text: refusal?.message ?? null }
+      results.event({ event: 'queued-message', ...eventOf(message), ...reason })
     }
     return []
   }

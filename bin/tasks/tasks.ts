@@ -205,18 +205,18 @@ function taskLines(tasks: readonly CancelledTask[], withReasons: boolean, styles
       at === 1 ? fit(cell, widths[at] ?? 0) : cell.padStart(widths[at] ?? 0),
     )
     const line = [number, styleOf(task, styles)(state), part, styles.dim(sizes), printable(task.name)].join('  ')
-    if (!withReasons || !task.why) return [line]
-    const { text, retryMs } = task.why
+    if (!withReasons || !task.reason) return [line]
+    const { text, retryMs } = task.reason
     const reason = retryMs === undefined ? text : `${text}; next try in ${formatTime(retryMs)}`
     return [line, `${' '.repeat(number.length + 2)}${styles.yellow(printable(reason))}`]
   })
 }
 
 function taskEvent(task: CancelledTask, directory: string): PrintedEvent {
-  const { id, ref, name, acknowledged, durable, size, why } = task
+  const { id, ref, name, acknowledged, durable, size, reason } = task
   const file = ref === undefined ? name : refText(directory, ref)
-  const reason = { why: why?.text ?? null, code: why?.code ?? null, retryMs: why?.retryMs ?? null }
-  return { event: 'task', task: id, file, name, state: stateOf(task), acknowledged, durable, size, ...reason }
+  const failure = { code: reason?.code ?? null, text: reason?.text ?? null, retryMs: reason?.retryMs ?? null }
+  return { event: 'task', task: id, file, name, state: stateOf(task), acknowledged, durable, size, ...failure }
 }
 
 function cellsOf(task: CancelledTask): readonly string[] {

@@ -110,8 +110,8 @@ export interface ClientGauges {
   /** Requests of the server that arrived before an earlier one. */
   readonly outOfOrderRequests: number
   readonly receipts: number
-  /** Messages that were given up after their handler had thrown too often. */
-  readonly givenUpMessages: number
+  /** Messages that the application has rejected, or whose handler has thrown too often. */
+  readonly rejectedMessages: number
   readonly chunkBuffers: number
   /** Chunks that wait for a buffer. */
   readonly waitingChunks: number
@@ -157,7 +157,7 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    * stored it durably for all of them. Messages are sent in the order of the calls, and sent again after a lost link. Rejects
    * with OspError `usage`, `bad-name`, `too-large` (over 64 KiB), `too-many-recipients`, `rate-limited` (too many messages
    * wait already), or with the server's refusal, which can name `recipients`; nothing was stored for any recipient then. If
-   * the outcome is unknown (`timed-out`, or `closed` after the message was given up), the text of the error says so.
+   * the outcome is unknown (`timed-out`, or `closed` after the message was abandoned), the text of the error says so.
    *
    * With a `state` that has an outbox, the message is first flushed to the outbox (`queued` of the result). It stays there until
    * the server has stored it, has permanently refused it, or may have forgotten its id after it was sent (`timed-out`), or until

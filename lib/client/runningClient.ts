@@ -262,9 +262,9 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
       found: () => {
         if (!this.#isOver) this.#beginMessages()
       },
-      refused: (letter, error, isQueued) => {
-        const { recipients } = letter.outgoing.message
-        const id = idOf(letter)
+      refused: (entry, error, isQueued) => {
+        const { recipients } = entry.outgoing.message
+        const id = idOf(entry)
         log({ level: 'warn', event: isQueued ? 'message-deferred' : 'message-refused', id, text: error.message })
         this.emit('messageRefused', { id, recipients, isQueued }, error)
       },

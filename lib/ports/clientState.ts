@@ -48,7 +48,7 @@ export interface StoredTask {
   readonly size: number
   readonly durable: number
   /** The reason for its failure; of an open task, the reason why the server has refused its user. */
-  readonly why?: { readonly code: ErrorCode; readonly text: string }
+  readonly reason?: { readonly code: ErrorCode; readonly text: string }
   /** The wall time in ms at which it completed or failed. */
   readonly endedAt?: number
 }

@@ -121,7 +121,7 @@ export const logEvents = {
     'user device',
     'The server forgot a device that had not listened for the time that `--device-age` sets; `device` is empty if it has no name.',
   ),
-  'message-given-up': userLine('warn', 'user node from seq text', 'A recipient refused a message; it was set aside.'),
+  'message-set-aside': userLine('warn', 'user node from seq text', 'A recipient rejected a message; it was set aside.'),
   'messages-expired': commonLine(
     'warn',
     'user messages',

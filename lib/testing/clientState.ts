@@ -71,7 +71,7 @@ const taskChecks: Checks<ClientStateLocation> = {
   'are kept over a restart by rising id, in their last state': async (place) => {
     const tasks = tasksOf(place)
     await Promise.all([3, 1, 2].map((id) => tasks.put(taskOf(id))))
-    const ended = { ...taskOf(2), state: 'failed', why: { code: 'bad-name', text: 'a\n"b"' }, endedAt: 5 } as const
+    const ended = { ...taskOf(2), state: 'failed', reason: { code: 'bad-name', text: 'a\n"b"' }, endedAt: 5 } as const
     await tasks.put(ended)
     assert.deepEqual(await tasksOf(place).load(), [taskOf(1), ended, taskOf(3)])
   },

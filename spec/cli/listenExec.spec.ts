@@ -88,7 +88,7 @@ spec('osp listen --exec', (it) => {
       ['handled', 2, 1, undefined, undefined],
     ])
     assert.equal(code, 0)
-    const refused = log.filter(({ event }) => event === 'message-given-up')
+    const refused = log.filter(({ event }) => event === 'message-set-aside')
     assert.deepEqual(
       refused.map(({ seq, text }) => [seq, text]),
       [[1, `${program} was ended by SIGKILL`]],

@@ -203,18 +203,18 @@ spec('osp outbox', (it) => {
   it('removes messages', async () => {
     await using here = await bench()
     await here.queue('1', '22', '333', '4444')
-    assert.deepEqual(await here.osp(['outbox', '--drop', '3', '1']), {
+    assert.deepEqual(await here.osp(['outbox', '--remove', '3', '1']), {
       code: 0,
-      stdout: '1 removed\n3 removed\n',
+      stdout: 'removed 1\nremoved 3\n',
       stderr: '',
     })
     assert.deepEqual(await here.waiting(), [2, 4])
-    const { stdout } = await here.osp(['outbox', '--drop', '--all', '--json'])
+    const { stdout } = await here.osp(['outbox', '--remove', '--all', '--json'])
     assert.deepEqual(
       published(stdout, commandEvents.outbox).map(({ event, message }) => [event, message]),
       [
-        ['dropped', 2],
-        ['dropped', 4],
+        ['removed', 2],
+        ['removed', 4],
       ],
     )
     assert.deepEqual(await here.waiting(), [])
@@ -224,7 +224,7 @@ spec('osp outbox', (it) => {
     await using here = await bench()
     await using begun = here.begin(['msg', 'bob', 'one', '--retry-for', '1m'])
     await begun.printed(/waiting for/u)
-    assert.equal((await here.osp(['outbox', '--drop', '1'])).stdout, '1 removed\n')
+    assert.equal((await here.osp(['outbox', '--remove', '1'])).stdout, 'removed 1\n')
     assert.equal((await begun.ended).code, 1)
     assert.match(begun.stderr, /^osp: the message was not sent: the message was abandoned before it was sent$/mu)
   })
@@ -237,12 +237,12 @@ spec('osp outbox', (it) => {
       assert.equal(code, 2)
       assert.match(stderr, message)
     }
-    await usage(['1'], /^osp: specify --drop to remove messages$/mu)
-    await usage(['--all'], /^osp: specify --drop to remove messages$/mu)
-    await usage(['--drop'], /^osp: specify each MESSAGE to remove, or only --all$/mu)
-    await usage(['--drop', '--all', '1'], /^osp: specify each MESSAGE to remove, or only --all$/mu)
-    await usage(['--drop', 'x'], /^osp: MESSAGE must be a number printed by "osp outbox", not x$/mu)
-    await usage(['--drop', '1', '7'], /^osp: there is no message 7; run "osp outbox" to list messages$/mu)
+    await usage(['1'], /^osp: specify --remove to remove messages$/mu)
+    await usage(['--all'], /^osp: specify --remove to remove messages$/mu)
+    await usage(['--remove'], /^osp: specify each MESSAGE to remove, or only --all$/mu)
+    await usage(['--remove', '--all', '1'], /^osp: specify each MESSAGE to remove, or only --all$/mu)
+    await usage(['--remove', 'x'], /^osp: MESSAGE must be a number printed by "osp outbox", not x$/mu)
+    await usage(['--remove', '1', '7'], /^osp: there is no message 7; run "osp outbox" to list messages$/mu)
     assert.deepEqual(await here.waiting(), [1])
   })
 })

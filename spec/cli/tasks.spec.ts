@@ -39,7 +39,7 @@ spec('an osp send that is running', (it) => {
           acknowledged: 0,
           durable: 0,
           size: bigBytes,
-          why: null,
+          text: null,
           code: null,
           retryMs: null,
         },
@@ -100,7 +100,7 @@ spec('an osp send that is running', (it) => {
       await using sender = start('send', 'a', 'b', '--jobs', '1', '--limit-rate', '400k')
       await bench.partly(1)
       const [, b] = await tasks('tasks', '--all')
-      assert.deepEqual([b?.state, b?.why], ['waiting', 'it is waiting for other uploads'])
+      assert.deepEqual([b?.state, b?.text], ['waiting', 'it is waiting for other uploads'])
       await server.kill()
       await sender.printed(/waiting for/u)
       const [a] = await tasks('tasks', '--all')

@@ -72,7 +72,7 @@ export const boundChecks: {
   senderIds: { rows: ['message ids of a sender'] },
   messageIds: { rows: ['message ids'] },
   deliveryWindow: {
-    rows: ['rememberedAttemptsPerUser', 'unhandledMessages', 'receipts', 'givenUpMessages'],
+    rows: ['rememberedAttemptsPerUser', 'unhandledMessages', 'receipts', 'rejectedMessages'],
     files: ['spec/simulation/linkWatch.ts'],
   },
   deliveryBytes: { files: ['spec/simulation/linkWatch.ts'] },

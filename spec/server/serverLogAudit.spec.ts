@@ -152,19 +152,19 @@ spec('exactly one line of the log reports', (it) => {
     sound(rig.log)
   })
 
-  it('a replaced registration, and a message that was given up', async () => {
+  it('a replaced registration, and a message that was set aside', async () => {
     await using rig = await heldRig()
     const first = await MessageClient.listen(rig, 'bob', { session: 'one' })
     const bob = await MessageClient.listen(rig, 'bob', { session: 'two' })
     const alice = await MessageClient.listen(rig, 'alice')
     await alice.post(1, ['bob'], `${secret} said alice`)
     const { mailboxSeq: seq, ...rest } = await bob.delivery()
-    await bob.giveUp({ mailboxSeq: seq, ...rest }, 'it cannot be shown')
+    await bob.reject({ mailboxSeq: seq, ...rest }, 'it cannot be shown')
     await turn()
     const { node } = bob
-    assert.deepEqual(lines(rig.log, 'registration-superseded', 'message-given-up'), [
+    assert.deepEqual(lines(rig.log, 'registration-superseded', 'message-set-aside'), [
       { event: 'registration-superseded', user: 'bob', node, former: first.node },
-      { event: 'message-given-up', user: 'bob', node, seq, text: 'it cannot be shown' },
+      { event: 'message-set-aside', user: 'bob', node, seq, text: 'it cannot be shown' },
     ])
     sound(rig.log)
   })

@@ -66,7 +66,7 @@ export function clientBounds({ deliveryWindow }: Limits): { readonly [Q in keyof
     unhandledMessages: deliveryWindow,
     outOfOrderRequests: fixed.replies,
     receipts: receiptWindows * deliveryWindow,
-    givenUpMessages: deliveryWindow,
+    rejectedMessages: deliveryWindow,
     chunkBuffers: buffers,
     waitingChunks: uploads,
   }

@@ -218,7 +218,7 @@ export class MessageClient {
   }
 
   /** Rejects a message permanently that is the only or last one of its REQ. */
-  async giveUp({ mailboxSeq, seqOfReq: seq }: Delivered, text = 'the handler throws'): Promise<void> {
+  async reject({ mailboxSeq, seqOfReq: seq }: Delivered, text = 'the handler throws'): Promise<void> {
     this.raw.send('DeliverMsgAck', { mailboxSeq, rejected: [{ mailboxSeq, text }] }, 0, { seq })
     await turn()
   }

@@ -39,9 +39,10 @@ export interface KeptContexts {
    */
   load(): Contexts
   /**
-   * Durably adds a context, or replaces the one for this server and user, and makes it the current one. Resolves with its name.
+   * Durably adds a context, or replaces the one for this server and user, and makes it the current one. Resolves with its name. If
+   * there are too many contexts, the oldest is removed after `evict` has resolved.
    */
-  use(context: Context): Promise<string>
+  use(context: Context, evict?: (oldest: Context) => Promise<void>): Promise<string>
   /** Durably makes a stored context the current one. Resolves with false if no context has this name. */
   select(name: string): Promise<boolean>
   /** Durably removes a context. Resolves with it, or with `undefined` if no context has this name. */
@@ -79,10 +80,12 @@ export function keptContexts(directory: string): KeptContexts {
   }
   return {
     load,
-    async use(added) {
+    async use(added, evict) {
       const name = contextName(added)
       const others = [...load().all].flatMap(([other, each]) => (other === name ? [] : [each]))
-      await store(name, [...others, added])
+      const all = [...others, added]
+      for (const oldest of all.slice(0, -clientLimits.contexts)) await evict?.(oldest)
+      await store(name, all)
       return name
     },
     async select(name) {

@@ -82,7 +82,7 @@ const task = z.object({
   state: z.enum(['open', 'paused', 'cancelling', 'failed', 'done']),
   size: z.int().check(z.minimum(0)),
   durable: z.int().check(z.minimum(0)),
-  why: z.exactOptional(z.object({ code: errorCode, text: z.string() })),
+  reason: z.exactOptional(z.object({ code: errorCode, text: z.string() })),
   endedAt: z.exactOptional(z.number()),
 })
 
@@ -200,6 +200,6 @@ const completes = (task: StoredTask, known: StoredTask | undefined) =>
 function complete(tasks: Map<number, StoredTask>, [id, size, endedAt]: readonly [number, number, number]): void {
   const task = tasks.get(id)
   if (!task) return
-  const { why: _why, ...known } = task
+  const { reason: _reason, ...known } = task
   tasks.set(id, { ...known, state: 'done', size, durable: size, endedAt })
 }

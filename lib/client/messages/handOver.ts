@@ -80,7 +80,7 @@ export class HandOver {
   /** Rejects the message. Throws OspError `closed` if it cannot be answered. */
   reject(reason: string): void {
     this.#respond('rejected')
-    this.#giveUp(reason)
+    this.#reject(reason)
     this.#answered?.resolve()
   }
 
@@ -121,7 +121,7 @@ export class HandOver {
       if (this.#answer === 'rejected') return true
       this.#isOpen = false
       if (tried >= tries && !signal.aborted) {
-        this.#giveUp(failure ?? `it was returned ${tried} times`)
+        this.#reject(failure ?? `it was returned ${tried} times`)
         return true
       }
       backoff ??= new Backoff({ clock, firstMs, mostMs })
@@ -146,12 +146,12 @@ export class HandOver {
     }
   }
 
-  #giveUp(reason: string): void {
+  #reject(reason: string): void {
     const { log, receipts, settle } = this.#context
     const { seq, from } = this.#incoming.message
     const error = new OspError('internal', cutText(reason))
-    log({ level: 'error', event: 'message-given-up', seq, from, text: error.message })
-    receipts.givenUp.set(this.#incoming.key, error)
+    log({ level: 'error', event: 'message-rejected', seq, from, text: error.message })
+    receipts.rejected.set(this.#incoming.key, error)
     settle(this.#incoming, error)
   }
 

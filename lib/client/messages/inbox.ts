@@ -20,7 +20,7 @@ import type { Registered } from './registration.ts'
 interface Delivery {
   readonly request: Request
   readonly seqs: readonly number[]
-  /** The number of its messages that are neither handled nor given up. */
+  /** The number of its messages that are neither handled nor rejected. */
   left: number
   /** Its messages that are not handled. */
   readonly unhandled: Set<number>
@@ -231,14 +231,14 @@ export class Inbox {
     const receipts = this.#receipts
     const isOld = seq <= this.#highestSeq
     const known = isOld && [...this.#inHand, ...this.#waiting].find(({ key }) => key === delivered.key)
-    const givenUp = known ? undefined : receipts.givenUp.get(delivered.key)
+    const rejection = known ? undefined : receipts.rejected.get(delivered.key)
     if (!known && receipts.has(delivered)) {
       delivered.result = receipts.resultOf(delivered)
       addResult(delivery, delivered)
       this.#again(delivered)
-    } else if (givenUp) {
+    } else if (rejection) {
       delivery.unhandled.add(seq)
-      delivery.rejected.push({ mailboxSeq: seq, text: givenUp.message })
+      delivery.rejected.push({ mailboxSeq: seq, text: rejection.message })
     } else {
       this.#highestSeq = Math.max(this.#highestSeq, seq)
       delivery.unhandled.add(seq)
@@ -330,7 +330,7 @@ export class Inbox {
     })
   }
 
-  /** Takes a message that was handled, or given up with `error`, out of its deliveries. */
+  /** Takes a message that was handled, or rejected with `error`, out of its deliveries. */
   #settle(incoming: Incoming, error?: OspError): void {
     // A delivery that arrives from now on is a new one.
     this.#inHand.delete(incoming)

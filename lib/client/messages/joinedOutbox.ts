@@ -4,7 +4,7 @@ import { deferred } from '../../runtime/deferred.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
 import { hex } from '../../runtime/hex.ts'
 import { groupsOf } from '../tasks/requests.ts'
-import type { Letter } from './letter.ts'
+import type { OutboxEntry } from './outboxEntry.ts'
 import {
   askOutbox,
   type MessageOutcome,
@@ -14,7 +14,7 @@ import {
   readOutboxAnswer,
 } from './outboxRequests.ts'
 
-type Refused = (letter: Letter, error: OspError, isKept: boolean) => void
+type Refused = (entry: OutboxEntry, error: OspError, isKept: boolean) => void
 
 /** The outbox of a state that another program uses, to which this program adds its messages. */
 export class JoinedOutbox {
@@ -23,10 +23,10 @@ export class JoinedOutbox {
   /** Called when the other program has ended. */
   readonly #lost: () => void
   readonly #refused: Refused
-  readonly #letters = new Map<number, Letter>()
+  readonly #entries = new Map<number, OutboxEntry>()
   /** The outcomes of unknown messages, some of which this program may be adding. */
   readonly #outcomes: MessageOutcome[] = []
-  readonly #additions = new GroupCommit<Letter>({ commit: (group) => this.#commit(group) })
+  readonly #additions = new GroupCommit<OutboxEntry>({ commit: (group) => this.#commit(group) })
   #adding = 0
   #subscriber = 0
 
@@ -58,32 +58,32 @@ export class JoinedOutbox {
 
   /** Whether no message of this program waits. */
   get isIdle(): boolean {
-    return this.#letters.size === 0 && this.#adding === 0
+    return this.#entries.size === 0 && this.#adding === 0
   }
 
   /** Adds a message. Resolves when the store has it. Rejects with the error of the other program, or if that has ended. */
-  async add(letter: Letter): Promise<void> {
+  async add(entry: OutboxEntry): Promise<void> {
     this.#adding++
     try {
-      letter.number = 0
-      await this.#additions.add(letter)
+      entry.number = 0
+      await this.#additions.add(entry)
     } finally {
       this.#adding--
     }
-    letter.queued.resolve()
-    if (letter.isGivenUp) this.giveUp(letter)
-    else this.#letters.set(letter.number, letter)
+    entry.queued.resolve()
+    if (entry.isAbandoned) this.abandon(entry)
+    else this.#entries.set(entry.number, entry)
     for (const outcome of this.#outcomes.splice(0)) this.#take(outcome)
   }
 
   /** Removes a message from the outbox. */
-  giveUp(letter: Letter): void {
-    letter.isGivenUp = true
-    letter.reject(new OspError('closed', 'the message was abandoned; it is unknown whether the message was stored'))
-    if (letter.number === 0) return
-    this.#letters.delete(letter.number)
+  abandon(entry: OutboxEntry): void {
+    entry.isAbandoned = true
+    entry.reject(new OspError('closed', 'the message was abandoned; it is unknown whether the message was stored'))
+    if (entry.number === 0) return
+    this.#entries.delete(entry.number)
     // If the other program has ended, the message stays in the outbox.
-    askOutbox(this.#control, { do: 'drop', numbers: [letter.number] }, outboxAnswers.drop).catch(() => {})
+    askOutbox(this.#control, { do: 'remove', numbers: [entry.number] }, outboxAnswers.remove).catch(() => {})
   }
 
   /** Disconnects. The other program sends the added messages. */
@@ -91,7 +91,7 @@ export class JoinedOutbox {
     this.#leaving.abort()
   }
 
-  async #commit(group: readonly Uncommitted<Letter>[]): Promise<void> {
+  async #commit(group: readonly Uncommitted<OutboxEntry>[]): Promise<void> {
     const messages = group.map(({ item }) => {
       const { messageId, recipients, body } = item.outgoing.message
       return { id: hex(messageId), recipients: [...recipients], body: hex(body) }
@@ -103,29 +103,32 @@ export class JoinedOutbox {
       for (const outcome of added) {
         const each = group[at++]
         if (!each) throw new OspError('malformed', 'the answer has too many messages')
-        if ('number' in outcome) each.item.number = outcome.number
-        else each.reject(readMessageFailure(outcome))
+        if ('number' in outcome) {
+          each.item.number = outcome.number
+          // If a later request fails, this message is added all the same.
+          each.resolve()
+        } else each.reject(readMessageFailure(outcome))
       }
     }
   }
 
   #take(outcome: MessageOutcome): void {
-    const letter = this.#letters.get(outcome.number)
-    if (!letter) {
+    const entry = this.#entries.get(outcome.number)
+    if (!entry) {
       if (this.#adding > 0) this.#outcomes.push(outcome)
       return
     }
     if ('states' in outcome) {
-      this.#letters.delete(outcome.number)
-      letter.resolve(outcome.states)
+      this.#entries.delete(outcome.number)
+      entry.resolve(outcome.states)
       return
     }
-    const error = readMessageFailure(outcome.why)
-    if (outcome.isKept) letter.refusal = error
+    const error = readMessageFailure(outcome.error)
+    if (outcome.isKept) entry.refusal = error
     else {
-      this.#letters.delete(outcome.number)
-      letter.reject(error)
+      this.#entries.delete(outcome.number)
+      entry.reject(error)
     }
-    this.#refused(letter, error, outcome.isKept)
+    this.#refused(entry, error, outcome.isKept)
   }
 }

@@ -120,7 +120,8 @@ export class Outbox {
     this.#registered = undefined
     this.#takeBack()
     // The mark of a message that was not sent can be too old when it is sent on the next link.
-    for (const { place, knownUntilMs } of this.#waiting) if (place && knownUntilMs === undefined) place.isMarked = false
+    for (const { queueState, knownUntilMs } of this.#waiting)
+      if (queueState && knownUntilMs === undefined) queueState.isMarked = false
     this.#awaitExpiry()
   }
 
@@ -129,7 +130,7 @@ export class Outbox {
     this.#expiry.stop()
     this.#retry.stop()
     for (const outgoing of [...this.#unanswered, ...this.#waiting]) {
-      const isKept = outgoing.place !== undefined && !outgoing.abandoned
+      const isKept = outgoing.queueState !== undefined && !outgoing.abandoned
       this.#reject(outgoing, outgoing.knownUntilMs === undefined || isKept ? error : outcomeUnknown(error), isKept)
     }
   }
@@ -183,7 +184,7 @@ export class Outbox {
     const isHeld = this.#hasDeferred ? this.#holding() : undefined
     for (const outgoing of this.#waiting) {
       if (isHeld?.(outgoing)) continue
-      if (outgoing.place?.isMarked === false) return this.#mark(link)
+      if (outgoing.queueState?.isMarked === false) return this.#mark(link)
       yield outgoing
     }
   }
@@ -195,11 +196,13 @@ export class Outbox {
   #holding(): (outgoing: Outgoing) => boolean {
     const now = this.#options.platform.clock.now()
     const held = new Set<string>()
-    const retriesMs = [...this.#waiting].map(({ place }) => place?.retryAtMs ?? 0).filter((atMs) => atMs > now)
+    const retriesMs = [...this.#waiting]
+      .map(({ queueState }) => queueState?.retryAtMs ?? 0)
+      .filter((atMs) => atMs > now)
     this.#hasDeferred = retriesMs.length > 0
     for (const atMs of retriesMs) this.#retry.by(atMs)
-    return ({ place, message: { recipients } }) => {
-      const retryAtMs = place?.retryAtMs ?? 0
+    return ({ queueState, message: { recipients } }) => {
+      const retryAtMs = queueState?.retryAtMs ?? 0
       if (retryAtMs <= now && !recipients.some((recipient) => held.has(recipient))) return false
       for (const recipient of recipients) held.add(recipient)
       return true
@@ -211,10 +214,10 @@ export class Outbox {
     const { mark } = this.#options
     if (this.#isMarking || !mark) return
     this.#isMarking = true
-    const unmarked = [...this.#waiting].filter(({ place }) => place?.isMarked === false)
+    const unmarked = [...this.#waiting].filter(({ queueState }) => queueState?.isMarked === false)
     void mark(unmarked, welcome.messageIdFor * 1_000).then(() => {
       this.#isMarking = false
-      for (const { place } of unmarked) if (place) place.isMarked = true
+      for (const { queueState } of unmarked) if (queueState) queueState.isMarked = true
       this.#pump()
     })
   }
@@ -280,29 +283,29 @@ export class Outbox {
    * again later.
    */
   #refuse(outgoing: Outgoing, error: OspError): void {
-    const { place, abandoned } = outgoing
-    if (!place || abandoned || error.retry === 'never') {
+    const { queueState, abandoned } = outgoing
+    if (!queueState || abandoned || error.retry === 'never') {
       this.#reject(outgoing, error)
       return
     }
     if (!this.#unanswered.delete(outgoing)) return
     const { retryFirstMs, retryMostMs } = outboxRetries
-    const waitMs = Math.max(error.retryAfterMs, Math.min(retryMostMs, retryFirstMs * 2 ** place.refusals++))
-    place.retryAtMs = this.#options.platform.clock.now() + waitMs
-    place.isMarked = false
+    const waitMs = Math.max(error.retryAfterMs, Math.min(retryMostMs, retryFirstMs * 2 ** queueState.refusals++))
+    queueState.retryAtMs = this.#options.platform.clock.now() + waitMs
+    queueState.isMarked = false
     // The server forgets the id of a message that it refuses.
     outgoing.knownUntilMs = undefined
     this.#hasDeferred = true
     this.#waiting.add(outgoing)
     this.#isUnsorted = true
-    place.deferred(error)
+    queueState.deferred(error)
   }
 
   /** Restores the order of the messages that were deferred. */
   #sort(): void {
     if (!this.#isUnsorted) return
     this.#isUnsorted = false
-    const numberOf = ({ place }: Outgoing) => place?.number ?? 0
+    const numberOf = ({ queueState }: Outgoing) => queueState?.number ?? 0
     this.#waiting = new Set([...this.#waiting].sort((a, b) => numberOf(a) - numberOf(b)))
   }
 
@@ -321,7 +324,7 @@ export class Outbox {
     }
   }
 
-  /** Moves the unanswered messages before the waiting ones, and drops those that their senders have given up. */
+  /** Moves the unanswered messages before the waiting ones, and removes those that their senders have abandoned. */
   #takeBack(): void {
     this.#rejected.clear()
     for (const outgoing of this.#unanswered) if (outgoing.abandoned) this.#settle(outgoing)

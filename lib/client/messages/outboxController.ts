@@ -22,7 +22,7 @@ export interface OutboxControl {
   /** Returns the messages in the order of the outbox. */
   list(): Promise<readonly OutboxMessage[]>
   /** Removes messages. A message that was already sent can reach its recipients. Resolves with the numbers of those it has removed. */
-  drop(numbers: readonly number[]): Promise<readonly number[]>
+  remove(numbers: readonly number[]): Promise<readonly number[]>
 }
 
 /** Returns the control of an outbox: by the program that uses it, or by this one. */
@@ -50,13 +50,13 @@ export function outboxController(store: OutboxStore, clock: Clock): OutboxContro
   }
   return {
     list: () => carryOut(listed, stored),
-    drop: (numbers) =>
+    remove: (numbers) =>
       carryOut(
         async (other) => {
           const all: number[] = []
           for (let at = 0; at < numbers.length; at += outboxRequestBounds.items) {
             const part = numbers.slice(at, at + outboxRequestBounds.items)
-            all.push(...(await askOutbox(other, { do: 'drop', numbers: part }, outboxAnswers.drop)).dropped)
+            all.push(...(await askOutbox(other, { do: 'remove', numbers: part }, outboxAnswers.remove)).removed)
           }
           return all
         },
@@ -78,8 +78,8 @@ async function listed(control: NonNullable<OutboxStore['control']>): Promise<rea
       { do: 'list', after: all.at(-1)?.number ?? 0 },
       outboxAnswers.list,
     )
-    for (const { queuedAt, why, ...message } of messages) {
-      const refusal = why && readMessageFailure(why)
+    for (const { queuedAt, refusal: failure, ...message } of messages) {
+      const refusal = failure && readMessageFailure(failure)
       all.push({ ...message, queuedAt: new Date(queuedAt), ...(refusal && { refusal }) })
     }
     if (!more) return all

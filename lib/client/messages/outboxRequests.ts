@@ -25,7 +25,7 @@ const request = z.discriminatedUnion('do', [
     messages: listOf(z.strictObject({ id: messageId, recipients, body: hexDigits })),
     waiter: z.int(),
   }),
-  z.strictObject({ do: z.literal('drop'), numbers: listOf(number) }),
+  z.strictObject({ do: z.literal('remove'), numbers: listOf(number) }),
   /** Answered with the number of the subscriber, then with the outcomes of its messages, until the caller disconnects. */
   z.strictObject({ do: z.literal('await') }),
 ])
@@ -51,18 +51,18 @@ export const outboxAnswers = {
         recipients,
         bytes: z.int(),
         queuedAt: z.number(),
-        why: z.optional(failure),
+        refusal: z.optional(failure),
       }),
     ),
     more: z.boolean(),
   }),
   add: z.strictObject({ added: z.array(z.union([z.strictObject({ number }), failure])) }),
-  drop: z.strictObject({ dropped: z.array(number) }),
+  remove: z.strictObject({ removed: z.array(number) }),
   /** The states of a stored message; or why it is not stored, and whether it stays in the outbox. */
   await: z.union([
     z.strictObject({ waiter: z.int() }),
     z.strictObject({ number, states }),
-    z.strictObject({ number, why: failure, isKept: z.boolean() }),
+    z.strictObject({ number, error: failure, isKept: z.boolean() }),
   ]),
 } as const
 

@@ -11,7 +11,7 @@ import type { RecipientState, SendOptions } from './message.ts'
 export type Outgoing = ReturnType<typeof outgoingOf>
 
 /** The state of a message in a stored outbox. */
-export interface OutboxPlace {
+export interface QueueState {
   readonly number: number
   /** Whether the store has recorded that the message may have been sent. */
   isMarked: boolean
@@ -57,7 +57,7 @@ export function outgoingOf(message: PostedMessage) {
      */
     knownUntilMs: undefined as number | undefined,
     abandoned: false,
-    place: undefined as OutboxPlace | undefined,
+    queueState: undefined as QueueState | undefined,
   }
 }
 

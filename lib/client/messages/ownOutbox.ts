@@ -7,8 +7,8 @@ import { deferred } from '../../runtime/deferred.ts'
 import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { wait } from '../../runtime/wait.ts'
-import { Letter } from './letter.ts'
 import { neverSent, type Outbox } from './outbox.ts'
+import { OutboxEntry } from './outboxEntry.ts'
 import { type Outgoing, outgoingOf } from './outgoing.ts'
 import type { ServedOutbox } from './servedOutbox.ts'
 
@@ -21,7 +21,7 @@ export interface OwnOutboxOptions {
   readonly clock: Clock
   readonly log: Log
   /** Called when the server refuses a message, which leaves the outbox unless `isKept` is set. */
-  readonly refused: (letter: Letter, error: OspError, isKept: boolean) => void
+  readonly refused: (entry: OutboxEntry, error: OspError, isKept: boolean) => void
   /** Called when there is a message to send. */
   readonly found: () => void
   /** Called when the outbox is empty, and no other program is asking. */
@@ -32,7 +32,7 @@ export interface OwnOutboxOptions {
 export class OwnOutbox {
   readonly #options: OwnOutboxOptions
   /** The messages in the store, and those that are being added, by number. */
-  readonly #letters = new Map<number, Letter>()
+  readonly #entries = new Map<number, OutboxEntry>()
   #bytes = 0
   #lastNumber = 0
   readonly #loaded = deferred<void>()
@@ -57,9 +57,9 @@ export class OwnOutbox {
       // Loaded only if programs share the outbox.
       const { ServedOutbox: Serving } = await import('./servedOutbox.ts')
       const outbox = {
-        add: (letter: Letter) => this.add(letter),
-        giveUp: (letter: Letter) => this.giveUp(letter),
-        letters: this.#letters,
+        add: (entry: OutboxEntry) => this.add(entry),
+        abandon: (entry: OutboxEntry) => this.abandon(entry),
+        entries: this.#entries,
       }
       this.#served = await Serving.serve(store.control, {
         outbox,
@@ -79,32 +79,32 @@ export class OwnOutbox {
   }
 
   get gauges() {
-    return { unsentMessages: this.#letters.size, unsentMessageBytes: this.#bytes }
+    return { unsentMessages: this.#entries.size, unsentMessageBytes: this.#bytes }
   }
 
   /** Whether it holds nothing and does nothing. */
   get isIdle(): boolean {
     const isWriting = !this.#writing.isSettled || !this.#changing.isSettled
-    return this.#letters.size === 0 && !isWriting && this.#served?.isIdle !== false
+    return this.#entries.size === 0 && !isWriting && this.#served?.isIdle !== false
   }
 
   /** Adds a message. Resolves when the store has it. Rejects with OspError `outbox-full`, or with the error of the store. */
-  async add(letter: Letter): Promise<void> {
+  async add(entry: OutboxEntry): Promise<void> {
     const { store, clock, outbox } = this.#options
-    const { message, bytes } = letter.outgoing
+    const { message, bytes } = entry.outgoing
     const { sends, sendBytes } = clientLimits
     if (this.#over) throw this.#over
-    if (this.#letters.size >= sends || this.#bytes + bytes > sendBytes) throw outboxFull()
-    letter.number = ++this.#lastNumber
-    this.#letters.set(letter.number, letter)
+    if (this.#entries.size >= sends || this.#bytes + bytes > sendBytes) throw outboxFull()
+    entry.number = ++this.#lastNumber
+    this.#entries.set(entry.number, entry)
     this.#bytes += bytes
     const { knownForMs } = outbox
     const record: QueuedMessage = {
-      number: letter.number,
+      number: entry.number,
       id: hex(message.messageId),
       recipients: message.recipients,
       body: message.body,
-      queuedAt: letter.queuedAt,
+      queuedAt: entry.queuedAt,
       // It is sent as soon as it is stored.
       ...(knownForMs !== undefined && { knownUntil: clock.wallTime() + knownForMs }),
     }
@@ -114,27 +114,27 @@ export class OwnOutbox {
       await adding
     } catch (error) {
       // The store may have it.
-      this.#forget(letter)
+      this.#forget(entry)
       throw error
     }
-    letter.queued.resolve()
-    if (letter.isGivenUp) this.#forget(letter)
-    else if (this.#over) letter.reject(this.#over)
-    else this.#submit(letter, knownForMs !== undefined)
+    entry.queued.resolve()
+    if (entry.isAbandoned) this.#forget(entry)
+    else if (this.#over) entry.reject(this.#over)
+    else this.#submit(entry, knownForMs !== undefined)
   }
 
   /** Abandons a message, and removes it from the store. */
-  giveUp(letter: Letter): void {
-    letter.isGivenUp = true
-    if (letter.outgoing.place) this.#options.outbox.abandon(letter.outgoing)
-    else letter.reject(neverSent())
+  abandon(entry: OutboxEntry): void {
+    entry.isAbandoned = true
+    if (entry.outgoing.queueState) this.#options.outbox.abandon(entry.outgoing)
+    else entry.reject(neverSent())
   }
 
   /** Resolves when each message now in the outbox is stored or refused, or waits for a message that was temporarily refused. */
   async flush(): Promise<void> {
-    const letters = [...this.#letters.values()]
-    for (let open = unheld(letters); open.length > 0; open = unheld(letters)) {
-      const stored = Promise.allSettled(open.map((letter) => letter.stored.promise))
+    const entries = [...this.#entries.values()]
+    for (let open = unheld(entries); open.length > 0; open = unheld(entries)) {
+      const stored = Promise.allSettled(open.map((entry) => entry.stored.promise))
       await Promise.race([stored, this.#deferral.promise])
     }
   }
@@ -146,7 +146,7 @@ export class OwnOutbox {
     this.#closing.abort()
     // Writes in progress are completed, but not retried.
     await this.#writing.settled()
-    for (const letter of this.#letters.values()) this.#keep(letter, error)
+    for (const entry of this.#entries.values()) this.#keep(entry, error)
     await this.#served?.close()
   }
 
@@ -157,61 +157,61 @@ export class OwnOutbox {
 
   /** Records in the store that messages may be sent. Tries again until it succeeds or the outbox is closed. */
   mark(messages: readonly Outgoing[], knownForMs: number): Promise<void> {
-    const numbers = messages.flatMap(({ place }) => place?.number ?? [])
+    const numbers = messages.flatMap(({ queueState }) => queueState?.number ?? [])
     const { store, clock } = this.#options
     return this.#write(() => store.mark(numbers, clock.wallTime() + knownForMs))
   }
 
   #restore(message: QueuedMessage, wallTime: number): void {
     const { number, id, recipients, body, queuedAt, knownUntil } = message
-    const letter = new Letter(outgoingOf({ messageId: bytesOfHex(id), recipients, body }), queuedAt)
-    const { outgoing } = letter
-    letter.number = number
-    letter.queued.resolve()
+    const entry = new OutboxEntry(outgoingOf({ messageId: bytesOfHex(id), recipients, body }), queuedAt)
+    const { outgoing } = entry
+    entry.number = number
+    entry.queued.resolve()
     this.#lastNumber = Math.max(this.#lastNumber, number)
-    this.#letters.set(number, letter)
+    this.#entries.set(number, entry)
     this.#bytes += outgoing.bytes
     if (knownUntil !== undefined) outgoing.knownUntilMs = this.#options.clock.now() + knownUntil - wallTime
-    this.#submit(letter, knownUntil !== undefined)
+    this.#submit(entry, knownUntil !== undefined)
   }
 
-  #submit(letter: Letter, isMarked: boolean): void {
-    const { outgoing, number } = letter
+  #submit(entry: OutboxEntry, isMarked: boolean): void {
+    const { outgoing, number } = entry
     const onDeferred = (error: OspError) => {
-      letter.refusal = error
-      this.#refused(letter, error, true)
+      entry.refusal = error
+      this.#refused(entry, error, true)
       this.#deferral.resolve()
       this.#deferral = deferred()
     }
-    outgoing.place = { number, isMarked, refusals: 0, retryAtMs: 0, deferred: onDeferred }
+    outgoing.queueState = { number, isMarked, refusals: 0, retryAtMs: 0, deferred: onDeferred }
     outgoing.resolve = (states) => {
-      this.#forget(letter)
-      letter.resolve(states)
+      this.#forget(entry)
+      entry.resolve(states)
     }
     outgoing.reject = (error, isKept) => {
-      if (isKept) return this.#keep(letter, error)
-      this.#forget(letter)
-      letter.reject(error)
-      if (!letter.isGivenUp) this.#refused(letter, error, false)
+      if (isKept) return this.#keep(entry, error)
+      this.#forget(entry)
+      entry.reject(error)
+      if (!entry.isAbandoned) this.#refused(entry, error, false)
     }
     this.#options.outbox.add(outgoing)
     this.#options.found()
   }
 
-  #keep(letter: Letter, error: OspError): void {
-    if (!letter.isOver) letter.reject(error)
+  #keep(entry: OutboxEntry, error: OspError): void {
+    if (!entry.isOver) entry.reject(error)
   }
 
-  #refused(letter: Letter, error: OspError, isKept: boolean): void {
-    this.#options.refused(letter, error, isKept)
-    letter.refused(error, isKept)
+  #refused(entry: OutboxEntry, error: OspError, isKept: boolean): void {
+    this.#options.refused(entry, error, isKept)
+    entry.refused(error, isKept)
   }
 
   /** Removes a message from the store. */
-  #forget(letter: Letter): void {
-    if (!this.#letters.delete(letter.number)) return
-    this.#bytes -= letter.outgoing.bytes
-    void this.#write(() => this.#options.store.remove([letter.number])).then(() => this.#checkIdle())
+  #forget(entry: OutboxEntry): void {
+    if (!this.#entries.delete(entry.number)) return
+    this.#bytes -= entry.outgoing.bytes
+    void this.#write(() => this.#options.store.remove([entry.number])).then(() => this.#checkIdle())
   }
 
   /** Changes the store. Tries again until it succeeds or the outbox is closed. */
@@ -243,10 +243,10 @@ export class OwnOutbox {
   }
 }
 
-/** Returns the unfinished letters that do not wait for a letter that was temporarily refused, or for a letter after it. */
-function unheld(letters: readonly Letter[]): readonly Letter[] {
+/** Returns the unfinished entries that do not wait for a entry that was temporarily refused, or for a entry after it. */
+function unheld(entries: readonly OutboxEntry[]): readonly OutboxEntry[] {
   const held = new Set<string>()
-  return letters.filter(({ isOver, refusal, outgoing }) => {
+  return entries.filter(({ isOver, refusal, outgoing }) => {
     if (isOver) return false
     const { recipients } = outgoing.message
     if (!refusal && !recipients.some((recipient) => held.has(recipient))) return true

@@ -15,7 +15,7 @@ const windows = 8
 /** Returns a string that is equal for equal receipts only. */
 export const receiptKey = ({ seq, sender, id }: Receipt) => `${seq} ${id} ${sender}`
 
-/** Records of the latest messages: durably, those that were handed over; in memory, those that were given up. */
+/** Records of the latest messages: durably, those that were handed over; in memory, those that were rejected. */
 export class Receipts {
   readonly #store: ReceiptStore
   readonly #puts = new Mutex()
@@ -25,7 +25,7 @@ export class Receipts {
   #count = 0
   /** The results of handled messages whose senders get receipts. */
   readonly #results = new BoundedMap<string, string>(windows * fixed.replies)
-  readonly givenUp = new BoundedMap<string, OspError>(fixed.replies)
+  readonly rejected = new BoundedMap<string, OspError>(fixed.replies)
   /** Loads the receipts of earlier programs, once. */
   readonly load = retriable(async () => {
     for (const receipt of await this.#store.load()) this.#set(receiptKey(receipt), receipt.result)
@@ -36,7 +36,7 @@ export class Receipts {
   }
 
   get gauges() {
-    return { receipts: this.#kept.size, givenUpMessages: this.givenUp.size }
+    return { receipts: this.#kept.size, rejectedMessages: this.rejected.size }
   }
 
   /** Sets the number of deliveries that may be unanswered, which sets the number of receipts. */
@@ -44,7 +44,7 @@ export class Receipts {
     this.#window = deliveries
     this.#kept.maxSize = windows * deliveries
     this.#results.maxSize = windows * deliveries
-    this.givenUp.maxSize = deliveries
+    this.rejected.maxSize = deliveries
   }
 
   has({ key }: Incoming): boolean {

@@ -4,7 +4,7 @@ import type { Clock } from '../../ports/platform.ts'
 import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { whenAborted } from '../../runtime/wait.ts'
-import { Letter } from './letter.ts'
+import { OutboxEntry } from './outboxEntry.ts'
 import {
   type MessageOutcome,
   messageFailureOf,
@@ -16,9 +16,9 @@ import { outgoingOf } from './outgoing.ts'
 
 export interface ServedOutboxOptions {
   readonly outbox: {
-    add(letter: Letter): Promise<void>
-    giveUp(letter: Letter): void
-    readonly letters: ReadonlyMap<number, Letter>
+    add(entry: OutboxEntry): Promise<void>
+    abandon(entry: OutboxEntry): void
+    readonly entries: ReadonlyMap<number, OutboxEntry>
   }
   /** Resolves when the messages of earlier programs are loaded. */
   readonly loaded: Promise<void>
@@ -84,8 +84,8 @@ export class ServedOutbox {
     switch (request.do) {
       case 'list':
         return this.#page(request.after)
-      case 'drop':
-        return { dropped: this.#drop(request.numbers) }
+      case 'remove':
+        return { removed: this.#remove(request.numbers) }
       case 'add':
         return { added: await Promise.all(request.messages.map((message) => this.#add(message, request.waiter))) }
     }
@@ -94,39 +94,39 @@ export class ServedOutbox {
   async #add(message: { id: string; recipients: readonly string[]; body: string }, waiter: number): Promise<object> {
     const { id, recipients, body } = message
     const outgoing = outgoingOf({ messageId: bytesOfHex(id), recipients, body: bytesOfHex(body) })
-    const letter = new Letter(outgoing, this.#options.clock.wallTime())
+    const entry = new OutboxEntry(outgoing, this.#options.clock.wallTime())
     const report = (outcome: object) =>
-      this.#subscribers.get(waiter)?.({ number: letter.number, ...outcome } as MessageOutcome)
-    letter.refused = (error, isKept) => report({ why: messageFailureOf(error), isKept })
+      this.#subscribers.get(waiter)?.({ number: entry.number, ...outcome } as MessageOutcome)
+    entry.refused = (error, isKept) => report({ error: messageFailureOf(error), isKept })
     // If this program ends first, the other one notices that it has disconnected.
-    letter.stored.promise.then(
+    entry.stored.promise.then(
       (states) => report({ states }),
       () => {},
     )
     try {
-      await this.#options.outbox.add(letter)
+      await this.#options.outbox.add(entry)
     } catch (error) {
       return messageFailureOf(OspError.from(error))
     }
-    return { number: letter.number }
+    return { number: entry.number }
   }
 
-  #drop(numbers: readonly number[]): readonly number[] {
+  #remove(numbers: readonly number[]): readonly number[] {
     const { outbox } = this.#options
-    const letters = numbers.flatMap((number) => outbox.letters.get(number) ?? [])
-    for (const letter of letters) {
-      outbox.giveUp(letter)
-      letter.refused(new OspError('closed', 'the message was removed from the outbox'), false)
+    const entries = numbers.flatMap((number) => outbox.entries.get(number) ?? [])
+    for (const entry of entries) {
+      outbox.abandon(entry)
+      entry.refused(new OspError('closed', 'the message was removed from the outbox'), false)
     }
-    return letters.map(({ number }) => number)
+    return entries.map(({ number }) => number)
   }
 
   #page(after: number): object {
-    const all = [...this.#options.outbox.letters.values()].filter(({ number }) => number > after)
+    const all = [...this.#options.outbox.entries.values()].filter(({ number }) => number > after)
     const messages = all.slice(0, outboxRequestBounds.items).map(({ number, outgoing, queuedAt, refusal }) => {
       const { messageId, recipients, body } = outgoing.message
-      const why = refusal && { why: messageFailureOf(refusal) }
-      return { number, id: hex(messageId), recipients, bytes: body.length, queuedAt, ...why }
+      const failure = refusal && { refusal: messageFailureOf(refusal) }
+      return { number, id: hex(messageId), recipients, bytes: body.length, queuedAt, ...failure }
     })
     return { messages, more: messages.length < all.length }
   }

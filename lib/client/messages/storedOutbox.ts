@@ -8,8 +8,8 @@ import { hex } from '../../runtime/hex.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import { isAbsent, remoteOrOwn } from '../tasks/remoteOrOwn.ts'
 import type { JoinedOutbox } from './joinedOutbox.ts'
-import { Letter } from './letter.ts'
 import { neverSent, type Outbox } from './outbox.ts'
+import { OutboxEntry } from './outboxEntry.ts'
 import type { Outgoing } from './outgoing.ts'
 import { OwnOutbox, outboxFull } from './ownOutbox.ts'
 
@@ -24,7 +24,7 @@ export interface StoredOutboxOptions {
   /** Called when there are messages to send, which this program or another one may have queued. */
   readonly found: () => void
   /** Called when the server refuses a message, which leaves the outbox unless `isKept` is set. */
-  readonly refused: (letter: Letter, error: OspError, isKept: boolean) => void
+  readonly refused: (entry: OutboxEntry, error: OspError, isKept: boolean) => void
 }
 
 /**
@@ -34,9 +34,9 @@ export interface StoredOutboxOptions {
 export class StoredOutbox {
   readonly #options: StoredOutboxOptions
   /** The messages of this program. */
-  readonly #letters = new Set<Letter>()
+  readonly #entries = new Set<OutboxEntry>()
   #bytes = 0
-  #place: Promise<OwnOutbox | JoinedOutbox> | undefined
+  #current: Promise<OwnOutbox | JoinedOutbox> | undefined
   #own: OwnOutbox | undefined
   #joined: JoinedOutbox | undefined
   #isOpen = false
@@ -52,43 +52,43 @@ export class StoredOutbox {
   }
 
   get gauges() {
-    return this.#own?.gauges ?? { unsentMessages: this.#letters.size, unsentMessageBytes: this.#bytes }
+    return this.#own?.gauges ?? { unsentMessages: this.#entries.size, unsentMessageBytes: this.#bytes }
   }
 
   /** Adds a message. Throws OspError `outbox-full`, `closed`, or the error of a message that cannot be sent. */
-  send(outgoing: Outgoing, signal: AbortSignal | undefined): Letter {
+  send(outgoing: Outgoing, signal: AbortSignal | undefined): OutboxEntry {
     if (signal?.aborted) throw neverSent()
     const { clock, outbox } = this.#options
     const { sends, sendBytes } = clientLimits
-    if (this.#letters.size >= sends || this.#bytes + outgoing.bytes > sendBytes) throw outboxFull()
+    if (this.#entries.size >= sends || this.#bytes + outgoing.bytes > sendBytes) throw outboxFull()
     outbox.check(outgoing)
-    const letter = new Letter(outgoing, clock.wallTime())
-    this.#letters.add(letter)
+    const entry = new OutboxEntry(outgoing, clock.wallTime())
+    this.#entries.add(entry)
     this.#bytes += outgoing.bytes
-    const aborted = signal && onAbort(signal, () => this.#giveUp(letter))
+    const aborted = signal && onAbort(signal, () => this.#abandon(entry))
     const end = () => {
       aborted?.[Symbol.dispose]()
-      this.#letters.delete(letter)
+      this.#entries.delete(entry)
       this.#bytes -= outgoing.bytes
-      if (this.#letters.size === 0) this.#leaveLater()
+      if (this.#entries.size === 0) this.#leaveLater()
     }
-    letter.stored.promise.then(end, end)
-    this.#add(letter)
-    return letter
+    entry.stored.promise.then(end, end)
+    this.#add(entry)
+    return entry
   }
 
   /** Begins to send the messages of earlier programs, unless another program sends them. */
   resume(): void {
     if (this.#isResumed || this.#over) return
     this.#isResumed = true
-    this.#placed().catch((error: unknown) => this.#failed(error))
+    this.#opened().catch((error: unknown) => this.#failed(error))
   }
 
   /** Resolves as `OwnOutbox.flush` does, or immediately if another program is sending the messages. */
   async flush(): Promise<void> {
     if (this.#over) throw this.#over
-    const place = await this.#placed()
-    if (place instanceof OwnOutbox) await place.flush()
+    const current = await this.#opened()
+    if (current instanceof OwnOutbox) await current.flush()
   }
 
   mark(messages: readonly Outgoing[], knownForMs: number): Promise<void> {
@@ -97,7 +97,7 @@ export class StoredOutbox {
 
   /** Resolves when the store has all changes. */
   async settled(): Promise<void> {
-    await Promise.all([...this.#letters].map(({ queued }) => queued.promise.catch(() => {})))
+    await Promise.all([...this.#entries].map(({ queued }) => queued.promise.catch(() => {})))
     await this.#own?.settled()
   }
 
@@ -111,54 +111,54 @@ export class StoredOutbox {
 
   /** Resolves when other programs can use the store. */
   async left(): Promise<void> {
-    await this.#place?.catch(() => {})
+    await this.#current?.catch(() => {})
     await this.#leaving
   }
 
-  #add(letter: Letter): void {
-    this.#placed().then(
-      (place) => this.#addTo(place, letter),
-      (error: unknown) => letter.reject(OspError.from(error)),
+  #add(entry: OutboxEntry): void {
+    this.#opened().then(
+      (current) => this.#addTo(current, entry),
+      (error: unknown) => entry.reject(OspError.from(error)),
     )
   }
 
-  #addTo(place: OwnOutbox | JoinedOutbox, letter: Letter): void {
-    if (letter.isGivenUp) return
+  #addTo(current: OwnOutbox | JoinedOutbox, entry: OutboxEntry): void {
+    if (entry.isAbandoned) return
     if (this.#over) {
-      letter.reject(this.#over)
+      entry.reject(this.#over)
       return
     }
-    place.add(letter).catch((error: unknown) => {
+    current.add(entry).catch((error: unknown) => {
       // The other program has ended, before or after it has stored the message. The message keeps its id in the next outbox.
-      if (!(place instanceof OwnOutbox) && isAbsent(error) && !this.#over) this.#again(place)
-      else letter.reject(OspError.from(error))
+      if (!(current instanceof OwnOutbox) && isAbsent(error) && !this.#over) this.#again(current)
+      else entry.reject(OspError.from(error))
     })
   }
 
   /** Adds the messages of a lost outbox to the next one, in order. */
   #again(lost: JoinedOutbox): void {
-    if (this.#over || !this.#isAt(lost)) return
-    this.#forgetPlace()
+    if (this.#over || !this.#isCurrent(lost)) return
+    this.#forgetCurrent()
     lost.leave()
-    for (const letter of this.#letters) this.#add(letter)
+    for (const entry of this.#entries) this.#add(entry)
   }
 
-  #isAt(place: OwnOutbox | JoinedOutbox): boolean {
-    return this.#own === place || this.#joined === place
+  #isCurrent(current: OwnOutbox | JoinedOutbox): boolean {
+    return this.#own === current || this.#joined === current
   }
 
-  #giveUp(letter: Letter): void {
-    const place = this.#own ?? this.#joined
-    if (place) place.giveUp(letter)
+  #abandon(entry: OutboxEntry): void {
+    const current = this.#own ?? this.#joined
+    if (current) current.abandon(entry)
     else {
-      letter.isGivenUp = true
-      letter.reject(neverSent())
+      entry.isAbandoned = true
+      entry.reject(neverSent())
     }
   }
 
-  #placed(): Promise<OwnOutbox | JoinedOutbox> {
-    this.#place ??= this.#open()
-    return this.#place
+  #opened(): Promise<OwnOutbox | JoinedOutbox> {
+    this.#current ??= this.#open()
+    return this.#current
   }
 
   async #open(): Promise<OwnOutbox | JoinedOutbox> {
@@ -166,7 +166,7 @@ export class StoredOutbox {
     const { control } = store
     try {
       await this.#leaving
-      const place = control
+      const current = control
         ? await remoteOrOwn<OwnOutbox | JoinedOutbox>(
             clock,
             () => this.#join(control),
@@ -176,13 +176,13 @@ export class StoredOutbox {
       this.#isOpen = true
       if (this.#over) {
         // The client has failed meanwhile. Its messages are still queued for the next program.
-        const letters = [...this.#letters].filter(({ isGivenUp }) => !isGivenUp)
-        if (place instanceof OwnOutbox) await Promise.allSettled(letters.map((letter) => place.add(letter)))
+        const entries = [...this.#entries].filter(({ isAbandoned }) => !isAbandoned)
+        if (current instanceof OwnOutbox) await Promise.allSettled(entries.map((entry) => current.add(entry)))
         this.#leave()
       } else this.#leaveLater()
-      return place
+      return current
     } catch (error) {
-      this.#forgetPlace()
+      this.#forgetCurrent()
       throw error
     }
   }
@@ -213,7 +213,7 @@ export class StoredOutbox {
   }
 
   #leaveIfIdle(): void {
-    if (this.#letters.size === 0 && (this.#own?.isIdle ?? this.#joined?.isIdle)) this.#leave()
+    if (this.#entries.size === 0 && (this.#own?.isIdle ?? this.#joined?.isIdle)) this.#leave()
   }
 
   /** Leaves the outbox. The next message opens it again, unless this one has failed. */
@@ -221,16 +221,16 @@ export class StoredOutbox {
     const [own, joined] = [this.#own, this.#joined]
     // An outbox that is being opened is left when it is open.
     if (!this.#isOpen) return
-    this.#forgetPlace()
+    this.#forgetCurrent()
     joined?.leave()
     const error = this.#over ?? new OspError('closed')
     if (own) this.#leaving = own.close(error).catch((failure: unknown) => this.#failed(failure))
-    if (joined && this.#over) for (const letter of this.#letters) letter.reject(error)
+    if (joined && this.#over) for (const entry of this.#entries) entry.reject(error)
   }
 
-  #forgetPlace(): void {
+  #forgetCurrent(): void {
     this.#isOpen = false
-    this.#place = undefined
+    this.#current = undefined
     this.#own = undefined
     this.#joined = undefined
   }
@@ -241,4 +241,4 @@ export class StoredOutbox {
 }
 
 /** Returns the id of a message in hexadecimal digits. */
-export const idOf = ({ outgoing }: Letter): string => hex(outgoing.message.messageId)
+export const idOf = ({ outgoing }: OutboxEntry): string => hex(outgoing.message.messageId)

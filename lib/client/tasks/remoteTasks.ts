@@ -174,7 +174,7 @@ export class JoinedTasks implements AsyncDisposable {
       upload.stored(end.file)
       return
     }
-    const error = readFailure(end.why)
+    const error = readFailure(end.reason)
     if (error.code === 'cancelled') upload.move('cancel')
     upload.move(error.code === 'cancelled' ? 'cancelled' : error.code === 'closed' ? 'close' : 'fail', error)
   }

@@ -63,7 +63,7 @@ const status = z.strictObject({
   acknowledged: bytes,
   durable: bytes,
   size: bytes,
-  why: z.optional(z.strictObject({ code: z.string(), text: z.string(), retryMs: z.optional(z.number()) })),
+  reason: z.optional(z.strictObject({ code: z.string(), text: z.string(), retryMs: z.optional(z.number()) })),
 })
 
 const file = z.strictObject({
@@ -84,7 +84,7 @@ export const answers = {
   await: z.union([
     z.strictObject({ waiter: z.int() }),
     z.strictObject({ ended: id, transferred: bytes, file }),
-    z.strictObject({ ended: id, transferred: bytes, why: failure }),
+    z.strictObject({ ended: id, transferred: bytes, reason: failure }),
   ]),
 } as const
 

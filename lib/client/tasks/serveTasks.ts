@@ -137,7 +137,7 @@ export class ServedTasks implements AsyncDisposable {
     if (unknown !== undefined) throw unknownTask(unknown)
     await waitAtMost(clock, waitMs, Promise.allSettled(ids.map((id) => client.uploads.cancel([id]))))
     const now = await this.#tasks()
-    return tasks.map((task) => now.get(task.id) ?? { ...task, state: 'cancelled', why: undefined })
+    return tasks.map((task) => now.get(task.id) ?? { ...task, state: 'cancelled', reason: undefined })
   }
 
   async #tasks(): Promise<ReadonlyMap<number, TaskStatus>> {
@@ -150,13 +150,13 @@ export class ServedTasks implements AsyncDisposable {
     if (phase !== 'done' && phase !== 'failed' && phase !== 'cancelled') return
     if (this.#subscribers.size === 0 || this.#reported.has(upload)) return
     this.#reported.add(upload)
-    const send = (end: { file: SentFile } | { why: ReturnType<typeof failureOf> }) => {
+    const send = (end: { file: SentFile } | { reason: ReturnType<typeof failureOf> }) => {
       const ended = { ended: id, transferred: upload.transferred, ...end }
       for (const subscriber of this.#subscribers.values()) subscriber.report(ended)
     }
     upload.done.then(
       (file) => send({ file }),
-      (error: unknown) => send({ why: failureOf(OspError.from(error)) }),
+      (error: unknown) => send({ reason: failureOf(OspError.from(error)) }),
     )
   }
 }

@@ -34,7 +34,7 @@ export class StoredTasks extends TaskRegistry implements TaskOperations {
     await Promise.all(replaced.map(({ id }) => this.forget(id)))
     const others = tasks.filter((task) => !replaced.includes(task)).map(({ id }) => id)
     await this.#change(others, 'cancelling', ({ state }) => state !== 'done')
-    const gone = replaced.map((task) => ({ ...storedStatus(task), state: 'cancelled' as const, why: undefined }))
+    const gone = replaced.map((task) => ({ ...storedStatus(task), state: 'cancelled' as const, reason: undefined }))
     return [...others.map((id) => storedStatus(this.#named(id))), ...gone]
   }
 

@@ -115,9 +115,9 @@ const isLeft = ({ state }: CancelledTask) => state === 'cancelling'
 
 /** Returns the report on a task that was `cancelling`, from its status after another try. */
 function reportOf(task: CancelledTask, now: TaskStatus | undefined): CancelledTask {
-  if (!now) return { ...task, state: 'cancelled', why: undefined }
+  if (!now) return { ...task, state: 'cancelled', reason: undefined }
   // A client that the server refused could not ask: the task stays `cancelling`.
-  return now.why?.code === 'unauthorized' ? { ...task, why: now.why } : now
+  return now.reason?.code === 'unauthorized' ? { ...task, reason: now.reason } : now
 }
 
 /** Lets a client remove the bytes of tasks from the server, in one try, and closes it. Resolves with all its tasks by id. */

@@ -116,7 +116,7 @@ export class TaskRegistry {
   change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
     const task = this.#tasks.get(id)
     if (!task) return Promise.resolve()
-    const { why: _why, endedAt: _endedAt, ...kept } = task
+    const { reason: _reason, endedAt: _endedAt, ...kept } = task
     const changed: Mutable<StoredTask> = Object.assign(kept, change)
     if (hasEnded(change.state)) changed.endedAt = this.#platform.clock.wallTime()
     this.#set(changed)

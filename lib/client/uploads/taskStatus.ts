@@ -16,7 +16,7 @@ export interface TaskStatus {
   readonly acknowledged: number
   readonly durable: number
   readonly size: number
-  readonly why: TaskReason | undefined
+  readonly reason: TaskReason | undefined
 }
 
 /** The reason for which a task makes no progress. */
@@ -44,18 +44,18 @@ export function liveStatus(
     if (upload.error) return reasonOf(upload.error, retryAtMs, now)
     return active || state === 'cancelling' ? undefined : { code: 'turn', text: 'it is waiting for other uploads' }
   }
-  return { id, ref, name, state, ...progress, why: reason() }
+  return { id, ref, name, state, ...progress, reason: reason() }
 }
 
 /** Returns the status of a task that is only stored. */
-export function storedStatus({ id, ref, name, state, size, why, ...stored }: StoredTask): TaskStatus {
+export function storedStatus({ id, ref, name, state, size, reason, ...stored }: StoredTask): TaskStatus {
   const durable = state === 'done' ? size : stored.durable
   const common = { id, ref, name, acknowledged: durable, durable, size }
   // An open task has a reason if the server refused the client at the last try.
-  const refusal = why && { ...why, text: `the server rejected osp send: ${why.text}` }
-  if (state === 'open') return { ...common, state: 'waiting', why: refusal ?? notBegun }
-  if (state === 'cancelling') return { ...common, state, why: notRemoved }
-  return { ...common, state, why: state === 'paused' ? paused : why }
+  const refusal = reason && { ...reason, text: `the server rejected osp send: ${reason.text}` }
+  if (state === 'open') return { ...common, state: 'waiting', reason: refusal ?? notBegun }
+  if (state === 'cancelling') return { ...common, state, reason: notRemoved }
+  return { ...common, state, reason: state === 'paused' ? paused : reason }
 }
 
 const paused: TaskReason = { code: 'paused', text: 'it is paused; continue it' }

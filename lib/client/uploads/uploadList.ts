@@ -334,9 +334,9 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (phase === 'cancelled') this.#registry.logFailure(this.#registry.forget(id))
     // The task stays open after the end of the client, after a refusal that is not final, and after a refused token, because the
     // next program can have another token.
-    if (code === 'unauthorized') this.#ended(job, { why: { code, text } })
+    if (code === 'unauthorized') this.#ended(job, { reason: { code, text } })
     else if (phase === 'cancelled' || code === 'closed' || retry !== 'never') this.#ended(job)
-    else this.#ended(job, { state: 'failed', why: { code, text } })
+    else this.#ended(job, { state: 'failed', reason: { code, text } })
   }
 
   /** Handles the end of an upload, and stores `change`. */

@@ -283,7 +283,7 @@ export class Delivery {
     const { log } = this.#context
     const link = linkOf(this.#caller)
     for (const { mailboxSeq: seq, text } of rejected)
-      log({ level: 'warn', event: 'message-given-up', ...link, seq, text })
+      log({ level: 'warn', event: 'message-set-aside', ...link, seq, text })
     const reasons = new Map(rejected.map(({ mailboxSeq: seq, text }) => [seq, text]))
     this.#answer(batch, batch.seqs.length, reasons, resultsOf(results))
   }

@@ -169,8 +169,8 @@ spec('a state directory', (it) => {
   it('ignores a task whose error code is unknown, also if it is a property of every object', async () => {
     await using here = await place()
     const { directory } = here
-    const why = { code: 'constructor', text: '' }
-    const json = JSON.stringify({ ...taskOf(1), state: 'failed', why })
+    const reason = { code: 'constructor', text: '' }
+    const json = JSON.stringify({ ...taskOf(1), state: 'failed', reason })
     await mkdir(directory)
     await writeFile(join(directory, 'tasks'), `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`)
     assert.deepEqual(await stateDirectory(directory).tasks.load(), [])

@@ -203,7 +203,7 @@ spec('a handler that throws', (it) => {
     const rejected = [{ mailboxSeq: 1, text: 'a handler has a bug' }]
     assert.deepEqual([tries, message.mailboxSeq, message.rejected, frame.seq], [16, 1, rejected, seq])
     await link.expect('DeliverMsgAck')
-    const fields = { level: 'error', event: 'message-given-up', seq: 1, from: 'bob', text: 'a handler has a bug' }
+    const fields = { level: 'error', event: 'message-rejected', seq: 1, from: 'bob', text: 'a handler has a bug' }
     const failures = server.log.filter(({ event }) => event === 'handler-failed')
     assert.deepEqual([failures.length, server.log.slice(failures.length)], [16, [fields]])
     link.break()

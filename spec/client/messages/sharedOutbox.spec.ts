@@ -141,7 +141,7 @@ spec('the control of an outbox', (it) => {
         [2, sent[1]?.id, ['bob'], 3],
       ],
     )
-    assert.deepEqual(await control.drop([2, 7]), [2])
+    assert.deepEqual(await control.remove([2, 7]), [2])
     assert.deepEqual(outbox.texts, ['a'])
   })
 
@@ -158,7 +158,7 @@ spec('the control of an outbox', (it) => {
     const control = outboxController(store, clock)
     const [message] = await control.list()
     assert.deepEqual([message?.number, message?.id, message?.refusal?.code], [1, sent.id, 'mailbox-full'])
-    assert.deepEqual(await control.drop([1]), [1])
+    assert.deepEqual(await control.remove([1]), [1])
     await assert.rejects(sent.stored, { code: 'closed' })
     await turns()
     assert.deepEqual(outbox.texts, [])

@@ -19,7 +19,7 @@ spec('the reason of a task that makes no progress', (it) => {
     await client.online()
     for (const name of ['a', 'b', 'c']) await client.upload(tasks.source(memorySource(name, bytes)))
     await client.uploads.pause([4])
-    const reasons = (await client.uploads.tasks()).map(({ id, state, why }) => `${id} ${state} ${why?.code}`)
+    const reasons = (await client.uploads.tasks()).map(({ id, state, reason }) => `${id} ${state} ${reason?.code}`)
     assert.deepEqual(reasons, ['1 waiting not-begun', '2 sending undefined', '3 waiting turn', '4 paused paused'])
   })
 
@@ -30,7 +30,10 @@ spec('the reason of a task that makes no progress', (it) => {
     await client.upload(memorySource('a', bytes))
     await until(client, 'status', () => client.status === 'waiting')
     const [task] = await client.uploads.tasks()
-    assert.deepEqual([task?.state, task?.why?.code, task?.why?.retryMs !== undefined], ['waiting', 'unreachable', true])
+    assert.deepEqual(
+      [task?.state, task?.reason?.code, task?.reason?.retryMs !== undefined],
+      ['waiting', 'unreachable', true],
+    )
     await client.close()
     await rig.startServer()
   })
@@ -47,7 +50,7 @@ spec('the reason of a task that makes no progress', (it) => {
       const upload = await client.upload(memorySource('a', bytes))
       await until(upload, 'phase', () => upload.phase === 'waiting' && upload.error !== undefined)
       const [task] = await client.uploads.tasks()
-      assert.deepEqual([task?.state, task?.why?.code], ['waiting', code])
+      assert.deepEqual([task?.state, task?.reason?.code], ['waiting', code])
       await client.close()
     }
   })
@@ -61,7 +64,7 @@ spec('the reason of a task that makes no progress', (it) => {
     const upload = await client.upload(memorySource('b', bytes))
     await until(upload, 'phase', () => upload.error?.code === 'no-idle-instance')
     const [task] = await client.uploads.tasks()
-    assert.deepEqual([task?.state, task?.why?.code], ['waiting', 'no-idle-instance'])
-    assert.ok((task?.why?.retryMs ?? 0) > 0)
+    assert.deepEqual([task?.state, task?.reason?.code], ['waiting', 'no-idle-instance'])
+    assert.ok((task?.reason?.retryMs ?? 0) > 0)
   })
 })

@@ -14,7 +14,7 @@ import { mutated } from '../mutate.ts'
 import type { Pieces, Target } from '../target.ts'
 
 const task: StoredTask = { id: 1, ref: '/a', name: 'a', algorithm: 'sha256', state: 'open', size: 5, durable: 3 }
-const failed: StoredTask = { ...task, state: 'failed', why: { code: 'closed', text: 'x' }, endedAt: 5 }
+const failed: StoredTask = { ...task, state: 'failed', reason: { code: 'closed', text: 'x' }, endedAt: 5 }
 const receipt = { seq: 3, sender: 'bob', id: '0'.repeat(32) }
 
 /**
@@ -54,9 +54,9 @@ async function run(path: string, [tasks = new Uint8Array(0), receipts = new Uint
     await writeFile(join(path, 'receipts'), receipts)
     const state = stateDirectory(path)
     const kept = await state.tasks.load()
-    for (const { id, name, why } of kept) {
+    for (const { id, name, reason } of kept) {
       assert.ok(Number.isSafeInteger(id) && id > 0 && isFileName(name))
-      if (why) assertCoded(new OspError(why.code, why.text), why.code)
+      if (reason) assertCoded(new OspError(reason.code, reason.text), reason.code)
     }
     for (const { seq, sender, id } of await state.receipts.load()) {
       assert.ok(seq >= 0 && isUserName(sender) && id.length === 32)

@@ -65,7 +65,7 @@ spec('DELIVER_MSG_ACK', (it) => {
     const rejected = [{ mailboxSeq: second.mailboxSeq, text: 'it threw 16 times' }]
     bob.raw.send('DeliverMsgAck', { mailboxSeq, rejected }, 0, { seq })
     await turn()
-    const logged = rig.log.filter(({ event }) => event === 'message-given-up')
+    const logged = rig.log.filter(({ event }) => event === 'message-set-aside')
     assert.deepEqual(
       logged.map(({ seq, text }) => [seq, text]),
       [[second.mailboxSeq, 'it threw 16 times']],
@@ -181,10 +181,10 @@ spec('a DELIVER_MSG_ACK that rejects a message', (it) => {
     const alice = await store(rig, 1, 2)
     const bob = await listen(rig, 'bob')
     const first = await bob.delivery()
-    await bob.giveUp(first, 'it threw 16 times')
+    await bob.reject(first, 'it threw 16 times')
     const second = await bob.delivery()
     assert.deepEqual(texts([second]), ['2'])
-    const logged = rig.log.find(({ event }) => event === 'message-given-up')
+    const logged = rig.log.find(({ event }) => event === 'message-set-aside')
     assert.deepEqual([logged?.user, logged?.seq, logged?.text], ['bob', first.mailboxSeq, 'it threw 16 times'])
     await bob.take(second)
     const back = await listen(rig, 'bob', { session: 'two' })
@@ -201,7 +201,7 @@ spec('a DELIVER_MSG_ACK that rejects a message', (it) => {
     const bob = await listen(rig, 'bob')
     const delivery = await bob.delivery()
     await bob.regist(0)
-    await bob.giveUp(delivery)
+    await bob.reject(delivery)
     await bob.regist(1)
     await turn()
     assert.deepEqual(bob.unread, [])
@@ -212,7 +212,7 @@ spec('a DELIVER_MSG_ACK that rejects a message', (it) => {
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
     rig.storage.fail('set messages aside', new Error('EIO'))
-    await bob.giveUp(await bob.delivery())
+    await bob.reject(await bob.delivery())
     await bob.raw.dismissed('internal')
     assert.deepEqual(texts([await (await listen(rig, 'bob')).delivery()]), ['1'])
   })
@@ -228,7 +228,7 @@ spec('a DELIVER_MSG_ACK that rejects a message', (it) => {
     const note = (error: unknown) => unhandled.push(error)
     process.on('unhandledRejection', note)
     try {
-      await bob.giveUp(second)
+      await bob.reject(second)
       await bob.raw.dismissed('internal')
       await turn()
     } finally {

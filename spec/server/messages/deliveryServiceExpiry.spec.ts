@@ -96,7 +96,7 @@ spec('a message', (it) => {
     await using rig = await heldRig(limits)
     await store(rig, 1)
     const bob = await listen(rig, 'bob')
-    await bob.giveUp(await bob.delivery())
+    await bob.reject(await bob.delivery())
     await bob.vanish()
     await hours(rig.clock, 11)
     assert.deepEqual(expired(rig), ['bob 1'])

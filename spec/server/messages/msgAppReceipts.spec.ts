@@ -69,7 +69,7 @@ spec('a receipt', (it) => {
     await using rig = await heldRig()
     const [alice, bob] = [await sender(rig), await listen(rig, 'bob')]
     await alice.postWith(asking, 1, ['bob'], '')
-    await bob.giveUp(await bob.delivery(), 'no such account')
+    await bob.reject(await bob.delivery(), 'no such account')
     await alice.postWith(asking, 2, ['carol'], '')
     const carol = await MessageClient.enter(rig, 'carol')
     carol.raw.send('RemoveMsgReq', { mailboxSeqs: [1, 2, 3, 4] })

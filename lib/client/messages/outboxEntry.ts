@@ -4,7 +4,7 @@ import type { RecipientState } from './message.ts'
 import type { Outgoing } from './outgoing.ts'
 
 /** A message for a stored outbox, and the promises of its sender. */
-export class Letter {
+export class OutboxEntry {
   readonly outgoing: Outgoing
   readonly queuedAt: number
   /** Its number in the outbox; 0 at first. */
@@ -16,7 +16,7 @@ export class Letter {
   refusal: OspError | undefined
   /** Whether `stored` is settled. */
   isOver = false
-  isGivenUp = false
+  isAbandoned = false
   /** Called when the server has temporarily refused it, and when it leaves the outbox without being stored. */
   refused: (error: OspError, isKept: boolean) => void = () => {}
 
