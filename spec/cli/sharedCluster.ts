@@ -31,8 +31,8 @@ export class Shared implements AsyncDisposable {
   }
 
   /** Runs SQL as the owner of the database. */
-  async sql(text: string): Promise<void> {
-    await this.#database.sql(text)
+  sql<Row extends object>(text: string): Promise<Row[]> {
+    return this.#database.sql<Row>(text)
   }
 
   /** Runs `ospd` with the URL of the database in the environment. */

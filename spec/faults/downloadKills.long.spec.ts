@@ -5,7 +5,9 @@ import { createReadStream } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { MiB } from '../../lib/limits.ts'
-import { type Daemon, daemon, place, run, start } from '../support/commands.ts'
+import { initialized } from '../cli/sharedCluster.ts'
+import { type Daemon, daemon, type Place, place, run, start } from '../support/commands.ts'
+import { databaseMissing } from '../support/postgres.ts'
 import { spec } from '../support/spec.ts'
 
 /** `MEBIBYTES` in the environment replaces the size of a short run. */
@@ -63,35 +65,53 @@ async function assertSame(one: string, other: string): Promise<void> {
   assert.ok((await pieces.next()).done)
 }
 
+/**
+ * Stores a file, and downloads it while the server and the client are killed in turn. `next` starts a server, which replaces the
+ * former one.
+ */
+async function survives(at: Place, next: () => Promise<Daemon>): Promise<void> {
+  const source = `${at.path}/source`
+  await writeRandom(source)
+  let server = await next()
+  await using relay = await countingRelay(() => server.port)
+  const common = ['--server', relay.address, '--state', `${at.path}/state`, '--user', 'alice']
+  const sent = await run('osp', ['send', source, ...common])
+  assert.equal(sent.code, 0, sent.stderr)
+  const before = relay.bytes
+  const get = () => start('osp', ['get', 'source', '--to', `${at.path}/copies`, ...common])
+  let client = get()
+  for (let kill = 1; kill <= kills; kill++) {
+    await relay.reaches(before + (size * kill) / (kills + 1))
+    if (kill % 2 === 0) {
+      await client.kill()
+      client = get()
+    } else {
+      await server.kill()
+      server = await next()
+    }
+  }
+  const { code } = await client.ended
+  assert.equal(code, 0, client.stderr)
+  await server[Symbol.asyncDispose]()
+  const ratio = (relay.bytes - before) / size
+  if (process.env.MEBIBYTES) process.stdout.write(`${ratio.toFixed(3)} times the size was transferred\n`)
+  assert.ok(ratio >= 1 && ratio <= most, `${ratio} times the size was transferred`)
+  await assertSame(source, `${at.path}/copies/source`)
+}
+
 spec('a download while its server and its client are killed in turn', (it) => {
   it(`transfers at most ${most} times the size of the file`, async () => {
     await using at = await place()
-    const [source, data] = [`${at.path}/source`, `${at.path}/data`]
-    await writeRandom(source)
-    let server: Daemon = await daemon(data)
-    await using relay = await countingRelay(() => server.port)
-    const common = ['--server', relay.address, '--state', `${at.path}/state`, '--user', 'alice']
-    const sent = await run('osp', ['send', source, ...common])
-    assert.equal(sent.code, 0, sent.stderr)
-    const before = relay.bytes
-    const get = () => start('osp', ['get', 'source', '--to', `${at.path}/copies`, ...common])
-    let client = get()
-    for (let kill = 1; kill <= kills; kill++) {
-      await relay.reaches(before + (size * kill) / (kills + 1))
-      if (kill % 2 === 0) {
-        await client.kill()
-        client = get()
-      } else {
-        await server.kill()
-        server = await daemon(data)
-      }
-    }
-    const { code } = await client.ended
-    assert.equal(code, 0, client.stderr)
-    await server[Symbol.asyncDispose]()
-    const ratio = (relay.bytes - before) / size
-    if (process.env.MEBIBYTES) process.stdout.write(`${ratio.toFixed(3)} times the size was transferred\n`)
-    assert.ok(ratio >= 1 && ratio <= most, `${ratio} times the size was transferred`)
-    await assertSame(source, `${at.path}/copies/source`)
+    await survives(at, () => daemon(`${at.path}/data`))
+  })
+
+  const title = `transfers at most ${most} times the size of the file if other servers of a cluster continue`
+  if (databaseMissing !== undefined) return it.skip(title, databaseMissing)
+
+  it(title, async () => {
+    await using shared = await initialized()
+    await using at = await place()
+    let servers = 0
+    await survives(at, () => shared.serve(`server-${servers++}`))
   })
 })

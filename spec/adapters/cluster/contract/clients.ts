@@ -7,6 +7,7 @@ import type { NotifyRule } from '../../../../lib/server/files/fileNotices.ts'
 import { startServer } from '../../../../lib/server/server.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
 import { decodeBody } from '../../../../lib/wire/messageBody.ts'
+import { cancelOutcomes, renameFlags, statFlags } from '../../../../lib/wire/protocol.ts'
 import { concatenated } from '../../../support/bytes.ts'
 import { FileClient, sha256 } from '../../../support/fileClient.ts'
 import { patterned } from '../../../support/memorySource.ts'
@@ -94,6 +95,61 @@ export const clientChecks: Checks<ClientsFixture> = {
     }
   },
 
+  'cannot reach what another user has at the other server': async ({ steps }) => {
+    await using servers = await Servers.create(steps)
+    const [first, second] = [await servers.start(), await servers.start()]
+    const alice = await first.client()
+    await alice.upload(file)
+    const { instance } = await alice.start({ name: 'unfinished', bytes })
+    await alice.chunk(instance, 0, piece(0, 400))
+    alice.raw.send('StatFileReq', { fileName: 'a', flags: 0 })
+    const { version } = await alice.raw.expect('StatFileAck')
+    await first.server.send('alice', ['alice'], 'hello')
+    const eve = await second.client({ user: 'eve' })
+    const { raw } = eve
+    raw.send('ListFilesReq', { prefix: '', after: '', most: 0 })
+    assert.deepEqual((await raw.expect('ListFilesAck')).files, [])
+    raw.send('StatFileReq', { fileName: 'a', flags: statFlags.digest })
+    await raw.refused('StatFileNack', 'no-such-file')
+    const read = { fileName: 'a', version, offset: 0, length: 2_000 }
+    raw.send('ReadFileReq', read)
+    await raw.refused('ReadFileNack', 'no-such-file')
+    const until = Number.MAX_SAFE_INTEGER
+    for (const proof of [new Uint8Array(), new Uint8Array(32)]) {
+      raw.send('ReadFileReq', { ...read, grant: { owner: 'alice', readers: ['eve'], until, proof } })
+      await raw.refused('ReadFileNack', 'unauthorized')
+    }
+    raw.send('RenameFileReq', { fileName: 'a', newName: 'b', version, flags: renameFlags.replace })
+    await raw.refused('RenameFileNack', 'no-such-file')
+    raw.send('RemoveFileReq', { fileName: 'a', version })
+    assert.equal((await raw.expect('RemoveFileAck')).removed, 0)
+    for (const fileName of ['../alice/a', '/alice/a', 'x/../../alice/a', '../../files/alice/a', 'a\0']) {
+      raw.send('StatFileReq', { fileName, flags: 0 })
+      await raw.refused('StatFileNack', 'bad-name')
+      raw.send('ReadFileReq', { ...read, fileName })
+      await raw.refused('ReadFileNack', 'bad-name')
+      raw.send('RemoveFileReq', { fileName, version: '' })
+      await raw.refused('RemoveFileNack', 'bad-name')
+      raw.send('RenameFileReq', { fileName, newName: 'b', version, flags: 0 })
+      await raw.refused('RenameFileNack', 'bad-name')
+    }
+    assert.equal(await eve.cancel('unfinished'), cancelOutcomes.nothing)
+    await eve.chunkRefused(instance, 400, piece(400, 1_000), 'instance-lost')
+    const own = await eve.continue({ name: 'unfinished', bytes })
+    assert.equal(own.progress, 0)
+    for (const flags of [0, 1, 2]) {
+      raw.send('ListMsgReq', { flags, afterSeq: 0, most: 0 })
+      assert.deepEqual((await raw.expect('ListMsgAck')).messages, [])
+    }
+    raw.send('RemoveMsgReq', { mailboxSeqs: Array.from({ length: 10 }, (_, at) => at + 1) })
+    await raw.expect('RemoveMsgAck')
+    await alice.chunk(instance, 400, piece(400, 1_000))
+    await alice.end(instance, sha256(bytes))
+    for (const name of ['a', 'unfinished']) {
+      assert.deepEqual(await servers.directory.read('alice', name), Uint8Array.from(bytes))
+    }
+    assert.equal(textOf(await (await MessageClient.listen(first, 'alice')).delivery()), 'hello')
+  },
   'exchange messages, and are in the presence list of both servers': async ({ steps }) => {
     await using servers = await Servers.create(steps)
     const [first, second] = [await servers.start(), await servers.start()]
