@@ -125,6 +125,14 @@ export const clusterFileMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/cluster/clusterCatalogue.spec.ts',
   },
   {
+    fault: 'a stopped server can change a file after the store has lost the record of the change',
+    file: 'lib/adapters/cluster/clusterTree.ts',
+    within: '#dropUnrecorded',
+    pattern: 'if (!recorded.has(fence)) await fences.remove(fence)',
+    replacement: 'recorded.add(fence)',
+    shownBy: 'spec/adapters/cluster/clusterCatalogue.spec.ts',
+  },
+  {
     fault: 'an interrupted rename leaves the former name',
     file: 'lib/adapters/cluster/clusterTree.ts',
     within: 'finish',

@@ -34,6 +34,8 @@ export class FileNotices {
   isShared = false
   readonly #parts: NoticeParts
   readonly #published: Published[] = []
+  /** The versions whose records a shared store may have lost. */
+  readonly unsure = new Set<string>()
 
   constructor(parts: NoticeParts) {
     this.#parts = parts
@@ -42,6 +44,14 @@ export class FileNotices {
   published(path: string, version: string, bytes: Uint8Array): void {
     this.gone(path)
     this.#published.push({ path, version, bytes, isGone: false })
+  }
+
+  /** The shared store is about to lose its changes. Returns a function that is called when they are lost. */
+  losing(): () => void {
+    const first = this.#published.length
+    return () => {
+      for (const { version } of this.#published.slice(first)) this.unsure.add(version)
+    }
   }
 
   gone(path: string): void {
@@ -73,7 +83,7 @@ export class FileNotices {
   #checkComplete(messages: readonly StoredMessage[]): void {
     const files = messages.flatMap(({ content }) => decodeBody(content).attributes.file ?? [])
     for (const each of this.#published) {
-      if (this.isShared && each.isGone) continue
+      if ((this.isShared && each.isGone) || this.unsure.has(each.version)) continue
       const isOf = (file: (typeof files)[number]) => `${file.owner}/${file.fileName}` === each.path
       if (!files.some((file) => isOf(file) && this.#hasDigest(each, file)))
         this.#parts.trace.fail(`there is no message about version ${each.version} of ${each.path}`)

@@ -310,15 +310,15 @@ export class StoredFiles {
   }
 
   /**
-   * Checks that the metadata of a version are those of its source. They are added just after the file is stored. A damaged record
-   * loses them.
+   * Checks that the metadata of a version are those of its source. They are added just after the file is stored. A damaged or lost
+   * record loses them.
    */
   #checkMetadata({ name, version, metadata }: FileInfo): void {
     const path = this.#sources.get(version)
     if (this.#hasContentOf(version, metadata.source)) return
     const expected = this.#parts.files.find((file) => file.path === path)?.metadata
     const { by, ...own } = metadata
-    const isLost = this.#hasOlder || (this.#parts.disk.rot?.anyUpload ?? false)
+    const isLost = this.#hasOlder || this.notices.unsure.has(version) || (this.#parts.disk.rot?.anyUpload ?? false)
     if (by === undefined ? !expected || !this.#isOver || isLost : expected?.source === own.source) return
     this.#parts.trace.fail(`${name}, version ${version} from ${path}, has the metadata ${JSON.stringify(metadata)}`)
   }

@@ -27,9 +27,14 @@ export class ClusterAnnouncements {
   readonly #member: ClusterMember
   readonly #claims: ClusterClaims
   readonly #names: StoredNames
-  readonly #tree: Pick<ClusterTree, 'finish'>
+  readonly #tree: Pick<ClusterTree, 'finish' | 'runAs'>
 
-  constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames, tree: Pick<ClusterTree, 'finish'>) {
+  constructor(
+    member: ClusterMember,
+    claims: ClusterClaims,
+    names: StoredNames,
+    tree: Pick<ClusterTree, 'finish' | 'runAs'>,
+  ) {
     this.#member = member
     this.#claims = claims
     this.#names = names
@@ -74,7 +79,7 @@ export class ClusterAnnouncements {
         ...each,
         replaces: removed.get(recordKey(each.file.user, each.file.name)),
       }))
-      const { changes, unpublished, isOverQuota, ended } = await this.#member.runAs(({ transfers }, server) =>
+      const { changes, unpublished, isOverQuota, ended } = await this.#tree.runAs(({ transfers }, server) =>
         transfers.announce(server, announced, until, by && sessionLink(server, by.user, by), room),
       )
       if (isOverQuota && room) throw room.refusal()

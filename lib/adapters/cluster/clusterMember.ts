@@ -68,6 +68,9 @@ export class ClusterMember implements AsyncDisposable {
   #agedMs = 0
   /** Whether a connection to the store was lost, so that the store may have gone back to an earlier state. */
   #isDoubtful = false
+  /** Differs after another store may have taken the place of the former one, which may have had further changes. */
+  history = 0
+  #timeline: string | null = null
   #comparing: Promise<void> | undefined
   #behind: Comparison | undefined
   /** Whether the former number now belongs to another server, because the store has gone back. */
@@ -228,6 +231,7 @@ export class ClusterMember implements AsyncDisposable {
     this.seen.begin(server)
     this.#isNumberLost = false
     this.#isEntered = true
+    this.history++
     this.#renewedMs = clock.now()
     this.#settlingMs = this.#renewedMs
     this.#log({ level: 'info', event: 'cluster-entered', server, former: former === 0 ? undefined : former })
@@ -292,7 +296,9 @@ export class ClusterMember implements AsyncDisposable {
     const seen = { seq, token, linkBlock, stored, presenceVersion }
     // Kept until the numbers are raised: after that, the store may look as if it had not gone back.
     this.#behind ??= await this.#steps.compare(server, this.#boot, seen)
-    const { isBehind, messages, isMember } = this.#behind
+    const { isBehind, messages, isMember, timeline } = this.#behind
+    if (timeline === null || timeline !== this.#timeline) this.history++
+    this.#timeline = timeline
     if (isBehind) await this.#steps.raise(server, seen)
     this.#behind = undefined
     if (!isBehind || this.#server !== server) return

@@ -19,9 +19,7 @@ import type {
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
-import { isSameMetadata } from '../../runtime/metadata.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
-import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import {
   checkNotSuperseded,
   checkRecovery,
@@ -39,6 +37,7 @@ import { endedClaimError, recordKey } from '../../storage/transfers/recordStore.
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import { ClusterAnnouncements } from './clusterAnnouncements.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
+import { ClusterCompletions, type ReadContent, UnreadContent } from './clusterCompletions.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import type { ClusterTree } from './clusterTree.ts'
 import { PendingChanges } from './fileSteps.ts'
@@ -61,45 +60,31 @@ interface CheckpointItem {
   readonly at: number
 }
 
-/**
- * The version of a stored file differs from the one in the completion marker. Only the content of the file, which was not read
- * yet, shows whether the upload is complete.
- */
-class UnreadContent extends OspError {
-  readonly file: StoredFile
-  readonly version: string
-
-  constructor(file: StoredFile, version: string) {
-    super('internal', `the content of ${file.storedName} of ${file.user} was not read`)
-    this.file = file
-    this.version = version
-  }
-}
-
-/** Whether the content of a stored file with this version is that of the completed upload. */
-interface ReadContent {
-  readonly version: string
-  readonly isIntact: boolean
-}
-
 /** The uploads of a shared store, as one of its servers accesses them. */
 export class ClusterTransfers implements TransferStore {
   readonly #member: ClusterMember
   readonly #claims: ClusterClaims
   readonly #names: StoredNames
-  readonly #tree: Pick<ClusterTree, 'finish'>
+  readonly #tree: Pick<ClusterTree, 'finish' | 'runAs'>
   readonly #announcements: ClusterAnnouncements
+  readonly #completions: ClusterCompletions
   /** Serializes the calls for each upload. */
   readonly #changes = new KeyedMutex()
   readonly #checkpoints: GroupCommit<CheckpointItem>
   readonly #watchers = new Set<(claim: Claim, reason: ClaimEnd) => void>()
 
   /** `names` and `tree` belong to the file store that `claims` guard. */
-  constructor(member: ClusterMember, claims: ClusterClaims, names: StoredNames, tree: Pick<ClusterTree, 'finish'>) {
+  constructor(
+    member: ClusterMember,
+    claims: ClusterClaims,
+    names: StoredNames,
+    tree: Pick<ClusterTree, 'finish' | 'runAs'>,
+  ) {
     this.#member = member
     this.#claims = claims
     this.#names = names
     this.#tree = tree
+    this.#completions = new ClusterCompletions(member, names)
     this.#announcements = new ClusterAnnouncements(member, claims, names, tree)
     this.#checkpoints = new GroupCommit({ commit: (group) => this.#checkpoint(group) })
     member.listen({ heard: (notice) => this.#heard(notice), polled: () => this.#findEnded() })
@@ -146,7 +131,7 @@ export class ClusterTransfers implements TransferStore {
 
   async #mark(claim: Claim, file: StoredFile, stamp: string): Promise<void> {
     for (let left = tries; left > 0; left--) {
-      const { holds, changes } = await this.#member.run(({ transfers }) => transfers.verified(claim, file, stamp))
+      const { holds, changes } = await this.#tree.runAs(({ transfers }) => transfers.verified(claim, file, stamp))
       if (!holds) throw endedClaimError(claim)
       if (changes.length === 0) return
       await this.#tree.finish(changes)
@@ -246,20 +231,7 @@ export class ClusterTransfers implements TransferStore {
   }
 
   completed(want: NewTransfer, digest?: string): Promise<StoredFile | undefined> {
-    return this.#change(want, async () => {
-      const { user, name } = want
-      const marker = await this.#member.run(({ transfers }) => transfers.marker(user, name))
-      const marked = await this.#marked(marker, want, undefined).catch(async (error) => {
-        if (!(error instanceof UnreadContent)) throw error
-        return (await this.#names.isIntact(error.file)) ? error.file : undefined
-      })
-      const record = marked ? undefined : await this.#stored(user, storeAsOf(want))
-      const file = marked ?? (record && (await this.#recorded([record], want)))
-      if (!file || digest === undefined) return file
-      if (file.digest !== digest) return undefined
-      await this.#takeMetadata(want, file)
-      return file
-    })
+    return this.#change(want, () => this.#completions.completed(want, digest))
   }
 
   async release(claim: Claim): Promise<void> {
@@ -305,7 +277,7 @@ export class ClusterTransfers implements TransferStore {
       unpublished = found.unpublished
       return this.#decide(want, owner, options, found, read)
     }
-    const result = await this.#member.runAs(({ transfers }, server) =>
+    const result = await this.#tree.runAs(({ transfers }, server) =>
       transfers.claim(sessionLink(server, user, owner), want, decide, options.recovery),
     )
     if ('completed' in result) {
@@ -341,7 +313,7 @@ export class ClusterTransfers implements TransferStore {
     if (isElsewhere && (options.fresh || !same)) {
       throw new OspError('file-busy', `another program of ${user} is sending ${name} to another server`)
     }
-    const completed = options.fresh || !same ? await this.#completed(found, want, read) : undefined
+    const completed = options.fresh || !same ? await this.#completions.find(found, want, read) : undefined
     if (completed) return { completed }
     checkRecovery(want, options, same)
     await this.#checkName(found, want, !same && options.onConflict === 'reject')
@@ -376,63 +348,6 @@ export class ClusterTransfers implements TransferStore {
     const upload = uploadOf(want)
     const offset = isEmpty ? 0 : await this.#names.partialBytes(upload)
     return { ...upload, checkpoints: offset > 0 ? [{ offset, digest: new Uint8Array() }] : [] }
-  }
-
-  /**
-   * Resolves with the file of a completion marker or of a record of the same upload, if the stored file has not changed since
-   * then. Throws `UnreadContent` if only the content of the file can show this.
-   */
-  async #completed(
-    { marker, files }: Pick<FoundUpload, 'marker' | 'files'>,
-    want: NewTransfer,
-    read: ReadContent | undefined,
-  ): Promise<StoredFile | undefined> {
-    return (await this.#marked(marker, want, read)) ?? (await this.#recorded(files, want))
-  }
-
-  /** Gives a stored file the metadata of a repeated upload, if that has any. */
-  async #takeMetadata({ user, metadata }: NewTransfer, { storedName }: StoredFile): Promise<void> {
-    const record = metadata && (await this.#stored(user, storedName))
-    if (!record || isSameMetadata(metadata, record.metadata)) return
-    await this.#member.run(({ files }) => files.put([{ ...record, metadata }]))
-  }
-
-  /** Resolves with the record of the file that is stored under a name, if it has one. */
-  async #stored(user: string, name: string): Promise<FileRecord | undefined> {
-    const version = await this.#names.version(user, name)
-    if (version === undefined) return undefined
-    return (await this.#member.run(({ files }) => files.get([{ user, name, version }])))[0]
-  }
-
-  /** Resolves with the file of the same upload if it has a record and is stored under its name. */
-  async #recorded(files: readonly FileRecord[], want: NewTransfer): Promise<StoredFile | undefined> {
-    const same = files.filter((file) => sameUpload(file, want))
-    if (same.length === 0) return undefined
-    const { user, name } = want
-    const storedName = storeAsOf(want)
-    const present = await this.#names.version(user, storedName)
-    const file = same.find(({ version }) => version === present)
-    if (!file) return undefined
-    const { size, algorithm, digest } = file
-    return { user, name, storedName, replaced: false, size, algorithm, digest }
-  }
-
-  async #marked(
-    marker: Announcement | undefined,
-    want: NewTransfer,
-    read: ReadContent | undefined,
-  ): Promise<StoredFile | undefined> {
-    if (!marker || !sameUpload({ ...marker.file, modifiedAt: marker.modifiedAt }, want)) return undefined
-    const { file, version } = marker
-    const present = await this.#names.version(file.user, file.storedName)
-    if (present === undefined) return undefined
-    if (present !== version) {
-      if (read?.version !== present) throw new UnreadContent(file, present)
-      if (!read.isIntact) return undefined
-    }
-    // The name of an announced file may not be durable.
-    await this.#names.flushName?.(file.user, file.storedName)
-    return file
   }
 
   /** Stores the checkpoints of several uploads. */

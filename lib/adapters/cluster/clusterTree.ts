@@ -6,7 +6,7 @@ import type { ClusterMember } from './clusterMember.ts'
 import type { Fences } from './fences.ts'
 import type { FileChange } from './fileSteps.ts'
 import { ignoreFailedStep } from './stepRetries.ts'
-import { sessionLink } from './steps.ts'
+import { type Steps, sessionLink } from './steps.ts'
 
 /** The maximum number of attempts to make a change that other servers prevent. */
 const tries = 16
@@ -31,6 +31,9 @@ interface Attempt {
  * that name, or begins another change of it, first removes the fence and finishes the change: the earlier change is made either
  * before that or never.
  *
+ * The store can go back to a state without the record of a change. Therefore a server that may have missed this, and one that has
+ * started, removes all fences without a record before it publishes or changes a file.
+ *
  * A rename first adds the new name and then removes the former one, so that the file always has a name.
  */
 
@@ -40,6 +43,8 @@ export class ClusterTree implements StoredTree {
   readonly #files: FencedFiles
   /** Resolves when these announced files are published, or can never be. */
   readonly #settle: (unpublished: readonly Announcement[]) => Promise<void>
+  /** The `ClusterMember.history` for which all fences without a record were removed. */
+  #cleared: number | undefined
 
   constructor(
     member: ClusterMember,
@@ -95,6 +100,33 @@ export class ClusterTree implements StoredTree {
     })
   }
 
+  /**
+   * Runs a step that publishes or changes files, as `ClusterMember.runAs`. It finds no fences of changes whose records are lost.
+   */
+  async runAs<T>(step: (steps: Steps, server: number) => Promise<T>): Promise<T> {
+    for (;;) {
+      await this.#dropUnrecorded()
+      // The member first compares the store with the state that it has seen.
+      const found = await this.#member.runAs(async (steps, server) =>
+        this.#cleared === this.#member.history ? { result: await step(steps, server) } : undefined,
+      )
+      if (found) return found.result
+    }
+  }
+
+  async #dropUnrecorded(): Promise<void> {
+    const { fences } = this.#files
+    while (this.#cleared !== this.#member.history) {
+      const { history } = this.#member
+      const found = await fences.list()
+      const recorded = new Set(found.length > 0 ? await this.#member.run(({ files }) => files.recorded(found)) : [])
+      if (this.#member.history !== history) continue
+      // Another server may be about to record one of the others. It then tries again.
+      for (const fence of found) if (!recorded.has(fence)) await fences.remove(fence)
+      this.#cleared = history
+    }
+  }
+
   /** Ends changes that other servers have begun, so that those servers can no longer make them. */
   async finish(changes: readonly FileChange[]): Promise<void> {
     for (const change of changes) {
@@ -121,6 +153,8 @@ export class ClusterTree implements StoredTree {
     for (let left = tries; left > 0; left--) {
       const fence = hex(this.#member.platform.random.bytes(16, 'the fence of a change'))
       const change = { fence, user, name, version, newName }
+      // Otherwise the step that records the change could remove its fence.
+      await this.#dropUnrecorded()
       await this.#files.fences.add(fence)
       try {
         await this.#begin({ ...change, by }, former)
@@ -143,7 +177,7 @@ export class ClusterTree implements StoredTree {
   async #begin(change: FileChange & Pick<ChangedFile, 'by'>, former: readonly string[]): Promise<void> {
     const { by, ...recorded } = change
     for (let left = tries; left > 0; left--) {
-      const { changes, unpublished } = await this.#member.runAs(({ files }, server) =>
+      const { changes, unpublished } = await this.runAs(({ files }, server) =>
         files.begin(server, recorded, former, by && sessionLink(server, by.user, by)),
       )
       if (changes.length === 0 && unpublished.length === 0) return

@@ -8,6 +8,8 @@ import type { ChangedFile } from '../../storage/catalogue/storedTree.ts'
  */
 export interface Fences {
   add(fence: string): Promise<void>
+  /** Resolves with all fences. */
+  list(): Promise<readonly string[]>
   /** Removes a fence, if it exists. */
   remove(fence: string): Promise<void>
   /**

@@ -53,6 +53,8 @@ export interface FileSteps {
     ended: readonly string[],
     by: ClusterSessionLink | undefined,
   ): Promise<PendingFiles>
+  /** Resolves with those of these fences whose changes are recorded. */
+  recorded(fences: readonly string[]): Promise<readonly string[]>
   /** Removes changes whose fences were removed. */
   end(fences: readonly string[]): Promise<void>
 }

@@ -107,6 +107,8 @@ export interface Comparison {
   readonly messages: number
   /** Whether the number of the server still belongs to it. */
   readonly isMember: boolean
+  /** Changes when a standby is promoted. Null if the store does not know it. */
+  readonly timeline: string | null
 }
 
 /** The amount by which numbers are raised in a store that has gone back: more than were lost. */

@@ -1,4 +1,4 @@
-import { link, mkdir, rm } from 'node:fs/promises'
+import { link, mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OspError } from '../../errors.ts'
 import { single } from '../../runtime/settled.ts'
@@ -26,6 +26,12 @@ export class DiskFences implements Fences {
   async add(fence: string): Promise<void> {
     const path = this.#pathOf(fence)
     await attempt(`creating the directory ${path}`, () => mkdir(path, { mode: 0o700 }))
+  }
+
+  async list(): Promise<readonly string[]> {
+    const { partial } = this.#layout
+    const entries = await attempt(`reading the directory ${partial}`, () => readdir(partial))
+    return entries.filter(isFence).map((entry) => entry.slice(0, -suffix.length))
   }
 
   async remove(fence: string): Promise<void> {

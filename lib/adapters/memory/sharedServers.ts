@@ -35,6 +35,7 @@ export class SharedServers implements ServerSteps, PresenceSteps {
   readonly #wallTime: () => number
   /** Called for each server that is declared dead. */
   readonly #died: (server: number) => void
+  #timeline = 0
   readonly #servers = new Map<number, SharedServer>()
   readonly #imports = new Map<string, StoredImport>()
   #lastNumber = 0
@@ -169,7 +170,8 @@ export class SharedServers implements ServerSteps, PresenceSteps {
     const isMember = server?.boot === boot
     const messages = Math.max(0, seen.stored - (isMember ? server.stored : 0))
     const isBehind = !isMember || messages > 0 || server.presenceVersion < seen.presenceVersion
-    return { isMember, messages, isBehind: isBehind || this.#nextBlock <= seen.linkBlock }
+    const timeline = String(this.#timeline)
+    return { isMember, messages, isBehind: isBehind || this.#nextBlock <= seen.linkBlock, timeline }
   }
 
   async raise(number: number, { linkBlock }: Pick<SeenState, 'linkBlock'>): Promise<void> {
@@ -182,6 +184,7 @@ export class SharedServers implements ServerSteps, PresenceSteps {
     const servers = Array.from(this.#servers.values(), (server) => ({ ...server, links: new Map(server.links) }))
     const [lastNumber, nextBlock, lastTime] = [this.#lastNumber, this.#nextBlock, this.#lastTime]
     return () => {
+      this.#timeline++
       this.#servers.clear()
       for (const server of servers) this.#servers.set(server.number, server)
       this.#lastNumber = lastNumber

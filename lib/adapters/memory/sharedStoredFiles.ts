@@ -93,6 +93,10 @@ export class SharedStoredFiles implements FileSteps {
     })
   }
 
+  async recorded(fences: readonly string[]): Promise<readonly string[]> {
+    return fences.filter((fence) => this.#changes.has(fence))
+  }
+
   async end(fences: readonly string[]): Promise<void> {
     for (const fence of fences) this.#changes.delete(fence)
   }

@@ -66,6 +66,11 @@ export class PostgresFiles implements FileSteps {
     }
   }
 
+  async recorded(fences: readonly string[]): Promise<readonly string[]> {
+    const rows = await this.#database.query<{ fence: string }>(statements.recorded, [fences])
+    return rows.map(({ fence }) => fence)
+  }
+
   async end(fences: readonly string[]): Promise<void> {
     await this.#database.query(statements.end, [fences])
   }
@@ -106,5 +111,6 @@ const statements = {
       ORDER BY user_name, name, version LIMIT $4`,
   },
   begin: { name: 'file-begin', text: 'SELECT * FROM ospd.begin_change_2($1, $2, $3, $4, $5, $6, $7, $8, $9)' },
+  recorded: { name: 'file-recorded', text: 'SELECT fence FROM ospd.file_change WHERE fence = ANY ($1)' },
   end: { name: 'file-end', text: 'DELETE FROM ospd.file_change WHERE fence = ANY ($1)' },
 } satisfies Record<string, Statement>

@@ -88,7 +88,8 @@ const statements = {
   },
   compare: {
     name: 'server-compare',
-    text: `SELECT is_behind AS "isBehind", messages, is_member AS "isMember" FROM ospd.compare_1($1, $2, $3, $4, $5, $6, $7)`,
+    text: `SELECT is_behind AS "isBehind", messages, is_member AS "isMember", ospd.timeline_1() AS timeline
+      FROM ospd.compare_1($1, $2, $3, $4, $5, $6, $7)`,
   },
   raise: { name: 'server-raise', text: 'SELECT ospd.raise_1($1, $2, $3, $4)' },
   linkBlock: {

@@ -6,7 +6,7 @@ import { layoutOf } from '../../../lib/adapters/disk/layout.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { fileOf, hello, textBytes, upload } from '../../../lib/testing/storage/steps.ts'
 import { spec } from '../../support/spec.ts'
-import { alteredSteps, unansweredSteps } from './alteredSteps.ts'
+import { alteredSteps, CutSteps, unansweredSteps } from './alteredSteps.ts'
 import { ClusterRig } from './clusterRig.ts'
 import { SharedDirectory } from './sharedDirectory.ts'
 
@@ -75,6 +75,7 @@ function stopBefore({ storage }: FileServer, kind: 'link' | 'unlink') {
   }
   const altered: typeof fences = {
     add: (fence) => fences.add(fence),
+    list: () => fences.list(),
     remove: (fence) => fences.remove(fence),
     unlink: async (file, fence) => {
       if (kind === 'unlink') await stopping()
@@ -175,6 +176,29 @@ spec('the files of a cluster', (it) => {
       )
     }
   }
+
+  it('are not lost if the store loses the record of the change by a server that is stopped', async () => {
+    await using directory = await SharedDirectory.create()
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    const first = await rig.fileServer(directory, (steps) => cut.alter(withSessions(steps)))
+    const second = await rig.fileServer(directory, (steps) => cut.alter(withSessions(steps)))
+    await rig.passing(put(second, 'a', 'old'))
+    const restore = rig.store.saved()
+    const stop = stopBefore(first, 'unlink')
+    const removed = first.storage.catalogue.remove('alice', 'a').catch((error) => error.code)
+    await rig.passing(stop.stopped)
+    assert.equal((await fencesIn(directory)).length, 1)
+    cut.isCut = true
+    await rig.passing(second.transfers.reported([{ user: 'alice', name: 'a' }]).catch(() => {}))
+    await restore()
+    cut.isCut = false
+    await rig.passing(put(second, 'a', 'newer'))
+    stop.continue()
+    assert.equal(await rig.passing(removed), 'version-changed')
+    assert.equal(new TextDecoder().decode(await directory.read('alice', 'a')), 'newer')
+    assert.deepEqual(await fencesIn(directory), [])
+  })
 
   it(
     'have one name after a rename whose server is stopped before it removes the former name',

@@ -114,8 +114,10 @@ export class SentFiles {
   /** The store is about to lose its changes. Returns a function that is called when they are lost. */
   losing(): () => void {
     const lose = this.#watch.losing()
+    const loseStored = this.#parts.stored.notices.losing()
     return () => {
       lose()
+      loseStored()
       this.#uploads.lost()
       this.invariants.hasLost = true
     }

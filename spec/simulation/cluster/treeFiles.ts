@@ -106,6 +106,7 @@ export class TreeFiles implements ClusterFiles {
       add: async (fence) => {
         await this.#take('time to create a fence', () => fences.add(fence))
       },
+      list: () => this.#take('time of a look', () => [...fences]),
       remove: async (fence) => {
         await this.#take('time to remove a fence', () => fences.delete(fence))
       },
@@ -114,7 +115,7 @@ export class TreeFiles implements ClusterFiles {
         return this.#take('time of a removal', () => {
           const present = this.#tree.read(file.user, file.name)
           if (!fences.has(fence) || !present) return false
-          this.#watch.removing(file, present, fence)
+          this.#watch.removing(file, present)
           return this.#tree.unlink(file.user, file.name)
         })
       },

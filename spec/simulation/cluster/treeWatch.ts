@@ -55,9 +55,6 @@ export class TreeWatch {
   readonly #removed = new Set<string>()
   /** The link of each session in the store, by user and session; `none` after its end. */
   readonly #links = new Map<string, string>()
-  /** The fences of changes that the store has recorded, and of changes whose records are lost. */
-  readonly #changes = new Set<string>()
-  readonly #lostChanges = new Set<string>()
 
   constructor(parts: TreeParts) {
     this.#parts = parts
@@ -65,14 +62,13 @@ export class TreeWatch {
 
   /**
    * The store is about to lose its changes. Returns a function that is called when they are lost. Records that are there again can
-   * then replace a file that was acknowledged meanwhile, and a frozen server can remove a newer file.
+   * then replace a file that was acknowledged meanwhile.
    */
   losing(): () => void {
     const present = new Map(this.#present)
     const records = new Map(this.#records)
     const acknowledged = new Map(this.#acknowledged)
     const links = new Map(this.#links)
-    const changes = new Set(this.#changes)
     const superseded = new Map(Array.from(this.#superseded, ([key, sessions]) => [key, new Set(sessions)] as const))
     return () => {
       restore(this.#present, present)
@@ -80,7 +76,6 @@ export class TreeWatch {
       restore(this.#superseded, superseded)
       restore(this.#links, links)
       this.#formerLinks.clear()
-      for (const fence of this.#changes) if (!changes.has(fence)) this.#lostChanges.add(fence)
       for (const [path, version] of this.#acknowledged)
         if (acknowledged.get(path) !== version) this.#acknowledged.delete(path)
     }
@@ -131,10 +126,9 @@ export class TreeWatch {
     return 'token' in reason ? present?.token === reason.token : present?.version === reason.version
   }
 
-  /** A server removes a file of which it has seen this version, through this fence. */
-  removing({ user, name, version }: ChangedFile, present: TreeFile, fence: string): void {
-    if (present.version !== version && !this.#lostChanges.has(fence))
-      this.#parts.trace.fail(`a newer version of ${user}/${name} is removed`)
+  /** A server removes a file of which it has seen this version. */
+  removing({ user, name, version }: ChangedFile, present: TreeFile): void {
+    if (present.version !== version) this.#parts.trace.fail(`a newer version of ${user}/${name} is removed`)
   }
 
   /** A file was removed, or another one was given its name. */
@@ -193,13 +187,7 @@ export class TreeWatch {
 
   /** Sees what the steps of a server change in the shared store, at the moment when they do. */
   watched(steps: Steps): Steps {
-    const { transfers, files } = steps
-    const begin: Steps['files']['begin'] = async (server, change, ...given) => {
-      const found = await files.begin(server, change, ...given)
-      this.#changes.add(change.fence)
-      this.#lostChanges.delete(change.fence)
-      return found
-    }
+    const { transfers } = steps
     const watched: Partial<Steps['transfers']> = {
       claim: async (...given) => {
         const result = await transfers.claim(...given)
@@ -261,7 +249,6 @@ export class TreeWatch {
     return {
       ...steps,
       ...this.#watchedSessions(steps),
-      files: { ...files, begin },
       transfers: { ...transfers, ...watched },
     }
   }

@@ -71,6 +71,7 @@ export const fileChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(found, { changes: [change], unpublished: [] })
     assert.deepEqual(await files.begin(second.server, { ...renaming, user: 'bob' }, [], undefined), nothing)
     await files.end(['g'])
+    assert.deepEqual(await files.recorded(['f', 'g']), ['f'])
     assert.deepEqual(await files.begin(second.server, renaming, ['f'], undefined), nothing)
     const again = await first.steps.files.begin(first.server, { ...change, fence: 'h' }, [], undefined)
     assert.deepEqual(again, { changes: [renaming], unpublished: [] })
