@@ -1,5 +1,6 @@
 /** Server, client, errors and types, bound to Node. The adapters are in `ospd/node` and `ospd/memory`. */
 import { dialTransport, serverKind } from './adapters/net/serverUrl.ts'
+import { hookWarnings } from './adapters/node/hookWarnings.ts'
 import { nodePlatform } from './adapters/node/nodePlatform.ts'
 import type { BoundClientOptions, Client, ConnectOptions } from './client/client.ts'
 import { connectOptions } from './client/options.ts'
@@ -63,7 +64,13 @@ export type { BoundToken, GivenToken, TokenBinding } from './runtime/tokenBindin
 export { assertTokenAllowed, bindingOf } from './runtime/tokenBinding.ts'
 export { serve } from './serve.ts'
 export type { NotifyRule } from './server/files/fileNotices.ts'
-export type { HandledFile, HandledHow, StoredFileHandler } from './server/files/storedHandler.ts'
+export type {
+  HandledFile,
+  HandledHow,
+  SetAsideFile,
+  SetAsideFiles,
+  StoredFileHandler,
+} from './server/files/storedHandler.ts'
 export { removeUnfinished, type UnfinishedUpload, unfinishedUploads } from './server/files/unfinishedUploads.ts'
 export type {
   ArrivingUpload,
@@ -72,16 +79,25 @@ export type {
   UploadHook,
   UploadRefusal,
 } from './server/files/uploadHook.ts'
-export type { ServeOptions, Server, ServerEvents } from './server/server.ts'
+export type { ServeOptions, Server, ServerEvents, ServerTls } from './server/server.ts'
 export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/status.ts'
 export type { Frame } from './wire/frame.ts'
 
 /**
  * Resolves with a client that a server has accepted. `to` is the URL of the server, such as `ospd://host:6682`, or `ospds://host` for
- * TLS with a certificate whose root Node trusts; or a transport. Rejects as `Client.online`; at once without `retryForMs`.
+ * TLS with a certificate whose root Node trusts; or a transport. `state` can be the path of a state directory. Rejects as
+ * `Client.online`; at once without `retryForMs`.
  */
-export async function connect(to: string | URL | Transport, options: ConnectOptions): Promise<Client> {
-  return await connectClient(bound('connect', to, options))
+export async function connect(
+  to: string | URL | Transport,
+  options: Omit<ConnectOptions, 'state'> & { readonly state?: string | ConnectOptions['state'] },
+): Promise<Client> {
+  const { state } = options ?? {}
+  // The check rejects an empty path.
+  if (typeof state !== 'string' || state === '')
+    return await connectClient(bound('connect', to, options as ConnectOptions))
+  const { stateDirectory } = await import('./adapters/stateDirectory/stateDirectory.ts')
+  return await connectClient(bound('connect', to, { ...options, state: stateDirectory(state) }))
 }
 
 /** As `connect`, but returns a client that connects when it is first used. Throws OspError `usage`, or `bad-name` for the user. */
@@ -92,8 +108,8 @@ export function createClient(to: string | URL | Transport, options: ConnectOptio
 function bound(where: string, to: string | URL | Transport, options: ConnectOptions): BoundClientOptions {
   checkArgument(where, 'the server', serverKind, to)
   checkOptions(where, connectOptions, options)
-  const { platform = nodePlatform() } = options
-  return { ...options, to: dialTransport(where, to), platform, software: 'ospd-js', localFiles }
+  const { platform = nodePlatform(), log = hookWarnings() } = options
+  return { ...options, to: dialTransport(where, to), platform, log, software: 'ospd-js', localFiles }
 }
 
 /** Loads the access to the file system on first use: a bundled client does not load it at startup. */

@@ -60,6 +60,7 @@ export interface ConnectOptions {
   readonly downloadsAtOnce?: number | undefined
   /** Bytes a second for all uploads together, and for all downloads together; unlimited by default. */
   readonly limitRate?: number | undefined
+  /** By default, the first error of a handler, and of a listener, is emitted as a process warning. */
   readonly log?: Log | undefined
   /** Clock, randomness and digests; Node's by default. */
   readonly platform?: Platform | undefined

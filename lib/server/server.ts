@@ -27,7 +27,7 @@ import { DiskSpace } from './files/diskSpace.ts'
 import { FileApp } from './files/fileApp.ts'
 import type { NotifyRule } from './files/fileNotices.ts'
 import type { ServerUpload } from './files/serverUpload.ts'
-import type { StoredFileHandler } from './files/storedHandler.ts'
+import type { SetAsideFiles, StoredFileHandler } from './files/storedHandler.ts'
 import type { UnfinishedUpload } from './files/unfinishedUploads.ts'
 import type { UploadHook } from './files/uploadHook.ts'
 import { MsgApp } from './messages/msgApp.ts'
@@ -35,9 +35,23 @@ import { RetentionClock } from './retentionClock.ts'
 import { BoundedLog } from './serverLog.ts'
 import type { ReceivingUpload, ServerGauges, ServerStatus } from './status.ts'
 
+/**
+ * The identity of a TLS server. `auto`: a key and a self-signed certificate, which are created once in `tls` of the data directory.
+ * With `clientCa`, the server asks clients for a certificate, and verifies it with these root certificates.
+ */
+export type ServerTls =
+  | 'auto'
+  | {
+      readonly cert: string | Uint8Array
+      readonly key: string | Uint8Array
+      readonly clientCa?: string | Uint8Array
+    }
+
 export interface ServeOptions {
   /** A port of the loopback interface, a URL such as `ospd://0.0.0.0:6682`, or a transport. Port 0 selects a free port. */
   readonly listen: number | string | URL | Transport
+  /** The certificate and the key of a server that listens at a port or at an `ospds://` URL, which requires this option. */
+  readonly tls?: ServerTls
   /** The path of the data directory, or a storage. */
   readonly storage: string | Storage
   /** The links of all servers that share the storage; by default those of this server alone. */
@@ -64,6 +78,7 @@ export interface ServeOptions {
    * metadata. If it throws, or takes longer than `limits.onUploadMs`, the upload is refused with `internal`.
    */
   readonly onUpload?: UploadHook
+  /** By default, the first error of each kind of a function in these options, or of a listener, is emitted as a process warning. */
   readonly log?: Log
   /** Clock, randomness and digests; by default Node's. */
   readonly platform?: Platform
@@ -88,7 +103,7 @@ const notify: Kind = {
     value.every(({ user, pattern }) => isUserName(user) && (pattern === undefined || typeof pattern === 'string')),
 }
 
-/** The valid options of `serve`, except `listen`. */
+/** The valid options of `serve`, except `listen` and `tls`. */
 export const serveOptions = {
   storage: { ...storage, holds: (value: unknown) => kinds.path.holds(value) || storage.holds(value) },
   links: optional(having('a link directory', 'nextNode', 'openSession', 'listen')),
@@ -102,10 +117,10 @@ export const serveOptions = {
   log: optional(kinds.function),
   platform: optional(kinds.platform),
   signal: optional(kinds.signal),
-} as const satisfies { readonly [K in Exclude<keyof ServeOptions, 'listen'>]-?: Kind }
+} as const satisfies { readonly [K in Exclude<keyof ServeOptions, 'listen' | 'tls'>]-?: Kind }
 
 /** The options with the adapters and the defaults of a platform. */
-export interface BoundServeOptions extends Omit<ServeOptions, 'listen' | 'storage'> {
+export interface BoundServeOptions extends Omit<ServeOptions, 'listen' | 'storage' | 'tls'> {
   readonly listen: Transport
   readonly storage: Storage
   readonly platform: Platform
@@ -132,6 +147,8 @@ export interface Server extends Listenable<ServerEvents>, AsyncDisposable {
    * it receives the error `cancelled`. Resolves with whether an upload was removed.
    */
   removeUnfinished(user: string, name: string, idleMs?: number): Promise<boolean>
+  /** The stored files that `onStored` has failed to handle. Throws OspError `usage` if the server has no `onStored`. */
+  readonly setAside: SetAsideFiles
   /**
    * Sends a message from the user `from` to 1 to 16 users, with the limits and errors of `Client.send`.
    * Resolves when the message is stored durably for all recipients. Messages of one sender are stored in the order of the calls.
@@ -316,6 +333,12 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
 
   removeUnfinished(user: string, name: string, idleMs?: number): Promise<boolean> {
     return this.#fileApp.unfinished.remove(user, name, idleMs)
+  }
+
+  get setAside(): SetAsideFiles {
+    const { storedFileCalls: calls } = this.#fileApp
+    if (calls) return calls
+    throw new OspError('usage', 'server.setAside: the server has no function onStored')
   }
 
   async send(...[from, to, content, options = {}]: Parameters<Server['send']>): Promise<void> {

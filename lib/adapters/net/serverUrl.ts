@@ -1,6 +1,7 @@
 import { OspError } from '../../errors.ts'
-import { having, type Kind, kinds, shown } from '../../options.ts'
+import { having, type Kind, kinds, optional, shown } from '../../options.ts'
 import type { Transport } from '../../ports/socket.ts'
+import type { ServerIdentity } from './tls/identity.ts'
 
 /** The default port of a server. */
 export const serverPort = 6682
@@ -62,18 +63,39 @@ export function dialTransport(where: string, to: string | URL | Transport): Tran
   return loadedWhenUsed(load)
 }
 
-/** Returns the transport of a server at a port of the loopback interface, or at a URL. Throws as `dialTransport`. */
-export function listenTransport(where: string, at: number | string | URL | Transport): Transport {
-  if (typeof at !== 'number' && !isUrl(at)) return at
+/** The kind of the option `tls` of `serve`. */
+export const tlsKind: Kind = optional({
+  takes: "'auto', or an object such as { cert, key }",
+  holds: (value) =>
+    value === 'auto' || (kinds.object.holds(value) && 'cert' in Object(value) && 'key' in Object(value)),
+})
+
+/**
+ * Returns the transport of a server at a port of the loopback interface, or at a URL: over TLS if `identity` is given, which
+ * resolves with its certificate and key. Throws as `dialTransport`.
+ */
+export function listenTransport(
+  where: string,
+  at: number | string | URL | Transport,
+  identity?: () => Promise<ServerIdentity>,
+): Transport {
+  if (typeof at !== 'number' && !isUrl(at)) {
+    if (identity) throw new OspError('usage', `${where}: the option tls requires a port or a URL, not a transport`)
+    return at
+  }
   const {
     isTls,
     host,
     port = serverPort,
-  } = typeof at === 'number' ? { isTls: false, host: '127.0.0.1', port: at } : parseUrl(where, at)
-  if (isTls) {
-    throw notUrl(where, String(at), 'a TLS server requires a certificate; pass tls({ host, port, cert, key })')
-  }
-  return loadedWhenUsed(async () => (await import('./tcp.ts')).tcp({ host, port }))
+  } = typeof at === 'number' ? { isTls: identity !== undefined, host: '127.0.0.1', port: at } : parseUrl(where, at)
+  if (isTls && !identity)
+    throw notUrl(where, String(at), "a TLS server requires the option tls, such as { cert, key } or 'auto'")
+  if (!isTls && identity) throw notUrl(where, String(at), 'with the option tls it must begin with ospds://')
+  return loadedWhenUsed(async () =>
+    identity
+      ? (await import('./tls.ts')).tls({ host, port, ...(await identity()) })
+      : (await import('./tcp.ts')).tcp({ host, port }),
+  )
 }
 
 /** Loads TCP and TLS on first use: a bundled client does not load them at startup. */

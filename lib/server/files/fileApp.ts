@@ -97,7 +97,8 @@ export class FileApp implements ServerApp {
   readonly #storedFiles: StoredFileRequests | undefined
   /** Missing if the storage has no catalogue. */
   readonly #notices: FileNotices | undefined
-  readonly #calls: StoredFileCalls | undefined
+  /** Missing without `onStored`, or if the storage has no catalogue. */
+  readonly storedFileCalls: StoredFileCalls | undefined
   readonly #hooks: UploadHooks | undefined
   readonly #reports: StoredReports
   readonly #limiter = new ConcurrencyLimiter()
@@ -124,14 +125,14 @@ export class FileApp implements ServerApp {
       grants &&
       new FileNotices({
         ...{ mail, rules, context, catalogue, grants },
-        appended: () => this.#calls?.wake(),
+        appended: () => this.storedFileCalls?.wake(),
       })
     // Readers of a replaced file must not continue with the old content.
     this.#reports = new StoredReports(context, this.#notices, (files) => {
       for (const { user, storedName } of files) this.#storedFiles?.replaced(user, storedName)
       return onStored(files)
     })
-    this.#calls = onHandled && catalogue && new StoredFileCalls(context, catalogue, onHandled)
+    this.storedFileCalls = onHandled && catalogue && new StoredFileCalls(context, catalogue, onHandled)
     this.#hooks = onUpload && new UploadHooks(context, onUpload)
     this.#daemon = new FileDaemon(context, this.uploads, this.#quota, this.#reports, this.#notices, this.#hooks)
     const { uploads } = this
@@ -168,13 +169,13 @@ export class FileApp implements ServerApp {
     this.#watching = transfers.watch?.((claim, reason) => this.#ended(claim, reason))
     recovered.push(...(await this.recoverAbandoned()))
     this.unfinished.start()
-    this.#calls?.open()
+    this.storedFileCalls?.open()
     return recovered
   }
 
   /** Called when the other servers of a cluster have declared this one dead. */
   declaredDead(): void {
-    this.#calls?.lost()
+    this.storedFileCalls?.lost()
   }
 
   /** Publishes the verified uploads of dead servers. Resolves with these files, and with other unreported files of these servers. */
@@ -308,7 +309,7 @@ export class FileApp implements ServerApp {
     this.uploads.stop()
     await swept
     await this.#pending.settled()
-    await this.#calls?.close()
+    await this.storedFileCalls?.close()
   }
 
   /** Releases the instance immediately, makes the written bytes durable, and parks the upload. */

@@ -50,8 +50,25 @@ export interface HandledHow {
  */
 export type StoredFileHandler = (file: HandledFile, how: HandledHow) => void | string | Promise<void> | Promise<string>
 
+/** A stored file that `onStored` has failed to handle. */
+export interface SetAsideFile extends HandledFile {
+  /** The number for `return` and `remove`. */
+  readonly seq: number
+}
+
+/**
+ * The stored files for which `onStored` has failed 16 times. They are set aside until they expire, after 30 days (a setting).
+ */
+export interface SetAsideFiles {
+  list(): Promise<readonly SetAsideFile[]>
+  /** Calls `onStored` again for these files, after all others. Resolves when the change is stored. */
+  return(seqs: readonly number[]): Promise<void>
+  /** Forgets these files, which stay stored. Resolves when the change is stored. */
+  remove(seqs: readonly number[]): Promise<void>
+}
+
 /** Calls the handler of the embedding program for each message in its mailbox. */
-export class StoredFileCalls {
+export class StoredFileCalls implements SetAsideFiles {
   readonly #context: ServerContext
   readonly #catalogue: Catalogue
   readonly #handler: StoredFileHandler
@@ -85,6 +102,32 @@ export class StoredFileCalls {
     if (this.#isRunning || this.#stopping.signal.aborted) return
     this.#isRunning = true
     this.#ended = this.#run()
+  }
+
+  async list(): Promise<readonly SetAsideFile[]> {
+    const { mailboxes } = this.#context.storage
+    const all: SetAsideFile[] = []
+    for (let afterSeq = 0; ; ) {
+      const limits = { most: fixed.batchMessages, mostBytes: fixed.listedBytes }
+      const page = await mailboxes.list(handlerMailbox, { aside: true, afterSeq, ...limits })
+      for (const message of page) {
+        const file = this.#fileOf(message)
+        if (file) all.push({ ...file, seq: message.seq })
+      }
+      const last = page.at(-1)
+      if (!last) return all
+      afterSeq = last.seq
+    }
+  }
+
+  async return(seqs: readonly number[]): Promise<void> {
+    const { storage, age } = this.#context
+    await storage.mailboxes.return(handlerMailbox, seqs, age.now())
+    this.wake()
+  }
+
+  async remove(seqs: readonly number[]): Promise<void> {
+    await this.#context.storage.mailboxes.remove(handlerMailbox, seqs, false, { state: 'rejected' })
   }
 
   /** Aborts the signal of the running call, because another server can call its handler for the same file. */

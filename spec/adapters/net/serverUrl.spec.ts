@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { dialTransport, listenTransport, parseAddress } from '../../../lib/adapters/net/serverUrl.ts'
 import { connect, createClient, type OspError, serve } from '../../../lib/index.ts'
 import { memory, memoryTransport } from '../../../lib/memory.ts'
-import { nodePlatform, tcp, tls } from '../../../lib/node.ts'
+import { nodePlatform, ownIdentity, tcp, tls } from '../../../lib/node.ts'
 import { place } from '../../support/commands.ts'
 import { selfSigned } from '../../support/selfSigned.ts'
 import { spec } from '../../support/spec.ts'
@@ -137,10 +137,33 @@ spec('a server listens', (it) => {
     assert.ok((byTransport.addresses[0]?.port ?? 0) > 0)
   })
 
+  it('over TLS with the option tls, at a port or an ospds:// URL', async () => {
+    await using at = await place()
+    const storage = `${at.path}/data`
+    for (const listen of [0, 'ospds://127.0.0.1:0'] as const) {
+      await using server = await serve({ listen, storage, tls: 'auto' })
+      const { port = 0 } = server.addresses[0] ?? {}
+      const trust = async () => {}
+      await using client = await connect(tls({ port, trust }), { user: 'alice' })
+      assert.equal(client.status, 'online')
+      await assert.rejects(connect(`ospd://127.0.0.1:${port}`, { user: 'alice' }))
+    }
+    const identity = await ownIdentity(`${storage}/tls`)
+    await using server = await serve({ listen: 'ospds://127.0.0.1:0', storage: memory(), tls: identity })
+    assert.ok((server.addresses[0]?.port ?? 0) > 0)
+    for (const [options, message] of [
+      [{ listen: 'ospd://127.0.0.1:0', tls: identity }, /with the option tls it must begin with ospds/u],
+      [{ listen: tcp({ port: 0 }), tls: identity }, /the option tls requires a port or a URL/u],
+      [{ listen: 0, tls: 'auto' }, /pass storage as a path/u],
+      [{ listen: 0, tls: {} as never }, /the option tls must be 'auto', or an object such as/u],
+    ] as const)
+      await assert.rejects(serve({ ...options, storage: memory() }), { code: 'usage', message })
+  })
+
   it('at no other value, and says what it takes', async () => {
     assert.match(
       messageOf(() => listenTransport('serve', 'ospds://0.0.0.0')),
-      /^serve: "ospds:.*: a TLS server requires a certificate; pass tls\(\{ host, port, cert, key \}\)$/u,
+      /^serve: "ospds:.*: a TLS server requires the option tls, such as \{ cert, key \} or 'auto'$/u,
     )
     for (const listen of [65_536, -1, 1.5, 'localhost', './socket'] as const)
       await assert.rejects(serve({ listen, storage: memory() }), { code: 'usage', message: /^serve: / }, `${listen}`)

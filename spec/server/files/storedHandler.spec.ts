@@ -125,6 +125,35 @@ spec('the handler of stored files', (it) => {
     assert.equal(handled.at(-1), 'b')
   })
 
+  it('is called again for a file that was set aside and returned, and not for one that was removed', async () => {
+    let fails = true
+    const handled: string[] = []
+    await using rig = await heldRig(
+      {},
+      {
+        onStored: ({ name }) => {
+          if (fails) throw new Error('not yet')
+          handled.push(name)
+        },
+      },
+    )
+    const alice = await rig.client()
+    for (const name of ['a', 'b']) await alice.put({ name, bytes })
+    const { setAside } = rig.server
+    while ((await setAside.list()).length < 2) {
+      await rig.clock.pass(60_000)
+      await turn()
+    }
+    const [a, b] = await setAside.list()
+    assert.deepEqual([a?.name, a?.user, b?.name], ['a', 'alice', 'b'])
+    assert.deepEqual(a && Buffer.from(await bytesOf(a)), Buffer.from(bytes))
+    fails = false
+    await setAside.remove([a?.seq ?? 0])
+    await setAside.return([b?.seq ?? 0])
+    while (handled.length === 0) await turn()
+    assert.deepEqual([handled, await setAside.list()], [['b'], []])
+  })
+
   it('is called after a restart for the files that it has not handled', async () => {
     const begun = deferred<void>()
     await using rig = await heldRig(
