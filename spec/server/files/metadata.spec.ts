@@ -44,4 +44,13 @@ spec('the metadata of a file', (it) => {
     start({ ä: 'x'.repeat(metadataBytes - 2), ...{} })
     await raw.expect('StartPostFileAck')
   })
+
+  for (const metadata of [{ '': 'x' }, { 'a\0': 'x' }, { a: 'x\0' }]) {
+    it(`is malformed with the text ${JSON.stringify(metadata)}`, async () => {
+      await using rig = await ServerRig.start()
+      const { raw } = await rig.client()
+      raw.send('StartPostFileReq', { ...file, metadata: textsOf(metadata) })
+      await raw.dismissed('malformed')
+    })
+  }
 })
