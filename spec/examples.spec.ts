@@ -32,6 +32,17 @@ spec('the examples', (it) => {
     assert.equal((await server.ended).code, 0)
   })
 
+  it('include the program of docs/sdk.md', async () => {
+    await using at = await place()
+    await using program = example('sdk', at, 0)
+    assert.equal((await program.ended).code, 0, program.stderr)
+    assert.match(program.stdout, /^stored alice inbox\/table\.csv 14 1$/mu)
+    assert.match(program.stdout, /^bob handled run 7 ended$/mu)
+    assert.equal(program.stdout.match(/^dave maintenance at 18:00$/gmu)?.length, 2)
+    assert.match(program.stdout, /^version-changed /mu)
+    assert.equal(readFileSync(join(at.path, 'from-alice.csv'), 'utf8'), 'id,name\n1,one\n')
+  })
+
   it('include a server that imports each stored file, even after it was killed', async () => {
     await using at = await place()
     await at.write('movie.mp4', 'one\ntwo\n')
