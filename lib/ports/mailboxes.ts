@@ -212,7 +212,8 @@ export interface MailboxStore {
   /**
    * Removes messages whose time to live has expired at `wallTime` from the mailboxes of the users for which `isFree` returns true.
    * Durable. Resolves with the expired messages of each mailbox, and the earliest time at which further ones expire, which is in the
-   * past if not all of them were removed. A store of several servers has no such method: `expire` removes these messages.
+   * past if not all of them were removed. A store of several servers ignores `isFree`, and removes the messages of users who listen at
+   * no server. One of its servers does so: `watch` reports the time to it.
    */
   expireOverdue?(wallTime: number, isFree: (user: string) => boolean): Promise<Overdue>
   /** Returns the highest seq that any mailbox has had, or 0. A server that has a `LinkDirectory` does not call it. */
@@ -224,9 +225,10 @@ export interface MailboxStore {
   /**
    * Calls `appended` when messages in the mailbox of a user who listens at this server have become durable, including messages of
    * other servers, with a delay of at most about a second, until the result is disposed of. It may also be called without new
-   * messages. For stores of several servers: a single server knows which messages it has appended.
+   * messages. Calls `overdue` with the wall-clock time at which `expireOverdue` is due. For stores of several servers: a single
+   * server knows which messages it has appended.
    */
-  watch?(appended: (user: string) => void): Disposable
+  watch?(appended: (user: string) => void, overdue?: (wallTime: number) => void): Disposable
   /**
    * Makes this server the reader of a mailbox that belongs to no user. Resolves with false if another server is the reader, until
    * that server has closed or was declared dead. If this server is the reader, `watch` covers the mailbox. For stores of several

@@ -2,12 +2,20 @@ import { BoundedMap } from '../../core/boundedMap.ts'
 import { fixed, MiB } from '../../limits.ts'
 import { receiptMailbox, receiptOwner } from '../../names.ts'
 import type { ListeningLink } from '../../ports/links.ts'
-import type { Damage, Expired, MailboxLevel, MailboxPage, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
+import type {
+  Damage,
+  Expired,
+  MailboxLevel,
+  MailboxPage,
+  MailboxStore,
+  Overdue,
+  StoredMessage,
+} from '../../ports/mailboxes.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import type { ClusterLinks } from './clusterLinks.ts'
-import type { ClusterMember } from './clusterMember.ts'
+import type { ClusterMember, Polled } from './clusterMember.ts'
 import { MailBatcher } from './mailBatcher.ts'
-import type { LeavingMessages, ListenedMailbox, MailSteps, PostResult } from './mailSteps.ts'
+import type { LeavingMessages, MailSteps, PostResult } from './mailSteps.ts'
 import type { Notice } from './steps.ts'
 import { WakeUps } from './wakeUps.ts'
 
@@ -52,6 +60,9 @@ export class ClusterMailboxes implements MailboxStore {
   #readStep: Promise<unknown> | undefined
   readonly #watchers = new Set<(user: string) => void>()
   readonly #receiptWatchers = new Set<(user: string) => void>()
+  readonly #overdueWatchers = new Set<(wallTime: number) => void>()
+  /** Whether this server removes the messages whose time to live has expired. */
+  #leads = false
   /** The highest seq that was reported to the watchers, for each mailbox to which a link of this server listens. */
   #known: ReadonlyMap<string, number> = new Map()
 
@@ -65,7 +76,7 @@ export class ClusterMailboxes implements MailboxStore {
       (users) => this.#settled(users),
     )
     this.#wakeUps = new WakeUps(member)
-    member.listen({ heard: (notice) => this.#heard(notice), polled: ({ listened }) => this.#polled(listened) })
+    member.listen({ heard: (notice) => this.#heard(notice), polled: (found) => this.#polled(found) })
   }
 
   /** Resolves when earlier changes have ended. */
@@ -158,6 +169,20 @@ export class ClusterMailboxes implements MailboxStore {
     return Array.from(expired, ([user, messages]) => ({ user, messages }))
   }
 
+  async expireOverdue(wallTime: number): Promise<Overdue> {
+    this.#member.checkOpen()
+    if (!this.#leads) return { expired: [], nextAt: undefined }
+    const { server } = this.#member
+    const expired: Expired[] = []
+    await this.#batcher.run(async () => {
+      const part = await this.#member.run(({ mail }) => mail.expireOverdue(server, wallTime, expirePart))
+      expired.push(...part.expired)
+      this.#settled(part.receipts)
+    })
+    // The next poll finds the time.
+    return { expired, nextAt: undefined }
+  }
+
   async lastSeq(): Promise<number> {
     this.#member.checkOpen()
     return this.#member.run(({ mail }) => mail.lastSeq())
@@ -186,11 +211,16 @@ export class ClusterMailboxes implements MailboxStore {
 
   /**
    * Calls `appended` after another server has appended a message to a mailbox to which a link of this server listens, at most
-   * about a second later. It may also be called without a new message.
+   * about a second later. It may also be called without a new message. Calls `overdue` at one of the servers.
    */
-  watch(appended: (user: string) => void): Disposable {
+  watch(appended: (user: string) => void, overdue?: (wallTime: number) => void): Disposable {
     this.#watchers.add(appended)
-    return { [Symbol.dispose]: () => void this.#watchers.delete(appended) }
+    if (overdue) this.#overdueWatchers.add(overdue)
+    const end = () => {
+      this.#watchers.delete(appended)
+      if (overdue) this.#overdueWatchers.delete(overdue)
+    }
+    return { [Symbol.dispose]: end }
   }
 
   watchReceipts(appended: (user: string) => void): Disposable {
@@ -271,7 +301,9 @@ export class ClusterMailboxes implements MailboxStore {
     for (const user of notice.users) this.#appended(user)
   }
 
-  #polled(listened: readonly ListenedMailbox[]): void {
+  #polled({ listened, nextExpiry, servers }: Polled): void {
+    this.#leads = this.#member.leads(servers)
+    if (nextExpiry !== undefined && this.#leads) for (const watcher of this.#overdueWatchers) watcher(nextExpiry)
     const former = this.#known
     this.#known = new Map(listened.map(({ user, lastSeq }) => [user, lastSeq]))
     for (const { user, lastSeq } of listened) if (lastSeq > (former.get(user) ?? 0)) this.#appended(user)

@@ -356,6 +356,14 @@ export class ClusterMember implements AsyncDisposable {
     this.#log({ level: 'info', event: 'cluster-database-back', ms })
   }
 
+  /** Returns whether this server does the work that one of the live servers of its version does. */
+  leads(servers: readonly ServerState[]): boolean {
+    const live = servers.filter(
+      ({ isDead, leaseMs, version }) => !isDead && leaseMs > 0 && version === this.#info.version,
+    )
+    return this.#isEntered && this.#server === Math.min(...live.map(({ server }) => server))
+  }
+
   async #declareDead(): Promise<void> {
     const dead = await this.run((steps) => steps.declareDead(this.#server))
     for (const server of dead) this.#log({ level: 'warn', event: 'cluster-server-dead', server })
@@ -389,10 +397,10 @@ export class ClusterMember implements AsyncDisposable {
 
   async #pollOnce(): Promise<void> {
     const poll = ++this.polls
-    const { listened, replaced } = await this.run((steps) => steps.mail.poll(this.#server, [...this.links]))
-    for (const { lastSeq: seq } of listened) this.seen.add({ seq })
+    const found = await this.run((steps) => steps.mail.poll(this.#server, [...this.links]))
+    for (const { lastSeq: seq } of found.listened) this.seen.add({ seq })
     const servers = await this.run((steps) => steps.servers())
-    for (const listener of this.#listeners) await listener.polled?.({ poll, listened, replaced, servers })
+    for (const listener of this.#listeners) await listener.polled?.({ ...found, poll, servers })
   }
 
   /** Repeats `work` until the server leaves. */

@@ -52,6 +52,8 @@ export interface PolledLinks {
   readonly listened: readonly ListenedMailbox[]
   /** The links that are not the current links of their sessions. */
   readonly replaced: readonly number[]
+  /** The earliest end of the time to live of a message to a user who listens at no server, in ms since 1970. */
+  readonly nextExpiry?: number
 }
 
 /** Messages that leave a mailbox or are set aside in it. By default, they count as handled, or as rejected if they are set aside. */
@@ -104,6 +106,15 @@ export interface MailSteps {
     most: number,
     wallTime?: number,
   ): Promise<{ readonly expired: readonly Expired[]; readonly receipts: readonly string[]; readonly isDone: boolean }>
+  /**
+   * Removes up to `most` messages whose time to live has expired at `wallTime`, of users who listen at no server. `receipts` are the
+   * users with new receipts.
+   */
+  expireOverdue(
+    server: number,
+    wallTime: number,
+    most: number,
+  ): Promise<{ readonly expired: readonly Expired[]; readonly receipts: readonly string[] }>
   /** As `MailboxStore.lastSeq`. */
   lastSeq(): Promise<number>
   /** The mailboxes with messages, the fullest first, at most `most`. */
@@ -121,6 +132,9 @@ export interface MailSteps {
    * dead is its reader. Resolves with whether this server is the reader.
    */
   attend(server: number, user: string): Promise<boolean>
-  /** Resolves with the registrations of this server, and with those of its `links` that are not the current links of their sessions. */
+  /**
+   * Resolves with the registrations of this server, with those of its `links` that are not the current links of their sessions, and
+   * with the time of the next `expireOverdue`.
+   */
   poll(server: number, links: readonly number[]): Promise<PolledLinks>
 }

@@ -43,6 +43,10 @@ export function olderMail(mail: Steps['mail']): Steps['mail'] {
         messages.map(({ expiresAt: _, ...message }) => message),
         ...others,
       ),
+    poll: async (server, links) => {
+      const { nextExpiry: _, ...found } = await mail.poll(server, links)
+      return found
+    },
     expire: (server, messagesBefore, idsBefore, most) => mail.expire(server, messagesBefore, idsBefore, most),
   }
 }

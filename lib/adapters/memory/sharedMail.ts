@@ -231,8 +231,24 @@ export class SharedMail implements MailSteps {
         registration?.server === server ? [{ user, link: registration.link, epoch: registration.epoch, lastSeq }] : [],
       )
       const present = this.#sessions.linksOf(server)
-      return { listened, replaced: links.filter((link) => !present.has(link)) }
+      const replaced = links.filter((link) => !present.has(link))
+      const nextExpiry = this.#mailboxes.nextExpiry((user) => this.#isFree(user))
+      return { listened, replaced, ...(nextExpiry !== undefined && { nextExpiry }) }
     })
+  }
+
+  expireOverdue(_server: number, wallTime: number): ReturnType<MailSteps['expireOverdue']> {
+    return this.#turns.run(async () => {
+      const receipts = new Set<string>()
+      using _ = this.#mailboxes.watchReceipts((user) => receipts.add(user))
+      const { expired } = await this.#mailboxes.expireOverdue(wallTime, (user) => this.#isFree(user))
+      return { expired, receipts: [...receipts] }
+    })
+  }
+
+  /** Returns whether a user listens at no server. */
+  #isFree(user: string): boolean {
+    return this.#boxes.get(user)?.registration === undefined
   }
 
   /** The users whose mailbox was used. */

@@ -70,6 +70,12 @@ const findExpired: Statement = {
   text: `SELECT b.name, m.seq FROM ospd.mail m JOIN ospd.box b ON b.id = m.box WHERE m.stored_at < $1 OR m.expires_at <= $3 LIMIT $2`,
 }
 
+const findOverdue: Statement = {
+  name: 'mail-overdue',
+  text: `SELECT b.name, m.seq FROM ospd.mail m JOIN ospd.box b ON b.id = m.box
+    WHERE m.expires_at <= $1 AND b.reader IS NULL ORDER BY m.expires_at LIMIT $2`,
+}
+
 const removeBodies: Statement = {
   name: 'mail-bodies',
   text: 'DELETE FROM ospd.body d WHERE NOT EXISTS (SELECT FROM ospd.mail m WHERE m.seq = d.seq)',
@@ -100,7 +106,10 @@ const poll: Statement = {
     SELECT name AS user, reader_link AS link, epoch, last_seq AS "lastSeq" FROM ospd.box WHERE reader = $1
     UNION ALL
     SELECT NULL, link, NULL, NULL FROM (
-      SELECT unnest($2::bigint[]) EXCEPT SELECT s.link FROM ospd.session s WHERE s.server = $1) r (link)`,
+      SELECT unnest($2::bigint[]) EXCEPT SELECT s.link FROM ospd.session s WHERE s.server = $1) r (link)
+    UNION ALL
+    (SELECT NULL, NULL, NULL, m.expires_at FROM ospd.mail m JOIN ospd.box b ON b.id = m.box
+      WHERE m.expires_at IS NOT NULL AND b.reader IS NULL ORDER BY m.expires_at LIMIT 1)`,
 }
 
 /** The steps of mailboxes in SQL. */
@@ -191,14 +200,24 @@ export class PostgresMail implements MailSteps {
 
   async expire(...[server, messagesBefore, idsBefore, most, wallTime = 0]: Parameters<MailSteps['expire']>) {
     const values = [messagesBefore, most, wallTime]
-    const found = await this.#database.query<{ name: string; seq: number }>(findExpired, values)
-    const leaving = found.map(({ name: user, seq }) => ({ user, seqs: [seq] }))
-    const [removed] = await this.#leave(remove, server, leaving, 'expired')
-    const counts = flat(leaving).users.map((user, at) => ({ user, messages: removed?.gone[at] ?? 0 }))
+    const found = await this.#database.query<FoundRow>(findExpired, values)
+    const removed = await this.#expired(server, found)
     const [ids] = await this.#database.query<{ forget_ids_1: number }>(forgetIds, [server, idsBefore, most])
     const isDone = found.length < most && (ids?.forget_ids_1 ?? 0) < most
     if (isDone) await this.#database.query(removeBodies)
-    return { expired: counts.filter(({ messages }) => messages > 0), receipts: removed?.receipts ?? [], isDone }
+    return { ...removed, isDone }
+  }
+
+  async expireOverdue(server: number, wallTime: number, most: number): ReturnType<MailSteps['expireOverdue']> {
+    const found = await this.#database.query<FoundRow>(findOverdue, [wallTime, most])
+    return this.#expired(server, found)
+  }
+
+  async #expired(server: number, found: readonly FoundRow[]): ReturnType<MailSteps['expireOverdue']> {
+    const leaving = found.map(({ name: user, seq }) => ({ user, seqs: [seq] }))
+    const [removed] = await this.#leave(remove, server, leaving, 'expired')
+    const counts = flat(leaving).users.map((user, at) => ({ user, messages: removed?.gone[at] ?? 0 }))
+    return { expired: counts.filter(({ messages }) => messages > 0), receipts: removed?.receipts ?? [] }
   }
 
   async lastSeq(): Promise<number> {
@@ -230,12 +249,20 @@ export class PostgresMail implements MailSteps {
   async poll(server: number, links: readonly number[]): Promise<PolledLinks> {
     const rows = await this.#database.query<PollRow>(poll, [server, arrayText(links)])
     const listened = rows.flatMap((row) => (row.user === null ? [] : row))
-    return { listened, replaced: rows.flatMap(({ user, link }) => (user === null ? link : [])) }
+    const replaced = rows.flatMap(({ user, link }) => (user === null && link !== null ? link : []))
+    const nextExpiry = rows.find(({ link }) => link === null)?.lastSeq
+    return { listened, replaced, ...(typeof nextExpiry === 'number' && { nextExpiry }) }
   }
 }
 
-/** A registration, or a link that is not the current link of its session. */
-type PollRow = ListenedMailbox | { readonly user: null; readonly link: number }
+/** A registration, a link that is not the current link of its session, or the time of the next expiry as `lastSeq`. */
+type PollRow = ListenedMailbox | { readonly user: null; readonly link: number | null; readonly lastSeq: number | null }
+
+/** A message of the mailbox of this name. */
+interface FoundRow {
+  readonly name: string
+  readonly seq: number
+}
 
 /** The result of messages that leave mailboxes: the users with new receipts, and the number of messages for each mailbox. */
 interface LeftRow {

@@ -97,7 +97,10 @@ export class DeliveryService {
   async open(): Promise<void> {
     const { mailboxes, damages } = this.#context
     await damages.report()
-    const appended = mailboxes.watch?.((user) => this.#appended(user))
+    const appended = mailboxes.watch?.(
+      (user) => this.#appended(user),
+      (wallTime) => this.#expireBy(wallTime),
+    )
     this.#watching = [appended, mailboxes.watchReceipts(this.#receiptsAppended)]
     this.#isOpen = true
     await this.#expire()

@@ -190,6 +190,11 @@ export class Mailboxes implements MailboxStore {
     return { expired, nextAt: index.nextExpiry(isFree) }
   }
 
+  /** Returns the earliest end of a time to live in the mailboxes of the users for which `isFree` returns true. */
+  nextExpiry(isFree: (user: string) => boolean): number | undefined {
+    return this.#opened.index.nextExpiry(isFree)
+  }
+
   async lastSeq(): Promise<number> {
     return this.#opened.index.lastSeq
   }

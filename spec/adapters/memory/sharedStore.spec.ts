@@ -3,7 +3,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { testCasesOf } from '../../../lib/testing/testCases.ts'
 import { runTestCases } from '../../support/runTestCases.ts'
 import type { SharedStoreFixture } from '../cluster/contract/fixture.ts'
-import { mailSuites } from '../cluster/contract/mail.ts'
+import { mailSuites } from '../cluster/contract/mailSuites.ts'
 import { serverSuites } from '../cluster/contract/servers.ts'
 import { transferSuites } from '../cluster/contract/transfers.ts'
 

@@ -1,7 +1,7 @@
 import { testCasesOf } from '../../../lib/testing/testCases.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { runTestCases } from '../../support/runTestCases.ts'
-import { mailSuites } from '../cluster/contract/mail.ts'
+import { mailSuites } from '../cluster/contract/mailSuites.ts'
 import { serverSuites } from '../cluster/contract/servers.ts'
 import { transferSuites } from '../cluster/contract/transfers.ts'
 import { nextMigrations } from './nextSchema.ts'

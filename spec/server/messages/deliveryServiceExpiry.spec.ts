@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { defaultLimits } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import type { Attributes } from '../../../lib/wire/messageBody.ts'
+import { ClusterServers } from '../../support/clusterServers.ts'
 import { heldRig, MessageClient, textOf, type WallClock } from '../../support/messageClient.ts'
 import type { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
 
 const { listen } = MessageClient
 
@@ -28,6 +30,10 @@ async function store(rig: ServerRig, number: number, text = `${number}`, attribu
 }
 
 const storeFor = (rig: ServerRig, number: number, timeToLive: number) => store(rig, number, undefined, { timeToLive })
+
+/** Resolves after `ms`. */
+const wait = (clock: VirtualClock, ms: number) =>
+  new Promise<void>((resolve) => void clock.alarm(clock.now() + ms, resolve))
 
 /** The messages that wait for Bob. */
 async function waiting(rig: ServerRig): Promise<string[]> {
@@ -251,5 +257,26 @@ spec('the time to live of a message', (it) => {
     await rig.crash()
     await rig.restart()
     assert.deepEqual(await waiting(rig), ['1'])
+  })
+})
+
+spec('the messages of several servers', (it) => {
+  it('expire at the end of their time to live, at one of the live servers', async () => {
+    const clock = new VirtualClock()
+    await using cluster = await ClusterServers.create(clock)
+    const servers = [await cluster.start(), await cluster.start(), await cluster.start()] as const
+    const expired = () => cluster.log.filter(({ event }) => event === 'messages-expired')
+    await cluster.passing(servers[2].send('alice', ['bob'], '1', { timeToLiveMs: 5_000 }))
+    await pass(clock, 4_900)
+    assert.deepEqual(expired(), [])
+    await cluster.passing(wait(clock, 2_200))
+    assert.deepEqual(
+      expired().map(({ user, messages }) => [user, messages]),
+      [['bob', 1]],
+    )
+    await cluster.passing(servers[0].close())
+    await cluster.passing(servers[1].send('alice', ['bob'], '2', { timeToLiveMs: 5_000 }))
+    await cluster.passing(wait(clock, 7_100))
+    assert.equal(expired().length, 2)
   })
 })

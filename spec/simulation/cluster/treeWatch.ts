@@ -42,6 +42,8 @@ export class TreeWatch {
   readonly #published = new Set<TreeFile>()
   /** The order of claims, by token, and of announced files, by version. */
   readonly #order = new Map<number | string, number>()
+  /** The claims and announced files whose records are lost. A frozen server can still publish their files. */
+  readonly #lost = new Set<number | string>()
   #claims = 0
   /** The token or version for which each file was published. */
   readonly #publishedFor = new WeakMap<TreeFile, number | string>()
@@ -61,14 +63,15 @@ export class TreeWatch {
   }
 
   /**
-   * The store is about to lose its changes. Returns a function that is called when they are lost. Records that are there again can
-   * then replace a file that was acknowledged meanwhile.
+   * The store is about to lose its changes. Returns a function that is called when they are lost. Records that are there again,
+   * and claims whose records are lost, can then replace a file that was acknowledged meanwhile.
    */
   losing(): () => void {
     const present = new Map(this.#present)
     const records = new Map(this.#records)
     const acknowledged = new Map(this.#acknowledged)
     const links = new Map(this.#links)
+    const known = new Set(this.#order.keys())
     const superseded = new Map(Array.from(this.#superseded, ([key, sessions]) => [key, new Set(sessions)] as const))
     return () => {
       restore(this.#present, present)
@@ -76,6 +79,7 @@ export class TreeWatch {
       restore(this.#superseded, superseded)
       restore(this.#links, links)
       this.#formerLinks.clear()
+      for (const id of this.#order.keys()) if (!known.has(id)) this.#lost.add(id)
       for (const [path, version] of this.#acknowledged)
         if (acknowledged.get(path) !== version) this.#acknowledged.delete(path)
     }
@@ -121,7 +125,9 @@ export class TreeWatch {
     else if (isOlder) this.#acknowledged.set(path, version)
   }
 
+  /** Returns whether the store has what a file is published for, or has lost it. */
   #isPresent(user: string, reason: PublishReason): boolean {
+    if (this.#lost.has('token' in reason ? reason.token : reason.version)) return true
     const present = this.#present.get(recordKey(user, reason.name))
     return 'token' in reason ? present?.token === reason.token : present?.version === reason.version
   }

@@ -69,6 +69,7 @@ CREATE TABLE ospd.sent (
 /** The expiry times of messages with a time to live, the return of messages that were set aside, and readers without a link. */
 export const mailAdditions = `
 ALTER TABLE ospd.mail ADD COLUMN IF NOT EXISTS expires_at bigint; -- ms since 1970
+CREATE INDEX IF NOT EXISTS mail_expires ON ospd.mail (expires_at) WHERE expires_at IS NOT NULL;
 
 /*
  * As post_1, with ends of times to live. p_limited: the positions of the messages that have one. The new messages of a mailbox have

@@ -66,7 +66,7 @@ export async function mailServer(store: MailFixture, leaseMs = longMs) {
 
 const full = (...recipients: string[]) => ({ code: 'mailbox-full', recipients })
 
-const postChecks: Checks<MailFixture> = {
+export const postChecks: Checks<MailFixture> = {
   'are returned unchanged, whatever their content is': async (store) => {
     const [first, second] = [await mailServer(store), await mailServer(store)]
     const contents = [Uint8Array.of(0, 255, 92, 39), new Uint8Array(0), new Uint8Array(70_000).fill(9)]
@@ -140,7 +140,7 @@ const postChecks: Checks<MailFixture> = {
   },
 }
 
-const boundsChecks: Checks<MailFixture> = {
+export const boundsChecks: Checks<MailFixture> = {
   'apply to each mailbox, name the full ones, and do not affect the other messages of the step': async (store) => {
     const { mail, server, waiting } = await mailServer(store)
     const bounds = { ...roomy, messages: 2, bytes: 100 }
@@ -213,7 +213,7 @@ const boundsChecks: Checks<MailFixture> = {
   },
 }
 
-const readChecks: Checks<MailFixture> = {
+export const readChecks: Checks<MailFixture> = {
   'are read from a seq on, up to a number and up to a number of bytes, but at least one': async (store) => {
     const { mail, post, seqsOf } = await mailServer(store)
     await post(upTo(5).map((number) => sized(number, ['bob'], 100)))
@@ -299,43 +299,9 @@ const readChecks: Checks<MailFixture> = {
     )
     assert.deepEqual(await waiting('bob'), [2, 3])
   },
-  'expire at the end of their time to live': async (store) => {
-    const { mail, server, post, waiting } = await mailServer(store)
-    const limited = (number: number, expiresAt: number) => numbered(number, ['bob', 'eve'], { expiresAt })
-    await post([numbered(1, ['bob']), limited(2, 1_002), limited(3, 1_003), numbered(4, ['bob'])])
-    assert.deepEqual(await post([limited(3, 9_999)]), [undefined])
-    const [found = []] = await mail.read([{ user: 'bob', afterSeq: 0 }], 10, 10_000)
-    assert.deepEqual(
-      found.map(({ expiresAt }) => expiresAt),
-      [undefined, 1_002, 1_003, undefined],
-    )
-    const { expired, isDone } = await mail.expire(server, 0, 0, 100, 1_002)
-    const counts = Object.fromEntries(expired.map(({ user, messages }) => [user, messages]))
-    assert.deepEqual([counts, isDone], [{ bob: 1, eve: 1 }, true])
-    assert.deepEqual([await waiting('bob'), await waiting('eve')], [[1, 3, 4], [3]])
-  },
-  'expire in parts, and so do ids': async (store) => {
-    const { mail, server, post, waiting, seqsOf } = await mailServer(store)
-    const content = new Uint8Array(3_000)
-    await post(upTo(20).map((number) => numbered(number, number % 2 > 0 ? ['bob', 'eve'] : ['bob'], { content })))
-    await mail.setAside(server, [{ user: 'bob', seqs: (await seqsOf('bob')).slice(0, 1) }])
-    const counts: Record<string, number> = {}
-    let parts = 0
-    for (let isDone = false; !isDone; parts++) {
-      const part = await mail.expire(server, 11, 6, 4)
-      for (const { user, messages } of part.expired) counts[user] = (counts[user] ?? 0) + messages
-      isDone = part.isDone
-    }
-    assert.ok(parts > 2, `${parts} parts`)
-    assert.deepEqual(counts, { bob: 10, eve: 5 })
-    assert.deepEqual(await waiting('bob'), upTo(20).slice(10))
-    const other = { content: Uint8Array.of(1) }
-    const reused = [numbered(5, ['bob'], other), numbered(6, ['bob'], other)]
-    assert.deepEqual(await post(reused), [undefined, 'id-reused'])
-  },
 }
 
-const listenChecks: Checks<MailFixture> = {
+export const listenChecks: Checks<MailFixture> = {
   'have rising numbers, and one number for the same link': async (store) => {
     const { mail, link } = await mailServer(store)
     const [first, second] = [link('bob', 1), link('bob', 2)]
@@ -458,7 +424,7 @@ function bySender(texts: readonly string[]): ReadonlyMap<string, readonly string
   return found
 }
 
-const loadChecks: Checks<MailFixture> = {
+export const loadChecks: Checks<MailFixture> = {
   'from three servers at the same time reach readers that read by seq, in the order of each sender': async (store) => {
     const servers = await Promise.all(upTo(3).map(() => mailServer(store)))
     const users = upTo(10).map((number) => `user ${number}`)
@@ -486,10 +452,3 @@ const loadChecks: Checks<MailFixture> = {
 }
 
 /** The promises of `MailSteps`. */
-export const mailSuites: readonly (readonly [subject: string, Checks<MailFixture>])[] = [
-  ['messages in a shared store', postChecks],
-  ['the bounds of mailboxes in a shared store', boundsChecks],
-  ['waiting messages in a shared store', readChecks],
-  ['registrations in a shared store', listenChecks],
-  ['many messages in a shared store', loadChecks],
-]
