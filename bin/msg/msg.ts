@@ -145,7 +145,8 @@ async function printReceipts(receipts: AsyncIterable<MessageReceipt>): Promise<b
   let isHandled = true
   for await (const receipt of receipts) {
     if (receipt.state !== 'handled') isHandled = false
-    results.print(receiptEvent(receipt), receiptLine(receipt))
+    // The server keeps the receipt until the next one is requested.
+    if (!(await results.printed(receiptEvent(receipt), receiptLine(receipt)))) break
   }
   return isHandled
 }

@@ -25,9 +25,10 @@ export class HandledFiles {
 
   async #wait(file: ReportedFile): Promise<void> {
     try {
-      for (const receipt of await file.upload.handled) {
-        this.#reporter.receipt(file, receipt)
+      for await (const receipt of file.upload.receipts()) {
         if (receipt.state !== 'handled') this.#summary.unhandled++
+        // The server keeps the receipt until the next one is requested.
+        if (!(await this.#reporter.receipt(file, receipt))) return
       }
     } catch {
       // The client has ended. Other lines report this.
@@ -35,8 +36,12 @@ export class HandledFiles {
     }
   }
 
-  /** Resolves when the messages about all files are handled, or the client has ended. */
-  async ended(): Promise<void> {
-    await Promise.all(this.#waiting)
+  /** Resolves when the messages about all files are handled, the client has ended, or `signal` aborts. */
+  async ended(signal: AbortSignal): Promise<void> {
+    const aborted = new Promise<void>((resolve) => {
+      signal.addEventListener('abort', () => resolve(), { once: true })
+      if (signal.aborted) resolve()
+    })
+    await Promise.race([Promise.all(this.#waiting), aborted])
   }
 }

@@ -163,10 +163,14 @@ export class SendReporter extends LinkReporter implements Disposable {
     } else this.say(`${displayed(path)}: ${error.message}`, 'red')
   }
 
-  receipt(task: ReportedFile, receipt: MessageReceipt): void {
+  /** Resolves with whether the receipt is printed. */
+  async receipt(task: ReportedFile, receipt: MessageReceipt): Promise<boolean> {
     const { recipient, state, at, result } = receipt
     const event = { event: 'handled', ...named(task), recipient, state, at: at.toISOString(), result } as const
-    this.#report(event, `${task.path}: ${receiptLine(receipt)}`)
+    const line = `${task.path}: ${receiptLine(receipt)}`
+    if (this.json) return results.printed(event, line)
+    this.hint(line)
+    return true
   }
 
   cancelled(task: ReportedFile): void {

@@ -126,7 +126,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     await restore(client.uploads, sender, reporter, all && outboxControl(directory))
     await sender.send(candidates)
     await finish(client, tasks, sender, () => stop.signal.aborted || summary.refusal !== undefined)
-    await handled.ended()
+    await handled.ended(stop.signal)
   }
   await client.close()
   if (tasks.joined) await tasks.close()

@@ -104,4 +104,16 @@ spec('osp send --wait handled', (it) => {
     assert.equal(rejected.code, exitCodes.unhandled)
     assert.match(rejected.stderr, /bad\.csv: ingest rejected one column/u)
   })
+
+  it('prints a result without waiting for the others, and leaves it on the server if it is killed then', async () => {
+    await using chat = await messagingBench()
+    await chat.at.write('plan.txt', 'one')
+    const flags = ['--wait', 'handled', '--json', '--to', 'bob', '--to', 'carol']
+    const sending = chat.begin('alice', ['send', ...flags, join(chat.at.path, 'plan.txt')])
+    await chat.client('bob').then((bob) => bob.receive(() => 'read'))
+    await sending.printed(/"event":"handled".*"recipient":"bob"/u)
+    await sending.kill()
+    await using listening = chat.begin('alice', ['listen', '--receipts'])
+    await listening.printed(/ bob handled read$/mu)
+  })
 })

@@ -1,5 +1,6 @@
 import { machine } from '../../core/machine.ts'
 import { OspError } from '../../errors.ts'
+import { checkOptions } from '../../options.ts'
 import type { Listenable } from '../../ports/listenable.ts'
 import type { Log } from '../../ports/log.ts'
 import type { FileNotice, SentFile } from '../../ports/storage.ts'
@@ -7,7 +8,10 @@ import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
 import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { otherMessageId } from '../../runtime/messageId.ts'
+import type { SignalOptions } from '../messages/message.ts'
 import type { MessageReceipt, MessageReceipts } from '../messages/messageReceipts.ts'
+import type { ReceiptIterators } from '../messages/sentMessage.ts'
+import { signalOptions } from '../options.ts'
 
 /** The steps that are possible in every phase in which the upload is to be sent. */
 const interruptions = { pause: 'paused', cancel: 'cancelling', fail: 'failed', close: 'failed' } as const
@@ -65,9 +69,12 @@ export interface Upload extends Listenable<UploadEvents> {
   readonly done: Promise<SentFile>
   /**
    * Resolves with the receipts when each user who is notified of the file has handled or rejected the message about it, or the
-   * message has expired. Rejects as `done` does, and with OspError `usage` if the upload was added without `receipt`.
+   * message has expired. Rejects as `done` does, and with OspError `usage` if the upload was added without `receipt`. The receipts
+   * are then removed from the server; `receipts` keeps each until the program asks for the next one.
    */
   readonly handled: Promise<readonly MessageReceipt[]>
+  /** Iterates over the same receipts, as `SentMessage.receipts` does. It is used instead of `handled`. */
+  receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
   /** As `Uploads.pause` for this upload. Does nothing after its end. */
   pause(): Promise<void>
   /** As `Uploads.resume` for this upload. Does nothing after its end. */
@@ -98,9 +105,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   readonly done = this.#done.promise
   readonly #host: UploadHost
   #handled: Promise<readonly MessageReceipt[]> | undefined
-  #receipts: () => Promise<readonly MessageReceipt[]> = async () => {
-    throw new OspError('usage', 'an upload has receipts only if it is added with the option receipt: true')
-  }
+  #receipts: ReceiptIterators | undefined
 
   constructor(id: number, name: string, host: UploadHost, ref?: string, log?: Log) {
     super(log)
@@ -117,17 +122,22 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     this.done.catch((error: unknown) => {
       for (const { failed } of [own, ruled]) failed(OspError.from(error))
     })
-    this.#receipts = async () => {
-      const { notified = [] } = await this.done
-      const found: MessageReceipt[] = []
-      for await (const receipt of own.receipts(recipients.length)) found.push(receipt)
-      for await (const receipt of ruled.receipts(notified.length)) found.push(receipt)
-      return found
+    const { done } = this
+    this.#receipts = async function* (options) {
+      const { notified = [] } = await done
+      yield* own.receipts(recipients.length, options)
+      yield* ruled.receipts(notified.length, options)
     }
   }
 
+  receipts(options: SignalOptions = {}): AsyncIterableIterator<MessageReceipt> {
+    checkOptions('receipts', signalOptions, options)
+    if (this.#receipts) return this.#receipts(options)
+    throw new OspError('usage', 'an upload has receipts only if it is added with the option receipt: true')
+  }
+
   get handled(): Promise<readonly MessageReceipt[]> {
-    this.#handled ??= this.#receipts()
+    this.#handled ??= this.#allReceipts()
     this.#handled.catch(() => {})
     return this.#handled
   }
@@ -171,6 +181,12 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     this.progress = { acknowledged, durable, size }
     this.emit('progress', this.progress)
     this.#host.changed?.(this)
+  }
+
+  async #allReceipts(): Promise<readonly MessageReceipt[]> {
+    const found: MessageReceipt[] = []
+    for await (const receipt of this.receipts()) found.push(receipt)
+    return found
   }
 
   #emitPhase(): void {

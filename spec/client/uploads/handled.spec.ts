@@ -35,6 +35,23 @@ spec('an upload with receipts', (it) => {
     assert.deepEqual(handled, ['a.csv', 'b.txt'])
   })
 
+  it('keeps each receipt on the server until the program asks for the next one', async () => {
+    await using rig = await UploadRig.start({}, { notify: [{ user: 'ingest' }], onStored: () => 'stored' })
+    rig.client({ user: 'ingest' }).receive(() => 'imported')
+    rig.client({ user: 'bob' }).receive(() => 'read')
+    const alice = rig.client()
+    const upload = await alice.upload(source('a'), { to: ['bob'], receipt: true })
+    const receipts = upload.receipts()
+    const found = [(await receipts.next()).value, (await receipts.next()).value]
+    await alice.close()
+    for await (const receipt of rig.client().receipts()) if (found.push(receipt) === 4) break
+    const results = found.map(({ result }) => result)
+    assert.deepEqual(results.slice(0, 1), ['read'])
+    // The second receipt was not removed, because the program did not ask for the third one.
+    assert.ok(results.slice(2).includes(results[1]))
+    assert.deepEqual([...new Set(results)].sort(), ['imported', 'read', 'stored'])
+  })
+
   it('is handled even if links are cut and the server restarts', async () => {
     await using rig = await UploadRig.start({}, { notify: [{ user: 'ingest' }] })
     let calls = 0
