@@ -152,7 +152,7 @@ export interface MailboxStore {
    * - less than `reserveBytes` would be free, or the sender's share of the rest would be exceeded: `disk-full` for all messages
    *   to which no other error applies;
    * - the write or flush failed: `internal` (see above).
-   * A message with an error other than `internal` has no effect, and its id is forgotten.
+   * A message with an error other than `internal` has no effect, and its id is forgotten. The messages after it can be stored.
    */
   append(
     messages: readonly AddressedMessage[],

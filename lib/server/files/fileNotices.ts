@@ -191,15 +191,33 @@ export class FileNotices {
     return batches
   }
 
-  /** Appends messages. Resolves with the files whose messages were refused, and the errors. */
+  /**
+   * Appends messages about the files of a user, up to the first one that is refused: a later message could be smaller, and must not
+   * overtake it. Resolves with the files whose messages were not appended, and the errors.
+   */
   async #appended(batch: readonly FileMessage[]): Promise<readonly (readonly [StoredFile, OspError])[]> {
-    const errors = await this.#host.mail.append(batch.map(({ message }) => message))
-    this.#host.appended?.()
-    return batch.flatMap(({ file }, at) => {
-      const error = errors[at]
-      // If the id is known, an earlier attempt has appended the message, with another time limit.
-      return error && error.code !== 'id-reused' ? [[file, error] as const] : []
-    })
+    const { mail, appended } = this.#host
+    const refused: (readonly [StoredFile, OspError])[] = []
+    let refusal: OspError | undefined
+    for (const part of this.#mayBeRefused(batch) ? batch.map((each) => [each]) : [batch]) {
+      const errors = refusal ? [] : await mail.append(part.map(({ message }) => message))
+      for (const [at, { file }] of part.entries()) {
+        // If the id is known, an earlier attempt has appended the message, with another time limit.
+        if (errors[at]?.code !== 'id-reused') refusal ??= errors[at]
+        if (refusal) refused.push([file, refusal])
+      }
+    }
+    appended?.()
+    return refused
+  }
+
+  /** Returns whether some of these messages may be refused. */
+  #mayBeRefused(batch: readonly FileMessage[]): boolean {
+    const { mail, context } = this.#host
+    const messages = batch.map(({ message }) => message)
+    const isShared = context.storage.mailboxes.watch !== undefined
+    // A store of several servers does not know whether a mailbox has space.
+    return isShared || messages.some(({ receipt }) => receipt) || mail.full(messages).length > 0
   }
 
   /** Lets the messages about the files of a user wait until the next attempt. */

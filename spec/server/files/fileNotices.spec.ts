@@ -219,6 +219,28 @@ spec('the message about a stored file', (it) => {
     assert.deepEqual(names, ['a', 'b', 'd', 'c', 'e'])
   })
 
+  it('is not overtaken by a smaller one while the mailbox has space for that one alone', async () => {
+    await using rig = await rigWith([{ user: 'ingest' }], { mailboxBytes: 400, senderSharePercent: 100 })
+    const alice = await rig.client()
+    const held = rig.storage.hold('append message')
+    for (const name of ['a', 'b'.repeat(200), 'c']) await alice.put({ name, bytes })
+    await held.reached
+    held.go()
+    for (let turns = 0; turns < 10; turns++) await turn()
+    await rig.clock.pass(5_000)
+    for (let turns = 0; turns < 10; turns++) await turn()
+    const ingest = await listen(rig, 'ingest')
+    const names: string[] = []
+    for (let count = 0; count < 3; count++) {
+      names.push(...(await namesIn(ingest, 1)))
+      await rig.clock.pass(10_000)
+    }
+    assert.deepEqual(
+      names.map((name) => name.slice(0, 1)),
+      ['a', 'b', 'c'],
+    )
+  })
+
   it('is refused at the start of an upload, and at its end, if a recipient does not exist or has no space', async () => {
     const authenticator = { ...allowAll(), knows: async (name: string) => name !== 'nobody' }
     await using rig = await heldRig({ mailboxMessages: 1, senderSharePercent: 100 }, { authenticator })
