@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { place } from '../support/commands.ts'
 import { type Running, startNode } from '../support/processes.ts'
 import { SeededRandom } from '../support/random.ts'
+import { receiptsIn } from '../support/receiptsIn.ts'
 import { spec } from '../support/spec.ts'
 
 /** `KILLS` and `FILES` in the environment replace the numbers of a short run. */
@@ -67,18 +68,3 @@ spec('files that arrive while server, sender and listen --exec are killed', (it)
     if (process.env.KILLS) process.stdout.write(`${lines.length} calls for ${files} files after ${kills} kills\n`)
   })
 })
-
-/** Returns the times at which the server stored the receipts that these programs have printed, by result. */
-function receiptsIn(programs: readonly Running[]): ReadonlyMap<string, ReadonlySet<string>> {
-  const found = new Map<string, Set<string>>()
-  for (const { stdout } of programs) {
-    // The last line of a killed program can be incomplete.
-    for (const line of stdout.split('\n').slice(0, -1)) {
-      const { event, state, result, at } = JSON.parse(line)
-      if (event !== 'receipt' && event !== 'handled') continue
-      assert.equal(state, 'handled')
-      found.set(result, (found.get(result) ?? new Set()).add(at))
-    }
-  }
-  return found
-}
