@@ -261,8 +261,11 @@ export interface TransferStore {
    * that was announced again. For stores of several servers.
    */
   settled?(files: readonly SettledFile[]): Promise<void>
-  /** Marks completed files as reported by the server: durable. */
-  reported(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
+  /**
+   * Marks completed files as reported by the server: durable. In a store of several servers, another server can have stored a newer
+   * file of the name; it is not marked if its `digest` differs.
+   */
+  reported(files: readonly (Pick<StoredFile, 'user' | 'name'> & Partial<Pick<StoredFile, 'digest'>>)[]): Promise<void>
   /**
    * Returns the files that were stored and not reported. A store of several servers returns the files of this server and of servers
    * that have ended; with `ofEnded`, it returns only those of servers that have ended.

@@ -174,7 +174,7 @@ export class ClusterTransfers implements TransferStore {
     await this.#member.run(({ transfers }) => transfers.settle(files))
   }
 
-  async reported(files: readonly Subject[]): Promise<void> {
+  async reported(files: Parameters<TransferStore['reported']>[0]): Promise<void> {
     this.#member.checkOpen()
     await this.#member.run(({ transfers }) => transfers.reported(files))
   }

@@ -7,10 +7,10 @@ import type {
   OtherUploads,
   QuotaPart,
   QuotaRoom,
-  SentFile,
   SettledFile,
   StoredFile,
   TransferRecord,
+  TransferStore,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
@@ -305,8 +305,8 @@ export interface TransferSteps {
    */
   totals(user: string, except: readonly string[], server: number): Promise<UnfinishedTotals>
   marker(user: string, name: string): Promise<Announcement | undefined>
-  /** Marks completed files as reported. */
-  reported(files: readonly Pick<SentFile & { readonly user: string }, 'user' | 'name'>[]): Promise<void>
+  /** Marks completed files as reported. Has no effect for a file with another `digest`. */
+  reported(files: Parameters<TransferStore['reported']>[0]): Promise<void>
   /** Files that were completed or announced by servers that are dead, or by `server`, and were not reported. */
   unreported(server: number): Promise<readonly Announcement[]>
   /** Verified records that no live server holds, and the changes of stored files that dead servers have begun. */

@@ -330,10 +330,10 @@ export class SharedTransfers implements TransferSteps {
     return marker && marker.until >= this.#wallTime() ? marker.announced : undefined
   }
 
-  async reported(files: readonly Subject[]): Promise<void> {
-    for (const { user, name } of files) {
+  async reported(files: Parameters<TransferSteps['reported']>[0]): Promise<void> {
+    for (const { user, name, digest } of files) {
       const marker = this.#markers.get(recordKey(user, name))
-      if (marker) marker.reported = true
+      if (marker && (digest ?? marker.announced.file.digest) === marker.announced.file.digest) marker.reported = true
     }
   }
 

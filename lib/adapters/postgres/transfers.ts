@@ -173,8 +173,9 @@ export class PostgresTransfers implements TransferSteps {
     return row && markerOf(row.marker)
   }
 
-  async reported(files: readonly Name[]): Promise<void> {
-    await this.#database.query(statements.reported, columnsOf(files))
+  async reported(files: Parameters<TransferSteps['reported']>[0]): Promise<void> {
+    const digests = files.map(({ digest }) => digest ?? null)
+    await this.#database.query(statements.reported, [...columnsOf(files), digests])
   }
 
   async unreported(server: number): Promise<readonly Announcement[]> {
@@ -247,7 +248,7 @@ const statements = {
       FROM ospd.transfer t WHERE t.user_name = $1 AND t.name <> ALL ($2)`,
   },
   marker: { name: 'transfer-marker', text: `${markers} user_name = $1 AND name = $2 AND ospd.is_valid_1(m)` },
-  reported: { name: 'transfer-reported', text: 'SELECT ospd.report_1($1, $2)' },
+  reported: { name: 'transfer-reported', text: 'SELECT ospd.report_2($1, $2, $3)' },
   unreported: {
     name: 'transfer-unreported',
     text: `${markers} NOT reported

@@ -81,6 +81,16 @@ BEGIN
   PERFORM ospd.settle_1(p_users, p_names, p_sources, p_stored);
 END $$;
 
+-- As report_1, for files with these digests. A file without a digest is marked in any case.
+CREATE OR REPLACE FUNCTION ospd.report_2(p_users text[], p_names text[], p_digests text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM 1 FROM ospd.marker m JOIN unnest(p_users, p_names) u (user_name, name) USING (user_name, name)
+    ORDER BY m.user_name, m.name FOR NO KEY UPDATE OF m;
+  UPDATE ospd.marker m SET reported = true
+    FROM unnest(p_users, p_names, p_digests) u (user_name, name, digest)
+   WHERE m.user_name = u.user_name AND m.name = u.name AND NOT m.reported AND m.file->>'digest' = coalesce(u.digest, m.file->>'digest');
+END $$;
+
 -- As begin_claim_1, with the records and the changes of the stored files of the name "p_store_as".
 CREATE OR REPLACE FUNCTION ospd.begin_claim_2(p_user text, p_name text, p_session uuid, p_server bigint, p_link bigint, p_store_as text)
 RETURNS TABLE (record jsonb, is_held boolean, marker jsonb, unpublished text, other_names text[], uploads int, held int, bytes bigint, reserved jsonb,

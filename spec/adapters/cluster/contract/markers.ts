@@ -153,6 +153,11 @@ export const markerChecks: Checks<SharedStoreFixture> = {
     await first.steps.transfers.reported([upload])
     await completed(first, one, upload)
     assert.equal((await first.steps.transfers.unreported(first.server)).length, 1)
+    const { digest } = fileOf(upload)
+    await first.steps.transfers.reported([{ ...upload, digest: `${digest}0` }])
+    assert.equal((await first.steps.transfers.unreported(first.server)).length, 1)
+    await first.steps.transfers.reported([{ ...upload, digest }])
+    assert.deepEqual(await first.steps.transfers.unreported(first.server), [])
   },
   'are forgotten on request': async (store) => {
     const { first, one } = await twoServers(store)
