@@ -55,7 +55,11 @@ export class KeyedMutex {
 
   /** Runs `job` after the earlier jobs of all these keys have ended. */
   async runAll<T>(keys: readonly string[], job: () => Promise<T>): Promise<T> {
-    const earlier = keys.flatMap((key) => this.#latest.get(key) ?? [])
+    const earlier: Promise<unknown>[] = []
+    for (const key of keys) {
+      const latest = this.#latest.get(key)
+      if (latest) earlier.push(latest)
+    }
     const ended = earlier.length > 0 ? Promise.allSettled(earlier).then(job) : job()
     for (const key of keys) this.#latest.set(key, ended)
     try {

@@ -148,6 +148,7 @@ class LineCounts {
 
   /** Counts a line of an event. Returns false if it exceeds a limit of `counted`, or the share of the event (`fitsShare`). */
   take(counted: readonly Counted[], event: string, percent: number): boolean {
+    if (counted.length === 0) return true
     const now = this.#clock.now()
     this.#expire(now)
     const counts: Lines[] = []

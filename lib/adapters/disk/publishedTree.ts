@@ -63,8 +63,8 @@ export class PublishedTree {
   readonly #checked = new TurnMap<string, Promise<TargetPlace | undefined>>()
   /** The directories that were checked in this turn and exist. */
   readonly #knownDirectories = new TurnMap<string, true>()
-  /** The entries that were read in this turn, by path. */
-  readonly #places = new TurnMap<string, TargetPlace>()
+  /** The entries that were read in this turn or the one before, by path: those of a batch, whose markers are written meanwhile. */
+  readonly #places = new TurnMap<string, TargetPlace>(2)
   foldsCase = false
 
   constructor(root: string, flushes = new DirectoryFlushes()) {
@@ -459,7 +459,7 @@ const noMoves: ReadonlySet<Move> = new Set()
 
 /** Returns the moves to places above or below that of an earlier one. They are made after it, so that they find its file. */
 function conflictingMoves(moves: readonly Move[]): ReadonlySet<Move> {
-  if (moves.length < 2 || moves.every(({ parts }) => parts.length < 3)) return noMoves
+  if (moves.every(({ parts }) => parts.length === moves[0]?.parts.length)) return noMoves
   const late = new Set<Move>()
   const places = new Map(moves.map(({ parts }, at) => [parts.join('/'), at]))
   for (const [at, { parts }] of moves.entries()) {

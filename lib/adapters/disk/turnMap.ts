@@ -1,13 +1,18 @@
-/** A map that is emptied when the current turn of the event loop ends. */
+/** A map that is emptied when the current turn of the event loop ends, or with `turns` after that number of turns. */
 export class TurnMap<K, V> {
   readonly #entries = new Map<K, V>()
+  readonly #turns: number
+
+  constructor(turns = 1) {
+    this.#turns = turns
+  }
 
   get(key: K): V | undefined {
     return this.#entries.get(key)
   }
 
   set(key: K, value: V): void {
-    if (this.#entries.size === 0) setImmediate(() => this.#entries.clear())
+    if (this.#entries.size === 0) this.#clearAfter(this.#turns)
     this.#entries.set(key, value)
   }
 
@@ -17,5 +22,9 @@ export class TurnMap<K, V> {
 
   clear(): void {
     this.#entries.clear()
+  }
+
+  #clearAfter(turns: number): void {
+    setImmediate(() => (turns > 1 ? this.#clearAfter(turns - 1) : this.#entries.clear()))
   }
 }

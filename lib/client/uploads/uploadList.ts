@@ -99,6 +99,11 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   readonly #jobs = new Map<number, UploadJob>()
   /** The jobs that have not ended, by name, in the order in which they were added. */
   readonly #open = new Map<string, UploadJob>()
+  /**
+   * The jobs of `#open` that can begin, and possibly others, in the same order. Missing if a job that was in it before can begin
+   * again.
+   */
+  #candidates: Set<UploadJob> | undefined
   readonly #registry: TaskRegistry
   /** The ids of ended uploads, in the order in which they ended. */
   readonly #over = new BoundedMap<number, true>(clientLimits.finishedUploads, (id) => {
@@ -137,6 +142,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
       mayMove: (job, size) => this.#mayMove(job, size),
       ended: (job) => {
         this.#assign(job, undefined)
+        if (!job.upload.over) this.#candidates = undefined
         this.#fill()
       },
     }
@@ -258,7 +264,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     const id = this.#registry.nextId()
     const job = this.#create(id, name, source, how)
     const accepted = () => {
-      job.accepted = true
+      this.#accepted(job)
       this.emit('change', job.upload)
       this.#fill()
       return job.upload
@@ -282,6 +288,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     const stored = this.#registry.get(id)
     if (job && !job.upload.over) {
       if (job.upload.phase !== 'paused') return
+      this.#candidates = undefined
       job.upload.move('resume')
     } else {
       if (!stored || stored.state === 'done') return
@@ -301,7 +308,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
       ...(metadata && { metadata }),
       ...(notice && { notice }),
     })
-    job.accepted = true
+    this.#accepted(job)
     this.emit('change', job.upload)
     if (state === 'paused') job.upload.move('pause')
     if (state === 'cancelling') job.cancel().catch(() => {})
@@ -315,6 +322,11 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#jobs.set(id, job)
     this.#open.set(name, job)
     return job
+  }
+
+  #accepted(job: UploadJob): void {
+    job.accepted = true
+    this.#candidates?.add(job)
   }
 
   #changed(upload: Upload): void {
@@ -386,10 +398,13 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   #beginWaiting(): void {
-    for (const job of this.#open.values()) {
+    this.#candidates ??= new Set(this.#open.values())
+    const candidates = this.#candidates
+    for (const job of candidates) {
       const { smallFiles, smallFilesBytes } = clientLimits
       const isFull = this.#small >= smallFiles || this.#smallBytes >= smallFilesBytes
       if (this.#active >= this.#atOnce || isFull) return
+      candidates.delete(job)
       if (job.active || !job.accepted || job.upload.phase !== 'waiting') continue
       this.#options.session.start()
       this.#assign(job, instanceSlot)

@@ -38,9 +38,8 @@ export class StoredReports {
 
   /** Marks a file as being reported. Returns false if it is already being reported. */
   begin(file: StoredFile): boolean {
-    const isNew = !this.#begun.has(keyOf(file))
-    this.#begun.add(keyOf(file))
-    return isNew
+    const before = this.#begun.size
+    return this.#begun.add(keyOf(file)).size > before
   }
 
   /** Logs files that an earlier server stored and may not have reported. Returns the files that are not yet being reported. */

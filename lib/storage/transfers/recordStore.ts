@@ -118,6 +118,6 @@ export class RecordStore implements ClaimGuard {
 
   /** Whether a claim of this upload was granted. */
   isClaimed(user: string, name: string): boolean {
-    return this.#fences.has(recordKey(user, name))
+    return this.#fences.size > 0 && this.#fences.has(recordKey(user, name))
   }
 }

@@ -69,7 +69,7 @@ class Table<T> {
   }
 
   get({ user, name }: Subject): Entry<T> | undefined {
-    return this.#entries.get(recordKey(user, name))
+    return this.#entries.size === 0 ? undefined : this.#entries.get(recordKey(user, name))
   }
 
   entries(): Iterable<Entry<T>> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { Client } from '../../../lib/client/client.ts'
 import type { Upload } from '../../../lib/client/uploads/upload.ts'
 import { OspError } from '../../../lib/errors.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import { hostileServer, nack } from '../../support/hostileServer.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
 import { spec } from '../../support/spec.ts'
@@ -52,6 +53,32 @@ spec('pausing', (it) => {
     await client.uploads.resume()
     await upload.done
     assert.equal(least, acknowledged)
+  })
+
+  it('keeps the place among the uploads that wait', async () => {
+    await using rig = await UploadRig.start()
+    const client = rig.client({ uploadsAtOnce: 1 })
+    const gates = ['a', 'b', 'c', 'd'].map((name) => ({ name, begun: deferred<void>(), gate: deferred<void>() }))
+    const order: string[] = []
+    const sources = gates.map(({ name, begun, gate }) => {
+      const source = memorySource(name, patterned(2_000))
+      source.beforeRead = () => {
+        order.push(name)
+        begun.resolve()
+        return gate.promise
+      }
+      return source
+    })
+    const uploads = await Promise.all(sources.map((source) => client.upload(source)))
+    const ids = uploads.flatMap(({ id, name }) => (name === 'b' ? [id] : []))
+    await gates[0]?.begun.promise
+    await client.uploads.pause(ids)
+    gates[0]?.gate.resolve()
+    await gates[2]?.begun.promise
+    await client.uploads.resume(ids)
+    for (const { gate } of gates) gate.resolve()
+    await Promise.all(uploads.map(({ done }) => done))
+    assert.deepEqual([...new Set(order)], ['a', 'c', 'b', 'd'])
   })
 
   it('during verification waits for the answer of the server', async () => {
