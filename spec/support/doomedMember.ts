@@ -27,6 +27,11 @@ const dying = <T extends object>(part: T, prefix: string): T =>
     },
   })
 
+function dyingAtPublish<A extends unknown[], F extends { publish(...to: A): Promise<unknown> }>(file: F): F {
+  const publish = file.publish.bind(file)
+  return Object.assign(file, { publish: (...to: A) => around('publish', () => publish(...to)) })
+}
+
 const steps = postgresSteps({ url })
 const { mail, transfers } = steps
 const storage = new ClusterStorage(
@@ -35,16 +40,13 @@ const storage = new ClusterStorage(
   (claims, digests) => {
     const files = new DiskFiles(layoutOf(directory), claims, async () => {}, digests, claims)
     const open = files.open.bind(files)
+    const createAll = files.createAll.bind(files)
     return Object.assign(files, {
-      open: async (...claim: Parameters<typeof open>) => {
-        const file = await open(...claim)
-        const publish = file.publish.bind(file)
-        return Object.assign(file, {
-          publish: (...to: Parameters<typeof publish>) => around('publish', () => publish(...to)),
-        })
-      },
+      open: async (...given: Parameters<typeof open>) => dyingAtPublish(await open(...given)),
+      createAll: async (...given: Parameters<typeof createAll>) => dyingAtPublish(await createAll(...given)),
     })
   },
 )
-const server = await serve({ listen: 0, storage, links: storage.links })
+const notify = [{ user: 'ingest' }]
+const server = await serve({ listen: 0, storage, links: storage.links, notify })
 console.log(`ready on ${server.addresses[0]?.port}`)
