@@ -45,9 +45,9 @@ async function started(location: LinksLocation, isNotified = true) {
   return {
     ...{ links, seen, close: () => server.close() },
     /** Returns a new link, which can also be registered. */
-    link(user: string, session = 'a'): ListeningLink {
+    link(user: string, session = 'a', device = ''): ListeningLink {
       const node = links.nextNode()
-      return { node, user, session: session.padStart(32, '0'), device: '', epoch: node }
+      return { node, user, session: session.padStart(32, '0'), device, epoch: node }
     },
     /** Stores a message. Resolves with its seq. */
     async post(recipient: string): Promise<number> {
@@ -164,6 +164,31 @@ const serverChecks: Checks<LinksLocation> = {
     const next = await started(location)
     assert.deepEqual(await next.links.listen(next.link('bob')), { handed: seq })
   },
+  'listen for several devices of a user at the same time, each of which is taken over on its own': async (location) => {
+    const { links, seen, link } = await started(location)
+    const [phone, laptop, next] = [link('bob', 'a', 'phone'), link('bob', 'a', 'laptop'), link('bob', 'b', 'phone')]
+    for (const each of [phone, laptop, link('bob', 'c')]) await links.listen(each)
+    assert.deepEqual(seen, [])
+    await links.listen(next)
+    assert.deepEqual(seen, [`${phone.node} superseded by ${next.node}`])
+    await assert.rejects(links.listen(link('bob', 'a', 'phone')), { code: 'superseded' })
+    await links.unlisten(laptop, 0)
+    await links.listen(link('bob', 'a', 'laptop'))
+    assert.equal(seen.length, 1)
+  },
+  'can change to another device, for which they stay registered': async (location) => {
+    const { links, seen, link } = await started(location)
+    const former = link('bob', 'a', 'phone')
+    const changed = { ...former, device: 'laptop', epoch: former.epoch + 1 }
+    await links.listen(former)
+    await links.listen(changed)
+    await links.unlisten(former, 0)
+    await links.listen(link('bob', 'b', 'phone'))
+    assert.deepEqual(seen, [])
+    const next = link('bob', 'b', 'laptop')
+    await links.listen(next)
+    assert.deepEqual(seen, [`${changed.node} superseded by ${next.node}`])
+  },
   'are not among those of other servers': async (location) => {
     const { links, seen, link } = await started(location)
     await links.listen(link('bob'))
@@ -226,6 +251,40 @@ const sharedChecks: Checks<LinksLocation> = {
       assert.deepEqual(await first.links.listen(last), { handed: seq })
       await second.sees(`${next.node} superseded`)
     },
+  'listen for the devices of a user at different servers, also if one of them is taken over or no notification arrives':
+    async (location) => {
+      for (const isNotified of [true, false]) {
+        const [first, second] = await twoServers(location, isNotified)
+        const user = `bob ${isNotified}`
+        const [phone, laptop] = [first.link(user, 'a', 'phone'), first.link(user, 'a', 'laptop')]
+        for (const each of [phone, laptop]) await first.links.listen(each)
+        const other = second.link(user, 'b', 'tablet')
+        await second.links.listen(other)
+        const seq = await first.post(user)
+        const next = second.link(user, 'b', 'phone')
+        assert.deepEqual(await second.links.listen(next), { handed: seq })
+        await first.sees(`${phone.node} superseded`)
+        await first.links.unlisten(phone, seq)
+        await first.links.unlisten(laptop, 0)
+        assert.deepEqual(await second.links.listen(second.link(user, 'b', 'laptop')), { handed: 0 })
+        const ended = [first, second].flatMap(({ seen }) => seen.filter((text) => text.includes('superseded')))
+        assert.equal(ended.length, 1)
+      }
+    },
+  'stay in the list of the other servers when they change to another device': async (location) => {
+    const [first, second] = await twoServers(location)
+    const former = first.link('bob', 'a', 'phone')
+    await first.links.listen(former)
+    await second.sees(`here bob ${former.node}`)
+    await first.links.listen({ ...former, device: 'laptop', epoch: former.epoch + 1 })
+    await first.links.unlisten(former, 0)
+    const eve = first.link('eve')
+    await first.links.listen(eve)
+    await second.sees(`here eve ${eve.node}`)
+    assert.ok(!second.seen.includes(`gone bob ${former.node}`))
+    const nodes = Array.from(second.links.others(), ({ node }) => node)
+    assert.deepEqual(nodes.sort(), [former.node, eve.node].sort())
+  },
   'count only what was sent after a registration was ended, and supersede no session then': async (location) => {
     const [first, second] = await twoServers(location)
     const former = first.link('bob', 'a')

@@ -17,9 +17,9 @@ spec('ospd cluster', (it) => {
     const init = () => shared.run('cluster', 'init', '--files', shared.files)
     const printed = (schema: string, directory: string) =>
       `the schema ${schema}\nthe directory ${shared.files} ${directory} initialized\n`
-    assert.deepEqual(await init(), { code: 0, stdout: printed('now has version 2 (before: 0)', 'is now'), stderr: '' })
+    assert.deepEqual(await init(), { code: 0, stdout: printed('now has version 3 (before: 0)', 'is now'), stderr: '' })
     assert.match(await readFile(join(shared.files, 'format'), 'utf8'), /^ospd files 1 [\da-f-]{36} [\da-f-]{36}\n$/u)
-    assert.deepEqual(await init(), { code: 0, stdout: printed('already has version 2', 'was already'), stderr: '' })
+    assert.deepEqual(await init(), { code: 0, stdout: printed('already has version 3', 'was already'), stderr: '' })
   })
 
   it('refuses a directory of another cluster, and one with other files', async () => {

@@ -216,4 +216,12 @@ export const clusterMutations: readonly Mutation[] = [
     replacement: 'call.messages.length < 0',
     shownBy: 'spec/adapters/cluster/clusterMailboxes.spec.ts',
   },
+  {
+    fault: 'what one device has answered is not read for the others of its server',
+    file: 'lib/adapters/cluster/clusterMailboxes.ts',
+    within: '#change',
+    pattern: 'leavingKey(user, how?.device)',
+    replacement: 'leavingKey(user)',
+    shownBy: 'spec/adapters/cluster/clusterMailboxes.spec.ts',
+  },
 ]

@@ -1,5 +1,6 @@
 import type { Mutation } from './mutation.ts'
 
+const deviceFunctions = { file: 'lib/adapters/postgres/schema/devices.ts', within: 'deviceFunctions' }
 const mailFunctions = { file: 'lib/adapters/postgres/schema/mailFunctions.ts', within: 'mailFunctions' }
 
 /** Faults of the shared store in a database. */
@@ -124,5 +125,27 @@ export const databaseMutations: readonly Mutation[] = [
     pattern: 'greatest(p_stored - v_server.stored, 0)',
     replacement: '0',
     shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
+    fault: 'a message in a database is removed when one of two devices has handled it',
+    ...deviceFunctions,
+    pattern:
+      'AND NOT EXISTS (SELECT FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.device = d.id))\n     ORDER BY',
+    replacement: 'AND false)\n     ORDER BY',
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
+    fault: 'a device that listens at another server is not notified of messages in a database',
+    ...deviceFunctions,
+    pattern: "AND d.name <> ''\n        JOIN",
+    replacement: "AND d.name = '-'\n        JOIN",
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
+    fault: 'the answers of devices in a database lock mailboxes after others',
+    ...deviceFunctions,
+    pattern: 'PERFORM ospd.lock_receipts_1(ARRAY(SELECT name FROM ospd.box WHERE name = ANY (p_users)), v_senders);',
+    replacement: 'PERFORM ospd.lock_boxes_1(p_users, false);',
+    shownBy: 'spec/adapters/postgres/mailLoss.spec.ts',
   },
 ]

@@ -91,6 +91,7 @@ class DataImport {
     await this.#addMarkers(known)
     await this.#addUploads(known)
     await this.#addMessages(known)
+    await this.#addDevices(known)
     await this.#addIds(known)
     // Reading the messages can find damage as well.
     await this.#reportDamages()
@@ -231,6 +232,16 @@ class DataImport {
       await this.#step((imports) => imports.addMessages(server, messages))
       for (const { mailboxes } of messages) this.#totals.messages += mailboxes.length
       this.#events.progress?.(this.#totals)
+    }
+  }
+
+  async #addDevices({ seqShift, ageShift }: StoredImport): Promise<void> {
+    const shifted = (seqs: readonly number[]) => seqs.map((seq) => seq + seqShift)
+    for (const { user, devices: known, rejected } of this.#places.source.devices()) {
+      const devices = known.map(({ name, seenAt, answered }) => {
+        return { name, seenAt: seenAt + ageShift, answered: shifted(answered) }
+      })
+      await this.#step((imports) => imports.addDevices({ user, devices, rejected: shifted(rejected) }))
     }
   }
 

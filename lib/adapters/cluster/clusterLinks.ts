@@ -22,10 +22,18 @@ interface ClusterRegistration {
   readonly server: number
   /** Its number in the store. */
   readonly epoch: number
+  /** As `ListenResult.handed`. */
+  readonly handed: number
   /** The number of polls that had begun when the step returned. A later poll finds the registration, unless it has ended. */
   readonly sincePoll: number
   /** Another registration has replaced it, or it is being ended. */
   hasEnded: boolean
+}
+
+/** A link whose session has another link, or whose registration for a device was replaced. */
+interface ReplacedLink extends Pick<ClusterLink, 'link'> {
+  readonly why: 'superseded' | 'closed'
+  readonly device: string
 }
 
 /** The links of a server of a cluster, and of the other servers. */
@@ -33,10 +41,10 @@ export class ClusterLinks implements LinkDirectory {
   readonly #member: ClusterMember
   readonly #feed: PresenceFeed
   readonly #others: OtherMembers
-  /** By node, until the store has recorded their end. */
-  readonly #registrations = new Map<number, ClusterRegistration>()
-  /** The links whose registration is under way. */
-  readonly #listening = new Set<number>()
+  /** By link and device (`keyOf`), until the store has recorded their end. */
+  readonly #registrations = new Map<string, ClusterRegistration>()
+  /** The links and devices whose registration is under way. */
+  readonly #listening = new Set<string>()
   /** Serializes the calls for each link. */
   readonly #calls = new KeyedMutex()
   readonly #pending = new PendingWork()
@@ -92,7 +100,7 @@ export class ClusterLinks implements LinkDirectory {
   async openSession(link: SessionLink, attempt: number): Promise<void> {
     const former = await this.#inOrder(link, () => this.#runAs(link, (steps, own) => steps.openSession(own, attempt)))
     this.#member.links.add(link.node)
-    if (former) this.#endOther(former, 'closed', link.node)
+    if (former) this.#endOther({ ...former, why: 'closed', device: '' }, link.node)
   }
 
   closeSession(link: SessionLink): void {
@@ -110,46 +118,53 @@ export class ClusterLinks implements LinkDirectory {
       if (this.#registrations.size + this.#others.size >= fixed.clientsMost) {
         throw new OspError('clients-full', `the presence list has ${fixed.clientsMost} clients, its maximum`)
       }
-      this.#listening.add(link.node)
+      const key = keyOf(link)
+      this.#listening.add(key)
       try {
         const { epoch, handed, former, server } = await this.#runAs(link, async ({ mail }, own) => ({
-          ...(await mail.listen(own)),
+          ...(await mail.listen({ ...own, device: link.device })),
           server: own.server,
         }))
         const sincePoll = this.#member.polls
-        this.#registrations.set(link.node, { link, server, epoch, sincePoll, hasEnded: false })
+        this.#registrations.set(key, { link, server, epoch, handed, sincePoll, hasEnded: false })
         this.#feed.add(link, true)
-        if (former) this.#endOther(former, 'superseded', link.node)
+        if (former) this.#endOther({ ...former, why: 'superseded', device: link.device }, link.node)
         return { handed }
       } finally {
-        this.#listening.delete(link.node)
+        this.#listening.delete(key)
       }
     })
   }
 
   unlisten(link: ListeningLink, handed: number): Promise<void> {
     return this.#inOrder(link, async () => {
-      const registration = this.#registrations.get(link.node)
+      const registration = this.#registrations.get(keyOf(link))
       if (registration?.link.epoch !== link.epoch) return
       registration.hasEnded = true
-      this.#feed.add(link, false)
+      if (!this.#listensFurther(link)) this.#feed.add(link, false)
       const { server, epoch } = registration
       // If this server was declared dead, its registrations have ended already.
       while (this.#member.server === server && !this.#member.closing.aborted) {
         try {
-          await this.#member.run(({ mail }) => mail.unlisten(link.user, epoch, handed))
+          const highest = Math.max(handed, registration.handed)
+          await this.#member.run(({ mail }) => mail.unlisten(link, epoch, highest))
           break
         } catch {
           await this.#member.wait(retryMs).catch(ignoreFailedStep)
         }
       }
-      this.#registrations.delete(link.node)
+      this.#registrations.delete(keyOf(link))
     })
+  }
+
+  /** Returns whether a link that was registered for a device now listens for another one. */
+  #listensFurther({ node }: ListeningLink): boolean {
+    return Array.from(this.#registrations.values()).some(({ link, hasEnded }) => link.node === node && !hasEnded)
   }
 
   /** Returns the number of a registration in the store, unless it has ended. */
   epochOf(link: ListeningLink): number | undefined {
-    const registration = this.#registrations.get(link.node)
+    const registration = this.#registrations.get(keyOf(link))
     return registration?.link.epoch === link.epoch && !registration.hasEnded ? registration.epoch : undefined
   }
 
@@ -174,13 +189,13 @@ export class ClusterLinks implements LinkDirectory {
   }
 
   /** Ends a link, or its registration, that the link `by` of this server has replaced. */
-  #endOther({ server, link }: ClusterLink, why: 'closed' | 'superseded', by: number): void {
-    if (server === this.#member.server) this.#ended(link, why, by)
-    else void this.#member.tell(server, { kind: 'ended', link, why })
+  #endOther({ server, ...end }: ReplacedLink & ClusterLink, by: number): void {
+    if (server === this.#member.server) this.#ended(end, by)
+    else void this.#member.tell(server, { kind: 'ended', ...end })
   }
 
-  #ended(node: number, why: 'closed' | 'superseded', by: number): void {
-    if (why === 'superseded') this.#superseded(node, by)
+  #ended({ link: node, why, device }: ReplacedLink, by: number): void {
+    if (why === 'superseded') this.#superseded({ node, device }, by)
     else {
       this.#member.links.delete(node)
       this.#events?.ended(node, 'link-replaced', by)
@@ -188,9 +203,11 @@ export class ClusterLinks implements LinkDirectory {
   }
 
   /** Reports the end of a registration once, even if both a notification and a poll detect it. */
-  #superseded(node: number, by: number): void {
-    const registration = this.#registrations.get(node)
-    if (registration ? registration.hasEnded : !this.#listening.has(node)) return
+  #superseded(link: Pick<ListeningLink, 'node' | 'device'>, by: number): void {
+    const { node } = link
+    const key = keyOf(link)
+    const registration = this.#registrations.get(key)
+    if (registration ? registration.hasEnded : !this.#listening.has(key)) return
     if (registration) registration.hasEnded = true
     this.#events?.ended(node, 'superseded', by)
   }
@@ -214,18 +231,19 @@ export class ClusterLinks implements LinkDirectory {
   }
 
   #heard(notice: Notice): void {
-    if (notice.kind === 'ended') this.#ended(notice.link, notice.why, unknownNode)
+    if (notice.kind === 'ended') this.#ended({ ...notice, device: notice.device ?? '' }, unknownNode)
     if (notice.kind === 'presence') this.#pending.track(this.#others.refresh(notice.server, notice.version))
   }
 
   async #polled({ poll, listened, replaced, servers }: Polled): Promise<void> {
     // A notification may already have ended the link.
-    for (const node of replaced) if (this.#member.links.has(node)) this.#ended(node, 'closed', unknownNode)
-    const present = new Map(listened.map((mailbox) => [mailbox.link, mailbox]))
+    for (const node of replaced)
+      if (this.#member.links.has(node)) this.#ended({ link: node, why: 'closed', device: '' }, unknownNode)
+    const present = new Map(listened.map(({ link: node, device, epoch }) => [keyOf({ node, device }), epoch]))
     for (const registration of this.#registrations.values()) {
       const { link, epoch, sincePoll, hasEnded } = registration
-      if (hasEnded || sincePoll >= poll || present.get(link.node)?.epoch === epoch) continue
-      this.#superseded(link.node, unknownNode)
+      if (hasEnded || sincePoll >= poll || present.get(keyOf(link)) === epoch) continue
+      this.#superseded(link, unknownNode)
     }
     for (const mailbox of listened) await this.#endUnknown(mailbox)
     await this.#others.update(servers)
@@ -236,10 +254,12 @@ export class ClusterLinks implements LinkDirectory {
   }
 
   /** Ends a registration that this server does not know, because the answer of the store was lost when it was made. */
-  async #endUnknown({ user, link, epoch, lastSeq }: ListenedMailbox): Promise<void> {
+  async #endUnknown(mailbox: ListenedMailbox): Promise<void> {
+    const { link: node, device, epoch, lastSeq } = mailbox
+    const key = keyOf({ node, device })
     // The server itself attends a mailbox without a link.
-    if (link === 0 || this.#registrations.has(link) || this.#listening.has(link)) return
-    await this.#member.run(({ mail }) => mail.unlisten(user, epoch, lastSeq))
+    if (node === 0 || this.#registrations.has(key) || this.#listening.has(key)) return
+    await this.#member.run(({ mail }) => mail.unlisten(mailbox, epoch, lastSeq))
   }
 
   #declaredDead(): void {
@@ -251,6 +271,8 @@ export class ClusterLinks implements LinkDirectory {
     this.#events?.declaredDead()
   }
 }
+
+const keyOf = ({ node, device }: Pick<ListeningLink, 'node' | 'device'>) => `${node}/${device}`
 
 function clusterLink({ user, session, node }: SessionLink, server: number): ClusterSessionLink {
   return { server, link: node, user, session }

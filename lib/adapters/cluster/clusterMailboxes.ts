@@ -1,21 +1,23 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { fixed, MiB } from '../../limits.ts'
-import { receiptMailbox, receiptOwner } from '../../names.ts'
+import { deviceKey, receiptMailbox, receiptOwner } from '../../names.ts'
 import type { ListeningLink } from '../../ports/links.ts'
 import type {
   Damage,
   Expired,
+  MailboxDevices,
   MailboxLevel,
   MailboxPage,
   MailboxStore,
   Overdue,
   StoredMessage,
+  UserDevice,
 } from '../../ports/mailboxes.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import type { ClusterLinks } from './clusterLinks.ts'
 import type { ClusterMember, Polled } from './clusterMember.ts'
 import { MailBatcher } from './mailBatcher.ts'
-import type { LeavingMessages, MailSteps, PostResult } from './mailSteps.ts'
+import type { LeavingMessages, MailSteps, PostResult, ReadPage } from './mailSteps.ts'
 import type { Notice } from './steps.ts'
 import { WakeUps } from './wakeUps.ts'
 
@@ -29,12 +31,9 @@ const mostLevels = 10_000
 const fullMs = 1_000
 
 /** A page of a mailbox to read. */
-interface Page {
-  readonly user: string
-  readonly afterSeq: number
+interface Page extends ReadPage {
   readonly most: number
   readonly mostBytes: number
-  readonly epoch: number | undefined
   readonly found: Deferred<FoundMessages>
 }
 
@@ -52,7 +51,10 @@ export class ClusterMailboxes implements MailboxStore {
   readonly #wakeUps: WakeUps
   /** The times until which mailboxes that have refused a message count as full. */
   readonly #full = new BoundedMap<string, number>(fixed.rememberedUsers)
-  /** Messages whose removal was requested, by user. No read returns them, not even a read that began before the removal. */
+  /**
+   * Messages whose removal was requested, by user, or by device (`leavingKey`) if only the device has answered them. No read returns
+   * them to this user or device, not even a read that began before the removal.
+   */
   readonly #leaving = new Map<string, Set<number>>()
   #pages: Page[] = []
   #reading: Promise<void> | undefined
@@ -65,6 +67,12 @@ export class ClusterMailboxes implements MailboxStore {
   #leads = false
   /** The highest seq that was reported to the watchers, for each mailbox to which a link of this server listens. */
   #known: ReadonlyMap<string, number> = new Map()
+  /** Whether the store has had known devices. */
+  #hasDevices = false
+  readonly devices: MailboxDevices = {
+    open: async (...given) => this.#openDevices(...given),
+    forget: async (before) => this.#forgetDevices(before),
+  }
 
   /** `registrations` knows the registrations of this server. */
   constructor(member: ClusterMember, registrations: Pick<ClusterLinks, 'epochOf'>) {
@@ -113,7 +121,7 @@ export class ClusterMailboxes implements MailboxStore {
     const epoch = reader && this.#registrations.epochOf(reader)
     if (most < 1 || (reader && epoch === undefined)) return []
     for (let after = afterSeq; ; ) {
-      const page: Page = { user, afterSeq: after, most, mostBytes, epoch, found: deferred() }
+      const page: Page = { user, afterSeq: after, most, mostBytes, device: reader?.device, epoch, found: deferred() }
       this.#pages.push(page)
       this.#reading ??= this.#read()
       const { messages, lastSeq } = await page.found.promise
@@ -127,15 +135,15 @@ export class ClusterMailboxes implements MailboxStore {
     this.#full.delete(user)
   }
 
-  setAside(...[user, seqs, results]: Parameters<MailboxStore['setAside']>): Promise<void> {
-    return this.#change('setAside', { user, seqs, how: { state: 'rejected', results } })
+  setAside(...[user, seqs, results, device]: Parameters<MailboxStore['setAside']>): Promise<void> {
+    return this.#change('setAside', { user, seqs, how: { state: 'rejected', results, device } })
   }
 
   async list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]> {
     this.#member.checkOpen()
     for (let after = page.afterSeq; ; ) {
       const listed = await this.#member.run(({ mail }) => mail.list(user, { ...page, afterSeq: after }))
-      const { messages, lastSeq } = this.#remaining(user, listed)
+      const { messages, lastSeq } = this.#remaining({ user }, listed)
       if (lastSeq === undefined || messages.length > 0) return messages
       after = lastSeq
     }
@@ -181,6 +189,31 @@ export class ClusterMailboxes implements MailboxStore {
     })
     // The next poll finds the time.
     return { expired, nextAt: undefined }
+  }
+
+  /** Without a name, a device is known only together with others, and `MailSteps.listen` makes it known. */
+  async #openDevices(...[user, devices, now, most]: Parameters<MailboxDevices['open']>): Promise<void> {
+    this.#member.checkOpen()
+    const isNamed = devices.some((name) => name !== '')
+    if (!isNamed && !this.#hasDevices) return
+    this.#member.reached(now)
+    await this.#batcher.run(() => this.#member.run(({ mail }) => mail.openDevices(user, devices, now, most)))
+    this.#hasDevices = true
+  }
+
+  /** Forgets devices by the slowest age clock of the live servers. */
+  async #forgetDevices(before: number): Promise<readonly UserDevice[]> {
+    this.#member.checkOpen()
+    let devices: readonly UserDevice[] = []
+    await this.#batcher.run(async () => {
+      const { server } = this.#member
+      const lag = await this.#member.ageLag()
+      const forget = (mail: MailSteps) => mail.forgetDevices(server, before - lag)
+      const { forgotten, receipts } = await this.#member.run(({ mail }) => forget(mail))
+      this.#settled(receipts)
+      devices = forgotten
+    })
+    return devices
   }
 
   async lastSeq(): Promise<number> {
@@ -236,25 +269,26 @@ export class ClusterMailboxes implements MailboxStore {
   }
 
   async #change(kind: 'remove' | 'setAside', leave: LeavingMessages, mayWait?: boolean): Promise<void> {
-    const { user, seqs } = leave
+    const { user, seqs, how } = leave
     this.#member.checkOpen()
-    const leaving = this.#leaving.get(user) ?? new Set()
-    this.#leaving.set(user, leaving)
+    const key = leavingKey(user, how?.device)
+    const leaving = this.#leaving.get(key) ?? new Set()
+    this.#leaving.set(key, leaving)
     for (const seq of seqs) leaving.add(seq)
     try {
       await this.#batcher.change(kind, leave, mayWait)
     } finally {
       // A read that began earlier may still find messages that were removed since.
-      const forget = () => this.#forget(user, seqs)
+      const forget = () => this.#forget(key, seqs)
       if (this.#readStep) void this.#readStep.then(forget, forget)
       else forget()
     }
   }
 
-  #forget(user: string, seqs: readonly number[]): void {
-    const leaving = this.#leaving.get(user)
+  #forget(key: string, seqs: readonly number[]): void {
+    const leaving = this.#leaving.get(key)
     for (const seq of seqs) leaving?.delete(seq)
-    if (leaving?.size === 0) this.#leaving.delete(user)
+    if (leaving?.size === 0) this.#leaving.delete(key)
   }
 
   /** Reads the pending pages. Pages with the same limits are read in one step. */
@@ -271,7 +305,7 @@ export class ClusterMailboxes implements MailboxStore {
         const step = this.#member.run(({ mail }) => mail.read(pages, most, mostBytes))
         this.#readStep = step
         const found = await step
-        for (const [at, page] of pages.entries()) page.found.resolve(this.#remaining(page.user, found[at] ?? []))
+        for (const [at, page] of pages.entries()) page.found.resolve(this.#remaining(page, found[at] ?? []))
       } catch (error) {
         for (const page of pages) page.found.reject(error)
       }
@@ -281,9 +315,10 @@ export class ClusterMailboxes implements MailboxStore {
   }
 
   /** Returns the messages whose removal was not requested. */
-  #remaining(user: string, found: readonly StoredMessage[]): FoundMessages {
-    const leaving = this.#leaving.get(user)
-    const messages = leaving ? found.filter(({ seq }) => !leaving.has(seq)) : found
+  #remaining({ user, device }: Pick<ReadPage, 'user' | 'device'>, found: readonly StoredMessage[]): FoundMessages {
+    const keys = new Set([leavingKey(user), leavingKey(user, device)])
+    const leaving = Array.from(keys).flatMap((key) => this.#leaving.get(key) ?? [])
+    const messages = leaving.length > 0 ? found.filter(({ seq }) => !leaving.some((seqs) => seqs.has(seq))) : found
     return { messages, lastSeq: found.at(-1)?.seq }
   }
 
@@ -301,9 +336,10 @@ export class ClusterMailboxes implements MailboxStore {
     for (const user of notice.users) this.#appended(user)
   }
 
-  #polled({ listened, nextExpiry, servers }: Polled): void {
+  #polled({ listened, nextExpiry, hasDevices, servers }: Polled): void {
     this.#leads = this.#member.leads(servers)
     if (nextExpiry !== undefined && this.#leads) for (const watcher of this.#overdueWatchers) watcher(nextExpiry)
+    this.#hasDevices ||= hasDevices
     const former = this.#known
     this.#known = new Map(listened.map(({ user, lastSeq }) => [user, lastSeq]))
     for (const { user, lastSeq } of listened) if (lastSeq > (former.get(user) ?? 0)) this.#appended(user)
@@ -314,3 +350,5 @@ export class ClusterMailboxes implements MailboxStore {
     for (const watcher of owner === undefined ? this.#watchers : this.#receiptWatchers) watcher(owner ?? mailbox)
   }
 }
+
+const leavingKey = (user: string, device?: string) => (device === undefined ? user : deviceKey({ user, device }))

@@ -199,8 +199,11 @@ export class ClusterMember implements AsyncDisposable {
     await this.#extendLease()
   }
 
-  /** Resolves with the time in ms by which the slowest age clock of the other live servers is behind `now`; at least 0. */
-  async ageLag(now: number): Promise<number> {
+  /**
+   * Resolves with the time in ms by which the slowest age clock of the other live servers is behind `now`, or behind the time that was
+   * reached; at least 0.
+   */
+  async ageLag(now = this.#age): Promise<number> {
     const servers = await this.run((steps) => steps.servers())
     const ages = servers.flatMap(({ server, isDead, status }) =>
       server !== this.#server && !isDead && typeof status.age === 'number' ? status.age : [],

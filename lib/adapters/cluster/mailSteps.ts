@@ -1,3 +1,4 @@
+import { OspError } from '../../errors.ts'
 import type {
   AddressedMessage,
   Expired,
@@ -6,6 +7,7 @@ import type {
   MailboxPage,
   Settlement,
   StoredMessage,
+  UserDevice,
 } from '../../ports/mailboxes.ts'
 import type { ClusterLink, ClusterSessionLink } from './steps.ts'
 
@@ -29,8 +31,14 @@ export interface PostRefusal {
   readonly recipients?: readonly string[]
 }
 
+/** A link that listens for a device of its user. */
+export interface ClusterListeningLink extends ClusterSessionLink {
+  /** As `ListeningLink.device`. */
+  readonly device: string
+}
+
 export interface ListenResult {
-  /** The number of this registration, which rises with each registration of the user. */
+  /** The number of this registration, which rises with each registration of the device. */
   readonly epoch: number
   /** Messages up to this seq may have been handed out before. */
   readonly handed: number
@@ -38,9 +46,8 @@ export interface ListenResult {
   readonly former?: ClusterLink
 }
 
-/** A mailbox whose user listens at this server, or that this server attends. */
-export interface ListenedMailbox {
-  readonly user: string
+/** A mailbox to which a device of its user listens at this server, or that this server attends. */
+export interface ListenedMailbox extends UserDevice {
   readonly link: number
   readonly epoch: number
   readonly lastSeq: number
@@ -54,6 +61,16 @@ export interface PolledLinks {
   readonly replaced: readonly number[]
   /** The earliest end of the time to live of a message to a user who listens at no server, in ms since 1970. */
   readonly nextExpiry?: number
+  /** Whether the store has known devices. */
+  readonly hasDevices: boolean
+}
+
+/** A page of a mailbox to read. With `epoch`, the device reads it. */
+export interface ReadPage {
+  readonly user: string
+  readonly afterSeq: number
+  readonly device?: string | undefined
+  readonly epoch?: number | undefined
 }
 
 /** Messages that leave a mailbox or are set aside in it. By default, they count as handled, or as rejected if they are set aside. */
@@ -62,6 +79,13 @@ export interface LeavingMessages {
   readonly seqs: readonly number[]
   readonly how?: Settlement | undefined
 }
+
+/** Returns the error of a device that cannot become known while servers with an earlier version of the schema run. */
+export const devicesRefused = (): OspError =>
+  new OspError(
+    'too-many-devices',
+    'a server of an earlier release runs in the cluster, and would remove messages for all devices; upgrade all servers first',
+  )
 
 /** The steps of mailboxes. */
 export interface MailSteps {
@@ -80,16 +104,12 @@ export interface MailSteps {
   ): Promise<PostResult>
   /**
    * As `MailboxStore.read`, for several mailboxes. With `epoch`, the result is empty unless this is the epoch of the present
-   * registration.
+   * registration of the device.
    */
-  read(
-    from: readonly { readonly user: string; readonly afterSeq: number; readonly epoch?: number | undefined }[],
-    most: number,
-    mostBytes: number,
-  ): Promise<readonly (readonly StoredMessage[])[]>
-  /** Removes those of these messages that exist. Resolves with the users with new receipts. */
+  read(from: readonly ReadPage[], most: number, mostBytes: number): Promise<readonly (readonly StoredMessage[])[]>
+  /** As `MailboxStore.remove`, for several mailboxes. Resolves with the users with new receipts. */
   remove(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]>
-  /** Sets aside those of these messages that exist. Resolves with the users with new receipts. */
+  /** As `MailboxStore.setAside`, for several mailboxes. Resolves with the users with new receipts. */
   setAside(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]>
   /** As `MailboxStore.list`. */
   list(user: string, page: MailboxPage): Promise<readonly StoredMessage[]>
@@ -120,13 +140,23 @@ export interface MailSteps {
   /** The mailboxes with messages, the fullest first, at most `most`. */
   levels(most: number): Promise<readonly MailboxLevel[]>
   /**
-   * Makes this link the one that receives the user's messages. Rejects with `superseded` if the session has lost the mailbox to
-   * another one, and with `link-lost` if the server was declared dead or the session has another link. Repeated for the same link
-   * it resolves with the same epoch.
+   * Makes this link the one that receives the messages for its device. Rejects with `superseded` if the session has lost the device
+   * to another one, and with `link-lost` if the server was declared dead or the session has another link. Repeated for the same
+   * link it resolves with the same epoch. Makes the device without a name known if others are.
    */
-  listen(link: ClusterSessionLink): Promise<ListenResult>
-  /** Ends the registration with this epoch, if it is the present one. `handed`: the highest seq that was handed out. */
-  unlisten(user: string, epoch: number, handed: number): Promise<void>
+  listen(link: ClusterListeningLink): Promise<ListenResult>
+  /**
+   * Ends the registration of a device with this epoch, if it is the present one. `handed`: the highest seq that was handed out in this
+   * registration or before it (`ListenResult.handed`).
+   */
+  unlisten(device: UserDevice, epoch: number, handed: number): Promise<void>
+  /** As `MailboxDevices.open`. Makes the device without a name known as well if it listens. */
+  openDevices(user: string, devices: readonly string[], now: number, most: number): Promise<void>
+  /** As `MailboxDevices.forget`. `receipts` are the users with new receipts. */
+  forgetDevices(
+    server: number,
+    before: number,
+  ): Promise<{ readonly forgotten: readonly UserDevice[]; readonly receipts: readonly string[] }>
   /**
    * Makes this server the reader of a mailbox without a link (`ListenedMailbox.link` is 0), unless a server that was not declared
    * dead is its reader. Resolves with whether this server is the reader.

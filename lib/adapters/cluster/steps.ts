@@ -14,7 +14,7 @@ import type {
   UnfinishedTotals,
 } from '../../ports/storage.ts'
 import type { FileRecord } from '../../storage/catalogue/fileRecords.ts'
-import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
+import type { CopiedDevices, CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import type { FileChange, FileSteps, PendingFiles } from './fileSteps.ts'
 import type { MailSteps } from './mailSteps.ts'
 
@@ -381,6 +381,8 @@ export interface ImportSteps {
   /** Adds messages with their seqs. They count as handed out. Adds no ids. */
   addMessages(server: number, messages: readonly CopiedMessage[]): Promise<void>
   addIds(server: number, ids: readonly CopiedId[]): Promise<void>
+  /** Adds the devices of a user. The messages that they have handled or rejected must have been added before. */
+  addDevices(devices: CopiedDevices): Promise<void>
   finish(id: string): Promise<void>
 }
 
@@ -388,7 +390,8 @@ export interface ImportSteps {
 export type Notice =
   | { readonly kind: 'mail'; readonly users: readonly string[] }
   | { readonly kind: 'presence'; readonly server: number; readonly version: number }
-  | { readonly kind: 'ended'; readonly link: number; readonly why: 'superseded' | 'closed' }
+  /** `device`: the device whose registration has ended, unless it has no name. */
+  | { readonly kind: 'ended'; readonly link: number; readonly why: 'superseded' | 'closed'; readonly device?: string }
   | { readonly kind: 'claim'; readonly token: number; readonly why: 'superseded' | 'cancelled' }
   | { readonly kind: 'users' }
   /** Notifications of any kind may have been missed. */

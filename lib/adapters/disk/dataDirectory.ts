@@ -8,7 +8,7 @@ import type { Damage } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord } from '../../ports/storage.ts'
 import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
-import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
+import type { CopiedDevices, CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import type { CompletionMarker } from '../../storage/transfers/rows.ts'
 import { StoredUsersFile, type UserRow } from '../auth/usersFile/stored.ts'
 import { DiskStorage } from './disk.ts'
@@ -89,6 +89,10 @@ export class DataDirectory implements AsyncDisposable {
     return this.#storage.mailboxes.idCopies()
   }
 
+  devices(): Iterable<CopiedDevices> {
+    return this.#storage.mailboxes.deviceCopies()
+  }
+
   lastSeq(): Promise<number> {
     return this.#storage.mailboxes.lastSeq()
   }
@@ -128,6 +132,7 @@ export class DataDirectory implements AsyncDisposable {
     for (const { name } of this.#users ?? []) names.add(name)
     for (const { user } of this.#storage.mailboxes.mailboxStates()) names.add(user)
     for (const { sender } of this.ids()) names.add(sender)
+    for (const { user } of this.devices()) names.add(user)
     for (const { name, isDirectory } of await this.#owners()) if (isDirectory) names.add(name)
     return names
   }
@@ -165,6 +170,7 @@ export class DataDirectory implements AsyncDisposable {
     add(hash, this.#users ?? null)
     add(hash, [await this.lastSeq(), await this.lastTime()])
     for (const state of this.#storage.mailboxes.mailboxStates()) add(hash, state)
+    for (const devices of Array.from(this.devices(), (copied) => JSON.stringify(copied)).sort()) add(hash, devices)
     const rows = [...this.records.map((record) => ({ ...record, checkpoints: offsetsOf(record) })), ...this.markers]
     for (const row of rows.map((value) => JSON.stringify(value)).sort()) add(hash, row)
     for await (const entry of this.files()) {

@@ -1,5 +1,5 @@
 import type { TransferRecord } from '../../ports/storage.ts'
-import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
+import type { CopiedDevices, CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import type { ImportedMarker, ImportOrigin, ImportSteps, StoredImport, StoredUser } from '../cluster/steps.ts'
 import type { SharedMail } from './sharedMail.ts'
 import type { SharedServers } from './sharedServers.ts'
@@ -54,6 +54,10 @@ export class SharedImports implements ImportSteps {
 
   addIds(_server: number, ids: readonly CopiedId[]): Promise<void> {
     return this.#mail.addCopies([], ids)
+  }
+
+  addDevices(devices: CopiedDevices): Promise<void> {
+    return this.#mail.addDevices(devices)
   }
 
   async finish(id: string): Promise<void> {

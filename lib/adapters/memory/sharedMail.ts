@@ -1,33 +1,47 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { fixed, MiB } from '../../limits.ts'
+import { deviceKey } from '../../names.ts'
 import type {
   AddressedMessage,
   MailboxBounds,
   MailboxLevel,
   MailboxPage,
   StoredMessage,
+  UserDevice,
 } from '../../ports/mailboxes.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { hex } from '../../runtime/hex.ts'
 import { Mutex } from '../../runtime/mutex.ts'
-import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
+import type { CopiedDevices, CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import { Mailboxes } from '../../storage/mailboxes/mailboxes.ts'
 import { writeTime } from '../../storage/mailboxes/records.ts'
-import type { ListenResult, MailSteps, PolledLinks, PostRefusal, PostResult, Wake } from '../cluster/mailSteps.ts'
+import type {
+  ClusterListeningLink,
+  ListenResult,
+  MailSteps,
+  PolledLinks,
+  PostRefusal,
+  PostResult,
+  ReadPage,
+  Wake,
+} from '../cluster/mailSteps.ts'
+import { devicesRefused } from '../cluster/mailSteps.ts'
 import type { ClusterSessionLink } from '../cluster/steps.ts'
 import { MemoryJournal } from './memoryJournal.ts'
+import { olderVersion } from './olderSteps.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
 
 type Registration = ClusterSessionLink & { readonly epoch: number }
 
-/** The registration of a mailbox. The messages are in `Mailboxes`. */
+/** The registration of a device, or of the programs of a user without a device. The messages are in `Mailboxes`. */
 interface Box {
   epoch: number
   registration: Registration | undefined
   /** Messages up to this seq may have been handed out before. */
   handed: number
+  /** The latest message of the user. Only the box without a device has it. */
   lastSeq: number
   superseded: readonly string[]
 }
@@ -39,6 +53,7 @@ export class SharedMail implements MailSteps {
   #mailboxes = new Mailboxes()
   #journal = new MemoryJournal(16 * MiB)
   #platform: Platform | undefined
+  /** By user and device (`boxKey`). */
   readonly #boxes = new Map<string, Box>()
   /** By sender and id, the number of the latest link over which a message was refused that an earlier link may still send. */
   readonly #refused = new Map<string, BoundedMap<string, number>>()
@@ -107,16 +122,14 @@ export class SharedMail implements MailSteps {
     })
   }
 
-  read(
-    from: Parameters<MailSteps['read']>[0],
-    most: number,
-    mostBytes: number,
-  ): Promise<readonly (readonly StoredMessage[])[]> {
+  read(from: readonly ReadPage[], most: number, mostBytes: number): Promise<readonly (readonly StoredMessage[])[]> {
     return this.#turns.run(async () => {
       const found: (readonly StoredMessage[])[] = []
-      for (const { user, afterSeq, epoch } of from) {
-        const isReplaced = epoch !== undefined && this.#boxes.get(user)?.registration?.epoch !== epoch
-        found.push(isReplaced ? [] : await this.#mailboxes.read(user, afterSeq, most, mostBytes))
+      for (const { user, afterSeq, device, epoch } of from) {
+        const registration = this.#boxes.get(boxKey(user, device))?.registration
+        const isReplaced = epoch !== undefined && registration?.epoch !== epoch
+        const reader = device === undefined ? undefined : { device, user, node: 0, session: '', epoch: 0 }
+        found.push(isReplaced ? [] : await this.#mailboxes.read(user, afterSeq, most, mostBytes, reader))
       }
       return found
     })
@@ -130,7 +143,7 @@ export class SharedMail implements MailSteps {
 
   setAside(_server: number, messages: Parameters<MailSteps['setAside']>[1]): Promise<readonly string[]> {
     return this.#settling(async () => {
-      for (const { user, seqs, how } of messages) await this.#mailboxes.setAside(user, seqs, how?.results)
+      for (const { user, seqs, how } of messages) await this.#mailboxes.setAside(user, seqs, how?.results, how?.device)
     })
   }
 
@@ -185,20 +198,23 @@ export class SharedMail implements MailSteps {
     return levels.toSorted((a, b) => b.messages - a.messages).slice(0, most)
   }
 
-  listen(link: ClusterSessionLink): Promise<ListenResult> {
-    return this.#turns.run(() => {
+  listen(link: ClusterListeningLink): Promise<ListenResult> {
+    return this.#turns.run(async () => {
       if (this.#servers.isDead(link.server)) throw new OspError('link-lost', 'this server was declared dead')
       this.#sessions.checkNotReplaced(link)
-      const box = this.#boxOf(link.user)
+      const { user, device } = link
+      const box = this.#boxOf(user, device)
       const former = box.registration
       if (former?.server === link.server && former.link === link.link) return { epoch: box.epoch, handed: box.handed }
       if (box.superseded.includes(link.session)) {
-        throw new OspError('superseded', `another program of ${link.user} receives the messages`)
+        throw new OspError('superseded', `another program of ${user} receives the messages`)
       }
+      const known = this.#mailboxes.deviceNames(user)
+      if (device === '' && known.length > 0 && !known.includes('')) await this.#openDevices(user, [''])
       box.epoch++
       box.registration = { ...link, epoch: box.epoch }
       if (!former) return { epoch: box.epoch, handed: box.handed }
-      box.handed = Math.max(box.handed, box.lastSeq)
+      box.handed = Math.max(box.handed, this.#boxOf(user).lastSeq)
       const isSuperseded = former.session !== link.session && this.#servers.isLiving(former.server)
       if (isSuperseded) box.superseded = [...box.superseded, former.session].slice(-fixed.supersededSessions)
       const replaced = { server: former.server, link: former.link }
@@ -206,12 +222,33 @@ export class SharedMail implements MailSteps {
     })
   }
 
-  unlisten(user: string, epoch: number, handed: number): Promise<void> {
+  unlisten({ user, device }: UserDevice, epoch: number, handed: number): Promise<void> {
     return this.#turns.run(() => {
-      const box = this.#boxes.get(user)
+      const box = this.#boxes.get(boxKey(user, device))
       if (box?.registration?.epoch !== epoch) return
       box.registration = undefined
       box.handed = Math.max(box.handed, handed)
+    })
+  }
+
+  openDevices(user: string, devices: readonly string[], now: number, most: number): Promise<void> {
+    return this.#turns.run(async () => {
+      if (this.#servers.hasVersion(olderVersion) && devices.some((name) => name !== '')) throw devicesRefused()
+      const listening = this.#boxes.get(user)?.registration?.link ?? 0
+      await this.#openDevices(user, listening === 0 ? devices : [...new Set([...devices, ''])], now, most)
+    })
+  }
+
+  async #openDevices(user: string, devices: readonly string[], now?: number, most = 0): Promise<void> {
+    await this.#mailboxes.devices.open(user, devices, now ?? (await this.#servers.lastTime()), most)
+  }
+
+  forgetDevices(_server: number, before: number): ReturnType<MailSteps['forgetDevices']> {
+    return this.#turns.run(async () => {
+      const receipts = new Set<string>()
+      using _ = this.#mailboxes.watchReceipts((user) => receipts.add(user))
+      const forgotten = await this.#mailboxes.devices.forget(before)
+      return { forgotten, receipts: [...receipts] }
     })
   }
 
@@ -227,13 +264,17 @@ export class SharedMail implements MailSteps {
 
   poll(server: number, links: readonly number[]): Promise<PolledLinks> {
     return this.#turns.run(() => {
-      const listened = Array.from(this.#boxes).flatMap(([user, { registration, lastSeq }]) =>
-        registration?.server === server ? [{ user, link: registration.link, epoch: registration.epoch, lastSeq }] : [],
-      )
+      const listened = Array.from(this.#boxes).flatMap(([key, { registration }]) => {
+        if (registration?.server !== server) return []
+        const [user = '', device = ''] = key.split('/')
+        const lastSeq = this.#boxes.get(user)?.lastSeq ?? 0
+        return [{ user, device, link: registration.link, epoch: registration.epoch, lastSeq }]
+      })
       const present = this.#sessions.linksOf(server)
       const replaced = links.filter((link) => !present.has(link))
       const nextExpiry = this.#mailboxes.nextExpiry((user) => this.#isFree(user))
-      return { listened, replaced, ...(nextExpiry !== undefined && { nextExpiry }) }
+      const hasDevices = [...this.#mailboxes.deviceCopies()].length > 0
+      return { listened, replaced, hasDevices, ...(nextExpiry !== undefined && { nextExpiry }) }
     })
   }
 
@@ -248,12 +289,17 @@ export class SharedMail implements MailSteps {
 
   /** Returns whether a user listens at no server. */
   #isFree(user: string): boolean {
-    return this.#boxes.get(user)?.registration === undefined
+    return ['', ...this.#mailboxes.deviceNames(user)].every(
+      (device) => this.#boxes.get(boxKey(user, device))?.registration === undefined,
+    )
   }
 
   /** The users whose mailbox was used. */
   userNames(): readonly string[] {
-    return [...this.#boxes.keys(), ...Array.from(this.#mailboxes.idCopies(), ({ sender }) => sender)]
+    return [
+      ...Array.from(this.#boxes.keys(), (key) => key.split('/')[0] ?? ''),
+      ...Array.from(this.#mailboxes.idCopies(), ({ sender }) => sender),
+    ]
   }
 
   /** Adds messages and ids of an import. Later messages get seqs after `lastSeq`. */
@@ -272,12 +318,17 @@ export class SharedMail implements MailSteps {
     })
   }
 
+  /** Adds the devices of a user of an import. */
+  addDevices(devices: CopiedDevices): Promise<void> {
+    return this.#turns.run(() => this.#mailboxes.addDevices(devices))
+  }
+
   /** Ends the registrations at a dead server. */
   died(server: number): void {
-    for (const box of this.#boxes.values()) {
+    for (const [key, box] of this.#boxes) {
       if (box.registration?.server !== server) continue
       box.registration = undefined
-      box.handed = Math.max(box.handed, box.lastSeq)
+      box.handed = Math.max(box.handed, this.#boxes.get(key.split('/')[0] ?? '')?.lastSeq ?? 0)
     }
   }
 
@@ -335,20 +386,27 @@ export class SharedMail implements MailSteps {
     const stored = messages.filter((_, at) => !outcomes[at])
     const users = new Set(stored.flatMap(({ recipients }) => recipients))
     return Array.from(users).flatMap((user) => {
-      const listener = this.#boxes.get(user)?.registration?.server
-      return listener === undefined || listener === server ? [] : [{ server: listener, user }]
+      const devices = new Set(['', ...this.#mailboxes.deviceNames(user)])
+      const listeners = Array.from(devices, (device) => this.#boxes.get(boxKey(user, device))?.registration?.server)
+      return Array.from(new Set(listeners), (listener) =>
+        listener === undefined || listener === server ? [] : { server: listener, user },
+      ).flat()
     })
   }
 
-  #boxOf(user: string): Box {
-    let box = this.#boxes.get(user)
+  #boxOf(user: string, device = ''): Box {
+    const key = boxKey(user, device)
+    let box = this.#boxes.get(key)
     if (!box) {
       box = { epoch: 0, registration: undefined, handed: 0, lastSeq: 0, superseded: [] }
-      this.#boxes.set(user, box)
+      this.#boxes.set(key, box)
     }
     return box
   }
 }
+
+/** Returns the key of the box of a device: the name of the user for the device without a name. */
+const boxKey = (user: string, device = '') => (device === '' ? user : deviceKey({ user, device }))
 
 /** Returns a time that is later than at most `most` of these times, or more of them if many are equal. */
 function partBefore(times: readonly number[], most: number): number {

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { nameKey } from '../../names.ts'
 import type { TransferRecord } from '../../ports/storage.ts'
-import type { CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
+import type { CopiedDevices, CopiedId, CopiedMessage } from '../../storage/mailboxes/copies.ts'
 import type { ImportedMarker, ImportOrigin, ImportSteps, StoredImport, StoredUser } from '../cluster/steps.ts'
 import type { Database, Statement } from './database.ts'
 import { arrayText, Positions } from './postCall.ts'
@@ -129,6 +129,16 @@ export class PostgresImports implements ImportSteps {
     ])
   }
 
+  async addDevices({ user, devices, rejected }: CopiedDevices): Promise<void> {
+    const answers = devices.flatMap(({ answered }, at) => answered.map((seq) => ({ device: at + 1, seq })))
+    await this.#database.query(statements.addDevices, [
+      ...[user, devices.map(({ name }) => name), devices.map(({ seenAt }) => seenAt)],
+      arrayText(answers.map(({ device }) => device)),
+      arrayText(answers.map(({ seq }) => seq)),
+      arrayText(rejected),
+    ])
+  }
+
   async finish(id: string): Promise<void> {
     await this.#database.query(statements.finish, [id])
   }
@@ -147,7 +157,8 @@ const statements = {
   usedNames: {
     name: 'import-names',
     text: `SELECT name FROM ospd.app_user UNION SELECT user_name FROM ospd.transfer UNION SELECT user_name FROM ospd.marker
-      UNION SELECT name FROM ospd.box WHERE last_seq > 0 OR ids > 0`,
+      UNION SELECT name FROM ospd.box WHERE last_seq > 0 OR ids > 0
+      UNION SELECT b.name FROM ospd.device d JOIN ospd.box b ON b.id = d.box`,
   },
   begin: { name: 'import-begin', text: `SELECT ${columns} FROM ospd.begin_import_1($1, $2, $3, $4)` },
   addUsers: { name: 'import-users', text: 'SELECT ospd.import_users_1($1, $2, $3, $4) AS other' },
@@ -175,6 +186,7 @@ const statements = {
   },
   askingMessages: { name: 'import-asking', text: 'SELECT ospd.import_asking_1($1, $2, $3, $4)' },
   addIds: { name: 'import-ids', text: 'SELECT ospd.import_ids_1($1, $2, $3, $4, $5, $6)' },
+  addDevices: { name: 'import-devices', text: 'SELECT ospd.import_devices_1($1, $2, $3, $4, $5, $6)' },
   finish: {
     name: 'import-finish',
     text: 'UPDATE ospd.import SET finished_at = clock_timestamp() WHERE id = $1 AND finished_at IS NULL',

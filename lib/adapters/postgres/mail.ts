@@ -1,16 +1,20 @@
 import { OspError } from '../../errors.ts'
-import type { MailboxLevel, Settlement, StoredMessage } from '../../ports/mailboxes.ts'
+import { fixed } from '../../limits.ts'
+import { deviceKey } from '../../names.ts'
+import type { MailboxLevel, Settlement, StoredMessage, UserDevice } from '../../ports/mailboxes.ts'
+import { tooManyDevices } from '../../storage/mailboxes/deviceRules.ts'
 import { receiptStates } from '../../wire/protocol.ts'
-import type {
-  LeavingMessages,
-  ListenedMailbox,
-  ListenResult,
-  MailSteps,
-  PolledLinks,
-  PostRefusal,
-  PostResult,
+import {
+  type ClusterListeningLink,
+  devicesRefused,
+  type LeavingMessages,
+  type ListenedMailbox,
+  type ListenResult,
+  type MailSteps,
+  type PolledLinks,
+  type PostRefusal,
+  type PostResult,
 } from '../cluster/mailSteps.ts'
-import type { ClusterSessionLink } from '../cluster/steps.ts'
 import type { Database, Statement } from './database.ts'
 import { arrayText, Positions, PostCall, type Posted } from './postCall.ts'
 
@@ -19,27 +23,46 @@ const functionCall = (name: string, parameters: number): Statement => ({
   text: `SELECT * FROM ospd.${name}(${Array.from({ length: parameters }, (_, at) => `$${at + 1}`).join(', ')})`,
 })
 
-const post = functionCall('post_1', 25)
-const postLimited = functionCall('post_limited_1', 27)
-const postAsking: Statement = {
-  name: 'post_asking_1',
-  text: functionCall('post_asking_1', 29).text.replace('*', 'too_many, (posted).*'),
+/** Returns a call of a function that stores messages. It also wakes the servers at which devices of the recipients listen. */
+function postCall(name: string, parameters: number, columns: string, stored: string): Statement {
+  const { text } = functionCall(name, parameters)
+  const wakes = `CROSS JOIN LATERAL ospd.device_wakes_1($1, $2, $13, ${stored}) w`
+  return { name, text: `${text.replace('*', `${columns}, w.*`)} p ${wakes}` }
 }
-const remove = functionCall('remove_2', 6)
-const setAside = functionCall('set_aside_2', 6)
-const forgetIds = functionCall('forget_ids_1', 3)
-const listen = functionCall('listen_1', 4)
 
-// The content is fetched for the selected messages only.
+const post = postCall('post_1', 25, 'p.*', 'p.stored')
+const postLimited = postCall('post_limited_1', 27, 'p.*', 'p.stored')
+const postAsking = postCall('post_asking_1', 29, 'p.too_many, (p.posted).*', '(p.posted).stored')
+const remove = functionCall('remove_2', 6)
+const answer: Statement = { name: 'answer_1', text: `${functionCall('answer_1', 9).text} AS receipts` }
+const forgetIds = functionCall('forget_ids_1', 3)
+const listen = functionCall('listen_2', 5)
+const openDevices: Statement = {
+  name: 'devices-open',
+  text: 'SELECT ospd.open_devices_1($1, $2, $3, $4, $5) AS outcome',
+}
+const forgetDevices = functionCall('forget_devices_1', 1)
+const answeredByAll = functionCall('answered_by_all_1', 1)
+const dropDevices: Statement = { name: 'devices-drop', text: 'SELECT ospd.drop_devices_1()' }
+
+/** The maximum number of messages that are removed in one step after devices were forgotten. */
+const answeredPart = 5_000
+
+// The content is fetched for the selected messages only. A scalar subquery finds answers by the index, and only for known devices.
 const read: Statement = {
   name: 'mail-read',
   text: `
     SELECT f.at::int AS at, p.seq, s.name AS sender, p.id, p.sent_at AS "sentAt", p.expires_at AS "expiresAt", p.asks, coalesce(p.content, d.content) AS content
-      FROM unnest($1::text[], $2::bigint[], $5::bigint[]) WITH ORDINALITY f(name, after, epoch, at)
-      JOIN ospd.box b ON b.name = f.name AND (f.epoch IS NULL OR (b.epoch = f.epoch AND b.reader IS NOT NULL))
+      FROM unnest($1::text[], $2::bigint[], $5::bigint[], $6::text[]) WITH ORDINALITY f(name, after, epoch, device, at)
+      JOIN ospd.box b ON b.name = f.name AND CASE
+        WHEN f.epoch IS NULL THEN true
+        WHEN coalesce(f.device, '') = '' THEN b.epoch = f.epoch AND b.reader IS NOT NULL
+        ELSE (SELECT r.epoch FROM ospd.box r WHERE r.name = f.name || '/' || f.device AND r.reader IS NOT NULL) = f.epoch END
+      LEFT JOIN ospd.device k ON k.box = b.id AND k.name = f.device
       CROSS JOIN LATERAL (
         SELECT m.*, sum(m.bytes) OVER upwards AS total, row_number() OVER upwards AS number
           FROM ospd.mail m WHERE m.box = b.id AND m.seq > greatest(f.after, b.floor) AND NOT m.aside
+            AND (k.id IS NULL OR (SELECT 1 FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.device = k.id) IS NULL)
           WINDOW upwards AS (ORDER BY m.seq ROWS UNBOUNDED PRECEDING)
           ORDER BY m.seq LIMIT $3) p
       JOIN ospd.box s ON s.id = p.sender
@@ -70,10 +93,14 @@ const findExpired: Statement = {
   text: `SELECT b.name, m.seq FROM ospd.mail m JOIN ospd.box b ON b.id = m.box WHERE m.stored_at < $1 OR m.expires_at <= $3 LIMIT $2`,
 }
 
+/** Whether the user of the mailbox `b` listens at no server, as text in SQL. */
+const isFree = `b.reader IS NULL AND NOT EXISTS (
+      SELECT FROM ospd.device d JOIN ospd.box r ON r.name = b.name || '/' || d.name WHERE d.box = b.id AND r.reader IS NOT NULL)`
+
 const findOverdue: Statement = {
   name: 'mail-overdue',
   text: `SELECT b.name, m.seq FROM ospd.mail m JOIN ospd.box b ON b.id = m.box
-    WHERE m.expires_at <= $1 AND b.reader IS NULL ORDER BY m.expires_at LIMIT $2`,
+    WHERE m.expires_at <= $1 AND ${isFree} ORDER BY m.expires_at LIMIT $2`,
 }
 
 const removeBodies: Statement = {
@@ -95,21 +122,27 @@ const attend: Statement = { name: 'mail-attend', text: 'SELECT ospd.attend_2($1,
 
 const unlisten: Statement = {
   name: 'mail-unlisten',
-  text: `UPDATE ospd.box SET reader = NULL, reader_link = NULL, reader_session = NULL, handed = greatest(handed, $3)
+  text: `UPDATE ospd.box SET reader = NULL, reader_link = NULL, reader_session = NULL,
+      handed = CASE WHEN position('/' IN name) > 0 THEN $3 ELSE greatest(handed, $3) END
     WHERE name = $1 AND epoch = $2 AND reader IS NOT NULL`,
 }
 
-// The set operation never compares each link with each session.
+// The registration of a device is in a box of its own. The set operation never compares each link with each session.
 const poll: Statement = {
   name: 'mail-poll',
   text: `
-    SELECT name AS user, reader_link AS link, epoch, last_seq AS "lastSeq" FROM ospd.box WHERE reader = $1
+    SELECT split_part(b.name, '/', 1) AS user, split_part(b.name, '/', 2) AS device, b.reader_link AS link, b.epoch,
+        CASE WHEN position('/' IN b.name) = 0 THEN b.last_seq
+          ELSE (SELECT u.last_seq FROM ospd.box u WHERE u.name = split_part(b.name, '/', 1)) END AS "lastSeq"
+      FROM ospd.box b WHERE b.reader = $1
     UNION ALL
-    SELECT NULL, link, NULL, NULL FROM (
+    SELECT NULL, NULL, link, NULL, NULL FROM (
       SELECT unnest($2::bigint[]) EXCEPT SELECT s.link FROM ospd.session s WHERE s.server = $1) r (link)
     UNION ALL
-    (SELECT NULL, NULL, NULL, m.expires_at FROM ospd.mail m JOIN ospd.box b ON b.id = m.box
-      WHERE m.expires_at IS NOT NULL AND b.reader IS NULL ORDER BY m.expires_at LIMIT 1)`,
+    SELECT NULL, '', NULL, NULL, NULL WHERE EXISTS (SELECT FROM ospd.device)
+    UNION ALL
+    (SELECT NULL, NULL, NULL, NULL, m.expires_at FROM ospd.mail m JOIN ospd.box b ON b.id = m.box
+      WHERE m.expires_at IS NOT NULL AND ${isFree} ORDER BY m.expires_at LIMIT 1)`,
 }
 
 /** The steps of mailboxes in SQL. */
@@ -154,7 +187,8 @@ export class PostgresMail implements MailSteps {
     const found = from.map((): StoredMessage[] => [])
     const after = arrayText(from.map(({ afterSeq }) => afterSeq))
     const epochs = from.map(({ epoch }) => epoch ?? null)
-    const values = [from.map(({ user }) => user), after, most, mostBytes, epochs]
+    const devices = from.map(({ device }) => device ?? null)
+    const values = [from.map(({ user }) => user), after, most, mostBytes, epochs, devices]
     for (const { at, ...row } of await this.#database.query<ReadRow & { readonly at: number }>(read, values)) {
       found[at - 1]?.push(messageOf(row))
     }
@@ -173,29 +207,20 @@ export class PostgresMail implements MailSteps {
   }
 
   async remove(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]> {
-    const [removed] = await this.#leave(remove, server, messages, 'handled')
-    return removed?.receipts ?? []
+    return this.#answer(server, messages, false)
   }
 
   async setAside(server: number, messages: readonly LeavingMessages[]): Promise<readonly string[]> {
-    const [left] = await this.#leave(setAside, server, messages, 'rejected')
-    return left?.receipts ?? []
+    return this.#answer(server, messages, true)
   }
 
-  async #leave(
-    statement: Statement,
-    server: number,
-    messages: readonly LeavingMessages[],
-    state: Settlement['state'],
-  ): Promise<readonly LeftRow[]> {
-    const { users, positions, seqs } = flat(messages)
-    if (seqs.length === 0) return []
-    const states = messages.flatMap(({ seqs: own, how }) => own.map(() => receiptStates[how?.state ?? state]))
-    const results = messages.flatMap(({ seqs: own, how }) =>
-      own.map((seq) => Buffer.from(how?.results?.get(seq) ?? '')),
-    )
-    const values = [server, users, arrayText(positions), arrayText(seqs), arrayText(states), results]
-    return this.#database.query<LeftRow>(statement, values)
+  async #answer(server: number, messages: readonly LeavingMessages[], isRejected: boolean): Promise<readonly string[]> {
+    const devices = messages.flatMap(({ seqs, how }) => seqs.map(() => how?.device ?? null))
+    if (devices.length === 0) return []
+    const settled = settlementOf(server, messages, isRejected ? 'rejected' : 'handled')
+    const values = [...settled, devices, isRejected, receiptStates.rejected]
+    const [answered] = await this.#database.query<Pick<LeftRow, 'receipts'>>(answer, values)
+    return answered?.receipts ?? []
   }
 
   async expire(...[server, messagesBefore, idsBefore, most, wallTime = 0]: Parameters<MailSteps['expire']>) {
@@ -215,7 +240,8 @@ export class PostgresMail implements MailSteps {
 
   async #expired(server: number, found: readonly FoundRow[]): ReturnType<MailSteps['expireOverdue']> {
     const leaving = found.map(({ name: user, seq }) => ({ user, seqs: [seq] }))
-    const [removed] = await this.#leave(remove, server, leaving, 'expired')
+    const settled = settlementOf(server, leaving, 'expired')
+    const [removed] = found.length > 0 ? await this.#database.query<LeftRow>(remove, settled) : []
     const counts = flat(leaving).users.map((user, at) => ({ user, messages: removed?.gone[at] ?? 0 }))
     return { expired: counts.filter(({ messages }) => messages > 0), receipts: removed?.receipts ?? [] }
   }
@@ -229,16 +255,41 @@ export class PostgresMail implements MailSteps {
     return this.#database.query<MailboxLevel>(readLevels, [most])
   }
 
-  async listen({ user, server, link, session }: ClusterSessionLink): Promise<ListenResult> {
-    const [row] = await this.#database.query<ListenRow>(listen, [user, server, link, session])
+  async listen({ user, device, server, link, session }: ClusterListeningLink): Promise<ListenResult> {
+    const [row] = await this.#database.query<ListenRow>(listen, [user, device, server, link, session])
     if (!row) throw new OspError('superseded', `another program of ${user} receives the messages`)
     const { epoch, handed, former, former_link } = row
     const isReplaced = former !== null && former_link !== null
     return { epoch, handed, ...(isReplaced ? { former: { server: former, link: former_link } } : {}) }
   }
 
-  async unlisten(user: string, epoch: number, handed: number): Promise<void> {
-    await this.#database.query(unlisten, [user, epoch, handed])
+  async unlisten(key: UserDevice, epoch: number, handed: number): Promise<void> {
+    const box = key.device === '' ? key.user : deviceKey(key)
+    await this.#database.query(unlisten, [box, epoch, handed])
+  }
+
+  async openDevices(...[user, devices, now, most]: Parameters<MailSteps['openDevices']>): Promise<void> {
+    const values = [user, devices, now, most, fixed.deviceSeenMs]
+    const [row] = await this.#database.query<{ outcome: 'opened' | 'full' | 'mixed' }>(openDevices, values)
+    if (row?.outcome === 'full') throw tooManyDevices(user, most)
+    if (row?.outcome === 'mixed') throw devicesRefused()
+  }
+
+  async forgetDevices(server: number, before: number): ReturnType<MailSteps['forgetDevices']> {
+    const forgotten = await this.#database.query<UserDevice>(forgetDevices, [before])
+    const receipts = new Set<string>()
+    for (let isDone = false; !isDone; ) {
+      const found = await this.#database.query<UserDevice & { readonly seq: number }>(answeredByAll, [answeredPart])
+      const leaving = found.map(({ user, seq, device }) => ({
+        user,
+        seqs: [seq],
+        how: { state: 'handled', device } as const,
+      }))
+      for (const user of await this.remove(server, leaving)) receipts.add(user)
+      isDone = found.length < answeredPart
+    }
+    await this.#database.query(dropDevices)
+    return { forgotten, receipts: [...receipts] }
   }
 
   async attend(server: number, user: string): Promise<boolean> {
@@ -250,13 +301,25 @@ export class PostgresMail implements MailSteps {
     const rows = await this.#database.query<PollRow>(poll, [server, arrayText(links)])
     const listened = rows.flatMap((row) => (row.user === null ? [] : row))
     const replaced = rows.flatMap(({ user, link }) => (user === null && link !== null ? link : []))
-    const nextExpiry = rows.find(({ link }) => link === null)?.lastSeq
-    return { listened, replaced, ...(typeof nextExpiry === 'number' && { nextExpiry }) }
+    const others = rows.filter(({ link }) => link === null)
+    const nextExpiry = others.find(({ device }) => device === null)?.lastSeq
+    const hasDevices = others.some(({ device }) => device !== null)
+    return { listened, replaced, hasDevices, ...(typeof nextExpiry === 'number' && { nextExpiry }) }
   }
 }
 
-/** A registration, a link that is not the current link of its session, or the time of the next expiry as `lastSeq`. */
-type PollRow = ListenedMailbox | { readonly user: null; readonly link: number | null; readonly lastSeq: number | null }
+/**
+ * A registration, a link that is not the current link of its session, the time of the next expiry as `lastSeq`, or a device without a
+ * link if there are known devices.
+ */
+type PollRow =
+  | ListenedMailbox
+  | {
+      readonly user: null
+      readonly device: string | null
+      readonly link: number | null
+      readonly lastSeq: number | null
+    }
 
 /** A message of the mailbox of this name. */
 interface FoundRow {
@@ -298,6 +361,14 @@ interface ListenRow {
   readonly handed: number
   readonly former: number | null
   readonly former_link: number | null
+}
+
+/** Returns the parameters of functions for messages that leave mailboxes. `state` applies to messages without another one. */
+function settlementOf(server: number, messages: readonly LeavingMessages[], state: Settlement['state']): unknown[] {
+  const { users, positions, seqs } = flat(messages)
+  const states = messages.flatMap(({ seqs: own, how }) => own.map(() => receiptStates[how?.state ?? state]))
+  const results = messages.flatMap(({ seqs: own, how }) => own.map((seq) => Buffer.from(how?.results?.get(seq) ?? '')))
+  return [server, users, arrayText(positions), arrayText(seqs), arrayText(states), results]
 }
 
 /** Returns the seqs in one list, with the position of the user of each. */

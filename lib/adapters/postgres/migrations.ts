@@ -1,5 +1,6 @@
 import { claimFunctions } from './schema/claimFunctions.ts'
 import { deadServerFunctions } from './schema/deadServers.ts'
+import { deviceFunctions, deviceTables } from './schema/devices.ts'
 import { fileChangeTable, fileFunctions, fileTables, transferColumns } from './schema/files.ts'
 import { importFunctions, importTables } from './schema/imports.ts'
 import { linkFunctions, linkTables } from './schema/links.ts'
@@ -31,4 +32,6 @@ export const migrations: readonly Migration[] = [
   ],
   // The records and changes of stored files, the metadata and stored names of uploads, and additions to mailboxes.
   [fileTables, fileChangeTable, transferColumns, fileFunctions, mailAdditions, mailAsking, boxAsking, receiptFunctions],
+  // The devices of users.
+  [deviceTables, deviceFunctions],
 ]

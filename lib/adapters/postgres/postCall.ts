@@ -3,7 +3,7 @@ import type { AddressedMessage, MailboxBounds } from '../../ports/mailboxes.ts'
 import type { PostRefusal, Wake } from '../cluster/mailSteps.ts'
 import type { ClusterSessionLink } from '../cluster/steps.ts'
 
-/** The result of `ospd.post_1`, with positions from 1. */
+/** The result of `ospd.post_1` and of `ospd.device_wakes_1`, with positions from 1. */
 export interface Posted {
   readonly lost: readonly number[] | null
   readonly reused: readonly number[] | null
@@ -14,6 +14,8 @@ export interface Posted {
   readonly wake_server: readonly number[] | null
   readonly wake_user: readonly number[] | null
   readonly stored: number | null
+  readonly device_server: readonly number[] | null
+  readonly device_user: readonly number[] | null
 }
 
 /** The parameters of one call of `ospd.post_1` or `ospd.post_limited_1`. */
@@ -131,10 +133,18 @@ export class PostCall {
     )
     const { message, to } = this.#deliveries
     const reached = new Set(to.filter((_, at) => !refused.has(message[at] ?? 0)))
-    return (posted.wake_server ?? []).flatMap((server, at) => {
-      const position = posted.wake_user?.[at] ?? 0
-      return reached.has(position) ? [{ server, user: this.#users.name(position) }] : []
-    })
+    return this.#wakes(posted).flatMap(({ server, position }) =>
+      reached.has(position) ? [{ server, user: this.#users.name(position) }] : [],
+    )
+  }
+
+  /** Returns the servers at which users listen, with the positions of the users. */
+  #wakes({ wake_server, wake_user, device_server, device_user }: Posted) {
+    const users = [...(wake_user ?? []), ...(device_user ?? [])]
+    return [...(wake_server ?? []), ...(device_server ?? [])].map((server, at) => ({
+      server,
+      position: users[at] ?? 0,
+    }))
   }
 }
 

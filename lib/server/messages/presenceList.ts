@@ -26,7 +26,10 @@ export interface PresenceChanges {
  */
 export class PresenceList {
   readonly #members = new Map<number, string>()
-  /** By user, the nodes that were added and not removed. Only the last one is a member of the list. */
+  /**
+   * By user, the nodes that were added and not removed, rising. Only the last one is a member of the list, so that all servers of a
+   * cluster list the same one.
+   */
   readonly #nodes = new Map<string, readonly number[]>()
   readonly #entries = new EncodedEntries()
   readonly #leastGatherMs: number
@@ -74,14 +77,19 @@ export class PresenceList {
   }
 
   /**
-   * Adds a link, and removes another one of its user: a server can learn of the end of a link after the start of the next one.
+   * Adds a link. If its user has several links, for several devices or because a server learns of the end of a link after the start of
+   * the next one, only the link with the highest number is in the list.
    */
   enter({ node, user }: PresenceMember): void {
     const nodes = this.#nodes.get(user) ?? []
     if (nodes.includes(node)) return
-    const former = nodes.at(-1)
-    if (former !== undefined) this.#remove({ node: former, user })
-    this.#nodes.set(user, [...nodes, node])
+    const former = nodes.at(-1) ?? 0
+    this.#nodes.set(
+      user,
+      [...nodes, node].sort((a, b) => a - b),
+    )
+    if (former > node) return
+    if (former > 0) this.#remove({ node: former, user })
     this.#add({ node, user })
   }
 

@@ -1,7 +1,8 @@
 import { MiB } from '../../limits.ts'
 import type { NewMessage } from '../../ports/mailboxes.ts'
 import type { Place } from '../journal/journal.ts'
-import type { IndexEntry } from './mailbox.ts'
+import type { Device } from './devices.ts'
+import type { IndexEntry, Mailbox } from './mailbox.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
 import {
   bodyFingerprintOf,
@@ -12,6 +13,7 @@ import {
   senderOf,
   storedAtOf,
   storedMessage,
+  writeDevice,
   writeIds,
   writeMessage,
   writeReceipt,
@@ -42,6 +44,21 @@ export interface CopiedId extends Pick<NewMessage, 'sender' | 'id' | 'storedAt'>
   readonly fingerprint: number
 }
 
+/** The known devices of a user. */
+export interface CopiedDevices {
+  readonly user: string
+  readonly devices: readonly CopiedDevice[]
+  /** The seqs of messages that a device has rejected and others must still handle. */
+  readonly rejected: readonly number[]
+}
+
+export interface CopiedDevice {
+  readonly name: string
+  readonly seenAt: number
+  /** The seqs of the messages in the mailbox that it has handled or rejected. */
+  readonly answered: readonly number[]
+}
+
 /** Returns the message of a record. The id and the content alias the record. */
 export function copiedMessage(record: Buffer, mailboxes: readonly CopyPlace[]): CopiedMessage {
   const message = storedMessage(record, senderOf(record))
@@ -51,6 +68,22 @@ export function copiedMessage(record: Buffer, mailboxes: readonly CopyPlace[]): 
 
 export function copiedId(sender: string, { key, fingerprint, storedAt }: SentId): CopiedId {
   return { sender, id: idOfKey(key), fingerprint, storedAt }
+}
+
+/** Returns the devices of a user. `mailbox` is the mailbox of the user, if it contains messages. */
+export function copiedDevices(user: string, known: Iterable<Device>, mailbox: Mailbox | undefined): CopiedDevices {
+  const seqs = Array.from(mailbox?.after(0) ?? [], ({ seq }) => seq).filter((seq) => !mailbox?.isAside(seq))
+  const devices = Array.from(known, (device) => {
+    const { name, seenAt } = device
+    return { name, seenAt, answered: seqs.filter((seq) => device.hasHandled(seq)) }
+  })
+  return { user, devices, rejected: seqs.filter((seq) => mailbox?.isRejected(seq)) }
+}
+
+/** Returns the records of devices. */
+export function deviceRecords({ user, devices, rejected }: CopiedDevices): Buffer[] {
+  const records = devices.map(({ name, seenAt, answered }) => writeDevice(user, { name, seenAt, beyond: answered }))
+  return rejected.length > 0 ? [writeSeqs('rejected', { user, seqs: [...rejected] }), ...records] : records
 }
 
 /** The mailboxes of a message. */

@@ -25,6 +25,13 @@ interface DeviceRulesOptions {
   readonly settler: MessageSettler
 }
 
+/** Returns the error of a device beyond the maximum number of devices of a user. */
+export const tooManyDevices = (user: string, most: number): OspError =>
+  new OspError(
+    'too-many-devices',
+    `${user} already has ${most} devices, the maximum; listen as one of them, or raise devicesPerUser at the server`,
+  )
+
 /** The rules of the devices of users (`MailboxDevices`). */
 export class DeviceRules implements MailboxDevices {
   readonly #options: DeviceRulesOptions
@@ -40,10 +47,7 @@ export class DeviceRules implements MailboxDevices {
     if (named.size === 0) return
     const isNew = names.some((name) => name !== '' && !known?.has(name))
     if (isNew && named.size > most) {
-      throw new OspError(
-        'too-many-devices',
-        `${user} already has ${most} devices, the maximum; listen as one of them, or raise devicesPerUser at the server`,
-      )
+      throw tooManyDevices(user, most)
     }
     const changed = names.filter((name) => {
       const { seenAt = Number.NEGATIVE_INFINITY } = known?.get(name) ?? {}

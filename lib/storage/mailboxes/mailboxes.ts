@@ -14,10 +14,13 @@ import type { Platform } from '../../ports/platform.ts'
 import type { Journal } from '../journal/journal.ts'
 import { type Contents, JournalWriter } from '../journal/journalWriter.ts'
 import {
+  type CopiedDevices,
   type CopiedId,
   type CopiedMessage,
+  copiedDevices,
   copiedId,
   copiedMessage,
+  deviceRecords,
   idRecords,
   newRecords,
   waitingGroups,
@@ -243,15 +246,37 @@ export class Mailboxes implements MailboxStore {
     }
   }
 
+  /** Yields the known devices of each user. */
+  *deviceCopies(): Generator<CopiedDevices> {
+    const { index } = this.#opened
+    for (const [user, devices] of index.devices.users())
+      yield copiedDevices(user, devices.values(), index.mailbox(user))
+  }
+
+  /** Adds copies of the devices of a user, whose messages exist. Durable. */
+  async addDevices(devices: CopiedDevices): Promise<void> {
+    await this.#add(deviceRecords(devices))
+  }
+
+  /** Returns the names of the known devices of a user. */
+  deviceNames(user: string): readonly string[] {
+    return [...(this.#opened.index.devices.of(user)?.keys() ?? [])]
+  }
+
   /**
    * Adds copies of messages with their seqs, and of ids. Those that exist are not changed. Later messages get seqs after
    * `lastSeq`. Durable.
    */
   async addCopies(messages: readonly CopiedMessage[], ids: readonly CopiedId[], lastSeq = 0): Promise<void> {
-    const { index, contents, writer } = this.#opened
+    const { index } = this.#opened
     const { lastTime, messagesBefore, idsBefore } = index
     const time = writeTime({ now: lastTime, lastSeq, messagesBefore, idsBefore })
-    const records = [...newRecords(index, messages), ...idRecords(ids), time]
+    await this.#add([...newRecords(index, messages), ...idRecords(ids), time])
+  }
+
+  /** Writes records, and enters them in the index when they are durable. */
+  async #add(records: readonly Buffer[]): Promise<void> {
+    const { contents, writer } = this.#opened
     await writer.add({
       records,
       durable(places) {

@@ -172,7 +172,7 @@ spec('a registration in a cluster', (it) => {
   it('whose answer from the store was lost is ended', async () => {
     await using rig = new ClusterRig()
     const server = await rig.server()
-    const link = { server: server.member.server, link: 7, user: 'bob', session: sessionOf(1) }
+    const link = { server: server.member.server, link: 7, user: 'bob', session: sessionOf(1), device: '' }
     await server.member.run(({ mail }) => mail.listen(link))
     await seconds(rig, 2)
     const polled = await server.member.run(({ mail }) => mail.poll(server.member.server, []))

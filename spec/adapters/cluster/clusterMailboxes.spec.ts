@@ -210,6 +210,25 @@ spec('mailboxes of several servers', (it) => {
   })
 })
 
+spec('the devices of a user at one server of a cluster', (it) => {
+  it('read messages while the answer of another device is stored', async () => {
+    await using rig = new ClusterRig()
+    const { mailboxes, links } = await rig.server()
+    await rig.passing(mailboxes.devices.open('bob', ['phone', 'laptop'], 0, 8))
+    await append(mailboxes, message(1), ['bob'], roomy)
+    const [seq = 0] = await seqsOf(mailboxes, 'bob')
+    const readers = ['phone', 'laptop'].map((device, at) => {
+      return { node: links.nextNode(), user: 'bob', session: `${at}`.repeat(32), device, epoch: at + 1 }
+    })
+    for (const reader of readers) await rig.passing(links.listen(reader))
+    const removed = mailboxes.remove('bob', [seq], false, { state: 'handled', device: 'phone' })
+    const reads = readers.map((reader) => mailboxes.read('bob', 0, 9, 9_000, reader))
+    const [phone, laptop] = await rig.passing(Promise.all(reads))
+    assert.deepEqual([phone?.length, laptop?.length], [0, 1])
+    await rig.passing(removed)
+  })
+})
+
 spec('the steps of mailboxes', (it) => {
   it('take effect once if their outcome is unknown', async () => {
     await using rig = new ClusterRig()
@@ -227,10 +246,10 @@ spec('the steps of mailboxes', (it) => {
     await rig.passing(mailboxes.remove('bob', seqs.slice(0, 1)))
     await rig.passing(mailboxes.setAside('bob', seqs.slice(1, 2)))
     assert.deepEqual(await rig.passing(waiting(mailboxes, 'bob')), [3])
-    const link = { server: member.server, link: 1, user: 'bob', session: 'a'.repeat(32) }
+    const link = { server: member.server, link: 1, user: 'bob', session: 'a'.repeat(32), device: '' }
     const { epoch } = await rig.passing(member.run(({ mail }) => mail.listen(link)))
     assert.equal(epoch, 1)
-    await rig.passing(member.run(({ mail }) => mail.unlisten('bob', epoch, 3)))
+    await rig.passing(member.run(({ mail }) => mail.unlisten({ user: 'bob', device: '' }, epoch, 3)))
     await rig.passing(mailboxes.expire(10, 10, 10))
     assert.deepEqual(await rig.passing(mailboxes.levels()), [])
     for (const name of ['enter', 'mail.post', 'mail.read', 'mail.remove', 'mail.setAside', 'mail.listen']) {

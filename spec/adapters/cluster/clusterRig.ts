@@ -18,7 +18,7 @@ export class ClusterRig implements AsyncDisposable {
 
   /** Adds a server, whose steps `alter` can change. */
   async member(alter: (steps: Steps) => Steps = (steps) => steps, log?: Log): Promise<ClusterMember> {
-    const member = new ClusterMember(alter(this.store.steps()), { name: 'a', version: '2', address: '' }, log)
+    const member = new ClusterMember(alter(this.store.steps()), { name: 'a', version: '3', address: '' }, log)
     this.#members.push(member)
     return member
   }

@@ -29,7 +29,7 @@ export class SharedDirectory implements AsyncDisposable {
   /** Returns the storage of a further server, which is not open yet. */
   storage(steps: Steps): ClusterStorage {
     const layout = layoutOf(this.#directory.path)
-    const info = { name: 'a', version: '2', address: '' }
+    const info = { name: 'a', version: '3', address: '' }
     return new ClusterStorage(
       steps,
       info,

@@ -1,4 +1,6 @@
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import type { LinkDirectory } from '../../../lib/ports/links.ts'
+import type { MailboxStore } from '../../../lib/ports/mailboxes.ts'
 import type { Platform } from '../../../lib/ports/platform.ts'
 import type { Storage } from '../../../lib/ports/storage.ts'
 import type { StoragePlace } from '../../../lib/testing.ts'
@@ -12,6 +14,28 @@ const withSessions = (steps: Steps): Steps =>
     return run()
   })
 
+/** Returns mailboxes whose readers listen while they read, since the contract of a storage registers no links. */
+function withReaders(mailboxes: MailboxStore, links: LinkDirectory, steps: Steps): MailboxStore {
+  const read: MailboxStore['read'] = async (user, afterSeq, most, mostBytes, reader) => {
+    if (!reader) return mailboxes.read(user, afterSeq, most, mostBytes)
+    const { device } = reader
+    // A registration without a device would make it known.
+    if (device === '') return (await steps.mail.read([{ user, afterSeq, device }], most, mostBytes))[0] ?? []
+    const link = { ...reader, session: 'd'.repeat(32) }
+    await links.listen(link)
+    try {
+      return await mailboxes.read(user, afterSeq, most, mostBytes, link)
+    } finally {
+      await links.unlisten(link, 0)
+    }
+  }
+  const get = (_: unknown, name: keyof MailboxStore) => {
+    const member = mailboxes[name]
+    return name === 'read' ? read : typeof member === 'function' ? member.bind(mailboxes) : member
+  }
+  return new Proxy(mailboxes, { get: (target, name) => get(target, name as keyof MailboxStore) })
+}
+
 /** Returns a place whose records are in a shared store. Each storage of it belongs to another server, with its own steps. */
 export async function sharedPlace(stepsOf: (platform: Platform) => Steps): Promise<StoragePlace> {
   const directory = await SharedDirectory.create()
@@ -23,7 +47,7 @@ export async function sharedPlace(stepsOf: (platform: Platform) => Steps): Promi
       return {
         transfers: storage.transfers,
         files: storage.files,
-        mailboxes: storage.mailboxes,
+        mailboxes: withReaders(storage.mailboxes, storage.links, own),
         catalogue: storage.catalogue,
         async open(platform) {
           steps = withSessions(stepsOf(platform))

@@ -36,14 +36,14 @@ spec('a change of mailboxes whose answer is lost', (it) => {
     assert.deepEqual(outcomes, [undefined, undefined, undefined, { code: 'mailbox-full', recipients: ['bob', 'eve'] }])
     assert.deepEqual([await waiting('bob'), await waiting('eve')], [upTo(3), upTo(3)])
     const [one = 0, two = 0] = await seqsOf('bob')
-    await lost(rig, 'remove_2', () => mail.remove(server, [{ user: 'bob', seqs: [one] }]))
-    await lost(rig, 'set_aside_2', () => mail.setAside(server, [{ user: 'bob', seqs: [two] }]))
+    await lost(rig, 'answer_1', () => mail.remove(server, [{ user: 'bob', seqs: [one] }]))
+    await lost(rig, 'answer_1', () => mail.setAside(server, [{ user: 'bob', seqs: [two] }]))
     assert.deepEqual([await waiting('bob'), await waiting('eve')], [[3], upTo(3)])
     await counted(rig)
     const bob = link('bob', 1)
     const { epoch } = await mail.listen(link('bob', 2, bob.session))
-    assert.equal((await lost(rig, 'listen_1', () => mail.listen(bob))).epoch, epoch + 1)
-    await lost(rig, 'mail-unlisten', () => mail.unlisten('bob', epoch + 1, two))
+    assert.equal((await lost(rig, 'listen_2', () => mail.listen(bob))).epoch, epoch + 1)
+    await lost(rig, 'mail-unlisten', () => mail.unlisten({ user: 'bob', device: '' }, epoch + 1, two))
     assert.deepEqual((await mail.poll(server, [])).listened, [])
     await lost(rig, 'forget_ids_1', () => mail.expire(server, 3, 3, 100))
     assert.deepEqual([await waiting('bob'), await waiting('eve')], [[3], [3]])
@@ -104,22 +104,40 @@ spec('changes of mailboxes at the same time', (it) => {
   it('do not deadlock, whatever they change', async () => {
     await using rig = await mailRig()
     const servers = await Promise.all(upTo(3).map(() => mailServer(rig)))
+    const names = ['', 'phone', 'laptop']
     const change = async ({ mail, server, link }: Server, at: number) => {
       const random = drawing(at)
       const name = (round: number) => `user ${random(3) > 0 ? random(10) : `${round} ${random(20)}`}`
       for (const round of upTo(40)) {
         const messages = upTo(10).map((number) => {
           const to = new Set(upTo(1 + random(8)).map(() => name(round)))
-          return numbered(100 * round + number, [...to], { sender: name(round), storedAt: round })
+          const receipt = number % 3 === 0
+          return numbered(100 * round + number, [...to], { sender: name(round), storedAt: round, receipt })
         })
         const last = await mail.lastSeq()
-        const seqsOf = () => upTo(10).map(() => ({ user: name(round), seqs: upTo(5).map(() => last - random(30)) }))
+        const waiting = await rig.sql<{ user: string; seqs: number[] }>(
+          `SELECT b.name AS user, array_agg(m.seq)::int[] AS seqs FROM ospd.mail m JOIN ospd.box b ON b.id = m.box
+            WHERE b.name LIKE 'user %' GROUP BY b.name`,
+        )
+        const seqsOf = () =>
+          upTo(10).flatMap(() => {
+            const { user, seqs } = waiting[random(waiting.length)] ?? { user: '', seqs: [] }
+            return user === '' ? [] : { user, seqs: upTo(5).map(() => seqs[random(seqs.length)] ?? 0) }
+          })
+        const answersOf = () =>
+          seqsOf().map((each) => ({ ...each, how: { state: 'handled', device: names[random(3)] } as const }))
         const changes = [
+          mail.openDevices(name(round), [names[1 + random(2)] ?? ''], round, 8),
+          mail.remove(server, answersOf()),
+          mail.setAside(server, answersOf().slice(0, 2)),
+          mail.forgetDevices(server, round - 20),
           mail.post(server, messages, roomy),
           mail.remove(server, seqsOf()),
           mail.setAside(server, seqsOf()),
           mail.expire(server, round - 5, round - 3, 7),
-          mail.listen(link(name(round), 1)).then(({ epoch }) => mail.unlisten('user 1', epoch, last)),
+          mail
+            .listen(link(name(round), 1))
+            .then(({ epoch }) => mail.unlisten({ user: 'user 1', device: '' }, epoch, last)),
         ]
         await Promise.all(changes)
       }

@@ -4,6 +4,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { Database } from '../../../lib/adapters/postgres/database.ts'
 import { postgresSteps } from '../../../lib/adapters/postgres/postgresSteps.ts'
 import { migrate } from '../../../lib/adapters/postgres/schema.ts'
+import { fixed } from '../../../lib/limits.ts'
 import { type TestDatabase, testDatabase } from '../../support/postgres.ts'
 import type { MailFixture } from '../cluster/contract/mail.ts'
 import { type CuttingProxy, cuttingProxy } from './cuttingProxy.ts'
@@ -63,7 +64,8 @@ export async function countersOf({
     SELECT (SELECT sum(messages) FROM ospd.server)::int AS messages, (SELECT sum(bytes) FROM ospd.server)::int AS bytes, (SELECT sum(ids) FROM ospd.server)::int AS ids,
       (SELECT jsonb_agg(jsonb_build_array(id, messages, bytes, ids) ORDER BY id) FROM ospd.box) AS boxes`)
   const [found] = await sql(`
-    SELECT (SELECT count(*) FROM ospd.mail)::int AS messages, (SELECT coalesce(sum(bytes), 0) FROM ospd.mail)::int AS bytes, (SELECT count(*) FROM ospd.sent)::int AS ids,
+    SELECT (SELECT count(*) + count(*) FILTER (WHERE asks) FROM ospd.mail)::int AS messages,
+      (SELECT coalesce(sum(bytes + CASE WHEN asks THEN ${fixed.receiptBytes} ELSE 0 END), 0) FROM ospd.mail)::int AS bytes, (SELECT count(*) FROM ospd.sent)::int AS ids,
       (SELECT jsonb_agg(jsonb_build_array(b.id, m.messages, m.bytes, s.ids) ORDER BY b.id) FROM ospd.box b
         CROSS JOIN LATERAL (SELECT count(*) AS messages, coalesce(sum(bytes), 0) AS bytes FROM ospd.mail WHERE box = b.id) m
         CROSS JOIN LATERAL (SELECT count(*) AS ids FROM ospd.sent WHERE sender = b.id) s) AS boxes`)

@@ -3,9 +3,11 @@ import { migrations } from '../../../lib/adapters/postgres/migrations.ts'
 const tables = [
   ...[
     'added',
+    'answer',
     'app_user',
     'body',
     'box',
+    'device',
     'ended',
     'file',
     'file_change',

@@ -67,7 +67,7 @@ spec('the schema of a database', (it) => {
     // Code for the version after the next one.
     await assert.rejects(checkSchema(database, schemaVersion + 2), {
       code: 'data-format',
-      message: /has version 3, but this ospd needs version 4; run "ospd cluster migrate" of this ospd first$/u,
+      message: /has version 4, but this ospd needs version 5; run "ospd cluster migrate" of this ospd first$/u,
     })
     await at.sql('UPDATE ospd.meta SET version = version + 1')
     await assert.rejects(checkSchema(database), { code: 'data-format', message: /use a newer ospd/u })

@@ -170,7 +170,7 @@ spec('a migration of the schema to the next version', (it) => {
     const all = [...nextMigrations, ['SELECT']]
     await assert.rejects(migrate(database, all), {
       code: 'data-format',
-      message: /^the server the old one is running and supports the schema only up to version 3; upgrade or stop it/u,
+      message: /^the server the old one is running and supports the schema only up to version 4; upgrade or stop it/u,
     })
     await checkSchema(database, migrations.length)
     await steps.leave(old)

@@ -163,7 +163,8 @@ export class ClusterWorld implements ClusterParts {
     this.network.balance = balancer(random, this.restarts)
     this.limits = limitsWith({})
     this.queues = new Queues(this.trace, time, this.limits)
-    this.mail = new Mail(this, this.#hasMail, false)
+    // A server of the previous release refuses devices.
+    this.mail = new Mail(this, this.#hasMail, !hasOlder)
     chosen.limits = this.#generateLimits(random)
     this.limits = limitsWith(chosen.limits)
     const { trace, limits, disk } = this

@@ -27,8 +27,11 @@ export class PollProbe {
 
   constructor(parts: ProbeParts, stored: StoreWatch, registrations: RegistrationWatch) {
     this.#parts = parts
-    stored.stored = (user, seq) => this.#stored(user, seq)
-    registrations.delivered = (user, seq) => this.#untold.delete(`${user} ${seq}`)
+    stored.stored = (user, seq) => {
+      const own = parts.mail.programs.filter((program) => program.user === user).map(({ recipient }) => recipient)
+      for (const recipient of new Set(own)) this.#stored(user, recipient, seq)
+    }
+    registrations.delivered = (recipient, seq) => this.#untold.delete(`${recipient} ${seq}`)
   }
 
   #isOn = false
@@ -60,19 +63,19 @@ export class PollProbe {
     program.send(post)
   }
 
-  #stored(user: string, seq: number): void {
+  #stored(user: string, recipient: string, seq: number): void {
     if (!this.#isOn) return
     const { machine } = this.#parts
-    this.#untold.add(`${user} ${seq}`)
-    machine.time.alarm(machine.time.now() + deliveredMs, () => void this.#late(user, seq))
+    this.#untold.add(`${recipient} ${seq}`)
+    machine.time.alarm(machine.time.now() + deliveredMs, () => void this.#late(user, recipient, seq))
   }
 
-  async #late(user: string, seq: number): Promise<void> {
+  async #late(user: string, recipient: string, seq: number): Promise<void> {
     const { trace, limits, server } = this.#parts
     const { messages = 0, bytes = 0 } = (await server.mailboxes?.levels())?.find((level) => level.user === user) ?? {}
     // An earlier message that its program does not handle can fill the window.
     const isFull = messages > 1 && (messages > limits.deliveryWindow || bytes > limits.deliveryBytes)
-    if (this.#untold.has(`${user} ${seq}`) && !isFull)
-      trace.fail(`message ${seq} was not sent to ${user} within ${deliveredMs} ms`)
+    if (this.#untold.has(`${recipient} ${seq}`) && !isFull)
+      trace.fail(`message ${seq} was not sent to ${recipient} within ${deliveredMs} ms`)
   }
 }

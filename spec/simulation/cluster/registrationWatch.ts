@@ -29,7 +29,8 @@ interface RegistrationParts {
 /** A link of a program, and the presence list that was sent over it. */
 interface Watched {
   readonly link: Link
-  readonly user: string
+  /** The user, or the device of the user, for which the program receives messages. */
+  readonly recipient: string
   /** The flags of its latest request for a registration. */
   flags: number
   isListening: boolean
@@ -41,7 +42,7 @@ interface Watched {
 
 /**
  * Checks the links of each session and the registrations of each user at all servers, and the presence list of each link. Two links
- * of a session do not stay open while their servers reach the store, nor do two links of a user stay registered as
+ * of a session do not stay open while their servers reach the store, nor do two links of a device stay registered as
  * listening. On each link the list is a possible history: its versions have no gaps, and a
  * user enters it only while the user is not in it.
  */
@@ -49,10 +50,10 @@ export class RegistrationWatch {
   readonly #parts: RegistrationParts
   /** The link of each session that was told last that it is open. */
   readonly #links = new Map<string, Link>()
-  /** The links that were told that they listen, by user. */
+  /** The links that were told that they listen, by recipient. */
   readonly #listening = new Map<string, Set<Watched>>()
-  /** Called with each message that is sent to a user. */
-  delivered: (user: string, seq: number) => void = () => {}
+  /** Called with each message that is sent to a recipient. */
+  delivered: (recipient: string, seq: number) => void = () => {}
 
   constructor(parts: RegistrationParts) {
     this.#parts = parts
@@ -62,8 +63,8 @@ export class RegistrationWatch {
     this.#watchSession(link)
     const program = this.#parts.mail.programs.find(({ run }) => run?.process === link.clientProcess)
     if (!program) return
-    const { user } = program
-    const watched: Watched = { link, user, flags: 0, isListening: false, version: undefined, list: new Map() }
+    const { recipient } = program
+    const watched: Watched = { link, recipient, flags: 0, isListening: false, version: undefined, list: new Map() }
     const { client, server } = link
     const { heard: byServer, sent } = server
     const { heard: byClient } = client
@@ -103,11 +104,11 @@ export class RegistrationWatch {
   #sent(watched: Watched, frame: Frame): void {
     if (frame.event === events.DeliverMsgReq.number) {
       const { messages } = decode(frame) as WireMessage<'DeliverMsgReq'>
-      for (const { mailboxSeq } of messages) this.delivered(watched.user, mailboxSeq)
+      for (const { mailboxSeq } of messages) this.delivered(watched.recipient, mailboxSeq)
     }
     if (frame.event !== events.RegistAck.number) return
-    const links = this.#listening.get(watched.user) ?? new Set()
-    this.#listening.set(watched.user, links)
+    const links = this.#listening.get(watched.recipient) ?? new Set()
+    this.#listening.set(watched.recipient, links)
     watched.isListening = (watched.flags & registFlags.listening) !== 0
     if (!watched.isListening) {
       links.delete(watched)
@@ -117,7 +118,7 @@ export class RegistrationWatch {
     for (const other of links) {
       if (!isListening(other)) links.delete(other)
       else if (other !== watched) {
-        const text = `two links of ${watched.user} are registered`
+        const text = `two links of ${watched.recipient} are registered`
         this.#compare([watched.link, other.link], text, () => isListening(watched) && isListening(other))
       }
     }

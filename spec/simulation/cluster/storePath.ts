@@ -81,7 +81,7 @@ export class StorePaths {
 }
 
 /** The steps that take note of another store. Until then it rejects all other steps. */
-const anew: readonly string[] = ['compare', 'enter', 'lastTime'] satisfies (keyof Steps)[]
+const anew: readonly string[] = ['compare', 'raise', 'enter', 'lastTime'] satisfies (keyof Steps)[]
 
 type Method = (...given: never[]) => Promise<unknown>
 

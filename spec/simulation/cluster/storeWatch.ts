@@ -1,7 +1,9 @@
 import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
+import { deviceKey } from '../../../lib/names.ts'
 import type { AddressedMessage, StoredMessage } from '../../../lib/ports/mailboxes.ts'
 import { sameBytes } from '../files.ts'
 import type { LinkWatch } from '../linkWatch.ts'
+import { recipientOf } from '../messageActor.ts'
 import type { MessageInvariants } from '../messageInvariants.ts'
 import { keyOf } from '../post.ts'
 import type { SimulatedProcess } from '../process.ts'
@@ -23,7 +25,7 @@ const all = Number.MAX_SAFE_INTEGER
 /** Checks what the steps of messages change in the shared store, at the moment when they do. */
 export class StoreWatch {
   readonly #parts: StoreParts
-  /** The server at which each user has listened last. */
+  /** The server at which each device has listened last. */
   readonly #listeners = new Map<string, number>()
   /** By key. */
   readonly #by = new Map<string, SimulatedProcess | undefined>()
@@ -44,7 +46,7 @@ export class StoreWatch {
     const { mail } = steps
     const { watch } = this.#parts.mail
     const left = (messages: Parameters<Steps['mail']['setAside']>[1]) => {
-      for (const { user, seqs } of messages) watch.gone(user, seqs)
+      for (const { user, seqs, how } of messages) watch.gone(recipientOf(user, how?.device), seqs)
     }
     return {
       ...steps,
@@ -52,10 +54,11 @@ export class StoreWatch {
         ...mail,
         listen: async (link) => {
           const result = await mail.listen(link)
-          this.#listeners.set(link.user, link.server)
+          this.#listeners.set(deviceKey(link), link.server)
           return result
         },
         unlisten: (...given) => this.#unlisten(mail, given),
+        openDevices: (...given) => this.#openDevices(mail, given),
         post: (...given) => {
           for (const { sender, id } of given[1]) {
             const key = keyOf(sender, id)
@@ -79,16 +82,32 @@ export class StoreWatch {
 
   /** Checks that the end of a registration ends no other one. */
   async #unlisten(mail: Steps['mail'], given: Parameters<Steps['mail']['unlisten']>): Promise<void> {
-    const [user, epoch] = given
-    const server = this.#listeners.get(user) ?? 0
+    const [{ user, device }, epoch] = given
+    const server = this.#listeners.get(deviceKey({ user, device })) ?? 0
     const others = async () =>
-      (await mail.poll(server, [])).listened.filter((each) => each.user === user && each.epoch !== epoch)
+      (await mail.poll(server, [])).listened.filter(
+        (each) => each.user === user && each.device === device && each.epoch !== epoch,
+      )
     const before = others()
     const ended = mail.unlisten(...given)
     const after = others()
     await ended
     const isEnded = (await before).length > (await after).length
     if (isEnded) this.#parts.trace.fail(`the end of an earlier registration of ${user} ends the present one`)
+  }
+
+  /** The store runs these steps one after another, so that the device must receive what it finds, and all later messages. */
+  async #openDevices(mail: Steps['mail'], given: Parameters<Steps['mail']['openDevices']>): Promise<void> {
+    const [user, devices] = given
+    const { invariants } = this.#parts.mail
+    const isNew = (device: string) => device !== '' && !invariants.isKnown(user, device)
+    const found = mail.read(
+      devices.map((device) => ({ user, afterSeq: 0, device })),
+      all,
+      all,
+    )
+    const [, boxes] = await Promise.all([mail.openDevices(...given), found])
+    for (const [at, device] of devices.entries()) if (isNew(device)) invariants.opened(user, device, boxes[at] ?? [])
   }
 
   /** The store runs these steps one after another, so that none changes a mailbox between the post and the reads. */

@@ -178,13 +178,30 @@ export const clientChecks: Checks<ClientsFixture> = {
       assert.deepEqual([delivered.sender, textOf(delivered)], ['bot', 'hello'])
     }
   },
-  'are refused if they name a device, and can listen without one': async ({ steps }) => {
+  'receive every message on each device of a user, at whichever server it listens': async ({ steps }) => {
     await using servers = await Servers.create(steps)
-    const bob = await MessageClient.enter(await servers.start(), 'bob')
-    bob.device = 'phone'
-    await bob.registRefused('too-many-devices')
-    bob.device = ''
-    await bob.regist()
+    const [first, second] = [await servers.start(), await servers.start()]
+    const alice = await MessageClient.enter(first, 'alice')
+    await alice.regist(0)
+    const phone = await MessageClient.listenAs(first, 'bob', 'phone')
+    const laptop = await MessageClient.listenAs(second, 'bob', 'laptop')
+    await alice.post(1, ['bob'], 'hello')
+    for (const device of [phone, laptop]) {
+      const delivered = await device.delivery()
+      assert.deepEqual([textOf(delivered), delivered.attempt], ['hello', 1])
+      await device.take(delivered)
+    }
+    await alice.post(2, ['bob'], 'again')
+    await phone.take(await phone.delivery())
+    // The same device at the other server takes over. What it has just handled can be delivered again.
+    const moved = await MessageClient.listenAs(second, 'bob', 'phone')
+    await phone.raw.dismissed('link-replaced')
+    await alice.post(3, ['bob'], 'last')
+    let delivered = await moved.delivery()
+    while (delivered.attempt > 1) delivered = await moved.delivery()
+    assert.equal(textOf(delivered), 'last')
+    assert.equal(textOf(await laptop.delivery()), 'again')
+    assert.equal(textOf(await laptop.delivery()), 'last')
   },
   'are superseded at one server when the same user listens at the other': async ({ steps }) => {
     await using servers = await Servers.create(steps)

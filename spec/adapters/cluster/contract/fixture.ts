@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import type { ClusterSessionLink, Steps } from '../../../../lib/adapters/cluster/steps.ts'
+import type { ClusterListeningLink } from '../../../../lib/adapters/cluster/mailSteps.ts'
+import type { Steps } from '../../../../lib/adapters/cluster/steps.ts'
 
 /** A shared store that is empty at first, for one test case. Disposing it also closes all steps. */
 export interface SharedStoreFixture extends AsyncDisposable {
@@ -12,7 +13,7 @@ export interface TestedServer {
   readonly steps: Steps
   readonly server: number
   /** Returns a link of this server. */
-  link(user: string, link: number, session?: string): ClusterSessionLink
+  link(user: string, link: number, session?: string): ClusterListeningLink
 }
 
 /** A lease that is longer than every test case. */
@@ -28,7 +29,7 @@ export const infoOf = (name: string) => ({ name, boot: randomUUID(), version: '1
 export async function entered(store: SharedStoreFixture, leaseMs = longMs): Promise<TestedServer> {
   const steps = await store.connect()
   const server = await steps.enter(infoOf('a server'), leaseMs)
-  return { steps, server, link: (user, link, session = newSession()) => ({ server, link, user, session }) }
+  return { steps, server, link: (user, link, session = newSession()) => ({ server, link, user, session, device: '' }) }
 }
 
 /** Resolves with the first defined result of `look`. */

@@ -7,7 +7,7 @@ import { infoOf, longMs, newSession } from './fixture.ts'
 /** A shared store with mailboxes that are empty at first. */
 export interface MailFixture extends AsyncDisposable {
   /** Returns open steps of a further server. */
-  connect(): Promise<Pick<Steps, 'mail' | 'enter'>>
+  connect(): Promise<Pick<Steps, 'mail' | 'enter' | 'leave'>>
 }
 
 /** Limits that no case reaches. */
@@ -53,6 +53,7 @@ export async function mailServer(store: MailFixture, leaseMs = longMs) {
     mail,
     server,
     all,
+    leave: () => steps.leave(server),
     /** Resolves with the code of the refusal of each message. */
     async post(messages: readonly AddressedMessage[], bounds = roomy) {
       const { outcomes } = await mail.post(server, messages, bounds)
@@ -60,7 +61,7 @@ export async function mailServer(store: MailFixture, leaseMs = longMs) {
     },
     waiting: async (user: string) => numbersOf(await all(user)),
     seqsOf: async (user: string) => (await all(user)).map(({ seq }) => seq),
-    link: (user: string, link: number, session = newSession()) => ({ server, link, user, session }),
+    link: (user: string, link: number, session = newSession()) => ({ server, link, user, session, device: '' }),
   }
 }
 
@@ -324,10 +325,10 @@ export const listenChecks: Checks<MailFixture> = {
     const { epoch } = await mail.listen(link('bob', 1))
     await post([numbered(1, ['bob']), numbered(2, ['bob'])])
     const [seq = 0] = await seqsOf('bob')
-    await mail.unlisten('bob', epoch, seq)
+    await mail.unlisten({ user: 'bob', device: '' }, epoch, seq)
     const later = await mail.listen(link('bob', 2))
     assert.deepEqual([later.handed, later.former], [seq, undefined])
-    await mail.unlisten('bob', epoch, seq + 100)
+    await mail.unlisten({ user: 'bob', device: '' }, epoch, seq + 100)
     const last = await mail.listen(link('bob', 3))
     assert.deepEqual([last.former?.link, last.handed], [2, (await seqsOf('bob')).at(-1)])
   },
@@ -359,12 +360,12 @@ export const listenChecks: Checks<MailFixture> = {
     const listed = listened.toSorted((a, b) => a.link - b.link)
     assert.deepEqual(replaced, [])
     assert.deepEqual(listed, [
-      { user: 'bob', link: 7, epoch: bob.epoch, lastSeq: seq },
-      { user: 'eve', link: 8, epoch: eve.epoch, lastSeq: 0 },
+      { user: 'bob', device: '', link: 7, epoch: bob.epoch, lastSeq: seq },
+      { user: 'eve', device: '', link: 8, epoch: eve.epoch, lastSeq: 0 },
     ])
-    await second.mail.unlisten('bob', bob.epoch, 0)
-    await second.mail.unlisten('eve', eve.epoch, 0)
-    assert.deepEqual(await second.mail.poll(second.server, []), { listened: [], replaced: [] })
+    await second.mail.unlisten({ user: 'bob', device: '' }, bob.epoch, 0)
+    await second.mail.unlisten({ user: 'eve', device: '' }, eve.epoch, 0)
+    assert.deepEqual(await second.mail.poll(second.server, []), { listened: [], replaced: [], hasDevices: false })
   },
   'at other servers are returned by a step that stores messages for them, and by its repetition': async (store) => {
     const [first, second] = [await mailServer(store), await mailServer(store)]

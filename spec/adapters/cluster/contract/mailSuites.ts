@@ -37,7 +37,7 @@ const expiryChecks: Checks<MailFixture> = {
     const first = await mail.expireOverdue(server, 1_000, 100)
     assert.deepEqual(first, { expired: [{ user: 'bob', messages: 1 }], receipts: [] })
     assert.equal((await mail.poll(server, [])).nextExpiry, 2_000)
-    await mail.unlisten('eve', epoch, 0)
+    await mail.unlisten({ user: 'eve', device: '' }, epoch, 0)
     assert.equal((await mail.poll(server, [])).nextExpiry, 500)
     const { expired } = await mail.expireOverdue(server, 2_000, 100)
     assert.deepEqual(
@@ -48,7 +48,7 @@ const expiryChecks: Checks<MailFixture> = {
       ],
     )
     assert.deepEqual([(await seqsOf('bob')).length, (await seqsOf('eve')).length], [1, 0])
-    assert.deepEqual(await mail.poll(server, []), { listened: [], replaced: [] })
+    assert.deepEqual(await mail.poll(server, []), { listened: [], replaced: [], hasDevices: false })
   },
   'expire in parts, and so do ids': async (store) => {
     const { mail, server, post, waiting, seqsOf } = await mailServer(store)

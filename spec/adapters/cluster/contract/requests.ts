@@ -116,8 +116,9 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     const unknown = Math.max(former.link, present.link) + 1
     assert.deepEqual(await replacedOf(first, former.link, unknown), [former.link, unknown])
     assert.deepEqual(await second.steps.mail.poll(second.server, [present.link]), {
-      listened: [{ user: present.user, link: present.link, epoch, lastSeq: 0 }],
+      listened: [{ user: present.user, device: '', link: present.link, epoch, lastSeq: 0 }],
       replaced: [],
+      hasDevices: false,
     })
     await second.steps.closeSession(present)
     assert.deepEqual(await replacedOf(second, present.link), [present.link])
@@ -199,7 +200,7 @@ export const requestChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await readBy(epoch), [1])
     const { epoch: later } = await second.steps.mail.listen(second.link('bob', 2))
     assert.deepEqual([await readBy(epoch), await readBy(later), await readBy(undefined)], [[], [1], [1]])
-    await second.steps.mail.unlisten('bob', later, 0)
+    await second.steps.mail.unlisten({ user: 'bob', device: '' }, later, 0)
     assert.deepEqual(await readBy(later), [])
   },
 }

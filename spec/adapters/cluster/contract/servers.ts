@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { linkBlockSize, type Steps } from '../../../../lib/adapters/cluster/steps.ts'
 import { message, roomy } from '../../../../lib/testing/storage/mailSteps.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { deviceChecks } from './devices.ts'
 import { declaredDead, entered, eventually, infoOf, longMs, newSession, type SharedStoreFixture } from './fixture.ts'
 import { importChecks } from './imports.ts'
 import { requestChecks, totalsChecks } from './requests.ts'
@@ -368,4 +369,5 @@ export const serverSuites: readonly (readonly [subject: string, Checks<SharedSto
   ['a link of a shared store that was replaced', requestChecks],
   ['the totals of uploads in a shared store', totalsChecks],
   ['an import into a shared store', importChecks],
+  ['the devices of users in a shared store', deviceChecks],
 ]

@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict'
+import { crc32 } from 'node:zlib'
+import { bodyFingerprintOf, writeMessage } from '../../../../lib/storage/mailboxes/records.ts'
+import { roomy } from '../../../../lib/testing/storage/mailSteps.ts'
+import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { newSession, type SharedStoreFixture } from './fixture.ts'
+import { mailServer, numbered, numbersOf } from './mail.ts'
+
+type Server = Awaited<ReturnType<typeof mailServer>>
+
+/** Resolves with the numbers of the messages that a device of bob has not answered. */
+const unanswered = async ({ mail }: Server, device: string) =>
+  numbersOf((await mail.read([{ user: 'bob', afterSeq: 0, device }], 100, 1_000_000))[0] ?? [])
+
+/** Returns the registration of a device of bob. */
+const phoneAt = ({ link }: Server, number: number, session = newSession(), device = 'phone') => ({
+  ...link('bob', number, session),
+  device,
+})
+
+const handledBy = (device: string, seqs: readonly number[]) => ({
+  user: 'bob',
+  seqs,
+  how: { state: 'handled', device } as const,
+})
+
+const most = 8
+
+/** The promises about the devices of users. */
+export const deviceChecks: Checks<SharedStoreFixture> = {
+  'have a registration each, and are woken at all servers': async (store) => {
+    const servers = [await mailServer(store), await mailServer(store), await mailServer(store)] as const
+    const [first, second, third] = servers
+    await first.mail.openDevices('bob', ['phone', 'laptop'], 0, most)
+    const phone = await first.mail.listen(phoneAt(first, 1))
+    const laptop = await second.mail.listen(phoneAt(second, 2, newSession(), 'laptop'))
+    assert.deepEqual([phone.former, laptop.former], [undefined, undefined])
+    const messages = [numbered(1, ['bob', 'eve']), numbered(2, ['bob'])]
+    const { wakes } = await third.mail.post(third.server, messages, roomy)
+    assert.deepEqual(wakes.map(({ server, user }) => `${user} ${server}`).sort(), [
+      `bob ${first.server}`,
+      `bob ${second.server}`,
+    ])
+    const own = await first.mail.post(first.server, [numbered(3, ['bob'])], roomy)
+    assert.deepEqual(own.wakes, [{ server: second.server, user: 'bob' }])
+    const lastSeq = await third.mail.lastSeq()
+    assert.deepEqual(await second.mail.poll(second.server, []), {
+      listened: [{ user: 'bob', device: 'laptop', link: 2, epoch: laptop.epoch, lastSeq }],
+      replaced: [],
+      hasDevices: true,
+    })
+  },
+  'are taken over by the next registration of the same device, which alone can read for it': async (store) => {
+    const [first, second] = [await mailServer(store), await mailServer(store)]
+    await first.mail.openDevices('bob', ['phone', 'laptop'], 0, most)
+    const [older, newer] = [newSession(), newSession()]
+    const { epoch, handed } = await first.mail.listen(phoneAt(first, 1, older))
+    await first.mail.listen(phoneAt(first, 2, older, 'laptop'))
+    await first.post([numbered(1, ['bob'])])
+    const seq = await first.mail.lastSeq()
+    const later = await second.mail.listen(phoneAt(second, 3, newer))
+    assert.deepEqual([handed, later.handed, later.former], [0, seq, { server: first.server, link: 1 }])
+    await assert.rejects(first.mail.listen(phoneAt(first, 4, older)), { code: 'superseded' })
+    const readBy = async (by: number) =>
+      numbersOf((await first.mail.read([{ user: 'bob', afterSeq: 0, device: 'phone', epoch: by }], 9, 9_000))[0] ?? [])
+    assert.deepEqual([await readBy(epoch), await readBy(later.epoch)], [[], [1]])
+    // The end of an earlier registration, and what a registration has handed out.
+    await first.mail.unlisten({ user: 'bob', device: 'phone' }, epoch, seq)
+    assert.deepEqual(await readBy(later.epoch), [1])
+    await first.post([numbered(2, ['bob'])])
+    await second.mail.unlisten({ user: 'bob', device: 'phone' }, later.epoch, seq)
+    assert.deepEqual(await readBy(later.epoch), [])
+    assert.equal((await first.mail.listen(phoneAt(first, 5, newer))).handed, seq)
+  },
+  'have no registration at a server that has ended, and may have received all messages': async (store) => {
+    const [first, second] = [await mailServer(store), await mailServer(store)]
+    await first.mail.openDevices('bob', ['phone'], 0, most)
+    await first.mail.listen(phoneAt(first, 1))
+    await first.post([numbered(1, ['bob'])])
+    const seq = await first.mail.lastSeq()
+    await first.leave()
+    const next = await second.mail.listen(phoneAt(second, 2))
+    assert.deepEqual([next.handed, next.former], [seq, undefined])
+  },
+  'include the programs without a device that listen, whichever is first': async (store) => {
+    const server = await mailServer(store)
+    const { mail, link } = server
+    await server.post([numbered(1, ['bob']), numbered(1, ['bob'], { sender: 'eve' })])
+    const seqs = await server.seqsOf('bob')
+    await mail.listen(link('bob', 1))
+    await mail.openDevices('bob', ['phone'], 0, most)
+    await mail.remove(server.server, [handledBy('phone', seqs.slice(0, 1))])
+    assert.equal((await unanswered(server, '')).length, 2)
+    await mail.remove(server.server, [handledBy('', seqs)])
+    assert.deepEqual([await server.seqsOf('bob'), (await unanswered(server, '')).length], [seqs.slice(1), 0])
+    await mail.openDevices('eve', ['phone'], 0, most)
+    await mail.listen(link('eve', 2))
+    await server.post([numbered(2, ['eve'])])
+    const [seq = 0] = await server.seqsOf('eve')
+    const how = { state: 'handled', device: 'phone' } as const
+    await mail.remove(server.server, [{ user: 'eve', seqs: [seq], how }])
+    assert.deepEqual(await server.waiting('eve'), [2])
+  },
+  'answer together in one step, and the last answer is the one of the receipt': async (store) => {
+    const server = await mailServer(store)
+    const { mail } = server
+    await mail.openDevices('bob', ['phone', 'laptop'], 0, most)
+    await server.post([1, 2, 3].map((number) => numbered(number, ['bob'], { sender: 'alice', receipt: true })))
+    const [one = 0, two = 0, three = 0] = await server.seqsOf('bob')
+    assert.deepEqual(await mail.remove(server.server, [handledBy('phone', [one, two])]), [])
+    assert.deepEqual(
+      await mail.remove(server.server, [
+        handledBy('laptop', [one]),
+        handledBy('phone', [three]),
+        handledBy('laptop', [three]),
+      ]),
+      ['alice'],
+    )
+    assert.deepEqual(await server.waiting('bob'), [2])
+    const aside = { user: 'bob', seqs: [two], how: { state: 'rejected', device: 'laptop' } as const }
+    assert.deepEqual(await mail.setAside(server.server, [aside]), ['alice'])
+    const receipts = { aside: false, afterSeq: 0, most: 9, mostBytes: 9_999 }
+    assert.equal((await mail.list(':receipts:alice', receipts)).length, 3)
+    assert.deepEqual(numbersOf(await mail.list('bob', { ...receipts, aside: true })), [2])
+  },
+  'are forgotten with the messages for which only they have no answer, and with the receipts of these': async (
+    store,
+  ) => {
+    const server = await mailServer(store)
+    const { mail } = server
+    const day = 86_400_000
+    await mail.openDevices('bob', ['phone', 'laptop'], 0, most)
+    await mail.openDevices('bob', ['phone'], 3 * day, most)
+    await server.post([1, 2].map((number) => numbered(number, ['bob'], { sender: 'alice', receipt: true })))
+    const [one = 0] = await server.seqsOf('bob')
+    await mail.remove(server.server, [handledBy('phone', [one])])
+    const { forgotten, receipts } = await mail.forgetDevices(server.server, day)
+    assert.deepEqual([forgotten, receipts], [[{ user: 'bob', device: 'laptop' }], ['alice']])
+    assert.deepEqual(await server.waiting('bob'), [2])
+    assert.deepEqual(await mail.forgetDevices(server.server, 4 * day), {
+      forgotten: [{ user: 'bob', device: 'phone' }],
+      receipts: [],
+    })
+    assert.equal((await mail.poll(server.server, [])).hasDevices, false)
+  },
+  'are imported once, with the messages that they have answered': async (store) => {
+    const steps = await store.connect()
+    const { imports } = steps
+    const begun = await imports.begin({ id: 'a', place: '/srv/one', lastSeq: 9, lastTime: 5 })
+    const messages = [3, 4].map((seq) => {
+      const given = { ...numbered(seq, ['bob']), seq: seq + begun.seqShift }
+      const fingerprint = bodyFingerprintOf(writeMessage(seq, given, given.recipients, crc32))
+      return { ...given, fingerprint, mailboxes: [{ user: 'bob', isAside: false }] }
+    })
+    await imports.addMessages(begun.server, messages)
+    const [one = 0, two = 0] = messages.map(({ seq }) => seq)
+    const devices = [
+      { name: 'phone', seenAt: 5, answered: [one] },
+      { name: 'laptop', seenAt: 5, answered: [two] },
+    ]
+    for (let times = 0; times < 2; times++) await imports.addDevices({ user: 'bob', devices, rejected: [two] })
+    assert.ok((await imports.usedNames()).includes('bob'))
+    await imports.finish('a')
+    const server = await mailServer(store)
+    assert.deepEqual([await unanswered(server, 'phone'), await unanswered(server, 'laptop')], [[4], [3]])
+    await server.mail.remove(server.server, [handledBy('phone', [two]), handledBy('laptop', [one])])
+    assert.deepEqual(await server.waiting('bob'), [])
+    const page = { aside: true, afterSeq: 0, most: 9, mostBytes: 9_999 }
+    assert.deepEqual(numbersOf(await server.mail.list('bob', page)), [4])
+  },
+}
