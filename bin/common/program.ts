@@ -127,7 +127,7 @@ async function parserOf(program: Program, command?: Command): Promise<Argv> {
     .version(false)
     .option('version', { describe: 'print the version' })
   if (command) return describeCommand(parser, program, command)
-  for (const each of commands) parser.command(each.name, each.describe)
+  for (const { name, describe } of commands) parser.command(name, describe.replace(/\. .*$/u, '.'))
   return parser
     .usage(`${name} COMMAND\n\n${describe}`)
     .command('help', 'Print the help for a COMMAND')

@@ -1,7 +1,7 @@
 import { type Client, OspError, type WaitingMessage } from 'ospd'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor } from '../common/commonOptions.ts'
-import { results } from '../common/output.ts'
+import { results, say } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
@@ -44,7 +44,7 @@ async function run(values: InboxValues, operands: readonly string[]): Promise<nu
   const action = actionOf(values, operands)
   return await runWithClient(values, {
     run: async (client) => {
-      if (action === 'list') await list(client, values['set-aside'])
+      if (action === 'list') await list(client, values)
       else if (action === 'return') await change(client, action, await chosen(client, values, seqs, false))
       else await change(client, action, await chosen(client, values, seqs, true))
     },
@@ -69,12 +69,15 @@ function actionOf(values: InboxValues, [operand]: readonly string[]): 'list' | '
   return returns ? 'return' : 'remove'
 }
 
-async function list(client: Client, setAside: boolean): Promise<void> {
+async function list(client: Client, { 'set-aside': setAside, quiet, json }: InboxValues): Promise<void> {
   const styles = stylesFor(process.stdout)
+  let isEmpty = true
   for await (const message of client.inbox.list({ setAside })) {
     if (results.broken.aborted) return
+    isEmpty = false
     results.print({ event: 'message', ...messageFields(message), setAside }, messageLine(message, styles))
   }
+  if (isEmpty && !quiet && !json) say(setAside ? 'no message was set aside' : 'no message is waiting', 'yellow')
 }
 
 /** Formats a message as a line: number, time, sender, text. */
