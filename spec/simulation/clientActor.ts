@@ -1,5 +1,6 @@
 import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { type ClientParts, ClientRun } from './clientRun.ts'
+import { SimulatedDigests } from './digests.ts'
 import type { SimulatedFile } from './files.ts'
 import { SimulatedProcess } from './process.ts'
 import type { Program } from './program.ts'
@@ -12,6 +13,8 @@ export interface ClientActorOptions {
   readonly heedless: boolean
   /** Its list of tasks outlives its processes. */
   readonly keeps: boolean
+  /** It remembers the digests of its files. */
+  readonly remembers: boolean
 }
 
 /** How long a program runs that only changes the list of tasks. */
@@ -28,20 +31,24 @@ export class ClientActor implements Program {
   readonly heedless: boolean
   /** Its list of tasks, if it has one. */
   readonly tasks: SimulatedTasks | undefined
+  readonly digests: SimulatedDigests | undefined
   /** The files that it has yet to send. */
   readonly wanted = new Set<SimulatedFile>()
   /** The files that its list has accepted and that are neither finished nor cancelled. */
   readonly accepted = new Set<SimulatedFile>()
   readonly #parts: ClientParts
+  /** The latest change of stored files when it began to send a file. */
+  readonly #since = new Map<SimulatedFile, number>()
   readonly #runs: ClientRun[] = []
   #run: ClientRun | undefined
   /** Whether the run is that of another program, which only changes the list, or is ending. */
   #isAside = false
 
-  constructor(parts: ClientParts, { name, user, heedless, keeps }: ClientActorOptions) {
+  constructor(parts: ClientParts, { name, user, heedless, keeps, remembers }: ClientActorOptions) {
     this.#parts = parts
     this.heedless = heedless
     this.tasks = keeps ? new SimulatedTasks() : undefined
+    this.digests = remembers ? new SimulatedDigests() : undefined
     this.name = name
     this.user = user
   }
@@ -140,6 +147,7 @@ export class ClientActor implements Program {
   send(file: SimulatedFile): void {
     if (this.wanted.has(file)) return
     this.wanted.add(file)
+    this.#since.set(file, this.#parts.stored?.changes ?? 0)
     this.#own?.send(file)
   }
 
@@ -164,6 +172,11 @@ export class ClientActor implements Program {
       this.#parts.stored?.over(file)
     }
     this.accepted.delete(file)
+  }
+
+  /** Returns the latest change of stored files when it began to send a file. */
+  sentSince(file: SimulatedFile): number {
+    return this.#since.get(file) ?? 0
   }
 
   isLeaving(run: ClientRun): boolean {

@@ -1,5 +1,5 @@
 import type { Files } from '../../lib/client/files/files.ts'
-import { RunningClient } from '../../lib/client/runningClient.ts'
+import { memoryState, RunningClient } from '../../lib/client/runningClient.ts'
 import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { OspError } from '../../lib/errors.ts'
 import { clientLimits, type Limits } from '../../lib/limits.ts'
@@ -50,16 +50,18 @@ export class ClientRun {
     this.#parts = parts
     this.#actor = actor
     this.process = process
+    const { digests, tasks } = actor
+    const own = files.filter(({ user }) => user === actor.user)
     this.client = new RunningClient({
       to: network.transportOf(process, actor.heedless ? withoutBound : asSent),
       user: actor.user,
       token: async () => tokens.said(actor.user),
       platform: process.platform,
       software: 'simulation',
-      state: actor.tasks?.stateOf(
-        process,
-        files.filter(({ user }) => user === actor.user),
-      ),
+      state: {
+        ...(tasks?.stateOf(process, own) ?? memoryState()),
+        ...(digests && { digests: digests.storeOf(process, own) }),
+      },
     })
   }
 
@@ -176,6 +178,7 @@ export class ClientRun {
       (sent) => {
         this.#actor.over(file)
         this.#parts.invariants.finished(file, sent, upload.transferred > 0)
+        this.#parts.stored?.finished(file, sent, this.#actor.sentSince(file))
       },
       (error: unknown) => {
         const { code } = OspError.from(error)
@@ -195,9 +198,11 @@ export class ClientRun {
       return
     }
     const isTooLarge = code === 'too-large' && file?.versions.some(({ bytes }) => bytes.length > limits.fileBytes)
+    const isRejected = code === 'upload-rejected' && file?.versions.some(({ bytes }) => file.hook.refuses(bytes.length))
     const isClosed = code === 'closed' && (!alive || this.#actor.isLeaving(this))
     const isFair = fair.includes(code) || this.#parts.stored?.unsupported.includes(code)
-    if (!isFair && !isTooLarge && !isClosed) this.#parts.trace.fail(`${name} ${what}: ${code}: ${message}`)
+    if (!isFair && !isTooLarge && !isRejected && !isClosed)
+      this.#parts.trace.fail(`${name} ${what}: ${code}: ${message}`)
   }
 }
 

@@ -28,6 +28,7 @@ export const fileActions: readonly Action<FileParts>[] = [
   { name: 'an upload is cancelled', weight: 1, apply: cancel },
   { name: 'another program changes a list of tasks', weight: 5, apply: editTasks },
   { name: 'a file is written to', weight: 4, apply: writeToFile },
+  { name: 'a file keeps its size and its modification time', weight: 2, apply: rewriteFile },
 ]
 
 function sendFile(parts: FileParts): boolean {
@@ -97,6 +98,19 @@ function writeToFile(parts: FileParts): boolean {
   const file = parts.dice.pick(parts.files, 'a file to write to')
   parts.trace.tell(`${file.path} is written to`)
   file.write(generateBytes(parts.dice, parts.limits.chunkBytes))
+  return true
+}
+
+/** The identity of the source changes. */
+function rewriteFile(parts: FileParts): boolean {
+  const files = parts.files.filter(({ now }) => now.bytes.length > 0)
+  if (files.length === 0) return false
+  const file = parts.dice.pick(files, 'a file to write to')
+  parts.trace.tell(`${file.path} is written to, and keeps its times`)
+  const bytes = file.now.bytes.slice()
+  const at = parts.dice.integer(0, bytes.length - 1, 'the byte that changes')
+  bytes[at] = ((bytes[at] ?? 0) + 1) % 256
+  file.write(bytes, true)
   return true
 }
 

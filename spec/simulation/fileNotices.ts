@@ -1,18 +1,25 @@
-import type { MailboxStore, StoredMessage } from '../../lib/ports/mailboxes.ts'
+import type { AddressedMessage, MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { Digests } from '../../lib/ports/platform.ts'
 import { hex } from '../../lib/runtime/hex.ts'
-import { decodeBody } from '../../lib/wire/messageBody.ts'
+import { type Attributes, decodeBody } from '../../lib/wire/messageBody.ts'
 import { digestNames } from '../../lib/wire/protocol.ts'
+import type { MessageInvariants } from './messageInvariants.ts'
+import { keyOf, Post } from './post.ts'
 import type { Trace } from './trace.ts'
 
-/** The user who gets a message for each stored file. No program of a world has this name. */
+/** The user who gets a message for each stored file. */
 export const notified = 'ingest'
 
-interface NoticeParts {
+export interface NoticeParts {
   readonly trace: Trace
   readonly machine: { readonly digests: Digests }
-  readonly disk: { readonly rot?: { readonly anyUpload: boolean } }
+  readonly files: Iterable<{ readonly user: string }>
+  readonly disk: { readonly rot?: { readonly anyUpload: boolean; lostOf(user: string): number } }
+  readonly mail: { readonly users: readonly string[]; readonly invariants: MessageInvariants }
 }
+
+type FileReference = NonNullable<Attributes['file']>
+type Notice = Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients' | 'receipt'>
 
 /** A file that was published. */
 interface Published {
@@ -23,7 +30,7 @@ interface Published {
   isGone: boolean
 }
 
-/** Checks the messages about stored files: one for each published file, and none about another file. */
+/** Checks the messages about stored files: one for each published file, in order, and none about another file. */
 export class FileNotices {
   /** Whether the server sends such messages. */
   isOn = false
@@ -36,6 +43,12 @@ export class FileNotices {
   readonly #published: Published[] = []
   /** The versions whose records a shared store may have lost. */
   readonly unsure = new Set<string>()
+  /** The references in the messages that were appended. */
+  readonly #appended: FileReference[] = []
+  /** The messages that a server has begun to append, by key. */
+  readonly #posts = new Map<string, Post>()
+  /** By user or path: the index of the latest published version whose message was appended. */
+  readonly #latest = new Map<string, number>()
 
   constructor(parts: NoticeParts) {
     this.#parts = parts
@@ -58,41 +71,102 @@ export class FileNotices {
     for (const each of this.#published) if (each.path === path) each.isGone = true
   }
 
+  /** A server is about to append messages. From now on, the messages about files can be delivered. */
+  appending(messages: readonly Notice[]): void {
+    for (const { sender, id, recipients, receipt = false } of messages.filter(this.isNotice)) {
+      const number = this.#posts.size + 1
+      const own = { program: `files of ${sender}`, number, to: recipients, asksReceipts: receipt }
+      const empty = { forged: false, poison: false, timeToLiveMs: undefined, content: new Uint8Array() }
+      const post = new Post({ sender, id, ...own, ...empty })
+      if (this.#posts.has(post.key)) continue
+      this.#posts.set(post.key, post)
+      this.#parts.mail.invariants.noticed(post)
+    }
+  }
+
+  /** A message was appended. */
+  appended(message: Notice): void {
+    if (!this.isNotice(message)) return
+    const { file } = decodeBody(message.content).attributes
+    const version = file && this.#checkReference(file)
+    if (file) this.#appended.push(file)
+    else this.#parts.trace.fail('a message about a file has no reference')
+    const post = this.#posts.get(keyOf(message.sender, message.id))
+    // A message that is appended again is stored once.
+    if (!post || post.outcome === 'acknowledged') return
+    if (version) this.#checkOrder(version)
+    this.#parts.mail.invariants.acknowledged(
+      post,
+      post.recipients.map((recipient) => ({ recipient, status: 'stored' })),
+    )
+  }
+
   /** Checks the mailbox at the end of a run. */
   async settled(mailboxes: Pick<MailboxStore, 'read'>): Promise<void> {
     if (!this.isOn) return
-    const messages = await mailboxes.read(notified, 0, 100_000, Number.MAX_SAFE_INTEGER)
-    const found = new Set<string>()
-    for (const { content } of messages) {
-      const { file } = decodeBody(content).attributes
-      if (!file) return this.#parts.trace.fail(`a message to ${notified} has no reference`)
-      const path = `${file.owner}/${file.fileName}`
-      const known = this.#published.filter((each) => each.path === path && this.#hasDigest(each, file))
-      const version = known.find((each) => each.version === file.version)
-      if (!version && (known.length === 0 || !file.version.startsWith('gone ')))
-        return this.#parts.trace.fail(`a message is about version ${file.version} of ${path}, which was never stored`)
-      const name = `${path} ${file.version}`
-      if (version && found.has(name)) return this.#parts.trace.fail(`there are two messages about ${name}`)
-      found.add(name)
+    const found = await mailboxes.read(notified, 0, 100_000, Number.MAX_SAFE_INTEGER)
+    const messages = found.filter((message) => this.isNotice(message))
+    const files = messages.flatMap(({ content }) => decodeBody(content).attributes.file ?? [])
+    if (files.length < messages.length) this.#parts.trace.fail(`a message to ${notified} has no reference`)
+    const names = new Set<string>()
+    for (const file of files) {
+      if (!this.#checkReference(file)) continue
+      const name = `${file.owner}/${file.fileName} ${file.version}`
+      if (names.has(name)) this.#parts.trace.fail(`there are two messages about ${name}`)
+      names.add(name)
     }
     // Without its record, a file is not reported.
-    if (!this.#parts.disk.rot?.anyUpload) this.#checkComplete(messages)
+    if (this.#parts.disk.rot?.anyUpload) return
+    // A program handles the messages: its checks show that each appended message arrives.
+    const hasProgram = this.#parts.mail.users.includes(notified)
+    this.#checkComplete(hasProgram ? this.#appended : files, hasProgram ? 0 : this.#parts.disk.rot?.lostOf(notified))
   }
 
-  /** Checks that each published file has a message. */
-  #checkComplete(messages: readonly StoredMessage[]): void {
-    const files = messages.flatMap(({ content }) => decodeBody(content).attributes.file ?? [])
-    for (const each of this.#published) {
-      if ((this.isShared && each.isGone) || this.unsure.has(each.version)) continue
-      const isOf = (file: (typeof files)[number]) => `${file.owner}/${file.fileName}` === each.path
-      if (!files.some((file) => isOf(file) && this.#hasDigest(each, file)))
-        this.#parts.trace.fail(`there is no message about version ${each.version} of ${each.path}`)
-    }
+  /** Any message of the owner of a file is about a file. */
+  readonly isNotice = ({ sender }: Pick<Notice, 'sender'>): boolean => {
+    return this.isOn && [...this.#parts.files].some(({ user }) => user === sender)
   }
 
-  #hasDigest({ bytes }: Published, file: { readonly digest: number; readonly fileDigest: Uint8Array }): boolean {
+  /** Checks that a message is about a version that was stored. Returns the version, unless the file was gone before the message. */
+  #checkReference(file: FileReference): Published | undefined {
+    const path = pathOf(file)
+    const known = this.#published.filter((each) => each.path === path && this.#hasDigest(each, file))
+    const version = known.find((each) => each.version === file.version)
+    if (!version && (known.length === 0 || !file.version.startsWith('gone ')))
+      this.#parts.trace.fail(`a message is about version ${file.version} of ${path}, which was never stored`)
+    return version
+  }
+
+  /**
+   * Checks that the messages about the files of a user are appended in the order in which these were published. Several servers keep
+   * the order of each name.
+   */
+  #checkOrder(version: Published): void {
+    const { path } = version
+    const key = this.isShared ? path : path.slice(0, path.indexOf('/'))
+    const index = this.#published.indexOf(version)
+    const latest = this.#latest.get(key) ?? -1
+    if (index < latest)
+      this.#parts.trace.fail(`the message about version ${version.version} of ${path} follows one about a later file`)
+    this.#latest.set(key, Math.max(index, latest))
+  }
+
+  /** Checks that each published file has a message, apart from this number of lost messages. */
+  #checkComplete(files: readonly FileReference[], lost = 0): void {
+    const missing = this.#published.filter((each) => {
+      if ((this.isShared && each.isGone) || this.unsure.has(each.version)) return false
+      return !files.some((file) => pathOf(file) === each.path && this.#hasDigest(each, file))
+    })
+    const [first] = missing
+    if (first && missing.length > lost)
+      this.#parts.trace.fail(`there is no message about version ${first.version} of ${first.path}`)
+  }
+
+  #hasDigest({ bytes }: Published, file: Pick<FileReference, 'digest' | 'fileDigest'>): boolean {
     const digest = this.#parts.machine.digests.create(digestNames.get(file.digest) ?? 'sha256')
     digest.update(bytes)
     return hex(digest.digest()) === hex(file.fileDigest)
   }
 }
+
+const pathOf = ({ owner, fileName }: FileReference) => `${owner}/${fileName}`

@@ -3,6 +3,7 @@ import type { DigestName } from '../../lib/ports/platform.ts'
 import type { FileSource } from '../../lib/ports/source.ts'
 import type { SeededRandom } from '../support/random.ts'
 import type { SimulatedProcess } from './process.ts'
+import { SimulatedHook } from './uploadHook.ts'
 
 /** A version of a file. */
 export interface Version {
@@ -17,6 +18,8 @@ export class SimulatedFile {
   readonly algorithm: DigestName
   /** The metadata that programs send with it, apart from their own names. Set if they send any. */
   metadata: Metadata | undefined
+  /** The decisions of the server about its uploads. */
+  hook = new SimulatedHook()
   /** The versions, current one last. */
   readonly versions: Version[] = []
 
@@ -32,14 +35,37 @@ export class SimulatedFile {
     return `${this.user}/${this.name}`
   }
 
+  /** The name under which the server stores it. */
+  get storedName(): string {
+    return this.hook.storedNameOf(this.name)
+  }
+
+  get storedPath(): string {
+    return `${this.user}/${this.storedName}`
+  }
+
   get now(): Version {
     const version = this.versions.at(-1)
     if (!version) throw new RangeError(`${this.name} has no version`)
     return version
   }
 
-  write(bytes: Uint8Array): void {
-    this.versions.push({ bytes, modifiedAt: this.versions.length + 1 })
+  /** Whether a client has been given the digest of an earlier version for a later one. */
+  hadStaleDigest = false
+
+  /**
+   * Whether a client may have sent the digest of another version, whereupon the server receives the file again: two versions have the
+   * same size and the same modification time, or a remembered digest was stale.
+   */
+  get isAmbiguous(): boolean {
+    if (this.hadStaleDigest) return true
+    return new Set(this.versions.map(({ modifiedAt }) => modifiedAt)).size < this.versions.length
+  }
+
+  /** `isHidden`: the program resets the modification time. */
+  write(bytes: Uint8Array, isHidden = false): void {
+    const modifiedAt = isHidden ? this.now.modifiedAt : this.versions.length + 1
+    this.versions.push({ bytes, modifiedAt })
   }
 
   /** The file as a process reads it. */
@@ -48,17 +74,19 @@ export class SimulatedFile {
       name: this.name,
       ref: this.name,
       open: async () => {
-        const { bytes, modifiedAt } = await process.effect(2, 'time to open a source', () => this.now)
+        const opened = await process.effect(2, 'time to open a source', () => this.now)
+        const { bytes, modifiedAt } = opened
         return {
           size: bytes.length,
           modifiedAt,
+          identity: `${this.name} ${this.versions.indexOf(opened)}`,
           read: (into, offset) =>
             process.effect(2, 'time to read a source', () => {
               const piece = this.now.bytes.subarray(offset, offset + into.length)
               into.set(piece)
               return piece.length
             }),
-          unchanged: () => process.effect(2, 'time to look at a source', () => this.now.modifiedAt === modifiedAt),
+          unchanged: () => process.effect(2, 'time to look at a source', () => this.now === opened),
           [Symbol.asyncDispose]: async () => {},
         }
       },

@@ -35,7 +35,9 @@ export function generateSenders(
   const keeps = random.chance(0.4, 'lists of tasks outlive programs') || keep
   const clients = Array.from({ length: random.integer(2, 4, 'clients') }, (_, at) => {
     const user = users[at] ?? random.pick(users, 'user of a client')
-    return new ClientActor(parts, { name: `client-${at + 1}`, user, heedless, keeps })
+    const name = `client-${at + 1}`
+    const remembers = random.fork(`digests of ${name}`).chance(0.5, 'a client remembers digests')
+    return new ClientActor(parts, { name, user, heedless, keeps, remembers })
   })
   const files = users.flatMap((user) =>
     Array.from({ length: random.integer(1, 6, 'files of a user') }, (_, at) => {

@@ -82,16 +82,24 @@ export class Invariants {
       const whole = kept >= durable && flushed.length >= durable
       const bytes = disk.faults.rotten.has(recordKey(user, name)) ? new Uint8Array() : flushed.subarray(0, durable)
       if (record && whole && this.wasSentOf(record, { offset: 0, bytes })) continue
-      if (record?.verified || (!record && disk.read(user, name))) continue
+      if (record?.verified || (!record && this.#isStored(user, name))) continue
       this.#parts.trace.fail(
         `${user}/${name}: ${durable} of ${progress} bytes were durable, ${Math.min(kept, flushed.length)} are left`,
       )
     }
   }
 
+  /** Returns whether the file of an upload is stored. */
+  #isStored(user: string, name: string): boolean {
+    const { storedName = name } = this.#fileNamed(user, name) ?? {}
+    return this.#parts.disk.read(user, storedName) !== undefined
+  }
+
   /** Checks what a client reports: the file is stored, and replaced another one or not. `isSent`: this program sent bytes of it. */
   finished(file: SimulatedFile, sent: SentFile, isSent: boolean): void {
     const { place, disk } = this.#parts
+    if (sent.storedName !== file.storedName) this.#parts.trace.fail(`${file.path} is stored as ${sent.storedName}`)
+    if (file.hook.refuses(sent.size)) this.#parts.trace.fail(`${file.path} is acknowledged, and was to be refused`)
     // A program that finds the small file of an earlier one stored has no reply that says whether it replaced another one.
     if (isSent || sent.size > this.#parts.limits.smallFileBytes) this.#toldReplaced(file, sent)
     if (place) place.finished(file, sent)
@@ -153,15 +161,17 @@ export class Invariants {
   removed(user: string, name: string): void {
     this.#removed.add(`${user}/${name}`)
     this.#repeated.add(`${user}/${name}`)
-    for (const version of this.#fileOf(user, name)?.versions ?? []) this.#publishedVersions.delete(version)
+    for (const version of this.#fileStoredAs(user, name)?.versions ?? []) this.#publishedVersions.delete(version)
   }
 
   /** A file is stored with these bytes; `isAnew`: it has just been stored. */
   publishedAs(user: string, name: string, bytes: Uint8Array, isAnew = true): void {
-    const versions = this.#fileOf(user, name)?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
+    const file = this.#fileStoredAs(user, name)
+    const versions = file?.versions.filter((version) => sameBytes(version.bytes, bytes)) ?? []
     const version = versions.find((version) => !this.#publishedVersions.has(version))
     const path = `${user}/${name}`
     if (!this.#firstPublished.has(path)) this.#firstPublished.set(path, bytes)
+    if (file?.hook.refuses(bytes.length)) this.#parts.trace.fail(`${path} was published, and was to be refused`)
     if (versions.length === 0)
       this.#parts.trace.fail(`${user}/${name} was published with bytes that its source never had`)
     else if (isAnew && !version && !this.#mayRepeat(user, name, bytes, versions.length))
@@ -172,15 +182,18 @@ export class Invariants {
 
   /**
    * Whether a version may be published twice: its marker was damaged, its request was delayed while another one was stored,
-   * requests at several servers have stored it, or a delayed request at another server has replaced it.
+   * requests at several servers have stored it, a delayed request at another server has replaced it, or a client may have sent
+   * the digest of another version.
    */
   #mayRepeat(user: string, name: string, bytes: Uint8Array, versions: number): boolean {
     const { disk, limits, severalServers = false } = this.#parts
-    if (disk.rot.hasHitUpload(recordKey(user, name))) return true
+    const file = this.#fileStoredAs(user, name)
+    if (disk.rot.hasHitUpload(recordKey(user, file?.name ?? name))) return true
     const last = this.#lastPublished.get(`${user}/${name}`)
     const isOther = versions > 1 || (last !== undefined && !sameBytes(last, bytes))
     const isSmall = bytes.length <= limits.smallFileBytes
-    const mayRepeat = this.hasLost || (isOther ? isSmall || severalServers : isSmall && severalServers)
+    const mayRepeat =
+      this.hasLost || file?.isAmbiguous || (isOther ? isSmall || severalServers : isSmall && severalServers)
     if (mayRepeat) this.#repeated.add(`${user}/${name}`)
     return mayRepeat
   }
@@ -188,9 +201,10 @@ export class Invariants {
   #toldReplaced(file: SimulatedFile, { replaced, algorithm, digest }: SentFile): void {
     // If two servers receive files of a name at once, each may find the file of the other, or miss it.
     if (this.hasLost || this.#parts.severalServers) return
-    const first = this.#firstPublished.get(file.path)
+    const first = this.#firstPublished.get(file.storedPath)
     // A file whose completion marker was damaged is stored again and replaces itself.
-    if (this.#parts.disk.rot.hasHitUpload(recordKey(file.user, file.name)) || this.#repeated.has(file.path)) return
+    if (this.#parts.disk.rot.hasHitUpload(recordKey(file.user, file.name)) || this.#repeated.has(file.storedPath))
+      return
     // Versions with the same bytes cannot be distinguished.
     if (!first || file.versions.filter(({ bytes }) => sameBytes(bytes, first)).length !== 1) return
     const own = this.#parts.machine.digests.create(algorithm)
@@ -248,12 +262,16 @@ export class Invariants {
   /** If a file was written to while it was sent, the stored bytes can be any mixture of that version and later ones. */
   wasSentOf({ user, name, modifiedAt }: Upload, { offset, bytes }: Written): boolean {
     if (modifiedAt === undefined) return false
-    const versions = this.#fileOf(user, name)?.versions.filter((version) => version.modifiedAt >= modifiedAt) ?? []
+    const versions = this.#fileNamed(user, name)?.versions.filter((version) => version.modifiedAt >= modifiedAt) ?? []
     const plain = this.#parts.disk.layers.plainBytes?.(bytes, { user, name, offset }) ?? bytes
     return plain.every((byte, at) => versions.some((version) => version.bytes[offset + at] === byte))
   }
 
-  #fileOf(user: string, name: string): SimulatedFile | undefined {
+  #fileNamed(user: string, name: string): SimulatedFile | undefined {
     return this.#parts.files.find((file) => file.user === user && file.name === name)
+  }
+
+  #fileStoredAs(user: string, storedName: string): SimulatedFile | undefined {
+    return this.#parts.files.find((file) => file.user === user && file.storedName === storedName)
   }
 }

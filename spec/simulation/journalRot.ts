@@ -103,6 +103,11 @@ export class JournalRot {
     return this.#places.has(`${user} ${place}`)
   }
 
+  /** Returns the number of messages of a user with a damaged record. */
+  lostOf(user: string): number {
+    return [...this.#places].filter((place) => place.startsWith(`${user} `)).length
+  }
+
   /** Returns whether the record of this upload may be lost, by its `recordKey`. */
   hasHitUpload(key: string): boolean {
     return this.#uploads.has(key)

@@ -7,6 +7,7 @@ import type { SeededRandom } from '../support/random.ts'
 import type { Bounds } from './bounds.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { Faults } from './faults.ts'
+import { notified } from './fileNotices.ts'
 import { SimulatedJournal } from './journal.ts'
 import { LinkWatch } from './linkWatch.ts'
 import { MessageActor } from './messageActor.ts'
@@ -83,8 +84,11 @@ export class Mail {
   /** The waiting messages when all work has finished. */
   #waiting = textOf([])
 
-  /** `hasDevices`: the server supports devices. */
-  constructor(parts: MailParts, any: boolean, hasDevices: boolean) {
+  /** `any`: programs send messages. `hasDevices`: the server supports devices. `sendsNotices`: it sends messages about files. */
+  constructor(
+    parts: MailParts,
+    { any, hasDevices, sendsNotices }: Record<'any' | 'hasDevices' | 'sendsNotices', boolean>,
+  ) {
     this.#parts = parts
     const { random } = parts.machine
     this.invariants = new MessageInvariants(parts)
@@ -118,8 +122,9 @@ export class Mail {
       const hasOutbox = this.hasOutboxes && outboxes.chance(0.7, 'a program has an outbox')
       return new MessageActor(parts, { name: `program-${at + 1}`, user, device, sends, listens, isLate }, hasOutbox)
     })
+    if (any && sendsNotices) programs.push(...notifiedPrograms(parts, isWithDevices))
     this.programs = programs.filter(({ name }) => parts.faults.takesPart(name))
-    this.users = users.filter((user) => this.programs.some((program) => program.user === user))
+    this.users = [...users, notified].filter((user) => this.programs.some((program) => program.user === user))
     this.temper = {
       handlerMs: any ? random.pick([1, 50, 2_000], 'time of handlers') : 0,
       throwing: any ? random.pick([0, 0, 0.1, 0.3], 'handlers throw') : 0,
@@ -208,7 +213,8 @@ export class Mail {
     const canExpire = [...this.invariants.posts].some(({ timeToLiveMs }) => timeToLiveMs !== undefined)
     if (found !== this.#waiting && !canExpire) this.#parts.trace.fail(`read again, the mailboxes contain ${found}`)
     for (const { key, sender, id, body, recipients, outcome } of this.invariants.posts) {
-      if (outcome !== 'acknowledged' || this.#parts.disk.rot.hasHit(key)) continue
+      // The body of a message about a file depends on the time at which the server has sent it.
+      if (outcome !== 'acknowledged' || !this.users.includes(sender) || this.#parts.disk.rot.hasHit(key)) continue
       await append(mailboxes, { sender, id, content: body, sentAt: 0, storedAt: 0 }, recipients, noBounds)
     }
     const after = textOf(await mailboxes.levels())
@@ -261,6 +267,16 @@ export class Mail {
     if (!chosen) throw new RangeError(`${recipient} has no program`)
     return chosen
   }
+}
+
+/** Returns the program that handles messages about files, if there is one. */
+function notifiedPrograms(parts: MailParts, hasDevices: boolean): readonly MessageActor[] {
+  const own = parts.machine.random.fork('messages about files')
+  if (own.chance(0.3, 'no program handles messages about files')) return []
+  const device = hasDevices && own.chance(0.5, 'it is a device') ? 'phone' : undefined
+  const sends = own.chance(0.5, 'it sends messages')
+  const use = { name: 'program-files', user: notified, device, sends, listens: true, isLate: false }
+  return [new MessageActor(parts, use, false)]
 }
 
 const textOf = (levels: readonly MailboxLevel[]): string =>

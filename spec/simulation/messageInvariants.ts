@@ -120,6 +120,12 @@ export class MessageInvariants {
     if (!post.forged) this.#posts.set(post.key, post)
   }
 
+  /** A server is about to send a message itself. It can be delivered before the server knows that it is stored. */
+  noticed(post: Post): void {
+    post.outcome = 'unknown'
+    this.#posts.set(post.key, post)
+  }
+
   /** A program on the simulated storage has stored it, or has refused it for now. */
   stored(sender: string, id: Uint8Array): void {
     const key = keyOf(sender, id)

@@ -15,6 +15,7 @@ import { type Machine, SimulatedProcess } from './process.ts'
 import type { StoredFiles } from './storedFiles.ts'
 import type { Tokens } from './tokens.ts'
 import type { Trace } from './trace.ts'
+import type { SimulatedHook } from './uploadHook.ts'
 import type { UploadWatch } from './uploadWatch.ts'
 import { watchedStorage } from './watchedMailboxes.ts'
 
@@ -32,7 +33,8 @@ interface ServerParts {
   readonly bounds: Bounds
   readonly invariants: Invariants
   readonly uploads: UploadWatch
-  readonly stored: Pick<StoredFiles, 'notices'>
+  readonly stored: Pick<StoredFiles, 'notices' | 'wasRemoved'>
+  readonly hook: SimulatedHook
   readonly mail: Pick<Mail, 'users' | 'invariants' | 'watch' | 'sentIds'>
 }
 
@@ -99,7 +101,7 @@ export class ServerActor {
   /** Starts it. Returns false if it already runs. */
   start(): boolean {
     if (this.#process) return false
-    const { machine, network, disk, place, mail, tokens, stored } = this.#parts
+    const { machine, network, disk, place, mail, tokens, stored, hook } = this.#parts
     const process = new SimulatedProcess(`server ${++this.#runs}`, machine)
     this.#process = process
     this.#damagesLogged = 0
@@ -108,14 +110,16 @@ export class ServerActor {
     this.#mailboxes = storage.mailboxes
     this.countsFiles = storage.files.usage !== undefined
     const { invariants, watch, sentIds } = mail
-    const checks = { invariants, watch, sentIds }
+    const { notices } = stored
+    const checks = { trace: this.#parts.trace, invariants, watch, sentIds, notices }
     startServer({
       platform: process.platform,
       listen: network.transportOf(process),
-      storage: mail.users.length > 0 ? watchedStorage(storage, { trace: this.#parts.trace, ...checks }) : storage,
+      storage: mail.users.length > 0 || notices.isOn ? watchedStorage(storage, checks) : storage,
       authenticator: tokens.authenticatorOf(process),
       limits: this.#limits,
-      notify: stored.notices.isOn ? [{ user: notified }] : [],
+      notify: notices.isOn ? [{ user: notified }] : [],
+      ...(hook.isOn && { onUpload: hook.of(process) }),
       log: (entry) => process.alive && this.#logged(entry),
     }).then(
       (server) => {
@@ -194,15 +198,26 @@ export class ServerActor {
   }
 
   /**
-   * Whether it runs without faults: there is no quota, and a restart has removed everything that a failed disk
+   * Whether it runs without faults: there is no quota, no full mailbox keeps messages about files waiting, and a restart has removed everything that a failed disk
    * operation kept it from removing.
    */
   heal(dice: SeededRandom): void {
     this.#process?.thaw()
-    const hasQuota = (this.#limits.userBytes ?? defaultLimits.userBytes) < defaultLimits.userBytes
-    if (this.#stopping || this.#failing || hasQuota || this.#parts.disk.faults.any) this.kill(false, dice)
-    this.#limits = { ...this.#limits, userBytes: defaultLimits.userBytes, userFiles: defaultLimits.userFiles }
+    const { userBytes, userFiles, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes } = defaultLimits
+    const hasQuota = (this.#limits.userBytes ?? userBytes) < userBytes
+    const { isOn: sendsNotices } = this.#parts.stored.notices
+    if (this.#stopping || this.#failing || hasQuota || sendsNotices || this.#parts.disk.faults.any)
+      this.kill(false, dice)
+    this.#limits = { ...this.#limits, userBytes, userFiles }
+    if (sendsNotices)
+      this.#limits = { ...this.#limits, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes }
     this.start()
+  }
+
+  /** Returns whether the disk may have failed before the completion marker of a file that was removed since. */
+  #isRemoved(user: string, name: string): boolean {
+    const { disk, stored, hook } = this.#parts
+    return disk.faults.any && stored.wasRemoved(`${user}/${hook.storedNameOf(name)}`)
   }
 
   /** A failing disk can keep it from starting. */
@@ -226,10 +241,12 @@ export class ServerActor {
     if (level !== 'error' || this.#failing) return
     this.#parts.trace.tell(`the server logs ${event} ${user}/${name}: ${text}`)
     const key = recordKey(`${user}`, `${name}`)
-    // Without its completion marker, the upload counts as verified again, and its file can have been removed since.
+    // Without its completion marker, the upload counts as verified (again), and its file can have been removed since.
     const isRotten =
       ['upload-damaged', 'upload-not-recovered'].includes(event) &&
-      (disk.faults.rotten.has(key) || (disk.stored !== undefined && disk.rot.hasHitUpload(key)))
+      (disk.faults.rotten.has(key) ||
+        (disk.stored !== undefined && disk.rot.hasHitUpload(key)) ||
+        this.#isRemoved(`${user}`, `${name}`))
     const isLost = event === 'mailboxes-damaged' && disk.rot.any
     if (isLost) this.#hasReportedLoss = true
     if (event === 'uploads-damaged' && disk.rot.anyUpload) return

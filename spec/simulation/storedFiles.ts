@@ -1,6 +1,7 @@
 import type { FileInfo } from '../../lib/client/files/fileRequests.ts'
 import type { Files } from '../../lib/client/files/files.ts'
-import type { Digests } from '../../lib/ports/platform.ts'
+import type { DigestName, Digests } from '../../lib/ports/platform.ts'
+import type { SentFile } from '../../lib/ports/storage.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import { compareNames } from '../../lib/storage/catalogue/storedTree.ts'
 import type { Frame } from '../../lib/wire/frame.ts'
@@ -8,7 +9,7 @@ import { decode, type WireMessage } from '../../lib/wire/message.ts'
 import { events } from '../../lib/wire/protocol.ts'
 import type { ClientActor } from './clientActor.ts'
 import type { ClientRun } from './clientRun.ts'
-import { FileNotices } from './fileNotices.ts'
+import { FileNotices, type NoticeParts } from './fileNotices.ts'
 import { type SimulatedFile, sameBytes } from './files.ts'
 import type { OwnLayers } from './layers.ts'
 import type { Link } from './network.ts'
@@ -26,11 +27,11 @@ interface StoredContent {
 }
 
 /** The parts of a world that its stored files are checked against. */
-interface StoredParts {
+interface StoredParts extends NoticeParts {
   readonly trace: Trace
   readonly machine: { readonly digests: Digests }
   readonly files: readonly SimulatedFile[]
-  readonly disk: { readonly layers: OwnLayers; readonly rot?: { readonly anyUpload: boolean } }
+  readonly disk: NoticeParts['disk'] & { readonly layers: OwnLayers }
   readonly clients: readonly ClientActor[]
   /** A file was removed from a name, or was replaced by one that was renamed. */
   readonly removed: (user: string, name: string) => void
@@ -96,8 +97,28 @@ export class StoredFiles {
   }
 
   /** A program no longer sends a file. */
-  over({ path }: SimulatedFile): void {
-    this.#over.set(path, this.#changes)
+  over({ storedPath }: SimulatedFile): void {
+    this.#over.set(storedPath, this.#changes)
+  }
+
+  /** Returns whether a file was removed from a path, or was given another name. */
+  wasRemoved(path: string): boolean {
+    return this.#removals.has(path)
+  }
+
+  /** The number of the latest change. */
+  get changes(): number {
+    return this.#changes
+  }
+
+  /** Checks what a client reports: the file had this content at some moment since a change. */
+  finished({ user, storedPath, algorithm }: SimulatedFile, { size, digest }: SentFile, since: number): void {
+    // Without a change, the files of this world are not watched.
+    if (this.#changes === 0) return
+    const isSent = ({ bytes, until }: StoredContent) =>
+      until > since && bytes.length === size && this.#digestOf(bytes, algorithm) === digest
+    if (!(this.#contents.get(storedPath) ?? []).some(isSent))
+      this.#parts.trace.fail(`${storedPath} is acknowledged to ${user} with a content that was not stored`)
   }
 
   /** Checks the content of each answer: it is that of the version that the request names. */
@@ -316,9 +337,13 @@ export class StoredFiles {
   #checkMetadata({ name, version, metadata }: FileInfo): void {
     const path = this.#sources.get(version)
     if (this.#hasContentOf(version, metadata.source)) return
-    const expected = this.#parts.files.find((file) => file.path === path)?.metadata
-    const { by, ...own } = metadata
+    const file = this.#parts.files.find(({ storedPath }) => storedPath === path)
+    const expected = file?.metadata
+    const { by, sentAs, ...own } = metadata
     const isLost = this.#hasOlder || this.notices.unsure.has(version) || (this.#parts.disk.rot?.anyUpload ?? false)
+    const isUnsaid = sentAs === undefined && (!this.#isOver || isLost)
+    if (file?.hook.isOn && !isUnsaid && sentAs !== file.name)
+      this.#parts.trace.fail(`${name}, version ${version} from ${path}, lacks the metadata of onUpload: ${sentAs}`)
     if (by === undefined ? !expected || !this.#isOver || isLost : expected?.source === own.source) return
     this.#parts.trace.fail(`${name}, version ${version} from ${path}, has the metadata ${JSON.stringify(metadata)}`)
   }
@@ -336,11 +361,15 @@ export class StoredFiles {
     const isDescribed = ({ bytes, ...content }: StoredContent) => {
       if (content.version !== version || bytes.length !== size) return false
       if (!algorithm || digest === undefined) return true
-      const own = this.#parts.machine.digests.create(algorithm)
-      own.update(bytes)
-      return hex(own.digest()) === digest
+      return this.#digestOf(bytes, algorithm) === digest
     }
     this.#check(actor, name, since, isDescribed, `was described: version ${version}, ${size} bytes`)
+  }
+
+  #digestOf(bytes: Uint8Array, algorithm: DigestName): string {
+    const digest = this.#parts.machine.digests.create(algorithm)
+    digest.update(bytes)
+    return hex(digest.digest())
   }
 
   /** Checks that a file under a name fits at some moment since a request. */
@@ -369,7 +398,7 @@ export class StoredFiles {
   #checkWanted(path: string): void {
     const removal = this.#removals.get(path)
     if (removal === undefined) return
-    const isSending = this.#parts.clients.some(({ wanted }) => [...wanted].some((file) => file.path === path))
+    const isSending = this.#parts.clients.some(({ wanted }) => [...wanted].some((file) => file.storedPath === path))
     if (!isSending && (this.#over.get(path) ?? -1) < removal)
       this.#parts.trace.fail(`${path} was removed, and is stored again`)
   }

@@ -99,6 +99,7 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
     ...(transfers.unfinished && { unfinished: transfers.unfinished.bind(transfers) }),
     completed: (want, digest) => transfers.completed(want, digest),
     ...(transfers.isUnknown && { isUnknown: transfers.isUnknown.bind(transfers) }),
+    ...(transfers.published && { published: transfers.published.bind(transfers) }),
     reported: (file) => transfers.reported(file),
     unreported: () => transfers.unreported(),
     ...(transfers.isReported && { isReported: transfers.isReported.bind(transfers) }),

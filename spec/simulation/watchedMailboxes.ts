@@ -1,7 +1,14 @@
 import type { OspError } from '../../lib/errors.ts'
 import { receiptOwner } from '../../lib/names.ts'
-import type { MailboxBounds, MailboxDevices, MailboxLevel, MailboxStore } from '../../lib/ports/mailboxes.ts'
+import type {
+  AddressedMessage,
+  MailboxBounds,
+  MailboxDevices,
+  MailboxLevel,
+  MailboxStore,
+} from '../../lib/ports/mailboxes.ts'
 import type { Storage } from '../../lib/ports/storage.ts'
+import type { FileNotices } from './fileNotices.ts'
 import type { LinkWatch } from './linkWatch.ts'
 import { recipientOf } from './messageActor.ts'
 import type { MessageInvariants } from './messageInvariants.ts'
@@ -14,6 +21,7 @@ interface MailboxChecks {
   readonly invariants: MessageInvariants
   readonly watch: LinkWatch
   readonly sentIds: SentIds
+  readonly notices: FileNotices
 }
 
 /** A storage whose mailboxes are checked by the invariants of a world. */
@@ -44,18 +52,23 @@ function checkBounds(levels: readonly MailboxLevel[], bounds: MailboxBounds, tra
 
 /** Reports the outcome of each append, and checks the bounds of mailboxes. */
 function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): MailboxStore {
-  const { trace, invariants, watch, sentIds } = checks
-  const report = (sender: string, id: Uint8Array, error: OspError | undefined) => {
+  const { trace, invariants, watch, sentIds, notices } = checks
+  const report = (message: AddressedMessage, error: OspError | undefined) => {
+    const { sender, id } = message
     if (error && error.code !== 'id-reused') invariants.refusedForNow(sender, id, error.code === 'internal')
-    if (error) return
+    // The server may have stopped before it knew that it had appended a message about a file.
+    const isRepeated = error?.code === 'id-reused' && notices.isNotice(message)
+    if (error && !isRepeated) return
     invariants.stored(sender, id)
     sentIds.add(sender, id)
+    notices.appended(message)
   }
   return {
     async append(messages, bounds) {
       for (const { sender, id } of messages) invariants.appending(sender, id)
+      notices.appending(messages)
       const outcomes = await mailboxes.append(messages, bounds)
-      for (const [at, { sender, id }] of messages.entries()) report(sender, id, outcomes[at])
+      for (const [at, message] of messages.entries()) report(message, outcomes[at])
       checkBounds(await mailboxes.levels(), bounds, trace)
       return outcomes
     },

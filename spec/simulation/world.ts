@@ -29,6 +29,7 @@ import { StoredFiles } from './storedFiles.ts'
 import { VirtualTime } from './time.ts'
 import { Tokens } from './tokens.ts'
 import { Trace } from './trace.ts'
+import { SimulatedHook } from './uploadHook.ts'
 import { UploadWatch } from './uploadWatch.ts'
 
 /** The result of a run. */
@@ -76,6 +77,7 @@ export class World implements ActionParts {
   readonly files: readonly SimulatedFile[]
   readonly mail: Mail
   readonly stored: StoredFiles
+  readonly hook = new SimulatedHook()
   /** Clients that connect and disconnect in addition to the programs. */
   readonly visitors = new Set<Visitor>()
   /** Randomness of the current action: leaving out one action changes nothing about the others. */
@@ -115,10 +117,10 @@ export class World implements ActionParts {
     this.#actions = new ActionMix(random, kind, this.faults, !this.place, usesStored)
     this.stored = new StoredFiles(this)
     if (usesStored) this.disk.stored = this.stored
-    this.stored.notices.isOn = usesStored && !sendsMessages && random.fork('messages about files').chance(0.5, 'notify')
+    this.stored.notices.isOn = usesStored && random.fork('messages about files').chance(0.5, 'notify')
     this.tokens = new Tokens(time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? generateLimits(random, this.faults) : { chunkBytes: 1_024, windowBytes: 1_024 }
-    this.mail = new Mail(this, sendsMessages, true)
+    this.mail = new Mail(this, { any: sendsMessages, hasDevices: true, sendsNotices: this.stored.notices.isOn })
     const forMail = sendsMessages ? generateMailLimits(random, this.mail, sendsFiles) : {}
     const narrow = this.#isNarrow ? generateQueueLimits(random) : {}
     // Outboxes would send the messages beyond these limits forever, and files would wait for their messages.
@@ -142,6 +144,8 @@ export class World implements ActionParts {
     const { clients, files } = generateSenders(this, sendsFiles, forFiles.chunkBytes, sendsMessages, usesStored)
     this.clients = clients
     this.files = files
+    this.hook.isOn = usesStored && random.fork('onUpload').chance(0.4, 'the server decides about uploads')
+    for (const file of files) file.hook = this.hook
   }
 
   get programs(): readonly Program[] {

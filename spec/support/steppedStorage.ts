@@ -54,6 +54,7 @@ export function stepped(storage: Storage, around: StepWrapper): Storage {
       ...(transfers.unfinished && { unfinished: transfers.unfinished.bind(transfers) }),
       reported: step('reported', transfers.reported.bind(transfers)),
       unreported: transfers.unreported.bind(transfers),
+      ...(transfers.published && { published: transfers.published.bind(transfers) }),
       ...(transfers.isReported && { isReported: transfers.isReported.bind(transfers) }),
       damages: transfers.damages.bind(transfers),
     },

@@ -128,12 +128,7 @@ export class FileNotices {
   /** Appends the messages about files, unless earlier ones wait, and marks the files as reported. Never rejects. */
   report(files: readonly StoredFile[]): Promise<void> {
     return this.#order.run(async () => {
-      // The next attempt finds them in the storage.
-      const blocked = this.#blocked
-      await this.#append(
-        files.filter(({ user }) => !blocked.has(user)),
-        blocked,
-      )
+      await this.#append(files, this.#blocked)
     })
   }
 
@@ -173,6 +168,7 @@ export class FileNotices {
       }
       const sent = files.filter((file) => !refused.has(file))
       if (sent.length > 0) await transfers.reported(sent)
+      if (refused.size > 0) await transfers.published?.([...refused])
     } catch (error) {
       for (const { user } of files) this.#block(blocked, user, OspError.from(error))
     }

@@ -107,6 +107,16 @@ export class Transfers implements TransferStore {
     })
   }
 
+  published(files: readonly Subject[]): Promise<void> {
+    return this.#changeAll(files, async () => {
+      const { log } = this.#records
+      for (const { user, name } of files) {
+        const { announced, ...marker } = log.marker(user, name) ?? {}
+        if (announced) await log.rewrite(marker as CompletionMarker)
+      }
+    })
+  }
+
   reported(files: readonly Subject[]): Promise<void> {
     return this.#changeAll(files, () => this.#records.log.report(files))
   }

@@ -239,6 +239,20 @@ const announcedChecks: Checks<TestedStorage> = {
     assert.deepEqual(await storage.transfers.unreported(), [])
     assert.deepEqual(await storage.transfers.completed(wanted), fileOf())
   },
+  'is reported although it was removed, if its publication was recorded': async (storage) => {
+    const { transfers, files, catalogue } = storage
+    if (!transfers.published || !catalogue) return
+    for (const name of ['a', 'b']) {
+      await using file = await files.create('alice', [hello])
+      const announced = { file: fileOf({ name }), version: file.version, modifiedAt: wanted.modifiedAt }
+      await transfers.announce(announced, 60_000)
+      await file.publish(name, true)
+    }
+    await transfers.published(['a', 'none'].map((name) => ({ user: 'alice', name })))
+    for (const name of ['a', 'b']) await catalogue.remove('alice', name)
+    await storage.restart()
+    assert.deepEqual(await storage.transfers.unreported(), [fileOf()])
+  },
   'replaces the record and the partial file of its name, and ends its claim': async (storage) => {
     const { claim, file } = await opened(storage, {}, hello)
     await storage.transfers.announce({ file: fileOf(), version: 'none', modifiedAt: wanted.modifiedAt }, 60_000)

@@ -193,6 +193,26 @@ spec('the message about a stored file', (it) => {
     assert.deepEqual([referenceIn(message).fileName, referenceIn(message).size], ['c', 1_000])
   })
 
+  for (const isKilled of [false, true]) {
+    it(`is not lost if the file is removed while the message waits${isKilled ? ', and the server is killed' : ''}`, async () => {
+      await using rig = await rigWith([{ user: 'ingest' }], { mailboxMessages: 2, senderSharePercent: 100 })
+      const alice = await rig.client()
+      for (const name of ['a', 'b', 'c']) await alice.put({ name, bytes })
+      await turn()
+      alice.raw.send('RemoveFileReq', { fileName: 'c', version: '' })
+      await alice.raw.expect('RemoveFileAck')
+      if (isKilled) {
+        await rig.crash()
+        await rig.restart()
+      }
+      const ingest = await listen(rig, 'ingest')
+      assert.deepEqual(await namesIn(ingest, 2), ['a', 'b'])
+      await rig.clock.pass(5_000)
+      assert.deepEqual(await namesIn(ingest, 1), ['c'])
+      assert.deepEqual(await rig.storage.transfers.unreported(), [])
+    })
+  }
+
   it('follows all waiting messages about earlier files of the user', async () => {
     await using rig = await rigWith([{ user: 'ingest' }], { mailboxMessages: 2, senderSharePercent: 100 })
     const [alice, carol] = [await rig.client(), await rig.client({ user: 'carol' })]

@@ -163,17 +163,15 @@ export class ClusterWorld implements ClusterParts {
     this.network.balance = balancer(random, this.restarts)
     this.limits = limitsWith({})
     this.queues = new Queues(this.trace, time, this.limits)
-    // A server of the previous release refuses devices.
-    this.mail = new Mail(this, this.#hasMail, !hasOlder)
+    // A server of the previous release sends no messages about files, and refuses devices.
+    const canNotify = usesStored && !hasOlder
+    const sendsNotices = canNotify && random.fork('messages about files').chance(0.5, 'notify')
+    this.mail = new Mail(this, { any: this.#hasMail, hasDevices: !hasOlder, sendsNotices })
     chosen.limits = this.#generateLimits(random)
     this.limits = limitsWith(chosen.limits)
     const { trace, limits, disk } = this
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
     this.stored = new StoredFiles(this, hasOlder)
-    // A server of the previous release sends no messages about files. The mailboxes of worlds with programs are small: a full one
-    // stops the uploads of its user, as it should.
-    const canNotify = usesStored && !hasOlder && !this.#hasMail
-    const sendsNotices = canNotify && random.fork('messages about files').chance(0.5, 'notify')
     Object.assign(this.stored.notices, { isOn: sendsNotices, isShared: true })
     this.sent = new SentFiles(this, this.#hasFiles, usesStored)
     this.#stored = new StoreWatch(this)
@@ -394,10 +392,12 @@ export class ClusterWorld implements ClusterParts {
     await this.#until(this.machine.time.now() + settlingMs, () => isOver)
   }
 
-  /** Lets all files be stored. */
+  /** Lets all files, and the messages about them, be stored. */
   #liftQuota(): void {
-    const { userBytes, userFiles } = defaultLimits
+    const { userBytes, userFiles, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes } = defaultLimits
     if (this.limits.userBytes < userBytes) this.#chosen.limits = { ...this.#chosen.limits, userBytes, userFiles }
+    const forMessages = { mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes }
+    if (this.stored.notices.isOn) this.#chosen.limits = { ...this.#chosen.limits, ...forMessages }
   }
 
   #generateLimits(random: SeededRandom): Partial<Limits> {
