@@ -170,9 +170,10 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
   /**
    * Iterates over the receipts of the user that belong to messages of other programs or of earlier runs of this program. The
    * receipts of a message that this client has sent are returned by `receipts()` of that message. When the caller requests the
-   * next receipt, the former one is removed from the server. If the program ends before that, the next one gets the receipt again:
-   * each receipt is returned at least once, and `messageId` and `recipient` identify it. The iterator waits for further receipts, and rejects with OspError
-   * `closed` when `signal` aborts or the client ends. A client has one such iterator at a time; a second one rejects with `usage`.
+   * next receipt, the former one is removed from the server. If the program ends before that, the next one gets the receipt
+   * again: each receipt is returned at least once, and `messageId` and `recipient` identify it. The iterator waits for further
+   * receipts, and rejects with OspError `closed` when `signal` aborts or the client ends. A client has one such iterator at a
+   * time; a second one rejects with `usage`.
    */
   receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
   /**
