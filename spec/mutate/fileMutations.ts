@@ -338,7 +338,7 @@ export const fileMutations: readonly Mutation[] = [
     within: 'report',
     pattern: 'this.#append(files, this.#blocked)',
     replacement: 'this.#append(files, new Map())',
-    shownBy: 'both',
+    shownBy: 'spec/server/files/fileNotices.spec.ts',
   },
   {
     fault: 'a message about a file that is removed while the message waits is lost',
@@ -346,7 +346,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#append',
     pattern: 'await transfers.published?.([...refused])',
     replacement: '',
-    shownBy: 'both',
+    shownBy: 'spec/server/files/fileNotices.spec.ts',
   },
   {
     fault: 'a file is stored under the name of its client, not under that of onUpload',
@@ -370,7 +370,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#alreadyStored',
     pattern: 'await transfers.completed(want, hex(digest))',
     replacement: 'await transfers.completed(want)',
-    shownBy: 'files',
+    shownBy: 'spec/server/files/fileDaemonDigest.spec.ts',
   },
   {
     fault: 'the version of a stored file is not compared when it is read',
