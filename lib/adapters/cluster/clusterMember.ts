@@ -297,9 +297,11 @@ export class ClusterMember implements AsyncDisposable {
     this.#isDoubtful = false
     const { seq, token, linkBlock, stored, presenceVersion } = this.seen
     const seen = { seq, token, linkBlock, stored, presenceVersion }
+    const found = await this.#steps.compare(server, this.#boot, seen)
     // Kept until the numbers are raised: after that, the store may look as if it had not gone back.
-    this.#behind ??= await this.#steps.compare(server, this.#boot, seen)
-    const { isBehind, messages, isMember, timeline } = this.#behind
+    const behind = this.#behind ? alsoBehind(found, this.#behind) : found
+    if (behind.isBehind) this.#behind = behind
+    const { isBehind, messages, isMember, timeline } = behind
     if (timeline === null || timeline !== this.#timeline) this.history++
     this.#timeline = timeline
     if (isBehind) await this.#steps.raise(server, seen)
@@ -417,4 +419,9 @@ export class ClusterMember implements AsyncDisposable {
       }
     }
   }
+}
+
+/** Returns a comparison with the losses of an earlier one, after which the numbers may not have been raised. */
+function alsoBehind(found: Comparison, { messages, isMember }: Comparison): Comparison {
+  return { ...found, isBehind: true, messages: Math.max(found.messages, messages), isMember: found.isMember && isMember }
 }

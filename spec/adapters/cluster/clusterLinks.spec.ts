@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { linkBlockSize } from '../../../lib/adapters/cluster/steps.ts'
+import { linkBlockSize, OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
 import { OspError } from '../../../lib/errors.ts'
 import type { ListeningLink } from '../../../lib/ports/links.ts'
 import { message, messageNumbersOf, roomy } from '../../../lib/testing/storage/mailSteps.ts'
@@ -404,6 +404,37 @@ spec('a server of a cluster', (it) => {
     )
     await post(4)
     assert.ok((await rig.passing(mailboxes.lastSeq())) > seq)
+  })
+
+  it('compares the store again if it goes back once more before its numbers are raised', async () => {
+    await using rig = new ClusterRig()
+    const cut = new CutSteps()
+    // A standby is promoted while the numbers are raised. Until the server compares again, its steps are rejected.
+    let state: 'same' | 'back' | 'back again' = 'same'
+    const promoted = async (name: string, run: () => Promise<unknown>) => {
+      if (name === 'raise' && state === 'back') state = 'back again'
+      if (name === 'compare' && state === 'back again') state = 'same'
+      if (state === 'back again') throw new OutcomeUnknown('a standby of the database was promoted')
+      return run()
+    }
+    const server = await rig.server((steps) => alteredSteps(cut.alter(steps), promoted))
+    const { member, logged } = server
+    const { server: former } = member
+    const restore = rig.store.saved()
+    await rig.passing(server.mailboxes.append([{ ...message(1), recipients: ['bob'] }], roomy))
+    cut.isCut = true
+    await restore()
+    state = 'back'
+    await seconds(rig, 3)
+    cut.isCut = false
+    await seconds(rig, 20)
+    const back = logged.filter(({ event }) => event === 'cluster-database-went-back')
+    assert.deepEqual(
+      back.map(({ messages }) => messages),
+      [1],
+    )
+    assert.notEqual(member.server, former)
+    await rig.passing(server.mailboxes.append([{ ...message(2), recipients: ['bob'] }], roomy))
   })
 
   it('renews its lease after it has declared another server dead, even if a poll takes longer than the poll interval', async () => {
