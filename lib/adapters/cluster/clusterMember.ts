@@ -423,5 +423,10 @@ export class ClusterMember implements AsyncDisposable {
 
 /** Returns a comparison with the losses of an earlier one, after which the numbers may not have been raised. */
 function alsoBehind(found: Comparison, { messages, isMember }: Comparison): Comparison {
-  return { ...found, isBehind: true, messages: Math.max(found.messages, messages), isMember: found.isMember && isMember }
+  return {
+    ...found,
+    isBehind: true,
+    messages: Math.max(found.messages, messages),
+    isMember: found.isMember && isMember,
+  }
 }
