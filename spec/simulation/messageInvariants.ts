@@ -173,6 +173,9 @@ export class MessageInvariants {
         this.#inDoubt.add(key)
       for (const key of lost) this.#stored.delete(key)
       for (const key of this.#stored) this.#repeatable.add(key)
+      // Devices can be lost as well. They become known when they are opened again.
+      this.#devices.clear()
+      for (const name of this.#missing) if (name.includes('/')) this.#missing.delete(name)
       return lost.flatMap((key) => this.#posts.get(key) ?? [])
     }
   }

@@ -6,7 +6,7 @@ import type { MessageActor } from '../messageActor.ts'
 import type { Link } from '../network.ts'
 import type { Machine, SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
-import { reconnectMs, type StorePaths } from './storePath.ts'
+import { reconnectMs, type StorePaths, slowMs } from './storePath.ts'
 
 /**
  * The time within which a server that reaches the store finds that a link or a registration has been replaced, even if it takes no
@@ -142,7 +142,9 @@ export class RegistrationWatch {
     const { machine, paths } = this.#parts
     const now = machine.time.now()
     const isLate = now < (paths.lostMs.get(server) ?? -reconnectMs) + reconnectMs
-    return !server.frozen && !isLate && now >= paths.slowUntilMs && !paths.isBroken(server)
+    // A step that began while the store was slow ends later.
+    const isSlow = now < paths.slowUntilMs + slowMs
+    return !server.frozen && !isLate && !isSlow && !paths.isBroken(server)
   }
 
   #listed(watched: Watched, { listVersion, kind, members }: WireMessage<'RegistListNtf' | 'ListAck'>): void {

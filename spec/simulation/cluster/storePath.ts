@@ -5,7 +5,7 @@ import type { Machine, SimulatedProcess } from '../process.ts'
 /** Longest time until a server notices that a connection to the store has ended. */
 const noticeMs = 2_000
 /** Longest time of a step of a slow store. */
-const slowMs = 5_000
+export const slowMs = 5_000
 /** Longest time from the loss of a step until it is repeated: a server notices the loss, and then waits for up to a second. */
 export const reconnectMs = noticeMs + 1_000
 /** The time after which the store ends a claim whose server does not decide. */

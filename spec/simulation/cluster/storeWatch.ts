@@ -131,7 +131,7 @@ export class StoreWatch {
     const after = await last
     const boxes = (await reads).map((box) => box.filter(({ seq }) => seq > after))
     const found = new Map(users.map((user, at) => [user, boxes[at] ?? []]))
-    const known = messages.map(({ sender, id }) => invariants.isStored(sender, id))
+    const known = messages.map((message, at) => this.#wasStored(message, result.outcomes[at]))
     for (const [at, message] of messages.entries()) {
       const code = result.outcomes[at]?.code
       // A server may have stopped before it knew that it had appended a message about a file.
@@ -151,6 +151,14 @@ export class StoreWatch {
         this.#parts.trace.fail(`the mailbox of ${user} has ${waiting} messages of ${bytes} bytes`)
     }
     return result
+  }
+
+  /** Returns whether a message was stored by an earlier step. Otherwise a step without a refusal has stored it now. */
+  #wasStored({ sender, id }: AddressedMessage, refusal: Outcome): boolean {
+    const { invariants } = this.#parts.mail
+    const wasStored = invariants.isStored(sender, id)
+    if (!wasStored && !refusal) invariants.appending(sender, id)
+    return wasStored
   }
 
   /** `wasKnown`: whether the message was stored by an earlier step. */
