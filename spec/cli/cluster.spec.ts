@@ -74,13 +74,13 @@ spec('ospd cluster', (it) => {
   it('refuses a schema that is too new, and accepts the next version', async () => {
     await using shared = await initialized()
     const serve = ['serve', '--port', '0', '--data', join(shared.path, 'data'), '--files', shared.files]
-    await shared.sql('UPDATE ospd.meta SET version = 4')
+    await shared.sql('UPDATE ospd.meta SET version = 5')
     for (const args of [serve, ['cluster', 'status'], ['cluster', 'migrate']]) {
       const { code, stderr } = await shared.run(...args)
       assert.equal(code, 1, stderr)
-      assert.match(stderr, /has version 4, but this ospd supports only the versions 2 and 3; use a newer ospd$/mu)
+      assert.match(stderr, /has version 5, but this ospd supports only the versions 3 and 4; use a newer ospd$/mu)
     }
-    await shared.sql('UPDATE ospd.meta SET version = 3')
+    await shared.sql('UPDATE ospd.meta SET version = 4')
     await using _server = await shared.serve('one')
   })
 
@@ -221,7 +221,7 @@ spec('servers of a cluster', (it) => {
     const who = await run('osp', ['who', '--server', one.server, '--user', 'carol'])
     assert.equal(who.stdout, 'bob\n')
     const { stdout } = await shared.run('cluster', 'status')
-    assert.match(stdout, /^(\d+ .* lease expires in .* schema 2\n){2}$/u)
+    assert.match(stdout, /^(\d+ .* lease expires in .* schema 3\n){2}$/u)
     const listed = async (address: string) => (await shared.run('cluster', 'status')).stdout.includes(` ${address} `)
     for (const { server } of [one, two]) while (!(await listed(server))) await new Promise(setImmediate)
   })
