@@ -53,7 +53,7 @@ export class TreeWatch {
   readonly #formerLinks = new Map<string, Set<number>>()
   /** By path, the oldest version that can lie under the name. */
   readonly #acknowledged = new Map<string, number>()
-  /** The paths from which a file was removed. */
+  /** The paths from which a file was removed, or to which one was renamed, since a file was last published there. */
   readonly #removed = new Set<string>()
   /** The link of each session in the store, by user and session; `none` after its end. */
   readonly #links = new Map<string, string>()
@@ -117,6 +117,7 @@ export class TreeWatch {
     const lengths = Array.from(this.#parts.tree.published.get(user)?.values() ?? [], ({ bytes }) => bytes.length)
     invariants.quota(user, lengths)
     const path = `${user}/${storedName}`
+    this.#removed.delete(path)
     const version = this.#versionOf(user, storedName, file)
     const isOlder = version < (this.#acknowledged.get(path) ?? -1)
     const isOvertaken = !isSame && (this.#order.get(former ?? 0) ?? 0) > (this.#order.get(id) ?? 0)
@@ -143,25 +144,25 @@ export class TreeWatch {
     this.#removed.add(`${user}/${name}`)
   }
 
-  /** A client was informed that its file is stored. */
+  /**
+   * A client was informed that its file is stored. If the file was removed, or a renamed one has replaced it, before the client
+   * received the reply, only `StoredFiles` knows that it was stored.
+   */
   finished(file: SimulatedFile, { storedName, algorithm, digest }: SentFile): void {
-    const stored = this.#parts.tree.read(file.user, storedName)
-    if (!stored) {
-      if (!this.#removed.has(`${file.user}/${storedName}`))
-        this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`)
-      return
-    }
     const digestOf = (bytes: Uint8Array) => {
       const own = this.#parts.digests.create(algorithm)
       own.update(bytes)
       return hex(own.digest())
     }
     const first = file.versions.findIndex(({ bytes }) => digestOf(bytes) === digest)
-    const latest = this.#versionOf(file.user, storedName, stored)
-    if (latest < 0) this.#parts.trace.fail(`${file.path} is acknowledged, and its stored content is damaged`)
     if (first < 0) this.#parts.trace.fail(`${file.path} is acknowledged with a digest that its source never had`)
-    // An upload of an older version that was published later has replaced it.
     const path = `${file.user}/${storedName}`
+    if (this.#removed.has(path)) return
+    const stored = this.#parts.tree.read(file.user, storedName)
+    const latest = this.#versionOf(file.user, storedName, stored)
+    if (!stored) this.#parts.trace.fail(`${file.path} is acknowledged, but not stored`)
+    else if (latest < 0) this.#parts.trace.fail(`${file.path} is acknowledged, and its stored content is damaged`)
+    // An upload of an older version that was published later has replaced it.
     this.#acknowledged.set(path, Math.min(latest, Math.max(first, this.#acknowledged.get(path) ?? 0)))
   }
 
