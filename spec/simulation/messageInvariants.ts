@@ -171,7 +171,10 @@ export class MessageInvariants {
       const lost = [...this.#stored].filter((key) => !stored.has(key))
       for (const key of [...lost, ...[...this.#refusedForNow].filter((each) => !refused.has(each))])
         this.#inDoubt.add(key)
-      for (const key of lost) this.#stored.delete(key)
+      for (const key of lost) {
+        this.#stored.delete(key)
+        this.#attempts.delete(key)
+      }
       for (const key of this.#stored) this.#repeatable.add(key)
       // Devices can be lost as well. They become known when they are opened again.
       this.#devices.clear()

@@ -153,11 +153,11 @@ export class StoreWatch {
     return result
   }
 
-  /** Returns whether a message was stored by an earlier step. Otherwise a step without a refusal has stored it now. */
+  /** Returns whether a message was stored by an earlier step. Counts the steps that have stored it, or have found it stored. */
   #wasStored({ sender, id }: AddressedMessage, refusal: Outcome): boolean {
     const { invariants } = this.#parts.mail
     const wasStored = invariants.isStored(sender, id)
-    if (!wasStored && !refusal) invariants.appending(sender, id)
+    if (!refusal) invariants.appending(sender, id)
     return wasStored
   }
 
