@@ -1,4 +1,4 @@
-// The parts of docs/sdk.md as one program, with a server and its clients: `node sdk.ts`.
+// The examples of docs/sdk.md in one program, with a server and its clients: `node sdk.ts`.
 // #region serve
 import { connect, createClient, OspError, serve } from 'ospd'
 import { stateDirectory } from 'ospd/node'
@@ -81,7 +81,7 @@ console.log(sent.id, await sent.stored)
 // #region manual
 for await (const message of bob.messages({ ack: 'manual', concurrency: 4 })) {
   const { run } = message.json<{ run?: number }>()
-  if (run === undefined) message.reject('it names no run')
+  if (run === undefined) message.reject('the message names no run')
   else if (message.attempt > 5) message.nak({ delayMs: 60_000 })
   else await message.ack(`run ${run} ended`)
   break

@@ -84,9 +84,9 @@ export type { ReceivingUpload, ServerGauges, ServerStatus } from './server/statu
 export type { Frame } from './wire/frame.ts'
 
 /**
- * Resolves with a client that a server has accepted. `to` is the URL of the server, such as `ospd://host:6682`, or `ospds://host` for
- * TLS with a certificate whose root Node trusts; or a transport. `state` can be the path of a state directory. Rejects as
- * `Client.online`; at once without `retryForMs`.
+ * Resolves with a client that a server has accepted. `to` is the URL of the server, such as `ospd://host:6682`, or `ospds://host`
+ * for TLS with a certificate from an authority that Node trusts; or a transport. `state` can be the path of a state directory.
+ * Rejects as `Client.online`; at once without `retryForMs`.
  */
 export async function connect(
   to: string | URL | Transport,

@@ -136,7 +136,9 @@ async function parserOf(program: Program, command?: Command): Promise<Argv> {
 }
 
 async function helpOf(program: Program, command?: Command): Promise<string> {
-  return (await (await parserOf(program, command)).getHelp()).replaceAll(noBreak, ' ')
+  const help = await (await parserOf(program, command)).getHelp()
+  // yargs prints a digit as a long flag.
+  return help.replaceAll(noBreak, ' ').replace(/^ {6}(--[\w-]+), -(-\d) /mu, '  $2, $1      ')
 }
 
 /** Returns the possible next words after `words`, one on each line. */
@@ -162,12 +164,12 @@ function describeCommand(parser: Argv, { name, prefix }: Program, command: Comma
   )
 }
 
-/** A space at which yargs starts no line. */
+/** A space at which yargs does not break a line. */
 const noBreak = '\u00a0'
 
 function flagOf({ describe, alias, placeholder, fallback, unset }: Setting<unknown>) {
   const short = alias === undefined ? {} : { alias }
-  // Without a type, since yargs would print it after the text.
+  // Without a type, which yargs would print after the description.
   if (placeholder === undefined) return { ...short, describe }
   const standard = unset ?? fallback
   const shown = standard === undefined ? '' : ` [default:${noBreak}${standard}]`

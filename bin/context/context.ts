@@ -18,8 +18,8 @@ export const contextCommand = command({
   name: 'context',
   operands: '[ls|use|rm] [NAME...]',
   describe:
-    'List and manage contexts. osp login stores the server, the user, the token and the TLS settings as a context, USER@HOST:PORT. ' +
-    'Commands use the current context for settings that are not specified, unless another server is specified.',
+    'List and manage contexts. osp login stores the server, the user, the token and the TLS settings as a context, ' +
+    'USER@HOST:PORT. Commands use the current context for settings that are not specified, unless another server is specified.',
   settings,
   examples: [
     ['osp context', 'list the contexts; the current one has an asterisk'],

@@ -77,7 +77,7 @@ async function list(client: Client, { 'set-aside': setAside, quiet, json }: Inbo
     isEmpty = false
     results.print({ event: 'message', ...messageFields(message), setAside }, messageLine(message, styles))
   }
-  if (isEmpty && !quiet && !json) say(setAside ? 'no message was set aside' : 'no message is waiting', 'yellow')
+  if (isEmpty && !quiet && !json) say(setAside ? 'no messages were set aside' : 'no messages are waiting', 'yellow')
 }
 
 /** Formats a message as a line: number, time, sender, text. */

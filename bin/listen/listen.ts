@@ -64,8 +64,8 @@ export const listenCommand = command({
   takesPaths: true,
   describe:
     'Print the waiting messages, and new messages as they arrive, until Ctrl-C; or run a program for each. The program receives ' +
-    'the message as JSON on stdin. If it exits with 0, the message is acknowledged; with 65, it is set aside; otherwise the program ' +
-    'is run again.',
+    'the message as JSON on stdin. If it exits with 0, the message is acknowledged; if it exits with 65, the message is set ' +
+    'aside; otherwise, the program is run again.',
   settings: listenSettings,
   examples: [
     ['osp listen', 'print time, sender and text of each message'],
@@ -171,7 +171,7 @@ function printingReceipts(client: Client): Disposable {
 /** Returns a handler that takes a permit for each message. */
 function permitted(handle: Handle, permits: Permits): (message: Message) => Promise<void> {
   return async (message) => {
-    if (!(await permits.take())) throw new Error('the command ends')
+    if (!(await permits.take())) throw new Error('the command is ending')
     let isHandled = false
     try {
       isHandled = await handle(message)
@@ -231,7 +231,7 @@ function executing(program: MessageProgram, values: ListenValues, stop: Stop): H
   }
 }
 
-/** Returns the reason for setting a message aside, which its sender can receive. `failure` says how the program has ended. */
+/** Returns the reason for setting a message aside, which its sender can receive. `failure` describes how the program ended. */
 function rejectionOf({ code, result }: ProgramEnd, failure: string): string {
   if (result === '') return failure
   return code === rejectedCode ? result : `${failure}: ${result}`

@@ -1,4 +1,4 @@
-/** Limits the messages that are being handled to those that `--count` still allows. */
+/** Limits the messages that are handled, or being handled, to the number that `--count` sets. */
 export class Permits {
   #free: number
   #isOver = false
@@ -8,7 +8,7 @@ export class Permits {
     this.#free = count
   }
 
-  /** Resolves with whether a message may be handled: false after the end. A handled message keeps its permit. */
+  /** Resolves with whether a message may be handled; false after `end`. A handled message keeps its permit. */
   async take(): Promise<boolean> {
     if (this.#isOver) return false
     if (this.#free === 0) return await new Promise((resolve) => this.#waiting.push(resolve))

@@ -52,7 +52,8 @@ export const sendCommand = command({
   takesPaths: true,
   describe:
     'Upload files. An interrupted upload continues where the server stopped receiving. Without FILE, continue all ' +
-    'unfinished tasks and send the messages of the outbox. Keys on a terminal: p pauses or continues, c cancels, q quits and keeps the tasks.',
+    'unfinished tasks and send the messages of the outbox. Keys on a terminal: p pauses or continues, c cancels, q quits and ' +
+    'keeps the tasks.',
   settings: sendSettings,
   examples: [
     ['osp send movie.mp4', 'send one file'],
@@ -155,8 +156,8 @@ async function* filesOfOpenTasks(directory: string): FoundPaths {
 }
 
 /**
- * Follows added tasks. Continues former tasks: those that are being cancelled, or with `outbox` all unfinished ones; the messages
- * of that outbox are sent too.
+ * Follows added tasks. Continues the tasks of earlier programs that are being cancelled or, with `outbox`, all unfinished ones, and
+ * reports the messages of the outbox.
  */
 async function restore(
   uploads: Uploads,

@@ -60,7 +60,7 @@ export interface ConnectOptions {
   readonly downloadsAtOnce?: number | undefined
   /** Bytes a second for all uploads together, and for all downloads together; unlimited by default. */
   readonly limitRate?: number | undefined
-  /** By default, the first error of a handler, and of a listener, is emitted as a process warning. */
+  /** By default, the first error of a handler, and the first of a listener, is emitted as a process warning. */
   readonly log?: Log | undefined
   /** Clock, randomness and digests; Node's by default. */
   readonly platform?: Platform | undefined
@@ -170,10 +170,10 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
   /**
    * Iterates over the receipts of the user that belong to messages of other programs or of earlier runs of this program. The
    * receipts of a message that this client has sent are returned by `receipts()` of that message. When the caller requests the
-   * next receipt, the former one is removed from the server. If the program ends before that, the next one gets the receipt
-   * again: each receipt is returned at least once, and `messageId` and `recipient` identify it. The iterator waits for further
-   * receipts, and rejects with OspError `closed` when `signal` aborts or the client ends. A client has one such iterator at a
-   * time; a second one rejects with `usage`.
+   * next receipt, the former one is removed from the server. If the program ends before that, the next program gets the
+   * receipt again: each receipt is returned at least once, and `messageId` and `recipient` identify it. The iterator waits for
+   * further receipts, and rejects with OspError `closed` when `signal` aborts or the client ends. A client has one such iterator at
+   * a time; a second one rejects with `usage`.
    */
   receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
   /**

@@ -14,8 +14,8 @@ export const textsOf = (metadata: Readonly<Record<string, string>>): readonly Me
 const encoder = new TextEncoder()
 
 /**
- * Throws OspError `too-large` if metadata exceeds its limits, and `malformed` if a key is empty or occurs twice, or if a text contains
- * U+0000, which databases cannot store. The errors name `owner` and `noun`.
+ * Throws OspError `too-large` if metadata exceeds its limits, and `malformed` if a key is empty or occurs twice, or if a text
+ * contains U+0000, which databases cannot store. The errors name `owner` and `noun`.
  */
 export function checkMetadata(texts: readonly MetadataText[], owner = 'a file', noun = 'metadata'): void {
   const { metadataTexts, metadataBytes } = fixed

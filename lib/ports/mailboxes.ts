@@ -212,8 +212,8 @@ export interface MailboxStore {
   /**
    * Removes messages whose time to live has expired at `wallTime` from the mailboxes of the users for which `isFree` returns true.
    * Durable. Resolves with the expired messages of each mailbox, and the earliest time at which further ones expire, which is in the
-   * past if not all of them were removed. A store of several servers ignores `isFree`, and removes the messages of users who listen at
-   * no server. One of its servers does so: `watch` reports the time to it.
+   * past if not all of them were removed. A store of several servers ignores `isFree`, and removes the messages of users who listen
+   * at no server. Only one of its servers removes them: `watch` reports the time to that server.
    */
   expireOverdue?(wallTime: number, isFree: (user: string) => boolean): Promise<Overdue>
   /** Returns the highest seq that any mailbox has had, or 0. A server that has a `LinkDirectory` does not call it. */

@@ -262,13 +262,13 @@ export interface TransferStore {
    */
   settled?(files: readonly SettledFile[]): Promise<void>
   /**
-   * Records that announced files were published: durable. The server calls it before it lets their messages wait, since the files can
-   * be removed meanwhile. For stores of one server.
+   * Durably records that announced files were published. The server calls it before it lets their messages wait, since the files
+   * can be removed meanwhile. For stores of one server.
    */
   published?(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
   /**
-   * Marks completed files as reported by the server: durable. In a store of several servers, another server can have stored a newer
-   * file of the name; it is not marked if its `digest` differs.
+   * Durably marks completed files as reported by the server. In a store of several servers, another server can have stored a newer
+   * file of the same name; that file is not marked if its `digest` differs.
    */
   reported(files: readonly (Pick<StoredFile, 'user' | 'name'> & Partial<Pick<StoredFile, 'digest'>>)[]): Promise<void>
   /**

@@ -50,7 +50,7 @@ export type ServerTls =
 export interface ServeOptions {
   /** A port of the loopback interface, a URL such as `ospd://0.0.0.0:6682`, or a transport. Port 0 selects a free port. */
   readonly listen: number | string | URL | Transport
-  /** The certificate and the key of a server that listens at a port or at an `ospds://` URL, which requires this option. */
+  /** The certificate and the key of a server that listens at a port or at an `ospds://` URL. Such a URL requires this option. */
   readonly tls?: ServerTls
   /** The path of the data directory, or a storage. */
   readonly storage: string | Storage
@@ -78,7 +78,7 @@ export interface ServeOptions {
    * metadata. If it throws, or takes longer than `limits.onUploadMs`, the upload is refused with `internal`.
    */
   readonly onUpload?: UploadHook
-  /** By default, the first error of each kind of a function in these options, or of a listener, is emitted as a process warning. */
+  /** By default, the first error of each kind in a function of these options, or in a listener, is emitted as a process warning. */
   readonly log?: Log
   /** Clock, randomness and digests; by default Node's. */
   readonly platform?: Platform

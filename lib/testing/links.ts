@@ -164,7 +164,7 @@ const serverChecks: Checks<LinksLocation> = {
     const next = await started(location)
     assert.deepEqual(await next.links.listen(next.link('bob')), { handed: seq })
   },
-  'listen for several devices of a user at the same time, each of which is taken over on its own': async (location) => {
+  'listen for several devices of a user at the same time, each of which is taken over separately': async (location) => {
     const { links, seen, link } = await started(location)
     const [phone, laptop, next] = [link('bob', 'a', 'phone'), link('bob', 'a', 'laptop'), link('bob', 'b', 'phone')]
     for (const each of [phone, laptop, link('bob', 'c')]) await links.listen(each)
@@ -251,7 +251,7 @@ const sharedChecks: Checks<LinksLocation> = {
       assert.deepEqual(await first.links.listen(last), { handed: seq })
       await second.sees(`${next.node} superseded`)
     },
-  'listen for the devices of a user at different servers, also if one of them is taken over or no notification arrives':
+  'listen for the devices of a user at different servers, even if one of them is taken over or no notification arrives':
     async (location) => {
       for (const isNotified of [true, false]) {
         const [first, second] = await twoServers(location, isNotified)

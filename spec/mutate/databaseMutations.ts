@@ -142,7 +142,7 @@ export const databaseMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/postgres/contract.spec.ts',
   },
   {
-    fault: 'the answers of devices in a database lock mailboxes after others',
+    fault: 'the answers of devices in a database do not lock all mailboxes in one order',
     ...deviceFunctions,
     pattern: 'PERFORM ospd.lock_receipts_1(ARRAY(SELECT name FROM ospd.box WHERE name = ANY (p_users)), v_senders);',
     replacement: 'PERFORM ospd.lock_boxes_1(p_users, false);',

@@ -357,7 +357,7 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: 'files',
   },
   {
-    fault: 'a refusal of onUpload does not concern files that are sent in one request',
+    fault: 'a refusal of onUpload does not apply to files that are sent in one request',
     file: 'lib/server/files/smallFiles.ts',
     within: '#verified',
     pattern: 'hooks.decided(want)',

@@ -6,7 +6,10 @@ import type { SimulatedProcess } from './process.ts'
 /** Maximum time of a call. */
 const mostMs = 4
 
-/** The remembered digests of one program, which outlive its processes. Some calls fail, and some return a digest of an earlier version. */
+/**
+ * The remembered digests of one program, which outlive its processes. Some calls fail, and some return the digest of an earlier
+ * version.
+ */
 export class SimulatedDigests {
   readonly #kept = new Map<string, Uint8Array>()
 

@@ -198,8 +198,8 @@ export class ServerActor {
   }
 
   /**
-   * Whether it runs without faults: there is no quota, no full mailbox keeps messages about files waiting, and a restart has removed everything that a failed disk
-   * operation kept it from removing.
+   * Whether it runs without faults: there is no quota, no full mailbox keeps messages about files waiting, and a restart has
+   * removed everything that a failed disk operation kept it from removing.
    */
   heal(dice: SeededRandom): void {
     this.#process?.thaw()

@@ -8,8 +8,8 @@ import type { ClusterMember } from './clusterMember.ts'
 import type { FoundUpload } from './steps.ts'
 
 /**
- * The version of a stored file differs from the one in the completion marker. Only the content of the file, which was not read
- * yet, shows whether the upload is complete.
+ * The version of a stored file differs from the one in the completion marker. Only the content of the file, which has not
+ * been read yet, shows whether the upload is complete.
  */
 export class UnreadContent extends OspError {
   readonly file: StoredFile
@@ -66,7 +66,7 @@ export class ClusterCompletions {
     return (await this.#marked(marker, want, read)) ?? (await this.#recorded(files, want))
   }
 
-  /** Gives a stored file the metadata of a repeated upload, if that has any. */
+  /** Replaces the metadata of a stored file with that of a repeated upload, if the upload has any. */
   async #takeMetadata({ user, metadata }: NewTransfer, { storedName }: StoredFile): Promise<void> {
     const record = metadata && (await this.#stored(user, storedName))
     if (!record || isSameMetadata(metadata, record.metadata)) return

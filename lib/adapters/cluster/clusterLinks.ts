@@ -43,7 +43,7 @@ export class ClusterLinks implements LinkDirectory {
   readonly #others: OtherMembers
   /** By link and device (`keyOf`), until the store has recorded their end. */
   readonly #registrations = new Map<string, ClusterRegistration>()
-  /** The links and devices whose registration is under way. */
+  /** The links and devices whose registration is in progress. */
   readonly #listening = new Set<string>()
   /** Serializes the calls for each link. */
   readonly #calls = new KeyedMutex()

@@ -52,8 +52,8 @@ export class ClusterMailboxes implements MailboxStore {
   /** The times until which mailboxes that have refused a message count as full. */
   readonly #full = new BoundedMap<string, number>(fixed.rememberedUsers)
   /**
-   * Messages whose removal was requested, by user, or by device (`leavingKey`) if only the device has answered them. No read returns
-   * them to this user or device, not even a read that began before the removal.
+   * Messages whose removal was requested: by user, or by device if only this device has answered them (`leavingKey`). No read for
+   * this user or device returns them, not even one that began before the removal.
    */
   readonly #leaving = new Map<string, Set<number>>()
   #pages: Page[] = []
@@ -67,7 +67,7 @@ export class ClusterMailboxes implements MailboxStore {
   #leads = false
   /** The highest seq that was reported to the watchers, for each mailbox to which a link of this server listens. */
   #known: ReadonlyMap<string, number> = new Map()
-  /** Whether the store has had known devices. */
+  /** Whether the store has ever contained known devices. */
   #hasDevices = false
   readonly devices: MailboxDevices = {
     open: async (...given) => this.#openDevices(...given),
@@ -191,7 +191,7 @@ export class ClusterMailboxes implements MailboxStore {
     return { expired, nextAt: undefined }
   }
 
-  /** Without a name, a device is known only together with others, and `MailSteps.listen` makes it known. */
+  /** The device without a name is known only together with others. `MailSteps.listen` makes it known. */
   async #openDevices(...[user, devices, now, most]: Parameters<MailboxDevices['open']>): Promise<void> {
     this.#member.checkOpen()
     const isNamed = devices.some((name) => name !== '')
@@ -201,7 +201,7 @@ export class ClusterMailboxes implements MailboxStore {
     this.#hasDevices = true
   }
 
-  /** Forgets devices by the slowest age clock of the live servers. */
+  /** Forgets devices according to the slowest age clock of the live servers. */
   async #forgetDevices(before: number): Promise<readonly UserDevice[]> {
     this.#member.checkOpen()
     let devices: readonly UserDevice[] = []
@@ -244,7 +244,7 @@ export class ClusterMailboxes implements MailboxStore {
 
   /**
    * Calls `appended` after another server has appended a message to a mailbox to which a link of this server listens, at most
-   * about a second later. It may also be called without a new message. Calls `overdue` at one of the servers.
+   * about a second later. It may also be called without a new message. `overdue` is called at one server only.
    */
   watch(appended: (user: string) => void, overdue?: (wallTime: number) => void): Disposable {
     this.#watchers.add(appended)

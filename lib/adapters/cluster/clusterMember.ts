@@ -68,7 +68,7 @@ export class ClusterMember implements AsyncDisposable {
   #agedMs = 0
   /** Whether a connection to the store was lost, so that the store may have gone back to an earlier state. */
   #isDoubtful = false
-  /** Differs after another store may have taken the place of the former one, which may have had further changes. */
+  /** Rises when another store may have replaced the former one, which may have contained further changes. */
   history = 0
   #timeline: string | null = null
   #comparing: Promise<void> | undefined
@@ -200,8 +200,8 @@ export class ClusterMember implements AsyncDisposable {
   }
 
   /**
-   * Resolves with the time in ms by which the slowest age clock of the other live servers is behind `now`, or behind the time that was
-   * reached; at least 0.
+   * Resolves with the time in ms by which the slowest age clock of the other live servers is behind `now` (by default the latest
+   * time of the age clock); at least 0.
    */
   async ageLag(now = this.#age): Promise<number> {
     const servers = await this.run((steps) => steps.servers())
@@ -361,7 +361,7 @@ export class ClusterMember implements AsyncDisposable {
     this.#log({ level: 'info', event: 'cluster-database-back', ms })
   }
 
-  /** Returns whether this server does the work that one of the live servers of its version does. */
+  /** Returns whether this server does the work that exactly one of the live servers of its version must do. */
   leads(servers: readonly ServerState[]): boolean {
     const live = servers.filter(
       ({ isDead, leaseMs, version }) => !isDead && leaseMs > 0 && version === this.#info.version,
@@ -421,7 +421,7 @@ export class ClusterMember implements AsyncDisposable {
   }
 }
 
-/** Returns a comparison with the losses of an earlier one, after which the numbers may not have been raised. */
+/** Adds the losses of an earlier comparison, after which the numbers may not have been raised. */
 function alsoBehind(found: Comparison, { messages, isMember }: Comparison): Comparison {
   return {
     ...found,

@@ -31,8 +31,8 @@ interface Attempt {
  * that name, or begins another change of it, first removes the fence and finishes the change: the earlier change is made either
  * before that or never.
  *
- * The store can go back to a state without the record of a change. Therefore a server that may have missed this, and one that has
- * started, removes all fences without a record before it publishes or changes a file.
+ * The store can go back to a state without the record of a change. Therefore a server that has started, or that may have missed
+ * such a loss, removes all fences without a record before it publishes or changes a file.
  *
  * A rename first adds the new name and then removes the former one, so that the file always has a name.
  */
@@ -43,7 +43,7 @@ export class ClusterTree implements StoredTree {
   readonly #files: FencedFiles
   /** Resolves when these announced files are published, or can never be. */
   readonly #settle: (unpublished: readonly Announcement[]) => Promise<void>
-  /** The `ClusterMember.history` for which all fences without a record were removed. */
+  /** The value of `ClusterMember.history` for which all fences without a record were removed. */
   #cleared: number | undefined
 
   constructor(
@@ -101,7 +101,7 @@ export class ClusterTree implements StoredTree {
   }
 
   /**
-   * Runs a step that publishes or changes files, as `ClusterMember.runAs`. It finds no fences of changes whose records are lost.
+   * Runs a step that publishes or changes files, as `ClusterMember.runAs`, after the fences without a record were removed.
    */
   async runAs<T>(step: (steps: Steps, server: number) => Promise<T>): Promise<T> {
     for (;;) {
@@ -121,7 +121,7 @@ export class ClusterTree implements StoredTree {
       const found = await fences.list()
       const recorded = new Set(found.length > 0 ? await this.#member.run(({ files }) => files.recorded(found)) : [])
       if (this.#member.history !== history) continue
-      // Another server may be about to record one of the others. It then tries again.
+      // Another server may be about to record the change of one of these fences. It then tries again.
       for (const fence of found) if (!recorded.has(fence)) await fences.remove(fence)
       this.#cleared = history
     }

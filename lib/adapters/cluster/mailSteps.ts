@@ -59,13 +59,13 @@ export interface PolledLinks {
   readonly listened: readonly ListenedMailbox[]
   /** The links that are not the current links of their sessions. */
   readonly replaced: readonly number[]
-  /** The earliest end of the time to live of a message to a user who listens at no server, in ms since 1970. */
+  /** The earliest time at which a message to a user who listens at no server expires, in ms since 1970. */
   readonly nextExpiry?: number
   /** Whether the store has known devices. */
   readonly hasDevices: boolean
 }
 
-/** A page of a mailbox to read. With `epoch`, the device reads it. */
+/** A page of a mailbox to read. With `epoch`, it is read for the device. */
 export interface ReadPage {
   readonly user: string
   readonly afterSeq: number
@@ -84,7 +84,7 @@ export interface LeavingMessages {
 export const devicesRefused = (): OspError =>
   new OspError(
     'too-many-devices',
-    'a server of an earlier release runs in the cluster, and would remove messages for all devices; upgrade all servers first',
+    'a server of an earlier release is running, and would remove messages for all devices of a user; upgrade all servers first',
   )
 
 /** The steps of mailboxes. */
@@ -127,8 +127,8 @@ export interface MailSteps {
     wallTime?: number,
   ): Promise<{ readonly expired: readonly Expired[]; readonly receipts: readonly string[]; readonly isDone: boolean }>
   /**
-   * Removes up to `most` messages whose time to live has expired at `wallTime`, of users who listen at no server. `receipts` are the
-   * users with new receipts.
+   * Removes up to `most` messages whose time to live has expired at `wallTime`, and whose recipients listen at no server.
+   * `receipts` are the users with new receipts.
    */
   expireOverdue(
     server: number,
@@ -141,13 +141,13 @@ export interface MailSteps {
   levels(most: number): Promise<readonly MailboxLevel[]>
   /**
    * Makes this link the one that receives the messages for its device. Rejects with `superseded` if the session has lost the device
-   * to another one, and with `link-lost` if the server was declared dead or the session has another link. Repeated for the same
-   * link it resolves with the same epoch. Makes the device without a name known if others are.
+   * to another one, and with `link-lost` if the server was declared dead or the session has another link. If repeated for
+   * the same link, it resolves with the same epoch. Makes the device without a name known if others are.
    */
   listen(link: ClusterListeningLink): Promise<ListenResult>
   /**
-   * Ends the registration of a device with this epoch, if it is the present one. `handed`: the highest seq that was handed out in this
-   * registration or before it (`ListenResult.handed`).
+   * Ends the registration of a device with this epoch, if it is the present one. `handed`: the highest seq that was handed out in
+   * this registration or before it (`ListenResult.handed`).
    */
   unlisten(device: UserDevice, epoch: number, handed: number): Promise<void>
   /** As `MailboxDevices.open`. Makes the device without a name known as well if it listens. */

@@ -305,7 +305,7 @@ export interface TransferSteps {
    */
   totals(user: string, except: readonly string[], server: number): Promise<UnfinishedTotals>
   marker(user: string, name: string): Promise<Announcement | undefined>
-  /** Marks completed files as reported. Has no effect for a file with another `digest`. */
+  /** Marks completed files as reported. Has no effect on a file with another `digest`. */
   reported(files: Parameters<TransferStore['reported']>[0]): Promise<void>
   /** Files that were completed or announced by servers that are dead, or by `server`, and were not reported. */
   unreported(server: number): Promise<readonly Announcement[]>

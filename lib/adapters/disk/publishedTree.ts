@@ -63,7 +63,7 @@ export class PublishedTree {
   readonly #checked = new TurnMap<string, Promise<TargetPlace | undefined>>()
   /** The directories that were checked in this turn and exist. */
   readonly #knownDirectories = new TurnMap<string, true>()
-  /** The entries that were read in this turn or the one before, by path: those of a batch, whose markers are written meanwhile. */
+  /** The entries that were read in this turn or the previous one, by path. The markers of a batch are written in between. */
   readonly #places = new TurnMap<string, TargetPlace>(2)
   foldsCase = false
 

@@ -1,4 +1,4 @@
-/** A map that is emptied when the current turn of the event loop ends, or with `turns` after that number of turns. */
+/** A map that is emptied when the current turn of the event loop ends or, with `turns`, after that number of turns. */
 export class TurnMap<K, V> {
   readonly #entries = new Map<K, V>()
   readonly #turns: number

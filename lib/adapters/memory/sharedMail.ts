@@ -41,7 +41,7 @@ interface Box {
   registration: Registration | undefined
   /** Messages up to this seq may have been handed out before. */
   handed: number
-  /** The latest message of the user. Only the box without a device has it. */
+  /** The latest message of the user. Only set in the box without a device. */
   lastSeq: number
   superseded: readonly string[]
 }

@@ -71,8 +71,8 @@ export const tlsKind: Kind = optional({
 })
 
 /**
- * Returns the transport of a server at a port of the loopback interface, or at a URL: over TLS if `identity` is given, which
- * resolves with its certificate and key. Throws as `dialTransport`.
+ * Returns the transport of a server that listens at a port on the loopback interface, or at a URL. Uses TLS if `identity` is given,
+ * which resolves with the certificate and the key. Throws as `dialTransport`.
  */
 export function listenTransport(
   where: string,

@@ -23,7 +23,7 @@ const functionCall = (name: string, parameters: number): Statement => ({
   text: `SELECT * FROM ospd.${name}(${Array.from({ length: parameters }, (_, at) => `$${at + 1}`).join(', ')})`,
 })
 
-/** Returns a call of a function that stores messages. It also wakes the servers at which devices of the recipients listen. */
+/** Returns a call of a function that stores messages. It also returns the servers at which devices of the recipients listen. */
 function postCall(name: string, parameters: number, columns: string, stored: string): Statement {
   const { text } = functionCall(name, parameters)
   const wakes = `CROSS JOIN LATERAL ospd.device_wakes_1($1, $2, $13, ${stored}) w`
@@ -127,7 +127,7 @@ const unlisten: Statement = {
     WHERE name = $1 AND epoch = $2 AND reader IS NOT NULL`,
 }
 
-// The registration of a device is in a box of its own. The set operation never compares each link with each session.
+// The registration of a device is in a separate box. The set operation never compares each link with each session.
 const poll: Statement = {
   name: 'mail-poll',
   text: `
@@ -309,8 +309,8 @@ export class PostgresMail implements MailSteps {
 }
 
 /**
- * A registration, a link that is not the current link of its session, the time of the next expiry as `lastSeq`, or a device without a
- * link if there are known devices.
+ * A registration, a link that is not the current link of its session, the time of the next expiry as `lastSeq`, or, if there are
+ * known devices, a device without a link.
  */
 type PollRow =
   | ListenedMailbox

@@ -79,7 +79,7 @@ export class JoinedOutbox {
   /** Removes a message from the outbox. */
   abandon(entry: OutboxEntry): void {
     entry.isAbandoned = true
-    entry.reject(new OspError('closed', 'the message was abandoned; it is unknown whether the message was stored'))
+    entry.reject(new OspError('closed', 'the message was abandoned; it is unknown whether it was stored'))
     if (entry.number === 0) return
     this.#entries.delete(entry.number)
     // If the other program has ended, the message stays in the outbox.
@@ -105,7 +105,7 @@ export class JoinedOutbox {
         if (!each) throw new OspError('malformed', 'the answer has too many messages')
         if ('number' in outcome) {
           each.item.number = outcome.number
-          // If a later request fails, this message is added all the same.
+          // This message stays added even if a later request fails.
           each.resolve()
         } else each.reject(readMessageFailure(outcome))
       }

@@ -324,7 +324,7 @@ export class Outbox {
     }
   }
 
-  /** Moves the unanswered messages before the waiting ones, and removes those that their senders have abandoned. */
+  /** Moves the unanswered messages in front of the waiting ones, and removes those that their senders have abandoned. */
   #takeBack(): void {
     this.#rejected.clear()
     for (const outgoing of this.#unanswered) if (outgoing.abandoned) this.#settle(outgoing)

@@ -243,7 +243,7 @@ export class OwnOutbox {
   }
 }
 
-/** Returns the unfinished entries that do not wait for a entry that was temporarily refused, or for a entry after it. */
+/** Returns the unfinished entries that do not wait for an entry that was temporarily refused, or for an entry after it. */
 function unheld(entries: readonly OutboxEntry[]): readonly OutboxEntry[] {
   const held = new Set<string>()
   return entries.filter(({ isOver, refusal, outgoing }) => {

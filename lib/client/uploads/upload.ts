@@ -73,7 +73,7 @@ export interface Upload extends Listenable<UploadEvents> {
    * are then removed from the server; `receipts` keeps each until the program asks for the next one.
    */
   readonly handled: Promise<readonly MessageReceipt[]>
-  /** Iterates over the same receipts, as `SentMessage.receipts` does. It is used instead of `handled`. */
+  /** Iterates over the same receipts, as `SentMessage.receipts` does. Use either this or `handled`. */
   receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
   /** As `Uploads.pause` for this upload. Does nothing after its end. */
   pause(): Promise<void>

@@ -100,8 +100,8 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** The jobs that have not ended, by name, in the order in which they were added. */
   readonly #open = new Map<string, UploadJob>()
   /**
-   * The jobs of `#open` that can begin, and possibly others, in the same order. Missing if a job that was in it before can begin
-   * again.
+   * The jobs of `#open` that can begin, and possibly others, in the same order. Undefined if it must be built again, because a job
+   * that was removed from it can begin again.
    */
   #candidates: Set<UploadJob> | undefined
   readonly #registry: TaskRegistry

@@ -188,8 +188,8 @@ export class FileNotices {
   }
 
   /**
-   * Appends messages about the files of a user, up to the first one that is refused: a later message could be smaller, and must not
-   * overtake it. Resolves with the files whose messages were not appended, and the errors.
+   * Appends messages about the files of a user, up to the first one that is refused: a later, smaller message must not overtake
+   * it. Resolves with the files whose messages were not appended, and the errors.
    */
   async #appended(batch: readonly FileMessage[]): Promise<readonly (readonly [StoredFile, OspError])[]> {
     const { mail, appended } = this.#host

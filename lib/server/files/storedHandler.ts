@@ -52,18 +52,16 @@ export type StoredFileHandler = (file: HandledFile, how: HandledHow) => void | s
 
 /** A stored file that `onStored` has failed to handle. */
 export interface SetAsideFile extends HandledFile {
-  /** The number for `return` and `remove`. */
+  /** The number to pass to `return` and `remove`. */
   readonly seq: number
 }
 
-/**
- * The stored files for which `onStored` has failed 16 times. They are set aside until they expire, after 30 days (a setting).
- */
+/** The stored files for which `onStored` has failed 16 times. They are set aside until they expire, after 30 days (a setting). */
 export interface SetAsideFiles {
   list(): Promise<readonly SetAsideFile[]>
   /** Calls `onStored` again for these files, after all others. Resolves when the change is stored. */
   return(seqs: readonly number[]): Promise<void>
-  /** Forgets these files, which stay stored. Resolves when the change is stored. */
+  /** Removes these files from the list. They stay stored. Resolves when the change is stored. */
   remove(seqs: readonly number[]): Promise<void>
 }
 

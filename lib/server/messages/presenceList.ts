@@ -27,8 +27,8 @@ export interface PresenceChanges {
 export class PresenceList {
   readonly #members = new Map<number, string>()
   /**
-   * By user, the nodes that were added and not removed, rising. Only the last one is a member of the list, so that all servers of a
-   * cluster list the same one.
+   * By user, the nodes that were added and not removed, in ascending order. Only the last one is a member of the list, so that all
+   * servers of a cluster list the same one.
    */
   readonly #nodes = new Map<string, readonly number[]>()
   readonly #entries = new EncodedEntries()
@@ -77,8 +77,8 @@ export class PresenceList {
   }
 
   /**
-   * Adds a link. If its user has several links, for several devices or because a server learns of the end of a link after the start of
-   * the next one, only the link with the highest number is in the list.
+   * Adds a link. If its user has several links, for several devices or because a server detects the end of a link only after the
+   * start of the next one, only the link with the highest number is in the list.
    */
   enter({ node, user }: PresenceMember): void {
     const nodes = this.#nodes.get(user) ?? []

@@ -177,7 +177,7 @@ spec('the files of a cluster', (it) => {
     }
   }
 
-  it('are not lost if the store loses the record of the change by a server that is stopped', async () => {
+  it('are not lost if the store loses the record of a change by a frozen server', async () => {
     await using directory = await SharedDirectory.create()
     await using rig = new ClusterRig()
     const cut = new CutSteps()

@@ -239,7 +239,7 @@ spec('the message about a stored file', (it) => {
     assert.deepEqual(names, ['a', 'b', 'd', 'c', 'e'])
   })
 
-  it('is not overtaken by a smaller one while the mailbox has space for that one alone', async () => {
+  it('is not overtaken by a smaller one while the mailbox has space only for that one', async () => {
     await using rig = await rigWith([{ user: 'ingest' }], { mailboxBytes: 400, senderSharePercent: 100 })
     const alice = await rig.client()
     const held = rig.storage.hold('append message')

@@ -19,14 +19,14 @@ CREATE TABLE IF NOT EXISTS ospd.answer (
 `
 
 /**
- * The functions of devices. All changes of the devices of a user, and of their answers, are made while the box of the user is locked.
- * The registration of a device is in a box without messages, whose name is "user/device".
+ * The functions of devices. The devices of a user and their answers are changed only while the box of the user is locked. The
+ * registration of a device is in a box without messages, whose name is "user/device".
  */
 export const deviceFunctions = `
 /*
  * Makes devices of p_user known, and records that they are in use. Programs without a device become known as well if they listen.
- * Returns 'opened', 'full' if there would be more than p_most devices, or 'mixed' while a server of the previous release runs: it would
- * remove messages for all devices.
+ * Returns 'opened'; 'full' if there would be more than p_most devices; or 'mixed' while a server of schema version 2 is running,
+ * which would remove messages for all devices.
  */
 CREATE OR REPLACE FUNCTION ospd.open_devices_1(p_user text, p_names text[], p_now float8, p_most int, p_precision float8) RETURNS text
 LANGUAGE plpgsql AS $$
@@ -82,7 +82,7 @@ LANGUAGE sql STABLE AS $$
    GROUP BY b.name, a.seq LIMIT p_most
 $$;
 
--- Forgets the programs without a device of users without devices, and the answers that are no longer needed.
+-- Forgets the device without a name of users who have no other device, and the answers that are no longer needed.
 CREATE OR REPLACE FUNCTION ospd.drop_devices_1() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_boxes int[];
@@ -105,9 +105,10 @@ BEGIN
 END $$;
 
 /*
- * Records answers of devices to messages. Removes the messages that all known devices have answered, or sets them aside if one has
- * rejected them, with their receipts. p_device: for each message, the device that has answered, or NULL if the answer applies to all.
- * p_rejects: the answers are rejections. p_rejected: the state of a rejected message. Returns the users with new receipts.
+ * Records answers of devices to messages. Removes the messages that all known devices have answered, or sets them aside if a device
+ * has rejected them, and stores their receipts. p_device: for each message, the device that has answered, or NULL if the answer
+ * applies to all devices. p_rejects: whether the answers are rejections. p_rejected: the state of a rejected message. Returns the
+ * users with new receipts.
  */
 CREATE OR REPLACE FUNCTION ospd.answer_1(
   p_server bigint, p_users text[], p_user int[], p_seq bigint[], p_state int[], p_result bytea[], p_device text[],
@@ -171,7 +172,7 @@ BEGIN
         ARRAY(SELECT p_state[o] FROM unnest(v_gone) o), ARRAY(SELECT p_result[o] FROM unnest(v_gone) o)) r);
   END IF;
   IF cardinality(v_aside) > 0 THEN
-    -- The result of a device that has handled a message is not the reason of another one.
+    -- The result of a device that has handled a message is not the reason why another device has rejected it.
     v_receipts := v_receipts || (
       SELECT r.receipts FROM ospd.set_aside_2(p_server, p_users,
         ARRAY(SELECT p_user[o] FROM unnest(v_aside) o), ARRAY(SELECT p_seq[o] FROM unnest(v_aside) o),
@@ -182,8 +183,8 @@ BEGIN
   RETURN v_receipts;
 END $$;
 
--- Returns the servers at which devices of recipients are registered, and in the same order these recipients. p_stored is ignored: as an
--- argument, it makes a statement call this function after the messages were stored.
+-- Returns the servers at which devices of recipients are registered and, in the same order, these recipients. p_stored is ignored:
+-- as an argument, it makes a statement call this function after the messages were stored.
 CREATE OR REPLACE FUNCTION ospd.device_wakes_1(p_server bigint, p_users text[], p_to int[], p_stored bigint)
 RETURNS TABLE (device_server bigint[], device_user int[]) LANGUAGE plpgsql AS $$
 BEGIN
@@ -200,8 +201,8 @@ BEGIN
 END $$;
 
 /*
- * As listen_1, for a device. Without a name it becomes known if others are. While a device is registered, all messages count as handed
- * out, until the end of the registration records which were.
+ * As listen_1, for a device. The device without a name becomes known if others are. While a device is registered, all messages
+ * count as handed out; the end of the registration records which ones were.
  */
 CREATE OR REPLACE FUNCTION ospd.listen_2(p_user text, p_device text, p_server bigint, p_link bigint, p_session uuid)
   RETURNS TABLE (epoch bigint, handed bigint, former bigint, former_link bigint) LANGUAGE plpgsql AS $$
@@ -242,7 +243,7 @@ BEGIN
     RETURNING x.epoch, least(b.handed, v_last), b.reader, b.reader_link;
 END $$;
 
--- Adds devices of an imported user that are not known, and the messages that they have answered. p_device: positions in p_names.
+-- Adds the devices of an imported user that are not known yet, and their answers. p_device: positions in p_names.
 CREATE OR REPLACE FUNCTION ospd.import_devices_1(
   p_user text, p_names text[], p_seen float8[], p_device int[], p_seq bigint[], p_rejected bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $$

@@ -25,7 +25,7 @@ END $$;
 
 /*
  * As post_limited_1, for messages some of which ask for receipts. p_asking: their positions, rising. If the senders of some of them have
- * too many receipts (p_receipts), these are returned, and no message is stored. The same applies while a server of the previous release
+ * too many receipts (p_receipts), these are returned, and no message is stored. The same applies while a server of schema version 1
  * runs: it would remove messages without receipts.
  */
 CREATE OR REPLACE FUNCTION ospd.post_asking_1(

@@ -95,7 +95,7 @@ export const clientChecks: Checks<ClientsFixture> = {
     }
   },
 
-  'cannot reach what another user has at the other server': async ({ steps }) => {
+  'cannot reach the files and uploads of another user at the other server': async ({ steps }) => {
     await using servers = await Servers.create(steps)
     const [first, second] = [await servers.start(), await servers.start()]
     const alice = await first.client()

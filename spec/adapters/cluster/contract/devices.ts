@@ -82,7 +82,7 @@ export const deviceChecks: Checks<SharedStoreFixture> = {
     const next = await second.mail.listen(phoneAt(second, 2))
     assert.deepEqual([next.handed, next.former], [seq, undefined])
   },
-  'include the programs without a device that listen, whichever is first': async (store) => {
+  'include the programs without a device that listen, whichever listens first': async (store) => {
     const server = await mailServer(store)
     const { mail, link } = server
     await server.post([numbered(1, ['bob']), numbered(1, ['bob'], { sender: 'eve' })])
@@ -101,7 +101,7 @@ export const deviceChecks: Checks<SharedStoreFixture> = {
     await mail.remove(server.server, [{ user: 'eve', seqs: [seq], how }])
     assert.deepEqual(await server.waiting('eve'), [2])
   },
-  'answer together in one step, and the last answer is the one of the receipt': async (store) => {
+  'answer together in one step, and the receipt reports the last answer': async (store) => {
     const server = await mailServer(store)
     const { mail } = server
     await mail.openDevices('bob', ['phone', 'laptop'], 0, most)
@@ -123,9 +123,7 @@ export const deviceChecks: Checks<SharedStoreFixture> = {
     assert.equal((await mail.list(':receipts:alice', receipts)).length, 3)
     assert.deepEqual(numbersOf(await mail.list('bob', { ...receipts, aside: true })), [2])
   },
-  'are forgotten with the messages for which only they have no answer, and with the receipts of these': async (
-    store,
-  ) => {
+  'are forgotten with the messages that only they have not answered, whose receipts are stored': async (store) => {
     const server = await mailServer(store)
     const { mail } = server
     const day = 86_400_000
