@@ -158,7 +158,9 @@ export class UploadWatch {
       case 'ContinuePostFileAck': {
         const opening = asked.get(frame.seq)
         asked.set(frame.seq, undefined)
-        if (opening) holdings.set(message.instance, this.#opened(opening, message.progress))
+        // A file that is already stored has no progress to continue from, and the reply grants no instance.
+        if (opening && message.stored) this.#standings.delete(opening.key)
+        else if (opening) holdings.set(message.instance, this.#opened(opening, message.progress))
         break
       }
       case 'PostFileAck':
