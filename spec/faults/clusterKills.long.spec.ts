@@ -28,7 +28,7 @@ const recording = `
   BEGIN INSERT INTO public.posted SELECT name, NEW.id FROM ospd.box WHERE id = NEW.box; RETURN NULL; END $$;
   CREATE TRIGGER posted AFTER INSERT ON ospd.mail FOR EACH ROW EXECUTE FUNCTION public.record_posted();`
 
-/** How the servers run, and what handles the files beside `osp listen --exec`. */
+/** How the servers run, and which programs handle the files in addition to `osp listen --exec`. */
 interface Kind {
   readonly startServer: (shared: Shared, at: Place, name: string) => Running
   readonly handlers: readonly {

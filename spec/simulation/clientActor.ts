@@ -13,7 +13,7 @@ export interface ClientActorOptions {
   readonly heedless: boolean
   /** Its list of tasks outlives its processes. */
   readonly keeps: boolean
-  /** It remembers the digests of its files. */
+  /** The client remembers the digests of its files. */
   readonly remembers: boolean
 }
 

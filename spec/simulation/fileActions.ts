@@ -101,7 +101,7 @@ function writeToFile(parts: FileParts): boolean {
   return true
 }
 
-/** The identity of the source changes. */
+/** Changes one byte of a file and resets its modification time. The identity of the source changes. */
 function rewriteFile(parts: FileParts): boolean {
   const files = parts.files.filter(({ now }) => now.bytes.length > 0)
   if (files.length === 0) return false

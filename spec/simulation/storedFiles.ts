@@ -331,8 +331,8 @@ export class StoredFiles {
   }
 
   /**
-   * Checks that the metadata of a version are those of its source. They are added just after the file is stored. A damaged or lost
-   * record loses them.
+   * Checks that a version has the metadata of its source. The metadata is added just after the file is stored, and is lost if its
+   * record is damaged or lost.
    */
   #checkMetadata({ name, version, metadata }: FileInfo): void {
     const path = this.#sources.get(version)

@@ -392,7 +392,7 @@ export class ClusterWorld implements ClusterParts {
     await this.#until(this.machine.time.now() + settlingMs, () => isOver)
   }
 
-  /** Lets all files, and the messages about them, be stored. */
+  /** Removes the limits that could prevent files, or messages about them, from being stored. */
   #liftQuota(): void {
     const { userBytes, userFiles, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes } = defaultLimits
     if (this.limits.userBytes < userBytes) this.#chosen.limits = { ...this.#chosen.limits, userBytes, userFiles }

@@ -50,7 +50,7 @@ export class RegistrationWatch {
   readonly #parts: RegistrationParts
   /** The link of each session that was told last that it is open. */
   readonly #links = new Map<string, Link>()
-  /** The links that were told that they listen, by recipient. */
+  /** The links whose registration was confirmed, by recipient. */
   readonly #listening = new Map<string, Set<Watched>>()
   /** Called with each message that is sent to a recipient. */
   delivered: (recipient: string, seq: number) => void = () => {}

@@ -126,7 +126,7 @@ export class TreeWatch {
     else if (isOlder) this.#acknowledged.set(path, version)
   }
 
-  /** Returns whether the store has what a file is published for, or has lost it. */
+  /** Returns whether the store contains, or has lost, the claim or the record for which a file is published. */
   #isPresent(user: string, reason: PublishReason): boolean {
     if (this.#lost.has('token' in reason ? reason.token : reason.version)) return true
     const present = this.#present.get(recordKey(user, reason.name))
