@@ -229,11 +229,18 @@ export class MessageClient {
     return [...waiting, ...this.raw.unread.filter((event) => !passedOver.has(event))]
   }
 
+  /** Resolves when the link ends, after a GOODBYE of this code; changes of the list are skipped. */
+  async dismissed(code: ErrorCode): Promise<void> {
+    const goodbye = await this.#upTo('GoodbyeNtf')
+    assert.equal(codeOf(goodbye.code), code, goodbye.text)
+    await this.raw.closed
+  }
+
   vanish(): Promise<void> {
     return this.raw.vanish().then(turn)
   }
 
-  async #upTo<K extends 'RegistAck' | 'ListAck' | 'PingAck' | 'PostMsgAck' | 'DeliverMsgReq'>(
+  async #upTo<K extends 'RegistAck' | 'ListAck' | 'PingAck' | 'PostMsgAck' | 'DeliverMsgReq' | 'GoodbyeNtf'>(
     event: K,
   ): Promise<WireMessage<K>> {
     for (;;) {

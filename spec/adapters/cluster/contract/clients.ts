@@ -195,7 +195,7 @@ export const clientChecks: Checks<ClientsFixture> = {
     await phone.take(await phone.delivery())
     // The same device at the other server takes over. What it has just handled can be delivered again.
     const moved = await MessageClient.listenAs(second, 'bob', 'phone')
-    await phone.raw.dismissed('link-replaced')
+    await phone.dismissed('link-replaced')
     await alice.post(3, ['bob'], 'last')
     let delivered = await moved.delivery()
     while (delivered.attempt > 1) delivered = await moved.delivery()
@@ -213,7 +213,7 @@ export const clientChecks: Checks<ClientsFixture> = {
     await former.delivery()
     const next = await MessageClient.listen(second, 'bob', { session: 'another' })
     assert.equal((await next.delivery()).attempt, 2)
-    await former.raw.dismissed('superseded')
+    await former.dismissed('superseded')
   },
   'continue an upload at the other server from the last checkpoint': async ({ steps }) => {
     await using servers = await Servers.create(steps)
