@@ -5,6 +5,7 @@ import { type Attributes, decodeBody } from '../../lib/wire/messageBody.ts'
 import { digestNames } from '../../lib/wire/protocol.ts'
 import type { MessageInvariants } from './messageInvariants.ts'
 import { keyOf, Post } from './post.ts'
+import type { SimulatedProcess } from './process.ts'
 import type { Trace } from './trace.ts'
 
 /** The user who gets a message for each stored file. */
@@ -26,6 +27,8 @@ interface Published {
   readonly path: string
   readonly version: string
   readonly bytes: Uint8Array
+  /** The server, if there are several. */
+  readonly by: SimulatedProcess | undefined
   /** Whether it was replaced, removed or renamed. */
   isGone: boolean
 }
@@ -47,16 +50,16 @@ export class FileNotices {
   readonly #appended: FileReference[] = []
   /** The messages that a server has begun to append, by key. */
   readonly #posts = new Map<string, Post>()
-  /** By user or path: the index of the latest published version whose message was appended. */
+  /** By user, or by server and path: the index of the latest published version whose message was appended. */
   readonly #latest = new Map<string, number>()
 
   constructor(parts: NoticeParts) {
     this.#parts = parts
   }
 
-  published(path: string, version: string, bytes: Uint8Array): void {
+  published(path: string, version: string, bytes: Uint8Array, by?: SimulatedProcess): void {
     this.gone(path)
-    this.#published.push({ path, version, bytes, isGone: false })
+    this.#published.push({ path, version, bytes, by, isGone: false })
   }
 
   /** The shared store is about to lose its changes. Returns a function that is called when they are lost. */
@@ -84,8 +87,8 @@ export class FileNotices {
     }
   }
 
-  /** A message was appended. */
-  appended(message: Notice): void {
+  /** A message was appended. `by`: the server, if there are several. */
+  appended(message: Notice, by?: SimulatedProcess): void {
     if (!this.isNotice(message)) return
     const { file } = decodeBody(message.content).attributes
     const version = file && this.#checkReference(file)
@@ -94,7 +97,7 @@ export class FileNotices {
     const post = this.#posts.get(keyOf(message.sender, message.id))
     // A message that is appended again is stored once.
     if (!post || post.outcome === 'acknowledged') return
-    if (version) this.#checkOrder(version)
+    if (version) this.#checkOrder(version, by)
     this.#parts.mail.invariants.acknowledged(
       post,
       post.recipients.map((recipient) => ({ recipient, status: 'stored' })),
@@ -139,11 +142,14 @@ export class FileNotices {
 
   /**
    * Checks that the messages about the files of a user are appended in the order in which these were published. Several servers keep
-   * the order of each name.
+   * the order of each name among the files of each server. Nothing orders the messages of different servers: one can append the
+   * message about a file after another has replaced the file and has appended its own message. Nor are files of different names in
+   * order: a server completes an upload some time after its publication, and small files before theirs.
    */
-  #checkOrder(version: Published): void {
+  #checkOrder(version: Published, by: SimulatedProcess | undefined): void {
     const { path } = version
-    const key = this.isShared ? path : path.slice(0, path.indexOf('/'))
+    if (version.by !== by) return
+    const key = by ? `${by.name} ${path}` : path.slice(0, path.indexOf('/'))
     const index = this.#published.indexOf(version)
     const latest = this.#latest.get(key) ?? -1
     if (index < latest)

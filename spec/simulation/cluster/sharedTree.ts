@@ -99,11 +99,11 @@ export class SharedTree {
     return this.published.get(user)?.get(name)
   }
 
-  /** Moves a file into place, or gives it another name. */
-  put(user: string, name: string, file: TreeFile, isRenamed = false): void {
+  /** Moves a file of the server `by` into place, or gives it another name. */
+  put(user: string, name: string, file: TreeFile, by?: SimulatedProcess): void {
     const names = this.published.get(user) ?? new Map<string, TreeFile>()
     this.published.set(user, names.set(name, file))
-    this.stored?.put(user, name, file.bytes, file.version, isRenamed)
+    this.stored?.put(user, name, file.bytes, file.version, by ? { by } : { isRenamed: true })
   }
 
   /** Removes a published file. Returns false if there is none. */

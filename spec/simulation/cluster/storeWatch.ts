@@ -66,7 +66,7 @@ export class StoreWatch {
             const key = keyOf(sender, id)
             this.#by.set(key, this.#by.has(key) ? undefined : process)
           }
-          return this.#post(mail, given)
+          return this.#post(process, mail, given)
         },
         remove: async (server, messages) => {
           const users = await mail.remove(server, messages)
@@ -113,7 +113,11 @@ export class StoreWatch {
   }
 
   /** The store runs these steps one after another, so that none changes a mailbox between the post and the reads. */
-  async #post(mail: Steps['mail'], given: Parameters<Post>): Promise<Awaited<ReturnType<Post>>> {
+  async #post(
+    process: SimulatedProcess,
+    mail: Steps['mail'],
+    given: Parameters<Post>,
+  ): Promise<Awaited<ReturnType<Post>>> {
     const [, messages, bounds] = given
     const users = [...new Set(messages.flatMap(({ recipients }) => recipients))]
     const { invariants } = this.#parts.mail
@@ -137,7 +141,7 @@ export class StoreWatch {
       // A server may have stopped before it knew that it had appended a message about a file.
       if (code && (code !== 'id-reused' || !notices.isNotice(message))) continue
       invariants.stored(message.sender, message.id)
-      notices.appended(message)
+      notices.appended(message, process)
     }
     for (const [at, message] of messages.entries())
       this.#outcome(message, result.outcomes[at], known[at] === true, found)
