@@ -27,8 +27,10 @@ interface Delivery {
   /** The number of its first messages that are handled. */
   handled: number
   readonly rejected: { readonly mailboxSeq: number; readonly text: string }[]
-  /** The results of its handled messages that the server may not have received. */
-  results: readonly { readonly mailboxSeq: number; readonly result: string }[]
+  /** The results of its handled messages. */
+  readonly results: { readonly mailboxSeq: number; readonly result: string }[]
+  /** The seq up to which results were reported over a reliable link, or -1. */
+  reported: number
 }
 
 /** A message that a server delivers; its key identifies it within its mailbox. */
@@ -203,7 +205,8 @@ export class Inbox {
   take(request: Request, { attempt, messages }: WireMessage<'DeliverMsgReq'>): void {
     if (attempt === 0) throw protocolViolation('it delivered a message with attempt 0')
     const seqs = messages.map(({ mailboxSeq }) => mailboxSeq)
-    const delivery: Delivery = { request, seqs, left: 0, unhandled: new Set(), handled: 0, rejected: [], results: [] }
+    const counts = { left: 0, handled: 0, reported: -1 }
+    const delivery: Delivery = { request, seqs, ...counts, unhandled: new Set(), rejected: [], results: [] }
     const added: Incoming[] = []
     let before = -1
     for (const delivered of messages) {
@@ -353,7 +356,8 @@ export class Inbox {
     const { request, seqs, rejected } = delivery
     this.#unreported.delete(delivery)
     const mailboxSeq = seqs.at(-1) ?? 0
-    const results = resultsUpTo(delivery, mailboxSeq)
+    // The server ignores earlier reports if the client has registered anew since the delivery.
+    const results = resultsIn(delivery, -1, mailboxSeq)
     this.#link?.peer.reply(request, { event: 'DeliverMsgAck', mailboxSeq, rejected, ...results })
   }
 
@@ -365,21 +369,21 @@ export class Inbox {
     for (const delivery of deliveries) {
       const mailboxSeq = delivery.seqs[delivery.handled - 1]
       if (mailboxSeq === undefined) continue
-      this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq, ...resultsUpTo(delivery, mailboxSeq) })
+      const results = resultsIn(delivery, delivery.reported, mailboxSeq)
+      this.#link?.peer.notify({ event: 'DeliverMsgNtf', mailboxSeq, ...results })
       // A link that is not reliable can lose the notification.
-      if (this.#link?.peer.socket.reliable)
-        delivery.results = delivery.results.filter((result) => result.mailboxSeq > mailboxSeq)
+      if (this.#link?.peer.socket.reliable) delivery.reported = mailboxSeq
     }
   }
 }
 
 function addResult(delivery: Delivery, { message: { seq: mailboxSeq }, result }: Incoming): void {
-  if (result !== undefined) delivery.results = [...delivery.results, { mailboxSeq, result }]
+  if (result !== undefined) delivery.results.push({ mailboxSeq, result })
 }
 
-/** Returns the results of the messages of a delivery up to this seq. */
-function resultsUpTo(delivery: Delivery, upTo: number): Pick<WireMessage<'DeliverMsgNtf'>, 'results'> {
-  const results = delivery.results.filter(({ mailboxSeq }) => mailboxSeq <= upTo)
+/** Returns the results of the messages of a delivery after a seq, up to another. */
+function resultsIn(delivery: Delivery, after: number, upTo: number): Pick<WireMessage<'DeliverMsgNtf'>, 'results'> {
+  const results = delivery.results.filter(({ mailboxSeq }) => mailboxSeq > after && mailboxSeq <= upTo)
   return results.length > 0 ? { results } : {}
 }
 

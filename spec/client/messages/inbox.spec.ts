@@ -3,6 +3,7 @@ import type { Message } from '../../../lib/client/messages/message.ts'
 import { clientLimits, fixed } from '../../../lib/limits.ts'
 import { deferred } from '../../../lib/runtime/deferred.ts'
 import { hex } from '../../../lib/runtime/hex.ts'
+import { encodeBody } from '../../../lib/wire/messageBody.ts'
 import { idOf } from '../../support/messageClient.ts'
 import { delivery, deliveryOf, ScriptedServer } from '../../support/scriptedServer.ts'
 import { spec } from '../../support/spec.ts'
@@ -240,6 +241,25 @@ spec('a delivery of several messages', (it) => {
     await link.quiet()
     handled.resolve()
     assert.equal((await link.expect('DeliverMsgAck')).message.mailboxSeq, 4)
+  })
+
+  it('reports each result once, and repeats all of them in the answer', async () => {
+    await using server = new ScriptedServer()
+    const handled = [1, 2, 3].map(() => deferred<string>())
+    server.client().receive(({ seq }) => handled[seq - 1]?.promise, { concurrency: 3 })
+    const link = await server.listening()
+    const body = encodeBody({ receiptWanted: true }, new Uint8Array())
+    const messages = [1, 2, 3].flatMap((seq) => delivery(seq, { body }).messages)
+    link.ask({ event: 'DeliverMsgReq', attempt: 1, messages })
+    const results = [1, 2, 3].map((mailboxSeq) => ({ mailboxSeq, result: `done ${mailboxSeq}` }))
+    for (const [at, { result }] of results.slice(0, 2).entries()) {
+      await turn()
+      handled[at]?.resolve(result)
+      await server.pass(10)
+      assert.deepEqual((await link.expect('DeliverMsgNtf')).message.results, results.slice(at, at + 1))
+    }
+    handled[2]?.resolve('done 3')
+    assert.deepEqual((await link.expect('DeliverMsgAck')).message.results, results)
   })
 
   it('reports the handled ones when the receiver is disposed', async () => {
