@@ -1,15 +1,21 @@
+import { OspError } from 'ospd'
 import { UsageError } from '../common/usage.ts'
 import type { ReportedFile, SendReporter, SendSummary } from './reporter.ts'
 
 /** Waits for the receipts of the messages about stored files, and reports them. */
 export class HandledFiles {
   readonly isOn: boolean
-  readonly #reporter: Pick<SendReporter, 'receipt'>
+  readonly #reporter: Pick<SendReporter, 'receipt' | 'storedBefore'>
   readonly #summary: SendSummary
   readonly #waiting: Promise<void>[] = []
 
   /** Throws UsageError if another program sends the files (`joined`), because that program gets their receipts. */
-  constructor(isOn: boolean, joined: boolean, reporter: Pick<SendReporter, 'receipt'>, summary: SendSummary) {
+  constructor(
+    isOn: boolean,
+    joined: boolean,
+    reporter: Pick<SendReporter, 'receipt' | 'storedBefore'>,
+    summary: SendSummary,
+  ) {
     if (isOn && joined)
       throw new UsageError(
         'another osp send is running; wait until it ends, or use another --state with --wait handled',
@@ -30,8 +36,9 @@ export class HandledFiles {
         // The server keeps the receipt until the next one is requested.
         if (!(await this.#reporter.receipt(file, receipt))) return
       }
-    } catch {
-      // The client has ended. Other lines report this.
+    } catch (error) {
+      // Otherwise the client has ended. Other lines report this.
+      if (OspError.from(error).code === 'file-exists') this.#reporter.storedBefore(file)
       this.#summary.unhandled++
     }
   }

@@ -173,6 +173,13 @@ export class SendReporter extends LinkReporter implements Disposable {
     return true
   }
 
+  /** The server has notified its users of the file after an earlier upload, whose receipts may have been printed. */
+  storedBefore({ path }: ReportedFile): void {
+    this.hint(
+      `${path}: an earlier command has sent the file, and its users were notified then; "osp listen --receipts" prints their receipts`,
+    )
+  }
+
   cancelled(task: ReportedFile): void {
     this.#report({ event: 'cancelled', ...named(task) }, `${task.path}: cancelled`)
   }

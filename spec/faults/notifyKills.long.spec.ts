@@ -52,8 +52,9 @@ spec('files that arrive while server, sender and listen --exec are killed', (it)
       await running.get(name)?.kill()
       await start(name)
     }
-    // The sender ends when each file is stored.
-    assert.equal((await running.get('sender')?.ended)?.code, 0)
+    // The sender ends when each file is stored: with 6 if an earlier run had sent one.
+    const { code } = (await running.get('sender')?.ended) ?? {}
+    assert.ok(code === 0 || code === 6, `the sender exits with ${code}`)
     const handled = () => new Set(readFileSync(`${at.path}/handled`, 'utf8').trim().split('\n'))
     while (names.some((name) => !handled().has(`out/${name}`))) await pause(100)
     // The receipts that the killed senders did not remove are still on the server.

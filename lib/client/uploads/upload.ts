@@ -69,7 +69,9 @@ export interface Upload extends Listenable<UploadEvents> {
   readonly done: Promise<SentFile>
   /**
    * Resolves with the receipts when each user who is notified of the file has handled or rejected the message about it, or the
-   * message has expired. Rejects as `done` does, and with OspError `usage` if the upload was added without `receipt`. The receipts
+   * message has expired. Rejects as `done` does, with OspError `usage` if the upload was added without `receipt`, and with
+   * `file-exists` if an earlier upload has stored the file: the server has notified its users then, and their receipts belong to that
+   * upload (`client.receipts`). The receipts
    * are then removed from the server; `receipts` keeps each until the program asks for the next one.
    */
   readonly handled: Promise<readonly MessageReceipt[]>
@@ -124,8 +126,9 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     })
     const { done } = this
     this.#receipts = async function* (options) {
-      const { notified = [] } = await done
+      const { notified } = await done
       yield* own.receipts(recipients.length, options)
+      if (!notified) throw new OspError('file-exists', storedBefore)
       yield* ruled.receipts(notified.length, options)
     }
   }
@@ -194,3 +197,6 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     this.#host.changed?.(this)
   }
 }
+
+const storedBefore =
+  'an earlier upload has stored the file, and the server has notified its users then; client.receipts() has their receipts'

@@ -412,7 +412,7 @@ export class FileApp implements ServerApp {
       await this.uploads.end(upload, 'FileMd5Req', undefined, by)
       const informed = this.#reports.stored([file])
       if (file.notice) await informed
-      return this.#storedAck(file)
+      return this.#storedAck(file, file.notice)
     } catch (error) {
       throw this.#withProgress(upload, await this.#notVerified(by, upload, this.#logged(by, upload.name, error)))
     }
@@ -440,17 +440,19 @@ export class FileApp implements ServerApp {
       if (want?.metadata) await this.#context.storage.transfers.completed(want, file.digest)
       const notice = noticeOf(message)
       if (notice) await this.#sendAgain(by, file, notice)
-      return notice?.id === file.notice?.id ? this.#storedAck(file) : storedAck(file)
+      return this.#storedAck(file, notice)
     }
     await this.#notices?.settled(upload.user, upload.name)
     await forgetCompleted(this.#context.storage, file)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 
-  /** Returns the reply for a stored file. If the owner gets receipts, the reply names the users that the server itself notifies. */
-  #storedAck(file: StoredFile): WireMessage<'FileMd5Ack'> {
-    const ack = storedAck(file)
-    return file.notice?.receipt && this.#notices ? { ...ack, notified: this.#notices.usersOfRules(file) } : ack
+  /** Returns the reply for a stored file. If the owner gets receipts, it names the users that are notified of this upload. */
+  #storedAck(file: StoredFile, notice: FileNotice | undefined): WireMessage<'FileMd5Ack'> {
+    const ack = { event: 'FileMd5Ack', ...storedFields(file) } as const
+    if (!notice?.receipt) return ack
+    const notified = this.#notices?.usersOfRules(file) ?? []
+    return notice.id === file.notice?.id || notified.length === 0 ? { ...ack, notified } : ack
   }
 
   /** Sends the message about a file that was stored before this request. */
@@ -494,5 +496,3 @@ export class FileApp implements ServerApp {
     return error.with({ progress: error.progress ?? upload.standing.progress })
   }
 }
-
-const storedAck = (file: StoredFile): WireMessage<'FileMd5Ack'> => ({ event: 'FileMd5Ack', ...storedFields(file) })

@@ -74,6 +74,20 @@ spec('an upload with receipts', (it) => {
     )
   })
 
+  it('does not count as handled if an earlier upload has stored the file and notified its users', async () => {
+    await using rig = await UploadRig.start({}, { notify: [{ user: 'ingest', pattern: '*.csv' }] })
+    const alice = rig.client()
+    await (await alice.upload(source('a.csv'), { receipt: true })).done
+    const again = await alice.upload(source('a.csv'), { receipt: true })
+    await assert.rejects(again.handled, { code: 'file-exists' })
+    const plain = await alice.upload(source('b.txt'))
+    await plain.done
+    assert.deepEqual(await (await alice.upload(source('b.txt'), { receipt: true })).handled, [])
+    const receipts = rig.client().receipts()
+    rig.client({ user: 'ingest' }).receive(() => 'imported')
+    assert.deepEqual((await receipts.next()).value?.result, 'imported')
+  })
+
   it('is handled at once if no user is notified, and has no receipts without the option', async () => {
     await using rig = await UploadRig.start()
     const alice = rig.client()
