@@ -187,7 +187,8 @@ export interface MailboxStore {
    * Removes those of these messages that exist in a mailbox. Durable. With `mayWait` the storage may wait a few milliseconds for
    * other changes, so that one flush serves all of them. By default the messages were handled. With `how.device`, only this device has
    * handled them: a message that other known devices have not answered stays in the mailbox, and a message that another device has
-   * rejected is set aside. If the device is not known and others are, nothing changes.
+   * rejected is set aside; its receipt has the reason of the first such device. If the device is not known and others are, nothing
+   * changes.
    */
   remove(user: string, seqs: readonly number[], mayWait?: boolean, how?: Settlement): Promise<void>
   /**

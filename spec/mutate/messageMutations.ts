@@ -374,4 +374,12 @@ export const messageMutations: readonly Mutation[] = [
     replacement: 'void movedDevices',
     shownBy: 'spec/testing/storage.spec.ts',
   },
+  {
+    fault: 'the reason of a device that has rejected a message is lost when its segment is dropped',
+    file: 'lib/storage/mailboxes/mailboxContents.ts',
+    within: 'move',
+    pattern: 'if (rejection !== undefined) rejected.set',
+    replacement: 'if (rejection !== undefined && seq < 0) rejected.set',
+    shownBy: 'spec/testing/storage.spec.ts',
+  },
 ]

@@ -63,6 +63,7 @@ export class ReceiptWatch {
   #untruth(post: Post, name: string, { state, result }: MessageReceipt): string | undefined {
     if (post.outcome === 'refused') return 'it was refused'
     if (state === 'expired') return post.timeToLiveMs === undefined ? 'it does not expire' : undefined
+    if (state === 'rejected' && result === '') return 'it has no reason'
     if (state === 'rejected') return this.#parts.isGivenUp(name) ? undefined : 'no program has given it up'
     if (!this.#parts.isHandled(name)) return 'no handler has ended'
     return result === resultFor(name) ? undefined : `it has the result "${result}"`

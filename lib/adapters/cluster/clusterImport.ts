@@ -241,7 +241,8 @@ class DataImport {
       const devices = known.map(({ name, seenAt, answered }) => {
         return { name, seenAt: seenAt + ageShift, answered: shifted(answered) }
       })
-      await this.#step((imports) => imports.addDevices({ user, devices, rejected: shifted(rejected) }))
+      const reasons = new Map(Array.from(rejected, ([seq, reason]) => [seq + seqShift, reason]))
+      await this.#step((imports) => imports.addDevices({ user, devices, rejected: reasons }))
     }
   }
 

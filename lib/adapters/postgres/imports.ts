@@ -135,7 +135,8 @@ export class PostgresImports implements ImportSteps {
       ...[user, devices.map(({ name }) => name), devices.map(({ seenAt }) => seenAt)],
       arrayText(answers.map(({ device }) => device)),
       arrayText(answers.map(({ seq }) => seq)),
-      arrayText(rejected),
+      arrayText([...rejected.keys()]),
+      Array.from(rejected.values(), (reason) => Buffer.from(reason)),
     ])
   }
 
@@ -186,7 +187,7 @@ const statements = {
   },
   askingMessages: { name: 'import-asking', text: 'SELECT ospd.import_asking_1($1, $2, $3, $4)' },
   addIds: { name: 'import-ids', text: 'SELECT ospd.import_ids_1($1, $2, $3, $4, $5, $6)' },
-  addDevices: { name: 'import-devices', text: 'SELECT ospd.import_devices_1($1, $2, $3, $4, $5, $6)' },
+  addDevices: { name: 'import-devices', text: 'SELECT ospd.import_devices_1($1, $2, $3, $4, $5, $6, $7)' },
   finish: {
     name: 'import-finish',
     text: 'UPDATE ospd.import SET finished_at = clock_timestamp() WHERE id = $1 AND finished_at IS NULL',

@@ -17,6 +17,7 @@ import {
   writeIds,
   writeMessage,
   writeReceipt,
+  writeRejected,
   writeSeqs,
 } from './records.ts'
 
@@ -48,8 +49,8 @@ export interface CopiedId extends Pick<NewMessage, 'sender' | 'id' | 'storedAt'>
 export interface CopiedDevices {
   readonly user: string
   readonly devices: readonly CopiedDevice[]
-  /** The seqs of messages that a device has rejected and others must still handle. */
-  readonly rejected: readonly number[]
+  /** By seq, the reasons of messages that a device has rejected and others must still handle. */
+  readonly rejected: ReadonlyMap<number, string>
 }
 
 export interface CopiedDevice {
@@ -77,13 +78,18 @@ export function copiedDevices(user: string, known: Iterable<Device>, mailbox: Ma
     const { name, seenAt } = device
     return { name, seenAt, answered: seqs.filter((seq) => device.hasHandled(seq)) }
   })
-  return { user, devices, rejected: seqs.filter((seq) => mailbox?.isRejected(seq)) }
+  const rejected = new Map<number, string>()
+  for (const seq of seqs) {
+    const rejection = mailbox?.rejection(seq)
+    if (rejection !== undefined) rejected.set(seq, rejection)
+  }
+  return { user, devices, rejected }
 }
 
 /** Returns the records of devices. */
 export function deviceRecords({ user, devices, rejected }: CopiedDevices): Buffer[] {
   const records = devices.map(({ name, seenAt, answered }) => writeDevice(user, { name, seenAt, beyond: answered }))
-  return rejected.length > 0 ? [writeSeqs('rejected', { user, seqs: [...rejected] }), ...records] : records
+  return rejected.size > 0 ? [writeRejected({ user, reasons: rejected }), ...records] : records
 }
 
 /** The mailboxes of a message. */

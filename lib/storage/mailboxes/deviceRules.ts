@@ -5,13 +5,13 @@ import type { JournalWriter } from '../journal/journalWriter.ts'
 import { Device } from './devices.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
 import type { MessageSettler } from './messageSettler.ts'
-import { writeDevice, writeForgotten, writeHandled, writeSeqs } from './records.ts'
+import { writeDevice, writeForgotten, writeHandled, writeRejected } from './records.ts'
 
 /** Messages that all devices have answered. */
 export interface Answered {
   readonly handled: readonly number[]
-  /** The messages that a device has rejected. */
-  readonly rejected: readonly number[]
+  /** The reasons of the messages that a device has rejected, by seq. */
+  readonly rejected: ReadonlyMap<number, string>
 }
 
 interface AnswerOptions {
@@ -91,7 +91,7 @@ export class DeviceRules implements MailboxDevices {
     // This precedes the forgetting, so that after a crash in between, no message remains that all devices have handled.
     const { handled, rejected } = this.#answeredBy(user, rest, rest.length > 0 ? this.#waiting(user) : [])
     const removed = settler.remove(user, handled, { state: 'handled' })
-    const setAside = settler.setAside(user, rejected, undefined)
+    const setAside = settler.setAside(user, [...rejected.keys()], rejected)
     // The device without a name is known only together with others.
     const gone = rest.every(({ name }) => name === '') ? [...old, ...rest] : old
     for (const { name } of gone) index.devices.delete(user, name)
@@ -120,16 +120,19 @@ export class DeviceRules implements MailboxDevices {
     const open = seqs.filter((seq) => mailbox?.get(seq) && !mailbox.isAside(seq) && !own.hasHandled(seq))
     const others = [...devices.values()].filter((device) => device !== own)
     const { handled, rejected } = this.#answeredBy(user, others, open)
-    const answered = new Set([...handled, ...rejected])
+    const answered = new Set([...handled, ...rejected.keys()])
     const waiting = open.filter((seq) => !answered.has(seq))
-    const aside = isRejected ? [...answered] : rejected
+    // The reason of the first device that has rejected a message counts.
+    const aside = new Map([
+      ...(isRejected ? handled.map((seq) => [seq, reasonOf(how, seq)] as const) : []),
+      ...rejected,
+    ])
     own.hold(open)
     try {
       await Promise.all([
         settler.remove(user, isRejected ? [] : handled, how, mayWait),
-        // The result of this device is not the reason of another one.
-        aside.length > 0 && settler.setAside(user, aside, isRejected ? how.results : undefined),
-        this.#record(user, own, waiting, options),
+        aside.size > 0 && settler.setAside(user, [...aside.keys()], aside),
+        this.#record(user, own, waiting, how, options),
       ])
     } finally {
       own.settle(open, index.mailbox(user))
@@ -137,22 +140,30 @@ export class DeviceRules implements MailboxDevices {
   }
 
   /** Records the answer of a device to messages that wait for other devices. */
-  async #record(user: string, device: Device, seqs: readonly number[], options: AnswerOptions): Promise<void> {
+  async #record(
+    user: string,
+    device: Device,
+    seqs: readonly number[],
+    how: Settlement,
+    { isRejected, mayWait }: AnswerOptions,
+  ): Promise<void> {
     if (seqs.length === 0) return
-    const { isRejected, mayWait } = options
     const { name, beyond } = device
     const { index, writer } = this.#options
-    const rejected = isRejected ? seqs.filter((seq) => !index.mailbox(user)?.isRejected(seq)) : []
+    const mailbox = index.mailbox(user)
+    const rejected = isRejected ? seqs.filter((seq) => mailbox?.rejection(seq) === undefined) : []
+    const isAsking = (seq: number) => mailbox?.get(seq)?.askingId !== undefined
+    const reasons = new Map(rejected.map((seq) => [seq, isAsking(seq) ? reasonOf(how, seq) : '']))
     for (const seq of seqs) beyond.add(seq)
-    for (const seq of rejected) index.mailbox(user)?.reject(seq)
+    for (const [seq, reason] of reasons) index.reject(user, seq, reason)
     const handled = writeHandled(user, name, seqs)
     await writer.add({
       frees: true,
       mayWait,
-      records: rejected.length > 0 ? [writeSeqs('rejected', { user, seqs: rejected }), handled] : [handled],
+      records: reasons.size > 0 ? [writeRejected({ user, reasons }), handled] : [handled],
       undo() {
         for (const seq of seqs) beyond.delete(seq)
-        for (const seq of rejected) index.mailbox(user)?.reject(seq, false)
+        for (const seq of rejected) index.reject(user, seq, undefined)
       },
     })
   }
@@ -166,9 +177,16 @@ export class DeviceRules implements MailboxDevices {
   #answeredBy(user: string, devices: readonly Device[], seqs: readonly number[]): Answered {
     const mailbox = this.#options.index.mailbox(user)
     const answered = seqs.filter((seq) => devices.every((device) => device.hasHandled(seq)))
-    return {
-      handled: answered.filter((seq) => !mailbox?.isRejected(seq)),
-      rejected: answered.filter((seq) => mailbox?.isRejected(seq)),
+    const handled: number[] = []
+    const rejected = new Map<number, string>()
+    for (const seq of answered) {
+      const rejection = mailbox?.rejection(seq)
+      if (rejection === undefined) handled.push(seq)
+      else rejected.set(seq, rejection)
     }
+    return { handled, rejected }
   }
 }
+
+/** Returns the reason for which a device has rejected a message. */
+const reasonOf = ({ results }: Settlement, seq: number) => results?.get(seq) ?? ''

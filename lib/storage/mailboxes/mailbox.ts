@@ -83,8 +83,8 @@ export class Mailbox {
   #seqs: number[] = []
   #entries: (IndexEntry | undefined)[] = []
   #aside: Set<number> | undefined
-  /** Messages that a device has rejected and other devices must still handle. */
-  #rejected: Set<number> | undefined
+  /** By seq, the reasons of messages that a device has rejected and other devices must still handle. */
+  #rejected: Map<number, string> | undefined
   /** The only sender, or the amounts of several. Most mailboxes have few senders, and a Map takes memory. */
   #sender = ''
   #senders: SenderAmounts | undefined
@@ -116,7 +116,6 @@ export class Mailbox {
     if (!entry) return undefined
     this.#entries[at] = undefined
     this.#aside?.delete(seq)
-    this.#rejected?.delete(seq)
     this.#add(entry, -1)
     if (this.#seqs.length - this.messages > this.messages + fewGaps) this.#close()
     return entry
@@ -137,14 +136,16 @@ export class Mailbox {
     else this.#aside.delete(seq)
   }
 
-  isRejected(seq: number): boolean {
-    return this.#rejected?.has(seq) ?? false
+  /** Returns the reason for which a device has rejected a message, if one has. */
+  rejection(seq: number): string | undefined {
+    return this.#rejected?.get(seq)
   }
 
-  reject(seq: number, isRejected = true): void {
-    this.#rejected ??= new Set()
-    if (isRejected) this.#rejected.add(seq)
-    else this.#rejected.delete(seq)
+  /** Records that a device has rejected a message, or, without a reason, that none has. */
+  reject(seq: number, reason: string | undefined): void {
+    this.#rejected ??= new Map()
+    if (reason === undefined) this.#rejected.delete(seq)
+    else this.#rejected.set(seq, reason)
   }
 
   /** Yields the messages after `afterSeq`. Until the next one is requested, only the yielded message may be removed. */

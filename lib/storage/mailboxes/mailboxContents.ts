@@ -15,6 +15,7 @@ import {
   readDevice,
   readIds,
   readOfDevice,
+  readRejected,
   readSeqs,
   readTime,
   recipientsOf,
@@ -29,6 +30,7 @@ import {
   withRecipients,
   writeDevice,
   writeIds,
+  writeRejected,
   writeSeqs,
   writeTime,
 } from './records.ts'
@@ -93,9 +95,12 @@ function enterMessage(found: JournalRecord, index: MailboxIndex): void {
   for (const user of recipientsOf(record)) {
     // A crash can leave this copy without the record after it that sets it aside. The earlier copy, which precedes such a
     // record, stays current and is moved again before its segment is dropped.
-    if (index.mailbox(user)?.isAside(seq)) continue
+    const mailbox = index.mailbox(user)
+    if (mailbox?.isAside(seq)) continue
+    const rejection = mailbox?.rejection(seq)
     index.remove(user, seq)
     index.add(user, entry)
+    index.reject(user, seq, rejection)
   }
   index.locate(entry, found)
 }
@@ -120,8 +125,8 @@ function enterAside(record: Buffer, index: MailboxIndex): void {
 }
 
 function enterRejected(record: Buffer, index: MailboxIndex): void {
-  const { user, seqs } = readSeqs(record)
-  for (const seq of seqs) if (index.get(user, seq)) index.mailbox(user)?.reject(seq)
+  const { user, reasons } = readRejected(record)
+  for (const [seq, reason] of reasons) index.reject(user, seq, reason)
 }
 
 function enterDevice(record: Buffer, index: MailboxIndex): void {
@@ -175,7 +180,7 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
   const records: Buffer[] = []
   const entries: IndexEntry[] = []
   const aside = new Map<string, number[]>()
-  const rejected = new Map<string, number[]>()
+  const rejected = new Map<string, Map<number, string>>()
   const ids = new Map<string, SentId[]>()
 
   const addId = (sender: string, id: SentId) => {
@@ -184,7 +189,8 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
   const addMarks = (user: string, seq: number) => {
     const mailbox = index.mailbox(user)
     if (mailbox?.isAside(seq)) pushTo(aside, user, seq)
-    if (mailbox?.isRejected(seq)) pushTo(rejected, user, seq)
+    const rejection = mailbox?.rejection(seq)
+    if (rejection !== undefined) rejected.set(user, (rejected.get(user) ?? new Map()).set(seq, rejection))
   }
   const addMessage = (message: JournalRecord) => {
     const { record } = message
@@ -208,7 +214,7 @@ function move(index: MailboxIndex, segment: number, found: readonly JournalRecor
     }
   }
   for (const [user, seqs] of aside) records.push(writeSeqs('aside', { user, seqs }))
-  for (const [user, seqs] of rejected) records.push(writeSeqs('rejected', { user, seqs }))
+  for (const [user, reasons] of rejected) records.push(writeRejected({ user, reasons }))
   records.push(...movedDevices(index, found))
   for (const [sender, own] of ids) records.push(writeIds(sender, own))
   const { lastTime, lastSeq, messagesBefore, idsBefore } = index

@@ -37,10 +37,12 @@ export class MailboxIndex {
   /** By segment, the bytes of its messages that still wait. */
   readonly #liveIn = new Map<number, number>()
   #live = 0
+  /** The characters of the reasons of rejected messages that wait for other devices. */
+  #reasons = 0
 
   /** The minimum size in bytes of a journal of the current contents. */
   get liveBytes(): number {
-    return this.#live + idBytes * this.ids.durable + this.devices.bytes
+    return this.#live + this.#reasons + idBytes * this.ids.durable + this.devices.bytes
   }
 
   /** Returns the mailbox of a user, if it contains messages. */
@@ -95,6 +97,7 @@ export class MailboxIndex {
   remove(user: string, seq: number): IndexEntry | undefined {
     const mailbox = this.#mailboxes.get(user)
     const wasAside = mailbox?.isAside(seq)
+    this.reject(user, seq, undefined)
     const entry = mailbox?.remove(seq)
     if (!mailbox || !entry) return undefined
     if (!wasAside) this.#expect(entry, -1)
@@ -111,11 +114,23 @@ export class MailboxIndex {
     return entry
   }
 
-  /** Sets a message aside, or returns it. The sender expects no receipt for a message that is set aside. */
+  /** Records the reason for which a device has rejected a message that waits for other devices, or removes it. */
+  reject(user: string, seq: number, reason: string | undefined): void {
+    const mailbox = this.#mailboxes.get(user)
+    if (!mailbox?.get(seq) || mailbox.isAside(seq)) return
+    this.#reasons += (reason?.length ?? 0) - (mailbox.rejection(seq)?.length ?? 0)
+    mailbox.reject(seq, reason)
+  }
+
+  /**
+   * Sets a message aside, or returns it. The sender expects no receipt for a message that is set aside, and the reason of a device
+   * is forgotten.
+   */
   setAside(user: string, seq: number, isAside = true): void {
     const mailbox = this.#mailboxes.get(user)
     const entry = mailbox?.get(seq)
     if (!mailbox || !entry || mailbox.isAside(seq) === isAside) return
+    this.reject(user, seq, undefined)
     mailbox.setAside(seq, isAside)
     this.#expect(entry, isAside ? -1 : 1)
   }

@@ -25,6 +25,8 @@ export interface MessageSettlerOptions {
 interface Leaving {
   readonly entry: IndexEntry
   readonly wasAside: boolean
+  /** As `Mailbox.rejection`. */
+  readonly rejection: string | undefined
 }
 
 /** Messages of `user` that are removed or set aside. */
@@ -65,8 +67,9 @@ export class MessageSettler {
     const mailbox = index.mailbox(user)
     const leaving = seqs.flatMap((seq) => {
       const wasAside = mailbox?.isAside(seq) ?? false
+      const rejection = mailbox?.rejection(seq)
       const entry = index.remove(user, seq)
-      return entry ? [{ entry, wasAside }] : []
+      return entry ? [{ entry, wasAside, rejection }] : []
     })
     await this.#store({ user, leaving, kind: 'removed', how, time, mayWait })
   }
@@ -79,8 +82,9 @@ export class MessageSettler {
     for (const seq of seqs) {
       const entry = mailbox?.get(seq)
       if (!entry || mailbox?.isAside(seq)) continue
+      const rejection = mailbox?.rejection(seq)
       index.setAside(user, seq)
-      leaving.push({ entry, wasAside: false })
+      leaving.push({ entry, wasAside: false, rejection })
     }
     const how = { state: 'rejected', results } as const
     await this.#store({ user, leaving, kind: 'aside', how, time: index.lastTime, mayWait: false })
@@ -113,9 +117,10 @@ export class MessageSettler {
       },
       undo() {
         for (const { owner, entry } of receipts) index.remove(receiptMailbox(owner), entry.seq)
-        for (const { entry, wasAside } of leaving) {
+        for (const { entry, wasAside, rejection } of leaving) {
           if (kind === 'removed') index.add(user, entry)
           index.setAside(user, entry.seq, wasAside)
+          index.reject(user, entry.seq, rejection)
         }
       },
     })

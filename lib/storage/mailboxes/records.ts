@@ -43,8 +43,8 @@ export interface Time {
 const idBytes = 16
 const sentIdBytes = idBytes + 4 + 8
 
-/** Encodes which messages of a mailbox were removed, set aside, or rejected by a device while others must still handle them. */
-export function writeSeqs(kind: 'removed' | 'aside' | 'rejected', { user, seqs }: ReturnType<typeof readSeqs>): Buffer {
+/** Encodes which messages of a mailbox were removed or set aside. */
+export function writeSeqs(kind: 'removed' | 'aside', { user, seqs }: ReturnType<typeof readSeqs>): Buffer {
   const record = Buffer.allocUnsafe(1 + textBytes(user) + 8 * seqs.length)
   record[0] = recordKinds[kind]
   let at = writeText(record, 1, user)
@@ -56,6 +56,28 @@ export function readSeqs(record: Buffer) {
   const seqs: number[] = []
   for (let at = textEnd(record, 1); at < record.length; at += 8) seqs.push(readNumber(record, at))
   return { user: readText(record, 1), seqs }
+}
+
+/** Messages of a mailbox that a device has rejected while others must still handle them, with their reasons by seq. */
+export interface Rejections {
+  readonly user: string
+  readonly reasons: ReadonlyMap<number, string>
+}
+
+export function writeRejected({ user, reasons }: Rejections): Buffer {
+  const all = Array.from(reasons)
+  const record = Buffer.allocUnsafe(all.reduce((sum, [, reason]) => sum + 8 + textBytes(reason), 1 + textBytes(user)))
+  record[0] = recordKinds.rejected
+  let at = writeText(record, 1, user)
+  for (const [seq, reason] of all) at = writeText(record, record.writeDoubleBE(seq, at), reason)
+  return record
+}
+
+export function readRejected(record: Buffer): Rejections {
+  const reasons = new Map<number, string>()
+  for (let at = textEnd(record, 1); at < record.length; at = textEnd(record, at + 8))
+    reasons.set(readNumber(record, at), readText(record, at + 8))
+  return { user: readText(record, 1), reasons }
 }
 
 /** Encodes the state of a device. */

@@ -54,32 +54,51 @@ const receiptChecks: Checks<TestedStorage> = {
     await storage.restart()
     assert.deepEqual(await receiptsIn(storage.mailboxes), [])
   },
-  'follows once when all devices have answered, and reports if one of them has rejected the message': async (
+  'follows once when all devices have answered, with the reason of the first one that has rejected the message': async (
     storage,
   ) => {
     const { mailboxes } = storage
     if (!mailboxes.devices) return
     await mailboxes.devices.open('bob', ['phone', 'laptop'], 0, 2)
-    for (const number of upTo(2)) await append(mailboxes, asking(number), ['bob'], roomy)
-    const [first = 0, second = 0] = await seqsOf(mailboxes, 'bob')
+    for (const number of upTo(3)) await append(mailboxes, asking(number), ['bob'], roomy)
+    const [first = 0, second = 0, third = 0] = await seqsOf(mailboxes, 'bob')
     const resultOf = (seq: number, result: string) => new Map([[seq, result]])
     await mailboxes.remove('bob', [first], false, {
       state: 'handled',
       results: resultOf(first, 'one'),
       device: 'phone',
     })
-    await mailboxes.setAside('bob', [second], undefined, 'phone')
+    await mailboxes.setAside('bob', [second], resultOf(second, 'no such account'), 'phone')
+    await mailboxes.setAside('bob', [third], resultOf(third, 'ä'.repeat(fixed.resultBytes / 2)), 'phone')
     assert.deepEqual(await receiptsIn(mailboxes), [])
     await storage.restart()
     const results = new Map([first, second].map((seq) => [seq, 'two']))
     const last = { state: 'handled', results, device: 'laptop' } as const
     for (let times = 0; times < 2; times++) await storage.mailboxes.remove('bob', [first, second], false, last)
+    await storage.mailboxes.setAside('bob', [third], resultOf(third, 'another reason'), 'laptop')
     await storage.restart()
     const sorted = (await receiptsIn(storage.mailboxes)).toSorted(([a], [b]) => Number(a) - Number(b))
     assert.deepEqual(sorted, [
       [1, 'bob', handled, 'two'],
-      [2, 'bob', rejected, ''],
+      [2, 'bob', rejected, 'no such account'],
+      [3, 'bob', rejected, 'ä'.repeat(fixed.resultBytes / 2)],
     ])
+  },
+  'has the reason of a device, even if the storage is compacted and the other device is forgotten': async (storage) => {
+    if (!storage.mailboxes.devices) return
+    await storage.mailboxes.devices.open('bob', ['phone', 'laptop'], 0, 2)
+    await append(storage.mailboxes, asking(1), ['bob'], roomy)
+    const [seq = 0] = await seqsOf(storage.mailboxes, 'bob')
+    await storage.mailboxes.setAside('bob', [seq], new Map([[seq, 'no such account']]), 'phone')
+    for (let round = 1; round <= 10; round++) {
+      const numbers = upTo(50).map((number) => 50 * round + number)
+      await Promise.all(numbers.map((number) => append(storage.mailboxes, message(number), ['carol'], roomy)))
+      await storage.mailboxes.remove('carol', await seqsOf(storage.mailboxes, 'carol'))
+      if (round % 3 === 2) await storage.restart()
+    }
+    await storage.mailboxes.devices?.open('bob', ['phone'], 2 * fixed.deviceSeenMs, 2)
+    await storage.mailboxes.devices?.forget(1)
+    assert.deepEqual(await receiptsIn(storage.mailboxes), [[1, 'bob', rejected, 'no such account']])
   },
   'reports a rejected message once, even if it is returned and handled later': async (storage) => {
     const first = storage.mailboxes

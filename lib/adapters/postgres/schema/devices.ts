@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS ospd.answer (
   box int NOT NULL,
   seq bigint NOT NULL,
   device int NOT NULL,
-  rejected boolean NOT NULL,
+  reason bytea, -- why the device has rejected the message, empty without a receipt; NULL if the device has handled it
   PRIMARY KEY (box, seq, device)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 `
@@ -93,7 +93,7 @@ BEGIN
         OR b.id IN (
           SELECT a.box FROM ospd.answer a
            WHERE NOT EXISTS (SELECT FROM ospd.mail m WHERE m.box = a.box AND m.seq = a.seq)
-              OR (NOT a.rejected AND NOT EXISTS (SELECT FROM ospd.device d WHERE d.id = a.device)))
+              OR (a.reason IS NULL AND NOT EXISTS (SELECT FROM ospd.device d WHERE d.id = a.device)))
      ORDER BY b.id FOR NO KEY UPDATE) x;
   IF v_boxes IS NULL THEN RETURN; END IF;
   DELETE FROM ospd.device k
@@ -101,7 +101,7 @@ BEGIN
   DELETE FROM ospd.answer a
    WHERE a.box = ANY (v_boxes) AND (
      NOT EXISTS (SELECT FROM ospd.mail m WHERE m.box = a.box AND m.seq = a.seq)
-     OR (NOT a.rejected AND NOT EXISTS (SELECT FROM ospd.device d WHERE d.id = a.device)));
+     OR (a.reason IS NULL AND NOT EXISTS (SELECT FROM ospd.device d WHERE d.id = a.device)));
 END $$;
 
 /*
@@ -122,6 +122,7 @@ DECLARE
   v_direct int[];
   v_gone int[];
   v_aside int[];
+  v_reason bytea[];
   v_receipts text[];
 BEGIN
   IF v_has_devices THEN
@@ -148,15 +149,18 @@ BEGIN
   v_direct := ARRAY(
     SELECT u.o::int FROM unnest(p_user, p_device) WITH ORDINALITY u(u, device, o)
      WHERE u.device IS NULL OR NOT EXISTS (SELECT FROM ospd.device k WHERE k.box = v_box[u.u]));
-  INSERT INTO ospd.answer (box, seq, device, rejected)
-    SELECT m.box, m.seq, k.id, p_rejects
-      FROM unnest(p_user, p_seq, p_device) u(u, seq, device)
+  INSERT INTO ospd.answer (box, seq, device, reason)
+    SELECT m.box, m.seq, k.id, CASE WHEN p_rejects THEN coalesce(
+        (SELECT a.reason FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.reason IS NOT NULL LIMIT 1),
+        CASE WHEN m.asks THEN u.result ELSE '' END) END
+      FROM unnest(p_user, p_seq, p_result, p_device) u(u, seq, result, device)
       JOIN ospd.device k ON k.box = v_box[u.u] AND k.name = u.device
       JOIN ospd.mail m ON m.box = k.box AND m.seq = u.seq AND NOT m.aside
     ON CONFLICT DO NOTHING;
-  SELECT array_agg(x.o) FILTER (WHERE NOT x.rejected), array_agg(x.o) FILTER (WHERE x.rejected) INTO v_gone, v_aside FROM (
+  SELECT array_agg(x.o) FILTER (WHERE x.reason IS NULL), array_agg(x.o) FILTER (WHERE x.reason IS NOT NULL),
+      array_agg(x.reason) FILTER (WHERE x.reason IS NOT NULL) INTO v_gone, v_aside, v_reason FROM (
     SELECT DISTINCT ON (m.box, m.seq) u.o::int AS o,
-        p_rejects OR EXISTS (SELECT FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.rejected) AS rejected
+        (SELECT a.reason FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.reason IS NOT NULL LIMIT 1) AS reason
       FROM unnest(p_user, p_seq, p_device) WITH ORDINALITY u(u, seq, device, o)
       JOIN ospd.device k ON k.box = v_box[u.u] AND k.name = u.device
       JOIN ospd.mail m ON m.box = k.box AND m.seq = u.seq AND NOT m.aside
@@ -164,7 +168,11 @@ BEGIN
        SELECT FROM ospd.device d WHERE d.box = m.box
          AND NOT EXISTS (SELECT FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.device = d.id))
      ORDER BY m.box, m.seq, u.o DESC) x;
-  IF p_rejects THEN v_aside := v_direct || v_aside; ELSE v_gone := v_direct || v_gone; END IF;
+  IF p_rejects THEN
+    v_aside := v_direct || v_aside;
+    v_reason := ARRAY(SELECT p_result[o] FROM unnest(v_direct) WITH ORDINALITY d(o, at) ORDER BY at) || v_reason;
+  ELSE v_gone := v_direct || v_gone;
+  END IF;
   IF cardinality(v_gone) > 0 THEN
     v_receipts := (
       SELECT r.receipts FROM ospd.remove_2(p_server, p_users,
@@ -172,12 +180,10 @@ BEGIN
         ARRAY(SELECT p_state[o] FROM unnest(v_gone) o), ARRAY(SELECT p_result[o] FROM unnest(v_gone) o)) r);
   END IF;
   IF cardinality(v_aside) > 0 THEN
-    -- The result of a device that has handled a message is not the reason why another device has rejected it.
     v_receipts := v_receipts || (
       SELECT r.receipts FROM ospd.set_aside_2(p_server, p_users,
         ARRAY(SELECT p_user[o] FROM unnest(v_aside) o), ARRAY(SELECT p_seq[o] FROM unnest(v_aside) o),
-        ARRAY(SELECT p_rejected FROM unnest(v_aside)),
-        ARRAY(SELECT CASE WHEN p_rejects THEN p_result[o] ELSE ''::bytea END FROM unnest(v_aside) o)) r);
+        ARRAY(SELECT p_rejected FROM unnest(v_aside)), v_reason) r);
   END IF;
   DELETE FROM ospd.answer a USING unnest(v_gone || v_aside) o WHERE a.box = v_box[p_user[o]] AND a.seq = p_seq[o];
   RETURN v_receipts;
@@ -245,17 +251,18 @@ END $$;
 
 -- Adds the devices of an imported user that are not known yet, and their answers. p_device: positions in p_names.
 CREATE OR REPLACE FUNCTION ospd.import_devices_1(
-  p_user text, p_names text[], p_seen float8[], p_device int[], p_seq bigint[], p_rejected bigint[]
+  p_user text, p_names text[], p_seen float8[], p_device int[], p_seq bigint[], p_rejected bigint[], p_reason bytea[]
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_box int := (ospd.lock_boxes_1(ARRAY[p_user], true))[1];
 BEGIN
   INSERT INTO ospd.device (box, name, seen_at) SELECT v_box, u.n, u.s FROM unnest(p_names, p_seen) u(n, s) ON CONFLICT DO NOTHING;
-  INSERT INTO ospd.answer (box, seq, device, rejected)
-    SELECT v_box, u.seq, d.id, false
+  INSERT INTO ospd.answer (box, seq, device, reason)
+    SELECT v_box, u.seq, d.id, NULL
       FROM unnest(p_device, p_seq) u(d, seq) JOIN ospd.device d ON d.box = v_box AND d.name = p_names[u.d]
     ON CONFLICT DO NOTHING;
   -- No device has this number.
-  INSERT INTO ospd.answer (box, seq, device, rejected) SELECT v_box, seq, 0, true FROM unnest(p_rejected) seq ON CONFLICT DO NOTHING;
+  INSERT INTO ospd.answer (box, seq, device, reason)
+    SELECT v_box, u.seq, 0, u.reason FROM unnest(p_rejected, p_reason) u(seq, reason) ON CONFLICT DO NOTHING;
 END $$;
 `
