@@ -1,9 +1,9 @@
-import { type Client, type ConnectOptions, createClient, OspError, type Transport } from 'ospd'
+import { type Client, type ConnectOptions, createClient, OspError, type RefusedMessage, type Transport } from 'ospd'
 import { knownServer, knownServers, type SeenServer, type TrustServer, tcp, tls } from 'ospd/node'
 import { type CommonOptions, userOf } from './commonOptions.ts'
 import { pemsOf, readPem } from './files.ts'
 import { LinkReporter, watchLink } from './link.ts'
-import { results, say } from './output.ts'
+import { results, type StatusPrinter, say } from './output.ts'
 import { addressText } from './settings.ts'
 import { knownServersPath } from './stateDirectory.ts'
 import { onInterrupt } from './terminal.ts'
@@ -51,7 +51,7 @@ export async function runWithClient(values: CommonOptions, options: CommandRun):
     ...more
   } = options
   const client = openClient(values, token, more, to)
-  reportRefusedMessages(client, reportsMessage)
+  reportRefusedMessages(client, { isReported: reportsMessage })
   let wasOnline = false
   client.on('status', (status) => {
     wasOnline ||= status === 'online'
@@ -84,13 +84,42 @@ function printFailure({ error, interrupted, gaveUp }: CommandFailure): void {
   else if (!gaveUp) say(text, 'red')
 }
 
+interface RefusalReport {
+  /** Returns whether the command itself reports the outcome of the message with this id. */
+  readonly isReported?: ((id: string) => boolean) | undefined
+  /** Prints the line; by default on stderr. */
+  readonly print?: StatusPrinter
+}
+
 /** Reports the messages of the outbox that the server permanently refuses. */
-export function reportRefusedMessages(client: Client, isReported: (id: string) => boolean = () => false): void {
-  client.on('messageRefused', ({ id, recipients, isQueued }, { code, message: text }) => {
-    if (isQueued || isReported(id)) return
-    if (results.json) results.event({ event: 'message-refused', id, recipients: [...recipients], code, text })
-    else say(`a message to ${recipients.map(printable).join(', ')} was removed from the outbox: ${text}`, 'red')
+export function reportRefusedMessages(client: Client, { isReported, print }: RefusalReport): void {
+  client.on('messageRefused', (message, error) => {
+    if (!message.isQueued && !isReported?.(message.id)) reportMessage('message-refused', message, error, print)
   })
+}
+
+/** Reports a message of the outbox that the server has refused, permanently or for now. */
+export function reportMessage(
+  event: 'message-refused' | 'message-deferred',
+  { id, recipients }: Pick<RefusedMessage, 'id' | 'recipients'>,
+  error: OspError,
+  print: StatusPrinter = say,
+): void {
+  const { code, message: text, recipients: affected = [] } = error
+  if (results.json) {
+    results.event({ event, id, recipients: [...recipients], affected: [...affected], code, text })
+    return
+  }
+  const what = `a message to ${recipients.map(printable).join(', ')}`
+  if (event === 'message-refused') print(`${what} was removed from the outbox: ${refusalText(error)}`, 'red')
+  else print(`${what} waits in the outbox: ${refusalText(error)}`, 'yellow')
+}
+
+/** Returns the text of a refusal, with the recipients to which it applies. */
+export function refusalText({ code, message: text, recipients = [] }: OspError): string {
+  // The texts of these errors do not name the recipients.
+  const isUnnamed = recipients.length > 0 && (code === 'unknown-user' || code === 'bad-name')
+  return isUnnamed ? `${text}: ${recipients.map(printable).join(', ')}` : text
 }
 
 /** Returns a client, which connects when it is first used. Throws UsageError if the user or an option is not valid. */

@@ -5,7 +5,7 @@ import { addressText, type Defaults, type ReadGiven, type ServerAddress, serverA
 import { platformState, stateDirectoryOf } from './stateDirectory.ts'
 
 /** Returns the contexts in the state directory. */
-export const contextsIn = ({ state }: Pick<CommonOptions, 'state'>) => keptContexts(state ?? platformState())
+export const contextsIn = ({ state }: Partial<Pick<CommonOptions, 'state'>>) => keptContexts(state ?? platformState())
 
 /**
  * Returns the values of the current context. Returns none if another server is specified, and no TLS settings if TLS is switched

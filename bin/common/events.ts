@@ -1,7 +1,15 @@
 // Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
 import * as z from 'zod/mini'
 import { clusterEvents } from '../cluster/clusterEvents.ts'
-import { handling, messageId, outcome, programEnd, receipt, recipient } from '../listen/messageEvents.ts'
+import {
+  handling,
+  messageId,
+  outcome,
+  programEnd,
+  receipt,
+  recipient,
+  refusedMessage,
+} from '../listen/messageEvents.ts'
 import { eventFields } from './eventFields.ts'
 
 const { string, whole, event, bytes, count } = eventFields
@@ -43,12 +51,7 @@ const linkEvents = {
 const outboxEvents = {
   'message-refused': event(
     'The server has permanently refused a message of the outbox, or its outcome is unknown. It is no longer in the outbox.',
-    {
-      id: string('the id of the message'),
-      recipients: z.array(z.string()).check(z.describe('its recipients')),
-      code,
-      text,
-    },
+    { ...refusedMessage, code, text },
   ),
 } as const
 
@@ -245,6 +248,10 @@ export const commandEvents = {
     skipped,
     refused: event('The server does not accept the file at the moment. The client retries.', { ...named, code, text }),
     ...outboxEvents,
+    'message-deferred': event(
+      'Without FILE: the server has temporarily refused a message of the outbox, where it waits.',
+      { ...refusedMessage, code, text },
+    ),
     ...linkEvents,
     summary: event('The last event.', {
       stored: whole('files that were stored'),

@@ -1,5 +1,6 @@
 import { type Client, connectionErrors, type OspError } from 'ospd'
-import type { CommonOptions } from './commonOptions.ts'
+import { type CommonOptions, commonOptions } from './commonOptions.ts'
+import { contextsIn } from './context.ts'
 import { results, type StatusPrinter, say } from './output.ts'
 import { addressText } from './settings.ts'
 import type { TokenSource } from './token.ts'
@@ -33,7 +34,15 @@ export function adviceAbout({ code, fromPeer }: OspError, token: TokenSource): s
 }
 
 /** The options of a command that its reports about the connection depend on. */
-export type LinkValues = Pick<CommonOptions, 'server' | 'retry-for' | 'quiet' | 'json'>
+export type LinkValues = Pick<CommonOptions, 'server' | 'retry-for' | 'quiet' | 'json'> &
+  Partial<Pick<CommonOptions, 'state'>>
+
+/** Returns what to do if nothing can be reached at the default address, and no context selects another one. */
+function defaultServerAdvice(values: LinkValues): string | undefined {
+  const isDefault = addressText(values.server) === commonOptions.server.fallback
+  if (!isDefault || contextsIn(values).load().current !== undefined) return undefined
+  return 'this is the default server, because no context is selected; specify --server, run "osp context use NAME", or run "osp login"'
+}
 
 /** Returns a line that says what a command waits for, why, for how long, and which flag changes that. */
 export function waitingText(server: string, reason: string, retryForMs: number): string {
@@ -88,7 +97,8 @@ export class LinkReporter {
     const text = error.code === 'superseded' ? error.message : `gave up on ${this.#server}: ${this.#reason(error)}`
     // As JSON, the operation that fails prints the error.
     if (!this.json) this.say(text, 'red')
-    if (advice !== undefined) this.say(advice, 'yellow')
+    const next = advice ?? (connectionErrors.has(error.code) ? defaultServerAdvice(this.#values) : undefined)
+    if (next !== undefined) this.say(next, 'yellow')
   }
 
   /** Prints a remark, unless `--quiet` or `--json` is set. */

@@ -40,11 +40,15 @@ async function run(values: ContextValues, [verb = 'ls', ...names]: readonly stri
   if (name === undefined) throw new UsageError(`context ${verb} requires the NAME of a context`)
   if (verb === 'use' && more !== undefined) throw unexpectedOperand('context use', more)
   // Names are checked before the first one is removed.
-  const { all } = contextsIn(values).load()
+  const { current, all } = contextsIn(values).load()
   const unknown = names.find((each) => !all.has(each))
   if (unknown !== undefined) throw new UsageError(unknownName('context', unknown, [...all.keys()]))
   if (verb === 'use') await use(values, name)
   else for (const each of new Set(names)) await remove(values, each)
+  if (verb === 'rm' && current !== undefined && names.includes(current) && !values.quiet && !values.json) {
+    const use = all.size > new Set(names).size ? 'run "osp context use NAME" or "osp login"' : 'run "osp login"'
+    say(`no context is selected now, so commands use the default server; ${use} to select one`, 'yellow')
+  }
   return exitCodes.done
 }
 

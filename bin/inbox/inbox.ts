@@ -10,10 +10,12 @@ import { UsageError, unexpectedOperand } from '../common/usage.ts'
 import { messageFields, messageText } from '../listen/listen.ts'
 
 const settings = {
-  'set-aside': switched('list the messages that were set aside, instead of waiting messages'),
+  'set-aside': switched(
+    'list the messages that were set aside, instead of waiting messages; with --remove: only these',
+  ),
   return: switched('return the messages SEQ, which were set aside, to the end of the mailbox'),
   remove: switched('remove the messages SEQ, waiting or set aside'),
-  all: switched('with --return or --remove: all messages that were set aside'),
+  all: switched('with --return or --remove: all messages that were set aside, but no waiting ones'),
   ...commonOptions,
   'retry-for': shortRetryFor,
 } as const
@@ -34,6 +36,7 @@ export const inboxCommand = command({
     ['osp inbox --return 17 18', 'return two of them to the mailbox'],
     ['osp inbox --return --all', 'return all of them'],
     ['osp inbox --remove 17', 'remove a message'],
+    ['osp inbox --remove --all', 'remove all messages that were set aside'],
   ],
   onlyLists: (operands) => operands.length === 0,
   run,
@@ -44,9 +47,9 @@ async function run(values: InboxValues, operands: readonly string[]): Promise<nu
   const action = actionOf(values, operands)
   return await runWithClient(values, {
     run: async (client) => {
-      if (action === 'list') await list(client, values)
-      else if (action === 'return') await change(client, action, await chosen(client, values, seqs, false))
-      else await change(client, action, await chosen(client, values, seqs, true))
+      if (action === 'list') return await list(client, values)
+      const includesWaiting = action === 'remove' && !values['set-aside']
+      await change(client, action, await chosen(client, values, seqs, includesWaiting))
     },
   })
 }
@@ -57,14 +60,13 @@ function seqOf(operand: string): number {
 }
 
 function actionOf(values: InboxValues, [operand]: readonly string[]): 'list' | 'return' | 'remove' {
-  const { return: returns, remove, all, 'set-aside': setAside } = values
+  const { return: returns, remove, all } = values
   if (returns && remove) throw new UsageError('specify either --return or --remove')
   if (!returns && !remove) {
     if (all) throw new UsageError('--all requires --return or --remove')
     if (operand !== undefined) throw unexpectedOperand('osp inbox without --return or --remove', operand)
     return 'list'
   }
-  if (setAside) throw new UsageError('--set-aside only lists; specify --all, or the number SEQ of each message')
   if (all === (operand !== undefined)) throw new UsageError('specify either the number SEQ of each message, or --all')
   return returns ? 'return' : 'remove'
 }

@@ -25,6 +25,15 @@ export const outcome = {
 /** A receipt as `osp msg` and `osp listen` print it. */
 export const receipt = { id: messageId, ...outcome } as const
 
+/** A message of the outbox that the server has refused. */
+export const refusedMessage = {
+  id: messageId,
+  recipients: z.array(z.string()).check(z.describe('its recipients')),
+  affected: z
+    .array(z.string())
+    .check(z.describe('the recipients to which the error applies; empty if it applies to all')),
+} as const
+
 /** A message whose program failed. `programEnd` is the exit status of the program. */
 export const handling = {
   seq: whole('the position in the mailbox'),

@@ -7,7 +7,7 @@ import {
   type SentMessage,
 } from 'ospd'
 import { outboxControl, pathBytes, stateDirectory } from 'ospd/node'
-import { type CommandFailure, runWithClient } from '../common/client.ts'
+import { type CommandFailure, refusalText, runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor, userNamed } from '../common/commonOptions.ts'
 import { readInput } from '../common/input.ts'
 import { LinkReporter } from '../common/link.ts'
@@ -189,12 +189,9 @@ const outcomes = {
   'not-sent': 'the message was not sent',
 } as const
 
-function reasonOf(sent: readonly string[], { code, message: text, recipients = [] }: OspError): string {
-  // The texts of these errors do not name the recipients.
-  const isUnnamed = recipients.length > 0 && (code === 'unknown-user' || code === 'bad-name')
-  const names = isUnnamed ? `: ${recipients.join(', ')}` : ''
-  const advice = code === 'unknown-user' && sent.length > 1 ? `; ${quotes}` : ''
-  return text + names + advice
+function reasonOf(sent: readonly string[], error: OspError): string {
+  const advice = error.code === 'unknown-user' && sent.length > 1 ? `; ${quotes}` : ''
+  return refusalText(error) + advice
 }
 
 const mostBytes = 64 * 1024

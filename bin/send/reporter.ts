@@ -69,6 +69,11 @@ export class SendSummary {
     this.#codes.add(error.code === 'usage' ? exitCodes.usage : exitCodeOf(error))
   }
 
+  /** Counts a message of the outbox that the server has refused. Only called if the command was asked to send the outbox. */
+  addRefused(error: OspError): void {
+    this.#codes.add(exitCodeOf(error))
+  }
+
   addUnfinished(transferred: number): void {
     this.unfinished++
     this.transferred += transferred

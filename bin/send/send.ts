@@ -1,7 +1,7 @@
 import { isatty } from 'node:tty'
 import { type Client, isUserName, OspError, type Upload, type Uploads } from 'ospd'
 import { type OutboxControl, openTasks, outboxControl, type ServedTasks, stateDirectory, taskControl } from 'ospd/node'
-import { openClient, reportRefusedMessages } from '../common/client.ts'
+import { openClient, reportMessage, reportRefusedMessages } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
 import { type StatusPrinter, sayOnce } from '../common/output.ts'
@@ -81,7 +81,6 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const token = new ConfiguredToken(values)
   const log = sayOnce('task-not-kept', 'the list of tasks is no longer up to date', 'yellow')
   const client = openClient(values, token, { uploadsAtOnce, limitRate, state: stateDirectory(directory), log })
-  reportRefusedMessages(client)
   await using tasks = await openTasks(client, directory)
   const reporter = await openReporter(values, overview)
   const handled = new HandledFiles(values.wait === 'handled', tasks.joined, reporter, summary)
@@ -104,6 +103,8 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     isAwaited: (id) => !tasks.joined && tasks.isAwaited(id),
   })
   watchLink(client, token, reporter)
+  const outbox = operands.length === 0 && from === undefined && outboxControl(directory)
+  followOutbox(client, outbox && summary, reporter.say)
   client.on('status', (status, error, retryMs = 0) => {
     if (status === 'waiting') overview.nextTryMs = performance.now() + retryMs
     if (status === 'online') overview.nextTryMs = undefined
@@ -111,26 +112,25 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     summary.refusal = error
     sender.gaveUp()
   })
+  const close = () => Promise.all([client.close(), tasks.joined && tasks.close()])
   const interrupts = onInterrupt(() => {
     summary.interrupted([...client.uploads].filter(({ phase }) => phase === 'paused').length)
     stop.abort()
-    void client.close()
-    if (tasks.joined) void tasks.close()
+    void close()
   })
   const readsStdin = from === '-' || operands.includes('-')
   using _ = tasks.joined || readsStdin ? undefined : takeKeys(client.uploads, reporter.say)
-  const all = operands.length === 0 && from === undefined
   if (tasks.joined) {
-    reporter.joined(`another osp send is running and is sending the files${all ? ', except paused ones' : ''}`)
-    await sender.send(all ? filesOfOpenTasks(directory) : candidates)
+    reporter.joined(`another osp send is running and is sending the files${outbox ? ', except paused ones' : ''}`)
+    await sender.send(outbox ? filesOfOpenTasks(directory) : candidates)
   } else {
-    await restore(client.uploads, sender, reporter, all && outboxControl(directory))
+    await restore(client.uploads, sender, reporter, outbox)
     await sender.send(candidates)
     await finish(client, tasks, sender, () => stop.signal.aborted || summary.refusal !== undefined)
+    if (outbox) await reportDeferred(outbox, summary, reporter.say)
     await handled.ended(stop.signal)
   }
-  await client.close()
-  if (tasks.joined) await tasks.close()
+  await close()
   await sender.settled()
   interrupts[Symbol.dispose]()
   reporter.end(summary, (performance.now() - began) / 1_000, sender.unfinished)
@@ -146,6 +146,23 @@ async function finish(client: Client, tasks: ServedTasks, sender: FileSender, is
   }
   // The status lines report a failure.
   if (!isEnding()) await client.flush().catch(() => {})
+}
+
+/** Reports the messages of the outbox that the server permanently refuses. They set the exit code if there is a `summary`. */
+function followOutbox(client: Client, summary: SendSummary | false, print: StatusPrinter): void {
+  reportRefusedMessages(client, { print })
+  client.on('messageRefused', ({ isQueued }, error) => {
+    if (summary && !isQueued) summary.addRefused(error)
+  })
+}
+
+/** Reports the messages that stay in the outbox, because the server has temporarily refused them. */
+async function reportDeferred(outbox: OutboxControl, summary: SendSummary, print: StatusPrinter): Promise<void> {
+  for (const message of await outbox.list()) {
+    if (!message.refusal) continue
+    summary.addRefused(message.refusal)
+    reportMessage('message-deferred', message, message.refusal, print)
+  }
 }
 
 async function* filesOfOpenTasks(directory: string): FoundPaths {

@@ -148,6 +148,22 @@ spec('osp context', (it) => {
       })
   })
 
+  it('says what to do if the current context is removed', async () => {
+    await using at = await loggedIn()
+    at.tokens.set('bob', 'osp_bobs')
+    const bob = `bob@${at.its.address}`
+    await run('osp', ['login', '--user', 'bob', '--quiet'], { input: 'osp_bobs', env: { OSP_STATE: at.state } })
+    const text = (advice: string) =>
+      `osp: no context is selected now, so commands use the default server; ${advice} to select one\n`
+    assert.equal((await at.plain(['context', 'rm', bob])).stderr, text('run "osp context use NAME" or "osp login"'))
+    assert.equal((await at.plain(['context', 'rm', at.name])).stderr, '')
+    await run('osp', ['login', '--user', 'bob', '--server', at.its.address], {
+      input: 'osp_bobs',
+      env: { OSP_STATE: at.state },
+    })
+    assert.equal((await at.plain(['context', 'rm', bob])).stderr, text('run "osp login"'))
+  })
+
   const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = [
     [['lst'], /^osp: unknown verb lst; did you mean ls\?$/mu],
     [['ls', 'a'], /^osp: context ls takes no operand a$/mu],

@@ -105,6 +105,21 @@ spec('osp inbox', (it) => {
     )
   })
 
+  it('removes only messages that were set aside with --set-aside or --all', async () => {
+    await using chat = await messagingBench()
+    const alice = await chat.client('alice')
+    await alice.send(['bob'], 'one')
+    await using listen = chat.begin('bob', ['listen', '--exec', 'false', '--tries', '1'])
+    await listen.printed(/is set aside/u)
+    await listen.kill('SIGTERM')
+    await alice.send(['bob'], 'two')
+    const waiting = await chat.osp('bob', ['inbox', '--set-aside', '--remove', '2'])
+    assert.deepEqual([waiting.code, waiting.stderr], [1, 'osp: the mailbox has no message 2 that was set aside\n'])
+    const all = await chat.osp('bob', ['inbox', '--set-aside', '--remove', '--all'])
+    assert.deepEqual(all, { code: 0, stdout: 'removed 1\n', stderr: '' })
+    assert.match((await chat.osp('bob', ['inbox'])).stdout, /^2 .* two\n$/u)
+  })
+
   it('changes nothing if one of the messages does not exist', async () => {
     await using chat = await messagingBench()
     await (await chat.client('alice')).send(['bob'], 'hi')
@@ -129,7 +144,7 @@ spec('osp inbox', (it) => {
       ['--return', '--all', '1'],
       ['--remove', 'x'],
       ['--remove', '0'],
-      ['--set-aside', '--remove', '1'],
+      ['--set-aside', '1'],
     ]
     for (const args of wrong) assert.equal((await chat.osp('bob', ['inbox', ...args])).code, 2, `${args}`)
   })

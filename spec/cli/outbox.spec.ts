@@ -123,6 +123,28 @@ spec('the messages in the outbox', (it) => {
     assert.equal((await here.osp(['send'])).stderr, 'osp: there is nothing to send\n')
   })
 
+  it('set the exit code of osp send without operands if the server refuses them', async () => {
+    const authenticate = async ({ user }: { user: string }) => ({ user })
+    const authenticator = { authenticate, knows: async (user: string) => user !== 'nobody' }
+    await using here = await bench({ authenticator, limits: { mailboxMessages: 1, senderSharePercent: 100 } })
+    assert.equal((await here.osp(['msg', '--queue', 'bob', 'nobody', 'lost'])).code, 0)
+    await here.queue('one')
+    await using _ = await here.serve()
+    const lost = 'osp: a message to bob, nobody was removed from the outbox: unknown user: nobody\n'
+    const sent = await here.osp(['send'])
+    assert.deepEqual(sent, { code: 1, stdout: '', stderr: `osp: sending 2 queued messages\n${lost}` })
+    await here.osp(['msg', '--queue', 'bob', 'two'])
+    const deferred = await here.osp(['send'])
+    assert.equal(deferred.code, 5)
+    assert.match(deferred.stderr, /^osp: a message to bob waits in the outbox: no space in the mailbox of bob/mu)
+    const [event] = published((await here.osp(['send', '--json'])).stdout, commandEvents.send).filter(
+      ({ event }) => event === 'message-deferred',
+    )
+    assert.deepEqual([event?.code, event?.recipients, event?.affected], ['mailbox-full', ['bob'], ['bob']])
+    assert.deepEqual(await here.received(1), ['one'])
+    assert.equal((await here.osp(['send'])).code, 0)
+  })
+
   it('are sent by osp listen', async () => {
     await using here = await bench()
     await here.queue('one')
@@ -163,7 +185,7 @@ spec('the messages in the outbox', (it) => {
     await using _ = await here.serve()
     const { code, stdout, stderr } = await here.osp(['msg', 'bob', 'two'])
     assert.deepEqual([code, stdout], [0, 'bob stored\n'])
-    assert.equal(stderr, 'osp: a message to nobody was removed from the outbox: unknown user\n')
+    assert.equal(stderr, 'osp: a message to nobody was removed from the outbox: unknown user: nobody\n')
     assert.deepEqual(await here.received(2), ['one', 'two'])
     assert.deepEqual(await here.waiting(), [])
   })

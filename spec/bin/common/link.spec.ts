@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { type Client, OspError } from 'ospd'
-import { LinkReporter, watchLink } from '../../../bin/common/link.ts'
+import { keptContexts } from 'ospd/node'
+import { LinkReporter, type LinkValues, watchLink } from '../../../bin/common/link.ts'
 import { resolve, serverAddress } from '../../../bin/common/settings.ts'
 import type { TokenSource } from '../../../bin/common/token.ts'
 import { listenCommand } from '../../../bin/listen/listen.ts'
 import { loginCommand } from '../../../bin/login/login.ts'
 import { msgCommand } from '../../../bin/msg/msg.ts'
 import { sendCommand } from '../../../bin/send/send.ts'
+import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 
 const token = { advice: () => undefined } as unknown as TokenSource
@@ -16,9 +18,9 @@ const unreachable = new OspError('unreachable', 'cannot connect to host:1: nothi
 })
 
 /** Records the lines that a command prints about its link. */
-function lines(quiet = false) {
+function lines(quiet = false, more: Partial<LinkValues> = {}) {
   const said: string[] = []
-  const values = { server: { host: 'host', port: 1 }, 'retry-for': 10_000, quiet, json: false }
+  const values = { server: { host: 'host', port: 1 }, 'retry-for': 10_000, quiet, json: false, ...more }
   const link = new LinkReporter(values, (text) => said.push(text))
   return { said, link }
 }
@@ -92,6 +94,19 @@ spec('a command that connects', (it) => {
     link.online()
     link.gaveUp(new OspError('malformed', 'a frame arrived damaged'))
     assert.equal(said.at(-1), 'gave up on host:1: a frame arrived damaged')
+  })
+
+  it('says that no context is selected if nothing can be reached at the default address', async () => {
+    await using at = await place()
+    const server = { host: '127.0.0.1', port: 6682 }
+    const { said, link } = lines(false, { server, state: at.path })
+    link.gaveUp(unreachable)
+    const advice =
+      'this is the default server, because no context is selected; specify --server, run "osp context use NAME", or run "osp login"'
+    assert.deepEqual(said, ['gave up on 127.0.0.1:6682: nothing listens there', advice])
+    await keptContexts(at.path).use({ server: '127.0.0.1:6682', user: 'bob', tls: false })
+    link.gaveUp(unreachable)
+    assert.equal(said.length, 3)
   })
 
   it('retries for ten seconds if it is interactive, and otherwise for five minutes', () => {
