@@ -1,3 +1,4 @@
+import type { Contexts } from 'ospd/node'
 import { commonOptions } from '../common/commonOptions.ts'
 import { contextsIn, tokenOf } from '../common/context.ts'
 import { results, say } from '../common/output.ts'
@@ -40,15 +41,12 @@ async function run(values: ContextValues, [verb = 'ls', ...names]: readonly stri
   if (name === undefined) throw new UsageError(`context ${verb} requires the NAME of a context`)
   if (verb === 'use' && more !== undefined) throw unexpectedOperand('context use', more)
   // Names are checked before the first one is removed.
-  const { current, all } = contextsIn(values).load()
+  const contexts = contextsIn(values).load()
+  const { all } = contexts
   const unknown = names.find((each) => !all.has(each))
   if (unknown !== undefined) throw new UsageError(unknownName('context', unknown, [...all.keys()]))
   if (verb === 'use') await use(values, name)
-  else for (const each of new Set(names)) await remove(values, each)
-  if (verb === 'rm' && current !== undefined && names.includes(current) && !values.quiet && !values.json) {
-    const use = all.size > new Set(names).size ? 'run "osp context use NAME" or "osp login"' : 'run "osp login"'
-    say(`no context is selected now, so commands use the default server; ${use} to select one`, 'yellow')
-  }
+  else await removeAll(values, contexts, new Set(names))
   return exitCodes.done
 }
 
@@ -71,6 +69,14 @@ async function list(values: ContextValues): Promise<number> {
 async function use(values: ContextValues, name: string): Promise<void> {
   await contextsIn(values).select(name)
   results.print({ event: 'context-used', name }, `${printable(name)} is the current context`)
+}
+
+/** Removes contexts. If the current one is removed, says what to do. */
+async function removeAll(values: ContextValues, { current, all }: Contexts, names: ReadonlySet<string>): Promise<void> {
+  for (const name of names) await remove(values, name)
+  if (current === undefined || !names.has(current) || values.quiet || values.json) return
+  const next = all.size > names.size ? 'run "osp context use NAME" or "osp login"' : 'run "osp login"'
+  say(`no context is selected now, so commands use the default server; ${next} to select one`, 'yellow')
 }
 
 async function remove(values: ContextValues, name: string): Promise<void> {
