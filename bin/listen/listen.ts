@@ -22,7 +22,7 @@ import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
 import { localTime } from '../common/units.ts'
 import { asUsageError, UsageError, unexpectedOperand } from '../common/usage.ts'
-import { MessageProgram, type ProgramEnd } from './messageProgram.ts'
+import { checkProgram, MessageProgram, type ProgramEnd } from './messageProgram.ts'
 import { Permits } from './permits.ts'
 import { listenForReceipts } from './receipts.ts'
 import { printedReference, type SavedFile, saveFile } from './savedFiles.ts'
@@ -156,9 +156,9 @@ function deviceOf({ device }: ListenValues): string | undefined {
 
 function checkOptions({ exec, concurrency = 1, tries }: ListenValues, [arg]: readonly string[]): void {
   if (concurrency > mostAtOnce) throw new UsageError(`--concurrency takes at most ${mostAtOnce}`)
-  if (exec !== undefined) return
-  if (arg !== undefined) throw unexpectedOperand('osp listen without --exec', arg)
-  if (tries !== undefined || concurrency > 1) throw new UsageError('--concurrency and --tries require --exec')
+  if (exec !== undefined) checkProgram(exec)
+  else if (arg !== undefined) throw unexpectedOperand('osp listen without --exec', arg)
+  else if (tries !== undefined || concurrency > 1) throw new UsageError('--concurrency and --tries require --exec')
 }
 
 /** Prints receipts until the result is disposed of. */

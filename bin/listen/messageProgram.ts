@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { accessSync, constants, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Message } from 'ospd'
 import { pathReason } from 'ospd/node'
-import { UsageError } from '../common/usage.ts'
+import { displayed, UsageError } from '../common/usage.ts'
 import type { SavedFile } from './savedFiles.ts'
 
 /** Maximum length of the result of a program. */
@@ -19,6 +21,36 @@ export interface ProgramEnd {
   /** The beginning of its stdout, without the newlines at its end. */
   readonly result: string
 }
+
+/**
+ * Throws UsageError if the program cannot be started. The system looks for it in PATH, unless its name contains a slash. Not checked
+ * on Windows, where the system also adds extensions to the name.
+ */
+export function checkProgram(name: string): void {
+  const { PATH: folders } = process.env
+  if (process.platform === 'win32' || folders === undefined) return
+  const isPath = name.includes('/')
+  const paths = isPath ? [name] : folders.split(':').map((folder) => join(folder, name))
+  const faults = paths.map(faultOf)
+  if (faults.includes(undefined)) return
+  // As `execvp` does, prefers the fault of a file that exists.
+  const fault = faults.find((code) => code === 'EACCES' || code === 'EISDIR') ?? (isPath && faults[0])
+  if (fault) throw cannotRun(name, pathReason({ code: fault }))
+  throw cannotRun(name, `it is not in PATH; if it is in this directory, specify ./${name}`)
+}
+
+/** Returns the code of the error with which the system would refuse to run the program at a path. */
+function faultOf(path: string): string | undefined {
+  try {
+    if (statSync(path).isDirectory()) return 'EISDIR'
+    accessSync(path, constants.X_OK)
+    return undefined
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code
+  }
+}
+
+const cannotRun = (name: string, reason: string) => new UsageError(`--exec cannot run ${displayed(name)}: ${reason}`)
 
 /** Runs a program for each message. Kills the running ones when this process exits. */
 export class MessageProgram implements Disposable {
@@ -51,7 +83,7 @@ export class MessageProgram implements Disposable {
     try {
       return await ended(child, input)
     } catch (error) {
-      throw new UsageError(`--exec cannot run ${this.name}: ${pathReason(error)}`)
+      throw cannotRun(this.name, pathReason(error))
     } finally {
       this.#running.delete(child)
     }

@@ -3,6 +3,8 @@ import { chmodSync, existsSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogEntry } from 'ospd'
 import { commandEvents } from '../../bin/common/events.ts'
+import { place, run } from '../support/commands.ts'
+import { freePort } from '../support/freePort.ts'
 import { type MessagingBench, messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
@@ -159,6 +161,28 @@ spec('osp listen --exec', (it) => {
     assert.deepEqual([code, stdout], [2, ''])
     assert.match(stderr, /^osp: --exec cannot run \S+missing: it does not exist; check the path$/mu)
     assert.equal(await waiting(chat), 1)
+  })
+
+  it('exits with 2 before the first message if there is no such program, as spawn finds it', async () => {
+    await using at = await place()
+    await at.write('plain', '')
+    await at.write('bin/run', '#!/bin/sh\n')
+    chmodSync(`${at.path}/bin/run`, 0o755)
+    const env = { PATH: `${process.env.PATH}:${at.path}:${at.path}/bin`, OSP_SERVER: `127.0.0.1:${await freePort()}` }
+    const listen = (program: string) =>
+      run('osp', ['listen', '--retry-for', '0', '--exec', program], { env, cwd: at.path })
+    const wrong: readonly (readonly [program: string, reason: RegExp])[] = [
+      ['./missing', /^osp: --exec cannot run \.\/missing: it does not exist; check the path$/mu],
+      ['missing', /^osp: --exec cannot run missing: it is not in PATH; .*, specify \.\/missing$/mu],
+      ['plain', /^osp: --exec cannot run plain: permission denied; /mu],
+      ['./bin', /^osp: --exec cannot run \.\/bin: it is a directory; /mu],
+    ]
+    for (const [program, reason] of wrong) {
+      const { code, stderr } = await listen(program)
+      assert.equal(code, 2)
+      assert.match(stderr, reason)
+    }
+    for (const program of ['run', './bin/run']) assert.equal((await listen(program)).code, 3)
   })
 
   it('takes operands and options only with a program', async () => {
