@@ -1,5 +1,5 @@
 import { GroupCommit } from '../../runtime/groupCommit.ts'
-import type { FileKey, FileRecord, FileRecords } from '../../storage/catalogue/fileRecords.ts'
+import type { FileKey, FileRecord, FileRecords, KeptVersion } from '../../storage/catalogue/fileRecords.ts'
 import type { ClusterMember } from './clusterMember.ts'
 
 /** The maximum number of records that are read in one step. */
@@ -31,8 +31,8 @@ export class ClusterFileRecords implements FileRecords {
     return this.#member.run(({ files }) => files.put(records))
   }
 
-  prune(user: string, name: string, version?: string): Promise<void> {
-    return this.#member.run(({ files }) => files.prune(user, name, version))
+  async prune(kept: readonly KeptVersion[]): Promise<void> {
+    for (const { user, name, version } of kept) await this.#member.run(({ files }) => files.prune(user, name, version))
   }
 
   async *all(): AsyncIterable<FileRecord> {

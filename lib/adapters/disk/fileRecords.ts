@@ -8,8 +8,9 @@ import {
   type FileKey,
   type FileRecord,
   type FileRecords,
+  type KeptVersion,
   keyOfFile,
-  keysOfName,
+  keyPrefixOf,
 } from '../../storage/catalogue/fileRecords.ts'
 import { attempt, fault, isFull } from './faults.ts'
 import { clearDatabase } from './lock.ts'
@@ -29,6 +30,9 @@ const fileRecord = z.object({
 
 /** The number of records that are read at once. */
 const recordsAtOnce = 256
+
+/** The number of keys that are read at once to find the records of a name. */
+const keysAtOnce = 16
 
 type Database = ClassicLevel<string, string>
 
@@ -99,18 +103,33 @@ export class DiskFileRecords implements FileRecords {
   }
 
   async put(records: readonly FileRecord[]): Promise<void> {
-    const operations = records.map((record) => {
-      return { type: 'put', key: keyOfFile(record), value: JSON.stringify(record) } as const
+    await this.#run((database) => {
+      // Takes a third of the CPU time of an array of operations.
+      const batch = database.batch()
+      for (const record of records) batch.put(keyOfFile(record), JSON.stringify(record))
+      return batch.write({ sync: true })
     })
-    await this.#run((database) => database.batch(operations, { sync: true }))
   }
 
-  async prune(user: string, name: string, version?: string): Promise<void> {
-    const kept = version === undefined ? undefined : keyOfFile({ user, name, version })
+  async prune(files: readonly KeptVersion[]): Promise<void> {
     await this.#run(async (database) => {
-      const keys = await database.keys(keysOfName(user, name)).all()
-      const operations = keys.filter((key) => key !== kept).map((key) => ({ type: 'del', key }) as const)
-      if (operations.length > 0) await database.batch(operations)
+      const others: string[] = []
+      let keys: readonly string[] = []
+      for (const file of files) {
+        const prefix = keyPrefixOf(file)
+        const isOfFile = (key: string | undefined) => key?.startsWith(prefix) ?? false
+        // Files that were sent together often have neighbouring records.
+        if (!keys.some(isOfFile)) keys = await database.keys({ gte: prefix, limit: keysAtOnce }).all()
+        for (;;) {
+          others.push(...keys.filter((key) => isOfFile(key) && key !== prefix + file.version))
+          const last = keys.at(-1)
+          if (last === undefined || !isOfFile(last)) break
+          keys = await database.keys({ gt: last, limit: keysAtOnce }).all()
+        }
+      }
+      const batch = database.batch()
+      for (const key of others) batch.del(key)
+      await batch.write()
     })
   }
 

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Announcement } from '../../ports/storage.ts'
-import { type FileKey, type FileRecord, keyOfFile, keysOfName } from '../../storage/catalogue/fileRecords.ts'
+import { type FileKey, type FileRecord, keyOfFile, keyPrefixOf } from '../../storage/catalogue/fileRecords.ts'
 import type { FileChange, FileSteps, PendingFiles } from '../cluster/fileSteps.ts'
 import type { ClusterSessionLink } from '../cluster/steps.ts'
 import { olderVersion } from './olderSteps.ts'
@@ -138,8 +138,8 @@ export class SharedStoredFiles implements FileSteps {
 
   /** Returns the records of a name, by version. */
   of(user: string, name: string): readonly FileRecord[] {
-    const { gte, lt } = keysOfName(user, name)
-    const found = [...this.#rows].flatMap(([key, { record }]) => (key >= gte && key < lt ? [record] : []))
+    const prefix = keyPrefixOf({ user, name })
+    const found = [...this.#rows].flatMap(([key, { record }]) => (key.startsWith(prefix) ? [record] : []))
     return found.sort(comparedBytes)
   }
 

@@ -73,7 +73,7 @@ export class StoredCatalogue implements Catalogue {
       if (isStopped()) return
       await this.#change(user, [name], async () => {
         const entry = await this.#tree.find(user, name)
-        if (entry?.version !== version) await this.#records.prune(user, name, entry?.version)
+        if (entry?.version !== version) await this.#records.prune([{ user, name, version: entry?.version }])
       })
     }
   }
@@ -88,7 +88,7 @@ export class StoredCatalogue implements Catalogue {
     if (!entry) return false
     checkVersion(entry, version)
     await this.#tree.unlink({ user, name, version: entry.version, by })
-    await this.#records.prune(user, name)
+    await this.#records.prune([{ user, name }])
     return true
   }
 
@@ -107,8 +107,10 @@ export class StoredCatalogue implements Catalogue {
     const [record] = await this.#describe([{ user, name, version: entry.version }])
     if (record) await this.#records.put([{ ...record, name: newName }])
     await this.#tree.move({ user, name, version: entry.version, by }, newName, replace)
-    await this.#records.prune(user, name)
-    await this.#records.prune(user, newName, entry.version)
+    await this.#records.prune([
+      { user, name },
+      { user, name: newName, version: entry.version },
+    ])
     return replaced !== undefined
   }
 

@@ -193,8 +193,9 @@ export class Transfers implements TransferStore {
       const [known] = version === undefined ? [] : await this.describe([{ user, name, version }])
       // Without the time, it matches no upload.
       if (known) await this.#files.put([{ ...known, modifiedAt: undefined }])
-      if (this.#records.log.marker(user, name)) await this.#records.log.forget(user, name)
-      await this.#files.prune(user, name, version)
+      // Also a marker that has moved: it may reappear after a restart.
+      await this.#records.log.forget(user, name)
+      await this.#files.prune([{ user, name, version }])
     })
   }
 
@@ -255,8 +256,8 @@ export class Transfers implements TransferStore {
     const records = await this.#recordsBefore(markers)
     if (records.length > 0) await this.#files.put(records)
     await this.#records.log.complete(markers)
-    // If this fails, the next call tries again.
-    this.#retire().catch(() => {})
+    // If this fails, a later call tries again.
+    if (this.#records.log.isSurplusDue(this.#wallTime())) this.#retire().catch(() => {})
   }
 
   /**
@@ -285,12 +286,13 @@ export class Transfers implements TransferStore {
   async #moveSurplus(): Promise<void> {
     const { log } = this.#records
     for (;;) {
-      const markers = log.surplus(this.#wallTime(), retiredTogether)
+      const markers = log.surplus(this.#wallTime())
       if (markers.length === 0) return
-      const records: FileRecord[] = []
-      for (const marker of markers) if (await this.#isStored(marker)) records.push(fileRecordOf(marker))
-      if (records.length > 0) await this.#files.put(records)
-      for (const { user, name, version } of records) await this.#files.prune(user, name, version)
+      const stored: CompletionMarker[] = []
+      for (const marker of markers) if (await this.#isStored(marker)) stored.push(marker)
+      if (stored.length > 0) await this.#files.put(stored.map(fileRecordOf))
+      const replacing = stored.filter(mayReplace).map(fileRecordOf)
+      if (replacing.length > 0) await this.#files.prune(replacing)
       log.drop(markers)
     }
   }
@@ -430,12 +432,15 @@ export class Transfers implements TransferStore {
   }
 }
 
+/**
+ * Returns whether the name of a stored file may have records of other versions. After another program has removed a file, a new
+ * name can have one too; the sweep of the catalogue removes it.
+ */
+const mayReplace = ({ file: { name, storedName, replaced } }: CompletionMarker) => replaced || storedName !== name
+
 function announcedMarker(
   { file, version: stamp, modifiedAt, metadata }: Announcement,
   until: number,
 ): CompletionMarker {
   return { file, modifiedAt, until, stamp, reported: false, announced: true, ...(metadata && { metadata }) }
 }
-
-/** The number of completion markers that move to the records of files at once. */
-const retiredTogether = 256

@@ -156,6 +156,8 @@ export class UploadLog implements Contents {
   readonly #records = new Table<TransferRecord>(receivedOf)
   readonly #markers = new Table<CompletionMarker>()
   readonly #maxMarkers: number
+  /** The wall time of the last search for surplus completion markers. */
+  #searchedAt = Number.NEGATIVE_INFINITY
 
   private constructor(journal: Journal, platform: Platform, maxMarkers: number) {
     this.#journal = journal
@@ -252,12 +254,26 @@ export class UploadLog implements Contents {
     return this.#append([{ kind: 'removed', value }], [this.#records.set(value, undefined)])
   }
 
-  /** Returns up to `most` completion markers that expired before `now` or exceed the limit, oldest first. */
-  surplus(now: number, most: number): readonly CompletionMarker[] {
+  /** Whether to call `surplus`: a whole block exceeds the limit, or the last search for expired markers was long ago. */
+  isSurplusDue(now: number): boolean {
+    // The wall clock may have been set back.
+    const isLate = Math.abs(now - this.#searchedAt) >= searchMs
+    return isLate || this.#excess > 0
+  }
+
+  /** The number of completion markers that exceed the limit, or 0 if they do not fill a block. */
+  get #excess(): number {
+    const excess = this.#markers.size - this.#maxMarkers
+    return excess < surplusBlock ? 0 : excess
+  }
+
+  /** Returns up to a block of completion markers that expired before `now` or exceed the limit by a block, oldest first. */
+  surplus(now: number): readonly CompletionMarker[] {
+    this.#searchedAt = now
     const surplus: CompletionMarker[] = []
-    let excess = this.#markers.size - this.#maxMarkers
+    let excess = this.#excess
     for (const { value } of this.#markers.entries()) {
-      if (surplus.length === most || (value.until >= now && excess-- <= 0)) break
+      if (surplus.length === surplusBlock || (value.until >= now && excess-- <= 0)) break
       surplus.push(value)
     }
     return surplus
@@ -357,6 +373,12 @@ export class UploadLog implements Contents {
     })
   }
 }
+
+/** The number of completion markers that are dropped at once. */
+export const surplusBlock = 512
+
+/** The minimum time between two searches for expired completion markers. */
+const searchMs = 60_000
 
 /** Marks a completion marker as reported. */
 class MarkReported implements Change {

@@ -3,7 +3,7 @@ import { MemoryJournal } from '../../../lib/adapters/memory/memoryJournal.ts'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { TransferRecord } from '../../../lib/ports/storage.ts'
 import { type CompletionMarker, writeRow } from '../../../lib/storage/transfers/rows.ts'
-import { UploadLog } from '../../../lib/storage/transfers/uploadLog.ts'
+import { surplusBlock, UploadLog } from '../../../lib/storage/transfers/uploadLog.ts'
 import { spec } from '../../support/spec.ts'
 import { BrittleJournal } from '../mailboxes/brittleJournal.ts'
 import { noteOf, recordOf } from './rowsOf.ts'
@@ -66,23 +66,41 @@ spec('the upload records in a journal', (it) => {
     })
   }
 
-  it('name the completion markers that have expired or are too many, the oldest first, and can drop them', async () => {
+  it('name the expired completion markers, the oldest first, and can drop them', async () => {
     const journal = inMemory()
     const log = await UploadLog.open(journal, platform, 3)
     const names = (markers: readonly CompletionMarker[]) => markers.map(({ file }) => file.name).join('')
     for (const name of ['a', 'b', 'c']) await log.complete([noteOf(name, name === 'c' ? 1_000 : 10)])
-    assert.equal(names(log.surplus(0, 9)), '')
-    assert.equal(names(log.surplus(11, 9)), 'ab')
-    assert.equal(names(log.surplus(11, 1)), 'a')
-    for (const name of ['d', 'e']) await log.complete([noteOf(name)])
-    assert.equal(names(log.surplus(0, 9)), 'ab')
+    assert.equal(names(log.surplus(0)), '')
+    assert.equal(names(log.surplus(11)), 'ab')
+    await log.complete([noteOf('d')])
+    assert.equal(names(log.surplus(0)), '')
+    await log.complete([noteOf('e')])
     assert.equal(log.isCrowded, false)
-    const [first, second] = log.surplus(0, 9)
+    const [first, second] = log.surplus(11)
     await log.complete([noteOf('b')])
     log.drop([first, second].flatMap((marker) => marker ?? []))
     assert.deepEqual([log.marker('alice', 'a'), log.marker('alice', 'b')], [undefined, noteOf('b')])
     for (const name of ['f', 'g']) await log.complete([noteOf(name)])
     assert.equal(log.isCrowded, true)
+  })
+
+  it('have due surplus if a block of them exceeds the limit, or after a minute', async () => {
+    const log = await UploadLog.open(inMemory(), platform, 3)
+    assert.equal(log.isSurplusDue(0), true)
+    assert.equal(log.surplus(0).length, 0)
+    assert.deepEqual(
+      [59_999, 60_000, -60_000].map((now) => log.isSurplusDue(now)),
+      [false, true, true],
+    )
+    const markers = Array.from({ length: surplusBlock + 4 }, (_, at) => noteOf(`${at}`))
+    await log.complete(markers.slice(0, surplusBlock + 2))
+    assert.equal(log.isSurplusDue(0), false)
+    await log.complete(markers.slice(surplusBlock + 2))
+    assert.equal(log.isSurplusDue(0), true)
+    assert.deepEqual(log.surplus(0), markers.slice(0, surplusBlock))
+    log.drop(log.surplus(0))
+    assert.deepEqual(log.surplus(0), [])
   })
 })
 
