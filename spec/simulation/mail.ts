@@ -198,12 +198,12 @@ export class Mail {
 
   #checkWaiting(user: string, levels: readonly MailboxLevel[]): void {
     const { messages = 0 } = levels.find((level) => level.user === user) ?? {}
-    const givenUp = this.invariants.givenUpOf(user)
+    const setAside = this.invariants.setAsideOf(user)
     // They can wait behind a message that is retried. Those of its window can be handled at the same time.
     const isRetried = [...this.invariants.posts].some(({ poison, to }) => poison && to.includes(user))
-    const most = givenUp + this.invariants.unknownOf(user) + (isRetried ? this.#parts.limits.deliveryWindow - 1 : 0)
-    if (messages < givenUp || messages > most)
-      this.#parts.trace.fail(`${messages} messages wait for ${user}, ${givenUp} were given up`)
+    const most = setAside + this.invariants.unknownOf(user) + (isRetried ? this.#parts.limits.deliveryWindow - 1 : 0)
+    if (messages < setAside || messages > most)
+      this.#parts.trace.fail(`${messages} messages wait for ${user}, ${setAside} were set aside`)
   }
 
   /** Checks that the mailboxes have the same messages as before, and that no acknowledged message is stored again. */

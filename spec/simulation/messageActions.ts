@@ -30,7 +30,7 @@ export const programActions: readonly Action<ProgramParts>[] = [
   { name: 'all programs send', weight: 4, apply: sendFromAll },
   { name: 'a message is sent again', weight: 4, apply: sendAgain },
   { name: 'an id is used again', weight: 2, apply: reuse },
-  { name: 'a message is given up', weight: 2, apply: giveUp },
+  { name: 'a call for a message is aborted', weight: 2, apply: abort },
   { name: 'a program stops receiving', weight: 4, apply: hush },
   { name: 'a program receives', weight: 6, apply: receive },
   { name: 'a program takes over', weight: 5, apply: takeOver },
@@ -63,7 +63,7 @@ export function sendFromAll(parts: ProgramParts): boolean {
 function sendAgain(parts: ProgramParts): boolean {
   return withPost(
     parts,
-    ({ outcome, givenUp }) => !givenUp && (outcome === 'acknowledged' || outcome === 'open'),
+    ({ outcome, isAborted }) => !isAborted && (outcome === 'acknowledged' || outcome === 'open'),
     (_, run, post) => run.send(post),
   )
 }
@@ -77,15 +77,15 @@ function reuse(parts: ProgramParts): boolean {
   )
 }
 
-function giveUp(parts: ProgramParts): boolean {
+function abort(parts: ProgramParts): boolean {
   return withPost(
     parts,
-    ({ outcome, givenUp }) => outcome === 'open' && !givenUp,
+    ({ outcome, isAborted }) => outcome === 'open' && !isAborted,
     (_, run, post) => {
       if (run.isRepeating(post) || !run.isSending(post)) return
-      parts.trace.tell(`${run.process.name} gives ${post.name} up`)
-      post.givenUp = true
-      post.giveUp?.abort()
+      parts.trace.tell(`${run.process.name} aborts ${post.name}`)
+      post.isAborted = true
+      post.aborting?.abort()
     },
   )
 }

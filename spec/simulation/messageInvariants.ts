@@ -46,9 +46,9 @@ export class MessageInvariants {
    * device has not handled.
    */
   readonly #missing = new Set<string>()
-  /** `recipient key` and `user key` of the messages that a handler has completed, and `user key` of the messages that were given up. */
+  /** `recipient key` and `user key` of the messages that a handler has completed, and `user key` of the messages that were set aside. */
   readonly #handled = new Set<string>()
-  readonly #givenUp = new Set<string>()
+  readonly #setAside = new Set<string>()
   /** `recipient key` of the delivered messages, and the program that received each. */
   readonly #reached = new Set<string>()
   readonly #handed = new Map<MessageActor, Map<string, Handed>>()
@@ -81,13 +81,13 @@ export class MessageInvariants {
       isDamaged: (key) => this.#isDamaged(key),
       isRepeatable: (key) => this.#repeatable.has(key),
       isHandled: (name) => this.#isIn(this.#handled, name),
-      isGivenUp: (name) => this.#isIn(this.#givenUp, name),
+      isRejected: (name) => this.#isIn(this.#setAside, name),
     })
   }
 
-  /** Number of a user's messages that were given up. */
-  givenUpOf(user: string): number {
-    return [...this.#givenUp].filter((name) => name.startsWith(`${user} `)).length
+  /** Number of a user's messages that were set aside. */
+  setAsideOf(user: string): number {
+    return [...this.#setAside].filter((name) => name.startsWith(`${user} `)).length
   }
 
   /** Number of a user's messages that were not handled, and that may be stored or not. */
@@ -226,11 +226,11 @@ export class MessageInvariants {
 
   /**
    * Its program was informed that it was not sent, or that the outcome is unknown; it sends the message again, unless
-   * it has given it up. `isStored`: it may be in an outbox.
+   * it was aborted. `isStored`: it may be in an outbox.
    */
   unsent(post: Post, isUnknown: boolean, isStored: boolean): void {
     if (!isUnknown && !isStored && !post.forged && post.calls === 1) this.#neverStored(post, 'unsent')
-    if (post.givenUp) this.#settle(post, isUnknown || post.calls > 1 || isStored ? 'unknown' : 'refused')
+    if (post.isAborted) this.#settle(post, isUnknown || post.calls > 1 || isStored ? 'unknown' : 'refused')
   }
 
   /** Its outbox has dropped it, because it may be stored or not. */
@@ -278,7 +278,7 @@ export class MessageInvariants {
     const throws = (this.#handedTo(actor).get(post.key)?.throws ?? 0) + (thrown ? 1 : 0)
     this.#handedTo(actor).set(post.key, { run, throws })
     if (thrown && throws % clientLimits.handlerTries !== 0) return
-    if (thrown) this.#givenUp.add(`${actor.user} ${post.key}`)
+    if (thrown) this.#setAside.add(`${actor.user} ${post.key}`)
     for (const recipient of new Set([actor.user, actor.recipient])) {
       this.#handled.add(`${recipient} ${post.key}`)
       this.#missing.delete(`${recipient} ${post.key}`)

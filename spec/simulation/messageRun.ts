@@ -131,11 +131,11 @@ export class MessageRun {
 
   #send(post: Post): void {
     post.calls++
-    post.giveUp = new AbortController()
+    post.aborting = new AbortController()
     this.#calls.set(post, (this.#calls.get(post) ?? 0) + 1)
     const { id, to, content, timeToLiveMs } = post
     this.#tell(`sends ${post.name} to ${to.length > 4 ? `${to.length} users` : to.join(', ')}`)
-    const options = { id: hex(id), timeToLiveMs, receipt: post.asksReceipts, signal: post.giveUp.signal }
+    const options = { id: hex(id), timeToLiveMs, receipt: post.asksReceipts, signal: post.aborting.signal }
     const sent = this.client.send(to, content, options)
     if (post.asksReceipts) void this.#takeReceipts(sent.receipts())
     if (this.#actor.outbox)
@@ -169,7 +169,7 @@ export class MessageRun {
     this.#tell(`has not sent ${post.name}: ${why.code}${isUnknown ? ', perhaps' : ''}`)
     // The result of another call is decisive.
     if (this.#answered(post) > 0) return
-    if (!over.includes(why.code) || post.givenUp) this.#actor.wanted.delete(post)
+    if (!over.includes(why.code) || post.isAborted) this.#actor.wanted.delete(post)
     if (over.includes(why.code)) invariants.unsent(post, isUnknown, this.#actor.outbox !== undefined)
     else invariants.refused(post, why)
   }
@@ -181,7 +181,7 @@ export class MessageRun {
     return left
   }
 
-  /** Returns whether a call for it is pending, so that it can be given up. */
+  /** Returns whether a call for it is pending, so that it can be aborted. */
   isSending(post: Post): boolean {
     return (this.#calls.get(post) ?? 0) > 0
   }

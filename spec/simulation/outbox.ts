@@ -75,7 +75,7 @@ export class SimulatedOutbox {
     this.kept.set(number, message)
   }
 
-  /** A message leaves the outbox: it is stored, refused, or given up. */
+  /** A message leaves the outbox: it is stored, refused, or aborted. */
   #remove(number: number): void {
     const message = this.kept.get(number)
     if (!message) return
@@ -85,7 +85,7 @@ export class SimulatedOutbox {
       this.#parts.trace.fail(`the outbox has a message that no program has sent: ${message.id}`)
       return
     }
-    if (post.outcome !== 'open' || post.givenUp || this.#refused.has(post)) return
+    if (post.outcome !== 'open' || post.isAborted || this.#refused.has(post)) return
     const states = post.recipients.map((recipient) => ({ recipient, status: 'stored' as const }))
     this.#parts.mail.invariants.acknowledged(post, states)
   }

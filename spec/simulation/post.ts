@@ -28,9 +28,10 @@ export class Post {
   outcome: Outcome = 'open'
   /** Number of calls of `send` for it, over all runs of its program. */
   calls = 0
-  givenUp = false
-  /** Gives up the latest call. */
-  giveUp: AbortController | undefined
+  /** Whether its program has aborted the call. */
+  isAborted = false
+  /** Aborts the latest call. */
+  aborting: AbortController | undefined
 
   constructor(options: PostOptions) {
     this.id = options.id

@@ -12,7 +12,7 @@ interface ReceiptParts {
   /** Whether a message may be handled again, because the storage has lost changes. */
   isRepeatable(key: string): boolean
   isHandled(name: string): boolean
-  isGivenUp(name: string): boolean
+  isRejected(name: string): boolean
 }
 
 /** Checks that each message and recipient has one receipt, and that the receipt reports the true outcome. */
@@ -64,7 +64,7 @@ export class ReceiptWatch {
     if (post.outcome === 'refused') return 'it was refused'
     if (state === 'expired') return post.timeToLiveMs === undefined ? 'it does not expire' : undefined
     if (state === 'rejected' && result === '') return 'it has no reason'
-    if (state === 'rejected') return this.#parts.isGivenUp(name) ? undefined : 'no program has given it up'
+    if (state === 'rejected') return this.#parts.isRejected(name) ? undefined : 'no program has rejected it'
     if (!this.#parts.isHandled(name)) return 'no handler has ended'
     return result === resultFor(name) ? undefined : `it has the result "${result}"`
   }
