@@ -17,6 +17,7 @@ import type { SimulatedNetwork } from '../network.ts'
 import { type Breakpoint, type Machine, SimulatedProcess } from '../process.ts'
 import type { Tokens } from '../tokens.ts'
 import type { Trace } from '../trace.ts'
+import type { SimulatedHook } from '../uploadHook.ts'
 import { type StorePaths, stepsFrom } from './storePath.ts'
 
 /** The errors of steps after a server could not reach the store for a long time, or was declared dead. */
@@ -37,9 +38,10 @@ export interface ClusterServerParts {
   readonly steps: (process: SimulatedProcess, isOlder: boolean) => Steps
   /** Called with each number that a server gives to a link. */
   readonly numbered: (node: number) => void
-  /** Returns the shared files as a run of a server uses them. Without it, each server has files of its own. */
   /** The rules of messages about stored files. */
   readonly notify: () => readonly NotifyRule[]
+  readonly hook: SimulatedHook
+  /** Returns the shared files as a run of a server uses them. Without it, each server has files of its own. */
   readonly openFiles: ((process: SimulatedProcess, claims: ClusterClaims) => ClusterFiles) | undefined
   /** The moments at which the server that comes first to them freezes. */
   readonly breakpoints: Breakpoint[]
@@ -93,7 +95,7 @@ export class ClusterServer {
 
   start(): boolean {
     if (this.#process) return false
-    const { machine, network, tokens, trace } = this.#parts
+    const { machine, network, tokens, trace, hook } = this.#parts
     const process = new SimulatedProcess(`${this.name} ${++this.#runs}`, machine)
     process.breakpoints = this.#parts.breakpoints
     this.#process = process
@@ -116,6 +118,7 @@ export class ClusterServer {
       authenticator: tokens.authenticatorOf(process),
       limits,
       notify: this.#parts.notify(),
+      ...(hook.isOn && { onUpload: hook.of(process) }),
       log: (entry) => process.alive && this.#logged(entry),
     }).then(
       (server) => {

@@ -22,6 +22,7 @@ import { StoredFiles } from '../storedFiles.ts'
 import { VirtualTime } from '../time.ts'
 import { Tokens } from '../tokens.ts'
 import { Trace } from '../trace.ts'
+import { SimulatedHook } from '../uploadHook.ts'
 import type { RunReport } from '../world.ts'
 import { type ClusterKind, ClusterMix, type ClusterParts } from './clusterActions.ts'
 import { ClusterServer } from './clusterServer.ts'
@@ -112,6 +113,7 @@ export class ClusterWorld implements ClusterParts {
   /** Whether the actions have ended. */
   healed = false
   readonly stored: StoredFiles
+  readonly hook = new SimulatedHook()
   /** No message lies on the simulated disk. */
   readonly place = {}
   /** Randomness of the current action: leaving out one action changes nothing about the others. */
@@ -164,8 +166,8 @@ export class ClusterWorld implements ClusterParts {
     this.limits = limitsWith({})
     this.queues = new Queues(this.trace, time, this.limits)
     // A server of the previous release sends no messages about files, and refuses devices.
-    const canNotify = usesStored && !hasOlder
-    const sendsNotices = canNotify && random.fork('messages about files').chance(0.5, 'notify')
+    const isCurrent = usesStored && !hasOlder
+    const sendsNotices = isCurrent && random.fork('messages about files').chance(0.5, 'notify')
     this.mail = new Mail(this, { any: this.#hasMail, hasDevices: !hasOlder, sendsNotices })
     chosen.limits = this.#generateLimits(random)
     this.limits = limitsWith(chosen.limits)
@@ -174,6 +176,9 @@ export class ClusterWorld implements ClusterParts {
     this.stored = new StoredFiles(this, hasOlder)
     Object.assign(this.stored.notices, { isOn: sendsNotices, isShared: true })
     this.sent = new SentFiles(this, this.#hasFiles, usesStored)
+    // A server of the previous release does not call it.
+    this.hook.isOn = isCurrent && random.fork('onUpload').chance(0.4, 'the servers decide about uploads')
+    for (const file of this.files) file.hook = this.hook
     this.#stored = new StoreWatch(this)
     this.loss = new StoreLoss(this, losesSteps, () => store.saved(), this.#stored)
     const registrations = new RegistrationWatch(this)
@@ -193,6 +198,7 @@ export class ClusterWorld implements ClusterParts {
       network: this.network,
       tokens: this.tokens,
       paths: this.paths,
+      hook: this.hook,
       notify: () => (this.stored.notices.isOn ? [{ user: notified }] : []),
       bounds: { ended: (...ended: Parameters<Bounds['ended']>) => this.bounds.ended(...ended) },
       steps: (process: SimulatedProcess, isOlder: boolean) => {

@@ -199,7 +199,7 @@ export class TreeFiles implements ClusterFiles {
         return this.#take('time to publish', () => {
           if (this.#tree.partial.get(path) !== file) throw new OspError('file-busy', 'the file is published or removed')
           if (this.#tree.read(user, storedName) && !replace) return false
-          this.#put(user, storedName, path, file, { name: storedName, version })
+          this.#put(user, storedName, path, file, { version })
           return true
         })
       },

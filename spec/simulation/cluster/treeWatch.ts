@@ -13,7 +13,7 @@ import type { Trace } from '../trace.ts'
 import type { SharedTree, TreeFile } from './sharedTree.ts'
 
 /** What a file is published for: a claim, or the announcement of a file without an upload. */
-export type PublishReason = { readonly name: string } & ({ readonly token: number } | { readonly version: string })
+export type PublishReason = { readonly name: string; readonly token: number } | { readonly version: string }
 
 /** What the shared store has for a name: the token of a record, or the version of an announced file. */
 interface Present {
@@ -129,8 +129,8 @@ export class TreeWatch {
   /** Returns whether the store contains, or has lost, the claim or the record for which a file is published. */
   #isPresent(user: string, reason: PublishReason): boolean {
     if (this.#lost.has('token' in reason ? reason.token : reason.version)) return true
-    const present = this.#present.get(recordKey(user, reason.name))
-    return 'token' in reason ? present?.token === reason.token : present?.version === reason.version
+    if ('token' in reason) return this.#present.get(recordKey(user, reason.name))?.token === reason.token
+    return [...this.#present.values()].some(({ version }) => version === reason.version)
   }
 
   /** A server removes a file of which it has seen this version. */
@@ -168,12 +168,12 @@ export class TreeWatch {
 
   /** Checks that each acknowledged file lies under its name. */
   check(): void {
-    for (const { user, name } of this.#parts.files) {
-      const least = this.#acknowledged.get(`${user}/${name}`)
+    for (const { user, storedName, storedPath } of this.#parts.files) {
+      const least = this.#acknowledged.get(storedPath)
       if (least === undefined) continue
-      const stored = this.#parts.tree.read(user, name)
-      if (this.#versionOf(user, name, stored) < least)
-        this.#parts.trace.fail(`${user}/${name} was acknowledged, and is not stored any more`)
+      const stored = this.#parts.tree.read(user, storedName)
+      if (this.#versionOf(user, storedName, stored) < least)
+        this.#parts.trace.fail(`${storedPath} was acknowledged, and is not stored any more`)
     }
   }
 
@@ -324,8 +324,9 @@ export class TreeWatch {
   }
 
   /** Returns the number of the latest version of a file that has the bytes of a stored one; -1 if there is none. */
-  #versionOf(user: string, name: string, stored: TreeFile | undefined): number {
-    const versions = this.#parts.files.find((file) => file.user === user && file.name === name)?.versions ?? []
+  #versionOf(user: string, storedName: string, stored: TreeFile | undefined): number {
+    const file = this.#parts.files.find((each) => each.user === user && each.storedName === storedName)
+    const versions = file?.versions ?? []
     return stored ? versions.findLastIndex(({ bytes }) => sameBytes(bytes, stored.bytes)) : -1
   }
 }
