@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
-import { type Limits, type MailboxLevel, OspError, type Server, type ServerStatus } from 'ospd'
-import { type ControlSocket, serveControl } from 'ospd/node'
+import { type Limits, type Log, type MailboxLevel, OspError, type Server, type ServerStatus } from 'ospd'
+import { type ControlSocket, type HandleControl, serveControl } from 'ospd/node'
 import * as z from 'zod/mini'
 import type { Status, uploadsAnswer } from '../common/events.ts'
 
@@ -34,12 +34,71 @@ interface StatusOptions {
   readonly fingerprint: () => string | undefined
   /** Returns the reason why the storage cannot be used, if it is known. */
   readonly problem?: () => string | undefined
+  readonly log: Log
+  /** The interval of the attempts to create the socket. */
+  readonly retryMs?: number
 }
 
-/** Opens the control socket of a daemon. Rejects as `serveControl`. */
-export function openControl(data: string, server: ReportedServer, options: StatusOptions): Promise<ControlSocket> {
+/** The control socket of a daemon. While it cannot be created, the daemon runs without it and tries again. */
+class DaemonControl implements ControlSocket {
+  readonly [Symbol.asyncDispose] = () => this.close()
+  readonly #create: () => Promise<ControlSocket>
+  readonly #log: Log
+  #socket: ControlSocket | undefined
+  #hasFailed = false
+  #opening: Promise<void> = Promise.resolve()
+  readonly #timer: NodeJS.Timeout
+
+  constructor(create: () => Promise<ControlSocket>, log: Log, retryMs: number) {
+    this.#create = create
+    this.#log = log
+    this.#timer = setInterval(() => void this.open(), retryMs).unref()
+  }
+
+  /** Resolves when an attempt to create the socket has ended. */
+  open(): Promise<void> {
+    this.#opening = this.#opening.then(() => this.#open())
+    return this.#opening
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#opening
+    await this.#socket?.close()
+  }
+
+  async #open(): Promise<void> {
+    if (this.#socket) return
+    try {
+      this.#socket = await this.#create()
+      clearInterval(this.#timer)
+      if (this.#hasFailed) this.#log({ level: 'info', event: 'control-open' })
+    } catch (error) {
+      const { code, message: text } = OspError.from(error)
+      if (!this.#hasFailed) this.#log({ level: 'warn', event: 'no-control', code, text })
+      this.#hasFailed = true
+    }
+  }
+}
+
+const retryControlMs = 10_000
+
+/** Opens the control socket of a daemon. Resolves after the first attempt to create it. */
+export async function openControl(
+  data: string,
+  server: ReportedServer,
+  options: StatusOptions,
+): Promise<ControlSocket> {
+  const { log, retryMs = retryControlMs } = options
+  const answering = answeringOf(server, options)
+  const control = new DaemonControl(() => serveControl(data, answering), log, retryMs)
+  await control.open()
+  return control
+}
+
+function answeringOf(server: ReportedServer, options: StatusOptions): HandleControl {
   const since = performance.now()
-  return serveControl(data, async (request, reply) => {
+  return async (request, reply) => {
     const { success, data: asked } = requests.safeParse(request)
     if (!success)
       throw new OspError('malformed', 'the daemon does not know this request; use the commands of its version')
@@ -49,7 +108,7 @@ export function openControl(data: string, server: ReportedServer, options: Statu
       return reply({ ...(await statusOf(server, options)), uptimeMs, fingerprint: options.fingerprint() })
     }
     reply({ removed: await server.removeUnfinished(asked.user, asked.name, asked.idleMs) })
-  })
+  }
 }
 
 async function unfinishedOf(server: ReportedServer): Promise<z.infer<typeof uploadsAnswer>> {

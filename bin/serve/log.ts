@@ -30,8 +30,9 @@ export const daemonEvents = {
   'log-dropped': warn('lines', 'The log could not be written for a while; `lines` is the number of lost lines.'),
   'no-control': warn(
     'code text',
-    'The control socket cannot be created; `ospd status` and `ospd uploads` do not work.',
+    'The control socket cannot be created; `ospd status` and `ospd uploads` do not work. The daemon tries again every ten seconds.',
   ),
+  'control-open': info('', 'The control socket has been created after `no-control`.'),
   'few-descriptors': warn(
     'descriptors links uploads text',
     'The process cannot open enough files for the configured limits; `links` and `uploads` are the reduced limits.',

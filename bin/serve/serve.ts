@@ -62,13 +62,7 @@ async function run(values: ServeValues): Promise<number> {
   const { server, problem } = opened
   using _descriptors = watchDescriptors(log)
   const fingerprintNow = () => listening.fingerprint
-  const control = await openControl(data, server, { limits, fingerprint: fingerprintNow, problem }).catch(
-    (error: unknown) => {
-      // The daemon runs without it, since some file systems do not support sockets.
-      const { code, message: text } = OspError.from(error)
-      log({ level: 'warn', event: 'no-control', code, text })
-    },
-  )
+  const control = await openControl(data, server, { limits, fingerprint: fingerprintNow, problem, log })
   const address = server.addresses[0] ?? { host, port }
   const { fingerprint } = listening
   const secured = fingerprint === undefined ? '' : ` with TLS, fingerprint ${fingerprint}`
@@ -78,7 +72,7 @@ async function run(values: ServeValues): Promise<number> {
   await Promise.race([whenDue(stop), server.closed])
   try {
     // Frees the control socket before another daemon can lock the data directory.
-    await control?.close()
+    await control.close()
   } finally {
     await server.close()
   }

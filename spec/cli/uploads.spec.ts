@@ -30,7 +30,11 @@ spec('ospd uploads', (it) => {
   it('asks the running daemon, which can also remove running uploads', async () => {
     const { rig, client, data } = await withUploads('x/a b', 'c')
     await using _rig = rig
-    await using _control = await openControl(data, rig.server, { limits: defaultLimits, fingerprint: () => undefined })
+    await using _control = await openControl(data, rig.server, {
+      limits: defaultLimits,
+      fingerprint: () => undefined,
+      log: () => {},
+    })
     const { instance } = await client.continue(file('c'))
     const { stdout } = await uploads(data)
     assert.match(stdout, /^alice\/x\/a b {2}4\.00 of 8\.00 KiB {2}4\.00 KiB on disk {2}idle for .+$/mu)

@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict'
-import { OspError } from 'ospd'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { type LogEntry, OspError } from 'ospd'
 import { askControl } from 'ospd/node'
 import { statusEvent } from '../../../bin/common/events.ts'
 import { openControl, type ReportedServer } from '../../../bin/serve/control.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import { place } from '../../support/commands.ts'
 import { spec } from '../../support/spec.ts'
 
 const limits = { mailboxMessages: 100, mailboxBytes: 1_000 }
 const fingerprint = () => undefined
+const log = () => {}
 
 /** Returns a name with the maximum length in JSON. */
 const nameOf = (n: number, bytes: number) => `${n}`.padEnd(bytes, '"')
@@ -32,7 +37,7 @@ const crowded: ReportedServer = {
 
 async function statusOf(server: ReportedServer, problem?: () => string | undefined) {
   await using at = await place()
-  await using _control = await openControl(at.path, server, { limits, fingerprint, ...(problem && { problem }) })
+  await using _control = await openControl(at.path, server, { limits, fingerprint, log, ...(problem && { problem }) })
   return statusEvent.parse(await askControl(at.path, { ask: 'status' }))
 }
 
@@ -69,9 +74,29 @@ spec('the status of a daemon', (it) => {
 
   it('rejects unknown requests', async () => {
     await using at = await place()
-    await using _control = await openControl(at.path, crowded, { limits, fingerprint })
+    await using _control = await openControl(at.path, crowded, { limits, fingerprint, log })
     for (const request of [{}, { ask: 'stop' }, { ask: 'status', more: 1 }]) {
       await assert.rejects(askControl(at.path, request), { code: 'malformed' })
     }
+  })
+})
+
+spec('the control socket of a daemon', (it) => {
+  it('is created later if it cannot be created at the start', async () => {
+    await using at = await place()
+    await at.write('control.sock', 'in the way')
+    const events: string[] = []
+    const isOpen = deferred<void>()
+    const noted = ({ event }: LogEntry) => {
+      events.push(event)
+      if (event === 'control-open') isOpen.resolve()
+    }
+    await using _control = await openControl(at.path, crowded, { limits, fingerprint, log: noted, retryMs: 5 })
+    await pause(50)
+    assert.deepEqual(events, ['no-control'])
+    rmSync(join(at.path, 'control.sock'))
+    await isOpen.promise
+    assert.deepEqual(events, ['no-control', 'control-open'])
+    assert.equal(statusEvent.parse(await askControl(at.path, { ask: 'status' })).links, 20_000)
   })
 })

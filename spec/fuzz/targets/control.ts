@@ -46,7 +46,7 @@ export async function controlTarget(): Promise<Target> {
   const mailboxes = async () => [{ user: 'a', messages: 1, bytes: 2 }]
   const server = { addresses: [], status, mailboxes, unfinished, removeUnfinished }
   const limits = { mailboxMessages: 1, mailboxBytes: 1 }
-  const daemon = await openControl(ospd, server, { limits, fingerprint: () => undefined })
+  const daemon = await openControl(ospd, server, { limits, fingerprint: () => undefined, log: () => {} })
   let answering = noTask
   const sender = await serveControl(osp, (...asked) => answering(...asked))
   const control: Control = {
