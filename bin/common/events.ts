@@ -3,9 +3,12 @@ import * as z from 'zod/mini'
 import { clusterEvents } from '../cluster/clusterEvents.ts'
 import {
   handling,
+  listedReceipt,
   messageId,
+  messageIds,
   outcome,
   programEnd,
+  queuedMessage,
   receipt,
   recipient,
   refusedMessage,
@@ -148,14 +151,6 @@ const taskEvent = event('The current state of a task.', {
   retryMs: z.nullable(z.number()).check(z.describe('milliseconds until the next attempt; null if unknown')),
 })
 
-const queuedMessage = {
-  message: whole('the number of the message in the outbox'),
-  id: string('the id of the message, 32 hexadecimal digits'),
-  recipients: z.array(z.string()).check(z.describe('its recipients')),
-  bytes: bytes.check(z.describe('size of its headers and content')),
-  queuedAt: z.iso.datetime().check(z.describe('when it was added to the outbox')),
-} as const
-
 /** The state of a daemon, which is also the reply to a request for it. */
 export const statusEvent = event('The state of the daemon.', {
   pid: whole('the process id of the daemon'),
@@ -210,6 +205,7 @@ export const commandEvents = {
       size: fileSize,
       algorithm,
       digest,
+      messageIds,
       transferred,
     }),
     handled: event(
@@ -389,7 +385,7 @@ export const commandEvents = {
         .nullable(z.string())
         .check(z.describe('with `--save`: the path of the file; null if there is none, or it is no longer available')),
     }),
-    receipt: event('With `--receipts`: a receipt of a message that the user has sent.', receipt),
+    receipt: event('With `--receipts`: a receipt of a message that the user has sent.', listedReceipt),
     handled: event('With `--exec`: the program has exited with 0, and the message was acknowledged.', {
       ...handling,
       result: string('the first 4 KiB of the stdout of the program, without trailing newlines'),

@@ -126,7 +126,7 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   const receive = async (client: Client, interrupted: AbortSignal) => {
     const saving: Handle = async (message) => handle(message, await savedFile(client, save, message, interrupted))
     receiver = client.receive(permitted(save === undefined ? handle : saving, permits), { concurrency, tries })
-    using _ = values.receipts ? printingReceipts(client) : undefined
+    using _ = values.receipts ? printingReceipts(client, directory) : undefined
     try {
       await receiver.done
     } finally {
@@ -162,9 +162,9 @@ function checkOptions({ exec, concurrency = 1, tries }: ListenValues, [arg]: rea
 }
 
 /** Prints receipts until the result is disposed of. */
-function printingReceipts(client: Client): Disposable {
+function printingReceipts(client: Client, directory: string): Disposable {
   const stopping = new AbortController()
-  listenForReceipts(client, stopping.signal).catch((error) => say(OspError.from(error).message, 'red'))
+  listenForReceipts(client, directory, stopping.signal).catch((error) => say(OspError.from(error).message, 'red'))
   return { [Symbol.dispose]: () => stopping.abort() }
 }
 

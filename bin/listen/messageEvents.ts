@@ -2,10 +2,19 @@
 import * as z from 'zod/mini'
 import { eventFields } from '../common/eventFields.ts'
 
-const { string, whole } = eventFields
+const { string, whole, bytes } = eventFields
 
 export const recipient = string('a recipient, as specified')
 export const messageId = string('the id of the message, 32 hexadecimal digits')
+
+export const messageIds = z
+  .array(z.string())
+  .check(
+    z.describe(
+      'the ids of the messages about the file: to the users of `--to` and, with `--wait handled`, to those that the server ' +
+        'notifies; empty if there are none',
+    ),
+  )
 
 /** The outcome of a message for a recipient. */
 export const outcome = {
@@ -22,8 +31,30 @@ export const outcome = {
   result: string('the result that the recipient returned, or the reason for the rejection; up to 4 KiB'),
 } as const
 
-/** A receipt as `osp msg` and `osp listen` print it. */
+/** A receipt as `osp msg` prints it. */
 export const receipt = { id: messageId, ...outcome } as const
+
+/** A receipt as `osp listen` prints it. */
+export const listedReceipt = {
+  ...receipt,
+  file: z
+    .nullable(z.string())
+    .check(
+      z.describe(
+        'the name of the file that the message is about, if it was sent with the same state directory within the last day; ' +
+          'otherwise null',
+      ),
+    ),
+} as const
+
+/** A message in the outbox. */
+export const queuedMessage = {
+  message: whole('the number of the message in the outbox'),
+  id: messageId,
+  recipients: z.array(z.string()).check(z.describe('its recipients')),
+  bytes: bytes.check(z.describe('size of its headers and content')),
+  queuedAt: z.iso.datetime().check(z.describe('when it was added to the outbox')),
+} as const
 
 /** A message of the outbox that the server has refused. */
 export const refusedMessage = {

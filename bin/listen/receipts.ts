@@ -1,26 +1,71 @@
 import { type Client, type MessageReceipt, OspError } from 'ospd'
+import { fileMessageIds, stateDirectory } from 'ospd/node'
 import type { PrintedEvent } from '../common/events.ts'
 import { results } from '../common/output.ts'
 import { printable } from '../common/text.ts'
 import { localTime } from '../common/units.ts'
 
-/** Returns the event of a receipt. */
-export function receiptEvent({ messageId: id, recipient, state, at, result }: MessageReceipt): PrintedEvent {
-  return { event: 'receipt', id, recipient, state, at: at.toISOString(), result }
-}
+/** Returns the fields of the events of a receipt. */
+export const receiptFields = ({ messageId: id, recipient, state, at, result }: MessageReceipt) => ({
+  id,
+  recipient,
+  state,
+  at: at.toISOString(),
+  result,
+})
 
 /** Formats a receipt as a line: recipient, state, result. */
 export const receiptLine = ({ recipient, state, result }: MessageReceipt): string =>
   [printable(recipient), state, printable(result)].join(' ').trimEnd()
 
-/** Formats a receipt with its time and the id of its message. */
-const listedLine = (receipt: MessageReceipt) => `${localTime(receipt.at)} ${receipt.messageId} ${receiptLine(receipt)}`
+/** Formats a receipt with its time, the id of its message, and the name of the file that the message is about. */
+function listedLine(receipt: MessageReceipt, file: string | undefined): string {
+  const about = file === undefined ? '' : `${printable(file)}: `
+  return `${localTime(receipt.at)} ${receipt.messageId} ${about}${receiptLine(receipt)}`
+}
 
-/** Prints the receipts of a user until `signal` aborts or the client ends. Stops if a receipt cannot be printed. */
-export async function listenForReceipts(client: Client, signal: AbortSignal): Promise<void> {
+/** The interval in which the list of tasks is read at most once. */
+const readMs = 1_000
+
+/** Finds the names of files by the ids of the messages about them, in the list of tasks of a state directory. */
+class SentNames {
+  readonly #directory: string
+  #names: ReadonlyMap<string, string> = new Map()
+  #readAt = Number.NEGATIVE_INFINITY
+
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  async of(messageId: string): Promise<string | undefined> {
+    if (!this.#names.has(messageId) && performance.now() - this.#readAt >= readMs) await this.#read()
+    return this.#names.get(messageId)
+  }
+
+  async #read(): Promise<void> {
+    this.#readAt = performance.now()
+    // Without the list, receipts are printed without names.
+    const tasks = await stateDirectory(this.#directory)
+      .tasks.load()
+      .catch(() => [])
+    this.#names = new Map(
+      tasks.flatMap(({ name, notice }) => (notice ? fileMessageIds(notice.id).map((id) => [id, name] as const) : [])),
+    )
+  }
+}
+
+/**
+ * Prints the receipts of a user until `signal` aborts or the client ends. Stops if a receipt cannot be printed. `directory` is the
+ * state directory of the user.
+ */
+export async function listenForReceipts(client: Client, directory: string, signal: AbortSignal): Promise<void> {
+  const names = new SentNames(directory)
   try {
-    for await (const receipt of client.receipts({ signal }))
-      if (!(await results.printed(receiptEvent(receipt), listedLine(receipt)))) return
+    for await (const receipt of client.receipts({ signal })) {
+      const file = await names.of(receipt.messageId)
+      const event: PrintedEvent = { event: 'receipt', ...receiptFields(receipt), file: file ?? null }
+      if (!(await results.printed(event, listedLine(receipt, file)))) return
+    }
   } catch (error) {
     if (!(error instanceof OspError) || error.code !== 'closed') throw error
   }

@@ -18,7 +18,7 @@ import { kind, optionalSetting, switched, type Values } from '../common/settings
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable } from '../common/text.ts'
 import { exitCodes, UsageError } from '../common/usage.ts'
-import { receiptEvent, receiptLine } from '../listen/receipts.ts'
+import { receiptFields, receiptLine } from '../listen/receipts.ts'
 
 const settings = {
   queue: switched('if the message cannot be sent now, leave it in the outbox and exit'),
@@ -146,7 +146,7 @@ async function printReceipts(receipts: AsyncIterable<MessageReceipt>): Promise<b
   for await (const receipt of receipts) {
     if (receipt.state !== 'handled') isHandled = false
     // The server keeps the receipt until the next one is requested.
-    if (!(await results.printed(receiptEvent(receipt), receiptLine(receipt)))) break
+    if (!(await results.printed({ event: 'receipt', ...receiptFields(receipt) }, receiptLine(receipt)))) break
   }
   return isHandled
 }

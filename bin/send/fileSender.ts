@@ -12,7 +12,7 @@ export interface FileSenderOptions {
   /** Called for each file before it is added, so that the client can connect while the list of tasks is flushed. */
   readonly connect: () => void
   /** Called for each file that was given to the command, after the server has stored it. */
-  readonly stored?: (file: ReportedFile) => void
+  readonly stored?: (file: ReportedFile, sent: SentFile) => void
   readonly reporter: Pick<SendReporter, 'stored' | 'failed' | 'cancelled' | 'skipped' | 'refused'>
   readonly overview: Overview<ReportedFile>
   /** Counts the results. After the client gave up, every remaining file fails with `refusal`. */
@@ -230,7 +230,7 @@ export class FileSender {
     if (!(end instanceof OspError)) {
       summary.addStored(end, upload.transferred)
       reporter.stored(task, end)
-      if (isOwn) this.#options.stored?.(task)
+      if (isOwn) this.#options.stored?.(task, end)
     } else if (!isOwn && end.code === 'cancelled') reporter.cancelled(task)
     else {
       summary.addFailed(end, upload)

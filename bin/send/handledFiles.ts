@@ -1,19 +1,21 @@
-import { OspError } from 'ospd'
+import { OspError, type SentFile } from 'ospd'
 import { UsageError } from '../common/usage.ts'
-import type { ReportedFile, SendReporter, SendSummary } from './reporter.ts'
+import { messageIdsOf, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'
 
 /** Waits for the receipts of the messages about stored files, and reports them. */
 export class HandledFiles {
   readonly isOn: boolean
-  readonly #reporter: Pick<SendReporter, 'receipt' | 'storedBefore'>
+  readonly #reporter: Pick<SendReporter, 'receipt' | 'storedBefore' | 'unhandled'>
   readonly #summary: SendSummary
   readonly #waiting: Promise<void>[] = []
+  /** The files whose users have not all handled the message about them, with the ids of the messages. */
+  readonly #unhandled = new Map<ReportedFile, readonly string[]>()
 
   /** Throws UsageError if another program sends the files (`joined`), because that program gets their receipts. */
   constructor(
     isOn: boolean,
     joined: boolean,
-    reporter: Pick<SendReporter, 'receipt' | 'storedBefore'>,
+    reporter: Pick<SendReporter, 'receipt' | 'storedBefore' | 'unhandled'>,
     summary: SendSummary,
   ) {
     if (isOn && joined)
@@ -25,8 +27,10 @@ export class HandledFiles {
     this.#summary = summary
   }
 
-  add(file: ReportedFile): void {
-    if (this.isOn) this.#waiting.push(this.#wait(file))
+  add(file: ReportedFile, stored: SentFile): void {
+    if (!this.isOn) return
+    this.#unhandled.set(file, messageIdsOf(stored))
+    this.#waiting.push(this.#wait(file))
   }
 
   async #wait(file: ReportedFile): Promise<void> {
@@ -36,19 +40,23 @@ export class HandledFiles {
         // The server keeps the receipt until the next one is requested.
         if (!(await this.#reporter.receipt(file, receipt))) return
       }
+      this.#unhandled.delete(file)
     } catch (error) {
-      // Otherwise the client has ended. Other lines report this.
-      if (OspError.from(error).code === 'file-exists') this.#reporter.storedBefore(file)
       this.#summary.unhandled++
+      // Otherwise the client has ended.
+      if (OspError.from(error).code !== 'file-exists') return
+      this.#unhandled.delete(file)
+      this.#reporter.storedBefore(file)
     }
   }
 
-  /** Resolves when the messages about all files are handled, the client has ended, or `signal` aborts. */
+  /** Resolves when the messages about all files are handled, the client has ended, or `signal` aborts. Reports files without receipts. */
   async ended(signal: AbortSignal): Promise<void> {
     const aborted = new Promise<void>((resolve) => {
       signal.addEventListener('abort', () => resolve(), { once: true })
       if (signal.aborted) resolve()
     })
     await Promise.race([Promise.all(this.#waiting), aborted])
+    this.#reporter.unhandled(this.#unhandled)
   }
 }

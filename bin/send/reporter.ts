@@ -145,16 +145,30 @@ export class SendReporter extends LinkReporter implements Disposable {
   }
 
   stored(task: ReportedFile, file: SentFile): void {
-    const { digest, name, storedName, replaced, size, algorithm } = file
+    const { digest, name, storedName, replaced, size, algorithm, notice } = file
     const { path, upload } = task
     const { transferred } = upload
     if (this.json) {
-      results.event({ event: 'stored', ...named(task), storedName, replaced, size, algorithm, digest, transferred })
+      const ids = { messageIds: messageIdsOf(file) }
+      results.event({
+        event: 'stored',
+        ...named(task),
+        storedName,
+        replaced,
+        size,
+        algorithm,
+        digest,
+        ...ids,
+        transferred,
+      })
       return
     }
     this.#lines.result(checksumLine(digest, isTerminal(process.stdout) ? printable(path) : path))
     if (storedName !== name) this.hint(`${path}: the server stored it as ${storedName}`)
     if (hasJustReplaced(file, transferred)) this.hint(`${path}: replaced the file ${storedName} on the server`)
+    const users = notice?.recipients ?? []
+    if (users.length > 0 && transferred === 0 && size > 0)
+      this.hint(`${path}: the server already had the file; sent ${users.join(', ')} a message about it`)
   }
 
   failed({ path, upload }: FailedFile, error: OspError): void {
@@ -183,6 +197,15 @@ export class SendReporter extends LinkReporter implements Disposable {
     this.hint(
       `${path}: an earlier command has sent the file, and its users were notified then; "osp listen --receipts" prints their receipts`,
     )
+  }
+
+  /** The command ends before these files, with the ids of the messages about them, are handled. */
+  unhandled(tasks: ReadonlyMap<ReportedFile, readonly string[]>): void {
+    if (this.json || tasks.size === 0) return
+    this.say('not handled yet; the server keeps the receipts, and "osp listen --receipts" prints them:', 'yellow')
+    for (const [{ path }, ids] of [...tasks].slice(0, listed))
+      this.say(`  ${path}: message ${ids.join(', ')}`, 'yellow')
+    if (tasks.size > listed) this.say(`  ${files(tasks.size - listed)} more`, 'yellow')
   }
 
   cancelled(task: ReportedFile): void {
@@ -274,6 +297,10 @@ export class SendReporter extends LinkReporter implements Disposable {
     if (more > 0) this.say(`  ${files(more)}${begun.length > 0 ? ' more' : ''}`, 'yellow')
   }
 }
+
+/** Returns the ids of the messages that notify users of a file. */
+export const messageIdsOf = ({ notice, notified }: SentFile): string[] =>
+  [notice, notified].flatMap((message) => (message && message.recipients.length > 0 ? [message.id] : []))
 
 const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)
 

@@ -32,7 +32,7 @@ export const sendSettings = {
     'USER',
     'a user name',
     (name) => (isUserName(name) ? name : undefined),
-    'send this user a message about each file, with a reference for downloading it',
+    'send this user a message about each file, with a reference for downloading it, even if the file is already stored',
   ),
   wait: setting(
     choice('stored', 'handled'),
@@ -97,7 +97,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
     overview,
     summary,
     uploadOptions: { digest: values.digest, metadata, to: values.to, ...(handled.isOn && { receipt: true }) },
-    stored: (file) => handled.add(file),
+    stored: (file, sent) => handled.add(file, sent),
     stop: stop.signal,
     directory,
     isAwaited: (id) => !tasks.joined && tasks.isAwaited(id),

@@ -70,10 +70,10 @@ export interface SentFile {
   readonly algorithm: DigestName
   /** Of the whole file, in hexadecimal. */
   readonly digest: string
-  /** The message that notifies other users of the file. */
+  /** The message that notifies other users of the file. Its receipts have the same id. */
   readonly notice?: FileNotice
-  /** The users that the server itself notifies of the file, if the owner gets receipts. Only set by clients. */
-  readonly notified?: readonly string[]
+  /** The message to the users that the server itself notifies of the file, if the owner gets receipts. Only set by clients. */
+  readonly notified?: FileNotice
 }
 
 /** A message with a reference to a stored file. It is appended to the mailboxes of its recipients when the file has been published. */

@@ -114,7 +114,28 @@ spec('osp send --wait handled', (it) => {
     await sending.printed(/"event":"handled".*"recipient":"bob"/u)
     await sending.kill()
     await chat.client('carol').then((carol) => carol.receive(() => 'seen'))
+    const [stored] = published(sending.stdout, commandEvents.send).filter(({ event }) => event === 'stored')
+    const [id] = (stored?.messageIds ?? []) as readonly string[]
     await using listening = chat.begin('alice', ['listen', '--receipts'])
-    await listening.printed(/ carol handled seen$/mu)
+    await listening.printed(new RegExp(`^\\S+ ${id} plan\\.txt: carol handled seen$`, 'mu'))
+  })
+
+  it('says how to see the outcome if it is interrupted, and osp listen --receipts names the file', async () => {
+    await using chat = await messagingBench({ notify: [{ user: 'ingest' }] })
+    await chat.at.write('plan.txt', 'one')
+    const path = join(chat.at.path, 'plan.txt')
+    const sending = chat.begin('alice', ['send', '--wait', 'handled', path])
+    await sending.printed(/plan\.txt$/mu)
+    sending.child.kill('SIGINT')
+    assert.equal((await sending.ended).code, exitCodes.interrupted)
+    const hint = /^osp: not handled yet; the server keeps the receipts, and "osp listen --receipts" prints them:$/mu
+    assert.match(sending.stderr, hint)
+    const [, named, id] = /^osp: {3}(.*): message ([\da-f]{32})$/mu.exec(sending.stderr) ?? []
+    assert.equal(named, path)
+    await chat.client('ingest').then((client) => client.receive(() => 'imported'))
+    await using listening = chat.begin('alice', ['listen', '--receipts', '--json'])
+    await listening.printed(/"event":"receipt"/u)
+    const [receipt] = published(listening.stdout, commandEvents.listen).filter(({ event }) => event === 'receipt')
+    assert.deepEqual([receipt?.id, receipt?.file, receipt?.result], [id, 'plan.txt', 'imported'])
   })
 })

@@ -7,6 +7,7 @@ import type { NotifyRule } from 'ospd'
 import { commandEvents } from '../../bin/common/events.ts'
 import { deferred } from '../../lib/runtime/deferred.ts'
 import { type Outcome, place, run, start } from '../support/commands.ts'
+import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { served } from '../support/served.ts'
 import { spec } from '../support/spec.ts'
@@ -44,6 +45,51 @@ spec('osp send --to', (it) => {
     assert.deepEqual([saved, at.read('inbox/plan.txt')], [join('inbox', 'plan.txt'), 'one'])
     const { stdout } = await at.osp('carol', 'listen', '-n', '1')
     assert.match(stdout, / alice file plan\.txt, 3 bytes, [\da-f]{64}\n$/u)
+  })
+
+  it('sends another message if it is repeated, but not if it continues a command that was killed', async () => {
+    await using chat = await messagingBench()
+    const messages = async () =>
+      (await chat.server.server.mailboxes()).find(({ user }) => user === 'bob')?.messages ?? 0
+    const isStored = deferred<void>()
+    let isHeld = true
+    // Does not forward the reply that reports that the file is stored.
+    const relay = createServer((client) => {
+      const server = connect(chat.server.port, '127.0.0.1')
+      client.on('error', () => {}).on('close', () => server.destroy())
+      server.on('error', () => {}).on('close', () => client.destroy())
+      client.pipe(server)
+      server.on('data', async (chunk) => {
+        server.pause()
+        if (isHeld && (await messages()) > 0) return isStored.resolve()
+        client.write(chunk)
+        server.resume()
+      })
+    })
+    await once(relay.listen(0, '127.0.0.1'), 'listening')
+    const { port } = relay.address() as AddressInfo
+    const flags = [
+      '--server',
+      `127.0.0.1:${port}`,
+      '--user',
+      'alice',
+      '--state',
+      join(chat.at.path, 'state'),
+      '--to',
+      'bob',
+    ]
+    await chat.at.write('plan.txt', 'one')
+    const args = ['send', 'plan.txt', ...flags]
+    await using killed = start('osp', args, { cwd: chat.at.path })
+    await isStored.promise
+    await killed.kill()
+    isHeld = false
+    assert.equal((await run('osp', args, { cwd: chat.at.path })).code, 0)
+    assert.equal(await messages(), 1)
+    const { stderr } = await run('osp', args, { cwd: chat.at.path })
+    assert.equal(stderr, 'osp: plan.txt: the server already had the file; sent bob a message about it\n')
+    assert.equal(await messages(), 2)
+    relay.close()
   })
 
   it('keeps local files of the same name, and reports if a file is no longer available', async () => {

@@ -66,6 +66,12 @@ const status = z.strictObject({
   reason: z.optional(z.strictObject({ code: z.string(), text: z.string(), retryMs: z.optional(z.number()) })),
 })
 
+const notice = z.strictObject({
+  id: z.string(),
+  recipients: z.readonly(z.array(z.string())),
+  receipt: z.exactOptional(z.boolean()),
+})
+
 const file = z.strictObject({
   name: z.string(),
   storedName: z.string(),
@@ -73,6 +79,8 @@ const file = z.strictObject({
   size: bytes,
   algorithm: digestName,
   digest: z.string(),
+  notice: z.exactOptional(notice),
+  notified: z.exactOptional(notice),
 })
 
 export const answers = {

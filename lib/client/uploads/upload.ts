@@ -6,8 +6,7 @@ import type { Log } from '../../ports/log.ts'
 import type { FileNotice, SentFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
-import { bytesOfHex, hex } from '../../runtime/hex.ts'
-import { otherMessageId } from '../../runtime/messageId.ts'
+import { fileMessageIds } from '../../runtime/messageId.ts'
 import type { SignalOptions } from '../messages/message.ts'
 import type { MessageReceipt, MessageReceipts } from '../messages/messageReceipts.ts'
 import type { ReceiptIterators } from '../messages/sentMessage.ts'
@@ -119,8 +118,9 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
 
   /** Awaits the receipts of the messages about the file. */
   expect(receipts: MessageReceipts, { id, recipients }: FileNotice): void {
-    const own = receipts.expect(id, false)
-    const ruled = receipts.expect(hex(otherMessageId(bytesOfHex(id))), false)
+    const [named, other] = fileMessageIds(id)
+    const own = receipts.expect(named, false)
+    const ruled = receipts.expect(other, false)
     this.done.catch((error: unknown) => {
       for (const { failed } of [own, ruled]) failed(OspError.from(error))
     })
@@ -129,7 +129,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
       const { notified } = await done
       yield* own.receipts(recipients.length, options)
       if (!notified) throw new OspError('file-exists', storedBefore)
-      yield* ruled.receipts(notified.length, options)
+      yield* ruled.receipts(notified.recipients.length, options)
     }
   }
 

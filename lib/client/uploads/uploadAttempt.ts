@@ -41,7 +41,10 @@ export interface UploadAttemptOptions {
 }
 
 /** The place of a file on the server. */
-export type StoredAs = Pick<SentFile, 'storedName' | 'replaced' | 'notified'>
+export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'> & {
+  /** The users that the server itself notifies of the file, if the owner gets receipts. */
+  readonly notified?: readonly string[]
+}
 
 /** A part of the file that is read, or is being read. */
 interface ReadChunk {

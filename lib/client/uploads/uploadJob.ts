@@ -11,6 +11,7 @@ import type { Backoff } from '../../runtime/backoff.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOfParts, IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
+import { fileMessageIds } from '../../runtime/messageId.ts'
 import type { MaybePromise } from '../../runtime/settled.ts'
 import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
 import { cancelOutcomes, digestNumbers, features } from '../../wire/protocol.ts'
@@ -351,9 +352,12 @@ export class UploadJob {
       },
       progressed: (progress, durable = upload.progress.durable) => this.#progressed(progress, durable),
     })
-    const stored = await attempt.run()
+    const { notified, ...stored } = await attempt.run()
     await this.#rememberDigest(source, attempt.digest)
-    return { name: upload.name, ...stored, size, algorithm, digest: hex(attempt.digest) }
+    const file = { name: upload.name, ...stored, size, algorithm, digest: hex(attempt.digest) }
+    if (!notice) return file
+    const [, id] = fileMessageIds(notice.id)
+    return { ...file, notice, ...(notified && { notified: { id, recipients: notified } }) }
   }
 
   /** Resolves with the digest of a source that was uploaded before. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type Client, createClient, OspError } from 'ospd'
 import { type JoinedTasks, openTasks, type ServedTasks, stateDirectory, taskControl, tcp } from 'ospd/node'
 import { askControl } from '../../../lib/adapters/controlSocket/controlSocket.ts'
+import { answers, readAnswer } from '../../../lib/client/tasks/requests.ts'
 import { type Place, place } from '../../support/commands.ts'
 import { served } from '../../support/served.ts'
 import { spec } from '../../support/spec.ts'
@@ -180,4 +181,14 @@ spec('a program that has joined another one', (it) => {
       )
     }, false),
   )
+})
+
+spec('the end of an upload', (it) => {
+  it('can name the messages about the file', () => {
+    const notice = { id: '00'.repeat(16), recipients: ['bob'], receipt: true }
+    const digest = { algorithm: 'sha256', digest: '00' } as const
+    const file = { name: 'a', storedName: 'a', replaced: false, size: 1, ...digest, notice, notified: notice }
+    const ended = { ended: 1, transferred: 0, file }
+    assert.deepEqual(readAnswer(answers.await, ended), ended)
+  })
 })

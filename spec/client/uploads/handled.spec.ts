@@ -23,6 +23,14 @@ spec('an upload with receipts', (it) => {
     rig.client({ user: 'ingest' }).receive((message) => message.reject('no such table'))
     const alice = rig.client()
     const upload = await alice.upload(source('a.csv'), { to: ['bob'], receipt: true })
+    const { notice, notified } = await upload.done
+    assert.deepEqual([notice?.recipients, notified?.recipients], [['bob'], ['ingest', ':stored']])
+    const ids = (await upload.handled).map(({ messageId, recipient }) => [recipient, messageId])
+    assert.deepEqual(ids.sort(), [
+      [':stored', notified?.id],
+      ['bob', notice?.id],
+      ['ingest', notified?.id],
+    ])
     const texts = (await upload.handled).map(({ recipient, state, result }) => `${recipient} ${state}: ${result}`)
     assert.deepEqual(texts.sort(), [
       ':stored handled: stored a.csv',
