@@ -1,8 +1,8 @@
 /**
  * `npm run bench:growth -- [--out DIRECTORY] [--rounds N] [--only REGEX]`: how cost grows with the number of uploads, the size of
- * a file, the round-trip time and the number of clients online. Prints the figures, and draws a chart of each into DIRECTORY.
+ * a file, the round-trip time, the number of clients online and the number of files that a server has stored. Prints the figures, and draws a chart of each into DIRECTORY.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -10,7 +10,7 @@ import { connect } from 'ospd'
 import { tcp } from 'ospd/node'
 import { KiB, MiB } from '../../lib/limits.ts'
 import { registerMany } from '../support/barePeer.ts'
-import { startNode } from '../support/processes.ts'
+import { type Running, startNode } from '../support/processes.ts'
 import { chart, type Series } from './chart.ts'
 import { contest, cpuSeconds, type Summary } from './contest.ts'
 import { type Load, type OspdServer, UploadField } from './uploadContest.ts'
@@ -120,6 +120,58 @@ async function clients(name: string): Promise<void> {
   draw(name, { x: 'clients online', y: 'CPU µs of the server per message' }, new Map([['1:1, 100 unanswered', points]]))
 }
 
+/** CPU time of the server for small files after it has stored others, at servers that take turns. */
+async function storedFiles(name: string): Promise<void> {
+  if (!only.test(name)) return
+  const together = 10_000
+  const source = join(base, 'source')
+  mkdirSync(source)
+  const contents = Array.from({ length: together }, (_, at) => `${at}`.padEnd(KiB))
+  contents.forEach((content, at) => {
+    writeFileSync(join(source, `${at}.txt`), content)
+  })
+  const servers: { readonly stored: number; readonly server: Running; send(): Promise<number> }[] = []
+  for (const stored of [0, 100_000, 300_000]) {
+    const data = mkdtempSync(join(base, 'stored-'))
+    const server = startNode('dist/bin/ospd.js', ['serve', '--port', '0', '--data', data, '--quiet'])
+    const [, port] = await server.printed(/ready on [^:]+:(\d+)/u)
+    let sets = 0
+    const send = async () => {
+      // Each set of files gets names of its own.
+      const directory = join(base, `set${stored}-${sets++}`)
+      renameSync(source, directory)
+      const before = cpuSeconds(server.child.pid ?? 0)
+      const state = `${directory}-state`
+      const flags = ['-r', '--digest', 'xxh128', '--server', `127.0.0.1:${port}`, '--state', state, '--quiet']
+      const { code } = await startNode('dist/bin/osp.js', ['send', ...flags, directory]).ended
+      renameSync(directory, source)
+      rmSync(state, { recursive: true, force: true })
+      if (code !== 0) throw new Error(`osp send ended with ${code}`)
+      return ((cpuSeconds(server.child.pid ?? 0) - before) * 1e6) / together
+    }
+    // V8 has not optimized the code of a new server yet.
+    for (let left = Math.max(stored, 2 * together); left > 0; left -= together) await send()
+    servers.push({ stored, server, send })
+  }
+  const contenders = servers.map(({ stored, send }) => {
+    return { name: `${stored}`, run: async () => ({ value: await send() }) }
+  })
+  const results = await contest(contenders, Number(options.rounds))
+  print(`${name}, CPU µs of a file`, results)
+  for (const { stored, server } of servers) {
+    console.log(
+      `${name}: ${stored}: ${statusOf(server, 'VmHWM')} MiB at most, ${statusOf(server, 'RssAnon')} MiB not of files`,
+    )
+    await server.kill('SIGTERM')
+  }
+}
+
+/** Returns a size in the status of a process, in MiB. */
+function statusOf({ child }: Running, field: string): string {
+  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8')
+  return (Number(new RegExp(`${field}:\\s+(\\d+) kB`, 'u').exec(status)?.[1] ?? 0) / 1024).toFixed(0)
+}
+
 type Sender = Awaited<ReturnType<typeof connect>>
 
 /** Sends messages of 100 bytes, 100 at a time. Resolves with their number when all have been received. */
@@ -201,6 +253,7 @@ try {
   await uploads('file size', 'size of a file', steps, (at) => sizeLabel(at * KiB))
   await roundTrips('round-trip time')
   await clients('clients online')
+  await storedFiles('files stored before')
 } finally {
   rmSync(base, { recursive: true, force: true })
 }
