@@ -1,6 +1,7 @@
 import { contextDefaults } from './common/context.ts'
 import type { Program } from './common/program.ts'
 import { contextCommand } from './context/context.ts'
+import { devicesCommand } from './devices/devices.ts'
 import { lsCommand } from './files/ls.ts'
 import { mvCommand } from './files/mv.ts'
 import { rmCommand } from './files/rm.ts'
@@ -37,6 +38,7 @@ export const osp: Program = {
     outboxCommand,
     listenCommand,
     inboxCommand,
+    devicesCommand,
     whoCommand,
     loginCommand,
     logoutCommand,

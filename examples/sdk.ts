@@ -105,6 +105,8 @@ for await (const { seq } of carol.inbox.list({ setAside: true })) await carol.in
 const phone = await connect(url, { user: 'dave', device: 'phone', state: './dave-phone' })
 const laptop = await connect(url, { user: 'dave', device: 'laptop', state: './dave-laptop' })
 const received = [phone, laptop].map((device) => device.messages()[Symbol.asyncIterator]().next())
+for (const { name, isListening, waiting } of await phone.devices.list()) console.log(name, isListening, waiting)
+await phone.devices.remove('old-phone')
 // #endregion devices
 
 // #region presence

@@ -50,6 +50,7 @@ export const errors = {
   'upload-rejected': onWire(37, 'never', 'the server refuses this file'),
   'too-many-receipts': onWire(38, 'later', 'too many receipts of the sender are waiting or expected'),
   'too-many-devices': onWire(39, 'never', 'the user already has the maximum number of devices'),
+  'device-listening': onWire(40, 'never', 'a program is listening for this device; end it first'),
   'link-lost': local('later', 'the connection to the server was lost'),
   unreachable: local('later', 'the server cannot be reached'),
   closed: local('never', 'already closed'),

@@ -333,7 +333,7 @@ export const fixed = {
   /** Maximum length of a field of a log line; longer fields are cut. */
   logFieldCharacters: 2_048,
   /** Precision of the time at which a device was last seen. */
-  deviceSeenMs: dayMs,
+  deviceSeenMs: 3_600_000,
   /** Maximum number of superseded sessions that a transfer record remembers. */
   supersededSessions: 8,
   /** Maximum number of refused ids of a sender that a store of several servers remembers, so that no earlier link stores them. */

@@ -43,6 +43,7 @@ const onWire: readonly [number, ErrorCode, Retry][] = [
   [37, 'upload-rejected', 'never'],
   [38, 'too-many-receipts', 'later'],
   [39, 'too-many-devices', 'never'],
+  [40, 'device-listening', 'never'],
 ]
 
 const codes = Object.keys(errors) as ErrorCode[]
@@ -64,7 +65,7 @@ spec('the error codes', (it) => {
   })
 
   it('of a later version are read as internal', () => {
-    for (const number of [0, 40, 0xffff]) assert.equal(codeOf(number), 'internal')
+    for (const number of [0, 41, 0xffff]) assert.equal(codeOf(number), 'internal')
   })
 
   it('that are never sent are written as internal', () => {

@@ -1,6 +1,7 @@
 // Every event that the commands print with --json, without the field v. docs/json.md is generated from these schemas.
 import * as z from 'zod/mini'
 import { clusterEvents } from '../cluster/clusterEvents.ts'
+import { deviceEvents } from '../devices/deviceEvents.ts'
 import {
   handling,
   listedReceipt,
@@ -414,6 +415,11 @@ export const commandEvents = {
       seq: whole('the number that was specified'),
     }),
     removed: event('The message was removed.', { seq: whole('the number of the message') }),
+    ...linkEvents,
+    failed,
+  },
+  devices: {
+    ...deviceEvents,
     ...linkEvents,
     failed,
   },

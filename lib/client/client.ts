@@ -8,6 +8,7 @@ import type { Transport } from '../ports/socket.ts'
 import type { GivenToken } from '../runtime/tokenBinding.ts'
 import type { ClientStatus } from './connection/session.ts'
 import type { Files } from './files/files.ts'
+import type { Devices } from './messages/devices.ts'
 import type {
   Message,
   MessageHandler,
@@ -132,6 +133,8 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
   readonly files: Files
   /** The waiting messages of the user, and those that were set aside. */
   readonly inbox: WaitingMessages
+  /** The devices of the user, to list and remove. */
+  readonly devices: Devices
   /** The users who are online, after the first list has arrived. */
   readonly presence: Presence
   /** Resolves when the client is closed. */

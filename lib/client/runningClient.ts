@@ -21,6 +21,7 @@ import {
   type SessionOptions,
 } from './connection/session.ts'
 import { FilesClient } from './files/filesClient.ts'
+import type { Devices } from './messages/devices.ts'
 import { type ActiveReceiver, Inbox } from './messages/inbox.ts'
 import { MailboxRequests } from './messages/mailboxRequests.ts'
 import type {
@@ -165,6 +166,10 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
   get status(): ClientStatus {
     const statuses = this.#sessions.map(({ status }) => status)
     return statusOrder.find((status) => statuses.includes(status)) ?? 'connecting'
+  }
+
+  get devices(): Devices {
+    return this.inbox.devices
   }
 
   get presence(): Presence {

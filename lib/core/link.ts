@@ -301,6 +301,7 @@ const idempotentRequests: ReadonlySet<RequestName> = new Set<RequestName>([
   'ListReq',
   'ListFilesReq',
   'ListMsgReq',
+  'ListDevicesReq',
   'StatFileReq',
   'ReadFileReq',
 ])

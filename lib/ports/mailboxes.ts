@@ -97,6 +97,17 @@ export interface UserDevice {
   readonly device: string
 }
 
+/** A known device in the list of the devices of its user. */
+export interface ListedDevice {
+  readonly name: string
+  /** The time at which it was last opened, in ms of the age clock, with the precision of `MailboxDevices.open`. */
+  readonly seenAt: number
+  /** The number of messages that it has not handled. */
+  readonly waiting: number
+  /** Whether it listens at any server. Only set by a store of several servers. */
+  readonly isListening?: boolean | undefined
+}
+
 /**
  * The known devices of users. Each known device of a user receives every message of the mailbox. A user without known devices has
  * one recipient, and its name is ignored. The device with the empty name is known only while other devices are known.
@@ -113,6 +124,13 @@ export interface MailboxDevices {
    * of a user have handled, if devices remain. Durable. Resolves with the forgotten devices.
    */
   forget(before: number): Promise<readonly UserDevice[]>
+  /**
+   * Forgets one device as `forget` does. Durable. Resolves with whether it was known. A store of several servers rejects with
+   * OspError `device-listening` if the device listens at one of them.
+   */
+  remove(user: string, device: string): Promise<boolean>
+  /** Returns the known devices of a user, sorted by name. */
+  list(user: string): Promise<readonly ListedDevice[]>
 }
 
 /** A range of the storage that cannot be read. */

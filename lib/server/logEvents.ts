@@ -119,7 +119,8 @@ export const logEvents = {
   'device-forgotten': line(
     'info',
     'user device',
-    'The server forgot a device that had not listened for the time that `--device-age` sets; `device` is empty if it has no name.',
+    'The server forgot a device: its user removed it, or it had not listened for the time that `--device-age` sets. `device` is empty if it ' +
+      'has no name.',
   ),
   'message-set-aside': userLine('warn', 'user node from seq text', 'A recipient rejected a message; it was set aside.'),
   'messages-expired': commonLine(

@@ -100,6 +100,8 @@ const grant = struct({ owner: str, readers: list(str), until: u64, proof: bytes 
 const rejectedMessage = struct({ mailboxSeq: u64, text: str })
 /** The results of handled messages whose senders have asked for receipts. */
 const results = optionalField(list(struct({ mailboxSeq: u64, result: str })))
+/** A known device of the user. `seenAt`: ms since 1970. `waiting`: the messages that it has not handled. */
+const device = struct({ device: str, seenAt: u64, listening: u8, waiting: u32 })
 /** A stored file. `digest` is 0 and `fileDigest` is empty if the server does not know the digest. */
 const storedFile = {
   fileName: str,
@@ -198,6 +200,9 @@ export const events = {
   RemoveMsgAck: ack(57, 'message', 'server', {}),
   RemoveMsgNack: nack(58, 'message', 'server', {}),
   ReceiptsNtf: notice(59, 'message', 'server', {}),
+  ListDevicesReq: request(60, 'message', 'client', 'daemon', {}),
+  ListDevicesAck: ack(61, 'message', 'server', { devices: list(device) }),
+  ListDevicesNack: nack(62, 'message', 'server', {}),
   HelloReq: request(64, 'link', 'client', 'peer', {
     versions: list(u8),
     userName: str,
@@ -224,4 +229,7 @@ export const events = {
   /** Only a server sends `listVersion`. */
   PingAck: ack(68, 'link', 'both', { listVersion: optionalField(u32) }),
   GoodbyeNtf: notice(69, 'link', 'both', refusal),
+  RemoveDeviceReq: request(70, 'message', 'client', 'daemon', { device: str }),
+  RemoveDeviceAck: ack(71, 'message', 'server', { removed: u8 }),
+  RemoveDeviceNack: nack(72, 'message', 'server', {}),
 } as const

@@ -111,5 +111,7 @@ function watchedDevices(
       }
     },
     forget: (before) => devices.forget(before),
+    remove: (user, device) => devices.remove(user, device),
+    list: (user) => devices.list(user),
   }
 }

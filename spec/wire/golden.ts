@@ -1,5 +1,6 @@
 import type { WireMessage } from '../../lib/wire/message.ts'
 import { hex } from '../support/bytes.ts'
+import { deviceVectors } from './goldenDevices.ts'
 import { digestVectors } from './goldenDigests.ts'
 import { receiptVectors } from './goldenReceipts.ts'
 
@@ -483,6 +484,7 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     { event: 'RemoveMsgNack', code: 4, retryAfter: 0, text: 'later' },
     '0000000d 01 00 003a 00000008 0002 0000 691f1b28  0004 00000000 0005 6c61746572',
   ],
+  ...deviceVectors,
   ...digestVectors,
   ...receiptVectors,
 ]

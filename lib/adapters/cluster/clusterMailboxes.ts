@@ -72,6 +72,11 @@ export class ClusterMailboxes implements MailboxStore {
   readonly devices: MailboxDevices = {
     open: async (...given) => this.#openDevices(...given),
     forget: async (before) => this.#forgetDevices(before),
+    remove: async (user, device) => this.#removeDevice({ user, device }),
+    list: async (user) => {
+      this.#member.checkOpen()
+      return this.#member.run(({ mail }) => mail.listDevices(user))
+    },
   }
 
   /** `registrations` knows the registrations of this server. */
@@ -214,6 +219,18 @@ export class ClusterMailboxes implements MailboxStore {
       devices = forgotten
     })
     return devices
+  }
+
+  async #removeDevice(device: UserDevice): Promise<boolean> {
+    this.#member.checkOpen()
+    let isKnown = false
+    await this.#batcher.run(async () => {
+      const { server } = this.#member
+      const { isRemoved, receipts } = await this.#member.run(({ mail }) => mail.removeDevice(server, device))
+      this.#settled(receipts)
+      isKnown = isRemoved
+    })
+    return isKnown
   }
 
   async lastSeq(): Promise<number> {

@@ -2,6 +2,7 @@ import { OspError } from '../../errors.ts'
 import type {
   AddressedMessage,
   Expired,
+  ListedDevice,
   MailboxBounds,
   MailboxLevel,
   MailboxPage,
@@ -142,7 +143,8 @@ export interface MailSteps {
   /**
    * Makes this link the one that receives the messages for its device. Rejects with `superseded` if the session has lost the device
    * to another one, and with `link-lost` if the server was declared dead or the session has another link. If repeated for
-   * the same link, it resolves with the same epoch. Makes the device without a name known if others are.
+   * the same link, it resolves with the same epoch. Makes the device known again if it was removed meanwhile, and the device without
+   * a name if others are known.
    */
   listen(link: ClusterListeningLink): Promise<ListenResult>
   /**
@@ -150,6 +152,8 @@ export interface MailSteps {
    * this registration or before it (`ListenResult.handed`).
    */
   unlisten(device: UserDevice, epoch: number, handed: number): Promise<void>
+  /** As `MailboxDevices.list`. */
+  listDevices(user: string): Promise<readonly ListedDevice[]>
   /** As `MailboxDevices.open`. Makes the device without a name known as well if it listens. */
   openDevices(user: string, devices: readonly string[], now: number, most: number): Promise<void>
   /** As `MailboxDevices.forget`. `receipts` are the users with new receipts. */
@@ -157,6 +161,11 @@ export interface MailSteps {
     server: number,
     before: number,
   ): Promise<{ readonly forgotten: readonly UserDevice[]; readonly receipts: readonly string[] }>
+  /** As `MailboxDevices.remove`. `receipts` are the users with new receipts. */
+  removeDevice(
+    server: number,
+    device: UserDevice,
+  ): Promise<{ readonly isRemoved: boolean; readonly receipts: readonly string[] }>
   /**
    * Makes this server the reader of a mailbox without a link (`ListenedMailbox.link` is 0), unless a server that was not declared
    * dead is its reader. Resolves with whether this server is the reader.

@@ -55,6 +55,8 @@ export class SharedMail implements MailSteps {
   #platform: Platform | undefined
   /** By user and device (`boxKey`). */
   readonly #boxes = new Map<string, Box>()
+  /** The number of the latest registration. */
+  #epoch = 0
   /** By sender and id, the number of the latest link over which a message was refused that an earlier link may still send. */
   readonly #refused = new Map<string, BoundedMap<string, number>>()
   /** The times at which messages were stored, rising, to expire them in parts. */
@@ -209,9 +211,8 @@ export class SharedMail implements MailSteps {
       if (box.superseded.includes(link.session)) {
         throw new OspError('superseded', `another program of ${user} receives the messages`)
       }
-      const known = this.#mailboxes.deviceNames(user)
-      if (device === '' && known.length > 0 && !known.includes('')) await this.#openDevices(user, [''])
-      box.epoch++
+      await this.#openAgain(user, device)
+      box.epoch = ++this.#epoch
       box.registration = { ...link, epoch: box.epoch }
       if (!former) return { epoch: box.epoch, handed: box.handed }
       box.handed = Math.max(box.handed, this.#boxOf(user).lastSeq)
@@ -220,6 +221,13 @@ export class SharedMail implements MailSteps {
       const replaced = { server: former.server, link: former.link }
       return { epoch: box.epoch, handed: box.handed, former: replaced }
     })
+  }
+
+  /** Makes a device that listens known if it was removed meanwhile, and the device without a name if others are known. */
+  async #openAgain(user: string, device: string): Promise<void> {
+    const known = this.#mailboxes.deviceNames(user)
+    const isDue = device !== '' || known.length > 0
+    if (isDue && !known.includes(device)) await this.#openDevices(user, [device])
   }
 
   unlisten({ user, device }: UserDevice, epoch: number, handed: number): Promise<void> {
@@ -239,7 +247,12 @@ export class SharedMail implements MailSteps {
     })
   }
 
-  async #openDevices(user: string, devices: readonly string[], now?: number, most = 0): Promise<void> {
+  async #openDevices(
+    user: string,
+    devices: readonly string[],
+    now?: number,
+    most = Number.POSITIVE_INFINITY,
+  ): Promise<void> {
     await this.#mailboxes.devices.open(user, devices, now ?? (await this.#servers.lastTime()), most)
   }
 
@@ -248,16 +261,47 @@ export class SharedMail implements MailSteps {
       const receipts = new Set<string>()
       using _ = this.#mailboxes.watchReceipts((user) => receipts.add(user))
       const forgotten = await this.#mailboxes.devices.forget(before)
+      this.#forgotten(forgotten)
       return { forgotten, receipts: [...receipts] }
     })
+  }
+
+  removeDevice(_server: number, device: UserDevice): ReturnType<MailSteps['removeDevice']> {
+    return this.#turns.run(async () => {
+      const receipts = new Set<string>()
+      using _ = this.#mailboxes.watchReceipts((user) => receipts.add(user))
+      if (this.#isListening(device)) throw new OspError('device-listening')
+      const isRemoved = await this.#mailboxes.devices.remove(device.user, device.device)
+      this.#forgotten([device])
+      return { isRemoved, receipts: [...receipts] }
+    })
+  }
+
+  listDevices(user: string): ReturnType<MailSteps['listDevices']> {
+    return this.#turns.run(async () => {
+      const listed = await this.#mailboxes.devices.list(user)
+      return listed.map((device) => ({ ...device, isListening: this.#isListening({ user, device: device.name }) }))
+    })
+  }
+
+  #isListening({ user, device }: UserDevice): boolean {
+    return (this.#boxes.get(boxKey(user, device))?.registration?.link ?? 0) !== 0
+  }
+
+  /** Removes the boxes of devices. The box of the user stays. */
+  #forgotten(devices: readonly UserDevice[]): void {
+    for (const device of devices)
+      if (device.device !== '' && !this.#isListening(device)) this.#boxes.delete(deviceKey(device))
   }
 
   attend(server: number, user: string): Promise<boolean> {
     return this.#turns.run(async () => {
       const box = this.#boxOf(user)
       const reader = box.registration?.server
-      if (reader === undefined || this.#servers.isDead(reader))
-        box.registration = { user, server, link: 0, session: '', epoch: ++box.epoch }
+      if (reader === undefined || this.#servers.isDead(reader)) {
+        box.epoch = ++this.#epoch
+        box.registration = { user, server, link: 0, session: '', epoch: box.epoch }
+      }
       return box.registration?.server === server && !this.#servers.isDead(server)
     })
   }

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { deviceKey } from '../../names.ts'
-import type { MailboxLevel, Settlement, StoredMessage, UserDevice } from '../../ports/mailboxes.ts'
+import type { ListedDevice, MailboxLevel, Settlement, StoredMessage, UserDevice } from '../../ports/mailboxes.ts'
 import { tooManyDevices } from '../../storage/mailboxes/deviceRules.ts'
 import { receiptStates } from '../../wire/protocol.ts'
 import {
@@ -41,12 +41,25 @@ const openDevices: Statement = {
   name: 'devices-open',
   text: 'SELECT ospd.open_devices_1($1, $2, $3, $4, $5) AS outcome',
 }
-const forgetDevices = functionCall('forget_devices_1', 1)
-const answeredByAll = functionCall('answered_by_all_1', 1)
-const dropDevices: Statement = { name: 'devices-drop', text: 'SELECT ospd.drop_devices_1()' }
+const forgetDevices = functionCall('forget_devices_1', 6)
+const dropAnswers: Statement = { name: 'answers-drop', text: 'SELECT ospd.drop_answers_1()' }
 
-/** The maximum number of messages that are removed in one step after devices were forgotten. */
-const answeredPart = 5_000
+const oldDevices: Statement = {
+  name: 'devices-old',
+  text: 'SELECT DISTINCT b.name FROM ospd.device d JOIN ospd.box b ON b.id = d.box WHERE d.seen_at < $1',
+}
+
+const listDevices: Statement = {
+  name: 'devices-list',
+  text: `
+    SELECT d.name, d.seen_at AS "seenAt",
+        (SELECT count(*)::int FROM ospd.mail m WHERE m.box = d.box AND NOT m.aside
+          AND NOT EXISTS (SELECT FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.device = d.id)) AS waiting,
+        EXISTS (
+          SELECT FROM ospd.box r WHERE r.name = $1 || CASE d.name WHEN '' THEN '' ELSE '/' || d.name END
+            AND r.reader IS NOT NULL AND r.reader_link <> 0) AS "isListening"
+      FROM ospd.device d WHERE d.box = (SELECT id FROM ospd.box WHERE name = $1) ORDER BY d.name`,
+}
 
 // The content is fetched for the selected messages only. A scalar subquery finds answers by the index, and only for known devices.
 const read: Statement = {
@@ -276,20 +289,40 @@ export class PostgresMail implements MailSteps {
   }
 
   async forgetDevices(server: number, before: number): ReturnType<MailSteps['forgetDevices']> {
-    const forgotten = await this.#database.query<UserDevice>(forgetDevices, [before])
+    const forgotten: UserDevice[] = []
     const receipts = new Set<string>()
-    for (let isDone = false; !isDone; ) {
-      const found = await this.#database.query<UserDevice & { readonly seq: number }>(answeredByAll, [answeredPart])
-      const leaving = found.map(({ user, seq, device }) => ({
-        user,
-        seqs: [seq],
-        how: { state: 'handled', device } as const,
-      }))
-      for (const user of await this.remove(server, leaving)) receipts.add(user)
-      isDone = found.length < answeredPart
+    for (const { name: user } of await this.#database.query<{ readonly name: string }>(oldDevices, [before])) {
+      const found = await this.#forgetDevices(server, user, null, before)
+      for (const device of found.names) forgotten.push({ user, device })
+      for (const owner of found.receipts ?? []) receipts.add(owner)
     }
-    await this.#database.query(dropDevices)
+    await this.#database.query(dropAnswers)
     return { forgotten, receipts: [...receipts] }
+  }
+
+  async removeDevice(server: number, device: UserDevice): ReturnType<MailSteps['removeDevice']> {
+    const { outcome, names, receipts } = await this.#forgetDevices(server, device.user, device.device, null)
+    if (outcome === 'listening') throw new OspError('device-listening')
+    return { isRemoved: names.length > 0, receipts: [...new Set(receipts)] }
+  }
+
+  /** Forgets the device of this name, or those that were last opened before `before`. */
+  async #forgetDevices(
+    server: number,
+    user: string,
+    name: string | null,
+    before: number | null,
+  ): Promise<ForgottenRow> {
+    const values = [server, user, name, before, receiptStates.handled, receiptStates.rejected]
+    for (;;) {
+      const [row] = await this.#database.query<ForgottenRow>(forgetDevices, values)
+      if (!row) throw new OspError('internal', 'the database returned no result for devices')
+      if (row.outcome !== 'again') return row
+    }
+  }
+
+  listDevices(user: string): ReturnType<MailSteps['listDevices']> {
+    return this.#database.query<ListedDevice>(listDevices, [user])
   }
 
   async attend(server: number, user: string): Promise<boolean> {
@@ -320,6 +353,14 @@ type PollRow =
       readonly link: number | null
       readonly lastSeq: number | null
     }
+
+/** The result of `forget_devices_1`. */
+interface ForgottenRow {
+  readonly outcome: 'done' | 'again' | 'listening'
+  readonly names: readonly string[]
+  /** The users with new receipts. */
+  readonly receipts: readonly string[] | null
+}
 
 /** A message of the mailbox of this name. */
 interface FoundRow {

@@ -1,12 +1,13 @@
 import { fixed } from '../../limits.ts'
-import { isUserName } from '../../names.ts'
-import { checkArgument, checkOptions } from '../../options.ts'
+import { checkDeviceName, isUserName } from '../../names.ts'
+import { checkArgument, checkOptions, kinds } from '../../options.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { listMsgFlags } from '../../wire/protocol.ts'
 import { type ClientSession, protocolViolation } from '../connection/session.ts'
 import { askUntilAnswered } from '../connection/untilAnswered.ts'
 import { listMessagesOptions, seqs as seqsKind, signalOptions } from '../options.ts'
+import { type Devices, deviceInfos } from './devices.ts'
 import type { ListMessagesOptions, SignalOptions, WaitingMessage, WaitingMessages } from './message.ts'
 import type { ReceiptMailbox } from './messageReceipts.ts'
 import { decodedMessage, waitingMessage } from './receivedMessage.ts'
@@ -18,7 +19,7 @@ interface MailboxRequestsOptions {
   readonly session: () => ClientSession
 }
 
-/** Lists and changes the mailbox of the user. Each request can be repeated, so a lost link only delays it. */
+/** Lists and changes the mailbox and the devices of the user. Each request can be repeated, so a lost link only delays it. */
 export class MailboxRequests implements WaitingMessages {
   readonly #options: MailboxRequestsOptions
 
@@ -49,6 +50,19 @@ export class MailboxRequests implements WaitingMessages {
       await this.#ask({ event: 'RemoveMsgReq', mailboxSeqs }, options)
   }
 
+  readonly devices: Devices = {
+    list: async (options = {}) => {
+      checkOptions('devices.list', signalOptions, options)
+      return deviceInfos(await this.#ask({ event: 'ListDevicesReq' }, options))
+    },
+    remove: async (name, options = {}) => {
+      checkArgument('devices.remove', 'the name', kinds.text, name)
+      checkOptions('devices.remove', signalOptions, options)
+      const device = name === '' ? name : checkDeviceName(name)
+      return (await this.#ask({ event: 'RemoveDeviceReq', device }, options)).removed === 1
+    },
+  }
+
   /** The receipts of the user. */
   get receipts(): ReceiptMailbox {
     const flags = listMsgFlags.receipts
@@ -63,12 +77,14 @@ export class MailboxRequests implements WaitingMessages {
     }
   }
 
-  #ask<K extends 'ListMsgReq' | 'ReturnMsgReq' | 'RemoveMsgReq'>(message: WireMessage<K>, { signal }: SignalOptions) {
+  #ask<K extends AskedName>(message: WireMessage<K>, { signal }: SignalOptions) {
     const { platform, retryForMs, session } = this.#options
     const online = (aborted: AbortSignal) => session().online(aborted)
     return askUntilAnswered({ platform, retryForMs, online }, message, signal ?? never)
   }
 }
+
+type AskedName = 'ListMsgReq' | 'ReturnMsgReq' | 'RemoveMsgReq' | 'ListDevicesReq' | 'RemoveDeviceReq'
 
 type Listed = WireMessage<'ListMsgAck'>['messages']
 

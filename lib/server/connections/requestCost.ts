@@ -18,6 +18,8 @@ const requestUs: { readonly [K in RequestName]?: number } = {
   ListMsgReq: 50,
   ReturnMsgReq: 60,
   RemoveMsgReq: 60,
+  ListDevicesReq: 50,
+  RemoveDeviceReq: 100,
   ListFilesReq: 50,
   StatFileReq: 10,
   ReadFileReq: 80,
@@ -36,6 +38,8 @@ const listedUs = 15
 const lookedUs = 1
 /** Cost of each message of a request. */
 const messageUs = 8
+/** Cost of each message that is counted for a device. */
+const countedUs = 0.05
 /** Cost of each entry of the presence list that is sent to the client. */
 const memberUs = 0.01
 /** Cost of a refusal. Each request is charged with it until the server carries the request out. */
@@ -63,6 +67,9 @@ export const costs = {
   /** Returns the cost of a list of messages with `bytes` of content. */
   listedMessages: (messages: number, bytes: number): number =>
     (messages * messageUs + (bytes / 1_024) * kibibyteUs) / 1_000,
+
+  /** Returns the cost of messages that were counted for the devices of a user. */
+  counted: (messages: number): number => (messages * countedUs) / 1_000,
 
   /** Returns the cost of a request and its refusal, without its frame. `members` is the size of the presence list. */
   request(message: WireMessage<RequestName>, members: number): number {

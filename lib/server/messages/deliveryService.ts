@@ -2,7 +2,14 @@ import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { deviceKey } from '../../names.ts'
 import type { ListeningLink, SessionLink } from '../../ports/links.ts'
-import type { AddressedMessage, MailboxBounds, MailboxStore, StoredMessage } from '../../ports/mailboxes.ts'
+import type {
+  AddressedMessage,
+  ListedDevice,
+  MailboxBounds,
+  MailboxStore,
+  StoredMessage,
+  UserDevice,
+} from '../../ports/mailboxes.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -189,6 +196,31 @@ export class DeliveryService {
       throw new OspError('too-many-devices', 'this server does not support devices; connect without a device name')
   }
 
+  /** Resolves with the known devices of a user. `seenAt` is in ms since 1970. */
+  async listDevices(user: string): Promise<readonly ListedDevice[]> {
+    const { mailboxes, platform } = this.#context
+    const listed = (await mailboxes.devices?.list(user)) ?? []
+    const ageMs = (seenAt: number) => Math.max(0, this.#age.now() - seenAt)
+    const wallTime = platform.clock.wallTime()
+    return listed.map((device) => ({ ...device, seenAt: Math.max(0, Math.floor(wallTime - ageMs(device.seenAt))) }))
+  }
+
+  /** Forgets a device that does not listen. Resolves with whether it was known. */
+  async removeDevice(device: UserDevice): Promise<boolean> {
+    const { devices } = this.#context.mailboxes
+    const removing = devices?.remove(device.user, device.device)
+    if (removing) this.#context.pending.track(removing)
+    const isRemoved = (await removing) ?? false
+    if (isRemoved) this.#forgotten(device)
+    return isRemoved
+  }
+
+  #forgotten(device: UserDevice): void {
+    this.#context.log({ level: 'info', event: 'device-forgotten', ...device })
+    this.#attempts.delete(deviceKey(device))
+    this.#space.freed(device.user)
+  }
+
   /** Starts to deliver the mailbox of the caller's user to the caller. */
   deliver(caller: Connection, recipient: Recipient): void {
     const { user } = caller
@@ -336,12 +368,10 @@ export class DeliveryService {
 
   /** Forgets the devices that have not listened for `deviceAgeMs`. */
   async #forgetDevices(now: number): Promise<void> {
-    const { mailboxes, limits, log } = this.#context
+    const { mailboxes, limits } = this.#context
     if (!mailboxes.devices) return
     await Promise.all(Array.from(this.#deliveries.keys(), (user) => this.#refreshDevices(user)))
-    for (const { user, device } of await mailboxes.devices.forget(now - limits.deviceAgeMs - fixed.deviceSeenMs)) {
-      log({ level: 'info', event: 'device-forgotten', user, device })
-      this.#space.freed(user)
-    }
+    for (const device of await mailboxes.devices.forget(now - limits.deviceAgeMs - fixed.deviceSeenMs))
+      this.#forgotten(device)
   }
 }

@@ -6,6 +6,7 @@ import { fixed, type Limits } from '../../limits.ts'
 import { checkDeviceName, deviceKey, receiptMailbox } from '../../names.ts'
 import type { Authenticator } from '../../ports/authenticator.ts'
 import type { LinkDirectory, ListeningLink } from '../../ports/links.ts'
+import type { UserDevice } from '../../ports/mailboxes.ts'
 import { KeyedMutex, Mutex } from '../../runtime/mutex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { refusalFields } from '../../runtime/refusal.ts'
@@ -58,7 +59,7 @@ export class MsgApp implements ServerApp {
   /** Serializes the changes of the registration of each link. */
   readonly #changes = new KeyedMutex()
   /** Links that wait until the directory lets them listen, by node. */
-  readonly #pending = new Map<number, Connection>()
+  readonly #pending = new Map<number, { readonly caller: Connection; readonly link: ListeningLink }>()
   /** Serializes the messages that the embedding program sends, for each sender. */
   readonly #sends = new KeyedMutex()
   /** Pending changes of the directory, which must end before the app is closed. */
@@ -115,6 +116,10 @@ export class MsgApp implements ServerApp {
       case 'RemoveMsgReq':
         await this.#deliveries.remove(mailboxOf(caller, message.flags), checkedSeqs(message.mailboxSeqs))
         return { event: 'RemoveMsgAck' }
+      case 'ListDevicesReq':
+        return this.#listDevices(caller)
+      case 'RemoveDeviceReq':
+        return this.#removeDevice(caller, message.device)
       default:
         throw new OspError('malformed', `${message.event} is not a request to MsgApp`)
     }
@@ -229,7 +234,7 @@ export class MsgApp implements ServerApp {
   async #listen(caller: Connection, device: string): Promise<Recipient> {
     const { user, session, node } = caller
     const link = { user, session, node, device, epoch: ++this.#epoch }
-    this.#pending.set(node, caller)
+    this.#pending.set(node, { caller, link })
     try {
       await this.#deliveries.openDevice(link)
       const { handed } = await this.#links.listen(link)
@@ -281,12 +286,12 @@ export class MsgApp implements ServerApp {
   /** Ends the registration of a link, and the link, because the link `by` now listens for the same device. */
   superseded(node: number, by: number): void {
     const former = this.#registrations.get(node)
-    const local = this.#pending.get(by)
+    const local = this.#pending.get(by)?.caller
     if (former?.listening && local) this.#takeOver(former, local)
     else if (former?.listening) {
       this.#pool.release(former.instance, 'linkLost', 'superseded')
       this.#supersede(former, { user: former.caller.user, node: by })
-    } else void this.#pending.get(node)?.close(supersededError())
+    } else void this.#pending.get(node)?.caller.close(supersededError())
   }
 
   /** Ends a listening registration and its link for another link of this server, which gets the instance if it has none. */
@@ -358,6 +363,30 @@ export class MsgApp implements ServerApp {
     const bytes = listed.reduce((sum, { content }) => sum + content.length, 0)
     caller.charge(costs.listedMessages(listed.length, bytes))
     return { event: 'ListMsgAck', messages: listed.map(wireMessageOf) }
+  }
+
+  async #listDevices(caller: Connection): Promise<WireMessage> {
+    const { user } = caller
+    const listed = await this.#deliveries.listDevices(user)
+    caller.charge(costs.counted(listed.reduce((sum, { waiting }) => sum + waiting, 0)))
+    const devices = listed.map(({ name: device, seenAt, waiting, isListening }) => {
+      const listening = isListening || this.#isListening({ user, device }) ? 1 : 0
+      return { device, seenAt, listening, waiting }
+    })
+    return { event: 'ListDevicesAck', devices }
+  }
+
+  async #removeDevice({ user }: Connection, device: string): Promise<WireMessage> {
+    if (device !== '') checkDeviceName(device)
+    // Nothing may be awaited between this check and the removal: the device could begin to listen.
+    if (this.#isListening({ user, device })) throw new OspError('device-listening')
+    return { event: 'RemoveDeviceAck', removed: (await this.#deliveries.removeDevice({ user, device })) ? 1 : 0 }
+  }
+
+  /** Returns whether a link of this server listens for a device, or waits until it may. */
+  #isListening(device: UserDevice): boolean {
+    const key = deviceKey(device)
+    return this.#listening.has(key) || Array.from(this.#pending.values()).some(({ link }) => deviceKey(link) === key)
   }
 
   /**

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { MailboxDevices, Settlement, UserDevice } from '../../ports/mailboxes.ts'
+import type { ListedDevice, MailboxDevices, Settlement, UserDevice } from '../../ports/mailboxes.ts'
 import type { JournalWriter } from '../journal/journalWriter.ts'
 import { Device } from './devices.ts'
 import type { MailboxIndex } from './mailboxIndex.ts'
@@ -83,6 +83,23 @@ export class DeviceRules implements MailboxDevices {
       for (const { name: device } of old) forgotten.push({ user, device })
     }
     return forgotten
+  }
+
+  async remove(user: string, name: string): Promise<boolean> {
+    const device = this.#options.index.devices.of(user)?.get(name)
+    if (device) await this.#forget(user, [device])
+    return device !== undefined
+  }
+
+  async list(user: string): Promise<readonly ListedDevice[]> {
+    const { index } = this.#options
+    const mailbox = index.mailbox(user)
+    const devices = [...(index.devices.of(user)?.values() ?? [])].sort((a, b) => (a.name < b.name ? -1 : 1))
+    return devices.map(({ name, seenAt, upTo, beyond }) => {
+      let waiting = 0
+      for (const { seq } of mailbox?.after(upTo) ?? []) if (!beyond.has(seq) && !mailbox?.isAside(seq)) waiting++
+      return { name, seenAt, waiting }
+    })
   }
 
   async #forget(user: string, old: readonly Device[]): Promise<void> {

@@ -60,6 +60,8 @@ export class Mailboxes implements MailboxStore {
   readonly devices: MailboxDevices = {
     open: async (...args) => this.#opened.devices.open(...args),
     forget: async (before) => this.#opened.devices.forget(before),
+    remove: async (user, device) => this.#opened.devices.remove(user, device),
+    list: async (user) => this.#opened.devices.list(user),
   }
 
   /** Reads the journal. The mailboxes close the journal, even if this rejects. */

@@ -23,6 +23,9 @@ async function unhandled({ mailboxes }: TestedStorage, device: string): Promise<
 
 type DeviceStorage = TestedStorage & { readonly devices: MailboxDevices }
 
+/** Resolves with the names of the known devices of a user. */
+const namesOf = async ({ devices }: DeviceStorage, user: string) => (await devices.list(user)).map(({ name }) => name)
+
 /** Runs a check only if the storage has devices. */
 function withDevices(check: (storage: DeviceStorage) => Promise<void>) {
   return async (storage: TestedStorage): Promise<void> => {
@@ -30,6 +33,8 @@ function withDevices(check: (storage: DeviceStorage) => Promise<void>) {
     const devices: MailboxDevices = {
       open: async (...args) => storage.mailboxes.devices?.open(...args),
       forget: async (before) => (await storage.mailboxes.devices?.forget(before)) ?? [],
+      remove: async (...args) => (await storage.mailboxes.devices?.remove(...args)) ?? false,
+      list: async (user) => (await storage.mailboxes.devices?.list(user)) ?? [],
     }
     await check(Object.defineProperty(storage, 'devices', { value: devices }) as DeviceStorage)
   }
@@ -134,6 +139,67 @@ const deviceChecks: Checks<TestedStorage> = {
       await have(storage, { phone: [] })
     },
   ),
+  'is removed as a device that is forgotten, and is a new device when it is opened again': withDevices(
+    async (storage) => {
+      await storage.devices.open('bob', ['phone', 'laptop', ''], dayMs, most)
+      await storage.devices.open('eve', ['laptop'], dayMs, most)
+      await post(storage.mailboxes, upTo(4))
+      await storage.mailboxes.remove('bob', [1, 3], false, by('phone'))
+      await storage.mailboxes.setAside('bob', [2], undefined, 'phone')
+      await storage.mailboxes.remove('bob', [1, 2], false, by(''))
+      await storage.mailboxes.remove('bob', [3], false, by('laptop'))
+      assert.equal(await storage.devices.remove('bob', 'tablet'), false)
+      assert.equal(await storage.devices.remove('carol', 'laptop'), false)
+      assert.equal(await storage.devices.remove('bob', 'laptop'), true)
+      assert.equal(await storage.devices.remove('bob', 'laptop'), false)
+      const page = { aside: true, afterSeq: 0, most: 10, mostBytes: 10_000 }
+      assert.deepEqual(messageNumbersOf(await storage.mailboxes.list('bob', page)), [2])
+      await have(storage, { phone: [4], '': [3, 4] })
+      await storage.devices.open('bob', ['laptop'], dayMs, most)
+      await have(storage, { laptop: [3, 4] })
+      assert.deepEqual(
+        [await storage.devices.remove('bob', 'laptop'), (await namesOf(storage, 'eve')).length],
+        [true, 1],
+      )
+      assert.equal(await storage.devices.remove('bob', ''), true)
+      assert.deepEqual([await namesOf(storage, 'bob'), await waiting(storage.mailboxes, 'bob')], [['phone'], [4]])
+    },
+  ),
+  'without a name is removed together with the last one that has a name': withDevices(async (storage) => {
+    await storage.devices.open('bob', ['phone', ''], 0, most)
+    await post(storage.mailboxes, upTo(3))
+    await storage.mailboxes.remove('bob', [1], false, by('phone'))
+    await storage.mailboxes.remove('bob', [2], false, by(''))
+    assert.equal(await storage.devices.remove('bob', 'phone'), true)
+    await have(storage, { '': [1, 3] })
+    assert.deepEqual(await namesOf(storage, 'bob'), [])
+    await storage.mailboxes.remove('bob', [1], false, by(''))
+    assert.deepEqual(await waiting(storage.mailboxes, 'bob'), [3])
+  }),
+  'is listed with the time at which it was opened, and the number of messages that it has not handled': withDevices(
+    async (storage) => {
+      assert.deepEqual(await storage.devices.list('bob'), [])
+      await storage.devices.open('bob', ['phone', 'laptop', ''], dayMs, most)
+      await post(storage.mailboxes, upTo(4))
+      await storage.mailboxes.remove('bob', [1, 2], false, by('phone'))
+      await storage.mailboxes.setAside('bob', [4], undefined, 'phone')
+      await storage.mailboxes.remove('bob', [3], false, by(''))
+      await storage.mailboxes.setAside('bob', [2])
+      await storage.devices.open('bob', ['phone'], 3 * dayMs, most)
+      for (const _ of ['now', 'after a restart']) {
+        const listed = await storage.devices.list('bob')
+        assert.deepEqual(
+          listed.map(({ name, seenAt, waiting: left }) => [name, seenAt, left]),
+          [
+            ['', dayMs, 2],
+            ['laptop', dayMs, 3],
+            ['phone', 3 * dayMs, 1],
+          ],
+        )
+        await storage.restart()
+      }
+    },
+  ),
   'keeps its record of handled messages when the storage is compacted': withDevices(async (storage) => {
     await storage.devices.open('bob', ['phone', 'laptop'], 0, most)
     await post(storage.mailboxes, upTo(20))
@@ -187,10 +253,11 @@ type DeviceCall = ReturnType<typeof drawDeviceCall>
 function drawDeviceCall(draw: Draw) {
   const user = draw.pick(users)
   const device = draw.pick([...names, undefined])
-  const kind = draw.from(1, 14)
+  const kind = draw.from(1, 15)
   if (kind <= 4) return { does: 'append' as const, to: draw.pick([[user], users]) }
   if (kind <= 6) return { does: 'open' as const, user, names: draw.some(1, 2, () => draw.pick(names)) }
   if (kind === 7) return { does: 'forget' as const, days: draw.from(1, 6) }
+  if (kind === 15) return { does: 'removeDevice' as const, user, device: draw.pick(names) }
   if (kind === 8) return { does: 'restart' as const }
   if (kind === 9) return { does: 'pass' as const, days: draw.from(1, 3) }
   const does = kind === 10 ? ('setAside' as const) : ('remove' as const)
@@ -238,8 +305,9 @@ class ModelBox {
     this.#settle()
   }
 
-  forget(before: number): void {
-    const old = [...this.devices].filter(([, seenAt]) => seenAt < before)
+  /** Forgets the devices for which `isOld` returns true. */
+  forget(isOld: (name: string, seenAt: number) => boolean): void {
+    const old = [...this.devices].filter(([name, seenAt]) => isOld(name, seenAt))
     for (const [name] of old) this.devices.delete(name)
     if (old.length > 0) this.#settle()
     if ([...this.devices.keys()].every((name) => name === '')) this.devices.clear()
@@ -293,8 +361,15 @@ class DeviceTrial {
         return await this.#open(mailboxes, call.user, call.names)
       case 'forget': {
         const before = this.#now - call.days * dayMs
-        for (const box of this.#boxes.values()) box.forget(before)
+        for (const box of this.#boxes.values()) box.forget((_, seenAt) => seenAt < before)
         await mailboxes.devices?.forget(before)
+        return
+      }
+      case 'removeDevice': {
+        const box = this.#of(call.user)
+        const isKnown = box.devices.has(call.device)
+        box.forget((name) => name === call.device)
+        assert.equal(await mailboxes.devices?.remove(call.user, call.device), isKnown)
         return
       }
       default:
@@ -327,6 +402,11 @@ class DeviceTrial {
         assert.deepEqual(messageNumbersOf(shown), box.shownTo(name), `the messages of ${user}'s device "${name}"`)
       }
       assert.equal(levels.get(user) ?? 0, box.messages.length)
+      const listed = (await mailboxes.devices?.list(user)) ?? []
+      assert.deepEqual(
+        listed.map(({ name, waiting: left }) => [name, left]),
+        [...box.devices.keys()].sort().map((name) => [name, box.shownTo(name).length]),
+      )
     }
   }
 

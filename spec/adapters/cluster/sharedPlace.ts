@@ -19,8 +19,10 @@ function withReaders(mailboxes: MailboxStore, links: LinkDirectory, steps: Steps
   const read: MailboxStore['read'] = async (user, afterSeq, most, mostBytes, reader) => {
     if (!reader) return mailboxes.read(user, afterSeq, most, mostBytes)
     const { device } = reader
-    // A registration without a device would make it known.
-    if (device === '') return (await steps.mail.read([{ user, afterSeq, device }], most, mostBytes))[0] ?? []
+    const known = await steps.mail.listDevices(user)
+    // A registration would make the device known.
+    if (device === '' || !known.some(({ name }) => name === device))
+      return (await steps.mail.read([{ user, afterSeq, device }], most, mostBytes))[0] ?? []
     const link = { ...reader, session: 'd'.repeat(32) }
     await links.listen(link)
     try {

@@ -7,7 +7,7 @@ import { spec } from '../../support/spec.ts'
 import { pass, turn } from '../../support/turn.ts'
 
 const { enter, listen, listenAs } = MessageClient
-const dayMs = fixed.deviceSeenMs
+const dayMs = 24 * fixed.deviceSeenMs
 
 /** Resolves with the texts of the next messages of a client, which answers none of them. */
 async function texts(client: MessageClient, count: number): Promise<string[]> {
@@ -187,6 +187,102 @@ spec('several devices of a user', (it) => {
       [['bob', 'laptop']],
     )
     assert.equal(defaultLimits.deviceAgeMs, 30 * dayMs)
+  })
+})
+
+/** Resolves with the devices of a client's user: name, whether it listens, waiting messages. */
+async function listed({ raw }: MessageClient): Promise<readonly (readonly unknown[])[]> {
+  raw.send('ListDevicesReq', {})
+  const { devices } = await raw.expect('ListDevicesAck')
+  return devices.map(({ device, listening, waiting }) => [device, listening, waiting])
+}
+
+/** Removes a device. Resolves with whether it was known. */
+async function removed({ raw }: MessageClient, device: string): Promise<number> {
+  raw.send('RemoveDeviceReq', { device })
+  return (await raw.expect('RemoveDeviceAck')).removed
+}
+
+spec('the devices of a user', (it) => {
+  it('are listed with the time at which they last listened, and with the number of messages that they have not handled', async () => {
+    await using rig = await heldRig({ keepAliveMs: 3_600_000 })
+    const alice = await listen(rig, 'alice')
+    const bob = await enter(rig, 'bob')
+    assert.deepEqual(await listed(bob), [])
+    await (await listenAs(rig, 'bob', 'laptop')).vanish()
+    await alice.post(1, ['bob'], 'one')
+    for (let hours = 0; hours < 5; hours++) await pass(rig.clock, 3_600_000)
+    const phone = await listenAs(rig, 'bob', 'phone')
+    await phone.take(await phone.delivery())
+    await (await listen(rig, 'carol')).post(2, ['bob'], 'two')
+    const again = await enter(rig, 'bob', { session: 'again' })
+    again.raw.send('ListDevicesReq', {})
+    const { devices } = await again.raw.expect('ListDevicesAck')
+    const now = rig.clock.wallTime()
+    assert.deepEqual(
+      devices.map(({ device, listening, waiting, seenAt }) => [device, listening, waiting, now - seenAt]),
+      [
+        ['laptop', 0, 2, 5 * 3_600_000],
+        ['phone', 1, 1, 0],
+      ],
+    )
+    assert.deepEqual(await listed(await enter(rig, 'alice', { session: 'again' })), [])
+  })
+
+  it('are removed with the messages that only they have not handled, whose senders get receipts', async () => {
+    await using rig = await heldRig()
+    const alice = await listen(rig, 'alice')
+    await (await listenAs(rig, 'bob', 'laptop')).vanish()
+    const phone = await listenAs(rig, 'bob', 'phone')
+    const bob = await enter(rig, 'bob', { session: 'other' })
+    await alice.postWith({ receiptWanted: true }, 1, ['bob'], 'one')
+    await alice.post(2, ['bob'], 'two')
+    await phone.take(await phone.delivery())
+    await pass(rig.clock, 50)
+    assert.equal(await removed(bob, 'tablet'), 0)
+    assert.equal(await removed(await enter(rig, 'alice', { session: 'other' }), 'laptop'), 0)
+    assert.equal(await waitingFor(rig, 'bob'), 2)
+    assert.equal(await removed(bob, 'laptop'), 1)
+    assert.deepEqual([await waitingFor(rig, 'bob'), await waitingFor(rig, ':receipts:alice')], [1, 1])
+    while ((await alice.raw.next()).event !== 'ReceiptsNtf');
+    assert.deepEqual(await listed(bob), [['phone', 1, 1]])
+    assert.deepEqual(
+      rig.log.filter(({ event }) => event === 'device-forgotten').map(({ user, device }) => [user, device]),
+      [['bob', 'laptop']],
+    )
+    const laptop = await listenAs(rig, 'bob', 'laptop')
+    assert.deepEqual(await texts(laptop, 1), ['two'])
+  })
+
+  it('are not removed while they listen, or are about to', async () => {
+    await using rig = await heldRig()
+    const phone = await listenAs(rig, 'bob', 'phone')
+    const laptop = await listenAs(rig, 'bob', 'laptop')
+    phone.raw.send('RemoveDeviceReq', { device: 'laptop' })
+    await phone.raw.refused('RemoveDeviceNack', 'device-listening')
+    phone.raw.send('RemoveDeviceReq', { device: 'a/b' })
+    await phone.raw.refused('RemoveDeviceNack', 'bad-name')
+    await laptop.vanish()
+    const back = await enter(rig, 'bob', { session: 'back' })
+    back.device = 'laptop'
+    const registered = back.regist()
+    phone.raw.send('RemoveDeviceReq', { device: 'laptop' })
+    await phone.raw.refused('RemoveDeviceNack', 'device-listening')
+    await registered
+    await phone.regist(0)
+    assert.equal(await removed(back, 'phone'), 1)
+    assert.deepEqual(await listed(back), [['laptop', 1, 0]])
+  })
+
+  it('stay removed when the server restarts', async () => {
+    await using rig = await heldRig()
+    for (const device of ['phone', 'laptop']) await (await listenAs(rig, 'bob', device)).vanish()
+    await (await listen(rig, 'bob')).vanish()
+    const bob = await enter(rig, 'bob', { session: 'other' })
+    for (const device of ['', 'phone']) assert.equal(await removed(bob, device), 1)
+    await rig.crash()
+    await rig.restart()
+    assert.deepEqual(await listed(await enter(rig, 'bob', { session: 'later' })), [['laptop', 0, 0]])
   })
 })
 

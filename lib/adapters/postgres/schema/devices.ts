@@ -56,52 +56,87 @@ BEGIN
 END $$;
 
 /*
- * Forgets the devices that were last opened before p_before. The caller then removes what all others have answered
- * (answered_by_all_1), and calls drop_devices_1.
+ * Forgets the device p_name of p_user or, if it is NULL, all that were last opened before p_before. Removes the messages that all
+ * remaining devices have answered, or sets them aside if a device has rejected them, and stores their receipts. Returns the names of
+ * the forgotten devices and the users with new receipts. outcome: 'listening' if the device p_name listens at a server; 'again' if
+ * the boxes of some senders are not locked. In both cases, nothing has changed.
  */
-CREATE OR REPLACE FUNCTION ospd.forget_devices_1(p_before float8) RETURNS TABLE ("user" text, device text) LANGUAGE plpgsql AS $$
-#variable_conflict use_column
+CREATE OR REPLACE FUNCTION ospd.forget_devices_1(
+  p_server bigint, p_user text, p_name text, p_before float8, p_handled int, p_rejected int
+) RETURNS TABLE (outcome text, names text[], receipts text[]) LANGUAGE plpgsql AS $$
+DECLARE
+  v_box int;
+  v_senders text[];
+  v_gone bigint[];
+  v_aside bigint[];
+  v_reason bytea[];
+  v_is_locked boolean;
 BEGIN
-  PERFORM FROM ospd.box WHERE id IN (SELECT d.box FROM ospd.device d WHERE d.seen_at < p_before) ORDER BY id FOR NO KEY UPDATE;
-  RETURN QUERY
-    WITH gone AS (DELETE FROM ospd.device d WHERE d.seen_at < p_before RETURNING d.box, d.name)
-    SELECT b.name, gone.name FROM gone JOIN ospd.box b ON b.id = gone.box;
+  outcome := 'done';
+  -- All boxes that settle_1 locks are locked now, in one order.
+  v_senders := ARRAY(
+    SELECT DISTINCT s.name FROM ospd.box b
+      JOIN ospd.mail m ON m.box = b.id AND m.asks AND EXISTS (SELECT FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq)
+      JOIN ospd.box s ON s.id = m.sender
+     WHERE b.name = p_user);
+  PERFORM ospd.lock_receipts_1(ARRAY(SELECT b.name FROM ospd.box b WHERE b.name = p_user), v_senders);
+  v_box := (SELECT id FROM ospd.box WHERE name = p_user);
+  names := ARRAY(SELECT d.name FROM ospd.device d WHERE d.box = v_box AND (d.name = p_name OR d.seen_at < p_before));
+  IF EXISTS (
+    SELECT FROM ospd.box WHERE name = p_user || CASE p_name WHEN '' THEN '' ELSE '/' || p_name END AND reader IS NOT NULL AND reader_link <> 0)
+  THEN
+    outcome := 'listening';
+  END IF;
+  IF names = '{}' OR outcome = 'listening' THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  SELECT array_agg(x.seq) FILTER (WHERE x.reason IS NULL), array_agg(x.seq) FILTER (WHERE x.reason IS NOT NULL),
+      array_agg(x.reason) FILTER (WHERE x.reason IS NOT NULL), bool_and(NOT x.asks OR x.sender = ANY (v_senders))
+    INTO v_gone, v_aside, v_reason, v_is_locked FROM (
+    SELECT m.seq, m.asks, s.name AS sender,
+        (SELECT a.reason FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.reason IS NOT NULL LIMIT 1) AS reason
+      FROM ospd.mail m JOIN ospd.box s ON s.id = m.sender
+     WHERE m.box = v_box AND NOT m.aside
+       AND EXISTS (SELECT FROM ospd.device d WHERE d.box = v_box AND d.name <> ALL (names))
+       AND NOT EXISTS (
+         SELECT FROM ospd.device d WHERE d.box = v_box AND d.name <> ALL (names)
+           AND NOT EXISTS (SELECT FROM ospd.answer a WHERE a.box = m.box AND a.seq = m.seq AND a.device = d.id))) x;
+  IF NOT v_is_locked THEN
+    outcome := 'again';
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  IF v_gone IS NOT NULL THEN
+    receipts := (
+      SELECT r.receipts FROM ospd.remove_2(p_server, ARRAY[p_user], array_fill(1, ARRAY[cardinality(v_gone)]), v_gone,
+        array_fill(p_handled, ARRAY[cardinality(v_gone)]), array_fill(''::bytea, ARRAY[cardinality(v_gone)])) r);
+  END IF;
+  IF v_aside IS NOT NULL THEN
+    receipts := receipts || (
+      SELECT r.receipts FROM ospd.set_aside_2(p_server, ARRAY[p_user], array_fill(1, ARRAY[cardinality(v_aside)]), v_aside,
+        array_fill(p_rejected, ARRAY[cardinality(v_aside)]), v_reason) r);
+  END IF;
+  -- The device without a name is known only together with others.
+  DELETE FROM ospd.device d WHERE d.box = v_box AND (
+    d.name = ANY (names) OR NOT EXISTS (SELECT FROM ospd.device o WHERE o.box = v_box AND o.name <> '' AND o.name <> ALL (names)));
+  DELETE FROM ospd.answer a WHERE a.box = v_box AND (
+    a.seq = ANY (v_gone || v_aside) OR (a.reason IS NULL AND NOT EXISTS (SELECT FROM ospd.device d WHERE d.id = a.device)));
+  DELETE FROM ospd.box WHERE name = ANY (ARRAY(SELECT p_user || '/' || n FROM unnest(names) n WHERE n <> '')) AND reader IS NULL;
+  RETURN NEXT;
 END $$;
 
--- Returns messages that all known devices of their users have answered, each with one of these devices, at most p_most.
-CREATE OR REPLACE FUNCTION ospd.answered_by_all_1(p_most int) RETURNS TABLE ("user" text, seq bigint, device text)
-LANGUAGE sql STABLE AS $$
-  SELECT b.name, a.seq, min(k.name)
-    FROM ospd.answer a
-    JOIN ospd.device k ON k.id = a.device
-    JOIN ospd.box b ON b.id = a.box
-    JOIN ospd.mail m ON m.box = a.box AND m.seq = a.seq AND NOT m.aside
-   WHERE NOT EXISTS (
-     SELECT FROM ospd.device d WHERE d.box = a.box
-       AND NOT EXISTS (SELECT FROM ospd.answer o WHERE o.box = a.box AND o.seq = a.seq AND o.device = d.id))
-   GROUP BY b.name, a.seq LIMIT p_most
-$$;
-
--- Forgets the device without a name of users who have no other device, and the answers that are no longer needed.
-CREATE OR REPLACE FUNCTION ospd.drop_devices_1() RETURNS void LANGUAGE plpgsql AS $$
+-- Removes the answers to messages that have left their mailboxes in another way.
+CREATE OR REPLACE FUNCTION ospd.drop_answers_1() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_boxes int[];
 BEGIN
   SELECT array_agg(x.id) INTO v_boxes FROM (
     SELECT b.id FROM ospd.box b
-     WHERE b.id IN (SELECT d.box FROM ospd.device d GROUP BY d.box HAVING max(d.name) = '')
-        OR b.id IN (
-          SELECT a.box FROM ospd.answer a
-           WHERE NOT EXISTS (SELECT FROM ospd.mail m WHERE m.box = a.box AND m.seq = a.seq)
-              OR (a.reason IS NULL AND NOT EXISTS (SELECT FROM ospd.device d WHERE d.id = a.device)))
+     WHERE b.id IN (SELECT a.box FROM ospd.answer a WHERE NOT EXISTS (SELECT FROM ospd.mail m WHERE m.box = a.box AND m.seq = a.seq))
      ORDER BY b.id FOR NO KEY UPDATE) x;
-  IF v_boxes IS NULL THEN RETURN; END IF;
-  DELETE FROM ospd.device k
-   WHERE k.box = ANY (v_boxes) AND k.name = '' AND NOT EXISTS (SELECT FROM ospd.device d WHERE d.box = k.box AND d.name <> '');
   DELETE FROM ospd.answer a
-   WHERE a.box = ANY (v_boxes) AND (
-     NOT EXISTS (SELECT FROM ospd.mail m WHERE m.box = a.box AND m.seq = a.seq)
-     OR (a.reason IS NULL AND NOT EXISTS (SELECT FROM ospd.device d WHERE d.id = a.device)));
+   WHERE a.box = ANY (v_boxes) AND NOT EXISTS (SELECT FROM ospd.mail m WHERE m.box = a.box AND m.seq = a.seq);
 END $$;
 
 /*
@@ -216,6 +251,7 @@ CREATE OR REPLACE FUNCTION ospd.listen_2(p_user text, p_device text, p_server bi
 DECLARE
   v_boxes int[];
   v_last bigint;
+  v_epoch bigint;
   b ospd.box;
   v_is_alive boolean;
 BEGIN
@@ -229,6 +265,10 @@ BEGIN
     RETURN;
   END IF;
   v_boxes := ospd.lock_boxes_1(ARRAY[p_user, p_user || '/' || p_device], true);
+  IF v_boxes[2] IS NULL THEN
+    -- The device was removed while this waited for the lock.
+    v_boxes := ospd.lock_boxes_1(ARRAY[p_user, p_user || '/' || p_device], true);
+  END IF;
   PERFORM ospd.check_server_1(p_server);
   PERFORM ospd.check_not_replaced_1(p_user, p_session, p_server, p_link);
   v_last := (SELECT last_seq FROM ospd.box WHERE id = v_boxes[1]);
@@ -239,8 +279,12 @@ BEGIN
   END IF;
   IF p_session = ANY (b.superseded) THEN RETURN; END IF;
   v_is_alive := b.reader IS NOT NULL AND EXISTS (SELECT FROM ospd.server WHERE id = b.reader AND NOT dead AND lease_until > clock_timestamp());
+  -- The device may have been removed since it was opened. The number is higher than all numbers of an earlier device of this name.
+  INSERT INTO ospd.device (box, name, seen_at) VALUES (v_boxes[1], p_device, (SELECT max(s.age) FROM ospd.server s)) ON CONFLICT DO NOTHING;
+  v_epoch := CASE b.epoch WHEN 0 THEN (SELECT d.id * ${2 ** 20}::bigint FROM ospd.device d WHERE d.box = v_boxes[1] AND d.name = p_device)
+    ELSE b.epoch END + 1;
   RETURN QUERY UPDATE ospd.box x SET
-      epoch = b.epoch + 1,
+      epoch = v_epoch,
       handed = ${Number.MAX_SAFE_INTEGER},
       superseded = CASE WHEN v_is_alive AND b.reader_session <> p_session
         THEN (b.superseded || b.reader_session)[greatest(1, cardinality(b.superseded) - 6):] ELSE b.superseded END,

@@ -141,6 +141,60 @@ export const deviceChecks: Checks<SharedStoreFixture> = {
     })
     assert.equal((await mail.poll(server.server, [])).hasDevices, false)
   },
+  'are removed with the messages that only they have not answered, unless they listen at any server': async (store) => {
+    const [first, second] = [await mailServer(store), await mailServer(store)]
+    const { mail } = first
+    const phone = { user: 'bob', device: 'phone' }
+    await mail.openDevices('bob', ['phone', 'laptop', 'watch'], 0, most)
+    const before = await second.mail.listen(phoneAt(second, 1))
+    await first.post([1, 2, 3].map((number) => numbered(number, ['bob'], { sender: 'alice', receipt: true })))
+    const [one = 0, two = 0] = await first.seqsOf('bob')
+    const how = { state: 'rejected', results: new Map([[two, 'no']]), device: 'laptop' } as const
+    await mail.remove(first.server, [handledBy('laptop', [one])])
+    await mail.setAside(first.server, [{ user: 'bob', seqs: [two], how }])
+    await assert.rejects(mail.removeDevice(first.server, phone), { code: 'device-listening' })
+    assert.deepEqual(await mail.listDevices('bob'), [
+      { name: 'laptop', seenAt: 0, waiting: 1, isListening: false },
+      { name: 'phone', seenAt: 0, waiting: 3, isListening: true },
+      { name: 'watch', seenAt: 0, waiting: 3, isListening: false },
+    ])
+    const watch = await mail.removeDevice(first.server, { user: 'bob', device: 'watch' })
+    assert.deepEqual(watch, { isRemoved: true, receipts: [] })
+    await second.mail.unlisten(phone, before.epoch, 0)
+    const removed = await mail.removeDevice(first.server, phone)
+    assert.deepEqual(removed, { isRemoved: true, receipts: ['alice'] })
+    assert.deepEqual(await mail.removeDevice(first.server, phone), { isRemoved: false, receipts: [] })
+    assert.deepEqual(await first.waiting('bob'), [3])
+    const page = { aside: true, afterSeq: 0, most: 9, mostBytes: 9_999 }
+    assert.deepEqual(numbersOf(await mail.list('bob', page)), [2])
+    assert.equal((await mail.list(':receipts:alice', { ...page, aside: false })).length, 2)
+    // A registration makes the device known again. The end of an earlier one does not end it.
+    const after = await second.mail.listen(phoneAt(second, 2))
+    await second.mail.unlisten(phone, before.epoch, 0)
+    assert.ok(after.epoch > before.epoch)
+    assert.deepEqual(
+      (await mail.listDevices('bob')).map(({ name, waiting, isListening }) => [name, waiting, isListening]),
+      [
+        ['laptop', 1, false],
+        ['phone', 1, true],
+      ],
+    )
+  },
+  'without a name are removed as others, and cannot be removed while they listen': async (store) => {
+    const server = await mailServer(store)
+    const { mail, link } = server
+    const unnamed = { user: 'bob', device: '' }
+    const { epoch } = await mail.listen(link('bob', 1))
+    await mail.openDevices('bob', ['phone'], 0, most)
+    await server.post([numbered(1, ['bob'])])
+    await mail.remove(server.server, [handledBy('phone', await server.seqsOf('bob'))])
+    await assert.rejects(mail.removeDevice(server.server, unnamed), { code: 'device-listening' })
+    await mail.unlisten(unnamed, epoch, 0)
+    assert.deepEqual(await mail.removeDevice(server.server, unnamed), { isRemoved: true, receipts: [] })
+    assert.deepEqual(await server.waiting('bob'), [])
+    await mail.attend(server.server, 'eve')
+    assert.equal((await mail.removeDevice(server.server, { user: 'eve', device: '' })).isRemoved, false)
+  },
   'are imported once, with the messages that they have answered': async (store) => {
     const steps = await store.connect()
     const { imports } = steps
