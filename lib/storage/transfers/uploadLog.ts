@@ -56,6 +56,8 @@ class ReplaceEntry<T> implements Change {
 class Table<T> {
   /** Total bytes of the rows of present entries. */
   bytes = 0
+  /** The number of present entries of each segment. */
+  readonly #counts = new Map<number, number>()
   readonly #entries = new Map<string, Entry<T>>()
   readonly #users = new Map<string, UserEntries>()
   readonly #weightOf: ((value: T) => number) | undefined
@@ -99,6 +101,8 @@ class Table<T> {
   /** Returns the present entries of a segment up to an offset. */
   live(segment: number, last: number): readonly Entry<T>[] {
     const live: Entry<T>[] = []
+    // Looking at all entries takes milliseconds, and most of the oldest segments have none.
+    if (!this.#counts.has(segment)) return live
     for (const entry of this.entries())
       if (entry.place.segment === segment && entry.place.offset <= last) live.push(entry)
     return live
@@ -106,8 +110,18 @@ class Table<T> {
 
   /** Sets the place at which an entry is durable. */
   locate(entry: Entry<T>, place: Place): void {
-    if (entry.isCurrent) this.bytes += place.length - entry.place.length
+    if (entry.isCurrent) {
+      this.#countPlace(entry.place, -1)
+      this.#countPlace(place, 1)
+    }
     entry.place = place
+  }
+
+  #countPlace({ segment, length }: Place, change: 1 | -1): void {
+    this.bytes += change * length
+    const count = (this.#counts.get(segment) ?? 0) + change
+    if (count > 0) this.#counts.set(segment, count)
+    else this.#counts.delete(segment)
   }
 
   /** Replaces the previous entry, or removes it. Returns the previous entry. */
@@ -115,12 +129,12 @@ class Table<T> {
     const key = recordKey(user, name)
     const former = this.#entries.get(key)
     if (former) {
-      this.bytes -= former.place.length
+      this.#countPlace(former.place, -1)
       former.isCurrent = false
       this.#entries.delete(key)
     }
     if (next) {
-      this.bytes += next.place.length
+      this.#countPlace(next.place, 1)
       next.isCurrent = true
       this.#entries.set(key, next)
     }
