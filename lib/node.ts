@@ -63,7 +63,7 @@ export type {
   TaskOperations,
 } from './client/tasks/taskController.ts'
 export type { Answering as HandleControl, Served as ControlSocket } from './ports/control.ts'
-export { fileMessageIds } from './runtime/messageId.ts'
+export { uploadPartOf } from './runtime/messageId.ts'
 
 /**
  * Serves the tasks of a state directory with this client, so that other programs can control them; or, if

@@ -1,5 +1,5 @@
 import { type Client, type MessageReceipt, OspError } from 'ospd'
-import { fileMessageIds, stateDirectory } from 'ospd/node'
+import { stateDirectory, uploadPartOf } from 'ospd/node'
 import type { PrintedEvent } from '../common/events.ts'
 import { results } from '../common/output.ts'
 import { printable } from '../common/text.ts'
@@ -38,8 +38,9 @@ class SentNames {
   }
 
   async of(messageId: string): Promise<string | undefined> {
-    if (!this.#names.has(messageId) && performance.now() - this.#readAt >= readMs) await this.#read()
-    return this.#names.get(messageId)
+    const upload = uploadPartOf(messageId)
+    if (!this.#names.has(upload) && performance.now() - this.#readAt >= readMs) await this.#read()
+    return this.#names.get(upload)
   }
 
   async #read(): Promise<void> {
@@ -49,7 +50,7 @@ class SentNames {
       .tasks.load()
       .catch(() => [])
     this.#names = new Map(
-      tasks.flatMap(({ name, notice }) => (notice ? fileMessageIds(notice.id).map((id) => [id, name] as const) : [])),
+      tasks.flatMap(({ name, notice }) => (notice ? [[uploadPartOf(notice.id), name] as const] : [])),
     )
   }
 }

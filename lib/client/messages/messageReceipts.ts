@@ -1,9 +1,11 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
+import { Multiset } from '../../core/multiset.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
+import { uploadPartOf } from '../../runtime/messageId.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import { onAbort, wait } from '../../runtime/wait.ts'
 import { receiptStates } from '../../wire/protocol.ts'
@@ -93,6 +95,8 @@ export class MessageReceipts {
   readonly #queues = new Map<string, Set<ReceiptQueue>>()
   /** The queue of all other receipts, while the application iterates over them. */
   #others: ReceiptQueue | undefined
+  /** The parts that the ids of an upload's messages share, for the uploads whose receipts wait until the upload is done. */
+  readonly #held = new Multiset()
   readonly #stopping = new AbortController()
   readonly #removals = new PendingWork()
   readonly #removed: number[] = []
@@ -117,8 +121,8 @@ export class MessageReceipts {
   }
 
   /**
-   * Awaits the receipts of a message. Returns its iterators; `failed` ends them. `isNew` means that the message cannot have been
-   * sent before.
+   * Awaits the receipts of a message. Returns its iterators; `all` resolves with all receipts, which stay on the server until they are
+   * removed; `failed` ends the wait. `isNew` means that the message cannot have been sent before.
    */
   expect(messageId: string, isNew: boolean) {
     const queue = new ReceiptQueue()
@@ -128,13 +132,27 @@ export class MessageReceipts {
     return {
       receipts: (recipients: number, options: SignalOptions = {}) =>
         this.#iterate(messageId, queue, recipients, options),
+      all: (recipients: number) => this.#all(messageId, queue, recipients),
       failed: (error: OspError) => {
         this.#forget(messageId, queue)
         queue.fail(error)
-        // They belong to another message with this id.
+        // Another iterator gets them.
         for (const { seq } of queue.waiting) this.#taken.delete(seq)
         if (queue.waiting.length > 0) this.#listAll()
       },
+    }
+  }
+
+  /**
+   * Keeps the receipts of an upload from the iterator of all other receipts, until the returned function is called. `messageId` is
+   * that of its `FileNotice`.
+   */
+  hold(messageId: string): () => void {
+    const part = uploadPartOf(messageId)
+    this.#held.add(part)
+    return () => {
+      this.#held.remove(part)
+      if (this.#others) this.#listAll()
     }
   }
 
@@ -197,6 +215,27 @@ export class MessageReceipts {
     this.#forget(messageId, queue)
     await this.#removals.settled()
     return undefined
+  }
+
+  async #all(messageId: string, queue: ReceiptQueue, recipients: number) {
+    this.#options.begin()
+    const { had } = queue
+    const found: Found[] = []
+    while (had.size < recipients) {
+      const next = await queue.next(undefined)
+      found.push(next)
+      had.add(next.receipt.recipient)
+    }
+    this.#forget(messageId, queue)
+    const receipts = found.map(({ receipt }) => receipt)
+    return {
+      receipts: receipts.filter(
+        ({ recipient }, at) => receipts.findIndex((each) => each.recipient === recipient) === at,
+      ),
+      remove: () => {
+        for (const { seq } of found) this.#remove(seq)
+      },
+    }
   }
 
   #forget(messageId: string, queue: ReceiptQueue): void {
@@ -277,7 +316,9 @@ export class MessageReceipts {
 
   #dispatch(found: Found): void {
     const { seq, receipt } = found
-    const queues = this.#queues.get(receipt.messageId) ?? (this.#others ? [this.#others] : undefined)
+    const isHeld = this.#held.of(uploadPartOf(receipt.messageId)) > 0
+    const others = this.#others && !isHeld ? [this.#others] : undefined
+    const queues = this.#queues.get(receipt.messageId) ?? others
     if (!queues || this.#taken.has(seq)) return
     this.#taken.set(seq, true)
     for (const queue of queues) queue.add(found)

@@ -6,7 +6,6 @@ import type { Log } from '../../ports/log.ts'
 import type { FileNotice, SentFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { Emitter } from '../../runtime/emitter.ts'
-import { fileMessageIds } from '../../runtime/messageId.ts'
 import type { SignalOptions } from '../messages/message.ts'
 import type { MessageReceipt, MessageReceipts } from '../messages/messageReceipts.ts'
 import type { ReceiptIterators } from '../messages/sentMessage.ts'
@@ -70,11 +69,13 @@ export interface Upload extends Listenable<UploadEvents> {
    * Resolves with the receipts when each user who is notified of the file has handled or rejected the message about it, or the
    * message has expired. Rejects as `done` does, with OspError `usage` if the upload was added without `receipt`, and with
    * `file-exists` if an earlier upload has stored the file: the server has notified its users then, and their receipts belong to that
-   * upload (`client.receipts`). The receipts
-   * are then removed from the server; `receipts` keeps each until the program asks for the next one.
+   * upload. The receipts are removed from the server when it resolves. If it rejects, they stay for `client.receipts`.
    */
   readonly handled: Promise<readonly MessageReceipt[]>
-  /** Iterates over the same receipts, as `SentMessage.receipts` does. Use either this or `handled`. */
+  /**
+   * Iterates over the same receipts, as `SentMessage.receipts` does: each stays on the server until the program asks for the next one.
+   * Use either this or `handled`.
+   */
   receipts(options?: SignalOptions): AsyncIterableIterator<MessageReceipt>
   /** As `Uploads.pause` for this upload. Does nothing after its end. */
   pause(): Promise<void>
@@ -107,6 +108,9 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   readonly #host: UploadHost
   #handled: Promise<readonly MessageReceipt[]> | undefined
   #receipts: ReceiptIterators | undefined
+  #allReceipts: () => Promise<readonly MessageReceipt[]> = async () => {
+    throw withoutReceipts()
+  }
 
   constructor(id: number, name: string, host: UploadHost, ref?: string, log?: Log) {
     super(log)
@@ -117,26 +121,39 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   }
 
   /** Awaits the receipts of the messages about the file. */
-  expect(receipts: MessageReceipts, { id, recipients }: FileNotice): void {
-    const [named, other] = fileMessageIds(id)
-    const own = receipts.expect(named, false)
-    const ruled = receipts.expect(other, false)
-    this.done.catch((error: unknown) => {
-      for (const { failed } of [own, ruled]) failed(OspError.from(error))
-    })
-    const { done } = this
+  expect(receipts: MessageReceipts, { id }: FileNotice): void {
+    const release = receipts.hold(id)
+    const expected = (notice: FileNotice) => ({ ...receipts.expect(notice.id, false), count: notice.recipients.length })
+    const awaited = this.done
+      .then(({ notice, notified }) => ({
+        own: notice && expected(notice),
+        ruled: notified && expected(notified),
+      }))
+      .finally(release)
+    awaited.catch(() => {})
     this.#receipts = async function* (options) {
-      const { notified } = await done
-      yield* own.receipts(recipients.length, options)
-      if (!notified) throw new OspError('file-exists', storedBefore)
-      yield* ruled.receipts(notified.recipients.length, options)
+      const { own, ruled } = await awaited
+      if (own) yield* own.receipts(own.count, options)
+      if (!ruled) throw storedBefore()
+      yield* ruled.receipts(ruled.count, options)
+    }
+    this.#allReceipts = async () => {
+      const { own, ruled } = await awaited
+      if (!own || !ruled) {
+        const error = storedBefore()
+        own?.failed(error)
+        throw error
+      }
+      const found = await Promise.all([own, ruled].map(({ all, count }) => all(count)))
+      for (const { remove } of found) remove()
+      return found.flatMap((each) => each.receipts)
     }
   }
 
   receipts(options: SignalOptions = {}): AsyncIterableIterator<MessageReceipt> {
     checkOptions('receipts', signalOptions, options)
     if (this.#receipts) return this.#receipts(options)
-    throw new OspError('usage', 'an upload has receipts only if it is added with the option receipt: true')
+    throw withoutReceipts()
   }
 
   get handled(): Promise<readonly MessageReceipt[]> {
@@ -186,17 +203,17 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     this.#host.changed?.(this)
   }
 
-  async #allReceipts(): Promise<readonly MessageReceipt[]> {
-    const found: MessageReceipt[] = []
-    for await (const receipt of this.receipts()) found.push(receipt)
-    return found
-  }
-
   #emitPhase(): void {
     this.emit('phase', this.phase)
     this.#host.changed?.(this)
   }
 }
 
-const storedBefore =
-  'an earlier upload has stored the file, and the server has notified its users then; client.receipts() has their receipts'
+const storedBefore = () =>
+  new OspError(
+    'file-exists',
+    'an earlier upload has stored the file, and the server has notified its users then; client.receipts() has their receipts',
+  )
+
+const withoutReceipts = () =>
+  new OspError('usage', 'an upload has receipts only if it is added with the option receipt: true')

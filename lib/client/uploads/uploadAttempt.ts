@@ -8,8 +8,9 @@ import type { Metadata } from '../../ports/catalogue.ts'
 import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { OpenSource } from '../../ports/source.ts'
 import type { FileNotice, SentFile } from '../../ports/storage.ts'
-import { bytesOfHex } from '../../runtime/hex.ts'
+import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import type { IncrementalDigest } from '../../runtime/incrementalDigest.ts'
+import { versionMessageId } from '../../runtime/messageId.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { digestNumbers, features } from '../../wire/protocol.ts'
@@ -74,6 +75,8 @@ export class UploadAttempt {
   /** Unanswered requests to the instance, with the content bytes of each. */
   readonly #unanswered = new Map<number, number>()
   #stored: StoredAs | undefined
+  /** The id of the message about the version that the server was asked to store. */
+  #noticeId: string | undefined
   /** The digest with which the server has recognized a stored file. */
   #storedDigest: Uint8Array | undefined
   #wake: () => void = () => {}
@@ -86,6 +89,12 @@ export class UploadAttempt {
   /** The digest of the stored file. */
   get digest(): Uint8Array {
     return this.#storedDigest ?? this.#options.digest.now()
+  }
+
+  /** The message about the stored file, if there is one. */
+  get notice(): FileNotice | undefined {
+    const { notice } = this.#options
+    return notice && this.#noticeId !== undefined ? { ...notice, id: this.#noticeId } : undefined
   }
 
   /** Resolves with the place of the file on the server; rejects with the error that ended the upload. */
@@ -237,9 +246,13 @@ export class UploadAttempt {
     if (!(await source.unchanged())) throw this.#changed('was written to')
     if (!this.#complete || this.#failure) return
     this.#asking = true
-    const sent = notice && { messageId: bytesOfHex(notice.id), recipients: notice.recipients }
+    const fileDigest = digest.now()
+    const { modifiedAt } = source
+    const messageId = notice && versionMessageId(bytesOfHex(notice.id), { digest: fileDigest, modifiedAt })
+    const sent = messageId && { messageId, recipients: notice.recipients }
     const receipts = notice?.receipt ? { receipts: 1 } : {}
-    const question = { event: 'FileMd5Req', digest: digest.now(), ...(sent && { notice: sent, ...receipts }) } as const
+    const question = { event: 'FileMd5Req', digest: fileDigest, ...(sent && { notice: sent, ...receipts }) } as const
+    this.#noticeId = messageId && hex(messageId)
     const { seq, reply } = link.peer.ask(question, this.#instance, 'chunks', () => {
       this.#hasAsked = this.#asking
     })

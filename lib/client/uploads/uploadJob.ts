@@ -9,9 +9,9 @@ import type { FileSource, OpenSource } from '../../ports/source.ts'
 import type { FileNotice, SentFile } from '../../ports/storage.ts'
 import type { Backoff } from '../../runtime/backoff.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
-import { hex } from '../../runtime/hex.ts'
+import { bytesOfHex, hex } from '../../runtime/hex.ts'
 import { digestOfParts, IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
-import { fileMessageIds } from '../../runtime/messageId.ts'
+import { otherMessageId } from '../../runtime/messageId.ts'
 import type { MaybePromise } from '../../runtime/settled.ts'
 import { onAbort, wait, whenAborted } from '../../runtime/wait.ts'
 import { cancelOutcomes, digestNumbers, features } from '../../wire/protocol.ts'
@@ -355,9 +355,10 @@ export class UploadJob {
     const { notified, ...stored } = await attempt.run()
     await this.#rememberDigest(source, attempt.digest)
     const file = { name: upload.name, ...stored, size, algorithm, digest: hex(attempt.digest) }
-    if (!notice) return file
-    const [, id] = fileMessageIds(notice.id)
-    return { ...file, notice, ...(notified && { notified: { id, recipients: notified } }) }
+    const { notice: sent } = attempt
+    if (!sent) return file
+    const id = hex(otherMessageId(bytesOfHex(sent.id)))
+    return { ...file, notice: sent, ...(notified && { notified: { id, recipients: notified } }) }
   }
 
   /** Resolves with the digest of a source that was uploaded before. */

@@ -96,6 +96,39 @@ spec('an upload with receipts', (it) => {
     assert.deepEqual((await receipts.next()).value?.result, 'imported')
   })
 
+  it('leaves all receipts to other iterators if an earlier upload has stored the file', async () => {
+    await using rig = await UploadRig.start({}, { notify: [{ user: 'ingest' }] })
+    const alice = rig.client()
+    const other = rig.client()
+    await (await other.upload(source('a'), { to: ['bob'], receipt: true })).done
+    await other.close()
+    const again = await alice.upload(source('a'), { to: ['bob'], receipt: true })
+    rig.client({ user: 'bob' }).receive(() => 'read')
+    rig.client({ user: 'ingest' }).receive(() => 'imported')
+    await assert.rejects(again.handled, { code: 'file-exists' })
+    const found: string[] = []
+    for await (const { recipient } of alice.receipts()) if (found.push(recipient) === 3) break
+    assert.deepEqual(found.sort(), ['bob', 'bob', 'ingest'])
+  })
+
+  it('has a message about each version that is stored if its source changes', async () => {
+    await using rig = await UploadRig.start({}, { notify: [{ user: 'ingest' }] })
+    for (const user of ['bob', 'ingest']) rig.client({ user }).receive((message) => `${message.file?.size} bytes`)
+    const alice = rig.client()
+    const changing = source('a')
+    rig.server.on('stored', () => {
+      if (changing.bytes.length > 5_000) return
+      rig.transport.cut()
+      Object.assign(changing, { bytes: patterned(6_000), modifiedAt: changing.modifiedAt + 1 })
+    })
+    const upload = await alice.upload(changing, { to: ['bob'], receipt: true })
+    const texts = (await upload.handled).map(({ recipient, result }) => `${recipient}: ${result}`)
+    assert.deepEqual(texts, ['bob: 6000 bytes', 'ingest: 6000 bytes'])
+    const others: string[] = []
+    for await (const { recipient, result } of alice.receipts()) if (others.push(`${recipient}: ${result}`) === 2) break
+    assert.deepEqual(others.sort(), ['bob: 5000 bytes', 'ingest: 5000 bytes'])
+  })
+
   it('is handled at once if no user is notified, and has no receipts without the option', async () => {
     await using rig = await UploadRig.start()
     const alice = rig.client()
