@@ -32,6 +32,8 @@ export class ClientActor implements Program {
   /** Its list of tasks, if it has one. */
   readonly tasks: SimulatedTasks | undefined
   readonly digests: SimulatedDigests | undefined
+  /** Whether its runs take the receipts that none of their uploads awaits. */
+  takesReceipts = false
   /** The files that it has yet to send. */
   readonly wanted = new Set<SimulatedFile>()
   /** The files that its list has accepted and that are neither finished nor cancelled. */
@@ -90,7 +92,10 @@ export class ClientActor implements Program {
     this.#parts.trace.tell(`${run.process.name} starts`)
     this.#parts.stored?.started(this, run)
     if (this.tasks) run.restore()
-    else for (const file of this.wanted) run.send(file)
+    else {
+      for (const file of this.wanted) run.send(file)
+      if (this.takesReceipts) run.takeReceipts()
+    }
   }
 
   /** Whether it runs normally, with nothing paused. */
@@ -163,6 +168,12 @@ export class ClientActor implements Program {
   cancel(upload: Upload): void {
     for (const file of this.accepted) if (file.name === upload.name) this.accepted.delete(file)
     this.#own?.editTasks(`cancels ${upload.name}`, (uploads) => uploads.cancel([upload.id]))
+  }
+
+  /** Takes the receipts that no upload awaits, from now on. */
+  takeReceipts(): void {
+    this.takesReceipts = true
+    this.#own?.takeReceipts()
   }
 
   /** Forgets an upload that has ended, which need not be listed forever. */

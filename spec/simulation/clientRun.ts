@@ -8,7 +8,9 @@ import { events } from '../../lib/wire/protocol.ts'
 import type { Bounds } from './bounds.ts'
 import type { ClientActor } from './clientActor.ts'
 import type { SimulatedFile } from './files.ts'
+import type { HandledUploads } from './handledUploads.ts'
 import type { Invariants } from './invariants.ts'
+import type { MessageInvariants } from './messageInvariants.ts'
 import type { SimulatedNetwork } from './network.ts'
 import type { Machine, SimulatedProcess } from './process.ts'
 import { asSent, type Heard } from './socket.ts'
@@ -35,6 +37,8 @@ export interface ClientParts {
   readonly healed: boolean
   /** Set if programs use stored files. */
   readonly stored: StoredFiles | undefined
+  readonly handled: HandledUploads
+  readonly mail: { readonly invariants: MessageInvariants }
 }
 
 /** One run of a program that sends files. */
@@ -44,6 +48,7 @@ export class ClientRun {
   readonly #parts: ClientParts
   readonly #actor: ClientActor
   readonly #followed = new WeakSet<Upload>()
+  #isTakingReceipts = false
 
   constructor(parts: ClientParts, actor: ClientActor, process: SimulatedProcess) {
     const { network, files, tokens } = parts
@@ -63,6 +68,11 @@ export class ClientRun {
         ...(digests && { digests: digests.storeOf(process, own) }),
       },
     })
+  }
+
+  /** Whether it ends, or has ended. */
+  get isLeaving(): boolean {
+    return !this.process.alive || this.#actor.isLeaving(this)
   }
 
   /** Its unfinished uploads. */
@@ -85,6 +95,8 @@ export class ClientRun {
     for (const upload of uploads) this.#followNamed(upload)
     const names = new Set(uploads.map((upload) => upload.name))
     for (const file of wanted) if (!names.has(file.name)) this.send(file)
+    // Before this, it could get the receipts of the uploads that it restores.
+    if (this.#actor.takesReceipts) this.takeReceipts()
   }
 
   send(file: SimulatedFile): void {
@@ -92,8 +104,10 @@ export class ClientRun {
   }
 
   #send(file: SimulatedFile): void {
+    const { algorithm, to, asksReceipts } = file
     const metadata = file.metadata && { ...file.metadata, by: this.#actor.name }
-    this.client.upload(file.sourceFor(this.process), { digest: file.algorithm, metadata }).then(
+    const options = { digest: algorithm, metadata, to, receipt: asksReceipts }
+    this.client.upload(file.sourceFor(this.process), options).then(
       (upload) => {
         // It can have ended by now, if an earlier call was for it.
         if (this.#actor.tasks && this.open.includes(upload)) this.#actor.accepted.add(file)
@@ -101,6 +115,23 @@ export class ClientRun {
       },
       (error: unknown) => this.#ended(`adds ${file.path}`, error),
     )
+  }
+
+  /** Takes the receipts that no upload of this run awaits, until the client ends. */
+  takeReceipts(): void {
+    if (this.#isTakingReceipts) return
+    this.#isTakingReceipts = true
+    this.process.awake(() => {
+      this.#takeReceipts().catch((error: unknown) => this.#ended('takes receipts', error))
+    })
+  }
+
+  async #takeReceipts(): Promise<void> {
+    const { receipts } = this.#parts.mail.invariants
+    for await (const receipt of this.client.receipts()) {
+      const got = () => receipts.got(this.#actor.user, receipt)
+      await this.process.effect(10, 'time to take a receipt', got)
+    }
   }
 
   /** Acts on its uploads. */
@@ -152,6 +183,7 @@ export class ClientRun {
         if (!process.alive) return
         this.#parts.trace.tell(`${process.name} has ended`)
         this.#parts.bounds.ended(process)
+        this.#parts.handled.ended(this)
         gone()
       },
       (error: unknown) => this.#parts.trace.fail(`${process.name} could not end: ${error}`),
@@ -171,6 +203,7 @@ export class ClientRun {
     if (this.#followed.has(upload)) return
     this.#followed.add(upload)
     const { name } = this.process
+    if (file.asksReceipts) this.#parts.handled.follow(this, upload, file)
     upload.on('phase', (phase) =>
       this.#parts.trace.tell(`${name} ${phase} ${file.path} ${upload.error?.code ?? ''}`.trimEnd()),
     )
@@ -191,7 +224,7 @@ export class ClientRun {
   #ended(what: string, error: unknown, file?: SimulatedFile): void {
     const { code, message } = OspError.from(error)
     const { tokens, limits } = this.#parts
-    const { name, alive } = this.process
+    const { name } = this.process
     this.#parts.trace.tell(`${name} ${what}: ${code}`)
     if (code === 'unauthorized' && tokens.mayFail(this.#actor.user)) {
       this.#actor.refused(this)
@@ -199,7 +232,7 @@ export class ClientRun {
     }
     const isTooLarge = code === 'too-large' && file?.versions.some(({ bytes }) => bytes.length > limits.fileBytes)
     const isRejected = code === 'upload-rejected' && file?.versions.some(({ bytes }) => file.hook.refuses(bytes.length))
-    const isClosed = code === 'closed' && (!alive || this.#actor.isLeaving(this))
+    const isClosed = code === 'closed' && this.isLeaving
     const isFair = fair.includes(code) || this.#parts.stored?.unsupported.includes(code)
     if (!isFair && !isTooLarge && !isRejected && !isClosed)
       this.#parts.trace.fail(`${name} ${what}: ${code}: ${message}`)

@@ -26,10 +26,13 @@ export class SimulatedDigests {
       find: (identity, algorithm) =>
         call(() => {
           const key = keyOf(identity, algorithm)
-          const name = identity.slice(0, identity.lastIndexOf(' '))
+          const at = identity.lastIndexOf(' ')
+          const name = identity.slice(0, at)
           const isOfFile = (other: string) => other.startsWith(keyOf(`${name} `, algorithm))
           const earlier = isStale() ? [...this.#kept.keys()].find(isOfFile) : undefined
-          for (const file of files) if (earlier !== undefined && file.name === name) file.hadStaleDigest = true
+          const file = files.find((each) => each.name === name)
+          const number = Number(identity.slice(at + 1))
+          if (earlier !== undefined && earlier !== key) file?.misremembered.add(number)
           return this.#kept.get(earlier ?? key)
         }),
       put: (identity, algorithm, digest) => call(() => void this.#kept.set(keyOf(identity, algorithm), digest)),

@@ -2,6 +2,7 @@ import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { SeededRandom } from '../support/random.ts'
 import type { ClientActor } from './clientActor.ts'
 import type { SimulatedDisk } from './disk.ts'
+import type { HandledUploads } from './handledUploads.ts'
 import type { Invariants } from './invariants.ts'
 import type { Mail } from './mail.ts'
 import type { SimulatedNetwork } from './network.ts'
@@ -29,6 +30,7 @@ interface EndingParts {
   readonly server: ServerActor
   readonly clients: readonly ClientActor[]
   readonly stored: StoredFiles
+  readonly handled: HandledUploads
   readonly programs: readonly Program[]
   readonly mail: Mail
   readonly visitors: ReadonlySet<Visitor>
@@ -53,7 +55,7 @@ export class Ending {
   }
 
   async #settle(): Promise<void> {
-    const { machine, network, disk, tokens, server, clients, visitors, mail, invariants, stored } = this.#parts
+    const { machine, network, disk, tokens, server, clients, visitors, mail, invariants, stored, handled } = this.#parts
     this.#parts.trace.tell('everything heals')
     this.#parts.healed = true
     network.heal()
@@ -66,6 +68,10 @@ export class Ending {
     if (hasMail) mail.heal()
     const { time } = machine
     const sent = () => clients.every(({ isSettled }) => isSettled) && stored.isSettled
+    if (stored.notices.isOn) {
+      await this.#parts.until(time.now() + settlingMs, () => sent() && handled.isSettled)
+      handled.settled()
+    }
     await this.#parts.until(time.now() + settlingMs, () => sent() && mail.isSettled)
     stored.describeAll()
     await this.#parts.until(time.now() + settlingMs, () => stored.isSettled)

@@ -29,6 +29,7 @@ export const fileActions: readonly Action<FileParts>[] = [
   { name: 'another program changes a list of tasks', weight: 5, apply: editTasks },
   { name: 'a file is written to', weight: 4, apply: writeToFile },
   { name: 'a file keeps its size and its modification time', weight: 2, apply: rewriteFile },
+  { name: 'an earlier version of a file returns', weight: 2, apply: restoreFile },
 ]
 
 function sendFile(parts: FileParts): boolean {
@@ -111,6 +112,21 @@ function rewriteFile(parts: FileParts): boolean {
   const at = parts.dice.integer(0, bytes.length - 1, 'the byte that changes')
   bytes[at] = ((bytes[at] ?? 0) + 1) % 256
   file.write(bytes, true)
+  return true
+}
+
+/** The programs of its user then send the file. They may remember its digest. */
+function restoreFile(parts: FileParts): boolean {
+  const files = parts.files.filter(({ versions }) => versions.length > 1)
+  if (files.length === 0) return false
+  const file = parts.dice.pick(files, 'a file that returns')
+  const { bytes, modifiedAt } = file.now
+  const earlier = file.versions.slice(0, -1)
+  const like = earlier.filter((each) => each.modifiedAt === modifiedAt && each.bytes.length === bytes.length)
+  parts.trace.tell(`an earlier version of ${file.path} returns`)
+  file.restore(parts.dice.pick(like.length > 0 ? like : earlier, 'an earlier version'))
+  for (const client of parts.clients)
+    if (client.user === file.user && client.process?.frozen === false) client.send(file)
   return true
 }
 

@@ -3,6 +3,7 @@ import type { Digests } from '../../lib/ports/platform.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import { type Attributes, decodeBody } from '../../lib/wire/messageBody.ts'
 import { digestNames } from '../../lib/wire/protocol.ts'
+import type { SimulatedFile } from './files.ts'
 import type { MessageInvariants } from './messageInvariants.ts'
 import { keyOf, Post } from './post.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -14,10 +15,13 @@ export const notified = 'ingest'
 export interface NoticeParts {
   readonly trace: Trace
   readonly machine: { readonly digests: Digests }
-  readonly files: Iterable<{ readonly user: string }>
+  readonly files: readonly SimulatedFile[]
   readonly disk: { readonly rot?: { readonly anyUpload: boolean; lostOf(user: string): number } }
   readonly mail: { readonly users: readonly string[]; readonly invariants: MessageInvariants }
 }
+
+/** The messages that the server sends for each file, and those that are sent with an upload. */
+type Kind = 'rule' | 'sent'
 
 type FileReference = NonNullable<Attributes['file']>
 type Notice = Pick<AddressedMessage, 'sender' | 'id' | 'content' | 'recipients' | 'receipt'>
@@ -46,12 +50,16 @@ export class FileNotices {
   readonly #published: Published[] = []
   /** The versions whose records a shared store may have lost. */
   readonly unsure = new Set<string>()
-  /** The references in the messages that were appended. */
-  readonly #appended: FileReference[] = []
+  /** The references in the messages that were appended: to the user who gets a message for each file, and to those to whom it is sent. */
+  readonly #appended: { readonly [K in Kind]: FileReference[] } = { rule: [], sent: [] }
+  /** The references by the keys of their messages. */
+  readonly #references = new Map<string, FileReference>()
   /** The messages that a server has begun to append, by key. */
   readonly #posts = new Map<string, Post>()
   /** By user, or by server and path: the index of the latest published version whose message was appended. */
   readonly #latest = new Map<string, number>()
+  /** The versions that have a message of each kind. A later upload of a stored file sends another one to its users. */
+  readonly #noticed: { readonly [K in Kind]: Set<Published> } = { rule: new Set(), sent: new Set() }
 
   constructor(parts: NoticeParts) {
     this.#parts = parts
@@ -92,16 +100,26 @@ export class FileNotices {
     if (!this.isNotice(message)) return
     const { file } = decodeBody(message.content).attributes
     const version = file && this.#checkReference(file)
-    if (file) this.#appended.push(file)
-    else this.#parts.trace.fail('a message about a file has no reference')
-    const post = this.#posts.get(keyOf(message.sender, message.id))
+    const key = keyOf(message.sender, message.id)
+    const kind = message.recipients.includes(notified) ? 'rule' : 'sent'
+    if (file) {
+      this.#appended[kind].push(file)
+      this.#references.set(key, file)
+    } else this.#parts.trace.fail('a message about a file has no reference')
+    const post = this.#posts.get(key)
     // A message that is appended again is stored once.
     if (!post || post.outcome === 'acknowledged') return
-    if (version) this.#checkOrder(version, by)
+    if (version && !this.#noticed[kind].has(version)) this.#checkOrder(version, by)
+    if (version) this.#noticed[kind].add(version)
     this.#parts.mail.invariants.acknowledged(
       post,
       post.recipients.map((recipient) => ({ recipient, status: 'stored' })),
     )
+  }
+
+  /** Returns the reference in a message about a file. */
+  referenceOf(key: string): FileReference | undefined {
+    return this.#references.get(key)
   }
 
   /** Checks the mailbox at the end of a run. */
@@ -122,12 +140,18 @@ export class FileNotices {
     if (this.#parts.disk.rot?.anyUpload) return
     // A program handles the messages: its checks show that each appended message arrives.
     const hasProgram = this.#parts.mail.users.includes(notified)
-    this.#checkComplete(hasProgram ? this.#appended : files, hasProgram ? 0 : this.#parts.disk.rot?.lostOf(notified))
+    const lost = hasProgram ? 0 : this.#parts.disk.rot?.lostOf(notified)
+    this.#checkComplete(this.#published, hasProgram ? this.#appended.rule : files, lost)
+    const paths = new Set(this.#parts.files.flatMap(({ storedPath, to }) => (to.length > 0 ? [storedPath] : [])))
+    this.#checkComplete(
+      this.#published.filter(({ path }) => paths.has(path)),
+      this.#appended.sent,
+    )
   }
 
   /** Any message of the owner of a file is about a file. */
   readonly isNotice = ({ sender }: Pick<Notice, 'sender'>): boolean => {
-    return this.isOn && [...this.#parts.files].some(({ user }) => user === sender)
+    return this.isOn && this.#parts.files.some(({ user }) => user === sender)
   }
 
   /** Checks that a message is about a version that was stored. Returns the version, unless the file was gone before the message. */
@@ -157,9 +181,9 @@ export class FileNotices {
     this.#latest.set(key, Math.max(index, latest))
   }
 
-  /** Checks that each published file has a message, apart from this number of lost messages. */
-  #checkComplete(files: readonly FileReference[], lost = 0): void {
-    const missing = this.#published.filter((each) => {
+  /** Checks that each of these files has a message, apart from this number of lost messages. */
+  #checkComplete(published: readonly Published[], files: readonly FileReference[], lost = 0): void {
+    const missing = published.filter((each) => {
       if ((this.isShared && each.isGone) || this.unsure.has(each.version)) return false
       return !files.some((file) => pathOf(file) === each.path && this.#hasDigest(each, file))
     })

@@ -9,6 +9,8 @@ import { SimulatedHook } from './uploadHook.ts'
 export interface Version {
   readonly bytes: Uint8Array
   readonly modifiedAt: number
+  /** Equal for a version that has returned. */
+  readonly identity: number
 }
 
 /** A file of a user, which each of the user's clients can send, and which can be written to in the meantime. */
@@ -18,6 +20,12 @@ export class SimulatedFile {
   readonly algorithm: DigestName
   /** The metadata that programs send with it, apart from their own names. Set if they send any. */
   metadata: Metadata | undefined
+  /** Whether programs ask for receipts of the messages about it. */
+  asksReceipts = false
+  /** Whether programs iterate over these receipts, instead of waiting until it is handled. */
+  iteratesReceipts = false
+  /** The users to whom programs send it. */
+  to: readonly string[] = []
   /** The decisions of the server about its uploads. */
   hook = new SimulatedHook()
   /** The versions, current one last. */
@@ -50,22 +58,29 @@ export class SimulatedFile {
     return version
   }
 
-  /** Whether a client has been given the digest of an earlier version for a later one. */
-  hadStaleDigest = false
+  /** The identities of versions for which a client has been given the digest of an earlier one. */
+  readonly misremembered = new Set<number>()
 
   /**
-   * Whether a client may have sent the digest of another version, whereupon the server receives the file again: two versions have the
-   * same size and the same modification time, or a remembered digest was stale.
+   * Whether a client may have sent another digest for a version with these bytes, whereupon the server receives the stored file again:
+   * a remembered digest was stale, or another version has the same size and the same modification time.
    */
-  get isAmbiguous(): boolean {
-    if (this.hadStaleDigest) return true
-    return new Set(this.versions.map(({ modifiedAt }) => modifiedAt)).size < this.versions.length
+  isAmbiguous(bytes: Uint8Array): boolean {
+    return this.versions.some((version) => {
+      const isUnclear = () => this.versions.some((other) => isLike(other, version))
+      return sameBytes(version.bytes, bytes) && (this.misremembered.has(version.identity) || isUnclear())
+    })
   }
 
   /** `isHidden`: the program resets the modification time. */
   write(bytes: Uint8Array, isHidden = false): void {
     const modifiedAt = isHidden ? this.now.modifiedAt : this.versions.length + 1
-    this.versions.push({ bytes, modifiedAt })
+    this.versions.push({ bytes, modifiedAt, identity: this.versions.length })
+  }
+
+  /** An earlier version takes the place of the file, as if it had been renamed. */
+  restore(version: Version): void {
+    this.versions.push({ ...version })
   }
 
   /** The file as a process reads it. */
@@ -79,7 +94,7 @@ export class SimulatedFile {
         return {
           size: bytes.length,
           modifiedAt,
-          identity: `${this.name} ${this.versions.indexOf(opened)}`,
+          identity: `${this.name} ${opened.identity}`,
           read: (into, offset) =>
             process.effect(2, 'time to read a source', () => {
               const piece = this.now.bytes.subarray(offset, offset + into.length)
@@ -101,6 +116,11 @@ export class SimulatedFile {
       },
     }
   }
+}
+
+/** Returns whether a server cannot distinguish two different versions without their digests. */
+function isLike(a: Version, b: Version): boolean {
+  return a.identity !== b.identity && a.modifiedAt === b.modifiedAt && a.bytes.length === b.bytes.length
 }
 
 /** Generates the bytes of a file: mostly few, sometimes exactly one chunk, one byte more, or several chunks. */

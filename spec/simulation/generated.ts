@@ -3,8 +3,12 @@ import type { SeededRandom } from '../support/random.ts'
 import { ClientActor } from './clientActor.ts'
 import type { ClientParts } from './clientRun.ts'
 import type { Faults } from './faults.ts'
+import { notified } from './fileNotices.ts'
 import { generateBytes, SimulatedFile } from './files.ts'
 import type { NetworkFaults } from './network.ts'
+
+/** Maximum number of programs that send files. */
+export const mostSenders = 4
 
 /** The network of a world. */
 export function generateNetworkFaults(random: SeededRandom, faults: Faults): NetworkFaults {
@@ -33,7 +37,7 @@ export function generateSenders(
   const users = ['alice', 'bob'].slice(0, random.pick([1, 1, 2], 'users'))
   const heedless = random.chance(0.3, 'clients heed no bound')
   const keeps = random.chance(0.4, 'lists of tasks outlive programs') || keep
-  const clients = Array.from({ length: random.integer(2, 4, 'clients') }, (_, at) => {
+  const clients = Array.from({ length: random.integer(2, mostSenders, 'clients') }, (_, at) => {
     const user = users[at] ?? random.pick(users, 'user of a client')
     const name = `client-${at + 1}`
     const remembers = random.fork(`digests of ${name}`).chance(0.5, 'a client remembers digests')
@@ -56,6 +60,42 @@ export function generateSenders(
   return { clients: senders, files: own }
 }
 
+/** Lets programs ask for receipts of some files, and send some of these to other users. */
+export function generateReceipts({
+  machine,
+  files,
+  clients,
+  mail,
+}: Pick<ClientParts, 'machine' | 'files'> & {
+  readonly clients: readonly ClientActor[]
+  readonly mail: { readonly users: readonly string[]; readonly readers: readonly string[] }
+}): void {
+  const { users, readers } = mail
+  // Otherwise no file is ever handled by all users.
+  const canBeHandled = users.includes(notified)
+  for (const file of files) {
+    const own = machine.random.fork(`receipts of ${file.path}`)
+    file.asksReceipts = own.chance(0.5, 'programs ask for receipts')
+    file.iteratesReceipts = own.chance(0.3, 'programs iterate over receipts') || !canBeHandled
+    const isSent = own.chance(0.6, 'it is sent to other users') && file.asksReceipts && readers.length > 0
+    file.to = isSent ? [...new Set([own.pick(readers, 'a reader'), own.pick(readers, 'another reader')])] : []
+  }
+  // A program gets the receipts of the other programs of its user, too, which these then never get.
+  for (const client of clients) {
+    const isOnly = clients.filter(({ user }) => user === client.user).length === 1
+    client.takesReceipts = isOnly && files.some(({ user, asksReceipts }) => asksReceipts && user === client.user)
+  }
+}
+
+const { userBytes, userFiles, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes, receipts } =
+  defaultLimits
+
+/** Limits with which no quota keeps a file from being stored. */
+export const noQuota = { userBytes, userFiles }
+
+/** Limits with which no message about a file waits. */
+export const largeMailboxes = { mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes, receipts }
+
 /** The limits of a world: low, so that they are reached, and few instances, so that they change hands. */
 export function generateLimits(
   random: SeededRandom,
@@ -63,10 +103,10 @@ export function generateLimits(
 ): Partial<Limits> & { readonly chunkBytes: number } {
   const chunkBytes = random.pick([256, 1024, 2048], 'chunk')
   const { fileBytes, uploadAgeMs } = defaultLimits
-  const userBytes = faults.lasts('a quota', [4 * chunkBytes, 12 * chunkBytes], defaultLimits.userBytes)
+  const quota = faults.lasts('a quota', [4 * chunkBytes, 12 * chunkBytes], userBytes)
   const own = random.fork('narrow quotas')
   const small = random.fork('files in one request')
-  const fewFiles = own.pick([defaultLimits.userFiles, 3, 12], 'files of a user')
+  const fewFiles = own.pick([userFiles, 3, 12], 'files of a user')
   return {
     chunkBytes,
     smallFileBytes: small.pick([0, 0, chunkBytes, 3 * chunkBytes, 12 * chunkBytes], 'size of a file in one request'),
@@ -79,10 +119,10 @@ export function generateLimits(
     parkedUploads: random.integer(1, 4, 'parked uploads'),
     parkedMs: random.pick([10, 5_000], 'time to park'),
     fileBytes: faults.lasts('a bound for files', [chunkBytes, 4 * chunkBytes], fileBytes),
-    userBytes,
+    userBytes: quota,
     entryBytes: own.pick([0, 1, chunkBytes / 8], 'bytes of an entry'),
     // Without a quota, the number of files is not limited while they are counted for the first time.
-    userFiles: userBytes < defaultLimits.userBytes ? fewFiles : defaultLimits.userFiles,
+    userFiles: quota < userBytes ? fewFiles : userFiles,
     uploadAgeMs: faults.lasts('a short age of uploads', [1_000, 20_000], uploadAgeMs),
     chunkMemoryBytes: random.pick([4 * chunkBytes, 16 * chunkBytes, 16 * MiB], 'memory for chunks'),
     retryAfterMs: random.pick([1, 20, 1_000], 'time until a refused upload is tried again'),

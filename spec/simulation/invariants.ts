@@ -193,7 +193,7 @@ export class Invariants {
     const isOther = versions > 1 || (last !== undefined && !sameBytes(last, bytes))
     const isSmall = bytes.length <= limits.smallFileBytes
     const mayRepeat =
-      this.hasLost || file?.isAmbiguous || (isOther ? isSmall || severalServers : isSmall && severalServers)
+      this.hasLost || file?.isAmbiguous(bytes) || (isOther ? isSmall || severalServers : isSmall && severalServers)
     if (mayRepeat) this.#repeated.add(`${user}/${name}`)
     return mayRepeat
   }
@@ -262,7 +262,9 @@ export class Invariants {
   /** If a file was written to while it was sent, the stored bytes can be any mixture of that version and later ones. */
   wasSentOf({ user, name, modifiedAt }: Upload, { offset, bytes }: Written): boolean {
     if (modifiedAt === undefined) return false
-    const versions = this.#fileNamed(user, name)?.versions.filter((version) => version.modifiedAt >= modifiedAt) ?? []
+    const all = this.#fileNamed(user, name)?.versions ?? []
+    const first = all.findIndex((version) => version.modifiedAt === modifiedAt)
+    const versions = first < 0 ? [] : all.slice(first)
     const plain = this.#parts.disk.layers.plainBytes?.(bytes, { user, name, offset }) ?? bytes
     return plain.every((byte, at) => versions.some((version) => version.bytes[offset + at] === byte))
   }

@@ -8,6 +8,7 @@ import type { Bounds } from './bounds.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { Faults } from './faults.ts'
 import { notified } from './fileNotices.ts'
+import { largeMailboxes, mostSenders } from './generated.ts'
 import { SimulatedJournal } from './journal.ts'
 import { LinkWatch } from './linkWatch.ts'
 import { MessageActor } from './messageActor.ts'
@@ -67,6 +68,10 @@ export class Mail {
   /** Users who can send and receive; none in a world of files. */
   readonly users: readonly string[]
   readonly programs: readonly MessageActor[]
+  /** Whether programs send messages. */
+  readonly hasSenders: boolean
+  /** Whether the server sends messages about files. */
+  readonly hasNotices: boolean
   /** Whether programs have outboxes: a message that is refused because of a limit would stay there. */
   readonly hasOutboxes: boolean
   readonly invariants: MessageInvariants
@@ -93,6 +98,8 @@ export class Mail {
     const { random } = parts.machine
     this.invariants = new MessageInvariants(parts)
     this.watch = new LinkWatch(parts)
+    this.hasSenders = any
+    this.hasNotices = sendsNotices
     this.sentIds = new SentIds(parts)
     const users = any ? ['ann', 'ben', 'cem', 'dan'].slice(0, random.integer(2, 4, 'users of messages')) : []
     const lateFrom = any && random.chance(0.3, 'somebody comes late') ? users.length - 1 : users.length
@@ -122,13 +129,14 @@ export class Mail {
       const hasOutbox = this.hasOutboxes && outboxes.chance(0.7, 'a program has an outbox')
       return new MessageActor(parts, { name: `program-${at + 1}`, user, device, sends, listens, isLate }, hasOutbox)
     })
-    if (any && sendsNotices) programs.push(...notifiedPrograms(parts, isWithDevices))
+    if (sendsNotices) programs.push(...notifiedPrograms(parts, any, isWithDevices))
     this.programs = programs.filter(({ name }) => parts.faults.takesPart(name))
-    this.users = [...users, notified].filter((user) => this.programs.some((program) => program.user === user))
+    this.users = [...users, notified, 'reader'].filter((user) => this.programs.some((program) => program.user === user))
+    const handlers = any ? random : random.fork('handlers of messages about files')
     this.temper = {
-      handlerMs: any ? random.pick([1, 50, 2_000], 'time of handlers') : 0,
-      throwing: any ? random.pick([0, 0, 0.1, 0.3], 'handlers throw') : 0,
-      dying: any ? random.pick([0, 0, 0.1], 'programs are killed in handlers') : 0,
+      handlerMs: handlers.pick([1, 50, 2_000], 'time of handlers'),
+      throwing: handlers.pick([0, 0, 0.1, 0.3], 'handlers throw'),
+      dying: handlers.pick([0, 0, 0.1], 'programs are killed in handlers'),
     }
     this.poison = any ? random.pick([0, 0, 0, 1], 'messages that handlers always throw at') : 0
   }
@@ -255,6 +263,11 @@ export class Mail {
     })
   }
 
+  /** The users to whom programs can send files. */
+  get readers(): readonly string[] {
+    return this.users.filter((user) => user !== notified)
+  }
+
   /** The devices, and the users without devices, that have programs. */
   get recipients(): readonly string[] {
     return [...new Set(this.programs.map(({ recipient }) => recipient))]
@@ -269,14 +282,15 @@ export class Mail {
   }
 }
 
-/** Returns the program that handles messages about files, if there is one. */
-function notifiedPrograms(parts: MailParts, hasDevices: boolean): readonly MessageActor[] {
+/** Returns the programs that handle messages about files. `any`: other programs send messages, and can also receive files. */
+function notifiedPrograms(parts: MailParts, any: boolean, hasDevices: boolean): readonly MessageActor[] {
   const own = parts.machine.random.fork('messages about files')
   if (own.chance(0.3, 'no program handles messages about files')) return []
   const device = hasDevices && own.chance(0.5, 'it is a device') ? 'phone' : undefined
-  const sends = own.chance(0.5, 'it sends messages')
+  const sends = any && own.chance(0.5, 'it sends messages')
   const use = { name: 'program-files', user: notified, device, sends, listens: true, isLate: false }
-  return [new MessageActor(parts, use, false)]
+  const reader = { ...use, name: 'program-reader', user: 'reader', device: undefined }
+  return [use, ...(any ? [] : [reader])].map((each) => new MessageActor(parts, each, false))
 }
 
 const textOf = (levels: readonly MailboxLevel[]): string =>
@@ -288,19 +302,20 @@ const textOf = (levels: readonly MailboxLevel[]): string =>
  */
 export function generateMailLimits(
   random: SeededRandom,
-  { recipients, programs, hasOutboxes }: Mail,
+  { recipients, programs, hasOutboxes, hasSenders, hasNotices }: Mail,
   besideFiles: boolean,
 ): Partial<Limits> {
+  if (!hasSenders) return hasNotices ? generateNoticeLimits(random) : {}
   const many = Number.MAX_SAFE_INTEGER
+  // Programs that send files register to get receipts.
+  const receiptClients = hasNotices ? mostSenders : 0
   const limited = (limit: number) => (hasOutboxes ? many : limit)
   return {
     keepAliveMs: random.pick([besideFiles ? 30_000 : 3_000, 15_000, 60_000], 'keep-alive'),
     recipients: random.pick([2, 3, 16], 'recipients of a message'),
-    clients: random.integer(
-      Math.max(1, Math.min(recipients.length + 1, programs.length)),
-      programs.length + 1,
-      'clients',
-    ),
+    clients:
+      receiptClients +
+      random.integer(Math.max(1, Math.min(recipients.length + 1, programs.length)), programs.length + 1, 'clients'),
     gatherMs: random.pick([1, 50], 'time to gather changes'),
     mailboxMessages: limited(random.pick([3, 10, 10_000, 10_000], 'messages of a mailbox')),
     mailboxBytes: limited(random.pick([500, many, many], 'bytes of a mailbox')),
@@ -314,5 +329,15 @@ export function generateMailLimits(
     deliveryBytes: random.pick([1, 300, many], 'bytes of deliveries'),
     deliveryMemoryBytes: random.pick([1, 500, many], 'memory for deliveries'),
     deliveryMs: random.pick([300, 2_000, 10_000], 'time of a delivery'),
+  }
+}
+
+/** The limits of mailboxes in a world in which programs get messages about files, and no others. */
+function generateNoticeLimits(random: SeededRandom): Partial<Limits> {
+  const { mailboxMessages, receipts } = largeMailboxes
+  const own = random.fork('limits of messages about files')
+  return {
+    mailboxMessages: own.pick([1, 3, 10, mailboxMessages], 'messages of a mailbox'),
+    receipts: own.pick([2, 10, receipts, receipts], 'receipts of a user'),
   }
 }

@@ -70,6 +70,7 @@ export class MessageInvariants {
   /** Keys of messages that may be lost, and of those that may be delivered again, because the storage has lost changes. */
   readonly #inDoubt = new Set<string>()
   readonly #repeatable = new Set<string>()
+  #hasLost = false
 
   readonly receipts: ReceiptWatch
 
@@ -78,7 +79,7 @@ export class MessageInvariants {
     this.receipts = new ReceiptWatch({
       trace: parts.trace,
       post: (key) => this.#posts.get(key),
-      isDamaged: (key) => this.#isDamaged(key),
+      isDamaged: (key) => this.isDamaged(key),
       isRepeatable: (key) => this.#repeatable.has(key),
       isHandled: (name) => this.#isIn(this.#handled, name),
       isRejected: (name) => this.#isIn(this.#setAside, name),
@@ -100,6 +101,12 @@ export class MessageInvariants {
     return posts.filter((post) => this.#users(post).includes(user) && !isHandled(post)).length
   }
 
+  /** Whether the storage may have lost records of messages or of uploads. */
+  get hasLosses(): boolean {
+    const { rot } = this.#parts.disk
+    return this.#hasLost || rot.any || rot.anyUpload
+  }
+
   get posts(): Iterable<Post> {
     return this.#posts.values()
   }
@@ -111,7 +118,7 @@ export class MessageInvariants {
 
   /** `user key` of the messages that were not handled and cannot be, because their record was damaged. */
   get lost(): ReadonlySet<string> {
-    return new Set([...this.#missing].filter((name) => this.#isDamaged(name.slice(name.indexOf(' ') + 1))))
+    return new Set([...this.#missing].filter((name) => this.isDamaged(name.slice(name.indexOf(' ') + 1))))
   }
 
   /** A program is about to send a message for the first time. */
@@ -168,6 +175,7 @@ export class MessageInvariants {
     const stored = new Set(this.#stored)
     const refused = new Set(this.#refusedForNow)
     return () => {
+      this.#hasLost = true
       const lost = [...this.#stored].filter((key) => !stored.has(key))
       for (const key of [...lost, ...[...this.#refusedForNow].filter((each) => !refused.has(each))])
         this.#inDoubt.add(key)
@@ -215,12 +223,12 @@ export class MessageInvariants {
   refused(post: Post, why: OspError): void {
     const { code, recipients = [] } = why
     const must = this.#mustFail(post)
-    const isTaken = code === 'id-reused' && this.#isDamaged(post.key)
+    const isTaken = code === 'id-reused' && this.isDamaged(post.key)
     if (code !== must && !isTaken && (must || !passing.includes(code)))
       this.#fail(`${post.name} was refused: ${code}: ${why.message}`)
     if (recipients.some((user) => !post.to.includes(user)))
       this.#fail(`${post.name} was refused for ${recipients.join()}`)
-    if (!post.forged && !this.#isDamaged(post.key)) this.#neverStored(post, code)
+    if (!post.forged && !this.isDamaged(post.key)) this.#neverStored(post, code)
     this.#settle(post, 'refused')
   }
 
@@ -244,7 +252,7 @@ export class MessageInvariants {
     const post = this.#posts.get(key)
     if (!post) throw this.#fail(`${run.process.name} received a message that no program has sent: ${key}`)
     // Its id was forgotten, and may now belong to another message.
-    if (this.#isDamaged(key)) return this.#again(actor, run, post)
+    if (this.isDamaged(key)) return this.#again(actor, run, post)
     const { name } = post
     if (!post.to.includes(actor.user)) this.#fail(`${actor.user} received ${name}, which was not sent to this user`)
     if (!sameBytes(post.content, content)) this.#fail(`${name} was delivered with other content`)
@@ -354,10 +362,11 @@ export class MessageInvariants {
   /** Returns the permanent refusals of a post; an id is forgotten with its record. */
   #mustFail(post: Post): string | undefined {
     const why = post.mustFail(this.#parts.limits.recipients)
-    return why === 'id-reused' && this.#isDamaged(post.key) ? undefined : why
+    return why === 'id-reused' && this.isDamaged(post.key) ? undefined : why
   }
 
-  #isDamaged(key: string): boolean {
+  /** Returns whether the record of a message may be lost. */
+  isDamaged(key: string): boolean {
     return this.#parts.disk.rot.hasHit(key) || this.#inDoubt.has(key)
   }
 

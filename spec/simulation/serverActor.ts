@@ -1,4 +1,4 @@
-import { defaultLimits, type Limits } from '../../lib/limits.ts'
+import type { Limits } from '../../lib/limits.ts'
 import type { LogEntry } from '../../lib/ports/log.ts'
 import type { MailboxStore } from '../../lib/ports/mailboxes.ts'
 import { type RunningServer, startServer } from '../../lib/server/server.ts'
@@ -7,6 +7,7 @@ import type { SeededRandom } from '../support/random.ts'
 import type { Bounds } from './bounds.ts'
 import type { SimulatedDisk } from './disk.ts'
 import { notified } from './fileNotices.ts'
+import { largeMailboxes, noQuota } from './generated.ts'
 import type { Invariants } from './invariants.ts'
 import type { Mail } from './mail.ts'
 import type { SimulatedNetwork } from './network.ts'
@@ -33,7 +34,7 @@ interface ServerParts {
   readonly bounds: Bounds
   readonly invariants: Invariants
   readonly uploads: UploadWatch
-  readonly stored: Pick<StoredFiles, 'notices' | 'wasRemoved'>
+  readonly stored: Pick<StoredFiles, 'notices'>
   readonly hook: SimulatedHook
   readonly mail: Pick<Mail, 'users' | 'invariants' | 'watch' | 'sentIds'>
 }
@@ -203,21 +204,13 @@ export class ServerActor {
    */
   heal(dice: SeededRandom): void {
     this.#process?.thaw()
-    const { userBytes, userFiles, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes } = defaultLimits
+    const { userBytes } = noQuota
     const hasQuota = (this.#limits.userBytes ?? userBytes) < userBytes
     const { isOn: sendsNotices } = this.#parts.stored.notices
     if (this.#stopping || this.#failing || hasQuota || sendsNotices || this.#parts.disk.faults.any)
       this.kill(false, dice)
-    this.#limits = { ...this.#limits, userBytes, userFiles }
-    if (sendsNotices)
-      this.#limits = { ...this.#limits, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes }
+    this.#limits = { ...this.#limits, ...noQuota, ...(sendsNotices && largeMailboxes) }
     this.start()
-  }
-
-  /** Returns whether the disk may have failed before the completion marker of a file that was removed since. */
-  #isRemoved(user: string, name: string): boolean {
-    const { disk, stored, hook } = this.#parts
-    return disk.faults.any && stored.wasRemoved(`${user}/${hook.storedNameOf(name)}`)
   }
 
   /** A failing disk can keep it from starting. */
@@ -244,9 +237,7 @@ export class ServerActor {
     // Without its completion marker, the upload counts as verified (again), and its file can have been removed since.
     const isRotten =
       ['upload-damaged', 'upload-not-recovered'].includes(event) &&
-      (disk.faults.rotten.has(key) ||
-        (disk.stored !== undefined && disk.rot.hasHitUpload(key)) ||
-        this.#isRemoved(`${user}`, `${name}`))
+      (disk.faults.rotten.has(key) || (disk.stored !== undefined && disk.rot.hasHitUpload(key)))
     const isLost = event === 'mailboxes-damaged' && disk.rot.any
     if (isLost) this.#hasReportedLoss = true
     if (event === 'uploads-damaged' && disk.rot.anyUpload) return

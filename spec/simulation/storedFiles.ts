@@ -108,11 +108,6 @@ export class StoredFiles {
     this.#over.set(storedPath, this.#changes)
   }
 
-  /** Returns whether a file was removed from a path, or was given another name. */
-  wasRemoved(path: string): boolean {
-    return this.#removals.has(path)
-  }
-
   /** The number of the latest change. */
   get changes(): number {
     return this.#changes

@@ -11,7 +11,14 @@ import { SimulatedDisk } from './disk.ts'
 import { Ending } from './ending.ts'
 import { Faults, type Part, whole } from './faults.ts'
 import type { SimulatedFile } from './files.ts'
-import { generateLimits, generateNetworkFaults, generateQueueLimits, generateSenders } from './generated.ts'
+import {
+  generateLimits,
+  generateNetworkFaults,
+  generateQueueLimits,
+  generateReceipts,
+  generateSenders,
+} from './generated.ts'
+import { HandledUploads } from './handledUploads.ts'
 import { HelloWatch } from './helloWatch.ts'
 import { Invariants } from './invariants.ts'
 import type { OwnLayers } from './layers.ts'
@@ -78,6 +85,7 @@ export class World implements ActionParts {
   readonly mail: Mail
   readonly stored: StoredFiles
   readonly hook = new SimulatedHook()
+  readonly handled = new HandledUploads(this)
   /** Clients that connect and disconnect in addition to the programs. */
   readonly visitors = new Set<Visitor>()
   /** Randomness of the current action: leaving out one action changes nothing about the others. */
@@ -121,7 +129,7 @@ export class World implements ActionParts {
     this.tokens = new Tokens(time, random.pick([0, 40], 'time to know users'))
     const forFiles = sendsFiles ? generateLimits(random, this.faults) : { chunkBytes: 1_024, windowBytes: 1_024 }
     this.mail = new Mail(this, { any: sendsMessages, hasDevices: true, sendsNotices: this.stored.notices.isOn })
-    const forMail = sendsMessages ? generateMailLimits(random, this.mail, sendsFiles) : {}
+    const forMail = generateMailLimits(random, this.mail, sendsFiles)
     const narrow = this.#isNarrow ? generateQueueLimits(random) : {}
     // Outboxes would send the messages beyond these limits forever, and files would wait for their messages.
     const { messageIds, senderIds } = defaultLimits
@@ -146,6 +154,7 @@ export class World implements ActionParts {
     this.files = files
     this.hook.isOn = usesStored && random.fork('onUpload').chance(0.4, 'the server decides about uploads')
     for (const file of files) file.hook = this.hook
+    if (this.stored.notices.isOn) generateReceipts(this)
   }
 
   get programs(): readonly Program[] {

@@ -23,6 +23,9 @@ import { type StorePaths, stepsFrom } from './storePath.ts'
 /** The errors of steps after a server could not reach the store for a long time, or was declared dead. */
 const unreachable = /the shared store of the cluster does not answer|declared dead/u
 
+/** Time for which a server that was frozen when the limits changed keeps the earlier ones. */
+const earlierLimitsMs = 20_000
+
 /** Maximum time for stopping a server. */
 const stoppingMs = 180_000
 
@@ -184,12 +187,19 @@ export class ClusterServer {
     return true
   }
 
-  /** Restarts it if needed, so that it runs without faults, under the present limits. A frozen server stays frozen until its time is over. */
+  /**
+   * Restarts it if needed, so that it runs without faults, under the present limits. A frozen server stays frozen until its time is
+   * over, and keeps earlier limits for a while.
+   */
   heal(): void {
     this.#isHealed = true
     this.upgrade()
-    if (this.#process?.frozen) return
     const { limits, isOlder } = this.#startedWith ?? {}
+    const process = this.#process
+    if (process?.frozen) {
+      if (limits !== this.#limits()) process.awake(() => process.within(earlierLimitsMs, () => this.heal()))
+      return
+    }
     if (this.#isStopping || isOlder || limits !== this.#limits()) this.kill()
     this.start()
   }

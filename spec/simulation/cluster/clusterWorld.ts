@@ -1,5 +1,5 @@
 import { MemorySharedStore } from '../../../lib/adapters/memory/sharedStore.ts'
-import { defaultLimits, type Limits, limitsWith } from '../../../lib/limits.ts'
+import { type Limits, limitsWith } from '../../../lib/limits.ts'
 import type { LogEntry } from '../../../lib/ports/log.ts'
 import type { DigestName, Digests, Platform } from '../../../lib/ports/platform.ts'
 import { digestNumbers } from '../../../lib/wire/protocol.ts'
@@ -10,7 +10,8 @@ import { SimulatedDisk } from '../disk.ts'
 import { Faults, type Part, whole } from '../faults.ts'
 import { notified } from '../fileNotices.ts'
 import type { SimulatedFile } from '../files.ts'
-import { generateNetworkFaults } from '../generated.ts'
+import { generateNetworkFaults, generateReceipts, largeMailboxes, noQuota } from '../generated.ts'
+import { HandledUploads } from '../handledUploads.ts'
 import type { Invariants } from '../invariants.ts'
 import { generateMailLimits, Mail, type MailServer } from '../mail.ts'
 import { SimulatedNetwork } from '../network.ts'
@@ -114,6 +115,7 @@ export class ClusterWorld implements ClusterParts {
   healed = false
   readonly stored: StoredFiles
   readonly hook = new SimulatedHook()
+  readonly handled = new HandledUploads(this)
   /** No message lies on the simulated disk. */
   readonly place = {}
   /** Randomness of the current action: leaving out one action changes nothing about the others. */
@@ -124,6 +126,7 @@ export class ClusterWorld implements ClusterParts {
   readonly #applied: number[] = []
   readonly #nodes = new Set<number>()
   readonly #hasFiles: boolean
+  /** Whether programs receive messages. */
   readonly #hasMail: boolean
   readonly #store: MemorySharedStore
   readonly #stored: StoreWatch
@@ -135,7 +138,7 @@ export class ClusterWorld implements ClusterParts {
 
   constructor(seed: number, digests: Digests, kind: ClusterKind, part: Part = whole) {
     this.#hasFiles = kind !== 'cluster-messages'
-    this.#hasMail = kind !== 'cluster-files'
+    const sendsMessages = kind !== 'cluster-files'
     const random = new SeededRandom(seed)
     const time = new VirtualTime()
     this.#seed = seed
@@ -168,7 +171,8 @@ export class ClusterWorld implements ClusterParts {
     // A server of the previous release sends no messages about files, and refuses devices.
     const isCurrent = usesStored && !hasOlder
     const sendsNotices = isCurrent && random.fork('messages about files').chance(0.5, 'notify')
-    this.mail = new Mail(this, { any: this.#hasMail, hasDevices: !hasOlder, sendsNotices })
+    this.mail = new Mail(this, { any: sendsMessages, hasDevices: !hasOlder, sendsNotices })
+    this.#hasMail = this.mail.programs.length > 0
     chosen.limits = this.#generateLimits(random)
     this.limits = limitsWith(chosen.limits)
     const { trace, limits, disk } = this
@@ -179,6 +183,7 @@ export class ClusterWorld implements ClusterParts {
     // A server of the previous release does not call it.
     this.hook.isOn = isCurrent && random.fork('onUpload').chance(0.4, 'the servers decide about uploads')
     for (const file of this.files) file.hook = this.hook
+    if (sendsNotices) generateReceipts(this)
     this.#stored = new StoreWatch(this)
     this.loss = new StoreLoss(this, losesSteps, () => store.saved(), this.#stored)
     const registrations = new RegistrationWatch(this)
@@ -338,6 +343,10 @@ export class ClusterWorld implements ClusterParts {
 
   async #settleMail(): Promise<void> {
     this.mail.heal()
+    if (this.stored.notices.isOn) {
+      await this.#until(this.machine.time.now() + settlingMs, () => this.handled.isSettled)
+      this.handled.settled()
+    }
     await this.#calm()
     if (!this.trace.failed && this.mail.isSettled) {
       this.mail.shake()
@@ -400,15 +409,13 @@ export class ClusterWorld implements ClusterParts {
 
   /** Removes the limits that could prevent files, or messages about them, from being stored. */
   #liftQuota(): void {
-    const { userBytes, userFiles, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes } = defaultLimits
-    if (this.limits.userBytes < userBytes) this.#chosen.limits = { ...this.#chosen.limits, userBytes, userFiles }
-    const forMessages = { mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes }
-    if (this.stored.notices.isOn) this.#chosen.limits = { ...this.#chosen.limits, ...forMessages }
+    if (this.limits.userBytes < noQuota.userBytes) this.#chosen.limits = { ...this.#chosen.limits, ...noQuota }
+    if (this.stored.notices.isOn) this.#chosen.limits = { ...this.#chosen.limits, ...largeMailboxes }
   }
 
   #generateLimits(random: SeededRandom): Partial<Limits> {
     const forFiles = this.#hasFiles ? generateFileLimits(random, this.faults) : {}
-    return { ...forFiles, ...(this.#hasMail ? generateMailLimits(random, this.mail, this.#hasFiles) : {}) }
+    return { ...forFiles, ...generateMailLimits(random, this.mail, this.#hasFiles) }
   }
 
   async #calm(): Promise<void> {
