@@ -256,6 +256,8 @@ export const clientLimits = {
   unsizedBytes: 1_024 * MiB,
   /** Maximum number of contexts of a state directory. Beyond it, a new context replaces the oldest. */
   contexts: 1_000,
+  /** Maximum number of references to files that a state directory keeps. Beyond it, a new reference replaces the oldest. */
+  references: 1_000,
   /** Maximum length of a stream that is kept in a state directory, in bytes. */
   spooledBytes: 64 * GiB,
   /** Maximum number of unanswered chunks of one upload, even if the window of the server has room for more. */

@@ -48,6 +48,7 @@ export { type FileTargetOptions, fileTarget } from './adapters/node/fileTarget.t
 export { nodePlatform } from './adapters/node/nodePlatform.ts'
 export { absolutePath, pathBytes, pathText } from './adapters/node/pathText.ts'
 export { type Context, type Contexts, type KeptContexts, keptContexts } from './adapters/stateDirectory/contexts.ts'
+export { type KeptReferences, keptReferences } from './adapters/stateDirectory/keptReferences.ts'
 export { isSpooled, spool } from './adapters/stateDirectory/spool.ts'
 export { stateDirectory } from './adapters/stateDirectory/stateDirectory.ts'
 export { checkToken, type KeptToken, keptToken, readToken } from './adapters/stateDirectory/token.ts'

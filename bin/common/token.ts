@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { type BoundToken, OspError, type TokenBinding } from 'ospd'
 import { checkToken, keptToken, knownServer, readToken } from 'ospd/node'
 import { type CommonOptions, userOf } from './commonOptions.ts'
+import { contextsIn } from './context.ts'
 import { checkReadable } from './files.ts'
 import { secrets } from './secrets.ts'
 import { addressText } from './settings.ts'
@@ -113,12 +114,21 @@ export async function assertNotDowngraded(values: CommonOptions): Promise<void> 
   )
 }
 
-function loginLine(values: CommonOptions): string {
-  const words = ['osp', 'login', '--server', addressText(values.server), ...(values.tls ? ['--tls'] : [])]
-  const flags = { ...values, user: userOf(values) }
+const loginLine = (values: CommonOptions) => commandLineOf('login', values)
+
+/** Returns a command with the flags for the same server, user and state directory, except those that the current context sets. */
+export function commandLineOf(command: string, values: CommonOptions, more: readonly string[] = []): string {
+  const user = userOf(values)
+  const server = addressText(values.server)
+  const { current, all } = contextsIn(values).load()
+  const context = command === 'login' || current === undefined ? undefined : all.get(current)
+  const isCurrent = context?.server === server && context.user === user && context.tls === values.tls
+  const words = ['osp', command]
+  if (!isCurrent) words.push('--server', server, ...(values.tls ? ['--tls'] : []))
+  const flags = isCurrent ? { state: values.state } : { ...values, user }
   for (const name of ['tls-ca', 'tls-cert', 'tls-key', 'user', 'state'] as const) {
-    const value = flags[name]
+    const value = (flags as Partial<CommonOptions>)[name]
     if (value !== undefined) words.push(`--${name}`, value)
   }
-  return words.map(shellWord).join(' ')
+  return [...words, ...more].map(shellWord).join(' ')
 }

@@ -1,14 +1,15 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Client, type Download, type FileInfo, type FileTarget, OspError } from 'ospd'
-import { fileTarget, pathReason } from 'ospd/node'
+import { type Client, type Download, type FileInfo, type FileReference, type FileTarget, OspError } from 'ospd'
+import { fileTarget, keptReferences, pathReason } from 'ospd/node'
 import { runWithClient } from '../common/client.ts'
-import { commonOptions } from '../common/commonOptions.ts'
+import { commonOptions, userOf } from '../common/commonOptions.ts'
 import { makeDirectories } from '../common/directories.ts'
 import { checkDirectory } from '../common/files.ts'
 import { results } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
+import { stateDirectoryOf } from '../common/stateDirectory.ts'
 import { UsageError } from '../common/usage.ts'
 import { filesBelow, missingFile, nameOperand } from '../files/names.ts'
 import { openLines } from '../send/lines.ts'
@@ -17,6 +18,10 @@ import { GetReporter, GetSummary, type ReceivedFile, receivedFile } from './getR
 
 const settings = {
   to: setting({ ...kind.path, placeholder: 'DIR' }, '.', 'directory to write to, created if it is missing'),
+  from: optionalSetting(
+    { ...kind.text, placeholder: 'USER' },
+    'download files that USER has sent to you, instead of your own: those of waiting messages, and of messages that osp listen has printed',
+  ),
   recursive: switched('download folders and all files below them; without NAME, all files', 'r'),
   overwrite: switched('replace local files whose content differs'),
   jobs: setting(kind.count, '5', 'receive up to N files at once', 'j'),
@@ -39,6 +44,7 @@ export const getCommand = command({
     ['osp get movie.mp4', 'download one file'],
     ['osp get -r photos --to backup', 'download a folder as backup/photos'],
     ['osp get shop.sql - | psql shop', 'write the content of a file to stdout'],
+    ['osp get --from alice plan.pdf', 'download a file that alice has sent to you'],
     ['osp get -r photos | sha256sum -c', 'read the files again from disk and check them'],
   ],
   run,
@@ -48,7 +54,7 @@ export const getCommand = command({
 interface WantedFile {
   readonly name: string
   /** The file as the server listed it. */
-  readonly file?: FileInfo
+  readonly file?: FileInfo | FileReference
   readonly path: string
 }
 
@@ -66,7 +72,10 @@ async function run(values: GetValues, operands: readonly string[]): Promise<numb
     limitRate,
     reporter,
     async run(client, interrupted) {
-      const getter = new FileGetter({ client, values, summary, overview, reporter, interrupted })
+      const sent = values.from === undefined ? undefined : referencesFrom(client, values, values.from)
+      // The failure is reported for each file.
+      sent?.catch(() => {})
+      const getter = new FileGetter({ client, values, sent, summary, overview, reporter, interrupted })
       await (toStdout ? getter.print(names[0] as string) : getter.save(names))
       if (interrupted.aborted) throw new OspError('closed')
     },
@@ -77,11 +86,27 @@ async function run(values: GetValues, operands: readonly string[]): Promise<numb
   return exitCode
 }
 
-function namesOf({ recursive, json }: GetValues, operands: readonly string[], toStdout: boolean): readonly string[] {
+/** Resolves with the latest references to the files that a user has sent, by name: in waiting messages, or kept by `osp listen`. */
+async function referencesFrom(client: Client, values: GetValues, owner: string): Promise<References> {
+  const found = new Map<string, FileReference>()
+  const add = (file: FileReference | undefined) => file?.owner === owner && found.set(file.name, file)
+  for (const file of await keptReferences(stateDirectoryOf(values, userOf(values))).load()) add(file)
+  for (const setAside of [true, false]) for await (const { file } of client.inbox.list({ setAside })) add(file)
+  return found
+}
+
+type References = ReadonlyMap<string, FileReference>
+
+function namesOf(
+  { recursive, from, json }: GetValues,
+  operands: readonly string[],
+  toStdout: boolean,
+): readonly string[] {
   if (toStdout) {
     if (operands.length !== 1 || recursive) throw new UsageError('- requires exactly one NAME, without -r')
     if (json) throw new UsageError('--json prints to stdout, which - uses for the content; omit one of them')
   }
+  if (from !== undefined && recursive) throw new UsageError('-r cannot be used with --from; specify each NAME')
   if (operands.length === 0 && !recursive)
     throw new UsageError('get requires at least one NAME, or -r to download all files')
   const names = operands.map((operand) => nameOperand(recursive ? operand.replace(/\/+$/u, '') : operand))
@@ -104,6 +129,8 @@ const lastPart = (name: string) => name.slice(name.lastIndexOf('/') + 1)
 interface FileGetterOptions {
   readonly client: Client
   readonly values: GetValues
+  /** With `--from`: the files that the user has sent. */
+  readonly sent: Promise<References> | undefined
   readonly summary: GetSummary
   readonly overview: Overview<ReceivedFile>
   readonly reporter: GetReporter
@@ -130,7 +157,7 @@ class FileGetter {
     const wanted = names.length === 0 ? [''] : names
     for (const name of wanted) {
       if (recursive) await this.#saveFolder(name)
-      else await this.#begin({ name, path: join(to, lastPart(name)) })
+      else await this.#saveOne(name, join(to, lastPart(name)))
     }
     this.#options.overview.isComplete = true
     while (this.#open.size > 0) await Promise.all(this.#open)
@@ -139,7 +166,9 @@ class FileGetter {
   /** Writes the content of a file to stdout. */
   async print(name: string): Promise<void> {
     const { client, overview, summary, reporter } = this.#options
-    const download = client.files.download(name)
+    const file = await this.#reference(name).catch(OspError.from)
+    if (file instanceof OspError) return await this.#failed('-', { name, transferred: 0 }, file)
+    const download = client.files.download(file ?? name)
     const task = receivedFile('-', undefined, download)
     overview.add(task)
     overview.isComplete = true
@@ -154,6 +183,21 @@ class FileGetter {
     } finally {
       overview.end(task)
     }
+  }
+
+  async #saveOne(name: string, path: string): Promise<void> {
+    const file = await this.#reference(name).catch(OspError.from)
+    if (file instanceof OspError) await this.#failed(path, { name, transferred: 0 }, file)
+    else await this.#begin({ name, path, ...(file && { file }) })
+  }
+
+  /** With `--from`, resolves with the reference to a file. Rejects if there is none. */
+  async #reference(name: string): Promise<FileReference | undefined> {
+    const { sent, values } = this.#options
+    if (!sent) return undefined
+    const file = (await sent).get(name)
+    if (file) return file
+    throw new OspError('gone', `no message from ${values.from} refers to it; "osp inbox" lists waiting messages`)
   }
 
   async #saveFolder(name: string): Promise<void> {

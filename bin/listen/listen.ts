@@ -9,7 +9,7 @@ import {
   type Receiver,
   type WaitingMessage,
 } from 'ospd'
-import { stateDirectory } from 'ospd/node'
+import { keptReferences, stateDirectory } from 'ospd/node'
 import { clientTransport, runWithClient, trustFor } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
@@ -19,7 +19,7 @@ import { command } from '../common/program.ts'
 import { kind, optionalSetting, switched, type Values } from '../common/settings.ts'
 import { deviceDirectoryOf, openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
-import { ConfiguredToken } from '../common/token.ts'
+import { ConfiguredToken, commandLineOf } from '../common/token.ts'
 import { localTime } from '../common/units.ts'
 import { asUsageError, UsageError, unexpectedOperand } from '../common/usage.ts'
 import { checkProgram, MessageProgram, type ProgramEnd } from './messageProgram.ts'
@@ -125,7 +125,8 @@ async function run(values: ListenValues, args: readonly string[]): Promise<numbe
   const handle = program ? executing(program, values, stop) : printing(stop)
   const receive = async (client: Client, interrupted: AbortSignal) => {
     const saving: Handle = async (message) => handle(message, await savedFile(client, save, message, interrupted))
-    receiver = client.receive(permitted(save === undefined ? handle : saving, permits), { concurrency, tries })
+    const handled = save === undefined ? keepingReferences(handle, values, directory) : saving
+    receiver = client.receive(permitted(handled, permits), { concurrency, tries })
     using _ = values.receipts ? printingReceipts(client, directory) : undefined
     try {
       await receiver.done
@@ -167,6 +168,25 @@ function printingReceipts(client: Client, directory: string): Disposable {
   listenForReceipts(client, directory, stopping.signal).catch((error) => say(OspError.from(error).message, 'red'))
   return { [Symbol.dispose]: () => stopping.abort() }
 }
+
+/** Returns a handler that keeps the references in messages, so that `osp get --from` finds them, and says so. */
+function keepingReferences(handle: Handle, values: ListenValues, directory: string): Handle {
+  const references = keptReferences(directory)
+  return async (message) => {
+    const { file } = message
+    const error = file && (await references.add(file).then(() => undefined, OspError.from))
+    const isHandled = await handle(message)
+    if (error) say(`${file.name} can be downloaded only with --save: ${error.message}`, 'red')
+    else if (file && values.exec === undefined && !values.quiet && !values.json)
+      say(`to download it, run ${commandLineOf('get', values, getOperands(file))}`, 'yellow')
+    return isHandled
+  }
+}
+
+const getOperands = ({ owner, name }: FileReference) => [
+  ...['--from', owner],
+  ...(name.startsWith('-') ? ['--', name] : [name]),
+]
 
 /** Returns a handler that takes a permit for each message. */
 function permitted(handle: Handle, permits: Permits): (message: Message) => Promise<void> {

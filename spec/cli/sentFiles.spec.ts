@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { NotifyRule } from 'ospd'
 import { commandEvents } from '../../bin/common/events.ts'
 import { deferred } from '../../lib/runtime/deferred.ts'
-import { type Outcome, place, run, start } from '../support/commands.ts'
+import { type Outcome, ownState, place, run, start } from '../support/commands.ts'
 import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { served } from '../support/served.ts'
@@ -43,8 +43,45 @@ spec('osp send --to', (it) => {
     const { owner, name, size } = file
     assert.deepEqual([from, owner, name, size], ['alice', 'alice', 'plan.txt', 3])
     assert.deepEqual([saved, at.read('inbox/plan.txt')], [join('inbox', 'plan.txt'), 'one'])
-    const { stdout } = await at.osp('carol', 'listen', '-n', '1')
+    const { stdout } = await at.osp('carol', 'listen', '-n', '1', '--quiet')
     assert.match(stdout, / alice file plan\.txt, 3 bytes, [\da-f]{64}\n$/u)
+  })
+
+  it('can be downloaded after osp listen has printed the message, with the command that it prints', async () => {
+    await using at = await bench()
+    await at.at.write("it's new.txt", 'one')
+    await at.osp('alice', 'send', "it's new.txt", '--to', 'bob')
+    const { stderr } = await at.osp('bob', 'listen', '-n', '1')
+    const [, line = ''] = /^osp: to download it, run osp (get .*)$/mu.exec(stderr) ?? []
+    assert.equal(
+      line,
+      `get --server 127.0.0.1:${at.port} --user bob --state ${ownState} --from alice 'it'\\''s new.txt'`,
+    )
+    const words = ['get', '--server', `127.0.0.1:${at.port}`, '--user', 'bob', '--from', 'alice', "it's new.txt"]
+    assert.equal((await run('osp', [...words, '--to', 'got'], { cwd: at.at.path })).code, 0)
+    assert.equal(at.read("got/it's new.txt"), 'one')
+    assert.deepEqual((await run('osp', [...words, '-'], { cwd: at.at.path })).stdout, 'one')
+  })
+
+  it('can be downloaded while the message waits; the latest of a name counts', async () => {
+    await using at = await bench()
+    await at.at.write('plan.txt', 'one')
+    await at.osp('alice', 'send', 'plan.txt', '--to', 'dora')
+    await at.osp('dora', 'listen', '-n', '1')
+    await at.at.write('plan.txt', 'second')
+    await at.osp('alice', 'send', 'plan.txt', '--to', 'dora')
+    assert.equal((await at.osp('dora', 'get', '--from', 'alice', 'plan.txt', '-')).stdout, 'second')
+    assert.equal((await at.osp('dora', 'inbox')).stdout.split('\n').length, 2)
+    const none = await at.osp('dora', 'get', '--from', 'bob', 'plan.txt')
+    assert.equal(none.code, 1)
+    assert.match(
+      none.stderr,
+      /^osp: plan\.txt: no message from bob refers to it; "osp inbox" lists waiting messages$/mu,
+    )
+    await at.osp('alice', 'rm', 'plan.txt')
+    const gone = await at.osp('dora', 'get', '--from', 'alice', 'plan.txt', '--to', 'late')
+    assert.match(gone.stderr, /^osp: plan\.txt: the file is no longer available$/mu)
+    assert.equal((await at.osp('dora', 'get', '-r', '--from', 'alice')).code, 2)
   })
 
   it('sends another message if it is repeated, but not if it continues a command that was killed', async () => {

@@ -109,6 +109,7 @@ export const boundChecks: {
   downloadBytes: { files: ['spec/client/files/downloads.spec.ts'] },
   versionTries: {},
   contexts: { files: ['spec/adapters/stateDirectory/contexts.spec.ts'] },
+  references: { files: ['spec/adapters/stateDirectory/keptReferences.spec.ts'] },
   spooledBytes: { files: ['spec/adapters/stateDirectory/spool.spec.ts'] },
   unsizedBytes: { files: ['spec/adapters/node/fileSource.spec.ts'] },
   unansweredChunks: { files: ['spec/hostile/grants.spec.ts'] },
