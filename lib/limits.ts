@@ -6,7 +6,8 @@ export const KiB = 1024
 export const MiB = 1024 * KiB
 export const GiB = 1024 * MiB
 
-/** Ranges that the table and `fixed` share. */
+/** Values that the table and `fixed` share. */
+const defaultKeepAliveMs = 15_000
 const leastKeepAliveMs = 100
 const mostKeepAliveMs = 3_600_000
 const clientsMost = 20_000
@@ -27,158 +28,172 @@ export interface Limit {
   readonly unset?: string
 }
 
-/* @__NO_SIDE_EFFECTS__ */
 function limit(value: number, describe: string, range?: Limit['range']): Limit {
   return { default: value, describe, ...(range && { range }) }
 }
 
-/* @__NO_SIDE_EFFECTS__ */
 function flag(name: string, value: number, describe: string, range?: Limit['range']): Limit {
   return { ...limit(value, describe, range), flag: name }
 }
 
-/** The limits of a server. `fixed` holds the limits of the protocol, and `clientLimits` those of a client. */
-export const limitTable = {
-  keepAliveMs: flag(
-    'keep-alive',
-    15_000,
-    'interval within which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
-    [leastKeepAliveMs, mostKeepAliveMs],
-  ),
-  handshakeMs: flag('handshake-time', 10_000, 'maximum time from the connection to a complete HELLO'),
-  backlog: flag(
-    'backlog',
-    4_096,
-    'maximum number of connections that the system holds until the server accepts them',
-    [1, 65_535],
-  ),
-  handshakes: flag(
-    'handshakes',
-    256,
-    'maximum number of unfinished TLS handshakes; when exceeded, the oldest one of the busiest address is closed',
-  ),
-  chunkBytes: flag('chunk', 2 * MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
-  windowBytes: flag('window', 8 * MiB, 'maximum number of unacknowledged bytes of one upload', [1, 0xffff_ffff]),
-  chunkMemoryBytes: limit(
-    16 * MiB,
-    'memory for chunks that wait to be written, for all links together, plus one chunk per link; incomplete frames may take the same amount again',
-  ),
-  smallFileBytes: flag('small-file', MiB, 'maximum size of a file that is sent in one request', [0, 16 * MiB]),
-  checkpointBytes: flag('checkpoint-size', 8 * MiB, 'number of bytes after which an upload is flushed to disk'),
-  checkpointMs: flag('checkpoint-time', 500, 'time after which the received bytes of an upload are flushed to disk'),
-  checkpoints: limit(32, 'maximum number of checkpoints of an upload, to continue from if its partial file is damaged'),
-  fileInstances: flag('file-instances', 200, 'maximum number of files that the server receives at once', [1, 0xffff]),
-  uploadsPerLink: flag('uploads-per-link', 5, 'maximum number of concurrent uploads on one link', [1, 0xffff]),
-  uploadsPerUser: flag('uploads-per-user', 100, 'maximum number of concurrent uploads of one user'),
-  stalledMs: flag(
-    'stalled-time',
-    60_000,
-    "time, divided by the number of the user's uploads, after which an upload without progress yields to a user with fewer uploads, and any upload to a user with at least two fewer",
-  ),
-  parkedUploads: limit(200, 'maximum number of uploads without a link that are kept open for their clients'),
-  parkedMs: limit(5 * 60_000, 'time for which an upload without a link is kept open; its record is kept longer'),
-  uploadAgeMs: flag('upload-age', 7 * dayMs, 'time without progress after which an unfinished upload is removed', [
-    1_000,
-    largest,
-  ]),
-  fileBytes: { ...flag('max-file-size', largest, 'maximum size of one file'), unset: 'no limit' },
-  userBytes: {
-    ...flag('quota', largest, "maximum total size of one user's files, plus --entry-size for each file and folder"),
-    unset: 'no limit',
-  },
-  entryBytes: flag('entry-size', 4 * KiB, 'bytes counted toward --quota for each file and folder', [0, 256 * MiB]),
-  userFiles: flag('user-files', 1_000_000, "maximum number of one user's files, folders and unfinished uploads"),
-  links: flag('max-links', 2_000, 'maximum number of links after HELLO'),
-  linksPerUser: flag('links-per-user', 200, 'maximum number of links of one user'),
-  linksPerAddress: flag('links-per-address', 500, 'maximum number of links from one address (IPv6: one /64)'),
-  pendingLinks: flag('pending-links', 500, 'maximum number of links before HELLO, in addition to --max-links'),
-  refusedLinks: limit(200, 'maximum number of rejected connections that get the reason at once; others get none'),
-  idleMs: flag('idle-time', 3_600_000, 'time after which a link without uploads, registration or requests is closed'),
-  recipients: flag('max-recipients', 16, 'maximum number of recipients of one message', [1, 0xffff]),
-  clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
-  registrationsPerUser: flag('registrations-per-user', 20, 'maximum number of registered clients of one user'),
-  devicesPerUser: flag('devices-per-user', 8, 'maximum number of known devices of one user', [1, 64]),
-  deviceAgeMs: flag('device-age', 30 * dayMs, 'time without listening after which a device is forgotten'),
-  hellosPerSecond: flag(
-    'hellos-per-second',
-    200,
-    'maximum number of HELLOs checked per second; at most half of them from one address; addresses that send many HELLOs share a separate half',
-  ),
-  failedHellosPerAddress: flag(
-    'failed-hellos-per-address',
-    60,
-    'maximum number of refused HELLOs per minute from one address that are answered with the reason',
-  ),
-  failedHellosPerUser: flag(
-    'failed-hellos-per-user',
-    10,
-    'maximum number of HELLOs with a wrong token per minute, for one user from one address, that are answered with the reason',
-  ),
-  logLinesPerUser: flag('log-lines-per-user', 10, 'maximum log lines per second about one user, averaged over 10 s'),
-  logLinesPerAddress: flag(
-    'log-lines-per-address',
-    30,
-    'maximum number of log lines per second about all users of one address, and about all refused links',
-  ),
-  refusalLinesPerAddress: flag(
-    'refusal-lines-per-address',
-    60,
-    'maximum number of log lines per minute about refused links from one address',
-  ),
-  rememberedAddresses: limit(4_096, 'maximum number of addresses, and of users, whose latest rates are remembered'),
-  framesPerSecond: flag('frames-per-second', 100_000, 'maximum number of frames read from one user per second'),
-  bytesPerSecond: flag(
-    'bytes-per-second',
-    2 * 1024 * MiB,
-    'maximum number of bytes that are read from one user per second, at least 64k',
-    [64 * KiB, largest],
-  ),
-  workMsPerSecond: flag(
-    'work-per-second',
-    1_000,
-    'maximum processing time per second for one user; busy users share it equally',
-  ),
-  registrationsPerSecond: flag('registrations-per-second', 50, 'maximum registrations read from one user per second'),
-  gatherMs: limit(
-    50,
-    'time for which changes of the presence list are collected before they are sent, or 100 us for each client if that is longer',
-    [1, 50],
-  ),
-  mailboxMessages: flag('mailbox-messages', 10_000, 'maximum number of messages waiting for one user'),
-  mailboxBytes: flag('mailbox-size', 64 * MiB, 'maximum total size of the messages waiting for one user'),
-  receipts: flag('receipts', 10_000, 'maximum number of receipts of one user, expected or not yet received'),
-  waitingMessages: flag('waiting-messages', 1_000_000, 'maximum number of messages waiting for all users together'),
-  messageStoreBytes: flag(
-    'message-store-size',
-    16 * 1024 * MiB,
-    'maximum total size of the messages waiting for all users together, counted once for each recipient',
-  ),
-  senderSharePercent: flag(
-    'sender-share',
-    50,
-    'maximum share of a mailbox, of all waiting messages, of the message ids and of the free disk space that one sender can use',
-    [1, 100],
-  ),
-  messageAgeMs: flag('message-age', 30 * dayMs, 'time for which a message waits for its recipient'),
-  senderIds: flag('message-ids-per-user', 500_000, 'maximum number of message ids that are remembered for one sender'),
-  messageIds: flag('message-ids', 2_000_000, 'maximum number of message ids that are remembered for all senders'),
-  // The range is well below `fixed.replies`, so that pings remain possible.
-  deliveryWindow: limit(256, 'maximum number of unanswered messages to one recipient', [1, 256]),
-  deliveryBytes: limit(256 * KiB, 'maximum size of the unanswered messages to one recipient; one is always allowed'),
-  deliveryMemoryBytes: limit(32 * MiB, 'memory for unsent deliveries; beyond it each recipient may have one message'),
-  readMemoryBytes: limit(32 * MiB, 'memory for content of stored files that is being read and sent'),
-  deliveryMs: limit(10_000, 'time after which an unanswered delivery is repeated, once all other messages were sent'),
-  reserveBytes: {
-    ...flag('reserve', 64 * MiB, 'disk space that uploads leave free for messages', [0, largest]),
-    unset: '64M or 5% of the disk, whichever is less',
-  },
-  reservePercent: limit(5, 'percentage of the disk that uploads leave free, if less than the reserve', [0, 100]),
-  onUploadMs: limit(10_000, 'maximum duration of one call of `onUpload`, after which the upload is refused'),
-  noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered in memory'),
-  messageIdMs: limit(7 * dayMs, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
-  unsentBytes: limit(4 * MiB, 'number of unsent bytes above which a link is closed as a slow consumer'),
-  retryAfterMs: limit(1_000, 'time after which a client should repeat a temporarily refused request', [1, 0xffff_ffff]),
-} as const satisfies Readonly<Record<string, Limit>>
+/**
+ * The limits of a server. `fixed` holds the limits of the protocol, and `clientLimits` those of a client. A bundler removes the call,
+ * and with it the texts, from a client.
+ */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: it is a table
+export const limitTable = /* @__PURE__ */ (() =>
+  ({
+    keepAliveMs: flag(
+      'keep-alive',
+      defaultKeepAliveMs,
+      'interval within which each side sends at least a ping; a link is dead if nothing arrives for twice this time',
+      [leastKeepAliveMs, mostKeepAliveMs],
+    ),
+    handshakeMs: flag('handshake-time', 10_000, 'maximum time from the connection to a complete HELLO'),
+    backlog: flag(
+      'backlog',
+      4_096,
+      'maximum number of connections that the system holds until the server accepts them',
+      [1, 65_535],
+    ),
+    handshakes: flag(
+      'handshakes',
+      256,
+      'maximum number of unfinished TLS handshakes; when exceeded, the oldest one of the busiest address is closed',
+    ),
+    chunkBytes: flag('chunk', 2 * MiB, 'maximum size of a chunk, the part of a file in one request', [1, 256 * MiB]),
+    windowBytes: flag('window', 8 * MiB, 'maximum number of unacknowledged bytes of one upload', [1, 0xffff_ffff]),
+    chunkMemoryBytes: limit(
+      16 * MiB,
+      'memory for chunks that wait to be written, for all links together, plus one chunk per link; incomplete frames may take the same amount again',
+    ),
+    smallFileBytes: flag('small-file', MiB, 'maximum size of a file that is sent in one request', [0, 16 * MiB]),
+    checkpointBytes: flag('checkpoint-size', 8 * MiB, 'number of bytes after which an upload is flushed to disk'),
+    checkpointMs: flag('checkpoint-time', 500, 'time after which the received bytes of an upload are flushed to disk'),
+    checkpoints: limit(
+      32,
+      'maximum number of checkpoints of an upload, to continue from if its partial file is damaged',
+    ),
+    fileInstances: flag('file-instances', 200, 'maximum number of files that the server receives at once', [1, 0xffff]),
+    uploadsPerLink: flag('uploads-per-link', 5, 'maximum number of concurrent uploads on one link', [1, 0xffff]),
+    uploadsPerUser: flag('uploads-per-user', 100, 'maximum number of concurrent uploads of one user'),
+    stalledMs: flag(
+      'stalled-time',
+      60_000,
+      "time, divided by the number of the user's uploads, after which an upload without progress yields to a user with fewer uploads, and any upload to a user with at least two fewer",
+    ),
+    parkedUploads: limit(200, 'maximum number of uploads without a link that are kept open for their clients'),
+    parkedMs: limit(5 * 60_000, 'time for which an upload without a link is kept open; its record is kept longer'),
+    uploadAgeMs: flag('upload-age', 7 * dayMs, 'time without progress after which an unfinished upload is removed', [
+      1_000,
+      largest,
+    ]),
+    fileBytes: { ...flag('max-file-size', largest, 'maximum size of one file'), unset: 'no limit' },
+    userBytes: {
+      ...flag('quota', largest, "maximum total size of one user's files, plus --entry-size for each file and folder"),
+      unset: 'no limit',
+    },
+    entryBytes: flag('entry-size', 4 * KiB, 'bytes counted toward --quota for each file and folder', [0, 256 * MiB]),
+    userFiles: flag('user-files', 1_000_000, "maximum number of one user's files, folders and unfinished uploads"),
+    links: flag('max-links', 2_000, 'maximum number of links after HELLO'),
+    linksPerUser: flag('links-per-user', 200, 'maximum number of links of one user'),
+    linksPerAddress: flag('links-per-address', 500, 'maximum number of links from one address (IPv6: one /64)'),
+    pendingLinks: flag('pending-links', 500, 'maximum number of links before HELLO, in addition to --max-links'),
+    refusedLinks: limit(200, 'maximum number of rejected connections that get the reason at once; others get none'),
+    idleMs: flag('idle-time', 3_600_000, 'time after which a link without uploads, registration or requests is closed'),
+    recipients: flag('max-recipients', 16, 'maximum number of recipients of one message', [1, 0xffff]),
+    clients: flag('max-clients', 100, 'maximum number of clients registered for messages', [1, clientsMost]),
+    registrationsPerUser: flag('registrations-per-user', 20, 'maximum number of registered clients of one user'),
+    devicesPerUser: flag('devices-per-user', 8, 'maximum number of known devices of one user', [1, 64]),
+    deviceAgeMs: flag('device-age', 30 * dayMs, 'time without listening after which a device is forgotten'),
+    hellosPerSecond: flag(
+      'hellos-per-second',
+      200,
+      'maximum number of HELLOs checked per second; at most half of them from one address; addresses that send many HELLOs share a separate half',
+    ),
+    failedHellosPerAddress: flag(
+      'failed-hellos-per-address',
+      60,
+      'maximum number of refused HELLOs per minute from one address that are answered with the reason',
+    ),
+    failedHellosPerUser: flag(
+      'failed-hellos-per-user',
+      10,
+      'maximum number of HELLOs with a wrong token per minute, for one user from one address, that are answered with the reason',
+    ),
+    logLinesPerUser: flag('log-lines-per-user', 10, 'maximum log lines per second about one user, averaged over 10 s'),
+    logLinesPerAddress: flag(
+      'log-lines-per-address',
+      30,
+      'maximum number of log lines per second about all users of one address, and about all refused links',
+    ),
+    refusalLinesPerAddress: flag(
+      'refusal-lines-per-address',
+      60,
+      'maximum number of log lines per minute about refused links from one address',
+    ),
+    rememberedAddresses: limit(4_096, 'maximum number of addresses, and of users, whose latest rates are remembered'),
+    framesPerSecond: flag('frames-per-second', 100_000, 'maximum number of frames read from one user per second'),
+    bytesPerSecond: flag(
+      'bytes-per-second',
+      2 * 1024 * MiB,
+      'maximum number of bytes that are read from one user per second, at least 64k',
+      [64 * KiB, largest],
+    ),
+    workMsPerSecond: flag(
+      'work-per-second',
+      1_000,
+      'maximum processing time per second for one user; busy users share it equally',
+    ),
+    registrationsPerSecond: flag('registrations-per-second', 50, 'maximum registrations read from one user per second'),
+    gatherMs: limit(
+      50,
+      'time for which changes of the presence list are collected before they are sent, or 100 us for each client if that is longer',
+      [1, 50],
+    ),
+    mailboxMessages: flag('mailbox-messages', 10_000, 'maximum number of messages waiting for one user'),
+    mailboxBytes: flag('mailbox-size', 64 * MiB, 'maximum total size of the messages waiting for one user'),
+    receipts: flag('receipts', 10_000, 'maximum number of receipts of one user, expected or not yet received'),
+    waitingMessages: flag('waiting-messages', 1_000_000, 'maximum number of messages waiting for all users together'),
+    messageStoreBytes: flag(
+      'message-store-size',
+      16 * 1024 * MiB,
+      'maximum total size of the messages waiting for all users together, counted once for each recipient',
+    ),
+    senderSharePercent: flag(
+      'sender-share',
+      50,
+      'maximum share of a mailbox, of all waiting messages, of the message ids and of the free disk space that one sender can use',
+      [1, 100],
+    ),
+    messageAgeMs: flag('message-age', 30 * dayMs, 'time for which a message waits for its recipient'),
+    senderIds: flag(
+      'message-ids-per-user',
+      500_000,
+      'maximum number of message ids that are remembered for one sender',
+    ),
+    messageIds: flag('message-ids', 2_000_000, 'maximum number of message ids that are remembered for all senders'),
+    // The range is well below `fixed.replies`, so that pings remain possible.
+    deliveryWindow: limit(256, 'maximum number of unanswered messages to one recipient', [1, 256]),
+    deliveryBytes: limit(256 * KiB, 'maximum size of the unanswered messages to one recipient; one is always allowed'),
+    deliveryMemoryBytes: limit(32 * MiB, 'memory for unsent deliveries; beyond it each recipient may have one message'),
+    readMemoryBytes: limit(32 * MiB, 'memory for content of stored files that is being read and sent'),
+    deliveryMs: limit(10_000, 'time after which an unanswered delivery is repeated, once all other messages were sent'),
+    reserveBytes: {
+      ...flag('reserve', 64 * MiB, 'disk space that uploads leave free for messages', [0, largest]),
+      unset: '64M or 5% of the disk, whichever is less',
+    },
+    reservePercent: limit(5, 'percentage of the disk that uploads leave free, if less than the reserve', [0, 100]),
+    onUploadMs: limit(10_000, 'maximum duration of one call of `onUpload`, after which the upload is refused'),
+    noteMs: limit(7 * dayMs, 'time for which a completed upload is remembered in memory'),
+    messageIdMs: limit(7 * dayMs, 'time for which a message id is remembered', [1, 0xffff_ffff * 1_000]),
+    unsentBytes: limit(4 * MiB, 'number of unsent bytes above which a link is closed as a slow consumer'),
+    retryAfterMs: limit(
+      1_000,
+      'time after which a client should repeat a temporarily refused request',
+      [1, 0xffff_ffff],
+    ),
+  }) as const satisfies Readonly<Record<string, Limit>>)()
 
 /** A value for each limit of a server. */
 export type Limits = { readonly [K in keyof typeof limitTable]: number }
@@ -293,7 +308,8 @@ export const clientLimits = {
 
 /** The limits that protocol version 1 fixes. */
 export const fixed = {
-  /** Minimum and maximum keep-alive interval that a server may set. */
+  /** The keep-alive interval until the server sets it, and the minimum and maximum interval that it may set. */
+  defaultKeepAliveMs,
   leastKeepAliveMs,
   mostKeepAliveMs,
   /** Maximum size of a payload before HELLO_ACK. */

@@ -126,6 +126,7 @@ export const boundChecks: {
   handlerFirstMs: {},
   handlerMostMs: {},
   // Of the protocol.
+  defaultKeepAliveMs: {},
   leastKeepAliveMs: {},
   mostKeepAliveMs: {},
   helloFrameBytes: {},

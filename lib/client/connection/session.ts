@@ -1,5 +1,5 @@
 import { type ErrorCode, OspError } from '../../errors.ts'
-import { clientLimits, defaultLimits, fixed, MiB } from '../../limits.ts'
+import { clientLimits, fixed, MiB } from '../../limits.ts'
 import type { Platform } from '../../ports/platform.ts'
 import type { Socket, Transport } from '../../ports/socket.ts'
 import { Backoff } from '../../runtime/backoff.ts'
@@ -214,7 +214,7 @@ export class ClientSession {
     const closed = new AbortController()
     const arrivals = socket.reliable ? undefined : new ReceivedSequences()
     let app: AppEvents | undefined
-    const { keepAliveMs } = defaultLimits
+    const { defaultKeepAliveMs: keepAliveMs } = fixed
     const tracking = arrivals && { arrived: (_bytes: number, frame: Frame) => arrivals.take(frame) }
     const peer = new LinkDriver(
       socket,
