@@ -80,7 +80,7 @@ export class MailboxRequests implements WaitingMessages {
   #ask<K extends AskedName>(message: WireMessage<K>, { signal }: SignalOptions) {
     const { platform, retryForMs, session } = this.#options
     const online = (aborted: AbortSignal) => session().online(aborted)
-    return askUntilAnswered({ platform, retryForMs, online }, message, signal ?? never)
+    return askUntilAnswered({ platform, retryForMs, online }, message, signal ?? new AbortController().signal)
   }
 }
 
@@ -98,8 +98,6 @@ function inOrder(messages: Listed, afterSeq: number): Listed {
   }
   return messages
 }
-
-const never = new AbortController().signal
 
 /** Returns the seqs in the groups of requests. Throws OspError `usage` for invalid arguments. */
 function groupsOf(where: string, seqs: readonly number[], options: SignalOptions): readonly (readonly number[])[] {
