@@ -382,4 +382,12 @@ export const messageMutations: readonly Mutation[] = [
     replacement: 'if (rejection !== undefined && seq < 0) rejected.set',
     shownBy: 'spec/testing/storage.spec.ts',
   },
+  {
+    fault: 'a device that listens is removed by its user',
+    file: 'lib/server/messages/msgApp.ts',
+    within: '#removeDevice',
+    pattern: 'this.#isListening({ user, device })',
+    replacement: "user === ''",
+    shownBy: 'messages',
+  },
 ]

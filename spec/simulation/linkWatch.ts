@@ -88,7 +88,7 @@ export class LinkWatch {
    * messages.
    */
   readonly #gone = new Map<string, number>()
-  /** Those of them whose removal the storage has lost. */
+  /** Those of them whose removal the storage has lost, or whose device was removed. */
   readonly #returned = new Set<string>()
   /** Superseded processes, each by the run of the server that superseded it. */
   readonly #superseded = new Map<SimulatedProcess, SimulatedProcess>()
@@ -142,6 +142,11 @@ export class LinkWatch {
       this.#gone.set(`${recipient} ${place}`, this.#gone.size)
       this.#returned.delete(`${recipient} ${place}`)
     }
+  }
+
+  /** A device of this recipient was removed. If it becomes known again, it receives its messages again. */
+  removed(recipient: string): void {
+    for (const name of this.#gone.keys()) if (name.startsWith(`${recipient} `)) this.#returned.add(name)
   }
 
   /** The storage is about to lose its changes. Returns a function that is called when they are lost. */

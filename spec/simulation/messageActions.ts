@@ -35,6 +35,7 @@ export const programActions: readonly Action<ProgramParts>[] = [
   { name: 'a program receives', weight: 6, apply: receive },
   { name: 'a program takes over', weight: 5, apply: takeOver },
   { name: 'a program ends', weight: 3, apply: end },
+  { name: 'a device is removed', weight: 3, apply: removeDevice },
 ]
 
 /** These actions, and those on the storage of messages. */
@@ -117,6 +118,18 @@ function takeOver(parts: ProgramParts): boolean {
       program.start()
       program.run?.receive()
     },
+  )
+}
+
+/** The device may listen, or may have been removed before. */
+function removeDevice(parts: ProgramParts): boolean {
+  const devices = parts.mail.programs.flatMap(({ user, device }) => (device === undefined ? [] : { user, device }))
+  if (devices.length === 0) return false
+  const { user, device } = parts.dice.pick(devices, 'a device')
+  return withProgram(
+    parts,
+    (program) => program.user === user && program.run !== undefined && !program.run.over,
+    ({ run }) => run?.removeDevice(device),
   )
 }
 

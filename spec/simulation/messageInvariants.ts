@@ -62,6 +62,8 @@ export class MessageInvariants {
   readonly #attempts = new Map<string, number>()
   /** The known devices of each user. */
   readonly #devices = new Map<string, Set<string>>()
+  /** By recipient, how often a device was removed. */
+  readonly #removals = new Map<string, number>()
   /** For each sending program and recipient, the number of the latest delivered message. */
   readonly #latest = new Map<string, number>()
   /** Keys that the storage has, and those that it has refused temporarily: others may have overtaken these. */
@@ -83,6 +85,7 @@ export class MessageInvariants {
       isRepeatable: (key) => this.#repeatable.has(key),
       isHandled: (name) => this.#isIn(this.#handled, name),
       isRejected: (name) => this.#isIn(this.#setAside, name),
+      hasRemovedDevices: (user) => [...this.#removals.keys()].some((name) => name.startsWith(`${user}/`)),
     })
   }
 
@@ -154,6 +157,21 @@ export class MessageInvariants {
     const devices = this.#devices.get(user) ?? new Set()
     this.#devices.set(user, devices.add(device))
     for (const { sender, id } of waiting) this.#require(recipientOf(user, device), keyOf(sender, id))
+  }
+
+  /** A device is removed. When it becomes known again, it receives all waiting messages, also those that it has handled. */
+  removed(user: string, device: string): void {
+    const recipient = recipientOf(user, device)
+    this.#removals.set(recipient, (this.#removals.get(recipient) ?? 0) + 1)
+    this.#devices.get(user)?.delete(device)
+    for (const name of this.#missing) if (name.startsWith(`${recipient} `)) this.#missing.delete(name)
+  }
+
+  /** Returns a function that returns whether a device was not removed since this call. */
+  isUnremoved(user: string, device = ''): () => boolean {
+    const recipient = recipientOf(user, device)
+    const before = this.#removals.get(recipient)
+    return () => this.#removals.get(recipient) === before
   }
 
   isKnown(user: string, device: string): boolean {
@@ -241,8 +259,9 @@ export class MessageInvariants {
     if (post.isAborted) this.#settle(post, isUnknown || post.calls > 1 || isStored ? 'unknown' : 'refused')
   }
 
-  /** Its outbox has dropped it, because it may be stored or not. */
+  /** Its outbox has dropped it, because it may be stored or not. If its program has sent it twice, later messages can precede it. */
   forgotten(post: Post): void {
+    this.#refusedForNow.add(post.key)
     this.#settle(post, 'unknown')
   }
 
@@ -270,6 +289,8 @@ export class MessageInvariants {
     const before = this.#handedTo(actor).get(key)
     const isRetried = before?.run === run && before.throws > 0
     this.#handedTo(actor).set(key, { run, throws: isRetried ? before.throws : 0 })
+    // A device that was removed is a new one, and its client keeps a limited number of receipts.
+    if (this.#removals.has(actor.recipient)) return
     if (this.#kept.get(actor)?.has(key)) this.#fail(`${run.process.name} received ${name}, whose receipt it has stored`)
     if (this.#repeatable.has(key)) return
     if (before && attempt <= 1 && !isRetried) this.#fail(`${run.process.name} received ${name} again as attempt 1`)

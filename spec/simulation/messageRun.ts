@@ -125,6 +125,14 @@ export class MessageRun {
     )
   }
 
+  removeDevice(device: string): void {
+    this.#tell(`removes the device ${device}`)
+    this.client.devices.remove(device).then(
+      (isKnown) => this.#tell(isKnown ? `has removed the device ${device}` : `finds no device ${device}`),
+      (error: unknown) => this.#tell(`has not removed the device ${device}: ${OspError.from(error).code}`),
+    )
+  }
+
   send(post: Post): void {
     this.process.awake(() => this.#send(post))
   }

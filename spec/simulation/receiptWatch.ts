@@ -13,6 +13,8 @@ interface ReceiptParts {
   isRepeatable(key: string): boolean
   isHandled(name: string): boolean
   isRejected(name: string): boolean
+  /** Whether the user has removed a device. Receipts that follow from this have no result. */
+  hasRemovedDevices(user: string): boolean
 }
 
 /** Checks that each message and recipient has one receipt, and that the receipt reports the true outcome. */
@@ -66,6 +68,7 @@ export class ReceiptWatch {
     if (state === 'rejected' && result === '') return 'it has no reason'
     if (state === 'rejected') return this.#parts.isRejected(name) ? undefined : 'no program has rejected it'
     if (!this.#parts.isHandled(name)) return 'no handler has ended'
+    if (result === '' && this.#parts.hasRemovedDevices(name.slice(0, name.indexOf(' ')))) return undefined
     return result === resultFor(name) ? undefined : `it has the result "${result}"`
   }
 

@@ -2,6 +2,7 @@ import type { OspError } from '../../lib/errors.ts'
 import { receiptOwner } from '../../lib/names.ts'
 import type {
   AddressedMessage,
+  ListedDevice,
   MailboxBounds,
   MailboxDevices,
   MailboxLevel,
@@ -75,14 +76,18 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
     full: (messages, bounds) => mailboxes.full(messages, bounds),
     read: (...page) => mailboxes.read(...page),
     async remove(user, seqs, mayWait, how) {
+      const isUnremoved = invariants.isUnremoved(user, how?.device)
+      const listed = mailboxes.devices?.list(user)
       await mailboxes.remove(user, seqs, mayWait, how)
-      watch.gone(recipientOf(user, how?.device), seqs)
+      if (isKnownIn(await listed, how?.device) && isUnremoved()) watch.gone(recipientOf(user, how?.device), seqs)
     },
     async setAside(user, seqs, results, device) {
+      const isUnremoved = invariants.isUnremoved(user, device)
+      const listed = mailboxes.devices?.list(user)
       await mailboxes.setAside(user, seqs, results, device)
-      watch.gone(recipientOf(user, device), seqs)
+      if (isKnownIn(await listed, device) && isUnremoved()) watch.gone(recipientOf(user, device), seqs)
     },
-    devices: mailboxes.devices && watchedDevices(mailboxes, mailboxes.devices, invariants),
+    devices: mailboxes.devices && watchedDevices(mailboxes, mailboxes.devices, invariants, watch),
     list: (user, page) => mailboxes.list(user, page),
     return: (user, seqs, storedAt) => mailboxes.return(user, seqs, storedAt),
     expire: (...times) => mailboxes.expire(...times),
@@ -95,23 +100,35 @@ function watchedMailboxes(mailboxes: MailboxStore, checks: MailboxChecks): Mailb
   }
 }
 
+/** Returns whether the answer of a device changes a mailbox: it is known, or its user has no known devices. */
+export const isKnownIn = (listed: readonly ListedDevice[] = [], device?: string): boolean =>
+  device === undefined || listed.length === 0 || listed.some(({ name }) => name === device)
+
 /** Reports the devices that become known, and the messages that wait for them. */
 function watchedDevices(
   mailboxes: Pick<MailboxStore, 'read'>,
   devices: MailboxDevices,
   invariants: MessageInvariants,
+  watch: LinkWatch,
 ): MailboxDevices {
   return {
     async open(user, names, now, most) {
+      const unremoved = names.map((device) => invariants.isUnremoved(user, device))
       await devices.open(user, names, now, most)
-      for (const device of names) {
+      for (const [at, device] of names.entries()) {
         if (device === '' || invariants.isKnown(user, device)) continue
         const reader = { user, device, node: 0, session: '', epoch: 0 }
-        invariants.opened(user, device, await mailboxes.read(user, 0, 1_000_000, Number.MAX_SAFE_INTEGER, reader))
+        const waiting = await mailboxes.read(user, 0, 1_000_000, Number.MAX_SAFE_INTEGER, reader)
+        if (unremoved[at]?.()) invariants.opened(user, device, waiting)
       }
     },
     forget: (before) => devices.forget(before),
-    remove: (user, device) => devices.remove(user, device),
+    remove: (user, device) => {
+      // The mailboxes forget the device at once.
+      invariants.removed(user, device)
+      watch.removed(recipientOf(user, device))
+      return devices.remove(user, device)
+    },
     list: (user) => devices.list(user),
   }
 }

@@ -9,6 +9,7 @@ import type { MessageInvariants } from '../messageInvariants.ts'
 import { keyOf } from '../post.ts'
 import type { SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
+import { isKnownIn } from '../watchedMailboxes.ts'
 
 type Post = Steps['mail']['post']
 type Outcome = Awaited<ReturnType<Post>>['outcomes'][number]
@@ -47,8 +48,19 @@ export class StoreWatch {
   watched(process: SimulatedProcess, steps: Steps): Steps {
     const { mail } = steps
     const { watch } = this.#parts.mail
-    const left = (messages: Parameters<Steps['mail']['setAside']>[1]) => {
-      for (const { user, seqs, how } of messages) watch.gone(recipientOf(user, how?.device), seqs)
+    const { invariants } = this.#parts.mail
+    /** Runs a step of messages that leave their mailboxes, and reports those for which it has an effect. */
+    const leaving = async (
+      messages: Parameters<Steps['mail']['setAside']>[1],
+      step: () => Promise<readonly string[]>,
+    ) => {
+      const unremoved = messages.map(({ user, how }) => invariants.isUnremoved(user, how?.device))
+      const listed = Promise.all(messages.map(({ user }) => mail.listDevices(user)))
+      const users = await step()
+      const known = await listed
+      for (const [at, { user, seqs, how }] of messages.entries())
+        if (isKnownIn(known[at], how?.device) && unremoved[at]?.()) watch.gone(recipientOf(user, how?.device), seqs)
+      return users
     }
     return {
       ...steps,
@@ -68,15 +80,15 @@ export class StoreWatch {
           }
           return this.#post(process, mail, given)
         },
-        remove: async (server, messages) => {
-          const users = await mail.remove(server, messages)
-          left(messages)
-          return users
-        },
-        setAside: async (server, messages) => {
-          const users = await mail.setAside(server, messages)
-          left(messages)
-          return users
+        remove: (server, messages) => leaving(messages, () => mail.remove(server, messages)),
+        setAside: (server, messages) => leaving(messages, () => mail.setAside(server, messages)),
+        removeDevice: async (server, device) => {
+          const removed = await mail.removeDevice(server, device)
+          if (removed.isRemoved) {
+            invariants.removed(device.user, device.device)
+            watch.removed(recipientOf(device.user, device.device))
+          }
+          return removed
         },
       },
     }
@@ -108,8 +120,10 @@ export class StoreWatch {
       all,
       all,
     )
+    const unremoved = devices.map((device) => invariants.isUnremoved(user, device))
     const [, boxes] = await Promise.all([mail.openDevices(...given), found])
-    for (const [at, device] of devices.entries()) if (isNew(device)) invariants.opened(user, device, boxes[at] ?? [])
+    for (const [at, device] of devices.entries())
+      if (isNew(device) && unremoved[at]?.()) invariants.opened(user, device, boxes[at] ?? [])
   }
 
   /** The store runs these steps one after another, so that none changes a mailbox between the post and the reads. */
