@@ -16,6 +16,8 @@ export const ospd: Program = {
   sibling: {
     name: 'osp',
     commands:
-      'send,get,ls,rm,mv,tasks,add,pause,continue,cancel,msg,outbox,listen,inbox,who,login,logout,context'.split(','),
+      'send,get,ls,rm,mv,tasks,add,pause,continue,cancel,msg,outbox,listen,inbox,devices,who,login,logout,context'.split(
+        ',',
+      ),
   },
 }

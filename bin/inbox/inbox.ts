@@ -49,7 +49,9 @@ async function run(values: InboxValues, operands: readonly string[]): Promise<nu
     run: async (client) => {
       if (action === 'list') return await list(client, values)
       const includesWaiting = action === 'remove' && !values['set-aside']
-      await change(client, action, await chosen(client, values, seqs, includesWaiting))
+      const found = await chosen(client, values, seqs, includesWaiting)
+      if (found.length > 0) await change(client, action, found)
+      else if (!values.quiet && !values.json) say('no messages were set aside', 'yellow')
     },
   })
 }

@@ -117,6 +117,8 @@ spec('osp inbox', (it) => {
     assert.deepEqual([waiting.code, waiting.stderr], [1, 'osp: the mailbox has no message 2 that was set aside\n'])
     const all = await chat.osp('bob', ['inbox', '--set-aside', '--remove', '--all'])
     assert.deepEqual(all, { code: 0, stdout: 'removed 1\n', stderr: '' })
+    const none = await chat.osp('bob', ['inbox', '--remove', '--all'])
+    assert.deepEqual(none, { code: 0, stdout: '', stderr: 'osp: no messages were set aside\n' })
     assert.match((await chat.osp('bob', ['inbox'])).stdout, /^2 .* two\n$/u)
   })
 
