@@ -78,6 +78,19 @@ spec('the inbox of a client', (it) => {
     await removing
   })
 
+  it('makes many requests at the same time without a warning of Node', async () => {
+    await using server = new ScriptedServer()
+    const { inbox, link } = await connected(server)
+    const warnings: string[] = []
+    const warned = ({ message }: Error) => void warnings.push(message)
+    process.on('warning', warned)
+    const removing = Array.from({ length: 12 }, (_, at) => inbox.remove([at + 1]))
+    for (const _ of removing) link.reply(await link.expect('RemoveMsgReq'), { event: 'RemoveMsgAck' })
+    await Promise.all(removing)
+    process.off('warning', warned)
+    assert.deepEqual(warnings, [])
+  })
+
   it('rejects when its signal aborts, when the client is closed, and for invalid arguments', async () => {
     await using server = new ScriptedServer()
     const { inbox, client, link } = await connected(server)
