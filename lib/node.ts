@@ -64,6 +64,7 @@ export type {
   TaskOperations,
 } from './client/tasks/taskController.ts'
 export type { Answering as HandleControl, Served as ControlSocket } from './ports/control.ts'
+export { EarlierFiles } from './runtime/earlierFiles.ts'
 export { uploadPartOf } from './runtime/messageId.ts'
 
 /**

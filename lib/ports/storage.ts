@@ -90,6 +90,12 @@ export interface StoredFile extends SentFile {
   readonly user: string
 }
 
+/** A stored file, and the version under which it was published. */
+export interface VersionedFile extends StoredFile {
+  /** As `Announcement.version`. Missing if it is not known. */
+  readonly version?: string
+}
+
 /** The record of an unfinished upload. */
 export interface TransferRecord extends NewTransfer {
   /** Rises with every claim; writes with an older token are refused. */
@@ -202,7 +208,11 @@ export interface SettledFile extends Pick<StoredFile, 'user' | 'name'> {
   readonly isStored: boolean
 }
 
-/** The records of unfinished uploads, and the completion markers of completed ones. */
+/**
+ * The records of unfinished uploads, and the completion markers of completed ones. The marker of a stored file that was not reported
+ * is not replaced or removed, and a verified record is not replaced: `claim`, `verified`, `announce`, `announceAll` and `forget` then
+ * change nothing and reject with EarlierFiles of `ospd/node`.
+ */
 export interface TransferStore {
   /**
    * Makes `owner` the only writer of an upload: durable. The first of these rules applies, in one step:
@@ -211,6 +221,7 @@ export interface TransferStore {
    * - not fresh, and the owner's session is among the record's superseded ones: rejects `superseded`;
    * - a link of another session at another running server holds the upload: `file-busy` if fresh or not the same upload;
    *   otherwise that session is superseded as with `takeOver`. Another link of the owner's own session never holds it;
+   * - fresh or not the same upload, and the record is verified: rejects with EarlierFiles;
    * - fresh, or no record of the same upload; and a completion marker whose stored file is unchanged: `completed`, and the
    *   record, if there is one, is removed;
    * - in a store of several servers, a recovery without a verified record of this upload: rejects `superseded`;
@@ -234,10 +245,10 @@ export interface TransferStore {
   /** Marks the record as verified: durable. The caller publishes and completes the upload again after a crash. */
   verified(claim: Claim, file: StoredFile): Promise<void>
   /**
-   * Replaces the verified record by a completion marker: atomic and durable. A store that keeps no records of stored files
-   * forgets the marker after `keepNoteMs` of wall time.
+   * Replaces the verified record by a completion marker: atomic and durable. Resolves with the version of the stored file, if it
+   * is known. A store that keeps no records of stored files forgets the marker after `keepNoteMs` of wall time.
    */
-  complete(claim: Claim, keepNoteMs: number): Promise<void>
+  complete(claim: Claim, keepNoteMs: number): Promise<string | undefined>
   /**
    * Replaces the record of this name, if there is one, by a completion marker of a file that is about to be stored without an
    * upload: durable. The marker applies once the file with its `UnnamedFile.version` is stored under its `storedName`. With
@@ -267,15 +278,15 @@ export interface TransferStore {
    */
   published?(files: readonly Pick<StoredFile, 'user' | 'name'>[]): Promise<void>
   /**
-   * Durably marks completed files as reported by the server. In a store of several servers, another server can have stored a newer
-   * file of the same name; that file is not marked if its `digest` differs.
+   * Durably marks completed files as reported. In a store of several servers, another server can have stored a newer file of the
+   * same name; that file is not marked if its `version` differs.
    */
-  reported(files: readonly (Pick<StoredFile, 'user' | 'name'> & Partial<Pick<StoredFile, 'digest'>>)[]): Promise<void>
+  reported(files: readonly Pick<VersionedFile, 'user' | 'name' | 'version'>[]): Promise<void>
   /**
    * Returns the files that were stored and not reported. A store of several servers returns the files of this server and of servers
    * that have ended; with `ofEnded`, it returns only those of servers that have ended.
    */
-  unreported(ofEnded?: boolean): Promise<readonly StoredFile[]>
+  unreported(ofEnded?: boolean): Promise<readonly VersionedFile[]>
   /**
    * Returns whether a completed file was reported. If this method is missing, a file whose report failed is reported at the next
    * start.

@@ -64,7 +64,7 @@ export const logEvents = {
     'user node from name storedName replaced size algorithm digest recovered',
     'A file was verified and stored under its name, or under `storedName` if that is another one. If `replaced` is set, it ' +
       'replaced an older file. `node` and `from` are absent if the server completed the upload when it started. If `recovered` is set, an earlier ' +
-      'server may have written this line before it ended.',
+      'server, or another server of the cluster, may have written this line before.',
   ),
   'upload-paused': userLine('info', 'user node from name progress size', 'A client paused an upload.'),
   'upload-cancelled': userLine('info', 'user node from name progress size', 'A client cancelled an unfinished upload.'),

@@ -11,7 +11,7 @@ import type { Log } from '../ports/log.ts'
 import type { MailboxLevel } from '../ports/mailboxes.ts'
 import type { Platform } from '../ports/platform.ts'
 import type { Address, Listener, PeerAddress, Socket, Transport } from '../ports/socket.ts'
-import type { OnConflict, Storage, StoredFile } from '../ports/storage.ts'
+import type { OnConflict, Storage, StoredFile, VersionedFile } from '../ports/storage.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter } from '../runtime/emitter.ts'
 import { type MessageOptions, messageOptions, newMessage } from '../runtime/newMessage.ts'
@@ -261,7 +261,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
     this.#log.refused(originOf(from), { from }, reason)
 
   /** Recovers the state in the storage. Resolves with the files that the recovery published. */
-  async recover(): Promise<readonly StoredFile[]> {
+  async recover(): Promise<readonly VersionedFile[]> {
     const { platform, storage } = this.#options
     await this.#age.open()
     this.#watching.push(this.#links.watch(this.#linkEvents))
@@ -285,8 +285,8 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
   }
 
   /** Reports stored files. Resolves when their messages are stored, or wait because they were refused. */
-  stored(files: readonly StoredFile[]): Promise<void> {
-    for (const file of files) this.emit('stored', file)
+  stored(files: readonly VersionedFile[]): Promise<void> {
+    for (const { version: _, ...file } of files) this.emit('stored', file)
     return this.#fileApp.reported(files)
   }
 
@@ -424,7 +424,7 @@ export class RunningServer extends Emitter<ServerEvents> implements Server {
         else void this.#sessions.get(node)?.close(new OspError(reason))
       },
       serverLost: () => {
-        void this.#fileApp.recoverAbandoned().then((files) => this.stored(files))
+        this.#fileApp.recoverAbandoned()
       },
       declaredDead: () => {
         const text = 'the server has lost its lease in the database of the cluster'

@@ -6,6 +6,14 @@ const mailFunctions = { file: 'lib/adapters/postgres/schema/mailFunctions.ts', w
 /** Faults of the shared store in a database. */
 export const databaseMutations: readonly Mutation[] = [
   {
+    fault: 'a file whose messages are missing is replaced in a database',
+    file: 'lib/adapters/postgres/schema/waitingMarkers.ts',
+    within: 'waitingMarkerFunctions',
+    pattern: 'SELECT NOT m.reported OR m.source IS NOT NULL',
+    replacement: 'SELECT m.source IS NOT NULL',
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
     fault: 'mailboxes in a database are locked in any order',
     ...mailFunctions,
     pattern: 'WHERE name = ANY (p_names) ORDER BY id FOR NO KEY UPDATE',

@@ -271,9 +271,10 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a file in one request is published although its completion marker is not durable',
     file: 'lib/server/files/smallFiles.ts',
     within: '#announceAndPublish',
-    pattern: 'const errors = await announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room)',
+    pattern:
+      'const errors = await reports.afterEarlier(names, () => announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room),',
     replacement:
-      'const errors: Error[] = []\n        announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room).catch(() => {})',
+      'const errors: Error[] = []\n        reports.afterEarlier(names, () => announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room)).catch(() => {},',
     shownBy: 'spec/server/files/smallFiles.spec.ts',
   },
   {
@@ -287,9 +288,9 @@ export const fileMutations: readonly Mutation[] = [
   {
     fault: 'a file whose publishing a crash has prevented is reported as stored',
     file: 'lib/storage/transfers/transfers.ts',
-    within: 'unreported',
-    pattern: '|| (await this.#names.isIntact(file))',
-    replacement: '|| file',
+    within: '#wasPublished',
+    pattern: '|| this.#names.isIntact(marker.file)',
+    replacement: '|| true',
     shownBy: 'spec/server/files/smallFiles.spec.ts',
   },
   {
@@ -328,7 +329,7 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a message about a file has another id after a crash',
     file: 'lib/server/files/fileNotices.ts',
     within: '#message',
-    pattern: 'id: id ?? (await this.#idOf(file, version))',
+    pattern: 'id: id ?? (await this.#idOf(file, published))',
     replacement: "id: id ?? context.platform.random.bytes(16, 'an id')",
     shownBy: 'files',
   },

@@ -215,6 +215,7 @@ spec('an upload in a storage that other servers share', (it) => {
     const publishing = rig.storage.hold('publish')
     rig.shared.events().serverLost()
     await publishing.reached
+    await rig.storage.transfers.remove('alice', 'a')
     await verifyElsewhere(rig, 'a')
     publishing.fail(new OspError('digest-mismatch', 'the partial file is missing'))
     await turn()

@@ -123,7 +123,7 @@ export class SimulatedDisk {
   put(user: string, name: string, image: PublishedImage, isRenamed = false): void {
     const names = this.published.get(user) ?? new Map<string, PublishedImage>()
     this.published.set(user, names.set(name, image))
-    this.stored?.put(user, name, image.bytes, this.versionOf(image), { isRenamed })
+    this.stored?.put(user, name, image.bytes, this.versionOf(image), isRenamed)
   }
 
   /** Returns a text that identifies the content of a published file. */

@@ -6,7 +6,6 @@ import { digestNames } from '../../lib/wire/protocol.ts'
 import type { SimulatedFile } from './files.ts'
 import type { MessageInvariants } from './messageInvariants.ts'
 import { keyOf, Post } from './post.ts'
-import type { SimulatedProcess } from './process.ts'
 import type { Trace } from './trace.ts'
 
 /** The user who gets a message for each stored file. */
@@ -31,10 +30,6 @@ interface Published {
   readonly path: string
   readonly version: string
   readonly bytes: Uint8Array
-  /** The server, if there are several. */
-  readonly by: SimulatedProcess | undefined
-  /** Whether it was replaced, removed or renamed. */
-  isGone: boolean
 }
 
 /** Checks the messages about stored files: one for each published file, in order, and none about another file. */
@@ -42,8 +37,8 @@ export class FileNotices {
   /** Whether the server sends such messages. */
   isOn = false
   /**
-   * Whether several servers send them. A server can then replace a file whose upload another server has published, but not completed
-   * because it was frozen. Such a file has no message, and its client gets no reply.
+   * Whether several servers send them. They keep the order of each name: a server completes an upload some time after its publication,
+   * and small files before theirs.
    */
   isShared = false
   readonly #parts: NoticeParts
@@ -56,7 +51,7 @@ export class FileNotices {
   readonly #references = new Map<string, FileReference>()
   /** The messages that a server has begun to append, by key. */
   readonly #posts = new Map<string, Post>()
-  /** By user, or by server and path: the index of the latest published version whose message was appended. */
+  /** By user, or by path if there are several servers: the index of the latest published version whose message was appended. */
   readonly #latest = new Map<string, number>()
   /** The versions that have a message of each kind. A later upload of a stored file sends another one to its users. */
   readonly #noticed: { readonly [K in Kind]: Set<Published> } = { rule: new Set(), sent: new Set() }
@@ -65,9 +60,8 @@ export class FileNotices {
     this.#parts = parts
   }
 
-  published(path: string, version: string, bytes: Uint8Array, by?: SimulatedProcess): void {
-    this.gone(path)
-    this.#published.push({ path, version, bytes, by, isGone: false })
+  published(path: string, version: string, bytes: Uint8Array): void {
+    this.#published.push({ path, version, bytes })
   }
 
   /** The shared store is about to lose its changes. Returns a function that is called when they are lost. */
@@ -76,10 +70,6 @@ export class FileNotices {
     return () => {
       for (const { version } of this.#published.slice(first)) this.unsure.add(version)
     }
-  }
-
-  gone(path: string): void {
-    for (const each of this.#published) if (each.path === path) each.isGone = true
   }
 
   /** A server is about to append messages. From now on, the messages about files can be delivered. */
@@ -95,8 +85,8 @@ export class FileNotices {
     }
   }
 
-  /** A message was appended. `by`: the server, if there are several. */
-  appended(message: Notice, by?: SimulatedProcess): void {
+  /** A message was appended. */
+  appended(message: Notice): void {
     if (!this.isNotice(message)) return
     const { file } = decodeBody(message.content).attributes
     const version = file && this.#checkReference(file)
@@ -109,7 +99,7 @@ export class FileNotices {
     const post = this.#posts.get(key)
     // A message that is appended again is stored once.
     if (!post || post.outcome === 'acknowledged') return
-    if (version && !this.#noticed[kind].has(version)) this.#checkOrder(version, by)
+    if (version && !this.#noticed[kind].has(version)) this.#checkOrder(version)
     if (version) this.#noticed[kind].add(version)
     this.#parts.mail.invariants.acknowledged(
       post,
@@ -164,16 +154,10 @@ export class FileNotices {
     return version
   }
 
-  /**
-   * Checks that the messages about the files of a user are appended in the order in which these were published. Several servers keep
-   * the order of each name among the files of each server. Nothing orders the messages of different servers: one can append the
-   * message about a file after another has replaced the file and has appended its own message. Nor are files of different names in
-   * order: a server completes an upload some time after its publication, and small files before theirs.
-   */
-  #checkOrder(version: Published, by: SimulatedProcess | undefined): void {
+  /** Checks that the messages about the files of a user are appended in the order in which these were published. */
+  #checkOrder(version: Published): void {
     const { path } = version
-    if (version.by !== by) return
-    const key = by ? `${by.name} ${path}` : path.slice(0, path.indexOf('/'))
+    const key = this.isShared ? path : path.slice(0, path.indexOf('/'))
     const index = this.#published.indexOf(version)
     const latest = this.#latest.get(key) ?? -1
     if (index < latest)
@@ -184,7 +168,7 @@ export class FileNotices {
   /** Checks that each of these files has a message, apart from this number of lost messages. */
   #checkComplete(published: readonly Published[], files: readonly FileReference[], lost = 0): void {
     const missing = published.filter((each) => {
-      if ((this.isShared && each.isGone) || this.unsure.has(each.version)) return false
+      if (this.unsure.has(each.version)) return false
       return !files.some((file) => pathOf(file) === each.path && this.#hasDigest(each, file))
     })
     const [first] = missing

@@ -14,7 +14,6 @@ import { type SimulatedFile, sameBytes } from './files.ts'
 import type { OwnLayers } from './layers.ts'
 import type { Link } from './network.ts'
 import { joined } from './partialImage.ts'
-import type { SimulatedProcess } from './process.ts'
 import { SimulatedTarget } from './simulatedTarget.ts'
 import type { Trace } from './trace.ts'
 
@@ -72,21 +71,15 @@ export class StoredFiles {
     this.#parts = parts
   }
 
-  /** A file was published, or was given another name. `by`: the server, if there are several. */
-  put(
-    user: string,
-    name: string,
-    bytes: Uint8Array,
-    version: string,
-    { isRenamed = false, by }: { readonly isRenamed?: boolean; readonly by?: SimulatedProcess } = {},
-  ): void {
+  /** A file was published, or was given another name. */
+  put(user: string, name: string, bytes: Uint8Array, version: string, isRenamed = false): void {
     const path = `${user}/${name}`
     this.#changes++
     if (isRenamed) this.#parts.removed(user, name)
     else {
       this.#checkWanted(path)
       this.#sources.set(version, path)
-      this.notices.published(path, version, bytes, by)
+      this.notices.published(path, version, bytes)
     }
     this.#end(path)
     const contents = this.#contents.get(path) ?? []
@@ -97,7 +90,6 @@ export class StoredFiles {
   /** A file was removed, or has lost its name. */
   gone(user: string, name: string): void {
     this.#changes++
-    this.notices.gone(`${user}/${name}`)
     this.#end(`${user}/${name}`)
     this.#removals.set(`${user}/${name}`, this.#changes)
     this.#parts.removed(user, name)

@@ -1,13 +1,14 @@
 import { OspError } from '../../errors.ts'
 import type { SessionLink } from '../../ports/links.ts'
-import type { Announcement, Claim, QuotaRoom, StoredFile } from '../../ports/storage.ts'
+import type { Announcement, Claim, QuotaRoom, VersionedFile } from '../../ports/storage.ts'
+import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import { conflictingName, nameConflict } from '../../storage/transfers/claimRules.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import type { ClusterTree } from './clusterTree.ts'
-import { type Announced, type LinkClaim, sessionLink } from './steps.ts'
+import { type Announced, type LinkClaim, sessionLink, type WaitingMarker } from './steps.ts'
 
 /** The maximum number of attempts to announce files whose names other servers announce meanwhile. */
 const tries = 16
@@ -19,7 +20,7 @@ type Subject = Pick<Claim, 'user' | 'name'>
  * after another server has stored a newer file of that name. Nothing can prevent it from calling rename(2), but the rename fails
  * if its source is gone. Therefore the marker of an announced file contains its source until the file is published. A server that
  * later announces or claims the name removes that source before it publishes anything: the earlier file is published either
- * before the later one or never.
+ * before the later one or never. If it was published, it is reported before the later one is published.
  */
 
 /** The files without an upload that a server of a cluster announces. */
@@ -73,22 +74,15 @@ export class ClusterAnnouncements {
     by: SessionLink | undefined,
     room: QuotaRoom | undefined,
   ): Promise<readonly LinkClaim[]> {
-    const removed = new Map<string, string>()
     for (let left = tries; left > 0; left--) {
-      const announced = files.map((each) => ({
-        ...each,
-        replaces: removed.get(recordKey(each.file.user, each.file.name)),
-      }))
-      const { changes, unpublished, isOverQuota, ended } = await this.#tree.runAs(({ transfers }, server) =>
-        transfers.announce(server, announced, until, by && sessionLink(server, by.user, by), room),
+      const { changes, waiting, unfinished, isOverQuota, ended } = await this.#tree.runAs(({ transfers }, server) =>
+        transfers.announce(server, files, until, by && sessionLink(server, by.user, by), room),
       )
       if (isOverQuota && room) throw room.refusal()
-      if (unpublished.length === 0 && changes.length === 0) return ended
+      if (waiting.length === 0 && unfinished.length === 0 && changes.length === 0) return ended
+      await settleWaiting(this.#member, this.#names, waiting)
+      if (unfinished.length > 0) throw new EarlierFiles({ unfinished })
       await this.#tree.finish(changes)
-      for (const { user, name, source } of unpublished) {
-        await this.#names.discard?.(source)
-        removed.set(recordKey(user, name), source)
-      }
     }
     throw new OspError('file-busy', 'other servers are receiving files of the same names')
   }
@@ -97,12 +91,12 @@ export class ClusterAnnouncements {
    * Resolves with the unreported stored files of this server and of dead servers, or only of dead servers. Removes the markers of
    * files that were not stored.
    */
-  async unreported(ofEnded: boolean): Promise<readonly StoredFile[]> {
-    const files: StoredFile[] = []
+  async unreported(ofEnded: boolean): Promise<readonly VersionedFile[]> {
+    const files: VersionedFile[] = []
     // No server has the number 0.
     const found = await this.#member.run(({ transfers }) => transfers.unreported(ofEnded ? 0 : this.#member.server))
     for (const announced of found)
-      if (await settleAnnounced(this.#member, this.#names, announced)) files.push(announced.file)
+      if (await settleAnnounced(this.#member, this.#names, announced)) files.push(versionedFile(announced))
     return files
   }
 
@@ -119,20 +113,41 @@ export class ClusterAnnouncements {
 }
 
 /**
- * Keeps a frozen server from publishing an announced file later, and records whether the file is stored. Resolves with whether it
- * is.
+ * Keeps a frozen server from publishing an announced file later, and records whether the file was published. Resolves with whether
+ * it was. A file without a source was published, even if it is not stored any more.
  */
 export async function settleAnnounced(
   member: ClusterMember,
   names: StoredNames,
   { file, version, source }: Announcement,
 ): Promise<boolean> {
+  if (source === undefined) return true
   const { user, name, storedName } = file
-  if (source !== undefined) await names.discard?.(source)
+  await names.discard?.(source)
   const isStored = (await names.version(user, storedName)) === version || (await names.isIntact(file))
-  if (source !== undefined) await member.run(({ transfers }) => transfers.settle([{ user, name, source, isStored }]))
-  else if (!isStored) await member.run(({ transfers }) => transfers.forget(user, name, version))
+  await member.run(({ transfers }) => transfers.settle([{ user, name, source, isStored }]))
   // The name of an announced file may not be durable yet.
   if (isStored) await names.flushName?.(user, storedName)
   return isStored
 }
+
+/**
+ * Settles the markers that a change must not replace. Resolves if the change can be tried again. Rejects with EarlierFiles if some of
+ * the files were published, but not reported.
+ */
+export async function settleWaiting(
+  member: ClusterMember,
+  names: StoredNames,
+  waiting: readonly WaitingMarker[],
+): Promise<void> {
+  const own: VersionedFile[] = []
+  const others: VersionedFile[] = []
+  for (const marker of waiting) {
+    // After this, the next attempt finds it only if it was published and not reported.
+    if (marker.source !== undefined) await settleAnnounced(member, names, marker)
+    else (marker.server === member.server ? own : others).push(versionedFile(marker))
+  }
+  if (own.length + others.length > 0) throw new EarlierFiles({ own, others })
+}
+
+const versionedFile = ({ file, version }: Announcement): VersionedFile => ({ ...file, version })

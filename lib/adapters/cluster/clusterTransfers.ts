@@ -17,11 +17,13 @@ import type {
   TransferRecord,
   TransferStore,
   UnfinishedTotals,
+  VersionedFile,
 } from '../../ports/storage.ts'
 import { GroupCommit, type Uncommitted } from '../../runtime/groupCommit.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import {
   checkNotSuperseded,
+  checkNotVerified,
   checkRecovery,
   checkUploadCount,
   conflictingName,
@@ -35,7 +37,7 @@ import {
 } from '../../storage/transfers/claimRules.ts'
 import { endedClaimError, recordKey } from '../../storage/transfers/recordStore.ts'
 import type { StoredNames } from '../../storage/transfers/storedNames.ts'
-import { ClusterAnnouncements } from './clusterAnnouncements.ts'
+import { ClusterAnnouncements, settleWaiting } from './clusterAnnouncements.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
 import { ClusterCompletions, type ReadContent, UnreadContent } from './clusterCompletions.ts'
 import type { ClusterMember } from './clusterMember.ts'
@@ -46,7 +48,7 @@ import { type ClaimDecision, type FoundUpload, type Notice, sessionLink } from '
 
 /** The time between two attempts to release an upload while the store is unreachable. */
 const retryMs = 1_000
-/** The maximum number of attempts to mark an upload as verified while other servers change the stored file. */
+/** The maximum number of attempts to change an upload while other servers change the files of its name. */
 const tries = 16
 /** The maximum number of uploads whose checkpoints are stored in one step. */
 const mostCheckpoints = 500
@@ -131,22 +133,27 @@ export class ClusterTransfers implements TransferStore {
 
   async #mark(claim: Claim, file: StoredFile, stamp: string): Promise<void> {
     for (let left = tries; left > 0; left--) {
-      const { holds, changes } = await this.#tree.runAs(({ transfers }) => transfers.verified(claim, file, stamp))
+      const { holds, changes, waiting } = await this.#tree.runAs(({ transfers }) =>
+        transfers.verified(claim, file, stamp),
+      )
       if (!holds) throw endedClaimError(claim)
-      if (changes.length === 0) return
+      if (changes.length === 0 && waiting.length === 0) return
+      await settleWaiting(this.#member, this.#names, waiting)
       await this.#tree.finish(changes)
     }
     throw new OspError('file-busy', 'other servers are changing files of the same name')
   }
 
-  complete(claim: Claim, keepNoteMs: number): Promise<void> {
+  complete(claim: Claim, keepNoteMs: number): Promise<string | undefined> {
     return this.#change(claim, async () => {
-      await this.#claims.guard(claim, async () => {
+      const version = await this.#claims.guard(claim, async () => {
         const until = this.#wallTime + keepNoteMs
         const holds = await this.#member.run(({ transfers }) => transfers.complete(claim, until))
         if (!holds) throw endedClaimError(claim)
+        return this.#claims.record(claim.user, claim.name)?.verifiedStamp
       })
       await this.#claims.drop(claim.user, claim.name)
+      return version
     })
   }
 
@@ -179,7 +186,7 @@ export class ClusterTransfers implements TransferStore {
     await this.#member.run(({ transfers }) => transfers.reported(files))
   }
 
-  async unreported(ofEnded = false): Promise<readonly StoredFile[]> {
+  async unreported(ofEnded = false): Promise<readonly VersionedFile[]> {
     this.#member.checkOpen()
     return this.#announcements.unreported(ofEnded)
   }
@@ -212,7 +219,14 @@ export class ClusterTransfers implements TransferStore {
   }
 
   forget(user: string, name: string): Promise<void> {
-    return this.#change({ user, name }, () => this.#member.run(({ transfers }) => transfers.forget(user, name)))
+    return this.#change({ user, name }, async () => {
+      for (let left = tries; left > 0; left--) {
+        const waiting = await this.#member.run(({ transfers }) => transfers.forget(user, name))
+        if (!waiting) return
+        await settleWaiting(this.#member, this.#names, [waiting])
+      }
+      throw new OspError('file-busy', 'other servers are storing files of the same name')
+    })
   }
 
   async *records(user?: string): AsyncIterable<TransferRecord> {
@@ -313,6 +327,7 @@ export class ClusterTransfers implements TransferStore {
     if (isElsewhere && (options.fresh || !same)) {
       throw new OspError('file-busy', `another program of ${user} is sending ${name} to another server`)
     }
+    checkNotVerified(former, want, options.fresh)
     const completed = options.fresh || !same ? await this.#completions.find(found, want, read) : undefined
     if (completed) return { completed }
     checkRecovery(want, options, same)

@@ -201,18 +201,20 @@ export type ClaimDecision =
   | { readonly completed: StoredFile }
   | { readonly record: Omit<TransferRecord, 'token'>; readonly reserved: QuotaPart; readonly dropsMarker: boolean }
 
-/** A file to be announced. */
-export interface AnnouncedFile extends Announcement {
-  /** The source of an earlier announced file of this name, which was removed. */
-  readonly replaces?: string | undefined
+/** A completion marker that must not be replaced: of a file that was not reported, or may not be published yet. */
+export interface WaitingMarker extends Announcement {
+  /** The server that reports the file. */
+  readonly server: number
 }
 
 /** The result of `announce`. */
 export interface Announced {
   /** The changes of stored files of these names, which must be ended first. If there are any, nothing was stored. */
   readonly changes: readonly FileChange[]
-  /** The announced files of these names whose sources must be removed first. If there are any, nothing was stored. */
-  readonly unpublished: readonly (Pick<Claim, 'user' | 'name'> & { readonly source: string })[]
+  /** The markers of these names that must not be replaced. If there are any, nothing was stored. */
+  readonly waiting: readonly WaitingMarker[]
+  /** The verified records of these names, whose files may have been published. If there are any, nothing was stored. */
+  readonly unfinished: readonly TransferRecord[]
   /** Whether the files exceed `room`. Then nothing was stored. */
   readonly isOverQuota: boolean
   /** The claims of the removed records, and their owners. */
@@ -250,25 +252,25 @@ export interface TransferSteps {
     }[],
   ): Promise<readonly boolean[]>
   /**
-   * Marks an upload as verified. Resolves with whether the claim is valid, and with the changes of the stored file, which must be
-   * ended first. If there are any, nothing was stored.
+   * Marks an upload as verified. Resolves with whether the claim is valid, with the changes of the stored file, which must be ended
+   * first, and with the marker of this name that must not be replaced. If there are any, nothing was stored.
    */
   verified(
     claim: Claim,
     file: StoredFile,
     stamp: string,
-  ): Promise<{ readonly holds: boolean; readonly changes: readonly FileChange[] }>
+  ): Promise<{ readonly holds: boolean } & Pick<Announced, 'changes' | 'waiting'>>
   /** Adds the record of the stored file as well. Resolves with true if this claim has completed the upload already. */
   complete(claim: Claim, until: number): Promise<boolean>
   /**
    * Records completion markers of files that are about to be stored without an upload, and removes records of these names. With
    * `by`, whose files they are, the session is checked as in `claim`. A frozen server can publish an announced file at any later
-   * time, as long as its source exists. Therefore a marker whose file may not be published yet is replaced only by a file that
-   * `replaces` its source. With `room`, all files are of one user.
+   * time, as long as its source exists. Therefore a marker whose file may not be published yet is not replaced. With `room`, all
+   * files are of one user.
    */
   announce(
     server: number,
-    files: readonly AnnouncedFile[],
+    files: readonly Announcement[],
     until: number,
     by?: ClusterSessionLink,
     room?: Omit<QuotaRoom, 'refusal'>,
@@ -290,8 +292,10 @@ export interface TransferSteps {
    * the session as in `claim`, and removes such an upload as well.
    */
   expire(user: string, name: string, before: number, by?: ClusterSessionLink): Promise<TransferRecord | undefined>
-  /** Removes a completion marker. The records of this name, or only that of `version`, then match no upload. */
-  forget(user: string, name: string, version?: string): Promise<void>
+  /**
+   * Removes a completion marker. The records of this name then match no upload. Resolves with the marker if it must not be removed.
+   */
+  forget(user: string, name: string): Promise<WaitingMarker | undefined>
   /** Records in the order of (user, name), after that key, at most `most`. */
   records(
     of: string | undefined,
@@ -305,7 +309,7 @@ export interface TransferSteps {
    */
   totals(user: string, except: readonly string[], server: number): Promise<UnfinishedTotals>
   marker(user: string, name: string): Promise<Announcement | undefined>
-  /** Marks completed files as reported. Has no effect on a file with another `digest`. */
+  /** Marks completed files as reported. Has no effect on a file with another `version`. */
   reported(files: Parameters<TransferStore['reported']>[0]): Promise<void>
   /** Files that were completed or announced by servers that are dead, or by `server`, and were not reported. */
   unreported(server: number): Promise<readonly Announcement[]>

@@ -28,7 +28,7 @@ export function olderTransfers(transfers: SharedTransferSteps): TransferSteps {
     complete: (...given) => transfers.complete(...given, unrecorded),
     announce: (server, files, until, by, room) => transfers.announce(server, files, until, by, room, unrecorded),
     settle: (files) => transfers.settle(files, unrecorded),
-    forget: (user, name, version) => transfers.forget(user, name, version, unrecorded),
+    forget: (user, name) => transfers.forget(user, name, unrecorded),
     abandoned: () => transfers.abandoned(unrecorded),
   }
 }

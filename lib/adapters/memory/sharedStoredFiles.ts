@@ -143,12 +143,9 @@ export class SharedStoredFiles implements FileSteps {
     return found.sort(comparedBytes)
   }
 
-  /** Makes the records of a name, or only that of `version`, match no upload. */
-  forget(user: string, name: string, version?: string): void {
-    for (const record of this.of(user, name)) {
-      const { modifiedAt: _, ...rest } = record
-      if (version === undefined || record.version === version) this.add(rest)
-    }
+  /** Makes the records of a name match no upload. */
+  forget(user: string, name: string): void {
+    for (const { modifiedAt: _, ...record } of this.of(user, name)) this.add(record)
   }
 }
 
@@ -163,6 +160,12 @@ export function savedMap<K, V>(map: Map<K, V>): () => void {
 
 /** Compares users, then names, then versions, by their bytes in UTF-8. */
 function comparedBytes(a: FileKey, b: FileKey): number {
-  const compared = (one: string, other: string) => Buffer.compare(Buffer.from(one), Buffer.from(other))
-  return compared(a.user, b.user) || compared(a.name, b.name) || compared(a.version, b.version)
+  return comparedNames(a, b) || comparedText(a.version, b.version)
 }
+
+/** Compares users, then names, by their bytes in UTF-8. */
+export function comparedNames(a: Omit<FileKey, 'version'>, b: Omit<FileKey, 'version'>): number {
+  return comparedText(a.user, b.user) || comparedText(a.name, b.name)
+}
+
+const comparedText = (one: string, other: string) => Buffer.compare(Buffer.from(one), Buffer.from(other))

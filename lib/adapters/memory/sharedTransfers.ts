@@ -17,7 +17,6 @@ import { recordKey } from '../../storage/transfers/recordStore.ts'
 import { fileRecordOf } from '../../storage/transfers/rows.ts'
 import {
   type Announced,
-  type AnnouncedFile,
   type ClaimDecision,
   type ClusterLink,
   type ClusterSessionLink,
@@ -26,10 +25,11 @@ import {
   type LinkClaim,
   OutcomeUnknown,
   type TransferSteps,
+  type WaitingMarker,
 } from '../cluster/steps.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
-import { type RecordedFiles, SharedStoredFiles, savedMap } from './sharedStoredFiles.ts'
+import { comparedNames, type RecordedFiles, SharedStoredFiles, savedMap } from './sharedStoredFiles.ts'
 
 interface Row {
   record: TransferRecord
@@ -57,7 +57,10 @@ interface Marker {
 type EndReason = 'superseded' | 'cancelled'
 type Subject = Pick<Claim, 'user' | 'name'>
 
-/** The records of uploads in a shared store in memory. Servers of an older version of the schema pass `unrecorded` for `files`. */
+/**
+ * The records of uploads in a shared store in memory. Servers of an older version of the schema pass `unrecorded` for `files`. They
+ * replace markers and verified records.
+ */
 export class SharedTransfers implements TransferSteps {
   readonly #servers: SharedServers
   readonly #wallTime: () => number
@@ -169,9 +172,11 @@ export class SharedTransfers implements TransferSteps {
   ): ReturnType<TransferSteps['verified']> {
     return this.#turns.run(claim.user, async () => {
       const row = this.#rowOf(claim)
-      const changes = row ? files.changesOf(file.user, file.storedName) : []
-      if (row && changes.length === 0) row.record = { ...row.record, verified: file, verifiedStamp: stamp }
-      return { holds: row !== undefined, changes }
+      const waiting = row && files === this.files ? this.#waiting([claim]) : []
+      const changes = row && waiting.length === 0 ? files.changesOf(file.user, file.storedName) : []
+      const isRefused = changes.length > 0 || waiting.length > 0
+      if (row && !isRefused) row.record = { ...row.record, verified: file, verifiedStamp: stamp }
+      return { holds: row !== undefined, changes, waiting }
     })
   }
 
@@ -195,7 +200,7 @@ export class SharedTransfers implements TransferSteps {
 
   announce(
     server: number,
-    announced: readonly AnnouncedFile[],
+    announced: readonly Announcement[],
     until: number,
     by?: ClusterSessionLink,
     room?: Omit<QuotaRoom, 'refusal'>,
@@ -203,37 +208,46 @@ export class SharedTransfers implements TransferSteps {
   ): Promise<Announced> {
     const users = new Set(announced.map(({ file }) => file.user))
     return this.#turns.runAll([...users], async () => {
-      if (by) this.#sessions.check(by)
+      const isOlder = files !== this.files
+      const subjects = announced.map(({ file: { user, name }, version, source }) => ({ user, name, version, source }))
+      const waiting = this.#waiting(subjects).filter(({ source }) => !isOlder || source !== undefined)
+      const unfinished = subjects.flatMap(({ user, name }) => {
+        const record = this.#rows.get(recordKey(user, name))?.record
+        return record?.verified && !isOlder ? [record] : []
+      })
+      const refused = { changes: [], waiting, unfinished, isOverQuota: false, ended: [] }
+      if (waiting.length > 0 || unfinished.length > 0) return refused
       const changes = announced.flatMap(({ file }) => files.changesOf(file.user, file.storedName))
-      const unpublished = changes.length > 0 ? [] : this.#unpublished(announced)
-      const refused = { changes: [...new Set(changes)], unpublished, isOverQuota: false, ended: [] }
-      if (changes.length > 0 || unpublished.length > 0) return refused
+      if (changes.length > 0) return { ...refused, changes: [...new Set(changes)] }
       if (room && !this.#fits(announced, room)) return { ...refused, isOverQuota: true }
+      if (by) this.#sessions.check(by)
       const ended = announced.flatMap((file) => this.#announce(server, file, until))
       return { ...refused, ended }
     })
   }
 
   /** Stores the marker of an announced file. Returns the claim that has ended, if there was one. */
-  #announce(server: number, announced: AnnouncedFile, until: number): readonly LinkClaim[] {
+  #announce(server: number, announced: Announcement, until: number): readonly LinkClaim[] {
     const { file, version, modifiedAt, metadata, source, adds = none } = announced
     const key = recordKey(file.user, file.name)
     const row = this.#rows.get(key)
     if (row) this.#end(row, 'superseded')
-    // The earlier file may have been published.
-    const former = this.#markers.get(key)
-    if (former && former.source !== source) this.#addUnpublished(file.user, former)
     const own = { file, version, modifiedAt, ...(metadata && { metadata }) }
     const marker = { announced: own, until, server, token: undefined, source, adds, reported: false }
     this.#markers.set(key, marker)
     return row ? [claimOf(row)] : []
   }
 
-  /** Returns the announced files of these names whose sources must be removed first. */
-  #unpublished(files: readonly AnnouncedFile[]): Announced['unpublished'] {
-    return files.flatMap(({ file: { user, name }, source: own, replaces }) => {
-      const source = this.#markers.get(recordKey(user, name))?.source
-      return source === undefined || source === own || source === replaces ? [] : [{ user, name, source }]
+  /** Returns the markers of these names that must not be replaced, except those with these versions and sources. */
+  #waiting(
+    subjects: readonly (Subject & { readonly version?: string; readonly source?: string | undefined })[],
+  ): readonly WaitingMarker[] {
+    return subjects.flatMap((subject) => {
+      const marker = this.#markers.get(recordKey(subject.user, subject.name))
+      if (!marker || (marker.reported && marker.source === undefined)) return []
+      const { announced, source, server } = marker
+      if (announced.version === subject.version && source === subject.source) return []
+      return [{ ...announced, ...(source !== undefined && { source }), server }]
     })
   }
 
@@ -243,7 +257,7 @@ export class SharedTransfers implements TransferSteps {
       for (const { user, name, source, isStored } of settled) {
         const marker = this.#markers.get(recordKey(user, name))
         if (!marker || marker.source !== source) continue
-        this.#addUnpublished(user, marker)
+        this.#add(user, marker.adds)
         if (isStored) {
           marker.source = undefined
           const { version: stamp, ...announced } = marker.announced
@@ -291,20 +305,22 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  forget(user: string, name: string, version?: string, files: RecordedFiles = this.files): Promise<void> {
+  forget(user: string, name: string, files: RecordedFiles = this.files): ReturnType<TransferSteps['forget']> {
     return this.#turns.run(user, async () => {
-      const key = recordKey(user, name)
-      if (version === undefined || this.#markers.get(key)?.announced.version === version) this.#markers.delete(key)
-      files.forget(user, name, version)
+      const [waiting] = files === this.files ? this.#waiting([{ user, name }]) : []
+      if (waiting) return waiting
+      this.#markers.delete(recordKey(user, name))
+      files.forget(user, name)
+      return undefined
     })
   }
 
   async records(of: string | undefined, after: Subject | undefined, most: number): Promise<readonly TransferRecord[]> {
     const records = Array.from(this.#rows.values(), ({ record }) => record)
     const later = records.filter(
-      (record) => (of === undefined || record.user === of) && (!after || comparedBytes(record, after) > 0),
+      (record) => (of === undefined || record.user === of) && (!after || comparedNames(record, after) > 0),
     )
-    return later.sort(comparedBytes).slice(0, most)
+    return later.sort(comparedNames).slice(0, most)
   }
 
   async record(user: string, name: string): Promise<TransferRecord | undefined> {
@@ -331,9 +347,9 @@ export class SharedTransfers implements TransferSteps {
   }
 
   async reported(files: Parameters<TransferSteps['reported']>[0]): Promise<void> {
-    for (const { user, name, digest } of files) {
+    for (const { user, name, version } of files) {
       const marker = this.#markers.get(recordKey(user, name))
-      if (marker && (digest ?? marker.announced.file.digest) === marker.announced.file.digest) marker.reported = true
+      if (marker && (version ?? marker.announced.version) === marker.announced.version) marker.reported = true
     }
   }
 
@@ -413,7 +429,7 @@ export class SharedTransfers implements TransferSteps {
   }
 
   /** Returns whether announced files of a user fit in addition to the other files. */
-  #fits(files: readonly AnnouncedFile[], room: Omit<QuotaRoom, 'refusal'>): boolean {
+  #fits(files: readonly Announcement[], room: Omit<QuotaRoom, 'refusal'>): boolean {
     const user = files[0]?.file.user ?? ''
     const names = new Set(files.map(({ file }) => file.name))
     const rows = Array.from(this.#rows.values()).filter(({ record }) => record.user === user && !names.has(record.name))
@@ -445,11 +461,6 @@ export class SharedTransfers implements TransferSteps {
 
   #add(user: string, part: QuotaPart): void {
     this.#added.set(user, sumOf([this.#added.get(user) ?? none, part]))
-  }
-
-  /** Adds an announced file, which may have been published, to what published files have added. */
-  #addUnpublished(user: string, { source, adds }: Marker): void {
-    if (source !== undefined) this.#add(user, adds)
   }
 
   /** Removes a row, and remembers for its holder why its claim has ended. A verified upload may have been published. */
@@ -486,10 +497,3 @@ const sumOf = (parts: readonly QuotaPart[]): QuotaPart => ({
 })
 
 const receivedBytes = ({ verified, checkpoints }: TransferRecord) => verified?.size ?? checkpoints.at(-1)?.offset ?? 0
-
-/** Compares users, then names, by their bytes in UTF-8. */
-function comparedBytes(a: Subject, b: Subject): number {
-  return (
-    Buffer.compare(Buffer.from(a.user), Buffer.from(b.user)) || Buffer.compare(Buffer.from(a.name), Buffer.from(b.name))
-  )
-}

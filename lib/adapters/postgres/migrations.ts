@@ -11,6 +11,7 @@ import { serverTables } from './schema/servers.ts'
 import { transferFunctions } from './schema/transferFunctions.ts'
 import { transferTables } from './schema/transfers.ts'
 import { userSchema } from './schema/users.ts'
+import { waitingMarkerFunctions } from './schema/waitingMarkers.ts'
 
 /**
  * The parts of a migration, in SQL. Each runs in a transaction of its own, and the last one also sets the version. Servers of the
@@ -32,6 +33,6 @@ export const migrations: readonly Migration[] = [
   ],
   // The records and changes of stored files, the metadata and stored names of uploads, and additions to mailboxes.
   [fileTables, fileChangeTable, transferColumns, fileFunctions, mailAdditions, mailAsking, boxAsking, receiptFunctions],
-  // The devices of users.
-  [deviceTables, deviceFunctions],
+  // The devices of users, and the files that must be reported before other servers replace them.
+  [deviceTables, deviceFunctions, waitingMarkerFunctions],
 ]

@@ -36,6 +36,7 @@ export interface MarkerRow {
   readonly version: string
   readonly modified_at: number
   readonly source: string | null
+  readonly server: number
 }
 
 /** A row of `ospd.file` as JSON. */

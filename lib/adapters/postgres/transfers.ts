@@ -7,7 +7,7 @@ import type {
   TransferRecord,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
-import type { Announced, AnnouncedFile, ClusterSessionLink, LinkClaim, TransferSteps } from '../cluster/steps.ts'
+import type { Announced, ClusterSessionLink, LinkClaim, TransferSteps, WaitingMarker } from '../cluster/steps.ts'
 import { claimUpload } from './claim.ts'
 import type { Database, Statement } from './database.ts'
 import {
@@ -26,9 +26,10 @@ import {
 
 type Name = Pick<Claim, 'user' | 'name'>
 
-/** The result of `ospd.announce_2`. */
+/** The result of `ospd.announce_3`. */
 interface AnnouncedRow {
-  readonly unpublished: Announced['unpublished']
+  readonly waiting: readonly MarkerRow[]
+  readonly unfinished: readonly TransferRow[]
   readonly is_over_quota: boolean
   readonly ended: readonly (Name & EndedClaimRow)[]
   readonly changes: readonly FileChangeRow[]
@@ -37,6 +38,7 @@ interface AnnouncedRow {
 interface VerifiedRow {
   readonly holds: boolean
   readonly changes: readonly FileChangeRow[]
+  readonly waiting: readonly MarkerRow[]
 }
 
 interface AbandonedRow {
@@ -79,7 +81,9 @@ export class PostgresTransfers implements TransferSteps {
   async verified(claim: Claim, file: StoredFile, stamp: string): ReturnType<TransferSteps['verified']> {
     const values = [...keyOf(claim), JSON.stringify(file), stamp]
     const [row] = await this.#database.query<VerifiedRow>(statements.verified, values)
-    return { holds: row?.holds === true, changes: (row?.changes ?? []).map(fileChangeOfRow) }
+    if (!row) throw new Error('the database has returned no row for a verified upload')
+    const { holds, changes, waiting } = row
+    return { holds, changes: changes.map(fileChangeOfRow), waiting: waiting.map(waitingOf) }
   }
 
   async complete(claim: Claim, until: number): Promise<boolean> {
@@ -89,7 +93,7 @@ export class PostgresTransfers implements TransferSteps {
 
   async announce(
     server: number,
-    files: readonly AnnouncedFile[],
+    files: readonly Announcement[],
     until: number,
     by?: ClusterSessionLink,
     room?: Omit<QuotaRoom, 'refusal'>,
@@ -101,7 +105,6 @@ export class PostgresTransfers implements TransferSteps {
       files.map(({ modifiedAt }) => modifiedAt),
       files.map(({ version }) => version),
       files.map(({ source }) => source ?? null),
-      files.map(({ replaces }) => replaces ?? null),
       files.map(({ adds }) => adds?.growth ?? 0),
       files.map(({ adds }) => adds?.entries ?? 0),
       room ? JSON.stringify({ growth: room.growth, entries: room.entries, entryBytes: room.entryBytes }) : null,
@@ -111,7 +114,8 @@ export class PostgresTransfers implements TransferSteps {
     if (!row) throw new Error('the database has returned no row for announced files')
     return {
       changes: row.changes.map(fileChangeOfRow),
-      unpublished: row.unpublished,
+      waiting: row.waiting.map(waitingOf),
+      unfinished: row.unfinished.map(transferRecordOf),
       isOverQuota: row.is_over_quota,
       ended: row.ended.map((each) => endedClaim(each, each)),
     }
@@ -148,8 +152,9 @@ export class PostgresTransfers implements TransferSteps {
     return row?.record ? transferRecordOf(row.record) : undefined
   }
 
-  async forget(user: string, name: string, version?: string): Promise<void> {
-    await this.#database.query(statements.forget, [user, name, version ?? null])
+  async forget(user: string, name: string): Promise<WaitingMarker | undefined> {
+    const [row] = await this.#database.query<{ waiting: MarkerRow | null }>(statements.forget, [user, name])
+    return row?.waiting ? waitingOf(row.waiting) : undefined
   }
 
   records(of: string | undefined, after: Name | undefined, most: number): Promise<readonly TransferRecord[]> {
@@ -174,13 +179,13 @@ export class PostgresTransfers implements TransferSteps {
   }
 
   async reported(files: Parameters<TransferSteps['reported']>[0]): Promise<void> {
-    const digests = files.map(({ digest }) => digest ?? null)
-    await this.#database.query(statements.reported, [...columnsOf(files), digests])
+    const versions = files.map(({ version }) => version ?? null)
+    await this.#database.query(statements.reported, [...columnsOf(files), versions])
   }
 
   async unreported(server: number): Promise<readonly Announcement[]> {
     const rows = await this.#database.query<{ marker: MarkerRow }>(statements.unreported, [server])
-    return rows.map(({ marker }) => ({ ...markerOf(marker), ...(marker.source !== null && { source: marker.source }) }))
+    return rows.map(({ marker }) => announcedOf(marker))
   }
 
   async abandoned(): ReturnType<TransferSteps['abandoned']> {
@@ -201,6 +206,13 @@ export class PostgresTransfers implements TransferSteps {
   }
 }
 
+const announcedOf = (row: MarkerRow): Announcement => ({
+  ...markerOf(row),
+  ...(row.source !== null && { source: row.source }),
+})
+
+const waitingOf = (row: MarkerRow): WaitingMarker => ({ ...announcedOf(row), server: row.server })
+
 const keyOf = ({ user, name, token }: Claim) => [user, name, token]
 
 /** Returns the session, the server and the link of a request. */
@@ -216,21 +228,17 @@ const statements = {
     name: 'transfer-checkpoint',
     text: 'SELECT ospd.checkpoint_1($1, $2, $3, $4, $5, $6, $7, $8) AS holds',
   },
-  verified: { name: 'transfer-verified', text: 'SELECT * FROM ospd.verify_2($1, $2, $3, $4, $5)' },
+  verified: { name: 'transfer-verified', text: 'SELECT * FROM ospd.verify_3($1, $2, $3, $4, $5)' },
   complete: { name: 'transfer-complete', text: 'SELECT ospd.complete_2($1, $2, $3, $4) AS holds' },
   announce: {
     name: 'transfer-announce',
-    text: 'SELECT * FROM ospd.announce_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)',
+    text: 'SELECT * FROM ospd.announce_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)',
   },
   settle: { name: 'transfer-settle', text: 'SELECT ospd.settle_2($1, $2, $3, $4)' },
   release: { name: 'transfer-release', text: 'SELECT ospd.release_1($1, $2, $3)' },
   remove: { name: 'transfer-remove', text: 'SELECT ospd.remove_transfer_1($1, $2, $3, $4, $5, $6) AS removed' },
   expire: { name: 'transfer-expire', text: 'SELECT ospd.expire_transfer_1($1, $2, $3, $4, $5, $6) AS record' },
-  forget: {
-    name: 'transfer-forget',
-    text: `WITH records AS (UPDATE ospd.file SET modified_at = NULL WHERE user_name = $1 AND name = $2 AND version = coalesce($3, version))
-      DELETE FROM ospd.marker WHERE user_name = $1 AND name = $2 AND version = coalesce($3, version)`,
-  },
+  forget: { name: 'transfer-forget', text: 'SELECT ospd.forget_3($1, $2) AS waiting' },
   records: {
     name: 'transfer-records',
     text: `${records} (user_name, name) > ($1, $2) ORDER BY user_name, name LIMIT $3`,
@@ -248,7 +256,7 @@ const statements = {
       FROM ospd.transfer t WHERE t.user_name = $1 AND t.name <> ALL ($2)`,
   },
   marker: { name: 'transfer-marker', text: `${markers} user_name = $1 AND name = $2 AND ospd.is_valid_1(m)` },
-  reported: { name: 'transfer-reported', text: 'SELECT ospd.report_2($1, $2, $3)' },
+  reported: { name: 'transfer-reported', text: 'SELECT ospd.report_3($1, $2, $3)' },
   unreported: {
     name: 'transfer-unreported',
     text: `${markers} NOT reported

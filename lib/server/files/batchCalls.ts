@@ -1,5 +1,6 @@
 import type { SessionLink } from '../../ports/links.ts'
 import type { Announcement, FileStore, QuotaRoom, TransferStore, UnnamedFiles } from '../../ports/storage.ts'
+import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import { settleAll } from '../../runtime/settled.ts'
 
 /*
@@ -39,10 +40,13 @@ export async function announceAll(
   room: QuotaRoom | undefined,
 ): Promise<readonly (Error | undefined)[]> {
   if (transfers.announceAll) return transfers.announceAll(files, keepNoteMs, by, room)
-  return settleAll(files, async (file) => {
+  const results = await settleAll(files, async (file) => {
     await transfers.announce(file, keepNoteMs, by)
     return undefined
   })
+  const earlier = results.find((result) => result instanceof EarlierFiles)
+  if (earlier) throw earlier
+  return results
 }
 
 /** Does what `FileStore.storedAll` does. */

@@ -2,7 +2,7 @@ import type { Request } from '../../core/link.ts'
 import { WindowCounter } from '../../core/windowCounter.ts'
 import { type ErrorCode, errors, OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import type { Claim, ClaimEnd, FileNotice, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import type { Claim, ClaimEnd, FileNotice, StoredFile, TransferRecord, VersionedFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -15,7 +15,7 @@ import type { DiskSpace } from './diskSpace.ts'
 import { FileDaemon } from './fileDaemon.ts'
 import { FileNotices, type NoticeHost, type NotifyRule, noticeOf } from './fileNotices.ts'
 import { Grants } from './grants.ts'
-import { finishVerified, forgetCompleted, removeUpload, storedFields } from './publish.ts'
+import { finishVerified, removeUpload, storedFields } from './publish.ts'
 import { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import { SmallFiles } from './smallFiles.ts'
@@ -113,7 +113,7 @@ export class FileApp implements ServerApp {
     context: ServerContext,
     disk: DiskSpace,
     { mail, notify = [], onStored: onHandled, onUpload }: FileExchange,
-    onStored: (files: readonly StoredFile[]) => Promise<void>,
+    onStored: (files: readonly VersionedFile[]) => Promise<void>,
   ) {
     this.#context = context
     this.uploads = new UploadTable(context, (upload) => this.#yield(upload))
@@ -156,7 +156,7 @@ export class FileApp implements ServerApp {
    * that could not be published; its client can continue it. Resolves with the files that the application has not been informed
    * about.
    */
-  async recover(): Promise<readonly StoredFile[]> {
+  async recover(): Promise<readonly VersionedFile[]> {
     const { transfers } = this.#context.storage
     const recovered = [...this.#reports.recovered(await transfers.unreported())]
     await this.#damages.report()
@@ -167,7 +167,7 @@ export class FileApp implements ServerApp {
       if (record.verified && !transfers.abandoned) recovered.push(...(await this.#finish(record)))
     }
     this.#watching = transfers.watch?.((claim, reason) => this.#ended(claim, reason))
-    recovered.push(...(await this.recoverAbandoned()))
+    await this.#recoverAbandoned((files) => recovered.push(...files))
     this.unfinished.start()
     this.storedFileCalls?.open()
     return recovered
@@ -178,36 +178,33 @@ export class FileApp implements ServerApp {
     this.storedFileCalls?.lost()
   }
 
-  /** Publishes the verified uploads of dead servers. Resolves with these files, and with other unreported files of these servers. */
-  recoverAbandoned(): Promise<readonly StoredFile[]> {
-    const recovering = this.#recoverAbandoned()
-    this.#pending.track(recovering)
-    return recovering
+  /** Publishes the verified uploads of dead servers. Reports these files, and other unreported files of these servers. */
+  recoverAbandoned(): void {
+    this.#pending.track(this.#recoverAbandoned((files) => void this.#reports.stored(files)))
   }
 
-  async #recoverAbandoned(): Promise<readonly StoredFile[]> {
+  /** Calls `report` for files as soon as they are found, since requests may wait until these are reported. */
+  async #recoverAbandoned(report: (files: readonly VersionedFile[]) => void): Promise<void> {
     const { log, storage } = this.#context
     const { transfers } = storage
-    const recovered: StoredFile[] = []
-    if (!transfers.abandoned) return recovered
+    if (!transfers.abandoned) return
     try {
-      recovered.push(...this.#reports.recovered(await transfers.unreported(true)))
+      report(this.#reports.recovered(await transfers.unreported(true)))
       for (const record of await transfers.abandoned()) {
         const { user, name } = record
         // A client of this server may be continuing it.
         const finish = (upload: ServerUpload) => (this.#closing || upload.isOpen ? [] : this.#finish(record))
-        recovered.push(...(await this.uploads.run(user, name, async (upload) => finish(upload))))
+        report(await this.uploads.run(user, name, async (upload) => finish(upload)))
       }
     } catch (error) {
       log({ level: 'error', event: 'uploads-not-swept', text: OspError.from(error).message })
     }
-    return recovered
   }
 
   /**
    * Publishes a verified upload whose server has ended. Resolves with `undefined` if this failed or another server has done it.
    */
-  async #finish(record: TransferRecord): Promise<readonly StoredFile[]> {
+  async #finish(record: TransferRecord): Promise<readonly VersionedFile[]> {
     try {
       const file = await finishVerified(this.#context, record)
       if (!file) return []
@@ -241,7 +238,7 @@ export class FileApp implements ServerApp {
   }
 
   /** Sends the messages about completed files, and marks the files as reported, after the log and the listeners have received them. */
-  reported(files: readonly StoredFile[]): Promise<void> {
+  reported(files: readonly VersionedFile[]): Promise<void> {
     const reported = this.#reports
       .ended(files)
       .then(() => this.#damages.report())
@@ -404,10 +401,10 @@ export class FileApp implements ServerApp {
     try {
       const notice = noticeOf(message)
       if (notice) await this.#notices?.check(by.user, notice.recipients)
-      await this.#notices?.settled(upload.user, upload.name)
-      const file = await upload.transfer?.finish({ digest: message.digest, notice }, by, () =>
-        upload.reserve({ growth: 0, entries: 0 }),
-      )
+      const published = () => upload.reserve({ growth: 0, entries: 0 })
+      const { digest } = message
+      const finish = async () => upload.transfer?.finish({ digest, notice }, by, published)
+      const file = await this.#reports.afterEarlier([upload], finish)
       if (!file) throw new OspError('instance-lost')
       await this.uploads.end(upload, 'FileMd5Req', undefined, by)
       const informed = this.#reports.stored([file])
@@ -442,8 +439,7 @@ export class FileApp implements ServerApp {
       if (notice) await this.#sendAgain(by, file, notice)
       return this.#storedAck(file, notice)
     }
-    await this.#notices?.settled(upload.user, upload.name)
-    await forgetCompleted(this.#context.storage, file)
+    await this.#reports.forget(file)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 

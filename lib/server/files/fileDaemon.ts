@@ -3,14 +3,14 @@ import { OspError } from '../../errors.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
 import type { Metadata } from '../../ports/catalogue.ts'
 import type { DigestName } from '../../ports/platform.ts'
-import type { ClaimOptions, NewTransfer, StoredFile } from '../../ports/storage.ts'
+import type { ClaimOptions, NewTransfer, VersionedFile } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { cancelOutcomes, digestNumbers } from '../../wire/protocol.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import { linkOf } from '../serverLog.ts'
 import type { FileNotices } from './fileNotices.ts'
-import { fileExists, finishClaimed, forgetCompleted, removeUpload } from './publish.ts'
+import { fileExists, finishClaimed, removeUpload } from './publish.ts'
 import type { Quota } from './quota.ts'
 import type { ServerUpload } from './serverUpload.ts'
 import type { StoredReports } from './storedReports.ts'
@@ -79,7 +79,7 @@ export class FileDaemon {
       if (message.event === 'StartPostFileReq') return { event: 'StartPostFileAck', ...none, stored }
       return { event: 'ContinuePostFileAck', ...none, checkpoint: 0, checkpointDigest: new Uint8Array(), stored }
     }
-    await forgetCompleted(this.#context.storage, completed)
+    await this.#reports.forget(completed)
     await this.#uploads.end(upload, 'restarted', undefined, caller)
     await this.#openFree(upload, caller, want, 'StartPostFileReq')
     return undefined
@@ -197,7 +197,9 @@ export class FileDaemon {
     const { node, session } = caller
     if (how.fresh || !upload.isOf(want) || upload.transfer?.broken) await this.#uploads.close(upload)
     const claim = () =>
-      storage.transfers.claim(want, { node, session, instance }, { ...how, onConflict, at: age.now() })
+      this.#reports.afterEarlier([], () =>
+        storage.transfers.claim(want, { node, session, instance }, { ...how, onConflict, at: age.now() }),
+      )
     const claimed = await (upload.transfer?.reclaim(claim) ?? claim())
     if (!claimed) return
     if (upload.transfer) await this.#uploads.close(upload)
@@ -243,7 +245,7 @@ export class FileDaemon {
   }
 
   /** Publishes an upload whose record is verified. Resolves with its file. */
-  async #completed(claimed: ClaimedRecord, by: Connection): Promise<StoredFile | undefined> {
+  async #completed(claimed: ClaimedRecord, by: Connection): Promise<VersionedFile | undefined> {
     const file = await finishClaimed(this.#context, claimed, by)
     if (file) void this.#reports.stored([file])
     return file

@@ -1,7 +1,7 @@
 import { textsOf } from '../../core/metadata.ts'
 import { OspError } from '../../errors.ts'
 import type { Catalogue } from '../../ports/catalogue.ts'
-import type { FileNotice, StoredFile } from '../../ports/storage.ts'
+import type { FileNotice, StoredFile, VersionedFile } from '../../ports/storage.ts'
 import { Alarm } from '../../runtime/alarm.ts'
 import { Backoff } from '../../runtime/backoff.ts'
 import { bytesOfHex, hex } from '../../runtime/hex.ts'
@@ -94,18 +94,6 @@ export class FileNotices {
     throw new OspError(code, text, { recipients, retryAfterMs: waits.firstMs })
   }
 
-  /**
-   * Resolves when the messages about the completed file of a name are stored, so that they are not lost if the file is replaced.
-   * Rejects with the error that keeps the messages waiting.
-   */
-  async settled(user: string, name: string): Promise<void> {
-    const { transfers } = this.#host.context.storage
-    const isReported = () => transfers.isReported?.({ user, name }) ?? true
-    if (isReported()) return
-    await this.#order.idle()
-    if (!isReported()) this.checkUnblocked(user)
-  }
-
   /** Rejects if the message about a file of `user` cannot be sent to these recipients now. */
   async check(user: string, recipients: readonly string[]): Promise<void> {
     this.checkUnblocked(user)
@@ -126,7 +114,7 @@ export class FileNotices {
   }
 
   /** Appends the messages about files, unless earlier ones wait, and marks the files as reported. Never rejects. */
-  report(files: readonly StoredFile[]): Promise<void> {
+  report(files: readonly VersionedFile[]): Promise<void> {
     return this.#order.run(async () => {
       await this.#append(files, this.#blocked)
     })
@@ -152,7 +140,7 @@ export class FileNotices {
   }
 
   /** Appends the messages about files, and adds the users whose messages must wait to `blocked`. Never rejects. */
-  async #append(files: readonly StoredFile[], blocked: Blocked): Promise<void> {
+  async #append(files: readonly VersionedFile[], blocked: Blocked): Promise<void> {
     const { transfers } = this.#host.context.storage
     try {
       const refused = new Set<StoredFile>()
@@ -175,7 +163,7 @@ export class FileNotices {
   }
 
   /** Resolves with the messages about these files, in order. Groups the messages about successive files of a user. */
-  async #batches(files: readonly StoredFile[]) {
+  async #batches(files: readonly VersionedFile[]) {
     const batches: { readonly user: string; readonly messages: FileMessage[] }[] = []
     for (const file of files) {
       const { user } = file
@@ -228,7 +216,7 @@ export class FileNotices {
   }
 
   /** Resolves with the messages about a file. */
-  async #messages(file: StoredFile): Promise<readonly PostedMessage[]> {
+  async #messages(file: VersionedFile): Promise<readonly PostedMessage[]> {
     const messages: PostedMessage[] = []
     const { notice } = file
     const id = notice && bytesOfHex(notice.id)
@@ -247,9 +235,9 @@ export class FileNotices {
     return this.#patterns.filter(({ matches }) => matches(storedName)).map(({ user }) => user)
   }
 
-  /** Resolves with a message. Without `id`, the id follows from the version of the file. */
+  /** Resolves with a message. Without `id`, the id follows from the version under which the file was published. */
   async #message(
-    file: StoredFile,
+    file: VersionedFile,
     {
       id,
       recipients,
@@ -261,7 +249,9 @@ export class FileNotices {
     const found = await catalogue.find(owner, fileName)
     // The file can have been replaced or removed meanwhile. Its recipients then get the error `gone`.
     const entry = found?.size === size && found.digest === digest ? found : undefined
-    const { version = `gone ${digest}`, modifiedAt = 0, metadata = {} } = entry ?? {}
+    const gone = `gone ${digest}`
+    const { version = gone, modifiedAt = 0, metadata = {} } = entry ?? {}
+    const published = entry?.version ?? file.version ?? gone
     const until = Math.round(context.age.now() + context.limits.messageAgeMs)
     const granted = { owner, fileName, version, readers: recipients, until }
     const reference = {
@@ -272,7 +262,7 @@ export class FileNotices {
       proof: await grants.proof(granted),
     }
     const content = encodeBody({ file: reference, ...(receipt ? { receiptWanted: true } : {}) }, new Uint8Array())
-    return { sender: owner, id: id ?? (await this.#idOf(file, version)), content, recipients, receipt }
+    return { sender: owner, id: id ?? (await this.#idOf(file, published)), content, recipients, receipt }
   }
 
   async #idOf({ user, storedName, digest }: StoredFile, version: string): Promise<Uint8Array> {

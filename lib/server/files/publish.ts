@@ -1,6 +1,14 @@
 import { type ErrorCode, OspError } from '../../errors.ts'
 import { isStoredFileName } from '../../names.ts'
-import type { Claim, OnConflict, PartialFile, Storage, StoredFile, TransferRecord } from '../../ports/storage.ts'
+import type {
+  Claim,
+  OnConflict,
+  PartialFile,
+  Storage,
+  StoredFile,
+  TransferRecord,
+  VersionedFile,
+} from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOf } from '../../runtime/incrementalDigest.ts'
 import { type MaybePromise, settleAll, single } from '../../runtime/settled.ts'
@@ -13,8 +21,10 @@ import type { ClaimedRecord } from './transfer.ts'
 /** The highest number that a name gets if existing files are kept. */
 const maxNumber = 1_000_000
 
-/** Errors that end a verified upload: its record and its partial file are removed. */
 const finalErrors: readonly ErrorCode[] = ['file-exists', 'digest-mismatch']
+
+/** Returns whether an error has ended a verified upload: its record and its partial file were removed. */
+export const endsUpload = (error: unknown): boolean => finalErrors.includes(OspError.from(error).code)
 
 /** A verified file under the name that is tried next. */
 export interface PlacedFile {
@@ -37,8 +47,8 @@ interface VerifiedFiles {
   mark(tried: readonly PlacedFile[]): MaybePromise<readonly (Error | undefined)[]>
   /** Moves files to their places, as `PartialFile.publish` does. */
   move(tried: readonly PlacedFile[], replace: boolean): MaybePromise<readonly (boolean | Error)[]>
-  /** Called once for each published file. */
-  published?(): Promise<void>
+  /** Called once for each published file. Resolves with its version, if it is known. */
+  published?(): Promise<string | undefined>
 }
 
 /** A file that is not published yet. */
@@ -59,8 +69,8 @@ interface Attempt {
 export async function publish(
   context: ServerContext,
   verified: VerifiedFiles,
-): Promise<readonly (StoredFile | Error)[]> {
-  const results: (StoredFile | Error)[] = []
+): Promise<readonly (VersionedFile | Error)[]> {
+  const results: (VersionedFile | Error)[] = []
   let attempts: readonly Attempt[] = verified.files.map((file, index) => ({
     ...{ index, file, isTried: false },
     name: verified.storeAs[index] ?? file.name,
@@ -83,13 +93,13 @@ async function tryNext(
   context: ServerContext,
   verified: VerifiedFiles,
   attempts: readonly Attempt[],
-): Promise<readonly (StoredFile | Error | undefined)[]> {
+): Promise<readonly (VersionedFile | Error | undefined)[]> {
   const { onConflict, log } = context
-  const outcomes = await nextNames(context, verified, attempts)
+  const outcomes: (VersionedFile | Error | undefined)[] = await nextNames(context, verified, attempts)
   /** Performs a step for the files that have not failed. */
   const step = async <R>(
     perform: (tried: readonly PlacedFile[]) => MaybePromise<readonly R[]>,
-    end: (file: StoredFile, result: R | undefined) => StoredFile | Error | undefined,
+    end: (file: StoredFile, result: R | undefined) => VersionedFile | Error | undefined,
   ) => {
     const places: number[] = []
     const tried: PlacedFile[] = []
@@ -117,9 +127,10 @@ async function tryNext(
   )
   await step(
     (tried) => settleAll(tried, () => verified.published?.()),
-    (file, error) => {
-      if (!error) log(storedLine(file, verified.by))
-      return error ?? file
+    (file, version) => {
+      if (version instanceof Error) return version
+      log(storedLine(file, verified.by))
+      return version === undefined ? file : { ...file, version }
     },
   )
   return outcomes
@@ -186,7 +197,7 @@ export async function publishUpload(
   context: ServerContext,
   claim: Claim,
   { partial, file, storeAs, published, ...how }: VerifiedUpload,
-): Promise<StoredFile> {
+): Promise<VersionedFile> {
   const { transfers } = context.storage
   const results = await publish(context, {
     ...how,
@@ -245,7 +256,7 @@ async function rollForward(
   { storeAs }: TransferRecord,
   file: StoredFile,
   by?: Connection,
-): Promise<StoredFile> {
+): Promise<VersionedFile> {
   const { storage, log } = context
   const partial = await storage.files.open(claim)
   try {
@@ -254,7 +265,7 @@ async function rollForward(
   } catch (error) {
     const { code, message: text } = OspError.from(error)
     const { user, name } = claim
-    if (!finalErrors.includes(code)) throw error
+    if (!endsUpload(error)) throw error
     // Another server may have taken over the upload and published its file.
     if (!(await removeUpload(storage, claim))) throw new OspError('superseded')
     if (code === 'digest-mismatch') log({ level: 'error', event: 'upload-damaged', user, name, text })
@@ -269,7 +280,7 @@ export async function finishVerified(
   context: ServerContext,
   record: TransferRecord,
   by?: Connection,
-): Promise<StoredFile | undefined> {
+): Promise<VersionedFile | undefined> {
   const { storage, onConflict, age } = context
   const how = { fresh: false, takeOver: false, onConflict, at: age.now(), recovery: true }
   const claimed = await storage.transfers.claim(record, record.owner, how)
@@ -281,7 +292,7 @@ export async function finishClaimed(
   context: ServerContext,
   { claim, record }: ClaimedRecord,
   by?: Connection,
-): Promise<StoredFile | undefined> {
+): Promise<VersionedFile | undefined> {
   return record.verified && rollForward(context, claim, record, record.verified, by)
 }
 
@@ -290,12 +301,6 @@ export async function removeUpload({ transfers, files }: Storage, { user, name, 
   const isRemoved = await transfers.remove(user, name, undefined, token)
   await files.remove(user, name)
   return isRemoved
-}
-
-/** Makes a completed upload, and the record of its stored file, which can have another name, match no request. The file stays. */
-export async function forgetCompleted({ transfers }: Storage, { user, name, storedName }: StoredFile): Promise<void> {
-  if (storedName !== name) await transfers.forget(user, storedName)
-  await transfers.forget(user, name)
 }
 
 /** Checks the bytes that an earlier process verified. Publishing handles a missing partial file. */

@@ -193,7 +193,7 @@ export class SmallFiles {
 
   /** Answers a request whose file is stored already. Resolves with false if it is not. */
   async #answerStored(caller: Connection, put: Put): Promise<boolean> {
-    const { context, reports, notices } = this.#host
+    const { context, reports } = this.#host
     const { want, digest } = put
     try {
       const known = await context.storage.transfers.completed(want)
@@ -201,7 +201,6 @@ export class SmallFiles {
         reports.missed(known, caller)
         return answer(put, known)
       }
-      await notices?.settled(want.user, want.name)
       // If a fault has interrupted the end of an upload, its file can be stored already.
       const record = await recordOf(context.storage, want.user, want.name)
       if (record?.verified?.digest !== digest) return false
@@ -287,7 +286,10 @@ export class SmallFiles {
       by,
       mark: async (tried) => {
         const [announced, room] = [tried.map(announcement), quota.roomOf(by.user)]
-        const errors = await announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room)
+        const names = announced.map(({ file }) => file)
+        const errors = await reports.afterEarlier(names, () =>
+          announceAll(storage.transfers, announced, limits.noteMs, sessionLinkOf(by), room),
+        )
         return settleAll(tried, ({ index }, at): MaybePromise<Error | undefined> => {
           const { put, index: among } = written[index] as (typeof written)[number]
           return errors[at] ?? quota.checkAdds(put.want, adds[among] as QuotaPart)
@@ -302,7 +304,10 @@ export class SmallFiles {
       },
     })
     holder.reserved = undefined
-    void reports.stored(results.flatMap((result) => (result instanceof Error ? [] : result)))
+    const published = results.flatMap((result, at) =>
+      result instanceof Error ? [] : { ...result, version: (written[at] as (typeof written)[number]).version },
+    )
+    void reports.stored(published)
     written.forEach(({ put }, index) => {
       const result = results[index]
       if (!result || result instanceof Error) this.#refuse(by, put, result)

@@ -1,21 +1,27 @@
-import type { StoredFile } from '../../ports/storage.ts'
+import { OspError } from '../../errors.ts'
+import type { StoredFile, TransferRecord, VersionedFile } from '../../ports/storage.ts'
+import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { FileNotices } from './fileNotices.ts'
-import { storedLine } from './publish.ts'
+import { endsUpload, finishVerified, storedLine } from './publish.ts'
+
+/** The maximum number of attempts to make a change while other servers store files of the same names. */
+const tries = 16
 
 /** Reports stored files to the log, to the embedding program and to other users. No file is reported twice at the same time. */
 export class StoredReports {
   readonly #context: ServerContext
   readonly #notices: FileNotices | undefined
-  readonly #onStored: (files: readonly StoredFile[]) => Promise<void>
-  /** The files that are being reported. */
-  readonly #begun = new Set<string>()
+  readonly #onStored: (files: readonly VersionedFile[]) => Promise<void>
+  /** The files that are being reported. Each promise resolves when this has ended. */
+  readonly #begun = new Map<string, Deferred<void>>()
 
   /** `onStored` informs the embedding program. It resolves as `ended` does. */
   constructor(
     context: ServerContext,
     notices: FileNotices | undefined,
-    onStored: (files: readonly StoredFile[]) => Promise<void>,
+    onStored: (files: readonly VersionedFile[]) => Promise<void>,
   ) {
     this.#context = context
     this.#notices = notices
@@ -23,7 +29,7 @@ export class StoredReports {
   }
 
   /** Reports files that were logged. Resolves when their messages are stored, or wait. */
-  stored(files: readonly StoredFile[]): Promise<void> {
+  stored(files: readonly VersionedFile[]): Promise<void> {
     for (const file of files) this.begin(file)
     return this.#onStored(files)
   }
@@ -38,27 +44,74 @@ export class StoredReports {
 
   /** Marks a file as being reported. Returns false if it is already being reported. */
   begin(file: StoredFile): boolean {
-    const before = this.#begun.size
-    return this.#begun.add(keyOf(file)).size > before
+    const key = keyOf(file)
+    if (this.#begun.has(key)) return false
+    this.#begun.set(key, deferred())
+    return true
   }
 
   /** Logs files that an earlier server stored and may not have reported. Returns the files that are not yet being reported. */
-  recovered(files: readonly StoredFile[]): readonly StoredFile[] {
+  recovered(files: readonly VersionedFile[]): readonly VersionedFile[] {
     const recovered = files.filter((file) => this.begin(file))
     for (const file of recovered) this.#context.log(storedLine(file, undefined, true))
     return recovered
   }
 
   /** Sends the messages about files, and marks the files as reported, after the log and the listeners have received them. */
-  async ended(files: readonly StoredFile[]): Promise<void> {
+  async ended(files: readonly VersionedFile[]): Promise<void> {
     try {
-      // If this fails, the next start reports the files again.
+      // If this fails, the files are reported again before they are replaced, or at the next start.
       if (this.#notices?.isNeeded(files)) await this.#notices.report(files)
       else await this.#context.storage.transfers.reported(files)
     } finally {
-      for (const file of files) this.#begun.delete(keyOf(file))
+      for (const file of files) {
+        this.#begun.get(keyOf(file))?.resolve()
+        this.#begun.delete(keyOf(file))
+      }
+    }
+  }
+
+  /**
+   * Makes a change after the earlier files of these names were reported, so that nothing is lost if it replaces them. Rejects with the
+   * error that keeps the messages about them waiting.
+   */
+  async afterEarlier<T>(names: readonly Pick<StoredFile, 'user' | 'name'>[], change: () => Promise<T>): Promise<T> {
+    for (let left = tries; ; left--) {
+      for (const name of names) await this.#begun.get(keyOf(name))?.promise
+      try {
+        return await change()
+      } catch (error) {
+        if (!(error instanceof EarlierFiles) || left === 0) throw error
+        await this.#end(error)
+      }
+    }
+  }
+
+  /** Makes a completed upload, and the record of its stored file, which can have another name, match no request. The file stays. */
+  async forget(file: StoredFile): Promise<void> {
+    const { user } = file
+    for (const name of new Set([file.storedName, file.name]))
+      await this.afterEarlier([{ user, name }], () => this.#context.storage.transfers.forget(user, name))
+  }
+
+  /** Reports stored files, and completes verified uploads. */
+  async #end({ own, others, unfinished }: EarlierFiles): Promise<void> {
+    for (const record of unfinished) await this.#complete(record)
+    for (const { user } of others) this.#notices?.checkUnblocked(user)
+    await this.stored(this.recovered(others))
+    await this.ended(own)
+    for (const { user } of [...own, ...others]) this.#notices?.checkUnblocked(user)
+  }
+
+  /** Publishes a verified upload and reports its file, unless another server does, or the upload had to be removed. */
+  async #complete(record: TransferRecord): Promise<void> {
+    try {
+      const file = await finishVerified(this.#context, record)
+      if (file) await this.stored([file])
+    } catch (error) {
+      if (!endsUpload(error) && OspError.from(error).code !== 'superseded') throw error
     }
   }
 }
 
-const keyOf = ({ user, name }: StoredFile) => `${user}/${name}`
+const keyOf = ({ user, name }: Pick<StoredFile, 'user' | 'name'>) => `${user}/${name}`

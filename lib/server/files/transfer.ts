@@ -8,6 +8,7 @@ import type {
   PartialFile,
   StoredFile,
   TransferRecord,
+  VersionedFile,
 } from '../../ports/storage.ts'
 import { hex } from '../../runtime/hex.ts'
 import { IncrementalDigest, same } from '../../runtime/incrementalDigest.ts'
@@ -168,7 +169,7 @@ export class Transfer {
     { digest, notice }: { readonly digest: Uint8Array; readonly notice?: FileNotice | undefined },
     by: Connection,
     published: () => void,
-  ): Promise<StoredFile> {
+  ): Promise<VersionedFile> {
     this.#check()
     using _ = await this.#checkpointer.hold()
     const { user, name, size, algorithm, storeAs } = this.#record

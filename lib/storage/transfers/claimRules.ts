@@ -2,6 +2,7 @@ import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { fileNameKey } from '../../names.ts'
 import type { ClaimOptions, NewTransfer, OtherUploads, Owner, QuotaPart, TransferRecord } from '../../ports/storage.ts'
+import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import { fitsShare } from '../../runtime/share.ts'
 import { endedClaimError } from './recordStore.ts'
 
@@ -14,6 +15,11 @@ export function checkNotSuperseded(
 ): void {
   if (fresh || !record?.superseded.includes(session)) return
   throw new OspError('superseded', `another program of ${user} has taken over the upload of ${name}`)
+}
+
+/** Throws EarlierFiles if a claim would replace a verified upload, whose file may have been published. */
+export function checkNotVerified(record: TransferRecord | undefined, want: NewTransfer, fresh: boolean): void {
+  if (record?.verified && (fresh || !sameUpload(record, want))) throw new EarlierFiles({ unfinished: [record] })
 }
 
 /** Throws OspError `too-many-uploads` if no further record of a user can be stored. The user has `own` of `all` records. */

@@ -15,12 +15,15 @@ import type {
   TransferRecord,
   TransferStore,
   UnfinishedTotals,
+  VersionedFile,
 } from '../../ports/storage.ts'
+import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import { isSameMetadata } from '../../runtime/metadata.ts'
 import { ConflictMutex, KeyedMutex } from '../../runtime/mutex.ts'
 import { type FileKey, type FileRecord, type FileRecords, MemoryFileRecords } from '../catalogue/fileRecords.ts'
 import {
   checkNotSuperseded,
+  checkNotVerified,
   checkUploadCount,
   conflictingName,
   continuedBy,
@@ -76,6 +79,7 @@ export class Transfers implements TransferStore {
 
   async verified(claim: Claim, file: StoredFile): Promise<void> {
     const { modifiedAt } = this.#record(claim)
+    await this.#checkReported([claim])
     await this.#names.setModifiedAt?.(claim.user, claim.name, modifiedAt)
     const verifiedStamp = await this.#names.partialVersion?.(claim.user, claim.name)
     await this.#rewrite(claim, ({ verifiedStamp: _, ...record }) => ({
@@ -85,9 +89,9 @@ export class Transfers implements TransferStore {
     }))
   }
 
-  complete(claim: Claim, keepNoteMs: number): Promise<void> {
+  complete(claim: Claim, keepNoteMs: number): Promise<string | undefined> {
     return this.#change(claim, async () => {
-      await this.#records.guard(claim, async () => {
+      const version = await this.#records.guard(claim, async () => {
         const { verified: file, modifiedAt, metadata } = this.#record(claim)
         if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
         // A file that was removed meanwhile leaves a marker that matches no file: the server must still report it.
@@ -102,8 +106,10 @@ export class Transfers implements TransferStore {
           ...(metadata && { metadata }),
         }
         await this.#complete([marker])
+        return versionedFile(marker).version
       })
       await this.#records.drop(claim.user, claim.name)
+      return version
     })
   }
 
@@ -136,11 +142,15 @@ export class Transfers implements TransferStore {
         const conflict = log.hasRecords(user) ? conflictingName(log.names(user), name, foldsCase) : undefined
         return conflict === undefined ? undefined : nameConflict(name, conflict)
       })
+      const allowed = files.filter((_, at) => !errors[at])
+      const unfinished = allowed.flatMap(({ file: { user, name } }) => log.record(user, name) ?? [])
+      await this.#checkReported(
+        allowed.map(({ file: { user, name }, version }) => ({ user, name, version })),
+        unfinished.filter(({ verified }) => verified),
+      )
       const markers: CompletionMarker[] = []
       const replaced: StoredFile[] = []
-      let index = 0
-      for (const announced of files) {
-        if (errors[index++]) continue
+      for (const announced of allowed) {
         const { file } = announced
         const { user, name } = file
         if (this.#records.isClaimed(user, name)) await this.#records.drop(user, name)
@@ -154,14 +164,14 @@ export class Transfers implements TransferStore {
     })
   }
 
-  async unreported(): Promise<readonly StoredFile[]> {
+  async unreported(): Promise<readonly VersionedFile[]> {
     const { log } = this.#records
-    const files: StoredFile[] = []
+    const files: VersionedFile[] = []
     for (const marker of log.unreported()) {
-      const { file, announced } = marker
-      if (!announced || (await this.#isStored(marker)) || (await this.#names.isIntact(file))) {
+      const { file } = marker
+      if (await this.#wasPublished(marker)) {
         await this.#flushName(marker)
-        files.push(file)
+        files.push(versionedFile(marker))
       } else await this.#change(file, () => this.#records.log.forget(file.user, file.name))
     }
     return files
@@ -189,6 +199,7 @@ export class Transfers implements TransferStore {
 
   forget(user: string, name: string): Promise<void> {
     return this.#change({ user, name }, async () => {
+      await this.#checkReported([{ user, name }])
       const version = await this.#names.version(user, name)
       const [known] = version === undefined ? [] : await this.describe([{ user, name, version }])
       // Without the time, it matches no upload.
@@ -309,6 +320,7 @@ export class Transfers implements TransferStore {
     const former = this.#records.log.record(user, name)
     const same = sameUpload(former, want) ? former : undefined
     checkNotSuperseded(former, want, owner.session, options.fresh)
+    checkNotVerified(former, want, options.fresh)
     const completed = options.fresh || !same ? await this.#completed(want) : undefined
     if (completed) {
       if (await this.#drop(user, name)) await this.#names.dropPartial(user, name)
@@ -327,6 +339,28 @@ export class Transfers implements TransferStore {
     // After the record, so that a crash between leaves bytes without a checkpoint, never the reverse.
     if (!continued && record.checkpoints.length === 0) await this.#names.dropPartial(user, name)
     return { claim: { user, name, token }, record }
+  }
+
+  /**
+   * Throws EarlierFiles if these names have markers of published files that were not reported, except for these versions, or if there
+   * are unfinished uploads.
+   */
+  async #checkReported(
+    subjects: readonly (Subject & { readonly version?: string })[],
+    unfinished: readonly TransferRecord[] = [],
+  ): Promise<void> {
+    const own: VersionedFile[] = []
+    for (const { user, name, version } of subjects) {
+      const marker = this.#records.log.marker(user, name)
+      if (marker && !marker.reported && marker.stamp !== version && (await this.#wasPublished(marker)))
+        own.push(versionedFile(marker))
+    }
+    if (own.length + unfinished.length > 0) throw new EarlierFiles({ own, unfinished })
+  }
+
+  /** Resolves with whether the file of a marker was published, even if it may not be stored any more. */
+  async #wasPublished(marker: CompletionMarker): Promise<boolean> {
+    return !marker.announced || (await this.#isStored(marker)) || this.#names.isIntact(marker.file)
   }
 
   /** Throws an OspError if the name cannot be claimed. `isNew` means that no file may be stored under the name of the new file. */
@@ -444,3 +478,9 @@ function announcedMarker(
 ): CompletionMarker {
   return { file, modifiedAt, until, stamp, reported: false, announced: true, ...(metadata && { metadata }) }
 }
+
+/** A file that was removed before its marker was written has no version. */
+const versionedFile = ({ file, stamp }: CompletionMarker): VersionedFile => ({
+  ...file,
+  ...(stamp && { version: stamp }),
+})

@@ -98,6 +98,7 @@ const entryChecks: Checks<TestedStorage> = {
     await created.publish('x/a', true)
     const settled = { user: 'alice', name: 'a', source: source ?? '', isStored: true }
     await storage.transfers.settled?.([settled])
+    await storage.transfers.reported([file])
     assert.deepEqual((await found(catalogue, 'x/a')).metadata, metadata)
     const again = { ...wanted, modifiedAt: 1_000, storeAs: 'x/a' }
     assert.deepEqual(await storage.transfers.completed(again), file)
@@ -215,6 +216,7 @@ const entryChecks: Checks<TestedStorage> = {
         await using file = await storage.files.create('alice', [hello], 1_000)
         await storage.transfers.announce({ file: fileOf(), version: file.version, modifiedAt: 1_000 }, 60_000)
         await file.publish('a', true)
+        await storage.transfers.reported([{ user: 'alice', name: 'a' }])
         versions.add((await found(catalogue)).version)
       }
       assert.equal(versions.size, 6)

@@ -3,7 +3,7 @@ import type { Claim, TransferRecord } from '../../ports/storage.ts'
 import { checkRandomRuns, type Draw } from '../chance.ts'
 import type { Checks } from '../testCases.ts'
 import type { TestedStorage } from './fixture.ts'
-import { fileOf, owner, recordsOf, textBytes, textOf, wanted } from './steps.ts'
+import { fileOf, isEarlierUpload, owner, recordsOf, textBytes, textOf, wanted } from './steps.ts'
 
 /** The modelled record of an upload. Its claim is the present one. */
 interface ModelRecord {
@@ -75,7 +75,8 @@ const claim = (wish: Wish) =>
     const asked = storage.transfers.claim({ ...wanted, name, size }, owner(by), options)
     const before = model.records.get(name)
     const same = before?.size === size
-    if (!fresh && before?.superseded.includes(by)) return assert.rejects(asked, { code: 'superseded' })
+    const refusal = refusalOf(before, wish)
+    if (refusal) return assert.rejects(asked, refusal)
     if ((fresh || !same) && model.completed.get(name) === size) {
       assert.deepEqual(await asked, { completed: fileOf({ name, size }) })
       model.records.delete(name)
@@ -92,6 +93,12 @@ const claim = (wish: Wish) =>
     model.records.set(name, record)
     if (!record.verified) assert.equal(await textOf(storage, answer.claim), record.content)
   })
+
+/** Returns a check of the error with which the present record of an upload makes a storage refuse a claim, if it does. */
+function refusalOf(before: ModelRecord | undefined, { size, by, fresh }: Wish) {
+  if (!fresh && before?.superseded.includes(by)) return (error: { code?: string }) => error.code === 'superseded'
+  return before?.verified && (fresh || before.size !== size) ? isEarlierUpload : undefined
+}
 
 /** Returns the record after a claim that a storage has granted. */
 function afterClaim(before: ModelRecord | undefined, { size, by, fresh, takeOver }: Wish, claim: Claim): ModelRecord {
@@ -138,6 +145,7 @@ async function complete(record: ModelRecord, storage: TestedStorage, model: Clai
   await using file = await storage.files.open(claim)
   assert.equal(await file.publish(name, true), true)
   await storage.transfers.complete(claim, 1e12)
+  await storage.transfers.reported([{ user: claim.user, name }])
   model.records.delete(name)
   model.stored.set(name, size)
   model.completed.set(name, size)

@@ -350,10 +350,11 @@ const usageChecks: Checks<TestedStorage> = {
     await checkUnfinished(storage, 2, 9)
     await storage.transfers.remove('alice', 'a')
     await checkUnfinished(storage, 1, 0)
-    const verified = await claimed(storage, { name: 'b' })
+    const verified = await opened(storage, { name: 'b' }, hello)
     await storage.transfers.verified(verified.claim, fileOf({ name: 'b' }))
     await checkUnfinished(storage, 1, hello.length)
-    await upload(storage, { name: 'b' })
+    await verified.file.publish('b', true)
+    await storage.transfers.complete(verified.claim, 60_000)
     await checkUnfinished(storage, 0, 0)
   },
   'are separate from records, which can be listed for one user, and found by their names if possible': async (

@@ -23,6 +23,15 @@ export const start: ClaimOptions = { ...resume, fresh: true }
 /** CONTINUE of an upload that another open link holds. */
 export const takeOver: ClaimOptions = { ...resume, takeOver: true }
 
+/** The fields of EarlierFiles. */
+type Earlier = Partial<Record<'own' | 'others' | 'unfinished', readonly unknown[]>>
+
+/** Returns whether an error is EarlierFiles with a verified upload. */
+export const isEarlierUpload = ({ unfinished }: Earlier): boolean => unfinished?.length === 1
+
+/** Returns whether an error is EarlierFiles with a stored file. */
+export const isUnreported = ({ own = [], others = [] }: Earlier): boolean => own.length + others.length === 1
+
 /** Claims an upload that must not be completed. */
 export async function claimed(storage: Stores, want: Partial<NewTransfer> = {}, options = resume, by = owner(1)) {
   const answer = await storage.transfers.claim({ ...wanted, ...want }, by, options)
@@ -50,8 +59,16 @@ export async function opened(storage: Stores, want: Partial<NewTransfer> = {}, c
   return { claim, file: await storage.files.open(claim) }
 }
 
+/** Runs an upload to its completion marker, and reports the file. */
+export async function upload(...given: Parameters<typeof unreportedUpload>) {
+  const [{ transfers }] = given
+  const stored = await unreportedUpload(...given)
+  await transfers.reported([stored])
+  return stored
+}
+
 /** Runs an upload to its completion marker. */
-export async function upload(
+export async function unreportedUpload(
   storage: Stores,
   want: Partial<NewTransfer> = {},
   content = hello,

@@ -1,8 +1,29 @@
 import assert from 'node:assert/strict'
-import type { Checkpoint, StoredFile } from '../../ports/storage.ts'
+import type { Announcement, Checkpoint, StoredFile, UnnamedFile } from '../../ports/storage.ts'
 import type { Checks } from '../testCases.ts'
 import type { StorageSuite, TestedStorage } from './fixture.ts'
-import { claimed, fileOf, hello, opened, owner, recordsOf, resume, textBytes, textOf, upload, wanted } from './steps.ts'
+import {
+  claimed,
+  fileOf,
+  hello,
+  isEarlierUpload,
+  isUnreported,
+  opened,
+  owner,
+  recordsOf,
+  resume,
+  textBytes,
+  textOf,
+  unreportedUpload,
+  upload,
+  wanted,
+} from './steps.ts'
+
+/** Returns the announcement of a file without an upload. */
+const announcementOf = ({ version, source }: UnnamedFile, file: StoredFile): Announcement => ({
+  ...{ file, version, modifiedAt: wanted.modifiedAt },
+  ...(source !== undefined && { source }),
+})
 
 const at = (offset: number): Checkpoint => ({ offset, digest: Uint8Array.of(1, 2, offset) })
 
@@ -135,16 +156,17 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     if (completed !== undefined) assert.deepEqual(completed, stored)
   },
   'counts as not reported until the caller says so, also after a restart': async (storage) => {
-    const stored = await upload(storage)
-    assert.deepEqual(await storage.transfers.unreported(), [stored])
+    const stored = await unreportedUpload(storage)
+    const [{ version = '', ...file } = {}, ...others] = await storage.transfers.unreported()
+    assert.deepEqual([file, others], [stored, []])
     await storage.restart()
-    assert.deepEqual(await storage.transfers.unreported(), [stored])
-    await storage.transfers.reported([stored])
+    assert.deepEqual(await storage.transfers.unreported(), [{ ...stored, version }])
+    await storage.transfers.reported([{ ...stored, version }])
     await storage.transfers.reported([{ user: 'bob', name: 'none' }])
     assert.deepEqual(await storage.transfers.unreported(), [])
     await storage.restart()
     assert.deepEqual(await storage.transfers.unreported(), [])
-    await upload(storage, { size: 3 }, textBytes('new'))
+    await unreportedUpload(storage, { size: 3 }, textBytes('new'))
     assert.equal((await storage.transfers.unreported()).length, 1)
   },
   'stays until its time is over, and with a catalogue while its file is stored': async (storage) => {
@@ -177,6 +199,24 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     await claimed(storage, { size: 9 })
     await storage.transfers.remove('alice', 'a')
     assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
+  },
+  'is neither replaced nor removed before the file is reported, even if the file is removed': async (storage) => {
+    const { transfers, files, catalogue } = storage
+    const stored = await unreportedUpload(storage)
+    await catalogue?.remove('alice', 'a')
+    const { claim } = await opened(storage, { modifiedAt: 2_000 }, hello)
+    const created = await files.create('alice', [hello])
+    const changes = [
+      () => transfers.verified(claim, fileOf()),
+      () => transfers.announce(announcementOf(created, fileOf()), 60_000),
+      () => transfers.forget('alice', 'a'),
+    ]
+    for (const change of changes) await assert.rejects(change, isUnreported)
+    assert.deepEqual((await recordsOf(storage))[0]?.verified, undefined)
+    await transfers.reported([stored])
+    await transfers.verified(claim, fileOf())
+    await assert.rejects(transfers.announce(announcementOf(created, fileOf()), 60_000), isEarlierUpload)
+    assert.deepEqual((await recordsOf(storage))[0]?.verified, fileOf())
   },
   'is not made for an upload that is not verified': async (storage) => {
     const { claim } = await opened(storage, {}, hello)
@@ -212,11 +252,12 @@ const announcedChecks: Checks<TestedStorage> = {
   'is completed once it is stored under its name': async (storage) => {
     const { transfers, files } = storage
     const file = fileOf({}, 'b')
+    await using unpublished = await files.create('alice', [hello])
     await using own = await files.create('alice', [hello])
     await using other = await files.create('alice', [textBytes('jello')])
-    await transfers.announce({ file, version: own.version, modifiedAt: wanted.modifiedAt }, 60_000)
+    await transfers.announce(announcementOf(unpublished, file), 60_000)
     assert.deepEqual([await transfers.completed(wanted), await transfers.unreported()], [undefined, []])
-    await transfers.announce({ file, version: own.version, modifiedAt: wanted.modifiedAt }, 60_000)
+    await transfers.announce(announcementOf(own, file), 60_000)
     await other.publish('b', true)
     assert.equal(await transfers.completed(wanted), undefined)
     await own.publish('b', true)
@@ -224,15 +265,13 @@ const announcedChecks: Checks<TestedStorage> = {
     assert.equal(await transfers.completed({ ...wanted, modifiedAt: 7 }), undefined)
   },
   'is not reported until the caller says so, also after a restart': async (storage) => {
-    await storage.transfers.announce(
-      { file: fileOf({ name: 'lost' }), version: 'none', modifiedAt: wanted.modifiedAt },
-      60_000,
-    )
+    await using lost = await storage.files.create('alice', [hello])
+    await storage.transfers.announce(announcementOf(lost, fileOf({ name: 'lost' })), 60_000)
     const file = await storage.files.create('alice', [hello])
-    await storage.transfers.announce({ file: fileOf(), version: file.version, modifiedAt: wanted.modifiedAt }, 60_000)
+    await storage.transfers.announce(announcementOf(file, fileOf()), 60_000)
     await file.publish('a', true)
     await storage.restart()
-    assert.deepEqual(await storage.transfers.unreported(), [fileOf()])
+    assert.deepEqual(await storage.transfers.unreported(), [{ ...fileOf(), version: file.version }])
     assert.deepEqual(await storage.transfers.completed(wanted), fileOf())
     await storage.transfers.reported([fileOf()])
     await storage.restart()
@@ -244,14 +283,14 @@ const announcedChecks: Checks<TestedStorage> = {
     if (!transfers.published || !catalogue) return
     for (const name of ['a', 'b']) {
       await using file = await files.create('alice', [hello])
-      const announced = { file: fileOf({ name }), version: file.version, modifiedAt: wanted.modifiedAt }
-      await transfers.announce(announced, 60_000)
+      await transfers.announce(announcementOf(file, fileOf({ name })), 60_000)
       await file.publish(name, true)
     }
     await transfers.published(['a', 'none'].map((name) => ({ user: 'alice', name })))
     for (const name of ['a', 'b']) await catalogue.remove('alice', name)
     await storage.restart()
-    assert.deepEqual(await storage.transfers.unreported(), [fileOf()])
+    const names = (await storage.transfers.unreported()).map(({ name }) => name)
+    assert.deepEqual(names, ['a'])
   },
   'replaces the record and the partial file of its name, and ends its claim': async (storage) => {
     const { claim, file } = await opened(storage, {}, hello)

@@ -45,6 +45,7 @@ async function put({ storage }: FileServer, name: string, text: string): Promise
   if (error) throw error
   assert.equal(await file.publish(name, true), true)
   await storage.transfers.settled([{ user: 'alice', name, source: announced.source, isStored: true }])
+  await storage.transfers.reported([{ user: 'alice', name }])
 }
 
 async function namesAt({ storage }: FileServer): Promise<readonly string[]> {

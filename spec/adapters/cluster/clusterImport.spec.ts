@@ -228,6 +228,7 @@ spec('an import of a data directory', (it) => {
       await using storage = disk(data.path)
       await storage.open(nodePlatform())
       await storage.catalogue?.rename('alice', 'folder 1/1', 'renamed', { replace: false })
+      await storage.transfers.reported([{ user: 'alice', name: 'folder 0/2' }])
       await storage.transfers.forget('alice', 'folder 0/2')
       return await describedBy(storage)
     })()

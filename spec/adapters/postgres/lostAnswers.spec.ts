@@ -136,7 +136,7 @@ spec('a step whose answer is lost', (it) => {
     const batch = [{ claim, checkpoints: [{ offset: 3, digest: Uint8Array.of(1) }], at: 2 }]
     assert.deepEqual(await at.repeated('transfer-checkpoint', () => transfers.checkpoint(batch)), [true])
     const marked = await at.repeated('transfer-verified', () => transfers.verified(claim, file, 'v'))
-    assert.deepEqual(marked, { holds: true, changes: [] })
+    assert.deepEqual(marked, { holds: true, changes: [], waiting: [] })
     assert.equal(await at.repeated('transfer-complete', () => transfers.complete(claim, 2e15)), true)
     assert.deepEqual(await transfers.unreported(at.by.server), [{ file, version: 'v', modifiedAt: 1 }])
     assert.equal(await transfers.record('alice', 'a'), undefined)

@@ -160,7 +160,6 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     const announced = files.map((name) => ({
       ...{ file: fileOf({ ...upload, name }), version: 'w', modifiedAt: 8 },
       ...(draw.once(2) && { source: draw.pick(sources), adds: { growth: draw.from(0, 9), entries: draw.from(0, 2) } }),
-      replaces: draw.pick(sources),
     }))
     const link = draw.once(2) ? linkOf(draw) : undefined
     const room = draw.once(2) ? { growth: draw.from(0, 300), entries: draw.from(0, 60), entryBytes: 2 } : undefined
@@ -186,8 +185,8 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     return (side) => side.steps.transfers.expire(user, name, before, link && { ...link(side), user })
   },
   forget: (draw) => {
-    const [{ user, name }, version] = [uploadOf(draw), draw.pick(['v', 'w', undefined])]
-    return (side) => side.steps.transfers.forget(user, name, version)
+    const { user, name } = uploadOf(draw)
+    return (side) => side.steps.transfers.forget(user, name)
   },
   put: (draw) => {
     const records = draw.some(1, 2, () => recordOf(draw))
@@ -209,7 +208,10 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     return (side) => side.steps.files.end(ended)
   },
   reported: (draw) => {
-    const files = draw.some(0, 2, () => uploadOf(draw))
+    const files = draw.some(1, 3, () => ({
+      ...uploadOf(draw),
+      ...(draw.once(2) && { version: draw.pick(['v', 'w']) }),
+    }))
     return (side) => side.steps.transfers.reported(files)
   },
   leave: (draw) => {
@@ -265,6 +267,8 @@ const kinds = [
   'checkpoint',
   'verified',
   'verified',
+  'reported',
+  'reported',
   'complete',
   'complete',
 ]

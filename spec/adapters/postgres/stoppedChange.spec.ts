@@ -22,6 +22,7 @@ async function store({ files, transfers }: ClusterStorage, name: string, text: s
   assert.deepEqual(await transfers.announceAll([{ file, version, modifiedAt: 1, source }], 60_000), [undefined])
   assert.equal(await created.publish(name, true), true)
   await transfers.settled([{ user: 'alice', name, source, isStored: true }])
+  await transfers.reported([{ user: 'alice', name }])
 }
 
 spec('a server that is stopped while it changes a file', (it) => {

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
-import { claimed, fileOf, fill, start, textBytes, wanted } from '../../../lib/testing/storage/steps.ts'
+import {
+  claimed,
+  fileOf,
+  fill,
+  isEarlierUpload,
+  recordsOf,
+  resume,
+  start,
+  textBytes,
+  wanted,
+} from '../../../lib/testing/storage/steps.ts'
 import { canFreeze, freeze, thaw } from '../../support/frozen.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { startNode } from '../../support/processes.ts'
@@ -37,6 +47,13 @@ spec('a server that is stopped before it publishes files', (it) => {
     const moved = { node: storage.links.nextNode(), user: 'alice', session: '1'.repeat(32) }
     await storage.links.openSession(moved, 2)
     const owner = { node: moved.node, instance: 1, session: moved.session }
+    const [verified = assert.fail('there is no record')] = await recordsOf(storage)
+    await assert.rejects(claimed(storage, { ...verified, modifiedAt: 9 }, start, owner), isEarlierUpload)
+    const recovered = await claimed(storage, verified, { ...resume, recovery: true }, verified.owner)
+    const earlier = await files.open(recovered.claim)
+    assert.equal(await earlier.publish('large', true), true)
+    await transfers.complete(recovered.claim, 60_000)
+    await transfers.reported([{ user: 'alice', name: 'large' }])
     const { claim } = await claimed(storage, { ...wanted, name: 'large', modifiedAt: 9 }, start, owner)
     await fill(storage, claim, textBytes('hello'))
     await transfers.verified(claim, fileOf({ name: 'large' }))

@@ -99,11 +99,11 @@ export class SharedTree {
     return this.published.get(user)?.get(name)
   }
 
-  /** Moves a file of the server `by` into place, or gives it another name. */
-  put(user: string, name: string, file: TreeFile, by?: SimulatedProcess): void {
+  /** Moves a file into place, or gives it another name. */
+  put(user: string, name: string, file: TreeFile, isRenamed = false): void {
     const names = this.published.get(user) ?? new Map<string, TreeFile>()
     this.published.set(user, names.set(name, file))
-    this.stored?.put(user, name, file.bytes, file.version, by ? { by } : { isRenamed: true })
+    this.stored?.put(user, name, file.bytes, file.version, isRenamed)
   }
 
   /** Removes a published file. Returns false if there is none. */

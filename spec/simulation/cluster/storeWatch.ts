@@ -78,7 +78,7 @@ export class StoreWatch {
             const key = keyOf(sender, id)
             this.#by.set(key, this.#by.has(key) ? undefined : process)
           }
-          return this.#post(process, mail, given)
+          return this.#post(mail, given)
         },
         remove: (server, messages) => leaving(messages, () => mail.remove(server, messages)),
         setAside: (server, messages) => leaving(messages, () => mail.setAside(server, messages)),
@@ -127,11 +127,7 @@ export class StoreWatch {
   }
 
   /** The store runs these steps one after another, so that none changes a mailbox between the post and the reads. */
-  async #post(
-    process: SimulatedProcess,
-    mail: Steps['mail'],
-    given: Parameters<Post>,
-  ): Promise<Awaited<ReturnType<Post>>> {
+  async #post(mail: Steps['mail'], given: Parameters<Post>): Promise<Awaited<ReturnType<Post>>> {
     const [, messages, bounds] = given
     const users = [...new Set(messages.flatMap(({ recipients }) => recipients))]
     const { invariants } = this.#parts.mail
@@ -155,7 +151,7 @@ export class StoreWatch {
       // A server may have stopped before it knew that it had appended a message about a file.
       if (code && (code !== 'id-reused' || !notices.isNotice(message))) continue
       invariants.stored(message.sender, message.id)
-      notices.appended(message, process)
+      notices.appended(message)
     }
     for (const [at, message] of messages.entries())
       this.#outcome(message, result.outcomes[at], known[at] === true, found)

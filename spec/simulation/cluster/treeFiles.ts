@@ -129,7 +129,7 @@ export class TreeFiles implements ClusterFiles {
           if (!fences.has(fence)) return false
           const there = this.#tree.read(user, newName)
           if (there && there !== linked && !replace) throw new OspError('file-exists')
-          this.#tree.put(user, newName, linked)
+          this.#tree.put(user, newName, linked, true)
           return true
         })
       },
@@ -399,7 +399,7 @@ export class TreeFiles implements ClusterFiles {
 
   #put(user: string, storedName: string, path: string, file: TreeFile, reason: PublishReason): void {
     const replaced = this.#tree.read(user, storedName)
-    this.#tree.put(user, storedName, file, this.#process)
+    this.#tree.put(user, storedName, file)
     this.#tree.partial.delete(path)
     this.#watch.published(user, storedName, file, reason, replaced)
   }

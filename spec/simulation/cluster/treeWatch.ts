@@ -232,10 +232,10 @@ export class TreeWatch {
       announce: async (...given) => {
         const announced = await transfers.announce(...given)
         const [, files, , by] = given
+        const { changes, waiting, unfinished, isOverQuota } = announced
+        if (changes.length > 0 || waiting.length > 0 || unfinished.length > 0 || isOverQuota) return announced
         this.#checkLink(by, 'announces files')
-        const { changes, unpublished, isOverQuota } = announced
-        const isRefused = changes.length > 0 || unpublished.length > 0 || isOverQuota
-        for (const { file, version } of isRefused ? [] : files) {
+        for (const { file, version } of files) {
           this.#ended(file)
           this.#present.set(recordKey(file.user, file.name), { version })
           this.#order.set(version, ++this.#claims)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { FileRecord } from '../../../../lib/storage/catalogue/fileRecords.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
 import { declaredDead, entered, infoOf, longMs, type SharedStoreFixture } from './fixture.ts'
-import { claimed, farAway, fileOf, foundBy, grantTo, twoServers, upload } from './uploads.ts'
+import { announcedFiles, claimed, farAway, fileOf, foundBy, grantTo, marked, twoServers, upload } from './uploads.ts'
 
 const record: FileRecord = {
   ...{ user: 'alice', name: 'a/b.txt', version: 'v1', size: 1_000, modifiedAt: upload.modifiedAt, algorithm: 'sha256' },
@@ -46,6 +46,7 @@ export const fileChecks: Checks<SharedStoreFixture> = {
     const known = { ...record, algorithm, digest, size: upload.size }
     assert.deepEqual((await foundBy(first, one, upload)).files, [known])
     assert.deepEqual(await first.steps.files.get([known]), [known])
+    await first.steps.transfers.reported([upload])
     await first.steps.transfers.forget('alice', 'a/b.txt')
     const { modifiedAt: _, ...unsent } = known
     assert.deepEqual(await first.steps.files.get([known]), [unsent])
@@ -78,13 +79,13 @@ export const fileChecks: Checks<SharedStoreFixture> = {
     const announced = [{ file: stored, version: 'v', modifiedAt: 1, source: 's' }]
     assert.deepEqual((await foundBy(second, two, upload)).changes, [renaming])
     const { claim } = await claimed(second, two, upload)
-    const refused = { changes: [renaming], unpublished: [], isOverQuota: false, ended: [] }
+    const refused = { ...announcedFiles, changes: [renaming] }
     assert.deepEqual(await first.steps.transfers.announce(first.server, announced, farAway), refused)
-    const verified = { holds: true, changes: [renaming] }
+    const verified = { ...marked, changes: [renaming] }
     assert.deepEqual(await transfers.verified(claim, stored, 'v1'), verified)
     assert.equal((await transfers.record('alice', 'a/b.txt'))?.verified, undefined)
     for (const _ of ['once', 'again']) await files.end(['g'])
-    assert.deepEqual(await transfers.verified(claim, stored, 'v1'), { holds: true, changes: [] })
+    assert.deepEqual(await transfers.verified(claim, stored, 'v1'), marked)
   },
   'are not changed while an upload of this name is about to be stored': async (store) => {
     const { first, second, one } = await twoServers(store)

@@ -3,6 +3,7 @@ import type { Claim } from '../../../../lib/ports/storage.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
 import { declaredDead, type SharedStoreFixture, type TestedServer } from './fixture.ts'
 import {
+  announcedFiles,
   checkpointed,
   checkpointOf,
   claimed,
@@ -11,6 +12,7 @@ import {
   fileOf,
   foundBy,
   grantTo,
+  marked,
   superseded,
   twoServers,
   upload,
@@ -36,37 +38,65 @@ export const markerChecks: Checks<SharedStoreFixture> = {
     assert.equal(await first.steps.transfers.complete(claim, farAway), false)
   },
   'of files that may not be published yet are replaced only by files that replace their sources': async (store) => {
-    const { first, second, one, two } = await twoServers(store)
+    const { first, second, two } = await twoServers(store)
     const { transfers } = second.steps
     const [file, kept] = [fileOf(upload), fileOf(uploadOf('alice', 'kept'))]
-    const announced = (version: string, replaces?: string) => ({
-      ...{ file, version, modifiedAt: 1, source: `source of ${version}`, replaces },
+    const announced = (version: string) => ({
+      ...{ file, version, modifiedAt: 1, source: `source of ${version}` },
     })
-    const none = { changes: [], unpublished: [], isOverQuota: false, ended: [] }
-    for (const _ of ['once', 'again'])
-      assert.deepEqual(await first.steps.transfers.announce(first.server, [announced('v1')], farAway), none)
-    const others = [{ file: kept, version: 'k', modifiedAt: 1, source: 'source of k' }]
-    const unpublished = [{ user: 'alice', name: 'a/b.txt', source: 'source of v1' }]
-    const refused = await transfers.announce(second.server, [...others, announced('v2')], farAway)
-    assert.deepEqual(refused, { changes: [], unpublished, isOverQuota: false, ended: [] })
-    assert.equal(await transfers.marker('alice', 'kept'), undefined)
-    assert.equal((await foundBy(second, two, upload)).unpublished, 'source of v1')
-    assert.deepEqual(await transfers.announce(second.server, [announced('v2', 'source of v1')], farAway), none)
-    assert.deepEqual(await transfers.marker('alice', 'a/b.txt'), { file, version: 'v2', modifiedAt: 1 })
     const settled = (version: string, isStored: boolean) =>
       transfers.settle([{ user: 'alice', name: 'a/b.txt', source: `source of ${version}`, isStored }])
+    for (const _ of ['once', 'again'])
+      assert.deepEqual(await first.steps.transfers.announce(first.server, [announced('v1')], farAway), announcedFiles)
+    const others = [{ file: kept, version: 'k', modifiedAt: 1, source: 'source of k' }]
+    for (const _ of ['not reported', 'reported']) {
+      const refused = await transfers.announce(second.server, [...others, announced('v2')], farAway)
+      assert.deepEqual(refused, { ...announcedFiles, waiting: [{ ...announced('v1'), server: first.server }] })
+      await transfers.reported([{ ...upload, version: 'v1' }])
+    }
+    assert.equal(await transfers.marker('alice', 'kept'), undefined)
+    assert.equal((await foundBy(second, two, upload)).unpublished, 'source of v1')
+    await settled('v1', true)
+    assert.deepEqual(await transfers.announce(second.server, [announced('v2')], farAway), announcedFiles)
+    assert.deepEqual(await transfers.marker('alice', 'a/b.txt'), { file, version: 'v2', modifiedAt: 1 })
     for (const isStored of [true, false]) await settled('v1', isStored)
     assert.equal((await foundBy(second, two, upload)).unpublished, 'source of v2')
     const [unreported] = await transfers.unreported(second.server)
     assert.deepEqual(unreported, { file, version: 'v2', modifiedAt: 1, source: 'source of v2' })
     for (const _ of ['once', 'again']) await settled('v2', true)
     assert.equal((await foundBy(second, two, upload)).unpublished, undefined)
-    assert.deepEqual(await transfers.announce(second.server, [announced('v3')], farAway), none)
+    await transfers.reported([upload])
+    assert.deepEqual(await transfers.announce(second.server, [announced('v3')], farAway), announcedFiles)
     for (const _ of ['once', 'again']) await settled('v3', false)
     assert.equal(await transfers.marker('alice', 'a/b.txt'), undefined)
-    await transfers.announce(second.server, [announced('v4')], farAway)
+  },
+  'of files that were not reported are neither replaced nor removed': async (store) => {
+    const { first, second, one, two } = await twoServers(store)
+    const { transfers } = second.steps
+    const file = fileOf(upload)
+    const announced = [{ file, version: 'v2', modifiedAt: 1 }]
     await completed(first, one, upload)
-    assert.equal((await foundBy(second, two, upload)).unpublished, undefined)
+    const { claim } = await claimed(second, two, upload)
+    const marker = { file, version: 'v1', modifiedAt: upload.modifiedAt }
+    const waiting = [{ ...marker, server: first.server }]
+    assert.deepEqual(await transfers.announce(second.server, announced, farAway), { ...announcedFiles, waiting })
+    assert.deepEqual(await transfers.verified(claim, file, 'v2'), { ...marked, waiting })
+    assert.deepEqual(await transfers.forget('alice', 'a/b.txt'), waiting[0])
+    const record = await transfers.record('alice', 'a/b.txt')
+    assert.deepEqual([record?.token, record?.verified], [claim.token, undefined])
+    assert.deepEqual(await transfers.marker('alice', 'a/b.txt'), marker)
+    await transfers.reported([{ ...upload, version: 'v1' }])
+    assert.deepEqual(await transfers.verified(claim, file, 'v2'), marked)
+  },
+  'are not announced for names whose uploads are verified': async (store) => {
+    const { first, second, one } = await twoServers(store)
+    const announced = [{ file: fileOf(upload), version: 'v2', modifiedAt: 1 }]
+    const { claim } = await claimed(first, one, upload)
+    await first.steps.transfers.verified(claim, fileOf(upload), 'v1')
+    const record = await first.steps.transfers.record('alice', 'a/b.txt')
+    const refused = await second.steps.transfers.announce(second.server, announced, farAway)
+    assert.deepEqual(refused, { ...announcedFiles, unfinished: [record] })
+    assert.equal(await first.steps.transfers.complete(claim, farAway), true)
   },
   'are not stored for files that exceed the quota beside the other files of the user at all servers': async (store) => {
     const { first, second, one, two } = await twoServers(store)
@@ -76,8 +106,8 @@ export const markerChecks: Checks<SharedStoreFixture> = {
       const how = room === undefined ? undefined : { growth: room, entries, entryBytes: 1 }
       return at.steps.transfers.announce(at.server, [file], farAway, undefined, how)
     }
-    const refused = { changes: [], unpublished: [], isOverQuota: true, ended: [] }
-    const stored = { changes: [], unpublished: [], isOverQuota: false, ended: [] }
+    const refused = { ...announcedFiles, isOverQuota: true }
+    const stored = announcedFiles
     assert.deepEqual(await announced(first, 'a', 9), refused)
     assert.deepEqual(await announced(first, 'a', 10), stored)
     // Repeated, it does not count itself.
@@ -153,19 +183,15 @@ export const markerChecks: Checks<SharedStoreFixture> = {
     await first.steps.transfers.reported([upload])
     await completed(first, one, upload)
     assert.equal((await first.steps.transfers.unreported(first.server)).length, 1)
-    const { digest } = fileOf(upload)
-    await first.steps.transfers.reported([{ ...upload, digest: `${digest}0` }])
+    await first.steps.transfers.reported([{ ...upload, version: 'v0' }])
     assert.equal((await first.steps.transfers.unreported(first.server)).length, 1)
-    await first.steps.transfers.reported([{ ...upload, digest }])
+    await first.steps.transfers.reported([{ ...upload, version: 'v1' }])
     assert.deepEqual(await first.steps.transfers.unreported(first.server), [])
   },
   'are forgotten on request': async (store) => {
     const { first, one } = await twoServers(store)
     await completed(first, one, upload)
-    await first.steps.transfers.forget('alice', 'a/b.txt', 'another version')
-    assert.ok(await first.steps.transfers.marker('alice', 'a/b.txt'))
-    for (const _ of ['once', 'again']) await first.steps.transfers.forget('alice', 'a/b.txt', 'v1')
-    await completed(first, one, upload)
+    await first.steps.transfers.reported([upload])
     for (const _ of ['once', 'again']) await first.steps.transfers.forget('alice', 'a/b.txt')
     assert.equal(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
   },

@@ -16,6 +16,7 @@ import {
   fileOf,
   foundBy,
   grantTo,
+  marked,
   namesOf,
   openLink,
   superseded,
@@ -228,7 +229,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const { record } = await claimed(second, two, upload)
     const { transfers } = first.steps
     assert.deepEqual(await checkpointed(first, claim, 5), [false])
-    assert.deepEqual(await transfers.verified(claim, fileOf(upload), 'v'), { holds: false, changes: [] })
+    assert.deepEqual(await transfers.verified(claim, fileOf(upload), 'v'), { ...marked, holds: false })
     assert.equal(await transfers.complete(claim, farAway), false)
     await transfers.release([claim])
     const found = await foundBy(second, two, upload)
@@ -239,7 +240,6 @@ const recordChecks: Checks<SharedStoreFixture> = {
     const { transfers } = first.steps
     const { claim, record } = await claimed(first, one, upload)
     await assert.rejects(transfers.complete(claim, farAway), { code: 'internal' })
-    const marked = { holds: true, changes: [] }
     for (const _ of ['once', 'again'])
       assert.deepEqual(await transfers.verified(claim, fileOf(upload, true), 'v2'), marked)
     const verified = { ...record, verified: fileOf(upload, true), verifiedStamp: 'v2' }
@@ -248,6 +248,7 @@ const recordChecks: Checks<SharedStoreFixture> = {
     assert.equal(await transfers.record('alice', 'a/b.txt'), undefined)
     const marker = { file: fileOf(upload, true), version: 'v2', modifiedAt: upload.modifiedAt }
     assert.deepEqual(await second.steps.transfers.marker('alice', 'a/b.txt'), marker)
+    await transfers.reported([upload])
     await completed(second, two, upload)
     assert.equal(await transfers.complete(claim, farAway), false)
   },

@@ -78,14 +78,20 @@ export const checkpointOf = (offset: number, ...digest: number[]) => ({ offset, 
 export const checkpointed = ({ steps }: TestedServer, claim: Claim, offset: number, at = 20) =>
   steps.transfers.checkpoint([{ claim, checkpoints: offset === 0 ? [] : [checkpointOf(offset, 7)], at }])
 
+/** The result of `verified` if the upload was marked. */
+export const marked = { holds: true, changes: [], waiting: [] }
+
 /** Claims an upload and completes it. */
 export async function completed(at: TestedServer, by: ClusterSessionLink, upload: NewTransfer, until = farAway) {
   const { transfers } = at.steps
   const { claim } = await claimed(at, by, upload)
-  assert.deepEqual(await transfers.verified(claim, fileOf(upload), 'v1'), { holds: true, changes: [] })
+  assert.deepEqual(await transfers.verified(claim, fileOf(upload), 'v1'), marked)
   assert.equal(await transfers.complete(claim, until), true)
   return claim
 }
+
+/** The result of `announce` if the files were announced. */
+export const announcedFiles = { changes: [], waiting: [], unfinished: [], isOverQuota: false, ended: [] }
 
 export const namesOf = (records: readonly Pick<TransferRecord, 'user' | 'name'>[]) =>
   records.map(({ user, name }) => `${user}:${name}`)
