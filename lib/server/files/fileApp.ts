@@ -295,7 +295,7 @@ export class FileApp implements ServerApp {
   async close(): Promise<void> {
     this.#closing = true
     this.#watching?.[Symbol.dispose]()
-    this.#storedFiles?.close()
+    const readersClosed = this.#storedFiles?.close()
     this.#notices?.close()
     this.#hooks?.close()
     const swept = this.unfinished.close()
@@ -305,6 +305,7 @@ export class FileApp implements ServerApp {
     await Promise.all(open.map(({ user, name }) => this.uploads.run(user, name, flushAndClose)))
     this.uploads.stop()
     await swept
+    await readersClosed
     await this.#pending.settled()
     await this.storedFileCalls?.close()
   }

@@ -2,6 +2,7 @@ import type { Instance } from '../../core/pool.ts'
 import { OspError } from '../../errors.ts'
 import type { Catalogue, OpenFile } from '../../ports/catalogue.ts'
 import { Alarm } from '../../runtime/alarm.ts'
+import { PendingWork } from '../../runtime/pendingWork.ts'
 import type { Connection, ServerContext } from '../app.ts'
 import type { FileState } from './serverUpload.ts'
 import type { ReaderEnd, UploadTable } from './uploadTable.ts'
@@ -38,6 +39,8 @@ export class FileReaders {
   /** In the order in which they were used. */
   readonly #readers = new Set<Reader>()
   readonly #alarm: Alarm
+  /** The reads, and the files that are being closed. */
+  readonly #pending = new PendingWork()
 
   constructor(context: ServerContext, catalogue: Catalogue, uploads: UploadTable) {
     this.#context = context
@@ -52,7 +55,13 @@ export class FileReaders {
   }
 
   /** Reads from a version of a file, at most `into.length` bytes. Resolves with the number of bytes. */
-  async read(by: Connection, wanted: ReadVersion, into: Uint8Array, offset: number): Promise<number> {
+  read(...given: [by: Connection, wanted: ReadVersion, into: Uint8Array, offset: number]): Promise<number> {
+    const reading = this.#read(...given)
+    this.#pending.track(reading)
+    return reading
+  }
+
+  async #read(by: Connection, wanted: ReadVersion, into: Uint8Array, offset: number): Promise<number> {
     const reader = this.#find(by, wanted) ?? (await this.#open(by, wanted, offset === 0 ? into.length : 0))
     if ('whole' in reader) {
       await using file = reader.whole
@@ -82,9 +91,11 @@ export class FileReaders {
     }
   }
 
-  close(): void {
+  /** Resolves when all files are closed. */
+  close(): Promise<void> {
     this.#alarm.stop()
     for (const reader of [...this.#readers]) this.#close(reader, 'shutDown')
+    return this.#pending.settled()
   }
 
   #find(by: Connection, { owner, name, version }: ReadVersion): Reader | undefined {
@@ -172,7 +183,7 @@ export class FileReaders {
     this.#readers.delete(reader)
     reader.isClosed = true
     this.#uploads.releaseReader(reader.instance, end)
-    if (reader.reading === 0) void this.#closeFile(reader)
+    if (reader.reading === 0) this.#pending.track(this.#closeFile(reader))
   }
 
   async #closeFile({ by, name, file }: Reader): Promise<void> {

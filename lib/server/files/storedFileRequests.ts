@@ -90,8 +90,8 @@ export class StoredFileRequests {
     this.#readers.forget(user, name)
   }
 
-  close(): void {
-    this.#readers.close()
+  close(): Promise<void> {
+    return this.#readers.close()
   }
 
   /** Lists files. Lists of one user run one after another, since each can take a long time. */
