@@ -62,8 +62,8 @@ export const fileMutations: readonly Mutation[] = [
     fault: 'a START that is refused for a limited time is forgotten, and its upload fails permanently',
     file: 'lib/client/uploads/uploadJob.ts',
     within: '#send',
-    pattern: 'const stored = await attempt.run()',
-    replacement: 'this.#fresh = false\n    const stored = await attempt.run()',
+    pattern: 'const { notified, ...stored } = await attempt.run()',
+    replacement: 'this.#fresh = false\n    const { notified, ...stored } = await attempt.run()',
     shownBy: 'spec/client/uploads/startingAgain.spec.ts',
   },
   {
@@ -339,15 +339,15 @@ export const fileMutations: readonly Mutation[] = [
     within: 'report',
     pattern: 'this.#append(files, this.#blocked)',
     replacement: 'this.#append(files, new Map())',
-    shownBy: 'spec/server/files/fileNotices.spec.ts',
+    shownBy: 'files',
   },
   {
     fault: 'a message about a file that is removed while the message waits is lost',
     file: 'lib/server/files/fileNotices.ts',
     within: '#append',
-    pattern: 'await transfers.published?.([...refused])',
+    pattern: 'if (refused.size > 0) await transfers.published?.([...refused])',
     replacement: '',
-    shownBy: 'spec/server/files/fileNotices.spec.ts',
+    shownBy: 'files',
   },
   {
     fault: 'a file is stored under the name of its client, not under that of onUpload',
@@ -371,7 +371,7 @@ export const fileMutations: readonly Mutation[] = [
     within: '#alreadyStored',
     pattern: 'await transfers.completed(want, hex(digest))',
     replacement: 'await transfers.completed(want)',
-    shownBy: 'spec/server/files/fileDaemonDigest.spec.ts',
+    shownBy: 'files',
   },
   {
     fault: 'the version of a stored file is not compared when it is read',

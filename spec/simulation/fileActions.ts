@@ -3,7 +3,7 @@ import type { Limits } from '../../lib/limits.ts'
 import type { SeededRandom } from '../support/random.ts'
 import type { Action } from './action.ts'
 import type { ClientActor } from './clientActor.ts'
-import { generateBytes, type SimulatedFile } from './files.ts'
+import { generateBytes, type SimulatedFile, sentWhole } from './files.ts'
 import type { Machine } from './process.ts'
 import type { Trace } from './trace.ts'
 
@@ -16,6 +16,9 @@ export interface FileParts {
   readonly files: readonly SimulatedFile[]
   readonly dice: SeededRandom
 }
+
+/** The number of contents from which one with a wanted size is chosen. */
+const contentTries = 4
 
 /** Actions of clients that send files. */
 export const fileActions: readonly Action<FileParts>[] = [
@@ -128,6 +131,22 @@ function restoreFile(parts: FileParts): boolean {
   for (const client of parts.clients)
     if (client.user === file.user && client.process?.frozen === false) client.send(file)
   return true
+}
+
+/** Writes to all files, which the programs of their users then send, all in one request each or all in chunks. */
+export function sendNewer(parts: Omit<FileParts, 'machine'>, dice = parts.dice): void {
+  const { trace, limits, files, clients } = parts
+  const isSmall = dice.chance(0.5, 'the files fit in one request')
+  for (const file of files) {
+    trace.tell(`${file.path} is written to`)
+    const contents = Array.from({ length: contentTries }, () => generateBytes(dice, limits.chunkBytes))
+    const [first = new Uint8Array()] = contents
+    file.write(contents.find((bytes) => sentWhole(bytes, limits.smallFileBytes) === isSmall) ?? first)
+  }
+  for (const client of clients) {
+    if (client.process?.frozen !== false) continue
+    for (const file of files) if (file.user === client.user) client.send(file)
+  }
 }
 
 function someFile(parts: FileParts, user: string): SimulatedFile {

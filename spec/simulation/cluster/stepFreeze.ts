@@ -1,7 +1,8 @@
 import type { Limits } from '../../../lib/limits.ts'
 import type { SeededRandom } from '../../support/random.ts'
 import type { ClientActor } from '../clientActor.ts'
-import { generateBytes, type SimulatedFile, sentWhole } from '../files.ts'
+import { sendNewer } from '../fileActions.ts'
+import type { SimulatedFile } from '../files.ts'
 import type { SimulatedNetwork } from '../network.ts'
 import type { Breakpoint, SimulatedProcess } from '../process.ts'
 import type { Trace } from '../trace.ts'
@@ -40,13 +41,10 @@ export const changeMoments: typeof moments = [
 /** The time for which a server freezes: shorter than a lease, about as long, longer, and longer than a client keeps a silent link. */
 const freezesMs = [200, 2_000, 9_000, 14_000, 30_000, 60_000]
 
-/** The number of contents from which one with a wanted size is chosen. */
-const contentTries = 4
-
 interface FreezeParts {
   readonly trace: Trace
   readonly network: SimulatedNetwork
-  readonly limits: Pick<Limits, 'chunkBytes' | 'smallFileBytes'>
+  readonly limits: Limits
   readonly files: readonly SimulatedFile[]
   readonly clients: readonly ClientActor[]
   readonly servers: readonly ClusterServer[]
@@ -75,20 +73,4 @@ export function freezeAtEffect(parts: FreezeParts, among = moments): boolean {
   }
   parts.breakpoints.push({ when, reason, reached })
   return true
-}
-
-/** Writes to all files, which the programs of their users then send, all in one request each or all in chunks. */
-export function sendNewer(parts: Omit<FreezeParts, 'network' | 'servers' | 'breakpoints'>, dice = parts.dice): void {
-  const { trace, limits, files, clients } = parts
-  const isSmall = dice.chance(0.5, 'the files fit in one request')
-  for (const file of files) {
-    trace.tell(`${file.path} is written to`)
-    const contents = Array.from({ length: contentTries }, () => generateBytes(dice, limits.chunkBytes))
-    const [first = new Uint8Array()] = contents
-    file.write(contents.find((bytes) => sentWhole(bytes, limits.smallFileBytes) === isSmall) ?? first)
-  }
-  for (const client of clients) {
-    if (client.process?.frozen !== false) continue
-    for (const file of files) if (file.user === client.user) client.send(file)
-  }
 }
