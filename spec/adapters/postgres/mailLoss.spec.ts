@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { OspError } from '../../../lib/errors.ts'
 import { upTo } from '../../../lib/testing/testCases.ts'
 import { databaseMissing } from '../../support/postgres.ts'
 import { ownPostgres, postgresMissing } from '../../support/postgresServer.ts'
@@ -101,6 +102,9 @@ spec('mailboxes after a crash of the database server', (it) => {
 spec('changes of mailboxes at the same time', (it) => {
   if (databaseMissing !== undefined) return it.skip('do not deadlock', databaseMissing)
 
+  const listens = (error: OspError) => assert.equal(error.code, 'device-listening')
+  const isSuperseded = (error: OspError) => assert.equal(error.code, 'superseded')
+
   it('do not deadlock, whatever they change', async () => {
     await using rig = await mailRig()
     const servers = await Promise.all(upTo(3).map(() => mailServer(rig)))
@@ -131,6 +135,8 @@ spec('changes of mailboxes at the same time', (it) => {
           mail.remove(server, answersOf()),
           mail.setAside(server, answersOf().slice(0, 2)),
           mail.forgetDevices(server, round - 20),
+          mail.removeDevice(server, { user: name(round), device: names[random(3)] ?? '' }).catch(listens),
+          mail.listen({ ...link(name(round), 2), device: 'phone' }).catch(isSuperseded),
           mail.post(server, messages, roomy),
           mail.remove(server, seqsOf()),
           mail.setAside(server, seqsOf()),
