@@ -231,8 +231,12 @@ export const clientLimits = {
   /** Maximum number of concurrent uploads, if the server allows as many. */
   uploads: 5,
   /** Maximum number of small files that are open or unanswered at once, and of bytes of their content. */
-  smallFiles: 256,
+  smallFiles: 512,
   smallFilesBytes: 8 * MiB,
+  /** Maximum number of small files, and of bytes of their content, in one request, and maximum size of such a file. */
+  putFiles: 64,
+  putFilesBytes: 128 * KiB,
+  putFilesFileBytes: 16 * KiB,
   /** Sending time in ms above which the client first asks whether the server already has a small file. */
   askedMs: 10,
   /** Number of buffers of `bufferBytes` for chunks between the source and the socket, for all uploads together. */

@@ -94,12 +94,18 @@ export function checkOptions(where: string, options: Options, values: unknown): 
     if (value === undefined && kind.optional) continue
     if (!kind.holds(value)) checkArgument(where, `the option ${name}`, kind, value)
   }
-  const unknown = Object.keys(values as object).find((name) => !Object.hasOwn(options, name))
+  const unknown = unknownOf(options, values as object)
   if (unknown === undefined) return
   const names = Object.keys(options)
   const nearest = nearestName(unknown, names)
   const hint = nearest === undefined ? `the options are ${names.join(', ')}` : `did you mean ${nearest}?`
   throw new OspError('usage', `${where}: there is no option ${unknown}; ${hint}`)
+}
+
+/** Returns the first own name of `values` that is no option. */
+function unknownOf(options: Options, values: object): string | undefined {
+  for (const name in values) if (!Object.hasOwn(options, name) && Object.hasOwn(values, name)) return name
+  return undefined
 }
 
 /** Returns a value in the form for an error message. */

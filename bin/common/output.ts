@@ -47,11 +47,9 @@ class Output {
 
   /** Calls `done` when the system has accepted the whole text, or with the error. With `mayWait` nothing waits for `done`. */
   protected put(text: string | Buffer, done: WriteCallback, mayWait = false): void {
-    const stream = this.#stream
     this.#unfinished++
-    if (!(stream instanceof Socket)) this.#toFile(text, this.#ended([done]))
-    else if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(text, done, mayWait)
-    else stream.write(text, this.#ended([done]))
+    if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(text, done, mayWait)
+    else this.#write(text, this.#ended([done]))
   }
 
   async drained(): Promise<void> {
@@ -90,9 +88,14 @@ class Output {
     this.#gathered = []
     this.#callbacks = []
     const [first = ''] = parts
-    if (parts.length === 1) this.#stream.write(first, ended)
-    else if (parts.every((part) => typeof part === 'string')) this.#stream.write(parts.join(''), ended)
-    else this.#stream.write(Buffer.concat(parts.map((part) => Buffer.from(part as string))), ended)
+    if (parts.length === 1) this.#write(first, ended)
+    else if (parts.every((part) => typeof part === 'string')) this.#write(parts.join(''), ended)
+    else this.#write(Buffer.concat(parts.map((part) => Buffer.from(part as string))), ended)
+  }
+
+  #write(text: string | Buffer, ended: WriteCallback): void {
+    if (this.#stream instanceof Socket) this.#stream.write(text, ended)
+    else this.#toFile(text, ended)
   }
 
   #toFile(text: string | Buffer, ended: WriteCallback): void {

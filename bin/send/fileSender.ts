@@ -7,9 +7,9 @@ import type { Overview } from './overview.ts'
 import { isRefusal, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'
 
 export interface FileSenderOptions {
-  /** Adds a file to the uploads of this program, or of the program that it has joined. */
-  readonly upload: (source: FileSource, options: UploadOptions) => Promise<Upload>
-  /** Called for each file before it is added, so that the client can connect while the list of tasks is flushed. */
+  /** Adds files to the uploads of this program, or of the program that it has joined. Resolves with an upload or error for each. */
+  readonly upload: (sources: readonly FileSource[], options: UploadOptions) => Promise<readonly (Upload | OspError)[]>
+  /** Called before files are added, so that the client can connect while the list of tasks is flushed. */
   readonly connect: () => void
   /** Called for each file that was given to the command, after the server has stored it. */
   readonly stored?: (file: ReportedFile, sent: SentFile) => void
@@ -27,10 +27,10 @@ export interface FileSenderOptions {
 }
 
 /** The maximum number of files that are being added at once. The list of tasks is flushed once for all of them. */
-const addingMost = 200
+const addingMost = 400
 
 /** The maximum number of unfinished uploads, including waiting ones. More files could exceed the memory. */
-export const unfinishedMost = 500
+export const unfinishedMost = 1_000
 
 /** A file that is in progress or waiting. */
 class FollowedFile implements ReportedFile {
@@ -103,10 +103,7 @@ export class FileSender {
     const { stop, overview } = this.#options
     try {
       for await (const paths of candidates) {
-        for (const found of paths) {
-          const next = this.#next(found)
-          if (next) await next
-        }
+        await this.#take(paths)
         if (stop.aborted) break
       }
     } catch (error) {
@@ -116,18 +113,6 @@ export class FileSender {
     await this.#until(() => this.#adding.size === 0)
     overview.isComplete = true
     await this.rest()
-  }
-
-  /**
-   * Takes a candidate, unless the command is interrupted. If it returns a promise, the caller must wait for it before it takes
-   * another candidate.
-   */
-  #next(found: FoundPath): Promise<void> | undefined {
-    const { stop } = this.#options
-    // The interruption can precede the first read of stdin, whose content is then empty.
-    if (stop.aborted) return 'spooled' in found ? found.spooled?.discard() : undefined
-    this.#take(found)
-    return this.#hasRoom ? undefined : this.#until(() => stop.aborted || this.#hasRoom)
   }
 
   /** Resolves when only paused uploads are unfinished, or when the command is interrupted. */
@@ -157,15 +142,19 @@ export class FileSender {
     }
   }
 
-  #take(found: FoundPath): void {
-    const { reporter, summary } = this.#options
-    if ('skipped' in found) reporter.skipped(found.path, found.skipped)
-    else if ('failure' in found) this.#failed(found.path, found.failure)
-    else {
-      const { refusal } = summary
-      this.#adding.add(found.name)
-      void this.#add(found, refusal)
+  /** Takes the paths of a group, unless the command is interrupted. Resolves when the next group may be taken. */
+  async #take(paths: readonly FoundPath[]): Promise<void> {
+    const { reporter, stop } = this.#options
+    const candidates: Candidate[] = []
+    for (const found of paths) {
+      // The interruption can precede the first read of stdin, whose content is then empty.
+      if (stop.aborted) await ('spooled' in found ? found.spooled?.discard() : undefined)
+      else if ('skipped' in found) reporter.skipped(found.path, found.skipped)
+      else if ('failure' in found) this.#failed(found.path, found.failure)
+      else candidates.push(found)
     }
+    if (candidates.length > 0) void this.#add(candidates)
+    if (!this.#hasRoom) await this.#until(() => stop.aborted || this.#hasRoom)
   }
 
   async #reject({ path, spooled }: Candidate, error: OspError): Promise<void> {
@@ -178,24 +167,32 @@ export class FileSender {
     this.#options.reporter.failed({ path }, error)
   }
 
-  async #add(candidate: Candidate, refusal: OspError | undefined): Promise<void> {
-    const { upload: add, connect, uploadOptions, stop, summary, overview } = this.#options
-    const { path, name, size, spooled } = candidate
-    try {
-      if (refusal) throw refusal
-      connect()
-      const upload = await add(spooled?.source ?? fileSource(path, { name }), uploadOptions)
-      const known = this.#tasks.get(upload)
-      // The command may follow it already, for another program.
-      if (known) overview.end(known)
-      this.#follow(new FollowedFile(path, upload, true, size))
-    } catch (cause) {
-      const error = OspError.from(cause)
-      if (error.code === 'closed' && stop.aborted) summary.addUnfinished(0)
-      else await this.#reject(candidate, error)
+  async #add(candidates: readonly Candidate[]): Promise<void> {
+    const { upload: add, connect, uploadOptions, summary } = this.#options
+    for (const { name } of candidates) this.#adding.add(name)
+    const failed = (error: unknown) => candidates.map(() => OspError.from(error))
+    if (!summary.refusal) connect()
+    const sources = candidates.map(({ path, name, spooled }) => spooled?.source ?? fileSource(path, { name }))
+    const uploads = summary.refusal ? failed(summary.refusal) : await add(sources, uploadOptions).catch(failed)
+    for (const [index, candidate] of candidates.entries()) {
+      await this.#added(candidate, uploads[index] ?? new OspError('internal'))
+      this.#adding.delete(candidate.name)
     }
-    this.#adding.delete(name)
     this.#wake()
+  }
+
+  #added(candidate: Candidate, upload: Upload | OspError): Promise<void> | undefined {
+    const { stop, summary, overview } = this.#options
+    if (upload instanceof OspError) {
+      if (upload.code !== 'closed' || !stop.aborted) return this.#reject(candidate, upload)
+      summary.addUnfinished(0)
+      return undefined
+    }
+    const known = this.#tasks.get(upload)
+    // The command may follow it already, for another program.
+    if (known) overview.end(known)
+    this.#follow(new FollowedFile(candidate.path, upload, true, candidate.size))
+    return undefined
   }
 
   #follow(task: FollowedFile): void {

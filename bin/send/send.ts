@@ -1,6 +1,14 @@
 import { isatty } from 'node:tty'
-import { type Client, isUserName, OspError, type Upload, type Uploads } from 'ospd'
-import { type OutboxControl, openTasks, outboxControl, type ServedTasks, stateDirectory, taskControl } from 'ospd/node'
+import { type Client, type FileSource, isUserName, OspError, type Upload, type UploadOptions, type Uploads } from 'ospd'
+import {
+  type JoinedTasks,
+  type OutboxControl,
+  openTasks,
+  outboxControl,
+  type ServedTasks,
+  stateDirectory,
+  taskControl,
+} from 'ospd/node'
 import { openClient, reportMessage, reportRefusedMessages } from '../common/client.ts'
 import { commonOptions } from '../common/commonOptions.ts'
 import { watchLink } from '../common/link.ts'
@@ -86,7 +94,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const handled = new HandledFiles(values.wait === 'handled', tasks.joined, reporter, summary)
   let connects = tasks.joined
   const sender = new FileSender({
-    upload: (source, options) => (tasks.joined ? tasks.add(source, options) : client.upload(source, options)),
+    upload: (sources, options) => (tasks.joined ? addAll(tasks, sources, options) : client.uploadAll(sources, options)),
     connect() {
       if (connects) return
       connects = true
@@ -136,6 +144,11 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   reporter.end(summary, (performance.now() - began) / 1_000, sender.unfinished)
   reporter[Symbol.dispose]()
   return summary.exitCode
+}
+
+/** Adds files to the uploads of the program that this one has joined. */
+function addAll(tasks: JoinedTasks, sources: readonly FileSource[], options: UploadOptions) {
+  return Promise.all(sources.map((source) => tasks.add(source, options).catch(OspError.from)))
 }
 
 /** Resolves when no other program adds a task, and the messages of the outbox are sent; or when the command must end. */

@@ -157,6 +157,15 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    */
   upload(source: UploadSource, options?: UploadOptions): Promise<Upload>
   /**
+   * Adds several uploads, as `upload` does for one; the state stores their tasks together. Small files among them share requests.
+   * Resolves with an upload for each source in its order, or with the error for which `upload` would reject. Rejects with OspError
+   * `usage` for invalid options, and `closed`.
+   */
+  uploadAll(
+    sources: readonly UploadSource[],
+    options?: Omit<UploadOptions, 'name'>,
+  ): Promise<readonly (Upload | OspError)[]>
+  /**
    * Sends a message to 1 to 16 users. Resolves, with one state for each recipient in the order of `to`, when the server has
    * stored it durably for all of them. Messages are sent in the order of the calls, and sent again after a lost link. Rejects
    * with OspError `usage`, `bad-name`, `too-large` (over 64 KiB), `too-many-recipients`, `rate-limited` (too many messages

@@ -65,6 +65,10 @@ export const uploadOptions = {
   signal: optional(kinds.signal),
 } as const
 
+const { name: _name, ...ofSeveral } = uploadOptions
+export const uploadAllOptions = ofSeveral
+export const uploadSources: Kind = { takes: 'an array of sources', holds: Array.isArray }
+
 export const sendOptions = { ...messageOptions, signal: optional(kinds.signal) } as const
 
 export const receiveOptions = {

@@ -11,6 +11,7 @@ import type { FileSource } from '../ports/source.ts'
 import { Blocks } from '../runtime/blocks.ts'
 import { deferred } from '../runtime/deferred.ts'
 import { Emitter, safeLog } from '../runtime/emitter.ts'
+import { settleAll } from '../runtime/settled.ts'
 import { onAbort, unlessAborted, waitAtMost } from '../runtime/wait.ts'
 import type { BoundClientOptions, Client, ClientEvents, ClientGauges } from './client.ts'
 import {
@@ -46,8 +47,10 @@ import {
   onlineOptions,
   receiveOptions,
   signalOptions,
+  uploadAllOptions,
   uploadOptions,
   uploadSource,
+  uploadSources,
 } from './options.ts'
 import type { Upload } from './uploads/upload.ts'
 import { UploadList, type UploadOptions } from './uploads/uploadList.ts'
@@ -189,6 +192,21 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
 
   upload(source: UploadSource, options: UploadOptions = {}): Promise<Upload> {
     return fileSource.holds(source) ? this.uploads.add(source as FileSource, options) : this.#convert(source, options)
+  }
+
+  async uploadAll(
+    values: readonly UploadSource[],
+    options: Omit<UploadOptions, 'name'> = {},
+  ): Promise<readonly (Upload | OspError)[]> {
+    checkArgument('client.uploadAll', 'the sources', uploadSources, values)
+    checkOptions('client.uploadAll', uploadAllOptions, options)
+    const sources = values.filter((value): value is FileSource => fileSource.holds(value))
+    const added = this.uploads.addAll(sources, options)
+    if (sources.length === values.length) return await added
+    const uploads = await settleAll<UploadSource, Upload | OspError | undefined>(values, async (value) =>
+      fileSource.holds(value) ? (await added)[sources.indexOf(value as FileSource)] : this.#convert(value, options),
+    )
+    return uploads.map((upload) => (upload instanceof Error ? OspError.from(upload) : (upload as Upload)))
   }
 
   /** Uploads a value that is not a source. */

@@ -107,6 +107,7 @@ export interface LinkGauges {
 const timings: { readonly [K in RequestName]?: Timing } = {
   PostFileReq: 'chunk',
   PutFileReq: 'bulk',
+  PutFilesReq: 'bulk',
   ReadFileReq: 'bulk',
   DeliverMsgReq: 'own',
 }

@@ -143,7 +143,9 @@ export function list<T>(item: Codec<T>): Codec<readonly T[]> {
     form: `list of ${item.form}`,
     size(values) {
       if (values.length > 0xffff) throw new RangeError(`a list of ${values.length} items is over 65535`)
-      return values.reduce((total, value) => total + item.size(value), 2)
+      let total = 2
+      for (const value of values) total += item.size(value)
+      return total
     },
     write(to, values) {
       u16.write(to, values.length)
@@ -179,20 +181,22 @@ function checkOptional(values: object, optional: readonly string[]): void {
 
 /** Named fields, in the order of the table. */
 export function struct<const F extends Fields>(fields: F): Codec<ValuesOf<F>> {
-  const entries = Object.entries(fields)
-  const optional = entries.filter(([, { form }]) => form.startsWith('optional ')).map(([key]) => key)
+  const entries = Object.entries(fields).map(([key, codec]) => ({ key, codec }))
+  const optional = entries.filter(({ codec }) => codec.form.startsWith('optional ')).map(({ key }) => key)
   return {
-    form: `{ ${entries.map(([key, codec]) => `${key} ${codec.form}`).join(', ')} }`,
+    form: `{ ${entries.map(({ key, codec }) => `${key} ${codec.form}`).join(', ')} }`,
     size(values) {
       if (optional.length > 1) checkOptional(values, optional)
-      return entries.reduce((total, [key, codec]) => total + codec.size(fieldOf(values, key)), 0)
+      let total = 0
+      for (const { key, codec } of entries) total += codec.size(fieldOf(values, key))
+      return total
     },
     write(to, values) {
-      for (const [key, codec] of entries) codec.write(to, fieldOf(values, key))
+      for (const { key, codec } of entries) codec.write(to, fieldOf(values, key))
     },
     read(from) {
       const values: Record<string, unknown> = {}
-      for (const [key, codec] of entries) {
+      for (const { key, codec } of entries) {
         const value = codec.read(from)
         if (value !== undefined) values[key] = value
       }

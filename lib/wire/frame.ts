@@ -13,8 +13,9 @@ export const repetition = 1
 /** Bytes of the payload of a POST_FILE_REQ, and of a READ_FILE_ACK, before its content. */
 const chunkHeadBytes = 8
 
-/** Maximum size of the payload of a PUT_FILE_REQ before its content. */
+/** Maximum size of the payload of a PUT_FILE_REQ, and of a PUT_FILES_REQ, before its content. */
 export const putHeadBytes = 2_048
+export const putFilesHeadBytes = 16_384
 
 /** Payloads with content of a file from this length on are received into a buffer of their own. */
 const wholePayload = 65_536
@@ -28,11 +29,16 @@ const blockBytes = 65_536
 const none = new Uint8Array(0)
 const noParts: Uint8Array[] = []
 
-const { PostFileReq, PutFileReq, ReadFileAck } = events
-const contentEvents: readonly number[] = [PostFileReq.number, PutFileReq.number, ReadFileAck.number]
+/** For each event with content of a file, how many leading bytes of the payload the checksum covers at most. */
+const coveredBytes: ReadonlyMap<number, number> = new Map([
+  [events.PostFileReq.number, chunkHeadBytes],
+  [events.ReadFileAck.number, chunkHeadBytes],
+  [events.PutFileReq.number, putHeadBytes],
+  [events.PutFilesReq.number, putFilesHeadBytes],
+])
 
 /** Returns whether an event carries content of a file. Small frames overtake it. */
-export const isContent = (event: number): boolean => contentEvents.includes(event)
+export const isContent = (event: number): boolean => coveredBytes.has(event)
 
 /** CRC-32 (IEEE) of `bytes`, continuing `start`. */
 export type Crc32 = (bytes: Uint8Array, start?: number) => number
@@ -74,7 +80,8 @@ export function encodeFrame(frame: Frame, crc32: Crc32, checksContent = true): P
   return [shared.bytes]
 }
 
-function joined(parts: Parts): Uint8Array {
+/** Returns the bytes of all parts in one array. */
+export function joined(parts: Parts): Uint8Array {
   const whole = new Uint8Array(lengthOf(parts))
   let at = 0
   for (const part of parts) {
@@ -97,14 +104,13 @@ function encoded(frame: Frame, crc32: Crc32, checksContent: boolean): Parts {
   const header = new Writer(headerBytes)
   header.bytes.set(checked.bytes)
   header.at = checkedBytes
-  header.unsigned(4, checksum(checked.bytes, frame.payload, crc32, coveredBytes(frame.event, checksContent)))
+  header.unsigned(4, checksum(checked.bytes, frame.payload, crc32, coverOf(frame.event, checksContent)))
   return [header.bytes, ...frame.payload]
 }
 
 /** Returns how many bytes of a payload the checksum covers, at most. */
-function coveredBytes(event: number, checksContent: boolean): number {
-  if (checksContent || !isContent(event)) return Number.POSITIVE_INFINITY
-  return event === PutFileReq.number ? putHeadBytes : chunkHeadBytes
+function coverOf(event: number, checksContent: boolean): number {
+  return (checksContent ? undefined : coveredBytes.get(event)) ?? Number.POSITIVE_INFINITY
 }
 
 /** Returns the checksum of a frame. `checked` is the header before the checksum. */
@@ -282,7 +288,7 @@ export class FrameReader {
   #complete(): Frame {
     const whole = this.#whole
     const payload = whole ? [whole.subarray(0, this.announced)] : this.#payload
-    const covered = coveredBytes(this.#event, this.checksContent)
+    const covered = coverOf(this.#event, this.checksContent)
     if (checksum(this.#checked, payload, this.#crc32, covered) !== this.#checksum) {
       throw new OspError('malformed', 'a frame arrived damaged: its CRC is wrong')
     }

@@ -10,9 +10,9 @@ export type AppName = keyof typeof apps
 
 /**
  * Bits of `features` in HELLO. `uncheckedContent`: the checksum of a frame does not cover the content of a file. `storedFiles`: the
- * server answers the requests about stored files.
+ * server answers the requests about stored files. `putFiles`: the server accepts PUT_FILES_REQ.
  */
-export const features = { uncheckedContent: 1, storedFiles: 2 } as const
+export const features = { uncheckedContent: 1, storedFiles: 2, putFiles: 4 } as const
 
 /** The digest algorithms, by their number on the wire. */
 export const digestNumbers = { md5: 1, sha256: 2, xxh128: 3 } as const
@@ -71,6 +71,9 @@ const ack = row('ack')
 const notice = row('notice')
 const refusal = { code: u16, retryAfter: u32, text: str }
 const upload = { fileName: str, size: boundedU64, modifiedAt: u64, digest: u8 }
+/** A file of PUT_FILES_REQ, and the refusal of one; `file` is its index in the REQ. */
+const putFile = struct({ ...upload, fileDigest: bytes })
+const refusedFile = struct({ file: u16, ...refusal })
 const metadata = list(struct({ key: str, value: str }))
 /**
  * The server checks `recipients` before the content is sent. A request with `recipients` also has `metadata`, and a request with
@@ -232,4 +235,10 @@ export const events = {
   RemoveDeviceReq: request(70, 'message', 'client', 'daemon', { device: str }),
   RemoveDeviceAck: ack(71, 'message', 'server', { removed: u8 }),
   RemoveDeviceNack: nack(72, 'message', 'server', {}),
+  PutFilesReq: request(73, 'file', 'client', 'daemon', { files: list(putFile), content: rest }),
+  PutFilesAck: ack(74, 'file', 'server', {
+    stored: list(struct({ storedName: str, replaced: u8 })),
+    refused: list(refusedFile),
+  }),
+  PutFilesNack: nack(75, 'file', 'server', {}),
 } as const

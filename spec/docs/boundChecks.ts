@@ -145,6 +145,9 @@ export const boundChecks: {
   frameLifetimeMs: {},
   chunksHanded: { files: ['spec/core/sendQueues.spec.ts'] },
   smallFiles: { files: ['spec/client/uploads/smallFiles.spec.ts'] },
+  putFiles: { files: ['spec/client/uploads/putBatch.spec.ts'] },
+  putFilesBytes: { files: ['spec/client/uploads/putBatch.spec.ts'] },
+  putFilesFileBytes: { files: ['spec/client/uploads/putBatch.spec.ts'] },
   smallFilesBytes: { files: ['spec/client/uploads/smallFiles.spec.ts'] },
   unsentReplies: {
     rows: ['unsentRepliesPerLink'],

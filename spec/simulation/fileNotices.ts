@@ -30,6 +30,11 @@ interface Published {
   readonly path: string
   readonly version: string
   readonly bytes: Uint8Array
+  /**
+   * The number of files that were published when its publication began. Files that are published at the same time have no order: the
+   * messages about them follow that of their requests.
+   */
+  readonly begun: number
 }
 
 /** Checks the messages about stored files: one for each published file, in order, and none about another file. */
@@ -51,7 +56,7 @@ export class FileNotices {
   readonly #references = new Map<string, FileReference>()
   /** The messages that a server has begun to append, by key. */
   readonly #posts = new Map<string, Post>()
-  /** By user, or by path if there are several servers: the index of the latest published version whose message was appended. */
+  /** By user, or by path if there are several servers: the latest beginning of a publication whose message was appended. */
   readonly #latest = new Map<string, number>()
   /** The versions that have a message of each kind. A later upload of a stored file sends another one to its users. */
   readonly #noticed: { readonly [K in Kind]: Set<Published> } = { rule: new Set(), sent: new Set() }
@@ -60,8 +65,13 @@ export class FileNotices {
     this.#parts = parts
   }
 
-  published(path: string, version: string, bytes: Uint8Array): void {
-    this.#published.push({ path, version, bytes })
+  published(path: string, version: string, bytes: Uint8Array, begun = this.count): void {
+    this.#published.push({ path, version, bytes, begun })
+  }
+
+  /** The number of published files. */
+  get count(): number {
+    return this.#published.length
   }
 
   /** The shared store is about to lose its changes. Returns a function that is called when they are lost. */
@@ -159,10 +169,10 @@ export class FileNotices {
     const { path } = version
     const key = this.isShared ? path : path.slice(0, path.indexOf('/'))
     const index = this.#published.indexOf(version)
-    const latest = this.#latest.get(key) ?? -1
+    const latest = this.#latest.get(key) ?? 0
     if (index < latest)
       this.#parts.trace.fail(`the message about version ${version.version} of ${path} follows one about a later file`)
-    this.#latest.set(key, Math.max(index, latest))
+    this.#latest.set(key, Math.max(version.begun, latest))
   }
 
   /** Checks that each of these files has a message, apart from this number of lost messages. */

@@ -37,7 +37,7 @@ interface LinkUploads {
   /** The openings by seq; `undefined` once answered. */
   readonly asked: Map<number, Asked | undefined>
   /** The requests that end another upload of a name, by seq, until they are answered. */
-  readonly ending: Map<number, string>
+  readonly ending: Map<number, readonly string[]>
   /** By instance. */
   readonly holdings: Map<number, Holding>
 }
@@ -122,7 +122,13 @@ export class UploadWatch {
       case 'CancelFileReq':
       // The server ends another upload of this name, even if it then refuses the file.
       case 'PutFileReq':
-        if (isNew) this.#ends(uploads, frame.seq, `${uploads.user}/${message.fileName}`)
+        if (isNew) this.#ends(uploads, frame.seq, [message.fileName])
+        break
+      case 'PutFilesReq':
+        if (isNew) {
+          const names = message.files.map(({ fileName }) => fileName)
+          this.#ends(uploads, frame.seq, names)
+        }
         break
       case 'StartPostFileReq':
       case 'ContinuePostFileReq':
@@ -130,23 +136,25 @@ export class UploadWatch {
     }
   }
 
-  /** A request that ends another upload of this name has arrived. */
-  #ends({ ending }: LinkUploads, seq: number, key: string): void {
-    this.#standings.delete(key)
+  /** A request that ends other uploads of these names has arrived. */
+  #ends({ user, ending }: LinkUploads, seq: number, names: readonly string[]): void {
+    const keys = names.map((name) => `${user}/${name}`)
+    for (const key of keys) this.#standings.delete(key)
     if (!this.#parts.severalServers || ending.has(seq)) return
-    ending.set(seq, key)
-    this.#doubts.set(key, (this.#doubts.get(key) ?? 0) + 1)
+    ending.set(seq, keys)
+    for (const key of keys) this.#doubts.set(key, (this.#doubts.get(key) ?? 0) + 1)
   }
 
-  /** A request that ended another upload of this name is answered. */
-  #hasEnded(ending: Map<number, string>, seq: number): void {
-    const key = ending.get(seq)
-    if (key === undefined) return
+  /** A request that ended other uploads of its names is answered. */
+  #hasEnded(ending: Map<number, readonly string[]>, seq: number): void {
+    const keys = ending.get(seq) ?? []
     ending.delete(seq)
-    this.#standings.delete(key)
-    const left = (this.#doubts.get(key) ?? 1) - 1
-    if (left > 0) this.#doubts.set(key, left)
-    else this.#doubts.delete(key)
+    for (const key of keys) {
+      this.#standings.delete(key)
+      const left = (this.#doubts.get(key) ?? 1) - 1
+      if (left > 0) this.#doubts.set(key, left)
+      else this.#doubts.delete(key)
+    }
   }
 
   #answered(frame: Frame, { asked, ending, holdings }: LinkUploads): void {
@@ -187,7 +195,7 @@ export class UploadWatch {
   #asked(uploads: LinkUploads, seq: number, message: Opening): Asked {
     const asked = { key: `${uploads.user}/${message.fileName}`, version: versionOf(message) }
     const isOther = this.#standings.get(asked.key)?.version !== asked.version
-    if (message.event === 'StartPostFileReq' || isOther) this.#ends(uploads, seq, asked.key)
+    if (message.event === 'StartPostFileReq' || isOther) this.#ends(uploads, seq, [message.fileName])
     return asked
   }
 
@@ -251,6 +259,8 @@ const endingAnswers: ReadonlySet<string> = new Set([
   'CancelFileNack',
   'PutFileAck',
   'PutFileNack',
+  'PutFilesAck',
+  'PutFilesNack',
   'StartPostFileAck',
   'StartPostFileNack',
   'ContinuePostFileAck',

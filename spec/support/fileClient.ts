@@ -137,6 +137,17 @@ export class FileClient {
     return this.raw.refused('PutFileNack', code)
   }
 
+  /** Sends several files in one request. */
+  sendPutAll(subjects: readonly Subject[], content = subjects.map(({ bytes }) => bytes)): number {
+    const files = subjects.map((subject) => ({ ...fieldsOf(subject), fileDigest: sha256(subject.bytes) }))
+    return this.raw.send('PutFilesReq', { files, content })
+  }
+
+  putAll(subjects: readonly Subject[]): Promise<WireMessage<'PutFilesAck'>> {
+    this.sendPutAll(subjects)
+    return this.raw.expect('PutFilesAck')
+  }
+
   vanish(): Promise<void> {
     return this.raw.vanish()
   }

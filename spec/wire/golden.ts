@@ -2,6 +2,7 @@ import type { WireMessage } from '../../lib/wire/message.ts'
 import { hex } from '../support/bytes.ts'
 import { deviceVectors } from './goldenDevices.ts'
 import { digestVectors } from './goldenDigests.ts'
+import { putFilesVectors } from './goldenPutFiles.ts'
 import { receiptVectors } from './goldenReceipts.ts'
 
 const id = hex('000102030405060708090a0b0c0d0e0f')
@@ -485,6 +486,7 @@ export const vectors: readonly (readonly [WireMessage, frame: string])[] = [
     '0000000d 01 00 003a 00000008 0002 0000 691f1b28  0004 00000000 0005 6c61746572',
   ],
   ...deviceVectors,
+  ...putFilesVectors,
   ...digestVectors,
   ...receiptVectors,
 ]

@@ -17,9 +17,7 @@ const frameOf = ({ event }: WireMessage, ...payload: Uint8Array[]) => ({
 
 /** A message in which fields that lie in parts are one piece. */
 const whole = (message: WireMessage) =>
-  message.event === 'PostFileReq' || message.event === 'PutFileReq' || message.event === 'ReadFileAck'
-    ? { ...message, content: concatenated(message.content) }
-    : message
+  'content' in message ? { ...message, content: concatenated(message.content) } : message
 
 /** Whether an event's payload ends in a field that may be of any length, or absent. */
 function openEnded({ event }: WireMessage): boolean {

@@ -91,14 +91,17 @@ const completions = z.object({
   done: z.array(z.tuple([z.int().check(z.minimum(1)), z.int().check(z.minimum(0)), z.number()])),
 })
 
+/** New tasks. */
+const additions = z.object({ tasks: z.array(task) })
+
 const removal = z.object({ removed: z.array(z.int().check(z.minimum(1))) })
 
-const taskLine = z.union([task, completions, removal])
+const taskLine = z.union([task, additions, completions, removal])
 
 /** A task to store, or the id of one to remove. */
 type Change = StoredTask | number
 
-type TaskLine = StoredTask | z.infer<typeof completions> | z.infer<typeof removal>
+type TaskLine = StoredTask | z.infer<typeof additions> | z.infer<typeof completions> | z.infer<typeof removal>
 
 /** Stores tasks in a file. Changes that are requested during a write are written together in the next one. */
 class TaskFile implements TaskStore {
@@ -154,19 +157,23 @@ class TaskFile implements TaskStore {
 }
 
 /**
- * Combines the completions of known tasks into one line after the other changes, and all removals into the line after that. The
- * order does not matter, because a completed task is only removed, and ids are never reused.
+ * Combines the first tasks of each id into one line before the other changes, the completions of known tasks into one line after
+ * them, and all removals into the line after that. The order does not matter, because a completed task is only removed, and ids are
+ * never reused.
  */
 function linesOf(changes: readonly Change[], known: ReadonlyMap<number, StoredTask>): readonly TaskLine[] {
   const lines: TaskLine[] = []
+  const added = new Map<number, StoredTask>()
   const done: z.infer<typeof completions>['done'] = []
   const removed: number[] = []
   for (const change of changes) {
     if (typeof change === 'number') removed.push(change)
     else if (change.endedAt !== undefined && completes(change, known.get(change.id))) {
       done.push([change.id, change.size, change.endedAt])
-    } else lines.push(change)
+    } else if (known.has(change.id) || added.has(change.id)) lines.push(change)
+    else added.set(change.id, change)
   }
+  if (added.size > 0) lines.unshift({ tasks: [...added.values()] })
   if (done.length > 0) lines.push({ done })
   if (removed.length > 0) lines.push({ removed })
   return lines
@@ -184,6 +191,7 @@ function apply(changes: readonly Change[], tasks: Map<number, StoredTask>): Map<
 function restore(tasks: Map<number, StoredTask>, line: TaskLine | undefined): void {
   if (!line) return
   if ('removed' in line) for (const id of line.removed) tasks.delete(id)
+  else if ('tasks' in line) for (const each of line.tasks) tasks.set(each.id, each)
   else if ('done' in line) for (const completion of line.done) complete(tasks, completion)
   else tasks.set(line.id, line)
 }

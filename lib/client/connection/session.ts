@@ -234,7 +234,7 @@ export class ClientSession {
       },
     )
     try {
-      const offered = (socket.reliable ? features.uncheckedContent : 0) | features.storedFiles
+      const offered = (socket.reliable ? features.uncheckedContent : 0) | features.storedFiles | features.putFiles
       const identity = { userName, token, session: this.#id, software }
       const hello = { event: 'HelloReq', versions: [version], ...identity, features: offered, attempt } as const
       const askedAtMs = this.#now()

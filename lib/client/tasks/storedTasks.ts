@@ -51,7 +51,7 @@ export class StoredTasks extends TaskRegistry implements TaskOperations {
     }
     const id = this.nextId()
     const given = { ...givenMetadata(metadata), ...this.noticeTo(to) }
-    await this.accept({ id, ref, name: normal, algorithm, ...given, state: 'open', size: 0, durable: 0 })
+    await this.accept([{ id, ref, name: normal, algorithm, ...given, state: 'open', size: 0, durable: 0 }])
     return { id }
   }
 

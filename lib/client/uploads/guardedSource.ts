@@ -52,21 +52,22 @@ export async function openGuarded(source: FileSource, signal: AbortSignal): Prom
 export function readWhole(
   source: FileSource,
   maxBytes: number,
-  take: TakeMemory,
+  memory: { take: TakeMemory },
 ): MaybePromise<WholeContent | undefined> {
-  // Opening the source fails with the error that the user needs.
-  const failed = () => undefined
-  const checked = (whole: WholeContent | undefined) => {
-    if (!(whole?.content instanceof Uint8Array) || whole.content.length > maxBytes) return undefined
-    checkWhole(source.name, 'modifiedAt', whole.modifiedAt, 'milliseconds')
-    return whole
-  }
   try {
-    const whole = source.readWhole?.(maxBytes, take)
-    return whole instanceof Promise ? whole.then(checked).catch(failed) : checked(whole)
+    const whole = source.readWhole?.(maxBytes, (bytes) => memory.take(bytes))
+    if (!(whole instanceof Promise)) return checkedWhole(source, maxBytes, whole)
+    // Opening the source fails with the error that the user needs.
+    return whole.then((read) => checkedWhole(source, maxBytes, read)).catch(() => undefined)
   } catch {
-    return failed()
+    return undefined
   }
+}
+
+function checkedWhole(source: FileSource, maxBytes: number, whole: WholeContent | undefined): WholeContent | undefined {
+  if (!(whole?.content instanceof Uint8Array) || whole.content.length > maxBytes) return undefined
+  checkWhole(source.name, 'modifiedAt', whole.modifiedAt, 'milliseconds')
+  return whole
 }
 
 const openSource = having('an object with the methods read and unchanged', 'read', 'unchanged')

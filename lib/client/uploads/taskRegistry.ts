@@ -60,6 +60,10 @@ export class TaskRegistry {
     return [...this.#tasks.values()][Symbol.iterator]()
   }
 
+  get size(): number {
+    return this.#tasks.size
+  }
+
   get(id: number): StoredTask | undefined {
     return this.#tasks.get(id)
   }
@@ -103,21 +107,26 @@ export class TaskRegistry {
     return ++this.#lastId
   }
 
-  /** Stores a new task; durable when it resolves. Rejects with OspError `usage` if there are too many. */
-  accept(task: StoredTask): Promise<void> {
-    checkRoom(this.#tasks.size)
-    this.#set(task)
-    const written = this.#write(this.#store.put(task))
-    written.catch(() => this.#delete(task))
-    return written
+  /** Stores new tasks; durable when it resolves. Rejects with OspError `usage` if there are too many. */
+  async accept(tasks: readonly StoredTask[]): Promise<void> {
+    checkRoom(this.#tasks.size + tasks.length - 1)
+    for (const task of tasks) this.#set(task)
+    try {
+      await Promise.all(tasks.map((task) => this.#write(this.#store.put(task))))
+    } catch (error) {
+      for (const task of tasks) this.#delete(task)
+      throw error
+    }
   }
 
   /** Stores a change of a task; durable when it resolves. */
   change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
     const task = this.#tasks.get(id)
     if (!task) return Promise.resolve()
-    const { reason: _reason, endedAt: _endedAt, ...kept } = task
-    const changed: Mutable<StoredTask> = Object.assign(kept, change)
+    const changed: Mutable<StoredTask> = { ...task, ...change }
+    // A task that continues is neither refused nor ended.
+    if (task.reason && !change.reason) delete changed.reason
+    if (task.endedAt !== undefined) delete changed.endedAt
     if (hasEnded(change.state)) changed.endedAt = this.#platform.clock.wallTime()
     this.#set(changed)
     return this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)

@@ -2,7 +2,7 @@ import type { Pacer } from '../../core/pacer.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import type { Metadata } from '../../ports/catalogue.ts'
-import type { DigestStore } from '../../ports/clientState.ts'
+import type { DigestStore, StoredTask } from '../../ports/clientState.ts'
 import type { Log } from '../../ports/log.ts'
 import type { DigestName, Platform } from '../../ports/platform.ts'
 import type { FileSource, OpenSource } from '../../ports/source.ts'
@@ -19,8 +19,8 @@ import { type ClientSession, type OnlineLink, refusalBackoff } from '../connecti
 import { type GuardedSource, openGuarded } from './guardedSource.ts'
 import { Interruption } from './interruption.ts'
 import type { ClientUpload } from './upload.ts'
-import { type StoredAs, UploadAttempt } from './uploadAttempt.ts'
-import { maxWholeFileBytes, readOpened, readSource, type WholeFile, WholeFileRequest } from './wholeFile.ts'
+import { UploadAttempt } from './uploadAttempt.ts'
+import { maxWholeFileBytes, PutBatch, readOpened, readSource, type WholeFile } from './wholeFile.ts'
 
 /** The slot of an upload that has or wants an instance. */
 export const instanceSlot = -1
@@ -56,6 +56,8 @@ export interface UploadJobOptions {
    * the upload waits for a free slot.
    */
   readonly mayMove: (job: UploadJob, size: number | undefined) => boolean
+  /** As that of `PutOptions`. */
+  readonly together: (work: () => void) => void
   /** Called when sending has ended, permanently or until it continues. */
   readonly ended: (job: UploadJob) => void
 }
@@ -103,27 +105,37 @@ export class UploadJob {
     this.#content = content
   }
 
+  /** The task to store, if its source can be opened again. */
+  get newTask(): StoredTask | undefined {
+    const { upload, source: _source, ...settings } = this.#content
+    const { id, ref, name } = upload
+    return ref === undefined ? undefined : { id, ref, name, ...settings, state: 'open', size: 0, durable: 0 }
+  }
+
   get active(): boolean {
     return this.#interruption !== undefined
   }
 
-  /** Sends the file. A small file that was read at once needs no promise, unless it is refused. */
-  begin(): void {
+  /** Sends the file. A small file that was read at once joins `batch`, and needs no promise unless it is refused. */
+  begin(batch: PutBatch | undefined): void {
     const interruption = new Interruption()
     this.#interruption = interruption
     this.#link = this.#options.session.link
     const link = this.#link
     const whole = link && this.#readWhole(link)
-    if (link && whole && !(whole instanceof Promise)) this.#sendNow(link, whole, interruption)
+    if (link && batch && whole && !(whole instanceof Promise)) this.#sendNow(link, batch, whole, interruption)
     else this.#run(interruption, this.#attempt(interruption, whole))
   }
 
-  #sendNow(link: OnlineLink, whole: WholeFile, interruption: Interruption): void {
-    const reject = (error: unknown) => this.#run(interruption, Promise.reject(error))
+  #sendNow(link: OnlineLink, batch: PutBatch, whole: WholeFile, interruption: Interruption): void {
+    const end = {
+      resolve: (file: SentFile) => this.#end(interruption, file),
+      reject: (error: unknown) => this.#run(interruption, Promise.reject(error)),
+    }
     try {
-      this.#sendWhole(link, whole, interruption, { resolve: (file) => this.#end(interruption, file), reject })
+      this.#sendWhole(link, batch, whole, interruption, end)
     } catch (error) {
-      reject(error)
+      end.reject(error)
     }
   }
 
@@ -278,12 +290,17 @@ export class UploadJob {
   }
 
   #sentWhole(link: OnlineLink, file: WholeFile, interruption: Interruption): Promise<SentFile> {
-    return new Promise((resolve, reject) => this.#sendWhole(link, file, interruption, { resolve, reject }))
+    const batch = new PutBatch(link, this.#options)
+    return new Promise((resolve, reject) => {
+      this.#sendWhole(link, batch, file, interruption, { resolve, reject })
+      batch.flush()
+    })
   }
 
   /** Sends a file that was read, and calls `end`. */
   #sendWhole(
     link: OnlineLink,
+    batch: PutBatch,
     file: WholeFile,
     interruption: Interruption,
     end: Pick<Deferred<SentFile>, 'resolve' | 'reject'>,
@@ -299,18 +316,20 @@ export class UploadJob {
     }
     mayMove(this, size)
     if (upload.phase === 'waiting') upload.move('begin')
-    const fileDigest = digestOfParts(digests, algorithm, [file.content])
-    const options = { link, clock, pace, upload, algorithm, fileDigest, interruption }
-    const resolve = ({ storedName, replaced }: StoredAs) =>
-      end.resolve({ name: upload.name, storedName, replaced, size, algorithm, digest: hex(fileDigest) })
-    const send = () => new WholeFileRequest(options, file, { resolve, reject: end.reject }).start()
+    const { content, modifiedAt, giveBack } = file
+    const fileDigest = digestOfParts(digests, algorithm, [content])
+    const prepared = { content, modifiedAt, giveBack, upload, algorithm, fileDigest, interruption, end }
     // After the file was sent once, only the reply to it can tell whether it has replaced another one.
     this.#hasLooked ||= pace.sendingMs(size, clock.now()) < clientLimits.askedMs
-    if (this.#hasLooked) send()
+    if (this.#hasLooked) batch.add(prepared)
     else {
       this.#known(link, interruption, size, fileDigest)
         .then((known) => {
-          if (!known) return send()
+          if (!known) {
+            batch.add(prepared)
+            batch.flush()
+            return
+          }
           file.giveBack?.()
           end.resolve(known)
         })

@@ -1,5 +1,5 @@
-import { BoundedMap } from '../../core/boundedMap.ts'
 import { Pacer } from '../../core/pacer.ts'
+import { Queue } from '../../core/queue.ts'
 import { OspError } from '../../errors.ts'
 import { clientLimits } from '../../limits.ts'
 import { checkFileName } from '../../names.ts'
@@ -11,6 +11,7 @@ import type { Log } from '../../ports/log.ts'
 import type { DigestName } from '../../ports/platform.ts'
 import type { FileSource } from '../../ports/source.ts'
 import { Emitter } from '../../runtime/emitter.ts'
+import { settleAll } from '../../runtime/settled.ts'
 import { onAbort } from '../../runtime/wait.ts'
 import type { MessageReceipts } from '../messages/messageReceipts.ts'
 import { ids as idsKind, uploadOptions } from '../options.ts'
@@ -19,6 +20,7 @@ import { liveStatus, storedStatus, type TaskStatus } from './taskStatus.ts'
 import { ClientUpload, type Upload, type UploadHost } from './upload.ts'
 import { instanceSlot, UploadJob, type UploadJobOptions, type UploadSettings } from './uploadJob.ts'
 import { abortedText } from './uploadSource.ts'
+import { PutBatch } from './wholeFile.ts'
 
 export interface UploadsEvents {
   /** An upload was added, has made progress, or has changed its phase. */
@@ -82,7 +84,8 @@ export interface Uploads extends Listenable<UploadsEvents>, Iterable<Upload> {
   cancel(ids: readonly number[]): Promise<void>
 }
 
-export interface UploadListOptions extends Omit<UploadJobOptions, 'pace' | 'digests' | 'loaded' | 'mayMove' | 'ended'> {
+export interface UploadListOptions
+  extends Omit<UploadJobOptions, 'pace' | 'digests' | 'loaded' | 'mayMove' | 'together' | 'ended'> {
   /** Stores tasks and opens their sources again. */
   readonly state: Pick<ClientState, 'tasks' | 'digests' | 'reopen' | 'discard'>
   /** The number of uploads that are sent at once, if the server allows it. */
@@ -106,10 +109,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   #candidates: Set<UploadJob> | undefined
   readonly #registry: TaskRegistry
   /** The ids of ended uploads, in the order in which they ended. */
-  readonly #over = new BoundedMap<number, true>(clientLimits.finishedUploads, (id) => {
-    this.#over.delete(id)
-    if (this.#jobs.get(id)?.upload.over) this.#jobs.delete(id)
-  })
+  readonly #over = new Queue<number>()
   readonly #host: UploadHost = {
     pause: (ids) => this.pause(ids),
     resume: (ids) => this.resume(ids),
@@ -140,6 +140,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
       digests: state.digests,
       loaded: new Set(),
       mayMove: (job, size) => this.#mayMove(job, size),
+      together: (work) => this.#fill(work),
       ended: (job) => {
         this.#assign(job, undefined)
         if (!job.upload.over) this.#candidates = undefined
@@ -155,23 +156,62 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
 
   /** Adds an upload, as `Client.upload` does. */
   async add(source: FileSource, options: UploadOptions = {}): Promise<Upload> {
+    const [upload] = await this.addAll([source], options)
+    if (upload instanceof OspError) throw upload
+    return upload as Upload
+  }
+
+  /** Adds uploads, as `Client.uploadAll` does. With a `name`, there must be only one. */
+  async addAll(sources: readonly FileSource[], options: UploadOptions = {}): Promise<readonly (Upload | OspError)[]> {
     checkOptions('client.upload', uploadOptions, options)
-    const { name = source.name, digest: algorithm = 'sha256', metadata, to, receipt, signal } = options
+    const { digest: algorithm = 'sha256', metadata, to, receipt, signal } = options
     if (signal?.aborted) throw abortedError()
-    const normal = checkFileName(name.normalize('NFC'))
-    const given = { ...givenMetadata(metadata), ...this.#registry.noticeTo(to, receipt) }
+    const kept = givenMetadata(metadata)
+    const how = () => ({ algorithm, ...kept, ...this.#registry.noticeTo(to, receipt) })
     if (this.#options.state.tasks) await this.#registry.open()
     this.#checkOpen()
-    const open = this.#open.get(normal)?.upload
-    const live = open?.over ? undefined : open
-    const known = live ?? this.#registry.named(normal)
-    if (!known) return this.#untilAborted(await this.#accept(source, normal, { algorithm, ...given }), signal)
-    const isSame = source.ref !== undefined && known.ref === source.ref && live?.phase !== 'cancelling'
-    if (!isSame) throw nameTaken(normal)
-    this.#registry.checkRecipients({ id: known.id, name: normal }, to)
-    await this.resume([known.id])
+    const created: UploadJob[] = []
+    const results = sources.map((source) => this.#added(source, options, how, created))
+    const failure = await this.#accept(created)
+    const uploads = await settleAll<(typeof results)[number], Upload | OspError>(results, (result) =>
+      result instanceof UploadJob ? (failure ?? result.upload) : result,
+    )
+    return uploads.map((upload) =>
+      upload instanceof Error ? OspError.from(upload) : this.#untilAborted(upload, signal),
+    )
+  }
+
+  /** Creates the job of a source, or continues the unfinished upload of its name. */
+  #added(
+    source: FileSource,
+    { name = source.name, to }: UploadOptions,
+    how: () => UploadSettings,
+    created: UploadJob[],
+  ): UploadJob | OspError | Promise<Upload> {
+    try {
+      const normal = checkFileName(name.normalize('NFC'))
+      const open = this.#open.get(normal)?.upload
+      const live = open?.over ? undefined : open
+      const known = live ?? this.#registry.named(normal)
+      if (known) {
+        if (source.ref === undefined || known.ref !== source.ref || live?.phase === 'cancelling')
+          throw nameTaken(normal)
+        this.#registry.checkRecipients({ id: known.id, name: normal }, to)
+        return this.#continue(known.id)
+      }
+      checkRoom(Math.max(this.#open.size, this.#registry.size + created.length))
+      const job = this.#create(this.#registry.nextId(), normal, source, how())
+      created.push(job)
+      return job
+    } catch (error) {
+      return OspError.from(error)
+    }
+  }
+
+  async #continue(id: number): Promise<Upload> {
+    await this.resume([id])
     await this.#registry.idle()
-    return this.#untilAborted(this.#named(known.id).upload, signal)
+    return this.#named(id).upload
   }
 
   /** Returns an upload that ends when `signal` aborts. */
@@ -258,29 +298,25 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     }
   }
 
-  #accept(source: FileSource, name: string, how: UploadSettings): Upload | Promise<Upload> {
-    checkRoom(this.#open.size)
-    const { ref } = source
-    const id = this.#registry.nextId()
-    const job = this.#create(id, name, source, how)
-    const accepted = () => {
+  /** Stores the tasks of new jobs with one write, and lets the jobs begin. Resolves with the error if their state cannot store them. */
+  async #accept(jobs: readonly UploadJob[]): Promise<OspError | undefined> {
+    const tasks = this.#options.state.tasks ? jobs.flatMap((job) => job.newTask ?? []) : []
+    try {
+      if (tasks.length > 0) await this.#registry.accept(tasks)
+    } catch (cause) {
+      const error = OspError.from(cause)
+      for (const { upload } of jobs) {
+        upload.move('fail', error)
+        this.#jobs.delete(upload.id)
+      }
+      return error
+    }
+    for (const job of jobs) {
       this.#accepted(job)
       this.emit('change', job.upload)
-      this.#fill()
-      return job.upload
     }
-    if (!this.#options.state.tasks || ref === undefined) return accepted()
-    const failed = (error: unknown) => {
-      job.upload.move('fail', OspError.from(error))
-      this.#jobs.delete(id)
-      throw error
-    }
-    try {
-      const task = { id, ref, name, ...how, state: 'open', size: 0, durable: 0 } as const
-      return this.#registry.accept(task).then(accepted, failed)
-    } catch (error) {
-      return failed(error)
-    }
+    this.#fill()
+    return undefined
   }
 
   /** Continues a paused upload, or a stored task that was not cancelled; one that has failed only if it `isNamed`. */
@@ -356,7 +392,10 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     const { id, name } = job.upload
     if (this.#open.get(name) === job) this.#open.delete(name)
     if (change) this.#registry.logFailure(this.#change(id, change))
-    this.#over.set(id, true)
+    this.#over.push(id)
+    if (this.#over.length <= clientLimits.finishedUploads) return
+    const oldest = this.#over.shift() ?? id
+    if (this.#jobs.get(oldest)?.upload.over) this.#jobs.delete(oldest)
   }
 
   /** Stores a change of a task, and its progress. */
@@ -384,12 +423,16 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     if (this.#closed) throw new OspError('closed', 'the client was closed')
   }
 
-  /** Begins waiting uploads while slots are free. */
-  #fill(): void {
-    // An upload that begins calls this again.
+  /** Begins waiting uploads while slots are free, after `work` if it is given. */
+  #fill(work?: () => void): void {
+    // An upload that begins or ends calls this again.
     this.#isDue = true
-    if (this.#isFilling) return
+    if (this.#isFilling) {
+      work?.()
+      return
+    }
     this.#isFilling = true
+    work?.()
     while (this.#isDue && !this.#closed) {
       this.#isDue = false
       this.#beginWaiting()
@@ -400,16 +443,19 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   #beginWaiting(): void {
     this.#candidates ??= new Set(this.#open.values())
     const candidates = this.#candidates
+    const { link } = this.#options.session
+    const batch = link && new PutBatch(link, this.#jobOptions)
     for (const job of candidates) {
       const { smallFiles, smallFilesBytes } = clientLimits
       const isFull = this.#small >= smallFiles || this.#smallBytes >= smallFilesBytes
-      if (this.#active >= this.#atOnce || isFull) return
+      if (this.#active >= this.#atOnce || isFull) break
       candidates.delete(job)
       if (job.active || !job.accepted || job.upload.phase !== 'waiting') continue
       this.#options.session.start()
       this.#assign(job, instanceSlot)
-      job.begin()
+      job.begin(batch)
     }
+    batch?.flush()
   }
 
   #mayMove(job: UploadJob, size: number | undefined): boolean {

@@ -3,14 +3,17 @@ import { OspError } from '../../errors.ts'
 import { clientLimits, KiB } from '../../limits.ts'
 import type { Clock, DigestName } from '../../ports/platform.ts'
 import type { FileSource, WholeContent } from '../../ports/source.ts'
+import type { SentFile } from '../../ports/storage.ts'
 import type { Deferred } from '../../runtime/deferred.ts'
+import { hex } from '../../runtime/hex.ts'
+import { errorOf } from '../../runtime/refusal.ts'
 import { chain, type MaybePromise } from '../../runtime/settled.ts'
-import { putHeadBytes } from '../../wire/frame.ts'
+import { joined, putFilesHeadBytes, putHeadBytes } from '../../wire/frame.ts'
 import type { WireMessage } from '../../wire/message.ts'
-import { digestNumbers } from '../../wire/protocol.ts'
-import type { OnlineLink } from '../connection/session.ts'
+import { digestNumbers, features } from '../../wire/protocol.ts'
+import { type OnlineLink, protocolViolation } from '../connection/session.ts'
 import { type GuardedSource, readWhole } from './guardedSource.ts'
-import type { Interruption } from './interruption.ts'
+import { Interruption } from './interruption.ts'
 import { untilAdmitted } from './untilAdmitted.ts'
 import type { ClientUpload } from './upload.ts'
 import { type StoredAs, sourceChanged, storedAs } from './uploadAttempt.ts'
@@ -42,8 +45,14 @@ class FileMemory {
     this.#link = link
   }
 
-  readonly take = (bytes: number): Uint8Array | Promise<Uint8Array> =>
-    bytes <= ownBufferBytes ? new Uint8Array(bytes) : this.#buffer()
+  take(bytes: number): Uint8Array | Promise<Uint8Array> {
+    return bytes <= ownBufferBytes ? new Uint8Array(bytes) : this.#buffer()
+  }
+
+  /** Returns the file in this memory. */
+  holding({ content, modifiedAt }: WholeContent): WholeFile {
+    return { content, modifiedAt, giveBack: this.giveBack }
+  }
 
   async #buffer(): Promise<Uint8Array> {
     const { buffers } = this.#link
@@ -60,12 +69,11 @@ export function readSource(
   maxBytes: number,
 ): MaybePromise<WholeFile | undefined> {
   const memory = new FileMemory(link)
-  return chain(readWhole(source, maxBytes, memory.take), (whole) => {
-    const { giveBack } = memory
-    if (whole) return { content: whole.content, modifiedAt: whole.modifiedAt, giveBack }
-    giveBack?.()
-    return undefined
-  })
+  const read = (whole: WholeContent | undefined) => {
+    if (!whole) memory.giveBack?.()
+    return whole && memory.holding(whole)
+  }
+  return chain(readWhole(source, maxBytes, memory), read)
 }
 
 /**
@@ -81,120 +89,242 @@ export async function readOpened(name: string, source: GuardedSource, link: Onli
     if (bytes < size) throw sourceChanged(name, 'became shorter')
     const isSame = await (buffer.length > size ? source.isSame() : source.unchanged())
     if (bytes > size || !isSame) throw sourceChanged(name, 'was written to')
-    return { content: buffer.subarray(0, size), modifiedAt, giveBack: memory.giveBack }
+    return memory.holding({ content: buffer.subarray(0, size), modifiedAt })
   } catch (error) {
     memory.giveBack?.()
     throw error
   }
 }
 
-interface WholeFileOptions {
-  readonly link: OnlineLink
-  readonly clock: Clock
-  readonly pace: Pacer
+/** A whole file to send. */
+export interface PreparedFile extends WholeFile {
   readonly upload: ClientUpload
   readonly algorithm: DigestName
   readonly fileDigest: Uint8Array
   /** Ends the attempt unless the request has been sent. A sent request is not abandoned, because the server stores the file anyway. */
   readonly interruption: Interruption
+  /** `resolve` is called when the file is stored, `reject` with the error as `UploadAttempt.run` rejects. */
+  readonly end: Pick<Deferred<SentFile>, 'resolve' | 'reject'>
 }
 
-/** Sends a whole file in one request. */
-export class WholeFileRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reject'> {
-  readonly #options: WholeFileOptions
-  readonly #file: WholeFile
-  readonly #end: Pick<Deferred<StoredAs>, 'resolve' | 'reject'>
+/** The options that all requests of a client share. */
+export interface PutOptions {
+  readonly platform: { readonly clock: Clock }
+  readonly pace: Pacer
+  /** Runs `work`, which ends several uploads, before other uploads begin. */
+  readonly together: (work: () => void) => void
+}
 
-  /** Calls `end.resolve` when the file is stored, or `end.reject` with the error as `UploadAttempt.run` rejects. */
-  constructor(options: WholeFileOptions, file: WholeFile, end: Pick<Deferred<StoredAs>, 'resolve' | 'reject'>) {
+/** A request with one or more whole files. Only a request with a single file may have a buffer of the link. */
+export class PutRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reject'> {
+  readonly #link: OnlineLink
+  readonly #options: PutOptions
+  /** The files that were not interrupted. */
+  #files: readonly PreparedFile[]
+  /** The bytes that count as in flight, from the admission to the end of the request. */
+  readonly #bytes: number
+  #isAdmitted = false
+  /** Interrupted when no file is left that waits for the admission. */
+  readonly #waiting = new Interruption()
+  #isMade = false
+  /** The number of the request, if it was made and not abandoned. */
+  #seq: number | undefined
+
+  constructor(link: OnlineLink, options: PutOptions, files: readonly PreparedFile[], bytes: number) {
+    this.#link = link
     this.#options = options
-    this.#file = file
-    this.#end = end
+    this.#files = files
+    this.#bytes = bytes
   }
 
   /** Sends the request when the rate limit and the limit of the link permit it. */
   start(): void {
-    const { pace, clock, interruption } = this.#options
-    const admitted = untilAdmitted(pace, clock, this.#size, interruption)
-    if (!admitted) this.#send()
-    else {
-      admitted.then(
-        () => this.#send(),
-        (error: unknown) => {
-          this.#file.giveBack?.()
-          this.#end.reject(error)
-        },
-      )
+    const { pace, platform } = this.#options
+    for (const { interruption } of this.#files) interruption.onInterrupt = this.#interrupted
+    const admitted = untilAdmitted(pace, platform.clock, this.#bytes, this.#waiting)
+    const send = () => {
+      this.#isAdmitted = true
+      this.#send()
     }
-  }
-
-  get #size(): number {
-    return this.#file.content.length
+    if (admitted) admitted.then(send, (error: unknown) => this.#fail(error))
+    else send()
   }
 
   #send(): void {
-    const { link, clock, pace, upload, algorithm, fileDigest, interruption } = this.#options
-    const { content, modifiedAt, giveBack } = this.#file
-    const size = this.#size
-    if (interruption.isInterrupted) {
-      pace.refused(size, clock.now())
-      giveBack?.()
-      this.#end.reject(new OspError('closed'))
+    this.#drop()
+    const { peer } = this.#link
+    const files = this.#files
+    const [first] = files
+    if (!first) {
+      this.#refused()
       return
     }
-    const { peer } = link
-    const seq = peer.request(
-      {
-        event: 'PutFileReq',
-        fileName: upload.name,
-        size,
-        modifiedAt,
-        digest: digestNumbers[algorithm],
-        fileDigest,
-        content: [content],
-      },
-      this,
-      0,
-      'chunks',
-      giveBack && (() => this.#flushed()),
-    )
-    const isSent = peer.isAwaitingReply(seq)
-    if (!giveBack && isSent) this.#verify()
-    interruption.onInterrupt = () => {
-      if (!peer.isAwaitingReply(seq)) peer.abandon(seq)
+    const { giveBack } = first
+    const flushed = () => {
+      giveBack?.()
+      this.#verify()
+    }
+    this.#isMade = true
+    this.#seq = peer.request(requestOf(files), this, 0, 'chunks', giveBack && flushed)
+    if (!giveBack && peer.isAwaitingReply(this.#seq)) this.#verify()
+  }
+
+  /** Ends the files that were interrupted. */
+  #drop(): void {
+    const dropped = this.#files.filter(({ interruption }) => interruption.isInterrupted)
+    if (dropped.length === 0) return
+    this.#files = this.#files.filter(({ interruption }) => !interruption.isInterrupted)
+    if (this.#files.length === 0) this.#waiting.interrupt()
+    for (const { giveBack, end } of dropped) {
+      // After the request was made, the link gives it back.
+      if (!this.#isMade) giveBack?.()
+      end.reject(new OspError('closed'))
     }
   }
 
-  #flushed(): void {
-    this.#file.giveBack?.()
-    this.#verify()
+  /** A request that has been sent is not abandoned. */
+  readonly #interrupted = (): void => {
+    const { peer } = this.#link
+    const seq = this.#seq
+    if (seq === undefined) this.#drop()
+    else if (!peer.isAwaitingReply(seq)) {
+      this.#seq = undefined
+      peer.abandon(seq)
+      this.#send()
+    }
   }
 
   #verify(): void {
-    const { upload } = this.#options
-    if (upload.phase === 'sending') upload.move('verify')
+    for (const { upload } of this.#files) if (upload.phase === 'sending') upload.move('verify')
   }
 
   /** Handles the ACK. */
   resolve(ack: WireMessage): void {
-    const { clock, pace, upload, interruption } = this.#options
-    interruption.onInterrupt = undefined
-    try {
-      const place = storedAs(ack as WireMessage<'PutFileAck'>)
-      this.#verify()
-      pace.acknowledged(this.#size, clock.now(), clientLimits.storeMs)
-      upload.transferred += this.#size
-      this.#end.resolve(place)
-    } catch (error) {
-      this.reject(error)
+    const { platform, pace, together } = this.#options
+    const results = resultsOf(ack, this.#files.length)
+    if (results instanceof OspError) {
+      this.#fail(results)
+      return
     }
+    this.#verify()
+    pace.acknowledged(this.#bytes, platform.clock.now(), clientLimits.storeMs)
+    together(() => {
+      this.#files.forEach(({ upload, content, algorithm, fileDigest, interruption, end }, index) => {
+        interruption.onInterrupt = undefined
+        const result = results[index]
+        if (!result || result instanceof OspError) {
+          end.reject(result)
+          return
+        }
+        const { storedName, replaced } = result
+        const size = content.length
+        upload.transferred += size
+        end.resolve({ name: upload.name, storedName, replaced, size, algorithm, digest: hex(fileDigest) })
+      })
+    })
   }
 
   /** Handles the refusal, or the end of the link. */
   reject(error: unknown): void {
-    const { clock, pace, interruption } = this.#options
-    interruption.onInterrupt = undefined
-    pace.refused(this.#size, clock.now())
-    this.#end.reject(error)
+    // An abandoned request has no number any more.
+    if (this.#seq !== undefined || this.#link.peer.ended) this.#fail(error)
+  }
+
+  #fail(error: unknown): void {
+    this.#refused()
+    for (const { interruption, end } of this.#files) {
+      interruption.onInterrupt = undefined
+      end.reject(error)
+    }
+  }
+
+  #refused(): void {
+    const { pace, platform } = this.#options
+    if (this.#isAdmitted) pace.refused(this.#bytes, platform.clock.now())
+    this.#isAdmitted = false
   }
 }
+
+function requestOf(files: readonly PreparedFile[]): WireMessage<'PutFileReq'> | WireMessage<'PutFilesReq'> {
+  const [only] = files
+  if (only && files.length === 1) return { event: 'PutFileReq', ...fieldsOf(only), content: [only.content] }
+  return { event: 'PutFilesReq', files: files.map(fieldsOf), content: [joined(files.map(({ content }) => content))] }
+}
+
+const fieldsOf = ({ upload, content, modifiedAt, algorithm, fileDigest }: PreparedFile) => ({
+  fileName: upload.name,
+  size: content.length,
+  modifiedAt,
+  digest: digestNumbers[algorithm],
+  fileDigest,
+})
+
+/** Returns the result of each file of a request, or the error if the ACK does not have as many. */
+function resultsOf(ack: WireMessage, files: number): readonly (StoredAs | OspError)[] | OspError {
+  try {
+    if (ack.event !== 'PutFilesAck') return [storedAs(ack as WireMessage<'PutFileAck'>)]
+    const results: (StoredAs | OspError)[] = []
+    for (const { file, ...refusal } of ack.refused) results[file] = errorOf(refusal)
+    let at = 0
+    for (const stored of ack.stored) {
+      while (results[at]) at++
+      results[at] = storedAs(stored)
+    }
+    if (results.length === files && ack.stored.length + ack.refused.length === files) return results
+    throw protocolViolation(`it answers a request with ${files} files for ${results.length}`)
+  } catch (error) {
+    return OspError.from(error)
+  }
+}
+
+/** Gathers small files for requests with several of them. */
+export class PutBatch {
+  readonly #link: OnlineLink
+  readonly #options: PutOptions
+  /** The maximum number of bytes of content in a request; 0 if the server accepts only one file in each. */
+  readonly #mostBytes: number
+  #files: PreparedFile[] = []
+  #bytes = 0
+  #headBytes = 0
+
+  constructor(link: OnlineLink, options: PutOptions) {
+    const { pace, platform } = options
+    this.#link = link
+    this.#options = options
+    const isAccepted = (link.welcome.features & features.putFiles) !== 0
+    this.#mostBytes = isAccepted ? Math.min(putFilesBytes, maxWholeFileBytes(link, pace, platform.clock.now())) : 0
+  }
+
+  /** Adds a file to the next request, or sends it in its own. */
+  add(file: PreparedFile): void {
+    const bytes = file.content.length
+    if (file.giveBack || bytes > Math.min(putFilesFileBytes, this.#mostBytes)) {
+      new PutRequest(this.#link, this.#options, [file], bytes).start()
+      return
+    }
+    const headBytes = putFileHeadBytes(file.upload.name)
+    const isFull =
+      this.#files.length === putFiles ||
+      this.#bytes + bytes > this.#mostBytes ||
+      this.#headBytes + headBytes > putFilesHeadBytes
+    if (isFull) this.flush()
+    this.#files.push(file)
+    this.#bytes += bytes
+    this.#headBytes += headBytes
+  }
+
+  /** Sends the gathered files. */
+  flush(): void {
+    if (this.#files.length === 0) return
+    const request = new PutRequest(this.#link, this.#options, this.#files, this.#bytes)
+    this.#files = []
+    this.#bytes = 0
+    this.#headBytes = 0
+    request.start()
+  }
+}
+
+const { putFiles, putFilesBytes, putFilesFileBytes } = clientLimits
+
+/** Returns at least the number of bytes that a file takes in the head of a request: each character has up to three bytes in UTF-8. */
+const putFileHeadBytes = (name: string) => 64 + 3 * name.length

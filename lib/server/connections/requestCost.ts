@@ -1,5 +1,8 @@
 import type { RequestName, WireMessage } from '../../wire/message.ts'
 
+/** Cost of each file that is sent in one request. */
+const putUs = 15
+
 /**
  * Minimum CPU time of a request in microseconds, on the single thread of the server. Measured on a machine of 2026 by
  * `npm run bench:attack` (CPU time of the server divided by replies) and rounded down, so that the machine and not these
@@ -8,7 +11,7 @@ import type { RequestName, WireMessage } from '../../wire/message.ts'
 const requestUs: { readonly [K in RequestName]?: number } = {
   StartPostFileReq: 40,
   ContinuePostFileReq: 15,
-  PutFileReq: 15,
+  PutFileReq: putUs,
   CancelFileReq: 100,
   FileMd5Req: 60,
   PauseFileReq: 60,
@@ -78,6 +81,8 @@ export const costs = {
     if ('newName' in message) us += folderUs * foldersOf(message.newName)
     if (message.event === 'PostMsgReq')
       for (const { recipients } of message.messages) us += messageUs + recipientUs * recipients.length
+    if (message.event === 'PutFilesReq')
+      for (const { fileName } of message.files) us += putUs + folderUs * foldersOf(fileName)
     if ('mailboxSeqs' in message) us += messageUs * message.mailboxSeqs.length
     if (message.event === 'RegistReq' || message.event === 'ListReq') us += memberUs * members
     return us / 1_000

@@ -215,7 +215,10 @@ export class Session implements Connection, LinkDriverEvents {
       } while (changes !== this.#accessChanges)
       admission.letIn(this)
       const { socket } = this.#driver
-      const offered = (socket.reliable ? features.uncheckedContent : 0) | (hasCatalogue ? features.storedFiles : 0)
+      const offered =
+        (socket.reliable ? features.uncheckedContent : 0) |
+        (hasCatalogue ? features.storedFiles : 0) |
+        features.putFiles
       const agreed = hello.features & offered
       const ack = helloAck(limits, bootId, this.node, agreed)
       socket.maxPayload = ack.maxFrame

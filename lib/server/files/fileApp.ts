@@ -250,7 +250,8 @@ export class FileApp implements ServerApp {
   handle(caller: Connection, request: Request): Promise<WireMessage | undefined> {
     const { message } = request
     if (this.#closing) return Promise.reject(new OspError('shutting-down'))
-    return message.event === 'PutFileReq' ? this.#smallFiles.put(caller, message) : this.#handle(caller, request)
+    const isWhole = message.event === 'PutFileReq' || message.event === 'PutFilesReq'
+    return isWhole ? this.#smallFiles.put(caller, message) : this.#handle(caller, request)
   }
 
   async #handle(caller: Connection, request: Request): Promise<WireMessage | undefined> {

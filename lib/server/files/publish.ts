@@ -163,7 +163,9 @@ async function nextNames(
     if (typeof storedName !== 'string') return storedName
     const replaced = isMarked(at) ? file.replaced : (taken[next++] ?? false)
     if (replaced instanceof Error) return replaced
-    return replaced && onConflict !== 'replace' ? undefined : { ...file, storedName, replaced }
+    if (replaced && onConflict !== 'replace') return undefined
+    const isSame = file.storedName === storedName && file.replaced === replaced
+    return isSame ? file : { ...file, storedName, replaced }
   })
 }
 

@@ -1,18 +1,20 @@
-import { OspError } from '../../errors.ts'
+import { type ErrorCode, OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import type { Announcement, NewTransfer, QuotaPart, SettledFile, StoredFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { hex } from '../../runtime/hex.ts'
 import { digestOfParts, same } from '../../runtime/incrementalDigest.ts'
+import { refusalFields } from '../../runtime/refusal.ts'
 import { type MaybePromise, settleAll } from '../../runtime/settled.ts'
-import { lengthOf } from '../../wire/codec.ts'
+import { lengthOf, type Parts, Reader } from '../../wire/codec.ts'
 import type { WireMessage } from '../../wire/message.ts'
 import { type Connection, type ServerContext, sessionLinkOf } from '../app.ts'
 import type { ConcurrencyLimiter } from '../connections/concurrencyLimiter.ts'
+import { publicError } from '../publicError.ts'
 import { announceAll, createAll } from './batchCalls.ts'
 import { checkOpen, transferOf } from './fileDaemon.ts'
 import type { FileNotices } from './fileNotices.ts'
-import { finishVerified, type PlacedFile, publish } from './publish.ts'
+import { finishVerified, type PlacedFile, publish, storedFields } from './publish.ts'
 import type { Quota } from './quota.ts'
 import { ReservationHolder, type ServerUpload } from './serverUpload.ts'
 import type { StoredReports } from './storedReports.ts'
@@ -20,19 +22,71 @@ import { recordOf } from './unfinishedUploads.ts'
 import type { UploadHooks } from './uploadHook.ts'
 import type { UploadTable } from './uploadTable.ts'
 
-type PutMessage = WireMessage<'PutFileReq'>
+type PutMessage = WireMessage<'PutFileReq'> | WireMessage<'PutFilesReq'>
 
-/** A request that has arrived. */
+/** A file of a request. */
+type PutFile = WireMessage<'PutFilesReq'>['files'][number]
+
+/** A file that has arrived. */
 interface Arrived {
-  readonly message: PutMessage
-  readonly answer: Deferred<WireMessage>
-  isAnswered: boolean
+  readonly file: PutFile
+  readonly content: Parts
+  /** Its request, and its index there. */
+  readonly request: PutRequest
+  readonly index: number
 }
 
-/** A request whose content has the digest that it states. */
+/** A file whose content has the digest that its request states. */
 interface Put extends Arrived {
   readonly want: NewTransfer
   readonly digest: string
+}
+
+/** A request, which is answered when each of its files is stored or refused. */
+class PutRequest {
+  readonly #answer: Deferred<WireMessage> = deferred()
+  readonly #results: (StoredFile | OspError)[] = []
+  #missing: number
+  readonly event: PutMessage['event']
+  readonly answer = this.#answer.promise
+
+  constructor(event: PutMessage['event'], files: number) {
+    this.event = event
+    this.#missing = files
+  }
+
+  isAnswered(index: number): boolean {
+    return this.#results[index] !== undefined
+  }
+
+  /** Records the result of a file. */
+  settle(index: number, result: StoredFile | OspError): void {
+    this.#results[index] = result
+    if (--this.#missing === 0) this.#end()
+  }
+
+  #end(): void {
+    const results = this.#results
+    const [only] = results
+    // These errors concern the link, not only a file.
+    const fatal = results.find((result) => result instanceof OspError && linkErrors.has(result.code))
+    if (fatal instanceof OspError) this.#answer.reject(fatal)
+    else if (this.event === 'PutFilesReq') this.#answer.resolve(answerOf(results))
+    else if (only instanceof OspError) this.#answer.reject(only)
+    else if (only) this.#answer.resolve({ event: 'PutFileAck', ...storedFields(only) })
+  }
+}
+
+const linkErrors: ReadonlySet<ErrorCode> = new Set(['malformed', 'link-lost'])
+
+function answerOf(results: readonly (StoredFile | OspError)[]): WireMessage<'PutFilesAck'> {
+  const stored: WireMessage<'PutFilesAck'>['stored'][number][] = []
+  const refused: WireMessage<'PutFilesAck'>['refused'][number][] = []
+  results.forEach((result, file) => {
+    if (result instanceof OspError) refused.push({ file, ...refusalFields(result) })
+    else stored.push(storedFields(result))
+  })
+  return { event: 'PutFilesAck', stored, refused }
 }
 
 /** The dependencies of SmallFiles. */
@@ -49,36 +103,43 @@ interface SmallFilesHost {
 }
 
 /**
- * Stores files that arrive in one PUT_FILE_REQ each (docs/protocol.md, "Files"). Such a file has no instance, no record and no
+ * Stores files that arrive whole in a PUT_FILE_REQ or a PUT_FILES_REQ (docs/protocol.md, "Files"). Such a file has no instance, no record and no
  * checkpoint: if it is interrupted, its client sends it again. Its completion marker is written before it is published, so that
  * a repetition finds it and a crash loses no report.
  *
- * The requests of a link that have arrived are carried out together, so that one change of the journal and one flush of a directory
- * serve all of them. Each has its own result.
+ * The files of a link that have arrived are stored together, so that one change of the journal and one flush of a directory serve
+ * all of them. Each has its own result.
  */
 export class SmallFiles {
   readonly #host: SmallFilesHost
-  /** The requests of each link that have not started. */
+  /** The files of each link that wait to be stored. */
   readonly #arrived = new Map<Connection, Arrived[]>()
 
   constructor(host: SmallFilesHost) {
     this.#host = host
   }
 
-  /** Handles PUT_FILE_REQ. */
+  /** Handles PUT_FILE_REQ and PUT_FILES_REQ. */
   put(caller: Connection, message: PutMessage): Promise<WireMessage> {
-    const answer = deferred<WireMessage>()
-    const request = { message, answer, isAnswered: false }
-    const arrived = this.#arrived.get(caller)
-    if (arrived) arrived.push(request)
-    else {
-      this.#arrived.set(caller, [request])
+    const isSingle = message.event === 'PutFileReq'
+    const files = isSingle ? [message] : message.files
+    if (files.length === 0 || files.length > fixed.smallFilesTogether)
+      return Promise.reject(new OspError('malformed', `a request cannot have ${files.length} files`))
+    const request = new PutRequest(message.event, files.length)
+    const known = this.#arrived.get(caller)
+    const arrived = known ?? []
+    const contents = isSingle ? [message.content] : split(message.content, files)
+    files.forEach((file, index) => {
+      arrived.push({ file, content: contents[index] ?? [], request, index })
+    })
+    if (!known) {
+      this.#arrived.set(caller, arrived)
       void this.#start(caller)
     }
-    return answer.promise
+    return request.answer
   }
 
-  /** Starts the waiting requests of a link in batches. */
+  /** Starts to store the waiting files of a link in batches. */
   async #start(caller: Connection): Promise<void> {
     const arrived = this.#arrived.get(caller) ?? []
     const { limiter } = this.#host
@@ -92,7 +153,7 @@ export class SmallFiles {
         void this.#store(caller, together)
       }
     } catch (error) {
-      for (const request of arrived) this.#refuse(caller, request, error)
+      for (const file of arrived) this.#refuse(caller, file, error)
     }
     this.#arrived.delete(caller)
   }
@@ -132,44 +193,44 @@ export class SmallFiles {
     }
   }
 
-  /** Checks requests. Resolves with those that are valid, and answers the others. */
+  /** Checks files. Resolves with those that are valid, and refuses the others. */
   async #verified(caller: Connection, arrived: readonly Arrived[]): Promise<readonly Put[]> {
     const { context, hooks } = this.#host
     const { digests } = context.platform
     const puts: Put[] = []
     let loaded: StoredFile['algorithm'] | undefined
-    const wants = await settleAll(arrived, ({ message }) => {
-      const want = this.#checked(caller, message)
+    const wants = await settleAll(arrived, (file) => {
+      const want = this.#checked(caller, file)
       return hooks ? hooks.decided(want) : want
     })
-    for (const [at, request] of arrived.entries()) {
+    for (const [at, one] of arrived.entries()) {
       try {
-        const { message, answer } = request
+        const { file, content, request, index } = one
         const want = wants[at] as (typeof wants)[number]
         if (want instanceof Error) throw want
         if (want.algorithm !== loaded) await digests.load(want.algorithm)
         loaded = want.algorithm
-        puts.push({ message, answer, isAnswered: false, want, digest: this.#digestOf(message, want.algorithm) })
+        puts.push({ file, content, request, index, want, digest: this.#digestOf(one, want.algorithm) })
       } catch (error) {
-        this.#refuse(caller, request, error)
+        this.#refuse(caller, one, error)
       }
     }
     return puts
   }
 
-  #checked(caller: Connection, message: PutMessage): NewTransfer {
+  #checked(caller: Connection, { file, content }: Arrived): NewTransfer {
     const { context, quota } = this.#host
-    const want = transferOf(caller.user, message)
-    if (message.size !== lengthOf(message.content))
+    const want = transferOf(caller.user, file)
+    if (file.size !== lengthOf(content))
       throw new OspError('malformed', 'the content does not have the size of the file')
-    if (message.size > context.limits.smallFileBytes)
+    if (file.size > context.limits.smallFileBytes)
       throw new OspError('malformed', 'a file is too large for one request')
     quota.checkSize(want)
     this.#host.notices?.checkUnblocked(caller.user)
     return want
   }
 
-  #digestOf({ content, fileDigest }: PutMessage, algorithm: StoredFile['algorithm']): string {
+  #digestOf({ content, file: { fileDigest } }: Arrived, algorithm: StoredFile['algorithm']): string {
     const own = digestOfParts(this.#host.context.platform.digests, algorithm, content)
     if (!same(own, fileDigest)) throw new OspError('digest-mismatch', undefined, { progress: 0 })
     return hex(own)
@@ -214,10 +275,12 @@ export class SmallFiles {
     }
   }
 
-  #refuse(caller: Connection, request: Arrived, reason: unknown): void {
-    if (request.isAnswered) return
-    request.isAnswered = true
-    request.answer.reject(this.#host.logRefusal(caller, request.message.fileName, reason))
+  #refuse(caller: Connection, { file, request, index }: Arrived, reason: unknown): void {
+    if (request.isAnswered(index)) return
+    const error = this.#host.logRefusal(caller, file.fileName, reason)
+    // The session does this with the error of a whole request.
+    const isPart = request.event === 'PutFilesReq'
+    request.settle(index, isPart ? publicError(error, request.event, caller, this.#host.context) : error)
   }
 
   /**
@@ -264,8 +327,8 @@ export class SmallFiles {
     const { context, quota, reports } = this.#host
     const { storage, limits } = context
     checkOpen(by)
-    const contents = puts.map(({ message }) => message.content)
-    const times = puts.map(({ message }) => message.modifiedAt)
+    const contents = puts.map(({ content }) => content)
+    const times = puts.map(({ file }) => file.modifiedAt)
     await using created = await createAll(storage.files, by.user, contents, times)
     const written: { readonly put: Put; readonly index: number; readonly version: string }[] = []
     puts.forEach((put, index) => {
@@ -321,22 +384,29 @@ export class SmallFiles {
   }
 }
 
-/** Answers a request whose file is stored. */
-function answer(put: Put, { storedName, replaced }: StoredFile): true {
-  put.isAnswered = true
-  put.answer.resolve({ event: 'PutFileAck', storedName, replaced: replaced ? 1 : 0 })
+/** Records that a file is stored. */
+function answer({ request, index }: Put, file: StoredFile): true {
+  request.settle(index, file)
   return true
 }
 
+/** Splits the content of a request into those of its files. Throws OspError `malformed` if the sizes do not add up. */
+function split(content: Parts, files: readonly PutFile[]): readonly Parts[] {
+  const reader = new Reader(content)
+  const contents = files.map(({ size }) => [reader.take(size)])
+  if (reader.left > 0) throw new OspError('malformed', 'the content is longer than the files')
+  return contents
+}
+
 /**
- * Returns the size of the next batch: at least one request, and no more than `smallFilesTogether` files or `smallBytesTogether`
+ * Returns the size of the next batch: at least one file, and no more than `smallFilesTogether` files or `smallBytesTogether`
  * bytes.
  */
 function batchSize(arrived: readonly Arrived[]): number {
   let bytes = 0
   let count = 0
-  for (const { message } of arrived) {
-    bytes += message.size
+  for (const { file } of arrived) {
+    bytes += file.size
     if (count > 0 && (count >= fixed.smallFilesTogether || bytes > fixed.smallBytesTogether)) break
     count++
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type Client, OspError, type Upload } from 'ospd'
+import { OspError, type Upload } from 'ospd'
 import type { FoundPaths } from '../../../bin/send/candidates.ts'
 import { FileSender, type FileSenderOptions, unfinishedMost } from '../../../bin/send/fileSender.ts'
 import { Overview } from '../../../bin/send/overview.ts'
@@ -37,7 +37,8 @@ function slowClient() {
       on() {},
     }
   }
-  const upload = add as Client['upload']
+  const upload: FileSenderOptions['upload'] = async (sources) =>
+    (await Promise.all(sources.map(add))) as unknown as readonly Upload[]
   const failAll = (why: OspError) => {
     for (const fail of failing) fail(why)
   }

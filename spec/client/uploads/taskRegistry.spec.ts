@@ -38,7 +38,7 @@ spec('a new task', (it) => {
     store.put = () => storing.promise
     const tasks = await open(store)
     let isAccepted = false
-    const accepted = tasks.accept(taskOf(1)).then(() => {
+    const accepted = tasks.accept([taskOf(1)]).then(() => {
       isAccepted = true
     })
     await turn()
@@ -53,7 +53,7 @@ spec('a failed task', (it) => {
     const store = new MemoryTasks()
     const tasks = await open(store)
     const last = finishedUploads + 6
-    for (const id of range(1, last)) await tasks.accept({ ...taskOf(id), state: 'open' })
+    for (const id of range(1, last)) await tasks.accept([{ ...taskOf(id), state: 'open' }])
     await tasks.change(1, { state: 'failed' })
     for (const id of range(2, last - 1)) await tasks.change(id, { state: 'done' })
     await tasks.idle()
@@ -88,7 +88,7 @@ spec('a failed task', (it) => {
     const store = storeOf(range(1, failedTasks).map((id) => ended(id, 'failed')))
     const tasks = await open(store)
     await tasks.change(1, { state: 'open' })
-    await tasks.accept({ ...taskOf(failedTasks + 1), state: 'open' })
+    await tasks.accept([{ ...taskOf(failedTasks + 1), state: 'open' }])
     await tasks.change(failedTasks + 1, { state: 'failed' })
     await tasks.idle()
     assert.deepEqual(ids(store), range(1, failedTasks + 1))

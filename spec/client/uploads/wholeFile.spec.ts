@@ -3,7 +3,7 @@ import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { OnlineLink } from '../../../lib/client/connection/session.ts'
 import { Interruption } from '../../../lib/client/uploads/interruption.ts'
 import type { ClientUpload } from '../../../lib/client/uploads/upload.ts'
-import { WholeFileRequest } from '../../../lib/client/uploads/wholeFile.ts'
+import { PutRequest } from '../../../lib/client/uploads/wholeFile.ts'
 import type { Pacer } from '../../../lib/core/pacer.ts'
 import { clientLimits, KiB, MiB } from '../../../lib/limits.ts'
 import type { FileSource, TakeMemory, WholeContent } from '../../../lib/ports/source.ts'
@@ -111,21 +111,18 @@ spec('a file that is interrupted', (it) => {
     const peer = { request: () => assert.fail('it was sent') }
     const { clock } = nodePlatform()
     const interruption = new Interruption()
-    const options = {
-      link: { peer } as unknown as OnlineLink,
-      clock,
-      pace,
-      fileDigest: new Uint8Array(16),
-      interruption,
-    }
+    const link = { peer } as unknown as OnlineLink
+    const together = (work: () => void) => work()
     const upload = { name: 'a', phase: 'sending' } as ClientUpload
-    const content = { content: patterned(10), modifiedAt: 1, giveBack: () => calls.push('memory') }
+    const whole = { content: patterned(10), modifiedAt: 1, giveBack: () => calls.push('memory') }
+    const digest = { algorithm: 'md5', fileDigest: new Uint8Array(16) } as const
     const sending = new Promise((resolve, reject) => {
-      new WholeFileRequest({ ...options, upload, algorithm: 'md5' }, content, { resolve, reject }).start()
+      const file = { ...whole, ...digest, upload, interruption, end: { resolve, reject } }
+      new PutRequest(link, { platform: { clock }, pace, together }, [file], 10).start()
     })
     admitted()
     interruption.interrupt()
     await assert.rejects(sending, { code: 'closed' })
-    assert.deepEqual(calls, [10, 'memory'])
+    assert.deepEqual(calls, ['memory', 10])
   })
 })
