@@ -90,7 +90,7 @@ export const clusterFileMutations: readonly Mutation[] = [
     within: 'verified',
     pattern: 'row && files === this.files ? this.#waiting([claim]) : []',
     replacement: '[] as readonly WaitingMarker[]',
-    shownBy: 'cluster-files',
+    shownBy: 'spec/server/files/storedReports.spec.ts',
   },
   {
     fault: 'a claim replaces a verified upload that a stopped server has published',
