@@ -10,6 +10,8 @@ import type { StoredFiles } from './storedFiles.ts'
 export interface StoredFileParts extends FileParts {
   readonly stored: StoredFiles
   readonly mail: Mail
+  /** Whether the actions have ended. */
+  readonly healed: boolean
 }
 
 /** Actions of clients that use stored files. */
@@ -52,7 +54,7 @@ function letMessagesWait(parts: StoredFileParts): boolean {
   if (!stored.notices.isOn) return false
   const { time } = machine
   const ms = dice.pick([1_000, 5_000, 20_000], 'time without a handler')
-  const later = (part: number, act: () => unknown) => time.alarm(time.now() + part * ms, act)
+  const later = (part: number, act: () => unknown) => time.alarm(time.now() + part * ms, () => !parts.healed && act())
   for (const program of mail.programs) {
     const { run } = program
     if (program.user !== notified || !run?.receiving || run.process.frozen) continue
