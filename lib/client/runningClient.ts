@@ -201,10 +201,11 @@ export class RunningClient extends Emitter<ClientEvents> implements Client {
     checkArgument('client.uploadAll', 'the sources', uploadSources, values)
     checkOptions('client.uploadAll', uploadAllOptions, options)
     const sources = values.filter((value): value is FileSource => fileSource.holds(value))
-    const added = this.uploads.addAll(sources, options)
-    if (sources.length === values.length) return await added
-    const uploads = await settleAll<UploadSource, Upload | OspError | undefined>(values, async (value) =>
-      fileSource.holds(value) ? (await added)[sources.indexOf(value as FileSource)] : this.#convert(value, options),
+    const added = await this.uploads.addAll(sources, options)
+    if (sources.length === values.length) return added
+    const next = added.values()
+    const uploads = await settleAll<UploadSource, Upload | OspError | undefined>(values, (value) =>
+      fileSource.holds(value) ? next.next().value : this.#convert(value, options),
     )
     return uploads.map((upload) => (upload instanceof Error ? OspError.from(upload) : (upload as Upload)))
   }

@@ -172,13 +172,12 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#checkOpen()
     const created: UploadJob[] = []
     const results = sources.map((source) => this.#added(source, options, how, created))
-    const failure = await this.#accept(created)
-    const uploads = await settleAll<(typeof results)[number], Upload | OspError>(results, (result) =>
-      result instanceof UploadJob ? (failure ?? result.upload) : result,
-    )
-    return uploads.map((upload) =>
-      upload instanceof Error ? OspError.from(upload) : this.#untilAborted(upload, signal),
-    )
+    const settling = settleAll<(typeof results)[number], Upload | UploadJob | OspError>(results, (result) => result)
+    const [failure, settled] = await Promise.all([this.#accept(created), settling])
+    return settled.map((result) => {
+      const upload = result instanceof UploadJob ? (failure ?? result.upload) : result
+      return upload instanceof Error ? OspError.from(upload) : this.#untilAborted(upload, signal)
+    })
   }
 
   /** Creates the job of a source, or continues the unfinished upload of its name. */

@@ -281,7 +281,7 @@ function resultsOf(ack: WireMessage, files: number): readonly (StoredAs | OspErr
 export class PutBatch {
   readonly #link: OnlineLink
   readonly #options: PutOptions
-  /** The maximum number of bytes of content in a request; 0 if the server accepts only one file in each. */
+  /** The maximum number of bytes of content in a request; negative if the server accepts only one file in each. */
   readonly #mostBytes: number
   #files: PreparedFile[] = []
   #bytes = 0
@@ -292,7 +292,8 @@ export class PutBatch {
     this.#link = link
     this.#options = options
     const isAccepted = (link.welcome.features & features.putFiles) !== 0
-    this.#mostBytes = isAccepted ? Math.min(putFilesBytes, maxWholeFileBytes(link, pace, platform.clock.now())) : 0
+    const most = Math.min(putFilesBytes, link.welcome.maxFrame - putFilesHeadBytes)
+    this.#mostBytes = isAccepted ? Math.min(most, maxWholeFileBytes(link, pace, platform.clock.now())) : -1
   }
 
   /** Adds a file to the next request, or sends it in its own. */

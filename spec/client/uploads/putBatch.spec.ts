@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { setImmediate } from 'node:timers/promises'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import type { OnlineLink } from '../../../lib/client/connection/session.ts'
 import { Interruption } from '../../../lib/client/uploads/interruption.ts'
@@ -14,6 +15,7 @@ import { encode, type WireMessage } from '../../../lib/wire/message.ts'
 import { features } from '../../../lib/wire/protocol.ts'
 import { concatenated } from '../../support/bytes.ts'
 import { memorySource, patterned } from '../../support/memorySource.ts'
+import { MemoryTasks } from '../../support/memoryTasks.ts'
 import { recordedTransport } from '../../support/recordedTransport.ts'
 import { spec } from '../../support/spec.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
@@ -29,7 +31,7 @@ interface Sent {
 const { putFiles, putFilesBytes, putFilesFileBytes } = clientLimits
 
 /** A link whose requests a spec answers, and a batch for it. `isHanded`: the socket takes the requests. */
-function batchOn(offered: number = features.putFiles, isHanded = true) {
+function batchOn(offered: number = features.putFiles, isHanded = true, maxFrame = 4 * MiB) {
   const requests: Sent[] = []
   const peer = {
     ended: undefined,
@@ -44,7 +46,7 @@ function batchOn(offered: number = features.putFiles, isHanded = true) {
       request.waiting.reject(new OspError('closed'))
     },
   }
-  const welcome = { maxFrame: 4 * MiB, maxPut: MiB, features: offered }
+  const welcome = { maxFrame, maxPut: MiB, features: offered }
   const pace = new Pacer()
   pace.reset(0, 1)
   // An acknowledged chunk shows that the link is fast.
@@ -103,11 +105,27 @@ spec('the small files of a client', (it) => {
     for (const [offered, bytes] of [
       [features.putFiles, putFilesFileBytes + 1],
       [features.storedFiles, 1],
+      [features.storedFiles, 0],
     ] as const) {
       const { batch, requests } = batchOn(offered)
       for (const name of ['a', 'b']) batch.add(fileOf(name, patterned(bytes)).prepared)
       batch.flush()
       assert.deepEqual(requests.map(namesOf), ['a', 'b'])
+    }
+  })
+
+  it('share only requests that fit into a frame of the server', () => {
+    for (const [maxFrame, bytes] of [
+      [4 * KiB, 20],
+      [24 * KiB, 440],
+      [88 * KiB, 1_650],
+    ] as const) {
+      const { batch, requests } = batchOn(features.putFiles, true, maxFrame)
+      const files = Array.from({ length: 200 }, (_, at) => fileOf(`${'a'.repeat(80)}${at}`, patterned(bytes, at)))
+      for (const { prepared } of files) batch.add(prepared)
+      batch.flush()
+      assert.equal(requests.flatMap(namesOf).length, files.length)
+      for (const { message } of requests) assert.ok(concatenated(encode(message)).length <= maxFrame, `${maxFrame}`)
     }
   })
 
@@ -201,6 +219,31 @@ spec('uploads that are added together', (it) => {
         assert.deepEqual(rig.stored('alice', name), patterned(500, at + 1))
       assert.ok(requests > 0 && requests < 20, `${requests}`)
     }
+  })
+
+  it('fail alone if the state cannot store that they continue', async () => {
+    await using rig = await UploadRig.start()
+    const tasks = new MemoryTasks()
+    const sources = ['a', 'b'].map((name) => tasks.source(memorySource(name, patterned(10))))
+    tasks.kept.set(1, { id: 1, ref: 'a', name: 'a', algorithm: 'md5', state: 'paused', size: 0, durable: 0 })
+    tasks.before = async (change) => {
+      if (typeof change === 'object' && change.name === 'a') throw new OspError('disk-full')
+      // The task of the other is stored after this failure.
+      await setImmediate()
+    }
+    const results = await rig.client({ state: tasks.state }).uploadAll(sources)
+    assert.deepEqual(
+      results.map((result) => (result instanceof OspError ? result.code : result.name)),
+      ['disk-full', 'b'],
+    )
+  })
+
+  it('are rejected after the client was closed, whatever their sources are', async () => {
+    await using rig = await UploadRig.start()
+    const client = rig.client()
+    await client.close()
+    await assert.rejects(client.uploadAll([new Blob(['a'])]), { code: 'closed' })
+    await setImmediate()
   })
 
   it('have a result each: an upload, or the error for which it cannot be added', async () => {
