@@ -119,11 +119,11 @@ export class SimulatedDisk {
     for (const image of this.partial.values()) image.crash(random)
   }
 
-  /** Moves a file into place, or gives it another name. `begun`: as in `Published`. */
-  put(user: string, name: string, image: PublishedImage, isRenamed = false, begun?: number): void {
+  /** Moves a file into place, or gives it another name. `begunAt`: as in `Published`. */
+  put(user: string, name: string, image: PublishedImage, isRenamed = false, begunAt?: number): void {
     const names = this.published.get(user) ?? new Map<string, PublishedImage>()
     this.published.set(user, names.set(name, image))
-    this.stored?.put(user, name, image.bytes, this.versionOf(image), isRenamed, begun)
+    this.stored?.put(user, name, image.bytes, this.versionOf(image), isRenamed, begunAt)
   }
 
   /** Returns a text that identifies the content of a published file. */

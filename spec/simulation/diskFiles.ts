@@ -113,14 +113,14 @@ export class DiskFiles implements FileStore, StoredNames {
     }
     const publish = (storedName: string, replace: boolean) => {
       this.#book.checkOpen()
-      const begun = this.#disk.stored?.notices.count
+      const begunAt = this.#disk.stored?.notices.nextMoment()
       return this.#take('time to publish', () => {
         const names = this.#disk.published.get(user) ?? new Map<string, PublishedImage>()
         const written = this.#disk.partial.get(key)?.written
         if (!written) throw new OspError('internal', 'the file was published already')
         if (names.has(storedName) && !replace) return false
         const serial = ++this.#disk.publications
-        this.#disk.put(user, storedName, { bytes: written, serial, version, verified: undefined }, false, begun)
+        this.#disk.put(user, storedName, { bytes: written, serial, version, verified: undefined }, false, begunAt)
         return this.#disk.partial.delete(key)
       })
     }

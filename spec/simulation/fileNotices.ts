@@ -1,5 +1,6 @@
 import type { AddressedMessage, MailboxStore } from '../../lib/ports/mailboxes.ts'
 import type { Digests } from '../../lib/ports/platform.ts'
+import type { StoredFile } from '../../lib/ports/storage.ts'
 import { hex } from '../../lib/runtime/hex.ts'
 import { type Attributes, decodeBody } from '../../lib/wire/messageBody.ts'
 import { digestNames } from '../../lib/wire/protocol.ts'
@@ -31,10 +32,11 @@ interface Published {
   readonly version: string
   readonly bytes: Uint8Array
   /**
-   * The number of files that were published when its publication began. Files that are published at the same time have no order: the
-   * messages about them follow that of their requests.
+   * The moments at which its publication began and at which the server reported it. Files that are stored at the same time have no
+   * order.
    */
-  readonly begun: number
+  readonly begunAt: number
+  reportedAt: number
 }
 
 /** Checks the messages about stored files: one for each published file, in order, and none about another file. */
@@ -48,6 +50,7 @@ export class FileNotices {
   isShared = false
   readonly #parts: NoticeParts
   readonly #published: Published[] = []
+  #moment = 0
   /** The versions whose records a shared store may have lost. */
   readonly unsure = new Set<string>()
   /** The references in the messages that were appended: to the user who gets a message for each file, and to those to whom it is sent. */
@@ -65,13 +68,20 @@ export class FileNotices {
     this.#parts = parts
   }
 
-  published(path: string, version: string, bytes: Uint8Array, begun = this.count): void {
-    this.#published.push({ path, version, bytes, begun })
+  published(path: string, version: string, bytes: Uint8Array, begunAt = this.nextMoment()): void {
+    const reportedAt = this.isShared ? this.nextMoment() : Number.POSITIVE_INFINITY
+    this.#published.push({ path, version, bytes, begunAt, reportedAt })
   }
 
-  /** The number of published files. */
-  get count(): number {
-    return this.#published.length
+  /** The only server reports a stored file. */
+  reported({ user, storedName, size }: Pick<StoredFile, 'user' | 'storedName' | 'size'>): void {
+    const path = `${user}/${storedName}`
+    const file = this.#published.findLast((each) => each.path === path && each.bytes.length === size)
+    if (file?.reportedAt === Number.POSITIVE_INFINITY) file.reportedAt = this.nextMoment()
+  }
+
+  nextMoment(): number {
+    return ++this.#moment
   }
 
   /** The shared store is about to lose its changes. Returns a function that is called when they are lost. */
@@ -168,11 +178,10 @@ export class FileNotices {
   #checkOrder(version: Published): void {
     const { path } = version
     const key = this.isShared ? path : path.slice(0, path.indexOf('/'))
-    const index = this.#published.indexOf(version)
     const latest = this.#latest.get(key) ?? 0
-    if (index < latest)
+    if (version.reportedAt < latest)
       this.#parts.trace.fail(`the message about version ${version.version} of ${path} follows one about a later file`)
-    this.#latest.set(key, Math.max(version.begun, latest))
+    this.#latest.set(key, Math.max(version.begunAt, latest))
   }
 
   /** Checks that each of these files has a message, apart from this number of lost messages. */

@@ -137,7 +137,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
         },
       }),
     }),
-    found: /received a message that no program has sent/u,
+    found: /received a message that no program has sent|was stored again/u,
   },
 }
 

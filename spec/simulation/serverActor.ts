@@ -130,7 +130,10 @@ export class ServerActor {
           this.#parts.trace.fail(
             `${process.name} has found ${damagesAtOpening} damaged records of uploads, and does not log it`,
           )
-        server.on('stored', ({ user, name }) => this.#parts.trace.tell(`${process.name} stored ${user}/${name}`))
+        server.on('stored', (file) => {
+          notices.reported(file)
+          this.#parts.trace.tell(`${process.name} stored ${file.user}/${file.name}`)
+        })
       },
       (error: unknown) => this.#notStarted(process, error),
     )

@@ -71,15 +71,15 @@ export class StoredFiles {
     this.#parts = parts
   }
 
-  /** A file was published, or was given another name. `begun`: as in `Published`. */
-  put(user: string, name: string, bytes: Uint8Array, version: string, isRenamed = false, begun?: number): void {
+  /** A file was published, or was given another name. `begunAt`: as in `Published`. */
+  put(user: string, name: string, bytes: Uint8Array, version: string, isRenamed = false, begunAt?: number): void {
     const path = `${user}/${name}`
     this.#changes++
     if (isRenamed) this.#parts.removed(user, name)
     else {
       this.#checkWanted(path)
       this.#sources.set(version, path)
-      this.notices.published(path, version, bytes, begun)
+      this.notices.published(path, version, bytes, begunAt)
     }
     this.#end(path)
     const contents = this.#contents.get(path) ?? []

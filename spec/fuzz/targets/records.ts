@@ -68,9 +68,12 @@ async function run(pieces: Pieces): Promise<void> {
   for (const { user, name } of listed) await coded(() => transfers.expire(user, name, at + 1), 'bad-name')
   await coded(() => transfers.completed(wanted))
   for (const options of [resume, takeOver, start]) {
-    const claimed = await coded(() => transfers.claim(wanted, owner(2), options), 'superseded', 'name-conflict')
+    const codes = ['superseded', 'name-conflict', 'file-busy'] as const
+    const claimed = await coded(() => transfers.claim(wanted, owner(2), options), ...codes)
     if (claimed) await carryOn(transfers, files, claimed)
   }
+  // A stored file is forgotten only after it was reported.
+  await transfers.reported([{ user: 'alice', name: 'a' }])
   await transfers.forget('alice', 'a')
   await transfers.remove('alice', 'a')
   assert.ok((await listedBy(transfers)).every(({ name }) => name !== 'a'))
@@ -89,6 +92,8 @@ async function carryOn(transfers: Transfers, files: MemoryFiles, claimed: Claime
   await file.truncate(0)
   await file.write(0, [hello])
   const stored: StoredFile = fileOf()
+  // A stored file is replaced only after it was reported.
+  await transfers.reported([stored])
   await transfers.verified(claim, stored)
   await file.publish(stored.storedName, true)
   await transfers.complete(claim, 10)
