@@ -41,7 +41,8 @@ spec('HELLO', (it) => {
     await using rig = await ServerRig.start()
     const client = await rig.dial()
     client.hello({ features: 0xffff_ffff })
-    assert.equal((await client.expect('HelloAck')).features, features.uncheckedContent | features.storedFiles)
+    const { uncheckedContent, storedFiles, putFiles } = features
+    assert.equal((await client.expect('HelloAck')).features, uncheckedContent | storedFiles | putFiles)
   })
 
   it('gives every link its own node, and every start of the server a boot id', async () => {
