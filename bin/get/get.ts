@@ -20,7 +20,7 @@ const settings = {
   to: setting({ ...kind.path, placeholder: 'DIR' }, '.', 'directory to write to, created if it is missing'),
   from: optionalSetting(
     { ...kind.text, placeholder: 'USER' },
-    'download files that USER has sent to you, instead of your own: those of waiting messages, and of messages that osp listen has printed',
+    'download files that USER has sent to you, instead of your own files',
   ),
   recursive: switched('download folders and all files below them; without NAME, all files', 'r'),
   overwrite: switched('replace local files whose content differs'),
@@ -86,10 +86,13 @@ async function run(values: GetValues, operands: readonly string[]): Promise<numb
   return exitCode
 }
 
-/** Resolves with the latest references to the files that a user has sent, by name: in waiting messages, or kept by `osp listen`. */
+/** Resolves with the latest reference to each file that a user has sent: in a message on the server, or kept by `osp listen`. */
 async function referencesFrom(client: Client, values: GetValues, owner: string): Promise<References> {
   const found = new Map<string, FileReference>()
-  const add = (file: FileReference | undefined) => file?.owner === owner && found.set(file.name, file)
+  const add = (file: FileReference | undefined) => {
+    // All references are valid for the same time, so a later message has a later end.
+    if (file?.owner === owner && (found.get(file.name)?.until ?? 0) <= file.until) found.set(file.name, file)
+  }
   for (const file of await keptReferences(stateDirectoryOf(values, userOf(values))).load()) add(file)
   for (const setAside of [true, false]) for await (const { file } of client.inbox.list({ setAside })) add(file)
   return found

@@ -169,14 +169,14 @@ function printingReceipts(client: Client, directory: string): Disposable {
   return { [Symbol.dispose]: () => stopping.abort() }
 }
 
-/** Returns a handler that keeps the references in messages, so that `osp get --from` finds them, and says so. */
+/** Returns a handler that stores the references in messages for `osp get --from`, and prints how to download the files. */
 function keepingReferences(handle: Handle, values: ListenValues, directory: string): Handle {
   const references = keptReferences(directory)
   return async (message) => {
     const { file } = message
     const error = file && (await references.add(file).then(() => undefined, OspError.from))
     const isHandled = await handle(message)
-    if (error) say(`${file.name} can be downloaded only with --save: ${error.message}`, 'red')
+    if (error) say(`${file.name} cannot be downloaded later: its reference was not stored: ${error.message}`, 'red')
     else if (file && values.exec === undefined && !values.quiet && !values.json)
       say(`to download it, run ${commandLineOf('get', values, getOperands(file))}`, 'yellow')
     return isHandled

@@ -63,7 +63,7 @@ spec('osp send --to', (it) => {
     assert.deepEqual((await run('osp', [...words, '-'], { cwd: at.at.path })).stdout, 'one')
   })
 
-  it('can be downloaded while the message waits; the latest of a name counts', async () => {
+  it('can be downloaded while the message waits; of several files with one name, the latest', async () => {
     await using at = await bench()
     await at.at.write('plan.txt', 'one')
     await at.osp('alice', 'send', 'plan.txt', '--to', 'dora')
@@ -82,6 +82,18 @@ spec('osp send --to', (it) => {
     const gone = await at.osp('dora', 'get', '--from', 'alice', 'plan.txt', '--to', 'late')
     assert.match(gone.stderr, /^osp: plan\.txt: the file is no longer available$/mu)
     assert.equal((await at.osp('dora', 'get', '-r', '--from', 'alice')).code, 2)
+  })
+
+  it('can be downloaded after an earlier message about a file of this name was set aside', async () => {
+    await using at = await bench()
+    for (const content of ['one', 'second']) {
+      await at.at.write('plan.txt', content)
+      await at.osp('alice', 'send', 'plan.txt', '--to', 'erin')
+    }
+    await at.osp('erin', 'listen', '-n', '1', '--exec', '/bin/sh', '--', '-c', 'test $OSP_SIZE = 6 || exit 65')
+    assert.match((await at.osp('erin', 'inbox', '--set-aside')).stdout, /plan\.txt, 3 bytes/u)
+    const { stdout, stderr } = await at.osp('erin', 'get', '--from', 'alice', 'plan.txt', '-')
+    assert.equal(stdout, 'second', stderr)
   })
 
   it('sends another message if it is repeated, but not if it continues a command that was killed', async () => {
