@@ -13,7 +13,6 @@ export type { Client, ClientEvents, ClientGauges, ConnectOptions, RefusedMessage
 export type { ClientStatus } from './client/connection/session.ts'
 export type { Download, DownloadEvents, DownloadPhase, DownloadProgress } from './client/files/download.ts'
 export type { FileInfo, FileReference } from './client/files/fileRequests.ts'
-
 export type {
   DownloadOptions,
   Files,
@@ -23,7 +22,6 @@ export type {
   StatFileOptions,
 } from './client/files/files.ts'
 export type { DeviceInfo, Devices } from './client/messages/devices.ts'
-
 export type {
   ListMessagesOptions,
   Message,

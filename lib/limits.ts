@@ -371,7 +371,7 @@ export const fixed = {
   clientsMost,
   /** Maximum number of users of one server. */
   users: 20_000,
-  /** Maximum number of unfinished uploads of one user and of all, and of notes of completed ones (the oldest go first, in blocks). */
+  /** Maximum number of unfinished uploads of one user and of all, and of completion markers (the oldest are dropped first, in blocks). */
   unfinishedPerUser: 2_000,
   unfinishedUploads: 10_000,
   /** Maximum share of `unfinishedUploads` of one user, as with `senderSharePercent`, so that others can upload too. */

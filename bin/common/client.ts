@@ -98,7 +98,7 @@ export function reportRefusedMessages(client: Client, { isReported, print }: Ref
   })
 }
 
-/** Reports a message of the outbox that the server has refused, permanently or for now. */
+/** Reports a message of the outbox that the server has refused, permanently or temporarily. */
 export function reportMessage(
   event: 'message-refused' | 'message-deferred',
   { id, recipients }: Pick<RefusedMessage, 'id' | 'recipients'>,

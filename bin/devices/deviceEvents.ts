@@ -11,5 +11,5 @@ export const deviceEvents = {
     seenAt: string('when it last listened, up to about two hours earlier if it does not listen now: ISO 8601, UTC'),
     waiting: count.check(z.describe('messages that it has not handled')),
   }),
-  removed: event('`rm`: the device is removed.', { name: string('the name of the device') }),
+  removed: event('`rm`: the device was removed.', { name: string('the name of the device') }),
 } as const

@@ -24,7 +24,7 @@ function listedLine(receipt: MessageReceipt, file: string | undefined): string {
   return `${localTime(receipt.at)} ${receipt.messageId} ${about}${receiptLine(receipt)}`
 }
 
-/** The interval in which the list of tasks is read at most once. */
+/** The minimum time between two reads of the list of tasks. */
 const readMs = 1_000
 
 /** Finds the names of files by the ids of the messages about them, in the list of tasks of a state directory. */

@@ -50,7 +50,10 @@ export class HandledFiles {
     }
   }
 
-  /** Resolves when the messages about all files are handled, the client has ended, or `signal` aborts. Reports files without receipts. */
+  /**
+   * Resolves when the messages about all files are handled, the client has ended, or `signal` aborts. Reports the files that are not
+   * handled.
+   */
   async ended(signal: AbortSignal): Promise<void> {
     const aborted = new Promise<void>((resolve) => {
       signal.addEventListener('abort', () => resolve(), { once: true })

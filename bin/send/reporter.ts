@@ -69,7 +69,7 @@ export class SendSummary {
     this.#codes.add(error.code === 'usage' ? exitCodes.usage : exitCodeOf(error))
   }
 
-  /** Counts a message of the outbox that the server has refused. Only called if the command was asked to send the outbox. */
+  /** Counts a message of the outbox that the server has refused. Called only if the command sends the outbox. */
   addRefused(error: OspError): void {
     this.#codes.add(exitCodeOf(error))
   }
@@ -199,7 +199,7 @@ export class SendReporter extends LinkReporter implements Disposable {
     )
   }
 
-  /** The command ends before these files, with the ids of the messages about them, are handled. */
+  /** Reports the files that are not handled when the command ends, with the ids of the messages about them. */
   unhandled(tasks: ReadonlyMap<ReportedFile, readonly string[]>): void {
     if (this.json || tasks.size === 0) return
     this.say('not handled yet; the server keeps the receipts, and "osp listen --receipts" prints them:', 'yellow')

@@ -35,7 +35,7 @@ interface StatusOptions {
   /** Returns the reason why the storage cannot be used, if it is known. */
   readonly problem?: () => string | undefined
   readonly log: Log
-  /** The interval of the attempts to create the socket. */
+  /** The time between two attempts to create the socket. */
   readonly retryMs?: number
 }
 

@@ -14,7 +14,7 @@ export class EarlierFiles extends OspError {
   readonly unfinished: readonly TransferRecord[]
 
   constructor(found: Partial<Pick<EarlierFiles, 'own' | 'others' | 'unfinished'>>) {
-    super('file-busy', 'an earlier file of the same name is not reported yet')
+    super('file-busy', 'an earlier file of the same name has not been reported yet')
     this.own = found.own ?? []
     this.others = found.others ?? []
     this.unfinished = found.unfinished ?? []

@@ -1,6 +1,7 @@
 /**
  * `npm run bench:growth -- [--out DIRECTORY] [--rounds N] [--only REGEX]`: how cost grows with the number of uploads, the size of
- * a file, the round-trip time, the number of clients online and the number of files that a server has stored. Prints the figures, and draws a chart of each into DIRECTORY.
+ * a file, the round-trip time, the number of clients online and the number of files that a server has stored. Prints the figures,
+ * and draws a chart of each into DIRECTORY.
  */
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net'
@@ -120,7 +121,7 @@ async function clients(name: string): Promise<void> {
   draw(name, { x: 'clients online', y: 'CPU µs of the server per message' }, new Map([['1:1, 100 unanswered', points]]))
 }
 
-/** CPU time of the server for small files after it has stored others, at servers that take turns. */
+/** CPU time of servers for small files, after they have stored others. */
 async function storedFiles(name: string): Promise<void> {
   if (!only.test(name)) return
   const together = 10_000
@@ -160,7 +161,7 @@ async function storedFiles(name: string): Promise<void> {
   print(`${name}, CPU µs of a file`, results)
   for (const { stored, server } of servers) {
     console.log(
-      `${name}: ${stored}: ${statusOf(server, 'VmHWM')} MiB at most, ${statusOf(server, 'RssAnon')} MiB not of files`,
+      `${name}: ${stored}: ${statusOf(server, 'VmHWM')} MiB at most, ${statusOf(server, 'RssAnon')} MiB of anonymous memory`,
     )
     await server.kill('SIGTERM')
   }

@@ -163,7 +163,7 @@ spec('osp listen --exec', (it) => {
     assert.equal(await waiting(chat), 1)
   })
 
-  it('exits with 2 before the first message if there is no such program, as spawn finds it', async () => {
+  it('exits with 2 before the first message if spawn would not find the program', async () => {
     await using at = await place()
     await at.write('plain', '')
     await at.write('bin/run', '#!/bin/sh\n')

@@ -70,7 +70,7 @@ export class ClientRun {
     })
   }
 
-  /** Whether it ends, or has ended. */
+  /** Whether it is ending, or has ended. */
   get isLeaving(): boolean {
     return !this.process.alive || this.#actor.isLeaving(this)
   }

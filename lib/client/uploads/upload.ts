@@ -127,24 +127,24 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     const awaited = this.done
       .then(({ notice, notified }) => ({
         own: notice && expected(notice),
-        ruled: notified && expected(notified),
+        byServer: notified && expected(notified),
       }))
       .finally(release)
     awaited.catch(() => {})
     this.#receipts = async function* (options) {
-      const { own, ruled } = await awaited
+      const { own, byServer } = await awaited
       if (own) yield* own.receipts(own.count, options)
-      if (!ruled) throw storedBefore()
-      yield* ruled.receipts(ruled.count, options)
+      if (!byServer) throw storedBefore()
+      yield* byServer.receipts(byServer.count, options)
     }
     this.#allReceipts = async () => {
-      const { own, ruled } = await awaited
-      if (!own || !ruled) {
+      const { own, byServer } = await awaited
+      if (!own || !byServer) {
         const error = storedBefore()
         own?.failed(error)
         throw error
       }
-      const found = await Promise.all([own, ruled].map(({ all, count }) => all(count)))
+      const found = await Promise.all([own, byServer].map(({ all, count }) => all(count)))
       for (const { remove } of found) remove()
       return found.flatMap((each) => each.receipts)
     }

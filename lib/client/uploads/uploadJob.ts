@@ -56,7 +56,7 @@ export interface UploadJobOptions {
    * the upload waits for a free slot.
    */
   readonly mayMove: (job: UploadJob, size: number | undefined) => boolean
-  /** As that of `PutOptions`. */
+  /** As `PutOptions.together`. */
   readonly together: (work: () => void) => void
   /** Called when sending has ended, permanently or until it continues. */
   readonly ended: (job: UploadJob) => void

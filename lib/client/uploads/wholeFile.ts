@@ -124,7 +124,7 @@ export class PutRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reje
   /** The bytes that count as in flight, from the admission to the end of the request. */
   readonly #bytes: number
   #isAdmitted = false
-  /** Interrupted when no file is left that waits for the admission. */
+  /** Interrupted when all files were interrupted before the admission. */
   readonly #waiting = new Interruption()
   #isMade = false
   /** The number of the request, if it was made and not abandoned. */
@@ -176,7 +176,7 @@ export class PutRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reje
     this.#files = this.#files.filter(({ interruption }) => !interruption.isInterrupted)
     if (this.#files.length === 0) this.#waiting.interrupt()
     for (const { giveBack, end } of dropped) {
-      // After the request was made, the link gives it back.
+      // Once the request is made, the link gives the buffer back.
       if (!this.#isMade) giveBack?.()
       end.reject(new OspError('closed'))
     }
@@ -226,7 +226,7 @@ export class PutRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reje
 
   /** Handles the refusal, or the end of the link. */
   reject(error: unknown): void {
-    // An abandoned request has no number any more.
+    // An abandoned request has no number, and its remaining files are in another one.
     if (this.#seq !== undefined || this.#link.peer.ended) this.#fail(error)
   }
 
@@ -271,13 +271,13 @@ function resultsOf(ack: WireMessage, files: number): readonly (StoredAs | OspErr
       results[at] = storedAs(stored)
     }
     if (results.length === files && ack.stored.length + ack.refused.length === files) return results
-    throw protocolViolation(`it answers a request with ${files} files for ${results.length}`)
+    throw protocolViolation(`it sent ${results.length} results for a request with ${files} files`)
   } catch (error) {
     return OspError.from(error)
   }
 }
 
-/** Gathers small files for requests with several of them. */
+/** Combines small files into requests. */
 export class PutBatch {
   readonly #link: OnlineLink
   readonly #options: PutOptions
@@ -314,7 +314,7 @@ export class PutBatch {
     this.#headBytes += headBytes
   }
 
-  /** Sends the gathered files. */
+  /** Sends the files that were added. */
   flush(): void {
     if (this.#files.length === 0) return
     const request = new PutRequest(this.#link, this.#options, this.#files, this.#bytes)

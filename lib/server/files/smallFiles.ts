@@ -103,9 +103,9 @@ interface SmallFilesHost {
 }
 
 /**
- * Stores files that arrive whole in a PUT_FILE_REQ or a PUT_FILES_REQ (docs/protocol.md, "Files"). Such a file has no instance, no record and no
- * checkpoint: if it is interrupted, its client sends it again. Its completion marker is written before it is published, so that
- * a repetition finds it and a crash loses no report.
+ * Stores files that arrive whole in a PUT_FILE_REQ or a PUT_FILES_REQ (docs/protocol.md, "Files"). Such a file has no instance, no
+ * record and no checkpoint: if it is interrupted, its client sends it again. Its completion marker is written before it is published,
+ * so that a repetition finds it and a crash loses no report.
  *
  * The files of a link that have arrived are stored together, so that one change of the journal and one flush of a directory serve
  * all of them. Each has its own result.
@@ -278,7 +278,7 @@ export class SmallFiles {
   #refuse(caller: Connection, { file, request, index }: Arrived, reason: unknown): void {
     if (request.isAnswered(index)) return
     const error = this.#host.logRefusal(caller, file.fileName, reason)
-    // The session does this with the error of a whole request.
+    // The session makes the error of a whole request public.
     const isPart = request.event === 'PutFilesReq'
     request.settle(index, isPart ? publicError(error, request.event, caller, this.#host.context) : error)
   }

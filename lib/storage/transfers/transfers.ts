@@ -204,7 +204,7 @@ export class Transfers implements TransferStore {
       const [known] = version === undefined ? [] : await this.describe([{ user, name, version }])
       // Without the time, it matches no upload.
       if (known) await this.#files.put([{ ...known, modifiedAt: undefined }])
-      // Also a marker that has moved: it may reappear after a restart.
+      // Even if the marker has moved: it could reappear after a restart.
       await this.#records.log.forget(user, name)
       await this.#files.prune([{ user, name, version }])
     })

@@ -268,7 +268,7 @@ export class UploadLog implements Contents {
     return this.#append([{ kind: 'removed', value }], [this.#records.set(value, undefined)])
   }
 
-  /** Whether to call `surplus`: a whole block exceeds the limit, or the last search for expired markers was long ago. */
+  /** Returns whether to call `surplus`: a block exceeds the limit, or the last search for expired markers was too long ago. */
   isSurplusDue(now: number): boolean {
     // The wall clock may have been set back.
     const isLate = Math.abs(now - this.#searchedAt) >= searchMs

@@ -139,7 +139,7 @@ const deviceChecks: Checks<TestedStorage> = {
       await have(storage, { phone: [] })
     },
   ),
-  'is removed as a device that is forgotten, and is a new device when it is opened again': withDevices(
+  'is removed like a device that is forgotten, and is a new device when it is opened again': withDevices(
     async (storage) => {
       await storage.devices.open('bob', ['phone', 'laptop', ''], dayMs, most)
       await storage.devices.open('eve', ['laptop'], dayMs, most)

@@ -47,7 +47,7 @@ spec('the devices of a client', (it) => {
     )
   })
 
-  it('need valid names, and valid replies', async () => {
+  it('have valid names, in calls and in replies', async () => {
     await using rig = await served()
     await using bob = await connect(rig.listen, { user: 'bob' })
     await assert.rejects(bob.devices.remove('a/b'), { code: 'bad-name' })
@@ -62,7 +62,7 @@ spec('the devices of a client', (it) => {
     await assert.rejects(listing, { code: 'malformed' })
   })
 
-  it('are asked for again on the next link', async () => {
+  it('are requested again on the next link', async () => {
     await using server = new ScriptedServer()
     const client = server.client()
     const removing = client.devices.remove('')

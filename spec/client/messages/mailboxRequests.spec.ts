@@ -78,7 +78,7 @@ spec('the inbox of a client', (it) => {
     await removing
   })
 
-  it('makes many requests at the same time without a warning of Node', async () => {
+  it('makes many requests at the same time without a process warning', async () => {
     await using server = new ScriptedServer()
     const { inbox, link } = await connected(server)
     const warnings: string[] = []

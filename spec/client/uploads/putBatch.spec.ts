@@ -76,7 +76,7 @@ const namesOf = ({ message }: Sent) =>
 const stored = (...names: string[]) => names.map((storedName) => ({ storedName, replaced: 0 }))
 
 spec('the small files of a client', (it) => {
-  it('share requests, as far as the number of files, their bytes and their names permit', () => {
+  it('share requests, up to a number of files, of bytes of their content and of bytes of their names', () => {
     const cases: readonly (readonly [number, string, number, number])[] = [
       [2 * putFiles + 1, '', 100, 3],
       [2 * Math.floor(putFilesBytes / putFilesFileBytes) + 1, '', putFilesFileBytes, 3],
@@ -141,7 +141,7 @@ spec('the small files of a client', (it) => {
     assert.ok(pace.admit(pace.boundBytes, 2), 'their bytes still count as in flight')
   })
 
-  it('fail if the answer does not fit them', () => {
+  it('fail if the reply does not have one valid result for each', () => {
     for (const names of [[], ['a', 'b', 'c'], ['a', '../b']]) {
       const { batch, requests } = batchOn()
       const files = ['a', 'b'].map((name) => fileOf(name))

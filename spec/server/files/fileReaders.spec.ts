@@ -49,7 +49,7 @@ spec('the readers of stored files', (it) => {
     assert.equal(rig.closed, 1)
   })
 
-  it('have closed all files when they are closed', async () => {
+  it('are closed after all their files', async () => {
     const closing = deferred<void>()
     const rig = readersOf(closing.promise)
     const reading = rig.read(0)

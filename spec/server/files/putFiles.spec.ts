@@ -82,7 +82,7 @@ spec('a request with several files', (it) => {
     await assertStored(rig, [second] as Subject[])
   })
 
-  it('uses the quota as far as its files fit', async () => {
+  it('stores the files that fit into the quota, and refuses the others', async () => {
     await using rig = await ServerRig.start({ userBytes: 10 * KiB, entryBytes: 0 })
     const client = await rig.client()
     const files = Array.from({ length: 5 }, (_, at) => ({ name: `${at}`, bytes: patterned(4 * KiB, at) }))

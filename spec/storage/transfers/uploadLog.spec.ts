@@ -85,7 +85,7 @@ spec('the upload records in a journal', (it) => {
     assert.equal(log.isCrowded, true)
   })
 
-  it('have due surplus if a block of them exceeds the limit, or after a minute', async () => {
+  it('have surplus markers to move if a block of them exceeds the limit, or after a minute', async () => {
     const log = await UploadLog.open(inMemory(), platform, 3)
     assert.equal(log.isSurplusDue(0), true)
     assert.equal(log.surplus(0).length, 0)
