@@ -15,9 +15,6 @@ export const readerMs = 1_000
 /** Maximum number of bytes that wait for a slow reader of stderr. Further lines are dropped and counted. */
 const mostWaitingBytes = 1024 * 1024
 
-/** Time for which results that nothing waits for are gathered after a write. */
-const gatherMs = 20
-
 const newline = 0x0a
 
 type WriteCallback = (error?: Error | null) => void
@@ -30,7 +27,6 @@ class Output {
   #gathered: (string | Buffer)[] = []
   #callbacks: WriteCallback[] = []
   #ends: (() => void)[] = []
-  #flushedAtMs = Number.NEGATIVE_INFINITY
   #isTorn = false
 
   constructor(fd: 1 | 2) {
@@ -45,10 +41,10 @@ class Output {
     return this.#stream.writableLength
   }
 
-  /** Calls `done` when the system has accepted the whole text, or with the error. With `mayWait` nothing waits for `done`. */
-  protected put(text: string | Buffer, done: WriteCallback, mayWait = false): void {
+  /** Calls `done` when the system has accepted the whole text, or with the error. */
+  protected put(text: string | Buffer, done: WriteCallback): void {
     this.#unfinished++
-    if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(text, done, mayWait)
+    if (this.#fd === 1 && !this.#stream.isTTY) this.#gather(text, done)
     else this.#write(text, this.#ended([done]))
   }
 
@@ -66,15 +62,12 @@ class Output {
   }
 
   /**
-   * Gathers the results of this turn of the event loop for one system call, and with `mayWait` those of `gatherMs` after the latest
-   * call. On a terminal each line is written at once, since bars are drawn around it, and each line of stderr is written after the
-   * results before it.
+   * Gathers the results of this turn of the event loop for one system call. The list of tasks is written in a later turn: a result
+   * is printed before its task is done, so that a killed program repeats it. On a terminal each line is written at once, since
+   * bars are drawn around it, and each line of stderr is written after the results before it.
    */
-  #gather(text: string | Buffer, done: WriteCallback, mayWait: boolean): void {
-    const isFirst = this.#gathered.length === 0
-    const flush = () => this.flush()
-    if (isFirst && mayWait && performance.now() < this.#flushedAtMs + gatherMs) setTimeout(flush, gatherMs)
-    else if (isFirst || !mayWait) setImmediate(flush)
+  #gather(text: string | Buffer, done: WriteCallback): void {
+    if (this.#gathered.length === 0) process.nextTick(() => this.flush())
     this.#gathered.push(text)
     this.#callbacks.push(done)
   }
@@ -83,7 +76,6 @@ class Output {
   flush(): void {
     if (this.#gathered.length === 0) return
     const parts = this.#gathered
-    this.#flushedAtMs = performance.now()
     const ended = this.#ended(this.#callbacks)
     this.#gathered = []
     this.#callbacks = []
@@ -196,7 +188,7 @@ class ResultOutput extends Output {
 
   /** Writes a line, with the original bytes of the paths in it. */
   line(line: string): void {
-    if (!this.broken.aborted) this.put(pathBytes(`${secrets.hide(line)}\n`), this.#check, true)
+    if (!this.broken.aborted) this.put(pathBytes(`${secrets.hide(line)}\n`), this.#check)
   }
 
   event(event: PrintedEvent): void {
