@@ -41,7 +41,7 @@ export type LinkValues = Pick<CommonOptions, 'server' | 'retry-for' | 'quiet' | 
 function defaultServerAdvice(values: LinkValues): string | undefined {
   const isDefault = addressText(values.server) === commonOptions.server.fallback
   if (!isDefault || contextsIn(values).load().current !== undefined) return undefined
-  return 'this is the default server, because no context is selected; specify --server, run "osp context use NAME", or run "osp login"'
+  return 'this is the default server, and no context is selected; specify --server, run "osp context use NAME", or run "osp login"'
 }
 
 /** Returns a line that says what a command waits for, why, for how long, and which flag changes that. */

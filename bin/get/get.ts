@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type Client, type Download, type FileInfo, type FileReference, type FileTarget, OspError } from 'ospd'
 import { fileTarget, keptReferences, pathReason } from 'ospd/node'
 import { runWithClient } from '../common/client.ts'
-import { commonOptions, userOf } from '../common/commonOptions.ts'
+import { commonOptions, userNamed, userOf } from '../common/commonOptions.ts'
 import { makeDirectories } from '../common/directories.ts'
 import { checkDirectory } from '../common/files.ts'
 import { results } from '../common/output.ts'
@@ -61,6 +61,7 @@ interface WantedFile {
 async function run(values: GetValues, operands: readonly string[]): Promise<number> {
   const toStdout = operands.at(-1) === '-'
   const names = namesOf(values, toStdout ? operands.slice(0, -1) : operands, toStdout)
+  const owner = values.from === undefined ? undefined : userNamed(values.from, '--from')
   if (!toStdout) checkDirectory('--to', values.to, 'make-and-write')
   const began = performance.now()
   const summary = new GetSummary()
@@ -72,7 +73,7 @@ async function run(values: GetValues, operands: readonly string[]): Promise<numb
     limitRate,
     reporter,
     async run(client, interrupted) {
-      const sent = values.from === undefined ? undefined : referencesFrom(client, values, values.from)
+      const sent = owner === undefined ? undefined : referencesFrom(client, values, owner)
       // The failure is reported for each file.
       sent?.catch(() => {})
       const getter = new FileGetter({ client, values, sent, summary, overview, reporter, interrupted })

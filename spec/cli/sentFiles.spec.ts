@@ -82,6 +82,7 @@ spec('osp send --to', (it) => {
     const gone = await at.osp('dora', 'get', '--from', 'alice', 'plan.txt', '--to', 'late')
     assert.match(gone.stderr, /^osp: plan\.txt: the file is no longer available$/mu)
     assert.equal((await at.osp('dora', 'get', '-r', '--from', 'alice')).code, 2)
+    assert.equal((await at.osp('dora', 'get', '--from', 'a/b', 'plan.txt')).code, 2)
   })
 
   it('can be downloaded after an earlier message about a file of this name was set aside', async () => {

@@ -102,7 +102,7 @@ spec('a command that connects', (it) => {
     const { said, link } = lines(false, { server, state: at.path })
     link.gaveUp(unreachable)
     const advice =
-      'this is the default server, because no context is selected; specify --server, run "osp context use NAME", or run "osp login"'
+      'this is the default server, and no context is selected; specify --server, run "osp context use NAME", or run "osp login"'
     assert.deepEqual(said, ['gave up on 127.0.0.1:6682: nothing listens there', advice])
     await keptContexts(at.path).use({ server: '127.0.0.1:6682', user: 'bob', tls: false })
     link.gaveUp(unreachable)
