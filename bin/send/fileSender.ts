@@ -174,8 +174,10 @@ export class FileSender {
     if (!summary.refusal) connect()
     const sources = candidates.map(({ path, name, spooled }) => spooled?.source ?? fileSource(path, { name }))
     const uploads = summary.refusal ? failed(summary.refusal) : await add(sources, uploadOptions).catch(failed)
-    for (const [index, candidate] of candidates.entries()) {
-      await this.#added(candidate, uploads[index] ?? new OspError('internal'))
+    let index = 0
+    for (const candidate of candidates) {
+      const rejected = this.#added(candidate, uploads[index++] ?? new OspError('internal'))
+      if (rejected) await rejected
       this.#adding.delete(candidate.name)
     }
     this.#wake()

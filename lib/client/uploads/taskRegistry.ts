@@ -123,10 +123,8 @@ export class TaskRegistry {
   change(id: number, change: Partial<Omit<StoredTask, 'id'>>): Promise<void> {
     const task = this.#tasks.get(id)
     if (!task) return Promise.resolve()
-    const changed: Mutable<StoredTask> = { ...task, ...change }
-    // A task that continues is neither refused nor ended.
-    if (task.reason && !change.reason) delete changed.reason
-    if (task.endedAt !== undefined) delete changed.endedAt
+    const { reason: _reason, endedAt: _endedAt, ...kept } = task
+    const changed: Mutable<StoredTask> = Object.assign(kept, change)
     if (hasEnded(change.state)) changed.endedAt = this.#platform.clock.wallTime()
     this.#set(changed)
     return this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)
