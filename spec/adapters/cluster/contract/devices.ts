@@ -180,7 +180,7 @@ export const deviceChecks: Checks<SharedStoreFixture> = {
       ],
     )
   },
-  'without a name are removed as others, and cannot be removed while they listen': async (store) => {
+  'without a name are removed like others, and cannot be removed while they listen': async (store) => {
     const server = await mailServer(store)
     const { mail, link } = server
     const unnamed = { user: 'bob', device: '' }
