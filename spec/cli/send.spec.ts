@@ -255,6 +255,10 @@ spec('osp send is used wrongly', (it) => {
 
   it('with one new name for two files', () => usage(['a', 'b', '--as', 'c'], /--as requires exactly one FILE/u))
 
+  for (const flags of [['--to', 'bob'], ['--meta', 'a=b'], ['--wait', 'handled'], ['-r'], ['--digest', 'md5']]) {
+    it(`with ${flags.join(' ')} and without FILE`, () => usage(flags, /^osp: --\w+ requires a FILE; specify one$/mu))
+  }
+
   it('with an invalid name', () => usage(['a', '--as', '../c'], /the file name "\.\.\/c" is not allowed/u))
 
   it('as an invalid user', () => usage(['a', '--user', 'a/b'], /--user: the user name "a\/b" is not allowed/u))
