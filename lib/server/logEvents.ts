@@ -84,8 +84,14 @@ export const logEvents = {
   ),
   'stored-handler-failed': line(
     'warn',
-    'seq from text',
-    'The `onStored` function has failed for a stored file of the user `from`.',
+    'seq from name attempt retryMs text',
+    'The `onStored` function has failed for a stored file of the user `from`. It is called again after `retryMs`, which is absent ' +
+      'after the last attempt.',
+  ),
+  'stored-file-set-aside': line(
+    'warn',
+    'seq from name text',
+    'The last attempt of the `onStored` function for a stored file has failed. The file stays stored; `server.setAside` lists it.',
   ),
   'file-not-closed': userLine('warn', 'user name text', 'A stored file could not be closed after it was read.'),
   'upload-damaged': userLine('error', 'user name text', 'A partial file was damaged; only its intact part is kept.'),

@@ -188,6 +188,7 @@ export class StoredFileCalls implements SetAsideFiles {
     const { storage, log, platform } = this.#context
     const { seq, sender: from } = message
     const file = this.#fileOf(message)
+    const logged = { seq, from, name: file?.name }
     const backoff = new Backoff({ clock: platform.clock, ...waits })
     let reason = ''
     for (let attempt = 1; attempt <= mostTries; attempt++) {
@@ -201,12 +202,14 @@ export class StoredFileCalls implements SetAsideFiles {
         return true
       } catch (error) {
         reason = OspError.from(error).message
-        log({ level: 'warn', event: 'stored-handler-failed', seq, from, text: reason })
       }
+      const retryMs = attempt < mostTries ? backoff.next() : undefined
+      log({ level: 'warn', event: 'stored-handler-failed', ...logged, attempt, retryMs, text: reason })
       if (this.#stopping.signal.aborted) return false
-      if (attempt < mostTries) await wait(platform.clock, backoff.next(), this.#stopping.signal).catch(() => {})
+      if (retryMs !== undefined) await wait(platform.clock, retryMs, this.#stopping.signal).catch(() => {})
     }
     await storage.mailboxes.setAside(handlerMailbox, [seq], new Map([[seq, cutText(reason)]]))
+    log({ level: 'warn', event: 'stored-file-set-aside', ...logged, text: reason })
     return true
   }
 

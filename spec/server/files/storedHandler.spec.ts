@@ -83,7 +83,15 @@ spec('the handler of stored files', (it) => {
     for (const name of ['a', 'b']) await alice.put({ name, bytes })
     await passUntil(rig.clock, () => handled.length === 4)
     assert.deepEqual(handled, ['a 1', 'a 2', 'a 3', 'b 1'])
-    assert.equal(rig.log.filter(({ event }) => event === 'stored-handler-failed').length, 2)
+    assert.deepEqual(
+      rig.log.flatMap((line) =>
+        line.event === 'stored-handler-failed' ? [[line.name, line.attempt, line.retryMs]] : [],
+      ),
+      [
+        ['a', 1, 500],
+        ['a', 2, 1_000],
+      ],
+    )
   })
 
   it('is called again after a restart if the server was closed during the last call', async () => {
@@ -123,6 +131,13 @@ spec('the handler of stored files', (it) => {
     await passUntil(rig.clock, () => handled.includes('b'))
     assert.equal(handled.filter((name) => name === 'a').length, 16)
     assert.equal(handled.at(-1), 'b')
+    const failed = rig.log.filter(({ event }) => event === 'stored-handler-failed')
+    assert.deepEqual([failed.length, failed.at(-1)?.retryMs], [16, undefined])
+    const aside = rig.log.filter(({ event }) => event === 'stored-file-set-aside')
+    assert.deepEqual(
+      aside.map(({ from, name, text }) => [from, name, text]),
+      [['alice', 'a', failed.at(-1)?.text]],
+    )
   })
 
   it('is called again for a file that was set aside and returned, and not for one that was removed', async () => {
