@@ -58,16 +58,22 @@ const cellsOf = ({ name, isListening, seenAt, waiting }: DeviceInfo) => [
 
 const nameText = (name: string) => (name === '' ? '""' : printable(name))
 
-/** Removes devices. If one of them is unknown, removes none, and rejects with OspError `usage`. */
+/** Removes devices. If one of them is unknown or listening, removes none, and rejects with OspError. */
 async function remove(client: Client, names: ReadonlySet<string>): Promise<void> {
-  const known = (await client.devices.list()).map(({ name }) => name)
+  const devices = await client.devices.list()
+  const known = devices.map(({ name }) => name)
   const unknown = Array.from(names).find((name) => !known.includes(name))
   if (unknown !== undefined) throw new OspError('usage', unknownName('device', unknown, known))
+  const listening = devices.find(({ name, isListening }) => isListening && names.has(name))
+  if (listening) throw listens(listening.name)
   for (const name of names) {
+    // A program can have begun to listen meanwhile.
     await client.devices.remove(name).catch((error: unknown) => {
-      if (!(error instanceof OspError) || error.code !== 'device-listening') throw error
-      throw new OspError(error.code, `a program is listening for the device ${nameText(name)}; end it first`)
+      throw error instanceof OspError && error.code === 'device-listening' ? listens(name) : error
     })
     results.print({ event: 'removed', name }, `${nameText(name)} removed`)
   }
 }
+
+const listens = (name: string) =>
+  new OspError('device-listening', `a program is listening for the device ${nameText(name)}; end it first`)
