@@ -71,3 +71,6 @@ export async function listenForReceipts(client: Client, directory: string, signa
     if (!(error instanceof OspError) || error.code !== 'closed') throw error
   }
 }
+
+/** Says that a command waits until messages are handled. */
+export const waitingForReceipts = 'waiting for the receipts; Ctrl-C leaves them on the server'

@@ -18,7 +18,7 @@ import { kind, optionalSetting, switched, type Values } from '../common/settings
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable } from '../common/text.ts'
 import { exitCodes, UsageError } from '../common/usage.ts'
-import { receiptFields, receiptLine } from '../listen/receipts.ts'
+import { receiptFields, receiptLine, waitingForReceipts } from '../listen/receipts.ts'
 
 const settings = {
   queue: switched('if the message cannot be sent now, leave it in the outbox and exit'),
@@ -87,7 +87,9 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
       if (!(outcome instanceof OspError)) {
         isStored = true
         printStates(values, id, outcome)
-        if (values.receipt) isHandled = await printReceipts(sent.receipts())
+        if (!values.receipt) return
+        if (!values.json && !values.quiet) say(waitingForReceipts, 'yellow')
+        isHandled = await printReceipts(sent.receipts())
       } else if (values.queue) printQueued(values, id, recipients, outcome)
       else throw outcome
     },

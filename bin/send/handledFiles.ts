@@ -5,7 +5,7 @@ import { messageIdsOf, type ReportedFile, type SendReporter, type SendSummary } 
 /** Waits for the receipts of the messages about stored files, and reports them. */
 export class HandledFiles {
   readonly isOn: boolean
-  readonly #reporter: Pick<SendReporter, 'receipt' | 'storedBefore' | 'unhandled'>
+  readonly #reporter: Pick<SendReporter, 'receipt' | 'storedBefore' | 'unhandled' | 'waitsForReceipts'>
   readonly #summary: SendSummary
   readonly #waiting: Promise<void>[] = []
   /** The files whose users have not all handled the message about them, with the ids of the messages. */
@@ -15,7 +15,7 @@ export class HandledFiles {
   constructor(
     isOn: boolean,
     joined: boolean,
-    reporter: Pick<SendReporter, 'receipt' | 'storedBefore' | 'unhandled'>,
+    reporter: Pick<SendReporter, 'receipt' | 'storedBefore' | 'unhandled' | 'waitsForReceipts'>,
     summary: SendSummary,
   ) {
     if (isOn && joined)
@@ -59,6 +59,8 @@ export class HandledFiles {
       signal.addEventListener('abort', () => resolve(), { once: true })
       if (signal.aborted) resolve()
     })
+    const isWaiting = [...this.#unhandled.values()].some((ids) => ids.length > 0)
+    if (isWaiting && !signal.aborted) this.#reporter.waitsForReceipts()
     await Promise.race([Promise.all(this.#waiting), aborted])
     this.#reporter.unhandled(this.#unhandled)
   }

@@ -5,7 +5,7 @@ import { results, statusPrinter } from '../common/output.ts'
 import { isTerminal, printable, stylesFor } from '../common/text.ts'
 import { formatSize, formatTime, percentOf } from '../common/units.ts'
 import { displayed, exitCodeOf, exitCodes } from '../common/usage.ts'
-import { receiptLine } from '../listen/receipts.ts'
+import { receiptLine, waitingForReceipts } from '../listen/receipts.ts'
 import type { Lines } from './lines.ts'
 import type { Overview } from './overview.ts'
 
@@ -180,6 +180,10 @@ export class SendReporter extends LinkReporter implements Disposable {
       this.#notSent++
       if (upload && staysTask(error)) this.#notSentTasks++
     } else this.say(`${displayed(path)}: ${error.message}`, 'red')
+  }
+
+  waitsForReceipts(): void {
+    this.hint(waitingForReceipts)
   }
 
   /** Resolves with whether the receipt is printed. */
