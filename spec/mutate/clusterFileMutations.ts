@@ -246,6 +246,22 @@ export const clusterFileMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/disk/generations.spec.ts',
   },
   {
+    fault: 'a takeover uses an earlier file with the same content if another server moves the verified one',
+    file: 'lib/adapters/disk/generations.ts',
+    within: '#verifiedOf',
+    pattern: "if (!stats) return 'moved'",
+    replacement: 'if (!stats) continue',
+    shownBy: 'spec/adapters/disk/generations.spec.ts',
+  },
+  {
+    fault: 'a takeover replaces the published file of a verified upload by an earlier file with the same content',
+    file: 'lib/adapters/disk/files.ts',
+    within: '#isVerified',
+    pattern: '(await this.version(file.user, file.storedName)) === verifiedStamp',
+    replacement: "(await this.version(file.user, file.storedName)) === ''",
+    shownBy: 'spec/adapters/disk/generations.spec.ts',
+  },
+  {
     fault: 'a recovery takes over an upload that has begun anew',
     file: 'lib/storage/transfers/claimRules.ts',
     within: 'checkRecovery',

@@ -163,8 +163,13 @@ export class DiskFiles implements FileStore, StoredNames {
 
   /** Returns whether a partial file has the content of a verified record. */
   async #isVerified(record: TransferRecord | undefined, path: string, stats: BigIntStats): Promise<boolean> {
-    if (record?.verifiedStamp !== undefined && stampOf(stats) === record.verifiedStamp) return true
-    return record?.verified !== undefined && (await this.#hasContent(path, stats, record.verified))
+    const { verified: file, verifiedStamp } = record ?? {}
+    if (verifiedStamp !== undefined && stampOf(stats) === verifiedStamp) return true
+    if (!file) return false
+    // The file of an earlier claim can have the same content. It must not replace the published file, whose version is recorded.
+    const isPublished =
+      verifiedStamp !== undefined && (await this.version(file.user, file.storedName)) === verifiedStamp
+    return !isPublished && (await this.#hasContent(path, stats, file))
   }
 
   /** Returns the directory of the partial file of an upload. */

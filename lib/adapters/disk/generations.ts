@@ -189,14 +189,16 @@ export class Generations {
     return { file: path, bytes: Number(stats.size), removed }
   }
 
-  /** Resolves with `moved` if none of the files is the verified one, but some are no longer there. */
+  /** Resolves with `moved` if a file is no longer there before the verified one is found. */
   async #verifiedOf(
     found: readonly Generation[],
     isVerified: (path: string, stats: BigIntStats) => Promise<boolean>,
   ): Promise<Generation | 'moved' | undefined> {
     for (const generation of found) {
       const stats = await entryAt(generation.path)
-      if (stats && (await isVerified(generation.path, stats))) return generation
+      // A later one can have the same content, but another version.
+      if (!stats) return 'moved'
+      if (await isVerified(generation.path, stats)) return generation
     }
     const present = await Promise.all(found.map(({ path }) => entryAt(path)))
     return present.includes(undefined) ? 'moved' : undefined

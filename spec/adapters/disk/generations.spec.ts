@@ -242,6 +242,42 @@ spec('a verified file of a shared directory', (it) => {
       assert.equal(published(data), 'hello')
     }))
 
+  it('is not replaced by the file of an earlier claim with the same content', () =>
+    withShared(async ({ data, server }) => {
+      const [one, two, three] = [await server(), await server(), await server()]
+      const own = await written(two, two.claims.grant(2), 'hello')
+      const verifiedStamp = await two.files.partialVersion('alice', 'a')
+      assert.ok(verifiedStamp)
+      const verified = { ...verifiedAs(5, digestOf('hello')), verifiedStamp }
+      two.claims.grant(2, verified)
+      assert.equal(await own.publish('a', true), true)
+      await written(one, one.claims.grant(1), 'hello')
+      await using again = await three.files.open(three.claims.grant(3, verified))
+      assert.equal(await again.publish('a', true), true)
+      assert.equal(await three.files.version('alice', 'a'), verifiedStamp)
+      assert.equal(published(data), 'hello')
+    }))
+
+  it('is found although it is moved during the takeover, and an earlier claim has left another one', () =>
+    withShared(async ({ data, server, partials }) => {
+      const one = await server()
+      const claim = one.claims.grant(1)
+      await written(one, claim, 'hello')
+      const generations = new Generations(layoutOf(data), one.claims, new DirectoryFlushes())
+      const pathOf = (token: number) => generations.pathOf({ ...claim, token })
+      writeFileSync(pathOf(2), 'hello')
+      writeFileSync(pathOf(4), 'wrong')
+      const isVerified = async (path: string) => {
+        if (path === pathOf(4) && existsSync(pathOf(2))) renameSync(pathOf(2), pathOf(3))
+        return path !== pathOf(4)
+      }
+      const record = one.claims.record('alice', 'a')
+      assert.ok(record)
+      const later = { ...record, ...verifiedAs(5, digestOf('hello')) }
+      assert.equal(await generations.takeOver({ ...claim, token: 5 }, later, isVerified), true)
+      assert.deepEqual(partials(), ['1', '4', '5'])
+    }))
+
   it('is found although an earlier claim moves it during the takeover', () =>
     withShared(async ({ data, server, partials }) => {
       const one = await server()
@@ -251,8 +287,8 @@ spec('a verified file of a shared directory', (it) => {
       const pathOf = (token: number) => generations.pathOf({ ...claim, token })
       writeFileSync(pathOf(2), 'wrong')
       const isVerified = async (path: string) => {
-        if (path === pathOf(2) && existsSync(pathOf(1))) renameSync(pathOf(1), pathOf(3))
-        return path !== pathOf(2)
+        if (path === pathOf(1)) renameSync(path, pathOf(3))
+        return path === pathOf(3)
       }
       const record = one.claims.record('alice', 'a')
       assert.ok(record)

@@ -375,10 +375,16 @@ export class TreeFiles implements ClusterFiles {
   async #verifiedOf(found: readonly TreeGeneration[], record: TransferRecord) {
     for (const generation of found) {
       const file = await this.#take('time of a look', () => this.#tree.partial.get(generation.path))
-      if (!file || !record.verified) continue
-      if (file.version === record.verifiedStamp || (await this.#hasContent(file, record.verified))) return generation
+      if (!file) return 'moved'
+      if (await this.#isVerified(file, record)) return generation
     }
     return found.every(({ path }) => this.#tree.partial.has(path)) ? undefined : 'moved'
+  }
+
+  async #isVerified(file: TreeFile, { user, verified, verifiedStamp }: TransferRecord): Promise<boolean> {
+    if (file.version === verifiedStamp) return true
+    if (!verified || (await this.version(user, verified.storedName)) === verifiedStamp) return false
+    return this.#hasContent(file, verified)
   }
 
   /** Publishes the partial file at this path, or confirms that it is published. */
