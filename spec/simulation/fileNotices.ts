@@ -167,9 +167,11 @@ export class FileNotices {
   /** Checks that a message is about a version that was stored. Returns the version, unless the file was gone before the message. */
   #checkReference(file: FileReference): Published | undefined {
     const path = pathOf(file)
-    const known = this.#published.filter((each) => each.path === path && this.#hasDigest(each, file))
+    const known = this.#published.filter((each) => this.#hasDigest(each, file))
+    // A file that was given another name keeps its version. A later upload under that name can send another message about it.
     const version = known.find((each) => each.version === file.version)
-    if (!version && (known.length === 0 || !file.version.startsWith('gone ')))
+    const isGone = file.version.startsWith('gone ') && known.some((each) => each.path === path)
+    if (!version && !isGone)
       this.#parts.trace.fail(`a message is about version ${file.version} of ${path}, which was never stored`)
     return version
   }
