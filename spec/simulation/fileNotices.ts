@@ -119,8 +119,11 @@ export class FileNotices {
     const post = this.#posts.get(key)
     // A message that is appended again is stored once.
     if (!post || post.outcome === 'acknowledged') return
-    if (version && !this.#noticed[kind].has(version)) this.#checkOrder(version)
-    if (version) this.#noticed[kind].add(version)
+    // A later upload under another name can send a message about a renamed file, which follows messages about later files.
+    if (file && version?.path === pathOf(file)) {
+      if (!this.#noticed[kind].has(version)) this.#checkOrder(version)
+      this.#noticed[kind].add(version)
+    }
     this.#parts.mail.invariants.acknowledged(
       post,
       post.recipients.map((recipient) => ({ recipient, status: 'stored' })),

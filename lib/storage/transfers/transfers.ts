@@ -426,7 +426,11 @@ export class Transfers implements TransferStore {
     if (present === undefined) return undefined
     // Copying or a file system can change the times, so the content is compared, once.
     if (present !== stamp && !(await this.#names.isIntact(file))) return undefined
-    if (present !== stamp) await log.rewrite({ ...marker, stamp: present })
+    if (present !== stamp) {
+      // A renamed file with the same content keeps its metadata.
+      const [known] = await this.#files.get([{ user: file.user, name: file.storedName, version: present }])
+      await log.rewrite({ ...marker, stamp: present, ...(known && { metadata: known.metadata }) })
+    }
     await this.#flushName(marker)
     return file
   }

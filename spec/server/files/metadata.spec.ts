@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { fixed } from '../../../lib/limits.ts'
+import type { WireMessage } from '../../../lib/wire/message.ts'
 import { sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { ServerRig } from '../../support/serverRig.ts'
@@ -28,6 +29,26 @@ spec('the metadata of a file', (it) => {
     await next.end(granted.instance, sha256(bytes))
     next.raw.send('StatFileReq', { fileName: 'a', flags: 0 })
     assert.deepEqual((await next.raw.expect('StatFileAck')).metadata, metadata)
+  })
+
+  it('is kept if the file is renamed and is then sent again without metadata', async () => {
+    await using rig = await ServerRig.start({}, { onConflict: 'replace' })
+    const client = await rig.client()
+    const { raw } = client
+    const send = async (fields: Partial<WireMessage<'StartPostFileReq'>>) => {
+      raw.send('StartPostFileReq', { ...file, ...fields })
+      const { instance, progress } = await raw.expect('StartPostFileAck')
+      if (progress < bytes.length) await client.chunk(instance, progress, bytes.subarray(progress))
+      await client.end(instance, sha256(bytes))
+    }
+    const metadata = textsOf({ contentType: 'image/jpeg' })
+    await send({ metadata })
+    await send({ fileName: 'b' })
+    raw.send('RenameFileReq', { fileName: 'a', newName: 'b', version: '', flags: 1 })
+    await raw.expect('RenameFileAck')
+    await send({ fileName: 'b' })
+    raw.send('StatFileReq', { fileName: 'b', flags: 0 })
+    assert.deepEqual((await raw.expect('StatFileAck')).metadata, metadata)
   })
 
   it('has bounds', async () => {
