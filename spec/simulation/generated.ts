@@ -87,14 +87,14 @@ export function generateReceipts({
   }
 }
 
-const { userBytes, userFiles, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes, receipts } =
+const { userBytes, userFiles, mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes, receipts, senderIds } =
   defaultLimits
 
 /** Limits with which no quota keeps a file from being stored. */
 export const noQuota = { userBytes, userFiles }
 
 /** Limits with which no message about a file waits. */
-export const largeMailboxes = { mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes, receipts }
+export const largeMailboxes = { mailboxMessages, mailboxBytes, waitingMessages, messageStoreBytes, receipts, senderIds }
 
 /** The limits of a world: low, so that they are reached, and few instances, so that they change hands. */
 export function generateLimits(
