@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { pathText } from 'ospd/node'
 import type { Command, Program } from './program.ts'
 import { kind, optionalSetting, type Setting, type Settings } from './settings.ts'
-import { displayed, UsageError, unexpectedOperand, unknownName } from './usage.ts'
+import { displayed, meantName, UsageError, unexpectedOperand, unknownName } from './usage.ts'
 
 const config = optionalSetting(kind.path, 'read settings from this JSON file, whose keys are the names of the flags')
 
@@ -59,7 +59,8 @@ export function readCommandLine(program: Program, args: readonly string[]) {
   const word = first && args[first.index]
   const command = commands.find(({ name }) => name === word)
   const others = args.filter((_, at) => at !== first?.index)
-  const { flags, operands } = readFlags(others, flagsOf(command ? settingsOf(command) : {}))
+  const isExtra = word !== undefined && extra.includes(word)
+  const { flags, operands } = readFlags(others, flagsOf(command ? settingsOf(command) : isExtra ? {} : everything))
   if (flags.help) return { asks: 'help', command } as const
   if (flags.version) return { asks: 'version' } as const
   if (command) {
@@ -87,10 +88,12 @@ function helped({ commands, sibling }: Program, [name, more]: readonly string[])
 
 /** Returns the error for a word that is not a command of this program. It can be a command of the other program. */
 function unknownCommand(word: string, known: readonly string[], { name, commands }: Program['sibling']): UsageError {
+  const isOwn = !commands.includes(word) && meantName(word, known) !== undefined
+  const meant = isOwn ? undefined : meantName(word, commands)
   return new UsageError(
-    commands.includes(word)
-      ? `unknown command ${word}; did you mean "${name} ${word}"?`
-      : unknownName('command', word, known),
+    meant === undefined
+      ? unknownName('command', word, known)
+      : `unknown command ${displayed(word)}; did you mean "${name} ${meant}"?`,
   )
 }
 

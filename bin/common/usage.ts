@@ -38,8 +38,32 @@ export function unexpectedOperand(command: string, operand: string): UsageError 
   return new UsageError(`${command} takes no operand ${displayed(operand)}`)
 }
 
-/** Returns the message for an unknown name. Suggests the most similar known name if the user probably meant it. */
+/** Words that other programs use for the same action. A flag can be followed by its value. */
+const synonyms: readonly (readonly string[])[] = [
+  ['add', 'create'],
+  ['cancel', 'abort'],
+  ['continue', 'resume'],
+  ['get', 'download', 'fetch', 'pull'],
+  ['ls', 'list', 'dir'],
+  ['msg', 'message', 'tell'],
+  ['mv', 'move', 'rename'],
+  ['rm', 'remove', 'delete', 'del'],
+  ['send', 'upload', 'put', 'push'],
+  ['serve', 'start', 'run'],
+  ['use', 'select', 'switch'],
+  ['--wait handled', '--receipt', '--receipts'],
+]
+
+const firstWord = (text: string) => text.split(' ')[0] ?? ''
+
+/** Returns the known name that the user probably meant: a synonym, or the most similar one. */
+export function meantName(name: string, known: readonly string[]): string | undefined {
+  const group = synonyms.find((words) => words.some((word) => firstWord(word) === name.toLowerCase()))
+  return group?.find((word) => known.includes(firstWord(word))) ?? nearestName(name, known)
+}
+
+/** Returns the message for an unknown name, with the known name that the user probably meant. */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
-  const nearest = nearestName(name, known)
-  return `unknown ${what} ${displayed(name)}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
+  const meant = meantName(name, known)
+  return `unknown ${what} ${displayed(name)}${meant === undefined ? '' : `; did you mean ${meant}?`}`
 }

@@ -77,7 +77,7 @@ export async function candidatesOf(
 }
 
 function checkOperands({ as, 'files-from': from, from0 }: CandidateValues, files: readonly string[]): void {
-  if (as !== undefined && (files.length !== 1 || from !== undefined))
+  if (as !== undefined && (files.length > 1 || from !== undefined))
     throw new UsageError('--as requires exactly one FILE')
   if (from0 && from === undefined) throw new UsageError('--from0 requires --files-from; specify both')
   if (files.includes('-') && as === undefined)

@@ -166,6 +166,8 @@ spec('osp context', (it) => {
 
   const wrong: readonly (readonly [args: readonly string[], message: RegExp])[] = [
     [['lst'], /^osp: unknown verb lst; did you mean ls\?$/mu],
+    [['remove', 'a'], /^osp: unknown verb remove; did you mean rm\?$/mu],
+    [['switch', 'a'], /^osp: unknown verb switch; did you mean use\?$/mu],
     [['ls', 'a'], /^osp: context ls takes no operand a$/mu],
     [['use'], /^osp: context use requires the NAME of a context$/mu],
     [['use', 'a', 'b'], /^osp: context use takes no operand b$/mu],

@@ -82,7 +82,8 @@ spec('osp devices', (it) => {
   it('rejects other operands', async () => {
     await using chat = await messagingBench()
     for (const [args, text] of [
-      [['devices', 'list'], 'unknown verb list'],
+      [['devices', 'list'], 'unknown verb list; did you mean ls?'],
+      [['devices', 'remove', 'phone'], 'unknown verb remove; did you mean rm?'],
       [['devices', 'ls', 'phone'], 'devices ls takes no operand phone'],
       [['devices', 'rm'], 'devices rm requires the NAME of a device'],
     ] as const) {

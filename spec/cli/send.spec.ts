@@ -259,6 +259,13 @@ spec('osp send is used wrongly', (it) => {
     it(`with ${flags.join(' ')} and without FILE`, () => usage(flags, /^osp: --\w+ requires a FILE; specify one$/mu))
   }
 
+  it('but not with a variable that applies to a FILE, and without FILE', async () => {
+    await using at = await place()
+    const env = { OSP_TO: 'bob', OSP_META: 'a=b', OSP_WAIT: 'handled', OSP_AS: 'x' }
+    const { code, stderr } = await run('osp', ['send', '--state', at.path], { env })
+    assert.deepEqual([code, stderr], [0, 'osp: there is nothing to send\n'])
+  })
+
   it('with an invalid name', () => usage(['a', '--as', '../c'], /the file name "\.\.\/c" is not allowed/u))
 
   it('as an invalid user', () => usage(['a', '--user', 'a/b'], /--user: the user name "a\/b" is not allowed/u))

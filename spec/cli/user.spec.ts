@@ -148,6 +148,8 @@ spec('ospd user', (it) => {
       [['list', 'bob'], 2, /^ospd: user list takes no operand bob$/mu],
       [['rotate', 'alice', '--force'], 2, /^ospd: user rotate does not take --force$/mu],
       [['ad', 'bob'], 2, /^ospd: unknown verb ad; did you mean add\?$/mu],
+      [['ls'], 2, /^ospd: unknown verb ls; did you mean list\?$/mu],
+      [['delete', 'bob'], 2, /^ospd: unknown verb delete; did you mean remove\?$/mu],
       [[], 2, /^ospd: specify a verb: add, list, remove, rotate$/mu],
     ]
     for (const [line, code, text] of refusals) {

@@ -227,10 +227,33 @@ spec('a command line that is wrong', (it) => {
     }
     for (const [word, meant] of Object.entries(near)) assert.equal(of(word), meant, word)
     assert.equal(of('version'), '--version')
-    for (const word of ['frobnicate', 'dir', 'upload', 'x', '', 'foo', 'delete']) assert.equal(of(word), undefined)
+    for (const word of ['frobnicate', 'x', '', 'foo']) assert.equal(of(word), undefined)
     assert.equal(refused(osp, ['who', '--josn']), 'unknown flag --josn; did you mean --json?')
     assert.equal(refused(osp, ['who', '--colour']), 'unknown flag --colour')
     assert.equal(refused(osp, ['who', '--no-user']), 'unknown flag --no-user')
+  })
+
+  it('suggests synonyms', () => {
+    const meant: readonly (readonly [Program, args: readonly string[], text: string])[] = [
+      [osp, ['delete'], 'unknown command delete; did you mean rm?'],
+      [osp, ['help', 'Delete'], 'unknown command Delete; did you mean rm?'],
+      [osp, ['list'], 'unknown command list; did you mean ls?'],
+      [osp, ['upload'], 'unknown command upload; did you mean send?'],
+      [ospd, ['start'], 'unknown command start; did you mean serve?'],
+      [ospd, ['download'], 'unknown command download; did you mean "osp get"?'],
+      [osp, ['users'], 'unknown command users; did you mean "ospd user"?'],
+      [osp, ['send', 'x', '--receipt'], 'unknown flag --receipt; did you mean --wait handled?'],
+      [osp, ['msg', 'bob', 'x', '--wait', 'handled'], 'unknown flag --wait; did you mean --receipt?'],
+      [osp, ['listen', '--receipt'], 'unknown flag --receipt; did you mean --receipts?'],
+    ]
+    for (const [program, args, text] of meant) assert.equal(refused(program, args), text)
+  })
+
+  it('without a command is checked with the flags of all commands', () => {
+    assert.equal(refused(osp, ['--server']), '--server takes HOST:PORT, with an IPv6 address in brackets')
+    assert.match(refused(osp, ['--server', 'h:1']), /^specify a command: send, /u)
+    assert.equal(refused(osp, ['--servr', 'h:1']), 'unknown flag --servr; did you mean --server?')
+    assert.equal(refused(osp, ['completion', '--server', 'h:1']), 'unknown flag --server')
   })
 
   it('suggests the command of the other program', () => {
