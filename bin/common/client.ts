@@ -115,12 +115,15 @@ export function reportMessage(
   else print(`${what} waits in the outbox: ${refusalText(error)}`, 'yellow')
 }
 
-/** Returns the text of a refusal, with the recipients to which it applies. */
-export function refusalText({ code, message: text, recipients = [] }: OspError): string {
+/** Returns the text of a refusal, with the recipients to which it applies. If a user is unknown, `advice` says what to do. */
+export function refusalText({ code, message, recipients = [] }: OspError, advice = userAdvice): string {
   // The texts of these errors do not name the recipients.
   const isUnnamed = recipients.length > 0 && (code === 'unknown-user' || code === 'bad-name')
-  return isUnnamed ? `${text}: ${recipients.map(printable).join(', ')}` : text
+  const text = isUnnamed ? `${message}: ${recipients.map(printable).join(', ')}` : message
+  return code === 'unknown-user' ? `${text}; ${advice}` : text
 }
+
+const userAdvice = 'the operator of the server adds users with "ospd user add"'
 
 /** Returns a client, which connects when it is first used. Throws UsageError if the user or an option is not valid. */
 export function openClient(

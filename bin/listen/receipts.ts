@@ -72,5 +72,12 @@ export async function listenForReceipts(client: Client, directory: string, signa
   }
 }
 
-/** Says that a command waits until messages are handled. */
-export const waitingForReceipts = 'waiting for the receipts; Ctrl-C leaves them on the server'
+const mostNamed = 5
+
+/** Returns the line that says which users a command waits for until they have handled its messages. */
+export function waitingForReceipts(users: Iterable<string>): string {
+  const all = [...new Set(users)]
+  const more = all.length - mostNamed
+  const names = all.slice(0, mostNamed).join(', ') + (more > 0 ? ` and ${more} more` : '')
+  return `waiting for the receipts of ${names}; Ctrl-C leaves them on the server`
+}

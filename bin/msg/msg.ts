@@ -2,7 +2,9 @@ import {
   type Client,
   connectionErrors,
   type MessageReceipt,
+  nearestName,
   OspError,
+  type PresenceMember,
   type RecipientState,
   type SentMessage,
 } from 'ospd'
@@ -68,6 +70,7 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
   let isQueued = false
   let isStored = false
   let isHandled = true
+  let online: Iterable<PresenceMember> = []
   const code = await runWithClient(values, {
     state: stateDirectory(directory),
     // With --queue the command does not wait for the server.
@@ -78,6 +81,7 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
       const obstacle = firstObstacle(client, values.queue)
       sent = client.send(recipients, content, options)
       const { id, queued, stored } = sent
+      online = client.presence
       client.on('messageRefused', (message) => {
         if (message.id === id) isQueued = message.isQueued
       })
@@ -86,15 +90,17 @@ async function run(values: MsgValues, operands: readonly string[]): Promise<numb
       const outcome = await Promise.race([stored, obstacle(id)])
       if (!(outcome instanceof OspError)) {
         isStored = true
-        printStates(values, id, outcome)
+        printStates(values, id, outcome, online)
         if (!values.receipt) return
-        if (!values.json && !values.quiet) say(waitingForReceipts, 'yellow')
+        if (!values.json && !values.quiet) say(waitingForReceipts(recipients), 'yellow')
         isHandled = await printReceipts(sent.receipts())
       } else if (values.queue) printQueued(values, id, recipients, outcome)
       else throw outcome
     },
-    failed: (failure) =>
-      printFailure(sent?.id, recipients, failure, isStored ? 'stored' : values.queue && isQueued && 'queued'),
+    failed(failure) {
+      const advice = nameAdvice(failure.error.recipients ?? [], recipients, online)
+      printFailure(sent?.id, failure, isStored ? 'stored' : values.queue && isQueued && 'queued', advice)
+    },
   })
   if (code === exitCodes.done && !isHandled) return exitCodes.unhandled
   // A caller may repeat a command that has failed.
@@ -130,15 +136,32 @@ async function withdraw(directory: string, id: string): Promise<void> {
   if (own.length > 0) await outbox.remove(own.map(({ number }) => number))
 }
 
-const quotes = 'enclose text of several words in quotes'
+/** Returns what to do if some of the recipients are unknown: name a user who is online, or quote the text. */
+function nameAdvice(
+  unknown: readonly string[],
+  all: readonly string[],
+  online: Iterable<PresenceMember>,
+): string | undefined {
+  const users = Array.from(online, ({ user }) => user)
+  const [meant] = unknown.flatMap((name) => nearestName(name, users) ?? [])
+  if (meant !== undefined) return `did you mean ${meant}?`
+  return all.length > 1 ? 'enclose text of several words in quotes' : undefined
+}
 
-function printStates({ json, quiet }: MsgValues, id: string, states: readonly RecipientState[]): void {
+function printStates(
+  { json, quiet }: MsgValues,
+  id: string,
+  states: readonly RecipientState[],
+  online: Iterable<PresenceMember>,
+): void {
+  const recipients = states.map(({ recipient }) => recipient)
   for (const { recipient, status } of states) {
     const line = `${printable(recipient)} ${status === 'unseen' ? 'stored' : status}`
     results.print({ event: 'sent', id, recipient, status }, line)
     if (json || quiet || status !== 'unseen') continue
-    const advice = states.length > 1 ? `; ${quotes}` : ''
-    say(`no user ${recipient} has logged in to this server yet; the message waits for that user${advice}`, 'yellow')
+    const advice = nameAdvice([recipient], recipients, online)
+    const text = `no user ${recipient} has logged in to this server yet; the message waits for that user`
+    say(advice === undefined ? text : `${text}; ${advice}`, 'yellow')
   }
 }
 
@@ -167,9 +190,9 @@ function printQueued(
 
 function printFailure(
   id: string | undefined,
-  sent: readonly string[],
   failure: CommandFailure,
   kept: 'stored' | 'queued' | false,
+  advice: string | undefined,
 ): void {
   const { error, interrupted, gaveUp, wasOnline } = failure
   const { code, message: text, retry, recipients } = error
@@ -179,7 +202,7 @@ function printFailure(
     results.event({ event: 'failed', code, text, retry, recipients: [...(recipients ?? [])], outcome })
     return
   }
-  const reason = interrupted ? 'interrupted' : reasonOf(sent, error)
+  const reason = interrupted ? 'interrupted' : refusalText(error, advice)
   const result = outcome === 'stored' ? `the message ${id} was stored; ${outcomes.stored}` : outcomes[outcome]
   say(gaveUp ? result : `${result}: ${reason}`, interrupted ? 'yellow' : 'red')
 }
@@ -190,11 +213,6 @@ const outcomes = {
   unknown: 'it is unknown whether the message was stored',
   'not-sent': 'the message was not sent',
 } as const
-
-function reasonOf(sent: readonly string[], error: OspError): string {
-  const advice = error.code === 'unknown-user' && sent.length > 1 ? `; ${quotes}` : ''
-  return refusalText(error) + advice
-}
 
 const mostBytes = 64 * 1024
 

@@ -1,6 +1,6 @@
 import { OspError, type SentFile } from 'ospd'
 import { UsageError } from '../common/usage.ts'
-import { messageIdsOf, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'
+import { type AwaitedFile, messagesAbout, type ReportedFile, type SendReporter, type SendSummary } from './reporter.ts'
 
 /** Waits for the receipts of the messages about stored files, and reports them. */
 export class HandledFiles {
@@ -8,8 +8,8 @@ export class HandledFiles {
   readonly #reporter: Pick<SendReporter, 'receipt' | 'storedBefore' | 'unhandled' | 'waitsForReceipts'>
   readonly #summary: SendSummary
   readonly #waiting: Promise<void>[] = []
-  /** The files whose users have not all handled the message about them, with the ids of the messages. */
-  readonly #unhandled = new Map<ReportedFile, readonly string[]>()
+  /** The files whose users have not all handled the message about them. */
+  readonly #unhandled = new Map<ReportedFile, AwaitedFile>()
 
   /** Throws UsageError if another program sends the files (`joined`), because that program gets their receipts. */
   constructor(
@@ -29,13 +29,16 @@ export class HandledFiles {
 
   add(file: ReportedFile, stored: SentFile): void {
     if (!this.isOn) return
-    this.#unhandled.set(file, messageIdsOf(stored))
-    this.#waiting.push(this.#wait(file))
+    const messages = messagesAbout(stored)
+    const users = new Set(messages.flatMap(({ recipients }) => recipients))
+    this.#unhandled.set(file, { ids: messages.map(({ id }) => id), users })
+    this.#waiting.push(this.#wait(file, users))
   }
 
-  async #wait(file: ReportedFile): Promise<void> {
+  async #wait(file: ReportedFile, users: Set<string>): Promise<void> {
     try {
       for await (const receipt of file.upload.receipts()) {
+        users.delete(receipt.recipient)
         if (receipt.state !== 'handled') this.#summary.unhandled++
         // The server keeps the receipt until the next one is requested.
         if (!(await this.#reporter.receipt(file, receipt))) return
@@ -59,8 +62,8 @@ export class HandledFiles {
       signal.addEventListener('abort', () => resolve(), { once: true })
       if (signal.aborted) resolve()
     })
-    const isWaiting = [...this.#unhandled.values()].some((ids) => ids.length > 0)
-    if (isWaiting && !signal.aborted) this.#reporter.waitsForReceipts()
+    const awaited = [...this.#unhandled.values()].flatMap(({ users }) => [...users])
+    if (awaited.length > 0 && !signal.aborted) this.#reporter.waitsForReceipts(awaited)
     await Promise.race([Promise.all(this.#waiting), aborted])
     this.#reporter.unhandled(this.#unhandled)
   }

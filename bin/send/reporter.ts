@@ -1,4 +1,5 @@
 import { connectionErrors, type MessageReceipt, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
+import { refusalText } from '../common/client.ts'
 import type { PrintedEvent } from '../common/events.ts'
 import { LinkReporter, type LinkValues } from '../common/link.ts'
 import { results, statusPrinter } from '../common/output.ts'
@@ -15,6 +16,14 @@ export interface ReportedFile {
   readonly path: string
   readonly size: number
   readonly upload: Upload
+}
+
+/** A stored file about which a message is not handled by all users. */
+export interface AwaitedFile {
+  /** The ids of the messages about the file. */
+  readonly ids: readonly string[]
+  /** The users whose receipts have not arrived. */
+  readonly users: ReadonlySet<string>
 }
 
 /** A file that failed, possibly before it became a task. */
@@ -179,11 +188,11 @@ export class SendReporter extends LinkReporter implements Disposable {
     } else if (error.code === this.#refusal?.code) {
       this.#notSent++
       if (upload && staysTask(error)) this.#notSentTasks++
-    } else this.say(`${displayed(path)}: ${error.message}`, 'red')
+    } else this.say(`${displayed(path)}: ${refusalText(error)}`, 'red')
   }
 
-  waitsForReceipts(): void {
-    this.hint(waitingForReceipts)
+  waitsForReceipts(users: Iterable<string>): void {
+    this.hint(waitingForReceipts(users))
   }
 
   /** Resolves with whether the receipt is printed. */
@@ -204,10 +213,10 @@ export class SendReporter extends LinkReporter implements Disposable {
   }
 
   /** Reports the files that are not handled when the command ends, with the ids of the messages about them. */
-  unhandled(tasks: ReadonlyMap<ReportedFile, readonly string[]>): void {
+  unhandled(tasks: ReadonlyMap<ReportedFile, AwaitedFile>): void {
     if (this.json || tasks.size === 0) return
     this.say('not handled yet; the server keeps the receipts, and "osp listen --receipts" prints them:', 'yellow')
-    for (const [{ path }, ids] of [...tasks].slice(0, listed))
+    for (const [{ path }, { ids }] of [...tasks].slice(0, listed))
       this.say(`  ${path}: message ${ids.join(', ')}`, 'yellow')
     if (tasks.size > listed) this.say(`  ${files(tasks.size - listed)} more`, 'yellow')
   }
@@ -303,8 +312,11 @@ export class SendReporter extends LinkReporter implements Disposable {
 }
 
 /** Returns the ids of the messages that notify users of a file. */
-export const messageIdsOf = ({ notice, notified }: SentFile): string[] =>
-  [notice, notified].flatMap((message) => (message && message.recipients.length > 0 ? [message.id] : []))
+const messageIdsOf = (file: SentFile): string[] => messagesAbout(file).map(({ id }) => id)
+
+/** Returns the messages about a stored file: to the users of `--to`, and to those that the server notifies. */
+export const messagesAbout = ({ notice, notified }: SentFile) =>
+  [notice, notified].filter((message) => message !== undefined).filter(({ recipients }) => recipients.length > 0)
 
 const files = (count: number) => (count === 1 ? '1 file' : `${count} files`)
 

@@ -40,6 +40,10 @@ spec('osp msg', (it) => {
     assert.equal(stderr, `osp: ${yet}; enclose text of several words in quotes\n`)
     const sent = published((await chat.osp('alice', ['msg', 'lunch', 'hi', '--json'])).stdout, commandEvents.msg).at(-1)
     assert.deepEqual([sent?.recipient, sent?.status], ['lunch', 'unseen'])
+    await using _ = chat.begin('bob', ['listen'])
+    await chat.isOnline('bob')
+    const { stderr: near } = await chat.osp('alice', ['msg', 'bobb', 'hi'])
+    assert.equal(near, `osp: ${yet.replace('lunch', 'bobb')}; did you mean bob?\n`)
   })
 
   it('sends one message to a recipient that is named twice', async () => {

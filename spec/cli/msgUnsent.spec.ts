@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { OspError } from 'ospd'
 import { memory } from 'ospd/memory'
 import { commandEvents } from '../../bin/common/events.ts'
@@ -54,6 +55,19 @@ spec('osp msg that is rejected', (it) => {
     })
     const two = await chat.osp('alice', ['msg', 'dave', 'bob', 'carol', 'hi'])
     assert.match(two.stderr, /unknown user: dave, carol; enclose text of several words in quotes$/mu)
+    const three = await chat.osp('alice', ['msg', 'bobb', 'hi'])
+    const advice = 'the operator of the server adds users with "ospd user add"'
+    assert.equal(three.stderr, `osp: the message was not sent: unknown user: bobb; ${advice}\n`)
+    await using _ = chat.begin('bob', ['listen'])
+    await chat.isOnline('bob')
+    const four = await chat.osp('alice', ['msg', 'bobb', 'hi'])
+    assert.equal(four.stderr, 'osp: the message was not sent: unknown user: bobb; did you mean bob?\n')
+    const path = await chat.at.write('plan.txt', 'one')
+    const file = await chat.osp('alice', ['send', join(chat.at.path, path), '--to', 'bobb'])
+    assert.match(
+      file.stderr,
+      /plan\.txt: unknown user: bobb; the operator of the server adds users with "ospd user add"$/mu,
+    )
   })
 
   it('because of too many recipients exits with 1', async () => {

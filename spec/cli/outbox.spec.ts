@@ -45,6 +45,8 @@ async function bench(options: Parameters<typeof served>[0] = {}) {
   }
 }
 
+const advice = 'the operator of the server adds users with "ospd user add"'
+
 spec('osp msg --queue', (it) => {
   it('leaves the message in the outbox if there is no server, and exits with 0', async () => {
     await using here = await bench()
@@ -83,7 +85,7 @@ spec('osp msg --queue', (it) => {
     await using here = await bench({ authenticator: { authenticate, knows: async (user) => user === 'bob' } })
     await using _ = await here.serve()
     const { code, stderr } = await here.osp(['msg', '--queue', 'carol', 'hi'])
-    assert.deepEqual([code, stderr], [1, 'osp: the message was not sent: unknown user: carol\n'])
+    assert.deepEqual([code, stderr], [1, `osp: the message was not sent: unknown user: carol; ${advice}\n`])
     assert.deepEqual(await here.waiting(), [])
   })
 
@@ -130,7 +132,7 @@ spec('the messages in the outbox', (it) => {
     assert.equal((await here.osp(['msg', '--queue', 'bob', 'nobody', 'lost'])).code, 0)
     await here.queue('one')
     await using _ = await here.serve()
-    const lost = 'osp: a message to bob, nobody was removed from the outbox: unknown user: nobody\n'
+    const lost = `osp: a message to bob, nobody was removed from the outbox: unknown user: nobody; ${advice}\n`
     const sent = await here.osp(['send'])
     assert.deepEqual(sent, { code: 1, stdout: '', stderr: `osp: sending 2 queued messages\n${lost}` })
     await here.osp(['msg', '--queue', 'bob', 'two'])
@@ -185,7 +187,7 @@ spec('the messages in the outbox', (it) => {
     await using _ = await here.serve()
     const { code, stdout, stderr } = await here.osp(['msg', 'bob', 'two'])
     assert.deepEqual([code, stdout], [0, 'bob stored\n'])
-    assert.equal(stderr, 'osp: a message to nobody was removed from the outbox: unknown user: nobody\n')
+    assert.equal(stderr, `osp: a message to nobody was removed from the outbox: unknown user: nobody; ${advice}\n`)
     assert.deepEqual(await here.received(2), ['one', 'two'])
     assert.deepEqual(await here.waiting(), [])
   })

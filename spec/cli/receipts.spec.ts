@@ -15,7 +15,10 @@ spec('osp msg --receipt', (it) => {
     await pause(300)
     await chat.client('carol').then((carol) => carol.receive(() => {}))
     const { code, stdout, stderr } = await sending
-    assert.deepEqual([code, stderr], [0, 'osp: waiting for the receipts; Ctrl-C leaves them on the server\n'])
+    assert.deepEqual(
+      [code, stderr],
+      [0, 'osp: waiting for the receipts of bob, carol; Ctrl-C leaves them on the server\n'],
+    )
     const lines = stdout.trim().split('\n')
     assert.deepEqual(lines.slice(2), ['bob handled 42\\nrows', 'carol handled'])
     const events = chat.osp('alice', ['msg', '--receipt', '--json', 'bob', 'double 21'])
@@ -69,7 +72,7 @@ spec('osp listen --receipts', (it) => {
   it('prints the receipt of an interrupted osp msg --receipt, with the id that the command has named', async () => {
     await using chat = await messagingBench()
     const sending = chat.begin('alice', ['msg', '--receipt', 'bob', 'restart'])
-    await sending.printed(/^osp: waiting for the receipts; Ctrl-C leaves them on the server$/mu)
+    await sending.printed(/^osp: waiting for the receipts of bob; Ctrl-C leaves them on the server$/mu)
     sending.child.kill('SIGINT')
     const { code } = await sending.ended
     const [, id] =
@@ -125,7 +128,7 @@ spec('osp send --wait handled', (it) => {
     await chat.at.write('plan.txt', 'one')
     const path = join(chat.at.path, 'plan.txt')
     const sending = chat.begin('alice', ['send', '--wait', 'handled', path])
-    await sending.printed(/^osp: waiting for the receipts; Ctrl-C leaves them on the server$/mu)
+    await sending.printed(/^osp: waiting for the receipts of ingest; Ctrl-C leaves them on the server$/mu)
     sending.child.kill('SIGINT')
     assert.equal((await sending.ended).code, exitCodes.interrupted)
     const hint = /^osp: not handled yet; the server keeps the receipts, and "osp listen --receipts" prints them:$/mu
