@@ -7,7 +7,7 @@ import {
   migrateCluster,
   type ServerState,
 } from 'ospd/postgres'
-import { errorLine, results } from '../common/output.ts'
+import { results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { jsonSetting, kind, optionalSetting, type Values } from '../common/settings.ts'
 import { printable, tableLines } from '../common/text.ts'
@@ -131,7 +131,7 @@ async function status(database: string): Promise<number> {
     const fields = { number, name, address, leaseMs: Math.round(leaseMs), started, schema: Number(version) }
     await results.printed({ event: 'server', ...fields }, lines[at] ?? '')
   }
-  if (servers.length === 0) errorLine('ospd: no server of this cluster is running')
+  if (servers.length === 0) sayEmpty('no server of this cluster is running', { program: 'ospd' })
   return exitCodes.done
 }
 

@@ -148,12 +148,18 @@ export const errorLine = (line: string): void => stderr.write(line)
 export type StatusPrinter = (text: string, colour: 'red' | 'yellow') => void
 
 /** Returns a printer that writes each sentence with `note`, with the name of the program before it. */
-export function statusPrinter(note: (line: string) => void, styles: Styles): StatusPrinter {
-  return (text, colour) => note(`${styles[colour]('osp:')} ${printable(secrets.hide(text))}`)
+export function statusPrinter(note: (line: string) => void, styles: Styles, program = 'osp'): StatusPrinter {
+  return (text, colour) => note(`${styles[colour](`${program}:`)} ${printable(secrets.hide(text))}`)
 }
 
 /** Prints a sentence on stderr. */
 export const say: StatusPrinter = statusPrinter(errorLine, stylesFor(process.stderr))
+
+/** Says on stderr why a command prints no results, unless `--quiet` or `--json` is set or stdout is not a terminal. */
+export function sayEmpty(text: string, { quiet = false, program = 'osp' }): void {
+  if (!process.stdout.isTTY || quiet || results.json) return
+  statusPrinter(errorLine, stylesFor(process.stderr), program)(text, 'yellow')
+}
 
 /** Returns a log that prints only the first entry of `event`: `what`, and the text of the entry. */
 export function sayOnce(event: string, what: string, colour: 'red' | 'yellow'): Log {

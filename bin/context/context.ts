@@ -1,7 +1,7 @@
 import type { Contexts } from 'ospd/node'
 import { commonOptions } from '../common/commonOptions.ts'
 import { contextsIn, tokenOf } from '../common/context.ts'
-import { results, say } from '../common/output.ts'
+import { results, say, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
 import { printable, tableLines } from '../common/text.ts'
@@ -52,7 +52,7 @@ async function run(values: ContextValues, [verb = 'ls', ...names]: readonly stri
 
 async function list(values: ContextValues): Promise<number> {
   const { current, all } = contextsIn(values).load()
-  if (all.size === 0 && !values.quiet && !values.json) say('there is no context; osp login creates one', 'yellow')
+  if (all.size === 0) sayEmpty('there is no context; osp login creates one', values)
   const cells = [...all].map(([name, context]) => [
     name === current ? '*' : ' ',
     printable(name),

@@ -1,7 +1,7 @@
 import { type Client, type DeviceInfo, OspError } from 'ospd'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor } from '../common/commonOptions.ts'
-import { results, say } from '../common/output.ts'
+import { results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import type { Values } from '../common/settings.ts'
 import { printable, tableLines } from '../common/text.ts'
@@ -40,9 +40,9 @@ async function run(values: DevicesValues, [verb = 'ls', ...names]: readonly stri
   })
 }
 
-async function list(client: Client, { quiet, json }: DevicesValues): Promise<void> {
+async function list(client: Client, values: DevicesValues): Promise<void> {
   const devices = await client.devices.list()
-  if (devices.length === 0 && !quiet && !json) say('no devices are known; osp listen --device adds one', 'yellow')
+  if (devices.length === 0) sayEmpty('no devices are known; osp listen --device adds one', values)
   const lines = tableLines(devices.map(cellsOf))
   for (const [at, { name, isListening: listening, seenAt, waiting }] of devices.entries()) {
     const event = { event: 'device', name, listening, seenAt: seenAt.toISOString(), waiting } as const

@@ -1,7 +1,7 @@
 import type { Client, FileInfo } from 'ospd'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor } from '../common/commonOptions.ts'
-import { results } from '../common/output.ts'
+import { results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
 import { isTerminal, printable } from '../common/text.ts'
@@ -36,13 +36,17 @@ async function run(values: LsValues, [prefix = '', more]: readonly string[]): Pr
   return await runWithClient(values, { run: (client) => print(client, prefix, values) })
 }
 
-async function print(client: Client, prefix: string, { json, long }: LsValues): Promise<void> {
+async function print(client: Client, prefix: string, values: LsValues): Promise<void> {
+  const { json, long } = values
+  let isEmpty = true
   const shown = isTerminal(process.stdout) ? printable : (name: string) => name
   for await (const file of client.files.list({ prefix })) {
     if (results.broken.aborted) return
+    isEmpty = false
     if (json) results.event(eventOf(file))
     else results.line(long ? `${detailsOf(file)}  ${shown(file.name)}` : shown(file.name))
   }
+  if (isEmpty) sayEmpty(prefix === '' ? 'there are no files' : `no file has a name that begins with ${prefix}`, values)
 }
 
 const sizeWidth = 9

@@ -1,7 +1,7 @@
 import { type Client, OspError, type WaitingMessage } from 'ospd'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor } from '../common/commonOptions.ts'
-import { results, say } from '../common/output.ts'
+import { results, say, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
@@ -73,7 +73,8 @@ function actionOf(values: InboxValues, [operand]: readonly string[]): 'list' | '
   return returns ? 'return' : 'remove'
 }
 
-async function list(client: Client, { 'set-aside': setAside, quiet, json }: InboxValues): Promise<void> {
+async function list(client: Client, values: InboxValues): Promise<void> {
+  const { 'set-aside': setAside } = values
   const styles = stylesFor(process.stdout)
   let isEmpty = true
   for await (const message of client.inbox.list({ setAside })) {
@@ -81,7 +82,7 @@ async function list(client: Client, { 'set-aside': setAside, quiet, json }: Inbo
     isEmpty = false
     results.print({ event: 'message', ...messageFields(message), setAside }, messageLine(message, styles))
   }
-  if (isEmpty && !quiet && !json) say(setAside ? 'no messages were set aside' : 'no messages are waiting', 'yellow')
+  if (isEmpty) sayEmpty(setAside ? 'no messages were set aside' : 'no messages are waiting', values)
 }
 
 /** Formats a message as a line: number, time, sender, text. */

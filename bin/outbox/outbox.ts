@@ -1,6 +1,6 @@
 import { type OutboxControl, type OutboxMessage, outboxControl } from 'ospd/node'
 import { commonOptions } from '../common/commonOptions.ts'
-import { results, say } from '../common/output.ts'
+import { results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
@@ -47,8 +47,7 @@ async function run(values: OutboxValues, operands: readonly string[]): Promise<n
   const messages = await outbox.list()
   if (removes) await remove(outbox, operands.length > 0 ? named(messages, operands) : messages)
   else for (const line of linesOf(messages, values.json)) results.line(line)
-  const isQuiet = values.quiet || values.json
-  if (messages.length === 0 && !isQuiet) say('the outbox is empty', 'yellow')
+  if (messages.length === 0) sayEmpty('the outbox is empty', values)
   return exitCodes.done
 }
 

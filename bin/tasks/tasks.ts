@@ -3,7 +3,7 @@ import { openClient } from '../common/client.ts'
 import { type CommonOptions, commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
 import { adviceAbout, LinkReporter } from '../common/link.ts'
-import { results, say } from '../common/output.ts'
+import { results, say, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
@@ -38,12 +38,12 @@ export const tasksCommand = command({
   run: (values) => withTasks(values, (at) => list(at, values)),
 })
 
-async function list({ tasks, hint, print }: TaskContext, values: Values<typeof settings>): Promise<number> {
+async function list({ tasks, print }: TaskContext, values: Values<typeof settings>): Promise<number> {
   const all = await listed(tasks)
   const shown = values.all ? all : all.filter(({ state }) => state !== 'done')
   print(shown, values.why)
-  if (all.length === 0) hint('there are no tasks')
-  else if (shown.length === 0) hint('all files are stored; run "osp tasks --all" to list them')
+  if (all.length === 0) sayEmpty('there are no tasks', values)
+  else if (shown.length === 0) sayEmpty('all files are stored; run "osp tasks --all" to list them', values)
   return exitCodes.done
 }
 

@@ -2,7 +2,7 @@ import { removeUnfinished, unfinishedUploads } from 'ospd'
 import { disk, nodePlatform } from 'ospd/node'
 import { removedAnswer, type ShownUpload, uploadsAnswer } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
-import { errorLine, results } from '../common/output.ts'
+import { errorLine, results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { jsonSetting, kind, optionalSetting, setting, type Values } from '../common/settings.ts'
 import { printable, tableLines } from '../common/text.ts'
@@ -63,6 +63,7 @@ async function list(unfinished: Unfinished, { 'older-than': idleMs = 0, json }: 
   const shown = uploads.filter((upload) => upload.idleMs >= idleMs)
   if (json) for (const upload of shown) results.event({ event: 'upload', ...upload })
   else for (const line of tableLines(shown.map(cellsOf))) results.line(line)
+  if (shown.length === 0) sayEmpty('there are no unfinished uploads', { program: 'ospd' })
   if (more > 0) errorLine(`ospd: and ${more} more`)
   return exitCodes.done
 }

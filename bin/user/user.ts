@@ -5,7 +5,7 @@ import { type UserList, withClusterUsers } from 'ospd/postgres'
 import { databaseUrl } from '../cluster/location.ts'
 import { userNamed } from '../common/commonOptions.ts'
 import { checkDirectory } from '../common/files.ts'
-import { checkStdout, errorLine, results } from '../common/output.ts'
+import { checkStdout, errorLine, results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { jsonSetting, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
 import { printable, shellWord, tableLines } from '../common/text.ts'
@@ -95,11 +95,11 @@ async function add(users: UserList, name: string, { data, cluster, force }: User
 async function list(users: UserList, { data, cluster }: UserValues): Promise<number> {
   const all = await users.list()
   if (all.length === 0) {
-    const at = cluster === undefined ? printable(data) : 'the database'
+    const at = cluster === undefined ? data : 'the database'
     const reason = (await users.exists())
       ? `the list of users in ${at} is empty: all logins are rejected`
       : `${at} has no list of users; "ospd user add" creates one`
-    errorLine(`ospd: ${reason}`)
+    sayEmpty(reason, { program: 'ospd' })
   }
   const lines = tableLines(all.map(({ name, since }) => [printable(name), `since ${since.toISOString().slice(0, 10)}`]))
   for (const [at, { name, since }] of all.entries()) {

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { type Client, type ClientStatus, OspError } from 'ospd'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions, retryText } from '../common/commonOptions.ts'
-import { results } from '../common/output.ts'
+import { results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
 import { kind, optionalSetting, switched, type Values } from '../common/settings.ts'
 import { printable, stylesFor } from '../common/text.ts'
@@ -33,13 +33,15 @@ async function run(values: WhoValues): Promise<number> {
   return await runWithClient({ ...values, 'retry-for': retryForMs }, { run: (client) => print(client, values) })
 }
 
-async function print(client: Client, { json, watch }: WhoValues): Promise<void> {
+async function print(client: Client, values: WhoValues): Promise<void> {
+  const { json, watch } = values
   await client.presence.ready()
   const members = [...client.presence].map(({ user, node }) => ({ user, node }))
   // In the order of code units.
   members.sort((a, b) => (a.user < b.user ? -1 : a.user > b.user ? 1 : a.node - b.node))
   if (json) results.event({ event: 'list', members })
   else for (const { user } of members) results.line(printable(user))
+  if (members.length === 0) sayEmpty('no users are online', values)
   if (!watch) return
   const { green, red } = stylesFor(process.stdout)
   client.presence.on('change', ({ user, node }, change) => {

@@ -29,14 +29,6 @@ spec('osp inbox', (it) => {
     assert.deepEqual([(await inbox.ended).code, inbox.stderr], [1, ''])
   })
 
-  it('says so if no messages are waiting or were set aside', async () => {
-    await using chat = await messagingBench()
-    const empty = (text: string) => ({ code: 0, stdout: '', stderr: text })
-    assert.deepEqual(await chat.osp('bob', ['inbox']), empty('osp: no messages are waiting\n'))
-    assert.deepEqual(await chat.osp('bob', ['inbox', '--set-aside']), empty('osp: no messages were set aside\n'))
-    assert.deepEqual(await chat.osp('bob', ['inbox', '--quiet']), empty(''))
-  })
-
   it('lists waiting messages without removing them, even while a program is listening', async () => {
     await using chat = await messagingBench()
     const alice = await chat.client('alice')
