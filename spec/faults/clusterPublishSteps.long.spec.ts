@@ -57,7 +57,7 @@ class Sender implements AsyncDisposable {
 
   /** Kills the server. Resolves with the upload. */
   async send({ size, to }: Way, step: string, when: string, next: number) {
-    const doomed = [this.#shared.url, this.#shared.files, step, when]
+    const doomed = [this.#shared.url, this.#shared.files, step, when, this.user]
     await using server = startSource('spec/support/doomedMember.ts', doomed)
     const [, port] = await server.printed(/ready on (\d+)/u)
     this.#port = Number(port)
