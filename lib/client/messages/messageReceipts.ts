@@ -305,10 +305,12 @@ export class MessageReceipts {
 
   async #list(signal: AbortSignal): Promise<void> {
     for (;;) {
-      const page = await this.#options.mailbox.page(this.#lastSeq, signal)
+      let last = this.#lastSeq
+      const page = await this.#options.mailbox.page(last, signal)
       if (page.length === 0) return
       for (const decoded of page) {
-        this.#lastSeq = decoded.receipt.seq
+        // During the request, `listAll` can have set it back to the first receipt.
+        if (this.#lastSeq === last) this.#lastSeq = last = decoded.receipt.seq
         this.#dispatch(foundIn(decoded))
       }
     }

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict'
 import type { BoundClientOptions } from '../../../lib/client/client.ts'
-import type { MessageReceipt } from '../../../lib/client/messages/messageReceipts.ts'
+import { type MessageReceipt, MessageReceipts } from '../../../lib/client/messages/messageReceipts.ts'
+import type { Decoded } from '../../../lib/client/messages/receivedMessage.ts'
 import { memoryState } from '../../../lib/client/runningClient.ts'
-import { events } from '../../../lib/wire/protocol.ts'
+import { OspError } from '../../../lib/errors.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
+import { bytesOfHex } from '../../../lib/runtime/hex.ts'
+import { events, receiptStates } from '../../../lib/wire/protocol.ts'
 import { spec } from '../../support/spec.ts'
 import { turns } from '../../support/turns.ts'
 import { UploadRig } from '../../support/uploadRig.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
 
 const clientOf = (rig: UploadRig, user: string, options: Partial<BoundClientOptions> = {}) =>
   rig.client({ user, ...options })
@@ -137,6 +142,42 @@ spec('the receipts of a message', (it) => {
     await Promise.all([next, last].map((each) => assert.rejects(each, { code: 'closed' })))
   })
 })
+
+spec('the receipts of an upload', (it) => {
+  it('are all found if it is done while later receipts are being listed', async () => {
+    const id = '0'.repeat(32)
+    const stored = ['bob', 'carol'].map((recipient, at) => receiptOf(id, recipient, at + 1))
+    const [asked, answered] = [deferred<void>(), deferred<void>()]
+    const page = async (afterSeq: number) => {
+      if (afterSeq === 1) {
+        asked.resolve()
+        await answered.promise
+      }
+      return stored.slice(afterSeq, afterSeq + 1)
+    }
+    const mailbox = { page, remove: async () => {} }
+    const receipts = new MessageReceipts({ platform: { clock: new VirtualClock() }, mailbox, begin: () => {} })
+    const release = receipts.hold(id)
+    receipts.expect('1'.repeat(32), true)
+    receipts.changed()
+    await asked.promise
+    release()
+    const found = receipts.expect(id, false).all(2)
+    answered.resolve()
+    assert.deepEqual((await found).receipts.map(textOf).sort(), ['bob handled', 'carol handled'])
+    receipts.end(new OspError('closed'))
+  })
+})
+
+function receiptOf(messageId: string, recipient: string, seq: number): Decoded {
+  const receipt = { messageId: bytesOfHex(messageId), recipient, state: receiptStates.handled, at: 0 }
+  return {
+    receipt: { seq, sender: '', id: '' },
+    sentAt: 0,
+    attributes: { receipt },
+    content: new Uint8Array(),
+  }
+}
 
 /** Resolves with the receipts that a new client of the user finds, without waiting for others. */
 async function nowOf(rig: UploadRig, user: string): Promise<AsyncIterable<MessageReceipt>> {
