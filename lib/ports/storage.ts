@@ -303,8 +303,11 @@ export interface TransferStore {
    * `by`, the record stays if a link at another running server holds it.
    */
   expire(user: string, name: string, before: number, by?: SessionLink): Promise<TransferRecord | undefined>
-  /** Removes the completion marker of an upload: durable. The file stays, with its digest and metadata. */
-  forget(user: string, name: string): Promise<void>
+  /**
+   * Makes a stored file with this digest no longer count as the result of this upload: durable. Removes the completion marker, if it
+   * is that of this upload and has this digest. The file stays, with its digest and metadata.
+   */
+  forget(want: NewTransfer, digest: string): Promise<void>
   /** Returns all records, or those of one user, in no particular order. */
   records(user?: string): AsyncIterable<TransferRecord>
   /** Returns one record, in constant time. Without this method the server searches `records(user)`. */

@@ -14,6 +14,14 @@ export const databaseMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/postgres/contract.spec.ts',
   },
   {
+    fault: 'the completion marker of a newer version is removed with that of an earlier one in a database',
+    file: 'lib/adapters/postgres/schema/waitingMarkers.ts',
+    within: 'waitingMarkerFunctions',
+    pattern: 'm.name = p_name AND m.modified_at = p_modified_at',
+    replacement: 'm.name = p_name',
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
     fault: 'mailboxes in a database are locked in any order',
     ...mailFunctions,
     pattern: 'WHERE name = ANY (p_names) ORDER BY id FOR NO KEY UPDATE',

@@ -139,6 +139,14 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: 'files',
   },
   {
+    fault: 'the completion marker of a newer version is removed with that of an earlier one',
+    file: 'lib/storage/transfers/transfers.ts',
+    within: 'forget',
+    pattern: '!marker || isResultOf({ ...marker.file, modifiedAt: marker.modifiedAt }, want, digest)',
+    replacement: "digest !== ''",
+    shownBy: 'spec/testing/storage.spec.ts',
+  },
+  {
     fault: 'no completion marker is stored for an upload',
     file: 'lib/storage/transfers/uploadLog.ts',
     within: 'complete',

@@ -93,7 +93,7 @@ function watchedTransfers(transfers: TransferStore, records: PromisedRecords): T
         return nested()
       },
     }),
-    forget: (user, name) => transfers.forget(user, name),
+    forget: (want, digest) => transfers.forget(want, digest),
     records: (user) => transfers.records(user),
     ...(transfers.record && { record: transfers.record.bind(transfers) }),
     ...(transfers.unfinished && { unfinished: transfers.unfinished.bind(transfers) }),

@@ -218,10 +218,10 @@ export class ClusterTransfers implements TransferStore {
     })
   }
 
-  forget(user: string, name: string): Promise<void> {
-    return this.#change({ user, name }, async () => {
+  forget(want: NewTransfer, digest: string): Promise<void> {
+    return this.#change(want, async () => {
       for (let left = tries; left > 0; left--) {
-        const waiting = await this.#member.run(({ transfers }) => transfers.forget(user, name))
+        const waiting = await this.#member.run(({ transfers }) => transfers.forget(want, digest))
         if (!waiting) return
         await settleWaiting(this.#member, this.#names, [waiting])
       }

@@ -293,9 +293,10 @@ export interface TransferSteps {
    */
   expire(user: string, name: string, before: number, by?: ClusterSessionLink): Promise<TransferRecord | undefined>
   /**
-   * Removes a completion marker. The records of this name then match no upload. Resolves with the marker if it must not be removed.
+   * Removes the completion marker of this upload with this digest. The records of its file then match no upload. Resolves with the
+   * marker if it must not be removed.
    */
-  forget(user: string, name: string): Promise<WaitingMarker | undefined>
+  forget(want: NewTransfer, digest: string): Promise<WaitingMarker | undefined>
   /** Records in the order of (user, name), after that key, at most `most`. */
   records(
     of: string | undefined,

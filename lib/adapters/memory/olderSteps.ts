@@ -28,7 +28,7 @@ export function olderTransfers(transfers: SharedTransferSteps): TransferSteps {
     complete: (...given) => transfers.complete(...given, unrecorded),
     announce: (server, files, until, by, room) => transfers.announce(server, files, until, by, room, unrecorded),
     settle: (files) => transfers.settle(files, unrecorded),
-    forget: (user, name) => transfers.forget(user, name, unrecorded),
+    forget: (...given) => transfers.forget(...given, unrecorded),
     abandoned: () => transfers.abandoned(unrecorded),
   }
 }

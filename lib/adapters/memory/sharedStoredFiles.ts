@@ -1,6 +1,7 @@
 import { OspError } from '../../errors.ts'
-import type { Announcement } from '../../ports/storage.ts'
+import type { Announcement, NewTransfer } from '../../ports/storage.ts'
 import { type FileKey, type FileRecord, keyOfFile, keyPrefixOf } from '../../storage/catalogue/fileRecords.ts'
+import { isResultOf, storeAsOf } from '../../storage/transfers/claimRules.ts'
 import type { FileChange, FileSteps, PendingFiles } from '../cluster/fileSteps.ts'
 import type { ClusterSessionLink } from '../cluster/steps.ts'
 import { olderVersion } from './olderSteps.ts'
@@ -143,9 +144,10 @@ export class SharedStoredFiles implements FileSteps {
     return found.sort(comparedBytes)
   }
 
-  /** Makes the records of a name match no upload. */
-  forget(user: string, name: string): void {
-    for (const { modifiedAt: _, ...record } of this.of(user, name)) this.add(record)
+  /** Makes the records of files with this digest that an upload has stored match no upload. */
+  forget(want: NewTransfer, digest: string): void {
+    const stored = this.of(want.user, storeAsOf(want)).filter((record) => isResultOf(record, want, digest))
+    for (const { modifiedAt: _, ...record } of stored) this.add(record)
   }
 }
 

@@ -12,7 +12,7 @@ import type {
 } from '../../ports/storage.ts'
 import type { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
-import { storeAsOf } from '../../storage/transfers/claimRules.ts'
+import { isResultOf, storeAsOf } from '../../storage/transfers/claimRules.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import { fileRecordOf } from '../../storage/transfers/rows.ts'
 import {
@@ -305,12 +305,15 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  forget(user: string, name: string, files: RecordedFiles = this.files): ReturnType<TransferSteps['forget']> {
-    return this.#turns.run(user, async () => {
-      const [waiting] = files === this.files ? this.#waiting([{ user, name }]) : []
+  forget(want: NewTransfer, digest: string, files: RecordedFiles = this.files): ReturnType<TransferSteps['forget']> {
+    const key = recordKey(want.user, want.name)
+    return this.#turns.run(want.user, async () => {
+      const { file, modifiedAt } = this.#markers.get(key)?.announced ?? {}
+      const isMeant = file && isResultOf({ ...file, modifiedAt }, want, digest)
+      const [waiting] = isMeant && files === this.files ? this.#waiting([want]) : []
       if (waiting) return waiting
-      this.#markers.delete(recordKey(user, name))
-      files.forget(user, name)
+      if (isMeant) this.#markers.delete(key)
+      files.forget(want, digest)
       return undefined
     })
   }
@@ -482,12 +485,7 @@ export class SharedTransfers implements TransferSteps {
 }
 
 /** Returns the claim of a row, and its owner. */
-const claimOf = ({ record: { user, name, token }, holder }: Row): LinkClaim => ({
-  user,
-  name,
-  token,
-  ...holder,
-})
+const claimOf = ({ record: { user, name, token }, holder }: Row): LinkClaim => ({ user, name, token, ...holder })
 
 const none: QuotaPart = { growth: 0, entries: 0 }
 

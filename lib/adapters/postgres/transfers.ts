@@ -1,12 +1,14 @@
 import type {
   Announcement,
   Claim,
+  NewTransfer,
   QuotaRoom,
   SettledFile,
   StoredFile,
   TransferRecord,
   UnfinishedTotals,
 } from '../../ports/storage.ts'
+import { storeAsOf } from '../../storage/transfers/claimRules.ts'
 import type { Announced, ClusterSessionLink, LinkClaim, TransferSteps, WaitingMarker } from '../cluster/steps.ts'
 import { claimUpload } from './claim.ts'
 import type { Database, Statement } from './database.ts'
@@ -152,8 +154,10 @@ export class PostgresTransfers implements TransferSteps {
     return row?.record ? transferRecordOf(row.record) : undefined
   }
 
-  async forget(user: string, name: string): Promise<WaitingMarker | undefined> {
-    const [row] = await this.#database.query<{ waiting: MarkerRow | null }>(statements.forget, [user, name])
+  async forget(want: NewTransfer, digest: string): Promise<WaitingMarker | undefined> {
+    const { user, name, size, modifiedAt, algorithm } = want
+    const values = [user, name, storeAsOf(want), size, modifiedAt, algorithm, digest]
+    const [row] = await this.#database.query<{ waiting: MarkerRow | null }>(statements.forget, values)
     return row?.waiting ? waitingOf(row.waiting) : undefined
   }
 
@@ -238,7 +242,7 @@ const statements = {
   release: { name: 'transfer-release', text: 'SELECT ospd.release_1($1, $2, $3)' },
   remove: { name: 'transfer-remove', text: 'SELECT ospd.remove_transfer_1($1, $2, $3, $4, $5, $6) AS removed' },
   expire: { name: 'transfer-expire', text: 'SELECT ospd.expire_transfer_1($1, $2, $3, $4, $5, $6) AS record' },
-  forget: { name: 'transfer-forget', text: 'SELECT ospd.forget_3($1, $2) AS waiting' },
+  forget: { name: 'transfer-forget', text: 'SELECT ospd.forget_3($1, $2, $3, $4, $5, $6, $7) AS waiting' },
   records: {
     name: 'transfer-records',
     text: `${records} (user_name, name) > ($1, $2) ORDER BY user_name, name LIMIT $3`,

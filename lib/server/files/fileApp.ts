@@ -441,7 +441,7 @@ export class FileApp implements ServerApp {
       if (notice) await this.#sendAgain(by, file, notice)
       return this.#storedAck(file, notice)
     }
-    await this.#reports.forget(file)
+    if (want) await this.#reports.forget(want, file.digest)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 

@@ -71,15 +71,16 @@ export class FileDaemon {
     const { fileDigest: digest, recipients = [] } = message
     if (!completed || !want || !digest || recipients.length > 0) return undefined
     const { transfers } = this.#context.storage
-    if (await transfers.completed(want, hex(digest))) {
+    const file = await transfers.completed(want, hex(digest))
+    if (file) {
       await this.#uploads.end(upload, 'FileMd5Req', undefined, caller)
-      const { storedName, replaced } = completed
+      const { storedName, replaced } = file
       const none = { instance: 0, progress: 0, chunk: 0, window: 0 }
       const stored = { storedName, replaced: replaced ? 1 : 0 }
       if (message.event === 'StartPostFileReq') return { event: 'StartPostFileAck', ...none, stored }
       return { event: 'ContinuePostFileAck', ...none, checkpoint: 0, checkpointDigest: new Uint8Array(), stored }
     }
-    await this.#reports.forget(completed)
+    await this.#reports.forget(want, completed.digest)
     await this.#uploads.end(upload, 'restarted', undefined, caller)
     await this.#openFree(upload, caller, want, 'StartPostFileReq')
     return undefined

@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { StoredFile, TransferRecord, VersionedFile } from '../../ports/storage.ts'
+import type { NewTransfer, StoredFile, TransferRecord, VersionedFile } from '../../ports/storage.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
 import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import type { Connection, ServerContext } from '../app.ts'
@@ -87,11 +87,9 @@ export class StoredReports {
     }
   }
 
-  /** Makes a completed upload, and the record of its stored file, which can have another name, match no request. The file stays. */
-  async forget(file: StoredFile): Promise<void> {
-    const { user } = file
-    for (const name of new Set([file.storedName, file.name]))
-      await this.afterEarlier([{ user, name }], () => this.#context.storage.transfers.forget(user, name))
+  /** Makes a stored file with this digest no longer count as the result of an upload. The file stays. */
+  forget(want: NewTransfer, digest: string): Promise<void> {
+    return this.afterEarlier([want], () => this.#context.storage.transfers.forget(want, digest))
   }
 
   /** Reports stored files, and completes verified uploads. */

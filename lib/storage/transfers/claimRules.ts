@@ -45,6 +45,13 @@ export function sameUpload(a: FileOfUpload | undefined, b: NewTransfer): boolean
   return a?.size === b.size && a.modifiedAt === b.modifiedAt && a.algorithm === b.algorithm
 }
 
+/** Returns whether a file with this digest is the result of an upload, given that user and name agree. */
+export const isResultOf = (
+  file: FileOfUpload & { readonly digest: string },
+  want: NewTransfer,
+  digest: string,
+): boolean => file.digest === digest && sameUpload(file, want)
+
 /** Returns the name under which an upload is to be stored. */
 export const storeAsOf = ({ name, storeAs = name }: Pick<NewTransfer, 'name' | 'storeAs'>): string => storeAs
 

@@ -27,6 +27,7 @@ import {
   checkUploadCount,
   conflictingName,
   continuedBy,
+  isResultOf,
   nameConflict,
   overlaps,
   sameUpload,
@@ -197,16 +198,21 @@ export class Transfers implements TransferStore {
     })
   }
 
-  forget(user: string, name: string): Promise<void> {
-    return this.#change({ user, name }, async () => {
-      await this.#checkReported([{ user, name }])
-      const version = await this.#names.version(user, name)
-      const [known] = version === undefined ? [] : await this.describe([{ user, name, version }])
+  forget(want: NewTransfer, digest: string): Promise<void> {
+    const { user, name } = want
+    const stored = { user, name: storeAsOf(want) }
+    return this.#changeAll([want, stored], async () => {
+      const { log } = this.#records
+      const marker = log.marker(user, name)
+      // A marker that has moved could reappear after a restart.
+      const removes = !marker || isResultOf({ ...marker.file, modifiedAt: marker.modifiedAt }, want, digest)
+      if (removes) await this.#checkReported([want])
+      const version = await this.#names.version(user, stored.name)
+      const [known] = version === undefined ? [] : await this.describe([{ ...stored, version }])
       // Without the time, it matches no upload.
-      if (known) await this.#files.put([{ ...known, modifiedAt: undefined }])
-      // Even if the marker has moved: it could reappear after a restart.
-      await this.#records.log.forget(user, name)
-      await this.#files.prune([{ user, name, version }])
+      if (known && isResultOf(known, want, digest)) await this.#files.put([{ ...known, modifiedAt: undefined }])
+      if (removes) await log.forget(user, name)
+      await this.#files.prune([{ ...stored, version }])
     })
   }
 

@@ -102,7 +102,8 @@ const entryChecks: Checks<TestedStorage> = {
     assert.deepEqual((await found(catalogue, 'x/a')).metadata, metadata)
     const again = { ...wanted, modifiedAt: 1_000, storeAs: 'x/a' }
     assert.deepEqual(await storage.transfers.completed(again), file)
-    await storage.transfers.forget('alice', 'a')
+    await storage.transfers.forget(again, file.digest)
+    assert.equal(await storage.transfers.completed(again), undefined)
     assert.deepEqual((await found(catalogue, 'x/a')).metadata, metadata)
   }),
   'finds the file of an upload under the name under which it was to be stored': withCatalogue(async (_, storage) => {
@@ -181,7 +182,7 @@ const entryChecks: Checks<TestedStorage> = {
       const metadata = { key: 'old' }
       await upload(storage, { metadata })
       const before = await found(catalogue)
-      await storage.transfers.forget('alice', 'a')
+      await storage.transfers.forget(wanted, fileOf().digest)
       assert.deepEqual(await found(catalogue), before)
       await claimed(storage, { metadata })
     },

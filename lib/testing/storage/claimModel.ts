@@ -163,10 +163,10 @@ const remove = (name: string) =>
     await files.remove(wanted.user, name)
   })
 
-const forget = (name: string) =>
-  step(`forget ${name}`, async (model, { transfers }) => {
-    await transfers.forget(wanted.user, name)
-    model.completed.delete(name)
+const forget = (name: string, size: number) =>
+  step(`forget ${name} of ${size}`, async (model, { transfers }) => {
+    await transfers.forget({ ...wanted, name, size }, fileOf().digest)
+    if (model.completed.get(name) === size) model.completed.delete(name)
   })
 
 const look = (name: string, size: number) =>
@@ -196,7 +196,7 @@ function drawSteps(draw: Draw): readonly Step[] {
     () => under('all is verified', choice(), verify),
     () => under('it is completed', choice(), complete),
     () => remove(drawName(draw)),
-    () => forget(drawName(draw)),
+    () => forget(drawName(draw), drawSize(draw)),
     () => look(drawName(draw), drawSize(draw)),
     () => restart,
   ]

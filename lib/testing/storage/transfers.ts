@@ -103,7 +103,7 @@ const recordsChecks: Checks<TestedStorage> = {
     await assert.rejects(claimed(storage), closed)
     await assert.rejects(transfers.checkpoint(claim, [], 2_000_000), closed)
     await assert.rejects(transfers.remove('alice', 'a'), closed)
-    await assert.rejects(transfers.forget('alice', 'a'), closed)
+    await assert.rejects(transfers.forget(wanted, fileOf().digest), closed)
     await assert.rejects(recordsOf(storage), closed)
   },
 }
@@ -139,10 +139,19 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     const completed = await upload(storage)
     const fresh = { ...resume, fresh: true }
     assert.deepEqual(await storage.transfers.claim(wanted, owner(2), fresh), { completed })
-    await storage.transfers.forget('alice', 'a')
-    await storage.transfers.forget('alice', 'a')
+    for (const _ of ['once', 'again']) await storage.transfers.forget(wanted, completed.digest)
     await claimed(storage, {}, fresh)
     assert.deepEqual(await storage.place.read('alice', 'a'), hello)
+  },
+  'stays when an earlier upload of the name, or a file with another digest, is forgotten': async (storage) => {
+    const { transfers } = storage
+    await upload(storage)
+    const later = { ...wanted, modifiedAt: 2_000 }
+    const stored = await upload(storage, later, textBytes('HELLO'))
+    await transfers.forget(wanted, stored.digest)
+    await transfers.forget(later, '00')
+    assert.deepEqual(await transfers.completed(later), stored)
+    assert.deepEqual(await transfers.claim(later, owner(2), resume), { completed: stored })
   },
   'does not count after the file has changed, and may count again when the bytes are as before': async (storage) => {
     const stored = await upload(storage)
@@ -185,7 +194,7 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     assert.ok('completed' in (await storage.transfers.claim(wanted, owner(1), resume)))
     await claimed(storage, { modifiedAt: wanted.modifiedAt + 1 })
     await storage.transfers.remove('alice', 'a')
-    await storage.transfers.forget('alice', 'a')
+    await storage.transfers.forget(wanted, fileOf().digest)
     await claimed(storage)
   },
   'outlives others that expire': async (storage) => {
@@ -209,7 +218,7 @@ const completionMarkersChecks: Checks<TestedStorage> = {
     const changes = [
       () => transfers.verified(claim, fileOf()),
       () => transfers.announce(announcementOf(created, fileOf()), 60_000),
-      () => transfers.forget('alice', 'a'),
+      () => transfers.forget(wanted, stored.digest),
     ]
     for (const change of changes) await assert.rejects(change, isUnreported)
     assert.deepEqual((await recordsOf(storage))[0]?.verified, undefined)

@@ -434,7 +434,7 @@ spec('the steps of uploads', (it) => {
           completed: fileOf(),
         })
         await rig.passing(first.transfers.reported([fileOf()]))
-        await rig.passing(first.transfers.forget('alice', 'a'))
+        await rig.passing(first.transfers.forget(wanted, fileOf().digest))
         const { claim: other } = await claimAt(rig, first, one, start, { name: 'b' })
         await rig.passing(first.transfers.release(other))
         const by = { node: one.node, user: 'alice', session: one.session }

@@ -185,8 +185,8 @@ const steps: Readonly<Record<string, (draw: Draw, latest: number) => (side: Side
     return (side) => side.steps.transfers.expire(user, name, before, link && { ...link(side), user })
   },
   forget: (draw) => {
-    const { user, name } = uploadOf(draw)
-    return (side) => side.steps.transfers.forget(user, name)
+    const [upload, digest] = [uploadOf(draw), draw.pick(['abcd', 'abcd', 'ef'])]
+    return (side) => side.steps.transfers.forget(upload, digest)
   },
   put: (draw) => {
     const records = draw.some(1, 2, () => recordOf(draw))

@@ -74,7 +74,7 @@ async function run(pieces: Pieces): Promise<void> {
   }
   // A stored file is forgotten only after it was reported.
   await transfers.reported([{ user: 'alice', name: 'a' }])
-  await transfers.forget('alice', 'a')
+  await transfers.forget(wanted, fileOf().digest)
   await transfers.remove('alice', 'a')
   assert.ok((await listedBy(transfers)).every(({ name }) => name !== 'a'))
 }

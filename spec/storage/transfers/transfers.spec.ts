@@ -164,7 +164,7 @@ spec('completion markers beyond the limit', (it) => {
     await markers.store(['a'])
     await markers.store(namesFrom(0, maxMarkers + surplusBlock))
     await markers.transfers.idle()
-    await markers.transfers.forget('alice', 'a')
+    await markers.transfers.forget(wanted, fileOf().digest)
     for (let round = 0; round < 2; round++) {
       assert.equal(await markers.transfers.completed({ ...wanted, name: 'a' }), undefined)
       assert.ok(await markers.transfers.completed({ ...wanted, name: '0' }))

@@ -59,16 +59,23 @@ BEGIN
    WHERE m.user_name = u.user_name AND m.name = u.name AND NOT m.reported AND m.version = coalesce(u.version, m.version);
 END $$;
 
--- Removes the marker of a name, and makes its records match no upload. Returns the marker if it must not be removed.
-CREATE OR REPLACE FUNCTION ospd.forget_3(p_user text, p_name text) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- Removes the marker of an upload with this digest, and makes the records of its file match no upload. Returns the marker if it must
+-- not be removed.
+CREATE OR REPLACE FUNCTION ospd.forget_3(p_user text, p_name text, p_store_as text, p_size bigint, p_modified_at bigint, p_algorithm text,
+  p_digest text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-  v_waiting jsonb;
+  v_marker ospd.marker;
 BEGIN
-  SELECT to_jsonb(m) INTO v_waiting FROM ospd.marker m
-   WHERE m.user_name = p_user AND m.name = p_name AND ospd.is_waiting_3(m) FOR UPDATE;
-  IF FOUND THEN RETURN v_waiting; END IF;
-  UPDATE ospd.file SET modified_at = NULL WHERE user_name = p_user AND name = p_name;
-  DELETE FROM ospd.marker m WHERE m.user_name = p_user AND m.name = p_name AND NOT ospd.is_waiting_3(m);
+  SELECT m.* INTO v_marker FROM ospd.marker m
+   WHERE m.user_name = p_user AND m.name = p_name AND m.modified_at = p_modified_at
+     AND (m.file->>'size', m.file->>'algorithm', m.file->>'digest') = (p_size::text, p_algorithm, p_digest) FOR UPDATE;
+  IF FOUND THEN
+    IF ospd.is_waiting_3(v_marker) THEN RETURN to_jsonb(v_marker); END IF;
+    DELETE FROM ospd.marker m WHERE m.user_name = p_user AND m.name = p_name;
+  END IF;
+  UPDATE ospd.file SET modified_at = NULL
+   WHERE user_name = p_user AND name = p_store_as AND size = p_size AND modified_at = p_modified_at
+     AND algorithm = p_algorithm AND digest = p_digest;
   RETURN NULL;
 END $$;
 `

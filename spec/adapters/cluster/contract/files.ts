@@ -47,8 +47,15 @@ export const fileChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual((await foundBy(first, one, upload)).files, [known])
     assert.deepEqual(await first.steps.files.get([known]), [known])
     await first.steps.transfers.reported([upload])
-    await first.steps.transfers.forget('alice', 'a/b.txt')
     const { modifiedAt: _, ...unsent } = known
+    const others = [
+      { ...upload, modifiedAt: 1 },
+      { ...upload, size: 1 },
+      { ...upload, storeAs: 'other' },
+    ]
+    for (const other of others) await first.steps.transfers.forget(other, digest)
+    assert.deepEqual(await first.steps.files.get([known]), [known])
+    await first.steps.transfers.forget(upload, digest)
     assert.deepEqual(await first.steps.files.get([known]), [unsent])
   },
   'have a record once an announced file is published; its marker counts before': async (store) => {

@@ -81,7 +81,7 @@ export const markerChecks: Checks<SharedStoreFixture> = {
     const waiting = [{ ...marker, server: first.server }]
     assert.deepEqual(await transfers.announce(second.server, announced, farAway), { ...announcedFiles, waiting })
     assert.deepEqual(await transfers.verified(claim, file, 'v2'), { ...marked, waiting })
-    assert.deepEqual(await transfers.forget('alice', 'a/b.txt'), waiting[0])
+    assert.deepEqual(await transfers.forget(upload, file.digest), waiting[0])
     const record = await transfers.record('alice', 'a/b.txt')
     assert.deepEqual([record?.token, record?.verified], [claim.token, undefined])
     assert.deepEqual(await transfers.marker('alice', 'a/b.txt'), marker)
@@ -192,8 +192,21 @@ export const markerChecks: Checks<SharedStoreFixture> = {
     const { first, one } = await twoServers(store)
     await completed(first, one, upload)
     await first.steps.transfers.reported([upload])
-    for (const _ of ['once', 'again']) await first.steps.transfers.forget('alice', 'a/b.txt')
+    for (const _ of ['once', 'again']) await first.steps.transfers.forget(upload, fileOf(upload).digest)
     assert.equal(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
+  },
+  'stay when other uploads of their names, or files with other digests, are forgotten': async (store) => {
+    const { first, one } = await twoServers(store)
+    const { transfers } = first.steps
+    const { digest } = fileOf(upload)
+    await completed(first, one, upload)
+    for (const _ of ['not reported', 'reported']) {
+      for (const other of [{ modifiedAt: 1 }, { size: 1 }, { algorithm: 'md5' as const }])
+        assert.equal(await transfers.forget({ ...upload, ...other }, digest), undefined)
+      assert.equal(await transfers.forget(upload, 'ab02'), undefined)
+      assert.notEqual(await transfers.marker('alice', 'a/b.txt'), undefined)
+      await transfers.reported([upload])
+    }
   },
   'are no longer valid after they expire, but must still be reported': async (store) => {
     const { first, second, one, two } = await twoServers(store)
