@@ -260,6 +260,8 @@ class FileGetter {
     const error = await missingFile(client, name, cause, 'add -r to get its contents').catch(OspError.from)
     summary.addFailed(error, transferred)
     reporter.failed(path, { name, transferred }, error, this.#isRejected)
+    // Another error of this code says that NAME is a folder.
+    if (error === cause && error.code === 'no-such-file') reporter.missing()
   }
 }
 

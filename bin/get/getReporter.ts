@@ -87,6 +87,8 @@ export class GetReporter extends LinkReporter implements Disposable {
   /** The error codes of the refusals that were reported for a file. */
   readonly #refusals = new WeakMap<ReceivedFile, Set<string>>()
 
+  #isMissing = false
+
   constructor(values: LinkValues, overview: Overview<ReceivedFile>, lines: Lines) {
     super(
       values,
@@ -114,6 +116,13 @@ export class GetReporter extends LinkReporter implements Disposable {
   ): void {
     if (this.json) results.event({ event: 'failed', file, name: name || null, code, text, retry, transferred })
     else if (!isRejected) this.say(name === '' ? text : `${name}: ${text}`, 'red')
+  }
+
+  /** Says once how to download a file that is not the user's own. */
+  missing(): void {
+    if (this.#isMissing) return
+    this.#isMissing = true
+    this.hint('to download a file that another user has sent you, use --from USER; "osp inbox" lists waiting messages')
   }
 
   /** Reports each reason for a temporary refusal of a file once. */

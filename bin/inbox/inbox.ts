@@ -1,4 +1,4 @@
-import { type Client, OspError, type WaitingMessage } from 'ospd'
+import { type Client, type FileReference, OspError, type WaitingMessage } from 'ospd'
 import { runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor } from '../common/commonOptions.ts'
 import { results, say, sayEmpty } from '../common/output.ts'
@@ -7,7 +7,7 @@ import { switched, type Values } from '../common/settings.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { localTime } from '../common/units.ts'
 import { UsageError, unexpectedOperand } from '../common/usage.ts'
-import { messageFields, messageText } from '../listen/listen.ts'
+import { downloadLine, messageFields, messageText } from '../listen/listen.ts'
 
 const settings = {
   'set-aside': switched(
@@ -76,14 +76,22 @@ function actionOf(values: InboxValues, [operand]: readonly string[]): 'list' | '
 async function list(client: Client, values: InboxValues): Promise<void> {
   const { 'set-aside': setAside } = values
   const styles = stylesFor(process.stdout)
+  const files: FileReference[] = []
   let isEmpty = true
   for await (const message of client.inbox.list({ setAside })) {
     if (results.broken.aborted) return
     isEmpty = false
+    if (message.file) files.push(message.file)
     results.print({ event: 'message', ...messageFields(message), setAside }, messageLine(message, styles))
   }
   if (isEmpty) sayEmpty(setAside ? 'no messages were set aside' : 'no messages are waiting', values)
+  const [file, another] = files
+  if (file === undefined || values.quiet || values.json) return
+  const what = another === undefined ? 'the file' : 'a file'
+  say(`to download ${what}, run ${downloadLine(values, another === undefined ? file : anyFile)}`, 'yellow')
 }
+
+const anyFile = { owner: 'USER', name: 'NAME' }
 
 /** Formats a message as a line: number, time, sender, text. */
 const messageLine = (message: WaitingMessage, { dim, bold }: Styles) =>

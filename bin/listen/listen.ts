@@ -11,7 +11,7 @@ import {
 } from 'ospd'
 import { keptReferences, stateDirectory } from 'ospd/node'
 import { clientTransport, runWithClient, trustFor } from '../common/client.ts'
-import { commonOptions } from '../common/commonOptions.ts'
+import { type CommonOptions, commonOptions } from '../common/commonOptions.ts'
 import type { PrintedEvent } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
 import { checkStdout, jsonLine, results, say, sayOnce } from '../common/output.ts'
@@ -178,15 +178,14 @@ function keepingReferences(handle: Handle, values: ListenValues, directory: stri
     const isHandled = await handle(message)
     if (error) say(`${file.name} cannot be downloaded later: its reference was not stored: ${error.message}`, 'red')
     else if (file && values.exec === undefined && !values.quiet && !values.json)
-      say(`to download it, run ${commandLineOf('get', values, getOperands(file))}`, 'yellow')
+      say(`to download it, run ${downloadLine(values, file)}`, 'yellow')
     return isHandled
   }
 }
 
-const getOperands = ({ owner, name }: FileReference) => [
-  ...['--from', owner],
-  ...(name.startsWith('-') ? ['--', name] : [name]),
-]
+/** Returns the command line that downloads a file from a message. */
+export const downloadLine = (values: CommonOptions, { owner, name }: Pick<FileReference, 'owner' | 'name'>): string =>
+  commandLineOf('get', values, ['--from', owner, ...(name.startsWith('-') ? ['--', name] : [name])])
 
 /** Returns a handler that takes a permit for each message. */
 function permitted(handle: Handle, permits: Permits): (message: Message) => Promise<void> {

@@ -51,6 +51,10 @@ async function grown(path: string, bytes: number): Promise<void> {
 
 const saved = ({ stdout }: Outcome) => published(stdout, commandEvents.get)
 
+/** The line about files that are not found. */
+const hint =
+  'osp: to download a file that another user has sent you, use --from USER; "osp inbox" lists waiting messages'
+
 spec('osp get', (it) => {
   it(
     'saves a file, and prints its digest in the format of sha256sum',
@@ -104,7 +108,9 @@ spec('osp get', (it) => {
       assert.deepEqual(await osp('get', 'a', '-'), { code: 0, stdout: 'one', stderr: '' })
       assert.deepEqual(await osp('get', 'empty', '-'), { code: 0, stdout: '', stderr: '' })
       const missing = await osp('get', 'b', '-')
-      assert.deepEqual(missing, { code: 1, stdout: '', stderr: 'osp: b: the server has no file with this name\n' })
+      const stderr = `osp: b: the server has no file with this name\n${hint}\n`
+      assert.deepEqual(missing, { code: 1, stdout: '', stderr })
+      assert.doesNotMatch((await osp('get', 'b', '--quiet')).stderr, /--from/u)
     }),
   )
 
@@ -112,15 +118,17 @@ spec('osp get', (it) => {
     'lets a file fail by itself, with the reason',
     withFiles({ 'f/a': 'one', c: 'three' }, async ({ at, osp }) => {
       writeFileSync(join(at.path, 'c'), 'mine')
-      const { code, stdout, stderr } = await osp('get', 'f/a', 'f', 'c', 'x')
+      const { code, stdout, stderr } = await osp('get', 'f/a', 'f', 'c', 'x', 'y')
       assert.equal(code, 1)
       assert.equal(stdout, `${sum('one')}  a\n`)
       assert.deepEqual(stderr.split('\n').sort(), [
         '',
-        'osp: 3 of 4 files failed',
+        'osp: 4 of 5 files failed',
         'osp: c: c already exists with other content; add --overwrite to replace it, or specify another --to',
         'osp: f: it is a folder; add -r to get its contents',
+        hint,
         'osp: x: the server has no file with this name',
+        'osp: y: the server has no file with this name',
       ])
       assert.equal(readFileSync(join(at.path, 'c'), 'utf8'), 'mine')
       assert.equal((await osp('get', 'c', '--overwrite')).code, 0)

@@ -71,7 +71,15 @@ spec('osp send --to', (it) => {
     await at.at.write('plan.txt', 'second')
     await at.osp('alice', 'send', 'plan.txt', '--to', 'dora')
     assert.equal((await at.osp('dora', 'get', '--from', 'alice', 'plan.txt', '-')).stdout, 'second')
-    assert.equal((await at.osp('dora', 'inbox')).stdout.split('\n').length, 2)
+    const inbox = await at.osp('dora', 'inbox')
+    assert.equal(inbox.stdout.split('\n').length, 2)
+    assert.match(inbox.stderr, /^osp: to download the file, run osp get .* --user dora .* --from alice plan\.txt\n$/u)
+    assert.equal((await at.osp('dora', 'inbox', '--quiet')).stderr, '')
+    await at.osp('alice', 'send', 'plan.txt', '--to', 'dora')
+    assert.match(
+      (await at.osp('dora', 'inbox')).stderr,
+      /^osp: to download a file, run osp get .* --from USER NAME\n$/u,
+    )
     const none = await at.osp('dora', 'get', '--from', 'bob', 'plan.txt')
     assert.equal(none.code, 1)
     assert.match(
