@@ -158,6 +158,13 @@ export const databaseMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/postgres/contract.spec.ts',
   },
   {
+    fault: 'a device is removed from a database while it registers at another server',
+    ...deviceFunctions,
+    pattern: 'PERFORM ospd.lock_receipts_1(ARRAY(SELECT b.name FROM ospd.box b WHERE b.name = p_user), v_senders);',
+    replacement: '',
+    shownBy: 'spec/adapters/postgres/contract.spec.ts',
+  },
+  {
     fault: 'the answers of devices in a database do not lock all mailboxes in one order',
     ...deviceFunctions,
     pattern: 'PERFORM ospd.lock_receipts_1(ARRAY(SELECT name FROM ospd.box WHERE name = ANY (p_users)), v_senders);',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { crc32 } from 'node:zlib'
 import { bodyFingerprintOf, writeMessage } from '../../../../lib/storage/mailboxes/records.ts'
 import { roomy } from '../../../../lib/testing/storage/mailSteps.ts'
-import type { Checks } from '../../../../lib/testing/testCases.ts'
+import { type Checks, upTo } from '../../../../lib/testing/testCases.ts'
 import { newSession, type SharedStoreFixture } from './fixture.ts'
 import { mailServer, numbered, numbersOf } from './mail.ts'
 
@@ -179,6 +179,38 @@ export const deviceChecks: Checks<SharedStoreFixture> = {
         ['phone', 1, true],
       ],
     )
+  },
+  'are removed while they register elsewhere and messages are stored: none of these is lost, or waits for ever': async (
+    store,
+  ) => {
+    const [first, second, third] = [await mailServer(store), await mailServer(store), await mailServer(store)]
+    const phone = { user: 'bob', device: 'phone' }
+    let number = 0
+    const posting = () => third.post([numbered(++number, ['bob']), numbered(++number, ['bob'])])
+    const answered = async (server: Server, device: string) =>
+      server.mail.remove(server.server, [handledBy(device, await server.seqsOf('bob'))])
+    for (const round of upTo(10)) {
+      await first.mail.openDevices('bob', ['laptop', 'phone'], 0, most)
+      await posting()
+      const [{ epoch }] = await Promise.all([
+        second.mail.listen(phoneAt(second, round)),
+        posting(),
+        first.mail.removeDevice(first.server, phone).catch(({ code }) => assert.equal(code, 'device-listening')),
+        posting(),
+        answered(third, 'laptop'),
+      ])
+      const kept = ++number
+      await third.post([numbered(kept, ['bob'])])
+      await answered(third, 'laptop')
+      // The registered device is known: the messages wait for it, and it can read them.
+      const page = { ...phone, afterSeq: 0, epoch }
+      const read = numbersOf((await second.mail.read([page], 100, 1_000_000))[0] ?? [])
+      assert.deepEqual([read.at(-1), read], [kept, await third.waiting('bob')])
+      await second.mail.unlisten(phone, epoch, 0)
+      await Promise.all([posting(), first.mail.removeDevice(first.server, phone), answered(third, 'laptop'), posting()])
+      await answered(third, 'laptop')
+      assert.deepEqual(await third.waiting('bob'), [])
+    }
   },
   'without a name are removed like others, and cannot be removed while they listen': async (store) => {
     const server = await mailServer(store)
