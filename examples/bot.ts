@@ -4,6 +4,7 @@ import { stateDirectory } from 'ospd/node'
 
 const to = `ospd://127.0.0.1:${process.env.PORT ?? 6682}`
 const bot = createClient(to, { user: 'bot', state: stateDirectory('./bot-state') })
+bot.on('status', (status, error) => status === 'waiting' && console.error(error?.message))
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => bot.close())
 
 for await (const message of bot.messages()) {

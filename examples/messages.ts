@@ -1,8 +1,9 @@
-// Two users: a message to bob waits until bob listens, and is then delivered once.
-import { connect } from 'ospd'
+// Two users: a message to bob waits until bob listens, and is then delivered once. The server is serve.ts.
+import { connect, createClient } from 'ospd'
 
 const to = `ospd://127.0.0.1:${process.env.PORT ?? 6682}`
-const alice = await connect(to, { user: 'alice' })
+const alice = createClient(to, { user: 'alice' })
+alice.on('status', (status, error) => status === 'waiting' && console.error(error?.message))
 console.log(await alice.send(['bob', 'carol'], 'hi'))
 
 const bob = await connect(to, { user: 'bob', state: './bob-state' })

@@ -4,6 +4,7 @@ import { stateDirectory } from 'ospd/node'
 
 const to = `ospd://127.0.0.1:${process.env.PORT ?? 6682}`
 const device = createClient(to, { user: 'sensor', state: stateDirectory('./sensor-state') })
+device.on('status', (status, error) => status === 'waiting' && console.error(error?.message))
 const sent = process.argv.slice(2).map((text) => device.send(['alice'], text))
 for (const { id, queued } of sent) {
   await queued

@@ -134,6 +134,23 @@ spec('the examples', (it) => {
     assert.deepEqual(texts, ['one', 'two', 'three'])
   })
 
+  it('say in one line that the server is not reachable, and continue when it is', async () => {
+    await using at = await place()
+    await at.write('movie.mp4', 'one')
+    const port = await freePort()
+    const missing = /^cannot connect to 127\.0\.0\.1:\d+: nothing listens there; start the server/mu
+    await using upload = example('upload', at, port)
+    await using messages = example('messages', at, port)
+    await using bot = example('bot', at, port)
+    await using outbox = example('outbox', at, port, 'one')
+    for (const client of [upload, messages, bot, outbox]) {
+      await client.printed(missing)
+      assert.doesNotMatch(client.stderr, /^ +at /mu)
+    }
+    await using _ = example('serve', at, port)
+    for (const client of [upload, messages, outbox]) assert.equal((await client.ended).code, 0, client.stderr)
+  })
+
   for (const [page, name] of [
     ['README.md', 'examples/serve.ts'],
     ['README.md', 'examples/upload.ts'],
