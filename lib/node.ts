@@ -27,7 +27,7 @@ export {
 } from './adapters/controlSocket/controlSocket.ts'
 export { disk } from './adapters/disk/disk.ts'
 export { pathReason } from './adapters/disk/faults.ts'
-export { lockDirectory } from './adapters/disk/lock.ts'
+export { lockDirectory, lockHolder } from './adapters/disk/lock.ts'
 export { checkNamedFile } from './adapters/disk/rights.ts'
 export {
   type HealthOptions,

@@ -1,5 +1,5 @@
 import { OspError } from 'ospd'
-import { askControl } from 'ospd/node'
+import { askControl, lockHolder } from 'ospd/node'
 import type * as z from 'zod/mini'
 import { type Status, statusEvent } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
@@ -37,8 +37,24 @@ async function run({ data, json }: Values<typeof settings>): Promise<number> {
     return exitCodes.done
   } catch (error) {
     if (!isAbsence(error)) throw error
-    errorLine(`ospd: no daemon is running with the data directory ${printable(data)}`)
+    errorLine(`ospd: ${absenceText(printable(data), await lockHolder(data))}`)
     return exitCodes.unreachable
+  }
+}
+
+function absenceText(data: string, holder: Awaited<ReturnType<typeof lockHolder>>): string {
+  if (!holder || !isRunning(holder.pid)) return `no daemon is running with the data directory ${data}`
+  const reason = 'it embeds a server (use server.status() there), or its log says why it has no control socket'
+  return `${data} is in use by ${printable(holder.text)}, which does not answer: ${reason}`
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // A process of another user cannot be signalled.
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, lstatSync } from 'node:fs'
 import { join } from 'node:path'
+import { serve } from 'ospd'
 import { serveControl } from 'ospd/node'
 import { commandEvents, type Status, statusEvent } from '../../bin/common/events.ts'
 import { statusLines } from '../../bin/status/status.ts'
@@ -83,6 +84,17 @@ spec('ospd status', (it) => {
     await using at = await place()
     await absent(at.path)
     await absent(at.path, ['--json'])
+  })
+
+  it('names the process of a server that a program embeds, and exits with 3', async () => {
+    await using at = await place()
+    await using server = await serve({ listen: 0, storage: at.path })
+    const { code, stdout, stderr } = await run('ospd', ['status', '--data', at.path])
+    assert.deepEqual([code, stdout], [3, ''])
+    const text = `ospd: ${at.path} is in use by process ${process.pid}, since `
+    assert.ok(stderr.startsWith(text) && stderr.includes('it embeds a server (use server.status() there)'), stderr)
+    await server.close()
+    await absent(at.path)
   })
 
   it('rejects a missing directory, and a file, with exit code 2', async () => {

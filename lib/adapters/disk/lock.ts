@@ -113,7 +113,7 @@ const owner = z.object({ pid: z.int(), startedAt: z.string() })
 export async function lockData(layout: Layout, wallTime: number): Promise<AsyncDisposable> {
   const { directory, owner: path } = layout
   const held = await lock(layout.lock).catch(async (error) => {
-    throw OspError.from(error).code === 'data-locked' ? await lockedBy(directory, path, error) : error
+    throw OspError.from(error).code === 'data-locked' ? await lockedBy(directory, error) : error
   })
   const text = JSON.stringify({ pid: process.pid, startedAt: new Date(wallTime).toISOString() })
   await replaceFile(path, `${text}\n`, false).catch(async (error) => {
@@ -142,11 +142,21 @@ export async function lockDirectory(directory: string): Promise<AsyncDisposable>
   return lockData(layout, Date.now())
 }
 
-async function lockedBy(directory: string, path: string, cause: unknown): Promise<OspError> {
-  // The other process may not have written the file yet.
-  const text = await readFile(path, 'utf8').catch(() => '')
+/**
+ * Resolves with the process that has last locked a data directory, as text for a message, and with its id; with `undefined` if the
+ * process has released the lock. If the process was killed, it may no longer run.
+ */
+export async function lockHolder(
+  directory: string,
+): Promise<{ readonly pid: number; readonly text: string } | undefined> {
+  const text = await readFile(layoutOf(directory).owner, 'utf8').catch(() => '')
   const known = owner.safeParse(jsonOf(text)).data
-  const holder = known ? `process ${known.pid}, since ${known.startedAt}` : 'another process'
+  return known && { pid: known.pid, text: `process ${known.pid}, since ${known.startedAt}` }
+}
+
+async function lockedBy(directory: string, cause: unknown): Promise<OspError> {
+  // The other process may not have written the file yet.
+  const { text: holder } = (await lockHolder(directory)) ?? { text: 'another process' }
   const reason = `${directory} is in use by ${holder}; stop it or choose another directory`
   return new OspError('data-locked', reason, { cause })
 }
