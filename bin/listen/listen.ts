@@ -36,7 +36,10 @@ const rejectedCode = 65
 
 /** The settings of `osp listen`. */
 export const listenSettings = {
-  count: { ...optionalSetting(kind.count, 'exit after N messages', 'run until Ctrl-C'), alias: 'n' },
+  count: {
+    ...optionalSetting(kind.count, 'exit after N messages, not counting receipts', 'run until Ctrl-C'),
+    alias: 'n',
+  },
   device: optionalSetting(
     { ...kind.text, placeholder: 'NAME' },
     'listen as this device of the user; each known device receives every message',

@@ -84,6 +84,25 @@ spec('osp listen --receipts', (it) => {
     await using listening = chat.begin('alice', ['listen', '--receipts'])
     await listening.printed(new RegExp(`^\\S+T\\S+ ${id} bob handled done$`, 'mu'))
   })
+
+  it('does not count receipts, and prints each of them once', async () => {
+    await using chat = await messagingBench()
+    const alice = await chat.client('alice')
+    await chat.client('bob').then((bob) => bob.receive(() => 'done'))
+    for (const text of ['one', 'two']) await alice.send(['bob'], text, { receipt: true }).stored
+    await alice.close()
+    await using listening = chat.begin('alice', ['listen', '--receipts', '--count', '1'])
+    await listening.printed(/ bob handled done\n.* bob handled done\n/u)
+    await chat.isOnline('alice')
+    assert.equal((await chat.osp('carol', ['msg', 'alice', 'hi'])).code, 0)
+    assert.equal((await listening.ended).code, 0)
+    assert.deepEqual(
+      listening.stdout.split('\n').map((line) => line.split(' ').slice(-2).join(' ')),
+      ['handled done', 'handled done', 'carol hi', ''],
+    )
+    await chat.osp('carol', ['msg', 'alice', 'again'])
+    assert.doesNotMatch((await chat.osp('alice', ['listen', '--receipts', '--count', '1'])).stdout, /handled/u)
+  })
 })
 
 spec('osp send --wait handled', (it) => {
