@@ -82,10 +82,14 @@ export class FileSender {
   /** Handles a change of an upload. Follows an upload that the command was not given. */
   changed(upload: Upload): void {
     const { phase } = upload
-    if (phase === 'waiting') this.#reportRefusal(upload)
+    const task = this.#tasks.get(upload)
+    if (isOver(upload)) {
+      if (task) this.#ended(task)
+      return
+    }
+    if (phase === 'waiting' && task) this.#reportRefusal(task)
     if ((phase === 'waiting' || phase === 'cancelling') && this.#parked.delete(upload)) this.#wake()
-    const isOver = phase === 'done' || phase === 'failed' || phase === 'cancelled'
-    if (isOver || this.#tasks.has(upload) || this.#adding.has(upload.name)) return
+    if (task || this.#adding.has(upload.name)) return
     const { ref = upload.name } = upload
     this.#follow(new FollowedFile(refText(this.#options.directory, ref), upload, false))
   }
@@ -200,24 +204,20 @@ export class FileSender {
   #follow(task: FollowedFile): void {
     this.#tasks.set(task.upload, task)
     this.#options.overview.add(task)
-    task.upload.done.then(
-      (file) => this.#ended(task, file),
-      (error: unknown) => this.#ended(task, OspError.from(error)),
-    )
+    if (isOver(task.upload)) this.#ended(task)
   }
 
-  #ended(task: FollowedFile, end: SentFile | OspError): void {
+  #ended(task: FollowedFile): void {
     const { upload } = task
-    // The command was also given the file, and follows it as another task.
-    if (this.#tasks.get(upload) !== task) return
+    const end = upload.file ?? OspError.from(upload.error)
+    this.#tasks.delete(upload)
+    const isParked = this.#parked.delete(upload)
+    this.#wake()
     if (!(end instanceof OspError && end.code === 'closed')) this.#report(task, end)
-    else if (!this.#parked.has(upload)) {
+    else if (!isParked) {
       this.#options.summary.addUnfinished(upload.transferred)
       this.#left.push(task)
     }
-    this.#tasks.delete(upload)
-    this.#parked.delete(upload)
-    this.#wake()
   }
 
   #report(task: FollowedFile, end: SentFile | OspError): void {
@@ -238,16 +238,18 @@ export class FileSender {
   }
 
   /** Reports each reason for a temporary rejection of a file once. */
-  #reportRefusal(upload: Upload): void {
+  #reportRefusal(task: FollowedFile): void {
+    const { upload } = task
     const { error } = upload
-    const task = this.#tasks.get(upload)
-    if (!error || !isRefusal(error) || !task) return
+    if (!error || !isRefusal(error)) return
     const reported = this.#refusals.get(upload) ?? new Set()
     if (reported.has(error.code)) return
     this.#refusals.set(upload, reported.add(error.code))
     this.#options.reporter.refused(task, error)
   }
 }
+
+const isOver = ({ phase }: Upload) => phase === 'done' || phase === 'failed' || phase === 'cancelled'
 
 function sizeOf(path: string): number {
   try {

@@ -111,7 +111,10 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   const handled = new HandledFiles(values.wait === 'handled', tasks.joined, reporter, summary)
   let connects = tasks.joined
   const sender = new FileSender({
-    upload: (sources, options) => (tasks.joined ? addAll(tasks, sources, options) : client.uploadAll(sources, options)),
+    upload: (sources, options) =>
+      tasks.joined
+        ? addAll(tasks, sources, options, (upload) => sender.changed(upload))
+        : client.uploadAll(sources, options),
     connect() {
       if (connects) return
       connects = true
@@ -163,9 +166,20 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   return summary.exitCode
 }
 
-/** Adds files to the uploads of the program that this one has joined. */
-function addAll(tasks: JoinedTasks, sources: readonly FileSource[], options: UploadOptions) {
-  return Promise.all(sources.map((source) => tasks.add(source, options).catch(OspError.from)))
+/** Adds files to the uploads of the program that this one has joined. Calls `ended` for each upload that ends. */
+function addAll(
+  tasks: JoinedTasks,
+  sources: readonly FileSource[],
+  options: UploadOptions,
+  ended: (upload: Upload) => void,
+): Promise<readonly (Upload | OspError)[]> {
+  const add = async (source: FileSource) => {
+    const upload = await tasks.add(source, options)
+    const end = () => ended(upload)
+    upload.done.then(end, end)
+    return upload
+  }
+  return Promise.all(sources.map((source) => add(source).catch(OspError.from)))
 }
 
 /** Resolves when no other program adds a task, and the messages of the outbox are sent; or when the command must end. */

@@ -66,6 +66,8 @@ export class PublishedTree {
   /** The entries that were read in this turn or the previous one, by path. The markers of a batch are written in between. */
   readonly #places = new TurnMap<string, TargetPlace>(2)
   foldsCase = false
+  /** The latest parts of a path, and their directory. */
+  #latest: { readonly parts: readonly string[]; readonly directory: string } = { parts: [], directory: '' }
 
   constructor(root: string, flushes = new DirectoryFlushes()) {
     this.#root = root
@@ -74,12 +76,23 @@ export class PublishedTree {
 
   /** Returns the path of checked names. They need no normalization, so this is faster than `join`. */
   pathOf(parts: readonly string[]): string {
-    return [this.#root, ...parts].join(sep)
+    const name = parts.at(-1)
+    return name === undefined ? this.#root : `${this.#directoryOf(parts)}${sep}${name}`
+  }
+
+  /** Returns the path of the directory above a place. It is kept for the next place, which is often in the same directory. */
+  #directoryOf(parts: readonly string[]): string {
+    const { parts: latest, directory: known } = this.#latest
+    const above = parts.length - 1
+    if (latest.length === parts.length && latest.every((part, at) => at === above || part === parts[at])) return known
+    const directory = [this.#root, ...parts.slice(0, -1)].join(sep)
+    this.#latest = { parts, directory }
+    return directory
   }
 
   /** Returns the regular file at this place, if there is one. */
   async file(parts: readonly string[]): Promise<BigIntStats | undefined> {
-    const directory = this.pathOf(parts.slice(0, -1))
+    const directory = this.#directoryOf(parts)
     if (!this.#knownDirectories.get(directory) && (await this.#findDirectory(parts))) return undefined
     const known = this.#places.get(`${directory}${sep}${parts.at(-1)}`)
     const stats = known ? known.found : await entryAt(this.pathOf(parts))
@@ -90,7 +103,7 @@ export class PublishedTree {
 
   /** Reads each entry on the path to a place. Rejects with `storage-unusable` if others could replace a directory. */
   find(parts: readonly string[]): MaybePromise<TargetPlace> {
-    const directory = this.pathOf(parts.slice(0, -1))
+    const directory = this.#directoryOf(parts)
     if (this.#knownDirectories.get(directory)) return this.#findIn(directory, parts)
     return this.#findDirectory(parts).then((missing) => {
       if (missing) return missing
@@ -161,7 +174,7 @@ export class PublishedTree {
     for (const [at, move] of late.size > 0 ? moves.entries() : []) {
       if (late.has(move)) [results[at] = false] = await settleAll([move], () => this.#move(move, replace))
     }
-    const directories = moves.map(({ parts }, at) => (results[at] === true ? this.pathOf(parts.slice(0, -1)) : ''))
+    const directories = moves.map(({ parts }, at) => (results[at] === true ? this.#directoryOf(parts) : ''))
     const failures = new Map<string, Error>()
     const flushing = [...new Set(directories)].filter((directory) => directory !== '')
     const flushes = await settleAll(flushing, (directory) => this.flushes.flush(directory))
@@ -206,7 +219,7 @@ export class PublishedTree {
     }
     this.#left(parts, stats)
     this.#countChange(newParts, { bytes: Number(stats.size - (there?.size ?? 0n)), files: there ? 0 : 1 })
-    await this.flushes.flush(this.pathOf(newParts.slice(0, -1)))
+    await this.flushes.flush(this.#directoryOf(newParts))
     await this.#removeFolders(parts)
   }
 
@@ -287,7 +300,7 @@ export class PublishedTree {
 
   /** Returns whether the directories above a place exist durably, and no directory is in the place. */
   #isPrepared(parts: readonly string[], { above, found }: TargetPlace): boolean {
-    const hasDurableParents = above === parts.length - 1 && this.#durable.has(this.pathOf(parts.slice(0, above)))
+    const hasDurableParents = above === parts.length - 1 && this.#durable.has(this.#directoryOf(parts))
     return hasDurableParents && !found?.isDirectory()
   }
 

@@ -60,6 +60,8 @@ export interface Upload extends Listenable<UploadEvents> {
   readonly progress: Progress
   /** Content bytes that this process sent for it and the server acknowledged, including repeated ones. */
   readonly transferred: number
+  /** The file as the server has stored it; undefined until then. */
+  readonly file: SentFile | undefined
   /**
    * Resolves when the server has stored it. Rejects when it has failed, with code `cancelled` when it was cancelled, and with
    * `closed` when its client was closed or its signal has aborted. An unhandled rejection is silent.
@@ -103,8 +105,9 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   error: OspError | undefined
   progress: Progress = { acknowledged: 0, durable: 0, size: 0 }
   transferred = 0
-  readonly #done: Deferred<SentFile> = deferred()
-  readonly done = this.#done.promise
+  /** The stored file; undefined until it is done. */
+  file: SentFile | undefined
+  #done: Deferred<SentFile> | undefined
   readonly #host: UploadHost
   #handled: Promise<readonly MessageReceipt[]> | undefined
   #receipts: ReceiptIterators | undefined
@@ -162,6 +165,15 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     return this.#handled
   }
 
+  get done(): Promise<SentFile> {
+    if (!this.#done) {
+      this.#done = deferred()
+      if (this.file) this.#done.resolve(this.file)
+      else if (this.over) this.#done.reject(this.error)
+    }
+    return this.#done.promise
+  }
+
   /** Whether it has ended: done, failed or cancelled. */
   get over(): boolean {
     return this.phase === 'done' || this.phase === 'failed' || this.phase === 'cancelled'
@@ -183,7 +195,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   move(step: Exclude<UploadStep, 'stored'>, error?: OspError): void {
     this.phase = uploadPhases.next(this.phase, step)
     this.error = error
-    if (this.over) this.#done.reject(error)
+    if (this.over) this.#done?.reject(error)
     this.#emitPhase()
   }
 
@@ -191,7 +203,8 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
     const { size } = file
     this.phase = uploadPhases.next(this.phase, 'stored')
     this.error = undefined
-    this.#done.resolve(file)
+    this.file = file
+    this.#done?.resolve(file)
     this.progress = { acknowledged: size, durable: size, size }
     this.emit('progress', this.progress)
     this.#emitPhase()

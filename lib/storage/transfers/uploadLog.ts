@@ -2,7 +2,6 @@ import type { Platform } from '../../ports/platform.ts'
 import type { TransferRecord, UnfinishedTotals } from '../../ports/storage.ts'
 import type { Journal, JournalRecord, Place } from '../journal/journal.ts'
 import { type Contents, JournalWriter, type Moved, type PendingChange } from '../journal/journalWriter.ts'
-import { recordKey } from './recordStore.ts'
 import { type CompletionMarker, type Row, readRow, type Subject, writeRow } from './rows.ts'
 
 /** The value of a subject, and its place in the journal: segment -1 and no bytes until it is durable. */
@@ -21,8 +20,8 @@ interface Change extends Pick<PendingChange, 'undo'> {
 }
 
 /** The present entries of one user. */
-interface UserEntries {
-  readonly names: Set<string>
+interface UserEntries<T> {
+  readonly byName: Map<string, Entry<T>>
   /** Sum of their weights. */
   weight: number
 }
@@ -50,19 +49,17 @@ class ReplaceEntry<T> implements Change {
   }
 }
 
-/**
- * The present entries by `recordKey`, and with `weightOf` also the names of each user, both in the order in which they were set.
- */
+/** The present entries, all and those of each user, both in the order in which they were set. */
 class Table<T> {
   /** Total bytes of the rows of present entries. */
   bytes = 0
   /** The number of present entries of each segment. */
   readonly #counts = new Map<number, number>()
-  readonly #entries = new Map<string, Entry<T>>()
-  readonly #users = new Map<string, UserEntries>()
-  readonly #weightOf: ((value: T) => number) | undefined
+  readonly #entries = new Set<Entry<T>>()
+  readonly #users = new Map<string, UserEntries<T>>()
+  readonly #weightOf: (value: T) => number
 
-  constructor(weightOf?: (value: T) => number) {
+  constructor(weightOf: (value: T) => number = () => 0) {
     this.#weightOf = weightOf
   }
 
@@ -71,18 +68,18 @@ class Table<T> {
   }
 
   get({ user, name }: Subject): Entry<T> | undefined {
-    return this.#entries.size === 0 ? undefined : this.#entries.get(recordKey(user, name))
+    return this.#users.get(user)?.byName.get(name)
   }
 
   entries(): Iterable<Entry<T>> {
-    return this.#entries.values()
+    return this.#entries
   }
 
   values(): T[] {
-    return Array.from(this.#entries.values(), ({ value }) => value)
+    return Array.from(this.#entries, ({ value }) => value)
   }
 
-  ofUser(user: string): Readonly<UserEntries> | undefined {
+  ofUser(user: string): Readonly<UserEntries<T>> | undefined {
     return this.#users.get(user)
   }
 
@@ -126,33 +123,24 @@ class Table<T> {
 
   /** Replaces the previous entry, or removes it. Returns the previous entry. */
   #swap({ user, name }: Subject, next: Entry<T> | undefined): Entry<T> | undefined {
-    const key = recordKey(user, name)
-    const former = this.#entries.get(key)
+    const own = this.#users.get(user) ?? { byName: new Map<string, Entry<T>>(), weight: 0 }
+    const former = own.byName.get(name)
     if (former) {
       this.#countPlace(former.place, -1)
       former.isCurrent = false
-      this.#entries.delete(key)
+      own.weight -= this.#weightOf(former.value)
+      own.byName.delete(name)
+      this.#entries.delete(former)
     }
     if (next) {
       this.#countPlace(next.place, 1)
       next.isCurrent = true
-      this.#entries.set(key, next)
-    }
-    if (this.#weightOf) this.#count(user, name, this.#weightOf, former, next)
-    return former
-  }
-
-  #count(user: string, name: string, weightOf: (value: T) => number, former?: Entry<T>, next?: Entry<T>): void {
-    const own = this.#users.get(user) ?? { names: new Set<string>(), weight: 0 }
-    if (former) {
-      own.weight -= weightOf(former.value)
-      own.names.delete(name)
-    }
-    if (next) {
-      own.weight += weightOf(next.value)
+      own.weight += this.#weightOf(next.value)
+      own.byName.set(name, next)
       this.#users.set(user, own)
-      own.names.add(name)
-    } else if (own.names.size === 0) this.#users.delete(user)
+      this.#entries.add(next)
+    } else if (own.byName.size === 0) this.#users.delete(user)
+    return former
   }
 }
 
@@ -223,13 +211,13 @@ export class UploadLog implements Contents {
   }
 
   names(user: string): Iterable<string> {
-    return this.#records.ofUser(user)?.names ?? []
+    return this.#records.ofUser(user)?.byName.keys() ?? []
   }
 
   /** Returns the number of a user's records, and the sum of the offsets of their last checkpoints, except for these names. */
   totals(user: string, except: readonly string[] = []): UnfinishedTotals {
     const own = this.#records.ofUser(user)
-    let { uploads, bytes } = { uploads: own?.names.size ?? 0, bytes: own?.weight ?? 0 }
+    let { uploads, bytes } = { uploads: own?.byName.size ?? 0, bytes: own?.weight ?? 0 }
     for (const name of new Set(except)) {
       const record = this.record(user, name)
       if (!record) continue

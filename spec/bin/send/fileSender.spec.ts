@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { OspError, type Upload } from 'ospd'
+import { OspError } from 'ospd'
 import type { FoundPaths } from '../../../bin/send/candidates.ts'
 import { FileSender, type FileSenderOptions, unfinishedMost } from '../../../bin/send/fileSender.ts'
 import { Overview } from '../../../bin/send/overview.ts'
 import { type ReportedFile, SendSummary } from '../../../bin/send/reporter.ts'
+import { ClientUpload } from '../../../lib/client/uploads/upload.ts'
 import { spec } from '../../support/spec.ts'
 
 const silent: FileSenderOptions['reporter'] = {
@@ -17,32 +18,25 @@ const silent: FileSenderOptions['reporter'] = {
 /** The options of a command without a running program beside it. */
 const alone = { overview: new Overview<ReportedFile>(), directory: '/state', isAwaited: () => false, connect() {} }
 
+const host = { pause: async () => {}, resume: async () => {}, cancel: async () => {} }
+
+/** Ends an upload as its client does. */
+function finish(upload: ClientUpload): void {
+  upload.move('begin')
+  upload.move('verify')
+  const { name } = upload
+  upload.stored({ name, storedName: name, replaced: false, size: 1, algorithm: 'sha256', digest: '' })
+}
+
 /** Returns a client whose uploads end when the spec ends them. */
 function slowClient() {
-  const added: string[] = []
-  const failing: ((why: OspError) => void)[] = []
-  const finishing: (() => void)[] = []
-  const add = async ({ name }: { name: string }): Promise<unknown> => {
-    added.push(name)
-    const finished = new Promise((resolve, reject) => {
-      finishing.push(() => resolve({ size: 1 }))
-      failing.push(reject)
-    })
-    return {
-      id: added.length,
-      name,
-      done: finished,
-      transferred: 1,
-      progress: { acknowledged: 0, durable: 0, size: 1 },
-      on() {},
-    }
+  const added: ClientUpload[] = []
+  const upload: FileSenderOptions['upload'] = async (sources) => {
+    const uploads = sources.map(({ name }, at) => new ClientUpload(added.length + at, name, host))
+    added.push(...uploads)
+    return uploads
   }
-  const upload: FileSenderOptions['upload'] = async (sources) =>
-    (await Promise.all(sources.map(add))) as unknown as readonly Upload[]
-  const failAll = (why: OspError) => {
-    for (const fail of failing) fail(why)
-  }
-  return { upload, added, finishOne: () => finishing.shift()?.(), failAll }
+  return { upload, added }
 }
 
 async function* files(count: number): FoundPaths {
@@ -53,7 +47,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 spec('sending', (it) => {
   it('keeps a bounded number of unfinished files, and adds the next when one ends', async () => {
-    const { upload, added, finishOne } = slowClient()
+    const { upload, added } = slowClient()
     const stop = new AbortController()
     const summary = new SendSummary()
     const sending = new FileSender({
@@ -68,7 +62,10 @@ spec('sending', (it) => {
     while (added.length < unfinishedMost) await turn()
     for (let i = 0; i < 500; i++) await turn()
     assert.equal(added.length, unfinishedMost)
-    finishOne()
+    const [first] = added
+    assert(first)
+    finish(first)
+    sending.changed(first)
     for (let i = 0; i < 5; i++) await turn()
     assert.equal(added.length, unfinishedMost + 1)
     assert.equal(summary.stored, 1)
@@ -117,20 +114,8 @@ spec('sending', (it) => {
       stop: signal,
       ...alone,
     })
-    let finish = () => {}
-    const finished = new Promise((resolve) => {
-      finish = () => resolve({ size: 1 })
-    })
-    const fields = {
-      id: 1,
-      name: 'a',
-      ref: '/nowhere/a',
-      phase: 'paused',
-      done: finished,
-      transferred: 0,
-      progress: { size: 0 },
-    }
-    const paused = fields as unknown as Upload
+    const paused = new ClientUpload(1, 'a', host, '/nowhere/a')
+    paused.move('pause')
     sending.changed(paused)
     assert.deepEqual(
       sending.park([paused]).map(({ path }) => path),
@@ -138,7 +123,7 @@ spec('sending', (it) => {
     )
     await sending.rest()
     assert.deepEqual(sending.unfinished, [])
-    fields.phase = 'waiting'
+    paused.move('resume')
     sending.changed(paused)
     let rested = false
     const resting = sending.rest().then(() => {
@@ -146,7 +131,8 @@ spec('sending', (it) => {
     })
     for (let i = 0; i < 5; i++) await turn()
     assert.equal(rested, false)
-    finish()
+    finish(paused)
+    sending.changed(paused)
     await resting
     assert.equal(summary.stored, 1)
   })
@@ -158,7 +144,7 @@ spec('sending', (it) => {
       failed: ({ path }: { path: string }, { code }: OspError) => failed.push(`${path} ${code}`),
     }
     const summary = new SendSummary()
-    const { upload, failAll } = slowClient()
+    const { upload, added } = slowClient()
     const { signal } = new AbortController()
     const sending = new FileSender({
       upload,
@@ -172,7 +158,10 @@ spec('sending', (it) => {
     for (let i = 0; i < 500; i++) await turn()
     const why = new OspError('unreachable')
     summary.refusal = why
-    failAll(why)
+    for (const each of added) {
+      each.move('fail', why)
+      sending.changed(each)
+    }
     await sent
     assert.equal(summary.failed, 250)
     assert.deepEqual([...new Set(failed)].length, 250)

@@ -27,7 +27,10 @@ spec('pausing', (it) => {
     await client.uploads.resume([upload.id])
     await paused
     assert.notEqual(upload.phase, 'done')
-    await upload.done
+    assert.equal(upload.file, undefined)
+    const file = await upload.done
+    assert.equal(upload.file, file)
+    assert.equal(file.size, size)
     assert.deepEqual(rig.stored('alice', 'a'), patterned(size))
   })
 
