@@ -62,13 +62,14 @@ export interface Catalogue {
   /**
    * Removes a file, and the folders that this leaves empty: durable. Resolves with false if there is no such file. Rejects with
    * OspError `version-changed` if `version` is given and the file has another one. With `by`, the link whose request this is, a
-   * store of several servers rejects with `link-lost` as in `TransferStore.claim`.
+   * store of several servers rejects with `link-lost` as in `TransferStore.claim`. Rejects with `file-busy` if the file can belong
+   * to a verified upload that is not complete: with EarlierFiles, unless only another server can complete the upload.
    */
   remove(user: string, name: string, version?: string, by?: SessionLink): Promise<boolean>
   /**
    * Gives a file another name: atomic and durable. Resolves with whether it has replaced a file. If the file is missing and a
    * file of this `version` has the new name, an earlier call has renamed it. Rejects with OspError `no-such-file`;
-   * `version-changed`, as `remove` does; `file-exists` if there is a file with the new name and `replace` is not set; or
+   * `version-changed` and, for both names, `file-busy`, as `remove` does; `file-exists` if there is a file with the new name and `replace` is not set; or
    * `name-conflict` if the new name is an ancestor or a descendant of another file.
    */
   rename(user: string, name: string, newName: string, options: RenameOptions): Promise<boolean>

@@ -406,6 +406,14 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: 'files',
   },
   {
+    fault: 'a file is removed before its upload is complete',
+    file: 'lib/storage/catalogue/storedCatalogue.ts',
+    within: '#remove',
+    pattern: 'this.#uploads.checkComplete?.(user, [name])',
+    replacement: '',
+    shownBy: 'spec/server/files/storedFileRequests.spec.ts',
+  },
+  {
     fault: 'a file stays that was reported as removed',
     file: 'lib/storage/catalogue/storedCatalogue.ts',
     within: '#remove',

@@ -170,8 +170,7 @@ class DiskOfProcess implements Storage {
     const records = disk.fileRecords
     this.transfers = new Transfers(this.#book, this.files, () => platform.clock.wallTime(), records)
     if (!records) return
-    const describe: Transfers['describe'] = (keys) => this.transfers.describe(keys)
-    this.catalogue = new StoredCatalogue(this.files.tree, describe, records, () => platform.digests)
+    this.catalogue = new StoredCatalogue(this.files.tree, this.transfers, records, () => platform.digests)
   }
 
   async open(platform: Platform): Promise<void> {

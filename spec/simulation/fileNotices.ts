@@ -117,13 +117,14 @@ export class FileNotices {
       this.#references.set(key, file)
     } else this.#parts.trace.fail('a message about a file has no reference')
     const post = this.#posts.get(key)
-    // A message that is appended again is stored once.
-    if (!post || post.outcome === 'acknowledged') return
+    // A message that is appended again is stored once. An upload that has published a file again, after its removal, has one message.
+    const isRepeated = post?.outcome === 'acknowledged'
     // A later upload under another name can send a message about a renamed file, which follows messages about later files.
-    if (file && version?.path === pathOf(file)) {
-      if (!this.#noticed[kind].has(version)) this.#checkOrder(version)
+    if (post && file && version?.path === pathOf(file)) {
+      if (!isRepeated && !this.#noticed[kind].has(version)) this.#checkOrder(version)
       this.#noticed[kind].add(version)
     }
+    if (!post || isRepeated) return
     this.#parts.mail.invariants.acknowledged(
       post,
       post.recipients.map((recipient) => ({ recipient, status: 'stored' })),

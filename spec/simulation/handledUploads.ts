@@ -27,6 +27,8 @@ interface HandledParts {
 interface Awaiting {
   readonly run: ClientRun
   readonly file: SimulatedFile
+  /** Once it is done. */
+  sent?: SentFile | OspError
 }
 
 /** Checks `Upload.handled` and `Upload.receipts`. */
@@ -40,12 +42,15 @@ export class HandledUploads {
 
   /** A program follows an upload of a file with receipts. */
   follow(run: ClientRun, upload: Upload, file: SimulatedFile): void {
-    const awaiting = { run, file }
+    const awaiting: Awaiting = { run, file }
     this.#awaiting.add(awaiting)
     const done = upload.done.then(
       (sent) => sent,
       (error: unknown) => OspError.from(error),
     )
+    void done.then((sent) => {
+      awaiting.sent = sent
+    })
     const settled = async (check: (sent: SentFile | OspError) => string | undefined) => {
       this.#awaiting.delete(awaiting)
       const failure = check(await done)
@@ -67,6 +72,12 @@ export class HandledUploads {
   settled(): void {
     for (const { run, file } of this.#unsettled)
       this.#parts.trace.fail(`${run.process.name} never learns that ${file.path} was handled`)
+    // An upload of which one message was lost keeps the receipts of the others for `handled`, until its program ends.
+    for (const { file, sent } of this.#awaiting) {
+      if (!sent || sent instanceof OspError || file.iteratesReceipts) continue
+      for (const notice of [sent.notice, sent.notified])
+        if (notice) this.#parts.mail.invariants.receipts.kept(keyOf(file.user, bytesOfHex(notice.id)))
+    }
     const ofUsers = new Map(this.#parts.clients.map((client) => [client.user, client]))
     for (const client of ofUsers.values()) client.takeReceipts()
   }

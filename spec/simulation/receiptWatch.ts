@@ -39,6 +39,11 @@ export class ReceiptWatch {
     for (const name of users.map((user) => `${user} ${key}`)) if (!this.#seen.has(name)) this.#owed.add(name)
   }
 
+  /** A program keeps the receipts of a message without passing them on. */
+  kept(key: string): void {
+    for (const name of this.#owed) if (keyIn(name) === key) this.#owed.delete(name)
+  }
+
   /** A program of `user` has received a receipt. */
   got(user: string, receipt: MessageReceipt): void {
     const { messageId, recipient, state, at, result } = receipt

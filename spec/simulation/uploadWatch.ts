@@ -94,6 +94,8 @@ export class UploadWatch {
 
   /** The server gives a reason for which an upload may go back. */
   reason({ event, user, name }: LogEntry): void {
+    // A stored file has no progress: if it is removed before its client has continued, the client sends it from the beginning.
+    if (event === 'upload-stored') this.#standings.delete(`${user}/${name}`)
     // A file that could not be removed completely may have lost its bytes.
     if (event !== 'upload-damaged' && event !== 'upload-expired' && event !== 'upload-not-expired') return
     this.#clear(`${user}/${name}`)

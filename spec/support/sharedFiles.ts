@@ -49,12 +49,7 @@ export class GenerationStorage implements Storage {
     this.#fileRecords = new DiskFileRecords(layoutOf(data).catalogue)
     const transfers = new Transfers(this.#records, this.files, () => this.#platform.clock.wallTime(), this.#fileRecords)
     this.transfers = transfers
-    this.catalogue = new StoredCatalogue(
-      this.files.tree,
-      (keys) => transfers.describe(keys),
-      this.#fileRecords,
-      digests,
-    )
+    this.catalogue = new StoredCatalogue(this.files.tree, transfers, this.#fileRecords, digests)
   }
 
   async open(platform: Platform): Promise<void> {

@@ -32,7 +32,7 @@ export function filesOfCluster(member: ClusterMember, claims: ClusterClaims, fil
   const digests = () => member.platform.digests
   return {
     transfers: new ClusterTransfers(member, claims, files, tree),
-    catalogue: new StoredCatalogue(tree, (keys) => records.get(keys), records, digests),
+    catalogue: new StoredCatalogue(tree, { describe: (keys) => records.get(keys) }, records, digests),
   }
 }
 

@@ -62,8 +62,7 @@ export class DiskStorage implements Storage {
     this.files = new DiskFiles(layout, this.#records, ready, () => this.#opened.digests)
     this.#fileRecords = new DiskFileRecords(layout.catalogue)
     this.transfers = new Transfers(this.#records, this.files, () => this.#opened.clock.wallTime(), this.#fileRecords)
-    const describe: Transfers['describe'] = (keys) => this.transfers.describe(keys)
-    this.catalogue = new StoredCatalogue(this.files.tree, describe, this.#fileRecords, () => this.#opened.digests)
+    this.catalogue = new StoredCatalogue(this.files.tree, this.transfers, this.#fileRecords, () => this.#opened.digests)
   }
 
   async open(platform: Platform): Promise<void> {

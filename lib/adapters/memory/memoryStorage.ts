@@ -79,7 +79,7 @@ class InMemory implements MemoryStorage {
     this.fileRecords = new MemoryFileRecords(left?.fileRecords)
     const transfers = new Transfers(this.#records, this.files, wallTime, this.fileRecords)
     this.transfers = transfers
-    this.catalogue = new StoredCatalogue(this.files.tree, (keys) => transfers.describe(keys), this.fileRecords, digests)
+    this.catalogue = new StoredCatalogue(this.files.tree, transfers, this.fileRecords, digests)
   }
 
   async open(platform: Platform): Promise<void> {

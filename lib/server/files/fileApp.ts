@@ -146,7 +146,8 @@ export class FileApp implements ServerApp {
       hooks: this.#hooks,
       logRefusal: (by, name, reason) => this.#logged(by, name, reason),
     })
-    this.#storedFiles = grants && new StoredFileRequests(context, catalogue, grants, uploads, this.#quota)
+    const parts = { uploads, quota: this.#quota, reports: this.#reports }
+    this.#storedFiles = grants && new StoredFileRequests(context, catalogue, { grants, ...parts })
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
     this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
   }

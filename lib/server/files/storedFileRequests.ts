@@ -5,6 +5,7 @@ import { fixed } from '../../limits.ts'
 import { checkFileName, checkStoredName } from '../../names.ts'
 import type { Catalogue, CatalogueEntry } from '../../ports/catalogue.ts'
 import { type Deferred, deferred } from '../../runtime/deferred.ts'
+import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import { bytesOfHex } from '../../runtime/hex.ts'
 import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { WireMessage } from '../../wire/message.ts'
@@ -18,12 +19,22 @@ import { FileReaders } from './fileReaders.ts'
 import type { Grants } from './grants.ts'
 import type { Quota } from './quota.ts'
 import { ReservationHolder } from './serverUpload.ts'
+import type { StoredReports } from './storedReports.ts'
+import { recordOf } from './unfinishedUploads.ts'
 import type { UploadTable } from './uploadTable.ts'
 
 /** The requests about stored files. */
 export type StoredFileRequest = WireMessage<
   'ListFilesReq' | 'StatFileReq' | 'RemoveFileReq' | 'RenameFileReq' | 'ReadFileReq'
 >
+
+/** The parts of a server that these requests use. */
+interface StoredFileParts {
+  readonly grants: Grants
+  readonly uploads: UploadTable
+  readonly quota: Quota
+  readonly reports: StoredReports
+}
 
 /**
  * Answers the requests about stored files (docs/protocol.md, "Stored files"). Users have access to their own files, and can read
@@ -34,6 +45,7 @@ export class StoredFileRequests {
   readonly #catalogue: Catalogue
   readonly #uploads: UploadTable
   readonly #quota: Quota
+  readonly #reports: StoredReports
   readonly #readers: FileReaders
   readonly #limiter = new ConcurrencyLimiter()
   readonly #lists = new KeyedMutex()
@@ -42,11 +54,12 @@ export class StoredFileRequests {
   /** The replies with content that are not sent yet, by link. */
   readonly #unsent = new Map<Connection, Set<Deferred<void>>>()
 
-  constructor(context: ServerContext, catalogue: Catalogue, grants: Grants, uploads: UploadTable, quota: Quota) {
+  constructor(context: ServerContext, catalogue: Catalogue, { grants, uploads, quota, reports }: StoredFileParts) {
     this.#context = context
     this.#catalogue = catalogue
     this.#uploads = uploads
     this.#quota = quota
+    this.#reports = reports
     this.#readers = new FileReaders(context, catalogue, uploads)
     this.#grants = grants
     this.#memory = new ReadMemory(context.limits.readMemoryBytes)
@@ -121,7 +134,7 @@ export class StoredFileRequests {
   async #remove(by: Connection, { fileName, version }: WireMessage<'RemoveFileReq'>): Promise<WireMessage> {
     const name = checkStoredName(fileName)
     const { user } = by
-    const isRemoved = await this.#uploads.run(user, name, async () => {
+    const isRemoved = await this.#change(user, [name], async () => {
       checkOpen(by)
       this.#checkNotReserved(user, name)
       return this.#catalogue.remove(user, name, version || undefined, sessionLinkOf(by))
@@ -136,7 +149,7 @@ export class StoredFileRequests {
     const newName = checkFileName(message.newName)
     const version = message.version || undefined
     const replace = (message.flags & renameFlags.replace) !== 0
-    const isReplaced = await this.#runBoth(by.user, [name, newName], async () => {
+    const isReplaced = await this.#change(by.user, [name, newName], async () => {
       checkOpen(by)
       this.#checkNotReserved(by.user, name, newName)
       const holder = new ReservationHolder(by.user)
@@ -151,13 +164,32 @@ export class StoredFileRequests {
   }
 
   /**
-   * Runs a job after the earlier requests about both names. Locks the names in sorted order, so that no two jobs wait for each
-   * other.
+   * Makes a change after the earlier requests about these names, and after verified uploads that a fault kept from being completed:
+   * otherwise their files would count as lost, and would not be reported.
    */
-  #runBoth<T>(user: string, names: readonly [string, string], job: () => Promise<T>): Promise<T> {
-    const uploads = this.#uploads
-    const [first, second] = names[0] < names[1] ? names : [names[1], names[0]]
-    return uploads.run(user, first, () => (first === second ? job() : uploads.run(user, second, job)))
+  async #change<T>(user: string, names: readonly string[], make: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#runAll(user, names, make)
+    } catch (error) {
+      if (!(error instanceof EarlierFiles)) throw error
+      for (const { name } of error.unfinished) await this.#complete(user, name)
+      return await this.#runAll(user, names, make)
+    }
+  }
+
+  async #complete(user: string, name: string): Promise<void> {
+    await this.#uploads.run(user, name, async () => {
+      const record = await recordOf(this.#context.storage, user, name)
+      const file = record?.verified && (await this.#reports.finish(record))
+      if (file) void this.#reports.stored([file])
+    })
+  }
+
+  /** Locks the names in sorted order, so that no two jobs wait for each other. */
+  #runAll<T>(user: string, names: readonly string[], job: () => Promise<T>): Promise<T> {
+    const [first, ...others] = [...new Set(names)].sort()
+    if (first === undefined) return job()
+    return this.#uploads.run(user, first, () => this.#runAll(user, others, job))
   }
 
   /** Throws `file-busy` while the quota reservation of an upload may assume that it replaces the file of one of these names. */

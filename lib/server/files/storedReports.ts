@@ -94,20 +94,23 @@ export class StoredReports {
 
   /** Reports stored files, and completes verified uploads. */
   async #end({ own, others, unfinished }: EarlierFiles): Promise<void> {
-    for (const record of unfinished) await this.#complete(record)
+    for (const record of unfinished) {
+      const file = await this.finish(record)
+      if (file) await this.stored([file])
+    }
     for (const { user } of others) this.#notices?.checkUnblocked(user)
     await this.stored(this.recovered(others))
     await this.ended(own)
     for (const { user } of [...own, ...others]) this.#notices?.checkUnblocked(user)
   }
 
-  /** Publishes a verified upload and reports its file, unless another server does, or the upload had to be removed. */
-  async #complete(record: TransferRecord): Promise<void> {
+  /** Publishes a verified upload. Resolves with its file, unless another server publishes it, or the upload had to be removed. */
+  async finish(record: TransferRecord): Promise<VersionedFile | undefined> {
     try {
-      const file = await finishVerified(this.#context, record)
-      if (file) await this.stored([file])
+      return await finishVerified(this.#context, record)
     } catch (error) {
       if (!endsUpload(error) && OspError.from(error).code !== 'superseded') throw error
+      return undefined
     }
   }
 }

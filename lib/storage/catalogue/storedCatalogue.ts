@@ -15,8 +15,13 @@ import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileKey, FileRecord, FileRecords } from './fileRecords.ts'
 import type { StoredTree, TreeEntry } from './storedTree.ts'
 
-/** Returns the records of versions of stored files, as `Transfers.describe` does. */
-type Describe = (keys: readonly FileKey[]) => Promise<readonly (FileRecord | undefined)[]>
+/** What a catalogue uses of the uploads, as in `Transfers`. */
+interface StoredUploads {
+  /** Returns the records of versions of stored files. */
+  describe(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]>
+  /** Throws EarlierFiles before a change of files that have these names. Without this method, the tree checks it. */
+  checkComplete?(user: string, names: readonly string[]): void
+}
 
 /** The algorithm by which the server computes digests that it does not know. */
 const ownAlgorithm: DigestName = 'sha256'
@@ -24,7 +29,7 @@ const ownAlgorithm: DigestName = 'sha256'
 /** The catalogue over a tree of stored files. */
 export class StoredCatalogue implements Catalogue {
   readonly #tree: StoredTree
-  readonly #describe: Describe
+  readonly #uploads: StoredUploads
   readonly #records: FileRecords
   readonly #digests: () => Digests
   /** Computes one digest of a user at a time. */
@@ -32,9 +37,9 @@ export class StoredCatalogue implements Catalogue {
   /** Serializes changes of the records of a name. */
   readonly #changes = new KeyedMutex()
 
-  constructor(tree: StoredTree, describe: Describe, records: FileRecords, digests: () => Digests) {
+  constructor(tree: StoredTree, uploads: StoredUploads, records: FileRecords, digests: () => Digests) {
     this.#tree = tree
-    this.#describe = describe
+    this.#uploads = uploads
     this.#records = records
     this.#digests = digests
   }
@@ -87,6 +92,7 @@ export class StoredCatalogue implements Catalogue {
     const entry = await this.#tree.find(user, name)
     if (!entry) return false
     checkVersion(entry, version)
+    this.#uploads.checkComplete?.(user, [name])
     await this.#tree.unlink({ user, name, version: entry.version, by })
     await this.#records.prune([{ user, name }])
     return true
@@ -100,11 +106,12 @@ export class StoredCatalogue implements Catalogue {
     }
     checkVersion(entry, version)
     if (name === newName) return false
+    this.#uploads.checkComplete?.(user, [name, newName])
     // An interrupted rename can have left both names.
     const replaced = there && there.version !== entry.version ? there : undefined
     if (replaced && !replace) throw new OspError('file-exists')
     // The record is written first: the file must not lose its metadata if the process ends between the two steps.
-    const [record] = await this.#describe([{ user, name, version: entry.version }])
+    const [record] = await this.#uploads.describe([{ user, name, version: entry.version }])
     if (record) await this.#records.put([{ ...record, name: newName }])
     await this.#tree.move({ user, name, version: entry.version, by }, newName, replace)
     await this.#records.prune([
@@ -115,7 +122,7 @@ export class StoredCatalogue implements Catalogue {
   }
 
   async #described(user: string, entries: readonly TreeEntry[]): Promise<readonly CatalogueEntry[]> {
-    const records = await this.#describe(entries.map(({ name, version }) => ({ user, name, version })))
+    const records = await this.#uploads.describe(entries.map(({ name, version }) => ({ user, name, version })))
     return entries.map((entry, at) => {
       const { algorithm, digest, metadata = {} } = records[at] ?? {}
       return { ...entry, ...(algorithm && digest !== undefined && { algorithm, digest }), metadata }

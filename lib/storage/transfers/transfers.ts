@@ -235,6 +235,14 @@ export class Transfers implements TransferStore {
     return keys.map((key, at) => marked[at] ?? found.get(key))
   }
 
+  /** Throws EarlierFiles if a verified upload is not complete whose file may be stored under one of these names. */
+  checkComplete(user: string, names: readonly string[]): void {
+    const unfinished = this.#records.log
+      .records(user)
+      .filter(({ verified }) => verified && names.includes(verified.storedName))
+    if (unfinished.length > 0) throw new EarlierFiles({ unfinished })
+  }
+
   /** Resolves when no completion marker is being moved to the records of files. */
   async idle(): Promise<void> {
     await this.#retiring

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Catalogue, CatalogueEntry, Metadata, OpenFile } from '../../ports/catalogue.ts'
 import type { Checks } from '../testCases.ts'
 import type { StorageSuite, TestedStorage } from './fixture.ts'
-import { claimed, fileOf, hello, owner, resume, textBytes, upload, wanted } from './steps.ts'
+import { claimed, fileOf, hello, opened, owner, resume, textBytes, upload, wanted } from './steps.ts'
 
 type Check = (catalogue: Catalogue, storage: TestedStorage) => Promise<void>
 
@@ -281,6 +281,23 @@ const removeChecks: Checks<TestedStorage> = {
 }
 
 const renameChecks: Checks<TestedStorage> = {
+  'neither removes, renames nor replaces a file whose upload is not complete': withCatalogue(
+    async (catalogue, storage) => {
+      await upload(storage, { name: 'b' })
+      const { claim, file } = await opened(storage, {}, hello)
+      await storage.transfers.verified(claim, fileOf({}, 'x/a'))
+      assert.equal(await file.publish('x/a', true), true)
+      await file[Symbol.asyncDispose]()
+      const busy = { code: 'file-busy' }
+      await assert.rejects(catalogue.remove('alice', 'x/a'), busy)
+      await assert.rejects(catalogue.rename('alice', 'x/a', 'c', { replace: false }), busy)
+      await assert.rejects(catalogue.rename('alice', 'b', 'x/a', { replace: true }), busy)
+      assert.deepEqual(await namesOf(catalogue, 9), ['b', 'x/a'])
+      await storage.transfers.complete(claim, 60_000)
+      await storage.transfers.release?.(claim)
+      assert.equal(await catalogue.remove('alice', 'x/a'), true)
+    },
+  ),
   'gives a file another name, with its version and digest': withCatalogue(async (catalogue, storage) => {
     await upload(storage, { name: 'x/a' })
     const former = await found(catalogue, 'x/a')

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
+import { OspError } from '../../../lib/errors.ts'
 import { fixed, KiB } from '../../../lib/limits.ts'
 import type { WireMessage } from '../../../lib/wire/message.ts'
 import { renameFlags, statFlags } from '../../../lib/wire/protocol.ts'
@@ -204,6 +205,36 @@ spec('the stored files of a user', (it) => {
     client.raw.send('RenameFileReq', { fileName: 'b', newName: 'con', version: '', flags: 0 })
     await client.raw.refused('RenameFileNack', 'bad-name')
   })
+
+  for (const change of ['removed', 'renamed'] as const) {
+    it(`are reported before they are ${change} if a fault kept their upload from being completed`, async () => {
+      const onUpload = ({ name }: { name: string }) => ({ name: `in/${name}` })
+      await using rig = await ServerRig.start({}, { onUpload })
+      const reported: string[] = []
+      rig.server.on('stored', ({ storedName }) => reported.push(storedName))
+      const client = await rig.client(alice)
+      const { instance } = await client.start({ name: 'a', bytes })
+      await client.chunk(instance, 0, bytes)
+      rig.storage.fail('complete', new OspError('internal', 'the disk has failed'))
+      await client.endRefused(instance, sha256(bytes), 'internal')
+      const [fileName, newName, version] = ['in/a', 'b', '']
+      if (change === 'removed') {
+        client.raw.send('RemoveFileReq', { fileName, version })
+        assert.equal((await client.raw.expect('RemoveFileAck')).removed, 1)
+      } else {
+        client.raw.send('RenameFileReq', { fileName, newName, version, flags: 0 })
+        await client.raw.expect('RenameFileAck')
+      }
+      assert.deepEqual(namesOf(await list(client)), change === 'removed' ? [] : ['b'])
+      assert.deepEqual([reported, await rig.records()], [['in/a'], []])
+      await rig.server.close()
+      await rig.restart()
+      assert.deepEqual(
+        rig.log.filter(({ event }) => event === 'upload-damaged' || event === 'upload-not-recovered'),
+        [],
+      )
+    })
+  }
 
   it('are out of reach of other users', async () => {
     await using rig = await ServerRig.onDisk()

@@ -36,12 +36,7 @@ function catalogueOf(tree: StoredTree) {
   const { digests } = nodePlatform()
   return {
     records,
-    catalogue: new StoredCatalogue(
-      tree,
-      (keys) => records.get(keys),
-      records,
-      () => digests,
-    ),
+    catalogue: new StoredCatalogue(tree, { describe: (keys) => records.get(keys) }, records, () => digests),
   }
 }
 
