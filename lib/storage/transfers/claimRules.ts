@@ -22,6 +22,12 @@ export function checkNotVerified(record: TransferRecord | undefined, want: NewTr
   if (record?.verified && (fresh || !sameUpload(record, want))) throw new EarlierFiles({ unfinished: [record] })
 }
 
+/** Throws EarlierFiles if one of these uploads may have published a file under one of these names. */
+export function checkNamesComplete(records: readonly TransferRecord[], names: readonly string[]): void {
+  const unfinished = records.filter(({ verified }) => verified && names.includes(verified.storedName))
+  if (unfinished.length > 0) throw new EarlierFiles({ unfinished })
+}
+
 /** Throws OspError `too-many-uploads` if no further record of a user can be stored. The user has `own` of `all` records. */
 export function checkUploadCount(user: string, own: number, all: number): void {
   const { unfinishedPerUser, unfinishedUploads, unfinishedSharePercent } = fixed

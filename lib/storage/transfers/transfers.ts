@@ -22,6 +22,7 @@ import { isSameMetadata } from '../../runtime/metadata.ts'
 import { ConflictMutex, KeyedMutex } from '../../runtime/mutex.ts'
 import { type FileKey, type FileRecord, type FileRecords, MemoryFileRecords } from '../catalogue/fileRecords.ts'
 import {
+  checkNamesComplete,
   checkNotSuperseded,
   checkNotVerified,
   checkUploadCount,
@@ -97,11 +98,10 @@ export class Transfers implements TransferStore {
         if (!file) throw new OspError('internal', `the upload ${claim.name} of ${claim.user} is not verified`)
         // A file that was removed meanwhile leaves a marker that matches no file: the server must still report it.
         const stamp = (await this.#names.version(file.user, file.storedName)) ?? ''
-        const now = this.#wallTime()
         const marker = {
           file,
           modifiedAt,
-          until: now + keepNoteMs,
+          until: this.#wallTime() + keepNoteMs,
           stamp,
           reported: false,
           ...(metadata && { metadata }),
@@ -156,8 +156,7 @@ export class Transfers implements TransferStore {
         const { user, name } = file
         if (this.#records.isClaimed(user, name)) await this.#records.drop(user, name)
         if (log.record(user, name)) replaced.push(file)
-        const until = now + keepNoteMs
-        markers.push(announcedMarker(announced, until))
+        markers.push(announcedMarker(announced, now + keepNoteMs))
       }
       if (markers.length > 0) await this.#complete(markers)
       for (const { user, name } of replaced) await this.#names.dropPartial(user, name)
@@ -237,10 +236,7 @@ export class Transfers implements TransferStore {
 
   /** Throws EarlierFiles if a verified upload is not complete whose file may be stored under one of these names. */
   checkComplete(user: string, names: readonly string[]): void {
-    const unfinished = this.#records.log
-      .records(user)
-      .filter(({ verified }) => verified && names.includes(verified.storedName))
-    if (unfinished.length > 0) throw new EarlierFiles({ unfinished })
+    checkNamesComplete(this.#records.log.records(user), names)
   }
 
   /** Resolves when no completion marker is being moved to the records of files. */
