@@ -337,7 +337,7 @@ export class ClusterTransfers implements TransferStore {
     const base = continued ?? (await this.#newRecord(want, options.fresh || former !== undefined))
     const superseded = supersededBy(owner, former, options.takeOver || isElsewhere)
     const reserved = await reservedFor(want, options, found, continued)
-    return { record: { ...base, owner, superseded, updatedAt: options.at }, reserved, dropsMarker: false }
+    return { record: { ...base, owner, superseded, updatedAt: options.at }, reserved }
   }
 
   /** Returns whether a link of another session at another server owns the record. */

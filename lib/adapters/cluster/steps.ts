@@ -199,7 +199,7 @@ export interface FoundUpload extends Pick<PendingFiles, 'changes'> {
 /** The decision about a claim. */
 export type ClaimDecision =
   | { readonly completed: StoredFile }
-  | { readonly record: Omit<TransferRecord, 'token'>; readonly reserved: QuotaPart; readonly dropsMarker: boolean }
+  | { readonly record: Omit<TransferRecord, 'token'>; readonly reserved: QuotaPart }
 
 /** A completion marker that must not be replaced: of a file that was not reported, or may not be published yet. */
 export interface WaitingMarker extends Announcement {

@@ -133,7 +133,6 @@ export class SharedTransfers implements TransferSteps {
         if (before) this.#end(before, 'superseded')
         return decision
       }
-      if (decision.dropsMarker) this.#markers.delete(key)
       const token = ++this.#lastToken
       const record = { ...decision.record, token }
       if (before) this.#end(before, 'superseded')

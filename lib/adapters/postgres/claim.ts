@@ -91,13 +91,13 @@ async function grant(
   decision: Granted,
   isRecovery: boolean,
 ) {
-  const { record, reserved, dropsMarker } = decision
+  const { record, reserved } = decision
   const [row] = await queries.query<{ record: TransferRow; former: EndedClaimRow | null }>(grantClaim, [
     ...[user, name, by.session, by.server, by.link, record.owner.instance],
     ...[record.size, record.modifiedAt, record.algorithm, record.superseded],
     ...[packedCheckpoints(record.checkpoints), durableOffset(record.checkpoints), reserved.growth, reserved.entries],
     record.verified ? JSON.stringify(record.verified) : null,
-    ...[record.verifiedStamp ?? null, record.updatedAt, dropsMarker, isRecovery],
+    ...[record.verifiedStamp ?? null, record.updatedAt, isRecovery],
     ...[record.metadata ? JSON.stringify(record.metadata) : null, record.storeAs ?? null],
   ])
   if (!row) throw new Error('a claim was not stored')
@@ -116,5 +116,5 @@ const refuse = { name: 'claim-completed', text: 'SELECT ospd.refuse_claim_1($1, 
 
 const grantClaim = {
   name: 'claim-grant',
-  text: `SELECT * FROM ospd.grant_claim_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
+  text: 'SELECT * FROM ospd.grant_claim_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, false, $18, $19, $20)',
 }

@@ -17,7 +17,6 @@ function grantTo(by: ClusterSessionLink) {
     return {
       record: { ...stated, ...record, ...upload, owner },
       reserved: { growth: 0, entries: 0 },
-      dropsMarker: false,
     }
   }
 }

@@ -41,7 +41,7 @@ async function rig(): Promise<Rig> {
         const unused = { superseded: [], checkpoints: [], updatedAt: 1, modifiedAt: 1 }
         const { user, name, size, algorithm } = file
         const begun = { user, name, size, algorithm, owner, ...unused }
-        return { record: { ...begun, ...record }, reserved: { growth: 0, entries: 0 }, dropsMarker: false }
+        return { record: { ...begun, ...record }, reserved: { growth: 0, entries: 0 } }
       })
       return 'claim' in result ? result.claim : assert.fail('it is complete')
     },

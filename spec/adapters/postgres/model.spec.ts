@@ -111,7 +111,6 @@ function claimStep(draw: Draw): Step {
         return {
           record: { ...upload, owner, superseded, checkpoints, updatedAt: reserved },
           reserved: { growth: reserved, entries: reserved % 3 },
-          dropsMarker: kind === 2,
         }
       },
       isRecovery,

@@ -30,7 +30,7 @@ export async function claimed({ transfers }: Steps, by: ClusterSessionLink, name
   const owner = { node: by.link, instance: 1, session: by.session }
   const begun = { ...upload, name, modifiedAt: 1, superseded: [], checkpoints: [], updatedAt: 1 }
   const decide = async ({ record }: FoundUpload) => ({
-    ...{ record: { ...begun, ...record, owner }, reserved: { growth: 0, entries: 0 }, dropsMarker: false },
+    ...{ record: { ...begun, ...record, owner }, reserved: { growth: 0, entries: 0 } },
   })
   const result = await transfers.claim(by, { user: 'alice', name }, decide)
   return 'claim' in result ? result.claim : assert.fail('it is complete')

@@ -16,7 +16,6 @@ const granted = (by: ClusterSessionLink) => async (): Promise<ClaimDecision> => 
   return {
     record: { ...wanted, owner, superseded: [], checkpoints: [], updatedAt: 10 },
     reserved: { growth: 0, entries: 0 },
-    dropsMarker: false,
   }
 }
 

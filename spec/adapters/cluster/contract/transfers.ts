@@ -49,7 +49,7 @@ const claimChecks: Checks<SharedStoreFixture> = {
       ...{ ...upload, owner: { node: 1, instance: 9, session: by.session }, superseded: [at.link('alice', 7).session] },
       ...{ checkpoints: [checkpointOf(5), checkpointOf(2 ** 40, 0, 255)], updatedAt: 0.25 },
     }
-    const decide = async () => ({ record: decided, reserved: { growth: 3, entries: 1 }, dropsMarker: false })
+    const decide = async () => ({ record: decided, reserved: { growth: 3, entries: 1 } })
     const { claim, record, former } = await claimed(at, by, upload, decide)
     assert.deepEqual(record, { ...decided, token: claim.token })
     assert.deepEqual([claim.user, claim.name, former], ['alice', 'a/b.txt', undefined])
@@ -180,17 +180,6 @@ const claimChecks: Checks<SharedStoreFixture> = {
     assert.deepEqual(await checkpointed(first, claim, 1), [false])
     assert.equal(await first.steps.transfers.record('alice', 'a/b.txt'), undefined)
     assert.notEqual(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
-  },
-  'drops the marker if the decision says so': async (store) => {
-    const { first, one } = await twoServers(store)
-    await completed(first, one, upload)
-    await claimed(first, one, upload)
-    assert.notEqual(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
-    await claimed(first, one, upload, async (found) => ({
-      ...(await grantTo(one, upload)(found)),
-      dropsMarker: true,
-    }))
-    assert.equal(await first.steps.transfers.marker('alice', 'a/b.txt'), undefined)
   },
 }
 

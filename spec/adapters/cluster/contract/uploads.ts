@@ -23,7 +23,7 @@ export function grantTo(by: ClusterSessionLink, upload: NewTransfer, instance = 
     const owner = { node: by.link, instance, session: by.session }
     const { token: _, ...base } = record ?? { token: 0, superseded: [], checkpoints: [] }
     const part = { growth: reserved, entries: reserved > 0 ? 1 : 0 }
-    return { record: { ...upload, ...base, owner, updatedAt: 10.5 }, reserved: part, dropsMarker: false }
+    return { record: { ...upload, ...base, owner, updatedAt: 10.5 }, reserved: part }
   }
 }
 
