@@ -19,8 +19,8 @@ spec('a list without entries', (it) => {
       ['osp', ['inbox', '--set-aside', ...osp], 'no messages were set aside'],
       ['osp', ['devices', ...osp], 'no devices are known; osp listen --device adds one'],
       ['osp', ['who', ...osp], 'no users are online'],
-      ['osp', ['tasks', ...osp.slice(2)], 'there are no tasks'],
-      ['osp', ['outbox', ...osp.slice(2)], 'the outbox is empty'],
+      ['osp', ['tasks', ...osp], 'there are no tasks'],
+      ['osp', ['outbox', ...osp], 'the outbox is empty'],
       ['osp', ['context', ...local], 'there is no context; osp login creates one'],
       ['ospd', ['uploads', ...ospd], 'there are no unfinished uploads'],
       ['ospd', ['user', 'list', ...ospd], `${data} has no list of users; "ospd user add" creates one`],
@@ -32,6 +32,9 @@ spec('a list without entries', (it) => {
       if (terminals) assert.equal(await onScreen(program, args), `${program}: ${text}\r\n`)
     }
     for (const list of lists) await check(list)
+    await at.write('a', 'one')
+    await run('osp', ['send', join(at.path, 'a'), ...osp])
+    await check(['osp', ['tasks', ...osp], 'all files are stored; run "osp tasks --all" to list them'])
     await run('ospd', ['user', 'add', 'alice', ...ospd])
     await run('ospd', ['user', 'remove', 'alice', ...ospd])
     await check(['ospd', ['user', 'list', ...ospd], `the list of users in ${data} is empty: all logins are rejected`])
