@@ -133,13 +133,7 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   watchLink(client, token, reporter)
   const outbox = operands.length === 0 && from === undefined && outboxControl(directory)
   followOutbox(client, outbox && summary, reporter.say)
-  client.on('status', (status, error, retryMs = 0) => {
-    if (status === 'waiting') overview.nextTryMs = performance.now() + retryMs
-    if (status === 'online') overview.nextTryMs = undefined
-    if (status !== 'refused' || !error) return
-    summary.refusal = error
-    sender.gaveUp()
-  })
+  followStatus(client, overview, summary, sender)
   const close = () => Promise.all([client.close(), tasks.joined && tasks.close()])
   const interrupts = onInterrupt(() => {
     summary.interrupted([...client.uploads].filter(({ phase }) => phase === 'paused').length)
@@ -164,6 +158,22 @@ async function run(values: SendValues, operands: readonly string[]): Promise<num
   reporter.end(summary, (performance.now() - began) / 1_000, sender.unfinished)
   reporter[Symbol.dispose]()
   return summary.exitCode
+}
+
+/** Shows the time of the next attempt to connect. Gives up if the server permanently rejects the client. */
+function followStatus(
+  client: Client,
+  overview: Overview<ReportedFile>,
+  summary: SendSummary,
+  sender: Pick<FileSender, 'gaveUp'>,
+): void {
+  client.on('status', (status, error, retryMs = 0) => {
+    if (status === 'waiting') overview.nextTryMs = performance.now() + retryMs
+    if (status === 'online') overview.nextTryMs = undefined
+    if (status !== 'refused' || !error) return
+    summary.refusal = error
+    sender.gaveUp()
+  })
 }
 
 /** Adds files to the uploads of the program that this one has joined. Calls `ended` for each upload that ends. */
