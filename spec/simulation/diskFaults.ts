@@ -1,8 +1,8 @@
 import { OspError } from '../../lib/errors.ts'
 import type { SeededRandom } from '../support/random.ts'
 
-/** What can fail: an operation on a partial file, on a record, or a lookup. */
-export const operations = ['read', 'write', 'flush', 'record', 'look'] as const
+/** What can fail: an operation on a partial file, on a record, on the record of a stored file, or a lookup. */
+export const operations = ['read', 'write', 'flush', 'record', 'completion', 'look'] as const
 
 export type Operation = (typeof operations)[number]
 

@@ -2,6 +2,7 @@ import type { MemoryJournal } from '../../lib/adapters/memory/memoryJournal.ts'
 import { OspError } from '../../lib/errors.ts'
 import type { Damage } from '../../lib/ports/mailboxes.ts'
 import type { Journal, Piece, Place, Segment } from '../../lib/storage/journal/journal.ts'
+import { readRow } from '../../lib/storage/transfers/rows.ts'
 import type { SimulatedDisk } from './disk.ts'
 import type { SimulatedProcess } from './process.ts'
 
@@ -54,8 +55,10 @@ export class SimulatedJournal implements Journal {
     const disk = this.#disk
     if (this.#kind === 'uploads') {
       disk.faults.reserve(1)
+      const isCompletion = records.some((record) => readRow(record)?.kind === 'completed')
+      const append = () => this.#append(records)
       // A failed append is truncated again.
-      return disk.faults.attempt('record', () => this.#append(records))
+      return disk.faults.attempt('record', isCompletion ? () => disk.faults.attempt('completion', append) : append)
     }
     if (!disk.flushFails) return this.#append(records)
     disk.flushFails = false

@@ -8,6 +8,7 @@ const digests = nodeDigests()
 /** The numbers of seeds of worlds with several servers, which take longer, and the seeds of former faults. */
 const fewSeeds = { 'cluster-files': 6, 'cluster-messages': 15 } as const
 const formerFaults: { readonly [K in SimulatedKind]?: readonly number[] } = {
+  files: [840, 883],
   'cluster-files': [49, 101, 232, 456, 490, 1096],
   'cluster-messages': [185, 755, 1151],
 }
