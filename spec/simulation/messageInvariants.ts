@@ -259,10 +259,13 @@ export class MessageInvariants {
     if (post.isAborted) this.#settle(post, isUnknown || post.calls > 1 || isStored ? 'unknown' : 'refused')
   }
 
-  /** Its outbox has dropped it, because it may be stored or not. If its program has sent it twice, later messages can precede it. */
-  forgotten(post: Post): void {
+  /**
+   * Its outbox has dropped it, because it may be stored or not. If its program has sent it twice, later messages can precede it.
+   * `isSentAgain`: a call of its program is pending, whose result is decisive.
+   */
+  forgotten(post: Post, isSentAgain: boolean): void {
     this.#refusedForNow.add(post.key)
-    this.#settle(post, 'unknown')
+    if (!isSentAgain) this.#settle(post, 'unknown')
   }
 
   /** A message is passed to the handler of a program. Returns the message. */

@@ -164,11 +164,12 @@ export class MessageRun {
   #refused(id: string, why: OspError): void {
     const post = this.#actor.outbox?.refused(id, why.code === 'id-reused')
     this.#tell(`has lost ${post?.name} from its outbox: ${why.code}`)
-    if (!post || this.#calls.get(post)) return
+    if (!post) return
     const { invariants } = this.#parts.mail
+    const isSentAgain = (this.#calls.get(post) ?? 0) > 0
     // By the wall clock, the server may have forgotten its id.
-    if (why.code === 'timed-out' && this.#parts.machine.time.hasJumped) invariants.forgotten(post)
-    else invariants.refused(post, why)
+    if (why.code === 'timed-out' && this.#parts.machine.time.hasJumped) invariants.forgotten(post, isSentAgain)
+    else if (!isSentAgain) invariants.refused(post, why)
   }
 
   #unsent(post: Post, why: OspError): void {

@@ -23,8 +23,8 @@ export class SimulatedOutbox {
   readonly kept = new Map<number, QueuedMessage>()
   readonly #parts: OutboxParts
   readonly #posts = new Map<string, Post>()
-  /** The messages that the server has refused for good. */
-  readonly #refused = new Set<Post>()
+  /** For each message, how many of its entries the present process has dropped. A message that was sent twice has two entries. */
+  readonly #dropped = new Map<Post, number>()
 
   constructor(parts: OutboxParts) {
     this.#parts = parts
@@ -39,12 +39,13 @@ export class SimulatedOutbox {
   refused(id: string, isReused: boolean): Post | undefined {
     const posts = [...this.#posts.values()].filter((post) => hex(post.id) === id && post.outcome === 'open')
     const post = posts.find(({ forged }) => forged === isReused) ?? posts[0]
-    if (post) this.#refused.add(post)
+    if (post) this.#dropped.set(post, (this.#dropped.get(post) ?? 0) + 1)
     return post
   }
 
   /** The outbox as a process sees it. Changes happen in the order of the calls. */
   storeOf(process: SimulatedProcess): OutboxStore {
+    this.#dropped.clear()
     let last: Promise<void> = Promise.resolve()
     const inTurn = (change: () => void) => {
       last = last.then(() => process.effect(mostMs, 'time to keep a message', change))
@@ -85,7 +86,10 @@ export class SimulatedOutbox {
       this.#parts.trace.fail(`the outbox has a message that no program has sent: ${message.id}`)
       return
     }
-    if (post.outcome !== 'open' || post.isAborted || this.#refused.has(post)) return
+    if (post.outcome !== 'open' || post.isAborted) return
+    const dropped = this.#dropped.get(post) ?? 0
+    this.#dropped.set(post, Math.max(0, dropped - 1))
+    if (dropped > 0) return
     const states = post.recipients.map((recipient) => ({ recipient, status: 'stored' as const }))
     this.#parts.mail.invariants.acknowledged(post, states)
   }
