@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { link, rm } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import type { Answering } from '../../lib/ports/control.ts'
 
 /** A client of a control socket that ignores the protocol. */
@@ -53,6 +55,25 @@ export async function strangeServer(directory: string, text: string, ends: boole
   })
   await new Promise<void>((resolve) => server.listen(join(directory, 'control.sock'), resolve))
   return { [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) }
+}
+
+/** A program that listens on the socket and closes each connection at once. `waitForClosed` blocks this thread until it has done so. */
+export async function closingServer(directory: string): Promise<AsyncDisposable & { waitForClosed(): void }> {
+  const closed = new Int32Array(new SharedArrayBuffer(4))
+  const program = `
+    const { workerData: { path, closed }, parentPort } = require('node:worker_threads')
+    const server = require('node:net').createServer((socket) => {
+      socket.destroy()
+      Atomics.store(closed, 0, 1)
+      Atomics.notify(closed, 0)
+    })
+    server.listen(path, () => parentPort.postMessage('ready'))`
+  const worker = new Worker(program, { eval: true, workerData: { path: join(directory, 'control.sock'), closed } })
+  await once(worker, 'message')
+  return {
+    waitForClosed: () => void Atomics.wait(closed, 0, 0),
+    [Symbol.asyncDispose]: async () => void (await worker.terminate()),
+  }
 }
 
 /** A handler that runs until its signal aborts, and the requests that it has received. */

@@ -4,7 +4,7 @@ import { askControl, serveControl } from '../../../lib/adapters/controlSocket/co
 import { type ErrorCode, OspError } from '../../../lib/errors.ts'
 import type { Answering } from '../../../lib/ports/control.ts'
 import { place } from '../../support/commands.ts'
-import { deadSocket, endless, strangeServer } from '../../support/controlClient.ts'
+import { closingServer, deadSocket, endless, strangeServer } from '../../support/controlClient.ts'
 import { spec } from '../../support/spec.ts'
 
 const echo: Answering = (request, reply) => reply(request)
@@ -31,6 +31,15 @@ spec('asking a control socket', (it) => {
       coded('link-lost'),
     )
     assert.deepEqual(answers, [1])
+  })
+
+  it('fails if the other side disconnects before it has received the request', async () => {
+    await using at = await place()
+    await using server = await closingServer(at.path)
+    const { signal } = new AbortController()
+    // The request adds its listener in the turn in which it connects, before it is written.
+    signal.addEventListener = () => server.waitForClosed()
+    await assert.rejects(askControl(at.path, {}, undefined, { signal }), coded('link-lost'))
   })
 
   for (const text of ['what?\n', '{"taken":true}\n{"done":false}\n', '[]\n', '{"error":"no"}\n']) {
