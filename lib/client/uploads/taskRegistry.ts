@@ -149,7 +149,8 @@ export class TaskRegistry {
   }
 
   #set(task: StoredTask): void {
-    this.#unlist(task)
+    const former = this.#tasks.get(task.id)
+    if (former) this.#unlist(former)
     this.#tasks.set(task.id, task)
     if (hasEnded(task.state)) this.#ended[task.state].set(task.id, true)
     else this.#names.set(task.name, task)
@@ -160,10 +161,9 @@ export class TaskRegistry {
     this.#tasks.delete(task.id)
   }
 
-  #unlist({ id, name }: StoredTask): void {
-    const state = this.#tasks.get(id)?.state
+  #unlist({ id, name, state }: StoredTask): void {
     if (hasEnded(state)) this.#ended[state].delete(id)
-    if (this.#names.get(name)?.id === id) this.#names.delete(name)
+    else if (this.#names.get(name)?.id === id) this.#names.delete(name)
   }
 
   async #load(): Promise<void> {

@@ -111,9 +111,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   readonly #host: UploadHost
   #handled: Promise<readonly MessageReceipt[]> | undefined
   #receipts: ReceiptIterators | undefined
-  #allReceipts: () => Promise<readonly MessageReceipt[]> = async () => {
-    throw withoutReceipts()
-  }
+  #allReceipts: (() => Promise<readonly MessageReceipt[]>) | undefined
 
   constructor(id: number, name: string, host: UploadHost, ref?: string, log?: Log) {
     super(log)
@@ -160,7 +158,7 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   }
 
   get handled(): Promise<readonly MessageReceipt[]> {
-    this.#handled ??= this.#allReceipts()
+    this.#handled ??= this.#allReceipts?.() ?? Promise.reject(withoutReceipts())
     this.#handled.catch(() => {})
     return this.#handled
   }

@@ -107,9 +107,11 @@ export class UploadJob {
 
   /** The task to store, if its source can be opened again. */
   get newTask(): StoredTask | undefined {
-    const { upload, source: _source, ...settings } = this.#content
+    const { upload, algorithm, metadata, notice } = this.#content
     const { id, ref, name } = upload
-    return ref === undefined ? undefined : { id, ref, name, ...settings, state: 'open', size: 0, durable: 0 }
+    if (ref === undefined) return undefined
+    const task: StoredTask = { id, ref, name, algorithm, state: 'open', size: 0, durable: 0 }
+    return metadata || notice ? { ...task, ...(metadata && { metadata }), ...(notice && { notice }) } : task
   }
 
   get active(): boolean {
