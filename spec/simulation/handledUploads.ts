@@ -1,7 +1,7 @@
 import type { MessageReceipt } from '../../lib/client/messages/messageReceipts.ts'
 import type { Upload } from '../../lib/client/uploads/upload.ts'
 import { OspError } from '../../lib/errors.ts'
-import type { SentFile } from '../../lib/ports/storage.ts'
+import type { FileNotice, SentFile } from '../../lib/ports/storage.ts'
 import { bytesOfHex, hex } from '../../lib/runtime/hex.ts'
 import type { ClientActor } from './clientActor.ts'
 import type { ClientRun } from './clientRun.ts'
@@ -72,14 +72,21 @@ export class HandledUploads {
   settled(): void {
     for (const { run, file } of this.#unsettled)
       this.#parts.trace.fail(`${run.process.name} never learns that ${file.path} was handled`)
-    // An upload of which one message was lost keeps the receipts of the others for `handled`, until its program ends.
-    for (const { file, sent } of this.#awaiting) {
-      if (!sent || sent instanceof OspError || file.iteratesReceipts) continue
-      for (const notice of [sent.notice, sent.notified])
-        if (notice) this.#parts.mail.invariants.receipts.kept(keyOf(file.user, bytesOfHex(notice.id)))
-    }
+    for (const { file, sent } of this.#awaiting) if (sent && !(sent instanceof OspError)) this.#keeps(file, sent)
     const ofUsers = new Map(this.#parts.clients.map((client) => [client.user, client]))
     for (const client of ofUsers.values()) client.takeReceipts()
+  }
+
+  /**
+   * An upload of which one message was lost keeps the receipts of the others until its program ends: all of them for `handled`, and
+   * for an iterator those that follow the receipts of the users to whom the file was sent.
+   */
+  #keeps({ user, iteratesReceipts }: SimulatedFile, { notice, notified: other }: SentFile): void {
+    const { receipts } = this.#parts.mail.invariants
+    const key = ({ id }: FileNotice) => keyOf(user, bytesOfHex(id))
+    if (notice && !iteratesReceipts) receipts.kept(key(notice))
+    if (notice && iteratesReceipts && receipts.haveArrived(key(notice), notice.recipients)) return
+    if (other) receipts.kept(key(other))
   }
 
   /** Checks that no upload of a program that has ended awaits receipts. */

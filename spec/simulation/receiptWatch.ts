@@ -39,6 +39,11 @@ export class ReceiptWatch {
     for (const name of users.map((user) => `${user} ${key}`)) if (!this.#seen.has(name)) this.#owed.add(name)
   }
 
+  /** Returns whether programs of the sender have received the receipts of these recipients of a message. */
+  haveArrived(key: string, recipients: readonly string[]): boolean {
+    return recipients.every((recipient) => this.#seen.has(`${recipient} ${key}`))
+  }
+
   /** A program keeps the receipts of a message without passing them on. */
   kept(key: string): void {
     for (const name of this.#owed) if (keyIn(name) === key) this.#owed.delete(name)
