@@ -126,7 +126,7 @@ export class TaskRegistry {
     const { reason: _reason, endedAt: _endedAt, ...kept } = task
     const changed: Mutable<StoredTask> = Object.assign(kept, change)
     if (hasEnded(change.state)) changed.endedAt = this.#platform.clock.wallTime()
-    this.#set(changed)
+    this.#set(changed, task)
     return this.#write(this.#store.put(changed), changed.state === 'done' ? changed : undefined)
   }
 
@@ -148,8 +148,7 @@ export class TaskRegistry {
     return this.#writing.settled()
   }
 
-  #set(task: StoredTask): void {
-    const former = this.#tasks.get(task.id)
+  #set(task: StoredTask, former = this.#tasks.get(task.id)): void {
     if (former) this.#unlist(former)
     this.#tasks.set(task.id, task)
     if (hasEnded(task.state)) this.#ended[task.state].set(task.id, true)

@@ -93,7 +93,7 @@ export interface UploadHost {
   resume(ids: readonly number[]): Promise<unknown>
   cancel(ids: readonly number[]): Promise<unknown>
   /** Called after each event, and once after both events of a stored upload. */
-  readonly changed?: (upload: Upload) => void
+  readonly changed?: (upload: ClientUpload) => void
 }
 
 /** An upload as its client changes it. `done` settles before the events are emitted. */

@@ -364,9 +364,9 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     this.#candidates?.add(job)
   }
 
-  #changed(upload: Upload): void {
-    const job = this.#jobs.get(upload.id)
-    if (job && !job.isOver && job.upload.over) {
+  #changed(upload: ClientUpload): void {
+    const job = upload.over ? this.#jobs.get(upload.id) : undefined
+    if (job?.upload === upload && !job.isOver) {
       job.isOver = true
       const { size } = upload.progress
       if (upload.error) this.#failed(job, upload.error)
@@ -390,7 +390,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   #ended(job: UploadJob, change?: Partial<StoredTask>): void {
     const { id, name } = job.upload
     if (this.#open.get(name) === job) this.#open.delete(name)
-    if (change) this.#registry.logFailure(this.#change(id, change))
+    if (change) this.#registry.logFailure(this.#change(id, change, job))
     this.#over.push(id)
     if (this.#over.length <= clientLimits.finishedUploads) return
     const oldest = this.#over.shift() ?? id
@@ -398,8 +398,8 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   }
 
   /** Stores a change of a task, and its progress. */
-  #change(id: number, change: Partial<StoredTask>): Promise<void> {
-    const { size = 0, durable = 0 } = this.#jobs.get(id)?.upload.progress ?? {}
+  #change(id: number, change: Partial<StoredTask>, job = this.#jobs.get(id)): Promise<void> {
+    const { size = 0, durable = 0 } = job?.upload.progress ?? {}
     return this.#registry.change(id, size > 0 ? { size, durable, ...change } : change)
   }
 
