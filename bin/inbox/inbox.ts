@@ -81,7 +81,7 @@ async function list(client: Client, values: InboxValues): Promise<void> {
   for await (const message of client.inbox.list({ setAside })) {
     if (results.broken.aborted) return
     isEmpty = false
-    if (message.file) files.push(message.file)
+    if (message.file && files.length < 2) files.push(message.file)
     results.print({ event: 'message', ...messageFields(message), setAside }, messageLine(message, styles))
   }
   if (isEmpty) sayEmpty(setAside ? 'no messages were set aside' : 'no messages are waiting', values)

@@ -74,7 +74,7 @@ export async function listenForReceipts(client: Client, directory: string, signa
 
 const mostNamed = 5
 
-/** Returns the line that says which users a command waits for until they have handled its messages. */
+/** Returns the line that names the users whose receipts a command waits for. */
 export function waitingForReceipts(users: Iterable<string>): string {
   const all = [...new Set(users)]
   const more = all.length - mostNamed

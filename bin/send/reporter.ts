@@ -18,7 +18,7 @@ export interface ReportedFile {
   readonly upload: Upload
 }
 
-/** A stored file about which a message is not handled by all users. */
+/** A stored file with a message that not all users have handled. */
 export interface AwaitedFile {
   /** The ids of the messages about the file. */
   readonly ids: readonly string[]

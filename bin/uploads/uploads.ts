@@ -63,7 +63,9 @@ async function list(unfinished: Unfinished, { 'older-than': idleMs = 0, json }: 
   const shown = uploads.filter((upload) => upload.idleMs >= idleMs)
   if (json) for (const upload of shown) results.event({ event: 'upload', ...upload })
   else for (const line of tableLines(shown.map(cellsOf))) results.line(line)
-  if (shown.length === 0) sayEmpty('there are no unfinished uploads', { program: 'ospd' })
+  const isNone = uploads.length === 0
+  const text = isNone ? 'there are no unfinished uploads' : 'no unfinished upload has been idle for that long'
+  if (shown.length === 0) sayEmpty(text, { program: 'ospd' })
   if (more > 0) errorLine(`ospd: and ${more} more`)
   return exitCodes.done
 }

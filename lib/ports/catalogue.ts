@@ -63,14 +63,14 @@ export interface Catalogue {
    * Removes a file, and the folders that this leaves empty: durable. Resolves with false if there is no such file. Rejects with
    * OspError `version-changed` if `version` is given and the file has another one. With `by`, the link whose request this is, a
    * store of several servers rejects with `link-lost` as in `TransferStore.claim`. Rejects with `file-busy` if the file can belong
-   * to a verified upload that is not complete: with EarlierFiles, unless only another server can complete the upload.
+   * to a verified upload that is not complete. The error is an EarlierFiles unless only another server can complete it.
    */
   remove(user: string, name: string, version?: string, by?: SessionLink): Promise<boolean>
   /**
    * Gives a file another name: atomic and durable. Resolves with whether it has replaced a file. If the file is missing and a
    * file of this `version` has the new name, an earlier call has renamed it. Rejects with OspError `no-such-file`;
-   * `version-changed` and, for both names, `file-busy`, as `remove` does; `file-exists` if there is a file with the new name and `replace` is not set; or
-   * `name-conflict` if the new name is an ancestor or a descendant of another file.
+   * `version-changed` and, for both names, `file-busy`, as `remove` does; `file-exists` if there is a file with the new name and
+   * `replace` is not set; or `name-conflict` if the new name is an ancestor or a descendant of another file.
    */
   rename(user: string, name: string, newName: string, options: RenameOptions): Promise<boolean>
   /** Returns 32 secret random bytes, which stay the same as long as the storage exists. All servers of a storage have the same. */

@@ -9,6 +9,7 @@ import { patterned } from '../support/memorySource.ts'
 import { published } from '../support/published.ts'
 import { ServerRig } from '../support/serverRig.ts'
 import { spec } from '../support/spec.ts'
+import { commandLine, onTerminal, terminals } from '../support/terminal.ts'
 
 const file = (name: string) => ({ name, bytes: patterned(8 * KiB) })
 
@@ -58,6 +59,11 @@ spec('ospd uploads', (it) => {
     assert.ok(Number(idleMs) >= 0)
     const disk = { size: 8 * KiB, durable: 4 * KiB, diskBytes: 4 * KiB }
     assert.deepEqual(upload, { event: 'upload', user: 'alice', name: 'a', ...disk, running: false })
+    if (terminals) {
+      const line = commandLine('ospd', ['uploads', '--data', data, '--older-than', '1h'])
+      const screen = await onTerminal(line, data, { NO_COLOR: '1' })
+      assert.equal(screen.stdout, 'ospd: no unfinished upload has been idle for that long\r\n')
+    }
     assert.deepEqual(await uploads(data, 'remove', '--older-than', '0'), {
       code: 0,
       stdout: 'alice/a removed\n',

@@ -320,7 +320,7 @@ export async function askControl(
   }
   using at = await socketOf(directory).catch(failed)
   const socket = connect({ path: at.path })
-  // The write can fail after `connect` was emitted and before the replies are read, which then end.
+  // The write can fail after `connect` is emitted and before the replies are read. The replies then end.
   socket.on('error', () => {})
   socket.write(line)
   const silent = `the program that uses ${directory} does not answer; check whether it is suspended`

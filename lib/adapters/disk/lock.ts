@@ -143,8 +143,8 @@ export async function lockDirectory(directory: string): Promise<AsyncDisposable>
 }
 
 /**
- * Resolves with the process that has last locked a data directory, as text for a message, and with its id; with `undefined` if the
- * process has released the lock. If the process was killed, it may no longer run.
+ * Resolves with the id of the process that last locked a data directory, and a text that describes it. Resolves with `undefined` if
+ * the process has released the lock. A process that was killed has not released it.
  */
 export async function lockHolder(
   directory: string,

@@ -309,7 +309,7 @@ export class MessageReceipts {
       const page = await this.#options.mailbox.page(last, signal)
       if (page.length === 0) return
       for (const decoded of page) {
-        // During the request, `listAll` can have set it back to the first receipt.
+        // `listAll` can reset it during the request, to list from the first receipt again.
         if (this.#lastSeq === last) this.#lastSeq = last = decoded.receipt.seq
         this.#dispatch(foundIn(decoded))
       }

@@ -60,7 +60,7 @@ export interface Upload extends Listenable<UploadEvents> {
   readonly progress: Progress
   /** Content bytes that this process sent for it and the server acknowledged, including repeated ones. */
   readonly transferred: number
-  /** The file as the server has stored it; undefined until then. */
+  /** The stored file; undefined until the phase is `done`. */
   readonly file: SentFile | undefined
   /**
    * Resolves when the server has stored it. Rejects when it has failed, with code `cancelled` when it was cancelled, and with
@@ -105,7 +105,6 @@ export class ClientUpload extends Emitter<UploadEvents> implements Upload {
   error: OspError | undefined
   progress: Progress = { acknowledged: 0, durable: 0, size: 0 }
   transferred = 0
-  /** The stored file; undefined until it is done. */
   file: SentFile | undefined
   #done: Deferred<SentFile> | undefined
   readonly #host: UploadHost

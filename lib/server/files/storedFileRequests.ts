@@ -164,7 +164,7 @@ export class StoredFileRequests {
   }
 
   /**
-   * Makes a change after the earlier requests about these names, and after verified uploads that a fault kept from being completed:
+   * Makes a change after the earlier requests about these names. First completes verified uploads that a fault has left incomplete:
    * otherwise their files would count as lost, and would not be reported.
    */
   async #change<T>(user: string, names: readonly string[], make: () => Promise<T>): Promise<T> {

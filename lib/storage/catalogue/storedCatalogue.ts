@@ -15,11 +15,11 @@ import { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileKey, FileRecord, FileRecords } from './fileRecords.ts'
 import type { StoredTree, TreeEntry } from './storedTree.ts'
 
-/** What a catalogue uses of the uploads, as in `Transfers`. */
+/** The part of `Transfers` that a catalogue uses. */
 interface StoredUploads {
   /** Returns the records of versions of stored files. */
   describe(keys: readonly FileKey[]): Promise<readonly (FileRecord | undefined)[]>
-  /** Throws EarlierFiles before a change of files that have these names. Without this method, the tree checks it. */
+  /** Throws EarlierFiles if the file of an incomplete upload can have one of these names. Without this method, the tree checks it. */
   checkComplete?(user: string, names: readonly string[]): void
 }
 

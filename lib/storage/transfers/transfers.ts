@@ -234,7 +234,7 @@ export class Transfers implements TransferStore {
     return keys.map((key, at) => marked[at] ?? found.get(key))
   }
 
-  /** Throws EarlierFiles if a verified upload is not complete whose file may be stored under one of these names. */
+  /** Throws EarlierFiles if a verified upload that is not complete may have stored its file under one of these names. */
   checkComplete(user: string, names: readonly string[]): void {
     checkNamesComplete(this.#records.log.records(user), names)
   }

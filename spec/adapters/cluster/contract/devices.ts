@@ -180,7 +180,7 @@ export const deviceChecks: Checks<SharedStoreFixture> = {
       ],
     )
   },
-  'are removed while they register elsewhere and messages are stored: none of these is lost, or waits for ever': async (
+  'are removed while they register elsewhere and messages are stored: no message is lost or waits for ever': async (
     store,
   ) => {
     const [first, second, third] = [await mailServer(store), await mailServer(store), await mailServer(store)]
