@@ -136,13 +136,13 @@ async function withdraw(directory: string, id: string): Promise<void> {
   if (own.length > 0) await outbox.remove(own.map(({ number }) => number))
 }
 
-/** Returns what to do if some of the recipients are unknown: name a user who is online, or quote the text. */
+/** Returns what to do if some of the recipients are unknown: name another user who is online, or quote the text. */
 function nameAdvice(
   unknown: readonly string[],
   all: readonly string[],
   online: Iterable<PresenceMember>,
 ): string | undefined {
-  const users = Array.from(online, ({ user }) => user)
+  const users = Array.from(online, ({ user }) => user).filter((user) => !all.includes(user))
   const [meant] = unknown.flatMap((name) => nearestName(name, users) ?? [])
   if (meant !== undefined) return `did you mean ${meant}?`
   return all.length > 1 ? 'enclose text of several words in quotes' : undefined

@@ -62,6 +62,8 @@ spec('osp msg that is rejected', (it) => {
     await chat.isOnline('bob')
     const four = await chat.osp('alice', ['msg', 'bobb', 'hi'])
     assert.equal(four.stderr, 'osp: the message was not sent: unknown user: bobb; did you mean bob?\n')
+    const five = await chat.osp('alice', ['msg', 'bob', 'bobb', 'hi'])
+    assert.match(five.stderr, /unknown user: bobb; enclose text of several words in quotes$/mu)
     const path = await chat.at.write('plan.txt', 'one')
     const file = await chat.osp('alice', ['send', join(chat.at.path, path), '--to', 'bobb'])
     assert.match(
