@@ -170,7 +170,6 @@ export class JoinedTasks implements AsyncDisposable {
     upload.transferred += end.transferred
     if ('file' in end) {
       upload.move('begin')
-      upload.move('verify')
       upload.stored(end.file)
       return
     }

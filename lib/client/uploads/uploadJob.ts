@@ -421,7 +421,6 @@ export class UploadJob {
     const stored = await reply.catch(() => undefined)
     if (!stored || stored.size !== size || stored.digest !== digestNumbers[algorithm]) return undefined
     if (!same(digest, stored.fileDigest)) return undefined
-    if (upload.phase === 'sending') upload.move('verify')
     return { name: upload.name, storedName: upload.name, replaced: false, size, algorithm, digest: hex(digest) }
   }
 

@@ -159,14 +159,8 @@ export class PutRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reje
       this.#refused()
       return
     }
-    const { giveBack } = first
-    const flushed = () => {
-      giveBack?.()
-      this.#verify()
-    }
     this.#isMade = true
-    this.#seq = peer.request(requestOf(files), this, 0, 'chunks', giveBack && flushed)
-    if (!giveBack && peer.isAwaitingReply(this.#seq)) this.#verify()
+    this.#seq = peer.request(requestOf(files), this, 0, 'chunks', first.giveBack)
   }
 
   /** Ends the files that were interrupted. */
@@ -194,10 +188,6 @@ export class PutRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reje
     }
   }
 
-  #verify(): void {
-    for (const { upload } of this.#files) if (upload.phase === 'sending') upload.move('verify')
-  }
-
   /** Handles the ACK. */
   resolve(ack: WireMessage): void {
     const { platform, pace, together } = this.#options
@@ -206,7 +196,6 @@ export class PutRequest implements Pick<Deferred<WireMessage>, 'resolve' | 'reje
       this.#fail(results)
       return
     }
-    this.#verify()
     pace.acknowledged(this.#bytes, platform.clock.now(), clientLimits.storeMs)
     together(() => {
       this.#files.forEach(({ upload, content, algorithm, fileDigest, interruption, end }, index) => {

@@ -23,7 +23,6 @@ const host = { pause: async () => {}, resume: async () => {}, cancel: async () =
 /** Ends an upload as its client does. */
 function finish(upload: ClientUpload): void {
   upload.move('begin')
-  upload.move('verify')
   const { name } = upload
   upload.stored({ name, storedName: name, replaced: false, size: 1, algorithm: 'sha256', digest: '' })
 }

@@ -87,7 +87,7 @@ spec('pausing', (it) => {
   it('during verification waits for the answer of the server', async () => {
     await using rig = await UploadRig.start()
     const client = rig.client()
-    const upload = await client.upload(memorySource('a', patterned(1_000)))
+    const upload = await client.upload(memorySource('a', patterned(size)))
     await until(upload, 'phase', () => upload.phase === 'verifying')
     await client.uploads.pause()
     assert.equal(upload.phase, 'done')
