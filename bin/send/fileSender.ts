@@ -176,7 +176,9 @@ export class FileSender {
     for (const { name } of candidates) this.#adding.add(name)
     const failed = (error: unknown) => candidates.map(() => OspError.from(error))
     if (!summary.refusal) connect()
-    const sources = candidates.map(({ path, name, spooled }) => spooled?.source ?? fileSource(path, { name }))
+    const sourceOf = ({ path, name, spooled }: Candidate) =>
+      spooled?.source ?? fileSource(path, { name, isRegular: true })
+    const sources = candidates.map(sourceOf)
     const uploads = summary.refusal ? failed(summary.refusal) : await add(sources, uploadOptions).catch(failed)
     let index = 0
     for (const candidate of candidates) {

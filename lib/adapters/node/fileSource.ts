@@ -15,6 +15,8 @@ import { temporaryFile } from './temporaryFile.ts'
 export interface FileOptions {
   /** The name on the server; by default the last part of the path, in the Unicode form NFC. */
   readonly name?: string
+  /** Whether the path was just seen to be a regular file, as with `Dirent.isFile()`. A small file is then read with fewer calls. */
+  readonly isRegular?: boolean
 }
 
 const pathKind: Kind = {
@@ -30,18 +32,20 @@ export function file(path: string | URL | Uint8Array, options: FileOptions = {})
   checkArgument('file', 'the path', pathKind, path)
   checkOptions('file', optionKinds, options)
   const ref = absolutePath(path instanceof Uint8Array ? pathText(path) : pathOf('file', path))
-  return new RegularFile(options.name ?? basename(ref).normalize('NFC'), ref)
+  return new RegularFile(options.name ?? basename(ref).normalize('NFC'), ref, options.isRegular ?? false)
 }
 
-const optionKinds = { name: optional(kinds.text) }
+const optionKinds = { name: optional(kinds.text), isRegular: optional(kinds.flag) }
 
 class RegularFile implements FileSource {
   readonly name: string
   readonly ref: string
+  readonly #isRegular: boolean
 
-  constructor(name: string, ref: string) {
+  constructor(name: string, ref: string, isRegular: boolean) {
     this.name = name
     this.ref = ref
+    this.#isRegular = isRegular
   }
 
   async open(signal: AbortSignal): Promise<OpenSource> {
@@ -60,7 +64,7 @@ class RegularFile implements FileSource {
   }
 
   readWhole(maxBytes: number, take: TakeMemory) {
-    return readWhole(this.ref, maxBytes, take)
+    return readWhole(this.ref, this.#isRegular, maxBytes, take)
   }
 }
 
@@ -71,23 +75,31 @@ const openFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
  * Reads a small regular file in one go. Returns, or resolves with, `undefined` if it is too large, was modified very recently, or
  * changes during the read; `open` then checks more carefully.
  */
-function readWhole(path: string, maxBytes: number, take: TakeMemory) {
+function readWhole(path: string, isRegular: boolean, maxBytes: number, take: TakeMemory) {
   const inParts = () => readInParts(path, maxBytes, take)
-  const read = quickly(() => readHere(path, maxBytes), inParts)
+  const read = quickly(() => readHere(path, isRegular, maxBytes), inParts)
   return read === 'long' ? inParts() : read
 }
 
-function readHere(path: string, maxBytes: number): WholeContent | 'long' | undefined {
+/** The content of the file that `readHere` is reading. */
+const shared = Buffer.allocUnsafeSlow(longBytes)
+
+function readHere(path: string, isRegular: boolean, maxBytes: number): WholeContent | 'long' | undefined {
+  const startMs = Date.now()
   const fd = openSync(pathBytes(path), openFlags)
   try {
+    // Reading from a named pipe or a device would take bytes from it.
+    if (!isRegular && !fstatSync(fd).isFile()) return undefined
+    const bytes = readSync(fd, shared, 0, longBytes, 0)
     const stats = fstatSync(fd)
-    const { size } = stats
-    if (!isSettled(stats, maxBytes)) return undefined
+    const { size, mtimeMs, ctimeMs } = stats
+    // The last change was before the read began. With a ctime in the future this is unknown.
+    if (ctimeMs > startMs || !isSettled(stats, maxBytes, startMs)) return undefined
     if (size >= longBytes) return 'long'
-    // The byte after the end shows that the file has grown, or that its size is meaningless.
-    const memory = Buffer.allocUnsafe(size + 1)
-    const bytes = readSync(fd, memory, 0, size + 1, 0)
-    return bytes === size ? contentOf(memory, stats, fstatSync(fd)) : undefined
+    if (bytes !== size) return undefined
+    const content = Buffer.allocUnsafe(size)
+    shared.copy(content, 0, 0, size)
+    return { content, modifiedAt: modificationTime(mtimeMs) }
   } finally {
     closeSync(fd)
   }
@@ -109,8 +121,8 @@ async function readInParts(path: string, maxBytes: number, take: TakeMemory): Pr
   }
 }
 
-const isSettled = (stats: Stats, maxBytes: number) =>
-  stats.isFile() && stats.size <= maxBytes && settlingMs(stats.ctimeMs) <= 0
+const isSettled = (stats: Stats, maxBytes: number, nowMs = Date.now()) =>
+  stats.isFile() && stats.size <= maxBytes && settlingMs(stats.ctimeMs, nowMs) <= 0
 
 /** Returns the content of a file, or `undefined` if the file has changed. */
 function contentOf(memory: Uint8Array, before: Stats, after: Stats): WholeContent | undefined {
@@ -169,8 +181,8 @@ async function settledStats(path: string, handle: Handle, signal: AbortSignal): 
 }
 
 /** Returns how long to wait, in ms, until any later write is certain to change the ctime; 0 or less if no wait is needed. */
-function settlingMs(ctimeMs: number): number {
-  const ageMs = Date.now() - Math.floor(ctimeMs)
+function settlingMs(ctimeMs: number, nowMs = Date.now()): number {
+  const ageMs = nowMs - Math.floor(ctimeMs)
   return ageMs < 0 ? 0 : (ctimeMs % 1_000 === 0 ? coarseMs : fineMs) - ageMs
 }
 

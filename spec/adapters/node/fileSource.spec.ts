@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
-import { appendFile, mkdtemp, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, open, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { file } from '../../../lib/adapters/node/fileSource.ts'
@@ -225,8 +225,8 @@ spec('a file as a source', (it) => {
 })
 
 /** Reads a file in one call, into memory for `extra` more bytes than were asked for. */
-async function readWhole(path: string, maxBytes = 5, extra = 0) {
-  const whole = await file(path).readWhole?.(maxBytes, (bytes) => new Uint8Array(bytes + extra))
+async function readWhole(path: string, maxBytes = 5, extra = 0, isRegular = false) {
+  const whole = await file(path, { isRegular }).readWhole?.(maxBytes, (bytes) => new Uint8Array(bytes + extra))
   return whole && { text: Buffer.from(whole.content).toString(), modifiedAt: whole.modifiedAt }
 }
 
@@ -252,6 +252,7 @@ spec('a file that is read in one call', (it) => {
     within(async (_directory, path) => {
       await settled(path)
       assert.deepEqual(await readWhole(path), { text: 'hello', modifiedAt: 1_000_500 })
+      assert.deepEqual(await readWhole(path, 5, 0, true), { text: 'hello', modifiedAt: 1_000_500 })
       await truncate(path, 0)
       await settled(path)
       assert.equal((await readWhole(path))?.text, '')
@@ -275,7 +276,12 @@ spec('a file that is read in one call', (it) => {
       assert.equal(await readJustModified(path), undefined)
       assert.equal(await readWhole(directory, 1_000_000), undefined)
       const pipe = join(directory, 'pipe')
-      if (spawnSync('mkfifo', [pipe]).status === 0) assert.equal(await readWhole(pipe), undefined)
+      if (spawnSync('mkfifo', [pipe]).status === 0) {
+        await using both = await open(pipe, 'r+')
+        await both.write('hello')
+        assert.equal(await readWhole(pipe), undefined)
+        assert.equal((await both.read()).bytesRead, 5, 'nothing was taken from the pipe')
+      }
       await assert.rejects(readWhole(join(directory, 'missing')), { code: 'ENOENT' })
     }),
   )
