@@ -15,8 +15,9 @@ import { signalOptions } from '../options.ts'
 const interruptions = { pause: 'paused', cancel: 'cancelling', fail: 'failed', close: 'failed' } as const
 
 /**
- * The phases of an upload on the client. It waits for other uploads, for the link, or for a refusal to pass. A file that is sent in
- * one request is never in the phase `verifying`. The server can have stored it already when it is paused or cancelled. Closing the client fails each upload that has not ended.
+ * The phases of an upload on the client. It waits for other uploads, for the link, or for a refusal to pass. A file that is sent
+ * in one request is never in the phase `verifying`. The server can have stored it already when it is paused or cancelled.
+ * Closing the client fails each upload that has not ended.
  */
 export const uploadPhases = machine({
   waiting: { ...interruptions, begin: 'sending' },
