@@ -235,25 +235,47 @@ spec('the stored files of a user', (it) => {
       )
     })
   }
+})
 
-  it('are out of reach of other users', async () => {
-    await using rig = await ServerRig.onDisk()
-    const { version } = await stored(await rig.client(alice))
-    const other = await rig.client(bob)
+spec('the files of another user', (it) => {
+  type Other = Awaited<ReturnType<ServerRig['client']>>
+  const refuses = (title: string, attempt: (other: Other, version: string) => Promise<void>) =>
+    it(title, async () => {
+      await using rig = await ServerRig.onDisk()
+      const { version } = await stored(await rig.client(alice))
+      await attempt(await rig.client(bob), version)
+      assert.deepEqual(await rig.stored('a'), bytes)
+    })
+
+  refuses('are not listed', async (other) => {
     assert.deepEqual(namesOf(await list(other)), [])
-    other.raw.send('StatFileReq', { fileName: 'a', flags: statFlags.digest })
-    await other.raw.refused('StatFileNack', 'no-such-file')
-    other.raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: 10 })
-    await other.raw.refused('ReadFileNack', 'no-such-file')
-    other.raw.send('RenameFileReq', { fileName: 'a', newName: 'b', version, flags: 1 })
-    await other.raw.refused('RenameFileNack', 'no-such-file')
-    other.raw.send('RemoveFileReq', { fileName: 'a', version: '' })
-    assert.equal((await other.raw.expect('RemoveFileAck')).removed, 0)
+  })
+
+  refuses('cannot be described', async ({ raw }) => {
+    raw.send('StatFileReq', { fileName: 'a', flags: statFlags.digest })
+    await raw.refused('StatFileNack', 'no-such-file')
+  })
+
+  refuses('cannot be read', async ({ raw }, version) => {
+    raw.send('ReadFileReq', { fileName: 'a', version, offset: 0, length: 10 })
+    await raw.refused('ReadFileNack', 'no-such-file')
+  })
+
+  refuses('cannot be renamed', async ({ raw }, version) => {
+    raw.send('RenameFileReq', { fileName: 'a', newName: 'b', version, flags: 1 })
+    await raw.refused('RenameFileNack', 'no-such-file')
+  })
+
+  refuses('cannot be removed', async ({ raw }) => {
+    raw.send('RemoveFileReq', { fileName: 'a', version: '' })
+    assert.equal((await raw.expect('RemoveFileAck')).removed, 0)
+  })
+
+  refuses('cannot be named by a path', async ({ raw }, version) => {
     for (const fileName of ['../alice/a', '/a', 'x/../../alice/a']) {
-      other.raw.send('ReadFileReq', { fileName, version, offset: 0, length: 10 })
-      await other.raw.refused('ReadFileNack', 'bad-name')
+      raw.send('ReadFileReq', { fileName, version, offset: 0, length: 10 })
+      await raw.refused('ReadFileNack', 'bad-name')
     }
-    assert.deepEqual(await rig.stored('a'), bytes)
   })
 })
 
