@@ -292,7 +292,9 @@ export const clientLimits = {
   /** A client reconnects after a random time up to min(`reconnectMostMs`, `reconnectFirstMs` * 2^n). */
   reconnectFirstMs: 500,
   reconnectMostMs: 30_000,
-  /** Duration of a good link after which the n of `reconnectFirstMs` is 0 again. */
+  /** Duration of a link after which the n of `reconnectFirstMs` is 0 again, if the server has answered a request other than HELLO. */
+  usefulLinkMs: 1_000,
+  /** Duration of any link after which the n of `reconnectFirstMs` is 0 again. */
   goodLinkMs: 30_000,
   /** Time for which a closing client waits until the server has saved the received bytes. */
   closeMs: 1_000,

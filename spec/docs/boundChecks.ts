@@ -116,6 +116,7 @@ export const boundChecks: {
   setbacks: {},
   reconnectFirstMs: {},
   reconnectMostMs: {},
+  usefulLinkMs: {},
   goodLinkMs: {},
   closeMs: {},
   dialledAddresses: { files: ['spec/adapters/net/dialTcp.spec.ts'] },

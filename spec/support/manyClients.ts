@@ -143,7 +143,7 @@ class Client {
       evicted++
       registered--
       if (this.version < watched) behind--
-      if (performance.now() - this.#connectedAtMs > clientLimits.goodLinkMs) this.#failures = 0
+      if (performance.now() - this.#connectedAtMs > clientLimits.usefulLinkMs) this.#failures = 0
     } else {
       refused[this.#code] = (refused[this.#code] ?? 0) + 1
     }

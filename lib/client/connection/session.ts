@@ -165,7 +165,8 @@ export class ClientSession {
       const error = OspError.from(await whenAborted(link.closed))
       // HELLO_REQ alone does not count: a server can accept the client again and again and then break the protocol or the link.
       const isUseful = link.peer.answered > 1 && error.code !== 'malformed'
-      if (this.#now() - since >= clientLimits.goodLinkMs) this.#backoff.reset()
+      const { usefulLinkMs, goodLinkMs } = clientLimits
+      if (this.#now() - since >= (isUseful ? usefulLinkMs : goodLinkMs)) this.#backoff.reset()
       else if (isUseful) this.#backoff.restartTime()
       return afterGoodbye(error)
     } catch (error) {
