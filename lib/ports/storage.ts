@@ -331,8 +331,8 @@ export interface TransferStore {
    */
   release?(claim: Claim): Promise<void>
   /**
-   * Returns the verified records whose server is not running. The server completes them at its start and after
-   * `LinkEvents.serverLost`. Without this method it completes all verified records at its start.
+   * Returns the verified records that no link at a running server holds. The server completes them at its start, after
+   * `LinkEvents.serverLost`, and at least once an hour. Without this method it does so with all verified records that are not open.
    */
   abandoned?(): Promise<readonly TransferRecord[]>
   /**

@@ -1,5 +1,6 @@
 import { OspError } from '../../errors.ts'
 import type { Announcement } from '../../ports/storage.ts'
+import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import { hex } from '../../runtime/hex.ts'
 import type { ChangedFile, StoredTree } from '../../storage/catalogue/storedTree.ts'
 import type { ClusterMember } from './clusterMember.ts'
@@ -177,9 +178,10 @@ export class ClusterTree implements StoredTree {
   async #begin(change: FileChange & Pick<ChangedFile, 'by'>, former: readonly string[]): Promise<void> {
     const { by, ...recorded } = change
     for (let left = tries; left > 0; left--) {
-      const { changes, unpublished } = await this.runAs(({ files }, server) =>
+      const { changes, unpublished, unfinished } = await this.runAs(({ files }, server) =>
         files.begin(server, recorded, former, by && sessionLink(server, by.user, by)),
       )
+      if (unfinished.length > 0) throw new EarlierFiles({ unfinished })
       if (changes.length === 0 && unpublished.length === 0) return
       await this.#settle(unpublished)
       await this.finish(changes)

@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { Announcement } from '../../ports/storage.ts'
+import type { Announcement, TransferRecord } from '../../ports/storage.ts'
 import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
 import type { ClusterSessionLink } from './steps.ts'
 
@@ -16,6 +16,8 @@ export interface PendingFiles {
   readonly changes: readonly FileChange[]
   /** Announced files that may not be published yet, with their sources. */
   readonly unpublished: readonly Announcement[]
+  /** Verified uploads that no link holds. If there are any, the other lists can be incomplete. */
+  readonly unfinished: readonly TransferRecord[]
 }
 
 /** Other servers are removing or renaming the stored file of a name. Nothing can be decided before these changes have ended. */
@@ -44,8 +46,8 @@ export interface FileSteps {
   /**
    * Records a change that a server begins, under the lock of the user. `ended` are the fences of earlier changes, which were
    * removed. Resolves with what other servers have begun with its names; if there is anything, the change was not recorded.
-   * Rejects with `file-busy` if a link holds an upload of one of its names, if a verified one is not complete, or if a server is
-   * running that does not record changes. With `by`, the session is checked as in `TransferSteps.claim`.
+   * Rejects with `file-busy` if a link holds an upload of one of its names, or if a server is running that does not record
+   * changes. With `by`, the session is checked as in `TransferSteps.claim`.
    */
   begin(
     server: number,

@@ -1,5 +1,5 @@
 import { OspError } from '../../errors.ts'
-import type { Announcement, NewTransfer } from '../../ports/storage.ts'
+import type { Announcement, NewTransfer, TransferRecord } from '../../ports/storage.ts'
 import { type FileKey, type FileRecord, keyOfFile, keyPrefixOf } from '../../storage/catalogue/fileRecords.ts'
 import { isResultOf, storeAsOf } from '../../storage/transfers/claimRules.ts'
 import type { FileChange, FileSteps, PendingFiles } from '../cluster/fileSteps.ts'
@@ -19,10 +19,8 @@ export interface UploadedFiles {
   marked(key: FileKey): FileRecord | undefined
   /** Returns the announced files of a user that may not be published yet. */
   unpublished(user: string): readonly Announcement[]
-  /** Returns the names under which verified uploads of a user are stored. */
-  verified(user: string): readonly string[]
-  /** Returns whether a link holds the upload of a name. */
-  isReceived(user: string, name: string): boolean
+  /** Returns the uploads of a user that are verified, or that a link holds. */
+  pending(user: string): readonly { readonly record: TransferRecord; readonly isHeld: boolean }[]
 }
 
 /** The records and changes of stored files that the steps of uploads read and add. */
@@ -83,14 +81,18 @@ export class SharedStoredFiles implements FileSteps {
       if (by) this.#sessions.check(by)
       const names = newName === undefined ? [name] : [name, newName]
       if (this.#servers.hasVersion(olderVersion)) throw new OspError('file-busy')
-      const isReceived = names.some((each) => this.#uploads.isReceived(user, each))
-      if (isReceived || this.#uploads.verified(user).some((verified) => names.includes(verified)))
-        throw new OspError('file-busy')
+      const pending = this.#uploads.pending(user).filter(({ record, isHeld }) => {
+        const { verified } = record
+        return (verified && names.includes(verified.storedName)) || (isHeld && names.includes(storeAsOf(record)))
+      })
+      const unfinished = pending.flatMap(({ record, isHeld }) => (isHeld ? [] : record))
+      if (unfinished.length > 0) return { changes: [], unpublished: [], unfinished }
+      if (pending.length > 0) throw new OspError('file-busy')
       for (const fence of ended) this.#changes.delete(fence)
       const changes = names.flatMap((each) => this.changesOf(user, each)).filter(({ fence }) => fence !== change.fence)
       const unpublished = this.#uploads.unpublished(user).filter(({ file }) => names.includes(file.storedName))
       if (changes.length === 0 && unpublished.length === 0) this.#changes.set(change.fence, { change, server })
-      return { changes: [...new Set(changes)], unpublished }
+      return { changes: [...new Set(changes)], unpublished, unfinished }
     })
   }
 

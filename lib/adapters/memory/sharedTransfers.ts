@@ -12,7 +12,7 @@ import type {
 } from '../../ports/storage.ts'
 import type { KeyedMutex } from '../../runtime/mutex.ts'
 import type { FileKey, FileRecord } from '../../storage/catalogue/fileRecords.ts'
-import { isResultOf, storeAsOf } from '../../storage/transfers/claimRules.ts'
+import { isResultOf } from '../../storage/transfers/claimRules.ts'
 import { recordKey } from '../../storage/transfers/recordStore.ts'
 import { fileRecordOf } from '../../storage/transfers/rows.ts'
 import {
@@ -81,19 +81,17 @@ export class SharedTransfers implements TransferSteps {
     this.#sessions = sessions
     this.#turns = sessions.turns
     this.#wallTime = wallTime
-    const verified = (user: string) =>
-      Array.from(this.#rows.values()).flatMap(({ record }) =>
-        record.user === user && record.verified ? [record.verified.storedName] : [],
-      )
+    const pending = (user: string) =>
+      Array.from(this.#rows.values()).flatMap((row) => {
+        const { record } = row
+        const isHeld = this.#isHeld(row)
+        return record.user === user && (isHeld || record.verified) ? [{ record, isHeld }] : []
+      })
     const unpublished = (user: string) =>
       Array.from(this.#markers.values()).flatMap(({ announced, source }) =>
         announced.file.user === user && source !== undefined ? [{ ...announced, source }] : [],
       )
-    const isReceived = (user: string, name: string) =>
-      Array.from(this.#rows.values()).some(
-        (row) => row.record.user === user && storeAsOf(row.record) === name && this.#isHeld(row),
-      )
-    const uploads = { marked: (key: FileKey) => this.#marked(key), verified, unpublished, isReceived }
+    const uploads = { marked: (key: FileKey) => this.#marked(key), pending, unpublished }
     this.files = new SharedStoredFiles(servers, sessions, uploads, wallTime)
   }
 

@@ -10,11 +10,14 @@ import {
   fileRecordOfRow,
   type MarkerRow,
   markerOf,
+  type TransferRow,
+  transferRecordOf,
 } from './transferRows.ts'
 
 interface PendingRow {
   readonly changes: readonly FileChangeRow[]
   readonly unpublished: readonly MarkerRow[]
+  readonly unfinished: readonly TransferRow[]
 }
 
 /** The steps of stored files in SQL. */
@@ -63,6 +66,7 @@ export class PostgresFiles implements FileSteps {
     return {
       changes: row.changes.map(fileChangeOfRow),
       unpublished: row.unpublished.map((marker) => ({ ...markerOf(marker), source: marker.source ?? '' })),
+      unfinished: row.unfinished.map(transferRecordOf),
     }
   }
 
@@ -110,7 +114,7 @@ const statements = {
     text: `SELECT to_jsonb(f) AS file FROM ospd.file f WHERE (user_name, name, version) > ($1, $2, $3)
       ORDER BY user_name, name, version LIMIT $4`,
   },
-  begin: { name: 'file-begin', text: 'SELECT * FROM ospd.begin_change_2($1, $2, $3, $4, $5, $6, $7, $8, $9)' },
+  begin: { name: 'file-begin', text: 'SELECT * FROM ospd.begin_change_3($1, $2, $3, $4, $5, $6, $7, $8, $9)' },
   recorded: { name: 'file-recorded', text: 'SELECT fence FROM ospd.file_change WHERE fence = ANY ($1)' },
   end: { name: 'file-end', text: 'DELETE FROM ospd.file_change WHERE fence = ANY ($1)' },
 } satisfies Record<string, Statement>

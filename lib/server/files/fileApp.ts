@@ -149,7 +149,9 @@ export class FileApp implements ServerApp {
     const parts = { uploads, quota: this.#quota, reports: this.#reports }
     this.#storedFiles = grants && new StoredFileRequests(context, catalogue, { grants, ...parts })
     this.#damages = new DamageReporter('uploads', context.storage.transfers, context.log)
-    this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages)
+    this.unfinished = new UnfinishedUploads(context, this.uploads, this.#damages, () =>
+      this.#complete((files) => void this.#reports.stored(files)),
+    )
   }
 
   /**
@@ -162,13 +164,9 @@ export class FileApp implements ServerApp {
     const recovered = [...this.#reports.recovered(await transfers.unreported())]
     await this.#damages.report()
     await this.unfinished.sweepOrphans()
-    for await (const record of transfers.records()) {
-      await this.unfinished.expire(record)
-      // A record whose owner is a live server is left to that server.
-      if (record.verified && !transfers.abandoned) recovered.push(...(await this.#finish(record)))
-    }
+    for await (const record of transfers.records()) await this.unfinished.expire(record)
     this.#watching = transfers.watch?.((claim, reason) => this.#ended(claim, reason))
-    await this.#recoverAbandoned((files) => recovered.push(...files))
+    await this.#complete((files) => recovered.push(...files))
     this.unfinished.start()
     this.storedFileCalls?.open()
     return recovered
@@ -181,18 +179,22 @@ export class FileApp implements ServerApp {
 
   /** Publishes the verified uploads of dead servers. Reports these files, and other unreported files of these servers. */
   recoverAbandoned(): void {
-    this.#pending.track(this.#recoverAbandoned((files) => void this.#reports.stored(files)))
+    this.#pending.track(this.#complete((files) => void this.#reports.stored(files)))
   }
 
-  /** Calls `report` for files as soon as they are found, since requests may wait until these are reported. */
-  async #recoverAbandoned(report: (files: readonly VersionedFile[]) => void): Promise<void> {
+  /**
+   * Publishes the verified uploads that a crash or a fault of the storage has left incomplete. Calls `report` for files as soon as
+   * they are found, since requests may wait until these are reported.
+   */
+  async #complete(report: (files: readonly VersionedFile[]) => void): Promise<void> {
     const { log, storage } = this.#context
     const { transfers } = storage
-    if (!transfers.abandoned) return
     try {
-      report(this.#reports.recovered(await transfers.unreported(true)))
-      for (const record of await transfers.abandoned()) {
-        const { user, name } = record
+      if (transfers.abandoned) report(this.#reports.recovered(await transfers.unreported(true)))
+      // A record that a link at another server holds is left to that server.
+      for await (const record of transfers.abandoned ? await transfers.abandoned() : transfers.records()) {
+        const { user, name, verified } = record
+        if (!verified) continue
         // A client of this server may be continuing it.
         const finish = (upload: ServerUpload) => (this.#closing || upload.isOpen ? [] : this.#finish(record))
         report(await this.uploads.run(user, name, async (upload) => finish(upload)))
@@ -202,9 +204,7 @@ export class FileApp implements ServerApp {
     }
   }
 
-  /**
-   * Publishes a verified upload whose server has ended. Resolves with `undefined` if this failed or another server has done it.
-   */
+  /** Publishes a verified upload. Resolves with no file if this failed or another server has done it. */
   async #finish(record: TransferRecord): Promise<readonly VersionedFile[]> {
     try {
       const file = await finishVerified(this.#context, record)

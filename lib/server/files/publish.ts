@@ -295,7 +295,14 @@ export async function finishClaimed(
   { claim, record }: ClaimedRecord,
   by?: Connection,
 ): Promise<VersionedFile | undefined> {
-  return record.verified && rollForward(context, claim, record, record.verified, by)
+  if (!record.verified) return undefined
+  try {
+    return await rollForward(context, claim, record, record.verified, by)
+  } catch (error) {
+    // Any server can try again.
+    await context.storage.transfers.release?.(claim)
+    throw error
+  }
 }
 
 /** Removes the record and the partial file of an upload. Resolves with false if the claim has ended. */

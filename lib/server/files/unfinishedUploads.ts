@@ -7,7 +7,7 @@ import type { DamageReporter } from '../damageReporter.ts'
 import { RetentionClock } from '../retentionClock.ts'
 import type { UploadTable } from './uploadTable.ts'
 
-/** Longest time between two searches for expired uploads. */
+/** Longest time between two searches for expired uploads and for verified ones that are not complete. */
 const maxSweepMs = 3_600_000
 
 /** Time between two sweeps of the catalogue, each of which looks at every stored file. */
@@ -30,12 +30,15 @@ export interface UnfinishedUpload {
 
 /**
  * The records and partial files of unfinished uploads: lists and removes them for the operator, and removes those that no client
- * has continued for `uploadAgeMs`. Open uploads, verified uploads and published files never expire.
+ * has continued for `uploadAgeMs`. Open uploads, verified uploads and published files never expire; a verified upload that is not
+ * open is published.
  */
 export class UnfinishedUploads {
   readonly #context: ServerContext
   readonly #uploads: UploadTable
   readonly #damages: DamageReporter
+  /** Publishes the verified uploads that a fault has left incomplete. */
+  readonly #complete: () => Promise<void>
   readonly #alarm: Alarm
   #sweeping: Promise<void> = Promise.resolve()
   #closed = false
@@ -44,10 +47,11 @@ export class UnfinishedUploads {
   /** Partial files without a record that were logged. They are few, since each one results from damage to a disk. */
   readonly #loggedOrphans = new Set<string>()
 
-  constructor(context: ServerContext, uploads: UploadTable, damages: DamageReporter) {
+  constructor(context: ServerContext, uploads: UploadTable, damages: DamageReporter, complete: () => Promise<void>) {
     this.#context = context
     this.#uploads = uploads
     this.#damages = damages
+    this.#complete = complete
     this.#catalogueSweptMs = context.platform.clock.now()
     this.#alarm = new Alarm(context.platform.clock, () => {
       this.#sweeping = this.#sweep()
@@ -133,6 +137,7 @@ export class UnfinishedUploads {
         if (this.#closed) return
         await this.expire(record)
       }
+      await this.#complete()
       await this.sweepOrphans()
       await this.#sweepCatalogue()
     } catch (error) {

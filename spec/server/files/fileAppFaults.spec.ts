@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict'
+import type { Steps } from '../../../lib/adapters/cluster/steps.ts'
 import { fault } from '../../../lib/adapters/disk/faults.ts'
 import { type ErrorCode, OspError } from '../../../lib/errors.ts'
 import { KiB } from '../../../lib/limits.ts'
+import type { LogEntry } from '../../../lib/ports/log.ts'
+import { alteredSteps } from '../../adapters/cluster/alteredSteps.ts'
+import { ClusterServers } from '../../support/clusterServers.ts'
 import { run, place as sourceFiles } from '../../support/commands.ts'
-import { sha256 } from '../../support/fileClient.ts'
+import { type FileClient, sha256 } from '../../support/fileClient.ts'
 import { patterned } from '../../support/memorySource.ts'
 import { MortalServer } from '../../support/mortalServer.ts'
 import { ServerRig } from '../../support/serverRig.ts'
 import { spec } from '../../support/spec.ts'
 import type { Step } from '../../support/steppedStorage.ts'
 import { turn } from '../../support/turn.ts'
+import { VirtualClock } from '../../support/virtualClock.ts'
 import { canMount } from '../../testing/storage/places.ts'
 
 const file = { name: 'a', bytes: patterned(4 * KiB) }
@@ -103,4 +108,53 @@ spec('a limit on the size of files that the system sets', (it) => {
     // The client ends at the first refusal, perhaps before the server has removed it.
     while ((await at.files('partial')).size > 0) await turn()
   })
+})
+
+/** Runs `proof` with a server of a cluster that could not complete an upload of `file`, whose client has left. */
+async function withFault(
+  proof: (cluster: ClusterServers, another: () => Promise<FileClient>) => Promise<void>,
+  clock?: VirtualClock,
+) {
+  await using cluster = await ClusterServers.create(clock)
+  let fails = true
+  const failing = (steps: Steps) =>
+    alteredSteps(steps, async (name, run) => {
+      if (name !== 'transfers.complete' || !fails) return run()
+      fails = false
+      throw new OspError('disk-full')
+    })
+  const limits = { uploadAgeMs: 60_000 }
+  const [first, second] = [await cluster.start({ limits }, failing), await cluster.start({ limits }, failing)]
+  const client = await cluster.client(first, { session: 'one' })
+  const { instance } = await client.start(file)
+  await client.chunk(instance, 0, file.bytes)
+  await client.endRefused(instance, sha256(file.bytes), 'disk-full')
+  await client.vanish()
+  await proof(cluster, async () => {
+    fails = true
+    return cluster.client(second, { session: 'two' })
+  })
+}
+
+const timesStored = (log: readonly LogEntry[]) => log.filter(({ event }) => event === 'upload-stored').length
+
+spec('a verified upload whose completion has failed', (it) => {
+  const changes = [
+    ['removed', 'RemoveFile', { fileName: 'a', version: '' }],
+    ['renamed', 'RenameFile', { fileName: 'a', newName: 'b', version: '', flags: 0 }],
+  ] as const
+  for (const [what, event, fields] of changes) {
+    it(`is completed by any server of a cluster before its file is ${what}`, () =>
+      withFault(async (cluster, another) => {
+        const { raw } = await another()
+        raw.send(`${event}Req`, fields)
+        await raw.refused(`${event}Nack`, 'disk-full')
+        raw.send(`${event}Req`, fields)
+        await raw.expect(`${event}Ack`)
+        assert.equal(timesStored(cluster.log), 1)
+      }))
+  }
+
+  it('is completed by a server of a cluster when it removes expired uploads', () =>
+    withFault(async (cluster) => cluster.passUntil(() => timesStored(cluster.log) === 1), new VirtualClock()))
 })

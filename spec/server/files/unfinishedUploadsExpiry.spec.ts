@@ -141,7 +141,7 @@ spec('an unfinished upload', (it) => {
     assert.deepEqual(expired(rig), [])
   })
 
-  it('that is verified is published, and never removed', async () => {
+  it('that is verified is published within an hour, and never removed', async () => {
     await using rig = await heldRig(limits)
     const client = await rig.client()
     const { instance } = await client.start(file)
@@ -149,11 +149,13 @@ spec('an unfinished upload', (it) => {
     rig.storage.fail('publish', new Error('EIO'))
     await client.endRefused(instance, sha256(bytes), 'internal')
     await client.vanish()
-    await hours(rig.clock, 12)
-    assert.deepEqual([expired(rig), await names(rig)], [[], ['a']])
-    await rig.crash()
-    await rig.restart()
-    assert.deepEqual(expired(rig), [])
+    for (let hour = 0; hour < 12; hour++) {
+      rig.storage.fail('publish', new Error('EIO'))
+      await hours(rig.clock, 1)
+      assert.deepEqual([expired(rig), await names(rig)], [[], ['a']])
+    }
+    await hours(rig.clock, 1)
+    assert.deepEqual([expired(rig), await names(rig)], [[], []])
     await rig.assertStored('a', bytes)
   })
 

@@ -49,6 +49,23 @@ BEGIN
       array_fill(NULL::text, ARRAY[cardinality(p_users)]), p_growth, p_entries, p_room, p_until, p_user, p_session, p_link) a;
 END $$;
 
+-- As begin_change_2. Returns the verified uploads of these names that no link holds. If there are any, nothing is recorded.
+CREATE OR REPLACE FUNCTION ospd.begin_change_3(p_server bigint, p_fence text, p_user text, p_name text, p_new_name text, p_version text,
+  p_ended text[], p_session uuid, p_link bigint, OUT changes jsonb, OUT unpublished jsonb, OUT unfinished jsonb) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(1, hashtext(p_user));
+  IF p_session IS NOT NULL THEN PERFORM ospd.check_session_1(p_user, p_session, p_server, p_link); END IF;
+  SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.name), '[]') INTO unfinished FROM ospd.transfer t
+   WHERE t.user_name = p_user AND t.verified->>'storedName' IN (p_name, p_new_name) AND NOT ospd.is_held_1(t);
+  IF unfinished <> '[]' THEN
+    changes := '[]';
+    unpublished := '[]';
+    RETURN;
+  END IF;
+  SELECT c.changes, c.unpublished INTO changes, unpublished
+    FROM ospd.begin_change_2(p_server, p_fence, p_user, p_name, p_new_name, p_version, p_ended, p_session, p_link) c;
+END $$;
+
 -- Marks files as reported whose markers have these versions. A file without a version is marked in any case.
 CREATE OR REPLACE FUNCTION ospd.report_3(p_users text[], p_names text[], p_versions text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -12,7 +12,7 @@ const record: FileRecord = {
 const change = { fence: 'f', user: 'alice', name: 'a/b.txt', version: 'v1' }
 const renaming = { fence: 'g', user: 'alice', name: 'other', newName: 'a/b.txt', version: 'v2' }
 const stored = { ...fileOf(upload), storedName: upload.name }
-const nothing = { changes: [], unpublished: [] }
+const nothing = { changes: [], unpublished: [], unfinished: [] }
 
 /** The promises of `FileSteps`. */
 export const fileChecks: Checks<SharedStoreFixture> = {
@@ -76,13 +76,13 @@ export const fileChecks: Checks<SharedStoreFixture> = {
       assert.deepEqual(await first.steps.files.begin(first.server, change, [], undefined), nothing)
     const { files, transfers } = second.steps
     const found = await files.begin(second.server, renaming, [], undefined)
-    assert.deepEqual(found, { changes: [change], unpublished: [] })
+    assert.deepEqual(found, { ...nothing, changes: [change] })
     assert.deepEqual(await files.begin(second.server, { ...renaming, user: 'bob' }, [], undefined), nothing)
     await files.end(['g'])
     assert.deepEqual(await files.recorded(['f', 'g']), ['f'])
     assert.deepEqual(await files.begin(second.server, renaming, ['f'], undefined), nothing)
     const again = await first.steps.files.begin(first.server, { ...change, fence: 'h' }, [], undefined)
-    assert.deepEqual(again, { changes: [renaming], unpublished: [] })
+    assert.deepEqual(again, { ...nothing, changes: [renaming] })
     const announced = [{ file: stored, version: 'v', modifiedAt: 1, source: 's' }]
     assert.deepEqual((await foundBy(second, two, upload)).changes, [renaming])
     const { claim } = await claimed(second, two, upload)
@@ -99,12 +99,17 @@ export const fileChecks: Checks<SharedStoreFixture> = {
     const announced = { file: stored, version: 'v1', modifiedAt: 1, source: 's' }
     await first.steps.transfers.announce(first.server, [announced], farAway)
     const { files } = second.steps
-    const found = { changes: [], unpublished: [announced] }
+    const found = { ...nothing, unpublished: [announced] }
     assert.deepEqual(await files.begin(second.server, renaming, [], undefined), found)
     await first.steps.transfers.settle([{ user: 'alice', name: 'a/b.txt', source: 's', isStored: false }])
     const { claim } = await claimed(first, one, upload)
     await first.steps.transfers.verified(claim, stored, 'v1')
     await assert.rejects(files.begin(second.server, renaming, [], undefined), { code: 'file-busy' })
+    // A fault has kept the upload from being completed.
+    await first.steps.transfers.release([claim])
+    const unfinished = [await first.steps.transfers.record('alice', upload.name)]
+    assert.deepEqual(await files.begin(second.server, renaming, [], undefined), { ...nothing, unfinished })
+    assert.deepEqual(await files.recorded(['g']), [])
     await first.steps.transfers.complete(claim, farAway)
     assert.deepEqual(await files.begin(second.server, renaming, [], undefined), nothing)
   },
