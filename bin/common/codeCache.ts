@@ -23,6 +23,9 @@ const dayMs = 24 * 60 * 60 * 1_000
 /** The age at which a file is removed. Code for another version of the program has another file name, so it is never replaced. */
 const keptMs = 30 * dayMs
 
+/** The limit on the size of all files. The commands of one build need less than half of it. */
+const keptBytes = 64 * 1_024 * 1_024
+
 const sumBytes = 4
 
 const writableByOthers = 0o022
@@ -53,12 +56,15 @@ export function codeDirectory({ platform, env, home } = surroundings()): string 
  */
 export class CodeCache {
   readonly #directory: string
+  /** The end of the names of all files of this build. */
+  readonly #build: string
   readonly #path: string
 
   /** `command` is part of a file name. Each command has its own code, since each calls different functions. */
   constructor(source: Uint8Array, command: string, directory: string = codeDirectory()) {
     this.#directory = directory
-    this.#path = join(directory, `${command}-${crc32(source)}-${source.length}-${cachedDataVersionTag()}`)
+    this.#build = `-${crc32(source)}-${source.length}-${cachedDataVersionTag()}`
+    this.#path = join(directory, `${command}${this.#build}`)
   }
 
   read(): Buffer | undefined {
@@ -89,11 +95,25 @@ export class CodeCache {
     }
   }
 
+  /** Removes files that are too old, and the oldest ones above the limit, those of other builds first. */
   #removeOld(): void {
-    for (const name of readdirSync(this.#directory)) {
-      const path = join(this.#directory, name)
-      if (Date.now() - statSync(path).mtimeMs > keptMs) rmSync(path, { force: true })
+    let bytes = 0
+    for (const { path, age, size } of this.#files()) {
+      bytes += size
+      if (age > keptMs || bytes > keptBytes) rmSync(path, { force: true })
     }
+  }
+
+  /** Returns the files of this build and then the others, each from new to old. */
+  #files() {
+    const now = Date.now()
+    return readdirSync(this.#directory)
+      .flatMap((name) => {
+        const path = join(this.#directory, name)
+        const stats = statSync(path, { throwIfNoEntry: false })
+        return stats ? [{ path, isOwn: name.endsWith(this.#build), age: now - stats.mtimeMs, size: stats.size }] : []
+      })
+      .sort((a, b) => Number(b.isOwn) - Number(a.isOwn) || a.age - b.age)
   }
 }
 

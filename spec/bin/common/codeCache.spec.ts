@@ -122,6 +122,33 @@ spec('the compiled code of a command', (it) => {
     new CodeCache(Buffer.from('new'), 'send', at.path).write(code)
     assert.ok(!existsSync(path))
   })
+
+  it('is limited to 64 MiB: the oldest files are removed, those of other builds first', async () => {
+    await using at = await place()
+    const large = Buffer.alloc(20 * 1_024 * 1_024)
+    const cacheOf = (name: string) => {
+      const [build = '', command = ''] = name.split(' ')
+      return new CodeCache(Buffer.from(build), command, at.path)
+    }
+    const steps = [
+      ['new send', ['new send']],
+      ['old send', ['new send', 'old send']],
+      ['old msg', ['new send', 'old send', 'old msg']],
+      ['new msg', ['new send', 'old msg', 'new msg']],
+      ['new get', ['new send', 'new msg', 'new get']],
+      ['new ls', ['new msg', 'new get', 'new ls']],
+    ] as const
+    for (const [name, left] of steps) {
+      for (const file of readdirSync(at.path)) {
+        const path = join(at.path, file)
+        const earlier = statSync(path).mtimeMs / 1_000 - 60
+        utimesSync(path, earlier, earlier)
+      }
+      cacheOf(name).write(large)
+      const stored = steps.map(([name]) => name).filter((name) => cacheOf(name).read())
+      assert.deepEqual(stored, left)
+    }
+  })
 })
 
 spec('osp', (it) => {
