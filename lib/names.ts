@@ -57,8 +57,15 @@ function faultOfPart(part: string): string | undefined {
 function faultOfFileName(name: string): string | undefined {
   const fault = faultOfStoredName(name)
   if (fault) return fault
-  const parts = name.split('/').length
+  const parts = partCount(name)
   return parts > fixed.nameParts ? `it has ${parts} parts; a name has at most ${fixed.nameParts}` : undefined
+}
+
+/** Returns the number of parts of a file name. */
+export function partCount(name: string): number {
+  let count = 1
+  for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1)) count++
+  return count
 }
 
 function faultOfStoredName(name: string): string | undefined {

@@ -16,19 +16,21 @@ export function settleAll<T, R>(
   items.forEach((item, index) => {
     try {
       const result = work(item, index)
-      if (!(result instanceof Promise)) {
-        results[index] = result
-        return
-      }
-      const put = (value: R | Error) => {
-        results[index] = value
-      }
-      waiting.push(result.then(put, (error) => put(errorOf(error))))
+      if (result instanceof Promise) waiting.push(settle(results, index, result))
+      else results[index] = result
     } catch (error) {
       results[index] = errorOf(error)
     }
   })
   return waiting.length > 0 ? Promise.all(waiting).then(() => results) : results
+}
+
+async function settle<R>(results: (R | Error)[], index: number, result: Promise<R>): Promise<void> {
+  try {
+    results[index] = await result
+  } catch (error) {
+    results[index] = errorOf(error)
+  }
 }
 
 const errorOf = (error: unknown) => (error instanceof Error ? error : new Error(String(error)))

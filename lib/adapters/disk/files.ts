@@ -209,7 +209,7 @@ export class DiskFiles implements FileStore, StoredNames {
     this.#records.checkOpen()
     this.#checkDirectories()
     const { partial } = this.#layout
-    const paths = contents.map(() => [partial, `${this.#prefix}${++this.#created}${unnamed}`].join(sep))
+    const paths = contents.map(() => `${partial}${sep}${this.#prefix}${++this.#created}${unnamed}`)
     for (const path of paths) this.#unnamed.add(path)
     await this.#ready()
     const written = await settleAll(contents, (content, index) =>
@@ -286,9 +286,11 @@ export class DiskFiles implements FileStore, StoredNames {
 
   async storedAll(user: string, names: readonly string[]): Promise<readonly (boolean | Error)[]> {
     this.#records.checkOpen()
-    return settleAll(names, (name) => {
-      const place = this.#tree.find(this.#layout.partsOf(user, name))
-      return chain(place, ({ found }) => found?.isFile() ?? false)
+    const places = await settleAll(names, (name) => this.#layout.partsOf(user, name))
+    await this.#tree.findDirectories(places.flatMap((parts) => (parts instanceof Error ? [] : [parts])))
+    return settleAll(places, (parts) => {
+      if (parts instanceof Error) throw parts
+      return chain(this.#tree.find(parts), ({ found }) => found?.isFile() ?? false)
     })
   }
 

@@ -112,6 +112,18 @@ export class PublishedTree {
     })
   }
 
+  /** Checks the directories of these places, so that `find` need not wait for each place. `find` repeats a check that failed. */
+  async findDirectories(places: readonly (readonly string[])[]): Promise<void> {
+    const unknown = new Map<string, readonly string[]>()
+    for (const parts of places) {
+      const directory = this.#directoryOf(parts)
+      if (!this.#knownDirectories.get(directory)) unknown.set(directory, parts)
+    }
+    await settleAll([...unknown], async ([directory, parts]) => {
+      if (!(await this.#findDirectory(parts))) this.#knownDirectories.set(directory, true)
+    })
+  }
+
   /** Reads the entry at a place whose directory exists. */
   #findIn(directory: string, parts: readonly string[]): MaybePromise<TargetPlace> {
     const path = `${directory}${sep}${parts.at(-1)}`
@@ -170,6 +182,7 @@ export class PublishedTree {
    */
   async publish(moves: readonly Move[], replace: boolean): Promise<readonly (boolean | Error)[]> {
     const late = conflictingMoves(moves)
+    await this.findDirectories(moves.map(({ parts }) => parts))
     const results = [...(await settleAll(moves, (move) => (late.has(move) ? false : this.#move(move, replace))))]
     for (const [at, move] of late.size > 0 ? moves.entries() : []) {
       if (late.has(move)) [results[at] = false] = await settleAll([move], () => this.#move(move, replace))

@@ -1,3 +1,4 @@
+import { partCount } from '../../names.ts'
 import type { RequestName, WireMessage } from '../../wire/message.ts'
 
 /** Cost of each file that is sent in one request. */
@@ -89,4 +90,4 @@ export const costs = {
   },
 }
 
-const foldersOf = (name: string) => name.split('/').length - 1
+const foldersOf = (name: string) => partCount(name) - 1

@@ -1,6 +1,7 @@
 import { BoundedMap } from '../../core/boundedMap.ts'
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
+import { partCount } from '../../names.ts'
 import type {
   ClaimReservation,
   NewTransfer,
@@ -410,7 +411,7 @@ export class Quota {
 }
 
 /** Returns the number of files and folders that a new file adds, at most. */
-const partsOf = ({ name, storeAs = name }: NewTransfer): number => storeAs.split('/').length
+const partsOf = ({ name, storeAs = name }: NewTransfer): number => partCount(storeAs)
 
 const sum = (all: readonly QuotaPart[]): QuotaPart => ({
   growth: all.reduce((bytes, { growth }) => bytes + growth, 0),

@@ -14,8 +14,8 @@ export class StoredReports {
   readonly #context: ServerContext
   readonly #notices: FileNotices | undefined
   readonly #onStored: (files: readonly VersionedFile[]) => Promise<void>
-  /** The files that are being reported. Each promise resolves when this has ended. */
-  readonly #begun = new Map<string, Deferred<void>>()
+  /** The files that are being reported. A change that waits for one has a promise, which resolves when this has ended. */
+  readonly #begun = new Map<string, Deferred<void> | undefined>()
 
   /** `onStored` informs the embedding program. It resolves as `ended` does. */
   constructor(
@@ -46,7 +46,7 @@ export class StoredReports {
   begin(file: StoredFile): boolean {
     const key = keyOf(file)
     if (this.#begun.has(key)) return false
-    this.#begun.set(key, deferred())
+    this.#begun.set(key, undefined)
     return true
   }
 
@@ -65,8 +65,9 @@ export class StoredReports {
       else await this.#context.storage.transfers.reported(files)
     } finally {
       for (const file of files) {
-        this.#begun.get(keyOf(file))?.resolve()
-        this.#begun.delete(keyOf(file))
+        const key = keyOf(file)
+        this.#begun.get(key)?.resolve()
+        this.#begun.delete(key)
       }
     }
   }
@@ -77,7 +78,10 @@ export class StoredReports {
    */
   async afterEarlier<T>(names: readonly Pick<StoredFile, 'user' | 'name'>[], change: () => Promise<T>): Promise<T> {
     for (let left = tries; ; left--) {
-      for (const name of names) await this.#begun.get(keyOf(name))?.promise
+      for (const name of names) {
+        const key = keyOf(name)
+        if (this.#begun.has(key)) await this.#reported(key)
+      }
       try {
         return await change()
       } catch (error) {
@@ -85,6 +89,13 @@ export class StoredReports {
         await this.#end(error)
       }
     }
+  }
+
+  /** Resolves when the file that is being reported under this key has been reported, or if this failed. */
+  #reported(key: string): Promise<void> {
+    const reporting = this.#begun.get(key) ?? deferred()
+    this.#begun.set(key, reporting)
+    return reporting.promise
   }
 
   /** Makes a stored file with this digest no longer count as the result of an upload. The file stays. */

@@ -1,6 +1,6 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
-import { fileNameKey } from '../../names.ts'
+import { fileNameKey, partCount } from '../../names.ts'
 import type { ClaimOptions, NewTransfer, OtherUploads, Owner, QuotaPart, TransferRecord } from '../../ports/storage.ts'
 import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import { fitsShare } from '../../runtime/share.ts'
@@ -117,7 +117,7 @@ export async function reservedFor(
   }: { readonly isHeld: boolean; readonly reserved: QuotaPart; readonly others: OtherUploads },
   continued: TransferRecord | undefined,
 ): Promise<QuotaPart> {
-  if (!reservation) return continued ? reserved : { growth: want.size, entries: storeAsOf(want).split('/').length }
+  if (!reservation) return continued ? reserved : { growth: want.size, entries: partCount(storeAsOf(want)) }
   const { growth, entries } = reservation
   const isReserved = continued !== undefined && isHeld && reserved.growth >= growth && reserved.entries >= entries
   if (!isReserved && !continued?.verified) await reservation.check(others)
