@@ -80,6 +80,8 @@ export interface QueuedMessage {
 
 /** The messages of one user for one server that are not known to be stored. Changes are durable in the order of calls. */
 export interface OutboxStore {
+  /** Resolves with whether any program has used the outbox; otherwise it holds no messages. Without this method, one may have. */
+  isUsed?(): Promise<boolean>
   /** Returns the messages in ascending order of their numbers. A later call also returns the changes of other programs. */
   load(): Promise<readonly QueuedMessage[]>
   /** Adds a message: durable when it resolves. A rejected one may be stored. */

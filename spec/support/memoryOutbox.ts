@@ -9,7 +9,13 @@ export type OutboxChange = 'add' | 'mark' | 'remove'
 /** An outbox that outlives its programs, which share it. */
 export class MemoryOutbox {
   readonly kept = new Map<number, QueuedMessage>()
+  /** Whether a program has used it, possibly before the specification began. */
+  isUsed: boolean
   #serving: Answering | undefined
+
+  constructor(isUsed = false) {
+    this.isUsed = isUsed
+  }
 
   /** Returns the texts of the messages, without other parts. */
   get texts(): readonly string[] {
@@ -27,6 +33,7 @@ export class MemoryOutbox {
       serve: async (answering) => {
         if (this.#serving) throw new OspError('data-locked')
         this.#serving = answering
+        this.isUsed = true
         const close = async () => {
           if (this.#serving === answering) this.#serving = undefined
         }
@@ -80,6 +87,7 @@ export class OutboxProgram {
   get state(): ClientState {
     const { kept } = this.#outbox
     const store: OutboxStore = {
+      isUsed: async () => this.#outbox.isUsed,
       load: async () => {
         this.#outbox.owned(this)
         return [...kept.values()].sort((a, b) => a.number - b.number)

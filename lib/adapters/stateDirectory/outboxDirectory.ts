@@ -5,11 +5,15 @@ import { userName } from '../../nameSchemas.ts'
 import type { OutboxStore, QueuedMessage } from '../../ports/clientState.ts'
 import { GroupCommit } from '../../runtime/groupCommit.ts'
 import { directoryControl } from '../controlSocket/controlSocket.ts'
+import { quickCalls } from '../disk/quickCalls.ts'
 import { LineFile } from './lineFile.ts'
 
 /** Returns the outbox in a directory, which any number of programs can use. The directory is created at the first use. */
 export function outboxDirectory(path: string): OutboxStore {
-  return Object.assign(new OutboxFile(join(path, 'messages')), { control: directoryControl(path) })
+  return Object.assign(new OutboxFile(join(path, 'messages')), {
+    control: directoryControl(path),
+    isUsed: async () => (await quickCalls.lstat(path)) !== undefined,
+  })
 }
 
 const wholeNumber = z.int().check(z.minimum(1))

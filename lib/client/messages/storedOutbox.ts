@@ -81,13 +81,14 @@ export class StoredOutbox {
   resume(): void {
     if (this.#isResumed || this.#over) return
     this.#isResumed = true
-    this.#opened().catch((error: unknown) => this.#failed(error))
+    this.#openedIfUsed().catch((error: unknown) => {
+      if (error !== this.#over) this.#failed(error)
+    })
   }
 
   /** Resolves as `OwnOutbox.flush` does, or immediately if another program is sending the messages. */
   async flush(): Promise<void> {
-    if (this.#over) throw this.#over
-    const current = await this.#opened()
+    const current = await this.#openedIfUsed()
     if (current instanceof OwnOutbox) await current.flush()
   }
 
@@ -154,6 +155,14 @@ export class StoredOutbox {
       entry.isAbandoned = true
       entry.reject(neverSent())
     }
+  }
+
+  /** Resolves with `undefined` if no program has used the outbox. */
+  async #openedIfUsed(): Promise<OwnOutbox | JoinedOutbox | undefined> {
+    const { store } = this.#options
+    const isUsed = this.#current !== undefined || !store.isUsed || (await store.isUsed())
+    if (this.#over) throw this.#over
+    return isUsed ? await this.#opened() : undefined
   }
 
   #opened(): Promise<OwnOutbox | JoinedOutbox> {

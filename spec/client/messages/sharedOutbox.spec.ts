@@ -8,7 +8,7 @@ import { spec } from '../../support/spec.ts'
 
 spec('programs that share an outbox', (it) => {
   it('send through the first one, in the order of their messages, and each gets its results', async () => {
-    const outbox = new MemoryOutbox()
+    const outbox = new MemoryOutbox(true)
     await using server = new ScriptedServer()
     await using other = new ScriptedServer()
     const one = start(server, outbox).client
@@ -38,7 +38,7 @@ spec('programs that share an outbox', (it) => {
   })
 
   it('send the messages of the others, even if they have sent none themselves', async () => {
-    const outbox = new MemoryOutbox()
+    const outbox = new MemoryOutbox(true)
     await using server = new ScriptedServer()
     await using other = new ScriptedServer()
     const one = start(server, outbox).client
@@ -53,7 +53,7 @@ spec('programs that share an outbox', (it) => {
   })
 
   it('receive the reason if their message is refused, temporarily or permanently', async () => {
-    const outbox = new MemoryOutbox()
+    const outbox = new MemoryOutbox(true)
     await using server = new ScriptedServer()
     await using other = new ScriptedServer()
     const link = await beforeSending(start(server, outbox).client, server)
@@ -74,7 +74,7 @@ spec('programs that share an outbox', (it) => {
   })
 
   it('continue when the first one is killed: nothing is lost, and ids stay the same', async () => {
-    const outbox = new MemoryOutbox()
+    const outbox = new MemoryOutbox(true)
     await using server = new ScriptedServer()
     await using other = new ScriptedServer()
     const one = start(server, outbox)
@@ -101,7 +101,7 @@ spec('programs that share an outbox', (it) => {
   })
 
   it('take turns: one that has sent its messages lets the next one send', async () => {
-    const outbox = new MemoryOutbox()
+    const outbox = new MemoryOutbox(true)
     await using server = new ScriptedServer()
     await using other = new ScriptedServer()
     const one = start(server, outbox).client
@@ -124,7 +124,7 @@ spec('the control of an outbox', (it) => {
   const { clock } = nodePlatform()
 
   it('lists and removes messages without a client', async () => {
-    const outbox = new MemoryOutbox()
+    const outbox = new MemoryOutbox(true)
     await using server = new ScriptedServer()
     const { client, program } = start(server, outbox)
     const sent = ['a', 'bc'].map((text) => client.send(['bob'], text))
@@ -146,7 +146,7 @@ spec('the control of an outbox', (it) => {
   })
 
   it('lists and removes messages of a program that is sending them', async () => {
-    const outbox = new MemoryOutbox()
+    const outbox = new MemoryOutbox(true)
     await using server = new ScriptedServer()
     const { client } = start(server, outbox)
     const link = await beforeSending(client, server)

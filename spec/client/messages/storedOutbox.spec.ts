@@ -54,6 +54,19 @@ spec('a message with an outbox', (it) => {
     await link.quiet()
   })
 
+  it('is the first use of the outbox: a client without messages does not open one that no program has used', async () => {
+    await using server = new ScriptedServer()
+    const outbox = new MemoryOutbox()
+    const { client } = start(server, outbox)
+    const link = await beforeSending(client, server)
+    await client.flush()
+    assert.equal(outbox.isUsed, false)
+    const sent = client.send(['bob'], 'a')
+    link.acknowledge(await link.expect('PostMsgReq'))
+    await sent
+    assert.equal(outbox.isUsed, true)
+  })
+
   it('is sent after those of earlier programs, under their ids', async () => {
     await using server = new ScriptedServer()
     const outbox = new MemoryOutbox()
