@@ -121,6 +121,8 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** The number of small files that are being sent, and the bytes of their content. */
   #small = 0
   #smallBytes = 0
+  /** Whether no small file begins, because `smallFiles` are being sent, until there is room for a full request. */
+  #isFull = false
   /** One until the server has reported its limit. */
   #atOnce = 1
   #closed = false
@@ -444,10 +446,11 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
     const candidates = this.#candidates
     const { link } = this.#options.session
     const batch = link && new PutBatch(link, this.#jobOptions)
+    const { smallFiles, smallFilesBytes, putFiles } = clientLimits
+    if (this.#small <= smallFiles - putFiles) this.#isFull = false
     for (const job of candidates) {
-      const { smallFiles, smallFilesBytes } = clientLimits
-      const isFull = this.#small >= smallFiles || this.#smallBytes >= smallFilesBytes
-      if (this.#active >= this.#atOnce || isFull) break
+      this.#isFull ||= this.#small >= smallFiles
+      if (this.#active >= this.#atOnce || this.#isFull || this.#smallBytes >= smallFilesBytes) break
       candidates.delete(job)
       if (job.active || !job.accepted || job.upload.phase !== 'waiting') continue
       this.#options.session.start()

@@ -221,6 +221,27 @@ spec('uploads that are added together', (it) => {
     }
   })
 
+  it('fill their requests, although the first ones on a link are short', async () => {
+    await using rig = await UploadRig.start({ smallFileBytes: 256 * KiB })
+    const way = recordedTransport(rig.transport)
+    const client = rig.client({ to: way })
+    const { smallFiles, firstChunkBytes } = clientLimits
+    const count = 4 * smallFiles
+    const sources = Array.from({ length: count }, (_, at) => whole(`${at}`, patterned(KiB, at + 1)))
+    let requests = 0
+    way.sent = (event) => {
+      if (event === 'PutFilesReq') requests++
+    }
+    for (const upload of await client.uploadAll(sources)) {
+      assert.ok(!(upload instanceof OspError))
+      await upload.done
+    }
+    const short = (smallFiles * KiB) / firstChunkBytes
+    const full = (count - smallFiles) / putFiles
+    // Some requests at the beginning and at the end have other numbers of files.
+    assert.ok(requests <= short + full + 6, `${requests}`)
+  })
+
   it('fail alone if the state cannot store that they continue', async () => {
     await using rig = await UploadRig.start()
     const tasks = new MemoryTasks()
