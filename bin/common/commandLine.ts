@@ -58,9 +58,15 @@ export function readCommandLine(program: Program, args: readonly string[]) {
   const first = tokensOf(args, flagsOf(everything)).find(({ kind }) => kind === 'positional')
   const word = first && args[first.index]
   const command = commands.find(({ name }) => name === word)
+  const names = [...namesOf(commands), ...extra]
+  if (first && word !== undefined && !command && !extra.includes(word)) {
+    // The word after an unknown flag can be its value.
+    readFlags(args.slice(0, first.index), flagsOf(everything))
+    throw unknownCommand(word, [...names, '--version'], sibling)
+  }
   const others = args.filter((_, at) => at !== first?.index)
-  const isExtra = word !== undefined && extra.includes(word)
-  const { flags, operands } = readFlags(others, flagsOf(command ? settingsOf(command) : isExtra ? {} : everything))
+  const settings = command ? settingsOf(command) : word === undefined ? everything : {}
+  const { flags, operands } = readFlags(others, flagsOf(settings))
   if (flags.help) return { asks: 'help', command } as const
   if (flags.version) return { asks: 'version' } as const
   if (command) {
@@ -68,9 +74,7 @@ export function readCommandLine(program: Program, args: readonly string[]) {
     return { asks: 'run', command, flags, operands } as const
   }
   if (word === 'help') return { asks: 'help', command: helped(program, operands) } as const
-  const names = [...namesOf(commands), ...extra]
   if (word === undefined) throw new UsageError(`specify a command: ${names.join(', ')}`)
-  if (word !== 'completion') throw unknownCommand(word, [...names, '--version'], sibling)
   if (operands[0] !== undefined) throw unexpectedOperand('completion', operands[0])
   return { asks: 'completion' } as const
 }

@@ -256,6 +256,15 @@ spec('a command line that is wrong', (it) => {
     assert.equal(refused(osp, ['completion', '--server', 'h:1']), 'unknown flag --server')
   })
 
+  it('names the first word or flag that is unknown', () => {
+    for (const rest of [['--force', 'x'], ['-f'], ['--user'], ['--help'], ['--version']]) {
+      assert.equal(refused(osp, ['delete', ...rest]), 'unknown command delete; did you mean rm?')
+      assert.equal(refused(ospd, ['--port', '1', 'start', ...rest]), 'unknown command start; did you mean serve?')
+    }
+    assert.equal(refused(osp, ['--force', 'delete', 'x']), 'unknown flag --force')
+    assert.equal(refused(osp, ['rm', '--force', 'x']), 'unknown flag --force')
+  })
+
   it('suggests the command of the other program', () => {
     for (const { name, sibling } of [osp, ospd]) {
       const other = name === 'osp' ? ospd : osp
