@@ -43,19 +43,9 @@ async function run({ data, json }: Values<typeof settings>): Promise<number> {
 }
 
 function absenceText(data: string, holder: Awaited<ReturnType<typeof lockHolder>>): string {
-  if (!holder || !isRunning(holder.pid)) return `no daemon is running with the data directory ${data}`
+  if (!holder) return `no daemon is running with the data directory ${data}`
   const reason = 'it embeds a server (use server.status() there), or its log says why it has no control socket'
   return `${data} is in use by ${printable(holder.text)}, which does not answer: ${reason}`
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // A process of another user cannot be signalled.
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
 }
 
 /** Resolves with the reply of a daemon. Rejects as `askControl` does, and with OspError `malformed` for another version. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, lstatSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { serve } from 'ospd'
 import { serveControl } from 'ospd/node'
@@ -118,6 +118,19 @@ spec('ospd status', (it) => {
     await absent(at.path)
     await using second = await daemon(at.path)
     assert.equal((await statusOf(at.path)).pid, second.child.pid)
+  })
+
+  it('does not mistake another process with the id of a killed daemon for a server', async () => {
+    if (process.platform !== 'linux') return
+    await using at = await place()
+    await using first = await daemon(at.path)
+    await first.kill('SIGKILL')
+    const path = join(at.path, 'daemon.json')
+    const text = readFileSync(path, 'utf8')
+    const reused = text.replace(String(first.child.pid), String(process.pid))
+    assert.notEqual(reused, text)
+    writeFileSync(path, reused)
+    await absent(at.path)
   })
 
   it('reports a daemon of another version', async () => {

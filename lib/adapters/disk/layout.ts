@@ -12,7 +12,7 @@ export function layoutOf(path: string) {
     directory,
     /** Text `ospd N CRC`: the version of this layout, and the CRC-32 of what precedes it. */
     format: join(directory, 'format'),
-    /** The process that has the directory open: JSON { pid, startedAt }. */
+    /** The process that has the directory open: JSON { pid, startedAt, ticks }. */
     owner: join(directory, 'daemon.json'),
     /** The lock of the whole directory. */
     lock: join(directory, 'lock'),

@@ -104,7 +104,8 @@ export async function clearDatabase(directory: string): Promise<void> {
   })
 }
 
-const owner = z.object({ pid: z.int(), startedAt: z.string() })
+const owner = z.object({ pid: z.int(), startedAt: z.string(), ticks: z.optional(z.string()) })
+type Owner = z.infer<typeof owner>
 
 /**
  * Acquires the lock of a data directory, and records this process in the file `owner`, which is for information only.
@@ -115,7 +116,9 @@ export async function lockData(layout: Layout, wallTime: number): Promise<AsyncD
   const held = await lock(layout.lock).catch(async (error) => {
     throw OspError.from(error).code === 'data-locked' ? await lockedBy(directory, error) : error
   })
-  const text = JSON.stringify({ pid: process.pid, startedAt: new Date(wallTime).toISOString() })
+  const { pid } = process
+  const own: Owner = { pid, startedAt: new Date(wallTime).toISOString(), ticks: await ticksOf(pid) }
+  const text = JSON.stringify(own)
   await replaceFile(path, `${text}\n`, false).catch(async (error) => {
     // A full disk must not prevent reading the directory.
     if (isFull(error)) return
@@ -143,20 +146,46 @@ export async function lockDirectory(directory: string): Promise<AsyncDisposable>
 }
 
 /**
- * Resolves with the id of the process that last locked a data directory, and a text that describes it. Resolves with `undefined` if
- * the process has released the lock. A process that was killed has not released it.
+ * Resolves with the id of the process that holds the lock of a data directory, and a text that describes it. Resolves with `undefined`
+ * if that process has released the lock or has ended.
  */
 export async function lockHolder(
   directory: string,
 ): Promise<{ readonly pid: number; readonly text: string } | undefined> {
+  const known = await ownerOf(directory)
+  return known && (await isRunning(known)) ? { pid: known.pid, text: textOf(known) } : undefined
+}
+
+/** Resolves with the process that last locked a data directory. A process that was killed has not removed its record. */
+async function ownerOf(directory: string): Promise<Owner | undefined> {
   const text = await readFile(layoutOf(directory).owner, 'utf8').catch(() => '')
-  const known = owner.safeParse(jsonOf(text)).data
-  return known && { pid: known.pid, text: `process ${known.pid}, since ${known.startedAt}` }
+  return owner.safeParse(jsonOf(text)).data
+}
+
+const textOf = ({ pid, startedAt }: Owner) => `process ${pid}, since ${startedAt}`
+
+/** Resolves with whether the process is running. Its id can belong to another process by now. */
+async function isRunning({ pid, ticks }: Owner): Promise<boolean> {
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    // A process of another user cannot be signalled.
+    if (errnoOf(error) !== 'EPERM') return false
+  }
+  const found = await ticksOf(pid)
+  return ticks === undefined || found === undefined || found === ticks
+}
+
+/** Resolves with the time from the start of the system to that of a process, in clock ticks. Only Linux provides it. */
+async function ticksOf(pid: number): Promise<string | undefined> {
+  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  // Field 22. The name of the program, in parentheses, is field 2.
+  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19]
 }
 
 async function lockedBy(directory: string, cause: unknown): Promise<OspError> {
-  // The other process may not have written the file yet.
-  const { text: holder } = (await lockHolder(directory)) ?? { text: 'another process' }
-  const reason = `${directory} is in use by ${holder}; stop it or choose another directory`
+  // The other process may not have written the file yet. It can run in another container, so its id is not checked.
+  const known = await ownerOf(directory)
+  const reason = `${directory} is in use by ${known ? textOf(known) : 'another process'}; stop it or choose another directory`
   return new OspError('data-locked', reason, { cause })
 }
