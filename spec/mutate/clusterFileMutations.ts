@@ -88,7 +88,7 @@ export const clusterFileMutations: readonly Mutation[] = [
     fault: 'an upload replaces a file of another server before that is reported',
     file: 'lib/adapters/memory/sharedTransfers.ts',
     within: 'verified',
-    pattern: 'row && files === this.files ? this.#waiting([claim]) : []',
+    pattern: 'row && !isOlder ? this.#waiting([claim]) : []',
     replacement: '[] as readonly WaitingMarker[]',
     shownBy: 'spec/server/files/storedReports.spec.ts',
   },
@@ -131,14 +131,6 @@ export const clusterFileMutations: readonly Mutation[] = [
     pattern: 'await this.#begin({ ...change, by }, former)',
     replacement: '',
     shownBy: 'cluster-files',
-  },
-  {
-    fault: 'a file is removed or renamed while a server of the previous release is running',
-    file: 'lib/adapters/memory/sharedStoredFiles.ts',
-    within: 'begin',
-    pattern: 'this.#servers.hasVersion(olderVersion)',
-    replacement: "this.#servers.hasVersion('none')",
-    shownBy: 'spec/adapters/memory/sharedStore.spec.ts',
   },
   {
     fault: 'a server stores a file that a stopped server can still remove or rename',

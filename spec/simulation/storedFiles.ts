@@ -48,7 +48,6 @@ export class StoredFiles {
   /** The messages about the files. */
   readonly notices: FileNotices
   readonly #parts: StoredParts
-  readonly #hasOlder: boolean
   readonly #contents = new Map<string, StoredContent[]>()
   /** By path: the latest change that has removed a file from it, also by a rename. */
   readonly #removals = new Map<string, number>()
@@ -64,9 +63,7 @@ export class StoredFiles {
   #isOver = false
   #changes = 0
 
-  /** `hasOlder`: some servers run the previous release, which does not serve stored files, nor stores metadata. */
-  constructor(parts: StoredParts, hasOlder = false) {
-    this.#hasOlder = hasOlder
+  constructor(parts: StoredParts) {
     this.notices = new FileNotices(parts)
     this.#parts = parts
   }
@@ -139,7 +136,7 @@ export class StoredFiles {
 
   /** The errors of a server without a catalogue: a layer need not pass the catalogue of a storage on. */
   get unsupported(): readonly string[] {
-    return this.#parts.disk.layers.storage || this.#hasOlder ? ['unsupported-version'] : []
+    return this.#parts.disk.layers.storage ? ['unsupported-version'] : []
   }
 
   /** Whether no request of a program that runs is unanswered. */
@@ -334,7 +331,7 @@ export class StoredFiles {
     const file = this.#parts.files.find(({ storedPath }) => storedPath === path)
     const expected = file?.metadata
     const { by, sentAs, ...own } = metadata
-    const isLost = this.#hasOlder || this.notices.unsure.has(version) || (this.#parts.disk.rot?.anyUpload ?? false)
+    const isLost = this.notices.unsure.has(version) || (this.#parts.disk.rot?.anyUpload ?? false)
     const isUnsaid = sentAs === undefined && (!this.#isOver || isLost)
     if (file?.hook.isOn && !isUnsaid && sentAs !== file.name)
       this.#parts.trace.fail(`${name}, version ${version} from ${path}, lacks the metadata of onUpload: ${sentAs}`)

@@ -46,8 +46,8 @@ export interface FileSteps {
   /**
    * Records a change that a server begins, under the lock of the user. `ended` are the fences of earlier changes, which were
    * removed. Resolves with what other servers have begun with its names; if there is anything, the change was not recorded.
-   * Rejects with `file-busy` if a link holds an upload of one of its names, or if a server is running that does not record
-   * changes. With `by`, the session is checked as in `TransferSteps.claim`.
+   * Rejects with `file-busy` if a link holds an upload of one of its names. With `by`, the session is checked as in
+   * `TransferSteps.claim`.
    */
   begin(
     server: number,

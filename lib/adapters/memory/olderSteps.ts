@@ -1,52 +1,35 @@
-import type { Steps, TransferSteps } from '../cluster/steps.ts'
-import type { RecordedFiles } from './sharedStoredFiles.ts'
+import { OspError } from '../../errors.ts'
+import type { FileSteps } from '../cluster/fileSteps.ts'
+import type { TransferSteps } from '../cluster/steps.ts'
 import type { SharedTransfers } from './sharedTransfers.ts'
 
 type SharedTransferSteps = { readonly [K in keyof SharedTransfers]: SharedTransfers[K] }
 
-/** The version of the schema whose servers use `olderTransfers`. */
-export const olderVersion = '1'
+/** The version of the schema whose servers use these steps. */
+export const olderVersion = '2'
 
-/** These servers do not record stored files, and ignore changes of stored files. */
-const unrecorded: RecordedFiles = { of: () => [], changesOf: () => [], abandoned: () => [], add() {}, forget() {} }
-
-/** Returns the steps of uploads as the functions of version 1 of the schema implement them. */
+/**
+ * Returns the steps of uploads as the functions of version 2 of the schema implement them. They replace markers of files that were
+ * not reported, and verified records.
+ */
 export function olderTransfers(transfers: SharedTransferSteps): TransferSteps {
   return {
     ...transfers,
-    claim: (by, upload, decide, isRecovery) => {
-      const decideOlder: typeof decide = async (found) => {
-        const decision = await decide(found)
-        if ('completed' in decision) return decision
-        // These columns keep their values.
-        const { metadata, storeAs } = found.record ?? {}
-        return { ...decision, record: { ...decision.record, metadata, storeAs } }
-      }
-      return transfers.claim(by, upload, decideOlder, isRecovery, unrecorded)
-    },
-    verified: (...given) => transfers.verified(...given, unrecorded),
-    complete: (...given) => transfers.complete(...given, unrecorded),
-    announce: (server, files, until, by, room) => transfers.announce(server, files, until, by, room, unrecorded),
-    settle: (files) => transfers.settle(files, unrecorded),
-    forget: (...given) => transfers.forget(...given, unrecorded),
-    abandoned: () => transfers.abandoned(unrecorded),
+    verified: (claim, file, stamp) => transfers.verified(claim, file, stamp, true),
+    announce: (server, files, until, by, room) => transfers.announce(server, files, until, by, room, true),
+    forget: (want, digest) => transfers.forget(want, digest, true),
+    reported: (files) => transfers.reported(files.map(({ version: _, ...file }) => file)),
   }
 }
 
-/** Returns the steps of mailboxes in the same version, in which messages have no time to live. */
-export function olderMail(mail: Steps['mail']): Steps['mail'] {
+/** Returns the steps of stored files in the same version, which do not return verified uploads. */
+export function olderFiles(files: FileSteps): FileSteps {
   return {
-    ...mail,
-    post: (server, messages, ...others) =>
-      mail.post(
-        server,
-        messages.map(({ expiresAt: _, ...message }) => message),
-        ...others,
-      ),
-    poll: async (server, links) => {
-      const { nextExpiry: _, ...found } = await mail.poll(server, links)
+    ...files,
+    begin: async (...given) => {
+      const found = await files.begin(...given)
+      if (found.unfinished.length > 0) throw new OspError('file-busy')
       return found
     },
-    expire: (server, messagesBefore, idsBefore, most) => mail.expire(server, messagesBefore, idsBefore, most),
   }
 }

@@ -241,7 +241,9 @@ export class SharedMail implements MailSteps {
 
   openDevices(user: string, devices: readonly string[], now: number, most: number): Promise<void> {
     return this.#turns.run(async () => {
-      if (this.#servers.hasVersion(olderVersion) && devices.some((name) => name !== '')) throw devicesRefused()
+      const known = this.#mailboxes.deviceNames(user)
+      const hasNew = devices.some((name) => name !== '' && !known.includes(name))
+      if (hasNew && this.#servers.hasVersion(olderVersion)) throw devicesRefused()
       const listening = this.#boxes.get(user)?.registration?.link ?? 0
       await this.#openDevices(user, listening === 0 ? devices : [...new Set([...devices, ''])], now, most)
     })

@@ -1,7 +1,7 @@
 import { OspError } from '../../errors.ts'
 import type { Platform } from '../../ports/platform.ts'
 import { type Notice, type NoticeSteps, raisedBy, type SeenState, type Steps } from '../cluster/steps.ts'
-import { olderMail, olderTransfers } from './olderSteps.ts'
+import { olderFiles, olderTransfers } from './olderSteps.ts'
 import { SharedImports } from './sharedImports.ts'
 import { SharedMail } from './sharedMail.ts'
 import { SharedServers } from './sharedServers.ts'
@@ -65,7 +65,7 @@ export class MemorySharedStore {
   }
 
   /**
-   * Returns the steps of one server, which take effect while they are open. A server that enters with version 1 of the schema
+   * Returns the steps of one server, which take effect while they are open. A server that enters with version 2 of the schema
    * sets `isOlder`.
    */
   steps(isOlder = false): Steps {
@@ -73,8 +73,8 @@ export class MemorySharedStore {
     const check = () => {
       if (!isOpen) throw new OspError('closed', 'the shared store is closed; open it first')
     }
-    const mail = checkedMethods(this.#mail, check)
     const transfers = checkedMethods(this.#transfers, check)
+    const files = checkedMethods(this.#transfers.files, check)
     return {
       ...checkedMethods(this.#servers, check),
       ...checkedMethods(this.#sessions, check),
@@ -88,9 +88,9 @@ export class MemorySharedStore {
         check()
         await this.#raise(server, seen)
       },
-      mail: isOlder ? olderMail(mail) : mail,
+      mail: checkedMethods(this.#mail, check),
       transfers: isOlder ? olderTransfers(transfers) : transfers,
-      files: checkedMethods(this.#transfers.files, check),
+      files: isOlder ? olderFiles(files) : files,
       imports: checkedMethods(this.#imports, check),
       ...checkedMethods(this.#users, check),
       tell: (to, notice) => this.#notices.tell(to, notice),

@@ -4,7 +4,6 @@ import { type FileKey, type FileRecord, keyOfFile, keyPrefixOf } from '../../sto
 import { isResultOf, storeAsOf } from '../../storage/transfers/claimRules.ts'
 import type { FileChange, FileSteps, PendingFiles } from '../cluster/fileSteps.ts'
 import type { ClusterSessionLink } from '../cluster/steps.ts'
-import { olderVersion } from './olderSteps.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
 
@@ -22,9 +21,6 @@ export interface UploadedFiles {
   /** Returns the uploads of a user that are verified, or that a link holds. */
   pending(user: string): readonly { readonly record: TransferRecord; readonly isHeld: boolean }[]
 }
-
-/** The records and changes of stored files that the steps of uploads read and add. */
-export type RecordedFiles = Pick<SharedStoredFiles, 'of' | 'changesOf' | 'abandoned' | 'add' | 'forget'>
 
 /** The time for which `prune` and `add` keep the records of other versions. */
 const keptMs = 3_600_000
@@ -80,7 +76,6 @@ export class SharedStoredFiles implements FileSteps {
     return this.#sessions.turns.run(user, async () => {
       if (by) this.#sessions.check(by)
       const names = newName === undefined ? [name] : [name, newName]
-      if (this.#servers.hasVersion(olderVersion)) throw new OspError('file-busy')
       const pending = this.#uploads.pending(user).filter(({ record, isHeld }) => {
         const { verified } = record
         return (verified && names.includes(verified.storedName)) || (isHeld && names.includes(storeAsOf(record)))

@@ -29,7 +29,7 @@ import {
 } from '../cluster/steps.ts'
 import type { SharedServers } from './sharedServers.ts'
 import type { SharedSessions } from './sharedSessions.ts'
-import { comparedNames, type RecordedFiles, SharedStoredFiles, savedMap } from './sharedStoredFiles.ts'
+import { comparedNames, SharedStoredFiles, savedMap } from './sharedStoredFiles.ts'
 
 interface Row {
   record: TransferRecord
@@ -58,8 +58,8 @@ type EndReason = 'superseded' | 'cancelled'
 type Subject = Pick<Claim, 'user' | 'name'>
 
 /**
- * The records of uploads in a shared store in memory. Servers of an older version of the schema pass `unrecorded` for `files`. They
- * replace markers and verified records.
+ * The records of uploads in a shared store in memory. Servers of the previous version of the schema set `isOlder`: they replace
+ * markers and verified records.
  */
 export class SharedTransfers implements TransferSteps {
   readonly #servers: SharedServers
@@ -119,14 +119,13 @@ export class SharedTransfers implements TransferSteps {
     { user, name, storeAs = name }: Pick<NewTransfer, 'user' | 'name' | 'storeAs'>,
     decide: (found: FoundUpload) => Promise<ClaimDecision>,
     isRecovery = false,
-    files: RecordedFiles = this.files,
   ): ReturnType<TransferSteps['claim']> {
     return this.#turns.run(user, async () => {
       if (!isRecovery) this.#sessions.check(by)
       else if (this.#servers.isDead(by.server)) throw new OspError('link-lost', 'this server was declared dead')
       const key = recordKey(user, name)
       const before = this.#rows.get(key)
-      const decision = await this.#unlessRestored(decide(this.#found(user, { name, storeAs, files })))
+      const decision = await this.#unlessRestored(decide(this.#found(user, name, storeAs)))
       if ('completed' in decision) {
         if (before) this.#end(before, 'superseded')
         return decision
@@ -161,23 +160,18 @@ export class SharedTransfers implements TransferSteps {
     )
   }
 
-  verified(
-    claim: Claim,
-    file: StoredFile,
-    stamp: string,
-    files: RecordedFiles = this.files,
-  ): ReturnType<TransferSteps['verified']> {
+  verified(claim: Claim, file: StoredFile, stamp: string, isOlder = false): ReturnType<TransferSteps['verified']> {
     return this.#turns.run(claim.user, async () => {
       const row = this.#rowOf(claim)
-      const waiting = row && files === this.files ? this.#waiting([claim]) : []
-      const changes = row && waiting.length === 0 ? files.changesOf(file.user, file.storedName) : []
+      const waiting = row && !isOlder ? this.#waiting([claim]) : []
+      const changes = row && waiting.length === 0 ? this.files.changesOf(file.user, file.storedName) : []
       const isRefused = changes.length > 0 || waiting.length > 0
       if (row && !isRefused) row.record = { ...row.record, verified: file, verifiedStamp: stamp }
       return { holds: row !== undefined, changes, waiting }
     })
   }
 
-  complete(claim: Claim, until: number, files: RecordedFiles = this.files): Promise<boolean> {
+  complete(claim: Claim, until: number): Promise<boolean> {
     return this.#turns.run(claim.user, async () => {
       const key = recordKey(claim.user, claim.name)
       const row = this.#rowOf(claim)
@@ -190,7 +184,7 @@ export class SharedTransfers implements TransferSteps {
       const announced = { file, version, modifiedAt }
       const marker = { announced, until, server, token: claim.token, source: undefined, adds: none, reported: false }
       this.#markers.set(key, marker)
-      files.add(fileRecordOf({ file, stamp: version, modifiedAt, metadata }))
+      this.files.add(fileRecordOf({ file, stamp: version, modifiedAt, metadata }))
       return true
     })
   }
@@ -201,11 +195,10 @@ export class SharedTransfers implements TransferSteps {
     until: number,
     by?: ClusterSessionLink,
     room?: Omit<QuotaRoom, 'refusal'>,
-    files: RecordedFiles = this.files,
+    isOlder = false,
   ): Promise<Announced> {
     const users = new Set(announced.map(({ file }) => file.user))
     return this.#turns.runAll([...users], async () => {
-      const isOlder = files !== this.files
       const subjects = announced.map(({ file: { user, name }, version, source }) => ({ user, name, version, source }))
       const waiting = this.#waiting(subjects).filter(({ source }) => !isOlder || source !== undefined)
       const unfinished = subjects.flatMap(({ user, name }) => {
@@ -214,7 +207,7 @@ export class SharedTransfers implements TransferSteps {
       })
       const refused = { changes: [], waiting, unfinished, isOverQuota: false, ended: [] }
       if (waiting.length > 0 || unfinished.length > 0) return refused
-      const changes = announced.flatMap(({ file }) => files.changesOf(file.user, file.storedName))
+      const changes = announced.flatMap(({ file }) => this.files.changesOf(file.user, file.storedName))
       if (changes.length > 0) return { ...refused, changes: [...new Set(changes)] }
       if (room && !this.#fits(announced, room)) return { ...refused, isOverQuota: true }
       if (by) this.#sessions.check(by)
@@ -248,7 +241,7 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  settle(settled: readonly SettledFile[], files: RecordedFiles = this.files): Promise<void> {
+  settle(settled: readonly SettledFile[]): Promise<void> {
     const users = new Set(settled.map(({ user }) => user))
     return this.#turns.runAll([...users], async () => {
       for (const { user, name, source, isStored } of settled) {
@@ -258,7 +251,7 @@ export class SharedTransfers implements TransferSteps {
         if (isStored) {
           marker.source = undefined
           const { version: stamp, ...announced } = marker.announced
-          files.add(fileRecordOf({ stamp, ...announced }))
+          this.files.add(fileRecordOf({ stamp, ...announced }))
         } else this.#markers.delete(recordKey(user, name))
       }
     })
@@ -302,15 +295,15 @@ export class SharedTransfers implements TransferSteps {
     })
   }
 
-  forget(want: NewTransfer, digest: string, files: RecordedFiles = this.files): ReturnType<TransferSteps['forget']> {
+  forget(want: NewTransfer, digest: string, isOlder = false): ReturnType<TransferSteps['forget']> {
     const key = recordKey(want.user, want.name)
     return this.#turns.run(want.user, async () => {
       const { file, modifiedAt } = this.#markers.get(key)?.announced ?? {}
       const isMeant = file && isResultOf({ ...file, modifiedAt }, want, digest)
-      const [waiting] = isMeant && files === this.files ? this.#waiting([want]) : []
+      const [waiting] = isMeant && !isOlder ? this.#waiting([want]) : []
       if (waiting) return waiting
       if (isMeant) this.#markers.delete(key)
-      files.forget(want, digest)
+      this.files.forget(want, digest)
       return undefined
     })
   }
@@ -359,9 +352,9 @@ export class SharedTransfers implements TransferSteps {
     )
   }
 
-  async abandoned(files: RecordedFiles = this.files): ReturnType<TransferSteps['abandoned']> {
+  async abandoned(): ReturnType<TransferSteps['abandoned']> {
     const rows = Array.from(this.#rows.values()).filter((row) => row.record.verified && !this.#isHeld(row))
-    return { records: rows.map(({ record }) => record), changes: files.abandoned() }
+    return { records: rows.map(({ record }) => record), changes: this.files.abandoned() }
   }
 
   async ended(tokens: readonly number[]): ReturnType<TransferSteps['ended']> {
@@ -397,10 +390,7 @@ export class SharedTransfers implements TransferSteps {
     for (const row of this.#rows.values()) if (row.holder.server === server) row.isHeld = false
   }
 
-  #found(
-    user: string,
-    { name, storeAs, files }: { readonly name: string; readonly storeAs: string; readonly files: RecordedFiles },
-  ): FoundUpload {
+  #found(user: string, name: string, storeAs: string): FoundUpload {
     const key = recordKey(user, name)
     const row = this.#rows.get(key)
     const marker = this.#markers.get(key)
@@ -412,8 +402,8 @@ export class SharedTransfers implements TransferSteps {
       isHeld: row !== undefined && this.#isHeld(row),
       reserved: row?.reserved ?? none,
       marker: marker && marker.until >= this.#wallTime() ? marker.announced : undefined,
-      files: files.of(user, storeAs),
-      changes: files.changesOf(user, storeAs),
+      files: this.files.of(user, storeAs),
+      changes: this.files.changesOf(user, storeAs),
       unpublished: marker?.source,
       otherNames: others.map(({ record }) => record.name),
       others: {

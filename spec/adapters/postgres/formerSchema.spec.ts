@@ -27,6 +27,7 @@ const formerStatements: Readonly<Record<string, string>> = {
   'transfer-verified': "SELECT holds, changes, '[]'::jsonb AS waiting FROM ospd.verify_2($1, $2, $3, $4, $5)",
   'transfer-announce': `SELECT '[]'::jsonb AS waiting, '[]'::jsonb AS unfinished, is_over_quota, ended, changes
     FROM ospd.announce_2($1, $2, $3, $4, $5, $6, $7, array_fill(NULL::text, ARRAY[cardinality($2::text[])]), $8, $9, $10, $11, $12, $13, $14)`,
+  'file-begin': "SELECT *, '[]'::jsonb AS unfinished FROM ospd.begin_change_2($1, $2, $3, $4, $5, $6, $7, $8, $9)",
   // The version of a file is not compared.
   'transfer-reported': 'SELECT ospd.report_2($1, $2, array_fill(NULL::text, ARRAY[cardinality($3::text[])]))',
 }

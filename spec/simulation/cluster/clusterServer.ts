@@ -116,7 +116,7 @@ export class ClusterServer {
     startServer({
       platform,
       listen: network.transportOf(process),
-      storage: storageOf(member, mailboxes, (claims) => this.#parts.openFiles?.(process, claims), isOlder),
+      storage: storageOf(member, mailboxes, (claims) => this.#parts.openFiles?.(process, claims)),
       links,
       authenticator: tokens.authenticatorOf(process),
       limits,
@@ -250,15 +250,11 @@ class NumberedLinks extends ClusterLinks {
   }
 }
 
-/**
- * Returns a storage with shared mailboxes. Its files are shared, or belong to the server alone. The previous release does not serve
- * stored files.
- */
+/** Returns a storage with shared mailboxes. Its files are shared, or belong to the server alone. */
 function storageOf(
   member: ClusterMember,
   mailboxes: ClusterMailboxes,
   openFiles: (claims: ClusterClaims) => ClusterFiles | undefined,
-  isOlder: boolean,
 ): Storage {
   const claims = new ClusterClaims(member)
   const shared = openFiles(claims)
@@ -266,7 +262,7 @@ function storageOf(
     const { transfers, catalogue } = filesOfCluster(member, claims, shared)
     return {
       transfers,
-      ...(isOlder ? {} : { catalogue }),
+      catalogue,
       files: shared,
       mailboxes,
       async open(platform) {

@@ -168,20 +168,18 @@ export class ClusterWorld implements ClusterParts {
     this.network.balance = balancer(random, this.restarts)
     this.limits = limitsWith({})
     this.queues = new Queues(this.trace, time, this.limits)
-    // A server of the previous release sends no messages about files, and refuses devices.
-    const isCurrent = usesStored && !hasOlder
-    const sendsNotices = isCurrent && random.fork('messages about files').chance(0.5, 'notify')
+    // Beside a server of the previous release, messages about files can be lost, and devices are refused.
+    const sendsNotices = usesStored && !hasOlder && random.fork('messages about files').chance(0.5, 'notify')
     this.mail = new Mail(this, { any: sendsMessages, hasDevices: !hasOlder, sendsNotices })
     this.#hasMail = this.mail.programs.length > 0
     chosen.limits = this.#generateLimits(random)
     this.limits = limitsWith(chosen.limits)
     const { trace, limits, disk } = this
     this.bounds = new Bounds({ trace, time, limits, network: this.network, disk })
-    this.stored = new StoredFiles(this, hasOlder)
+    this.stored = new StoredFiles(this)
     Object.assign(this.stored.notices, { isOn: sendsNotices, isShared: true })
     this.sent = new SentFiles(this, this.#hasFiles, usesStored)
-    // A server of the previous release does not call it.
-    this.hook.isOn = isCurrent && random.fork('onUpload').chance(0.4, 'the servers decide about uploads')
+    this.hook.isOn = usesStored && random.fork('onUpload').chance(0.4, 'the servers decide about uploads')
     for (const file of this.files) file.hook = this.hook
     if (sendsNotices) generateReceipts(this)
     this.#stored = new StoreWatch(this)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { FileRecord } from '../../../../lib/storage/catalogue/fileRecords.ts'
 import type { Checks } from '../../../../lib/testing/testCases.ts'
-import { declaredDead, entered, infoOf, longMs, type SharedStoreFixture } from './fixture.ts'
+import { declaredDead, type SharedStoreFixture } from './fixture.ts'
 import { announcedFiles, claimed, farAway, fileOf, foundBy, grantTo, marked, twoServers, upload } from './uploads.ts'
 
 const record: FileRecord = {
@@ -121,13 +121,6 @@ export const fileChecks: Checks<SharedStoreFixture> = {
       await assert.rejects(files.begin(second.server, busy, [], undefined), { code: 'file-busy' })
     await first.steps.transfers.release([claim])
     assert.deepEqual(await files.begin(second.server, change, [], undefined), nothing)
-  },
-  'are not changed while a server is running that does not record changes': async (store) => {
-    const { steps, server } = await entered(store)
-    const former = await steps.enter({ ...infoOf('former'), version: '1' }, longMs)
-    await assert.rejects(steps.files.begin(server, change, [], undefined), { code: 'file-busy' })
-    await steps.leave(former)
-    assert.deepEqual(await steps.files.begin(server, change, [], undefined), nothing)
   },
   'are changed only for the present link of a session': async (store) => {
     const { first, second, one } = await twoServers(store)
