@@ -179,6 +179,14 @@ export const fileMutations: readonly Mutation[] = [
     shownBy: 'files',
   },
   {
+    fault: 'a client waits longer after each link that worked for a second',
+    file: 'lib/client/connection/session.ts',
+    within: '#once',
+    pattern: 'isUseful ? usefulLinkMs : goodLinkMs',
+    replacement: 'goodLinkMs',
+    shownBy: 'spec/client/connection/session.spec.ts',
+  },
+  {
     fault: 'a user is admitted with a wrong token',
     file: 'lib/server/connections/session.ts',
     within: '#admit',
