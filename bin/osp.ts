@@ -16,8 +16,9 @@ if (major <= latestKnown) {
   setFlagsFromString('--semi-space-growth-factor=8')
   // A command is too short to benefit from code that takes long to compile.
   setFlagsFromString('--max-inlined-bytecode-size-cumulative=200')
-  // Collections of the young generation are short. Several threads for them take processor time from a server on the same machine.
+  // Collections of a small heap are short. Other threads for them take processor time from a server on the same machine.
   setFlagsFromString('--no-parallel-scavenge')
+  setFlagsFromString('--no-incremental-marking')
 }
 // Later versions of Node compile fewer functions of a short command by themselves, and have no such flag.
 if (major < 22) setFlagsFromString('--interrupt-budget=400000')
