@@ -83,7 +83,7 @@ export interface ClientEvents {
   /**
    * The server has refused a message of the outbox, or its outcome is unknown. If `isQueued` is set, the message stays in the
    * outbox and is sent again later; otherwise it was removed from the outbox. Another program with the same state may have added
-   * it.
+   * it. Also emitted when another program has removed a message of this client from the outbox.
    */
   messageRefused: [message: RefusedMessage, error: OspError]
 }
@@ -170,7 +170,8 @@ export interface Client extends Listenable<ClientEvents>, AsyncDisposable {
    * stored it durably for all of them. Messages are sent in the order of the calls, and sent again after a lost link. Rejects
    * with OspError `usage`, `bad-name`, `too-large` (over 64 KiB), `too-many-recipients`, `rate-limited` (too many messages
    * wait already), or with the server's refusal, which can name `recipients`; nothing was stored for any recipient then. If
-   * the outcome is unknown (`timed-out`, or `closed` after the message was abandoned), the text of the error says so.
+   * the outcome is unknown (`timed-out`, or `closed` after the message was abandoned), the text of the error says so. Rejects
+   * with `cancelled` if another program has removed the message from the outbox before it was sent.
    *
    * With a `state` that has an outbox, the message is first flushed to the outbox (`queued` of the result). It stays there until
    * the server has stored it, has permanently refused it, or may have forgotten its id after it was sent (`timed-out`), or until

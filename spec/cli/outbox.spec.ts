@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { connect } from 'ospd'
 import { tcp } from 'ospd/node'
 import { commandEvents } from '../../bin/common/events.ts'
@@ -16,6 +18,7 @@ async function bench(options: Parameters<typeof served>[0] = {}) {
   const osp = ([command = '', ...args]: readonly string[]) => run('osp', [command, ...flags, ...args], { cwd: at.path })
   return {
     at,
+    port,
     osp,
     begin: ([command = '', ...args]: readonly string[]) => start('osp', [command, ...flags, ...args], { cwd: at.path }),
     /** Queues texts for bob. */
@@ -245,7 +248,34 @@ spec('osp outbox', (it) => {
     await begun.printed(/waiting for/u)
     assert.equal((await here.osp(['outbox', '--remove', '1'])).stdout, 'removed 1\n')
     assert.equal((await begun.ended).code, 1)
-    assert.match(begun.stderr, /^osp: the message was not sent: the message was abandoned before it was sent$/mu)
+    assert.match(
+      begun.stderr,
+      /^osp: the message was not sent: the message was removed from the outbox before it was sent$/mu,
+    )
+  })
+
+  it('removes the message of a running osp msg --queue, which then reports that it is not sent', async () => {
+    await using here = await bench()
+    await using silent = createServer((socket) => void socket.on('error', () => {}))
+    await once(silent.listen(here.port, '127.0.0.1'), 'listening')
+    await using begun = here.begin(['msg', '--queue', 'bob', 'one', '--json'])
+    while ((await here.waiting()).length === 0);
+    assert.equal((await here.osp(['outbox', '--remove', '1'])).stdout, 'removed 1\n')
+    assert.equal((await begun.ended).code, 1)
+    const { code, text, outcome } = published(begun.stdout, commandEvents.msg).at(-1) ?? {}
+    const reason = 'the message was removed from the outbox before it was sent'
+    assert.deepEqual({ code, text, outcome }, { code: 'cancelled', text: reason, outcome: 'not-sent' })
+  })
+
+  it('removes messages that a running osp send waits to send, without an effect on its exit code', async () => {
+    await using here = await bench()
+    await here.queue('one')
+    await using sending = here.begin(['send', '--retry-for', '1m'])
+    await sending.printed(/waiting for/u)
+    assert.equal((await here.osp(['outbox', '--remove', '1'])).stdout, 'removed 1\n')
+    await using _ = await here.serve()
+    assert.equal((await sending.ended).code, 0)
+    assert.doesNotMatch(sending.stderr, /removed/u)
   })
 
   it('rejects invalid operands', async () => {

@@ -333,14 +333,15 @@ export class Outbox {
     this.#isUnsorted = this.#hasDeferred
   }
 
-  /** Abandons a message. Rejects its promise with `closed`. */
-  abandon(outgoing: Outgoing): void {
+  /** Abandons a message. Rejects its promise with the returned error: `unsent`, or `closed` if the message may have been stored. */
+  abandon(outgoing: Outgoing, unsent = neverSent()): OspError {
     const wasSent = outgoing.knownUntilMs !== undefined
     // A message that was sent stays unanswered here, so that no later one overtakes it.
     if (this.#unanswered.has(outgoing)) outgoing.abandoned = true
     else this.#settle(outgoing)
-    const error = wasSent ? outcomeUnknown(new OspError('closed', 'the message was abandoned')) : neverSent()
+    const error = wasSent ? outcomeUnknown(new OspError('closed', 'the message was abandoned')) : unsent
     outgoing.reject(error, false)
+    return error
   }
 
   #expired({ knownUntilMs = Number.POSITIVE_INFINITY }: Outgoing): OspError | undefined {

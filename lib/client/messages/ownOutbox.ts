@@ -22,6 +22,8 @@ export interface OwnOutboxOptions {
   readonly log: Log
   /** Called when the server refuses a message, which leaves the outbox unless `isKept` is set. */
   readonly refused: (entry: OutboxEntry, error: OspError, isKept: boolean) => void
+  /** Called when another program has removed a message. */
+  readonly removed: (entry: OutboxEntry, error: OspError) => void
   /** Called when there is a message to send. */
   readonly found: () => void
   /** Called when the outbox is empty, and no other program is asking. */
@@ -58,7 +60,7 @@ export class OwnOutbox {
       const { ServedOutbox: Serving } = await import('./servedOutbox.ts')
       const outbox = {
         add: (entry: OutboxEntry) => this.add(entry),
-        abandon: (entry: OutboxEntry) => this.abandon(entry),
+        remove: (entry: OutboxEntry) => this.remove(entry),
         entries: this.#entries,
       }
       this.#served = await Serving.serve(store.control, {
@@ -123,11 +125,20 @@ export class OwnOutbox {
     else this.#submit(entry, knownForMs !== undefined)
   }
 
-  /** Abandons a message, and removes it from the store. */
-  abandon(entry: OutboxEntry): void {
+  /** Abandons a message, and removes it from the store. Rejects its promises with the returned error, as `Outbox.abandon` does. */
+  abandon(entry: OutboxEntry, unsent = neverSent()): OspError {
     entry.isAbandoned = true
-    if (entry.outgoing.queueState) this.#options.outbox.abandon(entry.outgoing)
-    else entry.reject(neverSent())
+    if (entry.outgoing.queueState) return this.#options.outbox.abandon(entry.outgoing, unsent)
+    entry.reject(unsent)
+    return unsent
+  }
+
+  /** Removes a message at the request of another program. */
+  remove(entry: OutboxEntry): void {
+    const text = 'the message was removed from the outbox before it was sent'
+    const error = this.abandon(entry, new OspError('cancelled', text))
+    this.#options.removed(entry, error)
+    entry.refused(error, false)
   }
 
   /** Resolves when each message now in the outbox is stored or refused, or waits for a message that was temporarily refused. */

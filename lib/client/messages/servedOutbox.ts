@@ -17,7 +17,7 @@ import { outgoingOf } from './outgoing.ts'
 export interface ServedOutboxOptions {
   readonly outbox: {
     add(entry: OutboxEntry): Promise<void>
-    abandon(entry: OutboxEntry): void
+    remove(entry: OutboxEntry): void
     readonly entries: ReadonlyMap<number, OutboxEntry>
   }
   /** Resolves when the messages of earlier programs are loaded. */
@@ -114,10 +114,7 @@ export class ServedOutbox {
   #remove(numbers: readonly number[]): readonly number[] {
     const { outbox } = this.#options
     const entries = numbers.flatMap((number) => outbox.entries.get(number) ?? [])
-    for (const entry of entries) {
-      outbox.abandon(entry)
-      entry.refused(new OspError('closed', 'the message was removed from the outbox'), false)
-    }
+    for (const entry of entries) outbox.remove(entry)
     return entries.map(({ number }) => number)
   }
 

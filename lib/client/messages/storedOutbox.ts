@@ -23,7 +23,10 @@ export interface StoredOutboxOptions {
   readonly log: Log
   /** Called when there are messages to send, which this program or another one may have queued. */
   readonly found: () => void
-  /** Called when the server refuses a message, which leaves the outbox unless `isKept` is set. */
+  /**
+   * Called when the server refuses a message, which leaves the outbox unless `isKept` is set, and when another program has removed
+   * a message of this program.
+   */
   readonly refused: (entry: OutboxEntry, error: OspError, isKept: boolean) => void
 }
 
@@ -198,7 +201,10 @@ export class StoredOutbox {
 
   async #openOwn(): Promise<OwnOutbox> {
     const { store, outbox, clock, log, refused, found } = this.#options
-    const own = new OwnOutbox({ store, outbox, clock, log, refused, found, idle: () => this.#leaveLater() })
+    const removed = (entry: OutboxEntry, error: OspError) => {
+      if (this.#entries.has(entry)) refused(entry, error, false)
+    }
+    const own = new OwnOutbox({ store, outbox, clock, log, refused, removed, found, idle: () => this.#leaveLater() })
     this.#own = own
     try {
       await own.open()

@@ -149,6 +149,8 @@ spec('the control of an outbox', (it) => {
     const outbox = new MemoryOutbox(true)
     await using server = new ScriptedServer()
     const { client } = start(server, outbox)
+    const events: unknown[] = []
+    client.on('messageRefused', ({ id, isQueued }, { code }) => events.push([id, isQueued, code]))
     const link = await beforeSending(client, server)
     const sent = client.send(['bob'], 'a')
     link.refuse(await link.expect('PostMsgReq'), 'mailbox-full')
@@ -159,8 +161,49 @@ spec('the control of an outbox', (it) => {
     const [message] = await control.list()
     assert.deepEqual([message?.number, message?.id, message?.refusal?.code], [1, sent.id, 'mailbox-full'])
     assert.deepEqual(await control.remove([1]), [1])
-    await assert.rejects(sent.stored, { code: 'closed' })
+    await assert.rejects(sent.stored, { code: 'cancelled' })
     await turns()
+    assert.deepEqual(events, [
+      [sent.id, true, 'mailbox-full'],
+      [sent.id, false, 'cancelled'],
+    ])
     assert.deepEqual(outbox.texts, [])
+  })
+
+  it('removes a message of another program, which waits for an earlier one', async () => {
+    const outbox = new MemoryOutbox()
+    await using server = new ScriptedServer()
+    await using other = new ScriptedServer()
+    const one = start(server, outbox).client
+    const link = await beforeSending(one, server)
+    void handled(one.send(['bob'], 'a'))
+    link.refuse(await link.expect('PostMsgReq'), 'mailbox-full')
+    await turns()
+    const two = start(other, outbox).client
+    const [own, others]: unknown[][] = [[], []]
+    one.on('messageRefused', ({ id }) => others?.push(id))
+    two.on('messageRefused', ({ id, isQueued }, { code }) => own?.push([id, isQueued, code]))
+    const sent = two.send(['bob'], 'b')
+    await other.registered()
+    await sent.queued
+    const { outbox: store } = outbox.program().state
+    assert.ok(store)
+    assert.deepEqual(await outboxController(store, clock).remove([2]), [2])
+    const message = 'the message was removed from the outbox before it was sent'
+    await assert.rejects(sent.stored, { code: 'cancelled', message })
+    assert.deepEqual([own, others], [[[sent.id, false, 'cancelled']], []])
+  })
+
+  it('removes a message that was sent, whose outcome is then unknown', async () => {
+    const outbox = new MemoryOutbox()
+    await using server = new ScriptedServer()
+    const { client } = start(server, outbox)
+    const link = await beforeSending(client, server)
+    const sent = client.send(['bob'], 'a')
+    await link.expect('PostMsgReq')
+    const { outbox: store } = outbox.program().state
+    assert.ok(store)
+    assert.deepEqual(await outboxController(store, clock).remove([1]), [1])
+    await assert.rejects(sent.stored, { code: 'closed', message: /it is unknown whether the message was stored/u })
   })
 })
