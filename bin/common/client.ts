@@ -115,6 +115,10 @@ export function reportMessage(
   else print(`${what} waits in the outbox: ${refusalText(error)}`, 'yellow')
 }
 
+/** Returns the text about a recipient whose name may be wrong. */
+export const unseenText = (recipient: string): string =>
+  `no user ${recipient} has logged in to this server yet; the message waits for that user`
+
 /** Returns the text of a refusal, with the recipients to which it applies. If a user is unknown, `advice` says what to do. */
 export function refusalText({ code, message, recipients = [] }: OspError, advice = userAdvice): string {
   // The texts of these errors do not name the recipients.

@@ -158,10 +158,7 @@ export const statusEvent = event('The state of the daemon.', {
   host: string('the address on which the daemon listens'),
   port: whole('the port on which the daemon listens'),
   fingerprint,
-  uptimeMs: z
-    .int()
-    .check(z.minimum(0))
-    .check(z.describe('milliseconds since the daemon started to accept connections')),
+  uptimeMs: count.check(z.describe('milliseconds since the daemon started to accept connections')),
   links: count.check(z.describe('the number of clients that are connected')),
   online: z.array(user).check(z.describe('the users who are online, sorted; up to 10,000')),
   moreOnline: count.check(z.describe('the number of further users who are online')),
@@ -207,6 +204,7 @@ export const commandEvents = {
       algorithm,
       digest,
       messageIds,
+      unseen: z.array(user).check(z.describe('the users of `--to` under whose names no user has logged in yet')),
       transferred,
     }),
     handled: event(

@@ -9,7 +9,7 @@ import {
   type SentMessage,
 } from 'ospd'
 import { outboxControl, pathBytes, stateDirectory } from 'ospd/node'
-import { type CommandFailure, refusalText, runWithClient } from '../common/client.ts'
+import { type CommandFailure, refusalText, runWithClient, unseenText } from '../common/client.ts'
 import { commonOptions, shortRetryFor, userNamed } from '../common/commonOptions.ts'
 import { readInput } from '../common/input.ts'
 import { LinkReporter } from '../common/link.ts'
@@ -160,7 +160,7 @@ function printStates(
     results.print({ event: 'sent', id, recipient, status }, line)
     if (json || quiet || status !== 'unseen') continue
     const advice = nameAdvice([recipient], recipients, online)
-    const text = `no user ${recipient} has logged in to this server yet; the message waits for that user`
+    const text = unseenText(recipient)
     say(advice === undefined ? text : `${text}; ${advice}`, 'yellow')
   }
 }

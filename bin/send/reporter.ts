@@ -1,5 +1,5 @@
 import { connectionErrors, type MessageReceipt, type OspError, type Retry, type SentFile, type Upload } from 'ospd'
-import { refusalText } from '../common/client.ts'
+import { refusalText, unseenText } from '../common/client.ts'
 import type { PrintedEvent } from '../common/events.ts'
 import { LinkReporter, type LinkValues } from '../common/link.ts'
 import { results, statusPrinter } from '../common/output.ts'
@@ -117,6 +117,8 @@ export class SendReporter extends LinkReporter implements Disposable {
   /** The last reported progress of each file. */
   readonly #reported = new WeakMap<ReportedFile, string>()
   #refusal: OspError | undefined
+  /** The users of `--to` that were reported because they have never logged in. */
+  readonly #unseen = new Set<string>()
   #notSent = 0
   /** Files of `#notSent` that remain tasks. */
   #notSentTasks = 0
@@ -154,7 +156,7 @@ export class SendReporter extends LinkReporter implements Disposable {
   }
 
   stored(task: ReportedFile, file: SentFile): void {
-    const { digest, name, storedName, replaced, size, algorithm, notice } = file
+    const { digest, name, storedName, replaced, size, algorithm, notice, unseen = [] } = file
     const { path, upload } = task
     const { transferred } = upload
     if (this.json) {
@@ -168,6 +170,7 @@ export class SendReporter extends LinkReporter implements Disposable {
         algorithm,
         digest,
         ...ids,
+        unseen: [...unseen],
         transferred,
       })
       return
@@ -178,6 +181,11 @@ export class SendReporter extends LinkReporter implements Disposable {
     const users = notice?.recipients ?? []
     if (users.length > 0 && transferred === 0 && size > 0)
       this.hint(`${path}: the server already had the file; sent ${users.join(', ')} a message about it`)
+    for (const recipient of unseen) {
+      if (this.#unseen.has(recipient)) continue
+      this.#unseen.add(recipient)
+      this.hint(unseenText(recipient))
+    }
   }
 
   failed({ path, upload }: FailedFile, error: OspError): void {

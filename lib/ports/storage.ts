@@ -72,6 +72,8 @@ export interface SentFile {
   readonly digest: string
   /** The message that notifies other users of the file. Its receipts have the same id. */
   readonly notice?: FileNotice
+  /** The recipients of `notice` under whose names no user has ever connected, so the names may be wrong. Only set by clients. */
+  readonly unseen?: readonly string[]
   /** The message to the users that the server itself notifies of the file, if the owner gets receipts. Only set by clients. */
   readonly notified?: FileNotice
 }

@@ -135,6 +135,7 @@ export const events = {
   FileMd5Ack: ack(7, 'file', 'server', {
     storedName: str,
     replaced: optionalField(u8),
+    unseen: optionalField(list(str)),
     notified: optionalField(list(str)),
   }),
   FileMd5Nack: nack(8, 'file', 'server', { progress: u64 }),

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import type { NotifyRule } from 'ospd'
+import { loopbackOnly, rememberNames } from 'ospd/node'
 import { commandEvents } from '../../bin/common/events.ts'
 import { deferred } from '../../lib/runtime/deferred.ts'
 import { type Outcome, ownState, place, run, start } from '../support/commands.ts'
@@ -103,6 +104,25 @@ spec('osp send --to', (it) => {
     assert.match((await at.osp('erin', 'inbox', '--set-aside')).stdout, /plan\.txt, 3 bytes/u)
     const { stdout, stderr } = await at.osp('erin', 'get', '--from', 'alice', 'plan.txt', '-')
     assert.equal(stdout, 'second', stderr)
+  })
+
+  it('reports a name that has never logged in, once for all files, and with --json for each', async () => {
+    await using chat = await messagingBench({ authenticator: rememberNames(loopbackOnly()) })
+    await chat.client('bob').then((bob) => bob.online())
+    const paths = await Promise.all(['a', 'b'].map(async (name) => join(chat.at.path, await chat.at.write(name, name))))
+    const { code, stderr } = await chat.osp('alice', ['send', ...paths, '--to', 'bob', '--to', 'bobb'])
+    const text = 'osp: no user bobb has logged in to this server yet; the message waits for that user\n'
+    assert.deepEqual([code, stderr], [0, text])
+    const unseenIn = (output: string) =>
+      published(output, commandEvents.send).flatMap((event) => (event.event === 'stored' ? event.unseen : []))
+    const flags = ['--to', 'bobb', '--json']
+    assert.deepEqual(unseenIn((await chat.osp('alice', ['send', ...paths, ...flags])).stdout), ['bobb', 'bobb'])
+    await chat.at.write('a', 'new')
+    await using waiting = chat.begin('alice', ['send', ...paths, ...flags, '--wait', 'handled'])
+    for (const path of paths) {
+      const [line] = await waiting.printed(new RegExp(`^.*"event":"stored".*"file":"${path}".*$`, 'mu'))
+      assert.deepEqual(unseenIn(`${line}\n`), ['bobb'])
+    }
   })
 
   it('sends another message if it is repeated, but not if it continues a command that was killed', async () => {

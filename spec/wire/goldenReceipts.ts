@@ -13,8 +13,12 @@ export const receiptVectors: readonly (readonly [WireMessage, frame: string])[] 
     '00000019 01 00 0006 00000003 0001 00c7 21808122  00000002 abcd 000102030405060708090a0b0c0d0e0f 0000 01',
   ],
   [
-    { event: 'FileMd5Ack', storedName: 'a', replaced: 0, notified: ['ingest'] },
-    '0000000e 01 00 0007 00000003 0001 00c7 7c5254b3  0001 61 00 0001 0006 696e67657374',
+    { event: 'FileMd5Ack', storedName: 'a', replaced: 0, unseen: [], notified: ['ingest'] },
+    '00000010 01 00 0007 00000003 0001 00c7 556f53e0  0001 61 00 0000 0001 0006 696e67657374',
+  ],
+  [
+    { event: 'FileMd5Ack', storedName: 'a', replaced: 0, unseen: ['bob'] },
+    '0000000b 01 00 0007 00000003 0001 00c7 0d1c05b9  0001 61 00 0001 0003 626f62',
   ],
   [
     { event: 'DeliverMsgAck', mailboxSeq: 19, rejected: [], results: [{ mailboxSeq: 19, result: 'done' }] },

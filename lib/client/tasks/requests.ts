@@ -80,6 +80,7 @@ const file = z.strictObject({
   algorithm: digestName,
   digest: z.string(),
   notice: z.exactOptional(notice),
+  unseen: z.exactOptional(z.readonly(z.array(z.string()))),
   notified: z.exactOptional(notice),
 })
 

@@ -42,7 +42,7 @@ export interface UploadAttemptOptions {
 }
 
 /** The place of a file on the server. */
-export type StoredAs = Pick<SentFile, 'storedName' | 'replaced'> & {
+export type StoredAs = Pick<SentFile, 'storedName' | 'replaced' | 'unseen'> & {
   /** The users that the server itself notifies of the file, if the owner gets receipts. */
   readonly notified?: readonly string[]
 }
@@ -266,7 +266,8 @@ export class UploadAttempt {
         for (const bytes of this.#unanswered.values()) upload.transferred += bytes
         this.#reportVerifying(true)
         this.#guarded(() => {
-          this.#stored = storedAs(ack)
+          const unseen = notice?.recipients.filter((name) => ack.unseen?.includes(name))
+          this.#stored = storedAs({ ...ack, unseen })
         })
       },
       (error: OspError) => this.#notVerified(seq, error),
@@ -405,8 +406,10 @@ export function sourceChanged(name: string, how: string): OspError {
 export function storedAs({
   storedName,
   replaced = 0,
+  unseen = [],
   notified,
-}: Pick<WireMessage<'FileMd5Ack'>, 'storedName' | 'replaced' | 'notified'>): StoredAs {
+}: Pick<WireMessage<'FileMd5Ack'>, 'storedName' | 'replaced' | 'unseen' | 'notified'>): StoredAs {
   if (!isStoredFileName(storedName)) throw protocolViolation('the name of the stored file is not allowed')
-  return { storedName, replaced: replaced !== 0, ...(notified && { notified }) }
+  const named = { ...(unseen.length > 0 && { unseen }), ...(notified && { notified }) }
+  return { storedName, replaced: replaced !== 0, ...named }
 }

@@ -403,7 +403,7 @@ export class FileApp implements ServerApp {
     if (upload.completed) return this.#verifyCompleted(by, upload, upload.completed, message)
     try {
       const notice = noticeOf(message)
-      if (notice) await this.#notices?.check(by.user, notice.recipients)
+      const unseen = notice && (await this.#notices?.check(by.user, notice.recipients))
       const published = () => upload.reserve({ growth: 0, entries: 0 })
       const { digest } = message
       const finish = async () => upload.transfer?.finish({ digest, notice }, by, published)
@@ -412,7 +412,7 @@ export class FileApp implements ServerApp {
       await this.uploads.end(upload, 'FileMd5Req', undefined, by)
       const informed = this.#reports.stored([file])
       if (file.notice) await informed
-      return this.#storedAck(file, file.notice)
+      return this.#storedAck(file, file.notice, unseen)
     } catch (error) {
       throw this.#withProgress(upload, await this.#notVerified(by, upload, this.#logged(by, upload.name, error)))
     }
@@ -439,25 +439,25 @@ export class FileApp implements ServerApp {
     if (hex(digest) === file.digest) {
       if (want?.metadata) await this.#context.storage.transfers.completed(want, file.digest)
       const notice = noticeOf(message)
-      if (notice) await this.#sendAgain(by, file, notice)
-      return this.#storedAck(file, notice)
+      return this.#storedAck(file, notice, notice && (await this.#notices?.again(file, notice)))
     }
     if (want) await this.#reports.forget(want, file.digest)
     throw new OspError('digest-mismatch', undefined, { progress: 0 })
   }
 
-  /** Returns the reply for a stored file. If the owner gets receipts, it names the users that are notified of this upload. */
-  #storedAck(file: StoredFile, notice: FileNotice | undefined): WireMessage<'FileMd5Ack'> {
-    const ack = { event: 'FileMd5Ack', ...storedFields(file) } as const
+  /**
+   * Returns the reply for a stored file. `unseen` are the recipients that have never logged in. If the owner gets receipts, the
+   * reply names the users that are notified of this upload.
+   */
+  #storedAck(
+    file: StoredFile,
+    notice: FileNotice | undefined,
+    unseen: readonly string[] = [],
+  ): WireMessage<'FileMd5Ack'> {
+    const ack = { event: 'FileMd5Ack', ...storedFields(file), ...(unseen.length > 0 && { unseen }) } as const
     if (!notice?.receipt) return ack
     const notified = this.#notices?.usersOfRules(file) ?? []
-    return notice.id === file.notice?.id || notified.length === 0 ? { ...ack, notified } : ack
-  }
-
-  /** Sends the message about a file that was stored before this request. */
-  async #sendAgain(by: Connection, file: StoredFile, notice: FileNotice): Promise<void> {
-    await this.#notices?.check(by.user, notice.recipients)
-    await this.#notices?.again(file, notice)
+    return notice.id === file.notice?.id || notified.length === 0 ? { ...ack, unseen, notified } : ack
   }
 
   async #pause(by: Connection, upload: ServerUpload): Promise<WireMessage> {

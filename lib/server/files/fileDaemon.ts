@@ -97,8 +97,8 @@ export class FileDaemon {
   }
 
   async #checkRecipients({ user }: Connection, { recipients = [] }: Opening): Promise<void> {
-    if (this.#notices) return this.#notices.check(user, recipients)
-    if (recipients.length > 0) throw new OspError('malformed', 'this server sends no messages about files')
+    if (this.#notices) await this.#notices.check(user, recipients)
+    else if (recipients.length > 0) throw new OspError('malformed', 'this server sends no messages about files')
   }
 
   /** Returns the metadata in an opening request, if there is any. Throws OspError `too-large` or `malformed`. */

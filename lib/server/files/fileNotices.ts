@@ -27,8 +27,8 @@ export interface NotifyRule {
 
 /** The part of MsgApp that sends messages about files. */
 export interface NoticeMail {
-  /** Resolves with the error for recipients who do not exist or are too many. */
-  check(recipients: readonly string[]): Promise<OspError | undefined>
+  /** Resolves with the recipients that have never logged in. Rejects if a recipient does not exist, or if there are too many. */
+  check(recipients: readonly string[]): Promise<readonly string[]>
   /** As `MailboxStore.full`. */
   full(messages: readonly PostedMessage[]): readonly string[]
   /** Appends messages of one sender, and delivers them. Resolves with the error of each. */
@@ -94,23 +94,30 @@ export class FileNotices {
     throw new OspError(code, text, { recipients, retryAfterMs: waits.firstMs })
   }
 
-  /** Rejects if the message about a file of `user` cannot be sent to these recipients now. */
-  async check(user: string, recipients: readonly string[]): Promise<void> {
+  /**
+   * Resolves with the recipients that have never logged in. Rejects if the message about a file of `user` cannot be sent to these
+   * recipients now.
+   */
+  async check(user: string, recipients: readonly string[]): Promise<readonly string[]> {
     this.checkUnblocked(user)
-    if (recipients.length === 0) return
+    if (recipients.length === 0) return []
     const { mail } = this.#host
-    const error = await mail.check(recipients)
-    if (error) throw naming(error)
+    const unseen = await mail.check(recipients).catch((error: unknown) => {
+      throw error instanceof OspError ? naming(error) : error
+    })
     const full = mail.full([{ sender: user, id: new Uint8Array(16), content: new Uint8Array(longest), recipients }])
     if (full.length > 0) throw naming(new OspError('mailbox-full', undefined, { recipients: full }))
+    return unseen
   }
 
-  /** Sends the message about a file that was stored before. Rejects with the error of the message. */
-  async again(file: StoredFile, notice: FileNotice): Promise<void> {
-    if (notice.recipients.length === 0) return
+  /** Sends the message about a file that was stored before. Resolves as `check` does, or rejects with the error of the message. */
+  async again(file: StoredFile, notice: FileNotice): Promise<readonly string[]> {
+    const unseen = await this.check(file.user, notice.recipients)
+    if (notice.recipients.length === 0) return unseen
     const message = await this.#message(file, { ...notice, id: bytesOfHex(notice.id) })
     const [error] = await this.#host.mail.append([message])
     if (error && error.code !== 'id-reused') throw error
+    return unseen
   }
 
   /** Appends the messages about files, unless earlier ones wait, and marks the files as reported. Never rejects. */

@@ -144,7 +144,7 @@ export class MsgApp implements ServerApp {
   get serverMail(): NoticeMail {
     const deliveries = this.#deliveries
     return {
-      check: (recipients) => this.#checker.refusal(recipients),
+      check: (recipients) => this.#checker.checkRecipients(recipients),
       full: (messages) => deliveries.full(messages),
       append: (messages) => deliveries.postOwn(messages),
     }
@@ -157,8 +157,8 @@ export class MsgApp implements ServerApp {
   async send(post: PostedMessage): Promise<void> {
     const isOpen = () => !this.#closing
     const [appended] = await this.#sends.run(post.sender, async () => {
-      const refusal = isOpen() ? await this.serverMail.check(post.recipients) : undefined
-      return refusal ? [[refusal]] : this.#deliveries.post([post], undefined, isOpen)
+      if (isOpen()) await this.#checker.checkRecipients(post.recipients)
+      return this.#deliveries.post([post], undefined, isOpen)
     })
     const [error] = (await appended) ?? []
     if (!error) this.#deliveries.stored(post)

@@ -30,9 +30,12 @@ export class PostChecker {
     this.#isOnline = isOnline
   }
 
-  /** Resolves with the error if a recipient does not exist, or if there are too many recipients. */
-  async refusal(recipients: readonly string[]): Promise<OspError | undefined> {
-    return this.#refusalOf(recipients, undefined, await this.#verdictsOf(new Set(recipients)))
+  /** Resolves with the recipients that have never logged in. Rejects if a recipient does not exist, or if there are too many. */
+  async checkRecipients(recipients: readonly string[]): Promise<readonly string[]> {
+    const verdicts = await this.#verdictsOf(new Set(recipients))
+    const refusal = this.#refusalOf(recipients, undefined, verdicts)
+    if (refusal) throw refusal
+    return recipients.filter((name) => verdicts.get(name) === 'unseen')
   }
 
   /** Returns the messages with their refusals. Rejects with OspError `malformed` if a message has no recipient. */
