@@ -109,7 +109,11 @@ export const logEvents = {
   'uploads-cut': line('warn', 'file offset bytes', 'A crash left an incomplete upload record, which was removed.'),
   'uploads-damaged': line('error', 'file offset bytes', 'Some upload records are damaged and cannot be read.'),
   'upload-not-closed': userLine('warn', 'user name text', 'A partial file could not be closed.'),
-  'upload-not-recovered': userLine('error', 'user name text', 'An upload could not be completed after a crash.'),
+  'upload-not-recovered': userLine(
+    'error',
+    'user name text',
+    'A verified upload could not be completed. The server tries again at least once an hour.',
+  ),
   'checkpoint-failed': userLine(
     'error',
     'user name text',
