@@ -80,7 +80,8 @@ export const logEvents = {
   'file-messages-wait': line(
     'warn',
     'user code text recipients',
-    'Messages about stored files of a user cannot be stored. Until they are, the server accepts no files of that user.',
+    'Messages about stored files of a user cannot be stored. Until they are, the server accepts no files of that user. ' +
+      '`recipients` is absent if the reason does not depend on them, such as a full disk.',
   ),
   'stored-handler-failed': line(
     'warn',

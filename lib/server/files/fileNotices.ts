@@ -215,8 +215,8 @@ export class FileNotices {
   #block(blocked: Blocked, user: string, error: OspError): void {
     const { log, platform } = this.#host.context
     if (!blocked.has(user) && !this.#blocked.has(user)) {
-      const { code, message: text, recipients = [] } = error
-      log({ level: 'warn', event: 'file-messages-wait', user, code, text, recipients: recipients.join(', ') })
+      const { code, message: text, recipients } = error
+      log({ level: 'warn', event: 'file-messages-wait', user, code, text, recipients: recipients?.join(', ') })
     }
     blocked.set(user, error)
     if (!this.#isClosed) this.#alarm.by(platform.clock.now() + this.#backoff.next())

@@ -157,6 +157,14 @@ spec('the message about a stored file', (it) => {
     assert.deepEqual(await namesIn(ingest, 1), ['d'])
   })
 
+  it('waits while the server is full, which is logged without recipients', async () => {
+    await using rig = await rigWith([{ user: 'ingest' }], { messageStoreBytes: 20 })
+    await (await rig.client()).put({ name: 'a', bytes })
+    await turn()
+    const [entry] = rig.log.filter(({ event }) => event === 'file-messages-wait')
+    assert.deepEqual([entry?.code, entry?.recipients], ['disk-full', undefined])
+  })
+
   it('is not lost if the file is replaced before the message is stored', async () => {
     await using rig = await rigWith([{ user: 'ingest' }])
     const alice = await rig.client()
