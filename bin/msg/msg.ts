@@ -32,7 +32,11 @@ const settings = {
   ),
   receipt: switched('wait until each recipient has handled or rejected the message, and print the results'),
   ...commonOptions,
-  'retry-for': shortRetryFor,
+  'retry-for': {
+    ...shortRetryFor,
+    describe:
+      'keep retrying for TIME if the server is unreachable or rejects the login temporarily; not if it rejects the message',
+  },
 } as const
 
 type MsgValues = Values<typeof settings>

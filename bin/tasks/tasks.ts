@@ -12,10 +12,10 @@ import { ConfiguredToken } from '../common/token.ts'
 import { formatPart, formatTime, percentOf } from '../common/units.ts'
 import { displayed, exitCodes, UsageError } from '../common/usage.ts'
 
-const { server, user, state, 'retry-for': retryFor, quiet, json } = commonOptions
+const { server, user, state, quiet, json } = commonOptions
 
 /** The settings of every command for tasks: the user and the server of the tasks. */
-export const tasksSettings = { server, user, state, 'retry-for': retryFor, quiet, json } as const
+export const tasksSettings = { server, user, state, quiet, json } as const
 
 const settings = {
   all: switched('also list stored files: the latest 1,000 of the last 24 hours', 'a'),

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { OspError } from 'ospd'
 import { memory } from 'ospd/memory'
 import { commandEvents } from '../../bin/common/events.ts'
-import { feed, readsStdin } from '../support/commands.ts'
+import { feed, readsStdin, run } from '../support/commands.ts'
 import { messagingBench } from '../support/messagingBench.ts'
 import { published } from '../support/published.ts'
 import { spec } from '../support/spec.ts'
@@ -41,6 +41,17 @@ spec('osp msg that is rejected', (it) => {
     const why = 'the waiting messages of alice fill the share of one sender; try again after some are received'
     assert.equal(stderr, `osp: the message was not sent: ${why}: no space in the mailbox of bob\n`)
     assert.equal((await chat.osp('eve', ['msg', 'bob', 'two'])).code, 0)
+  })
+
+  it('because the server is full exits with 5 at once, whatever --retry-for is, as its help says', async () => {
+    await using chat = await messagingBench({ limits: { messageStoreBytes: 20 } })
+    await chat.osp('alice', ['msg', 'bob', 'carol', 'hello'])
+    const { code, stdout } = await chat.osp('alice', ['msg', 'dave', '1', '--retry-for', '1d', '--json'])
+    assert.equal(code, 5)
+    const { code: reason, outcome } = published(stdout, commandEvents.msg).at(-1) ?? {}
+    assert.deepEqual([reason, outcome], ['disk-full', 'not-sent'])
+    const help = (await run('osp', ['msg', '--help'])).stdout.replaceAll(/\s+/gu, ' ')
+    assert.match(help, /rejects the login temporarily; not if it rejects the message \[default: 10s\]/u)
   })
 
   it('because of unknown users names them, and exits with 1', async () => {

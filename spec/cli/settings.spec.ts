@@ -55,6 +55,8 @@ spec('settings', (it) => {
     assert.deepEqual([code, stderr], [0, 'osp: there is nothing to pause\n'])
     assert.match((await run('osp', ['tasks', ...flags, '--tls'])).stderr, /unknown flag --tls/u)
     assert.match((await run('osp', ['add', '--allow-plaintext', 'x'])).stderr, /unknown flag --allow-plaintext/u)
+    for (const command of ['tasks', 'add', 'pause', 'continue'])
+      assert.match((await run('osp', [command, '--retry-for', '1s'])).stderr, /unknown flag --retry-for/u)
     assert.match((await run('osp', ['cancel', '--help'])).stdout, /--token-file/u)
   })
 
