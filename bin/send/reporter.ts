@@ -59,7 +59,7 @@ export class SendSummary {
   size = 0
   transferred = 0
   refusal: OspError | undefined
-  #interrupted = false
+  isInterrupted = false
   readonly #codes = new Set<number>()
 
   addStored(file: SentFile, transferred: number): void {
@@ -89,13 +89,13 @@ export class SendSummary {
   }
 
   interrupted(paused: number): void {
-    this.#interrupted = true
+    this.isInterrupted = true
     this.paused = paused
   }
 
   /** An error of the whole command takes precedence over errors of files, and permanent ones over temporary ones. */
   get exitCode(): number {
-    if (this.#interrupted) return exitCodes.interrupted
+    if (this.isInterrupted) return exitCodes.interrupted
     if (this.refusal) return exitCodeOf(this.refusal)
     const { usage, failed, unauthorized, unreachable, later, unhandled, done } = exitCodes
     const worst = [usage, failed, unauthorized, unreachable, later].find((code) => this.#codes.has(code))
@@ -269,8 +269,8 @@ export class SendReporter extends LinkReporter implements Disposable {
       results.event(summaryEvent(summary, seconds))
       return
     }
-    const { stored, failed, paused, size } = summary
-    if (unfinished.length > 0) this.#unfinished(unfinished)
+    const { stored, failed, paused, size, isInterrupted } = summary
+    if (unfinished.length > 0) this.#unfinished(unfinished, isInterrupted)
     if (paused > 0) {
       this.say(`${paused} of these files ${paused === 1 ? 'is' : 'are'} paused; run "osp continue" first`, 'yellow')
     }
@@ -303,12 +303,13 @@ export class SendReporter extends LinkReporter implements Disposable {
     return `${files(all)} not sent${later}${again}`
   }
 
-  #unfinished(unfinished: readonly ReportedFile[]): void {
-    if (this.#joined) {
+  #unfinished(unfinished: readonly ReportedFile[], isInterrupted: boolean): void {
+    if (this.#joined && isInterrupted) {
       this.say(`${files(unfinished.length)} left to the running osp send; see "osp tasks"`, 'yellow')
       return
     }
-    this.say('interrupted; run "osp send" to continue:', 'yellow')
+    const reason = this.#joined ? 'the other osp send has ended' : 'interrupted'
+    this.say(`${reason}; run "osp send" to continue:`, 'yellow')
     const begun = unfinished.filter(({ upload }) => upload.progress.acknowledged > 0)
     for (const { path, upload } of begun.slice(0, listed)) {
       const { acknowledged, size } = upload.progress

@@ -190,7 +190,7 @@ spec('a second osp send', (it) => {
       while ((await tasks('tasks', '--all')).length < 2);
       await sender.kill()
       assert.equal((await joined.ended).code, 5)
-      assert.match(joined.stderr, /^osp: 1 file left/mu)
+      assert.match(joined.stderr, /^osp: the other osp send has ended; run "osp send" to continue:\nosp: {3}1 file$/mu)
       bench.hurry()
       const { code, stdout } = await run('send')
       assert.equal(code, 0)
