@@ -1,4 +1,3 @@
-import { OspError } from '../../errors.ts'
 import type { SessionLink } from '../../ports/links.ts'
 import type { Announcement, Claim, QuotaRoom, VersionedFile } from '../../ports/storage.ts'
 import { EarlierFiles } from '../../runtime/earlierFiles.ts'
@@ -8,10 +7,8 @@ import type { StoredNames } from '../../storage/transfers/storedNames.ts'
 import type { ClusterClaims } from './clusterClaims.ts'
 import type { ClusterMember } from './clusterMember.ts'
 import type { ClusterTree } from './clusterTree.ts'
+import { untilChanged } from './stepRetries.ts'
 import { type Announced, type LinkClaim, sessionLink, type WaitingMarker } from './steps.ts'
-
-/** The maximum number of attempts to announce files whose names other servers announce meanwhile. */
-const tries = 16
 
 type Subject = Pick<Claim, 'user' | 'name'>
 
@@ -74,7 +71,7 @@ export class ClusterAnnouncements {
     by: SessionLink | undefined,
     room: QuotaRoom | undefined,
   ): Promise<readonly LinkClaim[]> {
-    for (let left = tries; left > 0; left--) {
+    return untilChanged(async () => {
       const { changes, waiting, unfinished, isOverQuota, ended } = await this.#tree.runAs(({ transfers }, server) =>
         transfers.announce(server, files, until, by && sessionLink(server, by.user, by), room),
       )
@@ -83,8 +80,7 @@ export class ClusterAnnouncements {
       await settleWaiting(this.#member, this.#names, waiting)
       if (unfinished.length > 0) throw new EarlierFiles({ unfinished })
       await this.#tree.finish(changes)
-    }
-    throw new OspError('file-busy', 'other servers are receiving files of the same names')
+    })
   }
 
   /**

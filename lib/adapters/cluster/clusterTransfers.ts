@@ -43,13 +43,11 @@ import { ClusterCompletions, type ReadContent, UnreadContent } from './clusterCo
 import type { ClusterMember } from './clusterMember.ts'
 import type { ClusterTree } from './clusterTree.ts'
 import { PendingChanges } from './fileSteps.ts'
-import { ignoreFailedStep } from './stepRetries.ts'
+import { ignoreFailedStep, untilChanged } from './stepRetries.ts'
 import { type ClaimDecision, type FoundUpload, type Notice, sessionLink } from './steps.ts'
 
 /** The time between two attempts to release an upload while the store is unreachable. */
 const retryMs = 1_000
-/** The maximum number of attempts to change an upload while other servers change the files of its name. */
-const tries = 16
 /** The maximum number of uploads whose checkpoints are stored in one step. */
 const mostCheckpoints = 500
 
@@ -97,17 +95,17 @@ export class ClusterTransfers implements TransferStore {
       checkUserName(want.user)
       checkStoredName(want.name)
       let read: ReadContent | undefined
-      for (let left = tries; ; left--) {
+      return untilChanged(async () => {
         try {
           return await this.#claim(want, owner, options, read)
         } catch (error) {
           // The content is read outside the step, which has a time limit.
           if (error instanceof UnreadContent)
             read = { version: error.version, isIntact: await this.#names.isIntact(error.file) }
-          else if (error instanceof PendingChanges && left > 0) await this.#tree.finish(error.changes)
+          else if (error instanceof PendingChanges) await this.#tree.finish(error.changes)
           else throw error
         }
-      }
+      })
     })
   }
 
@@ -132,16 +130,15 @@ export class ClusterTransfers implements TransferStore {
   }
 
   async #mark(claim: Claim, file: StoredFile, stamp: string): Promise<void> {
-    for (let left = tries; left > 0; left--) {
+    await untilChanged(async () => {
       const { holds, changes, waiting } = await this.#tree.runAs(({ transfers }) =>
         transfers.verified(claim, file, stamp),
       )
       if (!holds) throw endedClaimError(claim)
-      if (changes.length === 0 && waiting.length === 0) return
+      if (changes.length === 0 && waiting.length === 0) return true
       await settleWaiting(this.#member, this.#names, waiting)
       await this.#tree.finish(changes)
-    }
-    throw new OspError('file-busy', 'other servers are changing files of the same name')
+    })
   }
 
   complete(claim: Claim, keepNoteMs: number): Promise<string | undefined> {
@@ -220,12 +217,11 @@ export class ClusterTransfers implements TransferStore {
 
   forget(want: NewTransfer, digest: string): Promise<void> {
     return this.#change(want, async () => {
-      for (let left = tries; left > 0; left--) {
+      await untilChanged(async () => {
         const waiting = await this.#member.run(({ transfers }) => transfers.forget(want, digest))
-        if (!waiting) return
+        if (!waiting) return true
         await settleWaiting(this.#member, this.#names, [waiting])
-      }
-      throw new OspError('file-busy', 'other servers are storing files of the same name')
+      })
     })
   }
 

@@ -6,11 +6,8 @@ import type { ChangedFile, StoredTree } from '../../storage/catalogue/storedTree
 import type { ClusterMember } from './clusterMember.ts'
 import type { Fences } from './fences.ts'
 import type { FileChange } from './fileSteps.ts'
-import { ignoreFailedStep } from './stepRetries.ts'
+import { ignoreFailedStep, untilChanged } from './stepRetries.ts'
 import { type Steps, sessionLink } from './steps.ts'
-
-/** The maximum number of attempts to make a change that other servers prevent. */
-const tries = 16
 
 /** The published files of a directory that several servers share, and the fences through which they are changed. */
 export interface FencedFiles {
@@ -151,7 +148,7 @@ export class ClusterTree implements StoredTree {
     attempt: Attempt,
   ): Promise<void> {
     let former = ended
-    for (let left = tries; left > 0; left--) {
+    await untilChanged(async () => {
       const fence = hex(this.#member.platform.random.bytes(16, 'the fence of a change'))
       const change = { fence, user, name, version, newName }
       // Otherwise the step that records the change could remove its fence.
@@ -162,7 +159,7 @@ export class ClusterTree implements StoredTree {
         if ((await attempt.make(fence)) || (await attempt.isOver())) {
           await this.#files.fences.remove(fence)
           await this.#end(fence)
-          return
+          return true
         }
         await this.#files.fences.remove(fence)
       } catch (error) {
@@ -170,23 +167,21 @@ export class ClusterTree implements StoredTree {
         throw error
       }
       former = [fence]
-    }
-    throw new OspError('file-busy', 'other servers are storing or changing files of the same names')
+    })
   }
 
   /** Records a change, after ending what other servers have begun with its names. */
   async #begin(change: FileChange & Pick<ChangedFile, 'by'>, former: readonly string[]): Promise<void> {
     const { by, ...recorded } = change
-    for (let left = tries; left > 0; left--) {
+    await untilChanged(async () => {
       const { changes, unpublished, unfinished } = await this.runAs(({ files }, server) =>
         files.begin(server, recorded, former, by && sessionLink(server, by.user, by)),
       )
       if (unfinished.length > 0) throw new EarlierFiles({ unfinished })
-      if (changes.length === 0 && unpublished.length === 0) return
+      if (changes.length === 0 && unpublished.length === 0) return true
       await this.#settle(unpublished)
       await this.finish(changes)
-    }
-    throw new OspError('file-busy', 'other servers are storing or changing files of the same names')
+    })
   }
 
   /** Abandons a change. If it was made in part, it stays recorded, and the next change of the file finishes it. */

@@ -39,6 +39,21 @@ export class StepRetries {
   }
 }
 
+/** The maximum number of attempts to make a change that other servers prevent. */
+const tries = 16
+
+/**
+ * Attempts a change until the result is not `undefined`. An attempt that has no result ends what other servers have begun. Rejects
+ * with OspError `file-busy` after 16 attempts.
+ */
+export async function untilChanged<T>(attempt: () => Promise<T | undefined>): Promise<T> {
+  for (let left = tries; left > 0; left--) {
+    const result = await attempt()
+    if (result !== undefined) return result
+  }
+  throw new OspError('file-busy', 'other servers are storing or changing files of the same names')
+}
+
 /** Ignores the failure of a step that a later step makes up for. Rethrows errors that are not OspErrors. */
 export function ignoreFailedStep(error: unknown): void {
   if (!(error instanceof OspError)) throw error

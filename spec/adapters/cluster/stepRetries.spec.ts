@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { getEventListeners } from 'node:events'
-import { StepRetries } from '../../../lib/adapters/cluster/stepRetries.ts'
+import { StepRetries, untilChanged } from '../../../lib/adapters/cluster/stepRetries.ts'
 import { OutcomeUnknown } from '../../../lib/adapters/cluster/steps.ts'
 import { spec } from '../../support/spec.ts'
 import { pass } from '../../support/turn.ts'
@@ -78,5 +78,23 @@ spec('a step whose outcome is known', (it) => {
     })
     await assert.rejects(result, { message: 'a fault' })
     assert.deepEqual([calls, clock.set], [1, []])
+  })
+})
+
+spec('a change that other servers prevent', (it) => {
+  it('is attempted until there is a result', async () => {
+    let calls = 0
+    assert.equal(await untilChanged(async () => (++calls < 16 ? undefined : calls)), 16)
+  })
+
+  it('is refused with file-busy after 16 attempts, and with the error of an attempt at once', async () => {
+    let calls = 0
+    const attempt = async () => {
+      calls++
+    }
+    await assert.rejects(untilChanged(attempt), { code: 'file-busy' })
+    assert.equal(calls, 16)
+    const failing = () => Promise.reject(lost())
+    await assert.rejects(untilChanged(failing), { message: 'the connection ended' })
   })
 })
