@@ -237,6 +237,23 @@ export function resolve<S extends Settings>(settings: S, given: Given): Values<S
   return Object.fromEntries(values) as Values<S>
 }
 
+/**
+ * Returns the values with the defaults of settings that do not apply to this call: a variable or the file can set them for other
+ * calls. Throws UsageError with `text` if a flag sets one of them; `text` can contain `FLAG` for the name of the flag.
+ */
+export function resetUnused<S extends Settings, V extends Partial<Values<S>>>(
+  settings: S,
+  unused: readonly (keyof S & keyof V & string)[],
+  values: V,
+  flags: Readonly<Record<string, unknown>>,
+  text: string,
+): V {
+  const defaults = unused.map((name) => [name, settings[name]?.schema.parse(settings[name].fallback)] as const)
+  const [wrong] = defaults.find(([name, standard]) => flags[name] !== undefined && values[name] !== standard) ?? []
+  if (wrong !== undefined) throw new UsageError(text.replace('FLAG', `--${wrong}`))
+  return { ...values, ...Object.fromEntries(defaults) }
+}
+
 /** A value and its origin for error messages. */
 type Source = readonly [value: unknown, from: string]
 

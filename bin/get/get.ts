@@ -8,7 +8,7 @@ import { makeDirectories } from '../common/directories.ts'
 import { checkDirectory } from '../common/files.ts'
 import { results } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
+import { kind, optionalSetting, resetUnused, setting, switched, type Values } from '../common/settings.ts'
 import { stateDirectoryOf } from '../common/stateDirectory.ts'
 import { UsageError } from '../common/usage.ts'
 import { filesBelow, missingFile, nameOperand } from '../files/names.ts'
@@ -30,6 +30,8 @@ const settings = {
 } as const
 
 type GetValues = Values<typeof settings>
+
+type Flags = Readonly<Record<string, unknown>>
 
 /** `osp get`: downloads files. */
 export const getCommand = command({
@@ -58,8 +60,13 @@ interface WantedFile {
   readonly path: string
 }
 
-async function run(values: GetValues, operands: readonly string[]): Promise<number> {
+const oneName = '- requires exactly one NAME, without -r'
+
+async function run(given: GetValues, operands: readonly string[], flags: Flags): Promise<number> {
   const toStdout = operands.at(-1) === '-'
+  const unused = toStdout || given.from !== undefined ? (['recursive'] as const) : []
+  const text = toStdout ? oneName : '-r cannot be used with --from; specify each NAME'
+  const values = resetUnused(settings, unused, given, flags, text)
   const names = namesOf(values, toStdout ? operands.slice(0, -1) : operands, toStdout)
   const owner = values.from === undefined ? undefined : userNamed(values.from, '--from')
   if (!toStdout) checkDirectory('--to', values.to, 'make-and-write')
@@ -101,16 +108,11 @@ async function referencesFrom(client: Client, values: GetValues, owner: string):
 
 type References = ReadonlyMap<string, FileReference>
 
-function namesOf(
-  { recursive, from, json }: GetValues,
-  operands: readonly string[],
-  toStdout: boolean,
-): readonly string[] {
+function namesOf({ recursive, json }: GetValues, operands: readonly string[], toStdout: boolean): readonly string[] {
   if (toStdout) {
-    if (operands.length !== 1 || recursive) throw new UsageError('- requires exactly one NAME, without -r')
+    if (operands.length !== 1) throw new UsageError(oneName)
     if (json) throw new UsageError('--json prints to stdout, which - uses for the content; omit one of them')
   }
-  if (from !== undefined && recursive) throw new UsageError('-r cannot be used with --from; specify each NAME')
   if (operands.length === 0 && !recursive)
     throw new UsageError('get requires at least one NAME, or -r to download all files')
   const names = operands.map((operand) => nameOperand(recursive ? operand.replace(/\/+$/u, '') : operand))

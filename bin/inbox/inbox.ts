@@ -3,7 +3,7 @@ import { runWithClient } from '../common/client.ts'
 import { commonOptions, shortRetryFor } from '../common/commonOptions.ts'
 import { results, say, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { switched, type Values } from '../common/settings.ts'
+import { resetUnused, switched, type Values } from '../common/settings.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { localTime } from '../common/units.ts'
 import { UsageError, unexpectedOperand } from '../common/usage.ts'
@@ -21,6 +21,8 @@ const settings = {
 } as const
 
 type InboxValues = Values<typeof settings>
+
+type Flags = Readonly<Record<string, unknown>>
 
 /** `osp inbox`: lists the messages of a user without receiving them, and returns or removes messages. */
 export const inboxCommand = command({
@@ -42,8 +44,9 @@ export const inboxCommand = command({
   run,
 })
 
-async function run(values: InboxValues, operands: readonly string[]): Promise<number> {
+async function run(given: InboxValues, operands: readonly string[], flags: Flags): Promise<number> {
   const seqs = operands.map(seqOf)
+  const values = usedOf(given, operands, flags)
   const action = actionOf(values, operands)
   return await runWithClient(values, {
     run: async (client) => {
@@ -61,15 +64,23 @@ function seqOf(operand: string): number {
   throw new UsageError(`${operand === '' ? '""' : operand} is not the number of a message, as "osp inbox" prints it`)
 }
 
+/** Returns the values, without `all` where it does not apply. Throws UsageError if it is given there as a flag. */
+function usedOf(values: InboxValues, operands: readonly string[], flags: Flags): InboxValues {
+  const isList = !values.return && !values.remove
+  const unused = isList || operands.length > 0 ? (['all'] as const) : []
+  return resetUnused(settings, unused, values, flags, isList ? '--all requires --return or --remove' : chooseMessages)
+}
+
+const chooseMessages = 'specify either the number SEQ of each message, or --all'
+
 function actionOf(values: InboxValues, [operand]: readonly string[]): 'list' | 'return' | 'remove' {
   const { return: returns, remove, all } = values
   if (returns && remove) throw new UsageError('specify either --return or --remove')
   if (!returns && !remove) {
-    if (all) throw new UsageError('--all requires --return or --remove')
     if (operand !== undefined) throw unexpectedOperand('osp inbox without --return or --remove', operand)
     return 'list'
   }
-  if (all === (operand !== undefined)) throw new UsageError('specify either the number SEQ of each message, or --all')
+  if (!all && operand === undefined) throw new UsageError(chooseMessages)
   return returns ? 'return' : 'remove'
 }
 

@@ -16,7 +16,7 @@ import type { PrintedEvent } from '../common/events.ts'
 import { checkDirectory } from '../common/files.ts'
 import { checkStdout, jsonLine, results, say, sayOnce } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { kind, optionalSetting, switched, type Values } from '../common/settings.ts'
+import { kind, optionalSetting, resetUnused, switched, type Values } from '../common/settings.ts'
 import { deviceDirectoryOf, openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, type Styles, stylesFor } from '../common/text.ts'
 import { ConfiguredToken, commandLineOf } from '../common/token.ts'
@@ -91,7 +91,11 @@ type Handle = (message: Message, saved?: SavedFile) => Promise<boolean>
 /** Stops receiving; with an error that ends the command, or without one. */
 type Stop = (error?: UsageError) => void
 
-async function run(values: ListenValues, args: readonly string[]): Promise<number> {
+type Flags = Readonly<Record<string, unknown>>
+
+async function run(given: ListenValues, args: readonly string[], flags: Flags): Promise<number> {
+  const unused = given.exec === undefined ? (['concurrency', 'tries'] as const) : []
+  const values = resetUnused(listenSettings, unused, given, flags, 'FLAG requires --exec')
   checkOptions(values, args)
   checkStdout('messages')
   const { save } = values
@@ -158,11 +162,10 @@ function deviceOf({ device }: ListenValues): string | undefined {
   }
 }
 
-function checkOptions({ exec, concurrency = 1, tries }: ListenValues, [arg]: readonly string[]): void {
+function checkOptions({ exec, concurrency = 1 }: ListenValues, [arg]: readonly string[]): void {
   if (concurrency > mostAtOnce) throw new UsageError(`--concurrency takes at most ${mostAtOnce}`)
   if (exec !== undefined) checkProgram(exec)
   else if (arg !== undefined) throw unexpectedOperand('osp listen without --exec', arg)
-  else if (tries !== undefined || concurrency > 1) throw new UsageError('--concurrency and --tries require --exec')
 }
 
 /** Prints receipts until the result is disposed of. */

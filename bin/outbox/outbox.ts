@@ -2,7 +2,7 @@ import { type OutboxControl, type OutboxMessage, outboxControl } from 'ospd/node
 import { commonOptions } from '../common/commonOptions.ts'
 import { results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { switched, type Values } from '../common/settings.ts'
+import { resetUnused, switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { printable, tableLines } from '../common/text.ts'
 import { formatSize, localTime } from '../common/units.ts'
@@ -22,6 +22,8 @@ const settings = {
 
 type OutboxValues = Values<typeof settings>
 
+type Flags = Readonly<Record<string, unknown>>
+
 /** `osp outbox`: lists or removes unsent messages. */
 export const outboxCommand = command({
   name: 'outbox',
@@ -39,10 +41,12 @@ export const outboxCommand = command({
   run,
 })
 
-async function run(values: OutboxValues, operands: readonly string[]): Promise<number> {
-  const { remove: removes, all } = values
-  if (!removes && (all || operands.length > 0)) throw new UsageError('specify --remove to remove messages')
-  if (removes && all === operands.length > 0) throw new UsageError('specify each MESSAGE to remove, or only --all')
+async function run(values: OutboxValues, operands: readonly string[], flags: Flags): Promise<number> {
+  const { remove: removes } = values
+  const text = removes ? 'specify each MESSAGE to remove, or only --all' : 'specify --remove to remove messages'
+  const unused = removes && operands.length === 0 ? [] : (['all'] as const)
+  const { all } = resetUnused(settings, unused, values, flags, text)
+  if (removes ? !all && operands.length === 0 : operands.length > 0) throw new UsageError(text)
   const outbox = outboxControl(openStateDirectory(values))
   const messages = await outbox.list()
   if (removes) await remove(outbox, operands.length > 0 ? named(messages, operands) : messages)

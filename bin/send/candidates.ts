@@ -76,10 +76,9 @@ export async function candidatesOf(
   return candidates()
 }
 
-function checkOperands({ as, 'files-from': from, from0 }: CandidateValues, files: readonly string[]): void {
+function checkOperands({ as, 'files-from': from }: CandidateValues, files: readonly string[]): void {
   if (as !== undefined && (files.length > 1 || from !== undefined))
     throw new UsageError('--as requires exactly one FILE')
-  if (from0 && from === undefined) throw new UsageError('--from0 requires --files-from; specify both')
   if (files.includes('-') && as === undefined)
     throw new UsageError('specify a name on the server for the content of stdin with --as')
 }

@@ -15,11 +15,19 @@ import { watchLink } from '../common/link.ts'
 import { type StatusPrinter, sayOnce } from '../common/output.ts'
 import { pairs, pairsOf } from '../common/pairs.ts'
 import { command } from '../common/program.ts'
-import { choice, kind, optionalSetting, repeatable, setting, switched, type Values } from '../common/settings.ts'
+import {
+  choice,
+  kind,
+  optionalSetting,
+  repeatable,
+  resetUnused,
+  setting,
+  switched,
+  type Values,
+} from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { controlKeys, onInterrupt, readKeys, signalAll } from '../common/terminal.ts'
 import { ConfiguredToken } from '../common/token.ts'
-import { UsageError } from '../common/usage.ts'
 import { isPending } from '../tasks/tasks.ts'
 import { candidatesOf, type FoundPaths } from './candidates.ts'
 import { FileSender } from './fileSender.ts'
@@ -76,23 +84,21 @@ export const sendCommand = command({
     ['osp send *.iso | sha256sum -c', 'check the local files against the sent digests'],
   ],
   run(values, operands, flags) {
-    checkFlags(values, operands, flags)
-    return run(values, operands)
+    const hasList = values['files-from'] !== undefined
+    const listed = resetUnused(
+      sendSettings,
+      hasList ? [] : ['from0'],
+      values,
+      flags,
+      'FLAG requires --files-from; specify both',
+    )
+    const unused = hasList || operands.length > 0 ? [] : fileSettings
+    return run(resetUnused(sendSettings, unused, listed, flags, 'FLAG requires a FILE; specify one'), operands)
   },
 })
 
 /** The settings that concern only files that the command is given. */
 const fileSettings = ['recursive', 'as', 'digest', 'meta', 'to', 'wait'] as const
-
-/**
- * Throws UsageError if no file is given, and a flag is set that concerns only given files. A variable or `--config` can set it for all
- * commands.
- */
-function checkFlags(values: SendValues, operands: readonly string[], flags: Readonly<Record<string, unknown>>): void {
-  if (operands.length > 0 || values['files-from'] !== undefined) return
-  const wrong = fileSettings.find((name) => flags[name] && flags[name] !== sendSettings[name].fallback)
-  if (wrong) throw new UsageError(`--${wrong} requires a FILE; specify one`)
-}
 
 async function run(values: SendValues, operands: readonly string[]): Promise<number> {
   const metadata = pairsOf('--meta', values.meta)

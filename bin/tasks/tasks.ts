@@ -5,7 +5,7 @@ import type { PrintedEvent } from '../common/events.ts'
 import { adviceAbout, LinkReporter } from '../common/link.ts'
 import { results, say, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { switched, type Values } from '../common/settings.ts'
+import { resetUnused, switched, type Values } from '../common/settings.ts'
 import { openStateDirectory } from '../common/stateDirectory.ts'
 import { fit, printable, type Styles, stylesFor, widthOf } from '../common/text.ts'
 import { ConfiguredToken } from '../common/token.ts'
@@ -73,22 +73,31 @@ export const continueCommand = command({
   run: (values, operands) => withTasks(values, (at) => change(at, 'continue', operands)),
 })
 
+const chooseTasks = 'specify each TASK to cancel, or only --all'
+
+const { 'retry-for': _, ...connectionOptions } = commonOptions
+const cancelSettings = { all: switched('cancel all unfinished tasks', 'a'), ...connectionOptions } as const
+
 /** `osp cancel`: cancels tasks. */
 export const cancelCommand = command({
   name: 'cancel',
   operands: 'TASK...|--all',
   describe: 'Cancel tasks. The server removes the content of unfinished files; stored files are never removed.',
-  settings: { all: switched('cancel all unfinished tasks', 'a'), ...commonOptions },
+  settings: cancelSettings,
   examples: [
     ['osp cancel 3', 'cancel one task; "osp tasks" prints the numbers'],
     ['osp cancel --all', 'cancel all unfinished tasks'],
   ],
-  run: (values, operands) => withTasks(values, (at) => cancel(at, values.all, operands), values),
+  run(values, operands, flags) {
+    const { all } = resetUnused(cancelSettings, operands.length > 0 ? ['all'] : [], values, flags, chooseTasks)
+    // The only attempt to reach the server ends before.
+    return withTasks(values, (at) => cancel(at, all, operands), { ...values, 'retry-for': 10_000 })
+  },
 })
 
 async function cancel(at: TaskContext, all: boolean, operands: readonly string[]): Promise<number> {
   const { tasks, hint, print } = at
-  if (all === operands.length > 0) throw new UsageError('specify each TASK to cancel, or only --all')
+  if (!all && operands.length === 0) throw new UsageError(chooseTasks)
   const chosen = await choose(at, operands)
   const wanted = chosen.filter(({ state }) => state !== 'done')
   const cancelled = await tasks.cancel(wanted.map(({ id }) => id))

@@ -4,7 +4,7 @@ import { removedAnswer, type ShownUpload, uploadsAnswer } from '../common/events
 import { checkDirectory } from '../common/files.ts'
 import { errorLine, results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { jsonSetting, kind, optionalSetting, setting, type Values } from '../common/settings.ts'
+import { jsonSetting, kind, optionalSetting, resetUnused, setting, type Values } from '../common/settings.ts'
 import { printable, tableLines } from '../common/text.ts'
 import { formatPart, formatSize, formatTime } from '../common/units.ts'
 import { displayed, exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
@@ -37,14 +37,21 @@ type UploadName = Pick<ShownUpload, 'user' | 'name'>
 
 type Unfinished = Awaited<ReturnType<typeof openUploads>>
 
-async function run(values: UploadsValues, [verb = 'list', ...operands]: readonly string[]): Promise<number> {
+type Flags = Readonly<Record<string, unknown>>
+
+async function run(
+  given: UploadsValues,
+  [verb = 'list', ...operands]: readonly string[],
+  flags: Flags,
+): Promise<number> {
   if (verb !== 'list' && verb !== 'remove') throw new UsageError(unknownName('verb', verb, ['list', 'remove']))
+  const text = 'specify the uploads to remove: USER/NAME, or --older-than TIME'
+  const unused = verb === 'remove' && operands.length > 0 ? (['older-than'] as const) : []
+  const values = resetUnused(settings, unused, given, flags, text)
   const { 'older-than': idleMs } = values
   const [operand] = operands
   if (verb === 'list' && operand !== undefined) throw unexpectedOperand('uploads list', operand)
-  if (verb === 'remove' && operands.length > 0 === (idleMs !== undefined)) {
-    throw new UsageError('specify the uploads to remove: USER/NAME, or --older-than TIME')
-  }
+  if (verb === 'remove' && operands.length === 0 && idleMs === undefined) throw new UsageError(text)
   const named = operands.map(uploadNamed)
   checkDirectory('--data', values.data, 'exists')
   await using unfinished = await openUploads(values.data)

@@ -7,7 +7,7 @@ import { userNamed } from '../common/commonOptions.ts'
 import { checkDirectory } from '../common/files.ts'
 import { checkStdout, errorLine, results, sayEmpty } from '../common/output.ts'
 import { command } from '../common/program.ts'
-import { jsonSetting, kind, optionalSetting, setting, switched, type Values } from '../common/settings.ts'
+import { jsonSetting, kind, optionalSetting, resetUnused, setting, switched, type Values } from '../common/settings.ts'
 import { printable, shellWord, tableLines } from '../common/text.ts'
 import { exitCodes, UsageError, unexpectedOperand, unknownName } from '../common/usage.ts'
 
@@ -45,7 +45,7 @@ async function run(values: UserValues, [verb, name, more]: readonly string[], fl
   if (!verbs.includes(verb)) throw new UsageError(unknownName('verb', verb, verbs))
   const operand = verb === 'list' ? name : more
   if (operand !== undefined) throw unexpectedOperand(`user ${verb}`, operand)
-  if (values.force && verb !== 'add') throw new UsageError(`user ${verb} does not take --force`)
+  resetUnused(settings, verb === 'add' ? [] : ['force'], values, flags, `user ${verb} does not take FLAG`)
   if (verb !== 'list' && name === undefined) throw new UsageError(`user ${verb} requires the NAME of a user`)
   if (verb !== 'list' && verb !== 'remove') checkStdout('the token')
   const user = name === undefined ? undefined : userNamed(name, 'NAME')

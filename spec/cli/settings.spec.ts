@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { type Place, place, run, start } from '../support/commands.ts'
+import { freePort } from '../support/freePort.ts'
 import { root } from '../support/source.ts'
 import { spec } from '../support/spec.ts'
 
@@ -55,9 +56,38 @@ spec('settings', (it) => {
     assert.deepEqual([code, stderr], [0, 'osp: there is nothing to pause\n'])
     assert.match((await run('osp', ['tasks', ...flags, '--tls'])).stderr, /unknown flag --tls/u)
     assert.match((await run('osp', ['add', '--allow-plaintext', 'x'])).stderr, /unknown flag --allow-plaintext/u)
-    for (const command of ['tasks', 'add', 'pause', 'continue'])
+    for (const command of ['tasks', 'add', 'pause', 'continue', 'cancel'])
       assert.match((await run('osp', [command, '--retry-for', '1s'])).stderr, /unknown flag --retry-for/u)
     assert.match((await run('osp', ['cancel', '--help'])).stdout, /--token-file/u)
+  })
+
+  it('that concern an option that is not in use have no effect as variables, and are errors as flags', async () => {
+    await using at = await place()
+    const own = ['--state', at.path, '--user', 'alice', '--server', `127.0.0.1:${await freePort()}`]
+    const flags = [...own, '--retry-for', '0']
+    const data = ['--data', at.path]
+    const all = { OSP_ALL: 'true' }
+    const recursive = { OSP_RECURSIVE: 'true' }
+    const calls = [
+      ['osp', ['listen', ...flags], { OSP_TRIES: '3', OSP_CONCURRENCY: '300' }, ['--tries', '3']],
+      ['osp', ['get', '--from', 'bob', 'x', '--to', at.path, ...flags], recursive, ['-r']],
+      ['osp', ['get', 'x', '-', ...flags], recursive, ['-r']],
+      ['osp', ['send', ...own], { OSP_FROM0: 'true' }, ['--from0']],
+      ['osp', ['outbox', ...own], all, ['--all']],
+      ['osp', ['outbox', '--remove', '7', ...own], all, ['--all']],
+      ['osp', ['cancel', '7', ...own], all, ['--all']],
+      ['osp', ['inbox', ...flags], all, ['--all']],
+      ['osp', ['inbox', '--remove', '7', ...flags], all, ['--all']],
+      ['ospd', ['user', 'list', ...data], { OSPD_FORCE: 'true' }, ['--force']],
+      ['ospd', ['uploads', 'remove', 'alice/x', ...data], { OSPD_OLDER_THAN: '1d' }, ['--older-than', '1d']],
+    ] as const
+    for (const [program, args, env, more] of calls) {
+      const what = `${program} ${args.join(' ')}`
+      const [plain, set] = [await run(program, args), await run(program, args, { env })]
+      assert.deepEqual(set, plain, what)
+      const { code, stderr } = await run(program, [...args, ...more])
+      assert.deepEqual([code, plain.stderr === stderr], [2, false], what)
+    }
   })
 
   it('in a configuration file are checked as strictly', async () => {
