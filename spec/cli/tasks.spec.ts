@@ -167,10 +167,11 @@ spec('a second osp send', (it) => {
   )
 
   it(
-    'without FILE awaits everything that is under way',
+    'without FILE awaits everything that is under way, whatever the --config file says about a FILE',
     withTasks(async (bench) => {
       await using sender = await sendBig(bench)
-      await using joined = bench.start('send')
+      await bench.at.write('config.json', '{"wait": "handled"}')
+      await using joined = bench.start('send', '--config', 'config.json')
       await joined.printed(/another osp send is running/u)
       bench.hurry()
       assert.equal((await joined.ended).code, 0)
