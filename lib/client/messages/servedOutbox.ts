@@ -118,8 +118,10 @@ export class ServedOutbox {
     return entries.map(({ number }) => number)
   }
 
+  /** Lists messages that the store has. One that is still being added could be lost with this program. */
   #page(after: number): object {
-    const all = [...this.#options.outbox.entries.values()].filter(({ number }) => number > after)
+    const entries = [...this.#options.outbox.entries.values()]
+    const all = entries.filter(({ number, outgoing }) => number > after && outgoing.queueState)
     const messages = all.slice(0, outboxRequestBounds.items).map(({ number, outgoing, queuedAt, refusal }) => {
       const { messageId, recipients, body } = outgoing.message
       const failure = refusal && { refusal: messageFailureOf(refusal) }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../lib/adapters/node/nodePlatform.ts'
 import { outboxController } from '../../../lib/client/messages/outboxController.ts'
+import { deferred } from '../../../lib/runtime/deferred.ts'
 import { MemoryOutbox } from '../../support/memoryOutbox.ts'
 import { beforeSending, idsOf, start, textsOf, turns } from '../../support/outboxClient.ts'
 import { handled, ScriptedServer } from '../../support/scriptedServer.ts'
@@ -122,6 +123,26 @@ spec('programs that share an outbox', (it) => {
 
 spec('the control of an outbox', (it) => {
   const { clock } = nodePlatform()
+
+  it('lists a message only after the store has it', async () => {
+    const outbox = new MemoryOutbox()
+    await using server = new ScriptedServer()
+    const { client, program } = start(server, outbox)
+    const flushed = deferred<void>()
+    program.before = () => flushed.promise
+    const sent = client.send(['bob'], 'a')
+    await turns()
+    const { outbox: store } = outbox.program().state
+    assert.ok(store)
+    const control = outboxController(store, clock)
+    assert.deepEqual(await control.list(), [])
+    flushed.resolve()
+    await sent.queued
+    assert.deepEqual(
+      (await control.list()).map(({ id }) => id),
+      [sent.id],
+    )
+  })
 
   it('lists and removes messages without a client', async () => {
     const outbox = new MemoryOutbox(true)
