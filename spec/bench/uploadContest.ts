@@ -1,5 +1,6 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
+import { once } from 'node:events'
 import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { basename, join } from 'node:path'
@@ -7,7 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { KiB, MiB } from '../../lib/limits.ts'
-import { type Running, startCommand, startNode } from '../support/processes.ts'
+import { commandEnvironment, type Running, startNode } from '../support/processes.ts'
 import { type Contender, cpuOfChildren, cpuSeconds, type Result } from './contest.ts'
 
 export interface Load {
@@ -281,15 +282,22 @@ export interface OspdServer {
   readonly fingerprint: string | undefined
 }
 
-/** Runs commands at the same time, from their start to the end of the last one. */
+/**
+ * Runs commands at the same time, from their start to the end of the last one. Their results are not read, which would take processor
+ * time from them.
+ */
 async function timedCommands(commands: readonly (readonly string[])[]): Promise<{ ms: number; cpuS: number }> {
   const before = cpuOfChildren()
   const began = performance.now()
   await Promise.all(
     commands.map(async ([command = '', ...args]) => {
-      const running = startCommand(command, args)
-      const { code } = await running.ended
-      if (code !== 0) throw new Error(`${command} exited with ${code}: ${running.stderr}`)
+      const child = spawn(command, args, { env: commandEnvironment(), stdio: ['ignore', 'ignore', 'pipe'] })
+      let errors = ''
+      child.stderr.on('data', (text: Buffer) => {
+        errors += text
+      })
+      const [code] = await once(child, 'close')
+      if (code !== 0) throw new Error(`${command} exited with ${code}: ${errors}`)
     }),
   )
   return { ms: performance.now() - began, cpuS: cpuOfChildren() - before }

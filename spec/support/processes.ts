@@ -46,10 +46,15 @@ export const pathOf = (path: string): string => new URL(`../../${path}`, import.
 /** Messages of a client about a slow server; on a busy machine any server can be slow. `printed` sees them. */
 const slowAnswer = /^osp: waiting for \S+: no answer yet; .*\n/gmu
 
+/** The environment of commands, with the cache directory of this process. */
+export function commandEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+  const { FORCE_COLOR: _, ...env }: NodeJS.ProcessEnv = { ...process.env, XDG_CACHE_HOME: ownCache, ...more }
+  return env
+}
+
 /** Starts any command. */
 export function startCommand(command: string, args: readonly string[], options: PlaceOptions = {}): Running {
-  const { FORCE_COLOR: _, ...env }: NodeJS.ProcessEnv = { ...process.env, XDG_CACHE_HOME: ownCache, ...options.env }
-  const child = spawn(command, args, { ...options, env, stdio: 'pipe' })
+  const child = spawn(command, args, { ...options, env: commandEnvironment(options.env), stdio: 'pipe' })
   let stdout = ''
   let stderr = ''
   let gone = false
