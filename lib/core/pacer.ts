@@ -152,6 +152,8 @@ export class Pacer {
     // Without a queue, the sender or the server set the rate, and the link may be faster.
     const isFull = pathMs > queueSeenMs + (Number.isFinite(this.#roundTripMs) ? this.#roundTripMs : 0)
     this.#roundTripMs = Math.min(this.#roundTripMs, roundTripMs)
+    // An empty file shows no rate.
+    if (rate === 0) return
     // A lower rate applies at once. Otherwise chunks would stay too long until the average adapts.
     if (!this.#answered || this.#measured === undefined) {
       this.#measured = isFull ? rate : Math.max(rate, (this.#firstBytes * 1_000) / chunkMs)

@@ -85,6 +85,18 @@ spec('the length of chunks', (it) => {
     }
   })
 
+  it('is not changed by an empty file whose reply takes long', () => {
+    const pace = new Pacer()
+    pace.sent(0, 0)
+    pace.acknowledged(0, 5_000)
+    assert.equal(pace.chunkBytes(MiB, 5_000), firstChunkBytes)
+    assert.equal(pace.sendingMs(0, 5_000), 0)
+    const length = sendAt(pace, 500 * KiB, 20, 5_000)
+    pace.sent(0, 25_000)
+    pace.acknowledged(0, 30_000)
+    assert.equal(pace.chunkBytes(MiB, 30_000), length)
+  })
+
   it('is short on a new link until it is measured, and at most 0.15 s of the previous link', () => {
     const pace = new Pacer()
     sendAt(pace, 500 * KiB, 20)
