@@ -9,7 +9,7 @@ const digests = nodeDigests()
 const fewSeeds = { 'cluster-files': 6, 'cluster-messages': 15 } as const
 const formerFaults: { readonly [K in SimulatedKind]?: readonly number[] } = {
   files: [840, 883],
-  'cluster-files': [49, 101, 232, 456, 490, 1096],
+  'cluster-files': [49, 101, 232, 456, 490, 1096, 2042],
   'cluster-messages': [185, 755, 1151],
 }
 

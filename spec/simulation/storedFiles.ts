@@ -103,13 +103,14 @@ export class StoredFiles {
   }
 
   /** Checks what a client reports: the file had this content at some moment since a change. */
-  finished({ user, storedPath, algorithm }: SimulatedFile, { size, digest }: SentFile, since: number): void {
+  finished({ user, algorithm }: SimulatedFile, { storedName, size, digest }: SentFile, since: number): void {
     // Without a change, the files of this world are not watched.
     if (this.#changes === 0) return
     const isSent = ({ bytes, until }: StoredContent) =>
       until > since && bytes.length === size && this.#digestOf(bytes, algorithm) === digest
-    if (!(this.#contents.get(storedPath) ?? []).some(isSent))
-      this.#parts.trace.fail(`${storedPath} is acknowledged to ${user} with a content that was not stored`)
+    const path = `${user}/${storedName}`
+    if (!(this.#contents.get(path) ?? []).some(isSent))
+      this.#parts.trace.fail(`${path} is acknowledged to ${user} with a content that was not stored`)
   }
 
   /** Checks the content of each answer: it is that of the version that the request names. */

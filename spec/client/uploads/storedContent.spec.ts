@@ -31,6 +31,19 @@ spec('content that the server has under the same name', (it) => {
     assert.deepEqual([await upload.done, upload.transferred], [first, 0])
   })
 
+  it('is not sent again if onUpload has chosen another name, and a rename has undone that', async () => {
+    let calls = 0
+    const onUpload = ({ name }: { readonly name: string }) => ({ name: `${++calls}/${name}` })
+    await using rig = await UploadRig.start({ smallFileBytes: MiB }, { onUpload })
+    const client = rig.client(slowly)
+    const source = memorySource('a', patterned(bytes))
+    assert.equal((await (await client.upload(source)).done).storedName, '1/a')
+    await client.files.rename('1/a', 'a')
+    const upload = await client.upload(source)
+    assert.equal((await upload.done).storedName, 'a')
+    assert.deepEqual([upload.transferred, calls], [0, 1])
+  })
+
   it('is replaced by other content of this length', async () => {
     await using rig = await start()
     const client = rig.client(slowly)
