@@ -139,9 +139,10 @@ export class MessageInvariants {
   /** A program on the simulated storage has stored it, or has refused it for now. */
   stored(sender: string, id: Uint8Array): void {
     const key = keyOf(sender, id)
+    const isKnown = this.#stored.has(key)
     this.#stored.add(key)
-    // A device can have become known after an earlier attempt has stored the message.
-    if (this.#attempts.get(key) !== 1) return
+    // A device can have become known after an earlier attempt has stored the message, and others may have handled it before.
+    if (isKnown || this.#attempts.get(key) !== 1) return
     for (const user of this.#posts.get(key)?.to ?? [])
       for (const device of this.#devices.get(user) ?? []) this.#require(recipientOf(user, device), key)
   }

@@ -6,17 +6,22 @@ import { type RunReport, type SimulatedKind, simulate } from './simulate.ts'
 
 const digests = nodeDigests()
 /** The numbers of seeds of worlds with several servers, which take longer, and the seeds of former faults. */
-const fewSeeds = { 'cluster-files': 6, 'cluster-messages': 15 } as const
+const fewSeeds: { readonly [K in SimulatedKind]?: number } = {
+  'cluster-files': 6,
+  'cluster-messages': 15,
+  'cluster-both': 2,
+}
 const formerFaults: { readonly [K in SimulatedKind]?: readonly number[] } = {
   files: [840, 883],
   'cluster-files': [49, 101, 232, 456, 490, 1096, 2042],
   'cluster-messages': [185, 755, 1151],
+  'cluster-both': [2119],
 }
 
 spec('a simulated world', (it) => {
   const repeated = new Map<SimulatedKind, readonly RunReport[]>()
 
-  for (const world of ['files', 'messages', 'both', 'cluster-files', 'cluster-messages'] as const) {
+  for (const world of ['files', 'messages', 'both', 'cluster-files', 'cluster-messages', 'cluster-both'] as const) {
     it(`of ${world} holds its invariants, and differs for another seed`, async () => {
       const runs: RunReport[] = []
       for (const seed of seedsOf(world)) {
@@ -36,6 +41,6 @@ spec('a simulated world', (it) => {
 })
 
 function seedsOf(world: SimulatedKind): readonly number[] {
-  const first = world === 'cluster-files' || world === 'cluster-messages' ? fewSeeds[world] : firstSeeds
+  const first = fewSeeds[world] ?? firstSeeds
   return [...Array.from({ length: first }, (_, at) => at + 1), ...(formerFaults[world] ?? [])]
 }
