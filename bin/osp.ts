@@ -16,7 +16,7 @@ if (major <= latestKnown) {
   setFlagsFromString('--semi-space-growth-factor=8')
   // A command is too short to benefit from code that takes long to compile.
   setFlagsFromString('--max-inlined-bytecode-size-cumulative=200')
-  // Collections of a small heap are short. Other threads for them take processor time from a server on the same machine.
+  // Collections of a small heap are short. Other threads for them would take processor time from a server on the same machine.
   setFlagsFromString('--no-parallel-scavenge')
   setFlagsFromString('--no-incremental-marking')
 }

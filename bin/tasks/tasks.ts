@@ -90,7 +90,7 @@ export const cancelCommand = command({
   ],
   run(values, operands, flags) {
     const { all } = resetUnused(cancelSettings, operands.length > 0 ? ['all'] : [], values, flags, chooseTasks)
-    // The only attempt to reach the server ends before.
+    // Has no effect: the only attempt to reach the server ends earlier.
     return withTasks(values, (at) => cancel(at, all, operands), { ...values, 'retry-for': 10_000 })
   },
 })

@@ -99,7 +99,7 @@ export class Invariants {
   finished(file: SimulatedFile, sent: SentFile, isSent: boolean): void {
     const { place, disk } = this.#parts
     const isSmall = sent.size <= this.#parts.limits.smallFileBytes
-    // A program finds a small file that was renamed to the name of its own, and does not ask the server for another name.
+    // A client can find a small file that was renamed to the name of its own. It then sends nothing, and gets no other name.
     const isFound = !isSent && isSmall && sent.storedName === file.name && this.#removed.has(file.path)
     if (sent.storedName !== file.storedName && !isFound)
       this.#parts.trace.fail(`${file.path} is stored as ${sent.storedName}`)

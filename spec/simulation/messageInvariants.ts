@@ -141,7 +141,7 @@ export class MessageInvariants {
     const key = keyOf(sender, id)
     const isKnown = this.#stored.has(key)
     this.#stored.add(key)
-    // A device can have become known after an earlier attempt has stored the message, and others may have handled it before.
+    // A device can become known after an earlier attempt has stored the message, when others may have handled it.
     if (isKnown || this.#attempts.get(key) !== 1) return
     for (const user of this.#posts.get(key)?.to ?? [])
       for (const device of this.#devices.get(user) ?? []) this.#require(recipientOf(user, device), key)

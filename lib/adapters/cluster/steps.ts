@@ -314,7 +314,7 @@ export interface TransferSteps {
   reported(files: Parameters<TransferStore['reported']>[0]): Promise<void>
   /** Files that were completed or announced by servers that are dead, or by `server`, and were not reported. */
   unreported(server: number): Promise<readonly Announcement[]>
-  /** Verified records that no live server holds, and the changes of stored files that dead servers have begun. */
+  /** Verified records that no link at a live server holds, and the changes of stored files that dead servers have begun. */
   abandoned(): Promise<{ readonly records: readonly TransferRecord[]; readonly changes: readonly FileChange[] }>
   /** The reasons why these claims of this server have ended, as far as the store still has them. */
   ended(

@@ -176,7 +176,7 @@ async function isRunning({ pid, ticks }: Owner): Promise<boolean> {
   return ticks === undefined || found === undefined || found === ticks
 }
 
-/** Resolves with the time from the start of the system to that of a process, in clock ticks. Only Linux provides it. */
+/** Resolves with the start time of a process, in clock ticks since the system started. Only Linux provides it. */
 async function ticksOf(pid: number): Promise<string | undefined> {
   const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
   // Field 22. The name of the program, in parentheses, is field 2.

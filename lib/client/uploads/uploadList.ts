@@ -121,7 +121,7 @@ export class UploadList extends Emitter<UploadsEvents> implements Uploads {
   /** The number of small files that are being sent, and the bytes of their content. */
   #small = 0
   #smallBytes = 0
-  /** Whether no small file begins, because `smallFiles` are being sent, until there is room for a full request. */
+  /** Set when `smallFiles` small files are being sent: no other one begins until there is room for a full request. */
   #isFull = false
   /** One until the server has reported its limit. */
   #atOnce = 1

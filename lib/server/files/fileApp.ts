@@ -155,7 +155,7 @@ export class FileApp implements ServerApp {
   }
 
   /**
-   * Publishes the uploads that a crash interrupted after verification, and removes expired ones. Logs each file, and each upload
+   * Publishes the verified uploads that a crash or a fault has left incomplete, and removes expired ones. Logs each file, and each upload
    * that could not be published; its client can continue it. Resolves with the files that the application has not been informed
    * about.
    */
@@ -177,7 +177,7 @@ export class FileApp implements ServerApp {
     this.storedFileCalls?.lost()
   }
 
-  /** Publishes the verified uploads of dead servers. Reports these files, and other unreported files of these servers. */
+  /** Publishes the verified uploads that no link holds. Reports these files, and other unreported files of dead servers. */
   recoverAbandoned(): void {
     this.#pending.track(this.#complete((files) => void this.#reports.stored(files)))
   }

@@ -289,7 +289,10 @@ export async function finishVerified(
   return 'completed' in claimed ? undefined : finishClaimed(context, claimed, by)
 }
 
-/** Publishes a claimed upload as `rollForward` does if it is verified. Resolves with `undefined` if it is not. */
+/**
+ * Publishes a claimed upload as `rollForward` does if it is verified. Resolves with `undefined` if it is not. Releases the claim if
+ * this fails, so that any server can try again.
+ */
 export async function finishClaimed(
   context: ServerContext,
   { claim, record }: ClaimedRecord,
@@ -299,7 +302,6 @@ export async function finishClaimed(
   try {
     return await rollForward(context, claim, record, record.verified, by)
   } catch (error) {
-    // Any server can try again.
     await context.storage.transfers.release?.(claim)
     throw error
   }

@@ -14,7 +14,7 @@ export class StoredReports {
   readonly #context: ServerContext
   readonly #notices: FileNotices | undefined
   readonly #onStored: (files: readonly VersionedFile[]) => Promise<void>
-  /** The files that are being reported. A change that waits for one has a promise, which resolves when this has ended. */
+  /** The files that are being reported. If a change waits for one, it has a promise, which resolves when the report has ended. */
   readonly #begun = new Map<string, Deferred<void> | undefined>()
 
   /** `onStored` informs the embedding program. It resolves as `ended` does. */
