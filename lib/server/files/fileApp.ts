@@ -22,7 +22,7 @@ import { SmallFiles } from './smallFiles.ts'
 import { StoredFileRequests } from './storedFileRequests.ts'
 import { handlerMailbox, StoredFileCalls, type StoredFileHandler } from './storedHandler.ts'
 import { StoredReports } from './storedReports.ts'
-import { UnfinishedUploads } from './unfinishedUploads.ts'
+import { recordOf, UnfinishedUploads } from './unfinishedUploads.ts'
 import { type UploadHook, UploadHooks } from './uploadHook.ts'
 import { UploadTable } from './uploadTable.ts'
 
@@ -59,8 +59,8 @@ import { UploadTable } from './uploadTable.ts'
  * flush that has failed once is never trusted: the transfer is closed and opened again.
  *
  * Publishing. The record is marked as verified under the final name, the partial file is moved there, the record becomes a
- * completion marker, and the log gets a line. Only then does the client get the reply. Each step can be repeated: after a crash,
- * `recover` finishes verified uploads, and a client that sends the digest again finds the marker.
+ * completion marker, and the log gets a line. Only then does the client get the reply. Each step can be repeated: after a crash
+ * or a fault, the server finishes verified uploads, and a client that sends the digest again finds the marker.
  *
  * Small files. PUT_FILE_REQ carries a whole file, which needs neither an instance nor a record. `SmallFiles` writes its bytes,
  * then its completion marker, and then publishes it. The marker applies once the file has its name, so after a crash there is
@@ -195,9 +195,12 @@ export class FileApp implements ServerApp {
       for await (const record of transfers.abandoned ? await transfers.abandoned() : transfers.records()) {
         const { user, name, verified } = record
         if (!verified) continue
-        // A client of this server may be continuing it.
-        const finish = (upload: ServerUpload) => (this.#closing || upload.isOpen ? [] : this.#finish(record))
-        report(await this.uploads.run(user, name, async (upload) => finish(upload)))
+        const finish = async ({ isOpen }: ServerUpload) => {
+          // A client of this server may be continuing it, or may have completed it and begun another one.
+          const current = this.#closing || isOpen ? undefined : await recordOf(storage, user, name)
+          return current?.verified ? this.#finish(current) : []
+        }
+        report(await this.uploads.run(user, name, finish))
       }
     } catch (error) {
       log({ level: 'error', event: 'uploads-not-swept', text: OspError.from(error).message })

@@ -22,10 +22,10 @@ async function hours(clock: WallClock, count: number): Promise<void> {
 }
 
 /** Sends the first 100 bytes of a file, and leaves. */
-async function begin(rig: ServerRig & { readonly clock: WallClock }, name = 'a'): Promise<void> {
+async function begin(rig: ServerRig & { readonly clock: WallClock }, name = 'a', content = bytes): Promise<void> {
   const client = await rig.client()
-  const { instance, progress } = await client.continue({ name, bytes })
-  await client.chunk(instance, progress, bytes.subarray(progress, progress + 100))
+  const { instance, progress } = await client.continue({ name, bytes: content })
+  await client.chunk(instance, progress, content.subarray(progress, progress + 100))
   await pass(rig.clock, 1)
   await client.vanish()
   await pass(rig.clock, defaultLimits.parkedMs)
@@ -157,6 +157,23 @@ spec('an unfinished upload', (it) => {
     await hours(rig.clock, 1)
     assert.deepEqual([expired(rig), await names(rig)], [[], []])
     await rig.assertStored('a', bytes)
+  })
+
+  it('that has begun anew is kept, although the search has found its verified predecessor', async () => {
+    await using rig = await heldRig(limits)
+    const client = await rig.client()
+    const { instance } = await client.start(file)
+    await client.chunk(instance, 0, bytes)
+    rig.storage.fail('publish', new Error('EIO'))
+    await client.endRefused(instance, sha256(bytes), 'internal')
+    await client.vanish()
+    const found = await rig.records()
+    await hours(rig.clock, 1)
+    await begin(rig, 'a', patterned(2_000))
+    Object.assign(rig.storage.transfers, { records: () => found })
+    await hours(rig.clock, 1)
+    const { size, verified } = (await rig.storage.transfers.record?.('alice', 'a')) ?? {}
+    assert.deepEqual([size, verified], [2_000, undefined])
   })
 
   it('is removed without the published file of its name', async () => {
