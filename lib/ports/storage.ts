@@ -224,9 +224,10 @@ export interface TransferStore {
    * - a link of another session at another running server holds the upload: `file-busy` if fresh or not the same upload;
    *   otherwise that session is superseded as with `takeOver`. Another link of the owner's own session never holds it;
    * - fresh or not the same upload, and the record is verified: rejects with EarlierFiles;
+   * - in a store of several servers, a recovery, and the record is not a verified one of the same upload: rejects `superseded`;
    * - fresh, or no record of the same upload; and a completion marker whose stored file is unchanged: `completed`, and the
    *   record, if there is one, is removed;
-   * - in a store of several servers, a recovery without a verified record of this upload: rejects `superseded`;
+   * - in a store of several servers, a recovery without a record: rejects `superseded`;
    * - no record of this upload, `onConflict` is `reject` and a file is stored under `storeAs`: rejects `file-exists`;
    * - `storeAs` is an ancestor or descendant of a stored file, or the name is an ancestor or descendant of that of another record,
    *   or equals one of these after case folding if the store folds case: rejects `name-conflict`;

@@ -278,11 +278,19 @@ export const clusterFileMutations: readonly Mutation[] = [
     shownBy: 'spec/adapters/disk/generations.spec.ts',
   },
   {
+    fault: 'a recovery drops the upload that follows a completed one',
+    file: 'lib/storage/transfers/claimRules.ts',
+    within: 'checkRecovery',
+    pattern: '(completed && !record)',
+    replacement: 'completed',
+    shownBy: 'spec/adapters/cluster/clusterTransfers.spec.ts',
+  },
+  {
     fault: 'a recovery takes over an upload that has begun anew',
     file: 'lib/storage/transfers/claimRules.ts',
     within: 'checkRecovery',
-    pattern: 'if (recovery && !record?.verified)',
-    replacement: 'if (recovery && !record)',
+    pattern: 'if (!record?.verified || !sameUpload(record, want))',
+    replacement: 'if (!record)',
     shownBy: 'spec/adapters/cluster/clusterTransfers.spec.ts',
   },
 ]

@@ -325,8 +325,8 @@ export class ClusterTransfers implements TransferStore {
     }
     checkNotVerified(former, want, options.fresh)
     const completed = options.fresh || !same ? await this.#completions.find(found, want, read) : undefined
+    checkRecovery(want, options, former, completed)
     if (completed) return { completed }
-    checkRecovery(want, options, same)
     await this.#checkName(found, want, !same && options.onConflict === 'reject')
     if (!former) checkUploadCount(user, found.others.uploads, found.others.allUploads)
     const continued = continuedBy(want, options, same)

@@ -1,7 +1,15 @@
 import { OspError } from '../../errors.ts'
 import { fixed } from '../../limits.ts'
 import { fileNameKey, partCount } from '../../names.ts'
-import type { ClaimOptions, NewTransfer, OtherUploads, Owner, QuotaPart, TransferRecord } from '../../ports/storage.ts'
+import type {
+  ClaimOptions,
+  NewTransfer,
+  OtherUploads,
+  Owner,
+  QuotaPart,
+  StoredFile,
+  TransferRecord,
+} from '../../ports/storage.ts'
 import { EarlierFiles } from '../../runtime/earlierFiles.ts'
 import { fitsShare } from '../../runtime/share.ts'
 import { endedClaimError } from './recordStore.ts'
@@ -101,9 +109,18 @@ export function conflictingName(names: Iterable<string>, name: string, foldsCase
 /** Returns whether a name is `folder` or below it. */
 export const overlaps = (folder: string, name: string): boolean => name === folder || name.startsWith(`${folder}/`)
 
-/** Throws OspError `superseded` if a recovery has no verified record: the upload has begun anew at another server. */
-export function checkRecovery(want: NewTransfer, { recovery }: ClaimOptions, record: TransferRecord | undefined): void {
-  if (recovery && !record?.verified) throw endedClaimError(want)
+/**
+ * Throws OspError `superseded` if a recovery finds another record than the verified one of its upload, which has then begun anew or
+ * was completed at another server, or if it finds neither a record nor the completed file.
+ */
+export function checkRecovery(
+  want: NewTransfer,
+  { recovery }: ClaimOptions,
+  record: TransferRecord | undefined,
+  completed: StoredFile | undefined,
+): void {
+  if (!recovery || (completed && !record)) return
+  if (!record?.verified || !sameUpload(record, want)) throw endedClaimError(want)
 }
 
 /** Resolves with the part of the quota of its user that a claim reserves. Rejects if this does not fit. */

@@ -278,19 +278,25 @@ spec('the uploads of a dead server', (it) => {
     })
   }
 
-  it('are not claimed by a recovery after they have begun anew', async () => {
-    await using directory = await SharedDirectory.create()
-    await using rig = new ClusterRig()
-    const [first, second] = [await rig.fileServer(directory), await rig.fileServer(directory)]
-    const one = await linkAt(rig, first, 1)
-    await verifiedAt(rig, first, one)
-    const [record] = await rig.passing(recordsOf(first.storage))
-    assert.ok(record?.verified)
-    await rig.passing(first.transfers.remove('alice', 'a'))
-    const { claim } = await claimAt(rig, first, one, start)
-    const recovering = claimAt(rig, second, record.owner, { ...resume, recovery: true }, record)
-    await assert.rejects(recovering, superseded)
-    await rig.passing(first.transfers.checkpoint(claim, [at(3)], 2_000_000))
+  it('are left alone by a recovery after they have begun anew, or were completed and another one has begun', async () => {
+    for (const isCompleted of [false, true]) {
+      await using directory = await SharedDirectory.create()
+      await using rig = new ClusterRig()
+      const [first, second] = [await rig.fileServer(directory), await rig.fileServer(directory)]
+      const one = await linkAt(rig, first, 1)
+      const verified = await verifiedAt(rig, first, one)
+      const [record] = await rig.passing(recordsOf(first.storage))
+      assert.ok(record?.verified)
+      if (isCompleted) {
+        await completeAt(rig, first, verified)
+        await rig.passing(first.transfers.reported([fileOf()]))
+      } else await rig.passing(first.transfers.remove('alice', 'a'))
+      const next = isCompleted ? { modifiedAt: wanted.modifiedAt + 1 } : {}
+      const { claim } = await claimAt(rig, first, one, start, next)
+      const recovering = claimAt(rig, second, record.owner, { ...resume, recovery: true }, record)
+      await assert.rejects(recovering, superseded)
+      await rig.passing(first.transfers.checkpoint(claim, [at(3)], 2_000_000))
+    }
   })
 
   it('are free for all sessions after it is declared dead', async () => {
