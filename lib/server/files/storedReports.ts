@@ -30,7 +30,6 @@ export class StoredReports {
 
   /** Reports files that were logged. Resolves when their messages are stored, or wait. */
   stored(files: readonly VersionedFile[]): Promise<void> {
-    if (files.length === 0) return Promise.resolve()
     for (const file of files) this.begin(file)
     return this.#onStored(files)
   }
