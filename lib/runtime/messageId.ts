@@ -13,7 +13,8 @@ const versionBytes = 8
 
 /**
  * Returns the id of the message about one version of the source of an upload. If the source changes after the server has stored a
- * version, the message about the next version must have another id.
+ * version, the message about the next version must have another id. The last bit does not depend on the version, so that
+ * `otherMessageId` of one version is never the id of another one.
  */
 export function versionMessageId(
   id: Uint8Array,
@@ -21,10 +22,11 @@ export function versionMessageId(
 ): Uint8Array {
   const own = Uint8Array.from(id)
   const time = new Uint8Array(versionBytes)
-  new DataView(time.buffer).setBigUint64(0, BigInt(modifiedAt))
+  new DataView(time.buffer).setBigUint64(0, BigInt(modifiedAt) << 1n)
   const first = own.length - versionBytes
   for (let at = 0; at < versionBytes; at++)
     own[first + at] = (id[first + at] ?? 0) ^ (digest[at] ?? 0) ^ (time[at] ?? 0)
+  own[own.length - 1] = ((own.at(-1) ?? 0) & 0xfe) | ((id.at(-1) ?? 0) & 1)
   return own
 }
 

@@ -50,4 +50,20 @@ export const receiptMutations: readonly Mutation[] = [
     replacement: 'waitingReceipts',
     shownBy: 'spec/testing/storage.spec.ts',
   },
+  {
+    fault: 'the messages about two versions of a file have the same id',
+    file: 'lib/runtime/messageId.ts',
+    within: 'versionMessageId',
+    pattern: ' << 1n',
+    replacement: '',
+    shownBy: 'spec/runtime/messageId.spec.ts',
+  },
+  {
+    fault: 'the message about a file has the id of the one about another version to other users',
+    file: 'lib/runtime/messageId.ts',
+    within: 'versionMessageId',
+    pattern: '& 0xfe) | ((id.at(-1) ?? 0) & 1)',
+    replacement: '& 0xff)',
+    shownBy: 'spec/runtime/messageId.spec.ts',
+  },
 ]

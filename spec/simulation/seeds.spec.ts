@@ -13,7 +13,7 @@ const fewSeeds: { readonly [K in SimulatedKind]?: number } = {
 }
 const formerFaults: { readonly [K in SimulatedKind]?: readonly number[] } = {
   files: [840, 883],
-  'cluster-files': [49, 101, 232, 456, 490, 1096, 2042],
+  'cluster-files': [49, 53, 101, 232, 456, 490, 1096, 2042],
   'cluster-messages': [185, 755, 1151],
   'cluster-both': [2119],
 }
